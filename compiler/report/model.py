@@ -18,6 +18,7 @@ from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.ir.families import layer_types
 from ..frontend.onnx.families import IMPORTS
+from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
 from ..frontend.onnx.reader import load_model, open_inputs
 from ..options import parse_frozen, parse_input_shapes
 
@@ -57,7 +58,9 @@ def _outline(path: Path, model: ModelProto, inputs: Mapping[str, str], *, as_jso
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result")])
     for node in model.graph.node:
         table.add(name=node.name, op=node.op_type, result=", ".join(node.output))
-    used = {("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in model.graph.node}
+    functions, opsets = Functions(model.functions), {each.domain: each.version for each in model.opset_import}
+    nodes = [node for node in model.graph.node if not functions.are_there(node, opsets.get(node.domain, 1))]
+    used = {(standard_domain(node.domain), node.op_type) for node in nodes}
     missing = [f"{domain}:{kind}" if domain else kind for domain, kind in sorted(used - IMPORTS.keys())]
     if as_json:
         return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": table.records()})
@@ -82,9 +85,11 @@ def supported(*, as_json: bool) -> str:
 
 def supported_onnx_operators() -> Table:
     """One row for each ONNX operator that is imported."""
-    table = Table([Column("operator", "ONNX operator"), Column("domain", "domain")], title="ONNX operators")
-    for domain, op_type in sorted(IMPORTS):
-        table.add(operator=op_type, domain=domain or "ai.onnx")
+    columns = [Column("operator", "ONNX operator"), Column("domain", "domain"), Column("by", "imported by")]
+    table = Table(columns, title="ONNX operators")
+    for domain, op_type in sorted(IMPORTS.keys() | operators_with_bodies()):
+        by = "its importer" if (domain, op_type) in IMPORTS else "the function body of its schema"
+        table.add(operator=op_type, domain=domain or "ai.onnx", by=by)
     return table
 
 

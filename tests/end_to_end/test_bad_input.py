@@ -85,6 +85,7 @@ def repeated_attribute() -> onnx.NodeProto:
 
 
 LISTED = "`tilewright inspect --supported-ops` lists what is."
+FUNCTIONS = "Others run where the model brings functions that say what they compute: export it with them."
 
 MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     "unknown operator": (
@@ -93,7 +94,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "operator of another domain": (
         graph_model([helper.make_node("Attention", ["x"], ["y"], name="a", domain="com.acme")], domains=["com.acme"]),
-        f"import: node 'a': operator 'Attention' (com.acme:1) is not supported. {LISTED}",
+        f"import: node 'a': operator 'Attention' (com.acme:1) is not supported. {LISTED} {FUNCTIONS}",
     ),
     "node without a name": (
         graph_model([helper.make_node("Blur", ["x"], ["y"])]),
@@ -189,7 +190,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
             domains=("own",),
         ),
         "import: 2 operators are not supported; found 'Blur' (opset 17): 3, first 'blur0'; "
-        f"'Sharpen' (own:1): 1, first 'b0'. {LISTED}",
+        f"'Sharpen' (own:1): 1, first 'b0'. {LISTED} {FUNCTIONS}",
     ),
     "strings": (
         graph_model([relu()], [("x", TensorProto.STRING, [2])]),

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import onnx
 import onnx.helper
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.core import Module, Value
 from ..builder import ModuleBuilder, SourceNode
+from .functions import Functions, standard_domain
 from .tensors import TensorReader
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
@@ -27,6 +28,9 @@ ImportFunction = TypeVar("ImportFunction", bound=Import)
 
 Replacement = Callable[["Importer", str, Value], Value]
 """What the network reads in place of a tensor, from its name in the model and its value."""
+
+_LONGEST_NAME = 256
+"""Characters of a name that is made of those of a node in a function and of the node that calls it."""
 
 IMPORTS: dict[tuple[str, str], Import] = {}
 """Importers by (domain, ONNX operator), filled by the module ``families``. The standard domain is ``""``."""
@@ -113,6 +117,9 @@ class Node(SourceNode):
 class Importer(ModuleBuilder):
     """State of one import: the module so far, and which ONNX name is which value.
 
+    Args:
+        functions: what nodes without an importer call.
+
     Attributes:
         unknown_ends: names of loops whose conditions depend on data.
     """
@@ -124,19 +131,25 @@ class Importer(ModuleBuilder):
         importers: Mapping[tuple[str, str], Import],
         tensors: TensorReader,
         replacement: Replacement | None = None,
+        functions: Functions | None = None,
     ) -> None:
         super().__init__(module)
         self.opsets = opsets
         self.importers = importers
         self._tensors = tensors
         self._replacement = replacement
+        self._functions = functions or Functions()
+        self._caller: Node | None = None
+        self._titles: dict[str, str] = {}
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
         self.unknown_ends: set[str] = set()
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
-        self.values[name] = value if self._replacement is None else self._replacement(self, name, value)
+        # What a function returns is defined a second time, where it is called.
+        is_read = self._replacement is not None and name not in self._titles
+        self.values[name] = self._replacement(self, self._title(name), value) if is_read else value
 
     def finish(self) -> None:
         """Tell the module what passes may put into folding, and forget what nothing reads."""
@@ -162,7 +175,7 @@ class Importer(ModuleBuilder):
 
     def import_initialisers(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
-            self.define(tensor.name, self.constant(self._tensors.array(tensor), tensor.name))
+            self.define(tensor.name, self.constant(self._tensors.array(tensor), self._title(tensor.name)))
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
 
@@ -178,11 +191,14 @@ class Importer(ModuleBuilder):
     def _check_supported(self, graph: onnx.GraphProto) -> None:
         """Raise UnsupportedError that names all operators of a graph without an importer, each with its first node."""
         missing: dict[str, list[str]] = {}
+        hints: list[str] = []
         for proto in graph.node:
-            domain = "" if proto.domain == "ai.onnx" else proto.domain
-            if (domain, proto.op_type) not in self.importers:
-                where = f"{domain}:{self.opsets.get(domain, 1)}" if domain else f"opset {self.opsets.get('', 1)}"
-                missing.setdefault(f"{proto.op_type!r} ({where})", []).append(_name_of(proto))
+            domain = standard_domain(proto.domain)
+            opset = self.opsets.get(domain, 1)
+            if (domain, proto.op_type) not in self.importers and not self._functions.are_there(proto, opset):
+                where = f"{domain}:{opset}" if domain else f"opset {opset}"
+                missing.setdefault(f"{proto.op_type!r} ({where})", []).append(self._name(proto))
+                hints.append(self._functions.hint(proto, opset))
         if not missing:
             return
         each = [f"{kind}: {len(names)}, first {names[0]!r}" for kind, names in missing.items()]
@@ -193,7 +209,7 @@ class Importer(ModuleBuilder):
             stage="import",
             node=None if others else names[0],
             found="; ".join(each[:20]) + more if others or len(names) > 1 else None,
-            hint="`tilewright inspect --supported-ops` lists what is.",
+            hint=max(hints, key=len),
         )
 
     def _value(self, name: str, user: str) -> Value:
@@ -202,10 +218,8 @@ class Importer(ModuleBuilder):
         return self.values[name]
 
     def _import_node(self, proto: onnx.NodeProto) -> None:
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
-        name = _name_of(proto)
-        opset = self.opsets.get(domain, 1)
-        handler = self.importers[domain, proto.op_type]
+        domain = standard_domain(proto.domain)
+        name = self._name(proto)
         attributes = {a.name: _attribute(a, name, self._tensors) for a in proto.attribute}
         if len(attributes) < len(proto.attribute):
             raise ModelError("an attribute is given twice", stage="import", op=proto.op_type, node=name)
@@ -214,12 +228,18 @@ class Importer(ModuleBuilder):
             name,
             tuple(self._value(i, name) if i else None for i in proto.input),
             domain,
-            opset,
+            self.opsets.get(domain, 1),
             attributes,
             len(proto.output),
             tuple(bool(o) and o in self._read for o in proto.output),
         )
-        results = self.results_of(node, handler, [o for o in proto.output if o])
+        titles = [self._title(o) for o in proto.output if o]
+        handler = self.importers.get((domain, proto.op_type))
+        results = self.results_of(node, handler, titles) if handler else []
+        given = [value is not None for value in results] + [False] * len(node.wanted)
+        if not handler or any(wanted and not is_there for wanted, is_there in zip(node.wanted, given, strict=False)):
+            # An importer that has not all that is asked for leaves it to the body of the schema.
+            results = self.results_of(node, lambda node, _: self._call(proto, node) or results, titles)
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
                 self.define(output, value)
@@ -227,9 +247,46 @@ class Importer(ModuleBuilder):
         if missing:
             raise node.unsupported(f"output {missing[0]!r} is not supported")
 
+    def _call(self, proto: onnx.NodeProto, node: Node) -> list[Value | None]:
+        """What the function returns that a node calls; nothing where there is none."""
+        body = self._functions.body(proto, node.name, node.inputs, node.opset)
+        if body is None:
+            return []
+        graph, opsets = body
+        outer = self.opsets, self.values, self._read, self._caller, self._titles
+        formal = [output.name for output in graph.output]
+        wanted = [is_wanted and name for name, is_wanted in zip(formal, node.wanted, strict=False)]
+        titles = dict(zip(formal, map(self._title, proto.output), strict=False))
+        values = {each.name: value for each, value in zip(graph.input, node.inputs, strict=False) if value is not None}
+        del graph.output[:]
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name)
+        try:
+            self.opsets, self.values, self._read, self._caller, self._titles = opsets, values, set(), node, titles
+            with self._functions.call(proto):
+                found = iter(self.import_nodes(graph))
+        except TilewrightError as error:
+            if outer[3] is None:
+                error.message += f", in the function {node.op_type!r} that node {node.name!r} calls"
+            raise
+        finally:
+            self.opsets, self.values, self._read, self._caller, self._titles = outer
+        return [next(found) if name else None for name in wanted]
 
-def _name_of(proto: onnx.NodeProto) -> str:
-    return proto.name or (proto.output[0] if proto.output else proto.op_type)
+    def _name(self, proto: onnx.NodeProto) -> str:
+        """What errors and reports call a node: in a function, by the node that calls it first."""
+        if self._caller is None:
+            return proto.name or (proto.output[0] if proto.output else proto.op_type)
+        return self._inside(self._caller, proto.name)
+
+    def _title(self, name: str) -> str:
+        """What the module calls a tensor."""
+        return self._titles.get(name) or (self._inside(self._caller, name) if self._caller else name)
+
+    @staticmethod
+    def _inside(caller: Node, name: str) -> str:
+        # Names of functions inside functions add up, and a model may have long ones.
+        is_short = len(caller.name) + len(name) < _LONGEST_NAME
+        return f"{caller.name}/{name}" if name and is_short else caller.name
 
 
 def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> Any:

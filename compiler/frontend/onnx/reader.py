@@ -26,6 +26,7 @@ from ....runtime.files.input_file import contents
 from ..builder import check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
 from .families import IMPORTS
+from .functions import Functions, graph_of
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
 
@@ -69,14 +70,9 @@ def import_onnx(
             OperatorSetWarning,
         )
         _check_unchanged(model.graph, standard)
-    if model.functions:
-        raise UnsupportedError(
-            "model-local functions are not supported",
-            stage="import",
-            found=model.functions[0].name,
-            hint="Inline them first with onnx.inliner.inline_local_functions.",
-        )
     _check_names(model.graph, model.producer_name, model.producer_version)
+    for function in model.functions:
+        _check_names(graph_of(function), function.domain, function.overload, *function.attribute)
     is_file = not isinstance(source, (bytes, ModelProto))
     title = Path(source).stem.encode(errors="replace").decode() if is_file else model.graph.name
     module = Module(title or model.graph.name or "network")
@@ -84,7 +80,7 @@ def import_onnx(
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
     folder = external_data if external_data is not None or not is_file else Path(source).parent
-    importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement)
+    importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement, Functions(model.functions))
     _add_parameters(importer, model.graph, dict(input_shapes or {}), dict(frozen or {}))
     results = importer.import_graph(model.graph)
     names = [output.name for output in model.graph.output]

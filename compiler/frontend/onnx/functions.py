@@ -1,0 +1,217 @@
+"""Operators that are functions of other operators: those that a model brings, and those whose schema has a body.
+
+Bodies are imported where they are called, with the types that are known there, so that a body which depends on types
+and attributes is the right one, and what follows from constants and shapes is computed on the spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import onnx
+import onnx.defs
+import onnx.helper
+
+from tilewright import limits
+from tilewright.errors import ModelError, ResourceError, similar
+
+from ....ir.core import Value
+
+Key = tuple[str, str, str]
+"""Domain, name and overload."""
+
+
+def standard_domain(domain: str) -> str:
+    """The name of a domain as schemas have it: the standard one has two."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def schema_of(domain: str, op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+    """The schema that an operator has in a version of its set, as far as the installed onnx knows it."""
+    try:
+        return onnx.defs.get_schema(op_type, max(1, opset), domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def has_body(domain: str, op_type: str, opset: int) -> bool:
+    """Whether the schema of an operator says what it computes by other operators."""
+    schema = schema_of(domain, op_type, opset)
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def operators_with_bodies() -> set[tuple[str, str]]:
+    """Domain and name of operators of tensors whose newest schema has a body that computes the same each time."""
+    return {
+        (schema.domain, schema.name)
+        for schema in onnx.defs.get_all_schemas()
+        if schema.has_function or schema.has_context_dependent_function
+        if schema.node_determinism != onnx.defs.OpSchema.NodeDeterminism.NonDeterministic
+        if any(name.startswith("tensor") for name in (schema.inputs or schema.outputs)[0].types)
+    }
+
+
+def _versions(known: Sequence[int], opset: int) -> list[int]:
+    """Versions that a body may be written for: the model's, else the nearest; each brings its operator set with it."""
+    return [opset, *sorted(known, key=lambda version: (version > opset, abs(version - opset)))]
+
+
+class Functions:
+    """The functions that one import may call, and how much of them it has taken.
+
+    Args:
+        functions: those of the model.
+
+    Attributes:
+        calls: which functions are being imported, one inside the other.
+    """
+
+    def __init__(self, functions: Sequence[onnx.FunctionProto] = ()) -> None:
+        self._own: dict[Key, onnx.FunctionProto] = {}
+        self.calls: list[Key] = []
+        self._nodes = self._bytes = 0
+        self._taken: set[Key] = set()
+        for function in functions:
+            key = standard_domain(function.domain), function.name, function.overload
+            if key in self._own:
+                raise ModelError(f"two functions are named {_shown(key)!r}", stage="import")
+            self._own[key] = function
+
+    def are_there(self, proto: onnx.NodeProto, opset: int) -> bool:
+        """Whether a node calls a function."""
+        return _key(proto) in self._own or has_body(standard_domain(proto.domain), proto.op_type, opset)
+
+    @contextmanager
+    def call(self, proto: onnx.NodeProto) -> Iterator[None]:
+        """While the function is imported that a node calls."""
+        self.calls.append(_key(proto))
+        try:
+            yield
+        finally:
+            self.calls.pop()
+
+    def hint(self, proto: onnx.NodeProto, opset: int) -> str:
+        """What helps where a node calls no function and its operator has no importer."""
+        listed = "`tilewright inspect --supported-ops` lists what is."
+        domain = standard_domain(proto.domain)
+        if not domain:
+            return listed
+        names = [name for own, name, _ in self._own if own == domain]
+        close = similar(proto.op_type, names)
+        if names:
+            return f"The model has functions of this domain, but none of this name. {close or listed}"
+        return f"{listed} Others run where the model brings functions that say what they compute: export it with them."
+
+    def body(
+        self, proto: onnx.NodeProto, name: str, inputs: Sequence[Value | None], opset: int
+    ) -> tuple[onnx.GraphProto, dict[str, int]] | None:
+        """What a node calls, its attributes put in: inputs and outputs as the function names them, and operator sets.
+
+        Raises:
+            ModelError: the function calls itself, or has not what the node gives it or takes from it.
+            ResourceError: the functions of the model take more than they may.
+        """
+        key = _key(proto)
+        function = self._own.get(key) or _schema_body(proto, inputs, opset)
+        if function is None:
+            return None
+        where = {"stage": "import", "op": proto.op_type, "node": name}
+        if not function.node and not set(function.output) <= set(function.input):
+            raise ModelError("the function has no body", hint="Export the model with what it computes.", **where)
+        if key in self.calls:
+            circle = " calls ".join(repr(_shown(each)) for each in [*self.calls[self.calls.index(key) :], key])
+            raise ModelError("a function calls itself", found=circle, hint="Write it as a Loop or Scan.", **where)
+        if len(self.calls) >= limits.CALLS:
+            expected = f"at most {limits.CALLS} {limits.CALLS.what}"
+            raise ResourceError("functions are nested too deeply", expected=expected, **where)
+        if len(proto.input) > len(function.input) or len(proto.output) > len(function.output):
+            expected, found = (f"{len(f.input)} inputs, {len(f.output)} outputs" for f in (function, proto))
+            raise ModelError("the function has less than the node", expected=expected, found=found, **where)
+        self._nodes += 1 + len(function.node)
+        # A model holds each body once; whatever is more of it is made here.
+        self._bytes += function.ByteSize() if key in self._taken else 0
+        self._taken.add(key)
+        given = {each.name: each for each in function.attribute_proto}
+        given.update((each.name, each) for each in proto.attribute)
+        self._bytes += sum(each.ByteSize() for each in given.values()) * _references(function.node)
+        for count, limit in ((self._nodes, limits.FUNCTION_NODES), (self._bytes, limits.FUNCTION_BYTES)):
+            if count > limit:
+                expected = f"at most {limit} {limit.what}"
+                raise ResourceError("the functions of the model are too large", expected=expected, **where)
+        if key not in self._own:
+            defaults = schema_of(key[0], key[1], opset)
+            assert defaults is not None
+            given = {n: a.default_value for n, a in defaults.attributes.items() if a.default_value.type} | given
+        return graph_of(function, given), {standard_domain(o.domain): o.version for o in function.opset_import}
+
+
+def _key(proto: onnx.NodeProto) -> Key:
+    return standard_domain(proto.domain), proto.op_type, proto.overload
+
+
+def _shown(key: Key) -> str:
+    return ":".join(filter(None, key))
+
+
+def _schema_body(proto: onnx.NodeProto, inputs: Sequence[Value | None], opset: int) -> onnx.FunctionProto | None:
+    schema = schema_of(standard_domain(proto.domain), proto.op_type, opset)
+    if schema is None:
+        return None
+    types = [_type(value).SerializeToString() for value in inputs]
+    node = onnx.NodeProto.FromString(proto.SerializeToString())
+    for version in _versions(schema.context_dependent_function_opset_versions, opset):
+        data = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
+        if data:
+            return onnx.FunctionProto.FromString(data)
+    for version in _versions(schema.function_opset_versions, opset):
+        data = schema.get_function_with_opset_version(version)
+        if data:
+            return onnx.FunctionProto.FromString(data)
+    return None
+
+
+def _type(value: Value | None) -> onnx.TypeProto:
+    if value is None:
+        return onnx.TypeProto()
+    dtype = onnx.helper.np_dtype_to_tensor_dtype(value.type.dtype.numpy)
+    return onnx.helper.make_tensor_type_proto(dtype, value.type.shape)
+
+
+def graph_of(function: onnx.FunctionProto, given: Mapping[str, onnx.AttributeProto] | None = None) -> onnx.GraphProto:
+    """The body of a function as a graph.
+
+    Args:
+        given: attributes of the call, put in where nodes refer to them; without it they stay references.
+    """
+    graph = onnx.GraphProto(
+        name=function.name,
+        node=function.node,
+        input=[onnx.ValueInfoProto(name=name) for name in function.input],
+        output=[onnx.ValueInfoProto(name=name) for name in function.output],
+    )
+    if given is not None:
+        _put_in(graph.node, given)
+    return graph
+
+
+def _put_in(nodes: Sequence[onnx.NodeProto], given: Mapping[str, onnx.AttributeProto]) -> None:
+    for node in nodes:
+        for attribute in list(node.attribute):
+            source = given.get(attribute.ref_attr_name)
+            if source is not None:
+                name = attribute.name
+                attribute.CopyFrom(source)
+                attribute.name = name
+            elif attribute.ref_attr_name:
+                # What nobody gives is absent, and has the default of the operator that reads it.
+                node.attribute.remove(attribute)
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                _put_in(attribute.g.node, given)
+
+
+def _references(nodes: Sequence[onnx.NodeProto]) -> int:
+    """How many attributes of nodes are those of the call, at most."""
+    attributes = [attribute for node in nodes for attribute in node.attribute]
+    inner = [attribute.g.node for attribute in attributes if attribute.type == onnx.AttributeProto.GRAPH]
+    return sum(bool(attribute.ref_attr_name) for attribute in attributes) + sum(map(_references, inner))
