@@ -77,5 +77,5 @@ def test_wrong_use_is_refused() -> None:
         prepared.run({"x": a})
     with pytest.raises(InputError, match="too many inputs; expected 1, found 2"):
         prepared.run([a, a])
-    with pytest.raises(UnsupportedError, match="operator 'Bernoulli'"):
+    with pytest.raises(UnsupportedError, match="function 'Bernoulli'"):
         backend.prepare(model("Bernoulli", a)).run([a])

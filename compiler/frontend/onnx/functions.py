@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import onnx.defs
@@ -27,8 +28,11 @@ def standard_domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def schema_of(domain: str, op_type: str, opset: int) -> onnx.defs.OpSchema | None:
-    """The schema that an operator has in a version of its set, as far as the installed onnx knows it."""
+def schema_of(domain: str, op_type: str, opset: int) -> Any:
+    """The schema that an operator has in a version of its set; ``None`` where the installed onnx knows none.
+
+    The type declarations of onnx lack what it has of functions.
+    """
     try:
         return onnx.defs.get_schema(op_type, max(1, opset), domain)
     except onnx.defs.SchemaError:
@@ -43,9 +47,10 @@ def has_body(domain: str, op_type: str, opset: int) -> bool:
 
 def operators_with_bodies() -> set[tuple[str, str]]:
     """Domain and name of operators of tensors whose newest schema has a body that computes the same each time."""
+    schemas: Sequence[Any] = onnx.defs.get_all_schemas()
     return {
         (schema.domain, schema.name)
-        for schema in onnx.defs.get_all_schemas()
+        for schema in schemas
         if schema.has_function or schema.has_context_dependent_function
         if schema.node_determinism != onnx.defs.OpSchema.NodeDeterminism.NonDeterministic
         if any(name.startswith("tensor") for name in (schema.inputs or schema.outputs)[0].types)
@@ -140,9 +145,8 @@ class Functions:
                 expected = f"at most {limit} {limit.what}"
                 raise ResourceError("the functions of the model are too large", expected=expected, **where)
         if key not in self._own:
-            defaults = schema_of(key[0], key[1], opset)
-            assert defaults is not None
-            given = {n: a.default_value for n, a in defaults.attributes.items() if a.default_value.type} | given
+            attributes = schema_of(key[0], key[1], opset).attributes
+            given = {n: a.default_value for n, a in attributes.items() if a.default_value.type} | given
         return graph_of(function, given), {standard_domain(o.domain): o.version for o in function.opset_import}
 
 
@@ -159,9 +163,9 @@ def _schema_body(proto: onnx.NodeProto, inputs: Sequence[Value | None], opset: i
     if schema is None:
         return None
     types = [_type(value).SerializeToString() for value in inputs]
-    node = onnx.NodeProto.FromString(proto.SerializeToString())
+    node = proto.SerializeToString()
     for version in _versions(schema.context_dependent_function_opset_versions, opset):
-        data = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
+        data = schema.get_context_dependent_function_with_opset_version(version, node, types)
         if data:
             return onnx.FunctionProto.FromString(data)
     for version in _versions(schema.function_opset_versions, opset):

@@ -148,8 +148,8 @@ class Importer(ModuleBuilder):
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
         # What a function returns is defined a second time, where it is called.
-        is_read = self._replacement is not None and name not in self._titles
-        self.values[name] = self._replacement(self, self._title(name), value) if is_read else value
+        replacement = self._replacement if name not in self._titles else None
+        self.values[name] = replacement(self, self._title(name), value) if replacement else value
 
     def finish(self) -> None:
         """Tell the module what passes may put into folding, and forget what nothing reads."""
@@ -255,7 +255,7 @@ class Importer(ModuleBuilder):
         graph, opsets = body
         outer = self.opsets, self.values, self._read, self._caller, self._titles
         formal = [output.name for output in graph.output]
-        wanted = [is_wanted and name for name, is_wanted in zip(formal, node.wanted, strict=False)]
+        wanted = [name if is_wanted else "" for name, is_wanted in zip(formal, node.wanted, strict=False)]
         titles = dict(zip(formal, map(self._title, proto.output), strict=False))
         values = {each.name: value for each, value in zip(graph.input, node.inputs, strict=False) if value is not None}
         del graph.output[:]

@@ -26,7 +26,7 @@ from ....runtime.files.input_file import contents
 from ..builder import check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
 from .families import IMPORTS
-from .functions import Functions, graph_of
+from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
 
@@ -61,7 +61,7 @@ def import_onnx(
         UnsupportedError: uses an operator or feature that is not implemented.
     """
     model, digest = load_model(source)
-    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    opsets = {standard_domain(o.domain): o.version for o in model.opset_import}
     standard = opsets.get("", 0)
     if standard > NEWEST_OPSET:
         warn(
@@ -94,7 +94,8 @@ def import_onnx(
 def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:
     """Raise UnsupportedError for an operator that the onnx package knows to have changed after `NEWEST_OPSET`."""
     for node in graph.node:
-        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type):
+        # What has no importer has a body in the operators of some version, or is refused where it is met.
+        if ("", node.op_type) in IMPORTS and not standard_domain(node.domain) and onnx.defs.has(node.op_type):
             since = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version())).since_version
             if since > NEWEST_OPSET:
                 raise UnsupportedError(

@@ -19,7 +19,9 @@ OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
 
 
 def call(function: str, x: str = "x0", y: str = "y0", name: str = "c", **attributes: float) -> onnx.NodeProto:
-    return helper.make_node(function, [x], [y], name=name, domain=DOMAIN, **attributes)
+    node = helper.make_node(function, [x], [y], name=name, domain=DOMAIN)
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+    return node
 
 
 def function(name: str, *nodes: onnx.NodeProto, **defaults: float) -> onnx.FunctionProto:
