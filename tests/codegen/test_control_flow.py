@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from hostile.execution import run_guarded
 
 from tilewright.codegen.cpu import program as cpu_program
 from tilewright.codegen.cpu.llvm.target import TargetDescription
@@ -104,6 +105,11 @@ def test_the_text_of_an_artifact_gives_the_same_code_again(rng: np.random.Genera
     artifact = compiled(network(rng)).artifact
     program = artifact.manifest.cpu_programs["float"]
     assert regenerate(artifact, "float", None) == (bytes(artifact.section(program.code)), program.arena_bytes)
+
+
+def test_bodies_keep_to_the_memory_that_they_are_given(rng: np.random.Generator) -> None:
+    for _ in range(4):
+        run_guarded(network(rng), rng)
 
 
 def test_a_body_with_an_op_without_kernel_runs_by_the_reference(

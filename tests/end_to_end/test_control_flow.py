@@ -163,6 +163,19 @@ def test_short_loops_are_unrolled_and_long_ones_are_not() -> None:
     assert ops(check(parsed(GROWING), {"x": floats(1, 3)})) == ["concat"]
 
 
+def test_a_body_may_return_a_value_twice_and_hide_names_around_it() -> None:
+    model = parsed(
+        COUNTED.replace("float[3] p) {", "float[3] t) <float two = {2.0}> {").replace(
+            "p = Mul(t, t)", "u = Mul(k, two)"
+        )
+    )
+    model.graph.node.append(oh.make_node("Mul", ["y", "two"], ["doubled"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([5], np.float32), "two"))
+    model.graph.output[0].name = "doubled"
+    session, x = compiled(model), floats(3)
+    assert np.array_equal(session.run({"x": x})["doubled"], 5 * session.run({"x": x})["s"][-1])
+
+
 def test_scans_read_and_write_along_axes_in_both_directions() -> None:
     assert "loop" not in ops(check(parsed(SCAN), {"x": floats(4, 6, 3), "s": floats(6)}))
     long = parsed(SCAN.replace("6,3]", "6,200]"))

@@ -12,6 +12,12 @@ from onnx import TensorProto, helper
 MOST, LEAST = 2**63 - 1, -(2**63)
 EMPTY = np.zeros(0, np.float32)
 SCALE = np.ones(3, np.float32)
+BODY = helper.make_graph(
+    [helper.make_node("Identity", ["goes"], ["on"]), helper.make_node("Identity", ["s"], ["t"])],
+    "body",
+    [helper.make_empty_tensor_value_info(name) for name in ("i", "goes", "s")],
+    [helper.make_empty_tensor_value_info(name) for name in ("on", "t", "t")],
+)
 NAN, INFINITY = np.float32(np.nan), np.float32(np.inf)
 
 
@@ -105,6 +111,15 @@ ODD_MODELS: list[onnx.ModelProto] = [
     _odd("Einsum", x=("x", "x"), equation=b"\xff\xfe,ab->"),
     _odd("If", x=(), arrays=[True]),
     _odd("If", x=(), arrays=[True], then_branch=1, else_branch=2),
+    _odd("Loop", arrays=[2**62, True]),
+    _odd("Loop", x=(), arrays=[2**62, True], body=BODY),
+    _odd("Loop", x=(), arrays=[LEAST, True, SCALE], body=BODY),
+    _odd("Loop", x=(), arrays=[SCALE, SCALE, SCALE], body=BODY),
+    _odd("Scan", num_scan_inputs=2**62, body=BODY),
+    _odd("Scan", num_scan_inputs=LEAST, body=BODY),
+    _odd("Scan", num_scan_inputs=1, scan_input_axes=[LEAST], body=BODY),
+    _odd("Scan", opset=8, x=("x", "x"), num_scan_inputs=1, body=BODY),
+    _odd("Scan", [], num_scan_inputs=1, body=BODY),
     _odd("Constant", x=(), value_strings=["a"]),
     # Integers that have no result
     _odd("Pow", x=(), arrays=[2, -1]),

@@ -214,11 +214,12 @@ def _resolve_shape(
     return shape
 
 
-def _check_names(graph: onnx.GraphProto, *others: object) -> None:
+def _check_names(graph: onnx.GraphProto, *others: object, is_inner: bool = False) -> None:
     """Raise ModelError if a name of a graph stands for two tensors, or twice among inputs or outputs, or is no text.
 
     Args:
         others: further texts of the model.
+        is_inner: the graph is an attribute of a node, which may return a tensor twice.
     """
     named = (*graph.input, *graph.output, *graph.initializer)
     texts = [*others, graph.name, *(thing.name for thing in named)]
@@ -228,7 +229,8 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise ModelError("a name is not UTF-8 text", stage="import", found=text)
-    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input), ("outputs", graph.output)):
+    outputs = () if is_inner else graph.output
+    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input), ("outputs", outputs)):
         twice = next((name for name, count in Counter(thing.name for thing in things).items() if count > 1), None)
         if twice is not None:
             raise ModelError(f"two {what} are named {twice!r}", stage="import")
@@ -248,4 +250,4 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
             taken[name] = f"node {node.name or name!r}"
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _check_names(attribute.g)
+                _check_names(attribute.g, is_inner=True)
