@@ -9,6 +9,7 @@ import pytest
 from hostile.execution import run_guarded
 
 from tilewright.codegen.cpu import program as cpu_program
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.package import Package, add_engine, regenerate
 from tilewright.compiler.pipeline import float_pipeline
@@ -116,7 +117,6 @@ def test_a_body_with_an_op_without_kernel_runs_by_the_reference(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = network(rng)
-    lower = cpu_program.lower
     monkeypatch.setattr(cpu_program, "lower", lambda op, target: None if op.name == "split" else lower(op, target))
     session = compiled(clone_module(module))
     steps = session.artifact.manifest.cpu_programs["float"].steps

@@ -11,6 +11,8 @@ from onnx import helper
 from onnx_nodes import node_model
 
 import tilewright.compiler.onnx_backend as backend
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.errors import InputError, UnsupportedError, UsageError
 
 
@@ -30,9 +32,8 @@ def test_inputs_in_order_by_name_or_alone() -> None:
 
 def test_each_shape_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[dict[str, tuple[int, ...]]] = []
-    compile_to_memory = backend.compile_to_memory
 
-    def noted(model: onnx.ModelProto, options: backend.CompileOptions) -> object:
+    def noted(model: onnx.ModelProto, options: CompileOptions) -> object:
         assert options.input_shapes is not None
         compiled.append({name: tuple(shape) for name, shape in options.input_shapes.items()})
         return compile_to_memory(model, options)
