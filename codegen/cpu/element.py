@@ -49,6 +49,10 @@ class Arithmetic(ABC, Generic[Value]):
     def cast(self, value: Value, to: DType) -> Value:
         """The value as the operator ``cast`` converts it."""
 
+    @abstractmethod
+    def bit_cast(self, value: Value, to: DType) -> Value:
+        """The value as the operator ``bit_cast`` reads it."""
+
 
 @dataclass(frozen=True)
 class Element(Generic[Value]):
@@ -72,6 +76,9 @@ class Element(Generic[Value]):
 
     def cast(self, to: DType) -> Element[Value]:
         return Element(self.arithmetic, self.arithmetic.cast(self.value, to))
+
+    def bit_cast(self, to: DType) -> Element[Value]:
+        return Element(self.arithmetic, self.arithmetic.bit_cast(self.value, to))
 
     def __add__(self, other: Element[Value] | float) -> Element[Value]:
         return self.apply("add", other)

@@ -15,7 +15,7 @@ from ...ir.op import Operator
 from ...ir.ops.activation import Activation, PRelu
 from ...ir.ops.elementwise import BitShift, Mod
 from ...ir.ops.quantization import FakeQuantize
-from ...ir.ops.shape import Cast
+from ...ir.ops.shape import BitCast, Cast
 from ...ir.ops.unary import IsInf, Reciprocal
 from .element import OPERATORS, Element, where
 
@@ -171,6 +171,11 @@ def _shift(operator: BitShift, x: Element, y: Element) -> Element:
 @formula(Cast)
 def _cast(operator: Cast, x: Element) -> Element:
     return x.cast(operator.to)
+
+
+@formula(BitCast)
+def _bit_cast(operator: BitCast, x: Element) -> Element:
+    return x.bit_cast(operator.to)
 
 
 @formula(FakeQuantize)

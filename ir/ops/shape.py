@@ -11,7 +11,7 @@ from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, TensorType
-from .elementwise import Elementwise
+from .elementwise import NUMBERS, Elementwise, check_dtype
 
 
 def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
@@ -99,6 +99,27 @@ class Cast(Elementwise[UnaryOperands]):
         if x.dtype.kind == "f" and self.to.is_integer:
             return truncate(x, self.to)
         return x.astype(self.to.numpy)
+
+
+@operator("bit_cast")
+@dataclass(frozen=True)
+class BitCast(Elementwise[UnaryOperands]):
+    """The bits of each element, read as another element type of as many bits.
+
+    Operands: x, of any dtype but bool. Result: same shape, dtype ``to``, neither bool.
+    """
+
+    to: DType
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_dtype(x, NUMBERS)
+        if x.dtype.bytes != self.to.bytes or self.to not in NUMBERS:
+            expected = f"a number of {8 * x.dtype.bytes} bits, as {x.dtype.value} has"
+            raise IRError("the bits cannot be read as this element type", expected=expected, found=self.to.value)
+        return x.with_dtype(self.to)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return x.view(self.to.numpy)
 
 
 def truncate(x: np.ndarray, to: DType) -> np.ndarray:

@@ -11,7 +11,7 @@ from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
-from ...ir.ops.shape import Reshape
+from ...ir.ops.shape import BitCast, Reshape
 from ..base import Pass, Record
 from ..invariants import OUTPUTS_APART, UNPLANNED
 from ..memory.plan import Parts, aligned, plan_memory, root_of, roots_of
@@ -72,10 +72,10 @@ def _plan(function: Function, record: Record) -> None:
 
 def _is_alias(op: Op) -> bool:
     """Whether the bytes of the result are those of operand 0 as they lie in memory."""
-    if not isinstance(op.operator, (Reshape, Reorder)) or isinstance(op.operands[0], Constant):
+    if not isinstance(op.operator, (BitCast, Reshape, Reorder)) or isinstance(op.operands[0], Constant):
         return False
     source, target = op.inputs[0].type, op.result.type
-    if isinstance(op.operator, Reshape):
+    if isinstance(op.operator, BitCast | Reshape):
         return source.layout == "" and target.layout == ""
     return is_same_order(source, target)
 

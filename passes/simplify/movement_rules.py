@@ -10,7 +10,7 @@ from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
-from ...ir.ops.shape import Cast, Expand, Reshape
+from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
 
@@ -20,6 +20,10 @@ def _identity(name: str, pattern: OpPattern) -> Rule:
 
 def _same_shape(op: Op) -> bool:
     return op.inputs[0].type.shape == op.results[0].type.shape
+
+
+def _same_type(op: Op) -> bool:
+    return op.inputs[0].type.dtype is op.results[0].type.dtype
 
 
 def _is_plain_slice(op: Op[Slice]) -> bool:
@@ -88,9 +92,8 @@ RULES: tuple[Rule, ...] = (
     *on_quantized(
         _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
         _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
-        _identity(
-            "cast_to_same_type", node(Cast, "x", where=lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype)
-        ),
+        _identity("cast_to_same_type", node(Cast, "x", where=_same_type)),
+        _identity("bit_cast_to_same_type", node(BitCast, "x", where=_same_type)),
         _identity("slice_of_everything", node(Slice, "x", where=_is_plain_slice)),
         _identity("tile_once", node(Tile, "x", where=_same_shape)),
         _identity("pad_by_nothing", node(Pad, "x", where=_same_shape)),

@@ -32,3 +32,5 @@ def fused_elementwise(cls: type[FusedElementwise], rng: np.random.Generator) -> 
     convert = ("t0 = cast(a0) {to=f32}", "t1 = mul(t0, a1)", "t2 = floor(t1)", "t3 = cast(t2) {to=i64}")
     yield Sample(cls(convert), (array(5, 9, dtype=DType.I32), array(9)))
     yield Sample(cls(("t0 = add(a0, a0)", "t1 = abs(t0)")), (array(11, dtype=DType.I64),))
+    widen = ("t0 = cast(a0) {to=u32}", "t1 = bit_shift(t0, a1) {left=true}", "t2 = bit_cast(t1) {to=f32}")
+    yield Sample(cls(widen), (array(5, 9, dtype=DType.U16), np.array(16, np.uint32)), frozenset({1}))

@@ -11,7 +11,8 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.shape import Cast, Expand, Reshape
+from tilewright.ir.ops.elementwise import NUMBERS
+from tilewright.ir.ops.shape import BitCast, Cast, Expand, Reshape
 from tilewright.ir.types import DType
 
 
@@ -46,3 +47,15 @@ def cast(cls: type[Cast], rng: np.random.Generator) -> Iterator[Sample]:
     for source in (np.uint8, np.int8, np.int32, np.bool_, np.float64):
         yield Sample(cls(DType.F32), (rng.integers(0, 2 if source is np.bool_ else 127, (2, 3)).astype(source),))
     yield Sample(cls(DType.F16), (np.array([1 + 2.0**-11, 65519.0, 65520.0, 2.0**-25, 3 * 2.0**-26], np.float32),))
+
+
+@samples_of(BitCast)
+def bit_cast(cls: type[BitCast], rng: np.random.Generator) -> Iterator[Sample]:
+    for source in NUMBERS:
+        bits = rng.integers(0, 256, (3, 5, source.bytes)).astype(np.uint8)
+        for to in NUMBERS:
+            if to.bytes == source.bytes:
+                yield Sample(cls(to), (bits.view(source.numpy)[..., 0],))
+    halves = np.arange(2**16).astype(np.uint16)
+    yield Sample(cls(DType.I16), (halves.view(np.float16),))
+    yield Sample(cls(DType.F16), (halves,))

@@ -126,3 +126,8 @@ class VectorArithmetic(Arithmetic[Register]):
         if to is DType.BOOL:
             return self.b.compare("une", value, constant(value.type, 0)) if value.type.is_float else value
         return value if value.type.is_float else self.b.convert("uitofp", value, value.type.as_scalar("float"))
+
+    def bit_cast(self, value: Register, to: DType) -> Register:
+        # Of the types here none is as wide as another.
+        assert self.dtype(value) is to
+        return value

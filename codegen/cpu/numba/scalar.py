@@ -116,6 +116,13 @@ class ScalarArithmetic(Arithmetic[Scalar]):
             x = f"to_{kind}({x})"
         return self.variable(f"np.{to.numpy.name}({x})", to)
 
+    def bit_cast(self, value: Scalar, to: DType) -> Scalar:
+        x, source = value.text, value.dtype.numpy.name
+        if value.dtype is DType.F32 and to.bytes == 2:
+            x, source = f"single_to_half({x})", "uint16"
+        bits = f"np.{source}({x}).view(np.{'uint16' if to is DType.F16 else to.numpy.name})"
+        return self.variable(f"half_to_single({bits})" if to is DType.F16 else bits, to)
+
 
 def load(tensor: str, position: str, dtype: DType) -> str:
     """An element as the variable that expressions compute with."""

@@ -117,7 +117,8 @@ def single_to_half(x):
     sign = np.uint32((b >> np.uint32(16)) & np.uint32(0x8000))
     a = np.uint32(b & np.uint32(0x7FFFFFFF))
     if a > _INFINITY:
-        result = np.uint32(0x7E00)
+        # What tells NaNs apart stays, as far as there is room for it.
+        result = np.uint32(np.uint32(0x7C00) | max((a >> np.uint32(13)) & np.uint32(0x3FF), np.uint32(1)))
     elif a >= _OVERFLOW:
         result = np.uint32(0x7C00)
     elif a >= _SMALLEST_NORMAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import onnx.defs
 import onnx.helper
 
 from ....ir.core import Module
@@ -11,7 +12,7 @@ from .exporter import MICROSOFT, OPENVINO, Exporter
 from .families import EXPORTS
 
 OPSET = 21
-"""Version of the standard operator set that is written."""
+"""Version of the standard operator set that is written, unless an operator is newer."""
 
 
 def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
@@ -34,13 +35,19 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     graph = onnx.helper.make_graph(
         exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
     )
-    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(MICROSOFT, 1)]
+    version = max(OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain), OPSET)
+    opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
     if any(node.domain == OPENVINO for node in exporter.nodes):
         opsets.append(onnx.helper.make_opsetid(OPENVINO, 1))
     model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="tilewright")
     # onnxruntime releases lag behind onnx in the file version they read.
     model.ir_version = min(model.ir_version, 10)
     return model
+
+
+def _first_version(op_type: str) -> int:
+    """The first version of the standard operator set that has the operator."""
+    return OPSET if onnx.defs.has(op_type, OPSET) else onnx.defs.get_schema(op_type).since_version
 
 
 def _info(name: str, type: TensorType) -> onnx.ValueInfoProto:

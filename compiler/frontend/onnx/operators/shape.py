@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from .....ir.core import Op, Value
-from .....ir.ops.shape import Cast, Expand, Reshape
+from .....ir.ops.shape import BitCast, Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
 from ..exporter import Exporter, exports
@@ -57,15 +57,23 @@ def import_cast(node: Node, importer: Importer) -> Value:
     return cast(importer, node.input(0), element_type(node.int("to"), node.name))
 
 
+@imports("BitCast")
+def import_bit_cast(node: Node, importer: Importer) -> Value:
+    x, to = node.input(0), element_type(node.int("to"), node.name)
+    # Truth values are bytes of 0 and 1, and any other byte is true.
+    is_truth = DType.BOOL in (x.type.dtype, to) and x.type.dtype.bytes == to.bytes
+    return importer.emit_one(Cast(to) if is_truth else BitCast(to), x)
+
+
 @imports("CastLike")
 def import_cast_like(node: Node, importer: Importer) -> Value:
     return cast(importer, node.input(0), node.input(1).type.dtype)
 
 
-@exports(Cast)
-def export_cast(op: Op[Cast], exporter: Exporter) -> None:
+@exports(Cast, BitCast)
+def export_cast(op: Op[Cast | BitCast], exporter: Exporter) -> None:
     to = onnx.helper.np_dtype_to_tensor_dtype(op.result.type.dtype.numpy)
-    exporter.write_as(op, "Cast", [op.operands.x], to=to)
+    exporter.write_as(op, type(op.operator).__name__, [op.operands.x], to=to)
 
 
 @imports("Shape")
