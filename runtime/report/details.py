@@ -91,8 +91,9 @@ class PlacedMap:
         """What of it is on chip, or where it is instead, as users read it; without the reason."""
         if self.memory not in ("chip", "ring"):
             return "DRAM" if self.memory == "dram" else "nowhere"
-        equal = len(self.rows) > 2 and len(set(self.rows)) == 1
-        rows = f"{len(self.rows)} × {self.rows[0]}" if equal else " + ".join(map(str, self.rows))
+        different = set(self.rows)
+        is_short = len(self.rows) > 2 and len(different) == 1
+        rows = f"{len(self.rows)} × {different.pop()}" if is_short else " + ".join(map(str, self.rows))
         held = f"{rows} {'row' if self.rows == (1,) else 'rows'}"
         where = f"a ring of {held}" if self.memory == "ring" else held
         return f"{where}, in %{shortened(self.inside, NAME)}" if self.inside else where
