@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -112,6 +113,8 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
         details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
+    if "elements" in module.metadata:
+        details["elements"] = json.loads(module.metadata["elements"])
     package = Package(module, precision, tilewright.__version__, details)
     if quantized is not None:
         _add_integer_engines(package, quantized, target, machine, places, options)

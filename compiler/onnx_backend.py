@@ -19,8 +19,10 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from tilewright.errors import InputError, ModelError, TilewrightError, UnsupportedError, UsageError
 
+from ..runtime.report.details import details_of
 from ..runtime.session import Session, load
 from .driver import compile_to_memory
+from .frontend.onnx.narrow_types import CODES, restored, stored
 from .options import CompileOptions
 
 _KEPT = 16
@@ -56,10 +58,13 @@ class TilewrightRep(BackendRep):
         """
         if kwargs:
             raise UsageError("run takes inputs alone", found=", ".join(kwargs))
-        given = self._named(inputs)
+        given = {name: stored(array) for name, array in self._named(inputs).items()}
         shapes = tuple((name, array.dtype.str, array.shape) for name, array in given.items())
         session, known = self._specialized(given, shapes)
-        results = session.run({name: array for name, array in given.items() if name not in known})
+        results = dict(session.run({name: array for name, array in given.items() if name not in known}))
+        for name, element in (details_of(session.artifact).elements or {}).items():
+            if name in results:
+                results[name] = restored(results[name], CODES[element])
         return namedtupledict("Outputs", self._outputs)(*(results[name] for name in self._outputs))
 
     def _named(self, inputs: Any) -> dict[str, np.ndarray]:

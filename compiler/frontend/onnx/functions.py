@@ -87,6 +87,10 @@ class Functions:
         """Whether a node calls a function."""
         return _key(proto) in self._own or has_body(standard_domain(proto.domain), proto.op_type, opset)
 
+    def brings(self, proto: onnx.NodeProto) -> bool:
+        """Whether a node calls a function of the model itself."""
+        return _key(proto) in self._own
+
     @contextmanager
     def call(self, proto: onnx.NodeProto) -> Iterator[None]:
         """While the function is imported that a node calls."""

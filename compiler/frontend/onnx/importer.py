@@ -10,17 +10,19 @@ import heapq
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import onnx
 import onnx.helper
 
 from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
-from ....ir.core import Module, Value
-from ..builder import ModuleBuilder, SourceNode
-from .functions import Functions, standard_domain
+from ....ir.core import Constant, Module, Value
+from ..builder import ModuleBuilder, Results, SourceNode
+from .functions import Functions, schema_of, standard_domain
+from .narrow_types import MOVING, TYPED, code_of, is_integer, narrowed, stored, widened
 from .tensors import TensorReader
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
@@ -122,6 +124,7 @@ class Importer(ModuleBuilder):
 
     Attributes:
         unknown_ends: names of loops whose conditions depend on data.
+        narrow: of values that are stored in integers, the ONNX code of the type that they are of.
     """
 
     def __init__(
@@ -144,6 +147,27 @@ class Importer(ModuleBuilder):
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
         self.unknown_ends: set[str] = set()
+        self.narrow: dict[Value, int] = {}
+
+    def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
+        """A new constant of the module; of a type of ml_dtypes it is stored in integers."""
+        value, code = super().constant(stored(array), name), code_of(array.dtype)
+        if code is not None:
+            self.narrow[value] = code
+        return value
+
+    def stored_as(self, code: int, value: Value) -> Value:
+        """A value whose integers are elements of a narrow type from now on."""
+        self.narrow[value] = code
+        return value
+
+    def code_of(self, value: Value) -> int:
+        """The ONNX code of the element type of a value."""
+        return self.narrow.get(value) or onnx.helper.np_dtype_to_tensor_dtype(value.type.dtype.numpy)
+
+    def numbers(self, value: Value) -> Value:
+        """A value to compute with: the numbers of a narrow type; others as they are."""
+        return widened(self, value, self.narrow[value]) if value in self.narrow else value
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
@@ -234,18 +258,53 @@ class Importer(ModuleBuilder):
             tuple(bool(o) and o in self._read for o in proto.output),
         )
         titles = [self._title(o) for o in proto.output if o]
-        handler = self.importers.get((domain, proto.op_type))
-        results = self.results_of(node, handler, titles) if handler else []
-        given = [value is not None for value in results] + [False] * len(node.wanted)
-        if not handler or any(wanted and not is_there for wanted, is_there in zip(node.wanted, given, strict=False)):
-            # An importer that has not all that is asked for leaves it to the body of the schema.
-            results = self.results_of(node, lambda node, _: self._call(proto, node) or results, titles)
+        results = self.results_of(node, lambda node, _: self._results(proto, node, titles), titles)
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
                 self.define(output, value)
         missing = [o for o in proto.output if o and o in self._read and o not in self.values]
         if missing:
             raise node.unsupported(f"output {missing[0]!r} is not supported")
+
+    def _results(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> Results:
+        """What a node makes of its inputs, values of narrow types among them."""
+        given = [self.narrow.get(value) if value is not None else None for value in node.inputs]
+        code = next((code for code in given if code is not None), None)
+        if code is None or (not node.domain and node.op_type in TYPED) or self._functions.brings(proto):
+            return self._numeric_results(proto, node, titles)
+        if not node.domain and node.op_type in MOVING:
+            moved = self._numeric_results(proto, node, titles)
+            return [value and self.stored_as(code, value) for value in moved]
+        if is_integer(code):
+            message = "the operator does not compute with integers of 4 and 2 bits"
+            raise node.unsupported(message, hint="Convert them with Cast or DequantizeLinear.")
+        numbers = replace(node, inputs=tuple(value and self.numbers(value) for value in node.inputs))
+        results = self._numeric_results(proto, numbers, titles)
+        schema = schema_of(node.domain, node.op_type, node.opset)
+        # What a loop or branch returns has the types of its body.
+        if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in proto.attribute):
+            return results
+        # A function of the schema has left the name of its last node.
+        self._loc, self._names = (node.name,), titles
+        types = None
+        if schema is not None:
+            operands = (schema.inputs[min(i, len(schema.inputs) - 1)] for i, each in enumerate(given) if each)
+            types = {operand.type_str for operand in operands}
+        for index, value in enumerate(results):
+            output = schema.outputs[min(index, len(schema.outputs) - 1)] if schema is not None else None
+            if value is not None and value.type.dtype.is_float and (not output or output.type_str in (types or ())):
+                results[index] = self.stored_as(code, narrowed(self, value, code))
+        return results
+
+    def _numeric_results(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> list[Value | None]:
+        """What the importer of a node's operator makes of it, or the function that it calls."""
+        handler = self.importers.get((node.domain, proto.op_type))
+        results = self.results_of(node, handler, titles) if handler else []
+        given = [value is not None for value in results] + [False] * len(node.wanted)
+        if not handler or any(wanted and not is_there for wanted, is_there in zip(node.wanted, given, strict=False)):
+            # An importer that has not all that is asked for leaves it to the body of the schema.
+            results = self.results_of(node, lambda node, _: self._call(proto, node) or results, titles)
+        return results
 
     def _call(self, proto: onnx.NodeProto, node: Node) -> list[Value | None]:
         """What the function returns that a node calls; nothing where there is none."""

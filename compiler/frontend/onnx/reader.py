@@ -7,6 +7,7 @@ and shapes is computed on the spot, so that Shape → Gather → Concat → Resh
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from onnx import ModelProto
 from tilewright import limits
 from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, UsageError, warn
 
-from ....ir.core import Module
+from ....ir.core import Module, Value
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import check_given, input_shape_hint, type_of_tensor
@@ -28,7 +29,8 @@ from ..frozen import Frozen, frozen_array
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
-from .tensors import TensorReader, element_type
+from .narrow_types import STORED, name_of, narrowed
+from .tensors import TensorReader, stored_type
 
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
@@ -86,9 +88,23 @@ def import_onnx(
     names = [output.name for output in model.graph.output]
     if not names:
         raise ModelError("the graph has no outputs", stage="import")
+    results = [
+        _as_declared(importer, value, output.type.tensor_type.elem_type)
+        for value, output in zip(results, model.graph.output, strict=True)
+    ]
     importer.function.set_results(results, names)
+    ends = [*((each.name, each) for each in importer.function.parameters), *zip(names, results, strict=True)]
+    narrow = {name: name_of(importer.narrow[value]) for name, value in ends if value in importer.narrow}
+    if narrow:
+        module.metadata["elements"] = json.dumps(narrow)
     importer.finish()
     return module
+
+
+def _as_declared(importer: Importer, value: Value, code: int) -> Value:
+    """A result that was computed in numbers, as its narrow type."""
+    is_number = code in STORED and value not in importer.narrow and value.type.dtype.is_float
+    return importer.stored_as(code, narrowed(importer, value, code)) if is_number else value
 
 
 def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:
@@ -179,13 +195,13 @@ def _add_parameters(
         tensor = info.type.tensor_type
         if info.name in frozen:
             declared = shapes.get(info.name) or (extents(tensor) if tensor.HasField("shape") else None)
-            dtype = element_type(tensor.elem_type, info.name)
-            array = frozen_array(info.name, frozen[info.name], dtype, declared)
-            importer.define(info.name, importer.constant(array, info.name))
-            continue
-        shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
-        type = type_of_tensor(f"input {info.name!r}", shape, element_type(tensor.elem_type, info.name))
-        importer.define(info.name, importer.function.add_parameter(info.name, type))
+            dtype = stored_type(tensor.elem_type, info.name)
+            value = importer.constant(frozen_array(info.name, frozen[info.name], dtype, declared), info.name)
+        else:
+            shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
+            type = type_of_tensor(f"input {info.name!r}", shape, stored_type(tensor.elem_type, info.name))
+            value = importer.function.add_parameter(info.name, type)
+        importer.define(info.name, importer.stored_as(tensor.elem_type, value) if tensor.elem_type in STORED else value)
 
 
 def _resolve_shape(

@@ -20,6 +20,7 @@ from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.types import DType
 from ..builder import type_of_tensor
+from .narrow_types import STORED, bits_of_element
 
 _NUMBER = re.compile("[0-9]{1,18}")
 
@@ -41,19 +42,26 @@ class TensorReader:
         self._unread: dict[tuple[int, int], int] = {}
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
-        """The elements of a tensor.
+        """The elements of a tensor, of a dtype of NumPy or ml_dtypes.
 
         Raises:
             ModelError: they do not fill its shape, or lie where they cannot be read.
             UnsupportedError: its element type is not supported.
         """
-        dtype = element_type(tensor.data_type, tensor.name)
+        dtype = stored_type(tensor.data_type, tensor.name)
         type = type_of_tensor(f"tensor {tensor.name!r}", tensor.dims, dtype)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        is_narrow = tensor.data_type in STORED
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not is_narrow:
             array = self._external(tensor, type.elements * dtype.bytes).view(dtype.numpy).reshape(type.shape)
         else:
+            held = tensor
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                size = -(-type.elements * bits_of_element(tensor.data_type) // 8)
+                data = self._external(tensor, size).tobytes()
+                held = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
             try:
-                array = np.asarray(onnx.numpy_helper.to_array(tensor), dtype.numpy).reshape(type.shape)
+                array = onnx.numpy_helper.to_array(held).reshape(type.shape)
+                array = array if is_narrow else np.asarray(array, dtype.numpy)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise ModelError(f"tensor {tensor.name!r} is damaged: {error}", stage="import") from None
         if dtype is DType.BOOL:
@@ -155,6 +163,15 @@ def _number(tensor: onnx.TensorProto, key: str, default: int) -> int:
         message = f"tensor {tensor.name!r} has a wrong {key} of its elements"
         raise ModelError(message, stage="import", expected="a number of bytes", found=repr(text[:40]))
     return int(text)
+
+
+def stored_type(code: int, what: str) -> DType:
+    """The type of what holds the elements of an ONNX type code: itself, or the integers of a narrow type.
+
+    Raises:
+        UnsupportedError: strings and complex numbers.
+    """
+    return STORED[code] if code in STORED else element_type(code, what)
 
 
 def element_type(code: int, what: str) -> DType:

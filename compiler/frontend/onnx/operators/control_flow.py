@@ -68,7 +68,8 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
         name = f"{node.name}.{attribute.partition('_')[0]}"
         try:
             with importer.inside(name) as body, importer.scope():
-                found[attribute] = body, importer.import_graph(_graph(node, attribute))
+                results = importer.import_graph(_graph(node, attribute))
+                found[attribute] = body, [importer.numbers(value) for value in results]
         except (ModelError, IRError) as error:
             is_of_a_node = error.op is not None and not isinstance(error, UnsupportedError)
             if failed or not is_of_a_node:
@@ -316,7 +317,7 @@ class _Steps:
                 if self.read is None and index < 2 and len(info.type.tensor_type.shape.dim) == 1:
                     value = reshape(importer, value, (1,))
                 importer.define(info.name, value)
-            results = importer.import_nodes(self.graph)
+            results = [importer.numbers(value) for value in importer.import_nodes(self.graph)]
         leading = 1 if self.read is None else 0
         if len(results) < leading + self.states:
             expected = f"at least {leading + self.states}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
 from .....ir.core import Constant, Op, Value
+from .....ir.ops.activation import Clip
+from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from .....ir.ops.indexing import Gather
 from .....ir.ops.quantization import (
     Dequantize,
     DequantizeLinear,
@@ -16,11 +21,14 @@ from .....ir.ops.quantization import (
     Requantize,
     StorageCast,
 )
+from .....ir.ops.unary import Round
 from .....ir.types import DType
+from ...shape import cast, reshape
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
+from ..narrow_types import STORED, bounds_of, is_integer, narrowed
 from ..one_to_one import exports_as, one_to_one
-from ..tensors import element_type
+from ..tensors import element_type, stored_type
 
 exports_as("DequantizeLinear", DequantizeLinear)
 one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)
@@ -53,8 +61,6 @@ def scale_and_zero_point(node: Node, index: int, dtype: DType | None = None) -> 
 
 def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
     """The dimension that the scales run along, ``None`` where there is one for the whole tensor."""
-    if node.int("block_size", 0):
-        raise node.unsupported("scales of blocks are not supported", found=f"block_size {node.int('block_size')}")
     # The axis means nothing for a single scale, and files hold any number there.
     if scale.type.elements == 1 or not x.type.rank:
         return None
@@ -63,15 +69,47 @@ def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
 
 @imports("QuantizeLinear")
 def import_quantize_linear(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    axis = quantized_axis(node, x, node.input(1))
-    scale, zero = scale_and_zero_point(node, 1)
-    if zero is not None:
-        to = zero.type.dtype
-    else:
-        code = node.int("output_dtype", 0)
-        to = element_type(code, node.name) if code else DType.U8
-    return importer.emit_one(QuantizeLinear(to, axis), x, scale, zero)
+    zero = node.optional(2)
+    to = importer.code_of(zero) if zero is not None else node.int("output_dtype", 0) or onnx.TensorProto.UINT8
+    x, y_scale = importer.numbers(node.input(0)), importer.numbers(node.input(1))
+    dtype = stored_type(to, node.name)
+    if node.int("block_size", 0) or (to in STORED and not is_integer(to)):
+        quotient = importer.emit_one(Div(), x, _spread(node, importer, cast(importer, y_scale, x.type.dtype), x))
+        if to in STORED and not is_integer(to):
+            quotient = narrowed(importer, quotient, to, node.bool("saturate", 1))
+            return importer.stored_as(to, quotient)
+        whole = cast(importer, importer.emit_one(Round(), quotient), DType.F32)
+        if zero is not None:
+            whole = importer.emit_one(Add(), whole, cast(importer, _spread(node, importer, zero, x), DType.F32))
+        low, high = bounds_of(to) if to in STORED else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
+        result = cast(importer, importer.emit_one(Clip(float(low), float(high)), whole), dtype)
+        return importer.stored_as(to, result) if to in STORED else result
+    axis = quantized_axis(node, x, y_scale)
+    scale, zero = scale_and_zero_point(replace(node, inputs=(x, y_scale, *node.inputs[2:])), 1)
+    result = importer.emit_one(QuantizeLinear(dtype, axis), x, scale, zero)
+    if to not in STORED:
+        return result
+    for bound, operator in zip(bounds_of(to), (Max(), Min()), strict=True):
+        result = importer.emit_one(operator, result, importer.constant(np.asarray(bound, dtype.numpy), "bound"))
+    return importer.stored_as(to, result)
+
+
+def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
+    """Scales or zero points as they broadcast against ``x``: one, one for each index along the axis, or one for each
+    block of that."""
+    block = node.int("block_size", 0)
+    axis = quantized_axis(node, x, scale)
+    if axis is None:
+        return reshape(importer, scale, ())
+    if not block:
+        return reshape(importer, scale, (*scale.type.shape, *(1 for _ in x.type.shape[axis + 1 :])))
+    extent = x.type.shape[axis]
+    expected = (*x.type.shape[:axis], -(-extent // block), *x.type.shape[axis + 1 :])
+    if block < 0 or scale.type.shape != expected:
+        found = f"{list(scale.type.shape)} with block_size {block}"
+        raise node.model_error("the scales are not one for each block", expected=list(expected), found=found)
+    blocks = importer.described(node, (extent,), DType.I32, lambda: np.arange(extent, dtype=np.int32) // block)
+    return importer.emit_one(Gather(axis), scale, blocks)
 
 
 @exports(QuantizeLinear)
@@ -84,10 +122,25 @@ def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
 
 @imports("DequantizeLinear")
 def import_dequantize_linear(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    axis = quantized_axis(node, x, node.input(1))
-    scale, zero = scale_and_zero_point(node, 1, x.type.dtype)
-    return importer.emit_one(DequantizeLinear(axis), x, scale, zero)
+    x, scale = node.input(0), importer.numbers(node.input(1))
+    to = node.int("output_dtype", 0) or importer.code_of(node.input(1))
+    code = importer.narrow.get(x)
+    is_float = code is not None and not is_integer(code)
+    if is_float or node.int("block_size", 0):
+        real = cast(importer, importer.numbers(x), DType.F32)
+        zero = node.optional(2)
+        # Floats have no other zero point than 0.
+        if zero is not None and not is_float:
+            real = importer.emit_one(Sub(), real, cast(importer, _spread(node, importer, zero, x), DType.F32))
+        spread = _spread(node, importer, cast(importer, scale, DType.F32), x)
+        real = importer.emit_one(Mul(), real, spread)
+    else:
+        axis = quantized_axis(node, x, scale)
+        scale, zero = scale_and_zero_point(replace(node, inputs=(x, scale, *node.inputs[2:])), 1, x.type.dtype)
+        real = importer.emit_one(DequantizeLinear(axis), x, scale, zero)
+    if to in STORED:
+        return importer.stored_as(to, narrowed(importer, real, to))
+    return cast(importer, real, element_type(to, node.name))
 
 
 @exports(FakeQuantize)

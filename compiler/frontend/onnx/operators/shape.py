@@ -13,8 +13,9 @@ from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
+from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
-from ..tensors import element_type
+from ..tensors import element_type, stored_type
 
 exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)
 exports_as("Expand", Expand, inputs=("shape",))
@@ -54,20 +55,38 @@ def import_expand(node: Node, importer: Importer) -> Value:
 
 @imports("Cast")
 def import_cast(node: Node, importer: Importer) -> Value:
-    return cast(importer, node.input(0), element_type(node.int("to"), node.name))
+    return _converted(node, importer, node.int("to"))
 
 
 @imports("BitCast")
 def import_bit_cast(node: Node, importer: Importer) -> Value:
-    x, to = node.input(0), element_type(node.int("to"), node.name)
+    x, code = node.input(0), node.int("to")
+    to = stored_type(code, node.name)
+    of = importer.code_of(x)
+    if any(each in STORED and bits_of_element(each) < 8 for each in (of, code)):
+        raise node.unsupported("elements of less than 8 bits cannot be read as others")
     # Truth values are bytes of 0 and 1, and any other byte is true.
     is_truth = DType.BOOL in (x.type.dtype, to) and x.type.dtype.bytes == to.bytes
-    return importer.emit_one(Cast(to) if is_truth else BitCast(to), x)
+    result = importer.emit_one(Cast(to) if is_truth else BitCast(to), x)
+    return importer.stored_as(code, result) if code in STORED else result
 
 
 @imports("CastLike")
 def import_cast_like(node: Node, importer: Importer) -> Value:
-    return cast(importer, node.input(0), node.input(1).type.dtype)
+    return _converted(node, importer, importer.code_of(node.input(1)))
+
+
+def _converted(node: Node, importer: Importer, to: int) -> Value:
+    x = node.input(0)
+    if importer.narrow.get(x) == to:
+        return x
+    x = importer.numbers(x)
+    if to not in STORED:
+        dtype = element_type(to, node.name)
+        # Integers that become what holds them are another value then.
+        return importer.emit_one(Cast(dtype), x) if x in importer.narrow else cast(importer, x, dtype)
+    mode = node.string("round_mode", "up")
+    return importer.stored_as(to, narrowed(importer, x, to, node.bool("saturate", 1), mode))
 
 
 @exports(Cast, BitCast)
@@ -124,9 +143,10 @@ def import_constant(node: Node, importer: Importer) -> Value:
 @imports("ConstantOfShape")
 def import_constant_of_shape(node: Node, importer: Importer) -> Value:
     shape = node.integers(0, "the shape")
-    value = node.attributes.get("value")
-    filler = value.reshape(-1)[0] if value is not None else np.float32(0)
-    return importer.described(node, shape, DType.of(filler.dtype), lambda: np.full(shape, filler))
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    filler, code = stored(value).reshape(-1)[0], code_of(value.dtype)
+    filled = importer.described(node, shape, DType.of(filler.dtype), lambda: np.full(shape, filler))
+    return filled if code is None else importer.stored_as(code, filled)
 
 
 @imports("EyeLike")
