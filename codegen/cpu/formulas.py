@@ -160,7 +160,11 @@ def _is_infinite(operator: IsInf, x: Element) -> Element:
 
 @formula(Mod)
 def _remainder(operator: Mod, x: Element, y: Element) -> Element:
-    return x.apply("fmod" if operator.fmod else "mod", y)
+    if operator.fmod or x.dtype.is_integer:
+        return x.apply("fmod" if operator.fmod else "mod", y)
+    cut = x.apply("fmod", y)
+    is_other = (cut < 0).apply("xor", y < 0).apply("and", cut.apply("equal", 0).apply("not"))
+    return where(cut.apply("equal", 0), where(y < 0, cut.number(-0.0), 0), where(is_other, cut + y, cut))
 
 
 @formula(BitShift)

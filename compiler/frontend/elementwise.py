@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.core import Value
-from ...ir.ops.elementwise import Div, Mod, Mul, Sub
-from ...ir.ops.unary import Floor
+from ...ir.ops.elementwise import Add, Mod, Mul, Sub
 from .builder import ModuleBuilder
 
 
@@ -15,12 +14,14 @@ def scaled(importer: ModuleBuilder, x: Value, factor: float) -> Value:
     return importer.emit_one(Mul(), x, importer.constant(np.array(factor, x.type.dtype.numpy), "factor"))
 
 
+def running_mean(importer: ModuleBuilder, old: Value, new: Value, share: float) -> Value:
+    """The mean of two tensors, of which ``share`` is the weight of the old one."""
+    return importer.emit_one(Add(), scaled(importer, old, share), scaled(importer, new, 1 - share))
+
+
 def floor_mod(importer: ModuleBuilder, x: Value, y: Value) -> Value:
     """The remainder of ``x`` / ``y`` that has the sign of ``y``."""
-    if x.type.dtype.is_integer:
-        return importer.emit_one(Mod(fmod=False), x, y)
-    whole = importer.emit_one(Floor(), importer.emit_one(Div(), x, y))
-    return importer.emit_one(Sub(), x, importer.emit_one(Mul(), whole, y))
+    return importer.emit_one(Mod(fmod=False), x, y)
 
 
 def squared_difference(importer: ModuleBuilder, x: Value, y: Value) -> Value:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ...ir.core import Constant, Value
-from ...ir.ops.elementwise import Add
+from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
+from ...ir.ops.reduction import ReduceSum
+from ...ir.types import TensorType
 from .builder import ModuleBuilder, SourceNode
 from .elementwise import scaled
-from .movement import transpose
+from .movement import slice_of, transpose
 from .shape import reshape
 
 
@@ -69,27 +72,74 @@ def gemm(
 
 
 def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:
-    """Einsum of two tensors, as a matrix product between transposes and reshapes.
+    """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right.
 
     Raises:
         ModelError: the equation does not fit the tensors.
-        UnsupportedError: it is another sum.
     """
     equation = equation.replace(" ", "")
-    if len(node.inputs) != 2:
-        raise node.unsupported("only sums of products of two tensors are supported", found=repr(equation))
-    x, w = node.input(0), node.input(1)
-    left, right, result = _einsum_labels(node, equation, x, w)
-    batch = [label for label in left if label in right and label in result]
-    summed = [label for label in left if label in right and label not in result]
+    values = node.all_inputs()
+    terms, result = _einsum_labels(node, equation, [value.type for value in values])
+    extents: dict[str, int] = {}
+    for term, value in zip(terms, values, strict=True):
+        for label, extent in zip(term, value.type.shape, strict=True):
+            if extents.setdefault(label, extent) != extent and 1 not in (extent, extents[label]):
+                shown = ", ".join(map(str, (value.type for value in values)))
+                raise node.model_error("extents of the same label differ", found=f"{shown}, {equation!r}")
+            extents[label] = max(extents[label], extent)
+    known = sorted({label for label in result if label in extents and result.count(label) == 1})
+    if known != sorted(result):
+        raise node.model_error("a label of the result is not that of one dimension", found=repr(equation))
+    parts = [_diagonal(importer, *part, extents) for part in zip(values, terms, strict=True)]
+    x, left = parts[0]
+    for position, (w, right) in enumerate(parts[1:], 1):
+        later = {*result}.union(*(term for _, term in parts[position + 1 :]))
+        x, left = _summed(importer, x, left, {*right, *later})
+        x, left = _einsum_pair(importer, (x, left), _summed(importer, w, right, {*left, *later}), later, extents)
+    x, left = _summed(importer, x, left, set(result))
+    # What has extent 1 wherever it stands.
+    missing = [label for label in result if label not in left]
+    x, left = reshape(importer, x, (*x.type.shape, *(1 for _ in missing))), [*left, *missing]
+    return transpose(importer, x, tuple(left.index(label) for label in result))
+
+
+Labelled = tuple[Value, list[str]]
+"""A tensor, and a label for each of its dimensions, none of them twice."""
+
+
+def _diagonal(importer: ModuleBuilder, x: Value, labels: list[str], extents: dict[str, int]) -> Labelled:
+    """A tensor without dimensions that have one element where the label has more, and one for labels given twice."""
+    kept = [d for d, label in enumerate(labels) if x.type.shape[d] == extents[label] != 1 or extents[label] == 0]
+    x, labels = reshape(importer, x, tuple(x.type.shape[d] for d in kept)), [labels[d] for d in kept]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        while labels.count(label) > 1:
+            first = labels.index(label)
+            pair = (first, labels.index(label, first + 1))
+            rest, extent = [d for d in range(len(labels)) if d not in pair], extents[label]
+            x = transpose(importer, x, (*rest, *pair))
+            x = reshape(importer, x, (*x.type.shape[:-2], extent * extent))
+            begin, step = [0] * x.type.rank, [*[1] * len(rest), extent + 1]
+            x, labels = slice_of(importer, x, begin, (*x.type.shape[:-1], extent), step), [labels[d] for d in rest]
+            labels.append(label)
+    return x, labels
+
+
+def _summed(importer: ModuleBuilder, x: Value, labels: list[str], kept: set[str]) -> Labelled:
+    """A tensor summed over the labels that nothing else reads."""
+    axes = tuple(d for d, label in enumerate(labels) if label not in kept)
+    x = importer.emit_one(ReduceSum(axes, False), x) if axes else x
+    return x, [label for label in labels if label in kept]
+
+
+def _einsum_pair(
+    importer: ModuleBuilder, first: Labelled, second: Labelled, later: set[str], extents: dict[str, int]
+) -> Labelled:
+    """The product of two tensors, summed over what both have and nothing reads later."""
+    (x, left), (w, right) = first, second
+    batch = [label for label in left if label in right and label in later]
+    summed = [label for label in left if label in right and label not in later]
     rows = [label for label in left if label not in right]
     columns = [label for label in right if label not in left]
-    is_plain = all(len(set(term)) == len(term) for term in (left, right, result))
-    if not is_plain or set(result) != {*batch, *rows, *columns}:
-        raise node.unsupported("this sum is not a matrix product", found=repr(equation))
-    extents = dict(zip(right, w.type.shape, strict=True)) | dict(zip(left, x.type.shape, strict=True))
-    if any(extents[label] != extent for label, extent in zip(right, w.type.shape, strict=True)):
-        raise node.unsupported("extents of the same label differ", found=f"{x.type} and {w.type}, {equation!r}")
 
     def arrange(value: Value, labels: list[str], *groups: list[str]) -> Value:
         """Put the labels in the order of the groups, and make one dimension of each group after the batch."""
@@ -98,35 +148,38 @@ def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:
         merged = (math.prod(extents[label] for label in group) for group in groups)
         return reshape(importer, value, (*(extents[label] for label in batch), *merged))
 
+    found = batch + rows + columns
+    if not summed and not (rows and columns):
+        y = importer.emit_one(Mul(), arrange(x, left, rows, []), arrange(w, right, [], columns))
+        return reshape(importer, y, tuple(extents[label] for label in found)), found
     transpose_a = left == batch + summed + rows != batch + rows + summed
     transpose_b = right == batch + columns + summed != batch + summed + columns
     matrix_x = arrange(x, left, *((summed, rows) if transpose_a else (rows, summed)))
     matrix_w = arrange(w, right, *((columns, summed) if transpose_b else (summed, columns)))
     y = importer.emit_one(MatMul(transpose_a=transpose_a, transpose_b=transpose_b), matrix_x, matrix_w)
-    found = batch + rows + columns
-    y = reshape(importer, y, tuple(extents[label] for label in found))
-    return transpose(importer, y, tuple(found.index(label) for label in result))
+    return reshape(importer, y, tuple(extents[label] for label in found)), found
 
 
-def _einsum_labels(node: SourceNode, equation: str, x: Value, w: Value) -> tuple[list[str], list[str], list[str]]:
-    """Labels of the dimensions of both operands and of the result; those behind an ellipsis are numbers."""
+def _einsum_labels(node: SourceNode, equation: str, types: Sequence[TensorType]) -> tuple[list[list[str]], list[str]]:
+    """Labels of the dimensions of the operands and of the result; those behind an ellipsis are numbers."""
     terms, arrow, result = equation.partition("->")
     operands = terms.split(",")
-    if len(operands) != 2:
-        raise node.model_error("the equation does not fit two tensors", found=repr(equation))
-    covered = {t.type.rank - len(o.replace("...", "")) for o, t in zip(operands, (x, w), strict=True) if "..." in o}
-    if len(covered) > 1:
-        raise node.unsupported("ellipses that stand for different numbers of dimensions", found=repr(equation))
-    dots = [str(index) for index in range(max(covered, default=0))]
+    if len(operands) != len(types):
+        found = f"{equation!r} with {len(types)} tensors"
+        raise node.model_error("the equation does not fit the number of tensors", found=found)
+    covered = [t.rank - len(o.replace("...", "")) for o, t in zip(operands, types, strict=True)]
+    most = max((count for count, operand in zip(covered, operands, strict=True) if "..." in operand), default=0)
 
-    def labels(term: str) -> list[str]:
+    def labels(term: str, count: int) -> list[str]:
         before, ellipsis, after = term.partition("...")
-        return [*before, *(dots if ellipsis else []), *after]
+        # Ellipses broadcast from their ends.
+        return [*before, *(map(str, range(most - count, most)) if ellipsis else ()), *after]
 
-    left, right = map(labels, operands)
-    if len(left) != x.type.rank or len(right) != w.type.rank:
-        raise node.model_error("the equation does not fit the ranks", found=f"{equation!r}, {x.type} and {w.type}")
+    found = [labels(operand, count) for operand, count in zip(operands, covered, strict=True)]
+    if any(len(each) != type.rank for each, type in zip(found, types, strict=True)):
+        shown = ", ".join(map(str, types))
+        raise node.model_error("the equation does not fit the ranks", found=f"{equation!r}, {shown}")
     if arrow:
-        return left, right, labels(result)
-    once = sorted(label for label in {*left, *right} - set(dots) if (left + right).count(label) == 1)
-    return left, right, [*dots, *once]
+        return found, labels(result, most)
+    every = [label for term in found for label in term if not label.isdigit()]
+    return found, [*map(str, range(most)), *sorted(label for label in every if every.count(label) == 1)]

@@ -11,6 +11,7 @@ from tilewright import limits
 from ...ir.core import Value
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Transpose
 from .builder import ModuleBuilder, SourceNode
+from .shape import reshape
 
 BEFORE_THE_FIRST = np.iinfo(np.int64).min
 """As end of a slice with a negative step: index 0 is taken too."""
@@ -84,6 +85,22 @@ def reversed_along(importer: ModuleBuilder, x: Value, axis: int) -> Value:
     begin, step = [0] * x.type.rank, [1] * x.type.rank
     begin[axis], step[axis] = max(0, x.type.shape[axis] - 1), -1
     return slice_of(importer, x, begin, x.type.shape, step)
+
+
+def space_to_depth(importer: ModuleBuilder, x: Value, size: int, *, depth_first: bool) -> Value:
+    """x [N, C, ...] with blocks of its positions, of any number of dimensions, moved into channels.
+
+    Args:
+        depth_first: a channel of the result numbers that of x, then the place in the block; else the reverse.
+    """
+    batch, channels, *spatial = x.type.shape
+    count = len(spatial)
+    outer = [extent // size for extent in spatial]
+    pairs = (part for extent in outer for part in (extent, size))
+    apart = reshape(importer, x, (batch, channels, *pairs))
+    blocks, rest = [3 + 2 * d for d in range(count)], [2 + 2 * d for d in range(count)]
+    order = (0, 1, *blocks, *rest) if depth_first else (0, *blocks, 1, *rest)
+    return reshape(importer, transpose(importer, apart, order), (batch, channels * size**count, *outer))
 
 
 def padded(

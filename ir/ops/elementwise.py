@@ -154,15 +154,10 @@ class Mod(Binary):
     """Remainder of x / y.
 
     Attributes:
-        fmod: the remainder has the sign of x, as C's; else, for integers only, that of y, as Python's.
+        fmod: the remainder has the sign of x, as C's; else that of y, as Python's.
     """
 
     fmod: bool = False
-
-    def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        if x.dtype.is_float and not self.fmod:
-            raise IRError("the remainder of floats is that of fmod", expected="fmod=true", found="fmod=false")
-        return super().infer(x, y)
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.fmod(x, y) if self.fmod else np.remainder(x, y)
@@ -228,8 +223,11 @@ class BitwiseXor(BitwiseBinary, function=np.bitwise_xor):
 
 @operator("bit_shift")
 @dataclass(frozen=True)
-class BitShift(BitwiseBinary, dtypes=UNSIGNED):
-    """x shifted by y bits, y less than the width of the type.
+class BitShift(BitwiseBinary):
+    """x shifted by y bits; to the right, the sign fills what becomes free.
+
+    Where y is below 0 or not below the width of the type, every bit is shifted out: what is left is 0, or -1 of a
+    negative number shifted to the right.
 
     Attributes:
         left: toward the higher bits; else toward the lower ones.

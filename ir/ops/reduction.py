@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, TensorType
+from .elementwise import NUMBERS, check_dtype
 from .movement import check_axis
 from .shape import moved, truncate
 
@@ -253,15 +255,17 @@ class TopK(Operator[UnaryOperands]):
         return np.take_along_axis(x, indices, self.axis), indices
 
 
-@operator("cum_sum")
 @dataclass(frozen=True)
-class CumSum(Operator[UnaryOperands]):
-    """Running sums along ``axis``; result like x.
+class Cumulative(Operator[UnaryOperands]):
+    """Base of what elements up to each have in common, along ``axis``; result like x. Integers wrap around, and half
+    floats are computed with in single precision.
 
     Attributes:
-        exclusive: an element does not count into its own sum.
+        exclusive: an element does not count into its own result.
         reverse: run from the end.
     """
+
+    FUNCTION: ClassVar[np.ufunc]
 
     axis: int
     exclusive: bool = False
@@ -269,12 +273,27 @@ class CumSum(Operator[UnaryOperands]):
 
     def infer(self, x: TensorType) -> TensorType:
         check_axis(self.axis, x)
+        check_dtype(x, NUMBERS)
         return x
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         y = np.flip(x, self.axis) if self.reverse else x
-        sums = np.cumsum(y, self.axis, dtype=x.dtype)
+        results = self.FUNCTION.accumulate(y, self.axis, dtype=np.float32 if x.dtype == np.float16 else x.dtype)
         if self.exclusive:
-            sums = np.roll(sums, 1, self.axis)
-            sums[(slice(None),) * self.axis + (slice(0, 1),)] = 0
-        return np.flip(sums, self.axis) if self.reverse else sums
+            results = np.roll(results, 1, self.axis)
+            results[(slice(None),) * self.axis + (slice(0, 1),)] = self.FUNCTION.identity
+        return np.flip(results, self.axis) if self.reverse else results
+
+
+@operator("cum_sum")
+class CumSum(Cumulative):
+    """Running sums along ``axis``"""
+
+    FUNCTION = np.add
+
+
+@operator("cum_prod")
+class CumProd(Cumulative):
+    """Running products along ``axis``"""
+
+    FUNCTION = np.multiply

@@ -12,7 +12,7 @@ from samples import (
 
 from tilewright.ir.ops.reduction import (
     ArgExtreme,
-    CumSum,
+    Cumulative,
     Reduce,
     ReduceExtreme,
     TopK,
@@ -60,10 +60,11 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(0, 1, largest), (rng.integers(0, 4, (6,)).astype(np.int32),))
 
 
-@samples_of(CumSum)
-def cum_sum(cls: type[CumSum], rng: np.random.Generator) -> Iterator[Sample]:
+@samples_of(Cumulative)
+def cumulative(cls: type[Cumulative], rng: np.random.Generator) -> Iterator[Sample]:
     x = rng.standard_normal((3, 7, 2)).astype(np.float32)
     for exclusive in (False, True):
         for reverse in (False, True):
             yield Sample(cls(1, exclusive, reverse), (x,))
     yield Sample(cls(0), (rng.integers(-9, 9, (5,)),))
+    yield Sample(cls(1), ((1 + rng.random((2, 5)) / 4).astype(np.float16),))

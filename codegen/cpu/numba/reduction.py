@@ -13,7 +13,7 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
-from ....ir.ops.reduction import ArgExtreme, ArgMax, CumSum, Reduce, TopK
+from ....ir.ops.reduction import ArgExtreme, ArgMax, CumSum, Cumulative, Reduce, TopK
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -291,17 +291,17 @@ for k in range(length if count > 0 else 0):
     return compile_kernel(op, function, target, units=outer, integers=(length, inner, operator.k))
 
 
-@lowers(CumSum, needs=(is_plain, has_real_meaning))
-def lower_cum_sum(op: Op[CumSum], target: TargetDescription) -> Kernel | None:
+@lowers(Cumulative, needs=(is_plain, has_real_meaning))
+def lower_cumulative(op: Op[Cumulative], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
-    if type.dtype in (DType.F16, DType.BOOL):
-        return None
     outer, length, inner = around(type.shape, operator.axis)
     element = "p + (length - 1 - k) * inner" if operator.reverse else "p + k * inner"
-    statements = [f"total = total + x[{element}]", f"y[{element}] = total"]
-    zero = number(0, type.dtype if type.dtype.is_float else DType.U64 if type.dtype is DType.U64 else DType.I64)
+    symbol, neutral = ("+", 0) if isinstance(operator, CumSum) else ("*", 1)
+    value, put = load("x", element, type.dtype), store("y", element, "total", type.dtype, DType.F32)
+    statements = [f"total = total {symbol} {value}", put]
+    first = number(neutral, type.dtype if type.dtype.is_float else DType.U64 if type.dtype is DType.U64 else DType.I64)
     if operator.exclusive:
         statements.reverse()
-    lines = [f"total = {zero}", "for k in range(length):", *("    " + s for s in statements)]
+    lines = [f"total = {first}", "for k in range(length):", *("    " + s for s in statements)]
     function = _line_function("y", "\n".join(lines))
     return compile_kernel(op, function, target, units=outer, integers=(length, inner))

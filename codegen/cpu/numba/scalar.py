@@ -57,8 +57,8 @@ _OF_INTEGERS: dict[str, str] = {
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} ^ {1}",
-    "left_shift": "{type}({0} << {1}) if {1} < {bits} else {type}(0)",
-    "right_shift": "{type}({0} >> {1}) if {1} < {bits} else {type}(0)",
+    "left_shift": "{type}({0} << {1}) if 0 <= {1} < {bits} else {type}(0)",
+    "right_shift": "{type}({0} >> {1}) if 0 <= {1} < {bits} else ~{type}(0) if {0} < 0 else {type}(0)",
 }
 
 

@@ -151,7 +151,9 @@ class Functions:
         if key not in self._own:
             attributes = schema_of(key[0], key[1], opset).attributes
             given = {n: a.default_value for n, a in attributes.items() if a.default_value.type} | given
-        return graph_of(function, given), {standard_domain(o.domain): o.version for o in function.opset_import}
+        opsets = {standard_domain(o.domain): o.version for o in function.opset_import}
+        # Bodies of schemas outside the standard domain need not say which version of it they are written in.
+        return graph_of(function, given), {"": onnx.defs.onnx_opset_version()} | opsets
 
 
 def _key(proto: onnx.NodeProto) -> Key:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import ModelError
+from tilewright.ir import interp
 
 
 def arrays(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -69,17 +70,47 @@ def test_einsum(
 
 
 @pytest.mark.parametrize(
-    ("equation", "error", "text"),
+    ("equation", "shapes"),
     [
-        ("ii,ij->ij", UnsupportedError, "this sum is not a matrix product; found 'ii,ij->ij'"),
-        ("ij,jk->i", UnsupportedError, "this sum is not a matrix product; found 'ij,jk->i'"),
-        ("ijk,jk->i", ModelError, "the equation does not fit the ranks"),
-        ("ij,jk,kl->il", ModelError, "the equation does not fit two tensors"),
+        ("ij->ji", [(3, 4)]),
+        ("ij->i", [(3, 4)]),
+        ("ii->i", [(4, 4)]),
+        ("iij->j", [(3, 3, 2)]),
+        ("...ii->...i", [(2, 3, 4, 4)]),
+        ("iii", [(3, 3, 3)]),
+        ("->", [()]),
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]),
+        ("ij,jk->i", [(2, 3), (3, 4)]),
+        ("ii,ij->ij", [(3, 3), (3, 4)]),
+        ("i,i->i", [(5,), (5,)]),
+        ("i,i", [(5,), (5,)]),
+        ("...i,...i->...", [(2, 1, 5), (3, 5)]),
+        ("bi,bij,bj->b", [(2, 3), (2, 3, 4), (2, 4)]),
+        ("ij,->ij", [(2, 3), ()]),
+        ("ab,ab->ba", [(2, 1), (2, 3)]),
     ],
 )
-def test_other_sums_are_refused(equation: str, error: type[Exception], text: str, rng: np.random.Generator) -> None:
-    model = node_model("Einsum", arrays(rng, (4, 4), (4, 4)), equation=equation)
-    with pytest.raises(error, match=text):
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_other_sums(equation: str, shapes: list[tuple[int, ...]], dtype: type, rng: np.random.Generator) -> None:
+    x = [rng.integers(-4, 5, shape).astype(dtype) for shape in shapes]
+    module = import_checked(node_model("Einsum", x, equation=equation))
+    (found,) = interp.run(module, {p.name: x[int(p.name[1:])] for p in module.main.parameters}).values()
+    np.testing.assert_array_equal(found, np.einsum(equation, *x))
+
+
+@pytest.mark.parametrize(
+    ("equation", "text"),
+    [
+        ("ijk,jk->i", "the equation does not fit the ranks"),
+        ("ij,jk,kl->il", "the equation does not fit the number of tensors"),
+        ("ij,jk->iz", "a label of the result is not that of one dimension"),
+        ("ij,jk->ii", "a label of the result is not that of one dimension"),
+        ("ij,kj->ik", "extents of the same label differ"),
+    ],
+)
+def test_sums_that_do_not_fit(equation: str, text: str, rng: np.random.Generator) -> None:
+    model = node_model("Einsum", arrays(rng, (4, 4), (4, 3)), equation=equation)
+    with pytest.raises(ModelError, match=text):
         import_checked(model)
 
 

@@ -6,7 +6,7 @@ import math
 
 from .....ir.core import Op, Value
 from .....ir.ops.movement import DepthToSpace, SpaceToDepth
-from ...movement import padded, transpose
+from ...movement import padded, space_to_depth, transpose
 from ...shape import reshape
 from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, legacy, opset
@@ -48,14 +48,7 @@ def import_space_to_depth(node: IrNode, importer: IrImporter) -> Value:
     mode, size = block_size(node, x)
     if x.type.rank == 4 and mode == "blocks_first":
         return importer.emit_one(SpaceToDepth(size), x)
-    batch, channels, *spatial = x.type.shape
-    count = len(spatial)
-    outer = [extent // size for extent in spatial]
-    pairs = (part for extent in outer for part in (extent, size))
-    apart = reshape(importer, x, (batch, channels, *pairs))
-    blocks, rest = [3 + 2 * d for d in range(count)], [2 + 2 * d for d in range(count)]
-    order = (0, *blocks, 1, *rest) if mode == "blocks_first" else (0, 1, *blocks, *rest)
-    return reshape(importer, transpose(importer, apart, order), (batch, channels * size**count, *outer))
+    return space_to_depth(importer, x, size, depth_first=mode == "depth_first")
 
 
 @exports(DepthToSpace)

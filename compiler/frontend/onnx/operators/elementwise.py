@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.helper
 
 from .....ir.core import Op, Value
 from .....ir.op import Operator
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
-from .....ir.ops.elementwise import Add, BitShift, BitwiseAnd, BitwiseOr, BitwiseXor, Div, Max, Min, Mod, Mul, Pow, Sub
+from .....ir.ops.elementwise import (
+    UNSIGNED,
+    Add,
+    BitShift,
+    BitwiseAnd,
+    BitwiseOr,
+    BitwiseXor,
+    Div,
+    Max,
+    Min,
+    Mod,
+    Mul,
+    Pow,
+    Sub,
+)
 from .....ir.ops.fused import FusedElementwise
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
@@ -43,7 +59,32 @@ def import_bit_shift(node: Node, importer: Importer) -> Value:
 
 @exports(BitShift)
 def export_bit_shift(op: Op[BitShift], exporter: Exporter) -> None:
-    exporter.write_as(op, "BitShift", op.operands, direction="LEFT" if op.operator.left else "RIGHT")
+    x, y, dtype = *op.operands, op.result.type.dtype
+    direction = "LEFT" if op.operator.left else "RIGHT"
+    if dtype in UNSIGNED:
+        exporter.write_as(op, "BitShift", [x, y], direction=direction)
+        return
+    # Until version 28 of bits without a sign alone: those of a negative number are turned over before and after.
+    bits, signed = (onnx.helper.np_dtype_to_tensor_dtype(np.dtype(f"{u}int{8 * dtype.bytes}")) for u in ("u", ""))
+    is_negative = exporter.node("Less", [x, exporter.constant(np.zeros((), dtype.numpy))])
+    inner = x if op.operator.left else exporter.node("Where", [is_negative, exporter.node("BitwiseNot", [x]), x])
+    inner, count = (exporter.node("Cast", [value], to=bits) for value in (inner, y))
+    shifted = exporter.node("Cast", [exporter.node("BitShift", [inner, count], direction=direction)], to=signed)
+    if not op.operator.left:
+        shifted = exporter.node("Where", [is_negative, exporter.node("BitwiseNot", [shifted]), shifted])
+    exporter.define(op, shifted)
+
+
+@exports(Mod)
+def export_mod(op: Op[Mod], exporter: Exporter) -> None:
+    x, y, dtype = *op.operands, op.result.type.dtype
+    if op.operator.fmod or dtype.is_integer:
+        exporter.write_as(op, "Mod", [x, y], fmod=int(op.operator.fmod))
+        return
+    # Until version 28 of floats with the sign of x alone.
+    zero, cut = exporter.constant(np.zeros((), dtype.numpy)), exporter.node("Mod", [x, y], fmod=1)
+    signs = exporter.node("Less", [exporter.node("Mul", [exporter.node("Sign", [each]) for each in (cut, y)]), zero])
+    exporter.write_as(op, "Where", [signs, exporter.node("Add", [cut, y]), cut])
 
 
 for _operator in (Equal, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Where):

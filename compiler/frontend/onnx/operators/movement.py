@@ -8,18 +8,28 @@ from .....ir.core import Op, Value
 from .....ir.ops.layout import Reorder
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.quantized import stored
-from ...movement import BEFORE_THE_FIRST, join, padded, sliced, split, transpose
+from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 
 one_to_one("DepthToSpace", DepthToSpace, blocksize=None, mode="DCR")
-one_to_one("SpaceToDepth", SpaceToDepth, blocksize=None)
+exports_as("SpaceToDepth", SpaceToDepth)
 exports_as("Transpose", Transpose)
 exports_as("Concat", Concat)
 exports_as("Split", Split, inputs=("sizes",))
 exports_as("Tile", Tile, inputs=("repeats",))
 exports_as("Trilu", Trilu, inputs=("k",))
+
+
+@imports("SpaceToDepth")
+def import_space_to_depth(node: Node, importer: Importer) -> Value:
+    x, mode = node.input(0), node.string("mode", "DCR")
+    if mode == "DCR":
+        return importer.emit_one(SpaceToDepth(node.int("blocksize")), x)
+    if mode != "CRD" or x.type.rank != 4:
+        raise node.model_error("no such blocks", expected="mode DCR or CRD of an image", found=f"{mode} of {x.type}")
+    return space_to_depth(importer, x, node.int("blocksize"), depth_first=True)
 
 
 @imports("Transpose")

@@ -1,14 +1,16 @@
-"""Normalisation operators of ONNX, in the form of inference."""
+"""Normalisation operators of ONNX."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .....ir.core import Op, Value
-from .....ir.ops.elementwise import Mul
+from .....ir.ops.elementwise import Mul, Sub
 from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from .....ir.ops.reduction import ReduceMean
 from .....ir.ops.shape import Expand
-from ...shape import reshape
+from ...elementwise import running_mean
+from ...shape import cast, reshape
 from ..exporter import OPENVINO, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -24,14 +26,21 @@ exports_as("SimplifiedLayerNormalization", RmsNorm)
 
 
 @imports("BatchNormalization")
-def import_batch_norm(node: Node, importer: Importer) -> Value:
-    if node.int("training_mode", 0):
-        raise node.unsupported("training mode is not supported", hint="Export the model in inference mode.")
-    x = node.input(0)
+def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
+    """In training mode by the mean and variance of its input; then also what the running ones become."""
+    x, scale, b, *running = (node.input(index) for index in range(5))
     if not node.int("spatial", 1) and x.type.rank > 2:
         raise node.unsupported("statistics for each element (spatial=0) are not supported")
     operator = BatchNorm(node.float("epsilon", 1e-5))
-    return importer.emit_one(operator, x, *(node.input(index) for index in range(1, 5)))
+    if not node.int("training_mode", 0):
+        return [importer.emit_one(operator, x, scale, b, *running)]
+    axes, wide = (0, *range(2, x.type.rank)), cast(importer, x, running[0].type.dtype)
+    difference = importer.emit_one(Sub(), wide, importer.emit_one(ReduceMean(axes, True), wide))
+    mean = importer.emit_one(ReduceMean(axes, False), wide)
+    variance = importer.emit_one(ReduceMean(axes, False), importer.emit_one(Mul(), difference, difference))
+    y = importer.emit_one(operator, x, scale, b, mean, variance)
+    share, pairs = node.float("momentum", 0.9), zip(running, (mean, variance), strict=True)
+    return [y, *(running_mean(importer, old, new, share) for old, new in pairs)]
 
 
 def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...]) -> Value | None:

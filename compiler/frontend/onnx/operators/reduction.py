@@ -1,17 +1,18 @@
-"""Reduce*, ArgMax, ArgMin, TopK and CumSum of ONNX: axes that moved from attributes to inputs."""
+"""Reduce*, ArgMax, ArgMin, TopK, CumSum and CumProd of ONNX: axes that moved from attributes to inputs."""
 
 from __future__ import annotations
 
 from .....ir.core import Value
 from .....ir.ops import REGISTRY
-from .....ir.ops.reduction import ArgMax, ArgMin, CumSum, Reduce, TopK
+from .....ir.ops.reduction import ArgMax, ArgMin, CumProd, CumSum, Reduce, TopK
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 
 for _operator in (ArgMax, ArgMin):
     one_to_one(_operator.__name__, _operator, axis=0, keepdims=1, select_last_index=0)
 exports_as("TopK", TopK, inputs=("k",))
-exports_as("CumSum", CumSum, inputs=("axis",))
+for _operator in (CumSum, CumProd):
+    exports_as(_operator.__name__, _operator, inputs=("axis",))
 
 _REDUCTIONS = {cls.__name__: cls for cls in REGISTRY.values() if issubclass(cls, Reduce)}
 for _op_type, _reduction in _REDUCTIONS.items():
@@ -38,9 +39,8 @@ def import_top_k(node: Node, importer: Importer) -> list[Value]:
     return list(importer.emit(TopK(axis, given[0], node.bool("largest", 1)), x))
 
 
-@imports("CumSum")
-def import_cum_sum(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    (axis,) = node.integers(1, "the axis")
-    operator = CumSum(node.from_front(axis, x.type.rank), node.bool("exclusive", 0), node.bool("reverse", 0))
-    return importer.emit_one(operator, x)
+@imports("CumSum", "CumProd")
+def import_cumulative(node: Node, importer: Importer) -> Value:
+    x, cls = node.input(0), CumSum if node.op_type == "CumSum" else CumProd
+    axis = node.from_front(node.scalar(1, "the axis"), x.type.rank)
+    return importer.emit_one(cls(axis, node.bool("exclusive", 0), node.bool("reverse", 0)), x)
