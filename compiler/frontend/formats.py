@@ -99,7 +99,7 @@ def read_module(
         error.message = f"module {str(path)!r}: {error.message}"
         raise
     except UnicodeDecodeError:
-        found = foreign_format(path.read_bytes()[:START])
+        found = foreign_format(path.read_bytes()[:START], str(path))
         if found is not None:
             raise InputError(f"{str(path)!r} is {found.name}, no module", hint=found.advice(str(path))) from None
         raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None

@@ -185,7 +185,7 @@ class Container:
             if len(buffer) >= 8 and buffer[:8] == MAGIC:
                 raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
             fill(0, min(START, len(buffer)))
-            known = foreign_format(bytes(buffer[:START]))
+            known = foreign_format(bytes(buffer[:START]), origin)
             if known is not None:
                 hint = known.advice(origin)
                 raise ArtifactError(f"{origin} is {known.name}, no artifact", stage="load artifact", hint=hint)
@@ -194,6 +194,7 @@ class Container:
                 stage="load artifact",
                 expected="a .twa file",
                 found=f"{len(buffer)} bytes that start with {bytes(buffer[:8])!r}",
+                hint="Of a model, `tilewright compile` makes one.",
             )
         _, version, flags, count, crc, length, *credentials = _HEADER.unpack_from(buffer)
         if version != FORMAT_VERSION:

@@ -34,8 +34,8 @@ CHECK = "Check it with onnx.checker.check_model."
 
 @pytest.mark.parametrize(
     "content",
-    [b"Dear reader,\nthis is text.\n", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000), b"\xff" * 50],
-    ids=["text", "picture", "zeros", "ones"],
+    [b"\x80 Dear reader,\nthis is text.\n", bytes(1000), b"\xff" * 50],
+    ids=["text", "zeros", "ones"],
 )
 def test_not_a_model(content: bytes, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
@@ -54,7 +54,8 @@ def test_no_file_and_a_folder(tmp_path: Path, fails: Fails) -> None:
 def test_a_model_where_an_artifact_belongs_and_the_reverse(fails: Fails) -> None:
     assert fails(["run", MODEL, "--random", "1"]) == (
         f"load artifact: {MODEL} is not a Tilewright artifact; expected a .twa file, "
-        f"found {MODEL.stat().st_size} bytes that start with {MODEL.read_bytes()[:8]!r}"
+        f"found {MODEL.stat().st_size} bytes that start with {MODEL.read_bytes()[:8]!r}. "
+        "Of a model, `tilewright compile` makes one."
     )
     artifact = digits_artifact()
     assert fails(["compile", artifact]) == (

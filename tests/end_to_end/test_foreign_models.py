@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -83,7 +85,79 @@ FILES = {
         "a frozen graph of TensorFlow",
         "python -m tf2onnx.convert --graphdef {path} --inputs",
     ),
+    "pickle": (pickle.dumps({"coefficients": [1.0]}), "a pickled object of Python", "skl2onnx.to_onnx(model, "),
+    "npz": (archive("a.npy", "b.npy"), "an archive of NumPy", "Arrays are inputs, of `tilewright run`, "),
+    "npy": (b"\x93NUMPY\x01\x00v\x00" + bytes(99), "an array of NumPy", "a network is an .onnx file."),
+    "core_ml_package": (
+        archive("net.mlpackage/Manifest.json"),
+        "a package of Core ML",
+        "Export the network that it was made of to ONNX.",
+    ),
+    "core_ml": (b"\x08\x04\x12\x85\x01\n\x0c\n\x05image" + bytes(99), "a model of Core ML", "to ONNX."),
+    "ort": (
+        b"\x1c\x00\x00\x00ORTM" + bytes(99),
+        "a model in the format of onnxruntime",
+        "Give the .onnx file",
+    ),
+    "tensorrt": (b"ftrt" + bytes(99), "an engine of TensorRT", "Give the model that it was made of."),
+    "zip": (archive("net/model.onnx"), "an archive", "Unpack it first."),
+    "tar": (bytes(257) + b"ustar\x0000" + bytes(99), "an archive", "Unpack it first."),
+    "gzip": (gzip.compress(bytes(99)), "an archive", "Unpack it first."),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a picture", "Pictures are inputs"),
+    "ir": (
+        b'<?xml version="1.0"?>\n<net name="a" version="10">\n',
+        "a network of the Inference Engine",
+        "the ending .xml",
+    ),
+    "text": ("# Étude\nThe model.\n".encode(), "a text", "Models are .onnx or .xml files, "),
 }
+
+NAMED = {
+    "model.onnx.data": ("the weights of an ONNX model", "Give the .onnx file that belongs to them."),
+    "model.onnx_data": ("the weights of an ONNX model", "Give the .onnx file that belongs to them."),
+    "net.pdmodel": ("a model of PaddlePaddle", "--model_filename {path} --save_file model.onnx"),
+    "net.caffemodel": ("a model of Caffe", "Convert it to ONNX first."),
+    "net.NEF": ("a container of models of the kp API", "tilewright inspect shows what is in it."),
+}
+"""Files that nothing but their names tells of, with weights in them."""
+
+FOLDERS = {
+    "saved_model.pb": ("a saved model of TensorFlow", "--saved-model {path} --output model.onnx"),
+    "Manifest.json": ("a package of Core ML", "Export the network that it was made of to ONNX."),
+    "model.safetensors": ("a model of transformers", "optimum-cli export onnx --model {path} OUT"),
+    "net.onnx": ("ONNX models", "Give the path of one of its files."),
+}
+"""Folders by a file in them."""
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_files_are_known_by_their_names(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    called, advice = NAMED[name]
+    path = tmp_path / name
+    path.write_bytes(bytes(range(256)) * 4)
+    for command in ("compile", "run", *(["inspect"] if name != "net.NEF" else [])):
+        assert main([command, str(path)]) == 1, command
+        message = capsys.readouterr().err
+        assert f" is {called}, no " in message
+        assert advice.format(path=path) in message
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_are_known_by_what_they_hold(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    called, advice = FOLDERS[name]
+    (tmp_path / name).write_bytes(b"")
+    for command in ("compile", "inspect", "run"):
+        assert main([command, str(tmp_path)]) == 1, command
+        message = capsys.readouterr().err
+        assert f"cannot read '{tmp_path}': it is a folder, of {called}. " in message
+        assert advice.format(path=tmp_path) in message
+
+
+def test_an_xml_file_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.xml"
+    path.write_bytes(FILES["tflite"][0])
+    assert main(["compile", str(path)]) == 1
+    assert f"'{path}' is a model of TensorFlow Lite, no .xml file of a network" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -104,6 +178,8 @@ def test_every_command_names_them(name: str, tmp_path: Path, capsys: pytest.Capt
 
 def test_the_inference_engine_names_them(tmp_path: Path) -> None:
     for name, (content, called, _) in FILES.items():
+        if name == "ir":
+            continue  # It reads those by whatever name.
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(content)
         with pytest.raises(RuntimeError, match=f" is {called}, no ONNX model") as caught:

@@ -15,6 +15,7 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import ModelError, UnsupportedError
 
+from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents, too_large
 from .document import (
     ELEMENT_TYPES,
@@ -117,6 +118,10 @@ def _parsed(text: bytes, source: Source) -> Element:
     # Encodings that expat cannot work with are ValueErrors; those that Python does not know are LookupErrors.
     except (expat.ExpatError, ParseError, AssertionError, LookupError, ValueError) as error:
         name = "the data" if isinstance(source, bytes) else repr(os.fspath(source))
+        foreign = None if text.lstrip().startswith(b"<") else foreign_format(text[:START])
+        if foreign is not None:
+            path = "FILE" if isinstance(source, bytes) else os.fsdecode(source)
+            raise _damaged(f"{name} is {foreign.name}, no .xml file of a network", hint=foreign.advice(path)) from None
         raise _damaged(f"{name} is not an .xml file of a network ({error})") from None
 
 

@@ -148,9 +148,9 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
     except Exception:  # protobuf raises its own types, which differ between its implementations
         model = None
     if model is None or not model.HasField("graph") or not model.opset_import:
-        found = foreign_format(data[:START])
+        path = "FILE" if isinstance(source, bytes) else os.fsdecode(source)
+        found = foreign_format(data[:START], path)
         if found is not None:
-            path = "FILE" if isinstance(source, bytes) else os.fspath(source)
             raise ModelError(f"{what} is {found.name}, no ONNX model", stage="import", hint=found.advice(path))
         raise ModelError(
             f"{what} is not an ONNX model, or is truncated",

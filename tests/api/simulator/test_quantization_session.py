@@ -169,7 +169,7 @@ def test_feature_maps_by_the_names_of_aimet() -> None:
 def test_files_that_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read .*none.onnx': No such file or directory"):
         open_session(tmp_path / "none.onnx")
-    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    (tmp_path / "bad.onnx").write_bytes(b"\xffbad")
     with pytest.raises(ModelError, match=r"bad.onnx' is not an ONNX model, or is truncated"):
         open_session(tmp_path / "bad.onnx")
 
