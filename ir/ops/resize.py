@@ -33,6 +33,17 @@ MOST_SAMPLED = 4
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
+def cubic_weights(s: np.ndarray, a: np.floating) -> np.ndarray:
+    """Keys' kernel with the coefficient ``a`` for the two elements before a point and the two behind it: [..., 4].
+
+    Args:
+        s: how far the point lies behind the second, from 0 to 1.
+    """
+    inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (s, 1 - s)]
+    outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (s + 1, 2 - s)]
+    return np.stack([outer[0], inner[0], inner[1], outer[1]], -1)
+
+
 @operator("resize")
 @dataclass(frozen=True)
 class Resize(Operator[UnaryOperands]):
@@ -174,11 +185,7 @@ class Resize(Operator[UnaryOperands]):
             return indices, np.stack([1 - fraction, fraction], 1).astype(np.float32)
         a = np.float32(self.cubic_coeff_a)
         low = np.floor(point).astype(np.int64)
-        s = point - low.astype(np.float32)
-        near, far = [s, 1 - s], [s + 1, 2 - s]
-        inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in near]
-        outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in far]
-        weights = np.stack([outer[0], inner[0], inner[1], outer[1]], 1).astype(np.float32)
+        weights = cubic_weights(point - low.astype(np.float32), a).astype(np.float32)
         indices = low[:, None] + np.arange(-1, 3)
         if self.exclude_outside:
             weights = np.where((indices >= 0) & (indices < extent), weights, np.float32(0))

@@ -90,13 +90,13 @@ def test_the_walk_through_works(walk: str, clone: Path) -> None:
 
 def test_a_new_family_with_a_kernel_is_four_new_files(clone: Path) -> None:
     """The commands are those of the walk-through for operators."""
-    for block in fenced_blocks(Path(__file__).with_name("grid_sample.md")):
+    for block in fenced_blocks(Path(__file__).with_name("pairwise_distances.md")):
         assert not (clone / block.info.removeprefix("python ")).exists()
         follow(clone, block)
     for block in WALKS["Adding an operator"]:
         if block.info == "sh":
-            follow(clone, Block(block.info, block.text.replace("shrink", "grid_sample"), block.line))
-    assert "| grid_sample | sampling |" in (clone / "docs" / "operators.md").read_text(encoding="utf-8")
+            follow(clone, Block(block.info, block.text.replace("shrink", "pairwise_distances"), block.line))
+    assert "| pairwise_distances | distances |" in (clone / "docs" / "operators.md").read_text(encoding="utf-8")
 
 
 def test_there_is_a_walk_through_for_each_kind_of_extension() -> None:

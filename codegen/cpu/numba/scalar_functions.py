@@ -192,3 +192,12 @@ def taps(output, before, end, kernel, stride, dilation, first):
     """How many taps of a window lie from ``first`` to ``end``."""
     start = output * stride - before
     return max(0, last_inside(start, dilation, end, kernel) - first_inside(start - first, dilation))
+
+
+def cubic_weight(s, tap):
+    """The weight of one of four elements around a point ``s`` behind the second; Keys' kernel with -0.75."""
+    t = np.float32(1) - s if tap == 2 else s
+    if tap == 1 or tap == 2:
+        return (np.float32(1.25) * t - np.float32(2.25)) * t * t + np.float32(1)
+    t = s + np.float32(1) if tap == 0 else np.float32(2) - s
+    return ((np.float32(-0.75) * t + np.float32(3.75)) * t - np.float32(6)) * t + np.float32(3)

@@ -1,0 +1,89 @@
+"""Sampling of images at computed points."""
+
+from __future__ import annotations
+
+import math
+
+from ....ir.core import Op
+from ....ir.ops.resize import TAPS
+from ....ir.ops.sampling import MARGIN, GridSample
+from ....ir.types import DType
+from ..kernel import Kernel, lowers
+from ..llvm.target import TargetDescription
+from ..tensors import has_real_meaning, is_plain
+from .function import compile_kernel, nested
+from .scalar import load, store
+
+_PLACES = {
+    "edges": "(({g} + {real}(1)) * {real}({e}) - {real}(1)) / {real}(2)",
+    "centres": "({g} + {real}(1)) / {real}(2) * {real}({e} - 1)",
+    "pixels": "{g}",
+}
+_WEIGHTS = {"nearest": "{real}(1)", "linear": "f{d} if t{d} else {real}(1) - f{d}", "cubic": "cubic_weight(f{d}, t{d})"}
+
+
+def _place(operator: GridSample, d: int, g: str, real: str) -> list[str]:
+    """Statements for a point along dimension d, of extent ``n[d]``: the first element, and how far it lies behind."""
+    e, q = f"n[{d}]", f"n[{d}] * 2" if operator.coordinates != "centres" else f"(n[{d}] - 1) * 2"
+    inside = f"{-MARGIN} <= p{d} <= {e} + {MARGIN}"
+    lines = [f"p{d} = {real}({_PLACES[operator.coordinates].format(g=g, e=e, real=real)})"]
+    if operator.padding_mode == "reflection":
+        folded = f"p{d} - np.floor(p{d} / {real}({q})) * {real}({q})"
+        lines += [f"if not ({inside}):", f"    p{d} = {folded}", f"    p{d} = p{d} if 0 <= p{d} <= {q} else {real}(0)"]
+    else:
+        bounded = f"{real}({e} + {MARGIN}) if p{d} > {e} + {MARGIN} else {real}({-MARGIN})"
+        lines += [f"p{d} = p{d} if {inside} else {bounded}"]
+    return [*lines, f"b{d} = np.{'rint' if operator.mode == 'nearest' else 'floor'}(p{d})", f"f{d} = p{d} - b{d}"]
+
+
+def _index(operator: GridSample, d: int) -> list[str]:
+    """Statements for the index of tap ``t`` along dimension d, negative for what is not there, and its weight."""
+    lines = [f"i{d} = np.int64(b{d}) + t{d} - {TAPS[operator.mode] // 4}"]
+    if operator.padding_mode == "zeros":
+        return [*lines, f"i{d} = i{d} if i{d} < n[{d}] else -1"]
+    if operator.padding_mode == "border":
+        return [*lines, f"i{d} = min(max(i{d}, 0), n[{d}] - 1)"]
+    period = f"max(2 * n[{d}] - 2, 1)" if operator.coordinates == "centres" else f"(2 * n[{d}])"
+    last = f"2 * n[{d}] - {2 if operator.coordinates == 'centres' else 1}"
+    return [*lines, f"i{d} = i{d} % {period}", f"i{d} = i{d} if i{d} < n[{d}] else {last} - i{d}"]
+
+
+@lowers(GridSample, needs=(is_plain, has_real_meaning))
+def lower_grid_sample(op: Op[GridSample], target: TargetDescription) -> Kernel:
+    operator, (x, grid) = op.operator, (value.type for value in op.inputs)
+    batch, channels, *extents = x.shape
+    rank, points = len(extents), math.prod(grid.shape[1:-1])
+    real = "np.float64" if grid.dtype is DType.F64 else "np.float32"
+    wide = DType.F64 if DType.F64 in (x.dtype, grid.dtype) else DType.F32
+    position = "0"
+    for d in range(rank):
+        position = f"({position}) * n[{d}] + i{d}"
+    head = [
+        f"channels, points, inner = n[{rank}], n[{rank + 1}], n[{rank + 2}]",
+        "for c in range(channels):",
+        f"    scratch[c] = np.{wide.numpy.name}(0)",
+    ]
+    for d in range(rank):
+        head += _place(operator, d, load("grid", f"u * {rank} + {rank - 1 - d}", grid.dtype), real)
+    loops = []
+    for d in range(rank):
+        skip = f"if i{d} < 0: continue"
+        weight = _WEIGHTS[operator.mode].format(d=d, real=real)
+        loops.append((f"for t{d} in range({TAPS[operator.mode]}):", [*_index(operator, d), skip, f"w{d} = {weight}"]))
+    body = [
+        f"q = u // points * channels * inner + {position}",
+        f"w = {' * '.join(f'w{d}' for d in range(rank))}",
+        "for c in range(channels):",
+        f"    scratch[c] += w * {load('x', 'q + c * inner', x.dtype)}",
+    ]
+    for loop, inside in reversed(loops):
+        body = [loop, *("    " + line for line in (*inside, *body))]
+    tail = [
+        "for c in range(channels):",
+        "    " + store("y", "(u // points * channels + c) * points + u % points", "scratch[c]", x.dtype, wide),
+    ]
+    lines = nested(["for u in range(begin, end):"], [*head, *body, *tail])
+    source = "\n    ".join(["def kernel(x, grid, y, n, f, scratch, begin, end):", *lines, "return 0"]) + "\n"
+    numbers = (*extents, channels, max(points, 1), math.prod(extents))
+    units = batch * points
+    return compile_kernel(op, source, target, units=units, integers=numbers, scratch=(wide, max(channels, 1)))
