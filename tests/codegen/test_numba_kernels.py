@@ -197,15 +197,12 @@ def test_results_may_replace_operands_of_the_same_shape() -> None:
     executions: list[Execution] = []
     expected: list[np.ndarray] = []
     for case in all_cases():
-        op, e = the_op(case), execution(case)
-        present = [i for i, value in enumerate(op.operands) if value is not None]
-        for place, index in enumerate(present):
-            allowed = index == (
-                3 if op.name in ("conv", "matmul") else 0 if isinstance(op.operator, Elementwise) else -1
-            )
-            if e is not None and allowed and op.inputs[place].type == op.result.type:
-                executions.append(replace(e, in_place=place))
-                expected += interp.run(case.module, case.inputs).values()
+        op = the_op(case)
+        replaced = 3 if op.name in ("conv", "matmul") else 0 if isinstance(op.operator, Elementwise) else -1
+        present = {i: value.type for i, value in enumerate(op.operands) if value is not None}
+        if present.get(replaced) == op.result.type and (e := execution(case)) is not None:
+            executions.append(replace(e, in_place=[*present].index(replaced)))
+            expected += interp.run(case.module, case.inputs).values()
     assert {e.op.name for e in executions} >= {"conv", "matmul", "add", "fused_elementwise", "relu"}
     for results, right, e in zip(run_kernels(executions, TARGET), expected, executions, strict=True):
         assert results is not None

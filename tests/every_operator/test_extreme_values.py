@@ -131,8 +131,7 @@ FOUND: dict[str, tuple[Operator, list[object], list[object]]] = {
 """What once differed: an operator, its operands in single precision, and its results."""
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("about", FOUND)
+@pytest.mark.parametrize(("about", "target"), list(zip(FOUND, itertools.cycle(TARGETS), strict=False)))
 def test_what_once_differed(about: str, target: str) -> None:
     operator, inputs, results = FOUND[about]
     arrays = tuple(np.array(values, np.float32) for values in inputs)

@@ -4,7 +4,7 @@ Floating-point networks are calibrated on random numbers; quantised ones come as
 Machines are odd, have one to four clusters and one or two cards, and ops run where chance puts them. A failure names
 its seed: ``check(seed, folder, settings)`` does the same again.
 
-``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 450 networks more, which makes 500: more than
+``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 480 networks more, which makes 500: more than
 an hour on one core.
 """
 
@@ -218,7 +218,7 @@ GROUP = 10
 EXPECTED = ("kept map", "several clusters", "images over cards", "layers over cards", "Send")
 
 
-@pytest.mark.parametrize("first", range(0, 50, GROUP))
+@pytest.mark.parametrize("first", range(0, 20, GROUP))
 def test_engines_agree(first: int, tmp_path: Path) -> None:
     found: Counter[str] = Counter()
     for seed in range(first, first + GROUP):
@@ -227,6 +227,6 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(50, 500))
+@pytest.mark.parametrize("seed", range(20, 500))
 def test_many_more(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, settings=3)

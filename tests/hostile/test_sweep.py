@@ -17,10 +17,12 @@ from .generator import load_generators
 ROOT = Path(__file__).parents[2]
 CASES = 30
 GENERATORS = load_generators()
+TOGETHER = [tuple(GENERATORS)[first::4] for first in range(4)]
+"""A process of its own for each generator would spend most of its time on imports."""
 
 
-def sweep(name: str, cases: int) -> None:
-    """Fails unless all cases are refused or run; in a process of its own, which has nothing of the test's in it."""
+def sweep(cases: int, *names: str) -> None:
+    """Fails unless all cases of each generator are refused or run; in a process that has nothing of the test's."""
     paths = [ROOT / "tests", ROOT / "tests" / "helpers", os.environ.get("PYTHONPATH", "")]
     environment = {
         "TILEWRIGHT_HOSTILE_CASES": str(cases),
@@ -28,17 +30,17 @@ def sweep(name: str, cases: int) -> None:
         "PYTHONPATH": os.pathsep.join(map(str, paths)).rstrip(os.pathsep),
     }
     run = subprocess.run(
-        [sys.executable, "-m", "hostile.sweep", name], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "hostile.sweep", *names], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_hostile_input_is_refused_or_runs(name: str) -> None:
-    sweep(name, CASES)
+@pytest.mark.parametrize("names", TOGETHER, ids="-".join)
+def test_hostile_input_is_refused_or_runs(names: tuple[str, ...]) -> None:
+    sweep(CASES, *names)
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", GENERATORS)
 def test_much_hostile_input_is_refused_or_runs(name: str) -> None:
-    sweep(name, GENERATORS[name].cases)
+    sweep(GENERATORS[name].cases, name)
