@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class TilewrightRep(BackendRep):
         for name, element in (details_of(session.artifact).elements or {}).items():
             if name in results:
                 results[name] = restored(results[name], CODES[element])
-        return namedtupledict("Outputs", self._outputs)(*(results[name] for name in self._outputs))
+        return namedtupledict("Outputs", self._outputs)(*(_output(results, name) for name in self._outputs))
 
     def _named(self, inputs: Any) -> dict[str, np.ndarray]:
         if isinstance(inputs, np.ndarray):
@@ -80,7 +81,13 @@ class TilewrightRep(BackendRep):
             raise InputError(
                 "not the inputs of the model", expected=", ".join(self._inputs), found=", ".join(map(str, inputs))
             )
-        return {name: np.asarray(inputs[name]) for name in self._inputs}
+        named = ((name, inputs[name]) for name in self._inputs)
+        # The tensors of a sequence are inputs with their positions behind its name.
+        each = (
+            ((f"{name}.{i}", x) for i, x in enumerate(value)) if isinstance(value, list) else [(name, value)]
+            for name, value in named
+        )
+        return {name: np.asarray(array) for pairs in each for name, array in pairs if array is not None}
 
     def _specialized(self, given: Mapping[str, np.ndarray], shapes: _Key) -> tuple[Session, tuple[str, ...]]:
         """A session for these inputs, and which of them are constants of it."""
@@ -115,6 +122,13 @@ class TilewrightRep(BackendRep):
         while len(self._sessions) > _KEPT:
             self._sessions.pop(next(iter(self._sessions))).close()
         return session
+
+
+def _output(results: Mapping[str, np.ndarray], name: str) -> np.ndarray | list[np.ndarray]:
+    """An output of the model; the tensors of a sequence are outputs with their positions behind its name."""
+    if name in results:
+        return results[name]
+    return [results[each] for each in takewhile(results.__contains__, (f"{name}.{index}" for index in count()))]
 
 
 def _candidates(given: Mapping[str, np.ndarray]) -> Iterator[tuple[str, ...]]:

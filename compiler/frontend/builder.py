@@ -6,7 +6,7 @@ computed on the spot, so that chains which work out shapes leave plain attribute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from shlex import quote
@@ -165,6 +165,21 @@ def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
         raise
 
 
+class SequenceValue(Value):
+    """Tensors in order, or an optional without a value: known when importing, and nothing that an op can read.
+
+    Attributes:
+        items: the tensors.
+        is_absent: it is the optional.
+    """
+
+    __slots__ = ("is_absent", "items")
+
+    def __init__(self, name: str, items: Iterable[Value], *, is_absent: bool = False) -> None:
+        super().__init__(name, TensorType((), DType.BOOL))
+        self.items, self.is_absent = tuple(items), is_absent
+
+
 class ModuleBuilder:
     """State of one import: the module so far, and what may still be put into constants.
 
@@ -213,7 +228,14 @@ class ModuleBuilder:
         Args:
             types: of the results where they do not follow from the operands.
             name: to call the result by, instead of the names that the node gives its outputs.
+
+        Raises:
+            ModelError: an operand is a sequence.
         """
+        found = next((value for value in operands if isinstance(value, SequenceValue)), None)
+        if found is not None:
+            message = f"%{found.name} is a sequence or optional where a tensor is read"
+            raise ModelError(message, stage="import", hint="Only what is known when importing can be done with them.")
         op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
         is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
         is_known = is_known and not operator.GIVEN_RESULTS

@@ -252,9 +252,10 @@ def test_strict_tells_unsupported_from_wrong(tmp_path: Path, fails: Fails) -> No
 
 def test_inputs_that_are_no_tensors(tmp_path: Path, fails: Fails) -> None:
     model = graph_model([relu()])
-    model.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, [2])))
+    tensor = helper.make_tensor_type_proto(FLOAT, [2])
+    model.graph.input[0].type.CopyFrom(helper.make_map_type_proto(onnx.TensorProto.INT64, tensor))
     write_model(tmp_path / "m.onnx", model)
-    assert fails(["compile", "m.onnx"]) == "import: input 'x' is not a tensor"
+    assert fails(["compile", "m.onnx"]) == "import: input 'x' is no tensor, and no sequence of them; found map"
 
 
 @pytest.mark.parametrize(

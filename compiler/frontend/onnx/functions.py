@@ -18,6 +18,7 @@ from tilewright import limits
 from tilewright.errors import ModelError, ResourceError, similar
 
 from ....ir.core import Value
+from ..builder import SequenceValue
 
 Key = tuple[str, str, str]
 """Domain, name and overload."""
@@ -184,6 +185,8 @@ def _schema_body(proto: onnx.NodeProto, inputs: Sequence[Value | None], opset: i
 def _type(value: Value | None) -> onnx.TypeProto:
     if value is None:
         return onnx.TypeProto()
+    if isinstance(value, SequenceValue):
+        return onnx.helper.make_sequence_type_proto(_type(next(iter(value.items), None)))
     dtype = onnx.helper.np_dtype_to_tensor_dtype(value.type.dtype.numpy)
     return onnx.helper.make_tensor_type_proto(dtype, value.type.shape)
 

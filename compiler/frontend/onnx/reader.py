@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, takewhile
 from numbers import Integral
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, 
 from ....ir.core import Module, Value
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
-from ..builder import check_given, input_shape_hint, type_of_tensor
+from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
@@ -85,15 +86,13 @@ def import_onnx(
     importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement, Functions(model.functions))
     _add_parameters(importer, model.graph, dict(input_shapes or {}), dict(frozen or {}))
     results = importer.import_graph(model.graph)
-    names = [output.name for output in model.graph.output]
-    if not names:
+    if not results:
         raise ModelError("the graph has no outputs", stage="import")
-    results = [
-        _as_declared(importer, value, output.type.tensor_type.elem_type)
-        for value, output in zip(results, model.graph.output, strict=True)
-    ]
-    importer.function.set_results(results, names)
-    ends = [*((each.name, each) for each in importer.function.parameters), *zip(names, results, strict=True)]
+    ends = [end for each in zip(model.graph.output, results, strict=True) for end in _outputs(importer, *each)]
+    if len({name for name, _ in ends}) < len(ends):
+        raise ModelError("two outputs have one name", stage="import", found=", ".join(name for name, _ in ends))
+    importer.function.set_results([value for _, value in ends], [name for name, _ in ends])
+    ends += [(each.name, each) for each in importer.function.parameters]
     narrow = {name: name_of(importer.narrow[value]) for name, value in ends if value in importer.narrow}
     if narrow:
         module.metadata["elements"] = json.dumps(narrow)
@@ -101,10 +100,16 @@ def import_onnx(
     return module
 
 
-def _as_declared(importer: Importer, value: Value, code: int) -> Value:
-    """A result that was computed in numbers, as its narrow type."""
+def _outputs(importer: Importer, output: onnx.ValueInfoProto, value: Value) -> list[tuple[str, Value]]:
+    """The outputs that an output of the graph becomes: each tensor of a sequence is one, with its position behind the
+    name; numbers of a narrow type are that again."""
+    if isinstance(value, SequenceValue):
+        if value.is_absent:
+            raise UnsupportedError(f"output {output.name!r} is an optional that holds nothing", stage="import")
+        return [(f"{output.name}.{position}", item) for position, item in enumerate(value.items)]
+    code = output.type.tensor_type.elem_type
     is_number = code in STORED and value not in importer.narrow and value.type.dtype.is_float
-    return importer.stored_as(code, narrowed(importer, value, code)) if is_number else value
+    return [(output.name, importer.stored_as(code, narrowed(importer, value, code)) if is_number else value)]
 
 
 def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:
@@ -187,21 +192,58 @@ def _add_parameters(
     importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]], frozen: Frozen
 ) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in initialised]
-    check_given(shapes, frozen, [i.name for i in inputs])
-    for info in inputs:
-        if not info.type.HasField("tensor_type"):
-            raise UnsupportedError(f"input {info.name!r} is not a tensor", stage="import")
-        tensor = info.type.tensor_type
-        if info.name in frozen:
-            declared = shapes.get(info.name) or (extents(tensor) if tensor.HasField("shape") else None)
-            dtype = stored_type(tensor.elem_type, info.name)
-            value = importer.constant(frozen_array(info.name, frozen[info.name], dtype, declared), info.name)
+    inputs = {i.name: _declared(i) for i in graph.input if i.name not in initialised}
+    parts = {name: _parts(name, {**shapes, **frozen}) for name, type in inputs.items() if _is_sequence(type)}
+    check_given(shapes, frozen, [part for name in inputs for part in parts.get(name, [name])])
+    for name, type in inputs.items():
+        if name in parts:
+            tensor = type.sequence_type.elem_type.tensor_type
+            items = [_input(importer, part, tensor, shapes, frozen) for part in parts[name]]
+            importer.define(name, SequenceValue(name, items))
         else:
-            shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
-            type = type_of_tensor(f"input {info.name!r}", shape, stored_type(tensor.elem_type, info.name))
-            value = importer.function.add_parameter(info.name, type)
-        importer.define(info.name, importer.stored_as(tensor.elem_type, value) if tensor.elem_type in STORED else value)
+            importer.define(name, _input(importer, name, type.tensor_type, shapes, frozen))
+
+
+def _declared(info: onnx.ValueInfoProto) -> onnx.TypeProto:
+    """The type of an input; an optional one is one that is given."""
+    type = info.type.optional_type.elem_type if info.type.HasField("optional_type") else info.type
+    is_tensor = (type.sequence_type.elem_type if _is_sequence(type) else type).HasField("tensor_type")
+    if not is_tensor:
+        found = (type.WhichOneof("value") or "nothing").removesuffix("_type")
+        raise UnsupportedError(
+            f"input {info.name!r} is no tensor, and no sequence of them", stage="import", found=found
+        )
+    return type
+
+
+def _is_sequence(type: onnx.TypeProto) -> bool:
+    return type.HasField("sequence_type")
+
+
+def _parts(name: str, given: Mapping[str, object]) -> list[str]:
+    """The names of the tensors of a sequence: its own with their positions behind, as shapes or values are given."""
+    parts = [*takewhile(given.__contains__, (f"{name}.{position}" for position in count()))]
+    if not parts:
+        raise ModelError(
+            f"input {name!r} is a sequence, and nobody says of how many tensors",
+            stage="import",
+            hint=f"Give the shape of each, in order: --input-shape {name}.0=2,3 --input-shape {name}.1=2,3 …",
+        )
+    return parts
+
+
+def _input(
+    importer: Importer, name: str, tensor: onnx.TypeProto.Tensor, shapes: dict[str, Sequence[int]], frozen: Frozen
+) -> Value:
+    """A parameter of the module, or the constant that it is frozen to."""
+    dtype = stored_type(tensor.elem_type, name)
+    if name in frozen:
+        declared = shapes.get(name) or (extents(tensor) if tensor.HasField("shape") else None)
+        value = importer.constant(frozen_array(name, frozen[name], dtype, declared), name)
+    else:
+        shape = _resolve_shape(name, extents(tensor), tensor.HasField("shape"), shapes.get(name))
+        value = importer.function.add_parameter(name, type_of_tensor(f"input {name!r}", shape, dtype))
+    return importer.stored_as(tensor.elem_type, value) if tensor.elem_type in STORED else value
 
 
 def _resolve_shape(

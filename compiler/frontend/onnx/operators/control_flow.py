@@ -16,6 +16,7 @@ from .....ir.ops.control_flow import COUNT, If, Loop, Refuse
 from .....ir.ops.elementwise import Sub
 from .....ir.ops.indexing import Gather
 from .....ir.types import DType, TensorType
+from ...builder import SequenceValue
 from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
@@ -43,7 +44,7 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
             "the branches return different numbers of values", found=f"{len(ours)} and {len(theirs)}"
         )
     for a, b in zip(ours, theirs, strict=True):
-        if a.type.plain != b.type.plain:
+        if a.type.plain != b.type.plain or isinstance(a, SequenceValue) or isinstance(b, SequenceValue):
             raise node.unsupported(
                 "the branches of an If return different types, and the condition is not known at compile time",
                 found=f"%{a.name}: {a.type} and %{b.name}: {b.type}",
@@ -263,7 +264,8 @@ class _Steps:
                 parameter.replace_all_uses(value)
                 body.parameters.remove(parameter)
             changed = [index for index, parameter in enumerate(inner[1:]) if parameter not in kept]
-        if any(after[index].type.plain != states[index].type.plain for index in changed):
+        is_sequence = any(isinstance(value, SequenceValue) for value in (*states, *after, *pieces))
+        if is_sequence or any(after[index].type.plain != states[index].type.plain for index in changed):
             discard(importer.module, before)
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
