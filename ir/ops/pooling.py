@@ -14,9 +14,9 @@ from tilewright.errors import IRError
 from ..arithmetic import Region
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import averaged, globally_averaged, only_operand
-from ..types import Arrays, ResultTypes, TensorType, Types
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, window_axes
-from .elementwise import FLOATS, check_dtype
+from .elementwise import FLOATS, NUMBERS, check_dtype
 
 
 def lowest(dtype: np.dtype) -> np.ndarray:
@@ -25,7 +25,7 @@ def lowest(dtype: np.dtype) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pool(Operator[UnaryOperands]):
+class Windowed(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, *output], each element from one window of one channel.
 
     Attributes:
@@ -46,7 +46,8 @@ class Pool(Operator[UnaryOperands]):
         """
         return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, (0,) * len(image))
 
-    def infer(self, x: TensorType) -> TensorType:
+    def pooled(self, x: TensorType) -> TensorType:
+        """The type of one element for each window."""
         return x.with_shape((*x.shape[:2], *(axis.output for axis in self.windows(x.shape[2:]))))
 
     def taps(self, x: np.ndarray) -> Iterator[tuple[Region, np.ndarray]]:
@@ -64,6 +65,14 @@ class Pool(Operator[UnaryOperands]):
         return np.full((*x.shape[:2], *extents), fill, x.dtype)
 
 
+@dataclass(frozen=True)
+class Pool(Windowed):
+    """Base: of one result."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        return self.pooled(x)
+
+
 @operator("max_pool")
 @dataclass(frozen=True)
 class MaxPool(Pool):
@@ -76,6 +85,38 @@ class MaxPool(Pool):
         for region, elements in self.taps(x):
             y[region] = np.maximum(y[region], elements)
         return y
+
+
+@operator("max_pool_with_indices")
+@dataclass(frozen=True)
+class MaxPoolWithIndices(Windowed):
+    """The largest element of each window, and where in x it lies; padding never counts.
+
+    Results: as of ``max_pool``; i64, of the same shape, positions in the elements of x as they lie in memory, of equal
+    elements that of the first, -1 where a window sees padding alone.
+
+    Attributes:
+        column_major: positions count the elements of each channel with the first spatial dimension as the fastest.
+    """
+
+    column_major: bool
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        check_dtype(x, NUMBERS)
+        y = self.pooled(x)
+        return y, y.with_dtype(DType.I64)
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        order = (0, 1, *reversed(range(2, x.ndim))) if self.column_major else range(x.ndim)
+        positions = np.arange(x.size).reshape([x.shape[d] for d in order]).transpose(*order)
+        y = self.untouched(x, lowest(x.dtype))
+        indices = np.full(y.shape, -1)
+        for (region, elements), (_, places) in zip(self.taps(x), self.taps(positions), strict=True):
+            best = y[region]
+            better = (elements > best) | (indices[region] < 0) | (np.isnan(elements) & ~np.isnan(best))
+            y[region] = np.where(better, elements, best)
+            indices[region] = np.where(better, places, indices[region])
+        return y, indices
 
 
 @operator("average_pool")

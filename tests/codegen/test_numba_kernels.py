@@ -116,6 +116,18 @@ def test_every_half_float_is_converted_and_rounded_once(rng: np.random.Generator
         np.testing.assert_array_equal(results[0], right)
 
 
+@pytest.mark.parametrize("reduction", ["add", "mul", "min", "max"])
+@pytest.mark.parametrize("dtype", [np.float16, np.bool_])
+def test_updates_of_other_types_meet_in_one_element(reduction: str, dtype: type, rng: np.random.Generator) -> None:
+    """onnxruntime has no such sums, so that no sample asks for them."""
+    x, updates = (rng.standard_normal(5).astype(np.float32) for _ in range(2))
+    x, updates = (x.astype(dtype), updates.astype(dtype)) if dtype is np.float16 else (x > 0, updates > 0)
+    indices = np.array([1, -2, 1, 0, 1])
+    elements = Sample(ScatterElements(0, reduction), (x, indices, updates))
+    slices = Sample(ScatterND(reduction), (x, indices[:, None], updates))
+    assert_equals_reference(as_cases(elements, slices))
+
+
 def test_indices_out_of_range_are_refused() -> None:
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
     updates = np.ones((1, 3), np.float32)

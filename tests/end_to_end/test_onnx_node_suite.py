@@ -29,7 +29,6 @@ LEFT_OUT = {
     "*antialias": "antialiased resampling is not supported",
     "*_blocked*": "scales of blocks are not supported",
     "test_dft_inverse*": "asks for the rounding errors of another algorithm where ours gives zeros",
-    "test_maxpool_with_argmax_*": "asks for indices too",
     "test_resize_downsample_scales_*_align_corners": "aligns to an extent before rounding, unlike onnxruntime",
     "test_training_dropout*": "training is not supported",
 }

@@ -22,6 +22,7 @@ from tilewright.ir.ops.pooling import (
     GlobalPool,
     LpPool,
     MaxPool,
+    MaxPoolWithIndices,
 )
 from tilewright.ir.types import DType
 
@@ -56,6 +57,16 @@ def max_pool(cls: type[MaxPool], rng: np.random.Generator) -> Iterator[Sample]:
             types=(stored,),
             result_types=(halving.infer(stored),),
         )
+
+
+@samples_of(MaxPoolWithIndices)
+def max_pool_with_indices(cls: type[MaxPoolWithIndices], rng: np.random.Generator) -> Iterator[Sample]:
+    for shape, window in _geometries():
+        for column_major in (False, True):
+            x = random_array(rng, DType.F32, shape)
+            yield Sample(cls(**window, column_major=column_major), (x,))
+    equal = np.ones((1, 2, 4, 4), np.int8)
+    yield Sample(cls((2, 2), (2, 2), (0, 0, 0, 0), (1, 1), False), (equal,))
 
 
 @samples_of(AveragePool)

@@ -13,6 +13,7 @@ from ..llvm.target import TargetDescription
 from ..nest import row_major
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, loop_function
+from .scalar import load, store
 from .scalar_functions import from_front, to_int64
 
 
@@ -92,7 +93,6 @@ def _element_function(rank: int, statement: str, tensors: str, head: Sequence[st
 
 
 _COMBINATIONS = {
-    "none": "{1}",
     "add": "{0} + {1}",
     "mul": "{0} * {1}",
     "min": "smaller({0}, {1})",
@@ -100,9 +100,16 @@ _COMBINATIONS = {
 }
 
 
-def _has_arithmetic(op: Op[ScatterElements | ScatterND]) -> bool:
-    """Whether there is arithmetic for how updates meet what is there."""
-    return op.operator.reduction == "none" or op.inputs[0].type.dtype not in (DType.F16, DType.BOOL)
+_OF_TRUTHS = {"none": "{1}", "add": "{0} | {1}", "mul": "{0} & {1}", "min": "{0} & {1}", "max": "{0} | {1}"}
+
+
+def _combined(op: Op[ScatterElements | ScatterND], position: str, update: str) -> str:
+    """The statement that brings an update to its place."""
+    dtype, reduction = op.inputs[0].type.dtype, op.operator.reduction
+    if reduction == "none" or dtype is DType.BOOL:
+        return f"y[{position}] = " + _OF_TRUTHS[reduction].format(f"y[{position}]", f"updates[{update}]")
+    found = load("y", position, dtype), load("updates", update, dtype)
+    return store("y", position, _COMBINATIONS[reduction].format(*found), dtype, DType.F32)
 
 
 def _scatter(
@@ -117,14 +124,13 @@ def _scatter(
     return compile_kernel(op, function, target, dtypes=(dtype, indices, dtype, dtype), units=1, integers=numbers)
 
 
-@lowers(ScatterElements, needs=(is_plain, has_real_meaning, _has_arithmetic))
+@lowers(ScatterElements, needs=(is_plain, has_real_meaning))
 def lower_scatter_elements(op: Op[ScatterElements], target: TargetDescription) -> Kernel:
     operator = op.operator
     x, indices = op.inputs[0].type, op.inputs[1].type
-    combination = _COMBINATIONS[operator.reduction].format("y[p]", "updates[q]")
     # All at once, in order.
     copy = f"for i in range(n[{2 + 2 * x.rank}] * (end - begin)): y[i] = x[i]", "begin, end = 0, n[2] * (end - begin)"
-    function = _element_function(x.rank, f"y[p] = {combination}", "x, indices, updates, y", copy)
+    function = _element_function(x.rank, _combined(op, "p", "q"), "x, indices, updates, y", copy)
     return _scatter(op, function, (*_element_numbers(x.shape, indices.shape, operator.axis), x.elements), target)
 
 
@@ -140,19 +146,18 @@ _SCATTER_ND = """def kernel(x, indices, updates, y, n, f, scratch, begin, end):
                 return 1
             p += k * n[5 + 2 * c]
         for i in range(inner):
-            y[p + i] = {}
+            {}
     return 0
 """
 
 
-@lowers(ScatterND, needs=(is_plain, has_real_meaning, _has_arithmetic))
+@lowers(ScatterND, needs=(is_plain, has_real_meaning))
 def lower_scatter_nd(op: Op[ScatterND], target: TargetDescription) -> Kernel:
     x, indices = op.inputs[0].type, op.inputs[1].type
     count, strides = indices.shape[-1], row_major(x.shape)
     table = [number for d in range(count) for number in (x.shape[d], strides[d])]
     numbers = (count, math.prod(x.shape[count:]), x.elements, math.prod(indices.shape[:-1]), *table)
-    combination = _COMBINATIONS[op.operator.reduction].format("y[p + i]", "updates[u * inner + i]")
-    return _scatter(op, _SCATTER_ND.format(combination), numbers, target)
+    return _scatter(op, _SCATTER_ND.format(_combined(op, "p + i", "u * inner + i")), numbers, target)
 
 
 def _one_hot(indices, values, y, n, f, scratch, begin, end):

@@ -9,7 +9,16 @@ import numpy as np
 
 from ....ir import arithmetic
 from ....ir.core import Op
-from ....ir.ops.pooling import AveragePool, GlobalAveragePool, LpPool, MaxPool, Pool, lowest
+from ....ir.ops.pooling import (
+    AveragePool,
+    GlobalAveragePool,
+    LpPool,
+    MaxPool,
+    MaxPoolWithIndices,
+    Pool,
+    Windowed,
+    lowest,
+)
 from ....ir.quantized import check_elementwise, limits, parameters
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel, lowers
@@ -73,12 +82,12 @@ def _count(counts_padding: bool) -> str:
     return f"count = {' * '.join(factors)}"
 
 
-def _has_loops(op: Op[Pool]) -> bool:
+def _has_loops(op: Op[Windowed]) -> bool:
     """Whether the windows have no more dimensions than there are loops for."""
     return len(op.operator.kernel) <= 3
 
 
-def _geometry(operator: Pool, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...]:
+def _geometry(operator: Windowed, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...]:
     """Extents of x and of the result, kernel, strides, dilations, pads before and after, each for three dimensions."""
     spatial, missing = len(operator.kernel), 3 - len(operator.kernel)
     tables = shape[2:], result[2:], operator.kernel, operator.strides, operator.dilations
@@ -114,6 +123,43 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
     units = math.prod(type.shape[:2])
     scratch = wide, op.result.type.shape[-1]
     return compile_kernel(op, source, target, units=units, integers=geometry, scratch=scratch)
+
+
+_WITH_INDICES = """def kernel(x, y, indices, n, f, scratch, begin, end):
+    depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
+    for u in range(begin, end):
+        for q in range(od * oh * ow):
+            a, b, c = q // (oh * ow), q // ow % oh, q % ow
+            i0, i1 = first_inside(a * n[9] - n[15], n[12]), last_inside(a * n[9] - n[15], n[12], depth, kd)
+            j0, j1 = first_inside(b * n[10] - n[16], n[13]), last_inside(b * n[10] - n[16], n[13], height, kh)
+            k0, k1 = first_inside(c * n[11] - n[17], n[14]), last_inside(c * n[11] - n[17], n[14], width, kw)
+            best, found = {lowest}, -1
+            for i in range(i0, i1):
+                for j in range(j0, j1):
+                    for k in range(k0, k1):
+                        r, s = a * n[9] - n[15] + i * n[12], b * n[10] - n[16] + j * n[13]
+                        t = c * n[11] - n[17] + k * n[14]
+                        p = (r * height + s) * width + t
+                        v = {element}
+                        if v > best or found < 0 or (v != v and best == best):
+                            best, found = v, {position}
+            {result}
+            indices[u * od * oh * ow + q] = u * depth * height * width + found if found >= 0 else -1
+    return 0
+"""
+
+
+@lowers(MaxPoolWithIndices, needs=(is_plain, has_real_meaning, _has_loops))
+def lower_max_pool_with_indices(op: Op[MaxPoolWithIndices], target: TargetDescription) -> Kernel:
+    type, dtype = op.inputs[0].type, op.inputs[0].type.dtype
+    source = _WITH_INDICES.format(
+        lowest=number(lowest(dtype.numpy).item(), dtype),
+        element=load("x", "u * depth * height * width + p", dtype),
+        position="(t * height + s) * depth + r" if op.operator.column_major else "p",
+        result=store("y", "u * od * oh * ow + q", "best", dtype, DType.F32),
+    )
+    geometry = _geometry(op.operator, type.shape, op.results[0].type.shape)
+    return compile_kernel(op, source, target, units=math.prod(type.shape[:2]), integers=geometry)
 
 
 @lowers(AveragePool, needs=(is_plain, _has_loops))

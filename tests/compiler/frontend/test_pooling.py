@@ -51,12 +51,6 @@ def test_rounding_up_becomes_explicit() -> None:
     assert op.operator == AveragePool((3, 3), (2, 2), (0, 0, 0, 0), (1, 1), True, overhang=(1, 1))
 
 
-def test_indices_are_refused() -> None:
-    x = np.zeros((1, 1, 4, 4), np.float32)
-    with pytest.raises(UnsupportedError, match=r"MaxPool.*'MaxPool_0'.*the output 'Indices' is not supported"):
-        import_checked(node_model("MaxPool", [x], outputs=2, kernel_shape=[2, 2]))
-
-
 def test_a_kernel_of_another_rank_is_refused() -> None:
     x = np.zeros((1, 1, 4, 4), np.float32)
     with pytest.raises(ModelError, match="kernel_shape does not match the input; expected 2 extents, found"):

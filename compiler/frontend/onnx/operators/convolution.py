@@ -1,12 +1,16 @@
-"""Conv and ConvTranspose of ONNX: attributes that may be absent, and automatic padding, made explicit."""
+"""Conv, ConvTranspose and Col2Im of ONNX: attributes that may be absent, and automatic padding, made explicit."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
+
+import numpy as np
 
 from .....ir.core import Op, Value
 from .....ir.ops.convolution import Conv, ConvTranspose
 from .....ir.ops.integer_products import ConvInteger
+from ...shape import reshape
 from ...windows import Integers, halved, same_pads
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
@@ -14,6 +18,34 @@ from ..one_to_one import exports_as
 from .activation import export_activation
 
 exports_as("ConvTranspose", ConvTranspose)
+
+
+@imports("Col2Im")
+def import_col2im(node: Node, importer: Importer) -> Value:
+    """Blocks are added up where they lie, as by a transposed convolution whose every kernel is one tap."""
+    x, image, block = node.input(0), node.integers(1, "the shape of the image"), node.integers(2, "the shape of blocks")
+    spatial, taps = len(image), math.prod(block)
+    strides, dilations = (node.ints(name, (1,) * spatial) for name in ("strides", "dilations"))
+    pads = node.ints("pads", (0,) * 2 * spatial)
+    if {len(block), len(strides), len(dilations), len(pads) / 2} != {spatial} or min((*block, *strides)) < 1:
+        raise node.model_error("blocks and image do not fit", found=f"{list(block)}, {list(image)}")
+    reach = [dilation * (side - 1) + 1 for dilation, side in zip(dilations, block, strict=True)]
+    room = [image[d] + pads[d] + pads[spatial + d] - reach[d] for d in range(spatial)]
+    counts = [distance // stride + 1 for distance, stride in zip(room, strides, strict=True)]
+    if x.type.rank != 3 or x.type.shape[1] % taps or x.type.shape[2] != math.prod(counts):
+        raise node.model_error("x does not fit", expected=f"[N, C * {taps}, {math.prod(counts)}]", found=x.type)
+    batch, channels = x.type.shape[0], x.type.shape[1] // taps
+    dtype = x.type.dtype
+
+    def kernels() -> np.ndarray:
+        return np.eye(taps, dtype=dtype.numpy).reshape(taps, 1, *block)
+
+    w = importer.described(node, (taps, 1, *block), dtype, kernels, "_taps")
+    extra = tuple(distance % stride for distance, stride in zip(room, strides, strict=True))
+    planes = reshape(importer, x, (batch * channels, taps, *counts))
+    y = importer.emit_one(ConvTranspose(strides, pads, dilations, extra), planes, w)
+    return reshape(importer, y, (batch, channels, *image))
+
 
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
 import onnx
 
 from .....ir.core import Op, Value
+from .....ir.ops.comparison import Less, Where
+from .....ir.ops.elementwise import Add, Mod, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from ...movement import transpose
+from ...shape import expand, reshape
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import one_to_one
@@ -43,3 +48,44 @@ def export_one_hot(op: Op[OneHot], exporter: Exporter) -> None:
     depth = exporter.integers([op.operator.depth], "depth")
     inputs = [op.operands.indices, depth, op.operands.values]
     exporter.write_as(op, "OneHot", inputs, axis=op.operator.axis)
+
+
+@imports("ReverseSequence")
+def import_reverse_sequence(node: Node, importer: Importer) -> Value:
+    """The first elements of each sequence, as many as its length says, from the last to the first."""
+    x, lengths = node.input(0), node.input(1)
+    batch, time = (node.from_front(node.int(name, i), x.type.rank) for i, name in ((1, "batch_axis"), (0, "time_axis")))
+    if batch == time or lengths.type.shape != (x.type.shape[batch],):
+        raise node.model_error("there is not one length for each sequence", found=f"{lengths.type} of {x.type}")
+    perm = (batch, time, *(d for d in range(x.type.rank) if d not in (batch, time)))
+    steps = importer.constant(np.arange(x.type.shape[time], dtype=lengths.type.dtype.numpy), "steps")
+    ends = reshape(importer, lengths, (*lengths.type.shape, 1))
+    last = importer.emit_one(Sub(), ends, importer.constant(np.ones((), lengths.type.dtype.numpy), "one"))
+    mirrored = importer.emit_one(Sub(), last, steps)
+    indices = importer.emit_one(Where(), importer.emit_one(Less(), steps, ends), mirrored, steps)
+    indices = reshape(importer, indices, (*indices.type.shape, 1))
+    y = importer.emit_one(GatherND(1), transpose(importer, x, perm), indices)
+    return transpose(importer, y, tuple(perm.index(d) for d in range(x.type.rank)))
+
+
+@imports("TensorScatter")
+def import_tensor_scatter(node: Node, importer: Importer) -> Value:
+    """What is new of each sample stands in the cache from its own index on."""
+    cache, update, starts = node.input(0), node.input(1), node.optional(2)
+    axis, mode = node.axis(cache.type.rank, -2), node.string("mode", "linear")
+    if mode not in ("linear", "circular"):
+        raise node.model_error("unknown mode", expected="linear or circular", found=mode)
+    if axis == 0 or (starts is not None and starts.type.shape != cache.type.shape[:1]):
+        raise node.model_error("there is not one index for each sample", found=f"axis {axis}, {cache.type}")
+    behind = (1,) * (cache.type.rank - 1 - axis)
+    dtype = starts.type.dtype.numpy if starts is not None else np.dtype(np.int64)
+    indices: Value = importer.constant(np.arange(update.type.shape[axis], dtype=dtype).reshape(-1, *behind), "steps")
+    if starts is not None:
+        first = reshape(importer, starts, (*starts.type.shape, *(1,) * (cache.type.rank - 1)))
+        indices = importer.emit_one(Add(), first, indices)
+    if mode == "circular":
+        indices = importer.emit_one(
+            Mod(), indices, importer.constant(np.array(cache.type.shape[axis], dtype), "extent")
+        )
+    indices = expand(node, importer, indices, update.type.shape)
+    return importer.emit_one(ScatterElements(axis), cache, indices, update)

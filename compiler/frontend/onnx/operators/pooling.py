@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from tilewright.errors import UnsupportedError
 
 from .....ir.core import Op, Value
+from .....ir.ops.indexing import ScatterElements
 from .....ir.ops.pooling import (
     AveragePool,
     GlobalAveragePool,
@@ -16,9 +19,12 @@ from .....ir.ops.pooling import (
     GlobalMaxPool,
     LpPool,
     MaxPool,
-    Pool,
+    MaxPoolWithIndices,
+    Windowed,
     lowest,
 )
+from ...movement import padded
+from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, slack, widened
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
@@ -46,11 +52,33 @@ def _window(node: Node, x: Value) -> tuple[Window, Integers]:
 
 
 @imports("MaxPool")
-def import_max_pool(node: Node, importer: Importer) -> Value:
-    if len(node.wanted) > 1 and node.wanted[1]:
-        raise node.unsupported("the output 'Indices' is not supported")
-    x = node.input(0)
-    return importer.emit_one(MaxPool(*widened(*_window(node, x))), x)
+def import_max_pool(node: Node, importer: Importer) -> Sequence[Value]:
+    x, column_major = node.input(0), node.bool("storage_order", 0)
+    window = widened(*_window(node, x))
+    has_indices = len(node.wanted) > 1 and node.wanted[1]
+    return importer.emit(MaxPoolWithIndices(*window, column_major) if has_indices else MaxPool(*window), x)
+
+
+@imports("MaxUnpool")
+def import_max_unpool(node: Node, importer: Importer) -> Value:
+    """Indices count the elements of what the window makes of x; what is larger than that ends in zeros."""
+    x, indices = node.input(0), node.input(1)
+    kernel, spatial = node.ints("kernel_shape"), x.type.rank - 2
+    strides, pads = node.ints("strides", (1,) * spatial), node.ints("pads", (0,) * 2 * spatial)
+    if not len(kernel) == len(strides) == len(pads) / 2 == spatial or indices.type.shape != x.type.shape:
+        raise node.model_error("window, indices and x do not fit", found=f"{kernel}, {indices.type}, {x.type}")
+    lost = [before + after for before, after in zip(pads[:spatial], pads[spatial:], strict=True)]
+    sides = zip(x.type.shape[2:], strides, kernel, lost, strict=True)
+    shape = (*x.type.shape[:2], *((extent - 1) * stride + side - less for extent, stride, side, less in sides))
+    count, dtype = math.prod(shape), x.type.dtype
+    zeros = importer.described(node, (count,), dtype, lambda: np.zeros(count, dtype.numpy), "_zeros")
+    flat = (reshape(importer, value, (value.type.elements,)) for value in (indices, x))
+    y = reshape(importer, importer.emit_one(ScatterElements(), zeros, *flat), shape)
+    wanted = node.integers(2, "the shape of the result") if node.optional(2) is not None else shape
+    if len(wanted) != len(shape):
+        raise node.model_error("the shape does not fit x", expected=f"{len(shape)} extents", found=list(wanted))
+    after = [new - old for new, old in zip(wanted, shape, strict=True)]
+    return padded(node, importer, y, [0] * len(shape), after, "constant", None)
 
 
 def average_pool(node: Node, x: Value) -> AveragePool:
@@ -86,6 +114,12 @@ def export_max_pool(op: Op[MaxPool], exporter: Exporter) -> None:
     exporter.write_as(op, "MaxPool", [x], **{**window_attributes(pool), "pads": pads})
 
 
+@exports(MaxPoolWithIndices)
+def export_max_pool_with_indices(op: Op[MaxPoolWithIndices], exporter: Exporter) -> None:
+    attributes = window_attributes(op.operator)
+    exporter.write_as(op, "MaxPool", op.operands, **attributes, storage_order=int(op.operator.column_major))
+
+
 @exports(AveragePool)
 def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
@@ -101,6 +135,6 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     exporter.write_as(op, "AveragePool", op.operands, **attributes, ceil_mode=int(any(pool.overhang)))
 
 
-def window_attributes(pool: Pool) -> dict[str, Any]:
+def window_attributes(pool: Windowed) -> dict[str, Any]:
     """What ONNX writes of the window of a pooling operator."""
     return dict(zip(_WINDOW, (pool.kernel, pool.strides, pool.pads, pool.dilations), strict=True))

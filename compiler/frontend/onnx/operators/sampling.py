@@ -1,13 +1,20 @@
-"""GridSample of ONNX."""
+"""GridSample and DeformConv of ONNX."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from .....ir.core import Op, Value
+from .....ir.ops.elementwise import Add, Mul
+from .....ir.ops.matmul import MatMul
 from .....ir.ops.sampling import GridSample
+from ...movement import reversed_along, transpose
+from ...shape import reshape
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
+from .convolution import window
 
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}
 """What modes were called until version 20."""
@@ -38,3 +45,36 @@ def export_grid_sample(op: Op[GridSample], exporter: Exporter) -> None:
         padding_mode=operator.padding_mode,
         align_corners=int(operator.coordinates == "centres"),
     )
+
+
+@imports("DeformConv")
+def import_deform_conv(node: Node, importer: Importer) -> Value:
+    """A product of the kernels with what lies at the taps of each window, moved by the offsets."""
+    x, w, offset, mask = node.input(0), node.input(1), node.input(2), node.optional(4)
+    (batch, channels, *extents), (outputs, _, *kernel) = x.type.shape, w.type.shape
+    strides, pads, dilations = window(node, tuple(extents), tuple(kernel))
+    groups, apart = node.int("group", 1), node.int("offset_group", 1)
+    rank, taps, result = len(extents), math.prod(kernel), offset.type.shape[2:]
+    if rank not in (1, 2, 3) or offset.type.shape[:2] != (batch, apart * taps * rank) or channels % apart:
+        raise node.model_error("x, kernels and offsets do not fit", found=f"{x.type}, {w.type}, {offset.type}")
+
+    def places() -> np.ndarray:
+        """Where the taps lie without an offset, coordinates from the last to the first: [taps, *result, rank]."""
+        tap, position = np.indices(kernel).reshape(rank, taps, *[1] * rank), np.indices(result)[:, None]
+        moved = [position[d] * strides[d] - pads[d] + tap[d] * dilations[d] for d in reversed(range(rank))]
+        return np.stack(moved, -1).astype(offset.type.dtype.numpy)
+
+    grid = reshape(importer, offset, (batch * apart, taps, rank, *result))
+    grid = transpose(importer, reversed_along(importer, grid, 2), (0, 1, *range(3, 3 + rank), 2))
+    fixed = importer.described(node, (taps, *result, rank), offset.type.dtype, places, "_taps")
+    images = reshape(importer, x, (batch * apart, channels // apart, *extents))
+    sampler = GridSample("linear", "zeros", "pixels")
+    seen = importer.emit_one(sampler, images, importer.emit_one(Add(), grid, fixed))
+    if mask is not None:
+        seen = importer.emit_one(Mul(), seen, reshape(importer, mask, (batch * apart, 1, taps, *result)))
+    inner = channels // groups * taps
+    columns = reshape(importer, seen, (batch, groups, inner, math.prod(result)))
+    y = importer.emit_one(MatMul(), reshape(importer, w, (groups, outputs // groups, inner)), columns)
+    y = reshape(importer, y, (batch, outputs, *result))
+    bias = node.optional(3)
+    return y if bias is None else importer.emit_one(Add(), y, reshape(importer, bias, (outputs, *[1] * rank)))
