@@ -259,7 +259,7 @@ class Compilation(CompileOptions):
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
-@with_keywords(Compilation)
+@with_keywords(Compilation, "tilewright.compile")
 @resources("compile")
 def compile_model(compilation: Compilation) -> Artifact:
     """Compile a model, ONNX or IR; this is ``tilewright.compile``.

@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast
 
-from tilewright.errors import UsageError
+from tilewright.errors import UsageError, similar
 
 from .progress import ProgressReport, silent
 
@@ -380,11 +380,14 @@ def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def with_keywords(options: Callable[P, Keywords]) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:
+def with_keywords(
+    options: Callable[P, Keywords], name: str
+) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:
     """Give a function that takes an object of a dataclass the signature of that class instead, and its documentation.
 
     Args:
         options: the dataclass; its fields have a ``documentation`` in their metadata.
+        name: what users call the function, for messages.
     """
     signature = inspect.signature(options)
     helps = {each.name: each.metadata["documentation"] for each in fields(cast("Any", options))}
@@ -395,7 +398,9 @@ def with_keywords(options: Callable[P, Keywords]) -> Callable[[Callable[[Keyword
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{function.__name__}() {error}") from None
+                unknown = next((each for each in kwargs if each not in signature.parameters), "")
+                question = similar(unknown, signature.parameters)
+                raise TypeError(f"{name}() {error}{f'. {question}' if question else ''}") from None
             return function(options(*args, **kwargs))
 
         lines = [

@@ -3,39 +3,65 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
 from tilewright.errors import TilewrightError
 
+_PACKAGES = {"PIL": "Pillow"}
+"""What packages are called whose modules have another name."""
+
+_EXTRAS = {"Pillow": "pictures", "h5py": "simulator", "pydantic": "simulator"}
+"""Which extra installs a package, but for those of the compiler."""
+
 
 class NotInstalledError(TilewrightError):
-    """A package that the compiler needs is not installed."""
+    """A package that the compiler needs is not installed.
 
-    def __init__(self, what: str, package: str) -> None:
+    Args:
+        what: what needs it.
+        module: of it.
+    """
+
+    def __init__(self, what: str, module: str) -> None:
+        name = module.partition(".")[0]
+        package = _PACKAGES.get(name, name)
+        extra = _EXTRAS.get(package, "compiler")
         super().__init__(
-            f"{what} needs the package {package.partition('.')[0]!r}, which the runtime alone does not install",
-            hint="Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
+            f"{what} needs the package {package!r}, which the runtime alone does not install",
+            hint=f"Install Tilewright with its extra {extra!r}: pip install 'tilewright[{extra}]'",
         )
+
+
+FIRST = "onnx"
+"""What the compiler needs first of all."""
 
 
 def is_installed() -> bool:
     """Whether what the compiler needs first of all is there; nothing is imported for the answer."""
-    return find_spec("onnx") is not None
+    return find_spec(FIRST) is not None
 
 
-def missing_package(error: BaseException) -> str | None:
-    """The package that an import did not find; ``None`` if the error is another, or one of our own files is missing."""
+def missing_package(error: BaseException, *, by_compiler: bool = False) -> str | None:
+    """The module that an import did not find; ``None`` if the error is another, or one of our own files is missing.
+
+    Args:
+        by_compiler: whether the compiler is what imported it. Where that is not installed at all, the answer is what
+            it needs first of all, whatever it came upon first.
+    """
     if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("tilewright"):
         return None
-    return error.name
+    return error.name if not by_compiler or is_installed() else FIRST
 
 
 @contextmanager
-def compiler_for(what: str) -> Iterator[None]:
+def compiler_for(what: str) -> Iterator[Callable[[str], ModuleType]]:
     """What is imported from the compiler within may be missing.
+
+    Yields what imports a module of `tilewright.compiler` by its name there, such as ``report.model``, for what lies
+    below the compiler; the APIs, which lie above, import what they use.
 
     Args:
         what: what needs it, for the message.
@@ -44,23 +70,9 @@ def compiler_for(what: str) -> Iterator[None]:
         NotInstalledError: a package that it needs is not installed.
     """
     try:
-        yield
+        yield lambda name: importlib.import_module(f"..compiler.{name}", __package__)
     except ModuleNotFoundError as error:
-        package = missing_package(error)
+        package = missing_package(error, by_compiler=True)
         if package is None:
             raise
         raise NotInstalledError(what, package) from None
-
-
-def reach(module: str, what: str) -> ModuleType:
-    """A module of `tilewright.compiler`, for what lies below it; the APIs, which lie above, import what they use.
-
-    Args:
-        module: its name there, such as ``report.model``.
-        what: what needs it, for the message.
-
-    Raises:
-        NotInstalledError: a package that it needs is not installed.
-    """
-    with compiler_for(what):
-        return importlib.import_module(f"..compiler.{module}", __package__)

@@ -38,7 +38,7 @@ class ContainerCompilation(CompileOptions):
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
-@with_keywords(ContainerCompilation)
+@with_keywords(ContainerCompilation, "tilewright.compile_container")
 @resources("compile")
 def compile_container(compilation: ContainerCompilation) -> Container:
     """Compile models into a container that devices of the kp API load; this is ``tilewright.compile_container``.

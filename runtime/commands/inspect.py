@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from ..compiler import reach
+from ..compiler import compiler_for
 from .parser import add_engine
 
 _MODELS = (".onnx", ".xml")
@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.disassemble and arguments.engine is not None:
         raise UsageError("--disassemble shows the only engine with instructions", hint="Leave --engine out.")
     if arguments.supported_ops:
-        return reach("report.model", "inspect --supported-ops").supported(as_json=as_json)
+        with compiler_for("inspect --supported-ops") as module:
+            return module("report.model").supported(as_json=as_json)
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
     if path.suffix == _CONTAINER:
@@ -79,7 +80,8 @@ def run(arguments: argparse.Namespace) -> str:
     if path.suffix in _MODELS:
         if arguments.engine is not None or arguments.memory or arguments.disassemble:
             raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
-        model = reach("report.model", "inspect of a model")
+        with compiler_for("inspect of a model") as module:
+            model = module("report.model")
         return model.inspect_model(path, arguments.input_shape, arguments.freeze, ir=arguments.ir, as_json=as_json)
     for flag, given in {"--input-shape": arguments.input_shape, "--freeze": arguments.freeze}.items():
         if given:
@@ -113,5 +115,8 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str:
     if arguments.ir:
         return artifact_ir(artifact, engine, as_json=arguments.json)
     # The map is read off the module, which the runtime does not know; NumPy is enough for it.
-    memory = reach("report.memory", "inspect --memory").memory_map(artifact, engine) if arguments.memory else None
+    memory = None
+    if arguments.memory:
+        with compiler_for("inspect --memory") as module:
+            memory = module("report.memory").memory_map(artifact, engine)
     return inspect_artifact(artifact, engine, memory, as_json=arguments.json)

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str], version: str) -> int:
             raise
         if isinstance(error, OSError) and error.filename is None:
             drop(sys.stdout)
-        shown = explain(error, f"`tilewright {words[0]}`" if words else "tilewright")
+        shown = explain(error, words[0] if words else "")
         tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
     return code
@@ -116,12 +116,12 @@ def _help() -> str:
 
 
 def explain(error: Exception, command: str) -> TilewrightError:
-    """The error that users read about ``error``, which ended a command."""
+    """The error that users read about ``error``, which ended a command, or what was taken for one."""
     if isinstance(error, TilewrightError):
         return error
-    package = compiler.missing_package(error)
+    package = compiler.missing_package(error, by_compiler=COMMANDS.get(command) == "compiler")
     if package is not None:
-        return compiler.NotInstalledError(command, package)
+        return compiler.NotInstalledError(f"`tilewright {command}`", package)
     if isinstance(error, MemoryError):
         return TilewrightError("this machine does not have enough memory")
     if isinstance(error, OSError):

@@ -43,10 +43,12 @@ def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.twa", help=made)
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Declare the option ``--engine``, for a command that takes the preferred one without it."""
-    default = "Default: the first of these that the artifact holds."
-    parser.add_argument("--engine", choices=ENGINES, metavar="ENGINE", help=f"device, software or float. {default}")
+def add_engine(
+    parser: argparse._ActionsContainer, default: str = "the first of these that the artifact holds."
+) -> None:
+    """Declare the option ``--engine``, which has this default."""
+    words = f"device, software or float. Default: {default}"
+    parser.add_argument("--engine", choices=ENGINES, metavar="ENGINE", help=words)
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, required: bool = False) -> None:

@@ -132,7 +132,7 @@ class Preprocessing:
         try:
             from PIL import Image
         except ModuleNotFoundError:
-            raise NotInstalledError("resizing images", "pillow") from None
+            raise NotInstalledError("resizing images", "PIL") from None
         return replace(self, resize="stretch").apply(Image.fromarray(pixels), shape, dtype)
 
     def normalize(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -197,7 +197,7 @@ class Preprocessing:
         except ModuleNotFoundError as error:
             if error.name != "PIL":
                 raise
-            raise NotInstalledError("reading images", "pillow") from None
+            raise NotInstalledError("reading images", "PIL") from None
 
         channels, height, width = self._extents(shape)
         image = read_image(file, self._mode(channels))

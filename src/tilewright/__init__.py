@@ -36,7 +36,10 @@ if not TYPE_CHECKING:
         if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, attribute = _LATE[name]
-        return getattr(import_module(module), attribute)
+        if not module.startswith("tilewright.compiler."):
+            return getattr(import_module(module), attribute)
+        with import_module("tilewright.runtime.compiler").compiler_for(f"tilewright.{name}"):
+            return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

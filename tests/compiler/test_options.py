@@ -134,9 +134,12 @@ def test_models_that_onnx_has_loaded(tmp_path: Path) -> None:
 
 
 def test_unknown_keywords_are_refused_as_python_does() -> None:
-    with pytest.raises(TypeError, match=r"^compile_model\(\) got an unexpected keyword argument 'precison'$"):
+    with pytest.raises(
+        TypeError,
+        match=r"^tilewright.compile\(\) got an unexpected keyword argument 'precison'. Did you mean 'precision'\?$",
+    ):
         call(MODEL, precison="int8")
-    with pytest.raises(TypeError, match=r"^compile_model\(\) missing a required argument: 'model'$"):
+    with pytest.raises(TypeError, match=r"^tilewright.compile\(\) missing a required argument: 'model'$"):
         call()
 
 

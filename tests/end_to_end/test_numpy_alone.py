@@ -19,9 +19,10 @@ from tilewright.runtime.native import host
 from tilewright.runtime.native.mapping import supported
 
 EXTRAS = ("onnx", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL")
-INSTALL = (
-    "which the runtime alone does not install. Install Tilewright with its extra 'all': pip install 'tilewright[all]'"
-)
+MISSING = "needs the package {!r}, which the runtime alone does not install. "
+COMPILER = f"{MISSING}Install Tilewright with its extra 'compiler': pip install 'tilewright[compiler]'"
+PICTURES = f"{MISSING}Install Tilewright with its extra 'pictures': pip install 'tilewright[pictures]'".format("Pillow")
+ONNX = COMPILER.format("onnx")
 
 
 def alone(*words: str, missing: Iterable[str] = EXTRAS) -> subprocess.CompletedProcess[str]:
@@ -90,7 +91,7 @@ def test_classify_needs_pillow(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     done = alone("classify", "--xclbin", str(digits_artifact()), "--img_path", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == f"error: reading images needs the package 'pillow', {INSTALL}"
+    assert done.stderr.splitlines()[-1] == f"error: reading images {PICTURES}"
 
 
 def test_inspect() -> None:
@@ -111,16 +112,16 @@ def test_simulate() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["compile", "m.onnx"], 1, f"`tilewright compile` needs the package 'llvmlite', {INSTALL}"),
-        (["export", "m.onnx", "-o", "n.onnx"], 1, f"`tilewright export` needs the package 'PIL', {INSTALL}"),
+        (["compile", "m.onnx"], 1, f"`tilewright compile` {ONNX}"),
+        (["export", "m.onnx", "-o", "n.onnx"], 1, f"`tilewright export` {ONNX}"),
         (["compile"], 2, "Missing argument 'MODEL'. See `tilewright compile --help`."),
         (
             ["opt", "a.tw", "--pases", "fuse"],
             2,
             "No such option: --pases. Did you mean '--passes' or '--time-passes'? See `tilewright opt --help`.",
         ),
-        (["inspect", "m.onnx"], 1, f"inspect of a model needs the package 'llvmlite', {INSTALL}"),
-        (["inspect", "--supported-ops"], 1, f"inspect --supported-ops needs the package 'llvmlite', {INSTALL}"),
+        (["inspect", "m.onnx"], 1, f"inspect of a model {ONNX}"),
+        (["inspect", "--supported-ops"], 1, f"inspect --supported-ops {ONNX}"),
         (["exprt"], 2, "No such command 'exprt'. Did you mean 'export'? See `tilewright --help`."),
         (["--verzion"], 2, "No such option '--verzion'. Did you mean '--version'? See `tilewright --help`."),
         (["xyz"], 2, "No such command 'xyz'. See `tilewright --help`."),
@@ -136,4 +137,16 @@ def test_what_is_missing_is_named(words: list[str], code: int, message: str) -> 
 def test_half_a_compiler_names_the_other_half(package: str) -> None:
     done = alone("compile", "m.onnx", missing=[package])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: `tilewright compile` needs the package {package!r}, {INSTALL}\n"
+    assert done.stderr == f"error: `tilewright compile` {COMPILER.format(package)}\n"
+
+
+def test_a_picture_library_is_called_by_the_name_of_its_package() -> None:
+    done = alone("compile", "m.onnx", missing=["PIL"])
+    assert (done.returncode, done.stderr) == (1, f"error: `tilewright compile` {PICTURES}\n")
+
+
+def test_the_functions_of_the_compiler_name_what_it_needs() -> None:
+    hide = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
+    program = f"{hide}\nimport tilewright\ntilewright.compile('m.onnx')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == f"tilewright.runtime.compiler.NotInstalledError: tilewright.compile {ONNX}"

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING
 from tilewright.errors import InputError, UsageError
 
 from ...commands.console import progress_bar, tell
-from ...commands.parser import ENGINES, output_path, whole_number
+from ...commands.parser import add_engine, output_path, whole_number
 
 if TYPE_CHECKING:
     from ..classify.labels import Accuracy
     from ..classify.pipeline import Classification
+
+ENGINE = "what TILEWRIGHT_ENGINE says, otherwise software, which computes the integers of the device."
+"""The engine that computes here without another being named."""
 
 _NAMED = 20
 """Skipped files that are named; more are counted."""
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
     work = parser.add_argument_group("How it is computed")
-    add_engine(work)
+    add_engine(work, ENGINE)
     work.add_argument(
         "--max_bs",
         "--max-bs",
@@ -105,17 +108,6 @@ def network_of(arguments: argparse.Namespace) -> Path:
     if len(given) > 1:
         raise UsageError("there are two networks", found=f"{given[0]} and --xclbin {given[1]}")
     return given[0]
-
-
-def add_engine(parser: argparse._ActionsContainer) -> None:
-    """Declare which engine computes here."""
-    parser.add_argument(
-        "--engine",
-        choices=ENGINES,
-        metavar="ENGINE",
-        help="device, software or float. Default: what TILEWRIGHT_ENGINE says, otherwise software, which computes the "
-        "integers of the device.",
-    )
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ...commands.console import progress_bar
-from ...commands.parser import whole_number
-from .classify import add_engine, add_network, network_of
+from ...commands.parser import add_engine, whole_number
+from .classify import ENGINE, add_network, network_of
 
 if TYPE_CHECKING:
     from ..classify.power import Measured, Modelled
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shell", default=_SHELL, metavar="NAME", help="Which of several cards; here is one.")
     parser.add_argument("--bs", type=whole_number(1), default=1, metavar="N", help="Images of a call.")
     parser.add_argument("--reps", type=whole_number(1), default=100, metavar="N", help="Calls.")
-    add_engine(parser)
+    add_engine(parser, ENGINE)
     parser.add_argument(
         "--machine",
         metavar="MACHINE",

@@ -64,7 +64,7 @@ def test_sums_are_those_of_the_cpu() -> None:
         (
             "sys.modules['numba'] = None",
             "NotInstalledError: use_cuda=True needs the package 'numba', which the runtime alone does not install. "
-            "Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
+            "Install Tilewright with its extra 'compiler': pip install 'tilewright[compiler]'",
         ),
     ],
 )

@@ -141,4 +141,4 @@ open_h5({path!r})
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert f"reading {path!r} needs the package 'h5py', which the runtime alone does not install" in run.stderr
-    assert "Install Tilewright with its extra 'all': pip install 'tilewright[all]'" in run.stderr
+    assert "Install Tilewright with its extra 'simulator': pip install 'tilewright[simulator]'" in run.stderr

@@ -133,5 +133,5 @@ def test_without_pydantic_the_message_says_what_to_install() -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert found.stderr.splitlines()[-1] == (
         "ImportError: the Simulator API needs the package 'pydantic', which the runtime alone does not install. "
-        "Install Tilewright with its extra 'all': pip install 'tilewright[all]'"
+        "Install Tilewright with its extra 'simulator': pip install 'tilewright[simulator]'"
     )
