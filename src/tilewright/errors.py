@@ -194,6 +194,10 @@ class EncodingsWarning(TilewrightWarning):
     """Encodings are for tensors that the model lacks."""
 
 
+class ClassesWarning(TilewrightWarning):
+    """What a model says about classes is no tensor of numbers, such as their names; one stands in its place."""
+
+
 class OperatorSetWarning(TilewrightWarning):
     """A model is of an operator set that is newer than what is known."""
 

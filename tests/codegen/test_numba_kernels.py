@@ -16,13 +16,13 @@ from kernel_harness import Execution, run_kernels
 from network_files import graph_model
 from onnx import TensorProto, helper
 from onnxruntime_oracle import Oracle
-from operator_samples import Case, all_cases, cases_of, make_case
+from operator_samples import Case, all_cases, cases_of, make_case, samples
 from quantized_cases import check
 from samples import Sample
 
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
 from tilewright.codegen.cpu.numba.function import compile_kernel
-from tilewright.errors import CodegenError
+from tilewright.errors import CodegenError, InputError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
 from tilewright.ir.ops.activation import Clip
@@ -43,6 +43,7 @@ from tilewright.ir.ops.reduction import (
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Cast
 from tilewright.ir.ops.softmax import LogSoftmax, Softmax
+from tilewright.ir.ops.trees import TreeEnsemble
 from tilewright.ir.ops.unary import Abs, Neg, Sign
 from tilewright.ir.types import DType
 
@@ -144,6 +145,29 @@ def test_indices_out_of_range_are_refused() -> None:
     executions = [execution(case) for case in as_cases(*samples)]
     found = run_kernels([e for e in executions if e is not None], TARGET)
     assert found == [None] * len(samples)
+
+
+def test_tables_of_trees_that_lead_astray_are_refused(rng: np.random.Generator) -> None:
+    """Entries of each table are changed: the kernel refuses it, or computes what the reference does."""
+    good, wrong = next(samples(TreeEnsemble, rng)), []
+    for place in (1, 3, 4, 5):
+        for odd in (-(2**31), -70, -2, 0, 5, 40, 2**31 - 1):
+            table = np.array(good.inputs[place])
+            table.reshape(-1)[rng.integers(table.size, size=3)] = odd
+            wrong.append(Sample(good.operator, (*good.inputs[:place], table, *good.inputs[place + 1 :])))
+    cases = as_cases(*wrong)
+    found = run_kernels([each for each in map(execution, cases) if each is not None], TARGET)
+    refused = 0
+    for case, sample, results in zip(cases, wrong, found, strict=True):
+        try:
+            (expected,) = the_op(case).evaluate(sample.inputs)
+        except InputError:
+            refused += 1
+            assert results is None
+        else:
+            assert results is not None
+            np.testing.assert_array_equal(results[0], expected)
+    assert 15 < refused < len(cases)
 
 
 def an_op() -> Op:

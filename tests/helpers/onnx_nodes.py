@@ -43,7 +43,8 @@ def node_model(
         [onnx.helper.make_empty_tensor_value_info(name) for name in results],
         initializer=[onnx.numpy_helper.from_array(a, n) for n, a in given if int(n[1:]) in constants],
     )
-    opsets = [onnx.helper.make_opsetid("", opset), onnx.helper.make_opsetid("com.microsoft", 1)]
+    domains = {"": opset, "com.microsoft": 1, "ai.onnx.ml": 3}
+    opsets = [onnx.helper.make_opsetid(each, version) for each, version in domains.items()]
     model = onnx.helper.make_model(graph, opset_imports=opsets)
     model.ir_version = min(model.ir_version, 10)
     return model

@@ -23,6 +23,12 @@ MICROSOFT = "com.microsoft"
 OPENVINO = "org.openvinotoolkit"
 """Domain of the operators that OpenVINO's converter keeps in ONNX models, used for those of detection."""
 
+MACHINE_LEARNING = "ai.onnx.ml"
+"""Domain of decision trees and linear models."""
+
+OTHERS = {OPENVINO: 1, MACHINE_LEARNING: 3}
+"""Versions of the domains that a file names where it uses them."""
+
 Export = Callable[[Op[OperatorT], "Exporter"], None]
 
 Exports = Mapping[tuple[type[Operator], bool], Export[Any]]

@@ -13,7 +13,7 @@ from .operators import __path__ as folder
 __all__ = ["EXPORTS", "IMPORTS"]
 
 # Importing a family registers what it holds.
-for _module in pkgutil.iter_modules(folder):
-    importlib.import_module(f".operators.{_module.name}", __package__)
+for _module in pkgutil.walk_packages(folder, f"{__package__}.operators."):
+    importlib.import_module(_module.name)
 
 IMPORTS.update({key: reading_older(key[1], handler) for key, handler in IMPORTS.items() if not key[0]})

@@ -8,7 +8,7 @@ import onnx.helper
 
 from ....ir.core import Module
 from ....ir.types import TensorType
-from .exporter import MICROSOFT, OPENVINO, Exporter
+from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
 
 OPSET = 21
@@ -37,8 +37,8 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     )
     version = max(OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain), OPSET)
     opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
-    if any(node.domain == OPENVINO for node in exporter.nodes):
-        opsets.append(onnx.helper.make_opsetid(OPENVINO, 1))
+    used = {node.domain for node in exporter.nodes}
+    opsets += [onnx.helper.make_opsetid(domain, number) for domain, number in OTHERS.items() if domain in used]
     model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="tilewright")
     # onnxruntime releases lag behind onnx in the file version they read.
     model.ir_version = min(model.ir_version, 10)

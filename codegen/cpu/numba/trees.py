@@ -1,0 +1,74 @@
+"""Decision trees, row by row. A table that points out of bounds makes a kernel refuse its operands."""
+
+from __future__ import annotations
+
+from ....ir.core import Op
+from ....ir.ops.trees import TreeEnsemble
+from ..kernel import Kernel, lowers
+from ..llvm.target import TargetDescription
+from ..tensors import has_real_meaning, is_plain
+from .function import compile_kernel
+
+_KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n, f, scratch, begin, end):
+    features, outputs, count, trees, leaves, size = n[0], n[1], n[2], n[3], n[4], n[5]
+    for block in range(begin, end, 64):
+        behind = min(end, block + 64)
+        for i in range(block * outputs, behind * outputs):
+            y[i] = {start}
+        # A tree stays in the cache while rows go down it.
+        for t in range(trees):
+            for u in range(block, behind):
+                k = np.int64(roots[t])
+                last = np.int64(-1)
+                while k >= 0:
+                    if k <= last or k >= count:
+                        return 1
+                    last = k
+                    mark = np.int64(nodes[3 * k])
+                    flip = mark >> 63
+                    feature = mark ^ flip
+                    if feature >= features:
+                        return 1
+                    value = x[u * features + feature]
+                    # Arithmetic in place of branches, which nothing could predict.
+                    to_first = (value <= splits[k]) | ((flip != 0) & (value != value))
+                    k = np.int64(nodes[3 * k + 2 - np.int64(to_first)])
+                leaf = -1 - k
+                if leaf >= leaves:
+                    return 1
+                first, stop = np.int64(starts[leaf]), np.int64(starts[leaf + 1])
+                if first < 0 or first > stop or stop > size:
+                    return 1
+                for j in range(first, stop):
+                    target = np.int64(targets[j])
+                    if target < 0 or target >= outputs:
+                        return 1
+                    old, weight = y[u * outputs + target], weights[j]
+                    y[u * outputs + target] = {combined}
+        for i in range(block * outputs, behind * outputs):
+            y[i] = {result}
+    return 0
+"""
+
+_CHOSEN = "weight if not (old {} weight) and weight == weight else old"
+_COMBINED = {"sum": "old + weight", "min": _CHOSEN.format("<="), "max": _CHOSEN.format(">=")}
+
+
+@lowers(TreeEnsemble, needs=(is_plain, has_real_meaning))
+def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kernel:
+    """Work items are rows."""
+    operator = op.operator
+    x, nodes, _, roots, starts, targets, _ = (value.type for value in op.inputs)
+    start, result = "0", "y[i]"
+    if operator.combine != "sum":
+        start, result = "np.nan", f"{result} if {result} == {result} else 0"
+    source = _KERNEL.format(start=start, combined=_COMBINED[operator.combine], result=result)
+    numbers = (
+        x.shape[1],
+        operator.outputs,
+        nodes.shape[0],
+        roots.elements,
+        starts.elements - 1,
+        targets.elements,
+    )
+    return compile_kernel(op, source, target, units=x.shape[0], integers=numbers)

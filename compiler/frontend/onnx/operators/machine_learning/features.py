@@ -1,0 +1,148 @@
+"""What ai.onnx.ml puts before and behind models: scaled, filled-in, encoded and joined features, and maps of classes.
+
+Tensors hold numbers, no text: encoders of text are refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilewright.errors import ClassesWarning, warn
+
+from ......ir.core import Value
+from ......ir.ops.comparison import And, Equal, Greater, Or, Where
+from ......ir.ops.elementwise import Div, Mul, Sub
+from ......ir.ops.indexing import Gather
+from ......ir.ops.movement import Pad
+from ......ir.ops.reduction import ArgMax, ReduceL1, ReduceL2, ReduceMax
+from ......ir.ops.unary import IsNan
+from ......ir.types import DType
+from ....movement import join, slice_of
+from ....shape import cast, reshape
+from ...exporter import MACHINE_LEARNING
+from ...importer import Importer, Node, imports
+from .scores import floats
+
+
+def _float(node: Node, importer: Importer) -> Value:
+    return cast(importer, node.input(0), DType.F32)
+
+
+@imports("Scaler", domain=MACHINE_LEARNING)
+def import_scaler(node: Node, importer: Importer) -> Value:
+    x = _float(node, importer)
+    if node.has("offset"):
+        x = importer.emit_one(Sub(), x, floats(importer, x, node.floats("offset"), "offset"))
+    return importer.emit_one(Mul(), x, floats(importer, x, node.floats("scale", (1.0,)), "scale"))
+
+
+@imports("Normalizer", domain=MACHINE_LEARNING)
+def import_normalizer(node: Node, importer: Importer) -> Value:
+    """Rows of zeros stay as they are."""
+    x, norm = _float(node, importer), node.string("norm", "MAX")
+    reductions = {"MAX": ReduceMax, "L1": ReduceL1, "L2": ReduceL2}
+    if norm not in reductions or not x.type.rank:
+        raise node.model_error("unknown norm", expected=", ".join(reductions), found=f"{norm} of {x.type}")
+    size = importer.emit_one(reductions[norm]((x.type.rank - 1,)), x)
+    is_zero = importer.emit_one(Equal(), size, floats(importer, x, 0))
+    return importer.emit_one(Div(), x, importer.emit_one(Where(), is_zero, floats(importer, x, 1), size))
+
+
+@imports("Binarizer", domain=MACHINE_LEARNING)
+def import_binarizer(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    threshold = importer.constant(np.asarray(node.float("threshold", 0.0), x.type.dtype.numpy), "threshold")
+    return cast(importer, importer.emit_one(Greater(), x, threshold), x.type.dtype)
+
+
+@imports("Imputer", domain=MACHINE_LEARNING)
+def import_imputer(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    kind = "float" if x.type.dtype.is_float else "int64"
+    values = np.asarray(node.attributes.get(f"imputed_value_{kind}s", ()), x.type.dtype.numpy)
+    replaced = node.float("replaced_value_float", 0.0) if kind == "float" else node.int("replaced_value_int64", 0)
+    if len(values) not in (1, x.type.shape[-1]):
+        found = f"{len(values)} for {x.type}"
+        raise node.model_error("there is to be one value to fill in, or one for each feature", found=found)
+    if replaced != replaced:
+        is_missing = importer.emit_one(IsNan(), x)
+    else:
+        is_missing = importer.emit_one(Equal(), x, importer.constant(np.asarray(replaced, x.type.dtype.numpy)))
+    return importer.emit_one(Where(), is_missing, importer.constant(values, f"{node.name}_values"), x)
+
+
+@imports("ArrayFeatureExtractor", domain=MACHINE_LEARNING)
+def import_array_feature_extractor(node: Node, importer: Importer) -> Value:
+    x, indices = node.input(0), node.input(1)
+    x = reshape(importer, x, (1, *x.type.shape)) if x.type.rank == 1 else x
+    indices = reshape(importer, indices, (indices.type.elements,))
+    return importer.emit_one(Gather(x.type.rank - 1), x, indices)
+
+
+@imports("FeatureVectorizer", domain=MACHINE_LEARNING)
+def import_feature_vectorizer(node: Node, importer: Importer) -> Value:
+    """Each input is cut, or filled up with zeros, to so many features."""
+    parts, sizes = node.all_inputs(), node.ints("inputdimensions", ())
+    if len(sizes) != len(parts) or min(sizes, default=0) < 1:
+        raise node.model_error("inputdimensions needs a number for each input", expected=len(parts), found=list(sizes))
+    columns = []
+    for part, size in zip(parts, sizes, strict=True):
+        x = cast(importer, part, DType.F32)
+        x = reshape(importer, x, (1, *x.type.shape)) if x.type.rank == 1 else x
+        count, features = x.type.shape
+        x = slice_of(importer, x, (0, 0), (count, min(size, features)), (1, 1))
+        columns.append(importer.emit_one(Pad((0, 0, 0, size - features)), x) if size > features else x)
+    return join(importer, columns, 1)
+
+
+@imports("OneHotEncoder", domain=MACHINE_LEARNING)
+def import_one_hot_encoder(node: Node, importer: Importer) -> Value:
+    x, categories = node.input(0), np.asarray(node.attributes.get("cats_int64s", ()), np.int64)
+    if node.has("cats_strings") or not len(categories):
+        raise node.unsupported("categories that are text are not supported", expected="cats_int64s")
+    if not node.bool("zeros", 1):
+        raise node.unsupported("values without a category must be allowed", expected="zeros = 1")
+    x = reshape(importer, cast(importer, x, DType.I64), (*x.type.shape, 1))
+    equal = importer.emit_one(Equal(), x, importer.constant(categories, f"{node.name}_categories"))
+    return cast(importer, equal, DType.F32)
+
+
+@imports("LabelEncoder", domain=MACHINE_LEARNING)
+def import_label_encoder(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    keys, values = _entries(node, "keys"), _entries(node, "values")
+    if len(keys) != len(values) or not len(keys):
+        raise node.model_error("keys and values are not equally many", expected=len(keys), found=len(values))
+    default = node.attributes.get("default_tensor")
+    if default is None:
+        default = node.float("default_float", -0.0) if values.dtype.kind == "f" else node.int("default_int64", -1)
+    keys = keys.astype(x.type.dtype.numpy)
+    column = reshape(importer, x, (*x.type.shape, 1))
+    found = importer.emit_one(Equal(), column, importer.constant(keys, f"{node.name}_keys"))
+    if keys.dtype.kind == "f" and np.isnan(keys).any():
+        both = importer.emit_one(And(), importer.emit_one(IsNan(), column), importer.constant(np.isnan(keys), "is_nan"))
+        found = importer.emit_one(Or(), found, both)
+    # The first key that fits, or a further one, which fits everything.
+    pads = (*(0,) * (2 * x.type.rank + 1), 1)
+    fits = importer.emit_one(Pad(pads, value=1.0), cast(importer, found, DType.U8))
+    place = importer.emit_one(ArgMax(x.type.rank, keepdims=False), fits)
+    table = np.append(values, np.asarray(default, values.dtype).reshape(-1)[:1])
+    return importer.emit_one(Gather(0), importer.constant(table, f"{node.name}_values"), place)
+
+
+def _entries(node: Node, which: str) -> np.ndarray:
+    """Keys or values of an encoder."""
+    given = node.attributes.get(f"{which}_tensor")
+    if given is not None:
+        return np.asarray(given).reshape(-1)
+    for kind, dtype in (("int64s", np.int64), ("floats", np.float32)):
+        if node.has(f"{which}_{kind}"):
+            return np.asarray(node.attributes[f"{which}_{kind}"], dtype)
+    raise node.unsupported(f"{which} that are text are not supported", expected=f"{which} that are numbers")
+
+
+@imports("ZipMap", domain=MACHINE_LEARNING)
+def import_zip_map(node: Node, importer: Importer) -> Value:
+    message = f"the output of node {node.name!r}, a map for each row, becomes the tensor: a column for each class"
+    warn(message, ClassesWarning)
+    return node.input(0)
