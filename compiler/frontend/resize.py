@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...ir.core import Value
+from ...ir.ops.matmul import MatMul
 from ...ir.ops.resize import Resize
-from .builder import ModuleBuilder
+from .builder import ModuleBuilder, SourceNode
+from .movement import transpose
+from .shape import reshape
 
 
 def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
@@ -38,3 +42,52 @@ def resize_by_direction(importer: ModuleBuilder, x: Value, operator: Resize) -> 
         part = replace(operator, extents=extents, scales=scales, mode="nearest", nearest_mode=rounding)
         x = resize(importer, x, part)
     return x
+
+
+def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: Resize) -> Value:
+    """``x`` resampled by kernels as wide as elements of the result are apart: a matrix product along each dimension.
+
+    Raises:
+        UnsupportedError: there is no such product of what x holds.
+    """
+    if not x.type.dtype.is_float or operator.coordinates == "tf_crop_and_resize":
+        found = f"{x.type}, {operator.coordinates}"
+        raise node.unsupported("antialiasing is of floats, and without cropping", found=found)
+    operator.infer(x.type)
+    rank, dtype = x.type.rank, x.type.dtype
+    for d in range(rank):
+        extent, wanted = x.type.shape[d], operator.extents[d]
+        if operator.keeps(d, extent):
+            continue
+
+        def weights(d: int = d, extent: int = extent) -> np.ndarray:
+            return _antialiasing(operator, d, extent).astype(dtype.numpy)
+
+        matrix = importer.described(node, (wanted, extent), dtype, weights, f"_weights{d}")
+        last = (*(each for each in range(rank) if each != d), d)
+        rows = transpose(importer, x, last)
+        flat = reshape(importer, rows, (x.type.elements // extent, extent))
+        y = importer.emit_one(MatMul(transpose_b=True), flat, matrix)
+        y = reshape(importer, y, (*rows.type.shape[:-1], wanted))
+        x = transpose(importer, y, tuple(last.index(each) for each in range(rank)))
+    return x
+
+
+def _antialiasing(operator: Resize, d: int, extent: int) -> np.ndarray:
+    """From a dimension of x to one of the result, whose elements are weighed by their distance from its points."""
+    points, scale = operator.source_coordinates(d, extent).astype(np.float64)[:, None], min(1.0, operator.scales[d])
+    reach = math.ceil(2 / scale) + 1
+    indices = np.floor(points).astype(np.int64) + np.arange(-reach, reach + 1)
+    t, a = np.abs(indices - points) * scale, operator.cubic_coeff_a
+    if operator.mode == "linear":
+        weights = np.maximum(1 - t, 0)
+    else:
+        # Keys' kernel, which is 0 from 2 on.
+        outer = (((a * t - 5 * a) * t + 8 * a) * t - 4 * a) * (t < 2)
+        weights = np.where(t <= 1, ((a + 2) * t - (a + 3)) * t * t + 1, outer)
+    if operator.exclude_outside:
+        weights = weights * ((indices >= 0) & (indices < extent))
+    weights /= weights.sum(1, keepdims=True)
+    matrix = np.zeros((len(points), extent))
+    np.add.at(matrix, (np.arange(len(points))[:, None], np.clip(indices, 0, extent - 1)), weights)
+    return matrix

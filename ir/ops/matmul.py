@@ -1,4 +1,4 @@
-"""Matrix multiplication, batched and broadcasting."""
+"""Matrix multiplication, batched and broadcasting; determinants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
-from ..op import LinearOperands, Operator, QuantizationRule, operator
+from ..op import LinearOperands, Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, broadcast_shape, check_dtype
@@ -96,3 +96,38 @@ class MatMul(Operator[LinearOperands]):
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         x = operand_types[0]
         return result_types[0].elements * x.shape[-2 if self.transpose_a else -1] if x is not None else 0
+
+
+@operator("determinant")
+@dataclass(frozen=True)
+class Determinant(Operator[UnaryOperands]):
+    """Determinants of square matrices, by elimination in float64, whose rows are exchanged for the largest pivot.
+
+    Operands: x [..., n, n]. Result [...].
+    """
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_dtype(x, FLOATS)
+        if x.rank < 2 or x.shape[-1] != x.shape[-2]:
+            raise IRError("x must be of square matrices", found=x)
+        return TensorType(x.shape[:-2], x.dtype)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        results = np.ones(x.shape[:-2])
+        for place in np.ndindex(results.shape):
+            rows = x[place].astype(np.float64)
+            for k in range(len(rows)):
+                largest = k
+                for i in range(k + 1, len(rows)):
+                    largest = i if abs(rows[i, k]) > abs(rows[largest, k]) else largest
+                if largest != k:
+                    rows[[k, largest]] = rows[[largest, k]]
+                    results[place] = -results[place]
+                results[place] *= rows[k, k]
+                if rows[k, k] != 0:
+                    rows[k + 1 :] -= rows[k + 1 :, k : k + 1] / rows[k, k] * rows[k]
+        return results.astype(x.dtype)
+
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
+        x = operand_types[0]
+        return x.elements * x.shape[-1] if x is not None else 0

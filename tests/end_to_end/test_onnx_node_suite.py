@@ -26,7 +26,6 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 
 LEFT_OUT = {
-    "*antialias": "antialiased resampling is not supported",
     "*_blocked*": "scales of blocks are not supported",
     "test_dft_inverse*": "asks for the rounding errors of another algorithm where ours gives zeros",
     "test_resize_downsample_scales_*_align_corners": "aligns to an extent before rounding, unlike onnxruntime",

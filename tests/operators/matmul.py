@@ -15,7 +15,7 @@ from samples import (
     weight_array,
 )
 
-from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.matmul import Determinant, MatMul
 from tilewright.ir.types import DType, TensorType
 
 
@@ -70,3 +70,11 @@ def mat_mul_quantized_samples(cls: type[MatMul], rng: np.random.Generator) -> It
     batch = quantized_type(i8, (2, 5, 16), 0.5, 0)
     yield sample(cls(), batch, quantized_type(i8, (16, 10), 2.0**-8, 4), False, 2.0**-2, 0)
     yield sample(cls(), batch, quantized_type(i8, (2, 16, 7), 2.0**-8, 0), False, 2.0**-2, -9, constant=False)
+
+
+@samples_of(Determinant)
+def determinant(cls: type[Determinant], rng: np.random.Generator) -> Iterator[Sample]:
+    for shape in ((3, 3), (2, 3, 5, 5), (4, 1, 1)):
+        yield Sample(cls(), (random_array(rng, DType.F32, shape),))
+    yield Sample(cls(), (np.array([[0.0, 2, 1], [3, 0, 1], [0, 1, 0]], np.float32),))
+    yield Sample(cls(), (np.array([[[1.0, 2], [2, 4]], [[0, 1], [0, 1]]], np.float32),))

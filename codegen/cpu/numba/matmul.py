@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ....ir.core import Op
 from ....ir.ops.integer_products import MatMulInteger
-from ....ir.ops.matmul import MatMul
+from ....ir.ops.matmul import Determinant, MatMul
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -15,7 +15,7 @@ from ..nest import broadcast
 from ..tensors import has_real_meaning, is_plain, is_quantized_product, pointers
 from .function import compile_kernel
 from .quantization import centred, requantization, zero_point
-from .scalar import activation_statement, number
+from .scalar import activation_statement, load, number, store
 
 _DTYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U32, DType.U64)
 
@@ -134,3 +134,41 @@ def lower_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Ke
         finish="y[q + j] = scratch[j]",
     )
     return _compiled(op, MatMul(), source, DType.I32, target)
+
+
+_DETERMINANT = """def kernel(x, y, n, f, scratch, begin, end):
+    size = n[0]
+    for u in range(begin, end):
+        for i in range(size * size):
+            scratch[i] = {element}
+        total = 1.0
+        for k in range(size):
+            largest = k
+            for i in range(k + 1, size):
+                if abs(scratch[i * size + k]) > abs(scratch[largest * size + k]):
+                    largest = i
+            if largest != k:
+                for j in range(size):
+                    p, q = k * size + j, largest * size + j
+                    scratch[p], scratch[q] = scratch[q], scratch[p]
+                total = -total
+            pivot = scratch[k * size + k]
+            total *= pivot
+            if pivot != 0:
+                for i in range(k + 1, size):
+                    factor = scratch[i * size + k] / pivot
+                    for j in range(k, size):
+                        scratch[i * size + j] -= factor * scratch[k * size + j]
+        {result}
+    return 0
+"""
+
+
+@lowers(Determinant, needs=(is_plain, has_real_meaning))
+def lower_determinant(op: Op[Determinant], target: TargetDescription) -> Kernel:
+    x = op.inputs[0].type
+    size = x.shape[-1]
+    element, result = load("x", "u * size * size + i", x.dtype), store("y", "u", "total", x.dtype, DType.F64)
+    source = _DETERMINANT.format(element=element, result=result)
+    scratch = DType.F64, size * size
+    return compile_kernel(op, source, target, units=op.result.type.elements, integers=(size,), scratch=scratch)

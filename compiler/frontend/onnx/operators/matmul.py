@@ -1,10 +1,12 @@
-"""MatMul, Gemm and Einsum of ONNX: all one operator, with what surrounds it as ops of their own. Integer products."""
+"""MatMul, Gemm and Einsum of ONNX: all one operator, with what surrounds it as ops of their own. Integer products,
+determinants.
+"""
 
 from __future__ import annotations
 
 from .....ir.core import Op, Value
 from .....ir.ops.integer_products import ConvInteger, MatMulInteger
-from .....ir.ops.matmul import MatMul
+from .....ir.ops.matmul import Determinant, MatMul
 from ...matmul import einsum, gemm, product
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
@@ -54,6 +56,7 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     exporter.define(op, export_activation(exporter, y, matmul.act, matmul.act_args, op.result.type.dtype))
 
 
+one_to_one("Det", Determinant)
 one_to_one("MatMulInteger", MatMulInteger)
 exports_as("ConvInteger", ConvInteger)
 

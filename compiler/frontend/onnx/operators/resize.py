@@ -8,7 +8,7 @@ from tilewright.errors import UnsupportedError
 
 from .....ir.core import Op, Value
 from .....ir.ops.resize import Resize
-from ...resize import ratios, resize, resize_by_direction, scaled
+from ...resize import antialiased, ratios, resize, resize_by_direction, scaled
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 
@@ -42,8 +42,6 @@ def import_resize(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     if node.opset < 11:
         return import_simple(node, importer, x, floats(node.constant(1, "the scales")))
-    if node.int("antialias", 0):
-        raise node.unsupported("antialiasing is not supported")
     shape = x.type.shape
     axes = [node.from_front(a, len(shape)) for a in node.ints("axes", range(len(shape)))]
     extents, scales = list(shape), [1.0] * len(shape)
@@ -80,6 +78,8 @@ def import_resize(node: Node, importer: Importer) -> Value:
         float(np.float32(node.float("extrapolation_value", 0.0))),
         _region(node, axes, len(shape)) if coordinates == "tf_crop_and_resize" else (),
     )
+    if node.bool("antialias", 0) and operator.mode in ("linear", "cubic"):
+        return antialiased(node, importer, x, operator)
     return resize(importer, x, operator)
 
 
