@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -57,7 +58,20 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
     path = os.fspath(path)
     try:
         content = contents(path, limits.IMAGE_FILE, f"image {path!r}", hint=_SMALLER)
-        image = _eight_bits(_decoded(content, path), path)
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from None
+    return image_of(content, path, mode)
+
+
+def image_of(content: bytes, path: str, mode: str, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """The image in the bytes of a file; as :func:`read_image`.
+
+    Args:
+        path: what errors call it.
+        formats: what Pillow may take it for.
+    """
+    try:
+        image = _eight_bits(_decoded(content, path, formats), path)
         return image if image.mode == mode else image.convert(mode)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
@@ -78,13 +92,13 @@ class _Content(io.BytesIO):
         return super().read(size)
 
 
-def _decoded(content: bytes, path: str) -> Image.Image:
+def _decoded(content: bytes, path: str, formats: Sequence[str]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # What Pillow warns of either leads to an error here or is of no consequence.
             warnings.simplefilter("ignore")
             file = _Content(content, path)
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=tuple(formats))
             decoders = {tile[0] for tile in image.tile}
             if not decoders.isdisjoint(_DECODERS_IN_PYTHON):
                 file.at_most = limits.VALUES_IN_PYTHON
@@ -103,7 +117,7 @@ def _decoded(content: bytes, path: str) -> Image.Image:
             image.load()
             return image
     except Image.UnidentifiedImageError:
-        raise _unreadable(path, f"it is none of {', '.join(FORMATS)}, or damaged") from None
+        raise _unreadable(path, f"it is none of {', '.join(formats)}, or damaged") from None
     except _PILLOW_ERRORS as error:
         raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from None
 

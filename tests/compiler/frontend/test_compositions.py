@@ -107,3 +107,27 @@ def test_antialiased_resize(mode: str, attributes: dict[str, Any], sizes: list[i
     x = [floats(rng, 1, 2, 7, 9), None, None, np.array(sizes)]
     model = node_model("Resize", x, constants=(3,), mode=mode, antialias=1, **attributes)
     assert_imports_like_onnxruntime(model, x)
+
+
+@pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
+@pytest.mark.parametrize("skips", [0, 1, 9])
+@pytest.mark.parametrize("lengths", [(1, 1), (2, 2), (1, 3)])
+def test_tf_idf(mode: str, skips: int, lengths: tuple[int, int], rng: np.random.Generator) -> None:
+    x = rng.integers(0, 3, (2, 8)).astype(np.int32)
+    attributes = {
+        "pool_int64s": [0, 2, 0, 1, 1, 1, 2, 0, 0, 1, 2],
+        "ngram_counts": [0, 2, 8],
+        "ngram_indexes": [4, 0, 2, 3, 1, 6],
+        "weights": [0.5, 2.0, 3.0, 0.25, 1.0, 7.0],
+    }
+    low, high = lengths
+    model = node_model(
+        "TfIdfVectorizer",
+        [x],
+        mode=mode,
+        min_gram_length=low,
+        max_gram_length=high,
+        max_skip_count=skips,
+        **attributes,
+    )
+    assert_imports_like_onnxruntime(model, [x])
