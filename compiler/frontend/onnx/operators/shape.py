@@ -114,21 +114,6 @@ def import_identity(node: Node, importer: Importer) -> Value:
     return node.input(0)
 
 
-@imports("Dropout")
-def import_dropout(node: Node, importer: Importer) -> list[Value | None]:
-    """Inference only: the data pass unchanged and the mask keeps everything."""
-    x = node.input(0)
-    training = node.optional_constant(2, "the training mode")
-    if training is not None and bool(training.reshape(-1)[0]):
-        raise node.unsupported("dropout in training mode is not supported")
-    if len(node.wanted) < 2 or not node.wanted[1]:
-        return [x]
-    # The mask was a float tensor until it became boolean in version 10.
-    dtype = np.dtype(np.bool_) if node.opset >= 10 else x.type.dtype.numpy
-    mask = DType.of(dtype)
-    return [x, importer.described(node, x.type.shape, mask, lambda: np.ones(x.type.shape, dtype), "_mask")]
-
-
 @imports("Constant")
 def import_constant(node: Node, importer: Importer) -> Value:
     if node.has("value"):
