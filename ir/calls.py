@@ -76,7 +76,8 @@ def called_ops(module: Module, op: Op) -> Iterator[Op]:
 def device_programs(module: Module) -> dict[str, list[Function]]:
     """What the device runs at one call, by the name that is called: a function, or one for each card."""
     found: dict[str, list[Function]] = {}
-    host = host_functions(module)
+    # Who replaces weights has modules of device functions alone.
+    host = host_functions(module, module.functions.keys() & {"main"})
     for function in module.functions.values():
         if function in host:
             continue
