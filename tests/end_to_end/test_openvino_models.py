@@ -41,8 +41,8 @@ QUANTIZED = [file for file in MODELS if is_quantized(file)]
 FLOATING = [file for file in MODELS if file not in QUANTIZED]
 
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-"""Without its own kernels for integers, whose sums saturate on processors without VNNI, and on those that have it without
-the rounding of what products with integer weights read."""
+"""Without its own kernels for integers, whose sums saturate on processors without VNNI, and on others without its
+rounding of what products with integer weights read."""
 
 OPENVINO_NEAR = 2.0**-11
 """Of a step, how far from a tie single precision may round to the other side: twice as far as was seen."""
