@@ -18,6 +18,16 @@ BODY = helper.make_graph(
     [helper.make_empty_tensor_value_info(name) for name in ("i", "goes", "s")],
     [helper.make_empty_tensor_value_info(name) for name in ("on", "t", "t")],
 )
+OFFSETS = np.zeros((1, 8, 3, 3), np.float32)
+NGRAMS = {
+    "pool_int64s": [1, 1, 2],
+    "ngram_counts": [0, 1],
+    "ngram_indexes": [0, 1],
+    "min_gram_length": 1,
+    "max_gram_length": 2,
+    "max_skip_count": 1,
+    "mode": "TF",
+}
 NAN, INFINITY = np.float32(np.nan), np.float32(np.inf)
 
 
@@ -109,6 +119,33 @@ ODD_MODELS: list[onnx.ModelProto] = [
     _odd("Einsum", x=("x", "x"), equation="->...,"),
     _odd("Einsum", x=("x", "x"), equation="...ij,...jk->...q"),
     _odd("Einsum", x=("x", "x"), equation=b"\xff\xfe,ab->"),
+    _odd("Einsum", x=("x", "x"), equation="aabbccddeeffgghh,ij->z"),
+    # Geometry of compositions
+    _odd("Col2Im", [1, 4, 4], arrays=[[2, 2], [2, 2]], strides=[0, 0]),
+    _odd("Col2Im", [1, 4, 4], arrays=[[2**62, 2], [1, 2**62]]),
+    _odd("Col2Im", [1, 4, 4], arrays=[[-2, -2], [2, 2]], pads=[9, 9, 9, 9]),
+    _odd("Col2Im", [1, 0, 4], arrays=[[2, 2], [1, 1]]),
+    _odd("MaxUnpool", [1, 1, 1], arrays=[np.zeros((1, 1, 1), np.int64)], kernel_shape=[2**40], strides=[2**40]),
+    _odd("MaxUnpool", [1, 1, 1], arrays=[np.full((1, 1, 1), 9)], kernel_shape=[2]),
+    _odd("MaxUnpool", [1, 1, 2], arrays=[np.zeros((1, 1, 2), np.int64), [1, 1, -4]], kernel_shape=[1], strides=[-5]),
+    _odd("ReverseSequence", arrays=[[9, -9, MOST]]),
+    _odd("ReverseSequence", arrays=[[1, 2]], batch_axis=0, time_axis=LEAST),
+    _odd("TensorScatter", opset=24, arrays=[np.ones((2, 3), np.float32), [MOST, LEAST]], axis=1),
+    _odd("TensorScatter", [2, 0], opset=24, arrays=[np.ones((2, 3), np.float32), [1, 1]], axis=1, mode="circular"),
+    _odd("DeformConv", [1, 1, 4, 4], opset=19, arrays=[OFFSETS[:, :1, :2, :2], OFFSETS], offset_group=0),
+    _odd("DeformConv", [1, 1, 4, 4], opset=19, arrays=[OFFSETS[:, :1, :2, :2], OFFSETS], strides=[0, 0], group=2**62),
+    _odd("DeformConv", [1, 1, 4, 4], opset=19, arrays=[OFFSETS[:, :1, :2, :2], OFFSETS * NAN], pads=[MOST] * 4),
+    _odd(
+        "GridSample", [1, 1, 4, 4], arrays=[OFFSETS[:, :3, :, :2] * INFINITY], mode="cubic", padding_mode="reflection"
+    ),
+    _odd("GridSample", [1, 1, 0, 4], arrays=[OFFSETS[:, :3, :, :2]]),
+    _odd("TfIdfVectorizer", x=(), arrays=[[1, 2]], **{**NGRAMS, "ngram_indexes": [2**62]}),
+    _odd("TfIdfVectorizer", x=(), arrays=[[1, 2]], **{**NGRAMS, "ngram_counts": [0, 1, 5]}),
+    _odd("TfIdfVectorizer", x=(), arrays=[[1, 2]], **{**NGRAMS, "max_skip_count": MOST, "max_gram_length": MOST}),
+    _odd("ImageDecoder", x=(), arrays=[np.arange(99, dtype=np.uint8)], opset=20),
+    _odd("RandomNormalLike", [2**30]),
+    _odd("Dropout", arrays=[NAN, True]),
+    _odd("Det"),
     _odd("If", x=(), arrays=[True]),
     _odd("If", x=(), arrays=[True], then_branch=1, else_branch=2),
     _odd("Loop", arrays=[2**62, True]),

@@ -13,8 +13,8 @@ from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, OneHot,
 from tilewright.ir.ops.integer_products import ConvInteger
 from tilewright.ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from tilewright.ir.ops.normalization import Lrn
-from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool
-from tilewright.ir.ops.reduction import ArgMax, CumSum, ReduceMax, ReduceSum, TopK
+from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool, MaxPoolWithIndices
+from tilewright.ir.ops.reduction import ArgMax, CumProd, CumSum, ReduceMax, ReduceSum, TopK
 from tilewright.ir.ops.resize import COORDINATES, NEAREST, TAPS, Resize
 from tilewright.ir.ops.shape import Expand, Reshape
 from tilewright.ir.ops.softmax import Softmax
@@ -138,6 +138,8 @@ def pool(rng: np.random.Generator) -> Application:
     attributes = _attributes(dimensions)
     kind = rng.integers(3)
     if kind == 0:
+        if rng.integers(2):
+            return MaxPoolWithIndices(kernel, *attributes, bool(rng.integers(2))), (x,), None
         return MaxPool(kernel, *attributes), (x,), None
     if kind == 1:
         return LpPool(kernel, *attributes, pick(rng, (1, 2, 3, huge(rng)))), (x,), None
@@ -258,6 +260,7 @@ def along_axes(rng: np.random.Generator) -> Application:
             ArgMax(axis),
             TopK(axis, any_size(rng)),
             CumSum(axis),
+            CumProd(axis, bool(rng.integers(2)), bool(rng.integers(2))),
             Softmax(axis),
             Lrn(any_size(rng), 1.0, 0.5, 1.0),
         ),
