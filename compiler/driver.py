@@ -162,8 +162,10 @@ def _ranges_from(options: CompileOptions) -> list[str]:
 
 def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
     """What reports should know of how the ranges of a network came about."""
-    if (unused := _ranges_from(options)) and brings_quantization(module):
-        return {"warnings": [f"the model is already quantised: the {' and the '.join(unused)} not used"]}
+    if brings_quantization(module):
+        words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
+        words += ["keep_float has no effect, what it names is as the model has it"] if options.keep_float else []
+        return {"warnings": [f"the model is already quantised: {each}" for each in words]}
     if are_images(options.calibration):
         return {"preprocessing": asdict(Preprocessing.of(options.preprocessing or {}))}
     return {}

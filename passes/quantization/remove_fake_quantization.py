@@ -67,7 +67,10 @@ def _clip(found: Match[DequantizeLinear]) -> Value | None:
         for limit in (limits.min, limits.max)
     )
     if axis is None:
-        return found.emit(Clip(low.item(), high.item()), x)
+        clip = found.emit(Clip(low.item(), high.item()), x)
+        # What is left of a conversion in floating point is called as what it limits.
+        clip.name = x.name
+        return clip
     lowest, highest = (along(bound, axis, x.type.rank) for bound in (low, high))
     above = found.emit(Max(), x, found.add_constant(f"{x.name}_low", lowest))
     return found.emit(Min(), above, found.add_constant(f"{x.name}_high", highest))

@@ -207,6 +207,10 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     assert artifact.manifest.details["warnings"] == [
         "the model is already quantised: the calibration data was not used"
     ]
+    artifact = tilewright.compile(model, keep_float=["conv"])
+    assert artifact.manifest.details["warnings"] == [
+        "the model is already quantised: keep_float has no effect, what it names is as the model has it"
+    ]
 
 
 def test_the_artifact_says_how_images_became_calibration_data(tmp_path: Path) -> None:

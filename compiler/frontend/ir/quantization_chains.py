@@ -176,7 +176,8 @@ def _reshaped(found: Match[Reshape]) -> Value | None:
 
 
 def _biased(found: Match[Add]) -> Value | None:
-    """A bias of integers becomes part of its product: passes add it to the accumulators."""
+    """A bias of integers becomes part of its product: passes add it to the accumulators. So does one of real numbers,
+    as converters write it, where the weights are integers."""
     product, bias = found.op("product", Conv, MatMul), found["bias"]
     x, w, b, residual = product.operands
     if b is not None or residual is not None:
@@ -185,6 +186,9 @@ def _biased(found: Match[Add]) -> Value | None:
     behind = type.rank - 2 if isinstance(product.operator, Conv) else 0
     channels = type.shape[-1 - behind]
     is_along = bias.type.elements == channels and bias.type.shape[-1 - behind :] == (channels, *(1,) * behind)
+    if isinstance(bias, Constant) and is_along and is_op(w.producer, DequantizeLinear):
+        flat = found.add_constant(bias.name, bias.array.reshape(channels))
+        return found.emit(product.operator, x, w, flat)
     if not is_op(dequantize, DequantizeLinear) or not isinstance(dequantize.operands.x, Constant) or not is_along:
         return None
     integers, scale, zero_point = dequantize.operands

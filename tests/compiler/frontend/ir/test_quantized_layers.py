@@ -19,6 +19,7 @@ from tilewright.compiler.pipeline import quantized_import_pipeline
 from tilewright.errors import TilewrightError
 from tilewright.ir.core import Constant, Module
 from tilewright.ir.text.parser import parse_module
+from tilewright.runtime.report.details import details_of
 
 X = np.linspace(-3, 3, 2 * 3 * 40, dtype=np.float32).reshape(2, 3, 40)
 
@@ -153,6 +154,9 @@ def test_networks_with_fake_quantize_run_on_integers(groups: int, tmp_path: Path
             (results[engine],) = session.run({"x": x}).values()
     np.testing.assert_array_equal(results["device"], results["software"])
     assert np.abs(results["software"] - results["float"]).max() < 0.08
+    # The convolution with its bias and its activation, under the name of what computes the result.
+    (layer,) = (each for each in details_of(artifact).layers if each.op == "conv")
+    assert (layer.name, layer.dtype) == ("relu", "i8")
     steps = results["software"] / np.float32(5.1 / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
