@@ -19,9 +19,9 @@ from tilewright.ir.op import REGISTRY
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 
-LARGE = 100
-"""Ops. Of modules with more, most of them tile programs, one in `ONE_IN` is taken: they would take an eighth of the
-time of all tests, and what they are made of stands in the small ones as well."""
+LARGE = 30
+"""Ops. Of modules with more, most of them networks after one of many passes and tile programs, one in `ONE_IN` is
+taken: they would take a quarter of the time of all tests, and what they are made of stands in the small ones as well."""
 
 ONE_IN = 8
 
