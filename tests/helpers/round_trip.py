@@ -21,7 +21,7 @@ from tilewright.ir.text.printer import blobs, print_module
 
 LARGE = 30
 """Ops. Of modules with more, most of them networks after one of many passes and tile programs, one in `ONE_IN` is
-taken: they would take a quarter of the time of all tests, and what they are made of stands in the small ones as well."""
+taken: they would take a quarter of the time of all tests, and what they are made of stands in small ones as well."""
 
 ONE_IN = 8
 
