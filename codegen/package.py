@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
-from ..ir.annotations import CARDS
+from ..ir.annotations import CARDS, EXTENTS
 from ..ir.calls import device_programs, host_functions, is_endless, macs_of
 from ..ir.clone import clone_module
 from ..ir.core import Constant, Function, Module, Op, Value, is_op
@@ -80,6 +80,7 @@ class Package:
             precision=self.precision,
             inputs=_inputs(main),
             outputs=_outputs(main),
+            counts=_counts(main),
             engines=self.engines,
             cpu_programs=self.cpu_programs,
             device_programs=self.device_programs,
@@ -258,7 +259,20 @@ def _inputs(main: Function) -> tuple[TensorSpec, ...]:
 
 
 def _outputs(main: Function) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True))
+    """What users see, without the results that say extents."""
+    found: list[TensorSpec] = []
+    extents = EXTENTS.get(main) or ()
+    visible = len(main.results) - _counts(main)
+    for index, (name, value) in enumerate(zip(main.result_names[:visible], main.results, strict=False)):
+        counts = {each.axis: each.said_by - visible for each in extents if each.result == index}
+        spec = _spec(name, value.type)
+        found.append(replace(spec, counts=tuple(counts.get(d, -1) for d in range(value.type.rank))) if counts else spec)
+    return tuple(found)
+
+
+def _counts(main: Function) -> int:
+    """How many results say extents of others."""
+    return len({each.said_by for each in EXTENTS.get(main) or ()})
 
 
 def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
@@ -312,6 +326,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),
+        ("extents of outputs", artifact.manifest.counts, _counts(main)),
         ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(module, built)))),
         *(
             (f"stages of engine {name!r}", engine.stages, _stages(module, program, built))

@@ -114,6 +114,20 @@ class MessageEnd(NamedTuple):
     tag: int
 
 
+class OpenExtent(NamedTuple):
+    """A dimension of a result of ``main`` of which the run says how much is there.
+
+    Attributes:
+        result: position of the result.
+        axis: the dimension.
+        said_by: position of the result that says it, i64[].
+    """
+
+    result: int
+    axis: int
+    said_by: int
+
+
 class Reason(NamedTuple):
     """Why an op does not run on the device.
 
@@ -223,6 +237,10 @@ ALIAS = Annotation[int]("alias", int, Op)
 
 ARENA_BYTES = Annotation[int]("arena_bytes", int, Function)
 """Size of the memory for the intermediate results of the CPU."""
+
+
+EXTENTS = Annotation["tuple[OpenExtent, ...]"]("extents", tuple[OpenExtent, ...], Function)
+"""Which results of ``main`` are cut to an extent that others say, which stand behind all that users see."""
 
 
 def annotation_error(owner: Owner) -> IRError | None:

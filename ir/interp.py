@@ -8,6 +8,7 @@ import numpy as np
 
 from tilewright.errors import InputError
 
+from .annotations import EXTENTS
 from .core import Constant, Function, Module, Op, Value, is_op, types_of
 from .ops.call import Call
 from .ops.control_flow import ControlFlow
@@ -41,7 +42,16 @@ def run(module: Module, inputs: Mapping[str, np.ndarray], *, observe: Observer |
                 found=f"{array.dtype}{list(array.shape)}",
             )
     results = run_function(module, function, [inputs[p.name] for p in function.parameters], observe=observe)
-    return dict(zip(function.result_names, results, strict=True))
+    return _cut(function, dict(zip(function.result_names, results, strict=True)))
+
+
+def _cut(function: Function, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What users see: results of open extents as far as they are there, without those that say how far that is."""
+    arrays, extents = [*results.values()], EXTENTS.get(function) or ()
+    for result, axis, said_by in extents:
+        arrays[result] = arrays[result][(slice(None),) * axis + (slice(int(arrays[said_by])),)]
+    hidden = {each.said_by for each in extents}
+    return {name: array for index, (name, array) in enumerate(zip(results, arrays, strict=True)) if index not in hidden}
 
 
 def run_function(

@@ -7,13 +7,13 @@ from collections.abc import Collection
 
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
-from .annotations import annotation_error
+from .annotations import EXTENTS, annotation_error
 from .calls import callees as callees_of
 from .core import Constant, Function, Module, Op, Value, is_op, types_of
 from .layout import physical_shape
 from .op import QuantizationRule
 from .ops.call import Call, joined
-from .ops.control_flow import ControlFlow
+from .ops.control_flow import COUNT, ControlFlow
 from .text.printer import print_op
 from .types import TensorType
 
@@ -60,6 +60,7 @@ def _verify_function(module: Module, function: Function, stage: str | None, else
     error = annotation_error(function)
     if error is not None:
         raise VerifyError(error.message, stage=stage, op=where, expected=error.expected, found=error.found)
+    _check_extents(function, where, stage)
     defined: set[Value] = set(function.parameters)
     for value in function.parameters:
         _check_layout(value.type, f"%{value.name}", stage)
@@ -105,6 +106,17 @@ def _op_error(message: str, op: Op, stage: str | None, expected: object = None, 
     return VerifyError(
         f"{message}\n  {print_op(op)}", stage=stage, op=op.name, node=op.node, expected=expected, found=found
     )
+
+
+def _check_extents(function: Function, where: str, stage: str | None) -> None:
+    """Raise VerifyError unless what says extents of results stands behind all others, and these have the dimensions."""
+    extents, types = EXTENTS.get(function) or (), types_of(function.results)
+    visible = len(types) - len({each.said_by for each in extents})
+    for each in extents:
+        is_there = 0 <= each.result < visible and 0 <= each.axis < types[each.result].rank
+        if not (is_there and visible <= each.said_by < len(types) and types[each.said_by] == COUNT):
+            expected = "a dimension of a result, and an i64[] behind all results that have such dimensions"
+            raise VerifyError("an extent is not that of a result", stage=stage, op=where, expected=expected, found=each)
 
 
 def _check_layout(type: TensorType, what: str, stage: str | None) -> None:

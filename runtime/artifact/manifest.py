@@ -6,7 +6,7 @@ The compiler builds a `Manifest` and the runtime reads one back. `manifest_check
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple
@@ -71,14 +71,32 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class TensorSpec(_Tensor):
-    """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape."""
+    """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape.
+
+    Where the data decide extents of an output, `shape` has the most that they can be, and `counts` says for each
+    dimension which of the manifest's counts is its extent, -1 where it is that of `shape`.
+    """
 
     name: str
     dtype: _DType
     shape: _Shape
+    counts: Annotated[tuple[Annotated[int, Bounds(-1, STEPS)], ...], AtMost(RANK)] = ()
+
+    @property
+    def extents(self) -> tuple[str, ...]:
+        """The extents as people read them: ``≤100`` for up to 100."""
+        counts = self.counts or (-1,) * len(self.shape)
+        return tuple(f"≤{e}" if count >= 0 else str(e) for e, count in zip(self.shape, counts, strict=True))
+
+    def cut(self, array: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+        """What is there of an array of `shape`, given the manifest's counts of a run."""
+        if not self.counts:
+            return array
+        ends = (array.shape[d] if count < 0 else counts[count] for d, count in enumerate(self.counts))
+        return np.ascontiguousarray(array[tuple(slice(end) for end in ends)])
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+        return f"{self.name}: {self.dtype}[{','.join(self.extents)}]"
 
 
 @dataclass(frozen=True)
@@ -303,7 +321,8 @@ class Manifest:
     """Everything about an artifact that is not bulk data.
 
     `precision` is what the user asked for (``fp32``, ``int8``). `details` is for reports, and for what commands do
-    if not told otherwise: no engine reads it.
+    if not told otherwise: no engine reads it. Behind the outputs engines have so many `counts`, i64[] each, which say
+    extents of outputs.
     """
 
     compiler_version: str
@@ -315,6 +334,12 @@ class Manifest:
     cpu_programs: Mapping[str, CpuProgramInfo]
     device_programs: Mapping[str, DeviceProgramInfo] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
+    counts: Annotated[int, Bounds(0, STEPS)] = 0
+
+    @property
+    def results(self) -> tuple[TensorSpec, ...]:
+        """What engines write: the outputs, then the counts."""
+        return (*self.outputs, *(TensorSpec(f"count {index}", "i64", ()) for index in range(self.counts)))
 
     def to_json(self) -> bytes:
         """The UTF-8 JSON text; equal manifests give equal bytes."""

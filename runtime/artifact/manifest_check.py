@@ -39,6 +39,9 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
             _inconsistent(f"{kind} names", "each name once", names)
         for tensor in tensors:
             _check_extents(f"{kind} {tensor.name!r}", tensor.shape)
+            most = manifest.counts if kind == "output" else 0
+            if tensor.counts and (len(tensor.counts) != len(tensor.shape) or max(tensor.counts) >= most):
+                _inconsistent(f"{kind} {tensor.name!r}", f"counts below {most}", list(tensor.counts))
     # What is done for a program, once at least, is so bounded by the size of the file.
     unused = dict(sections)
     for name, program in manifest.cpu_programs.items():
@@ -113,7 +116,7 @@ def _check_engine(
                     _inconsistent(at, "results in the arena or an output", ref.memory)
     # What native code reads and writes is known to who generates it.
     if len(stages) == len(engine.stages):
-        _check_order(where, stages, len(manifest.outputs))
+        _check_order(where, stages, len(manifest.results))
 
 
 class _Ranges:
@@ -167,7 +170,7 @@ def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramI
 
 def _check_ref(at: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:
     if ref.memory in ("input", "output"):
-        tensors = manifest.inputs if ref.memory == "input" else manifest.outputs
+        tensors = manifest.inputs if ref.memory == "input" else manifest.results
         if ref.position >= len(tensors):
             _inconsistent(at, f"an {ref.memory} index below {len(tensors)}", ref.position)
         tensor = tensors[ref.position]

@@ -67,12 +67,12 @@ class Runner:
     def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, memory_limit: int | None = None) -> None:
         manifest = artifact.manifest
         program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
-        self.outputs = manifest.outputs
+        self.outputs, self._results = manifest.outputs, manifest.results
         self._inputs = len(manifest.inputs)
         self._arena_bytes = program.arena_bytes if program else 0
         memory = {
             "artifact": 0 if artifact.mapped else artifact.length,
-            "inputs and outputs": sum(spec.bytes for spec in (*manifest.inputs, *manifest.outputs)),
+            "inputs and outputs": sum(spec.bytes for spec in (*manifest.inputs, *manifest.results)),
         }
         # Before anything is made, and again when it is known.
         self._check_memory(memory, memory_limit)
@@ -106,7 +106,7 @@ class Runner:
             )
 
     def _allocate(self) -> Buffers:
-        return Buffers(self._arena_bytes, self._constants, self._inputs, self.outputs)
+        return Buffers(self._arena_bytes, self._constants, self._inputs, self._results)
 
     def _bound(
         self, inputs: list[np.ndarray], abandoned: Asked | None, compute: Callable[[Buffers], ResultT]
@@ -199,4 +199,9 @@ class Runner:
         return median(times[1:])
 
     def _outputs_in(self, buffers: Buffers) -> Outputs:
-        return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}
+        arrays = buffers.outputs
+        if len(arrays) == len(self.outputs):
+            return {spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}
+        # A count below 0 would be one from the end.
+        counts = [max(0, int(array)) for array in arrays[len(self.outputs) :]]
+        return {spec.name: spec.cut(array, counts) for spec, array in zip(self.outputs, arrays, strict=False)}

@@ -227,7 +227,7 @@ def with_manifest(text: bytes) -> bytes:
         (b'{"a":NaN}', "NaN is not a number"),
         (b"[" * 100_000, "manifest: not JSON: "),
         (b'{"a":' + b"9" * 10_000 + b"}", "manifest: not JSON: "),
-        (b"{}", "manifest: field 'compiler_version' is missing. Also missing: cpu_programs, details, "),
+        (b"{}", "manifest: field 'compiler_version' is missing. Also missing: counts, cpu_programs, details, "),
     ],
 )
 def test_manifests_that_are_no_manifests(text: bytes, message: str) -> None:

@@ -12,6 +12,7 @@ import onnx.numpy_helper
 
 from tilewright.errors import UnsupportedError
 
+from ....ir.annotations import EXTENTS
 from ....ir.core import Constant, Function, Op, OperatorT, Value
 from ....ir.names import Names
 from ....ir.op import Operator, QuantizationRule
@@ -70,7 +71,8 @@ class Exporter:
         inputs = {self.name(parameter) for parameter in function.parameters}
         results = zip(function.results, function.result_names, strict=True)
         self._outputs = {self._tensors.take(name): value for value, name in results if name not in inputs}
-        self._output_names = {value: name for name, value in self._outputs.items()}
+        cut = {function.results[each.result] for each in EXTENTS.get(function) or ()}
+        self._output_names = {value: name for name, value in self._outputs.items() if value not in cut}
 
     def write(self, op: Op) -> None:
         """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions.
@@ -151,6 +153,12 @@ class Exporter:
         """Write a node of one output; its name. Attributes of ``None`` are left out."""
         return self._node(op_type, inputs, 1, domain, attributes)[0]
 
+    def nodes_of(
+        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, **attributes: Any
+    ) -> list[str]:
+        """Write a node of several outputs; their names."""
+        return self._node(op_type, inputs, outputs, "", attributes)
+
     def write_as(
         self, op: Op, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any
     ) -> None:
@@ -170,8 +178,10 @@ class Exporter:
     def output(self, value: Value, name: str) -> str:
         """Give a result of the network a tensor of its own, called ``name`` if that is free; its name."""
         inner = self.name(value)
-        if name == inner:
-            return inner
+        return inner if name == inner else self.renamed(inner, name)
+
+    def renamed(self, inner: str, name: str) -> str:
+        """A tensor as one of its own, called ``name`` if that is free; its name."""
         outer = name if name in self._outputs else self._tensors.take(name)
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer

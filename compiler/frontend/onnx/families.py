@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from . import open_rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the rules of open shapes
 from .exporter import EXPORTS
 from .importer import IMPORTS
 from .older_versions import reading_older

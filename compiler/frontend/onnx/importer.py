@@ -7,10 +7,10 @@ which does the reverse, in the file of the operator's family.
 from __future__ import annotations
 
 import heapq
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import index as int_of
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,9 +20,12 @@ import onnx.helper
 from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.core import Constant, Module, Value
+from ....ir.op import Operator
+from ....ir.types import TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .functions import Functions, schema_of, standard_domain
 from .narrow_types import MOVING, TYPED, code_of, is_integer, narrowed, stored, widened
+from .open_shapes import OpenShapes
 from .tensors import TensorReader
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
@@ -87,10 +90,10 @@ class Node(SourceNode):
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
         """Attribute ``name`` as integers."""
-        return tuple(map(operator.index, self._attribute(name, default)))
+        return tuple(map(int_of, self._attribute(name, default)))
 
     def int(self, name: str, default: int | None = None) -> int:
-        return operator.index(self._attribute(name, default))
+        return int_of(self._attribute(name, default))
 
     def float(self, name: str, default: float | None = None) -> float:
         return float(self._attribute(name, default))
@@ -125,6 +128,7 @@ class Importer(ModuleBuilder):
     Attributes:
         unknown_ends: names of loops whose conditions depend on data.
         narrow: of values that are stored in integers, the ONNX code of the type that they are of.
+        open: the tensors whose extents depend on data.
     """
 
     def __init__(
@@ -148,6 +152,7 @@ class Importer(ModuleBuilder):
         self._read: set[str] = set()
         self.unknown_ends: set[str] = set()
         self.narrow: dict[Value, int] = {}
+        self.open = OpenShapes(self)
 
     def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
         """A new constant of the module; of a type of ml_dtypes it is stored in integers."""
@@ -168,6 +173,12 @@ class Importer(ModuleBuilder):
     def numbers(self, value: Value) -> Value:
         """A value to compute with: the numbers of a narrow type; others as they are."""
         return widened(self, value, self.narrow[value]) if value in self.narrow else value
+
+    def emit(
+        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
+    ) -> tuple[Value, ...]:
+        """As of every builder; operands may have extents that the data decide."""
+        return self.open.emit(operator, operands, types, name)
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
@@ -299,7 +310,11 @@ class Importer(ModuleBuilder):
     def _numeric_results(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> list[Value | None]:
         """What the importer of a node's operator makes of it, or the function that it calls."""
         handler = self.importers.get((node.domain, proto.op_type))
+        uses = self.open.uses
         results = self.results_of(node, handler, titles) if handler else []
+        if handler and uses == self.open.uses and results[:1] != [*node.inputs[:1]]:
+            # What never asked took the room of a tensor for its extents.
+            self.results_of(node, lambda node, _: self.open.check_closed(node.op_type, node.inputs) or [], titles)
         given = [value is not None for value in results] + [False] * len(node.wanted)
         if not handler or any(wanted and not is_there for wanted, is_there in zip(node.wanted, given, strict=False)):
             # An importer that has not all that is asked for leaves it to the body of the schema.

@@ -22,15 +22,19 @@ from onnx import ModelProto
 from tilewright import limits
 from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, UsageError, warn
 
-from ....ir.core import Module, Value
+from ....ir.annotations import EXTENTS, OpenExtent
+from ....ir.core import Function, Module, Value
+from ....ir.names import Names
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
+from .extents import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
 from .narrow_types import STORED, name_of, narrowed
+from .open_shapes import OpenShapes
 from .tensors import TensorReader, stored_type
 
 NEWEST_OPSET = 28
@@ -91,7 +95,7 @@ def import_onnx(
     ends = [end for each in zip(model.graph.output, results, strict=True) for end in _outputs(importer, *each)]
     if len({name for name, _ in ends}) < len(ends):
         raise ModelError("two outputs have one name", stage="import", found=", ".join(name for name, _ in ends))
-    importer.function.set_results([value for _, value in ends], [name for name, _ in ends])
+    set_open_results(importer.function, ends, importer.open)
     ends += [(each.name, each) for each in importer.function.parameters]
     narrow = {name: name_of(importer.narrow[value]) for name, value in ends if value in importer.narrow}
     if narrow:
@@ -110,6 +114,21 @@ def _outputs(importer: Importer, output: onnx.ValueInfoProto, value: Value) -> l
     code = output.type.tensor_type.elem_type
     is_number = code in STORED and value not in importer.narrow and value.type.dtype.is_float
     return [(output.name, importer.stored_as(code, narrowed(importer, value, code)) if is_number else value)]
+
+
+def set_open_results(function: Function, ends: Sequence[tuple[str, Value]], open: OpenShapes) -> None:
+    """Return values by their names, and behind them the extents that the data decide, each once."""
+    counts: dict[Count, int] = {}
+    found: list[OpenExtent] = []
+    for index, (_, value) in enumerate(ends):
+        for axis, extent in enumerate(open.shape(value)):
+            if isinstance(extent, Count):
+                found.append(OpenExtent(index, axis, counts.setdefault(extent, len(ends) + len(counts))))
+    names = Names(name for name, _ in ends)
+    values = [*(value for _, value in ends), *(count.value for count in counts)]
+    function.set_results(values, [*(name for name, _ in ends), *(names.take("extent") for _ in counts)])
+    if found:
+        EXTENTS.set(function, tuple(found))
 
 
 def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import onnx.defs
 import onnx.helper
 
-from ....ir.core import Module
+from ....ir.annotations import EXTENTS
+from ....ir.core import Function, Module
 from ....ir.types import TensorType
 from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
@@ -27,11 +30,10 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     """
     function = module.main
     exporter = Exporter(EXPORTS, function, is_qdq)
-    inputs = [_info(exporter.name(p), p.type) for p in function.parameters]
+    inputs = [_info(exporter.name(p), p.type, p.type.shape) for p in function.parameters]
     for op in function.ops:
         exporter.write(op)
-    results = zip(function.results, function.result_names, strict=True)
-    outputs = [_info(exporter.output(value, name), value.type) for value, name in results]
+    outputs = _outputs(function, exporter)
     graph = onnx.helper.make_graph(
         exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
     )
@@ -50,7 +52,28 @@ def _first_version(op_type: str) -> int:
     return OPSET if onnx.defs.has(op_type, OPSET) else onnx.defs.get_schema(op_type).since_version
 
 
-def _info(name: str, type: TensorType) -> onnx.ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(
-        name, onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy), list(type.shape)
-    )
+def _outputs(function: Function, exporter: Exporter) -> list[onnx.ValueInfoProto]:
+    """The results that users see, those of open extents cut to them."""
+    extents = EXTENTS.get(function) or ()
+    counts = {each.said_by for each in extents}
+    outputs: list[onnx.ValueInfoProto] = []
+    for index, (value, name) in enumerate(zip(function.results, function.result_names, strict=True)):
+        axes = {each.axis: function.results[each.said_by] for each in extents if each.result == index}
+        if index in counts:
+            continue
+        shape: list[int | str] = list(value.type.shape)
+        if not axes:
+            outputs.append(_info(exporter.output(value, name), value.type, shape))
+            continue
+        starts = exporter.integers([0] * len(axes), "starts")
+        ends = [exporter.node("Reshape", [count, exporter.integers([1], "line")]) for count in axes.values()]
+        bounds = [starts, exporter.node("Concat", ends, axis=0), exporter.integers(list(axes), "axes")]
+        cut = exporter.node("Slice", [value, *bounds])
+        for axis, count in axes.items():
+            shape[axis] = exporter.name(count)
+        outputs.append(_info(exporter.renamed(cut, name), value.type, shape))
+    return outputs
+
+
+def _info(name: str, type: TensorType, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy), shape)

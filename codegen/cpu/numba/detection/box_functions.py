@@ -75,6 +75,16 @@ def overlap_of(memory, a, b):
     return shared / ((right - left) * (bottom - top) + (right_b - left_b) * (bottom_b - top_b) - shared)
 
 
+def positive_overlap_of(memory, a, b):
+    """As :func:`overlap_of`, but 0 where a box, what they share or what they cover has no positive area."""
+    area = (np.float32(memory[a + 2]) - np.float32(memory[a])) * (np.float32(memory[a + 3]) - np.float32(memory[a + 1]))
+    other = (np.float32(memory[b + 2]) - np.float32(memory[b])) * (
+        np.float32(memory[b + 3]) - np.float32(memory[b + 1])
+    )
+    overlap = overlap_of(memory, a, b)
+    return overlap if area > 0 and other > 0 and overlap > 0 else np.float32(0)
+
+
 def nearest_pixel(x, far):
     """The nearest integer, halves away from zero; from ``far`` on that, and NaN the lowest."""
     exact = np.float64(x)

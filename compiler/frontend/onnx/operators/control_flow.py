@@ -38,6 +38,7 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
             return importer.import_graph(_graph(node, "then_branch" if condition.array.item() else "else_branch"))
     condition = _scalar(node, importer, condition, DType.BOOL, "the condition")
     branches = _branches(node, importer, condition)
+    importer.open.check_closed("a branch", [value for _, results in branches for value in results])
     (then, ours), (otherwise, theirs) = branches
     if len(ours) != len(theirs):
         raise node.model_error(
@@ -253,11 +254,13 @@ class _Steps:
     def _looped(self, states: list[Value]) -> list[Value] | None:
         """As an op; ``None`` where a state does not keep its type."""
         node, importer = self.node, self.importer
+        importer.open.check_closed("a loop", states)
         before = len(importer.module.functions)
         with importer.inside(f"{node.name}.body") as body:
             inner = [body.add_parameter("step", COUNT)]
             inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
             condition, after, pieces = self._step(inner[0], inner[1:])
+            importer.open.check_closed("a loop", [*after, *pieces])
             # A state that no step changes is a value from outside.
             kept = {p: x for p, x, y in zip(inner[1:], states, after, strict=True) if p is y}
             for parameter, value in kept.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
+from .....ir.core import Constant, Op, Value
 from .....ir.ops.layout import Reorder
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
+from .. import open_operators
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -51,6 +52,10 @@ def import_concat(node: Node, importer: Importer) -> Value:
 def import_split(node: Node, importer: Importer) -> list[Value]:
     x = node.input(0)
     axis = node.axis(x.type.rank, 0)
+    given = node.optional(1)
+    if given is not None and (not isinstance(given, Constant) or axis in importer.open.axes(x)):
+        wanted = open_operators.extents_of(node, importer.open, 1, "the sizes")
+        return open_operators.split_into(node, importer.open, x, axis, wanted)
     sizes = node.attribute_or_input("split", 1)
     if sizes is None:
         # Parts are equal; only with num_outputs (from version 18) may the last be smaller.
@@ -67,11 +72,24 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
 @imports("Slice")
 def import_slice(node: Node, importer: Importer) -> Value:
     x = node.input(0)
+    if importer.open.is_open(x) or importer.open.decides(*node.inputs[1:3]):
+        return _open_slice(node, importer)
     starts, ends = node.attribute_or_input("starts", 1) or (), node.attribute_or_input("ends", 2) or ()
     axes = node.attribute_or_input("axes", 3)
     axes = axes if axes is not None else tuple(range(len(starts)))
     steps = node.integers(4, "the steps") if node.optional(4) is not None else (1,) * len(starts)
     return sliced(node, importer, x, starts, ends, axes, steps)
+
+
+def _open_slice(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    starts, ends = (
+        node.ints(name) if node.has(name) else open_operators.extents_of(node, importer.open, index, f"the {name}")
+        for index, name in ((1, "starts"), (2, "ends"))
+    )
+    axes = node.attribute_or_input("axes", 3) or tuple(range(len(starts)))
+    steps = node.integers(4, "the steps") if node.optional(4) is not None else (1,) * len(axes)
+    return open_operators.slices(node, importer.open, x, starts, ends, axes, steps)
 
 
 @exports(Slice)

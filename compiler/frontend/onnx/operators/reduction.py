@@ -5,6 +5,8 @@ from __future__ import annotations
 from .....ir.core import Value
 from .....ir.ops import REGISTRY
 from .....ir.ops.reduction import ArgMax, ArgMin, CumProd, CumSum, Reduce, TopK
+from .. import open_operators
+from ..extents import Extent
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 
@@ -32,10 +34,13 @@ def import_reduce(node: Node, importer: Importer) -> Value:
 @imports("TopK")
 def import_top_k(node: Node, importer: Importer) -> list[Value]:
     x = node.input(0)
+    axis = node.axis(x.type.rank, -1)
+    if importer.open.decides(node.optional(1)) or axis in importer.open.axes(x):
+        count: Extent = node.int("k") if node.has("k") else open_operators.scalar_extent(node, importer.open, 1, "k")
+        return open_operators.best(node, importer.open, x, axis, count, largest=node.bool("largest", 1))
     given = node.attribute_or_input("k", 1) if not node.has("k") else (node.int("k"),)
     if not given:
         raise node.model_error("k is missing")
-    axis = node.axis(x.type.rank, -1)
     return list(importer.emit(TopK(axis, given[0], node.bool("largest", 1)), x))
 
 

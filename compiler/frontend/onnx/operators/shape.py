@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 
-from .....ir.core import Op, Value
+from .....ir.core import Constant, Op, Value
 from .....ir.ops.shape import BitCast, Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
+from .. import open_operators
 from ..exporter import Exporter, exports
+from ..extents import Extent, room
 from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
@@ -24,6 +27,9 @@ exports_as("Expand", Expand, inputs=("shape",))
 @imports("Reshape")
 def import_reshape(node: Node, importer: Importer) -> Value:
     x = node.input(0)
+    if importer.open.decides(node.input(1)) or importer.open.is_open(x):
+        wanted = open_operators.extents_of(node, importer.open, 1, "the shape")
+        return open_operators.reshaped(node, importer.open, x, wanted, zero_copies=not node.int("allowzero", 0))
     shape = filled_in(node, x.type, node.integers(1, "the shape"), zero_copies=not node.int("allowzero", 0))
     return reshape(importer, x, shape)
 
@@ -50,7 +56,11 @@ def import_unsqueeze(node: Node, importer: Importer) -> Value:
 
 @imports("Expand")
 def import_expand(node: Node, importer: Importer) -> Value:
-    return expand(node, importer, node.input(0), node.integers(1, "the shape"))
+    x = node.input(0)
+    if importer.open.decides(node.input(1)):
+        wanted = open_operators.extents_of(node, importer.open, 1, "the shape")
+        return open_operators.expanded(node, importer.open, x, wanted)
+    return expand(node, importer, x, node.integers(1, "the shape"))
 
 
 @imports("Cast")
@@ -97,16 +107,15 @@ def export_cast(op: Op[Cast | BitCast], exporter: Exporter) -> None:
 
 @imports("Shape")
 def import_shape(node: Node, importer: Importer) -> Value:
-    shape = node.input(0).type.shape
+    shape = importer.open.shape(node.input(0))
     # Unlike a slice of Python, ONNX clamps start and end to the rank after counting from the back; the same here.
-    return importer.constant(
-        np.asarray(shape[node.int("start", 0) : node.int("end", len(shape))], np.int64), f"{node.name}_shape"
-    )
+    return importer.open.vector(shape[node.int("start", 0) : node.int("end", len(shape))], f"{node.name}_shape")
 
 
 @imports("Size")
 def import_size(node: Node, importer: Importer) -> Value:
-    return importer.constant(np.asarray(node.input(0).type.elements, np.int64), f"{node.name}_size")
+    size = importer.open.product(importer.open.shape(node.input(0)))
+    return importer.open.number(size, f"{node.name}_size")
 
 
 @imports("Identity")
@@ -127,10 +136,15 @@ def import_constant(node: Node, importer: Importer) -> Value:
 
 @imports("ConstantOfShape")
 def import_constant_of_shape(node: Node, importer: Importer) -> Value:
-    shape = node.integers(0, "the shape")
+    extents: Sequence[Extent] = node.integers(0, "the shape") if isinstance(node.input(0), Constant) else ()
+    if not isinstance(node.input(0), Constant):
+        wanted = open_operators.extents_of(node, importer.open, 0, "the shape")
+        extents = open_operators.bounded(node, wanted, "the shape")
     value = node.attributes.get("value", np.zeros(1, np.float32))
     filler, code = stored(value).reshape(-1)[0], code_of(value.dtype)
+    shape = tuple(map(room, extents))
     filled = importer.described(node, shape, DType.of(filler.dtype), lambda: np.full(shape, filler))
+    filled = importer.open.opened(filled, extents)
     return filled if code is None else importer.stored_as(code, filled)
 
 
@@ -146,5 +160,8 @@ def import_eye_like(node: Node, importer: Importer) -> Value:
 
 @imports("Range")
 def import_range(node: Node, importer: Importer) -> Value:
+    if any(not isinstance(node.input(i), Constant) for i in range(3)):
+        numbers = [open_operators.scalar_extent(node, importer.open, i, "the range") for i in range(3)]
+        return open_operators.progression(node, importer.open, numbers, node.input(0).type.dtype)
     start, limit, delta = (node.constant(i, w).reshape(-1)[0] for i, w in enumerate(("start", "limit", "delta")))
     return progression(node, importer, start, limit, delta, DType.of(start.dtype))

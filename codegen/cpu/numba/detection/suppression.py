@@ -1,0 +1,76 @@
+"""Non-maximum suppression: candidates of a class sorted in work memory, then compared with those kept before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .....ir.core import Op
+from .....ir.ops.selection import NonMaxSuppression
+from .....ir.types import DType
+from ...kernel import Kernel, lowers
+from ...llvm.target import TargetDescription
+from ...tensors import has_real_meaning, is_plain
+from ..function import compile_kernel
+from .box_functions import positive_overlap_of, sort_candidates
+
+
+def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, scratch, begin, end):
+    images, classes, boxes_count, room, is_centred = n[0], n[1], n[2], n[3], n[4]
+    if begin == end:
+        return 0
+    limit = min(most[0], room)
+    corners, keys = 0, 4 * boxes_count
+    items = keys + boxes_count
+    kept_items = items + boxes_count
+    row = 0
+    for image in range(images):
+        for p in range(boxes_count):
+            q = (image * boxes_count + p) * 4
+            for d in range(2):
+                low, high = boxes[q + d], boxes[q + 2 + d]
+                if is_centred:
+                    half = high / np.float32(2)
+                    low, high = low - half, low + half
+                elif low > high:
+                    low, high = high, low
+                scratch[corners + 4 * p + d] = low
+                scratch[corners + 4 * p + 2 + d] = high
+        for label in range(classes):
+            line = (image * classes + label) * boxes_count
+            candidates = 0
+            for p in range(boxes_count):
+                score = scores[line + p]
+                if score > threshold[0] or (threshold[0] == -np.inf and score == score):
+                    scratch[keys + candidates] = score
+                    scratch[items + candidates] = p
+                    candidates += 1
+            sort_candidates(scratch, keys, items, candidates)
+            kept = 0
+            for i in range(candidates):
+                if kept >= limit:
+                    break
+                p = np.int64(scratch[items + i])
+                is_kept = True
+                for j in range(kept):
+                    rival = np.int64(scratch[kept_items + j])
+                    if positive_overlap_of(scratch, corners + 4 * p, corners + 4 * rival) > overlap[0]:
+                        is_kept = False
+                        break
+                if is_kept:
+                    scratch[kept_items + kept] = p
+                    kept += 1
+                    selected[3 * row] = image
+                    selected[3 * row + 1] = label
+                    selected[3 * row + 2] = p
+                    row += 1
+    for q in range(3 * row, 3 * images * classes * min(room, boxes_count)):
+        selected[q] = 0
+    count[0] = row
+    return 0
+
+
+@lowers(NonMaxSuppression, needs=(is_plain, has_real_meaning))
+def lower_non_max_suppression(op: Op[NonMaxSuppression], target: TargetDescription) -> Kernel:
+    operator, (images, classes, count) = op.operator, op.operands.scores.type.shape
+    integers = images, classes, count, min(operator.room, count), operator.centred
+    return compile_kernel(op, _suppress, target, units=1, integers=integers, scratch=(DType.F64, 7 * count))

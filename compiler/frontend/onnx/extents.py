@@ -1,0 +1,424 @@
+"""Extents that the data decide: how many elements a tensor has along a dimension, known when the network runs.
+
+Such an extent is a :class:`Count`: a value of the network, and the range that it is in. A tensor that has it lies in
+memory for the most there can be, its *room*; what is behind the true extent is filler, of which nothing is known but
+that it can be computed with. What operators make of such tensors stands in :mod:`.open_shapes`.
+
+Models compute with extents, too: they read shapes, pick extents, and join and compare them. The elements of such small
+tensors are followed from operator to operator, so that a Reshape, say, knows which extent is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import UnsupportedError
+
+from ....ir.core import Constant, Value
+from ....ir.op import Operator
+from ....ir.ops.comparison import Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Where
+from ....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from ....ir.ops.indexing import Gather
+from ....ir.ops.movement import Concat, Slice, Split, Transpose
+from ....ir.ops.reduction import ReduceMax, ReduceMin, ReduceProd, ReduceSum
+from ....ir.ops.selection import Bounded
+from ....ir.ops.shape import Cast, Expand, Reshape
+from ....ir.ops.unary import Ceil, Floor, Round
+from ....ir.types import DType
+from ..builder import ModuleBuilder
+from ..shape import cast, reshape
+
+UNKNOWN = 1 << 62
+"""Of a number in no range that is known, the most and, negative, the least."""
+
+FOLLOWED = 64
+"""Elements of the largest tensors whose elements are followed."""
+
+
+@dataclass(eq=False)
+class Count:
+    """A whole number that the data decide.
+
+    Attributes:
+        value: it, i64[].
+        least, most: the range.
+        factor, parts: the number is ``factor`` times those in ``parts``; itself where there are none.
+    """
+
+    value: Value
+    least: int
+    most: int
+    factor: int = 1
+    parts: tuple[Count, ...] = ()
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.most < UNKNOWN
+
+    def __str__(self) -> str:
+        return f"≤{self.most}" if self.is_bounded else "?"
+
+
+Extent = int | Count
+Shape = tuple[Extent, ...]
+
+
+def room(extent: Extent) -> int:
+    """What a dimension takes in memory; 2 at least for a count, since dimensions of extent 1 can be stretched."""
+    return max(extent.most, 2) if isinstance(extent, Count) else extent
+
+
+def span(extent: Extent) -> tuple[int, int]:
+    """The least and the most."""
+    return (extent.least, extent.most) if isinstance(extent, Count) else (extent, extent)
+
+
+def text_of(shape: Sequence[Extent]) -> str:
+    """A shape as messages show it: ``[≤100, 4]``."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _within(number: int) -> int:
+    return max(-UNKNOWN, min(UNKNOWN, number))
+
+
+class Extents:
+    """Arithmetic of extents, and what is known of the elements of small tensors.
+
+    Args:
+        builder: the module that it is computed in.
+    """
+
+    def __init__(self, builder: ModuleBuilder) -> None:
+        self.builder = builder
+        self._known: dict[object, Count] = {}
+        self._elements: dict[Value, np.ndarray] = {}
+
+    def value(self, extent: Extent) -> Value:
+        """An extent as a value, i64[]."""
+        return extent.value if isinstance(extent, Count) else self.builder.constant(np.asarray(extent), "extent")
+
+    def count(self, value: Value, least: int, most: int) -> Extent:
+        """An extent from a value, i64[], in a range."""
+        if isinstance(value, Constant):
+            return int(value.array)
+        return least if least == most else self._remembered(value, lambda: Count(value, _within(least), _within(most)))
+
+    def _remembered(self, key: object, make: Callable[[], Count]) -> Count:
+        """The number of a key, made once in each function; what was erased meanwhile is made anew."""
+        key = (self.builder.function, key)
+        known = self._known.get(key)
+        if known is None or (known.value.producer is not None and known.value.producer.function is None):
+            known = self._known[key] = make()
+        return known
+
+    def _made(self, operator: Operator, a: Extent, b: Extent, least: int, most: int) -> Extent:
+        if least == most:
+            return least
+
+        def make() -> Count:
+            value = self.builder.emit_one(operator, self.value(a), self.value(b), name="extent")
+            return Count(value, _within(least), _within(most))
+
+        return self._remembered((operator, a, b), make)
+
+    def add(self, a: Extent, b: Extent) -> Extent:
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if 0 in (a, b):
+            return a if b == 0 else b
+        (low, high), (least, most) = span(a), span(b)
+        return self._made(Add(), a, b, low + least, high + most)
+
+    def subtract(self, a: Extent, b: Extent) -> Extent:
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        if a is b or b == 0:
+            return 0 if a is b else a
+        (low, high), (least, most) = span(a), span(b)
+        return self._made(Sub(), a, b, low - most, high - least)
+
+    def smaller(self, a: Extent, b: Extent) -> Extent:
+        (low, high), (least, most) = span(a), span(b)
+        if a is b or high <= least or most <= low:
+            return a if a is b or high <= least else b
+        return self._made(Min(), a, b, min(low, least), min(high, most))
+
+    def larger(self, a: Extent, b: Extent) -> Extent:
+        (low, high), (least, most) = span(a), span(b)
+        if a is b or low >= most or least >= high:
+            return a if a is b or low >= most else b
+        return self._made(Max(), a, b, max(low, least), max(high, most))
+
+    def product(self, extents: Sequence[Extent]) -> Extent:
+        factor, parts = factors(extents)
+        return self._scaled(factor, parts)
+
+    def _scaled(self, factor: int, parts: tuple[Count, ...]) -> Extent:
+        if factor == 0 or not parts:
+            return factor
+        if factor == 1 and len(parts) == 1:
+            return parts[0]
+
+        def make() -> Count:
+            value = parts[0].value
+            for other in (*(part.value for part in parts[1:]), *([self.value(factor)] if factor != 1 else [])):
+                value = self.builder.emit_one(Mul(), value, other, name="extent")
+            corners = [factor]
+            for part in parts:
+                corners = [each * end for each in corners for end in span(part)]
+            return Count(value, _within(min(corners)), _within(max(corners)), factor, parts)
+
+        return self._remembered((factor, *parts), make)
+
+    def divide(self, a: Extent, b: Extent) -> Extent | None:
+        """The quotient cut toward zero; ``None`` where the range of either is of no use."""
+        (factor, parts), (divisor, others) = factors([a]), factors([b])
+        if divisor and factor % divisor == 0:
+            rest = list(parts)
+            if all(other in rest and not rest.remove(other) for other in others):
+                return self._scaled(factor // divisor, tuple(rest))
+        (low, high), (least, most) = span(a), span(b)
+        if low < 0 or least < 1:
+            return None
+        return self._made(Div(), a, b, low // most, high // least)
+
+    def same(self, a: Extent, b: Extent) -> Extent:
+        """Two extents that must be equal, a count unless it is known that they are: the run ends where they are not.
+
+        Raises:
+            UnsupportedError: they cannot be equal, or one is at most 1, to which nothing is cut.
+        """
+        if a is b or (isinstance(a, int) and a == b):
+            return a
+        first, second = (a, b) if isinstance(a, Count) else (b, a)
+        (low, high), (least, most) = span(first), span(second)
+        if max(low, least) > min(high, most) or (isinstance(second, int) and second < 2):
+            raise UnsupportedError("two extents have to be equal", stage="import", found=f"{a} and {b}")
+        checked = self._bounded(first, second, max(low, least, 0), min(high, most))
+        return self._bounded(second, checked, max(low, least, 0), min(high, most))
+
+    def at_most(self, a: Extent, limit: Extent) -> Extent:
+        """``a``, which must be from 0 to ``limit``; the run ends where it is not."""
+        (low, high), (least, most) = span(a), span(limit)
+        return a if low >= 0 and high <= least else self._bounded(a, limit, max(low, 0), min(high, most))
+
+    def _bounded(self, a: Extent, limit: Extent, least: int, most: int) -> Extent:
+        def make() -> Count:
+            value = self.builder.emit_one(Bounded(), self.value(a), self.value(limit), name="extent")
+            return Count(value, least, max(least, most))
+
+        return self._remembered((Bounded, a, limit), make)
+
+    def clipped_index(self, index: Extent, extent: Extent) -> Extent:
+        """The start or the end of a slice, which may count from the back, as a number from 0 to ``extent``."""
+        least, most = span(index)
+        if most < 0:
+            index = self.add(index, extent)
+        elif least < 0:
+            given = index
+
+            def make() -> Count:
+                value = self.value(given)
+                is_negative = self.builder.emit_one(Less(), value, self.value(0))
+                moved = self.builder.emit_one(Add(), value, self.value(extent))
+                found = self.builder.emit_one(Where(), is_negative, moved, value, name="extent")
+                return Count(found, -UNKNOWN, UNKNOWN)
+
+            index = self._remembered(("clipped", index, extent), make)
+        return self.larger(self.smaller(index, extent), 0)
+
+    def elements(self, value: Value) -> list[Extent] | None:
+        """The elements of a small tensor of integers; such of unknown range where nothing is known of it.
+
+        ``None`` where it is not small, or of no integers.
+        """
+        if isinstance(value, Constant):
+            return [int(each) for each in value.array.reshape(-1)] if value.type.elements <= FOLLOWED else None
+        if value in self._elements:
+            return list(self._elements[value].reshape(-1))
+        if value.type.elements > FOLLOWED or not value.type.dtype.is_integer:
+            return None
+        builder = self.builder
+        line = cast(builder, reshape(builder, value, (value.type.elements,)), DType.I64)
+        picked = (
+            builder.emit_one(Gather(0), line, builder.constant(np.asarray(index), "index"), name="extent")
+            for index in range(value.type.elements)
+        )
+        found = [self.count(each, -UNKNOWN, UNKNOWN) for each in picked]
+        self.know(value, _array_of(found, value.type.shape))
+        return found
+
+    def know(self, value: Value, elements: np.ndarray) -> None:
+        """Say which extents the elements of a tensor are."""
+        self._elements[value] = elements
+
+    def number(self, extent: Extent, name: str) -> Value:
+        """An extent as a tensor that a model reads, i64[]."""
+        if isinstance(extent, int):
+            return self.builder.constant(np.asarray(extent, np.int64), name)
+        self.know(extent.value, _array_of([extent], ()))
+        return extent.value
+
+    def vector(self, extents: Sequence[Extent], name: str = "shape") -> Value:
+        """Extents as a tensor, i64[n]."""
+        builder = self.builder
+        if all(isinstance(extent, int) for extent in extents):
+            return builder.constant(np.asarray(extents, np.int64), name)
+        parts = [builder.emit_one(Reshape((1,)), self.value(extent)) for extent in extents]
+        whole = builder.emit_one(Concat(0), *parts) if len(parts) > 1 else parts[0]
+        self.know(whole, _array_of(extents, (len(extents),)))
+        return whole
+
+    def is_known(self, value: Value | None) -> bool:
+        """Whether elements of a value that is no constant are followed."""
+        return value in self._elements
+
+    def follow(
+        self, operator: Operator, operands: Sequence[Value | None], results: Sequence[Value]
+    ) -> tuple[Value, ...]:
+        """The results of an operator, as constants where their elements are known after all."""
+        if any(value.type.elements > FOLLOWED for value in results):
+            return tuple(results)
+        arrays = [self._array(value) for value in operands]
+        found = self._computed(operator, arrays, operands, results)
+        return tuple(
+            self._settled(value, each) for value, each in zip(results, found or [None] * len(results), strict=True)
+        )
+
+    def _array(self, value: Value | None) -> np.ndarray | None:
+        """The elements of an operand: whole numbers, truth values and counts; ``None`` where they are not known."""
+        if isinstance(value, Constant) and value.type.elements <= FOLLOWED:
+            array = value.array
+            if array.dtype.kind in "iub" or (np.isfinite(array).all() and (array == np.trunc(array)).all()):
+                flat = [bool(e) if array.dtype.kind == "b" else int(e) for e in array.reshape(-1)]
+                return _array_of(flat, array.shape)
+        return self._elements.get(value) if value is not None else None
+
+    def _settled(self, value: Value, elements: np.ndarray | None) -> Value:
+        if elements is None or any(each is None for each in elements.reshape(-1)):
+            return value
+        if any(isinstance(each, Count) for each in elements.reshape(-1)):
+            self.know(value, elements)
+            return value
+        return self.builder.constant(elements.astype(value.type.dtype.numpy), value.name)
+
+    def _computed(
+        self,
+        operator: Operator,
+        arrays: Sequence[np.ndarray | None],
+        operands: Sequence[Value | None],
+        results: Sequence[Value],
+    ) -> list[np.ndarray] | None:
+        """The elements of the results, ``None`` for those that are not known."""
+        if isinstance(operator, _MOVES):
+            moved = len(operands) if isinstance(operator, Concat) else 1
+            return self._moved(operator, arrays[:moved], operands[moved:])
+        if any(array is None for array in arrays):
+            return None
+        known = [array for array in arrays if array is not None]
+        if isinstance(operator, (Cast, Floor, Ceil, Round)):
+            return known if results[0].type.dtype not in (DType.BOOL, DType.F16) else None
+        if isinstance(operator, Where):
+            pick: Callable[..., Extent | None] = lambda c, a, b: (a if c else b) if isinstance(c, bool) else None  # noqa: E731
+            return [_each(pick, known)]
+        if isinstance(operator, tuple(_COMPARISONS)):
+            return [_each(_COMPARISONS[type(operator)], known)]
+        if isinstance(operator, tuple(_REDUCTIONS)):
+            return self._reduced(operator, known[0], results[0])
+        function = self._functions.get(type(operator))
+        # Quotients of floats are no whole numbers.
+        if function is None or (isinstance(operator, Div) and results[0].type.dtype.is_float):
+            return None
+        return [_each(function, known)]
+
+    @property
+    def _functions(self) -> dict[type[Operator], Callable[..., Extent | None]]:
+        return {
+            Add: self.add,
+            Sub: self.subtract,
+            Mul: lambda a, b: self.product([a, b]),
+            Div: self.divide,
+            Min: self.smaller,
+            Max: self.larger,
+        }
+
+    def _moved(
+        self, operator: Operator, arrays: Sequence[np.ndarray | None], others: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        """What an operator that moves elements does to them, by what it does to their numbers in a list."""
+        table: list[Extent] = []
+        labels: list[np.ndarray | None] = []
+        for array in arrays:
+            if array is None:
+                return None
+            labels.append(np.arange(len(table), len(table) + array.size, dtype=np.int64).reshape(array.shape))
+            table += array.reshape(-1).tolist()
+        for value in others:
+            if not isinstance(value, Constant):
+                return None
+            labels.append(value.array)
+        results = operator.reference(*labels)
+        found = results if isinstance(results, tuple) else (results,)
+        return [_array_of([table[label] for label in a.reshape(-1)], a.shape) for a in found]
+
+    def _reduced(self, operator: Operator, array: np.ndarray, result: Value) -> list[np.ndarray] | None:
+        """A reduction of all elements."""
+        if result.type.elements != 1 or not array.size:
+            return None
+        combine = self._functions[_REDUCTIONS[type(operator)]]
+        total: Extent | None = array.reshape(-1)[0]
+        for each in array.reshape(-1)[1:]:
+            total = combine(total, each)
+        return [_array_of([total], result.type.shape)]
+
+
+def _array_of(elements: Sequence[object], shape: Sequence[int]) -> np.ndarray:
+    return np.array(elements, object).reshape(shape)
+
+
+def factors(extents: Sequence[Extent]) -> tuple[int, tuple[Count, ...]]:
+    """A product as a number and counts that are no products themselves, in an order of their own."""
+    factor, parts = 1, list[Count]()
+    for extent in extents:
+        if isinstance(extent, int):
+            factor *= extent
+        else:
+            factor *= extent.factor
+            parts += extent.parts or (extent,)
+    return factor, tuple(sorted(parts, key=id))
+
+
+def _each(function: Callable[..., object], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """A function of each element of arrays that broadcast."""
+    arrays = np.broadcast_arrays(*arrays)
+    found = [function(*elements) for elements in zip(*(array.reshape(-1) for array in arrays), strict=True)]
+    return _array_of(found, arrays[0].shape)
+
+
+def _less(a: Extent, b: Extent) -> bool | None:
+    (low, high), (least, most) = span(a), span(b)
+    return True if high < least else False if low >= most else None
+
+
+def _equal(a: Extent, b: Extent) -> bool | None:
+    (low, high), (least, most) = span(a), span(b)
+    return True if a is b or low == high == least == most else False if high < least or most < low else None
+
+
+def _not(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
+
+
+_MOVES = (Reshape, Gather, Slice, Concat, Split, Transpose, Expand)
+_COMPARISONS: dict[type[Operator], Callable[..., bool | None]] = {
+    Equal: _equal,
+    Less: _less,
+    Greater: lambda a, b: _less(b, a),
+    LessOrEqual: lambda a, b: _not(_less(b, a)),
+    GreaterOrEqual: lambda a, b: _not(_less(a, b)),
+}
+_REDUCTIONS: dict[type[Operator], type[Operator]] = {ReduceMin: Min, ReduceMax: Max, ReduceSum: Add, ReduceProd: Mul}

@@ -1,0 +1,388 @@
+"""What operators make of tensors whose extents the data decide: the true shapes of their results.
+
+Where an operator would mix filler with what is there, filler is first replaced by what changes nothing: 0 in a sum, the
+lowest number in a maximum, a slice that is there for an index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from ....ir.core import Value
+from ....ir.op import Operator
+from ....ir.ops import reduction
+from ....ir.ops.comparison import GreaterOrEqual, Where
+from ....ir.ops.convolution import Conv, ConvTranspose
+from ....ir.ops.elementwise import Add, Div, Elementwise, Min
+from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from ....ir.ops.matmul import MatMul
+from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from ....ir.ops.pooling import GlobalPool, Pool
+from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from ....ir.ops.region_pooling import RoiAlign
+from ....ir.ops.resize import Resize
+from ....ir.ops.shape import Cast, Expand, Reshape
+from ....ir.ops.softmax import AlongAxis
+from ....ir.types import DType
+from .extents import Count, Extent, Shape, room
+from .open_shapes import OpenShapes, of_open_shapes
+
+Operands = Sequence[Value | None]
+
+
+def _present(operands: Operands) -> list[Value]:
+    return [value for value in operands if value is not None]
+
+
+def end_of(dtype: DType, *, lowest: bool) -> float | int | bool:
+    """The lowest or the highest number of an element type."""
+    if dtype is DType.BOOL:
+        return not lowest
+    if dtype.is_float:
+        highest = float(np.finfo(dtype.numpy).max)
+        return -highest if lowest else highest
+    span = np.iinfo(dtype.numpy)
+    return span.min if lowest else span.max
+
+
+@of_open_shapes(Elementwise)
+def elementwise(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    """Filler is computed with like any numbers."""
+    shape = open.broadcast([open.shape(value) for value in _present(operands)])
+    fitted = [open.fitted(value, shape) if value is not None else None for value in operands]
+    return [open.opened(open.apply_one(operator, *fitted), shape)]
+
+
+@of_open_shapes(QuantizeLinear, DequantizeLinear, Trilu)
+def like_the_first(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    x, *parameters = _present(operands)
+    open.check_closed(operator.name, parameters)
+    return [open.opened(open.apply_one(operator, *operands), open.shape(x))]
+
+
+@of_open_shapes(DynamicQuantizeLinear)
+def dynamic_quantize(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    """0 is always within the range that is measured."""
+    (x,) = _present(operands)
+    y, *others = open.apply(operator, open.filled(x))
+    return [open.opened(y, open.shape(x)), *others]
+
+
+@of_open_shapes(Transpose)
+def transposed(open: OpenShapes, operator: Transpose, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    shape = open.shape(x)
+    return [open.opened(open.apply_one(operator, x), [shape[axis] for axis in operator.perm])]
+
+
+@of_open_shapes(Reshape)
+def reshaped(open: OpenShapes, operator: Reshape, operands: Operands) -> list[Value]:
+    """To a shape that was worked out of the room."""
+    (x,) = _present(operands)
+    shape = regrouped(open, open.shape(x), operator.shape)
+    if shape is None:
+        raise open.refusal(f"a reshape to {list(operator.shape)}", operands)
+    return [open.opened(open.apply_one(operator, x), shape)]
+
+
+def regrouped(open: OpenShapes, shape: Shape, wanted: tuple[int, ...]) -> Shape | None:
+    """The true shape of a tensor under another room: extents are equal, split, or joined with those behind them."""
+    found: list[Extent] = []
+    source = 0
+    target = 0
+    while source < len(shape) or target < len(wanted):
+        if source < len(shape) and shape[source] == 1:
+            source += 1
+            continue
+        if target < len(wanted) and wanted[target] == 1:
+            found.append(1)
+            target += 1
+            continue
+        if source == len(shape) or target == len(wanted):
+            return None
+        # As few extents of each as make the same product.
+        first, start = source, target
+        have, need = room(shape[source]), wanted[target]
+        while have != need:
+            if have < need and source + 1 < len(shape):
+                source += 1
+                have *= room(shape[source])
+            elif need < have and target + 1 < len(wanted):
+                target += 1
+                need *= wanted[target]
+            else:
+                return None
+        source, target = source + 1, target + 1
+        leading, *others = shape[first:source]
+        if any(isinstance(extent, Count) for extent in others):
+            return None
+        rest, behind = math.prod(map(room, others)), math.prod(wanted[start + 1 : target])
+        if isinstance(leading, Count):
+            if rest % behind:
+                return None
+            joined = open.product([leading, rest // behind])
+            if room(joined) != wanted[start]:
+                return None
+            found += [joined, *wanted[start + 1 : target]]
+        else:
+            found += wanted[start:target]
+    return tuple(found)
+
+
+@of_open_shapes(Expand)
+def expanded(open: OpenShapes, operator: Expand, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    own, shape = open.shape(x), list[Extent](operator.shape)
+    for d, extent in enumerate(own, len(shape) - len(own)):
+        shape[d] = extent if isinstance(extent, Count) else shape[d]
+    return [open.opened(open.apply_one(operator, x), shape)]
+
+
+@of_open_shapes(Slice)
+def sliced(open: OpenShapes, operator: Slice, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    for axis in open.axes(x):
+        if (operator.begin[axis], operator.extent[axis], operator.step[axis]) != (0, x.type.shape[axis], 1):
+            raise open.refusal("a slice", operands)
+    shape = [a if isinstance(a, Count) else b for a, b in zip(open.shape(x), operator.extent, strict=True)]
+    return [open.opened(open.apply_one(operator, x), shape)]
+
+
+@of_open_shapes(Split)
+def split(open: OpenShapes, operator: Split, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    if operator.axis in open.axes(x):
+        raise open.refusal("a split", operands)
+    shape = open.shape(x)
+    parts = open.apply(operator, x)
+    before, after = shape[: operator.axis], shape[operator.axis + 1 :]
+    return [open.opened(part, (*before, size, *after)) for part, size in zip(parts, operator.sizes, strict=True)]
+
+
+@of_open_shapes(Tile, Pad)
+def tiled(open: OpenShapes, operator: Tile | Pad, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    result = open.apply_one(operator, x)
+    shape = list[Extent](result.type.shape)
+    for axis in open.axes(x):
+        if shape[axis] != x.type.shape[axis]:
+            raise open.refusal(operator.name, operands)
+        shape[axis] = open.shape(x)[axis]
+    return [open.opened(result, shape)]
+
+
+@of_open_shapes(Concat)
+def joined(open: OpenShapes, operator: Concat, operands: Operands) -> list[Value]:
+    """What is there of each part, without filler between them."""
+    parts, axis = _present(operands), operator.axis
+    shapes = [list(open.shape(part)) for part in parts]
+    whole = list(shapes[0])
+    for shape in shapes[1:]:
+        whole = [a if d == axis else open.same(a, b) for d, (a, b) in enumerate(zip(whole, shape, strict=True))]
+    lengths = [shape[axis] for shape in shapes]
+    for d, extent in enumerate(whole):
+        if d != axis:
+            parts = [
+                open.cut(p, [min(e, room(extent)) if i == d else e for i, e in enumerate(p.type.shape)]) for p in parts
+            ]
+    starts = list(accumulate(lengths, open.add, initial=0))
+    whole[axis] = starts[-1]
+    y = open.apply_one(operator, *parts)
+    if any(isinstance(length, Count) for length in lengths[:-1]):
+        y = open.apply_one(Gather(axis), y, _sources(open, starts[:-1], lengths, room(whole[axis])))
+    return [open.opened(open.cut(y, [min(e, room(w)) for e, w in zip(y.type.shape, whole, strict=True)]), whole)]
+
+
+def _sources(open: OpenShapes, starts: Sequence[Extent], lengths: Sequence[Extent], count: int) -> Value:
+    """Where each position of a whole lies in its parts' rooms, one behind the other."""
+    position = source = open.positions(count)
+    place = 0
+    for start, length in zip(starts, lengths, strict=True):
+        if place:
+            behind = open.apply_one(GreaterOrEqual(), position, open.value(start))
+            offset = open.value(open.subtract(place, start))
+            source = open.apply_one(Where(), behind, open.apply_one(Add(), position, offset), source)
+        place += room(length)
+    return open.apply_one(Min(), source, open.value(place - 1))
+
+
+@of_open_shapes(Gather)
+def gathered(open: OpenShapes, operator: Gather, operands: Operands) -> list[Value]:
+    x, indices = _present(operands)
+    shape, axis = open.shape(x), operator.axis
+    indices = open.filled(open.indices_into(indices, [shape[axis]]))
+    result = (*shape[:axis], *open.shape(indices), *shape[axis + 1 :])
+    return [open.opened(open.apply_one(operator, x, indices), result)]
+
+
+@of_open_shapes(GatherND)
+def gathered_nd(open: OpenShapes, operator: GatherND, operands: Operands) -> list[Value]:
+    x, indices = _present(operands)
+    batch = operator.batch_dims
+    last = batch + indices.type.shape[-1]
+    if indices.type.rank - 1 in open.axes(indices) or any(axis < batch for v in (x, indices) for axis in open.axes(v)):
+        raise open.refusal(operator.name, operands)
+    shape = open.shape(x)
+    indices = open.filled(open.indices_into(indices, shape[batch:last], is_row=True))
+    return [open.opened(open.apply_one(operator, x, indices), (*open.shape(indices)[:-1], *shape[last:]))]
+
+
+@of_open_shapes(GatherElements)
+def gathered_elements(open: OpenShapes, operator: GatherElements, operands: Operands) -> list[Value]:
+    x, indices = _present(operands)
+    own, axis = open.shape(x), operator.axis
+    shape = [e if d == axis else open.at_most(e, own[d]) for d, e in enumerate(open.shape(indices))]
+    indices = open.filled(open.indices_into(indices, [own[axis]]))
+    indices = open.cut(indices, [min(e, room(s)) for e, s in zip(indices.type.shape, shape, strict=True)])
+    return [open.opened(open.apply_one(operator, x, indices), shape)]
+
+
+@of_open_shapes(ScatterElements, ScatterND)
+def scattered(open: OpenShapes, operator: ScatterElements | ScatterND, operands: Operands) -> list[Value]:
+    """Updates of filler go to a slice behind x that is cut off again."""
+    x, indices, updates = _present(operands)
+    shape = open.shape(x)
+    is_row = isinstance(operator, ScatterND)
+    axis = 0 if isinstance(operator, ScatterND) else operator.axis
+    if is_row and indices.type.rank - 1 in open.axes(indices):
+        raise open.refusal(operator.name, operands)
+    for d in open.axes(updates):
+        if d not in open.axes(indices):
+            raise open.refusal(operator.name, operands)
+    count = indices.type.shape[-1]
+    indices = open.indices_into(indices, shape[:count] if is_row else [shape[axis]], is_row=is_row)
+    extents = list(x.type.shape)
+    if open.axes(indices):
+        behind = [extents[axis]] + [0] * (count - 1) if is_row else extents[axis]
+        there = open.is_there(indices, open.axes(indices))
+        filler = open.constant(behind, indices.type.dtype, "behind")
+        indices = open.apply_one(Where(), there, indices, filler)
+        room_behind = [1 if d == axis else e for d, e in enumerate(extents)]
+        x = open.apply_one(Concat(axis), x, open.constant(np.zeros(room_behind), x.type.dtype, "behind"))
+    result = open.apply_one(operator, x, indices, updates)
+    return [open.opened(open.cut(result, extents), shape)]
+
+
+@of_open_shapes(OneHot)
+def one_hot(open: OpenShapes, operator: OneHot, operands: Operands) -> list[Value]:
+    indices, values = _present(operands)
+    open.check_closed(operator.name, [values])
+    shape = open.shape(indices)
+    result = (*shape[: operator.axis], operator.depth, *shape[operator.axis :])
+    return [open.opened(open.apply_one(operator, indices, values), result)]
+
+
+@of_open_shapes(reduction.Reduce)
+def reduced(open: OpenShapes, operator: reduction.Reduce, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    whole, axes = open.shape(x), operator.axes
+    inside = [axis for axis in open.axes(x) if axis in axes]
+    applied = operator
+    if isinstance(operator, reduction.ReduceMean) and inside:
+        applied = reduction.ReduceSum(axes, operator.keepdims)
+    filler: object = 1 if isinstance(operator, reduction.ReduceProd) else 0
+    if isinstance(operator, (reduction.ReduceMax, reduction.ReduceMin, reduction.ReduceLogSumExp)):
+        filler = end_of(x.type.dtype, lowest=not isinstance(operator, reduction.ReduceMin))
+    y = open.apply_one(applied, open.filled(x, filler, inside))
+    if applied is not operator:
+        count = open.value(open.product([whole[axis] for axis in axes]))
+        y = open.apply_one(Div(), y, open.apply_one(Cast(y.type.dtype), count))
+    shape = [1 if d in axes else e for d, e in enumerate(whole) if operator.keepdims or d not in axes]
+    return [open.opened(y, shape)]
+
+
+@of_open_shapes(reduction.ArgExtreme)
+def extreme_position(open: OpenShapes, operator: reduction.ArgExtreme, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    whole, axis = open.shape(x), operator.axis
+    if axis in open.axes(x) and operator.select_last_index:
+        raise open.refusal(operator.name, operands)
+    lowest = end_of(x.type.dtype, lowest=isinstance(operator, reduction.ArgMax))
+    y = open.apply_one(operator, open.filled(x, lowest, [axis]))
+    shape = [1 if d == axis else e for d, e in enumerate(whole) if operator.keepdims or d != axis]
+    return [open.opened(y, shape)]
+
+
+@of_open_shapes(reduction.TopK)
+def best(open: OpenShapes, operator: reduction.TopK, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    whole, axis = open.shape(x), operator.axis
+    if axis in open.axes(x):
+        raise open.refusal(operator.name, operands)
+    results = open.apply(operator, x)
+    shape = (*whole[:axis], operator.k, *whole[axis + 1 :])
+    return [open.opened(result, shape) for result in results]
+
+
+@of_open_shapes(reduction.CumSum)
+def running_sum(open: OpenShapes, operator: reduction.CumSum, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    return [open.opened(open.apply_one(operator, open.filled(x, 0, [operator.axis])), open.shape(x))]
+
+
+@of_open_shapes(AlongAxis)
+def along_axis(open: OpenShapes, operator: AlongAxis, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    lowest = end_of(x.type.dtype, lowest=True)
+    return [open.opened(open.apply_one(operator, open.filled(x, lowest, [operator.axis])), open.shape(x))]
+
+
+@of_open_shapes(LpNorm, NormalizeL2)
+def scaled(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    (x,) = _present(operands)
+    return [open.opened(open.apply_one(operator, open.filled(x)), open.shape(x))]
+
+
+@of_open_shapes(LayerNorm, RmsNorm)
+def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, operands: Operands) -> list[Value]:
+    x, *parameters = _present(operands)
+    open.check_closed(operator.name, parameters)
+    if any(axis >= operator.axis for axis in open.axes(x)):
+        raise open.refusal(operator.name, operands)
+    return [open.opened(open.apply_one(operator, *operands), open.shape(x))]
+
+
+@of_open_shapes(
+    Conv, ConvTranspose, Pool, GlobalPool, BatchNorm, InstanceNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize
+)
+def image_by_image(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    """What computes each image of a batch by itself."""
+    x, *parameters = _present(operands)
+    open.check_closed(operator.name, parameters)
+    results = open.apply(operator, *operands)
+    if open.axes(x) != [0] or any(y.type.shape[0] != x.type.shape[0] for y in results):
+        raise open.refusal(operator.name, operands)
+    return [open.opened(y, (open.shape(x)[0], *y.type.shape[1:])) for y in results]
+
+
+@of_open_shapes(RoiAlign)
+def aligned(open: OpenShapes, operator: RoiAlign, operands: Operands) -> list[Value]:
+    x, regions, images = _present(operands)
+    open.check_closed(operator.name, [x])
+    count = open.same(open.shape(regions)[0], open.shape(images)[0])
+    regions, images = (open.cut(open.filled(v), (room(count), *v.type.shape[1:])) for v in (regions, images))
+    y = open.apply_one(operator, x, regions, images)
+    return [open.opened(y, (count, *y.type.shape[1:]))]
+
+
+@of_open_shapes(MatMul)
+def product(open: OpenShapes, operator: MatMul, operands: Operands) -> list[Value]:
+    x, w, *others = operands
+    assert x is not None and w is not None
+    open.check_closed(operator.name, [value for value in others if value is not None])
+    (left, right), (a, b) = (list(open.shape(value)) for value in (x, w)), (operator.transpose_a, operator.transpose_b)
+    rows, inner = (left[-1], left[-2]) if a else (left[-2], left[-1])
+    other, columns = (right[-1], right[-2]) if b else (right[-2], right[-1])
+    inner = open.same(inner, other)
+    if isinstance(inner, Count):
+        x = open.filled(x, 0, [x.type.rank - (2 if a else 1)])
+        w = open.filled(w, 0, [w.type.rank - (1 if b else 2)])
+    batch = open.broadcast([tuple(left[:-2]), tuple(right[:-2])])
+    x = open.fitted(x, (*batch, inner, rows) if a else (*batch, rows, inner))
+    w = open.fitted(w, (*batch, columns, inner) if b else (*batch, inner, columns))
+    return [open.opened(open.apply_one(operator, x, w, *others), (*batch, rows, columns))]
