@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from ...ir.core import Constant, Value
 from ...ir.ops.elementwise import Add, Mul
+from ...ir.ops.integer_products import MatMulInteger
 from ...ir.ops.matmul import MatMul
+from ...ir.ops.quantization import DynamicQuantizeLinear
 from ...ir.ops.reduction import ReduceSum
-from ...ir.types import TensorType
+from ...ir.types import DType, TensorType
 from .builder import ModuleBuilder, SourceNode
 from .elementwise import scaled
 from .movement import slice_of, transpose
-from .shape import reshape
+from .shape import cast, reshape
 
 
 def product(
@@ -46,6 +48,17 @@ def product(
     if x.type.rank == 1:
         del shape[-1 if w.type.rank == 1 else -2]
     return reshape(importer, y, tuple(shape))
+
+
+def quantized_product(importer: ModuleBuilder, x: Value, w: Value, scale: Value, zero: Value | None) -> Value:
+    """The product of ``x``, of real numbers that are quantised here, all together, and of integers ``w``.
+
+    Args:
+        scale, zero: of ``w``: one, or one for each column.
+    """
+    integers, x_scale, x_zero = importer.emit(DynamicQuantizeLinear(), x)
+    total = cast(importer, importer.emit_one(MatMulInteger(), integers, w, x_zero, zero), DType.F32)
+    return importer.emit_one(Mul(), total, importer.emit_one(Mul(), x_scale, scale))
 
 
 def gemm(

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...ir.core import Value
-from ...ir.ops.activation import Clip, Relu, Sigmoid, Tanh
+from ...ir.ops import activation as activations
+from ...ir.ops.comparison import Less, Where
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.unary import Unary
+from ...ir.types import DType
 from .builder import ModuleBuilder
+from .elementwise import scaled
 from .movement import join, split
+from .shape import cast, reshape
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 DEFAULT_ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
-ACTIVATIONS: dict[str, type[Unary]] = {"relu": Relu, "sigmoid": Sigmoid, "tanh": Tanh}
+ACTIVATIONS: dict[str, tuple[Callable[..., activations.Activation], tuple[float, ...]]] = {
+    "relu": (activations.Relu, ()),
+    "sigmoid": (activations.Sigmoid, ()),
+    "tanh": (activations.Tanh, ()),
+    "softsign": (activations.Softsign, ()),
+    "softplus": (activations.Softplus, ()),
+    "leakyrelu": (activations.LeakyRelu, (0.01,)),
+    "thresholdedrelu": (activations.ThresholdedRelu, (1.0,)),
+    "elu": (activations.Elu, (1.0,)),
+    "hardsigmoid": (activations.HardSigmoid, (0.2, 0.5)),
+}
+"""Operators of activations by name, and what their attributes alpha and beta are where they are not given."""
+
+PLAIN = ("relu", "sigmoid", "tanh")
+"""Those that have no attributes anywhere."""
+
+SCALED = {"affine": (1.0, 0.0), "scaledtanh": (1.0, 1.0)}
+"""Defaults of alpha * x + beta and alpha * tanh(beta * x)."""
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """For each direction, whether it goes from the last step to the first."""
+
+
+Activate = Callable[[ModuleBuilder, Value], Value]
+
+
+def numbers_of(name: str) -> tuple[float, ...]:
+    """The defaults of alpha and beta, as many as an activation has."""
+    return SCALED[name] if name in SCALED else ACTIVATIONS[name][1]
+
+
+def activate(name: str, *numbers: float) -> Activate:
+    """The activation of a name, with its alpha and beta."""
+
+    def emit(importer: ModuleBuilder, x: Value) -> Value:
+        if name == "affine":
+            offset = importer.constant(np.asarray(numbers[1], x.type.dtype.numpy), "beta")
+            return importer.emit_one(Add(), scaled(importer, x, numbers[0]), offset)
+        if name == "scaledtanh":
+            return scaled(importer, importer.emit_one(activations.Tanh(), scaled(importer, x, numbers[1])), numbers[0])
+        return importer.emit_one(ACTIVATIONS[name][0](*numbers), x)
+
+    return emit
 
 
 @dataclass(frozen=True)
@@ -33,17 +77,19 @@ class Cell:
             reset before the product.
         peepholes: P for i, o and f, each [hidden].
         clip: sums that gates are made of are brought to from -clip to clip; 0 leaves them.
+        input_forgets: what LSTM takes in it forgets: f is 1 - i.
     """
 
     importer: ModuleBuilder
     kind: str
-    activations: Sequence[type[Unary]]
+    activations: Sequence[Activate]
     weights: Value
     recurrence: Value
     bias: Value | None = None
     late_bias: Value | None = None
     peepholes: Sequence[Value] = ()
     clip: float = 0.0
+    input_forgets: bool = False
 
     @property
     def hidden(self) -> int:
@@ -62,19 +108,30 @@ class Cell:
         return _STEPS[self.kind](self, x, state)
 
     def run(
-        self, x: Value, steps: int, state: tuple[Value, ...], *, is_reverse: bool
+        self, x: Value, steps: int, state: tuple[Value, ...], *, is_reverse: bool, lengths: Value | None = None
     ) -> tuple[list[Value], tuple[Value, ...]]:
         """Hidden states of all steps in the order of time, and the state at the end.
 
         Args:
             x: [steps * batch, features], whole steps one after the other.
+            lengths: how many steps each sequence has, integers [batch]; the others leave the state and give zeros.
         """
         rows = x.type.shape[0] // steps if steps else 0
         inputs = split(self.importer, self.projected(x), 0, (rows,) * steps)
         found: list[Value] = []
-        for each in reversed(inputs) if is_reverse else inputs:
-            state = self.step(each, state)
-            found.append(state[0])
+        for index in range(steps)[:: -1 if is_reverse else 1]:
+            after = self.step(inputs[index], state)
+            if lengths is None:
+                state = after
+                found.append(state[0])
+                continue
+            step = self.importer.constant(np.asarray(index), "step")
+            column = reshape(self.importer, cast(self.importer, lengths, DType.I64), (rows, 1))
+            goes_on = self.importer.emit_one(Less(), step, column)
+            zero = self.importer.constant(np.zeros((), after[0].type.dtype.numpy), "zero")
+            found.append(self.importer.emit_one(Where(), goes_on, after[0], zero))
+            pairs = zip(after, state, strict=True)
+            state = tuple(self.importer.emit_one(Where(), goes_on, new, old) for new, old in pairs)
         return (found[::-1] if is_reverse else found), state
 
     def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
@@ -82,8 +139,13 @@ class Cell:
 
     def gate(self, which: int, x: Value) -> Value:
         """An activation of a sum, which is clipped."""
-        x = self.importer.emit_one(Clip(-self.clip, self.clip), x) if self.clip else x
-        return self.importer.emit_one(self.activations[which](), x)
+        x = self.importer.emit_one(activations.Clip(-self.clip, self.clip), x) if self.clip else x
+        return self.activations[which](self.importer, x)
+
+    def rest(self, x: Value) -> Value:
+        """1 - ``x``"""
+        one = self.importer.constant(np.ones((), x.type.dtype.numpy), "one")
+        return self.importer.emit_one(Sub(), one, x)
 
     def mul(self, a: Value, b: Value) -> Value:
         return self.importer.emit_one(Mul(), a, b)
@@ -118,11 +180,12 @@ def _lstm(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
     if cell.peepholes:
         i = cell.add(i, cell.mul(cell.peepholes[0], c))
         f = cell.add(f, cell.mul(cell.peepholes[2], c))
-    i, f, new = cell.gate(0, i), cell.gate(0, f), cell.gate(1, new)
+    i, new = cell.gate(0, i), cell.gate(1, new)
+    f = cell.rest(i) if cell.input_forgets else cell.gate(0, f)
     c = cell.add(cell.mul(f, c), cell.mul(i, new))
     if cell.peepholes:
         o = cell.add(o, cell.mul(cell.peepholes[1], c))
-    return cell.mul(cell.gate(0, o), cell.importer.emit_one(cell.activations[2](), c)), c
+    return cell.mul(cell.gate(0, o), cell.activations[2](cell.importer, c)), c
 
 
 _STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}

@@ -16,7 +16,7 @@ import numpy as np
 from .....ir.core import Value
 from .....ir.ops.movement import Transpose
 from ...movement import join, reversed_along, split, transpose
-from ...recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, Cell, reordered
+from ...recurrent import DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, PLAIN, Cell, activate, reordered
 from ...shape import reshape
 from ..importer import IrImporter, IrNode, legacy, opset
 
@@ -79,8 +79,8 @@ def cell_of(node: IrNode, importer: IrImporter, kind: str, parameters: Sequence[
     gates, hidden = GATES[kind], node.int("hidden_size")
     names = [name.lower() for name in node.text("activations", ",").replace(",", " ").split()]
     names = names or [*DEFAULT_ACTIVATIONS[kind]]
-    if len(names) != len(DEFAULT_ACTIVATIONS[kind]) or not ACTIVATIONS.keys() >= set(names):
-        raise node.unsupported("these activations are not supported", expected=", ".join(ACTIVATIONS), found=names)
+    if len(names) != len(DEFAULT_ACTIVATIONS[kind]) or not set(PLAIN) >= set(names):
+        raise node.unsupported("these activations are not supported", expected=", ".join(PLAIN), found=names)
     resets_late = kind == "GRU" and node.bool("linear_before_reset", False)
     shapes = [(gates * hidden, weights.type.shape[-1]), (gates * hidden, hidden), ((gates + resets_late) * hidden,)]
     if [each.type.shape for each in parameters] != shapes:
@@ -102,7 +102,7 @@ def cell_of(node: IrNode, importer: IrImporter, kind: str, parameters: Sequence[
     if resets_late:
         bias, late = split(importer, bias, 0, (gates * hidden, hidden))
     clip = node.float("clip", 0.0)
-    activations = [ACTIVATIONS[name] for name in names]
+    activations = [activate(name) for name in names]
     limit = 0.0 if math.isinf(clip) else clip
     return Cell(importer, kind, activations, weights, recurrence, bias, late, peepholes, limit)
 

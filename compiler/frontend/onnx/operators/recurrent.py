@@ -1,46 +1,92 @@
-"""LSTM, GRU and RNN of ONNX: their steps in time, one after the other, of products and elementwise operators."""
+"""LSTM, GRU and RNN of ONNX, and LSTM of integers: steps in time, one after the other, of plain operators."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from .....ir.core import Value
+from .....ir.core import Constant, Value
 from .....ir.ops.elementwise import Add
 from .....ir.ops.movement import Transpose
+from ...matmul import quantized_product
 from ...movement import join, split
-from ...recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, Cell
+from ...recurrent import (
+    ACTIVATIONS,
+    DEFAULT_ACTIVATIONS,
+    DIRECTIONS,
+    GATES,
+    SCALED,
+    Activate,
+    Cell,
+    activate,
+    numbers_of,
+)
 from ...shape import reshape
+from ..exporter import MICROSOFT
 from ..importer import Importer, Node, imports
 
 
+@dataclass(frozen=True)
+class DynamicCell(Cell):
+    """One whose products are of integers: factors W [features, gates * hidden] and R [hidden, gates * hidden] are
+    quantised, rows where they are multiplied, all rows at once.
+
+    Attributes:
+        scales, zeros: of W, then of R: one, or one for each column.
+    """
+
+    scales: tuple[Value, ...] = ()
+    zeros: tuple[Value, ...] = ()
+
+    @property
+    def hidden(self) -> int:
+        return self.recurrence.type.shape[0]
+
+    def projected(self, x: Value) -> Value:
+        y = self._product(x, 0)
+        return self.add(y, self.bias) if self.bias is not None else y
+
+    def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
+        assert factor is self.recurrence and b is None and addend is not None
+        return self.add(self._product(h, 1), addend)
+
+    def _product(self, x: Value, which: int) -> Value:
+        factor = (self.weights, self.recurrence)[which]
+        return quantized_product(self.importer, x, factor, self.scales[which], self.zeros[which])
+
+
 @imports(*GATES)
+@imports("DynamicQuantizeLSTM", domain=MICROSOFT)
 def import_recurrent(node: Node, importer: Importer) -> list[Value]:
     """Results: the hidden state of each step, the last one, and LSTM's last cell state."""
-    for attribute, value in (("clip", 0.0), ("input_forget", 0)):
-        if node.attributes.get(attribute, value) != value:
-            raise node.unsupported(f"attribute {attribute!r} is not supported", found=node.attributes[attribute])
     is_batch_first = node.bool("layout", 0)
     x, w, r = (node.input(index) for index in range(3))
     if is_batch_first:
         x = importer.emit_one(Transpose((1, 0, 2)), x)
     steps, batch, features = x.type.shape
-    gates, hidden = GATES[node.op_type], r.type.shape[-1]
+    gates, hidden = GATES[_kind(node)], r.type.shape[1 if _is_dynamic(node) else 2]
     reversals = DIRECTIONS.get(node.string("direction", "forward"))
-    if reversals is None or w.type.shape != (len(reversals), gates * hidden, features):
+    shape = (features, gates * hidden) if _is_dynamic(node) else (gates * hidden, features)
+    if reversals is None or w.type.shape != (len(reversals), *shape):
         raise node.model_error(
             "direction and shape of W do not fit",
-            expected=f"[directions, {gates} * {hidden}, {features}]",
+            expected=f"[directions, {shape[0]}, {shape[1]}]",
             found=f"{node.string('direction', 'forward')!r} and {list(w.type.shape)}",
         )
-    if node.optional(4) is not None and set(node.integers(4, "the lengths of the sequences")) != {steps}:
-        raise node.unsupported("sequences of different lengths are not supported", expected=steps)
+    lengths = node.optional(4)
+    if lengths is not None and lengths.type.shape != (batch,):
+        raise node.model_error("there is to be one length for each sequence", expected=[batch], found=lengths.type)
+    if isinstance(lengths, Constant) and (lengths.array >= steps).all():
+        lengths = None
     importer.unroll(node, steps * len(reversals))
-    states = [_initial(node, importer, index, batch, is_batch_first) for index in (5, 6)[: 2 if gates == 4 else 1]]
+    shape = (len(reversals), batch, hidden)
+    states = [_initial(node, importer, index, shape, is_batch_first) for index in (5, 6)[: 2 if gates == 4 else 1]]
     rows = reshape(importer, x, (steps * batch, features))
     sequences, last = [], []
     for index, is_reverse in enumerate(reversals):
         state = tuple(_row(importer, each, index) for each in states)
-        found, state = _cell(node, importer, index).run(rows, steps, state, is_reverse=is_reverse)
+        found, state = _cell(node, importer, index).run(rows, steps, state, is_reverse=is_reverse, lengths=lengths)
         sequences.append(join(importer, [reshape(importer, each, (1, 1, batch, hidden)) for each in found], 0))
         last.append([reshape(importer, each, (1, batch, hidden)) for each in state])
     y = join(importer, sequences, 1)
@@ -59,25 +105,26 @@ def _row(importer: Importer, x: Value, index: int) -> Value:
     return reshape(importer, row, x.type.shape[1:])
 
 
-def _initial(node: Node, importer: Importer, index: int, batch: int, is_batch_first: bool) -> Value:
+def _is_dynamic(node: Node) -> bool:
+    return node.op_type.startswith("DynamicQuantize")
+
+
+def _kind(node: Node) -> str:
+    return node.op_type.removeprefix("DynamicQuantize")
+
+
+def _initial(node: Node, importer: Importer, index: int, shape: tuple[int, ...], is_batch_first: bool) -> Value:
     """The state at the beginning, [directions, batch, hidden]: given, or zeros."""
-    given, r = node.optional(index), node.input(2)
+    given, dtype = node.optional(index), node.input(0).type.dtype
     if given is None:
-        shape = (r.type.shape[0], batch, r.type.shape[-1])
-        return importer.described(node, shape, r.type.dtype, lambda: np.zeros(shape, r.type.dtype.numpy), "_initial")
+        return importer.described(node, shape, dtype, lambda: np.zeros(shape, dtype.numpy), "_initial")
     return importer.emit_one(Transpose((1, 0, 2)), given) if is_batch_first else given
 
 
 def _cell(node: Node, importer: Importer, index: int) -> Cell:
     """The cell of direction ``index``."""
     factor, recurrence = (_row(importer, node.input(each), index) for each in (1, 2))
-    gates, hidden = GATES[node.op_type], recurrence.type.shape[-1]
-    names = node.attributes.get("activations")
-    names = [n.decode() for n in names] if names else [*DEFAULT_ACTIVATIONS[node.op_type]] * (index + 1)
-    count = len(DEFAULT_ACTIVATIONS[node.op_type])
-    names = [name.lower() for name in names[index * count : (index + 1) * count]]
-    if len(names) < count or not ACTIVATIONS.keys() >= set(names):
-        raise node.unsupported("these activations are not supported", expected=", ".join(ACTIVATIONS), found=names)
+    gates, hidden = GATES[_kind(node)], recurrence.type.shape[0 if _is_dynamic(node) else 1]
     bias = late = None
     if node.optional(3) is not None:
         of_w, of_r = split(importer, _row(importer, node.input(3), index), 0, (gates * hidden,) * 2)
@@ -91,5 +138,25 @@ def _cell(node: Node, importer: Importer, index: int) -> Cell:
         late = importer.constant(np.zeros(hidden, recurrence.type.dtype.numpy), "bias")
     given = node.optional(7)
     peepholes = split(importer, _row(importer, given, index), 0, (hidden,) * 3) if given is not None else ()
-    activations = [ACTIVATIONS[name] for name in names]
-    return Cell(importer, node.op_type, activations, factor, recurrence, bias, late, peepholes)
+    clip, forgets = node.float("clip", 0.0), node.bool("input_forget", 0)
+    parts = _activations(node, index), factor, recurrence, bias, late, peepholes, clip, forgets
+    if not _is_dynamic(node):
+        return Cell(importer, node.op_type, *parts)
+    scales, zeros = ([_row(importer, node.input(each + 2 * which), index) for which in (0, 1)] for each in (8, 9))
+    return DynamicCell(importer, "LSTM", *parts, tuple(scales), tuple(zeros))
+
+
+def _activations(node: Node, index: int) -> list[Activate]:
+    """Those of direction ``index``: numbers are given for all directions in turn, to those that have such."""
+    kind = DEFAULT_ACTIVATIONS[_kind(node)]
+    given = node.attributes.get("activations")
+    names = [name.decode().lower() for name in given] if given else [*kind] * (index + 1)
+    known = {*ACTIVATIONS, *SCALED}
+    if len(names) < len(kind) * (index + 1) or not known >= set(names):
+        raise node.unsupported("these activations are not supported", expected=", ".join(sorted(known)), found=names)
+    alphas, betas = (iter(node.floats(f"activation_{which}", ())) for which in ("alpha", "beta"))
+    found = []
+    for name in names:
+        defaults = numbers_of(name)
+        found.append(activate(name, *(next(each, d) for each, d in zip((alphas, betas), defaults, strict=False))))
+    return found[index * len(kind) : (index + 1) * len(kind)]
