@@ -16,7 +16,9 @@ from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
 from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
-from ..frontend.ir.families import layer_types
+from ..frontend.ir.document import Document, shape_text
+from ..frontend.ir.families import layer_types, unknown_types
+from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
 from ..frontend.onnx.reader import load_model, open_inputs
@@ -37,12 +39,19 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
         ModelError: the model cannot be read or uses what is not supported.
     """
     shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
-    if not ir and path.suffix.lower() != IR_SUFFIX:
+    source, given = path, shapes.keys() | frozen.keys()
+    if path.suffix.lower() == IR_SUFFIX:
+        source = read_document(path)
+        source.name = path.stem
+        inputs = {name: shape for name, shape in source.open_inputs().items() if name not in given}
+        if inputs and not ir:
+            return _outline(path, inputs, unknown_types(source), _layers(source), as_json=as_json)
+    elif not ir:
         model, _ = load_model(path)
         inputs = open_inputs(model.graph, {**shapes, **frozen})
         if inputs:
-            return _outline(path, model, inputs, as_json=as_json)
-    module = import_model(path, shapes, frozen=frozen)
+            return _outline(path, inputs, _unknown_operators(model), _nodes(model), as_json=as_json)
+    module = import_model(source, shapes, frozen=frozen)
     if ir:
         return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
@@ -54,20 +63,36 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
     return table.text()
 
 
-def _outline(path: Path, model: ModelProto, inputs: Mapping[str, str], *, as_json: bool) -> str:
-    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result")])
-    for node in model.graph.node:
-        table.add(name=node.name, op=node.op_type, result=", ".join(node.output))
-    functions, opsets = Functions(model.functions), {each.domain: each.version for each in model.opset_import}
-    nodes = [node for node in model.graph.node if not functions.are_there(node, opsets.get(node.domain, 1))]
-    used = {(standard_domain(node.domain), node.op_type) for node in nodes}
-    missing = [f"{domain}:{kind}" if domain else kind for domain, kind in sorted(used - IMPORTS.keys())]
+def _outline(path: Path, inputs: Mapping[str, str], missing: Sequence[str], nodes: Table, *, as_json: bool) -> str:
     if as_json:
-        return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": table.records()})
+        return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()})
     lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]
     lines += [f"not supported: {kind}" for kind in missing]
     hint = "--input-shape NAME=1,3,224,224 gives shapes, and the ops with their results are shown."
-    return "\n".join([*map(on_one_line, lines), hint, "", table.text()])
+    return "\n".join([*map(on_one_line, lines), hint, "", nodes.text()])
+
+
+def _unknown_operators(model: ModelProto) -> list[str]:
+    functions, opsets = Functions(model.functions), {each.domain: each.version for each in model.opset_import}
+    nodes = [node for node in model.graph.node if not functions.are_there(node, opsets.get(node.domain, 1))]
+    used = {(standard_domain(node.domain), node.op_type) for node in nodes}
+    return [f"{domain}:{kind}" if domain else kind for domain, kind in sorted(used - IMPORTS.keys())]
+
+
+def _nodes(model: ModelProto) -> Table:
+    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result")])
+    for node in model.graph.node:
+        table.add(name=node.name, op=node.op_type, result=", ".join(node.output))
+    return table
+
+
+def _layers(document: Document) -> Table:
+    table = Table([Column("name", "layer"), Column("op", "type"), Column("result", "result")])
+    for layer in document.layers.values():
+        if layer.type not in ("Const", "Result"):
+            results = ", ".join(f"{port.precision}{shape_text(port.shape)}" for port in layer.outputs)
+            table.add(name=layer.name, op=layer.type, result=results)
+    return table
 
 
 def supported(*, as_json: bool) -> str:

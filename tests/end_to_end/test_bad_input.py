@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from ir_networks import Opset
 from network_files import digits_artifact, digits_model, graph_model, write_model
 from onnx import TensorProto, helper
 
@@ -305,6 +306,20 @@ def test_open_shapes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "\x1b" not in shown
     assert main(["inspect", model, "--input-shape", "x=2,3,4"]) == 0
     assert "f32[2,3,4]" in capsys.readouterr().out
+
+
+def test_open_shapes_of_ir_files_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Opset()
+    x = made.parameter("x", (-1, 3))
+    y = made.layer("ReLU", "r", [x], (-1, 3))
+    made.result(made.layer("Sharpen", "s", [y], (-1, 3)))
+    model = str(made.write(tmp_path, "m"))
+    assert main(["inspect", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["input x has an open shape: [?, 3]", "not supported: Sharpen (opset1)"]
+    assert lines[-2].split() == ["r", "ReLU", "FP32[?,", "3]"]
+    assert main(["inspect", model, "--input-shape", "x=2,3"]) == 1
+    assert "layer type 'Sharpen' (opset1) is not supported" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

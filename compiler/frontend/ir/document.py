@@ -44,6 +44,12 @@ ELEMENT_TYPES = {
 """What the attribute ``element_type`` calls the precisions."""
 
 
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """A shape as messages show it, with question marks for open extents; ``None`` where their number is open, too."""
+    shown = ("?" if extent == OPEN else str(extent) for extent in shape or ())
+    return "of unknown rank" if shape is None else f"[{', '.join(shown)}]"
+
+
 @dataclass
 class Port:
     """One input or output of a layer.
@@ -85,6 +91,13 @@ class Layer:
     outputs: list[Port] = field(default_factory=list)
     blobs: dict[str, np.ndarray] = field(default_factory=dict)
     affinity: str = ""
+
+    @property
+    def declared(self) -> tuple[int, ...] | None:
+        """The shape that an input has, `OPEN` where an extent is open; ``None`` where their number is open, too."""
+        shape = self.outputs[0].shape if self.outputs else ()
+        # Ports have no way to say that the number of dimensions is open.
+        return None if not shape and "..." in self.attributes.get("shape", "") else shape
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,11 @@ class Document:
         """The layers that stand for the inputs of the network."""
         kind = "input" if self.is_legacy else "parameter"
         return (layer for layer in self.layers.values() if layer.type.lower() == kind)
+
+    def open_inputs(self) -> dict[str, str]:
+        """The shapes of those inputs that leave an extent open, or all of them, as messages show them."""
+        shapes = {layer.name: layer.declared for layer in self.inputs()}
+        return {name: shape_text(shape) for name, shape in shapes.items() if shape is None or OPEN in shape}
 
     def outputs(self) -> list[tuple[Layer, Port]]:
         """What the network gives: in versions 2 to 7 what nothing reads, later what results read; additions last."""

@@ -5,16 +5,27 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from .document import LEGACY_VERSIONS, OPSET_VERSIONS
+from .document import LEGACY_VERSIONS, OPSET_VERSIONS, Document
 from .exporter import EXPORTS
 from .importer import LEGACY, LEGACY_TYPES, OPSET
 from .layers import __path__ as folder
 
-__all__ = ["EXPORTS", "LEGACY", "LEGACY_TYPES", "OPSET", "layer_types"]
+__all__ = ["EXPORTS", "LEGACY", "LEGACY_TYPES", "OPSET", "layer_types", "unknown_types"]
 
 # Importing a family registers what it holds.
 for _module in pkgutil.iter_modules(folder):
     importlib.import_module(f".layers.{_module.name}", __package__)
+
+
+def unknown_types(document: Document) -> list[str]:
+    """The types of its layers that cannot be imported, each with its operator set or the version of the file."""
+    known = {*LEGACY, "input"} if document.is_legacy else {*OPSET, "Parameter", "Result"}
+    found = {
+        f"{layer.type} ({layer.version or f'IR version {document.version}'})"
+        for layer in document.layers.values()
+        if (layer.type.lower() if document.is_legacy else layer.type) not in known
+    }
+    return sorted(found)
 
 
 def layer_types() -> dict[str, list[range]]:

@@ -21,7 +21,7 @@ from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
 from ..shape import reshape
-from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
+from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names, shape_text
 from .node import IrNode
 from .pre_process import pre_processed
 from .quantization_chains import recognise_quantization
@@ -149,28 +149,24 @@ class IrImporter(ModuleBuilder):
 
     def parameter(self, layer: Layer) -> Value:
         """The input of the network that a layer stands for."""
-        declared = layer.outputs[0].shape if layer.outputs else ()
-        # Ports have no way to say that the number of dimensions is open.
-        has_open_rank = not declared and "..." in layer.attributes.get("shape", "")
+        declared = layer.declared
         shape = self._shapes.get(layer.name)
         if layer.name in self._frozen:
-            known = None if has_open_rank else [None if extent == OPEN else extent for extent in declared]
+            known = None if declared is None else [None if extent == OPEN else extent for extent in declared]
             array = frozen_array(layer.name, self._frozen[layer.name], self._dtype(layer), shape or known)
             return self.constant(array, layer.name)
         if shape is None:
-            if OPEN in declared or has_open_rank:
-                extents = ", ".join("?" if extent == OPEN else str(extent) for extent in declared)
-                shown = "of unknown rank" if has_open_rank else f"[{extents}]"
-                example = None if has_open_rank else [max(extent, 1) for extent in declared]
+            if declared is None or OPEN in declared:
+                example = None if declared is None else [max(extent, 1) for extent in declared]
                 raise ModelError(
-                    f"input {layer.name!r} has an open shape {shown}",
+                    f"input {layer.name!r} has an open shape {shape_text(declared)}",
                     stage="import",
                     hint=input_shape_hint(layer.name, example),
                 )
             shape = declared
         elif not all(isinstance(extent, Integral) and extent > 0 for extent in shape):
             raise UsageError(f"wrong shape for input {layer.name!r}", expected="whole numbers", found=f"{shape!r:.60}")
-        elif len(shape) != len(declared) and not has_open_rank:
+        elif declared is not None and len(shape) != len(declared):
             raise ModelError(
                 f"the given shape does not fit input {layer.name!r}",
                 stage="import",
