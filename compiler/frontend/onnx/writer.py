@@ -37,7 +37,7 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     graph = onnx.helper.make_graph(
         exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
     )
-    version = max(OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain), OPSET)
+    version = max(OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain))
     opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
     used = {node.domain for node in exporter.nodes}
     opsets += [onnx.helper.make_opsetid(domain, number) for domain, number in OTHERS.items() if domain in used]
@@ -48,8 +48,12 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
 
 
 def _first_version(op_type: str) -> int:
-    """The first version of the standard operator set that has the operator."""
-    return OPSET if onnx.defs.has(op_type, OPSET) else onnx.defs.get_schema(op_type).since_version
+    """The first version of the standard operator set that has the operator.
+
+    Some operators that onnxruntime adds to the standard domain are in none.
+    """
+    is_newer = onnx.defs.has(op_type) and not onnx.defs.has(op_type, OPSET)
+    return onnx.defs.get_schema(op_type).since_version if is_newer else OPSET
 
 
 def _outputs(function: Function, exporter: Exporter) -> list[onnx.ValueInfoProto]:
