@@ -64,6 +64,9 @@ def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: R
             return _antialiasing(operator, d, extent).astype(dtype.numpy)
 
         matrix = importer.described(node, (wanted, extent), dtype, weights, f"_weights{d}")
+        if d == rank - 2:
+            x = importer.emit_one(MatMul(), matrix, x)
+            continue
         last = (*(each for each in range(rank) if each != d), d)
         rows = transpose(importer, x, last)
         flat = reshape(importer, rows, (x.type.elements // extent, extent))

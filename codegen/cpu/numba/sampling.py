@@ -11,8 +11,11 @@ from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_plain
-from .function import compile_kernel, nested
+from .function import compile_kernel
 from .scalar import load, store
+
+BLOCK = 128
+"""Points whose taps are kept at a time."""
 
 _PLACES = {
     "edges": "(({g} + {real}(1)) * {real}({e}) - {real}(1)) / {real}(2)",
@@ -48,42 +51,67 @@ def _index(operator: GridSample, d: int) -> list[str]:
     return [*lines, f"i{d} = i{d} % {period}", f"i{d} = i{d} if i{d} < n[{d}] else {last} - i{d}"]
 
 
+_SOURCE = """def kernel(x, grid, y, n, f, scratch, begin, end):
+    channels, points, inner = n[{rank}], n[{rank} + 1], n[{rank} + 2]
+    first = begin
+    while first < end:
+        start = first % points
+        count = min({block}, end - first, points - start)
+        for k in range(count):
+            u, s = first + k, 2 * {taps} * k
+            {place}
+            {taken}
+        for c in range(channels):
+            p, q = (first // points * channels + c) * inner, (first // points * channels + c) * points + start
+            for k in range(count):
+                total = {real}(0)
+                for t in range({taps}):
+                    s = 2 * ({taps} * k + t)
+                    i, w = scratch[s], {bits}(scratch[s + 1]).view({real})
+                    {sum}
+                {result}
+        first += count
+    return 0
+"""
+"""Of a block of points first the taps, their positions and weights one after the other; then the sums of each channel.
+
+Weights are kept as their bits, since there is work memory of one type."""
+
+
 @lowers(GridSample, needs=(is_plain, has_real_meaning))
 def lower_grid_sample(op: Op[GridSample], target: TargetDescription) -> Kernel:
     operator, (x, grid) = op.operator, (value.type for value in op.inputs)
     batch, channels, *extents = x.shape
     rank, points = len(extents), math.prod(grid.shape[1:-1])
     real = "np.float64" if grid.dtype is DType.F64 else "np.float32"
-    wide = DType.F64 if DType.F64 in (x.dtype, grid.dtype) else DType.F32
-    position = "0"
+    wide, bits = (DType.F64, DType.I64) if DType.F64 in (x.dtype, grid.dtype) else (DType.F32, DType.I32)
+    place, loops, position = [], [], "0"
     for d in range(rank):
-        position = f"({position}) * n[{d}] + i{d}"
-    head = [
-        f"channels, points, inner = n[{rank}], n[{rank + 1}], n[{rank + 2}]",
-        "for c in range(channels):",
-        f"    scratch[c] = np.{wide.numpy.name}(0)",
-    ]
-    for d in range(rank):
-        head += _place(operator, d, load("grid", f"u * {rank} + {rank - 1 - d}", grid.dtype), real)
-    loops = []
-    for d in range(rank):
-        skip = f"if i{d} < 0: continue"
+        place += _place(operator, d, load("grid", f"u * {rank} + {rank - 1 - d}", grid.dtype), real)
         weight = _WEIGHTS[operator.mode].format(d=d, real=real)
-        loops.append((f"for t{d} in range({TAPS[operator.mode]}):", [*_index(operator, d), skip, f"w{d} = {weight}"]))
-    body = [
-        f"q = u // points * channels * inner + {position}",
-        f"w = {' * '.join(f'w{d}' for d in range(rank))}",
-        "for c in range(channels):",
-        f"    scratch[c] += w * {load('x', 'q + c * inner', x.dtype)}",
-    ]
+        loops.append((f"for t{d} in range({TAPS[operator.mode]}):", [*_index(operator, d), f"w{d} = {weight}"]))
+        position = f"({position}) * n[{d}] + i{d}"
+    computed = f"np.{wide.numpy.name}"
+    weight = f"{computed}({' * '.join(f'w{d}' for d in range(rank))}).view(np.{bits.numpy.name})"
+    missing = " or ".join(f"i{d} < 0" for d in range(rank))
+    position = f"-1 if {missing} else {position}" if operator.padding_mode == "zeros" else position
+    inner = [f"scratch[s] = {position}", f"scratch[s + 1] = {weight}", "s += 2"]
     for loop, inside in reversed(loops):
-        body = [loop, *("    " + line for line in (*inside, *body))]
-    tail = [
-        "for c in range(channels):",
-        "    " + store("y", "(u // points * channels + c) * points + u % points", "scratch[c]", x.dtype, wide),
-    ]
-    lines = nested(["for u in range(begin, end):"], [*head, *body, *tail])
-    source = "\n    ".join(["def kernel(x, grid, y, n, f, scratch, begin, end):", *lines, "return 0"]) + "\n"
+        inner = [loop, *("    " + line for line in (*inside, *inner))]
+    term = f"w * {load('x', 'p + i', x.dtype)}"
+    if operator.padding_mode == "zeros":
+        term = f"w * {load('x', 'p + max(i, 0)', x.dtype)} if i >= 0 else {computed}(0)"
+    source = _SOURCE.format(
+        rank=rank,
+        block=BLOCK,
+        taps=TAPS[operator.mode] ** rank,
+        place="\n            ".join(place),
+        taken="\n            ".join(inner),
+        sum=f"total += {term}",
+        real=computed,
+        bits=f"np.{bits.numpy.name}",
+        result=store("y", "q + k", "total", x.dtype, wide),
+    )
     numbers = (*extents, channels, max(points, 1), math.prod(extents))
-    units = batch * points
-    return compile_kernel(op, source, target, units=units, integers=numbers, scratch=(wide, max(channels, 1)))
+    scratch = bits, 2 * BLOCK * TAPS[operator.mode] ** rank
+    return compile_kernel(op, source, target, units=batch * points, integers=numbers, scratch=scratch)
