@@ -37,7 +37,7 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     graph = onnx.helper.make_graph(
         exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
     )
-    version = max(OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain))
+    version = max([OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain)])
     opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
     used = {node.domain for node in exporter.nodes}
     opsets += [onnx.helper.make_opsetid(domain, number) for domain, number in OTHERS.items() if domain in used]
