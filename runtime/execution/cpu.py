@@ -15,6 +15,7 @@ from .buffers import Buffers
 from .native_code import CodePolicy, object_code
 
 _HINTS = {
+    "bounded": "An extent that follows from the data has another value than the node allows.",
     "if": "Its bodies refuse them, or the branch that they choose makes no sense with the shapes of the network.",
     "loop": "Its body refuses them, or it takes more steps than its results have room for.",
 }

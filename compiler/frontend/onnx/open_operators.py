@@ -53,11 +53,11 @@ def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:
     """What an operator selected along an axis, of a true extent, i64[], as a tensor of open extent."""
     extents = list[Extent](value.type.shape)
     most = value.type.shape[axis]
-    if most < 2:
-        shape = [2 - most if d == axis else e for d, e in enumerate(value.type.shape)]
-        value = open.apply_one(Concat(axis), value, open.constant(np.zeros(shape), value.type.dtype, "filler"))
     extents[axis] = open.count(count, 0, most) if most else 0
-    return open.opened(value if most else open.cut(value, [*map(room, extents)]), extents)
+    if room(extents[axis]) > most:
+        shape = [1 if d == axis else e for d, e in enumerate(value.type.shape)]
+        value = open.apply_one(Concat(axis), value, open.constant(np.zeros(shape), value.type.dtype, "filler"))
+    return open.opened(open.cut(value, [*map(room, extents)]), extents)
 
 
 def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Extent], *, zero_copies: bool) -> Value:

@@ -12,6 +12,8 @@ import pytest
 from onnx.helper import make_node as node
 
 import tilewright
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import InputError, UnsupportedError
 from tilewright.runtime.session import Session
 
@@ -155,3 +157,197 @@ def test_indices_behind_the_true_extent_are_an_error(rng: np.random.Generator) -
     for index in (3, 4, -4):
         with pytest.raises(InputError, match="'pick'"):
             session.run({"x": x, "i": np.array([index])})
+
+
+PICKED = [
+    node("NonZero", ["x"], ["places"]),
+    node("Transpose", ["places"], ["rows"], perm=[1, 0]),
+    node("GatherND", ["x", "rows"], ["picked"]),
+]
+"""What of x is not zero, and where."""
+
+
+def test_joined_tensors_are_closed_up(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Neg", ["picked"], ["negative"]),
+        node("Concat", ["picked", "ones", "negative", "picked"], ["y"], axis=0),
+        node("Concat", ["ones", "picked"], ["behind"], axis=0),
+    ]
+    check([*PICKED, *nodes], sparse(rng, 6, 5), ["y", "behind"], ones=np.ones(3, np.float32))
+
+
+def test_filler_changes_no_reduction(rng: np.random.Generator) -> None:
+    kinds = ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp")
+    nodes = [node(f"Reduce{kind}", ["picked"], [kind], keepdims=0) for kind in kinds]
+    nodes += [
+        node("Softmax", ["picked"], ["softmax"], axis=0),
+        node("ArgMin", ["picked"], ["least"], axis=0),
+        node("CumSum", ["picked", "zero"], ["sums"], reverse=1),
+        node("TopK", ["picked", "k"], ["best", "which"], axis=0, largest=0),
+    ]
+    outputs = [*kinds, "softmax", "least", "sums", "best", "which"]
+    session = check([*PICKED, *nodes], sparse(rng, 6, 5)[:2], outputs, zero=0, k=[3])
+    x = np.zeros((6, 5), np.float32)
+    x[0, :2] = 1
+    with pytest.raises(InputError, match=r"'which'|'best'"):
+        session.run({"x": x})
+
+
+def test_models_compute_with_extents(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Shape", ["rows"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["count"], axis=0),
+        node("Unsqueeze", ["count", "line"], ["count_line"]),
+        node("Concat", ["count_line", "one", "two"], ["wanted"], axis=0),
+        node("Reshape", ["rows", "wanted"], ["reshaped"]),
+        node("Reshape", ["places", "any"], ["places_flat"]),
+        node("Reshape", ["rows", "any"], ["rows_flat"]),
+        node("ConstantOfShape", ["wanted"], ["zeros"]),
+        node("Unsqueeze", ["picked", "one"], ["column"]),
+        node("Concat", ["count_line", "three"], ["wide"], axis=0),
+        node("Expand", ["column", "wide"], ["expanded"]),
+        node("Unsqueeze", ["picked", "line"], ["row"]),
+        node("Mul", ["column", "row"], ["outer"]),
+        node("Range", ["zero", "count", "step"], ["numbers"]),
+        node("Size", ["places"], ["size"]),
+        node("TopK", ["picked", "count_line"], ["all", "order"], axis=0),
+    ]
+    outputs = ["reshaped", "places_flat", "rows_flat", "zeros", "expanded", "outer", "numbers", "size", "all", "order"]
+    constants = {"zero": 0, "line": [0], "one": [1], "two": [2], "three": [3], "any": [-1], "step": 2}
+    session = check([*PICKED, *nodes], sparse(rng, 6, 5), outputs, **constants)
+    assert str(session.outputs[5]) == "outer: f32[≤30,≤30]"
+
+
+def test_parts_of_open_extents(rng: np.random.Generator) -> None:
+    bounds = {"first": (1, 4), "last": (-3, 2**63 - 1), "but_last": (0, -1), "none": (7, 3)}
+    nodes = [node("Slice", ["picked", f"{name}_0", f"{name}_1"], [name]) for name in bounds]
+    nodes += [
+        node("Slice", ["picked", "but_last_1", "before", "axis", "but_last_1"], ["reversed"]),
+        node("Slice", ["picked", "first_0", "last_1", "axis", "two"], ["every_other"]),
+    ]
+    constants = {f"{name}_{i}": [bound] for name, pair in bounds.items() for i, bound in enumerate(pair)}
+    constants |= {"before": [-(2**63)], "axis": [0], "two": [2]}
+    check([*PICKED, *nodes], sparse(rng, 6, 5), [*bounds, "reversed", "every_other"], **constants)
+
+
+def test_slices_and_best_by_inputs(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 5)).astype(np.float32)
+    pairs = ((1, 4), (-3, -1), (0, 99), (4, 2), (-99, 3))
+    cases = [{"x": x, "a": np.array([a]), "b": np.array([b])} for a, b in pairs]
+    check([node("Slice", ["x", "a", "b"], ["y"])], cases, ["y"])
+    best = [node("TopK", ["x", "k"], ["y", "i"], name="best")]
+    session = check(best, [{"x": x, "k": np.array([k])} for k in (1, 3, 5)], ["y", "i"])
+    for k in (6, -1):
+        with pytest.raises(InputError, match="'best'"):
+            session.run({"x": x, "k": np.array([k])})
+
+
+def test_products_of_open_extents(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Slice", ["rows", "zero", "one", "one"], ["column"]),
+        node("Squeeze", ["column", "one"], ["index"]),
+        node("Gather", ["table", "index"], ["found"], axis=0),
+        node("Gemm", ["found", "w", "b"], ["y"]),
+        node("Transpose", ["found"], ["turned"], perm=[1, 0]),
+        node("MatMul", ["turned", "found"], ["gram"]),
+        node("Neg", ["picked"], ["negative"]),
+        node("ScatterND", ["x", "rows", "negative"], ["scattered"]),
+    ]
+    shapes = {"table": (6, 4), "w": (4, 3), "b": (3,)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    check([*PICKED, *nodes], sparse(rng, 6, 5), ["y", "gram", "scattered"], zero=[0], one=[1], **weights)
+
+
+def test_heads_on_the_regions_that_are_left(rng: np.random.Generator) -> None:
+    """As two-stage detectors have them: what is left is pooled, and classified region by region."""
+    nodes = [
+        SUPPRESSION,
+        node("Gather", ["kept", "two"], ["box"], axis=1),
+        node("Squeeze", ["boxes", "zero"], ["table"]),
+        node("Gather", ["table", "box"], ["regions"], axis=0),
+        node("Shape", ["box"], ["count"]),
+        node("ConstantOfShape", ["count"], ["images"], value=onnx.numpy_helper.from_array(np.array([0]))),
+        node("RoiAlign", ["map", "regions", "images"], ["pooled"], output_height=3, output_width=3, spatial_scale=0.25),
+        node("Conv", ["pooled", "filters"], ["maps"], pads=[1, 1, 1, 1]),
+        node("Relu", ["maps"], ["positive"]),
+        node("Flatten", ["positive"], ["flat"]),
+        node("MatMul", ["flat", "w"], ["classes"]),
+        node("Softmax", ["classes"], ["y"], axis=1),
+        node("GlobalAveragePool", ["positive"], ["means"]),
+    ]
+    shapes = {"map": (1, 4, 8, 8), "filters": (5, 4, 3, 3), "w": (45, 6)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    session = check(nodes, detections(rng)[:3], ["y", "means"], two=2, zero=[0], **SCORES, **weights)
+    assert str(session.outputs[0]) == "y: f32[≤12,6]"
+
+
+def test_two_searches_of_one_mask_find_the_same(rng: np.random.Generator) -> None:
+    nodes = [node("Greater", ["x", "zero"], ["mask"])]
+    for name in "ab":
+        nodes += [node("NonZero", ["mask"], [f"places_{name}"])]
+        nodes += [node("Transpose", [f"places_{name}"], [f"rows_{name}"], perm=[1, 0])]
+        nodes += [node("GatherND", ["x", f"rows_{name}"], [name])]
+    check([*nodes, node("Add", ["a", "b"], ["y"])], sparse(rng, 6, 5), ["y"], zero=np.float32(0))
+
+
+def test_extents_that_differ_at_run_are_an_error(rng: np.random.Generator) -> None:
+    nodes = [node("NonZero", [name], [f"places_{name}"]) for name in "ab"]
+    nodes += [node("Sub", ["places_a", "places_b"], ["y"], name="differ")]
+    same = [{"a": np.array([1, 0, 2, 0], np.float32), "b": np.array([0, 3, 0, 5, 0], np.float32)}]
+    session = check(nodes, same, ["y"])
+    with pytest.raises(InputError, match="'differ'") as raised:
+        session.run({"a": np.array([1, 0, 2, 3], np.float32), "b": same[0]["b"]})
+    assert "extent" in str(raised.value)
+
+
+def test_what_is_compressed_and_unique(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Compress", ["x", "condition"], ["columns"], axis=1),
+        node("Compress", ["x", "condition"], ["elements"]),
+        node("ReduceMax", ["x", "line"], ["most"], keepdims=0),
+        node("Greater", ["most", "half"], ["mask"]),
+        node("Compress", ["x", "mask"], ["rows"], axis=0),
+        node("Unique", ["x"], ["values", "first", "which", "often"]),
+        node("Unique", ["x"], ["in_order", "", "", "often_in_order"], sorted=0),
+    ]
+    outputs = ["columns", "elements", "rows", "values", "first", "which", "often", "in_order", "often_in_order"]
+    constants = {"condition": [True, False, True], "line": [1], "half": np.float32(0.5)}
+    check(nodes, sparse(rng, 6, 5), outputs, **constants)
+
+
+def test_a_range_without_bound_is_refused() -> None:
+    inputs = {"limit": np.array(3)}
+    model = model_of(
+        [node("Range", ["zero", "limit", "one"], ["y"], name="range")], inputs, ["y"], {"zero": 0, "one": 1}
+    )
+    with pytest.raises(UnsupportedError, match="'range'") as raised:
+        tilewright.compile(model)
+    assert raised.value.hint is not None and "--freeze" in raised.value.hint
+    session = tilewright.load(tilewright.compile(model, freeze={"limit": 3}))
+    np.testing.assert_array_equal(session.run({})["y"], [0, 1, 2])
+
+
+def test_a_branch_returns_nothing_open(rng: np.random.Generator) -> None:
+    info = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.INT64, None)
+    then = onnx.helper.make_graph([node("Identity", ["places"], ["out"])], "then", [], [info])
+    otherwise = onnx.helper.make_graph([node("Neg", ["places"], ["out"])], "otherwise", [], [info])
+    nodes = [
+        node("NonZero", ["x"], ["places"]),
+        node("If", ["condition"], ["y"], then_branch=then, else_branch=otherwise, name="branch"),
+    ]
+    inputs = {"x": np.ones(3, np.float32), "condition": np.array(True)}
+    with pytest.raises(UnsupportedError, match="'branch'"):
+        tilewright.compile(model_of(nodes, inputs, ["y"], {}))
+    session = tilewright.load(tilewright.compile(model_of(nodes, inputs, ["y"], {}), freeze={"condition": False}))
+    np.testing.assert_array_equal(session.run({"x": inputs["x"]})["y"], [[0, -1, -2]])
+
+
+def test_exports_are_cut_as_well(rng: np.random.Generator) -> None:
+    """What is written as ONNX returns what is there, and means the same when it is read again."""
+    (inputs, *_) = sparse(rng, 4, 5)
+    model = export_onnx(import_onnx(model_of(PICKED, inputs, ["picked", "rows"], {})))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    again = tilewright.load(tilewright.compile(model)).run(inputs)
+    for name, array in zip(["picked", "rows"], session.run(None, dict(inputs)), strict=True):
+        np.testing.assert_array_equal(again[name], np.asarray(array))
+    assert len(again["picked"]) == np.count_nonzero(inputs["x"])

@@ -64,7 +64,9 @@ def import_dropout(node: Node, importer: Importer) -> list[Value | None]:
         return _as(_source(node).uniform(0, 1, x.type.shape) >= ratio, dtype)
 
     def mask() -> Value:
-        return importer.described(node, x.type.shape, dtype, kept, "_mask")
+        return importer.open.opened(
+            importer.described(node, x.type.shape, dtype, kept, "_mask"), importer.open.shape(x)
+        )
 
     has_mask = len(node.wanted) > 1 and node.wanted[1]
     if not ratio:
