@@ -206,7 +206,17 @@ def test_constants_of_every_form(attribute: str, value: Any, expected: np.ndarra
         (NodeCase("Softmax", 13, SMALL, (), {"axis": 3}), ModelError, "the axis is out of range"),
         (NodeCase("Split", 13, SMALL, (), {"axis": 2}, 3), ModelError, "does not split into 3 equal parts"),
         (NodeCase("Slice", 13, SMALL, (ints(0), ints(1), ints(0), ints(0))), ModelError, "must not be 0"),
-        (NodeCase("Resize", 19, IMAGE, (None, floats(1, 1, 2, 2)), {"antialias": 1}), UnsupportedError, "antialiasing"),
+        (
+            NodeCase(
+                "Resize",
+                19,
+                IMAGE,
+                (floats(0, 0, 0, 0, 1, 1, 1, 1), floats(1, 1, 2, 2)),
+                {"antialias": 1, "mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
+            ),
+            UnsupportedError,
+            "antialiasing is of floats, and without cropping",
+        ),
         (
             NodeCase("QuantizeLinear", 21, SMALL, (SMALL[:, :, :2], None), {"axis": 2, "block_size": 2}),
             UnsupportedError,
