@@ -157,11 +157,14 @@ def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
 def check_type(dtype: np.dtype, shape: tuple[int, ...], spec: TensorSpec) -> None:
     """Raise InputError unless an array of this type and shape is what the network takes."""
     if dtype != spec.numpy:
+        # Types of other packages, such as bfloat16 of ml_dtypes, are stored in integers of their width.
+        has_bits = dtype.isbuiltin == 2 and dtype.itemsize == spec.numpy.itemsize
         raise InputError(
             f"input {spec.name!r} has the wrong dtype",
             expected=spec.numpy,
             found=dtype,
-            hint=f"Convert it with array.astype({str(spec.numpy)!r}).",
+            hint=f"{'Give its bits' if has_bits else 'Convert it'} with "
+            f"array.{'view' if has_bits else 'astype'}({str(spec.numpy)!r}).",
         )
     if shape != spec.shape:
         raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=shape)

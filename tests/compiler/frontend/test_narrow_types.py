@@ -16,7 +16,7 @@ from onnx_nodes import node_model
 import tilewright.compiler.onnx_backend as backend
 from tilewright.compiler.frontend.onnx.narrow_types import STORED, is_integer, name_of, restored, stored
 from tilewright.compiler.frontend.onnx.reader import import_onnx
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import InputError, ModelError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.runtime.report.details import details_of
 
@@ -191,6 +191,11 @@ def test_the_artifact_says_what_its_integers_stand_for() -> None:
     (session,) = prepared._sessions.values()  # pyright: ignore[reportPrivateUsage]
     assert details_of(session.artifact).elements == {"x0": "bfloat16", "y0": "bfloat16"}
     assert str(session.inputs[0]) == "x0: u16[3]"
+    with pytest.raises(InputError) as caught:
+        session.run({"x0": x})
+    assert str(caught.value) == (
+        "input 'x0' has the wrong dtype; expected uint16, found bfloat16. Give its bits with array.view('uint16')."
+    )
 
 
 def test_what_has_no_meaning_is_refused() -> None:
