@@ -10,7 +10,8 @@ from ...runtime.report.table import Column, Table, show_bytes
 
 
 def memory_map(artifact: Artifact, engine: str) -> Table:
-    """One row for each op result in the work memory of an engine, in order of execution.
+    """One row for each op result in the work memory of an engine, in order of execution: where it lies, and by which
+    steps it is written and last read.
 
     Raises:
         ArtifactError, IRError: the module text in the artifact is damaged.
@@ -19,8 +20,8 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
         Column("name", "result"),
         Column("offset", "offset", right=True),
         Column("bytes", "size", show=show_bytes, right=True),
-        Column("first", "written by step", right=True),
-        Column("last", "last read by step", right=True),
+        Column("first", "written", right=True),
+        Column("last", "last read", right=True),
         Column("shared", "memory"),
     ]
     table = Table(columns)
@@ -39,6 +40,6 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
                 bytes=bytes_of(value.type),
                 first=order[op],
                 last=max((order[user] for user in value.users), default=order[op]),
-                shared=own if alias is None else f"the same bytes as operand {alias}",
+                shared=own if alias is None else f"that of operand {alias}",
             )
     return table

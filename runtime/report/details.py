@@ -12,10 +12,13 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
 from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, EnergyConstants
-from .table import show_clusters, show_number
+from .table import shortened, show_clusters, show_number
 
 _SHOWN = 3
 """Different plans that a summary tells of."""
+
+NAME = 24
+"""Characters of a name that stands whole elsewhere on the page."""
 
 Extents = Annotated[tuple[int, ...], AtMost(16)]
 _Signed = Annotated[int, Bounds(-(2**63))]
@@ -84,14 +87,16 @@ class PlacedMap:
     why: str
 
     @property
-    def text(self) -> str:
-        """As users read it."""
+    def place(self) -> str:
+        """What of it is on chip, or where it is instead, as users read it; without the reason."""
         if self.memory not in ("chip", "ring"):
-            place = "DRAM" if self.memory == "dram" else "nowhere"
-            return f"{place}: {self.why}"
-        held = f"{' + '.join(map(str, self.rows))} {'row' if self.rows == (1,) else 'rows'}"
-        where = f"on chip, in a ring of {held}" if self.memory == "ring" else f"on chip, {held}"
-        return f"{where}, in %{self.inside}" if self.inside else where
+            return "DRAM" if self.memory == "dram" else "nowhere"
+        different = set(self.rows)
+        is_short = len(self.rows) > 2 and len(different) == 1
+        rows = f"{len(self.rows)} × {different.pop()}" if is_short else " + ".join(map(str, self.rows))
+        held = f"{rows} {'row' if self.rows == (1,) else 'rows'}"
+        where = f"a ring of {held}" if self.memory == "ring" else held
+        return f"{where}, in %{shortened(self.inside, NAME)}" if self.inside else where
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,6 @@ class Details:
         layers: the shapes of the ops of the preferred engine, in order of execution.
         maps: where the results of the device's ops lie.
         schedules: how the work of each device program was planned.
-        elements: what the integers of inputs and outputs stand for, by name, where NumPy has no such type: the name
-            that the ml_dtypes package has for it, such as ``bfloat16``.
         preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
@@ -194,7 +197,6 @@ class Details:
     layers: tuple[EngineLayer, ...] = ()
     maps: tuple[PlacedMap, ...] = ()
     schedules: tuple[Schedule, ...] = ()
-    elements: Mapping[str, str] | None = None
     preprocessing: Mapping[str, object] | None = None
 
 

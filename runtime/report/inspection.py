@@ -11,11 +11,25 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
 from ..execution.native_code import reasons_against, unfit
-from .details import details_of
-from .placement import fallbacks, first_of, placement_table
+from .details import NAME, details_of
+from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
 from .simulation import device_programs
 from .summary import summarize
-from .table import MACS, Column, Table, json_text, on_lines, on_one_line, show_bytes, show_kernel, show_number
+from .table import (
+    MACS,
+    Column,
+    Table,
+    json_text,
+    on_lines,
+    on_one_line,
+    shortened,
+    show_bytes,
+    show_kernel,
+    show_number,
+)
+
+_KERNEL = "CPU kernel "
+"""What comes before the name of a kernel in JSON, where other places stand beside it."""
 
 
 def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str:
@@ -38,15 +52,22 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     records = details.placement
     table = placement_table(records, details.maps) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
-    reasons = fallbacks(records) if shown == "device" else ()
-    if reasons:
-        parts.append("\non the CPU, by reason\n")
-    for number, each in enumerate(reasons, 1):
-        parts.append(on_lines(f"  ({number}) {each.why}: {show_number(each.count, 'op')}, {first_of(each.ops)}", 6))
+    if shown == "device":
+        on_cpu, beyond = fallbacks(records), beyond_chip(details.maps)
+        parts.append(_reasons("on the CPU", "op", on_cpu, 1))
+        parts.append(_reasons("not on chip", "result", beyond, 1 + len(on_cpu)))
     if memory is not None:
         parts.append(f"\nwork memory of engine {shown}\n{memory.text()}")
     parts.append(f"\nsections\n{_sections(artifact).text()}")
     return "".join(parts)
+
+
+def _reasons(title: str, noun: str, reasons: Sequence[Fallback], first: int) -> str:
+    lines = [
+        on_lines(f"  ({number}) {each.why}: {show_number(each.count, noun)}, {first_of(each.ops)}", 6)
+        for number, each in enumerate(reasons, first)
+    ]
+    return "".join([f"\n{title}, by reason\n", *lines]) if lines else ""
 
 
 def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str:
@@ -105,10 +126,10 @@ def _layers(artifact: Artifact, engine: str) -> Table:
     columns = [
         Column("name", "step"),
         Column("op", "operator"),
-        Column("place", "runs on", show=show_kernel),
+        Column("place", "kernel", show=lambda place: show_kernel(place.removeprefix(_KERNEL))),
         MACS,
         Column("bytes", "bytes moved", show=show_bytes, right=True),
-        Column("nodes", "source nodes", show=first_of),
+        Column("nodes", "source nodes", show=_nodes, spare=True),
     ]
     table = Table(columns)
     program = artifact.manifest.engines[engine].cpu_program
@@ -116,17 +137,19 @@ def _layers(artifact: Artifact, engine: str) -> Table:
         if step.on_device:
             place = "device"
         else:
-            place = f"CPU kernel {step.kernel}" if step.kernel else "CPU, by the slow reference"
+            place = f"{_KERNEL}{step.kernel}" if step.kernel else "CPU, by the slow reference"
         table.add(name=step.name, op=step.op, place=place, macs=step.macs, bytes=step.bytes, nodes=list(step.loc))
     return table
 
 
+def _nodes(names: Sequence[str]) -> str:
+    return first_of(names if len(names) == 1 else [shortened(name, NAME) for name in names])
+
+
 def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
-    elements = details_of(artifact).elements or {}
-    held = {name: f", the bits of {element}" for name, element in elements.items()}
-    lines = [f"  input  {tensor}{held.get(tensor.name, '')}" for tensor in manifest.inputs]
-    lines += [f"  output {tensor}{held.get(tensor.name, '')}" for tensor in manifest.outputs]
+    lines = [f"  input  {tensor}" for tensor in manifest.inputs]
+    lines += [f"  output {tensor}" for tensor in manifest.outputs]
     verdict = artifact.judge()
     against = reasons_against(artifact) if verdict.trusted else [verdict.reason]
     use = f"is not used: {', '.join(against)}" if against else f"is used: {verdict.reason}"

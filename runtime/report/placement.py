@@ -13,11 +13,13 @@ LINES = 5
 
 
 def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> Table:
-    """Each op and its place, with the number of the reason among those of `fallbacks`, and where its result lies."""
-    places = {each.name: each.text for each in maps}
+    """Each op and its place, and where its result lies, with the numbers of the reasons: those of `fallbacks` first,
+    then those of `beyond_chip`."""
     numbers = {rule: number for number, rule in enumerate(_groups(ops), 1)}
+    beyond = {name: number for number, each in enumerate(beyond_chip(maps), len(numbers) + 1) for name in each.ops}
+    places = {each.name: f"{each.place} ({beyond[each.name]})" if each.why else each.place for each in maps}
     columns = [Column("name", "op"), Column("op", "operator"), Column("on", "runs on"), MACS]
-    table = Table([*columns, *([Column("map", "its result")] if maps else [])])
+    table = Table([*columns, *([Column("map", "result on chip")] if maps else [])])
     for op in ops:
         on = op.on if op.on == "device" else f"{op.on} ({numbers[op.rule]})"
         table.add(name=op.name, op=op.op, on=on, macs=op.macs, **({"map": places.get(op.name, "")} if maps else {}))
@@ -26,11 +28,21 @@ def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> 
 
 @dataclass(frozen=True)
 class Fallback:
-    """A reason why ops run on the CPU: how many, and which."""
+    """A reason why ops run on the CPU, or their results are not on chip: how many, and which."""
 
     why: str
     count: int
     ops: tuple[str, ...]
+
+
+def beyond_chip(maps: Sequence[PlacedMap]) -> list[Fallback]:
+    """Each reason why results of ops on the device do not stay on chip, that of most results first."""
+    groups: dict[str, list[str]] = {}
+    for each in maps:
+        if each.why:
+            groups.setdefault(each.why, []).append(each.name)
+    ordered = sorted(groups.items(), key=lambda entry: -len(entry[1]))
+    return [Fallback(why, len(names), tuple(names)) for why, names in ordered]
 
 
 @dataclass

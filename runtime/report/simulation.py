@@ -86,13 +86,13 @@ class Simulation:
     def to_text(self) -> str:
         columns = [
             Column("name", "layer"),
-            Column("op", "operator"),
+            Column("op", "operator", spare=True),
             Column("cycles", "cycles", show=lambda n: f"{n:,}", right=True),
             MACS,
             Column("mac_utilization", "MAC use", show=_percent, right=True),
-            Column("machine_utilization", "of machine", show=_percent, right=True),
+            Column("machine_utilization", "of machine", show=_percent, right=True, spare=True),
             Column("dram_bytes", "DRAM", show=show_bytes, right=True),
-            Column("bound", "bound by"),
+            Column("bound", "bound"),
             Column("share", "busy", show=_percent, right=True),
         ]
         rows: list[Mapping[str, object]] = [

@@ -20,8 +20,9 @@ from tilewright.errors import printable
 MARGIN, GAP = "  ", "  "
 """What stands left of a table, and between its columns."""
 
-NARROWEST, WIDEST = 8, 60
-"""Widths in characters: no column is made narrower, and away from a terminal cells that are longer stick out."""
+NARROWEST, READABLE, WIDEST = 8, 16, 60
+"""Widths in characters: no column is made narrower than the first; before any is made narrower than the second, columns
+that can be spared are left out; and away from a terminal cells that are longer than the last stick out."""
 
 
 def on_one_line(text: str) -> str:
@@ -107,12 +108,14 @@ class Column:
         title: the heading for people, with the unit where there is one, such as ``time (ms)``.
         show: how a value is spelled for people; a missing value (``None``) is left blank and not passed to it.
         right: whether to align to the right, as numbers are.
+        spare: whether the text leaves it out where the terminal is too narrow; of several, the last goes first.
     """
 
     key: str
     title: str
     show: Callable[[Any], str] = str
     right: bool = False
+    spare: bool = False
 
 
 @dataclass
@@ -152,34 +155,21 @@ class Table:
     def text(self) -> str:
         """The table as plain text, a line for each row.
 
-        Where stdout is a terminal, texts are shortened so that no line is longer than it; elsewhere nothing is.
+        Where stdout is a terminal, texts are shortened, and columns that can be spared left out, so that no line is
+        longer than it; elsewhere nothing is.
         """
         cells = [[column.title for column in self.columns], *self._cells()]
-        widths = [min(max(map(len, column)), WIDEST) for column in zip(*cells, strict=True)]
-        gaps = len(MARGIN) + len(GAP) * (len(widths) - 1)
-        if (terminal := terminal_width()) is not None:
-            widths = self._fitted([max(map(len, column)) for column in zip(*cells, strict=True)], terminal - gaps)
-            cells = [[*map(_shortened, row, widths)] for row in cells]
-        heading, *rows = (self._line(row, widths) for row in cells)
-        rule = MARGIN + "─" * (sum(widths) + gaps - len(MARGIN))
+        columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
+        texts = [(column, list(texts), max(map(len, texts))) for column, texts in columns]
+        if (terminal := terminal_width()) is None:
+            texts = [(column, own, min(width, WIDEST)) for column, own, width in texts]
+        else:
+            texts = [(column, [shortened(each, n) for each in own], n) for column, own, n in _fitted(texts, terminal)]
+        padded = ([each.rjust(n) if column.right else each.ljust(n) for each in own] for column, own, n in texts)
+        heading, *rows = ((MARGIN + GAP.join(row)).rstrip() for row in zip(*padded, strict=True))
+        rule = MARGIN + "─" * (_width(texts) - len(MARGIN))
         title = [on_one_line(self.title)] if self.title else []
         return "".join(f"{line}\n" for line in (*title, heading, rule, *rows))
-
-    def _line(self, cells: list[str], widths: list[int]) -> str:
-        padded = (
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for column, cell, width in zip(self.columns, cells, widths, strict=True)
-        )
-        return (MARGIN + GAP.join(padded)).rstrip()
-
-    def _fitted(self, widths: list[int], available: int) -> list[int]:
-        """The widths with those of the widest texts cut, so that all together they take no more than what there is."""
-        cap, found = max(widths), widths
-        while cap > NARROWEST and sum(found) > available:
-            cap -= 1
-            pairs = zip(self.columns, widths, strict=True)
-            found = [width if column.right else min(width, cap) for column, width in pairs]
-        return found
 
     def _cells(self) -> list[list[str]]:
         shown = []
@@ -194,7 +184,39 @@ class Table:
             raise KeyError(f"no column for {', '.join(unknown)}; there are {', '.join(c.key for c in self.columns)}")
 
 
-def _shortened(text: str, width: int) -> str:
+_Texts = tuple[Column, list[str], int]
+"""A column, its texts with the heading, and its width."""
+
+
+def _width(columns: Sequence[_Texts]) -> int:
+    return len(MARGIN) + len(GAP) * (len(columns) - 1) + sum(width for _, _, width in columns)
+
+
+def _fitted(columns: list[_Texts], available: int) -> list[_Texts]:
+    """The columns that there is room for, with texts made narrower so that no line is longer: names, of which enough
+    remains, before words."""
+    texts = [not column.right for column, _, _ in columns]
+    names = [
+        text and not any(" " in each for each in own[1:]) for text, (_, own, _) in zip(texts, columns, strict=True)
+    ]
+    found = _narrowed(_narrowed(columns, names, READABLE, available), texts, READABLE, available)
+    spare = [number for number, (column, _, _) in enumerate(columns) if column.spare]
+    if _width(found) > available and spare:
+        return _fitted(columns[: spare[-1]] + columns[spare[-1] + 1 :], available)
+    return _narrowed(found, texts, NARROWEST, available)
+
+
+def _narrowed(columns: list[_Texts], chosen: list[bool], least: int, available: int) -> list[_Texts]:
+    """The widest of the chosen columns as much narrower as it takes, down to the least width."""
+    cap, found = max(width for _, _, width in columns), columns
+    while cap > least and _width(found) > available:
+        cap -= 1
+        pairs = zip(columns, chosen, strict=True)
+        found = [(column, own, min(width, cap) if cut else width) for (column, own, width), cut in pairs]
+    return found
+
+
+def shortened(text: str, width: int) -> str:
     """A text without its end, or a name without its middle, where it is longer than the width."""
     if len(text) <= width:
         return text

@@ -48,7 +48,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 16, 8, 8])], ["third"], weights)
     write_model(tmp_path / "m.onnx", model)
     (tmp_path / "places").write_text("first = device\nsecond = device\nthird = cpu\n")
-    return shown("compile m.onnx -o m.twa --calibration random --machine s256 --affinity places -q", capsys)
+    return shown("compile m.onnx -o m.twa --calibration random --machine m4096 --affinity places -q", capsys)
 
 
 def shown(words: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -15,7 +15,8 @@ from tilewright.passes.device.kept.choose_kept import KeptMaps
 from tilewright.passes.device.tile_device import tile_function, tile_of
 from tilewright.passes.device.tiling.tile_searches import TileSearches, set_tile
 from tilewright.runtime.machines.machine import load
-from tilewright.runtime.report.details import PlacedMap
+from tilewright.runtime.report.details import PlacedMap, PlacedOp
+from tilewright.runtime.report.placement import Fallback, beyond_chip, placement_table
 
 M4096 = load("m4096")
 MAP_TYPE = "i8[1,{channels},8,8]<s=0x1.0p-4, z=3>"
@@ -88,12 +89,27 @@ def test_what_does_not_begin_at_a_block_is_told(middle: str, channels: int, why:
 
 
 def test_places_as_users_read_them() -> None:
-    assert PlacedMap("a", "chip", (4, 4), "c", "").text == "on chip, 4 + 4 rows, in %c"
-    assert PlacedMap("a", "chip", (8,), "", "").text == "on chip, 8 rows"
-    assert PlacedMap("a", "chip", (1,), "", "").text == "on chip, 1 row"
-    assert PlacedMap("a", "ring", (3,), "", "").text == "on chip, in a ring of 3 rows"
-    assert PlacedMap("a", "dram", (), "", "leaves the device").text == "DRAM: leaves the device"
-    assert PlacedMap("a", "none", (), "", "goes into the op that reads it").text.startswith("nowhere: ")
+    assert PlacedMap("a", "chip", (4, 4), "c", "").place == "4 + 4 rows, in %c"
+    assert PlacedMap("a", "chip", (4, 4, 4, 4), "c" * 80, "").place == f"4 × 4 rows, in %{'c' * 12}…{'c' * 11}"
+    assert PlacedMap("a", "chip", (4, 4, 3), "", "").place == "4 + 4 + 3 rows"
+    assert PlacedMap("a", "chip", (8,), "", "").place == "8 rows"
+    assert PlacedMap("a", "chip", (1,), "", "").place == "1 row"
+    assert PlacedMap("a", "ring", (3,), "", "").place == "a ring of 3 rows"
+
+
+def test_what_is_not_on_chip_is_listed_by_reason() -> None:
+    why = "goes into the op that reads it"
+    maps = [
+        PlacedMap("a", "dram", (), "", "leaves the device"),
+        PlacedMap("b", "none", (), "", why),
+        PlacedMap("c", "none", (), "", why),
+        PlacedMap("d", "chip", (8,), "", ""),
+    ]
+    assert beyond_chip(maps) == [Fallback(why, 2, ("b", "c")), Fallback("leaves the device", 1, ("a",))]
+    ops = [PlacedOp(each.name, "conv", (), "device", "it fits", "it fits", "", "", 1, False) for each in maps]
+    ops.append(PlacedOp("e", "softmax", (), "cpu", "no softmax", "no softmax", "", "", 0, False))
+    found = {row["name"]: row["map"] for row in placement_table(ops, maps).records()}
+    assert found == {"a": "DRAM (3)", "b": "nowhere (2)", "c": "nowhere (2)", "d": "8 rows", "e": ""}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -83,6 +83,24 @@ def test_a_terminal_gets_a_line_for_each_row_that_fits(table: Table, monkeypatch
     ]
 
 
+def test_words_are_cut_after_names_and_columns_that_can_be_spared_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [Column("name", "layer"), Column("where", "result on chip"), Column("cycles", "cycles", right=True)]
+    spare = [Column("share", "of machine", right=True, spare=True), Column("op", "operator", spare=True)]
+    table = Table([*columns, *spare])
+    table.add(name="block_1/expand/Relu6;block_1", where="56 rows, in %block_1", cycles=123456789, share=1, op="conv")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    found = {}
+    for width in (88, 76, 56, 50):
+        monkeypatch.setenv("COLUMNS", str(width))
+        found[width] = table.text().splitlines()[-1]
+    assert found == {
+        88: "  block_1/expand/Relu6;block_1  56 rows, in %block_1  123456789           1  conv",
+        76: "  block_1/e…6;block_1  56 rows, in %block_1  123456789           1  conv",
+        56: "  block_1/ex…u6;block_1  56 rows, in %block_1  123456789",
+        50: "  block_1/…block_1  56 rows, in %block…  123456789",
+    }
+
+
 def test_one_long_name_does_not_widen_all_rows_in_a_pipe(table: Table) -> None:
     table.add(name="x" * 500, op="add", milliseconds=12.0)
     lines = table.text().splitlines()
