@@ -46,6 +46,10 @@ class Annotation(Generic[T]):
     def set(self, owner: Owner, value: T) -> None:
         owner.annotations[self.key] = value
 
+    def drop(self, owner: Owner) -> None:
+        """Forget the value, if there is one."""
+        owner.annotations.pop(self.key, None)
+
     def is_at(self, owner: Owner) -> bool:
         """Whether ``owner`` has the annotation, of whatever type."""
         return self.key in owner.annotations

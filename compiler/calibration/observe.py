@@ -11,6 +11,7 @@ from tilewright.errors import CalibrationError
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
 from ...codegen.time_limit import KERNELS
+from ...ir.annotations import EXTENTS
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...passes.quantization.parameters import Range
@@ -87,6 +88,7 @@ def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport
     parameters = {name: value.name for name, value in values.items() if value in module.main.parameters}
     computed = {name: twins[positions[value]] for name, value in values.items() if name not in parameters}
     copy.main.set_results(list(computed.values()), list(computed))
+    EXTENTS.drop(copy.main)
     cpu_pipeline().run(copy)
     package = Package(copy, "fp32", "calibration")
     target = TargetDescription.host()

@@ -94,7 +94,9 @@ class SimulatedModel:
         """
         module = import_onnx(self._model, input_shapes, self._folder, self._rounded)
         main = module.main
-        main.set_results(main.results, [output.name for output in self.outputs])
+        # Extents that the data decide stand behind the outputs.
+        names = [output.name for output in self.outputs]
+        main.set_results(main.results, [*names, *main.result_names[len(names) :]])
         return module
 
     @resources("compile")

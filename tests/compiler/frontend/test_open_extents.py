@@ -15,6 +15,7 @@ import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import InputError, UnsupportedError
+from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
 
 Arrays = Mapping[str, np.ndarray]
@@ -351,3 +352,24 @@ def test_exports_are_cut_as_well(rng: np.random.Generator) -> None:
     for name, array in zip(["picked", "rows"], session.run(None, dict(inputs)), strict=True):
         np.testing.assert_array_equal(again[name], np.asarray(array))
     assert len(again["picked"]) == np.count_nonzero(inputs["x"])
+
+
+def test_a_quantised_detector_selects_the_same_on_the_device_and_in_software(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Conv", ["image", "first"], ["maps"], pads=[1, 1, 1, 1]),
+        node("Relu", ["maps"], ["positive"]),
+        node("Conv", ["positive", "second"], ["predictions"], pads=[1, 1, 1, 1]),
+        node("Reshape", ["predictions", "flat"], ["lines"]),
+        node("Split", ["lines", "sizes"], ["corners", "scores"], axis=1),
+        node("Transpose", ["corners"], ["boxes"], perm=[0, 2, 1]),
+        SUPPRESSION,
+    ]
+    weights = {name: rng.normal(0, 0.3, (7, c, 3, 3)).astype(np.float32) for name, c in (("first", 3), ("second", 7))}
+    images = rng.standard_normal((4, 3, 8, 8)).astype(np.float32)
+    constants = {**SCORES, **weights, "flat": [1, 7, -1], "sizes": [4, 3]}
+    model = model_of(nodes, {"image": images[:1]}, ["kept", "boxes"], constants)
+    artifact = tilewright.compile(model, precision="int8", calibration={"image": images}, effort="quick")
+    device, software = (tilewright.load(artifact, engine=engine).run({"image": images[1:2]}) for engine in ENGINES[:2])
+    assert len(device["kept"]) > 0
+    for name in ("kept", "boxes"):
+        np.testing.assert_array_equal(device[name], software[name])
