@@ -187,6 +187,8 @@ class Details:
         layers: the shapes of the ops of the preferred engine, in order of execution.
         maps: where the results of the device's ops lie.
         schedules: how the work of each device program was planned.
+        elements: what the integers of inputs and outputs stand for, by name, where NumPy has no such type: the name
+            that the ml_dtypes package has for it, such as ``bfloat16``.
         preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
@@ -197,6 +199,7 @@ class Details:
     layers: tuple[EngineLayer, ...] = ()
     maps: tuple[PlacedMap, ...] = ()
     schedules: tuple[Schedule, ...] = ()
+    elements: Mapping[str, str] | None = None
     preprocessing: Mapping[str, object] | None = None
 
 

@@ -148,8 +148,10 @@ def _nodes(names: Sequence[str]) -> str:
 
 def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
-    lines = [f"  input  {tensor}" for tensor in manifest.inputs]
-    lines += [f"  output {tensor}" for tensor in manifest.outputs]
+    elements = details_of(artifact).elements or {}
+    held = {name: f", the bits of {element}" for name, element in elements.items()}
+    lines = [f"  input  {tensor}{held.get(tensor.name, '')}" for tensor in manifest.inputs]
+    lines += [f"  output {tensor}{held.get(tensor.name, '')}" for tensor in manifest.outputs]
     verdict = artifact.judge()
     against = reasons_against(artifact) if verdict.trusted else [verdict.reason]
     use = f"is not used: {', '.join(against)}" if against else f"is used: {verdict.reason}"

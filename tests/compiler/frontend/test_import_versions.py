@@ -217,11 +217,6 @@ def test_constants_of_every_form(attribute: str, value: Any, expected: np.ndarra
             UnsupportedError,
             "antialiasing is of floats, and without cropping",
         ),
-        (
-            NodeCase("QuantizeLinear", 21, SMALL, (SMALL[:, :, :2], None), {"axis": 2, "block_size": 2}),
-            UnsupportedError,
-            "scales of blocks",
-        ),
     ],
     ids=str,
 )
