@@ -51,6 +51,20 @@ def sort_candidates(memory, keys, items, count):
     return 0
 
 
+def sink_candidate(memory, keys, items, node, count):
+    """Move a candidate down a heap whose root is the best, past those that are better."""
+    while 2 * node + 1 < count:
+        child = 2 * node + 1
+        if child + 1 < count and precedes(memory, keys, items, child + 1, child):
+            child += 1
+        if not precedes(memory, keys, items, child, node):
+            break
+        swap(memory, keys + node, keys + child)
+        swap(memory, items + node, items + child)
+        node = child
+    return 0
+
+
 def exponential_of(x):
     """e to the power of a float32, computed in float64 and rounded once."""
     return np.float32(math.exp(np.float64(x)))
@@ -77,12 +91,14 @@ def overlap_of(memory, a, b):
 
 def positive_overlap_of(memory, a, b):
     """As :func:`overlap_of`, but 0 where a box, what they share or what they cover has no positive area."""
+    overlap = overlap_of(memory, a, b)
+    if not overlap > 0:
+        return np.float32(0)
     area = (np.float32(memory[a + 2]) - np.float32(memory[a])) * (np.float32(memory[a + 3]) - np.float32(memory[a + 1]))
     other = (np.float32(memory[b + 2]) - np.float32(memory[b])) * (
         np.float32(memory[b + 3]) - np.float32(memory[b + 1])
     )
-    overlap = overlap_of(memory, a, b)
-    return overlap if area > 0 and other > 0 and overlap > 0 else np.float32(0)
+    return overlap if area > 0 and other > 0 else np.float32(0)
 
 
 def nearest_pixel(x, far):

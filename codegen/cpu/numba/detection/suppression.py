@@ -1,4 +1,4 @@
-"""Non-maximum suppression: candidates of a class sorted in work memory, then compared with those kept before."""
+"""Non-maximum suppression: candidates of a class in a heap in work memory, the best compared with those kept before."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
 from ..function import compile_kernel
-from .box_functions import positive_overlap_of, sort_candidates
+from .box_functions import positive_overlap_of, sink_candidate, swap
 
 
 def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, scratch, begin, end):
     images, classes, boxes_count, room, is_centred = n[0], n[1], n[2], n[3], n[4]
     if begin == end:
         return 0
-    limit = min(most[0], room)
+    limit, bar, is_all = min(most[0], room), threshold[0], threshold[0] == -np.inf
     corners, keys = 0, 4 * boxes_count
     items = keys + boxes_count
     kept_items = items + boxes_count
@@ -38,19 +38,27 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
         for label in range(classes):
             line = (image * classes + label) * boxes_count
             candidates = 0
-            for p in range(boxes_count):
-                score = scores[line + p]
-                if score > threshold[0] or (threshold[0] == -np.inf and score == score):
-                    scratch[keys + candidates] = score
-                    scratch[items + candidates] = p
-                    candidates += 1
-            sort_candidates(scratch, keys, items, candidates)
+            for first in range(0, boxes_count, 64):
+                last, passing = min(first + 64, boxes_count), np.int32(0)
+                # Counted first, which takes vectors, since mostly there are none.
+                for p in range(first, last):
+                    passing += np.int32(scores[line + p] > bar)
+                for p in range(first, last if passing > 0 or is_all else first):
+                    score = scores[line + p]
+                    if score > bar or (is_all and score == score):
+                        scratch[keys + candidates] = score
+                        scratch[items + candidates] = p
+                        candidates += 1
+            # Few of many candidates are looked at: the best so far is the root of a heap.
+            for i in range(candidates // 2):
+                sink_candidate(scratch, keys, items, candidates // 2 - 1 - i, candidates)
             kept = 0
-            for i in range(candidates):
-                if kept >= limit:
-                    break
-                p = np.int64(scratch[items + i])
-                is_kept = True
+            while candidates > 0 and kept < limit:
+                p, is_kept = np.int64(scratch[items]), True
+                candidates -= 1
+                swap(scratch, keys, keys + candidates)
+                swap(scratch, items, items + candidates)
+                sink_candidate(scratch, keys, items, 0, candidates)
                 for j in range(kept):
                     rival = np.int64(scratch[kept_items + j])
                     if positive_overlap_of(scratch, corners + 4 * p, corners + 4 * rival) > overlap[0]:
