@@ -1,0 +1,1 @@
+"""Operators of com.microsoft, as the optimiser and the quantisers of onnxruntime write them."""

@@ -1,0 +1,175 @@
+"""Operators that stand for several of the standard: products with what follows them, normalised sums, activations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ......ir.core import Value
+from ......ir.ops.activation import Clip, Gelu, GeluTanh
+from ......ir.ops.convolution import Conv
+from ......ir.ops.elementwise import Add, Mul
+from ......ir.ops.indexing import Gather
+from ......ir.ops.integer_products import MatMulInteger
+from ......ir.ops.matmul import MatMul
+from ......ir.ops.normalization import LayerNorm, RmsNorm
+from ......ir.ops.reduction import ReduceSum
+from ......ir.types import DType
+from ....elementwise import scaled
+from ....matmul import gemm, product, quantized_product
+from ....recurrent import ACTIVATIONS, activate, numbers_of
+from ....shape import cast, reshape
+from ...exporter import MICROSOFT
+from ...importer import Importer, Node, imports
+from ..convolution import convolution
+
+
+def added(importer: Importer, x: Value, addend: Value | None) -> Value:
+    """``x`` plus what may be absent."""
+    return importer.emit_one(Add(), x, addend) if addend is not None else x
+
+
+@imports("FusedMatMul", domain=MICROSOFT)
+def import_matmul(node: Node, importer: Importer) -> Value:
+    if node.bool("transBatchA", 0) or node.bool("transBatchB", 0):
+        raise node.unsupported("factors whose batch dimensions are exchanged are not supported")
+    transposed = node.bool("transA", 0), node.bool("transB", 0)
+    y = product(node, importer, *node.all_inputs(), transpose_a=transposed[0], transpose_b=transposed[1])
+    alpha = node.float("alpha", 1.0)
+    return y if alpha == 1 else scaled(importer, y, alpha)
+
+
+def _activated(node: Node, importer: Importer, x: Value, given: tuple[float, ...]) -> Value:
+    """``x`` after the activation that a node names, if it does.
+
+    Args:
+        given: numbers of the activation, as many as there are.
+    """
+    name = node.word("activation", "")
+    if not name:
+        return x
+    if name == "clip" and len(given) == 2:
+        return importer.emit_one(Clip(*given), x)
+    if name not in ACTIVATIONS:
+        expected = ", ".join(("clip", *ACTIVATIONS))
+        raise node.unsupported("this activation is not supported", expected=expected, found=name)
+    defaults = numbers_of(name)
+    return activate(name, *given[: len(defaults)], *defaults[len(given) :])(importer, x)
+
+
+@imports("FusedGemm", domain=MICROSOFT)
+def import_gemm(node: Node, importer: Importer) -> Value:
+    operator = MatMul(transpose_a=node.bool("transA", 0), transpose_b=node.bool("transB", 0))
+    alpha, beta = node.float("alpha", 1.0), node.float("beta", 1.0)
+    y = gemm(importer, operator, node.input(0), node.input(1), node.optional(2), alpha, beta)
+    names = (f"activation_{which}" for which in ("alpha", "beta"))
+    return _activated(node, importer, y, tuple(node.float(name) for name in names if node.has(name)))
+
+
+@imports("FusedConv", domain=MICROSOFT)
+def import_conv(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    y = importer.emit_one(convolution(node, Conv, x, w), x, w, node.optional(2))
+    y = added(importer, y, node.optional(3))
+    return _activated(node, importer, y, node.floats("activation_params", ()))
+
+
+@imports("BiasGelu", "FastGelu", domain=MICROSOFT)
+def import_gelu(node: Node, importer: Importer) -> Value:
+    x = added(importer, node.input(0), node.optional(1))
+    return importer.emit_one(GeluTanh() if node.op_type == "FastGelu" else Gelu(), x)
+
+
+@imports("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def import_skip_norm(node: Node, importer: Importer) -> list[Value | None]:
+    """The sum of two inputs and a bias, normalised; the fourth output is that sum. Mean and deviation are not given."""
+    is_simplified = node.op_type == "SkipSimplifiedLayerNormalization"
+    total = importer.emit_one(Add(), node.input(0), node.input(1))
+    total = added(importer, total, node.optional(3 if is_simplified else 4))
+    axis, epsilon = total.type.rank - 1, node.float("epsilon", 1e-12)
+    if is_simplified:
+        y = importer.emit_one(RmsNorm(axis, epsilon), total, node.input(2))
+    else:
+        y = importer.emit_one(LayerNorm(axis, epsilon), total, node.input(2), node.optional(3))
+    return [y, None, None, total]
+
+
+@imports("EmbedLayerNormalization", domain=MICROSOFT)
+def import_embedding(node: Node, importer: Importer) -> list[Value]:
+    """Normalised sums of the rows of tables; how long each sequence is, by its mask; the sums."""
+    ids, segments, words, positions = node.input(0), node.optional(1), node.input(2), node.input(3)
+    batch, length = ids.type.shape
+    total = importer.emit_one(Gather(0), words, ids)
+    places = node.optional(8)
+    if places is None:
+        places = importer.constant(np.arange(length, dtype=np.int32), f"{node.name}_positions")
+    total = importer.emit_one(Add(), total, importer.emit_one(Gather(0), positions, places))
+    if segments is not None:
+        total = importer.emit_one(Add(), total, importer.emit_one(Gather(0), node.input(4), segments))
+    y = importer.emit_one(LayerNorm(2, node.float("epsilon", 1e-12)), total, node.input(5), node.input(6))
+    mask = node.optional(7)
+    if mask is None:
+        lengths: Value = importer.constant(np.zeros(batch, np.int32), f"{node.name}_lengths")
+    else:
+        lengths = importer.emit_one(ReduceSum((1,), keepdims=False), cast(importer, mask, DType.I32))
+    return [y, lengths, total]
+
+
+@imports("DynamicQuantizeMatMul", domain=MICROSOFT)
+def import_dynamic_matmul(node: Node, importer: Importer) -> Value:
+    x, w, scale, zero = node.input(0), node.input(1), node.input(2), node.optional(3)
+    return added(importer, quantized_product(importer, x, w, scale, zero), node.optional(4))
+
+
+@imports("MatMulIntegerToFloat", domain=MICROSOFT)
+def import_integer_matmul(node: Node, importer: Importer) -> Value:
+    y = integer_product(node, importer, 2, node.optional(4), node.optional(5))
+    return added(importer, y, node.optional(6))
+
+
+def integer_product(node: Node, importer: Importer, scales: int, x_zero: Value | None, w_zero: Value | None) -> Value:
+    """The product in real numbers of inputs 0 and 1, integers.
+
+    Args:
+        scales: the input that is the scale of the first; that of the second follows.
+        x_zero, w_zero: their zero points.
+    """
+    x_scale, w_scale = node.input(scales), node.input(scales + 1)
+    total = importer.emit_one(MatMulInteger(), node.input(0), node.input(1), x_zero, w_zero)
+    scale = importer.emit_one(Mul(), reshape(importer, x_scale, ()), w_scale)
+    return importer.emit_one(Mul(), cast(importer, total, DType.F32), scale)
+
+
+@imports("MatMulNBits", domain=MICROSOFT)
+def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
+    """Weights of 2, 4 or 8 bits, with a scale for each block of a row, which become real numbers when compiling."""
+    x, dtype = node.input(0), node.input(0).type.dtype
+    columns, rows = node.int("K"), node.int("N")
+    bits, size = node.int("bits", 4), node.int("block_size")
+    if bits not in (2, 4, 8) or size < 1 or columns < 1 or rows < 1 or x.type.shape[-1:] != (columns,):
+        raise node.model_error("there are no such weights", found=f"{bits} bits, blocks of {size}, {rows} x {columns}")
+    if node.optional(4) is not None:
+        raise node.unsupported("groups in another order (g_idx) are not supported")
+    blocks = -(-columns // size)
+    packed = node.constant(1, "the weights").reshape(rows, blocks, -1)
+    scales = node.constant(2, "the scales").reshape(rows, blocks, 1)
+    zeros = node.optional_constant(3, "the zero points")
+
+    def weights() -> np.ndarray:
+        integers = _unpacked(packed, bits)[..., :size]
+        zero: np.ndarray | int = 1 << (bits - 1)
+        if zeros is not None and zeros.dtype.kind == "f":
+            zero = zeros.reshape(rows, blocks, 1)
+        elif zeros is not None:
+            zero = _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks, None]
+        real = (integers.astype(np.float32) - zero) * scales.astype(np.float32)
+        return real.reshape(rows, -1)[:, :columns].astype(dtype.numpy)
+
+    w = importer.described(node, (rows, columns), dtype, weights, "_weights")
+    y = importer.emit_one(MatMul(transpose_b=True), x, w)
+    return added(importer, y, node.optional(5))
+
+
+def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Integers of so many bits, the lowest of a byte first, along the last dimension."""
+    parts = [packed.astype(np.uint8) >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, -1).reshape(*packed.shape[:-1], -1)

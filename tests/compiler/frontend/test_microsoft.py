@@ -1,0 +1,95 @@
+"""Operators of com.microsoft against onnxruntime."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx_nodes import assert_imports_like_onnxruntime, import_checked
+from onnx_nodes import node_model as any_node_model
+
+from tilewright.errors import ModelError, UnsupportedError
+
+node_model = partial(any_node_model, domain="com.microsoft")
+
+
+def real(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "shapes", "attributes"),
+    [
+        ("FusedMatMul", [(2, 3, 4), (2, 5, 4)], {"transB": 1, "alpha": 0.25}),
+        ("FusedMatMul", [(4, 3), (4, 5)], {"transA": 1}),
+        ("FusedGemm", [(3, 4), (4, 5), (5,)], {"activation": "Relu", "alpha": 0.5}),
+        ("FusedGemm", [(3, 4), (4, 5)], {"activation": "LeakyRelu", "activation_alpha": 0.3}),
+        ("FusedConv", [(1, 3, 6, 6), (4, 3, 3, 3), (4,)], {"activation": "Relu", "pads": [1, 1, 1, 1]}),
+        ("FusedConv", [(1, 3, 6, 6), (4, 3, 3, 3), (4,)], {"activation": "Clip", "activation_params": [-0.5, 1.0]}),
+        ("FusedConv", [(1, 3, 6, 6), (4, 3, 3, 3), (4,), (1, 4, 4, 4)], {"activation": "Relu"}),
+        ("BiasGelu", [(2, 3, 4), (4,)], {}),
+        ("FastGelu", [(2, 3, 4), (4,)], {}),
+        ("FastGelu", [(2, 3, 4)], {}),
+        ("SkipLayerNormalization", [(2, 3, 8), (2, 3, 8), (8,), (8,), (8,)], {"epsilon": 1e-5}),
+        ("SkipLayerNormalization", [(2, 3, 8), (3, 8), (8,)], {}),
+        ("SkipSimplifiedLayerNormalization", [(2, 3, 8), (2, 3, 8), (8,), (8,)], {"epsilon": 1e-5}),
+        ("DynamicQuantizeMatMul", [(3, 8), "i8", (), "zero"], {}),
+        ("DynamicQuantizeMatMul", [(3, 8), "i8", (5,), None, (5,)], {}),
+    ],
+)
+def test_fused(op_type: str, shapes: list[Any], attributes: dict[str, Any], rng: np.random.Generator) -> None:
+    weights = rng.integers(-100, 100, (8, 5)).astype(np.int8)
+    known: dict[object, np.ndarray | None] = {None: None, "i8": weights, "zero": np.zeros((), np.int8)}
+    inputs = [known[shape] if isinstance(shape, str) or shape is None else real(rng, *shape) for shape in shapes]
+    if op_type == "DynamicQuantizeMatMul":
+        inputs[2] = np.abs(np.asarray(inputs[2]))
+    constants = range(1, len(inputs))
+    model = node_model(op_type, inputs, constants=constants, **attributes)
+    if "Skip" in op_type:
+        model.graph.node[0].output.extend(["", "", "y3"])
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info("y3"))
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+@pytest.mark.parametrize("has_zero", [False, True])
+def test_products_of_integers(has_zero: bool, rng: np.random.Generator) -> None:
+    x, w = rng.integers(0, 255, (3, 8)).astype(np.uint8), rng.integers(-100, 100, (8, 5)).astype(np.int8)
+    inputs = [x, w, np.float32(0.02).reshape(()), rng.uniform(0.01, 0.02, 5).astype(np.float32)]
+    zeros = [np.array(117, np.uint8), np.zeros(5, np.int8)] if has_zero else [None, None]
+    inputs = [*inputs, *zeros, real(rng, 5)]
+    assert_imports_like_onnxruntime(node_model("MatMulIntegerToFloat", inputs, constants=range(1, 7)), inputs)
+
+
+@pytest.mark.parametrize("has_segments", [False, True])
+def test_embeddings(has_segments: bool, rng: np.random.Generator) -> None:
+    ids, mask = rng.integers(0, 9, (2, 4)).astype(np.int32), np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
+    segments = rng.integers(0, 2, (2, 4)).astype(np.int32) if has_segments else None
+    tables = [real(rng, 9, 8), real(rng, 6, 8), real(rng, 2, 8) if has_segments else None, real(rng, 8), real(rng, 8)]
+    inputs = [ids, segments, *tables, mask]
+    model = node_model("EmbedLayerNormalization", inputs, constants=range(2, 7), outputs=2)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", ["none", "integers"])
+def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> None:
+    columns, rows, size = 64, 6, 32
+    w = rng.integers(0, 256, (rows, columns // size, size * bits // 8)).astype(np.uint8)
+    scales = rng.uniform(0.01, 0.02, rows * columns // size).astype(np.float32)
+    zero = rng.integers(0, 256, rows * (columns // size) * bits // 8).astype(np.uint8) if zeros == "integers" else None
+    inputs = [real(rng, 3, columns), w, scales, zero]
+    attributes: dict[str, Any] = {"K": columns, "N": rows, "bits": bits, "block_size": size}
+    model = node_model("MatMulNBits", inputs, constants=range(1, 4), **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+    wrong: dict[str, Any] = attributes | {"bits": 3}
+    with pytest.raises(ModelError, match="there are no such weights; found 3 bits"):
+        import_checked(node_model("MatMulNBits", inputs, constants=range(1, 4), **wrong))
+
+
+def test_what_is_not_supported(rng: np.random.Generator) -> None:
+    inputs = [real(rng, 3, 4), real(rng, 4, 5)]
+    with pytest.raises(UnsupportedError, match="this activation is not supported; expected clip, relu"):
+        import_checked(node_model("FusedGemm", inputs, activation="Erf"))
