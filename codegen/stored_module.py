@@ -18,6 +18,7 @@ from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.artifact.json_dataclasses import Source, parse, read
+from .cpu.constants import ConstantPool
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class InlineArray:
 
 @dataclass(frozen=True)
 class BlobIndex:
-    """Where the arrays lie that a module text names by hash."""
+    """Where the arrays lie that a module text names by hash; `again` lists those that lie there in another layout, too.
+
+    Artifacts of older versions do not have the second list.
+    """
 
     arrays: Mapping[str, StoredArray | InlineArray]
+    again: tuple[StoredArray, ...] = ()
 
 
 def load_module(artifact: Artifact, program: str) -> Module:
@@ -78,19 +83,44 @@ def load_device_module(artifact: Artifact, program: str) -> Module:
     return module
 
 
+def stored_constants(artifact: Artifact, program: str) -> ConstantPool:
+    """The constants that a CPU program of an artifact reads, where they lie.
+
+    Raises:
+        ArtifactError: the index of the constants is damaged.
+    """
+    entry = artifact.manifest.cpu_programs[program]
+    index, source = _index(artifact, entry.module)
+    try:
+        stored = [each for each in (*index.arrays.values(), *index.again) if isinstance(each, StoredArray)]
+        stretches = [(each.offset, bytes_of(_type(each))) for each in stored]
+    except IRError as error:
+        source.refuse("arrays", f"is no table of arrays: {error}")
+    return ConstantPool(artifact.copy(entry.constants), stretches)
+
+
+def _index(artifact: Artifact, text: str) -> tuple[BlobIndex, Source]:
+    source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
+    found = parse(artifact.copy(f"{text}.blobs"), source)
+    return read(BlobIndex, {"again": [], **found} if isinstance(found, dict) else found, source), source
+
+
+def _type(stored: StoredArray) -> TensorType:
+    return TensorType(stored.shape, stored.dtype, None, stored.layout)
+
+
 def _load_arrays(artifact: Artifact, text: str, constants: str | None) -> dict[str, np.ndarray]:
     """The arrays that a module text of an artifact names, by hash; `constants` is the section that holds them."""
     # What is generated may be kept under the artifact's digest: so it is taken from what the digest stands for.
     held = artifact.copy(constants) if constants is not None else b""
-    source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
-    index = read(BlobIndex, parse(artifact.copy(f"{text}.blobs"), source), source)
+    index, source = _index(artifact, text)
     arrays: dict[str, np.ndarray] = {}
     for digest, where in index.arrays.items():
         try:
             if isinstance(where, InlineArray):
                 arrays[digest] = np.frombuffer(bytes.fromhex(where.data), where.dtype.numpy).reshape(where.shape)
                 continue
-            type = TensorType(where.shape, where.dtype, None, where.layout)
+            type = _type(where)
             count = bytes_of(type) // type.dtype.bytes
             arrays[digest] = unpack(np.frombuffer(held, type.dtype.numpy, count, where.offset), type)
         except (ValueError, OverflowError, IRError) as error:

@@ -6,13 +6,15 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
 import tilewright
-from tilewright.errors import UsageError, resources
+from tilewright.errors import TilewrightError, UsageError, resources
 from tilewright.limits import check_seconds
 
+from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
@@ -26,6 +28,7 @@ from ..passes.instruments import Timing
 from ..passes.named_ops import find_named
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import Partition, parse_order
+from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.commands.console import progress_bar
@@ -41,7 +44,7 @@ from .containers.interface import Interface, check_interface, interface_of, norm
 from .device.batch import check_batch, check_units, clusters_of
 from .device.plans import choose_plans
 from .frontend.control_flow import warnings_of
-from .frontend.formats import Model, ModelProto, import_model
+from .frontend.formats import Model, ModelProto, import_model, shapes_of
 from .frontend.ir.document import Document
 from .options import CompileOptions, option, with_keywords
 from .pipeline import (
@@ -77,7 +80,10 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
         CodegenError: no code can be generated.
     """
     options = check_options(options)
-    places = affinity_of(options.affinity or ())
+    shapes = shapes_of(model, options.input_shapes, options.freeze)
+    if interface is not None and len(shapes) > 1:
+        shown = f"{shapes[0].text} and {shapes[1].text}"
+        raise UsageError("a container holds a model in one shape", expected="one shape", found=shown)
     hint = "Give it more with --time-limit SECONDS."
     limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
     timing, stages = Timing(), StageTimes(limit.watched(options.report))
@@ -86,6 +92,46 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     target = options.target or TargetDescription.host()
     if isinstance(target, str):
         target = TargetDescription.named(target)
+    build_shape = functools.partial(_build_shape, model, machine, target, interface, _Shared())
+    package = None
+    for shape in shapes:
+        try:
+            made = build_shape(replace(options, input_shapes=shape.given), shape.extents)
+        except TilewrightError as error:
+            if len(shapes) > 1:
+                error.message = f"in shape {shape.text}, {error.message}"
+            raise
+        if package is None:
+            package = made
+        else:
+            package.add_shape(made)
+    assert package is not None
+    if options.time_passes:
+        others = {stage: seconds for stage, seconds in stages.seconds.items() if not stage.startswith("passes")}
+        timing.records += [Record(stage, seconds=seconds) for stage, seconds in others.items()]
+        sys.stderr.write(f"{timing}\n")
+    return package
+
+
+@dataclass
+class _Shared:
+    """What the shapes of a network have in common: the ranges that calibration found for the first, and constants."""
+
+    ranges: dict[str, Range] = field(default_factory=dict)
+    pools: dict[str, ConstantPool] = field(default_factory=dict)
+
+
+def _build_shape(
+    model: Model,
+    machine: Machine,
+    target: TargetDescription,
+    interface: Interface | None,
+    shared: _Shared,
+    options: CompileOptions,
+    extents: Mapping[str, int],
+) -> Package:
+    """Everything of an artifact of one shape."""
+    places = affinity_of(options.affinity or ())
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data, options.freeze)
     options.report("import", 1, 1)
@@ -105,7 +151,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     else:
         check_units(options, machine)
         check_batch(options, machine, batch_of(module))
-    quantized = quantize_module(module, options, interface) if precision == "int8" else None
+    quantized = quantize_module(module, options, interface, shared.ranges) if precision == "int8" else None
     details: dict[str, object] = {}
     if quantized is not None and interface is None:
         details = _ranges_used(module, options)
@@ -115,17 +161,13 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
-    package = Package(module, precision, tilewright.__version__, details)
+    package = Package(module, precision, tilewright.__version__, details, pools=shared.pools, extents=extents)
     if quantized is not None:
         _add_integer_engines(package, quantized, target, machine, places, options)
     floating = clone_module(module)
     run_passes(float_pipeline(), floating, options)
     package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
-    if options.time_passes:
-        others = {stage: seconds for stage, seconds in stages.seconds.items() if not stage.startswith("passes")}
-        timing.records += [Record(stage, seconds=seconds) for stage, seconds in others.items()]
-        sys.stderr.write(f"{timing}\n")
     return package
 
 

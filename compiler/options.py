@@ -13,6 +13,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast
 
 from tilewright.errors import UsageError, similar
+from tilewright.limits import SHAPES
 
 from .progress import ProgressReport, silent
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..passes.instruments import Instrument
     from ..runtime.pictures.preprocessing import PreprocessingSource
     from .calibration.dataset import Source
+    from .frontend.input_shapes import GivenShapes
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -43,7 +45,7 @@ _CLASSES: dict[str, type] = {
 }
 """By type hint, without what stands in brackets. Other classes are known by name, so as not to be imported for it."""
 
-_LATER = ("Source", "PreprocessingSource")
+_LATER = ("Source", "PreprocessingSource", "GivenShapes")
 """Hints of options that are checked by what reads them."""
 
 
@@ -247,10 +249,13 @@ class CompileOptions:
         metavar="TARGET",
         group=NETWORK,
     )
-    input_shapes: Mapping[str, Sequence[int]] | None = option(
+    input_shapes: GivenShapes | None = option(
         None,
-        "The shape of an input that the model leaves open.",
-        in_python="A mapping by input name.",
+        "The shape of an input that the model leaves open (image=1,3,224,224 or image=1x3x224x224), or what one of its "
+        "open extents is, by the name that the model has for it (batch=4). Several make an artifact of several shapes, "
+        "which share their weights: batch=1,4,8 or sequence=32..512/32 for an extent, of several such each with each; "
+        "for an input the option again with its next shape.",
+        in_python="A mapping by name, or a list of them.",
         metavar="NAME=1,3,224,224",
         flag="--input-shape",
         repeatable=True,
@@ -347,22 +352,45 @@ def flag_of(declared: Field) -> str:
     return declared.metadata["flag"] or f"--{declared.name.replace('_', '-')}"
 
 
-def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name from texts such as ``image=1,3,224,224``.
+def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]]:
+    """Shapes by name from texts such as ``image=1,3,224,224``, ``batch=1,4`` and ``sequence=32..512/32``.
+
+    Returns:
+        What was given; where a name was given several times, a list of the first, the second, … of each such name.
 
     Raises:
-        UsageError: a text is of another form.
+        UsageError: a text is of another form; names are given several times, but not equally often.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    found: dict[str, list[tuple[int, ...]]] = {}
     for text in texts or ():
         name, _, extents = text.rpartition("=")
         try:
-            shapes[name] = tuple(int(extent) for extent in extents.replace("x", ",").split(",")) if extents else ()
+            parts = extents.replace("x", ",").split(",") if extents else []
+            shape = tuple(extent for part in parts for extent in _extents(part))
         except ValueError:
-            name = ""
+            name, shape = "", ()
         if not name:
-            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224", found=text)
-    return shapes
+            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224 or NAME=32..512/32", found=text)
+        found.setdefault(name, []).append(shape)
+    count = max(map(len, found.values()), default=1)
+    for name, shapes in found.items():
+        if len(shapes) not in (1, count):
+            expected = f"1 or {count}, as for others"
+            raise UsageError(f"--input-shape {name}=… is given {len(shapes)} times", expected=expected)
+    each = [{name: shapes[index % len(shapes)] for name, shapes in found.items()} for index in range(count)]
+    return each if count > 1 else each[0]
+
+
+def _extents(text: str) -> Sequence[int]:
+    """The numbers of ``4``, ``1..4`` or ``32..512/32``; ValueError for others."""
+    first, dots, last = text.partition("..")
+    last, slash, step = last.partition("/")
+    if not dots:
+        return (int(text),)
+    start, end, distance = int(first), int(last), int(step) if slash else 1
+    if distance < 1 or not 0 <= (end - start) // distance < SHAPES:
+        raise UsageError(f"{text} is no range", expected=f"FIRST..LAST/STEP, of 1 to {SHAPES} {SHAPES.what}")
+    return range(start, end + 1, distance)
 
 
 def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:

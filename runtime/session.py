@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import check_count, check_seconds, check_timeout
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
-from .execution.buffers import check_inputs
+from .execution.buffers import check_arrays, check_inputs
 from .execution.device import check_machine
 from .execution.native_code import CodePolicy
 from .execution.runner import Runner
+from .execution.shapes import ShapeTable
 from .interruption import Asked, Result, compute_aside
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
@@ -113,9 +114,9 @@ def load(
         from .machines import machine as machines
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
-        check_machine(artifact, artifact.manifest.engines[chosen], at_hand)
-    runner = Runner(artifact, artifact.manifest.engines[chosen], policy, memory_limit)
-    return Session(artifact, chosen, runner, workers, queue)
+        for each in artifact.in_shapes():
+            check_machine(each, each.manifest.engines[chosen], at_hand)
+    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit), workers, queue)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:
@@ -138,6 +139,44 @@ def choose_engine(artifact: Artifact, engine: str | None) -> str:
     return engine
 
 
+class _Runners:
+    """A runner for each shape of an artifact. That of the first is there at once, others when they are asked for.
+
+    Attributes:
+        first: the runner of the first shape.
+        table: the shapes.
+    """
+
+    def __init__(self, artifact: Artifact, engine: str, policy: CodePolicy, memory_limit: int | None) -> None:
+        self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
+        self._limit = memory_limit
+        self.table = ShapeTable([each.manifest for each in self._artifacts])
+        self.first = self._make(0, memory_limit)
+        # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
+        self._others: dict[int, Runner] = {}
+
+    def _make(self, number: int, limit: int | None) -> Runner:
+        artifact = self._artifacts[number]
+        return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit)
+
+    def __getitem__(self, number: int) -> Runner:
+        if number == 0:
+            return self.first
+        found = self._others.get(number)
+        if found is None:
+            held = sum(each.own_bytes for each in (self.first, *self._others.values()))
+            try:
+                found = self._make(number, None if self._limit is None else self._limit - held)
+            except ResourceError:
+                if not self._others:
+                    raise
+                # What the others took is free as soon as their runs have ended.
+                self._others.clear()
+                return self[number]
+            self._others[number] = found
+        return found
+
+
 class Session:
     """A network ready to run; made by `load`. Use it as a context manager, or call `close` when done.
 
@@ -148,26 +187,30 @@ class Session:
         engine: ``device``, ``software`` or ``float``.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, runner: Runner, workers: int, queue: int) -> None:
+    def __init__(self, artifact: Artifact, engine: str, runners: _Runners, workers: int, queue: int) -> None:
         self.artifact = artifact
         self.engine = engine
-        self._runner = runner
+        self._runners = runners
+        self._runner = runners.first
         self._queue = RequestQueue(workers, queue)
         self._closed = False
-        # Whether the next run may hold up Ctrl-C: the first may, others if the one before took long.
-        self._may_be_long = runner.native
         # A session that is forgotten does what it was asked to; a worker itself may be what collects it.
         weakref.finalize(self, self._queue.end).atexit = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs: name, dtype (``f32``, `.numpy` for NumPy's) and shape."""
+        """The inputs: name, dtype (``f32``, `.numpy` for NumPy's) and shape, which is the first of several."""
         return self.artifact.manifest.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs: name, dtype and shape."""
+        """The outputs: name, dtype and shape, which is the first of several."""
         return self.artifact.manifest.outputs
+
+    @property
+    def shapes(self) -> tuple[dict[str, tuple[int, ...]], ...]:
+        """Every shape that the network was compiled for, by the names of its inputs; a run has that of what it gets."""
+        return tuple(dict(shapes) for shapes in self._runners.table.shapes)
 
     @resources("run")
     def run(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
@@ -182,7 +225,8 @@ class Session:
             UsageError: the session is closed.
         """
         self._check_open()
-        return self._compute(partial(self._runner.run, check_inputs(inputs, self.inputs, copy=False)))
+        runner, arrays = self._bound(inputs, copy=False)
+        return self._compute(runner, partial(runner.run, arrays))
 
     @resources("run")
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
@@ -192,15 +236,26 @@ class Session:
             InputError, ResourceError, UsageError: as for `run`.
         """
         self._check_open()
-        return self._compute(partial(self._runner.timed, check_inputs(inputs, self.inputs, copy=False)))
+        runner, arrays = self._bound(inputs, copy=False)
+        return self._compute(runner, partial(runner.timed, arrays))
 
-    def _compute(self, compute: Callable[[Asked | None], Result]) -> Result:
+    def _bound(self, inputs: Mapping[str, np.ndarray], *, copy: bool) -> tuple[Runner, list[np.ndarray]]:
+        """What runs the shape that inputs have, and these as it takes them."""
+        table = self._runners.table
+        if len(table.shapes) == 1:
+            return self._runner, check_inputs(inputs, self.inputs, copy=copy)
+        check_arrays(inputs, self.inputs)
+        number = table.number_of({name: array.shape for name, array in inputs.items()})
+        arrays = check_inputs(inputs, table.specs(number), copy=copy)
+        return self._runners[number], arrays
+
+    def _compute(self, runner: Runner, compute: Callable[[Asked | None], Result]) -> Result:
         """Compute where Ctrl-C can be heard, if that may take long; signals come to the main thread."""
-        if not self._may_be_long or threading.current_thread() is not threading.main_thread():
+        if not runner.may_be_long or threading.current_thread() is not threading.main_thread():
             return compute(None)
         start = perf_counter()
         result = compute_aside(compute)
-        self._may_be_long = self._runner.endless or perf_counter() - start > _LONG
+        runner.may_be_long = runner.endless or perf_counter() - start > _LONG
         return result
 
     @resources("submit")
@@ -221,7 +276,8 @@ class Session:
         """
         self._check_open()
         check_timeout(timeout)
-        request = Request(partial(self._runner.run, check_inputs(inputs, self.inputs, copy=True)), callback)
+        runner, arrays = self._bound(inputs, copy=True)
+        request = Request(partial(runner.run, arrays), callback)
         self._queue.put(request, timeout)
         return request
 
@@ -236,16 +292,16 @@ class Session:
             InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
-        arrays = self._measured_inputs(inputs, rounds)
-        run, timed = partial(self._runner.run, arrays), partial(self._runner.timed, arrays)
-        self._compute(run)
+        runner, arrays = self._measured_inputs(inputs, rounds)
+        run, timed = partial(runner.run, arrays), partial(runner.timed, arrays)
+        self._compute(runner, run)
         whole: list[float] = []
         steps: list[list[StepTime]] = []
         for _ in range(rounds):
             start = perf_counter()
-            self._compute(run)
+            self._compute(runner, run)
             whole.append((perf_counter() - start) * 1e3)
-            steps.append(self._compute(timed)[1])
+            steps.append(self._compute(runner, timed)[1])
         return Profile(self.engine, rounds, float(np.median(whole)), combine(steps))
 
     @resources("profile")
@@ -262,14 +318,14 @@ class Session:
             InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
-        arrays = self._measured_inputs(inputs, rounds)
-        return self._compute(partial(self._runner.host_times, arrays, rounds))
+        runner, arrays = self._measured_inputs(inputs, rounds)
+        return self._compute(runner, partial(runner.host_times, arrays, rounds))
 
-    def _measured_inputs(self, inputs: Mapping[str, np.ndarray] | None, rounds: int) -> list[np.ndarray]:
+    def _measured_inputs(self, inputs: Mapping[str, np.ndarray] | None, rounds: int) -> tuple[Runner, list[np.ndarray]]:
         """What is measured, so many times; see `profile`."""
         self._check_open()
         check_count("rounds", rounds)
-        return check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
+        return self._bound(inputs if inputs is not None else self._sample_inputs(), copy=False)
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)

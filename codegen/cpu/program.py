@@ -14,6 +14,7 @@ from ...ir.layout import bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
 from ..reference_step import constants_inside
 from .assemble import KernelCall, Location, assemble
+from .constants import ConstantPool
 from .control_flow import ALIGNMENT, Body, aligned, control_flow_kernel
 from .families import lower
 from .kernel import Kernel
@@ -34,7 +35,8 @@ class CpuCode:
 
     Attributes:
         object_code: ELF relocatable object; steps without kernel are left out of it.
-        constants: contents of the constants section, each constant in the physical order of its layout.
+        constants: contents of the constants section, each constant in the physical order of its layout; programs that
+            share it may follow.
         constant_offsets: byte offset of each constant.
         arena_bytes: size of the work memory, scratch of the kernels included.
         steps: in order of execution.
@@ -42,7 +44,7 @@ class CpuCode:
     """
 
     object_code: bytes
-    constants: bytes
+    constants: bytearray
     constant_offsets: dict[Constant, int]
     arena_bytes: int
     target: TargetDescription
@@ -205,12 +207,14 @@ def build_cpu_program(
     module: Module,
     target: TargetDescription,
     *,
+    pool: ConstantPool | None = None,
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> CpuCode:
     """Generate code for ``main``, and for the bodies that it runs, whose memory has been planned.
 
     Args:
+        pool: where constants go that other programs may share; by default one of its own.
         strict: refuse ops without a kernel instead of leaving them to the reference.
         report: called as ``report(done, total)`` before each op is lowered and after each kernel is compiled; what it
             raises ends the generation.
@@ -220,13 +224,11 @@ def build_cpu_program(
         CodegenError: a function has not been planned.
     """
     functions = host_functions(module)
+    pool = pool or ConstantPool()
     constant_offsets: dict[Constant, int] = {}
-    blob = bytearray()
     read = (value for function in reversed(functions) for op in function.ops for value in op.inputs)
     for constant in dict.fromkeys(value for value in read if isinstance(value, Constant)):
-        blob += bytes(aligned(len(blob)) - len(blob))
-        constant_offsets[constant] = len(blob)
-        blob += pack(constant.array, constant.type.layout).tobytes()
+        constant_offsets[constant] = pool.place(pack(constant.array, constant.type.layout).tobytes())
     locations = locate(module.main, constant_offsets)
     total = sum(map(len, functions))
     lowering = _Lowering(module, target, constant_offsets, lambda: report(0, total))
@@ -235,14 +237,13 @@ def build_cpu_program(
         for constant in constants_inside(module, step.op) if step.kernel is None else ():
             if constant.type.layout:
                 # The reference reads it in row-major order.
-                blob += bytes(aligned(len(blob)) - len(blob))
-                constant_offsets[Constant(constant.name, constant.array, constant.type.plain)] = len(blob)
-                blob += constant.array.tobytes()
+                plain = Constant(constant.name, constant.array, constant.type.plain)
+                constant_offsets[plain] = pool.place(constant.array.tobytes())
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
     code = assemble(calls_of(steps, locations), target, len(module.main.parameters), scratch, report)
-    return CpuCode(code, bytes(blob), constant_offsets, arena, target, steps, locations)
+    return CpuCode(code, pool.content, constant_offsets, arena, target, steps, locations)
 
 
 def _refuse_reference(slow: Sequence[Op]) -> None:

@@ -128,28 +128,33 @@ class SourceNode:
 AnyNode = TypeVar("AnyNode", bound=SourceNode)
 
 
-def input_shape_hint(name: str, example: Sequence[int] | None) -> str:
+def input_shape_hint(name: str, example: Sequence[int] | None, open_extents: Sequence[str | None] = ()) -> str:
     """How a user gives an input its shape, on the command line and in Python.
 
     Args:
         example: such a shape; ``None`` where the model does not even say how many dimensions there are.
+        open_extents: the names of those that are open.
     """
+    names = list(dict.fromkeys(each for each in open_extents if each is not None))
+    if names and None not in open_extents:
+        options = " ".join(f"--input-shape {quote(each)}=1" for each in names)
+        several = f"; several shapes as --input-shape {quote(names[0])}=1,4"
+        return f"Fix it with {options} (input_shapes={ {each: [1] for each in names}!r} in Python){several}."
     shown = ",".join(map(str, example or (1, 3, 224, 224)))
     return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
 
 
-def check_given(shapes: Collection[str], frozen: Collection[str], inputs: Collection[str]) -> None:
+def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> None:
     """Raise ModelError where a shape or a value is given for something that is no input of the model."""
-    for what, given in (("shape", shapes), ("value", frozen)):
-        unknown = next((name for name in given if name not in inputs), None)
-        if unknown is not None:
-            raise ModelError(
-                f"a {what} was given for an input that the model does not have",
-                stage="import",
-                expected=", ".join(inputs) or "no inputs",
-                found=unknown,
-                hint=similar(unknown, inputs),
-            )
+    unknown = next((name for name in given if name not in inputs), None)
+    if unknown is not None:
+        raise ModelError(
+            f"a {what} was given for an input that the model does not have",
+            stage="import",
+            expected=", ".join(inputs) or "no inputs",
+            found=unknown,
+            hint=similar(unknown, inputs),
+        )
 
 
 def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:

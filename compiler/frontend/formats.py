@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnx import ModelProto
@@ -15,13 +14,14 @@ from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...runtime.files.foreign_model import START, foreign_format
 from .frozen import Frozen
+from .input_shapes import GivenShapes, InputShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
-from .onnx.reader import import_onnx
+from .onnx.reader import declared_inputs, import_onnx, load_model
 
-__all__ = ["IR_SUFFIX", "InputShapes", "Model", "ModelProto", "import_model", "read_module"]
+__all__ = ["IR_SUFFIX", "GivenShapes", "InputShapes", "Model", "ModelProto", "import_model", "read_module", "shapes_of"]
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
@@ -29,14 +29,12 @@ IR_SUFFIX = ".xml"
 Model = str | os.PathLike[str] | bytes | ModelProto | Document
 """The path of a model, the contents of an ONNX model, or a model that is loaded."""
 
-InputShapes = Mapping[str, Sequence[int]]
-
 assert _families.OPSET
 
 
 def import_model(
     source: Model,
-    input_shapes: InputShapes | None = None,
+    input_shapes: GivenShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
     frozen: Frozen | None = None,
 ) -> Module:
@@ -45,7 +43,8 @@ def import_model(
     Args:
         source: the path of an ``.xml`` file, with its ``.bin`` file beside it, is one of Inference Engine IR; every
             other one is one of ONNX.
-        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
+        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace), or what the name
+            that an ONNX model has for such a dimension stands for.
         external_data: the folder of the files that an ONNX model keeps tensors in; by default its own.
         frozen: values of inputs that become constants.
 
@@ -65,15 +64,39 @@ def import_model(
         title = source.name
     if external_data is not None:
         raise UsageError("external_data is for ONNX models", hint="Leave it out.")
-    module = import_document(source, input_shapes, frozen)
+    module = import_document(source, one_shape(_declared(source), input_shapes).inputs, frozen)
     module.name = title.encode(errors="replace").decode() or module.name
     return module
+
+
+def shapes_of(
+    source: Model, input_shapes: GivenShapes | None, frozen: Frozen | None = None
+) -> tuple[NetworkShape, ...]:
+    """Each of the shapes that are given for a model, for :func:`import_model`.
+
+    Raises:
+        ModelError: the model cannot be read, or a name is neither an input nor an open extent of it.
+        UsageError: what is given is no shape, contradicts itself, or is more than an artifact holds.
+    """
+    if not input_shapes:
+        return (NetworkShape({}, {}),)
+    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
+        source = read_document(source)
+    if isinstance(source, Document):
+        return each_shape(_declared(source), input_shapes)
+    names = {*names_in(input_shapes), *(frozen or ())}
+    return each_shape(declared_inputs(load_model(source)[0].graph, names), input_shapes)
+
+
+def _declared(document: Document) -> dict[str, None]:
+    """The inputs of a document, whose open extents have no names."""
+    return dict.fromkeys(layer.name for layer in document.inputs())
 
 
 @resources("read module")
 def read_module(
     path: Path,
-    input_shapes: InputShapes,
+    input_shapes: GivenShapes,
     external_data: str | os.PathLike[str] | None = None,
     frozen: Frozen | None = None,
 ) -> Module:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from itertools import islice
 
-from tilewright.errors import NoCalibrationError, NothingToQuantizeError
+from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError
 
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Value
@@ -46,16 +46,23 @@ def brings_quantization(module: Module) -> bool:
     )
 
 
-def quantize_module(module: Module, options: CompileOptions, interface: Interface | None = None) -> Module:
+def quantize_module(
+    module: Module,
+    options: CompileOptions,
+    interface: Interface | None = None,
+    known: dict[str, Range] | None = None,
+) -> Module:
     """A copy of ``module`` with ops on quantised types.
 
     Args:
         interface: makes inputs and outputs integers, too.
+        known: ranges that samples gave for the same network in another shape; where it is empty, those of this one are
+            put there.
 
     Raises:
         NothingToQuantizeError: integers have no place in the network.
         NoCalibrationError: scales are neither in the model nor given by samples.
-        CalibrationError: the samples are wrong.
+        CalibrationError: the samples are wrong, or the values that need ranges are not those in ``known``.
         PassError: an accumulator may overflow.
     """
     copy = clone_module(module)
@@ -80,7 +87,19 @@ def quantize_module(module: Module, options: CompileOptions, interface: Interfac
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
     if missing or ends:
-        ranges.update(_observed(copy, {**missing, **ends}, options))
+        known = {} if known is None else known
+        if not known:
+            known.update(_observed(copy, {**missing, **ends}, options))
+        if {*known} != {*missing, *ends}:
+            unlike = sorted({*known} ^ {*missing, *ends})
+            raise CalibrationError(
+                "the network is quantised in another form than in the first shape, whose samples serve all of them",
+                stage="calibration",
+                expected=f"ranges for the same {len(known)} values",
+                found=", ".join(unlike[:5]),
+                hint="Compile an artifact for each shape.",
+            )
+        ranges.update(known)
     observed = {name: ranges.pop(name) for name in ends}
     if interface is None:
         run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)

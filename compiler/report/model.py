@@ -16,12 +16,13 @@ from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
 from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
+from ..frontend.input_shapes import names_in, one_shape
 from ..frontend.ir.document import Document, shape_text
 from ..frontend.ir.families import layer_types, unknown_types
 from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
-from ..frontend.onnx.reader import load_model, open_inputs
+from ..frontend.onnx.reader import declared_inputs, load_model, open_inputs
 from ..options import parse_frozen, parse_input_shapes
 
 
@@ -39,7 +40,7 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
         ModelError: the model cannot be read or uses what is not supported.
     """
     shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
-    source, given = path, shapes.keys() | frozen.keys()
+    source, given = path, names_in(shapes) | frozen.keys()
     if path.suffix.lower() == IR_SUFFIX:
         source = read_document(path)
         source.name = path.stem
@@ -48,7 +49,8 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
             return _outline(path, inputs, unknown_types(source), _layers(source), as_json=as_json)
     elif not ir:
         model, _ = load_model(path)
-        inputs = open_inputs(model.graph, {**shapes, **frozen})
+        shape = one_shape(declared_inputs(model.graph, given), shapes)
+        inputs = open_inputs(model.graph, shape, frozen)
         if inputs:
             return _outline(path, inputs, _unknown_operators(model), _nodes(model), as_json=as_json)
     module = import_model(source, shapes, frozen=frozen)
@@ -68,7 +70,7 @@ def _outline(path: Path, inputs: Mapping[str, str], missing: Sequence[str], node
         return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()})
     lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]
     lines += [f"not supported: {kind}" for kind in missing]
-    hint = "--input-shape NAME=1,3,224,224 gives shapes, and the ops with their results are shown."
+    hint = "--input-shape NAME=1,3,224,224 gives shapes, NAME=1 a named extent; the ops with their results are shown."
     return "\n".join([*map(on_one_line, lines), hint, "", nodes.text()])
 
 

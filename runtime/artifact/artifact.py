@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy as shallow_copy
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
@@ -84,6 +85,7 @@ class Artifact(Container):
     Attributes:
         origin: the path, or ``artifact in memory``.
         mapped: the memory is the file itself, mapped, not a copy of it.
+        shape: of an artifact of several shapes, the one that this is a view of.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Artifact(Container):
         mapped: bool = False,
     ) -> None:
         self._manifest: Manifest | None = None
+        self.shape = 0
         super().__init__(buffer, origin, fill)
         self.mapped = mapped
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
@@ -107,6 +110,21 @@ class Artifact(Container):
             _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
             self._manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         return self._manifest
+
+    def in_shapes(self) -> tuple[Artifact, ...]:
+        """An artifact for each shape of the network, the first one first; they are views of the same memory."""
+        if self.manifest.shapes is None:
+            return (self,)
+        own = {name: name for name in self.sections}
+        tables = (own, *(other.sections for other in self.manifest.shapes.others))
+        each = enumerate(zip(self.manifest.each_shape, tables, strict=True))
+        return tuple(self._in_shape(number, *parts) for number, parts in each)
+
+    def _in_shape(self, number: int, manifest: Manifest, table: Mapping[str, str]) -> Artifact:
+        found = shallow_copy(self)
+        found.shape, found._manifest = number, manifest
+        found.sections = {name: self.sections[stored] for name, stored in table.items()}
+        return found
 
     def _meanwhile(self) -> None:
         if MANIFEST_SECTION in self.sections:

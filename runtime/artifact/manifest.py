@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from tilewright.errors import ArtifactError
-from tilewright.limits import ARENA, ELEMENTS, RANK, STEPS
+from tilewright.limits import ARENA, ELEMENTS, RANK, SHAPES, STEPS
 
 from ..machines.machine import CARD_LIMIT
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
@@ -317,12 +317,40 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class OtherShape:
+    """The network in a further shape; fields as those of `Manifest`, for its first shape, are.
+
+    Attributes:
+        sections: for each name that the programs give a section, the section of the file; shapes may share some.
+        extents: what the names of open extents stand for, as far as the model has some.
+    """
+
+    inputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]
+    outputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]
+    engines: Mapping[str, Engine]
+    cpu_programs: Mapping[str, CpuProgramInfo]
+    device_programs: Mapping[str, DeviceProgramInfo]
+    details: Mapping[str, object]
+    counts: Annotated[int, Bounds(0, STEPS)]
+    sections: Mapping[str, str]
+    extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What an artifact of several shapes has beside the first: the others, and `extents` of the first."""
+
+    extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
+    others: Annotated[tuple[OtherShape, ...], AtMost(SHAPES - 1)]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about an artifact that is not bulk data.
 
     `precision` is what the user asked for (``fp32``, ``int8``). `details` is for reports, and for what commands do
     if not told otherwise: no engine reads it. Behind the outputs engines have so many `counts`, i64[] each, which say
-    extents of outputs.
+    extents of outputs. `shapes` is there where the network was compiled for more than one shape.
     """
 
     compiler_version: str
@@ -335,15 +363,26 @@ class Manifest:
     device_programs: Mapping[str, DeviceProgramInfo] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
     counts: Annotated[int, Bounds(0, STEPS)] = 0
+    shapes: Shapes | None = None
 
     @property
     def results(self) -> tuple[TensorSpec, ...]:
         """What engines write: the outputs, then the counts."""
         return (*self.outputs, *(TensorSpec(f"count {index}", "i64", ()) for index in range(self.counts)))
 
+    @property
+    def each_shape(self) -> tuple[Manifest, ...]:
+        """What the manifest of an artifact of one shape alone would be, for each."""
+        first = replace(self, shapes=None)
+        others = self.shapes.others if self.shapes is not None else ()
+        parts = ("inputs", "outputs", "engines", "cpu_programs", "device_programs", "details", "counts")
+        return (first, *(replace(first, **{name: getattr(other, name) for name in parts}) for other in others))
+
     def to_json(self) -> bytes:
         """The UTF-8 JSON text; equal manifests give equal bytes."""
-        return write(self)
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        # Without them it is what it was before there were several.
+        return write({name: part for name, part in parts.items() if name != "shapes" or part is not None})
 
     @staticmethod
     def from_json(text: bytes | memoryview) -> Manifest:
@@ -352,4 +391,5 @@ class Manifest:
         Raises:
             ArtifactError: the text is not JSON, or a field is missing, unknown, of the wrong type or out of range.
         """
-        return read(Manifest, parse(text, _SOURCE), _SOURCE)
+        found = parse(text, _SOURCE)
+        return read(Manifest, {"shapes": None, **found} if isinstance(found, dict) else found, _SOURCE)

@@ -22,6 +22,7 @@ from .manifest import (
     DeviceStage,
     Engine,
     Manifest,
+    OtherShape,
     ReferenceStage,
 )
 
@@ -33,6 +34,46 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
         ArtifactError: a name refers to nothing, a step or buffer lies outside its program, a type differs from the one
             declared, or parts are missing.
     """
+    first, *others = manifest.each_shape
+    _check_shape(first, sections)
+    known = {tuple(tensor.shape for tensor in first.inputs)}
+    stored_shapes = manifest.shapes.others if manifest.shapes is not None else ()
+    for number, (other, stored) in enumerate(zip(others, stored_shapes, strict=True), 2):
+        try:
+            _check_shape(other, _sections_of(stored, sections))
+            _check_interface(other, first)
+            shapes = tuple(tensor.shape for tensor in other.inputs)
+            if shapes in known:
+                _inconsistent("inputs", "each shape once", list(map(list, shapes)))
+            known.add(shapes)
+        except ArtifactError as error:
+            error.message = f"shape {number}, {error.message}"
+            raise
+
+
+def _sections_of(
+    shape: OtherShape, sections: Mapping[str, tuple[SectionKind, int]]
+) -> dict[str, tuple[SectionKind, int]]:
+    """The sections of a further shape by the names that it gives them: each one only once, as in a file of its own."""
+    for name, stored in shape.sections.items():
+        if stored not in sections:
+            _inconsistent(f"section {name!r}", f"one of {list(sections)}", repr(stored))
+    if len(set(shape.sections.values())) != len(shape.sections):
+        _inconsistent("sections", "each section once", list(shape.sections.values()))
+    return {name: sections[stored] for name, stored in shape.sections.items()}
+
+
+def _check_interface(other: Manifest, first: Manifest) -> None:
+    """Shapes differ in extents and in nothing else that a program sees."""
+    for kind in ("inputs", "outputs"):
+        expected, found = ([(t.name, t.dtype) for t in getattr(each, kind)] for each in (first, other))
+        if expected != found:
+            _inconsistent(kind, expected, found)
+    if set(first.engines) != set(other.engines):
+        _inconsistent("engines", list(first.engines), list(other.engines))
+
+
+def _check_shape(manifest: Manifest, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         names = [tensor.name for tensor in tensors]
         if len(set(names)) != len(names):

@@ -121,10 +121,22 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], 
     Raises:
         InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes.
     """
+    check_arrays(inputs, specs)
+    return [_checked(inputs[spec.name], spec, copy) for spec in specs]
+
+
+def check_arrays(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:
+    """Raise InputError unless there is an array for each input, and nothing else."""
     if not isinstance(inputs, Mapping):
         raise InputError("the inputs must be arrays by name", expected="a dict", found=type(inputs).__name__)
     check_names(inputs, specs)
-    return [_checked(inputs[spec.name], spec, copy) for spec in specs]
+    for spec in specs:
+        if not isinstance(inputs[spec.name], (np.ndarray, np.generic)):
+            raise InputError(
+                f"input {spec.name!r} is not an array",
+                expected=f"a numpy array of {spec.numpy}",
+                found=type(inputs[spec.name]).__name__,
+            )
 
 
 def check_names(inputs: Mapping[str, object], specs: Sequence[TensorSpec]) -> None:
@@ -141,12 +153,6 @@ def check_names(inputs: Mapping[str, object], specs: Sequence[TensorSpec]) -> No
 
 
 def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
-    if not isinstance(array, (np.ndarray, np.generic)):
-        raise InputError(
-            f"input {spec.name!r} is not an array",
-            expected=f"a numpy array of {spec.numpy}",
-            found=type(array).__name__,
-        )
     array = np.asarray(array)
     check_type(array.dtype, array.shape, spec)
     if copy or not (array.flags.c_contiguous and array.flags.aligned):

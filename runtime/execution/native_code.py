@@ -85,7 +85,8 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
     if credentials.signed and not credentials.signature_fits:
         # Nothing is kept of what someone has changed, so that the warning comes each time.
         return _regenerate(artifact, program, reason, policy)
-    kept = kernel_cache.Entry(credentials.digest, program, tilewright.__version__, host.description())
+    name = f"{artifact.shape}/{program}"
+    kept = kernel_cache.Entry(credentials.digest, name, tilewright.__version__, host.description())
     found = kept.load() if policy.regenerate else None
     if found is not None:
         return ObjectCode(*found)

@@ -56,8 +56,10 @@ class Runner:
 
     Attributes:
         outputs: what a run returns.
-        native: whether native code takes part, during which Python runs no signal handlers.
+        may_be_long: whether the next run may hold up Ctrl-C, for Python runs no signal handlers during native code: the
+            first may, others if the one before took long.
         endless: whether the inputs may make a run take any time.
+        own_bytes: what it takes with one run at a time, without the artifact.
 
     Raises:
         ResourceError: it takes more memory than the limit or than there is.
@@ -87,7 +89,8 @@ class Runner:
                 if isinstance(executor, CpuExecutor):
                     self._arena_bytes = max(self._arena_bytes, executor.arena_bytes)
         self._check_memory(memory, memory_limit)
-        self.native = "cpu" in executors
+        self.own_bytes = sum(memory.values()) - memory["artifact"] + self._arena_bytes
+        self.may_be_long = "cpu" in executors
         self.endless = any(step.endless for step in program.steps) if program else False
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
         self._pieces = engine.host_pieces

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
     Attributes:
         digest: of the artifact, 32 bytes; it covers the module text and the constants.
-        program: name of the CPU program.
+        program: number of the shape that it is for, a slash, and its name.
         version: of Tilewright, whose code generation may change.
         processor: what code for it depends on.
     """

@@ -33,6 +33,7 @@ SAMPLES = Limit(2**9, "samples along a side of a bin of a region, where its size
 MODULE_TEXT = Limit(2**28, "bytes of a file of a module as text")
 NESTING = Limit(16, "lists inside one another in a text")
 MANIFEST = Limit(2**25, "bytes of an artifact's manifest")
+SHAPES = Limit(64, "shapes of a network in one artifact")
 STEPS = Limit(2**16, "steps of a CPU program, stages of an engine, and inputs and outputs of either")
 ARENA = Limit(2**40, "bytes of work memory that a program may state")
 GENERATION_SECONDS = Limit(7, "seconds of processor time for generating an artifact's kernels, if `load` is not told")

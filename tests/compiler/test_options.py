@@ -89,8 +89,7 @@ def test_what_is_no_whole_number_is_none(value: object) -> None:
         ),
         (
             {"input_shapes": [1, 2]},
-            r"option 'input_shapes' has the wrong type; "
-            r"expected Mapping\[str, Sequence\[int\]\] \| None, found list \[1, 2\]",
+            r"wrong input_shapes; expected a mapping by input name, or a list of them, found \[1, 2\]",
         ),
         ({"input_shapes": {"image": 5}}, r"wrong shape for input 'image'; expected whole numbers, found 5"),
         ({"input_shapes": {"image": ["a"]}}, r"wrong shape for input 'image'; expected whole numbers, found \['a'\]"),

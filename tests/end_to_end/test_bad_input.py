@@ -327,7 +327,10 @@ def test_open_shapes_of_ir_files_are_shown(tmp_path: Path, capsys: pytest.Captur
     [
         ("x=1,4,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [1, 4, 5]"),
         ("x=3,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [3, 5]"),
-        ("z=1,3,5", "import: a shape was given for an input that the model does not have; expected x, found z"),
+        (
+            "z=1,3,5",
+            "import: a shape was given for an input that the model does not have; expected x; open extents N, found z",
+        ),
     ],
 )
 def test_wrong_input_shapes(shape: str, message: str, tmp_path: Path, fails: Fails) -> None:

@@ -255,7 +255,7 @@ def test_version(capsys: Capture) -> None:
         ),
         (
             ["compile", "a.onnx", "--input-shape", "x=1,a"],
-            "error: wrong --input-shape; expected NAME=1,3,224,224, found x=1,a\n",
+            "error: wrong --input-shape; expected NAME=1,3,224,224 or NAME=32..512/32, found x=1,a\n",
         ),
         (
             ["inspect", "a.onnx", "--engine", "float"],

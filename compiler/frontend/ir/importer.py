@@ -7,7 +7,7 @@ as for ONNX; half precision is computed in single precision, whatever the file s
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import TypeVar
 
@@ -20,13 +20,13 @@ from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
+from ..input_shapes import InputShapes
 from ..shape import reshape
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names, shape_text
 from .node import IrNode
 from .pre_process import pre_processed
 from .quantization_chains import recognise_quantization
 
-InputShapes = Mapping[str, Sequence[int]]
 Import = Callable[["IrNode", "IrImporter"], Results]
 ImportFunction = TypeVar("ImportFunction", bound=Import)
 
@@ -91,7 +91,8 @@ class IrImporter(ModuleBuilder):
             ModelError: the document is inconsistent.
             UnsupportedError: it uses a layer or a feature that is not implemented.
         """
-        check_given(self._shapes, self._frozen, self.inputs)
+        check_given("shape", self._shapes, self.inputs)
+        check_given("value", self._frozen, self.inputs)
         for layer in sorted_layers(self.document):
             self._import_layer(layer)
         outputs = self.document.outputs()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ....ir.core import Module
+from ..input_shapes import InputShapes
 from . import families as _families
 from .batch import with_batch_kept
 from .document import OPEN, Document
-from .importer import InputShapes, IrImporter
+from .importer import IrImporter
 
 assert _families.OPSET
 

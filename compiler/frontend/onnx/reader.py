@@ -10,9 +10,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import count, takewhile
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import onnx
 from onnx import ModelProto
 
 from tilewright import limits
-from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, UsageError, warn
+from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, warn
 
 from ....ir.annotations import EXTENTS, OpenExtent
 from ....ir.core import Function, Module, Value
@@ -29,6 +28,7 @@ from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
 from ..frozen import Frozen, frozen_array
+from ..input_shapes import GivenShapes, NetworkShape, names_in, one_shape
 from .extents import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
@@ -40,13 +40,11 @@ from .tensors import TensorReader, stored_type
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
 
-InputShapes = Mapping[str, Sequence[int]]
-
 
 @np.errstate(all="ignore")
 def import_onnx(
     source: str | os.PathLike[str] | bytes | ModelProto,
-    input_shapes: InputShapes | None = None,
+    input_shapes: GivenShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
     replacement: Replacement | None = None,
     frozen: Frozen | None = None,
@@ -58,7 +56,8 @@ def import_onnx(
 
     Args:
         source: path, file contents or loaded model.
-        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
+        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace), or what the name
+            that it has for such a dimension stands for.
         external_data: the folder of the files that the model keeps tensors in; by default its own.
         replacement: what the network is to read in place of its inputs, of its constants and of the outputs of nodes.
         frozen: values of inputs that become constants.
@@ -88,7 +87,7 @@ def import_onnx(
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
     folder = external_data if external_data is not None or not is_file else Path(source).parent
     importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement, Functions(model.functions))
-    _add_parameters(importer, model.graph, dict(input_shapes or {}), dict(frozen or {}))
+    _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
     if not results:
         raise ModelError("the graph has no outputs", stage="import")
@@ -192,14 +191,35 @@ def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:
     return tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim)
 
 
-def open_inputs(graph: onnx.GraphProto, shapes: Mapping[str, object]) -> dict[str, str]:
-    """The declared shapes of those inputs that leave some open, by name, but for those that ``shapes`` has."""
-    held = {tensor.name for tensor in graph.initializer} | set(shapes)
-    tensors = {info.name: info.type.tensor_type for info in graph.input if info.name not in held}
+def declared_inputs(
+    graph: onnx.GraphProto, given: Collection[str] = ()
+) -> dict[str, tuple[int | str | None, ...] | None]:
+    """The extents of each input that is no initialiser; ``None`` where their number is open.
+
+    Args:
+        given: names that something is given for, which tell the tensors of a sequence.
+    """
+    held = {tensor.name for tensor in graph.initializer}
+    found: dict[str, tuple[int | str | None, ...] | None] = {}
+    for info in (info for info in graph.input if info.name not in held):
+        type = info.type.optional_type.elem_type if info.type.HasField("optional_type") else info.type
+        tensor = (type.sequence_type.elem_type if _is_sequence(type) else type).tensor_type
+        names = (_parts(info.name, given) if _is_sequence(type) else []) or [info.name]
+        found.update(dict.fromkeys(names, extents(tensor) if tensor.HasField("shape") else None))
+    return found
+
+
+def open_inputs(graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[str]) -> dict[str, str]:
+    """The declared shapes of those inputs that leave some open, by name, but for those that are given or frozen."""
+    declared = {
+        name: shape.declared(extents) if extents is not None else None
+        for name, extents in declared_inputs(graph, {*shape.inputs, *frozen}).items()
+        if name not in shape.inputs and name not in frozen
+    }
     return {
-        name: _shape_text(extents(tensor), tensor.HasField("shape"))
-        for name, tensor in tensors.items()
-        if not tensor.HasField("shape") or not all(isinstance(each, int) for each in extents(tensor))
+        name: _shape_text(extents or (), extents is not None)
+        for name, extents in declared.items()
+        if extents is None or not all(isinstance(each, int) for each in extents)
     }
 
 
@@ -207,17 +227,24 @@ def _shape_text(declared: Sequence[int | str | None], known_rank: bool) -> str:
     return f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
 
 
-def _add_parameters(
-    importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]], frozen: Frozen
-) -> None:
+def _add_parameters(importer: Importer, graph: onnx.GraphProto, given: GivenShapes | None, frozen: Frozen) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = {i.name: _declared(i) for i in graph.input if i.name not in initialised}
-    parts = {name: _parts(name, {**shapes, **frozen}) for name, type in inputs.items() if _is_sequence(type)}
-    check_given(shapes, frozen, [part for name in inputs for part in parts.get(name, [name])])
+    names = {*names_in(given), *frozen}
+    declared = declared_inputs(graph, names)
+    shapes = one_shape(declared, given)
+    check_given("value", frozen, declared)
     for name, type in inputs.items():
-        if name in parts:
+        if _is_sequence(type):
             tensor = type.sequence_type.elem_type.tensor_type
-            items = [_input(importer, part, tensor, shapes, frozen) for part in parts[name]]
+            parts = _parts(name, names)
+            if not parts:
+                raise ModelError(
+                    f"input {name!r} is a sequence, and nobody says of how many tensors",
+                    stage="import",
+                    hint=f"Give the shape of each, in order: --input-shape {name}.0=2,3 --input-shape {name}.1=2,3 …",
+                )
+            items = [_input(importer, part, tensor, shapes, frozen) for part in parts]
             importer.define(name, SequenceValue(name, items))
         else:
             importer.define(name, _input(importer, name, type.tensor_type, shapes, frozen))
@@ -239,40 +266,33 @@ def _is_sequence(type: onnx.TypeProto) -> bool:
     return type.HasField("sequence_type")
 
 
-def _parts(name: str, given: Mapping[str, object]) -> list[str]:
+def _parts(name: str, given: Collection[str]) -> list[str]:
     """The names of the tensors of a sequence: its own with their positions behind, as shapes or values are given."""
-    parts = [*takewhile(given.__contains__, (f"{name}.{position}" for position in count()))]
-    if not parts:
-        raise ModelError(
-            f"input {name!r} is a sequence, and nobody says of how many tensors",
-            stage="import",
-            hint=f"Give the shape of each, in order: --input-shape {name}.0=2,3 --input-shape {name}.1=2,3 …",
-        )
-    return parts
+    return [*takewhile(given.__contains__, (f"{name}.{position}" for position in count()))]
 
 
-def _input(
-    importer: Importer, name: str, tensor: onnx.TypeProto.Tensor, shapes: dict[str, Sequence[int]], frozen: Frozen
-) -> Value:
+def _input(importer: Importer, name: str, tensor: onnx.TypeProto.Tensor, shapes: NetworkShape, frozen: Frozen) -> Value:
     """A parameter of the module, or the constant that it is frozen to."""
     dtype = stored_type(tensor.elem_type, name)
+    given = shapes.inputs.get(name)
+    declared = extents(tensor) if tensor.HasField("shape") else None
+    if declared is not None and given is None:
+        declared = shapes.declared(declared)
     if name in frozen:
-        declared = shapes.get(name) or (extents(tensor) if tensor.HasField("shape") else None)
-        value = importer.constant(frozen_array(name, frozen[name], dtype, declared), name)
+        value = importer.constant(frozen_array(name, frozen[name], dtype, given or declared), name)
     else:
-        shape = _resolve_shape(name, extents(tensor), tensor.HasField("shape"), shapes.get(name))
+        shape = _resolve_shape(name, declared, given)
         value = importer.function.add_parameter(name, type_of_tensor(f"input {name!r}", shape, dtype))
     return importer.stored_as(tensor.elem_type, value) if tensor.elem_type in STORED else value
 
 
 def _resolve_shape(
-    name: str, declared: Sequence[int | str | None], known_rank: bool, given: Sequence[int] | None
+    name: str, extents: Sequence[int | str | None] | None, given: Sequence[int] | None
 ) -> tuple[int, ...]:
-    text = _shape_text(declared, known_rank)
+    declared = tuple(extents or ())
+    text = _shape_text(declared, extents is not None)
     if given is not None:
-        if not isinstance(given, Iterable) or not all(isinstance(extent, Integral) for extent in given):
-            raise UsageError(f"wrong shape for input {name!r}", expected="whole numbers", found=f"{given!r:.60}")
-        fits = not known_rank or (
+        fits = extents is None or (
             len(given) == len(declared)
             and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
         )
@@ -280,13 +300,13 @@ def _resolve_shape(
             raise ModelError(
                 f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
             )
-        return tuple(int(extent) for extent in given)
+        return tuple(given)
     shape = tuple(d if isinstance(d, int) else 1 for d in declared)
-    if not known_rank or shape != tuple(declared):
+    if extents is None or shape != declared:
         raise ModelError(
             f"input {name!r} has an open shape {text}",
             stage="import",
-            hint=input_shape_hint(name, shape),
+            hint=input_shape_hint(name, shape, [d for d in declared if not isinstance(d, int)]),
         )
     return shape
 

@@ -152,7 +152,7 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
         warnings.simplefilter("error")
         assert object_code(artifact, "main", policy) == (program_object(), 8192), "without the compiler, and silently"
     assert calls == ["main: module @small {}"]
-    kept = Entry(artifact.credentials.digest, "main", tilewright.__version__, host.description())
+    kept = Entry(artifact.credentials.digest, "0/main", tilewright.__version__, host.description())
     assert kept.load() == (program_object(), 8192)
     with pytest.raises(TrustError, match="regenerate=False"):
         object_code(artifact, "main", CodePolicy(artifact.judge(), False))

@@ -1,0 +1,40 @@
+"""The section of constants that CPU programs read in place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from .control_flow import aligned
+
+
+class ConstantPool:
+    """Constants one after the other, equal bytes once. Programs for several shapes of a network share one.
+
+    Args:
+        held: what lies there already.
+        stretches: first byte and length of each constant in it.
+
+    Attributes:
+        content: every byte so far; it grows as further programs are built, and what lies there stays where it is.
+    """
+
+    def __init__(self, held: bytes = b"", stretches: Iterable[tuple[int, int]] = ()) -> None:
+        self.content = bytearray(held)
+        self._offsets: dict[bytes, int] = {}
+        for offset, size in stretches:
+            if offset == aligned(offset) and 0 <= size <= len(held) - offset:
+                self._offsets.setdefault(_digest(held[offset : offset + size]), offset)
+
+    def place(self, constant: bytes) -> int:
+        """Where these bytes lie; they are added at the end unless they are there."""
+        digest = _digest(constant)
+        if digest not in self._offsets:
+            self.content += bytes(aligned(len(self.content)) - len(self.content))
+            self._offsets[digest] = len(self.content)
+            self.content += constant
+        return self._offsets[digest]
+
+
+def _digest(constant: bytes) -> bytes:
+    return hashlib.sha256(constant).digest()

@@ -1,0 +1,146 @@
+"""The shapes that users give a network: of inputs by name, or of what a model calls an extent that it leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from numbers import Integral
+from typing import NamedTuple
+
+from tilewright.errors import ModelError, UsageError, similar
+from tilewright.limits import SHAPES
+
+InputShapes = Mapping[str, Sequence[int]]
+"""By the name of an input its shape; by the name of an open extent what it may be."""
+
+GivenShapes = InputShapes | Sequence[InputShapes]
+"""One such mapping, or one for each of several shapes."""
+
+Declared = Mapping[str, Sequence[int | str | None] | None]
+"""Extents of a model's inputs: of an open one its name, ``None`` without; ``None`` for all where the rank is open."""
+
+
+class NetworkShape(NamedTuple):
+    """One shape of a network: the shapes given for inputs, and what the names of open extents stand for."""
+
+    inputs: dict[str, tuple[int, ...]]
+    extents: dict[str, int]
+
+    @property
+    def given(self) -> dict[str, Sequence[int]]:
+        """What leads to this shape alone."""
+        return {**{name: (extent,) for name, extent in self.extents.items()}, **self.inputs}
+
+    @property
+    def text(self) -> str:
+        """As it is given on the command line."""
+        shapes = {name: ",".join(map(str, shape)) for name, shape in self.given.items()}
+        return " ".join(f"{name}={extents}" for name, extents in shapes.items())
+
+    def declared(self, extents: Sequence[int | str | None]) -> tuple[int | str | None, ...]:
+        """The extents of an input with those that are known by name."""
+        return tuple(self.extents.get(extent, extent) if isinstance(extent, str) else extent for extent in extents)
+
+
+def each_shape(declared: Declared, given: GivenShapes | None) -> tuple[NetworkShape, ...]:
+    """The shapes that are given for a model, each once, in order; of several extents by name each with each.
+
+    Raises:
+        ModelError: a name is neither an input of the model nor one of its open extents.
+        UsageError: what is given is no shape, contradicts itself, or is more than an artifact holds.
+    """
+    mappings = _mappings(given)
+    found: dict[tuple[object, ...], NetworkShape] = {}
+    for shape in (shape for each in mappings for shape in _shapes(declared, each)):
+        found.setdefault((*sorted(shape.inputs.items()), *sorted(shape.extents.items())), shape)
+        if len(found) > SHAPES:
+            raise UsageError("too many shapes", expected=f"at most {SHAPES} {SHAPES.what}")
+    return tuple(found.values())
+
+
+def names_in(given: GivenShapes | None) -> set[str]:
+    """The names that something is given for."""
+    return {name for each in _mappings(given) for name in each}
+
+
+def _mappings(given: GivenShapes | None) -> Sequence[InputShapes]:
+    if not given:
+        return [{}]
+    if isinstance(given, Mapping):
+        return [given]
+    if isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
+        return given
+    raise UsageError(
+        "wrong input_shapes", expected="a mapping by input name, or a list of them", found=f"{given!r:.60}"
+    )
+
+
+def one_shape(declared: Declared, given: GivenShapes | None) -> NetworkShape:
+    """The one shape that is given.
+
+    Raises:
+        ModelError, UsageError: as :func:`each_shape`; or there are several.
+    """
+    first, *others = each_shape(declared, given)
+    if others:
+        shown = " and ".join(shape.text for shape in (first, others[0]))
+        raise UsageError("only an artifact holds several shapes", expected="one shape", found=shown)
+    return first
+
+
+def _shapes(declared: Declared, given: InputShapes) -> Iterator[NetworkShape]:
+    names = dict.fromkeys(e for extents in declared.values() for e in extents or () if isinstance(e, str))
+    inputs: dict[str, tuple[int, ...]] = {}
+    lists: dict[str, tuple[int, ...]] = {}
+    for name, extents in given.items():
+        if name in declared:
+            inputs[name] = _whole_numbers(f"shape for input {name!r}", extents)
+        elif name in names:
+            lists[name] = _open_extents(name, extents)
+        else:
+            _refuse(name, declared, names)
+    for chosen in product(*lists.values()):
+        named = dict(zip(lists, chosen, strict=True))
+        yield NetworkShape(inputs, {**_implied(declared, inputs, named), **named})
+
+
+def _refuse(name: str, declared: Declared, names: Iterable[str]) -> None:
+    expected = [", ".join(declared) or "no inputs", *([f"open extents {', '.join(names)}"] if names else [])]
+    raise ModelError(
+        "a shape was given for an input that the model does not have",
+        stage="import",
+        expected="; ".join(expected),
+        found=name,
+        hint=similar(name, [*declared, *names]),
+    )
+
+
+def _whole_numbers(what: str, extents: object) -> tuple[int, ...]:
+    if not isinstance(extents, Iterable) or not all(isinstance(extent, Integral) for extent in extents):
+        raise UsageError(f"wrong {what}", expected="whole numbers", found=f"{extents!r:.60}")
+    return tuple(int(extent) for extent in extents)
+
+
+def _open_extents(name: str, extents: object) -> tuple[int, ...]:
+    """What an open extent may be."""
+    what = f"extents {name!r}"
+    if isinstance(extents, Sequence) and len(extents) > SHAPES:
+        raise UsageError(f"too many {what}", expected=f"at most {SHAPES} {SHAPES.what}", found=len(extents))
+    found = _whole_numbers(what, [extents] if isinstance(extents, Integral) else extents)
+    if not found or min(found) < 0:
+        raise UsageError(f"wrong {what}", expected="whole numbers of at least 0", found=list(found))
+    return tuple(dict.fromkeys(found))
+
+
+def _implied(declared: Declared, inputs: Mapping[str, Sequence[int]], named: Mapping[str, int]) -> dict[str, int]:
+    """The open extents that follow from shapes of inputs; those that two shapes disagree about do not."""
+    found: dict[str, set[int]] = {}
+    for name, shape in inputs.items():
+        extents = declared[name] or ()
+        for extent, number in zip(extents, shape, strict=False) if len(extents) == len(shape) else ():
+            if isinstance(extent, str):
+                found.setdefault(extent, set()).add(number)
+                if number != named.get(extent, number):
+                    expected = f"{extent}={named[extent]}, as is given too"
+                    raise UsageError(f"wrong shape for input {name!r}", expected=expected, found=list(shape))
+    return {name: min(numbers) for name, numbers in found.items() if len(numbers) == 1}

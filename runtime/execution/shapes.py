@@ -1,0 +1,65 @@
+"""Which of the shapes of an artifact the inputs have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tilewright.errors import InputError
+
+from ..artifact.manifest import Manifest, TensorSpec
+from .buffers import check_names
+
+_SHOWN = 8
+"""Shapes that a message lists."""
+
+Extents = tuple[int, ...]
+
+
+class ShapeTable:
+    """The shapes of a network, by those of its inputs.
+
+    Args:
+        manifests: of each shape, as `Manifest.each_shape` gives them.
+
+    Attributes:
+        shapes: of each, the shapes of the inputs by name.
+    """
+
+    def __init__(self, manifests: Sequence[Manifest]) -> None:
+        self._specs = [manifest.inputs for manifest in manifests]
+        self.shapes = tuple({spec.name: spec.shape for spec in specs} for specs in self._specs)
+        self._numbers = {tuple(shapes.values()): number for number, shapes in enumerate(self.shapes)}
+
+    def number_of(self, shapes: Mapping[str, Extents]) -> int:
+        """The shape that inputs have.
+
+        Args:
+            shapes: by the name of the input.
+
+        Raises:
+            InputError: a name is unknown or missing, or no shape fits; lists those that there are.
+        """
+        check_names(shapes, self._specs[0])
+        number = self._numbers.get(tuple(shapes[spec.name] for spec in self._specs[0]))
+        if number is None:
+            raise self._unfit(shapes)
+        return number
+
+    def specs(self, number: int) -> Sequence[TensorSpec]:
+        """The inputs in a shape."""
+        return self._specs[number]
+
+    def _unfit(self, found: Mapping[str, Extents]) -> InputError:
+        known = [shape_text(shapes) for shapes in self.shapes[:_SHOWN]]
+        rest = len(self.shapes) - _SHOWN
+        return InputError(
+            "the artifact has no shape that fits the inputs",
+            expected=", or ".join([*known, *([f"{rest} more" if rest > 1 else "another"] if rest > 0 else [])]),
+            found=shape_text({spec.name: found[spec.name] for spec in self._specs[0]}),
+            hint="Compile the model with --input-shape for this shape as well.",
+        )
+
+
+def shape_text(shapes: Mapping[str, Extents]) -> str:
+    """Shapes of inputs in one line."""
+    return " and ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in shapes.items())

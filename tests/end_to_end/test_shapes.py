@@ -1,0 +1,259 @@
+"""Artifacts of several shapes: each computes what an artifact of its own would, and weights are stored once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from onnx import helper
+from open_networks import convolutional, open_model, recurrent
+
+import tilewright
+from tilewright.codegen.package import regenerate
+from tilewright.compiler.export import export_model
+from tilewright.compiler.options import parse_input_shapes
+from tilewright.errors import ArtifactError, InputError, ModelError, TilewrightError, UsageError
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.artifact.container import Section
+from tilewright.runtime.artifact.manifest import Manifest, OtherShape
+
+
+@cache
+def batches() -> Artifact:
+    return tilewright.compile(convolutional(), input_shapes={"batch": (1, 4, 8)})
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 3, 8, 8)).astype(np.float32)
+
+
+def message(error: pytest.ExceptionInfo[TilewrightError]) -> str:
+    return str(error.value)
+
+
+def test_each_batch_computes_what_an_artifact_of_its_own_does() -> None:
+    with tilewright.load(batches()) as session:
+        assert session.shapes == tuple({"x": (count, 3, 8, 8)} for count in (1, 4, 8))
+        for count in (8, 1, 4, 1):
+            own = tilewright.load(tilewright.compile(convolutional(), input_shapes={"x": (count, 3, 8, 8)}))
+            expected, found = own.run({"x": images(count)})["y"], session.run({"x": images(count)})["y"]
+            assert found.shape == (count, 12) and found.tobytes() == expected.tobytes()
+            assert session.submit({"x": images(count)}).result()["y"].tobytes() == expected.tobytes()
+            assert session.run_timed({"x": images(count)})[0]["y"].tobytes() == expected.tobytes()
+
+
+def test_extents_by_name_are_combined_each_with_each() -> None:
+    given = parse_input_shapes(["sequence=4..12/4", "batch=1,2"])
+    artifact = tilewright.compile(recurrent(), input_shapes=given)
+    assert artifact.manifest.shapes is not None
+    assert artifact.manifest.shapes.extents == {"sequence": 4, "batch": 1}
+    assert [each.extents for each in artifact.manifest.shapes.others][-1] == {"sequence": 12, "batch": 2}
+    rng = np.random.default_rng(0)
+    with tilewright.load(artifact) as session:
+        assert [each["x"][:2] for each in session.shapes] == [(s, b) for s in (4, 8, 12) for b in (1, 2)]
+        for shapes in session.shapes:
+            own = tilewright.load(tilewright.compile(recurrent(), input_shapes=shapes))
+            x = rng.standard_normal(shapes["x"]).astype(np.float32)
+            for name, expected in own.run({"x": x}).items():
+                assert session.run({"x": x})[name].tobytes() == expected.tobytes()
+
+
+def test_weights_are_stored_once() -> None:
+    model = convolutional(64, 256)
+    one = tilewright.compile(model, input_shapes={"batch": [1]})
+    several = tilewright.compile(model, input_shapes={"batch": (1, 2, 4, 8)})
+    assert several.length < 1.3 * one.length
+    assert len(several.section("constants.float")) < 1.05 * len(one.section("constants.float"))
+
+
+def test_calibration_for_the_first_shape_serves_all() -> None:
+    options = {"calibration": "random", "calibration_limit": 2, "effort": "quick"}
+    artifact = tilewright.compile(convolutional(), input_shapes={"batch": (1, 3)}, **options)
+    for engine in ("device", "software"):
+        with tilewright.load(artifact, engine=engine) as session:
+            together = session.run({"x": images(3)})["y"]
+            alone = [session.run({"x": images(3)[i : i + 1]})["y"] for i in range(3)]
+        # The end in floating point is the same numbers in another order of additions, at most.
+        assert np.allclose(together, np.concatenate(alone), atol=1e-6)
+
+
+def test_no_elements_are_a_shape_like_others() -> None:
+    model = open_model([helper.make_node("Relu", ["x"], ["y"])], [("x", ["n", 2])], ["y"], {})
+    with tilewright.load(tilewright.compile(model, input_shapes={"n": (0, 3)})) as session:
+        assert session.run({"x": np.ones((0, 2), np.float32)})["y"].shape == (0, 2)
+        assert session.run({"x": -np.ones((3, 2), np.float32)})["y"].tolist() == [[0, 0]] * 3
+
+
+def test_inputs_that_fit_no_shape_are_told_which_there_are() -> None:
+    with tilewright.load(batches()) as session:
+        with pytest.raises(InputError) as caught:
+            session.run({"x": images(2)})
+        assert message(caught) == (
+            "the artifact has no shape that fits the inputs; expected x [1, 3, 8, 8], or x [4, 3, 8, 8], or "
+            "x [8, 3, 8, 8], found x [2, 3, 8, 8]. Compile the model with --input-shape for this shape as well."
+        )
+        with pytest.raises(InputError, match="unknown input 'z'"):
+            session.run({"z": images(1)})
+        with pytest.raises(InputError, match="input 'x' has the wrong dtype"):
+            session.run({"x": images(4).astype(np.float64)})
+        with pytest.raises(InputError, match="input 'x' is not an array"):
+            session.run({"x": [[1.0]]})  # pyright: ignore[reportArgumentType]
+
+
+def test_many_shapes_are_cut_short_in_messages() -> None:
+    model = open_model([helper.make_node("Relu", ["x"], ["y"])], [("x", ["n"])], ["y"], {})
+    with tilewright.load(tilewright.compile(model, input_shapes={"n": range(1, 13)})) as session:
+        assert session.run({"x": np.ones(12, np.float32)})["y"].sum() == 12
+        with pytest.raises(InputError, match=r"or x \[8\], or 4 more, found x \[13\]"):
+            session.run({"x": np.ones(13, np.float32)})
+
+
+def test_kernels_of_every_shape_can_be_generated_again() -> None:
+    for artifact in batches().in_shapes():
+        code, arena = regenerate(artifact, "float", None)
+        entry = artifact.manifest.cpu_programs["float"]
+        assert code == artifact.copy(entry.code) and arena == entry.arena_bytes
+
+
+def test_a_limit_of_memory_holds_for_all_shapes_together() -> None:
+    sizes = [_needed(artifact) for artifact in batches().in_shapes()]
+    limit = batches().length + sizes[0] + max(sizes[1:])
+    with tilewright.load(batches(), memory_limit=limit) as session:
+        for count in (4, 8, 4, 1):
+            assert session.run({"x": images(count)})["y"].shape == (count, 12)
+        assert len(session._runners._others) == 1
+    with (
+        tilewright.load(batches(), memory_limit=batches().length + sizes[0]) as session,
+        pytest.raises(tilewright.errors.ResourceError, match="does not fit the memory limit"),
+    ):
+        session.run({"x": images(8)})
+
+
+def _needed(artifact: Artifact) -> int:
+    with tilewright.load(artifact) as session:
+        return session._runner.own_bytes
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["x=1,3,8,8"], {"x": (1, 3, 8, 8)}),
+        (["x=1x3x8x8"], {"x": (1, 3, 8, 8)}),
+        (["x="], {"x": ()}),
+        (["n=1,32..96/32"], {"n": (1, 32, 64, 96)}),
+        (["n=2..4"], {"n": (2, 3, 4)}),
+        (["x=1,2", "y=5", "x=3,2"], [{"x": (1, 2), "y": (5,)}, {"x": (3, 2), "y": (5,)}]),
+        ([], {}),
+    ],
+)
+def test_shapes_as_texts(texts: list[str], expected: object) -> None:
+    assert parse_input_shapes(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["x=a"], "wrong --input-shape; expected NAME=1,3,224,224 or NAME=32..512/32, found x=a"),
+        (["3,4"], "wrong --input-shape; expected NAME=1,3,224,224 or NAME=32..512/32, found 3,4"),
+        (["n=9..1"], "9..1 is no range; expected FIRST..LAST/STEP, of 1 to 64 shapes of a network in one artifact"),
+        (["n=1..9/0"], "1..9/0 is no range; expected FIRST..LAST/STEP, of 1 to 64 shapes of a network in one artifact"),
+        (["n=1..9999999999"], "1..9999999999 is no range; expected FIRST..LAST/STEP, of 1 to 64 shapes of a network in "
+         "one artifact"),
+        (["x=1", "x=2", "y=1", "y=2", "y=3"], "--input-shape x=… is given 2 times; expected 1 or 3, as for others"),
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_shapes(texts: list[str], expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_input_shapes(texts)
+    assert message(caught) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"bach": [1]}, "import: a shape was given for an input that the model does not have; expected x; open extents "
+         "sequence, batch, found bach. Did you mean 'batch'?"),
+        ({"batch": [1]}, "import: input 'x' has an open shape [sequence, 1, 6]. Fix it with --input-shape sequence=1 "
+         "(input_shapes={'sequence': [1]} in Python); several shapes as --input-shape sequence=1,4."),
+        ({"batch": []}, "wrong extents 'batch'; expected whole numbers of at least 0, found []"),
+        ({"batch": [-1]}, "wrong extents 'batch'; expected whole numbers of at least 0, found [-1]"),
+        ({"batch": "12"}, "wrong extents 'batch'; expected whole numbers, found '12'"),
+        ({"batch": range(100)}, "too many extents 'batch'; expected at most 64 shapes of a network in one artifact, "
+         "found 100"),
+        ({"batch": range(1, 10), "sequence": range(1, 10)}, "too many shapes; expected at most 64 shapes of a network "
+         "in one artifact"),
+        ({"batch": [2], "x": [4, 1, 6]}, "wrong shape for input 'x'; expected batch=2, as is given too, "
+         "found [4, 1, 6]"),
+        ([{"x": [4, 1, 6]}, {"x": [4, 1, 7]}], "import: in shape sequence=4 batch=1 x=4,1,7, the given shape does not "
+         "fit input 'x'; expected [sequence, batch, 6], found [4, 1, 7]"),
+        ([5], "wrong input_shapes; expected a mapping by input name, or a list of them, found [5]"),
+        (5, "wrong input_shapes; expected a mapping by input name, or a list of them, found 5"),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_the_model(given: object, expected: str) -> None:
+    with pytest.raises(TilewrightError) as caught:
+        tilewright.compile(recurrent(), input_shapes=given)  # pyright: ignore[reportArgumentType]
+    assert message(caught) == expected
+
+
+def test_what_holds_one_shape_refuses_several(tmp_path: object) -> None:
+    with pytest.raises(UsageError, match="only an artifact holds several shapes; expected one shape"):
+        export_model(convolutional(), f"{tmp_path}/m.onnx", input_shapes={"batch": (1, 2)})
+
+
+def test_a_shape_tells_the_open_extents_that_it_has() -> None:
+    model = open_model([helper.make_node("Add", ["a", "b"], ["y"])], [("a", ["n", 2]), ("b", ["n", 1])], ["y"], {})
+    with tilewright.load(tilewright.compile(model, input_shapes=[{"a": (3, 2)}, {"n": [5]}])) as session:
+        assert session.shapes == ({"a": (3, 2), "b": (3, 1)}, {"a": (5, 2), "b": (5, 1)})
+    with pytest.raises(ModelError, match=r"input 'a' has an open shape \[n, 2\]"):
+        tilewright.compile(model)
+
+
+def _changed(**changes: object) -> tuple[Manifest, list[Section]]:
+    """The manifest of a network of three shapes, the second of them changed, and the sections of its file."""
+    artifact = batches()
+    shapes = artifact.manifest.shapes
+    assert shapes is not None
+    first, *others = shapes.others
+    other = replace(first, **changes)  # pyright: ignore[reportArgumentType]
+    manifest = replace(artifact.manifest, shapes=replace(shapes, others=(other, *others)))
+    sections = [Section(n, e.kind, artifact.copy(n)) for n, e in artifact.sections.items() if n != "manifest"]
+    return manifest, sections
+
+
+def _second() -> OtherShape:
+    shapes = batches().manifest.shapes
+    assert shapes is not None
+    return shapes.others[0]
+
+
+def test_the_file_is_as_it_was_read() -> None:
+    assert Artifact.open(artifact_bytes(*_changed())).manifest == batches().manifest
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sections": {**_second().sections, "code.float": "elsewhere"}}, "shape 2, section 'code.float': the manifest "
+         "contradicts itself; expected one of ["),
+        ({"sections": {**_second().sections, "other": "code.float", "more": "code.float"}}, "shape 2, sections: the "
+         "manifest contradicts itself; expected each section once"),
+        ({"sections": {}}, "shape 2, CPU program 'float': code: the manifest contradicts itself; expected a section of "
+         "its own, of []"),
+        ({"inputs": batches().manifest.inputs}, "shape 2, inputs: the manifest contradicts itself; expected each shape "
+         "once, found [[1, 3, 8, 8]]"),
+        ({"inputs": tuple(replace(each, dtype="f64") for each in _second().inputs)}, "shape 2, inputs: the manifest "
+         "contradicts itself; expected [('x', 'f32')], found [('x', 'f64')]"),
+        ({"outputs": ()}, "shape 2, outputs: the manifest contradicts itself; expected [('y', 'f32')], found []"),
+        ({"engines": {}}, "shape 2, engines: the manifest contradicts itself"),
+        ({"engines": {"float": replace(_second().engines["float"], stages=(
+            replace(_second().engines["float"].stages[0], last=1000),))}},
+         "shape 2, engine 'float', stage 0: the manifest contradicts itself; expected steps within 0 to "),
+    ],
+)  # fmt: skip
+def test_shapes_that_point_outside_are_refused(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        artifact_bytes(*_changed(**changes))
+    assert message(caught).startswith(f"artifact: {expected}")
