@@ -93,3 +93,39 @@ def test_what_is_not_supported(rng: np.random.Generator) -> None:
     inputs = [real(rng, 3, 4), real(rng, 4, 5)]
     with pytest.raises(UnsupportedError, match="this activation is not supported; expected clip, relu"):
         import_checked(node_model("FusedGemm", inputs, activation="Erf"))
+
+
+@pytest.mark.parametrize("mask", ["none", "keys", "rows"])
+@pytest.mark.parametrize("unidirectional", [0, 1])
+def test_attention(mask: str, unidirectional: int, rng: np.random.Generator) -> None:
+    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 8, 24), real(rng, 24)]
+    if mask != "none":
+        masked = np.ones((2, 5) if mask == "keys" else (2, 5, 5), np.int32)
+        masked[0, ..., 3:] = 0
+        inputs.append(masked)
+    model = node_model("Attention", inputs, constants=(1, 2), num_heads=2, unidirectional=unidirectional)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+def test_quantized_attention(rng: np.random.Generator) -> None:
+    x, w = rng.integers(0, 255, (2, 5, 8)).astype(np.uint8), rng.integers(-100, 100, (8, 24)).astype(np.int8)
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)
+    scales = [np.array(0.02, np.float32), np.array(0.01, np.float32)]
+    inputs = [x, w, real(rng, 24), *scales, mask, np.array(120, np.uint8), np.array(0, np.int8)]
+    model = node_model("QAttention", inputs, constants=(1, 2, 3, 4, 6, 7), num_heads=2)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_heads_of_projected_inputs(has_bias: bool, rng: np.random.Generator) -> None:
+    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 2, 7, 8), real(rng, 2, 7, 12)]
+    inputs += [real(rng, 28) if has_bias else None, None, real(rng, 1, 2, 5, 7)]
+    assert_imports_like_onnxruntime(node_model("MultiHeadAttention", inputs, num_heads=2, scale=0.3), inputs)
+
+
+def test_attention_that_is_not_supported(rng: np.random.Generator) -> None:
+    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 8, 24), real(rng, 24), np.zeros(2, np.int32)]
+    with pytest.raises(UnsupportedError, match="this form of mask is not supported"):
+        import_checked(node_model("Attention", inputs, num_heads=2))
+    with pytest.raises(ModelError, match="the heads do not divide what they share"):
+        import_checked(node_model("Attention", inputs[:3], num_heads=3))
