@@ -373,3 +373,33 @@ def test_a_quantised_detector_selects_the_same_on_the_device_and_in_software(rng
     assert len(device["kept"]) > 0
     for name in ("kept", "boxes"):
         np.testing.assert_array_equal(device[name], software[name])
+
+
+def test_a_loop_that_the_data_end_stacks_as_many_pieces(rng: np.random.Generator) -> None:
+    """With a bound from the model, or from an extent that the data decide."""
+    value = onnx.helper.make_tensor_value_info
+    number, truth, flag = onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+    body = onnx.helper.make_graph(
+        [
+            node("Add", ["state", "state"], ["doubled"]),
+            node("Less", ["doubled", "limit"], ["going"]),
+            node("Unsqueeze", ["doubled", "line"], ["piece"]),
+        ],
+        "body",
+        [value("step", flag, []), value("before", truth, []), value("state", number, [])],
+        [value("going", truth, []), value("doubled", number, []), value("piece", number, [1])],
+    )
+    nodes = [
+        node("Loop", ["most", "true", "x"], ["last", "pieces"], body=body, name="doubling"),
+        node("Neg", ["pieces"], ["negative"]),
+        node("NonZero", ["mask"], ["places"]),
+        node("Shape", ["places"], ["count"], start=1),
+        node("Squeeze", ["count"], ["steps"]),
+        node("Loop", ["steps", "true", "x"], ["last_of_some", "some"], body=body, name="bounded_doubling"),
+    ]
+    masks = [(rng.random(9) < share).astype(np.float32) for share in (0.5, 1, 0.1)]
+    cases = [{"x": np.float32(x), "mask": mask} for x, mask in zip((1, 30, 1e-3), masks, strict=True)]
+    cases = [{name: np.asarray(array) for name, array in case.items()} for case in cases]
+    constants = {"most": 300, "true": True, "limit": np.float32(50), "line": [0]}
+    session = check(nodes, cases, ["last", "pieces", "negative", "some"], **constants)
+    assert str(session.outputs[1]) == "pieces: f32[≤300,1]"

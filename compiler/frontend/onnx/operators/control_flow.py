@@ -20,7 +20,9 @@ from ...builder import SequenceValue
 from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
+from ..extents import UNKNOWN, span
 from ..importer import Importer, Node, imports
+from ..open_operators import selected
 
 _LONGEST = 400
 """Characters of what is said of a branch that makes no sense."""
@@ -272,7 +274,7 @@ class _Steps:
             discard(importer.module, before)
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
-        rows = self._room(condition, pieces)
+        rows, is_open = self._room(condition, pieces)
         outside = outside_of(body, results)
         close_over(body, results, outside)
         types = [states[index].type for index in changed]
@@ -282,10 +284,12 @@ class _Steps:
         found = [*importer.emit(operator, self.most, self.going, *operands, types=[*types, COUNT])]
         ends = [kept.get(parameter) for parameter in inner[1:]]
         made = iter(found)
-        return [*(end if end is not None else next(made) for end in ends), *[*made][:-1]]
+        states = [end if end is not None else next(made) for end in ends]
+        *stacked, steps = made
+        return [*states, *(selected(importer.open, each, 0, steps) if is_open else each for each in stacked)]
 
-    def _room(self, condition: Value, pieces: Sequence[Value]) -> int:
-        """For how many steps there is room in what is stacked."""
+    def _room(self, condition: Value, pieces: Sequence[Value]) -> tuple[int, bool]:
+        """For how many steps there is room in what is stacked, and whether the data decide how many are taken."""
         node = self.node
         never_ends = all(isinstance(each, Constant) and each.array for each in (self.going, condition))
         most = self.most.array.item() if isinstance(self.most, Constant) else None
@@ -296,17 +300,21 @@ class _Steps:
                 found=most if most < FOREVER else "no number of steps",
             )
         if not pieces:
-            return 0
+            return 0, False
         if self.rows is not None:
-            return self.rows
-        if most is None or not (never_ends or most <= 0):
+            return self.rows, False
+        if most is not None and (never_ends or most <= 0):
+            return max(0, most), False
+        extents = self.importer.open.elements(self.most)
+        bound = span(extents[0])[1] if extents else FOREVER
+        if bound >= UNKNOWN:
             raise node.unsupported(
                 "how many steps the loop takes depends on the data, and so do the extents of its scan outputs",
-                expected="a number of steps that is known at compile time, and a condition that always holds",
+                expected="a number of steps that has a bound at compile time",
                 hint=freeze_hint(self.importer, self.most)
                 or "Give static input shapes, or leave out the scan outputs.",
             )
-        return max(0, most)
+        return max(0, bound), True
 
     def _step(self, step: Value, states: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
         """Emit a step: whether to go on, the states after it, and its pieces."""
