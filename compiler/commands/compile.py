@@ -6,6 +6,7 @@ Examples:
   tilewright compile resnet50.onnx -o resnet50.twa
   tilewright compile resnet50.xml
   tilewright compile resnet50.onnx --input-shape data=1,3,224,224
+  tilewright compile bert.onnx --input-shape batch=1,4 --input-shape sequence=32..128/32
   tilewright compile silero_vad.onnx --input-shape input=1,512 --freeze sr=16000
   tilewright compile resnet50.onnx --calibration images/ --machine m4096
   tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> str:
         memory_limit=arguments.memory_limit,
         time_limit=arguments.time_limit,
     ) as session:
-        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random)
+        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, session.shapes)
         if arguments.profile:
             table = profile_table(session.profile(arrays))
             return json_text(table.records()) if arguments.json else table.text()

@@ -42,22 +42,24 @@ class ShapeTable:
         check_names(shapes, self._specs[0])
         number = self._numbers.get(tuple(shapes[spec.name] for spec in self._specs[0]))
         if number is None:
-            raise self._unfit(shapes)
+            raise unfit(self.shapes, shapes)
         return number
 
     def specs(self, number: int) -> Sequence[TensorSpec]:
         """The inputs in a shape."""
         return self._specs[number]
 
-    def _unfit(self, found: Mapping[str, Extents]) -> InputError:
-        known = [shape_text(shapes) for shapes in self.shapes[:_SHOWN]]
-        rest = len(self.shapes) - _SHOWN
-        return InputError(
-            "the artifact has no shape that fits the inputs",
-            expected=", or ".join([*known, *([f"{rest} more" if rest > 1 else "another"] if rest > 0 else [])]),
-            found=shape_text({spec.name: found[spec.name] for spec in self._specs[0]}),
-            hint="Compile the model with --input-shape for this shape as well.",
-        )
+
+def unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) -> InputError:
+    """The error for inputs that have none of the shapes."""
+    shown = [shape_text(shapes) for shapes in known[:_SHOWN]]
+    rest = len(known) - _SHOWN
+    return InputError(
+        "the artifact has no shape that fits the inputs",
+        expected=", or ".join([*shown, *([f"{rest} more" if rest > 1 else "another"] if rest > 0 else [])]),
+        found=shape_text({name: found[name] for name in known[0]}),
+        hint="Compile the model with --input-shape for this shape as well.",
+    )
 
 
 def shape_text(shapes: Mapping[str, Extents]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tilewright.errors import OutputError, UsageError
 
 from ..artifact.manifest import TensorSpec
 from ..execution.buffers import check_names, check_type
+from ..execution.shapes import unfit
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
@@ -26,10 +28,16 @@ SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
 
-def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: int | None) -> dict[str, np.ndarray]:
-    """The arrays that the command line names, or random ones.
+def gather_inputs(
+    expected: Sequence[TensorSpec],
+    texts: Sequence[str],
+    seed: int | None,
+    shapes: Sequence[Mapping[str, tuple[int, ...]]] = (),
+) -> dict[str, np.ndarray]:
+    """The arrays that the command line names, or random ones in the first shape.
 
     Args:
+        shapes: those that the inputs may have, where they are several.
         texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``.
         seed: make random inputs from it; then ``texts`` must be empty.
 
@@ -59,6 +67,11 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
             raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
     # What does not fit is not read: a short file can say that it holds more than this machine has room for.
     check_names(stored, expected)
+    found = {spec.name: stored[spec.name].shape for spec in expected}
+    if len(shapes) > 1:
+        if found not in shapes:
+            raise unfit(shapes, found)
+        expected = [replace(spec, shape=found[spec.name]) for spec in expected]
     for spec in expected:
         check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
     return {name: array.read() for name, array in stored.items()}

@@ -11,6 +11,7 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
 from ..execution.native_code import reasons_against, unfit
+from ..execution.shapes import shape_text
 from .details import NAME, details_of
 from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
 from .simulation import device_programs
@@ -24,6 +25,7 @@ from .table import (
     on_one_line,
     shortened,
     show_bytes,
+    show_count,
     show_kernel,
     show_number,
 )
@@ -51,6 +53,8 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     details = details_of(artifact)
     records = details.placement
     table = placement_table(records, details.maps) if shown == "device" else layers[shown]
+    if artifact.manifest.shapes is not None:
+        parts.append(f"\nshapes of engine {shown}; below, the first\n{_shapes(artifact, shown).text()}")
     parts.append(f"\nengine {shown}\n{table.text()}")
     if shown == "device":
         on_cpu, beyond = fallbacks(records), beyond_chip(details.maps)
@@ -146,6 +150,22 @@ def _nodes(names: Sequence[str]) -> str:
     return first_of(names if len(names) == 1 else [shortened(name, NAME) for name in names])
 
 
+def _shapes(artifact: Artifact, engine: str) -> Table:
+    """What each shape of the network takes of its own; constants are shared."""
+    columns = [
+        Column("shape", "shape"),
+        Column("macs", "MACs", show=show_count, right=True),
+        Column("arena_bytes", "work memory", show=show_bytes, right=True),
+        Column("code_bytes", "code", show=show_bytes, right=True),
+    ]
+    table = Table(columns)
+    for each in artifact.in_shapes():
+        own = summarize(each).engines[engine]
+        text = shape_text({spec.name: spec.shape for spec in each.manifest.inputs})
+        table.add(shape=text, macs=own.macs, arena_bytes=own.arena_bytes, code_bytes=own.code_bytes)
+    return table
+
+
 def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
     elements = details_of(artifact).elements or {}
@@ -183,6 +203,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "machine": details.machine,
         "schedules": [asdict(each) for each in details.schedules],
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
+        "shapes": {name: _shapes(artifact, name).records() for name in layers if manifest.shapes is not None},
         "placement": [asdict(op) for op in details.placement],
         "maps": [asdict(each) for each in details.maps],
         "fallbacks": [asdict(each) for each in fallbacks(details.placement)],

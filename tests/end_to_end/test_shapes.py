@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from onnx import helper
 from open_networks import convolutional, open_model, recurrent
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.codegen.package import regenerate
 from tilewright.compiler.export import export_model
 from tilewright.compiler.options import parse_input_shapes
@@ -257,3 +260,27 @@ def test_shapes_that_point_outside_are_refused(changes: dict[str, object], expec
     with pytest.raises(ArtifactError) as caught:
         artifact_bytes(*_changed(**changes))
     assert message(caught).startswith(f"artifact: {expected}")
+
+
+def test_commands_take_the_shape_of_their_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("batch=1,4", "x=1,3,8,8"):
+        (tmp_path / "m.onnx").write_bytes(convolutional())
+        words = [str(tmp_path / "m.onnx"), "-o", str(tmp_path / f"{text[0]}.twa"), "--input-shape", text, "--quiet"]
+        assert main(["compile", *words]) == 0
+    capsys.readouterr()
+    np.save(tmp_path / "four.npy", images(4))
+    np.save(tmp_path / "five.npy", images(5))
+    artifact = str(tmp_path / "b.twa")
+    assert main(["run", artifact, str(tmp_path / "four.npy")]) == 0
+    assert capsys.readouterr().out.startswith("y: float32[4,12]")
+    assert main(["run", artifact, str(tmp_path / "five.npy")]) != 0
+    expected = "no shape that fits the inputs; expected x [1, 3, 8, 8], or x [4, 3, 8, 8], found x [5, 3, 8, 8]"
+    assert expected in capsys.readouterr().err
+    assert main(["inspect", artifact]) == 0
+    assert "shapes of engine float; below, the first" in capsys.readouterr().out
+    assert main(["inspect", artifact, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["shapes"]["float"]
+    assert [row["shape"] for row in rows] == ["x [1, 3, 8, 8]", "x [4, 3, 8, 8]"]
+    assert rows[1]["macs"] == 4 * rows[0]["macs"]
+    assert main(["inspect", str(tmp_path / "x.twa"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shapes"] == {}
