@@ -40,12 +40,11 @@ def _present(operands: Operands) -> list[Value]:
 
 
 def end_of(dtype: DType, *, lowest: bool) -> float | int | bool:
-    """The lowest or the highest number of an element type."""
+    """What no number of an element type is below, or above: an infinity where there is one."""
     if dtype is DType.BOOL:
         return not lowest
     if dtype.is_float:
-        highest = float(np.finfo(dtype.numpy).max)
-        return -highest if lowest else highest
+        return -np.inf if lowest else np.inf
     span = np.iinfo(dtype.numpy)
     return span.min if lowest else span.max
 

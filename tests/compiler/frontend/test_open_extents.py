@@ -403,3 +403,19 @@ def test_a_loop_that_the_data_end_stacks_as_many_pieces(rng: np.random.Generator
     constants = {"most": 300, "true": True, "limit": np.float32(50), "line": [0]}
     session = check(nodes, cases, ["last", "pieces", "negative", "some"], **constants)
     assert str(session.outputs[1]) == "pieces: f32[≤300,1]"
+
+
+def test_filler_does_not_stand_before_an_infinity() -> None:
+    """Scores are masked with infinities: these must come before what is not there, and nothing is lower than them."""
+    x = np.array([-np.inf, 0, 2, 0, -np.inf, 1], np.float32)
+    reductions = ("ReduceMax", "ReduceMin", "ArgMax", "ArgMin")
+    nodes = [
+        node("NonZero", ["x"], ["at"]),
+        node("Squeeze", ["at", "first"], ["positions"]),
+        node("Gather", ["x", "positions"], ["kept"]),
+        node("Shape", ["kept"], ["count"]),
+        node("TopK", ["kept", "count"], ["sorted", "order"]),
+        *(node(name, ["kept"], [name], keepdims=0) for name in reductions),
+    ]
+    cases = [{"x": x}, {"x": np.where(x > 0, 0, x)}, {"x": -np.where(x > 0, 0, x)}, {"x": -x}]
+    check(nodes, cases, ["sorted", "order", *reductions], first=[0])
