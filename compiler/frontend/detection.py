@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from tilewright.errors import ModelError, UnsupportedError
 
 from ...ir.core import Value
-from ...ir.ops.detection_output import CODES, DetectionOutput
-from ...ir.ops.priors import PriorBox, PriorBoxClustered
-from ...ir.ops.proposal import Proposal
-from ...ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
+from ...ir.ops.detection.detection_output import CODES, DetectionOutput
+from ...ir.ops.detection.priors import PriorBox, PriorBoxClustered
+from ...ir.ops.detection.proposal import Proposal
+from ...ir.ops.detection.region_pooling import PsroiPool, RoiAlign, RoiPool
 from .builder import ModuleBuilder
 from .shape import reshape
 

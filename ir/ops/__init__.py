@@ -5,7 +5,7 @@ import pkgutil
 
 from ..op import REGISTRY
 
-for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
+for _family in pkgutil.walk_packages(__path__, f"{__name__}."):
     importlib.import_module(_family.name)
 
 __all__ = ["REGISTRY"]

@@ -11,9 +11,9 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.errors import InputError
 from tilewright.ir.core import Function, Op
 from tilewright.ir.op import Operator
-from tilewright.ir.ops.detection_output import DetectionOutput
-from tilewright.ir.ops.proposal import Proposal
-from tilewright.ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
+from tilewright.ir.ops.detection.detection_output import DetectionOutput
+from tilewright.ir.ops.detection.proposal import Proposal
+from tilewright.ir.ops.detection.region_pooling import PsroiPool, RoiAlign, RoiPool
 from tilewright.ir.types import TensorType
 
 NAN, INF = np.nan, np.inf

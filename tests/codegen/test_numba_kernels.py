@@ -21,7 +21,7 @@ from quantized_cases import check
 from samples import Sample
 
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
-from tilewright.codegen.cpu.numba.function import compile_kernel
+from tilewright.codegen.cpu.numba.generation.function import compile_kernel
 from tilewright.errors import CodegenError, InputError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
@@ -199,7 +199,7 @@ def test_a_name_with_another_meaning_in_the_module_of_a_kernel_is_refused() -> N
         compile_kernel(an_op(), scope["kernel"], TARGET, units=1)
     assert str(caught.value) == (
         "cpu code: neg: 'larger' is something else to kernels than in the function's module; expected that of "
-        "tilewright.codegen.cpu.numba.scalar_functions, found another in odd_kernels. "
+        "tilewright.codegen.cpu.numba.generation.scalar_functions, found another in odd_kernels. "
         "This is a fault of Tilewright, not of the model."
     )
 
@@ -323,7 +323,7 @@ def test_programs_that_log_everything_read_nothing_of_kernels() -> None:
     program = """
 import logging
 logging.basicConfig(level=logging.DEBUG)
-from tilewright.codegen.cpu.numba.function import numba_text
+from tilewright.codegen.cpu.numba.generation.function import numba_text
 from tilewright.ir.types import DType
 def double(x, y, n):
     for i in range(n):

@@ -19,13 +19,13 @@ from tilewright.errors import InputError
 from tilewright.ir import interp
 from tilewright.ir.op import REGISTRY, Operator
 from tilewright.ir.ops.activation import Celu, Clip
+from tilewright.ir.ops.detection.proposal import Proposal
+from tilewright.ir.ops.detection.region_pooling import PsroiPool
 from tilewright.ir.ops.elementwise import Pow
 from tilewright.ir.ops.normalization import GroupNorm, LpNorm, Lrn
 from tilewright.ir.ops.pooling import LpPool
-from tilewright.ir.ops.proposal import Proposal
 from tilewright.ir.ops.quantization import DynamicQuantizeLinear, QuantizeLinear
 from tilewright.ir.ops.reduction import ReduceL2
-from tilewright.ir.ops.region_pooling import PsroiPool
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.softmax import LogSoftmax
 from tilewright.ir.types import DType

@@ -24,8 +24,8 @@ from unittest import mock
 from tilewright.codegen.cpu import program
 from tilewright.codegen.cpu.assemble import KernelCall, assemble
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.codegen.cpu.numba import function as functions
-from tilewright.codegen.cpu.numba.function import KernelFunction
+from tilewright.codegen.cpu.numba.generation import function as functions
+from tilewright.codegen.cpu.numba.generation.function import KernelFunction
 from tilewright.ir.types import DType
 
 FOLDER = "TESTS_SHARED_KERNELS"

@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.detection_output import DetectionOutput
+from tilewright.ir.ops.detection.detection_output import DetectionOutput
 
 
 def predictions(

@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.priors import PriorBox, PriorBoxClustered
+from tilewright.ir.ops.detection.priors import PriorBox, PriorBoxClustered
 
 GRID, IMAGE = (3, 2), (48, 64)
 VARIANCES = (0.1, 0.1, 0.2, 0.2)

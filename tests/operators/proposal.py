@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.proposal import Proposal
+from tilewright.ir.ops.detection.proposal import Proposal
 
 
 @samples_of(Proposal)

@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
+from tilewright.ir.ops.detection.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
 
 
 def regions(rng: np.random.Generator, count: int, images: int, scale: float, is_ended: bool = False) -> np.ndarray:

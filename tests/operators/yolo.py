@@ -11,7 +11,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.yolo import RegionYolo, ReorgYolo
+from tilewright.ir.ops.detection.yolo import RegionYolo, ReorgYolo
 
 
 @samples_of(RegionYolo)

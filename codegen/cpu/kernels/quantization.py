@@ -18,7 +18,7 @@ from ..llvm.quantized_math import clamped, rounded, signed_byte, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I64, Register, constant, type_of, vector_constant
 from ..nest import Access, Nest, broadcast, row_major
-from ..numba.nest_kernel import copy_kernel
+from ..numba.generation.nest_kernel import copy_kernel
 from ..spec import ConstantTable, KernelSpec
 from .vector_nest import Expression, VectorNest
 

@@ -15,8 +15,8 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Nest, broadcast
 from ..tensors import dtypes_of, has_real_meaning, is_plain
-from .nest_kernel import element_kernel
-from .scalar import Scalar, ScalarArithmetic, load, store
+from .generation.nest_kernel import element_kernel
+from .generation.scalar import Scalar, ScalarArithmetic, load, store
 
 
 def _stored(value: Scalar, dtype: DType) -> str:

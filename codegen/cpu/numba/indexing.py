@@ -12,9 +12,9 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import row_major
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, loop_function
-from .scalar import load, store
-from .scalar_functions import from_front, to_int64
+from .generation.function import KernelFunction, compile_kernel, loop_function
+from .generation.scalar import load, store
+from .generation.scalar_functions import from_front, to_int64
 
 
 def _gather(x, indices, y, n, f, scratch, begin, end):

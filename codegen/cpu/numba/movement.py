@@ -20,8 +20,8 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, broadcast, row_major
 from ..tensors import bits, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, loop_function, nested
-from .nest_kernel import copies_kernel, copy_kernel
+from .generation.function import KernelFunction, compile_kernel, loop_function, nested
+from .generation.nest_kernel import copies_kernel, copy_kernel
 
 
 def _copied(op: Op, extents: Sequence[int], source: Access, target: TargetDescription) -> Kernel:

@@ -11,9 +11,9 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, around, row_major
 from ..tensors import is_plain
-from .function import compile_kernel
-from .nest_kernel import element_kernel
-from .scalar import number
+from .generation.function import compile_kernel
+from .generation.nest_kernel import element_kernel
+from .generation.scalar import number
 
 
 def _computes(op: Op) -> bool:

@@ -24,8 +24,8 @@ from ....ir.types import DType, TensorType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_movement, is_plain
-from .function import compile_kernel
-from .scalar import load, number, store
+from .generation.function import compile_kernel
+from .generation.scalar import load, number, store
 
 _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
     depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]

@@ -14,10 +14,10 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, row_major
 from ..tensors import is_plain
-from .function import compile_kernel
-from .nest_kernel import element_kernel
-from .scalar import load, store
-from .scalar_functions import quantized
+from .generation.function import compile_kernel
+from .generation.nest_kernel import element_kernel
+from .generation.scalar import load, store
+from .generation.scalar_functions import quantized
 
 
 def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list[float]]:

@@ -19,8 +19,8 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import around, row_major
 from ..tensors import has_real_meaning, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, loop_function, nested
-from .scalar import load, number, store
+from .generation.function import KernelFunction, compile_kernel, loop_function, nested
+from .generation.scalar import load, number, store
 
 
 @dataclass(frozen=True)

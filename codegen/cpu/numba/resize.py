@@ -16,7 +16,7 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import row_major
 from ..tensors import bits, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, loop_function, nested
+from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 
 MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""

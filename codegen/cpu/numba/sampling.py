@@ -11,8 +11,8 @@ from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_plain
-from .function import compile_kernel
-from .scalar import load, store
+from .generation.function import compile_kernel
+from .generation.scalar import load, store
 
 BLOCK = 128
 """Points whose taps are kept at a time."""

@@ -9,8 +9,8 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import around, row_major
 from ..tensors import has_real_meaning, is_plain
-from .function import compile_kernel
-from .scalar import load
+from .generation.function import compile_kernel
+from .generation.scalar import load
 
 _NONZERO = """def kernel(x, positions, count, n, f, scratch, begin, end):
     elements, rank = n[0], n[1]

@@ -9,8 +9,8 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import around
 from ..tensors import is_plain
-from .function import compile_kernel
-from .scalar import load, store
+from .generation.function import compile_kernel
+from .generation.scalar import load, store
 
 _ROWS = """def kernel(x, y, n, f, scratch, begin, end):
     length = n[0]

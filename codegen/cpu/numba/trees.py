@@ -7,7 +7,7 @@ from ....ir.ops.trees import TreeEnsemble
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_plain
-from .function import compile_kernel
+from .generation.function import compile_kernel
 
 _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n, f, scratch, begin, end):
     features, outputs, count, trees, leaves, size = n[0], n[1], n[2], n[3], n[4], n[5]

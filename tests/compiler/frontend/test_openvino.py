@@ -13,7 +13,7 @@ from operators.detection_output import predictions
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import ModelError
 from tilewright.ir import interp
-from tilewright.ir.ops.detection_output import DetectionOutput
+from tilewright.ir.ops.detection.detection_output import DetectionOutput
 
 DOMAIN = "org.openvinotoolkit"
 FLOAT = onnx.TensorProto.FLOAT

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..scalar_functions import larger, smaller
+from ..generation.scalar_functions import larger, smaller
 
 
 def precedes(memory, keys, items, a, b):

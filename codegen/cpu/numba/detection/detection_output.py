@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .....ir.core import Op
-from .....ir.ops.detection_output import DetectionOutput
+from .....ir.ops.detection.detection_output import DetectionOutput
 from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain, pointers
-from ..function import compile_kernel
+from ..generation.function import compile_kernel
 
 _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     images, priors_count, classes, locations, sets, prior_size = n[0], n[1], n[2], n[3], n[4], n[5]

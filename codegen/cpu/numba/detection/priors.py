@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Op
-from .....ir.ops.priors import Priors
+from .....ir.ops.detection.priors import Priors
 from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import is_plain
-from ..function import compile_kernel
+from ..generation.function import compile_kernel
 
 
 def _priors(y, n, f, scratch, begin, end):

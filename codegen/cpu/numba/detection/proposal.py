@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .....ir.core import Op
-from .....ir.ops.proposal import Proposal
+from .....ir.ops.detection.proposal import Proposal
 from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
-from ..function import compile_kernel
+from ..generation.function import compile_kernel
 
 _SOURCE = """def kernel(scores, deltas, image, regions, found, n, f, scratch, begin, end):
     anchors, rows, columns, post, competitors, count = n[0], n[1], n[2], n[3], n[4], n[5]

@@ -7,11 +7,11 @@ import textwrap
 from tilewright.limits import SAMPLES
 
 from .....ir.core import Op
-from .....ir.ops.region_pooling import FAR, OFFSETS, PsroiPool, RegionPool, RoiAlign, RoiPool
+from .....ir.ops.detection.region_pooling import FAR, OFFSETS, PsroiPool, RegionPool, RoiAlign, RoiPool
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
-from ..function import compile_kernel
+from ..generation.function import compile_kernel
 
 _SOURCE = """def kernel(x, regions, y, n, f, scratch, begin, end):
     images, channels, height, width = n[0], n[1], n[2], n[3]

@@ -10,7 +10,7 @@ from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
-from ..function import compile_kernel
+from ..generation.function import compile_kernel
 from .box_functions import positive_overlap_of, sink_candidate, swap
 
 

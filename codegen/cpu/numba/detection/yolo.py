@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from .....ir.core import Op
-from .....ir.ops.yolo import RegionYolo, ReorgYolo
+from .....ir.ops.detection.yolo import RegionYolo, ReorgYolo
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import bits, has_real_meaning, is_movement, is_plain
-from ..function import compile_kernel
-from ..scalar_functions import larger
+from ..generation.function import compile_kernel
+from ..generation.scalar_functions import larger
 
 
 def _region(x, y, n, f, scratch, begin, end):

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from tilewright.errors import UnsupportedError
 
 from .....ir.core import Op, Value
-from .....ir.ops.detection_output import DetectionOutput
+from .....ir.ops.detection.detection_output import DetectionOutput
+from .....ir.ops.detection.priors import PriorBox, PriorBoxClustered
+from .....ir.ops.detection.proposal import Proposal
+from .....ir.ops.detection.region_pooling import PsroiPool, RoiAlign, RoiPool
+from .....ir.ops.detection.yolo import RegionYolo, ReorgYolo
 from .....ir.ops.elementwise import Mul
 from .....ir.ops.normalization import NormalizeL2
-from .....ir.ops.priors import PriorBox, PriorBoxClustered
-from .....ir.ops.proposal import Proposal
-from .....ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
-from .....ir.ops.yolo import RegionYolo, ReorgYolo
 from ... import detection
 from ...shape import reshape
 from ..exporter import IrExporter, exports

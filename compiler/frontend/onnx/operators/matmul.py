@@ -12,7 +12,7 @@ from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from .activation import export_activation
-from .convolution import convolution
+from .layers.convolution import convolution
 
 
 @imports("MatMul")

@@ -16,12 +16,12 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.op import Operator
-from tilewright.ir.ops.detection_output import DetectionOutput
+from tilewright.ir.ops.detection.detection_output import DetectionOutput
+from tilewright.ir.ops.detection.priors import PriorBox, PriorBoxClustered
+from tilewright.ir.ops.detection.proposal import Proposal
+from tilewright.ir.ops.detection.region_pooling import PsroiPool, RoiPool
+from tilewright.ir.ops.detection.yolo import RegionYolo, ReorgYolo
 from tilewright.ir.ops.normalization import NormalizeL2
-from tilewright.ir.ops.priors import PriorBox, PriorBoxClustered
-from tilewright.ir.ops.proposal import Proposal
-from tilewright.ir.ops.region_pooling import PsroiPool, RoiPool
-from tilewright.ir.ops.yolo import RegionYolo, ReorgYolo
 from tilewright.ir.types import TensorType
 
 CENTER_SIZE = "caffe.PriorBoxParameter.CENTER_SIZE"

@@ -15,7 +15,7 @@ from tilewright.compiler.frontend.ir.families import EXPORTS
 from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.ir import interp
 from tilewright.ir.op import REGISTRY
-from tilewright.ir.ops.region_pooling import RoiAlign
+from tilewright.ir.ops.detection.region_pooling import RoiAlign
 from tilewright.ir.ops.shape import Cast
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify

@@ -20,7 +20,7 @@ from ....recurrent import ACTIVATIONS, activate, numbers_of
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
-from ..convolution import convolution
+from ..layers.convolution import convolution
 
 
 def added(importer: Importer, x: Value, addend: Value | None) -> Value:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .....ir.core import Constant, Value
-from .....ir.ops.elementwise import Add
-from .....ir.ops.movement import Transpose
-from ...matmul import quantized_product
-from ...movement import join, split
-from ...recurrent import (
+from ......ir.core import Constant, Value
+from ......ir.ops.elementwise import Add
+from ......ir.ops.movement import Transpose
+from ....matmul import quantized_product
+from ....movement import join, split
+from ....recurrent import (
     ACTIVATIONS,
     DEFAULT_ACTIVATIONS,
     DIRECTIONS,
@@ -22,9 +22,9 @@ from ...recurrent import (
     activate,
     numbers_of,
 )
-from ...shape import reshape
-from ..exporter import MICROSOFT
-from ..importer import Importer, Node, imports
+from ....shape import reshape
+from ...exporter import MICROSOFT
+from ...importer import Importer, Node, imports
 
 
 @dataclass(frozen=True)

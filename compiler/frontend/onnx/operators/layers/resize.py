@@ -6,11 +6,11 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from .....ir.core import Op, Value
-from .....ir.ops.resize import Resize
-from ...resize import antialiased, ratios, resize, resize_by_direction, scaled
-from ..exporter import Exporter, exports
-from ..importer import Importer, Node, imports
+from ......ir.core import Op, Value
+from ......ir.ops.resize import Resize
+from ....resize import antialiased, ratios, resize, resize_by_direction, scaled
+from ...exporter import Exporter, exports
+from ...importer import Importer, Node, imports
 
 
 def floats(array: np.ndarray) -> list[float]:

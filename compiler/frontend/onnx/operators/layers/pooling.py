@@ -10,9 +10,9 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from .....ir.core import Op, Value
-from .....ir.ops.indexing import ScatterElements
-from .....ir.ops.pooling import (
+from ......ir.core import Op, Value
+from ......ir.ops.indexing import ScatterElements
+from ......ir.ops.pooling import (
     AveragePool,
     GlobalAveragePool,
     GlobalLpPool,
@@ -23,12 +23,12 @@ from .....ir.ops.pooling import (
     Windowed,
     lowest,
 )
-from ...movement import padded
-from ...shape import reshape
-from ...windows import Integers, Window, rounded_up, slack, widened
-from ..exporter import Exporter, exports
-from ..importer import Importer, Node, imports
-from ..one_to_one import exports_as, one_to_one
+from ....movement import padded
+from ....shape import reshape
+from ....windows import Integers, Window, rounded_up, slack, widened
+from ...exporter import Exporter, exports
+from ...importer import Importer, Node, imports
+from ...one_to_one import exports_as, one_to_one
 from .convolution import window
 
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")

@@ -14,9 +14,9 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..core import Value
-from ..op import Operator, operator
-from ..types import DType, ResultTypes, TensorType, Types
+from ...core import Value
+from ...op import Operator, operator
+from ...types import DType, ResultTypes, TensorType, Types
 
 CODES = ("corner", "center_size")
 ROW = 7

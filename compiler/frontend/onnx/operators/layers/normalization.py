@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
-from .....ir.ops.elementwise import Mul, Sub
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
-from .....ir.ops.reduction import ReduceMean
-from .....ir.ops.shape import Expand
-from ...elementwise import running_mean
-from ...shape import cast, reshape
-from ..exporter import OPENVINO, Exporter, exports
-from ..importer import Importer, Node, imports
-from ..one_to_one import exports_as, one_to_one
+from ......ir.core import Op, Value
+from ......ir.ops.elementwise import Mul, Sub
+from ......ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from ......ir.ops.reduction import ReduceMean
+from ......ir.ops.shape import Expand
+from ....elementwise import running_mean
+from ....shape import cast, reshape
+from ...exporter import OPENVINO, Exporter, exports
+from ...importer import Importer, Node, imports
+from ...one_to_one import exports_as, one_to_one
 
 one_to_one("InstanceNormalization", InstanceNorm, epsilon=1e-5)
 one_to_one("LRN", Lrn, size=None, alpha=1e-4, beta=0.75, bias=1.0)

@@ -15,8 +15,8 @@ import numpy as np
 from tilewright.errors import IRError
 from tilewright.limits import PRIORS
 
-from ..op import Operator, operator
-from ..types import DType, TensorType
+from ...op import Operator, operator
+from ...types import DType, TensorType
 
 SAME_RATIO = 1e-6
 """Aspect ratios that are closer than this are one."""

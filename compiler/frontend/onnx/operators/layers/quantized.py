@@ -6,26 +6,26 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from .....ir.core import Constant, Op, Value, types_of
-from .....ir.op import Operator
-from .....ir.ops.activation import LeakyRelu, Sigmoid
-from .....ir.ops.convolution import Conv
-from .....ir.ops.elementwise import Add, Div, Mul
-from .....ir.ops.integer_products import ConvInteger, MatMulInteger
-from .....ir.ops.matmul import MatMul
-from .....ir.ops.movement import Concat
-from .....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
-from .....ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
-from .....ir.ops.softmax import Softmax
-from .....ir.quantized import clamp_bounds, limits, quantization_of
-from .....ir.types import DType, Quantization, TensorType
-from ...shape import cast, reshape
-from ..exporter import MICROSOFT, Exporter, exports
-from ..importer import Importer, Node, imports
+from ......ir.core import Constant, Op, Value, types_of
+from ......ir.op import Operator
+from ......ir.ops.activation import LeakyRelu, Sigmoid
+from ......ir.ops.convolution import Conv
+from ......ir.ops.elementwise import Add, Div, Mul
+from ......ir.ops.integer_products import ConvInteger, MatMulInteger
+from ......ir.ops.matmul import MatMul
+from ......ir.ops.movement import Concat
+from ......ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
+from ......ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
+from ......ir.ops.softmax import Softmax
+from ......ir.quantized import clamp_bounds, limits, quantization_of
+from ......ir.types import DType, Quantization, TensorType
+from ....shape import cast, reshape
+from ...exporter import MICROSOFT, Exporter, exports
+from ...importer import Importer, Node, imports
+from ..matmul import matrix
+from ..quantization import scale_and_zero_point
 from .convolution import convolution, convolution_attributes
-from .matmul import matrix
 from .pooling import average_pool, window_attributes
-from .quantization import scale_and_zero_point
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:

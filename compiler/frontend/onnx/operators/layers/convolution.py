@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .....ir.core import Op, Value
-from .....ir.ops.convolution import Conv, ConvTranspose
-from .....ir.ops.integer_products import ConvInteger
-from ...shape import reshape
-from ...windows import Integers, halved, same_pads
-from ..exporter import Exporter, exports
-from ..importer import Importer, Node, imports
-from ..one_to_one import exports_as
-from .activation import export_activation
+from ......ir.core import Op, Value
+from ......ir.ops.convolution import Conv, ConvTranspose
+from ......ir.ops.integer_products import ConvInteger
+from ....shape import reshape
+from ....windows import Integers, halved, same_pads
+from ...exporter import Exporter, exports
+from ...importer import Importer, Node, imports
+from ...one_to_one import exports_as
+from ..activation import export_activation
 
 exports_as("ConvTranspose", ConvTranspose)
 

@@ -31,16 +31,16 @@ import numpy as np
 
 from tilewright.errors import CodegenError
 
-from ....ir.core import Op
-from ....ir.types import DType
-from ..kernel import Kernel, kernel_name
-from ..llvm.builder import FunctionBuilder
-from ..llvm.module import module_text, optimized
-from ..llvm.target import TargetDescription
-from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
-from ..tensors import dtypes_of
+from .....ir.core import Op
+from .....ir.types import DType
+from ...kernel import Kernel, kernel_name
+from ...llvm.builder import FunctionBuilder
+from ...llvm.module import module_text, optimized
+from ...llvm.target import TargetDescription
+from ...llvm.types import F64, I32, I64, PTR, Register, Type, zero
+from ...tensors import dtypes_of
+from ..detection import box_functions
 from . import scalar_functions
-from .detection import box_functions
 
 KernelFunction = Callable[..., int]
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..types import DType, TensorType
-from .movement import check_axis
-from .shape import moved
+from ...op import Operator, QuantizationRule, UnaryOperands, operator
+from ...types import DType, TensorType
+from ..movement import check_axis
+from ..shape import moved
 
 
 @operator("region_yolo")

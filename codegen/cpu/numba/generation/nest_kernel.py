@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from ....ir.core import Op
-from ....ir.types import DType
-from ..kernel import Kernel, kernel_name
-from ..llvm.builder import FunctionBuilder
-from ..llvm.module import module_text, optimized
-from ..llvm.target import TargetDescription
-from ..llvm.types import I32, I64, PTR, Register, Type, zero
-from ..nest import Access, Nest
-from ..tensors import dtypes_of
+from .....ir.core import Op
+from .....ir.types import DType
+from ...kernel import Kernel, kernel_name
+from ...llvm.builder import FunctionBuilder
+from ...llvm.module import module_text, optimized
+from ...llvm.target import TargetDescription
+from ...llvm.types import I32, I64, PTR, Register, Type, zero
+from ...nest import Access, Nest
+from ...tensors import dtypes_of
 from .function import NumbaEntry, numba_text, origin, python_function, remembered
 
 FEW_COPIES = 16

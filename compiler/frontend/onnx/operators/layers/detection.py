@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
-from .....ir.ops.detection_output import DetectionOutput
-from .....ir.ops.priors import PriorBox, PriorBoxClustered
-from .....ir.ops.proposal import Proposal
-from .....ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
-from .....ir.ops.yolo import RegionYolo, ReorgYolo
-from ... import detection
-from ...shape import reshape
-from ..exporter import OPENVINO, Exporter, exports
-from ..importer import Importer, Node, imports
+from ......ir.core import Op, Value
+from ......ir.ops.detection.detection_output import DetectionOutput
+from ......ir.ops.detection.priors import PriorBox, PriorBoxClustered
+from ......ir.ops.detection.proposal import Proposal
+from ......ir.ops.detection.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
+from ......ir.ops.detection.yolo import RegionYolo, ReorgYolo
+from .... import detection
+from ....shape import reshape
+from ...exporter import OPENVINO, Exporter, exports
+from ...importer import Importer, Node, imports
 
 
 @imports("PriorBox", "PriorBoxClustered", domain=OPENVINO)

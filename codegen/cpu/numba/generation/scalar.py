@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ....ir.types import DType
-from ..element import Arithmetic, Element
-from ..formulas import ACTIVATIONS
+from .....ir.types import DType
+from ...element import Arithmetic, Element
+from ...formulas import ACTIVATIONS
 
 _TRUTHS = frozenset(("equal", "less", "less_or_equal", "greater", "greater_or_equal", "is_nan", "not"))
 

@@ -15,9 +15,9 @@ import numpy as np
 from tilewright.errors import InputError, IRError
 from tilewright.limits import PRIORS
 
-from ..core import Value
-from ..op import Operator, operator
-from ..types import DType, ResultTypes, TensorType, Types
+from ...core import Value
+from ...op import Operator, operator
+from ...types import DType, ResultTypes, TensorType, Types
 
 
 class ProposalOperands(NamedTuple):

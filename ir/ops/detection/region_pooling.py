@@ -16,11 +16,11 @@ import numpy as np
 from tilewright.errors import InputError, IRError
 from tilewright.limits import SAMPLES
 
-from ..core import Value
-from ..op import Operator, operator
-from ..types import DType, ResultTypes, TensorType, Types
-from .elementwise import check_dtype
-from .indexing import check_indices
+from ...core import Value
+from ...op import Operator, operator
+from ...types import DType, ResultTypes, TensorType, Types
+from ..elementwise import check_dtype
+from ..indexing import check_indices
 
 FAR = 2**30
 """Pixels beyond which coordinates are not told apart; NaN counts as the lowest."""

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from .....ir.core import Op, Value
-from .....ir.ops.elementwise import Add, Mul
-from .....ir.ops.matmul import MatMul
-from .....ir.ops.sampling import GridSample
-from ...movement import reversed_along, transpose
-from ...shape import reshape
-from ..exporter import Exporter, exports
-from ..importer import Importer, Node, imports
+from ......ir.core import Op, Value
+from ......ir.ops.elementwise import Add, Mul
+from ......ir.ops.matmul import MatMul
+from ......ir.ops.sampling import GridSample
+from ....movement import reversed_along, transpose
+from ....shape import reshape
+from ...exporter import Exporter, exports
+from ...importer import Importer, Node, imports
 from .convolution import window
 
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}

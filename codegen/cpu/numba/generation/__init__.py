@@ -1,0 +1,1 @@
+"""How loops over elements become functions that numba compiles: what the families of kernels share."""

@@ -1,0 +1,1 @@
+"""Of these, the layers of neural networks."""

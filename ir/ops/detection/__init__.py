@@ -1,0 +1,1 @@
+"""Boxes, regions and their like: families of operators that detectors end with."""
