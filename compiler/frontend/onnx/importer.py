@@ -24,7 +24,7 @@ from ....ir.op import Operator
 from ....ir.types import TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .functions import Functions, schema_of, standard_domain
-from .narrow_types import MOVING, TYPED, code_of, is_integer, narrowed, stored, widened
+from .narrow_types import MOVING, STORED, TYPED, code_of, is_integer, narrowed, stored, widened
 from .open_shapes import OpenShapes
 from .tensors import TensorReader
 
@@ -166,6 +166,15 @@ class Importer(ModuleBuilder):
         self.narrow[value] = code
         return value
 
+    def as_declared(self, value: Value, info: onnx.ValueInfoProto) -> Value:
+        """Numbers as elements of the narrow type that they are declared to be of; others as they are."""
+        code = info.type.tensor_type.elem_type
+        if code not in STORED or value in self.narrow:
+            return value
+        if value.type.dtype.is_float and not is_integer(code):
+            value = narrowed(self, value, code)
+        return self.stored_as(code, value) if value.type.dtype is STORED[code] else value
+
     def code_of(self, value: Value) -> int:
         """The ONNX code of the element type of a value."""
         return self.narrow.get(value) or onnx.helper.np_dtype_to_tensor_dtype(value.type.dtype.numpy)
@@ -279,6 +288,8 @@ class Importer(ModuleBuilder):
 
     def _results(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> Results:
         """What a node makes of its inputs, values of narrow types among them."""
+        if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in proto.attribute):
+            return self._results_of_bodies(proto, node, titles)
         given = [self.narrow.get(value) if value is not None else None for value in node.inputs]
         code = next((code for code in given if code is not None), None)
         if code is None or (not node.domain and node.op_type in TYPED) or self._functions.brings(proto):
@@ -292,9 +303,6 @@ class Importer(ModuleBuilder):
         numbers = replace(node, inputs=tuple(value and self.numbers(value) for value in node.inputs))
         results = self._numeric_results(proto, numbers, titles)
         schema = schema_of(node.domain, node.op_type, node.opset)
-        # What a loop or branch returns has the types of its body.
-        if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in proto.attribute):
-            return results
         # A function of the schema has left the name of its last node.
         self._loc, self._names = (node.name,), titles
         types = None
@@ -305,6 +313,17 @@ class Importer(ModuleBuilder):
             output = schema.outputs[min(index, len(schema.outputs) - 1)] if schema is not None else None
             if value is not None and value.type.dtype.is_float and (not output or output.type_str in (types or ())):
                 results[index] = self.stored_as(code, narrowed(self, value, code))
+        return results
+
+    def _results_of_bodies(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> Results:
+        """What a branch or loop returns, which has the types of its body; numbers of narrow types pass in and out."""
+        numbers = replace(node, inputs=tuple(value and self.numbers(value) for value in node.inputs))
+        results = self._numeric_results(proto, numbers, titles)
+        self._loc, self._names = (node.name,), titles
+        body = next(attribute.g for attribute in proto.attribute if attribute.type == onnx.AttributeProto.GRAPH)
+        outputs = body.output[1:] if node.op_type == "Loop" else body.output
+        for index, (value, output) in enumerate(zip(results, outputs, strict=False)):
+            results[index] = value and self.as_declared(value, output)
         return results
 
     def _numeric_results(self, proto: onnx.NodeProto, node: Node, titles: list[str]) -> list[Value | None]:

@@ -61,7 +61,23 @@ MOVING = frozenset(
 )
 """Operators whose results hold elements of their operands and nothing else, whatever these stand for."""
 
-TYPED = frozenset(["BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"])
+TYPED = frozenset(
+    (
+        "BitCast",
+        "Cast",
+        "CastLike",
+        "DequantizeLinear",
+        "Optional",
+        "OptionalGetElement",
+        "OptionalHasElement",
+        "QuantizeLinear",
+        "SequenceConstruct",
+        "SequenceInsert",
+        "Shape",
+        "Size",
+        "SplitToSequence",
+    )
+)
 """Operators whose importers look at the types of their operands themselves."""
 
 

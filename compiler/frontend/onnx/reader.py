@@ -33,7 +33,7 @@ from .extents import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
-from .narrow_types import STORED, name_of, narrowed
+from .narrow_types import STORED, name_of
 from .open_shapes import OpenShapes
 from .tensors import TensorReader, stored_type
 
@@ -92,6 +92,8 @@ def import_onnx(
     if not results:
         raise ModelError("the graph has no outputs", stage="import")
     ends = [end for each in zip(model.graph.output, results, strict=True) for end in _outputs(importer, *each)]
+    if not ends:
+        raise UnsupportedError("the outputs are sequences that hold nothing", stage="import")
     if len({name for name, _ in ends}) < len(ends):
         raise ModelError("two outputs have one name", stage="import", found=", ".join(name for name, _ in ends))
     set_open_results(importer.function, ends, importer.open)
@@ -110,9 +112,7 @@ def _outputs(importer: Importer, output: onnx.ValueInfoProto, value: Value) -> l
         if value.is_absent:
             raise UnsupportedError(f"output {output.name!r} is an optional that holds nothing", stage="import")
         return [(f"{output.name}.{position}", item) for position, item in enumerate(value.items)]
-    code = output.type.tensor_type.elem_type
-    is_number = code in STORED and value not in importer.narrow and value.type.dtype.is_float
-    return [(output.name, importer.stored_as(code, narrowed(importer, value, code)) if is_number else value)]
+    return [(output.name, importer.as_declared(value, output))]
 
 
 def set_open_results(function: Function, ends: Sequence[tuple[str, Value]], open: OpenShapes) -> None:

@@ -9,6 +9,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnx.numpy_helper
+import onnx.parser
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper
 from onnx_nodes import node_model
@@ -182,6 +184,43 @@ def test_four_bits_of_weights_reach_integer_kernels() -> None:
     x = rng.normal(size=(2, 16)).astype(np.float32)
     (found,) = backend.run_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), [x])
     np.testing.assert_allclose(found, x @ (weights.astype(np.float32) * scale), rtol=1e-4, atol=1e-4)
+
+
+LOOP = (
+    "n = Constant <value_int = {steps}> ()  t = Constant <value_int = 1> ()  b = Cast <to = 9> (t)  y = Loop (n, b, x)"
+    " <body = steps (int64 i, bool c, {type}[4] s) => (bool d, {type}[4] r) {{ d = Identity (c)  {body} }}>"
+)
+
+
+@pytest.mark.parametrize(
+    ("type", "nodes"),
+    [
+        ("bfloat16", "s = SequenceConstruct (x, x)  y = ConcatFromSequence <axis = 0> (s)"),
+        ("bfloat16", "y = SequenceConstruct (x, x)"),
+        ("bfloat16", "y = SplitToSequence <axis = 0> (x)"),
+        (
+            "bfloat16",
+            "s = SequenceConstruct (x)  p = Constant <value_int = 0> ()  a = SequenceAt (s, p)  b = Mul (a, a)"
+            "  y = Mul (a, b)",
+        ),
+        ("bfloat16", LOOP.format(steps=300, type="bfloat16", body="a = Abs (s)  q = Sqrt (a)  r = Add (q, x)")),
+        ("int4", "g = OptionalGetElement (x)  y = SequenceConstruct (g, x)"),
+        ("int4", LOOP.format(steps=3, type="int4", body="r = Identity (s)")),
+    ],
+)
+def test_sequences_and_loops_keep_the_type(type: str, nodes: str) -> None:
+    returned = (
+        f"{type}[n] y" if "y = SequenceConstruct" not in nodes and "y = Split" not in nodes else f"seq({type}[n]) y"
+    )
+    model = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["" : 21]> g ({type}[4] x) => ({returned}) {{ {nodes} }}'
+    )
+    x = np.array([1.5, -2.25, 3.125, 7], getattr(ml_dtypes, type))
+    (found,) = backend.run_model(model, [x])
+    (expected,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
+    for mine, theirs in zip(found, expected, strict=True):
+        assert np.asarray(mine).dtype == x.dtype
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_the_artifact_says_what_its_integers_stand_for() -> None:

@@ -128,6 +128,19 @@ def test_tensors_of_a_sequence_are_inputs_and_outputs() -> None:
             "importing can be done with them.",
         ),
         (
+            "g (float[3] x) => (seq(float[3]) y) { s = SequenceConstruct (x)  y = SequenceConstruct (s) }",
+            "import: SequenceConstruct: node 'y': %s is a sequence or optional: a sequence holds tensors alone",
+        ),
+        (
+            "g (float[3] x) => (float[3] y) { i = Cast <to = 7> (x)  s = SequenceConstruct (x, i)"
+            "  y = ConcatFromSequence <axis = 0> (s)}",
+            "import: concat: node 'y': the operands do not join along axis 0; expected f32[3], found i64[3]",
+        ),
+        (
+            "g (float[3] x) => (seq(float[3]) y) { y = SequenceEmpty () }",
+            "import: the outputs are sequences that hold nothing",
+        ),
+        (
             "g (float[3] x) => (float[3] y) { y = SequenceLength (x) }",
             "import: SequenceLength: node 'y': the first input is no sequence; found %x: f32[3]",
         ),

@@ -329,7 +329,7 @@ class _Steps:
             for index, (info, value) in enumerate(zip(inputs, given, strict=True)):
                 if self.read is None and index < 2 and len(info.type.tensor_type.shape.dim) == 1:
                     value = reshape(importer, value, (1,))
-                importer.define(info.name, value)
+                importer.define(info.name, importer.as_declared(value, info))
             results = [importer.numbers(value) for value in importer.import_nodes(self.graph)]
         leading = 1 if self.read is None else 0
         if len(results) < leading + self.states:

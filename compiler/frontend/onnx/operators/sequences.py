@@ -19,6 +19,13 @@ def _items(node: Node) -> tuple[Value, ...]:
     return value.items
 
 
+def _tensor(node: Node, value: Value) -> Value:
+    """A value that becomes part of a sequence."""
+    if isinstance(value, SequenceValue):
+        raise node.unsupported(f"%{value.name} is a sequence or optional: a sequence holds tensors alone")
+    return value
+
+
 def _position(node: Node, index: int, count: int) -> int:
     """Input ``index`` as a position among so many, counted from the front."""
     position = node.scalar(index, "the position in a sequence")
@@ -35,7 +42,7 @@ def import_sequence_empty(node: Node, importer: Importer) -> Value:
 
 @imports("SequenceConstruct")
 def import_sequence_construct(node: Node, importer: Importer) -> Value:
-    return SequenceValue(node.name, node.all_inputs())
+    return SequenceValue(node.name, [_tensor(node, value) for value in node.all_inputs()])
 
 
 @imports("SequenceInsert")
@@ -46,7 +53,7 @@ def import_sequence_insert(node: Node, importer: Importer) -> Value:
     position = _position(node, 2, len(items) + 1) if node.optional(2) is not None else len(items)
     if node.optional(2) is not None and node.scalar(2, "the position in a sequence") < 0:
         position -= 1
-    return SequenceValue(node.name, (*items[:position], node.input(1), *items[position:]))
+    return SequenceValue(node.name, (*items[:position], _tensor(node, node.input(1)), *items[position:]))
 
 
 @imports("SequenceErase")
@@ -86,7 +93,8 @@ def import_split_to_sequence(node: Node, importer: Importer) -> Value:
     parts = split(importer, x, axis, sizes)
     if given is None and not node.bool("keepdims", 1):
         parts = [squeeze(node, importer, part, [axis]) for part in parts]
-    return SequenceValue(node.name, parts)
+    code = importer.narrow.get(x)
+    return SequenceValue(node.name, parts if code is None else [importer.stored_as(code, part) for part in parts])
 
 
 @imports("ConcatFromSequence")
@@ -94,11 +102,15 @@ def import_concat_from_sequence(node: Node, importer: Importer) -> Value:
     items = [*_items(node)]
     if not items:
         raise node.model_error("there is nothing to join")
+    code, *others = {importer.narrow.get(item) for item in items}
+    if others:
+        raise node.model_error("the tensors of the sequence are of several element types")
     is_new = node.bool("new_axis", 0)
     axis = node.axis(items[0].type.rank + is_new)
     if is_new:
         items = [unsqueeze(node, importer, item, [axis]) for item in items]
-    return join(importer, items, axis)
+    joined = join(importer, items, axis)
+    return joined if code is None else importer.stored_as(code, joined)
 
 
 @imports("Optional")
