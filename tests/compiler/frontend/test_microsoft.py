@@ -87,6 +87,13 @@ def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> N
     wrong: dict[str, Any] = attributes | {"bits": 3}
     with pytest.raises(ModelError, match="there are no such weights; found 3 bits"):
         import_checked(node_model("MatMulNBits", inputs, constants=range(1, 4), **wrong))
+    for others in (
+        [w.astype(np.float32), scales, zero],
+        [w, scales[:-1], zero],
+        [np.concatenate([w, w]), scales, zero],
+    ):
+        with pytest.raises(ModelError, match="weights and scales do not fit what the node says of them"):
+            import_checked(node_model("MatMulNBits", [inputs[0], *others], constants=range(1, 4), **attributes))
 
 
 def test_what_is_not_supported(rng: np.random.Generator) -> None:

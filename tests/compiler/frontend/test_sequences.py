@@ -46,6 +46,9 @@ def check(text: str, *inputs: np.ndarray) -> None:
         "s = SequenceConstruct (x)  m = Constant <value_int = -1> ()  a = Neg (x)  i = SequenceInsert (s, a, m)"
         "  y = ConcatFromSequence <axis = 0> (i)",
         "e = SequenceEmpty ()  i = SequenceInsert (e, x)  y = ConcatFromSequence <axis = 0> (i)",
+        "e = SequenceEmpty ()  s = SequenceMap <body = each (float[M] a) => (float[M] b) { b = Neg (a) }> (e)"
+        "  y = SequenceLength (s)",
+        "p = Constant <value_ints = [0]> ()  z = Slice (x, p, p, p)  s = SplitToSequence (z)  y = SequenceLength (s)",
         "o = Optional (x)  h = OptionalHasElement (o)  f = Cast <to = 1> (h)  g = OptionalGetElement (o)"
         "  y = Add (f, g)",
     ],

@@ -233,6 +233,8 @@ class _Steps:
             return None
         steps = max(0, self.most.array.item()) if self.going.array else 0
         importer, function = self.importer, self.importer.function
+        if not steps and len(self.graph.output) == self.states + (self.read is None):
+            return states
         is_known = self.node.name not in importer.unknown_ends and self.rows in (None, steps)
         if not is_known or not 0 < steps * nodes * importer.copies <= most_nodes:
             return None

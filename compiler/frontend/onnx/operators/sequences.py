@@ -90,7 +90,7 @@ def import_split_to_sequence(node: Node, importer: Importer) -> Value:
     else:
         importer.unroll(node, -(-extent // size))
         sizes = tuple(min(size, extent - begin) for begin in range(0, extent, size))
-    parts = split(importer, x, axis, sizes)
+    parts = split(importer, x, axis, sizes) if sizes or extent else []
     if given is None and not node.bool("keepdims", 1):
         parts = [squeeze(node, importer, part, [axis]) for part in parts]
     code = importer.narrow.get(x)

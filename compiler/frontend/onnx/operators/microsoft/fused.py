@@ -150,9 +150,15 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     if node.optional(4) is not None:
         raise node.unsupported("groups in another order (g_idx) are not supported")
     blocks = -(-columns // size)
-    packed = node.constant(1, "the weights").reshape(rows, blocks, -1)
-    scales = node.constant(2, "the scales").reshape(rows, blocks, 1)
+    packed, scales = node.constant(1, "the weights"), node.constant(2, "the scales")
     zeros = node.optional_constant(3, "the zero points")
+    if packed.dtype != np.uint8 or packed.size * 8 != rows * blocks * size * bits or scales.size != rows * blocks:
+        raise node.model_error(
+            "weights and scales do not fit what the node says of them",
+            expected=f"{rows * blocks * size * bits // 8} bytes and {rows * blocks} scales",
+            found=f"{packed.dtype}[{packed.size}] and {scales.size} scales",
+        )
+    packed, scales = packed.reshape(rows, blocks, -1), scales.reshape(rows, blocks, 1)
 
     def weights() -> np.ndarray:
         integers = _unpacked(packed, bits)[..., :size]
