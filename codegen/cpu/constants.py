@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from .control_flow import aligned
+ALIGNMENT = 64
+"""Alignment of constants and work memory in bytes: a cache line, a 512-bit vector."""
+
+
+def aligned(size: int) -> int:
+    """A size in bytes, rounded up to the alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 class ConstantPool:

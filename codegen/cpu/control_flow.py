@@ -15,19 +15,12 @@ from ...ir.layout import bytes_of
 from ...ir.ops.control_flow import ControlFlow, If, Loop
 from ...ir.types import TensorType
 from .assemble import CONSTANTS, STOP, KernelCall, Location, emit_call
+from .constants import ALIGNMENT, aligned
 from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
 from .llvm.module import module_text
 from .llvm.target import TargetDescription
 from .llvm.types import I1, I8, I32, I64, PTR, Register, Registers, constant
-
-ALIGNMENT = 64
-"""Alignment of constants and work memory in bytes: a cache line, a 512-bit vector."""
-
-
-def aligned(size: int) -> int:
-    """A size in bytes, rounded up to the alignment."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)

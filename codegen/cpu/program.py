@@ -14,8 +14,8 @@ from ...ir.layout import bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
 from ..reference_step import constants_inside
 from .assemble import KernelCall, Location, assemble
-from .constants import ConstantPool
-from .control_flow import ALIGNMENT, Body, aligned, control_flow_kernel
+from .constants import ALIGNMENT, ConstantPool, aligned
+from .control_flow import Body, control_flow_kernel
 from .families import lower
 from .kernel import Kernel
 from .llvm.target import TargetDescription

@@ -9,7 +9,7 @@ from typing import Any
 from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import ENGINES, DeviceStage
+from ..artifact.manifest import ENGINES, DeviceStage, TensorSpec
 from ..execution.native_code import reasons_against, unfit
 from ..execution.shapes import shape_text
 from .details import NAME, details_of
@@ -189,6 +189,13 @@ def _sections(artifact: Artifact) -> Table:
     return table
 
 
+def _tensor_json(tensor: TensorSpec) -> dict[str, Any]:
+    """`at_most` lists the dimensions of which the shape has the most there can be, where the data decide any."""
+    found: dict[str, Any] = {"name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape}
+    at_most = [dimension for dimension, count in enumerate(tensor.counts) if count >= 0]
+    return {**found, "at_most": at_most} if at_most else found
+
+
 def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str, Any]:
     manifest, details = artifact.manifest, details_of(artifact)
     return {
@@ -198,8 +205,8 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "digest": artifact.digest,
         "signer": artifact.signer,
         "trusted": artifact.trusted,
-        "inputs": [asdict(tensor) for tensor in manifest.inputs],
-        "outputs": [asdict(tensor) for tensor in manifest.outputs],
+        "inputs": [_tensor_json(tensor) for tensor in manifest.inputs],
+        "outputs": [_tensor_json(tensor) for tensor in manifest.outputs],
         "machine": details.machine,
         "schedules": [asdict(each) for each in details.schedules],
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},

@@ -78,5 +78,5 @@ def test_wrong_use_is_refused() -> None:
         prepared.run({"x": a})
     with pytest.raises(InputError, match="too many inputs; expected 1, found 2"):
         prepared.run([a, a])
-    with pytest.raises(UnsupportedError, match="function 'Bernoulli'"):
-        backend.prepare(model("Bernoulli", a)).run([a])
+    with pytest.raises(UnsupportedError, match="operator 'Multinomial'"):
+        backend.prepare(model("Multinomial", a)).run([a])

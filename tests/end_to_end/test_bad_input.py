@@ -231,7 +231,19 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
             ],
             [("x", FLOAT, [2])],
         ),
-        "import: Reshape: node 'y': the shape must be known at compile time, but %s is computed from the inputs. "
+        "import: Reshape: node 'y': nothing says at compile time that the shape has as many elements as x; "
+        "expected [2], found [?, ?]. Give the inputs that decide with --freeze NAME=VALUE, or let the model end before "
+        "this node.",
+    ),
+    "axes computed from data": (
+        graph_model(
+            [
+                helper.make_node("Cast", ["x"], ["a"], to=TensorProto.INT64),
+                helper.make_node("Squeeze", ["x", "a"], ["y"]),
+            ],
+            [("x", FLOAT, [1])],
+        ),
+        "import: Squeeze: node 'y': axes must be known at compile time, but %a is computed from the inputs. "
         "Give static input shapes with --input-shape, or make it a constant of the model.",
     ),
 }

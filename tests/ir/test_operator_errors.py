@@ -12,7 +12,7 @@ from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import PRelu
 from tilewright.ir.ops.comparison import And, Where
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
-from tilewright.ir.ops.elementwise import Add, Mod
+from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, LpPool, MaxPool
@@ -35,7 +35,6 @@ def i64(*shape: int) -> TensorType:
         (Add(), (f32(2), f32(3)), "add: the shapes do not broadcast"),
         (Add(), (f32(2), i64(2)), "add: the element types differ; expected f32, found i64"),
         (And(), (f32(2), f32(2)), "and: element type is not allowed; expected bool, found f32"),
-        (Mod(), (f32(2), f32(2)), "mod: the remainder of floats is that of fmod; expected fmod=true"),
         (Where(), (f32(2), f32(2), f32(2)), "where: element type is not allowed; expected bool, found f32"),
         (PRelu(), (f32(2), f32(3, 2)), "prelu: the slope does not broadcast to x; expected [2], found [3, 2]"),
         (MatMul(), (f32(2), f32(2, 3)), "matmul: x and w need ranks of at least 2"),

@@ -106,7 +106,7 @@ def test_options_of_python_go_before(tmp_path: Path, flag: str) -> None:
     (tmp_path / "program.py").write_text("import sys\nprint(sys.flags, sys.path[0], __debug__)")
     command = (sys.executable, flag)
     found = run((*command, *COMPAT[1:]), "program.py", folder=tmp_path)
-    if flag == "-I" and "No module named tilewright" in found.stderr:
+    if flag == "-I" and "No module named" in found.stderr and "tilewright" in found.stderr:
         pytest.skip("tilewright is on PYTHONPATH here and not installed")
     assert found.stdout == run(command, "program.py", folder=tmp_path).stdout
 
