@@ -1,5 +1,5 @@
-"""Random networks of any operators, plain, as branches and as steps of loops: compiled, they compute what onnxruntime
-computes."""
+"""Random networks of any operators, plain, as branches, as steps of loops, and with outputs that the data shorten:
+compiled, they compute what onnxruntime computes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from control_flow_graphs import as_branches, as_steps
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented
 from onnxruntime_oracle import Oracle
 from sample_graphs import sample_graph
+from selection_graphs import as_selections
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -35,7 +36,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, name: str) -> None:
 def check(seed: int) -> bool:
     """Whether onnxruntime knew the network; fails where results differ."""
     rng = np.random.default_rng(seed)
-    kind = ("plain", "plain", "branches", "steps")[seed % 4]
+    kind = ("plain", "plain", "branches", "steps", "selections")[seed % 5]
     module, inputs = sample_graph(rng, int(rng.integers(2, 8)), only_floats=kind != "plain")
     model = export_onnx(module)
     given = [inputs]
@@ -44,6 +45,10 @@ def check(seed: int) -> bool:
         given = [{**inputs, "is_then": np.array(is_then)} for is_then in (True, False)]
     elif kind == "steps":
         model = as_steps(model, owns=bool(rng.integers(2)), steps=int(rng.integers(1, 12)))
+    elif kind == "selections":
+        model, counts = as_selections(model, rng)
+        shares = (0.4, 0.0, 1.0)
+        given = [{**inputs, **{name: rng.random(n) < share for name, n in counts.items()}} for share in shares]
     try:
         oracle = Oracle(model, optimize=False)
     except (NotImplemented, InvalidGraph):
