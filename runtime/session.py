@@ -22,7 +22,7 @@ from .execution.buffers import check_arrays, check_inputs
 from .execution.device import check_machine
 from .execution.native_code import CodePolicy
 from .execution.runner import Runner
-from .execution.shapes import ShapeTable
+from .execution.shapes import ShapeTable, naming_shape
 from .interruption import Asked, Result, compute_aside
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
@@ -84,7 +84,8 @@ def load(
     Raises:
         ArtifactError: the artifact is damaged, cannot be read, or does not hold the engine.
         MachineError: the machine is another than the artifact was compiled for; the message says how they differ.
-        InstructionError: a device program is damaged or unsafe.
+        InstructionError: a device program is damaged or unsafe. Those of further shapes are proved when a run has such
+            a shape for the first time; ``tilewright verify`` proves all.
         TrustError: it is not what `trust` requires; or its native code must not run here, and the compiler is not
             installed or must not be used.
         ResourceError: it takes more memory or time than the limits allow, or more memory than this machine has.
@@ -114,8 +115,10 @@ def load(
         from .machines import machine as machines
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
-        for each in artifact.in_shapes():
-            check_machine(each, each.manifest.engines[chosen], at_hand)
+        views = artifact.in_shapes()
+        for each in views:
+            with naming_shape(each, len(views)):
+                check_machine(each, each.manifest.engines[chosen], at_hand)
     return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit), workers, queue)
 
 
@@ -157,7 +160,8 @@ class _Runners:
 
     def _make(self, number: int, limit: int | None) -> Runner:
         artifact = self._artifacts[number]
-        return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit)
+        with naming_shape(artifact, len(self._artifacts)):
+            return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit)
 
     def __getitem__(self, number: int) -> Runner:
         if number == 0:

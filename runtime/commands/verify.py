@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> str:
     """
     from ..artifact.artifact import Artifact
     from ..execution.native_code import reasons_against, unfit
+    from ..execution.shapes import naming_shape
     from ..report.table import json_text
     from ..trust.verdict import how_to_trust
 
@@ -48,7 +49,10 @@ def run(arguments: argparse.Namespace) -> str:
     artifact.check_sha256()
     if artifact.credentials.signed and artifact.signer is None:
         raise TrustError(f"the signature of {artifact.origin} is wrong: it was changed after it was signed")
-    _check_programs(artifact)
+    views = artifact.in_shapes()
+    for each in views:
+        with naming_shape(each, len(views)):
+            _check_programs(each)
     verdict = artifact.judge(arguments.trust)
     if not verdict.trusted:
         raise TrustError(

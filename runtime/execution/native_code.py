@@ -55,8 +55,9 @@ def unfit(program: CpuProgramInfo) -> str | None:
 
 
 def reasons_against(artifact: Artifact) -> list[str]:
-    """Why this machine cannot run all object code of an artifact; empty when it can."""
-    return sorted({reason for program in artifact.manifest.cpu_programs.values() if (reason := unfit(program))})
+    """Why this machine cannot run all object code of an artifact, in all of its shapes; empty when it can."""
+    programs = (program for each in artifact.manifest.each_shape for program in each.cpu_programs.values())
+    return sorted({reason for program in programs if (reason := unfit(program))})
 
 
 def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectCode:

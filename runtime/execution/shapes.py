@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from tilewright.errors import InputError
+from tilewright.errors import InputError, TilewrightError
 
+from ..artifact.artifact import Artifact
 from ..artifact.manifest import Manifest, TensorSpec
 from .buffers import check_names
 
@@ -60,6 +62,22 @@ def unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) 
         found=shape_text({name: found[name] for name in known[0]}),
         hint="Compile the model with --input-shape for this shape as well.",
     )
+
+
+@contextmanager
+def naming_shape(artifact: Artifact, shapes: int) -> Iterator[None]:
+    """Errors that arise inside say which of so many shapes of an artifact they are about."""
+    try:
+        yield
+    except TilewrightError as error:
+        if shapes > 1:
+            error.message = f"in shape {shape_of(artifact)}, {error.message}"
+        raise
+
+
+def shape_of(artifact: Artifact) -> str:
+    """The shape of an artifact, or of a view of it, in one line."""
+    return shape_text({spec.name: spec.shape for spec in artifact.manifest.inputs})
 
 
 def shape_text(shapes: Mapping[str, Extents]) -> str:

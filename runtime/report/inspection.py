@@ -11,7 +11,7 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage, TensorSpec
 from ..execution.native_code import reasons_against, unfit
-from ..execution.shapes import shape_text
+from ..execution.shapes import shape_of
 from .details import NAME, details_of
 from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
 from .simulation import device_programs
@@ -161,8 +161,7 @@ def _shapes(artifact: Artifact, engine: str) -> Table:
     table = Table(columns)
     for each in artifact.in_shapes():
         own = summarize(each).engines[engine]
-        text = shape_text({spec.name: spec.shape for spec in each.manifest.inputs})
-        table.add(shape=text, macs=own.macs, arena_bytes=own.arena_bytes, code_bytes=own.code_bytes)
+        table.add(shape=shape_of(each), macs=own.macs, arena_bytes=own.arena_bytes, code_bytes=own.code_bytes)
     return table
 
 

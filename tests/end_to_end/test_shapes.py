@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from tilewright.__main__ import main
 from tilewright.codegen.package import regenerate
 from tilewright.compiler.export import export_model
 from tilewright.compiler.options import parse_input_shapes
-from tilewright.errors import ArtifactError, InputError, ModelError, TilewrightError, UsageError
+from tilewright.errors import ArtifactError, InputError, InstructionError, ModelError, TilewrightError, UsageError
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest, OtherShape
@@ -26,6 +27,12 @@ from tilewright.runtime.artifact.manifest import Manifest, OtherShape
 @cache
 def batches() -> Artifact:
     return tilewright.compile(convolutional(), input_shapes={"batch": (1, 4, 8)})
+
+
+@cache
+def integers() -> Artifact:
+    options = {"calibration": "random", "calibration_limit": 2, "effort": "quick"}
+    return tilewright.compile(convolutional(), input_shapes={"batch": (1, 3)}, **options)
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -72,10 +79,8 @@ def test_weights_are_stored_once() -> None:
 
 
 def test_calibration_for_the_first_shape_serves_all() -> None:
-    options = {"calibration": "random", "calibration_limit": 2, "effort": "quick"}
-    artifact = tilewright.compile(convolutional(), input_shapes={"batch": (1, 3)}, **options)
     for engine in ("device", "software"):
-        with tilewright.load(artifact, engine=engine) as session:
+        with tilewright.load(integers(), engine=engine) as session:
             together = session.run({"x": images(3)})["y"]
             alone = [session.run({"x": images(3)[i : i + 1]})["y"] for i in range(3)]
         # The end in floating point is the same numbers in another order of additions, at most.
@@ -212,6 +217,39 @@ def test_a_shape_tells_the_open_extents_that_it_has() -> None:
         assert session.shapes == ({"a": (3, 2), "b": (3, 1)}, {"a": (5, 2), "b": (5, 1)})
     with pytest.raises(ModelError, match=r"input 'a' has an open shape \[n, 2\]"):
         tilewright.compile(model)
+
+
+CODE, INSTRUCTIONS = "2/code.device", "2/instructions.device_0"
+
+
+def _damaged(name: str, change: Callable[[bytearray], None]) -> bytes:
+    """`integers` with a section changed."""
+    content = bytearray(integers().copy(name))
+    change(content)
+    parts = integers().sections.items()
+    sections = [Section(n, e.kind, content if n == name else integers().copy(n)) for n, e in parts if n != "manifest"]
+    return artifact_bytes(integers().manifest, sections)
+
+
+@pytest.mark.parametrize("section", [CODE, INSTRUCTIONS])
+def test_programs_of_every_shape_are_verified(section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def cut(content: bytearray) -> None:
+        content[len(content) // 2 :] = b""
+
+    path = tmp_path / "damaged.twa"
+    path.write_bytes(_damaged(section, cut))
+    assert main(["verify", str(path)]) == 1
+    assert "in shape x [3, 3, 8, 8], " in capsys.readouterr().err
+    with tilewright.load(path, engine="device") as session:
+        assert session.run({"x": images(1)})["y"].shape == (1, 12)
+        with pytest.raises(TilewrightError, match=r"in shape x \[3, 3, 8, 8\], "):
+            session.run({"x": images(3)})
+
+
+def test_a_machine_at_hand_is_compared_with_programs_of_every_shape() -> None:
+    artifact = Artifact.open(_damaged(INSTRUCTIONS, lambda content: content.extend(b"more")))
+    with pytest.raises(InstructionError, match=r"in shape x \[3, 3, 8, 8\], "):
+        tilewright.load(artifact, engine="device", machine="m4096")
 
 
 def _changed(**changes: object) -> tuple[Manifest, list[Section]]:
