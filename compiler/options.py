@@ -13,7 +13,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast
 
 from tilewright.errors import UsageError, similar
-from tilewright.limits import SHAPES
 
 from .progress import ProgressReport, silent
 
@@ -350,47 +349,6 @@ RADIX_HELP = (
 def flag_of(declared: Field) -> str:
     """The flag of an option on the command line."""
     return declared.metadata["flag"] or f"--{declared.name.replace('_', '-')}"
-
-
-def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]]:
-    """Shapes by name from texts such as ``image=1,3,224,224``, ``batch=1,4`` and ``sequence=32..512/32``.
-
-    Returns:
-        What was given; where a name was given several times, a list of the first, the second, … of each such name.
-
-    Raises:
-        UsageError: a text is of another form; names are given several times, but not equally often.
-    """
-    found: dict[str, list[tuple[int, ...]]] = {}
-    for text in texts or ():
-        name, _, extents = text.rpartition("=")
-        try:
-            parts = extents.replace("x", ",").split(",") if extents else []
-            shape = tuple(extent for part in parts for extent in _extents(part))
-        except ValueError:
-            name, shape = "", ()
-        if not name:
-            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224 or NAME=32..512/32", found=text)
-        found.setdefault(name, []).append(shape)
-    count = max(map(len, found.values()), default=1)
-    for name, shapes in found.items():
-        if len(shapes) not in (1, count):
-            expected = f"1 or {count}, as for others"
-            raise UsageError(f"--input-shape {name}=… is given {len(shapes)} times", expected=expected)
-    each = [{name: shapes[index % len(shapes)] for name, shapes in found.items()} for index in range(count)]
-    return each if count > 1 else each[0]
-
-
-def _extents(text: str) -> Sequence[int]:
-    """The numbers of ``4``, ``1..4`` or ``32..512/32``; ValueError for others."""
-    first, dots, last = text.partition("..")
-    last, slash, step = last.partition("/")
-    if not dots:
-        return (int(text),)
-    start, end, distance = int(first), int(last), int(step) if slash else 1
-    if distance < 1 or not 0 <= (end - start) // distance < SHAPES:
-        raise UsageError(f"{text} is no range", expected=f"FIRST..LAST/STEP, of 1 to {SHAPES} {SHAPES.what}")
-    return range(start, end + 1, distance)
 
 
 def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import tilewright
 from tilewright.errors import InputError
 
+from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.stored_module import load_device_module, load_module
@@ -172,7 +173,8 @@ def _layer(op: Op) -> WeightedLayer:
 
 
 def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Parameters]) -> Artifact:
-    """An artifact in memory that holds this engine alone, with other weights or biases in some of its layers.
+    """An artifact in memory that holds this engine alone, with other weights or biases in some of its layers, in all of
+    its shapes.
 
     Everything that was folded from them is derived anew, and everything else is as it was: with a layer's own weights
     no byte of any result differs.
@@ -185,6 +187,18 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
             may overflow.
         ResourceError: generating the kernels takes longer than the limit of `load` for artifacts of this size.
     """
+    pools: dict[str, ConstantPool] = {}
+    first, *others = (_changed(each, engine, parameters, pools) for each in artifact.in_shapes())
+    for other in others:
+        first.add_shape(other)
+    described = replace(first.manifest(), model=artifact.manifest.model)
+    return Artifact.open(artifact_bytes(described, first.sections))
+
+
+def _changed(
+    artifact: Artifact, engine: str, parameters: Mapping[str, Parameters], pools: dict[str, ConstantPool]
+) -> Package:
+    """An engine in one shape, with other parameters."""
     modules = _load(artifact, engine)
     known = {_name(op) for _, op in modules.layers()}
     for name in parameters:
@@ -193,7 +207,7 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
     for module, op in list(modules.layers()):
         if _name(op) in parameters:
             _replace(module, op, parameters[_name(op)])
-    return _generated(artifact, engine, modules)
+    return _generated(artifact, engine, modules, pools)
 
 
 def _replace(module: Module, op: Op, parameters: Parameters) -> None:
@@ -237,16 +251,17 @@ def _tiles(module: Module, machine: Machine) -> Module:
     return tiles
 
 
-def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
+def _generated(artifact: Artifact, engine: str, modules: _Modules, pools: dict[str, ConstantPool]) -> Package:
     manifest = artifact.manifest
     hint = "Compile the model with these weights instead."
     report = generation_limit(artifact, None, stage="replace weights", hint=hint).watched(silent)
-    package = Package(modules.host, manifest.precision, tilewright.__version__, dict(manifest.details))
+    details = dict(manifest.details)
+    version, extents = tilewright.__version__, artifact.extents
+    package = Package(modules.host, manifest.precision, version, details, pools=pools, extents=extents)
     for name, module in modules.device.items():
         machine = read_programs(artifact, name)[0].machine
         add_device_programs(package, module, _tiles(module, machine), machine, report)
     add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)
-    described = replace(package.manifest(), model=manifest.model)
-    return Artifact.open(artifact_bytes(described, package.sections))
+    return package

@@ -14,6 +14,7 @@ from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
+from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.input_shapes import names_in, one_shape
@@ -23,7 +24,7 @@ from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
 from ..frontend.onnx.reader import declared_inputs, load_model, open_inputs
-from ..options import parse_frozen, parse_input_shapes
+from ..options import parse_frozen
 
 
 @resources("inspect")

@@ -86,6 +86,7 @@ class Artifact(Container):
         origin: the path, or ``artifact in memory``.
         mapped: the memory is the file itself, mapped, not a copy of it.
         shape: of an artifact of several shapes, the one that this is a view of.
+        extents: what the names of open extents stand for in that shape; empty where there is only one.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Artifact(Container):
     ) -> None:
         self._manifest: Manifest | None = None
         self.shape = 0
+        self.extents: Mapping[str, int] = {}
         super().__init__(buffer, origin, fill)
         self.mapped = mapped
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
@@ -115,14 +117,16 @@ class Artifact(Container):
         """An artifact for each shape of the network, the first one first; they are views of the same memory."""
         if self.manifest.shapes is None:
             return (self,)
-        own = {name: name for name in self.sections}
-        tables = (own, *(other.sections for other in self.manifest.shapes.others))
+        own, first, others = {name: name for name in self.sections}, self.manifest.shapes, self.manifest.shapes.others
+        tables = (own, first.extents), *((other.sections, other.extents) for other in others)
         each = enumerate(zip(self.manifest.each_shape, tables, strict=True))
-        return tuple(self._in_shape(number, *parts) for number, parts in each)
+        return tuple(self._in_shape(number, manifest, *parts) for number, (manifest, parts) in each)
 
-    def _in_shape(self, number: int, manifest: Manifest, table: Mapping[str, str]) -> Artifact:
+    def _in_shape(
+        self, number: int, manifest: Manifest, table: Mapping[str, str], extents: Mapping[str, int]
+    ) -> Artifact:
         found = shallow_copy(self)
-        found.shape, found._manifest = number, manifest
+        found.shape, found.extents, found._manifest = number, extents, manifest
         found.sections = {name: self.sections[stored] for name, stored in table.items()}
         return found
 

@@ -18,6 +18,7 @@ from tilewright.errors import UsageError
 
 from ..compiler import compiler_for
 from .parser import add_engine
+from .shapes import add_input_shape, chosen_shape
 
 _MODELS = (".onnx", ".xml")
 """What the paths of models end in."""
@@ -42,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Print all supported operators in Markdown; needs no file, but the compiler.",
     )
-    parser.add_argument(
-        "--input-shape",
-        action="append",
-        default=[],
-        metavar="NAME=1,3,224,224",
-        help="The shape of an input that the model leaves open.",
-    )
+    add_input_shape(parser, "The shape of an input that a model leaves open. ")
     parser.add_argument(
         "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
     )
@@ -83,9 +78,8 @@ def run(arguments: argparse.Namespace) -> str:
         with compiler_for("inspect of a model") as module:
             model = module("report.model")
         return model.inspect_model(path, arguments.input_shape, arguments.freeze, ir=arguments.ir, as_json=as_json)
-    for flag, given in {"--input-shape": arguments.input_shape, "--freeze": arguments.freeze}.items():
-        if given:
-            raise UsageError(f"{flag} is for models", found=str(path))
+    if arguments.freeze:
+        raise UsageError("--freeze is for models", found=str(path))
     return _artifact(path, arguments)
 
 
@@ -109,6 +103,8 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str:
     from ..report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
 
     artifact = Artifact.open(path)
+    if arguments.input_shape or arguments.ir or arguments.memory or arguments.disassemble:
+        artifact = chosen_shape(arguments, artifact)
     if arguments.disassemble:
         return disassembly(artifact, as_json=arguments.json)
     engine = chosen_engine(artifact, arguments.engine)

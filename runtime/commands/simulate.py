@@ -23,11 +23,13 @@ import argparse
 
 from ..simulator.left_out import BESIDE, COSTS
 from .parser import add_artifact
+from .shapes import add_input_shape, chosen_shape
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_artifact(parser, " with precision int8")
+    add_input_shape(parser)
     parser.add_argument(
         "--without",
         metavar="COSTS",
@@ -43,12 +45,13 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         ArtifactError: the artifact is damaged or holds nothing for the accelerator.
         InstructionError: a device program is damaged or unsafe.
-        UsageError: there is no such cost to leave out.
+        UsageError: there is no such cost to leave out, or no such shape.
     """
     from ..artifact.artifact import Artifact
     from ..report.simulation import simulate_artifact
     from ..report.table import json_text
 
     without = [name for name in map(str.strip, arguments.without.split(",")) if name]
-    simulation = simulate_artifact(Artifact.open(arguments.artifact), without, measured="host-stages" not in without)
+    artifact = chosen_shape(arguments, Artifact.open(arguments.artifact))
+    simulation = simulate_artifact(artifact, without, measured="host-stages" not in without)
     return json_text(simulation) if arguments.json else simulation.to_text()

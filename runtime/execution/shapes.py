@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from tilewright.errors import InputError, TilewrightError
+from tilewright.errors import InputError, TilewrightError, UsageError, similar
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import Manifest, TensorSpec
@@ -54,14 +54,41 @@ class ShapeTable:
 
 def unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) -> InputError:
     """The error for inputs that have none of the shapes."""
-    shown = [shape_text(shapes) for shapes in known[:_SHOWN]]
-    rest = len(known) - _SHOWN
     return InputError(
         "the artifact has no shape that fits the inputs",
-        expected=", or ".join([*shown, *([f"{rest} more" if rest > 1 else "another"] if rest > 0 else [])]),
+        expected=_listed([shape_text(shapes) for shapes in known]),
         found=shape_text({name: found[name] for name in known[0]}),
         hint="Compile the model with --input-shape for this shape as well.",
     )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    rest = len(texts) - _SHOWN
+    return ", or ".join([*texts[:_SHOWN], *([f"{rest} more" if rest > 1 else "another"] if rest > 0 else [])])
+
+
+def shape_named(artifact: Artifact, given: Mapping[str, Extents]) -> Artifact:
+    """The artifact in the first of its shapes that has what is given.
+
+    Args:
+        given: by the name of an input its shape, by the name of an open extent what it is.
+
+    Raises:
+        UsageError: there is no such name or no such shape; says which there are.
+    """
+    views = artifact.in_shapes()
+    for view in views:
+        inputs = {spec.name: spec.shape for spec in view.manifest.inputs}
+        known = {**{name: (extent,) for name, extent in view.extents.items()}, **inputs}
+        for name in given:
+            if name not in known:
+                expected, hint = ", ".join(known), similar(name, known)
+                what = f"{artifact.origin} has no such input or extent"
+                raise UsageError(what, expected=expected, found=name, hint=hint)
+        if all(known[name] == tuple(extents) for name, extents in given.items()):
+            return view
+    found = " ".join(f"{name}={','.join(map(str, extents))}" for name, extents in given.items())
+    raise UsageError(f"{artifact.origin} has no such shape", expected=_listed(list(map(shape_of, views))), found=found)
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
+from ..execution.shapes import shape_text
 from .details import Details, Schedule, details_of, schedule_lines
 from .placement import device_share, fallback_lines, macs_of
 from .table import on_lines, show_bytes, show_count, show_number
@@ -54,12 +57,22 @@ class EngineSummary:
 
 
 @dataclass(frozen=True)
+class ShapeSummary:
+    """One shape of a network: of its inputs by name, and what the names of open extents stand for, where there are
+    several shapes."""
+
+    inputs: Mapping[str, tuple[int, ...]]
+    extents: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Summary:
     """An artifact at a glance.
 
     Attributes:
         machine: what the device programs were made for; ``None`` without any.
         clusters, cards: how many of it are used, as ``tilewright simulate`` says; 0 without device programs.
+        shapes: every shape of the network; the rest is of the first one.
         schedules: how the work of each device program was planned.
         fallbacks: which ops of engine ``device`` run on the CPU and why, as lines for people.
         warnings: sentences for stderr.
@@ -70,6 +83,7 @@ class Summary:
     machine: str | None
     clusters: int
     cards: int
+    shapes: tuple[ShapeSummary, ...]
     schedules: tuple[Schedule, ...]
     file_bytes: int
     engines: dict[str, EngineSummary]
@@ -79,10 +93,21 @@ class Summary:
     def to_text(self, path: str) -> str:
         machine = f" for {self.machine}" if self.machine else ""
         lines = [f"{self.model}: {path} ({self.precision}{machine}, {show_bytes(self.file_bytes)})"]
+        if len(self.shapes) > 1:
+            lines.append(f"  shapes           {_shapes(self.shapes)}")
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
         lines += [f"  accelerator      {line}" for line in schedule_lines(self.schedules)]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
         return "".join(on_lines(line, 19 if line.startswith(" ") else 2) for line in lines)
+
+
+def _shapes(shapes: tuple[ShapeSummary, ...]) -> str:
+    """Extents by name, where each of them is combined with each; otherwise one shape after the other."""
+    values = {name: list(dict.fromkeys(each.extents.get(name) for each in shapes)) for name in shapes[0].extents}
+    distinct = {tuple(each.extents.get(name) for name in values) for each in shapes}
+    if len(distinct) == prod(map(len, values.values())) == len(shapes):
+        return " and ".join(f"{name} {', '.join(map(str, extents))}" for name, extents in values.items())
+    return "; ".join(shape_text(each.inputs) for each in shapes)
 
 
 def summarize(artifact: Artifact) -> Summary:
@@ -102,6 +127,10 @@ def summarize(artifact: Artifact) -> Summary:
         machine=details.machine,
         clusters=max((each.clusters for each in details.schedules), default=0),
         cards=max((each.cards for each in details.schedules), default=0),
+        shapes=tuple(
+            ShapeSummary({spec.name: spec.shape for spec in each.manifest.inputs}, each.extents)
+            for each in artifact.in_shapes()
+        ),
         schedules=details.schedules,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,

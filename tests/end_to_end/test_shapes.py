@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.codegen.package import regenerate
 from tilewright.compiler.export import export_model
-from tilewright.compiler.options import parse_input_shapes
+from tilewright.compiler.weights import Parameters, last_layer, with_parameters
 from tilewright.errors import ArtifactError, InputError, InstructionError, ModelError, TilewrightError, UsageError
+from tilewright.runtime.api.classify.classifier import in_batches
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest, OtherShape
+from tilewright.runtime.commands.shapes import parse_input_shapes
+from tilewright.runtime.report.summary import summarize
 
 
 @cache
@@ -250,6 +254,91 @@ def test_a_machine_at_hand_is_compared_with_programs_of_every_shape() -> None:
     artifact = Artifact.open(_damaged(INSTRUCTIONS, lambda content: content.extend(b"more")))
     with pytest.raises(InstructionError, match=r"in shape x \[3, 3, 8, 8\], "):
         tilewright.load(artifact, engine="device", machine="m4096")
+
+
+def test_commands_show_the_shape_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.onnx").write_bytes(convolutional())
+    artifact, given = str(tmp_path / "m.twa"), ["--calibration", "random", "--effort", "quick"]
+    words = ["compile", str(tmp_path / "m.onnx"), "-o", artifact, "--input-shape", "batch=1,3", *given]
+
+    def says(*words: str) -> tuple[str, str]:
+        assert main([*words]) == 0
+        found = capsys.readouterr()
+        return found.out, found.err
+
+    def cycles(*more: str) -> int:
+        return json.loads(says("simulate", artifact, "--json", *more)[0])["total"]["cycles"]
+
+    assert "\n  shapes           batch 1, 3\n" in says(*words)[0]
+    shapes = json.loads(says(*words, "--json")[0])["shapes"]
+    assert [(each["inputs"], each["extents"]) for each in shapes] == [
+        ({"x": [count, 3, 8, 8]}, {"batch": count}) for count in (1, 3)
+    ]
+    note = "note: of 2 shapes, this is x [1, 3, 8, 8]; --input-shape NAME=1,3,224,224 names another\n"
+    for command in (
+        ["simulate", "--without", "host-stages"],
+        ["inspect", "--ir"],
+        ["inspect", "--disassemble"],
+        ["inspect", "--memory"],
+    ):
+        first, told = says(*command, artifact)
+        assert told == note
+        assert says(*command, artifact, "--input-shape", "batch=1") == (first, "")
+        second = says(*command, artifact, "--input-shape", "batch=3")[0]
+        assert second not in ("", first) and says(*command, artifact, "--input-shape", "x=3x3x8x8")[0] == second
+    assert cycles("--input-shape", "batch=3") > cycles()
+    assert "x: f32[3,3,8,8]" in says("inspect", artifact, "--input-shape", "batch=3")[0]
+    assert "this is x [3, 3, 8, 8]" in says("power", artifact, "--bs", "5", "--reps", "1")[1]
+    assert "this is" not in says("power", artifact, "--reps", "1", "--input-shape", "batch=3")[1]
+    for given, expected in (
+        (["batch=2"], "has no such shape; expected x [1, 3, 8, 8], or x [3, 3, 8, 8], found batch=2\n"),
+        (["bach=1"], "has no such input or extent; expected batch, x, found bach. Did you mean 'batch'?\n"),
+        (["x=1", "x=3"], "only one shape can be shown; found x=1 x=3\n"),
+    ):
+        assert main(["simulate", artifact, *(word for text in given for word in ("--input-shape", text))]) == 2
+        assert capsys.readouterr().err.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"batch": (1, 2), "sequence": (4, 8)}, "batch 1, 2 and sequence 4, 8"),
+        ([{"batch": [1], "sequence": [4]}, {"batch": [2], "sequence": [8]}], "x [4, 1, 6]; x [8, 2, 6]"),
+    ],
+)
+def test_a_summary_lists_extents_that_are_combined_each_with_each(given: Any, expected: str) -> None:
+    summary = summarize(tilewright.compile(recurrent(), input_shapes=given))
+    assert f"\n  shapes           {expected}\n" in summary.to_text("m.twa")
+
+
+@pytest.mark.parametrize("engine", ["device", "software"])
+def test_other_weights_go_into_every_shape(engine: str) -> None:
+    layer = last_layer(integers(), engine)
+    others = np.roll(layer.weights, 1, axis=0)
+    changed = with_parameters(integers(), engine, {layer.name: Parameters(others)})
+    assert [each.extents for each in changed.in_shapes()] == [{"batch": 1}, {"batch": 3}]
+    assert len(changed.section(f"constants.{engine}")) <= len(integers().section(f"constants.{engine}"))
+    same = with_parameters(integers(), engine, {layer.name: Parameters(layer.weights)})
+    with (
+        tilewright.load(integers(), engine=engine) as session,
+        tilewright.load(same) as as_before,
+        tilewright.load(changed) as with_others,
+    ):
+        for count in (1, 3):
+            x = {"x": images(count)}
+            assert as_before.run(x)["y"].tobytes() == session.run(x)["y"].tobytes()
+            alone = with_others.run({"x": images(3)[:1]})["y"]
+            assert np.allclose(with_others.run({"x": images(3)})["y"][:1], alone, atol=1e-6)
+            assert not np.allclose(alone, session.run({"x": images(3)[:1]})["y"], atol=1e-3)
+
+
+def test_a_classification_takes_the_batch_that_suits_its_own() -> None:
+    for images, expected in ((1, 1), (3, 1), (4, 4), (7, 4), (100, 8)):
+        assert in_batches(batches(), images).manifest.inputs[0].shape[0] == expected
+    model = open_model([helper.make_node("Relu", ["x"], ["y"])], [("x", ["n", "m"])], ["y"], {})
+    given = [{"n": [n], "m": [m]} for n, m in ((4, 2), (0, 2), (2, 2), (1, 3))]
+    artifact = tilewright.compile(model, input_shapes=given)
+    assert [in_batches(artifact, n).manifest.inputs[0].shape for n in (1, 3, 5)] == [(2, 2), (2, 2), (4, 2)]
 
 
 def _changed(**changes: object) -> tuple[Manifest, list[Section]]:

@@ -9,7 +9,9 @@ a prediction, and rows stand in the order of the files. ``tilewright power`` cal
 The network is an artifact with one input that images fit, and a number for each class as output. How images become
 inputs is what ``--preprocess`` says, or ``TILEWRIGHT_PREPROCESS``; otherwise how the network was calibrated with
 images, which the artifact remembers; otherwise they are stretched, their channels ordered blue, green, red, their
-pixels 0 to 255. A network of 1001 outputs has one for the background before those of the classes, unless
+pixels 0 to 255. Of an artifact of several shapes, the batch chooses the one to compute in: that of the most images that
+is not above it, of those for images of the first one's size. The other interfaces take the first shape of such an
+artifact. A network of 1001 outputs has one for the background before those of the classes, unless
 ``--label-offset`` says otherwise. Notes on stderr say what was assumed.
 
 ``--fcweights`` names a text of comma separated integers, class by class, which replace those of the last layer with

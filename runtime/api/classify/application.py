@@ -19,7 +19,7 @@ from ...compiler import compiler_for
 from ...pictures.preprocessing import PreprocessingSource
 from ...session import choose_engine, load
 from ..network import accelerator_engine
-from .classifier import Classifier
+from .classifier import Classifier, in_batches
 from .pipeline import BUFFERS, Classification, classify
 from .weights_file import read_integers
 
@@ -120,7 +120,7 @@ class Application:
         artifact: the network.
         weights: the file of integers of the last layer, if they are to be replaced.
         engine: which computes; by default the one that stands for the accelerator.
-        batch: images that are handed over together.
+        batch: images that are handed over together; of an artifact of several batches it chooses one.
         preprocessing, label_offset: as for `Classifier`.
 
     Attributes:
@@ -142,9 +142,10 @@ class Application:
         label_offset: int | None = None,
     ) -> None:
         opened = artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
+        self.batch = check_count("batch", batch)
+        opened = in_batches(opened, self.batch)
         self.classifier = Classifier(opened, preprocessing, label_offset)
         opened, chosen = open_network(opened, engine=engine, weights=weights)
-        self.batch = check_count("batch", batch)
         # Whatever is in the buffers is in the session's queue.
         self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * self.batch)
 

@@ -27,6 +27,19 @@ def original_preprocessing(shape: Sequence[int]) -> Preprocessing:
     return Preprocessing(resize="stretch", colour="bgr", mean=(0.0,), scale=(1.0,), layout=layout)
 
 
+def in_batches(artifact: Artifact, images: int) -> Artifact:
+    """The artifact in the shape that suits so many images at a time: of those for images of the size that the first
+    has, that of the most images which is not above the number, or that of the fewest."""
+    first, *others = artifact.in_shapes()
+    found: dict[tuple[int, ...], Artifact] = {}
+    for view in (first, *others) if others and first.manifest.inputs else ():
+        shape = view.manifest.inputs[0].shape
+        if shape[1:] == first.manifest.inputs[0].shape[1:] and 0 not in shape:
+            found.setdefault(shape[:1], view)
+    fitting = [batch for batch in found if batch <= (images,)]
+    return found[max(fitting) if fitting else min(found)] if found else first
+
+
 class Classifier:
     """What a session's network takes and gives, in terms of images and classes.
 

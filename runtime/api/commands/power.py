@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...commands.console import progress_bar
 from ...commands.parser import add_engine, whole_number
+from ...commands.shapes import add_input_shape, chosen_shape
 from .classify import ENGINE, add_network, network_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shell", default=_SHELL, metavar="NAME", help="Which of several cards; here is one.")
     parser.add_argument("--bs", type=whole_number(1), default=1, metavar="N", help="Images of a call.")
     parser.add_argument("--reps", type=whole_number(1), default=100, metavar="N", help="Calls.")
+    add_input_shape(parser, default="the one of the most images that is not above --bs.")
     add_engine(parser, ENGINE)
     parser.add_argument(
         "--machine",
@@ -48,9 +50,11 @@ def run(arguments: argparse.Namespace) -> str:
     from ...report.table import json_text
     from ...session import load
     from ..classify.application import open_network
+    from ..classify.classifier import in_batches
     from ..classify.power import measure, model
 
-    stored = Artifact.open(network_of(arguments))
+    every = Artifact.open(network_of(arguments))
+    stored = chosen_shape(arguments, every, in_batches(every, arguments.bs))
     artifact, engine = open_network(stored, engine=arguments.engine, weights=arguments.fcweights)
     modelled = None
     if stored.manifest.device_programs:

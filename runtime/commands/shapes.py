@@ -1,0 +1,93 @@
+"""Shapes on the command line: how they are spelled, and which of those of an artifact they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tilewright.errors import UsageError
+from tilewright.limits import SHAPES
+
+from .console import tell
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+
+SPELLED = "NAME=1,3,224,224"
+
+
+def add_input_shape(parser: argparse._ActionsContainer, models: str = "", default: str = "the first.") -> None:
+    """Declare the option ``--input-shape``, which chooses one of the shapes of an artifact.
+
+    Args:
+        models: a sentence on what it is for models, for a command that takes these, too.
+        default: which shape is meant without it.
+    """
+    words = "Of an artifact of several shapes, the one to show, by that of an input or by an open extent (batch=4)."
+    parser.add_argument(
+        "--input-shape", action="append", default=[], metavar=SPELLED, help=f"{models}{words} Default: {default}"
+    )
+
+
+def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Artifact | None = None) -> Artifact:
+    """The artifact in the shape that ``--input-shape`` names, or by default in the first; says on stderr which it is,
+    where there are several and none is named.
+
+    Raises:
+        UsageError: what is given is no shape, or none of the artifact's.
+    """
+    from ..execution.shapes import shape_named, shape_of
+
+    given = parse_input_shapes(arguments.input_shape)
+    if not isinstance(given, dict):
+        raise UsageError("only one shape can be shown", found=" ".join(arguments.input_shape))
+    if given:
+        return shape_named(artifact, given)
+    views = artifact.in_shapes()
+    chosen = default if default is not None else views[0]
+    if len(views) > 1:
+        what = f"of {len(views)} shapes, this is {shape_of(chosen)}; --input-shape {SPELLED} names another"
+        tell("note", what, quiet=arguments.quiet)
+    return chosen
+
+
+def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]]:
+    """Shapes by name from texts such as ``image=1,3,224,224``, ``batch=1,4`` and ``sequence=32..512/32``.
+
+    Returns:
+        What was given; where a name was given several times, a list of the first, the second, … of each such name.
+
+    Raises:
+        UsageError: a text is of another form; names are given several times, but not equally often.
+    """
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for text in texts or ():
+        name, _, extents = text.rpartition("=")
+        try:
+            parts = extents.replace("x", ",").split(",") if extents else []
+            shape = tuple(extent for part in parts for extent in _extents(part))
+        except ValueError:
+            name, shape = "", ()
+        if not name:
+            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224 or NAME=32..512/32", found=text)
+        found.setdefault(name, []).append(shape)
+    count = max(map(len, found.values()), default=1)
+    for name, shapes in found.items():
+        if len(shapes) not in (1, count):
+            expected = f"1 or {count}, as for others"
+            raise UsageError(f"--input-shape {name}=… is given {len(shapes)} times", expected=expected)
+    each = [{name: shapes[index % len(shapes)] for name, shapes in found.items()} for index in range(count)]
+    return each if count > 1 else each[0]
+
+
+def _extents(text: str) -> Sequence[int]:
+    """The numbers of ``4``, ``1..4`` or ``32..512/32``; ValueError for others."""
+    first, dots, last = text.partition("..")
+    last, slash, step = last.partition("/")
+    if not dots:
+        return (int(text),)
+    start, end, distance = int(first), int(last), int(step) if slash else 1
+    if distance < 1 or not 0 <= (end - start) // distance < SHAPES:
+        raise UsageError(f"{text} is no range", expected=f"FIRST..LAST/STEP, of 1 to {SHAPES} {SHAPES.what}")
+    return range(start, end + 1, distance)
