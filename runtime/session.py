@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -56,6 +56,7 @@ def load(
     copy: bool = True,
     memory_limit: int | None = None,
     time_limit: float | None = None,
+    pad: str | Sequence[str] = (),
 ) -> Session:
     """Load an artifact.
 
@@ -80,6 +81,11 @@ def load(
             takes all but the first two again. Where kernels are generated, the compiler's memory comes on top.
         time_limit: seconds of processor time that generating kernels again may take; by default 7 and one more for each
             50 KB of artifact.
+        pad: names of open extents of the model, such as ``batch``, of an artifact of several shapes. Inputs that have
+            none of the shapes are padded with zeros at the end of these extents, to the smallest shape that holds them;
+            outputs are cut back to what was given. Along a batch of which the network computes each item by itself,
+            they are what they would be without. Along another extent, such as a sequence, zeros are data as others are,
+            unless an input tells the network what counts; and an output without that extent is of all of it.
 
     Raises:
         ArtifactError: the artifact is damaged, cannot be read, or does not hold the engine.
@@ -89,7 +95,7 @@ def load(
         TrustError: it is not what `trust` requires; or its native code must not run here, and the compiler is not
             installed or must not be used.
         ResourceError: it takes more memory or time than the limits allow, or more memory than this machine has.
-        UsageError: an argument is out of range.
+        UsageError: an argument is out of range, or the artifact cannot be padded so.
     """
     if engine is not None and engine not in ENGINES:
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
@@ -103,6 +109,9 @@ def load(
     if not copy and not isinstance(source, (str, os.PathLike)):
         raise UsageError("only files can be mapped", expected="a path with copy=False", found=type(source).__name__)
     is_open = isinstance(source, Artifact)
+    names = [pad] if isinstance(pad, str) else list(pad) if isinstance(pad, Sequence) else [pad]
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError("wrong pad", expected="names of open extents, such as 'batch'", found=f"{pad!r:.60}")
     artifact = source if is_open else Artifact.open(source, copy=copy, memory_limit=memory_limit)
     policy = CodePolicy(artifact.judge(trust), regenerate, time_limit)
     chosen = choose_engine(artifact, engine)
@@ -119,7 +128,7 @@ def load(
         for each in views:
             with naming_shape(each, len(views)):
                 check_machine(each, each.manifest.engines[chosen], at_hand)
-    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit), workers, queue)
+    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit, names), workers, queue)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:
@@ -142,6 +151,10 @@ def choose_engine(artifact: Artifact, engine: str | None) -> str:
     return engine
 
 
+def _as_they_are(outputs: Outputs) -> Outputs:
+    return outputs
+
+
 class _Runners:
     """A runner for each shape of an artifact. That of the first is there at once, others when they are asked for.
 
@@ -150,10 +163,12 @@ class _Runners:
         table: the shapes.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, policy: CodePolicy, memory_limit: int | None) -> None:
+    def __init__(
+        self, artifact: Artifact, engine: str, policy: CodePolicy, memory_limit: int | None, pad: Sequence[str]
+    ) -> None:
         self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
         self._limit = memory_limit
-        self.table = ShapeTable([each.manifest for each in self._artifacts])
+        self.table = ShapeTable(self._artifacts, pad)
         self.first = self._make(0, memory_limit)
         # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
         self._others: dict[int, Runner] = {}
@@ -229,8 +244,8 @@ class Session:
             UsageError: the session is closed.
         """
         self._check_open()
-        runner, arrays = self._bound(inputs, copy=False)
-        return self._compute(runner, partial(runner.run, arrays))
+        runner, arrays, cut = self._bound(inputs, copy=False)
+        return cut(self._compute(runner, partial(runner.run, arrays)))
 
     @resources("run")
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
@@ -240,18 +255,26 @@ class Session:
             InputError, ResourceError, UsageError: as for `run`.
         """
         self._check_open()
-        runner, arrays = self._bound(inputs, copy=False)
-        return self._compute(runner, partial(runner.timed, arrays))
+        runner, arrays, cut = self._bound(inputs, copy=False)
+        outputs, times = self._compute(runner, partial(runner.timed, arrays))
+        return cut(outputs), times
 
-    def _bound(self, inputs: Mapping[str, np.ndarray], *, copy: bool) -> tuple[Runner, list[np.ndarray]]:
-        """What runs the shape that inputs have, and these as it takes them."""
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise InputError unless a run takes inputs of these shapes, by name, as they are or padded."""
+        self._runners.table.fit(shapes)
+
+    def _bound(
+        self, inputs: Mapping[str, np.ndarray], *, copy: bool
+    ) -> tuple[Runner, list[np.ndarray], Callable[[Outputs], Outputs]]:
+        """What runs the shape that inputs have, these as it takes them, and what its outputs are to go through."""
         table = self._runners.table
         if len(table.shapes) == 1:
-            return self._runner, check_inputs(inputs, self.inputs, copy=copy)
+            return self._runner, check_inputs(inputs, self.inputs, copy=copy), _as_they_are
         check_arrays(inputs, self.inputs)
-        number = table.number_of({name: array.shape for name, array in inputs.items()})
-        arrays = check_inputs(inputs, table.specs(number), copy=copy)
-        return self._runners[number], arrays
+        fit = table.fit({name: array.shape for name, array in inputs.items()})
+        cut = partial(table.padding.cut, fit=fit) if fit.given else _as_they_are
+        inputs = table.padding.padded(inputs, fit) if fit.given else inputs
+        return self._runners[fit.number], check_inputs(inputs, table.specs(fit.number), copy=copy), cut
 
     def _compute(self, runner: Runner, compute: Callable[[Asked | None], Result]) -> Result:
         """Compute where Ctrl-C can be heard, if that may take long; signals come to the main thread."""
@@ -280,8 +303,8 @@ class Session:
         """
         self._check_open()
         check_timeout(timeout)
-        runner, arrays = self._bound(inputs, copy=True)
-        request = Request(partial(runner.run, arrays), callback)
+        runner, arrays, cut = self._bound(inputs, copy=True)
+        request = Request(lambda: cut(runner.run(arrays)), callback)
         self._queue.put(request, timeout)
         return request
 
@@ -329,7 +352,7 @@ class Session:
         """What is measured, so many times; see `profile`."""
         self._check_open()
         check_count("rounds", rounds)
-        return self._bound(inputs if inputs is not None else self._sample_inputs(), copy=False)
+        return self._bound(inputs if inputs is not None else self._sample_inputs(), copy=False)[:2]
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)

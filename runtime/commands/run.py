@@ -4,6 +4,7 @@ Examples:
   tilewright run digits.twa --random 1
   tilewright run resnet50.twa image.npy -o scores.npz
   tilewright run resnet50.twa image.npy --profile
+  tilewright run resnet50.twa five_images.npy --pad batch
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(parser, "FILE.npz", "Save the outputs.")
     add_engine(parser)
+    parser.add_argument(
+        "--pad",
+        action="append",
+        default=[],
+        metavar="EXTENT",
+        help="An open extent by its name, such as batch: pad inputs that have none of the artifact's shapes with zeros "
+        "at its end, to the smallest shape that holds them, and cut outputs back. Along a batch that changes nothing "
+        "else where the network computes each item by itself; along a sequence the zeros are read as data.",
+    )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
     allowed = parser.add_argument_group("What may run, and for how much")
     allowed.add_argument(
@@ -107,8 +117,10 @@ def run(arguments: argparse.Namespace) -> str:
         regenerate=not arguments.no_regenerate,
         memory_limit=arguments.memory_limit,
         time_limit=arguments.time_limit,
+        pad=arguments.pad,
     ) as session:
-        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, session.shapes)
+        check = session.check_shapes if len(session.shapes) > 1 else None
+        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check)
         if arguments.profile:
             table = profile_table(session.profile(arrays))
             return json_text(table.records()) if arguments.json else table.text()

@@ -1,4 +1,4 @@
-"""Which of the shapes of an artifact the inputs have."""
+"""Which of the shapes of an artifact is meant, by inputs and by names."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ from contextlib import contextmanager
 from tilewright.errors import InputError, TilewrightError, UsageError, similar
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import Manifest, TensorSpec
+from ..artifact.manifest import TensorSpec
 from .buffers import check_names
+from .padding import Extents, Fit, Padding
 
 _SHOWN = 8
 """Shapes that a message lists."""
-
-Extents = tuple[int, ...]
 
 
 class ShapeTable:
     """The shapes of a network, by those of its inputs.
 
     Args:
-        manifests: of each shape, as `Manifest.each_shape` gives them.
+        views: the artifact in each shape, as `Artifact.in_shapes` gives them.
+        pad: the names of open extents along which inputs may be padded.
 
     Attributes:
         shapes: of each, the shapes of the inputs by name.
+        padding: what is padded.
+
+    Raises:
+        UsageError: as `Padding`.
     """
 
-    def __init__(self, manifests: Sequence[Manifest]) -> None:
-        self._specs = [manifest.inputs for manifest in manifests]
+    def __init__(self, views: Sequence[Artifact], pad: Sequence[str]) -> None:
+        self.padding = Padding(views, pad)
+        self._specs = [view.manifest.inputs for view in views]
         self.shapes = tuple({spec.name: spec.shape for spec in specs} for specs in self._specs)
         self._numbers = {tuple(shapes.values()): number for number, shapes in enumerate(self.shapes)}
 
-    def number_of(self, shapes: Mapping[str, Extents]) -> int:
-        """The shape that inputs have.
+    def fit(self, shapes: Mapping[str, Extents]) -> Fit:
+        """The shape that inputs have, or are to be padded to.
 
         Args:
             shapes: by the name of the input.
@@ -42,17 +47,19 @@ class ShapeTable:
             InputError: a name is unknown or missing, or no shape fits; lists those that there are.
         """
         check_names(shapes, self._specs[0])
-        number = self._numbers.get(tuple(shapes[spec.name] for spec in self._specs[0]))
-        if number is None:
-            raise unfit(self.shapes, shapes)
-        return number
+        found = tuple(shapes[spec.name] for spec in self._specs[0])
+        number = self._numbers.get(found)
+        fit = self.padding.fit(found) if number is None else Fit(number, {})
+        if fit is None:
+            raise _unfit(self.shapes, shapes)
+        return fit
 
     def specs(self, number: int) -> Sequence[TensorSpec]:
         """The inputs in a shape."""
         return self._specs[number]
 
 
-def unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) -> InputError:
+def _unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) -> InputError:
     """The error for inputs that have none of the shapes."""
     return InputError(
         "the artifact has no shape that fits the inputs",

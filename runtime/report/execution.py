@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from tilewright.errors import OutputError, UsageError
 
 from ..artifact.manifest import TensorSpec
 from ..execution.buffers import check_names, check_type
-from ..execution.shapes import unfit
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
@@ -32,12 +31,12 @@ def gather_inputs(
     expected: Sequence[TensorSpec],
     texts: Sequence[str],
     seed: int | None,
-    shapes: Sequence[Mapping[str, tuple[int, ...]]] = (),
+    check_shapes: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays that the command line names, or random ones in the first shape.
 
     Args:
-        shapes: those that the inputs may have, where they are several.
+        check_shapes: of a network of several shapes, what raises `InputError` for inputs of none.
         texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``.
         seed: make random inputs from it; then ``texts`` must be empty.
 
@@ -68,9 +67,8 @@ def gather_inputs(
     # What does not fit is not read: a short file can say that it holds more than this machine has room for.
     check_names(stored, expected)
     found = {spec.name: stored[spec.name].shape for spec in expected}
-    if len(shapes) > 1:
-        if found not in shapes:
-            raise unfit(shapes, found)
+    if check_shapes is not None:
+        check_shapes(found)
         expected = [replace(spec, shape=found[spec.name]) for spec in expected]
     for spec in expected:
         check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
