@@ -71,7 +71,9 @@ class Unique(Operator[UnaryOperands]):
         count = x.size if self.axis is None else x.shape[self.axis]
         # Ranks of the numbers in place of them, among which NaN is one like others.
         ranks = np.unique(x, return_inverse=True)[1].reshape(x.shape)
-        lines = (ranks if self.axis is None else np.moveaxis(ranks, self.axis, 0)).reshape(count, -1)
+        lines = (ranks if self.axis is None else np.moveaxis(ranks, self.axis, 0)).reshape(
+            count, x.size // max(count, 1)
+        )
         positions, which, often = np.zeros((3, count), np.int64)
         if not lines.size:
             # Slices without elements are equal.

@@ -11,6 +11,7 @@ from device_clusters import twice_convolved
 from device_programs import pointwise
 from network_files import digits_model, graph_model, partly_quantized_model
 from onnx import TensorProto, helper
+from open_networks import convolutional, open_model
 
 from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
@@ -96,8 +97,37 @@ def replace_code(made: Package) -> Package:
     return replace(made, sections=sections)
 
 
+@cache
+def shapes_package() -> Package:
+    """A network of two shapes, for all engines."""
+    options = CompileOptions(
+        precision="int8",
+        calibration="random",
+        calibration_limit=2,
+        affinity={"c0": "device", "c1": "device"},
+        input_shapes={"batch": [1, 2]},
+    )
+    return replace_code(build(convolutional(channels=4), options))
+
+
+@cache
+def selecting_package() -> Package:
+    """A network of two shapes whose data decide extents of two outputs."""
+    node = helper.make_node
+    nodes = [
+        node("NonZero", ["x"], ["found"]),
+        node("Transpose", ["found"], ["positions"], perm=[1, 0]),
+        node("GatherND", ["x", "positions"], ["values"]),
+        node("Mul", ["values", "values"], ["squares"]),
+    ]
+    content = open_model(nodes, [("x", ["rows", 5])], ["squares"], {})
+    model = onnx.load_from_string(content)
+    model.graph.output.append(helper.make_tensor_value_info("positions", TensorProto.INT64, None))
+    return replace_code(build(model, CompileOptions(input_shapes={"rows": [3, 4]})))
+
+
 def packages() -> list[Package]:
-    """All of them."""
+    """All of them that have one shape."""
     return [*map(package, models()), digits_package()]
 
 

@@ -101,7 +101,8 @@ def load_and_run(
         with session:
             if not is_short or not runs or _bytes(session) > MOST_BYTES:
                 return
-            inputs = {spec.name: random_array_of(rng, spec.shape, spec.numpy) for spec in session.inputs}
+            shapes = pick(rng, session.shapes)
+            inputs = {spec.name: random_array_of(rng, shapes[spec.name], spec.numpy) for spec in session.inputs}
             found = session.run(inputs)
             fills = 1
             again = session.run(inputs)

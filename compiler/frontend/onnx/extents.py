@@ -82,7 +82,8 @@ def text_of(shape: Sequence[Extent]) -> str:
 
 
 def _within(number: int) -> int:
-    return max(-UNKNOWN, min(UNKNOWN, number))
+    """A bound of a range, unknown where what it was computed from was: half of it is beyond every extent, too."""
+    return number if abs(number) < UNKNOWN // 2 else UNKNOWN if number > 0 else -UNKNOWN
 
 
 class Extents:
@@ -115,13 +116,16 @@ class Extents:
             known = self._known[key] = make()
         return known
 
+    def _emitted(self, operator: Operator, *operands: Value) -> Value:
+        """The result of an operator that nobody follows: who follows it would ask for this number again."""
+        return ModuleBuilder.emit(self.builder, operator, *operands, name="extent")[0]
+
     def _made(self, operator: Operator, a: Extent, b: Extent, least: int, most: int) -> Extent:
         if least == most:
             return least
 
         def make() -> Count:
-            value = self.builder.emit_one(operator, self.value(a), self.value(b), name="extent")
-            return Count(value, _within(least), _within(most))
+            return Count(self._emitted(operator, self.value(a), self.value(b)), _within(least), _within(most))
 
         return self._remembered((operator, a, b), make)
 
@@ -166,7 +170,7 @@ class Extents:
         def make() -> Count:
             value = parts[0].value
             for other in (*(part.value for part in parts[1:]), *([self.value(factor)] if factor != 1 else [])):
-                value = self.builder.emit_one(Mul(), value, other, name="extent")
+                value = self._emitted(Mul(), value, other)
             corners = [factor]
             for part in parts:
                 corners = [each * end for each in corners for end in span(part)]
@@ -184,7 +188,7 @@ class Extents:
         (low, high), (least, most) = span(a), span(b)
         if low < 0 or least < 1:
             return None
-        return self._made(Div(), a, b, low // most, high // least)
+        return self._made(Div(), a, b, low // most, high if high >= UNKNOWN else high // least)
 
     def same(self, a: Extent, b: Extent) -> Extent:
         """Two extents that must be equal, a count unless it is known that they are: the run ends where they are not.
@@ -208,8 +212,7 @@ class Extents:
 
     def _bounded(self, a: Extent, limit: Extent, least: int, most: int) -> Extent:
         def make() -> Count:
-            value = self.builder.emit_one(Bounded(), self.value(a), self.value(limit), name="extent")
-            return Count(value, least, max(least, most))
+            return Count(self._emitted(Bounded(), self.value(a), self.value(limit)), least, max(least, most))
 
         return self._remembered((Bounded, a, limit), make)
 
@@ -223,9 +226,9 @@ class Extents:
 
             def make() -> Count:
                 value = self.value(given)
-                is_negative = self.builder.emit_one(Less(), value, self.value(0))
-                moved = self.builder.emit_one(Add(), value, self.value(extent))
-                found = self.builder.emit_one(Where(), is_negative, moved, value, name="extent")
+                is_negative = self._emitted(Less(), value, self.value(0))
+                moved = self._emitted(Add(), value, self.value(extent))
+                found = self._emitted(Where(), is_negative, moved, value)
                 return Count(found, -UNKNOWN, UNKNOWN)
 
             index = self._remembered(("clipped", index, extent), make)

@@ -71,7 +71,11 @@ def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Exte
     left = [d for d, extent in enumerate(shape) if span(extent)[0] < 0]
     if len(left) == 1:
         others = [extent for d, extent in enumerate(shape) if d != left[0]]
-        rest = open.divide(open.product(own), open.product(others)) if 0 not in others else None
+        whole, known = open.product(own), open.product(others)
+        rest = open.divide(whole, known) if known != 0 else None
+        if rest is not None and factors(own) != factors([*others, rest]):
+            # Where the data leave elements over, the run ends.
+            rest = open.divide(open.same(whole, open.product([*others, rest])), known)
         if rest is not None:
             shape[left[0]] = rest
     if any(span(extent)[0] < 0 for extent in shape) or (not left and factors(own) != factors(shape)):

@@ -15,6 +15,7 @@ import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import InputError, UnsupportedError
+from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
 
@@ -316,16 +317,56 @@ def test_what_is_compressed_and_unique(rng: np.random.Generator) -> None:
     check(nodes, sparse(rng, 6, 5), outputs, **constants)
 
 
-def test_a_range_without_bound_is_refused() -> None:
+def test_of_nothing_nothing_is_unique() -> None:
+    for axis, count in ((None, 0), (0, 0), (1, 1)):
+        positions, _, often, found = Unique(axis, True).reference(np.zeros((0, 2), np.float32))
+        assert (positions[:found].size, often[:found].size, int(found)) == (count, count, count)
+
+
+def test_ranges_that_begin_anywhere_end_at_an_extent(rng: np.random.Generator) -> None:
+    nodes = [
+        node("NonZero", ["x"], ["found"]),
+        node("Size", ["found"], ["size"]),
+        node("Range", ["start", "size", "step"], ["numbers"]),
+    ]
+    check(nodes, sparse(rng, 3, 5), ["numbers"], start=np.int64(1), step=np.int64(2))
+
+
+def test_a_fixed_shape_is_that_of_the_data_or_an_error(rng: np.random.Generator) -> None:
+    """A shape that has the room's extent, and elements that are left over."""
+    x = rng.standard_normal((2, 4)).astype(np.float32)
+    masks = [np.array(mask, np.float32) for mask in ([1, 1, 1, 1], [0, 1, 1, 1], [1, 0, 0, 0])]
+    whole, three, one = ({"x": x, "mask": mask} for mask in masks)
+    kept = [node("Cast", ["mask"], ["keep"], to=9), node("Compress", ["x", "keep"], ["kept"], axis=1)]
+    expanded = check([*kept, node("Expand", ["kept", "four"], ["y"])], [whole], ["y"], four=[4])
+    with pytest.raises(InputError, match="extent"):
+        expanded.run(three)
+    reshaped = check([*kept, node("Reshape", ["kept", "rows"], ["y"])], [whole], ["y"], rows=[4, -1])
+    with pytest.raises(InputError, match="extent"):
+        reshaped.run(three)
+    with pytest.raises(InputError, match="extent"):
+        reshaped.run(one)
+
+
+def test_only_what_is_known_to_be_one_is_squeezed(rng: np.random.Generator) -> None:
+    nodes = [
+        node("NonZero", ["x"], ["found"]),
+        node("Squeeze", ["found", "last"], ["y"]),
+    ]
+    with pytest.raises(UnsupportedError, match="squeeze"):
+        tilewright.compile(model_of(nodes, {"x": np.ones(3, np.float32)}, ["y"], {"last": [1]}))
+
+
+@pytest.mark.parametrize(("start", "step"), [(0, 1), (1, 3)])
+def test_a_range_without_bound_is_refused(start: int, step: int) -> None:
     inputs = {"limit": np.array(3)}
-    model = model_of(
-        [node("Range", ["zero", "limit", "one"], ["y"], name="range")], inputs, ["y"], {"zero": 0, "one": 1}
-    )
+    numbers = {"start": start, "step": step}
+    model = model_of([node("Range", ["start", "limit", "step"], ["y"], name="range")], inputs, ["y"], numbers)
     with pytest.raises(UnsupportedError, match="'range'") as raised:
         tilewright.compile(model)
     assert raised.value.hint is not None and "--freeze" in raised.value.hint
     session = tilewright.load(tilewright.compile(model, freeze={"limit": 3}))
-    np.testing.assert_array_equal(session.run({})["y"], [0, 1, 2])
+    np.testing.assert_array_equal(session.run({})["y"], np.arange(start, 3, step))
 
 
 def test_a_branch_returns_nothing_open(rng: np.random.Generator) -> None:

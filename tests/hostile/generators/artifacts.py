@@ -40,6 +40,8 @@ def to_json(tree: object) -> bytes:
 def prepare() -> None:
     become_a_stranger()
     corpus.packages()
+    corpus.shapes_package()
+    corpus.selecting_package()
 
 
 def _manifest(rng: np.random.Generator, package: Package) -> tuple[str, bytes]:
@@ -53,8 +55,9 @@ def _related(rng: np.random.Generator, package: Package) -> tuple[str, bytes]:
     """Numbers and names of stages, programs, tensors and ports, which are related to each other."""
     tree = json.loads(package.manifest().to_json())
     for _ in range(int(rng.integers(1, 4))):
-        part = pick(rng, ("engines", "cpu_programs", "device_programs", "inputs", "outputs"))
-        inside = [at for at in paths(tree[part], (part,))[1:] if isinstance(part_at(tree, at), (int, str, list))]
+        parts = ("engines", "cpu_programs", "device_programs", "inputs", "outputs", "counts", "shapes")
+        part = pick(rng, [part for part in parts if part in tree])
+        inside = [at for at in paths(tree[part], (part,)) if isinstance(part_at(tree, at), (int, str, list))]
         if not inside:
             continue
         at = pick(rng, inside)
@@ -80,11 +83,11 @@ def _details(rng: np.random.Generator, package: Package) -> tuple[str, bytes]:
 
 def _section(rng: np.random.Generator, package: Package) -> tuple[str, bytes]:
     """One section: indices and descriptions as JSON, modules as text, the rest as bytes."""
-    name = pick(rng, [part.name for part in package.sections if not part.name.startswith("code")])
-    content = next(bytes(part.data) for part in package.sections if part.name == name)
+    part = pick(rng, [part for part in package.sections if part.kind is not SectionKind.CODE])
+    name, content = part.name, bytes(part.data)
     if name.endswith(".blobs"):
         changed = to_json(damage_json(rng, json.loads(content), 2))
-    elif name.startswith("module"):
+    elif part.kind is SectionKind.MODULE:
         text = content.decode()
         changed = (change_tokens(rng, text) if rng.integers(2) else damage_text(rng, text)).encode("utf-8", "replace")
     else:
@@ -119,6 +122,16 @@ KINDS: tuple[Callable[[np.random.Generator, Package], tuple[str, bytes]], ...] =
 def artifacts(rng: np.random.Generator) -> Case:
     packages = [corpus.package(name) for name in corpus.models()]
     package = corpus.digits_package() if rng.integers(16) == 0 else pick(rng, packages)
+    return _case(rng, package)
+
+
+@generator("shapes", prepare=prepare)
+def shapes(rng: np.random.Generator) -> Case:
+    """Artifacts of several shapes, and of extents that the data decide."""
+    return _case(rng, pick(rng, (corpus.shapes_package, corpus.selecting_package))())
+
+
+def _case(rng: np.random.Generator, package: Package) -> Case:
     description, content = pick(rng, KINDS)(rng, package)
     return Case(description, partial(_use, rng, content))
 
@@ -127,9 +140,10 @@ def _use(rng: np.random.Generator, content: bytes) -> None:
     """Everything that a user may do with an artifact. A refusal of one thing does not spare the others."""
     artifact = Artifact.open(content)
     refusal: TilewrightError | None = None
-    for use in (_inspect, _simulate, _disassemble, partial(_run, rng)):
+    each_shape = [partial(use, each) for each in artifact.in_shapes() for use in (_inspect, _simulate, _disassemble)]
+    for use in (partial(_inspect, artifact), *each_shape, partial(_run, rng, artifact)):
         try:
-            use(artifact)
+            use()
         except TilewrightError as error:
             refusal = error
             str(error).encode()

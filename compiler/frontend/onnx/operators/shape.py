@@ -46,7 +46,10 @@ def import_flatten(node: Node, importer: Importer) -> Value:
 
 @imports("Squeeze")
 def import_squeeze(node: Node, importer: Importer) -> Value:
-    return squeeze(node, importer, node.input(0), node.attribute_or_input("axes", 1))
+    x, axes = node.input(0), node.attribute_or_input("axes", 1)
+    if {node.from_front(axis, x.type.rank) for axis in axes or ()} & set(importer.open.axes(x)):
+        raise importer.open.refusal("a squeeze", [x])
+    return squeeze(node, importer, x, axes)
 
 
 @imports("Unsqueeze")
@@ -57,7 +60,7 @@ def import_unsqueeze(node: Node, importer: Importer) -> Value:
 @imports("Expand")
 def import_expand(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    if importer.open.decides(node.input(1)):
+    if importer.open.is_open(x) or importer.open.decides(node.input(1)):
         wanted = open_operators.extents_of(node, importer.open, 1, "the shape")
         return open_operators.expanded(node, importer.open, x, wanted)
     return expand(node, importer, x, node.integers(1, "the shape"))
