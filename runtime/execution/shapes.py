@@ -65,7 +65,7 @@ def _unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents])
         "the artifact has no shape that fits the inputs",
         expected=_listed([shape_text(shapes) for shapes in known]),
         found=shape_text({name: found[name] for name in known[0]}),
-        hint="Compile the model with --input-shape for this shape as well.",
+        hint="Compile the model with --input-shape for this shape as well, or see --pad of tilewright run.",
     )
 
 

@@ -20,7 +20,9 @@ from tilewright.codegen.package import regenerate
 from tilewright.compiler.export import export_model
 from tilewright.compiler.weights import Parameters, last_layer, with_parameters
 from tilewright.errors import ArtifactError, InputError, InstructionError, ModelError, TilewrightError, UsageError
+from tilewright.runtime.api.accelerator.third import MDLA
 from tilewright.runtime.api.classify.classifier import in_batches
+from tilewright.runtime.api.simulator.session import CompiledNetwork
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest, OtherShape
@@ -104,7 +106,8 @@ def test_inputs_that_fit_no_shape_are_told_which_there_are() -> None:
             session.run({"x": images(2)})
         assert message(caught) == (
             "the artifact has no shape that fits the inputs; expected x [1, 3, 8, 8], or x [4, 3, 8, 8], or "
-            "x [8, 3, 8, 8], found x [2, 3, 8, 8]. Compile the model with --input-shape for this shape as well."
+            "x [8, 3, 8, 8], found x [2, 3, 8, 8]. Compile the model with --input-shape for this shape as well, or see "
+            "--pad of tilewright run."
         )
         with pytest.raises(InputError, match="unknown input 'z'"):
             session.run({"z": images(1)})
@@ -226,8 +229,8 @@ def test_a_shape_tells_the_open_extents_that_it_has() -> None:
 CODE, INSTRUCTIONS = "2/code.device", "2/instructions.device_0"
 
 
-def _damaged(name: str, change: Callable[[bytearray], None]) -> bytes:
-    """`integers` with a section changed."""
+def _file(name: str, change: Callable[[bytearray], None]) -> bytes:
+    """The file of `integers` with a section changed."""
     content = bytearray(integers().copy(name))
     change(content)
     parts = integers().sections.items()
@@ -241,7 +244,7 @@ def test_programs_of_every_shape_are_verified(section: str, tmp_path: Path, caps
         content[len(content) // 2 :] = b""
 
     path = tmp_path / "damaged.twa"
-    path.write_bytes(_damaged(section, cut))
+    path.write_bytes(_file(section, cut))
     assert main(["verify", str(path)]) == 1
     assert "in shape x [3, 3, 8, 8], " in capsys.readouterr().err
     with tilewright.load(path, engine="device") as session:
@@ -251,7 +254,7 @@ def test_programs_of_every_shape_are_verified(section: str, tmp_path: Path, caps
 
 
 def test_a_machine_at_hand_is_compared_with_programs_of_every_shape() -> None:
-    artifact = Artifact.open(_damaged(INSTRUCTIONS, lambda content: content.extend(b"more")))
+    artifact = Artifact.open(_file(INSTRUCTIONS, lambda content: content.extend(b"more")))
     with pytest.raises(InstructionError, match=r"in shape x \[3, 3, 8, 8\], "):
         tilewright.load(artifact, engine="device", machine="m4096")
 
@@ -339,6 +342,20 @@ def test_a_classification_takes_the_batch_that_suits_its_own() -> None:
     given = [{"n": [n], "m": [m]} for n, m in ((4, 2), (0, 2), (2, 2), (1, 3))]
     artifact = tilewright.compile(model, input_shapes=given)
     assert [in_batches(artifact, n).manifest.inputs[0].shape for n in (1, 3, 5)] == [(2, 2), (2, 2), (4, 2)]
+
+
+def test_documented_interfaces_take_the_first_shape(tmp_path: Path) -> None:
+    path = tmp_path / "m.twa"
+    path.write_bytes(_file(INSTRUCTIONS, lambda content: None))
+    network = CompiledNetwork(str(path))
+    assert [each.shape for each in network.get_inputs()] == [[1, 3, 8, 8]]
+    assert network.run(["y"], {"x": images(3)})[0].shape == (3, 12)
+    network.close()
+    accelerator = MDLA()
+    accelerator.Init(str(path))
+    found = accelerator.Run(images(1))
+    assert isinstance(found, np.ndarray) and found.shape == (1, 12)
+    accelerator.Free()
 
 
 def _changed(**changes: object) -> tuple[Manifest, list[Section]]:
