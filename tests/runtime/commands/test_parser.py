@@ -47,7 +47,7 @@ def test_after_two_dashes_come_files(parser: CommandParser) -> None:
         ("", "Missing argument 'FILE.twa'"),
         ("--random 1", "Missing argument 'FILE.twa'"),
         ("a.twa --fast", "No such option: --fast"),
-        ("a.twa --rand 1", "No such option: --rand. Did you mean '--random'?"),
+        ("a.twa --randm 1", "No such option: --randm. Did you mean '--random'?"),
         ("a.twa -x.npy", "No such option: -x.npy"),
         ("a.twa --engine", "Option '--engine' requires an argument"),
         ("a.twa -o", "Option '--output' requires an argument"),
