@@ -40,9 +40,16 @@ class TilewrightRep(BackendRep):
     """
 
     def __init__(self, model: onnx.ModelProto, options: CompileOptions) -> None:
+        if not isinstance(model, onnx.ModelProto):
+            raise UsageError(
+                "this is no model", expected="a ModelProto, as onnx.load returns", found=type(model).__name__
+            )
         self._model, self._options = model, options
-        held = {tensor.name for tensor in model.graph.initializer}
-        self._inputs = [info.name for info in model.graph.input if info.name not in held]
+        self._frozen = dict(options.freeze or {})
+        given = {tensor.name for tensor in model.graph.initializer} | self._frozen.keys()
+        inputs = [info for info in model.graph.input if info.name not in given]
+        self._inputs = [info.name for info in inputs]
+        self._tensors = {info.name for info in inputs if info.type.HasField("tensor_type")}
         self._outputs = [info.name for info in model.graph.output]
         self._sessions: dict[_Key, Session] = {}
         self._known: dict[_Key, tuple[str, ...]] = {}
@@ -69,9 +76,13 @@ class TilewrightRep(BackendRep):
         return namedtupledict("Outputs", self._outputs)(*(_output(results, name) for name in self._outputs))
 
     def _named(self, inputs: Any) -> dict[str, np.ndarray]:
-        if isinstance(inputs, np.ndarray):
+        if isinstance(inputs, (np.ndarray, np.generic)):
             inputs = [inputs]
         if not isinstance(inputs, Mapping):
+            if not isinstance(inputs, Sequence):
+                raise InputError(
+                    "these are no inputs", expected="arrays in a list or by name", found=type(inputs).__name__
+                )
             if len(inputs) > len(self._inputs):
                 raise InputError("too many inputs", expected=len(self._inputs), found=len(inputs))
             inputs = dict(zip(self._inputs, inputs, strict=False))
@@ -84,10 +95,12 @@ class TilewrightRep(BackendRep):
         named = ((name, inputs[name]) for name in self._inputs)
         # The tensors of a sequence are inputs with their positions behind its name.
         each = (
-            ((f"{name}.{i}", x) for i, x in enumerate(value)) if isinstance(value, list) else [(name, value)]
+            [(name, value)]
+            if name in self._tensors or not isinstance(value, list)
+            else ((f"{name}.{i}", x) for i, x in enumerate(value))
             for name, value in named
         )
-        return {name: np.asarray(array) for pairs in each for name, array in pairs if array is not None}
+        return {name: _array(name, value) for pairs in each for name, value in pairs if value is not None}
 
     def _specialized(self, given: Mapping[str, np.ndarray], shapes: _Key) -> tuple[Session, tuple[str, ...]]:
         """A session for these inputs, and which of them are constants of it."""
@@ -98,7 +111,7 @@ class TilewrightRep(BackendRep):
         for known in dict.fromkeys(_candidates(given)):
             try:
                 session = self._session(given, shapes, known)
-            except (ModelError, UnsupportedError) as error:
+            except (ModelError, UnsupportedError, UsageError) as error:
                 problem = problem or error
             else:
                 self._known[shapes] = known
@@ -113,7 +126,7 @@ class TilewrightRep(BackendRep):
             options = replace(
                 self._options,
                 input_shapes={name: array.shape for name, array in given.items() if name not in known},
-                freeze={name: given[name] for name in known},
+                freeze=self._frozen | {name: given[name] for name in known},
             )
             artifact = compile_to_memory(self._model, options)
             engines = artifact.manifest.engines
@@ -122,6 +135,22 @@ class TilewrightRep(BackendRep):
         while len(self._sessions) > _KEPT:
             self._sessions.pop(next(iter(self._sessions))).close()
         return session
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """An array in the byte order of this machine.
+
+    Raises:
+        InputError: it is none, or its elements are no numbers.
+    """
+    try:
+        array = np.asarray(value)
+        onnx.helper.np_dtype_to_tensor_dtype(array.dtype.newbyteorder("="))
+    except ValueError as error:
+        raise InputError(f"input {name!r} is no array that a model can read", found=error) from None
+    if array.dtype.kind in "OUS":
+        raise InputError(f"input {name!r} is no array of numbers", found=f"elements of {array.dtype}")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _output(results: Mapping[str, np.ndarray], name: str) -> np.ndarray | list[np.ndarray]:
@@ -180,8 +209,12 @@ class TilewrightBackend(Backend):
             TilewrightError: as of ``TilewrightRep.run``.
         """
         version = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
-        arrays = [np.asarray(array) for array in inputs]
         names = [name for name in node.input if name]
+        if isinstance(inputs, Mapping) or not isinstance(inputs, (Sequence, np.ndarray)):
+            raise InputError("these are no inputs", expected="arrays in a list", found=type(inputs).__name__)
+        if len(inputs) > len(names):
+            raise InputError("too many inputs", expected=len(names), found=len(inputs))
+        arrays = [_array(name, value) for name, value in zip(names, inputs, strict=False)]
         tensors = [
             onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in zip(names, arrays, strict=False)

@@ -13,7 +13,7 @@ from onnx_nodes import node_model
 import tilewright.compiler.onnx_backend as backend
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import InputError, UnsupportedError, UsageError
+from tilewright.errors import InputError, ModelError, UnsupportedError, UsageError
 
 
 def model(op_type: str, *arrays: np.ndarray, **attributes: Any) -> onnx.ModelProto:
@@ -80,3 +80,40 @@ def test_wrong_use_is_refused() -> None:
         prepared.run([a, a])
     with pytest.raises(UnsupportedError, match="operator 'Multinomial'"):
         backend.prepare(model("Multinomial", a)).run([a])
+
+
+@pytest.mark.parametrize("inputs", [None, 5, (x for x in ()), {1, 2}])
+def test_what_are_no_inputs_is_refused(inputs: object) -> None:
+    a = np.ones(3, np.float32)
+    with pytest.raises(InputError, match="these are no inputs"):
+        backend.prepare(model("Neg", a)).run(inputs)
+    with pytest.raises(InputError, match="these are no inputs"):
+        backend.run_node(helper.make_node("Neg", ["x"], ["y"]), inputs)
+
+
+@pytest.mark.parametrize("array", ["a", None, [[1], [2, 3]], np.zeros(3, "M8[s]"), np.zeros(3, object)])
+def test_what_is_no_array_of_numbers_is_refused(array: object) -> None:
+    with pytest.raises(InputError, match="input 'x' is no array"):
+        backend.run_node(helper.make_node("Neg", ["x"], ["y"]), [array])
+
+
+def test_lists_and_arrays_of_any_byte_order_are_arrays() -> None:
+    a = np.array([1, 2, 3], np.float32)
+    assert backend.prepare(model("Neg", a)).run([a.astype(">f4")])[0].tolist() == [-1, -2, -3]
+    assert backend.run_node(helper.make_node("Neg", ["x"], ["y"]), [a.astype(">f4")])[0].tolist() == [-1, -2, -3]
+    truths = np.array([[True, False]])
+    assert backend.prepare(model("Not", truths)).run([[[True, False]]])[0].tolist() == [[False, True]]
+
+
+def test_errors_are_about_what_the_user_gave() -> None:
+    a, b = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
+    prepared = backend.prepare(model("Sub", a, b))
+    with pytest.raises(ModelError, match="the given shape does not fit input 'x0'"):
+        prepared.run([a[0], b])
+    with pytest.raises(UsageError, match="this is no model"):
+        backend.prepare("model.onnx")  # pyright: ignore[reportArgumentType]
+
+
+def test_an_input_may_be_frozen_beforehand() -> None:
+    a, b = np.ones(3, np.float32), np.full(3, 2, np.float32)
+    assert backend.prepare(model("Sub", a, b), freeze={"x1": b}).run([a])[0].tolist() == [-1, -1, -1]
