@@ -58,13 +58,14 @@ class ConvInteger(Operator[ConvIntegerOperands]):
     group: int = 1
 
     @property
-    def _conv(self) -> Conv:
+    def conv(self) -> Conv:
+        """The convolution of numbers that has the same windows."""
         return Conv(self.strides, self.pads, self.dilations, self.group)
 
     def infer(
         self, x: TensorType, w: TensorType, x_zero_point: TensorType | None, w_zero_point: TensorType | None
     ) -> TensorType:
-        sums = self._conv.infer(_as_real(x), _as_real(w), None, None)
+        sums = self.conv.infer(_as_real(x), _as_real(w), None, None)
         _check_count("x_zero_point", x_zero_point, 1)
         _check_count("w_zero_point", w_zero_point, 1, w.shape[0])
         return sums.with_dtype(DType.I32)
@@ -78,7 +79,7 @@ class ConvInteger(Operator[ConvIntegerOperands]):
         if w_zero_point is not None:
             real_w -= w_zero_point.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
         # Exact: differences to the zero points are at most 9 bits wide.
-        return _wrapped(accumulate(real_x, real_w, self._conv))
+        return _wrapped(accumulate(real_x, real_w, self.conv))
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         w = operand_types[1]

@@ -23,6 +23,12 @@ def conv_integer(cls: type[ConvInteger], rng: np.random.Generator) -> Iterator[S
     depthwise = cls((2, 1), (1, 1, 1, 1), (1, 2), 17)
     x, w = stored_array(rng, DType.U8, (1, 17, 7, 6)), weight_array(rng, DType.I8, (17, 1, 3, 3))
     yield Sample(depthwise, (x, w, np.asarray(7, np.uint8), None), known)
+    grouped = cls((3,), (4, 3), (2,), 3)
+    x, w = stored_array(rng, DType.U8, (2, 15, 40)), weight_array(rng, DType.I8, (21, 5, 3))
+    yield Sample(grouped, (x, w, np.asarray(255, np.uint8), None))
+    solid = cls((1, 2, 1), (1, 0, 1, 0, 1, 1), (1, 1, 2))
+    x, w = stored_array(rng, DType.U8, (1, 2, 3, 4, 5)), weight_array(rng, DType.U8, (3, 2, 2, 2, 2))
+    yield Sample(solid, (x, w, np.asarray(9, np.uint8), np.asarray(200, np.uint8)), known)
 
 
 @samples_of(MatMulInteger)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I32, Register, Registers, constant, zero
 from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
-from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments
 from .output_channels import QuantizedProductSpec
 from .window import Axis
 
@@ -51,9 +51,7 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
             steps=steps,
         )
 
-    def strip(
-        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
-    ) -> Callable[[Register], Sequence[Register]]:
+    def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers = self.bind(b)
         w = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes))
         y = b.at(pointers["y"], b.multiply(item.block, CHANNEL_BLOCK))

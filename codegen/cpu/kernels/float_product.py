@@ -6,7 +6,7 @@ A transposed right factor is first transposed, one strip of columns at a time, i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from ..llvm.types import F32, PTR, Register, Registers, partial_mask, zero
 from .activation import ProductSpec
 from .channel_tiles import ChannelTiles, WorkItem
 from .layout import transpose_square
-from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments, positions
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
             scratch=strip_row * self.inner if self.transpose_w else 0,
         )
 
-    def strip(
-        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
-    ) -> Callable[[Register], Sequence[Register]]:
+    def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers = self.bind(b)
         x, w = self._factors(b, item.image)
         column = b.multiply(item.block, shape.lanes)
@@ -78,10 +76,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
 
     def _factors(self, b: FunctionBuilder, matrix: Register) -> list[Register]:
         """The factors of a matrix of the batch."""
-        found = [b.integer(0), b.integer(0)]
-        for extent, *strides in reversed(list(zip(self.batch, self.x_strides, self.w_strides, strict=True))):
-            index, matrix = b.remainder(matrix, extent), b.divide(matrix, extent)
-            found = [b.add(number, b.multiply(index, stride)) for number, stride in zip(found, strides, strict=True)]
+        found = positions(b, matrix, self.batch, self.x_strides, self.w_strides)
         sizes = 4 * self.rows * self.inner, 4 * self.inner * self.columns
         return [b.at(p, b.multiply(n, size)) for p, n, size in zip(b.arguments[:2], found, sizes, strict=True)]
 
@@ -150,7 +145,7 @@ def _store(tile: MatrixTile, vector: int, value: Register, row: Register) -> Non
     tile.b.store_masked(value, tile.b.at(row, vector * value.type.bytes), tile.mask(vector))
 
 
-def choose_tile(spec: FloatProduct, target: TargetDescription) -> tuple[int, int]:
+def choose_tile(spec: MatrixProduct, target: TargetDescription) -> tuple[int, int]:
     """Rows and vectors of the tile of least estimated cost."""
     vectors_in_row = -(-spec.columns // target.lanes)
 

@@ -20,6 +20,12 @@ from .channel_tiles import ChannelTiles, WorkItem
 
 _UNROLL = 4
 
+TileArguments = Callable[[Register], Sequence[Register]]
+"""From the first row of a tile to the arguments of its function."""
+
+OverRows = Callable[[WorkItem, int, int, TileArguments], None]
+"""Generates the tiles of a strip, given its vectors and the columns that exist in the last of them."""
+
 
 @dataclass(frozen=True)
 class MatrixShape:
@@ -85,10 +91,14 @@ class MatrixProduct(KernelSpec):
         """The cut of least estimated cost."""
 
     @abstractmethod
-    def strip(
-        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
-    ) -> Callable[[Register], Sequence[Register]]:
-        """Prepare some columns of a matrix; what gives the arguments of a tile from its first row on."""
+    def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
+        """Prepare some columns of a matrix."""
+
+    def visit(
+        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, vectors: int, active: int, over_rows: OverRows
+    ) -> None:
+        """Generate a work item: one strip, unless a subclass cuts it further."""
+        over_rows(item, vectors, active, self.strip(b, shape, item, (vectors - 1) * shape.lanes + active))
 
     @abstractmethod
     def start(self, tile: MatrixTile) -> list[Register]:
@@ -110,6 +120,22 @@ class MatrixProduct(KernelSpec):
         return _Walker(self, target).generate()
 
 
+def positions(
+    b: FunctionBuilder, matrix: Register, batch: Sequence[int], *strides: Sequence[int]
+) -> tuple[Register, ...]:
+    """Where a matrix of a batch of results finds its factors, in matrices.
+
+    Args:
+        batch: extents of the batch dimensions.
+        strides: of each factor, along each of them; 0 where it is the same for all.
+    """
+    found = tuple(b.integer(0) for _ in strides)
+    for extent, *steps in reversed(list(zip(batch, *strides, strict=True))):
+        index, matrix = b.remainder(matrix, extent), b.divide(matrix, extent)
+        found = tuple(b.add(number, b.multiply(index, step)) for number, step in zip(found, steps, strict=True))
+    return found
+
+
 class _Walker:
     """The function that walks over matrices, blocks of rows and strips of columns, and the functions for tiles."""
 
@@ -123,22 +149,26 @@ class _Walker:
         b, spec, shape = self.b, self.spec, self.shape
 
         def visit(item: WorkItem, vectors: int, active: int) -> None:
-            arguments = spec.strip(b, shape, item, (vectors - 1) * shape.lanes + active)
-
-            def tiles(begin: Integer, end: Integer, rows: int) -> None:
-                def call(row: Register) -> None:
-                    b.call(self._tile(rows, vectors, active), None, arguments(row))
-
-                b.each(begin, end, call, step=rows)
-
-            count = b.divide(b.subtract(item.last_row, item.first_row), shape.tile_rows)
-            middle = b.add(item.first_row, b.multiply(count, shape.tile_rows))
-            tiles(item.first_row, middle, shape.tile_rows)
-            if spec.rows % shape.tile_rows:
-                tiles(middle, item.last_row, spec.rows % shape.tile_rows)
+            spec.visit(b, shape, item, vectors, active, self._over_rows)
 
         shape.cut.walk(b, self.arguments, visit)
         return spec.finish(b, list(self.tiles.values()), units=shape.cut.units, scratch_bytes=shape.scratch)
+
+    def _over_rows(self, item: WorkItem, vectors: int, active: int, arguments: TileArguments) -> None:
+        """The tiles of a strip of columns."""
+        b, spec, shape = self.b, self.spec, self.shape
+
+        def tiles(begin: Integer, end: Integer, rows: int) -> None:
+            def call(row: Register) -> None:
+                b.call(self._tile(rows, vectors, active), None, arguments(row))
+
+            b.each(begin, end, call, step=rows)
+
+        count = b.divide(b.subtract(item.last_row, item.first_row), shape.tile_rows)
+        middle = b.add(item.first_row, b.multiply(count, shape.tile_rows))
+        tiles(item.first_row, middle, shape.tile_rows)
+        if spec.rows % shape.tile_rows:
+            tiles(middle, item.last_row, spec.rows % shape.tile_rows)
 
     def _tile(self, rows: int, vectors: int, active: int) -> str:
         """Symbol of the function for a tile."""

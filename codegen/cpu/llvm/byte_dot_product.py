@@ -1,7 +1,8 @@
-"""Sums of four products of bytes a lane: the one instruction that integer networks live on, and what stands in for it.
+"""Sums of products of bytes, four a lane: the one instruction that integer networks live on, and what stands in for it.
 
 Lane i of the accumulator, 32 bits, gets the sum of the products of bytes 4i to 4i + 3 of two vectors, the first of
-unsigned, the second of signed bytes. No form saturates; sums wrap around at 32 bits.
+unsigned, the second of signed bytes. No form saturates; sums wrap around at 32 bits. Where values take more than eight
+bits, a lane gets the sum of two products of 16-bit integers.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ def flipped(b: FunctionBuilder, value: Register) -> Register:
     return b.binary("xor", as_bytes, constant(BYTES, FLIP))
 
 
-def _dot_intrinsic(target: TargetDescription, lanes: int) -> str | None:
+def _dot_intrinsic(target: TargetDescription, lanes: int, instruction: str = "vpdpbusd") -> str | None:
     features = set(target.features)
     if lanes == 16 and "avx512vnni" in features:
-        return "llvm.x86.avx512.vpdpbusd.512"
+        return f"llvm.x86.avx512.{instruction}.512"
     if lanes == 8 and ("avxvnni" in features or {"avx512vnni", "avx512vl"} <= features):
-        return "llvm.x86.avx512.vpdpbusd.256"
+        return f"llvm.x86.avx512.{instruction}.256"
     return None
 
 
@@ -94,3 +95,23 @@ def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
         weight = b.binary("ashr", b.binary("shl", w, constant(type, 24 - 8 * byte)), constant(type, 24))
         total = b.binary("add", total, b.binary("mul", element, weight))
     return total
+
+
+def dot_of_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+    """``total`` with the products of two signed 16-bit integers a lane added, for a register of the target.
+
+    No factor may be -32768.
+    """
+    type = total.type
+    fused, name = _dot_intrinsic(b.target, type.lanes, "vpdpwssd"), _pair_intrinsic(b.target, type.lanes)
+    if fused is None and name is None:
+        half = constant(type, 16)
+        for shift in (lambda value: b.binary("shl", value, half), lambda value: value):
+            factors = [b.binary("ashr", shift(value), half) for value in (x, w)]
+            total = b.binary("add", total, b.binary("mul", *factors))
+        return total
+    words = [b.convert("bitcast", value, I16.of(2 * type.lanes)) for value in (x, w)]
+    if fused is not None:
+        return b.intrinsic(fused, type, [total, *words])
+    assert name is not None
+    return b.binary("add", total, b.intrinsic(name, type, words))

@@ -1,0 +1,356 @@
+"""Products of 8-bit integers whose zero points are data, by dot products of pairs of 16-bit integers.
+
+Zero points are taken off first, into the work memory, which leaves 16-bit integers: no sign and no zero point matters
+after that, padding is 0, and sums of pairs are exact. A left factor [M, K], broadcast pair by pair, meets a right one
+[K, N], read in vectors: weights and the windows of an image, or two matrices, where the right one is an image of one
+row whose pixels do not see their neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ....ir.types import DType
+from ..llvm.builder import FunctionBuilder, Integer
+from ..llvm.byte_dot_product import dot_of_pairs
+from ..llvm.target import TargetDescription
+from ..llvm.types import I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
+from .channel_tiles import ChannelTiles, WorkItem
+from .float_product import choose_tile
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, positions
+from .window import Axis
+
+_MOST_COLUMNS = 512
+"""Columns of a work item, about."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Bytes, and what is taken off them.
+
+    Attributes:
+        dtype: of the bytes.
+        zero: of the zero points; ``None`` without them.
+        zeros: how many there are: one, or one for each row on the left, or for each column on the right.
+    """
+
+    dtype: DType
+    zero: DType | None = None
+    zeros: int = 1
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What lies in the work memory: left factor, rows of the image as 16-bit integers, pairs of the right factor.
+
+    Attributes:
+        block: output rows of a work item; if there is only one, columns.
+        rows, columns: of the image that a work item sees, padding included.
+        image, pairs: where the image and the pairs begin, in bytes.
+        pitch: from pair to pair, in bytes.
+    """
+
+    block: int
+    rows: int
+    columns: int
+    image: int
+    pairs: int
+    pitch: int
+
+
+@dataclass(frozen=True)
+class WordProduct(MatrixProduct):
+    """Products of weights and windows, or of matrices, of a batch.
+
+    Arguments: left [*, M, K], right [*, C, *image] and their zero points, in the order of ``names``; result [*, M, N],
+    32-bit integers. K runs over the channels and taps of a window, N over windows; all row-major.
+
+    Attributes:
+        names: of the arguments.
+        batch: extents of the batch dimensions of the result.
+        left_strides, right_strides: along each of them, in matrices; 0 where a factor is the same for all.
+        left, right: the factors.
+        window: geometry of the image, by rows and columns; a matrix is one row without neighbours.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y")
+    WRITTEN: ClassVar[tuple[str, ...]] = ("y", "scratch")
+
+    names: tuple[str, ...]
+    batch: tuple[int, ...]
+    left_strides: tuple[int, ...]
+    right_strides: tuple[int, ...]
+    left: Factor
+    right: Factor
+    window: tuple[Axis, Axis]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return self.names
+
+    @property
+    def taps(self) -> int:
+        """Of a window."""
+        return self.window[0].kernel * self.window[1].kernel
+
+    @property
+    def steps(self) -> int:
+        """Pairs of rows of the right factor."""
+        return -(-self.inner // 2)
+
+    def _windows(self, count: int) -> tuple[int, int]:
+        """Rows and columns of windows in so much of the image: of its rows or, if there is only one, of its columns."""
+        rows, columns = self.window
+        return (1, count) if rows.output == 1 else (count, columns.output)
+
+    def shape(self, target: TargetDescription) -> MatrixShape:
+        tile_rows, vectors = choose_tile(self, target)
+        rows, columns = self.window
+        step, budget = 4 * self.steps, target.cache_bytes[1] // 2
+        row_block = min(self.rows, max(1, budget // step // tile_rows) * tile_rows)
+        wide = vectors * target.lanes
+        fitting = max(1, min(_MOST_COLUMNS, budget // step) // wide) * wide
+        is_row = rows.output == 1
+        extent, most = (columns.output, fitting) if is_row else (rows.output, max(1, fitting // columns.output))
+        count = -(-extent // most)
+        block = min(extent, most if is_row else -(-extent // count))
+        packing = self._packing(target, block, row_block)
+        cut = ChannelTiles(math.prod(self.batch), 1, extent, 1, block, self.rows, row_block)
+        scratch = packing.pairs + self.steps * packing.pitch + 4 * target.lanes
+        return MatrixShape(cut, tile_rows, step, 4, packing.pitch, self.steps, scratch)
+
+    def _packing(self, target: TargetDescription, block: int, row_block: int) -> Packing:
+        def seen(axis: Axis, outputs: int) -> int:
+            return (outputs - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
+
+        rows, columns = self.window
+        height, width = self._windows(block)
+        image = _aligned(4 * self.steps * row_block)
+        seen_rows, seen_columns = seen(rows, height), seen(columns, width)
+        # What vectors of the last row read beyond its end.
+        beyond = 2 * columns.stride * target.lanes
+        pairs = image + _aligned(2 * self.inner // self.taps * seen_rows * seen_columns + beyond)
+        pitch = 4 * target.lanes * -(-height * width // target.lanes)
+        return Packing(block, seen_rows, seen_columns, image, pairs, pitch)
+
+    def visit(
+        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, vectors: int, active: int, over_rows: OverRows
+    ) -> None:
+        """A work item is some rows of windows, or a part of the only one; it is packed once and read by many tiles."""
+        arguments = self.strip(b, shape, item, vectors)
+        lanes, columns = b.target.lanes, math.prod(self._windows(vectors))
+        wide = choose_tile(self, b.target)[1] * lanes
+
+        def some(first: Register, count: int) -> None:
+            offset = b.multiply(first, 4)
+
+            def moved(row: Register) -> Registers:
+                x, w, y = arguments(row)
+                return x, b.at(w, offset), b.at(y, offset)
+
+            over_rows(item, -(-count // lanes), (count - 1) % lanes + 1, moved)
+
+        whole = columns // wide * wide
+        b.each(0, whole, lambda first: some(first, wide), step=wide)
+        if whole < columns:
+            some(b.integer(whole), columns - whole)
+
+    def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
+        pointers, packing = self.bind(b), self._packing(b.target, shape.cut.vectors, shape.cut.row_block)
+        scratch = pointers["scratch"]
+        left, right = positions(b, item.image, self.batch, self.left_strides, self.right_strides)
+        self._pack_left(b, left, item, scratch)
+        first = (b.integer(0), item.block) if self.window[0].output == 1 else (item.block, b.integer(0))
+        image, pairs = b.at(scratch, packing.image), b.at(scratch, packing.pairs)
+        self._pack_image(b, right, first, self._windows(columns), packing, image)
+        self._pair(b, image, pairs, self._windows(columns), packing)
+        pixel = b.add(b.multiply(first[0], self.window[1].output), first[1])
+        result = b.at(pointers["y"], b.multiply(b.multiply(item.image, self.rows * self.columns), 4))
+        result = b.at(result, b.multiply(pixel, 4))
+
+        def arguments(row: Register) -> Registers:
+            x = b.at(scratch, b.multiply(b.subtract(row, item.first_row), shape.x_row))
+            return x, pairs, b.at(result, b.multiply(row, 4 * self.columns))
+
+        return arguments
+
+    def _pack_left(self, b: FunctionBuilder, matrix: Register, item: WorkItem, target: Register) -> None:
+        pointers, factor = self.bind(b), self.left
+        source = b.at(pointers["left"], b.multiply(matrix, self.rows * self.inner))
+        zeros = b.multiply(matrix, self.rows) if factor.zeros > self.rows else b.integer(0)
+
+        def row(index: Register) -> None:
+            packed = b.at(target, b.multiply(b.subtract(index, item.first_row), 4 * self.steps))
+            if self.inner % 2:
+                b.store(constant(I16, 0), packed, 2 * self.inner)
+            taken = None
+            if factor.zero is not None:
+                position = b.add(zeros, index) if factor.zeros > 1 else b.integer(0)
+                taken = _words(b, b.at(pointers["left_zero"], position), factor.zero)
+            stored = b.at(source, b.multiply(index, self.inner))
+            whole = 0, self.inner, self.inner
+            _pack_row(b, stored, packed, factor.dtype, *whole, lambda _, n: taken and b.splat(taken, n))
+
+        b.each(item.first_row, item.last_row, row)
+
+    def _pack_image(
+        self,
+        b: FunctionBuilder,
+        matrix: Register,
+        first: tuple[Register, Register],
+        counts: tuple[int, int],
+        packing: Packing,
+        target: Register,
+    ) -> None:
+        """What some windows see, row by row, zeros in the padding."""
+        pointers, factor = self.bind(b), self.right
+        rows, columns = self.window
+        channels = self.inner // self.taps
+        (top, begin, end), (left, start, stop) = (
+            _seen(b, axis, pixel, count) for axis, pixel, count in zip(self.window, first, counts, strict=True)
+        )
+        if rows.is_padded or columns.is_padded:
+            size = 2 * channels * packing.rows * packing.columns
+            b.intrinsic("llvm.memset.p0.i64", None, [target, constant(I8, 0), constant(I64, size), constant(I1, False)])
+        source = b.at(pointers["right"], b.multiply(matrix, channels * rows.input * columns.input))
+        single = None
+        if factor.zero is not None and factor.zeros == 1:
+            single = _words(b, pointers["right_zero"], factor.zero)
+
+        def taken(index: Register, count: int) -> Register | None:
+            if factor.zero is None or single is not None:
+                return single and b.splat(single, count)
+            return _words(b, b.at(pointers["right_zero"], index), factor.zero, count)
+
+        most = min(columns.input, packing.columns)
+
+        def channel(index: Register) -> None:
+            def row(y: Register) -> None:
+                stored = b.at(source, b.multiply(b.add(b.multiply(index, rows.input), y), columns.input))
+                line = b.add(b.multiply(index, packing.rows), b.subtract(y, top))
+                packed = b.at(target, b.multiply(b.subtract(b.multiply(line, packing.columns), left), 2))
+                _pack_row(b, stored, packed, factor.dtype, start, stop, most, taken)
+
+            b.each(begin, end, row)
+
+        b.each(0, channels, channel)
+
+    def _pair(
+        self, b: FunctionBuilder, image: Register, pairs: Register, counts: tuple[int, int], packing: Packing
+    ) -> None:
+        """Rows of the right factor, two and two, from the image: for each window the elements at two of its taps.
+
+        The last vector of a row of windows goes beyond its end, where the next row is written after it.
+        """
+        (rows, columns), (height, width) = self.window, counts
+        lanes, plane = b.target.lanes, 2 * packing.rows * packing.columns
+        table = None
+        if self.taps > 1:
+            inside = [
+                2 * (i * rows.dilation * packing.columns + j * columns.dilation)
+                for i in range(rows.kernel)
+                for j in range(columns.kernel)
+            ]
+            offsets = [channel * plane + tap for channel in range(self.inner // self.taps) for tap in inside]
+            # The partner of the last of an odd number is multiplied with 0.
+            table = b.table(f"{self.name}_taps", I64, [*offsets, *[0] * (self.inner % 2)])
+
+        def words(address: Register) -> Register:
+            vector = b.load(I16.of(lanes * columns.stride), address)
+            vector = b.shuffle(vector, vector, range(0, lanes * columns.stride, columns.stride))
+            return b.convert("zext", vector, I32.of(lanes))
+
+        def pair(index: Register) -> None:
+            low, high = b.multiply(index, 2), b.add(b.multiply(index, 2), 1)
+            if table is None:
+                high = b.minimum(high, self.inner - 1)
+                sources = [b.at(image, b.multiply(k, plane)) for k in (low, high)]
+            else:
+                sources = [b.at(image, b.load(I64, b.at(table, b.multiply(k, 8)))) for k in (low, high)]
+            target = b.at(pairs, b.multiply(index, packing.pitch))
+
+            def row(y: Register) -> None:
+                line, output = b.multiply(y, 2 * rows.stride * packing.columns), b.multiply(y, 4 * width)
+
+                def vector(x: Register) -> None:
+                    offset = b.add(line, b.multiply(x, 2 * columns.stride))
+                    first, second = (words(b.at(source, offset)) for source in sources)
+                    second = b.binary("shl", second, constant(second.type, 16))
+                    b.store(b.binary("or", first, second), b.at(target, output, b.multiply(x, 4)))
+
+                b.each(0, width, vector, step=lanes)
+
+            b.each(0, height, row)
+
+        b.each(0, self.steps, pair)
+
+    def start(self, tile: MatrixTile) -> list[Register]:
+        return [zero(I32.of(tile.b.target.lanes))] * (tile.rows * tile.vectors)
+
+    def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
+        vector = I32.of(tile.b.target.lanes)
+        return [tile.b.load(vector, tile.b.at(w, index * vector.bytes)) for index in range(tile.vectors)]
+
+    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(b.load(I32, x), b.target.lanes)
+        return [dot_of_pairs(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
+
+    def end(self, tile: MatrixTile, totals: Registers) -> None:
+        b, lanes = tile.b, tile.b.target.lanes
+        for index, total in enumerate(totals):
+            row, vector = divmod(index, tile.vectors)
+            mask = partial_mask(lanes, tile.active) if vector == tile.vectors - 1 else None
+            b.store_masked(total, b.at(b.arguments[2], 4 * (row * self.columns + vector * lanes)), mask)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def _seen(b: FunctionBuilder, axis: Axis, pixel: Register, count: int) -> tuple[Register, Register, Register]:
+    """Where the first of some windows begins, and the part of the image that they see."""
+    start = axis.coordinate(b, pixel)
+    end = b.add(start, (count - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1)
+    return start, b.maximum(start, 0), b.minimum(end, axis.input)
+
+
+def _words(b: FunctionBuilder, address: Register, dtype: DType, count: int = 1) -> Register:
+    """Bytes as 16-bit integers."""
+    return b.convert("sext" if dtype is DType.I8 else "zext", b.load(I8.of(count), address), I16.of(count))
+
+
+def _pack_row(
+    b: FunctionBuilder,
+    source: Register,
+    target: Register,
+    dtype: DType,
+    begin: Integer,
+    end: Integer,
+    most: int,
+    taken: Callable[[Register, int], Register | None],
+) -> None:
+    """Write the elements ``begin`` to ``end`` of a row as 16-bit integers, less what ``taken`` gives for so many.
+
+    Args:
+        most: that there can be.
+    """
+    lanes = 2 * b.target.lanes
+    while lanes > most:
+        lanes //= 2
+
+    def some(index: Register, count: int) -> None:
+        words, less = _words(b, b.at(source, index), dtype, count), taken(index, count)
+        b.store(words if less is None else b.binary("sub", words, less), b.at(target, b.multiply(index, 2)))
+
+    def vectors() -> None:
+        # The last vector takes elements of the one before again, where the rest of the row is shorter.
+        last = b.subtract(end, lanes)
+        b.each(begin, end, lambda index: some(b.minimum(index, last), lanes), step=lanes)
+
+    def singles() -> None:
+        b.each(begin, end, lambda index: some(index, 1))
+
+    b.if_(b.compare("sge", b.subtract(end, begin), lanes), vectors, singles)

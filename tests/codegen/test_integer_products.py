@@ -1,0 +1,113 @@
+"""Products of plain integers equal NumPy's in every byte: extents with remainders, bytes and zero points at limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Union
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, Execution, described, in_two_calls, run_kernels
+
+from tilewright.codegen.cpu.families import lower
+from tilewright.ir.core import Function, Op
+from tilewright.ir.ops.integer_products import ConvInteger, MatMulInteger
+from tilewright.ir.types import DType, TensorType
+
+Case = tuple[Union[ConvInteger, MatMulInteger], tuple[Union[np.ndarray, None], ...]]
+
+
+def op_of(operator: ConvInteger | MatMulInteger, operands: tuple[np.ndarray | None, ...]) -> Op:
+    present = [array for array in operands if array is not None]
+    function = Function("main", [(f"x{index}", TensorType.of(array)) for index, array in enumerate(present)])
+    values = iter(function.parameters)
+    return function.append(operator, [None if array is None else next(values) for array in operands])
+
+
+def stored(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Any bytes, or only the smallest and the largest."""
+    limits = np.iinfo(dtype)
+    if rng.random() < 0.3:
+        return rng.choice(np.array([limits.min, limits.max], dtype), shape)
+    return rng.integers(limits.min, limits.max + 1, shape, dtype)
+
+
+def bytes_of(rng: np.random.Generator) -> np.dtype:
+    return np.dtype(rng.choice(["int8", "uint8"]))
+
+
+def zero_point(rng: np.random.Generator, like: np.ndarray, *counts: int) -> np.ndarray | None:
+    """One, as many as one of the numbers says, or none."""
+    shape = rng.choice(np.array([None, (), (1,), *((count,) for count in counts)], object))
+    return None if shape is None else stored(rng, shape, like.dtype)
+
+
+def convolution(rng: np.random.Generator) -> Case:
+    dimensions = int(rng.integers(1, 3))
+    group, channels, outputs = (int(n) for n in rng.integers(1, (4, 9, 40)))
+    if rng.random() < 0.2:
+        group, channels, outputs = int(rng.integers(1, 30)), 1, 1
+
+    def each(low: int, high: int, count: int = dimensions) -> tuple[int, ...]:
+        return tuple(rng.integers(low, high, count).tolist())
+
+    kernel, strides, dilations, pads = each(1, 5), each(1, 4), each(1, 4), each(0, 4, 2 * dimensions)
+    image = tuple(max(n, (k - 1) * d + 1) for n, k, d in zip(each(1, 50), kernel, dilations, strict=True))
+    if rng.random() < 0.2:
+        image = (*image[:-1], image[-1] + 700)
+    x = stored(rng, (int(rng.integers(1, 3)), group * channels, *image), bytes_of(rng))
+    w = stored(rng, (group * outputs, channels, *kernel), bytes_of(rng))
+    zeros = zero_point(rng, x), zero_point(rng, w, group * outputs)
+    return ConvInteger(strides, pads, dilations, group), (x, w, *zeros)
+
+
+def matrices(rng: np.random.Generator) -> Case:
+    rows, inner, columns = (int(n) for n in rng.integers(1, 80, 3))
+    if rng.random() < 0.2:
+        columns += 700
+    batch = [(), (2,), (2, 3), (1, 3)][rng.integers(0, 4)]
+    of_right = [(), batch, (1,) * len(batch)][rng.integers(0, 3)]
+    a, b = stored(rng, (*batch, rows, inner), bytes_of(rng)), stored(rng, (*of_right, inner, columns), bytes_of(rng))
+    return MatMulInteger(), (a, b, zero_point(rng, a, rows), zero_point(rng, b, columns))
+
+
+def cases(rng: np.random.Generator) -> Iterator[Case]:
+    for _ in range(25):
+        yield convolution(rng)
+        yield matrices(rng)
+    # Several blocks of output channels, and sums that wrap at 32 bits.
+    largest = np.full((70, 34000), 255, np.uint8)
+    yield MatMulInteger(), (largest, largest.T[:, :5], None, None)
+    yield (
+        ConvInteger((1,), (0, 0), (1,)),
+        (largest[None, :, :8], np.tile(largest[:, :70], (5, 1))[:, :, None], None, None),
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_products_in_vectors_are_exact(target: str, rng: np.random.Generator) -> None:
+    executions, expected = [], []
+    for operator, operands in cases(rng):
+        op, present = op_of(operator, operands), tuple(array for array in operands if array is not None)
+        kernel = lower(op, described(target))
+        assert kernel is not None
+        assert kernel.name.startswith("word_product")
+        executions.append(Execution(op, in_two_calls(kernel, len(present) + 1), present))
+        expected.append(op.evaluate(operands))
+    found = run_kernels(executions, described(target))
+    for each, numbers, right in zip(executions, found, expected, strict=True):
+        assert numbers is not None
+        np.testing.assert_array_equal(numbers[0], right[0], err_msg=str(each.op))
+
+
+def test_what_vectors_are_not_made_for_has_a_kernel() -> None:
+    """Long strides and products that would need much work memory run as loops."""
+    host = described("host")
+    stored_type = TensorType((1, 1, 100), DType.U8)
+    far = Function("main", [("x", stored_type), ("w", TensorType((1, 1, 2), DType.U8))])
+    large = Function("main", [("a", TensorType((1, 2**22), DType.U8)), ("b", TensorType((2**22, 1), DType.U8))])
+    for function, operator in ((far, ConvInteger((17,), (0, 0), (1,))), (large, MatMulInteger())):
+        kernel = lower(function.append(operator, function.parameters), host)
+        assert kernel is not None
+        assert not kernel.name.startswith("word_product")
+        assert kernel.scratch_bytes < 2**20
