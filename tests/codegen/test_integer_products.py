@@ -75,6 +75,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     for _ in range(25):
         yield convolution(rng)
         yield matrices(rng)
+    # A column that is left alone.
+    a, b = stored(rng, (5, 7), bytes_of(rng)), stored(rng, (7, 257), bytes_of(rng))
+    yield MatMulInteger(), (a, b, zero_point(rng, a, 5), stored(rng, (257,), b.dtype))
     # Several blocks of output channels, and sums that wrap at 32 bits.
     largest = np.full((70, 34000), 255, np.uint8)
     yield MatMulInteger(), (largest, largest.T[:, :5], None, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Union
 
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder, Integer
@@ -23,7 +23,13 @@ from .float_product import choose_tile
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, positions
 from .window import Axis
 
-_MOST_COLUMNS = 512
+Taken = Callable[[Register, int], Union[Register, None]]
+"""What is taken off so many elements from an index on, if anything is."""
+
+_AHEAD = 16
+"""Rows of a matrix that are asked for before they are read: pieces of rows, which no processor foresees."""
+
+_MOST_COLUMNS = 256
 """Columns of a work item, about."""
 
 
@@ -165,8 +171,11 @@ class WordProduct(MatrixProduct):
         self._pack_left(b, left, item, scratch)
         first = (b.integer(0), item.block) if self.window[0].output == 1 else (item.block, b.integer(0))
         image, pairs = b.at(scratch, packing.image), b.at(scratch, packing.pairs)
-        self._pack_image(b, right, first, self._windows(columns), packing, image)
-        self._pair(b, image, pairs, self._windows(columns), packing)
+        if columns > 1 and self.window[0].output == 1 and self.window[1].is_pointwise:
+            self._pair_bytes(b, right, item.block, columns, packing.pitch, pairs)
+        else:
+            self._pack_image(b, right, first, self._windows(columns), packing, image)
+            self._pair(b, image, pairs, self._windows(columns), packing)
         pixel = b.add(b.multiply(first[0], self.window[1].output), first[1])
         result = b.at(pointers["y"], b.multiply(b.multiply(item.image, self.rows * self.columns), 4))
         result = b.at(result, b.multiply(pixel, 4))
@@ -206,7 +215,7 @@ class WordProduct(MatrixProduct):
         target: Register,
     ) -> None:
         """What some windows see, row by row, zeros in the padding."""
-        pointers, factor = self.bind(b), self.right
+        pointers, factor, taken = self.bind(b), self.right, self._taken_right(b)
         rows, columns = self.window
         channels = self.inner // self.taps
         (top, begin, end), (left, start, stop) = (
@@ -216,15 +225,6 @@ class WordProduct(MatrixProduct):
             size = 2 * channels * packing.rows * packing.columns
             b.intrinsic("llvm.memset.p0.i64", None, [target, constant(I8, 0), constant(I64, size), constant(I1, False)])
         source = b.at(pointers["right"], b.multiply(matrix, channels * rows.input * columns.input))
-        single = None
-        if factor.zero is not None and factor.zeros == 1:
-            single = _words(b, pointers["right_zero"], factor.zero)
-
-        def taken(index: Register, count: int) -> Register | None:
-            if factor.zero is None or single is not None:
-                return single and b.splat(single, count)
-            return _words(b, b.at(pointers["right_zero"], index), factor.zero, count)
-
         most = min(columns.input, packing.columns)
 
         def channel(index: Register) -> None:
@@ -237,6 +237,55 @@ class WordProduct(MatrixProduct):
             b.each(begin, end, row)
 
         b.each(0, channels, channel)
+
+    def _taken_right(self, b: FunctionBuilder) -> Taken:
+        """The zero points of some columns."""
+        address, factor = self.bind(b).get("right_zero"), self.right
+        if factor.zero is None or address is None:
+            return lambda index, count: None
+        dtype = factor.zero
+        if factor.zeros > 1:
+            return lambda index, count: _words(b, b.at(address, index), dtype, count)
+        single = _words(b, address, dtype)
+        return lambda index, count: b.splat(single, count)
+
+    def _pair_bytes(
+        self, b: FunctionBuilder, matrix: Register, first: Register, count: int, pitch: int, pairs: Register
+    ) -> None:
+        """Rows of the right factor, two and two, where it lies as a matrix: ``count`` columns from ``first`` on."""
+        width, factor, taken = self.window[1].input, self.right, self._taken_right(b)
+        source = b.at(self.bind(b)["right"], b.multiply(matrix, self.inner * width))
+        lanes = 2 * b.target.lanes
+        while lanes > count:
+            lanes //= 2
+
+        def pair(index: Register) -> None:
+            low = b.multiply(index, 2)
+            # The partner of the last of an odd number is multiplied with 0.
+            high = b.minimum(b.add(low, 1), self.inner - 1)
+            sources = [b.at(source, b.multiply(row, width)) for row in (low, high)]
+            target = b.at(pairs, b.multiply(index, pitch))
+
+            def some(column: Register) -> None:
+                # The last vector takes columns of the one before again, where there are fewer.
+                column = b.minimum(column, count - lanes)
+                position = b.add(first, column)
+                words, less = (
+                    [_words(b, b.at(row, position), factor.dtype, lanes) for row in sources],
+                    taken(position, lanes),
+                )
+                if less is not None:
+                    words = [b.binary("sub", each, less) for each in words]
+                for row in sources:
+                    b.prefetch(b.at(row, position, _AHEAD * width))
+                order = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
+                for part in (0, 1):
+                    value = b.shuffle(words[0], words[1], order[part * lanes : (part + 1) * lanes])
+                    b.store(value, b.at(target, b.multiply(column, 4), 2 * lanes * part))
+
+            b.each(0, count, some, step=lanes)
+
+        b.each(0, self.steps, pair)
 
     def _pair(
         self, b: FunctionBuilder, image: Register, pairs: Register, counts: tuple[int, int], packing: Packing
@@ -330,7 +379,7 @@ def _pack_row(
     begin: Integer,
     end: Integer,
     most: int,
-    taken: Callable[[Register, int], Register | None],
+    taken: Taken,
 ) -> None:
     """Write the elements ``begin`` to ``end`` of a row as 16-bit integers, less what ``taken`` gives for so many.
 
