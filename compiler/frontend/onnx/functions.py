@@ -6,7 +6,7 @@ and attributes is the right one, and what follows from constants and shapes is c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -153,8 +153,11 @@ class Functions:
             attributes = schema_of(key[0], key[1], opset).attributes
             given = {n: a.default_value for n, a in attributes.items() if a.default_value.type} | given
         opsets = {standard_domain(o.domain): o.version for o in function.opset_import}
+        graph = graph_of(function, given)
+        held = {formal for formal, value in zip(function.input, inputs, strict=False) if value is not None}
+        _leave_out(graph.node, set(function.input) - held)
         # Bodies of schemas outside the standard domain need not say which version of it they are written in.
-        return graph_of(function, given), {"": onnx.defs.onnx_opset_version()} | opsets
+        return graph, {"": onnx.defs.onnx_opset_version()} | opsets
 
 
 def _key(proto: onnx.NodeProto) -> Key:
@@ -221,6 +224,14 @@ def _put_in(nodes: Sequence[onnx.NodeProto], given: Mapping[str, onnx.AttributeP
                 node.attribute.remove(attribute)
             elif attribute.type == onnx.AttributeProto.GRAPH:
                 _put_in(attribute.g.node, given)
+
+
+def _leave_out(nodes: Sequence[onnx.NodeProto], absent: Collection[str]) -> None:
+    """What the call does not give is no input of the nodes either."""
+    for node in nodes if absent else ():
+        node.input[:] = ["" if name in absent else name for name in node.input]
+        for attribute in node.attribute:
+            _leave_out(attribute.g.node, absent)
 
 
 def _references(nodes: Sequence[onnx.NodeProto]) -> int:

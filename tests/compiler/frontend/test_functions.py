@@ -55,6 +55,19 @@ def test_functions_call_functions_with_attributes_given_and_by_default() -> None
     assert names[:3] == ["c/first/leaky", "c/first", "c/second/leaky"]
 
 
+def test_what_a_call_leaves_out_is_absent_inside() -> None:
+    clip = helper.make_node("Clip", ["a", "low", "high"], ["b"])
+    inner = helper.make_function(DOMAIN, "Inner", ["a", "low", "high"], ["b"], [clip], OPSETS)
+    passed = helper.make_node("Inner", ["a", "low", "high"], ["b"], domain=DOMAIN)
+    outer = helper.make_function(DOMAIN, "Outer", ["a", "high", "low"], ["b"], [passed], OPSETS)
+    half = helper.make_node("Constant", [], ["half"], value_float=0.5)
+    calls = [
+        helper.make_node("Inner", ["x0", "", "half"], ["t"], domain=DOMAIN),
+        helper.make_node("Outer", ["t"], ["y0"], domain=DOMAIN),
+    ]
+    assert_imports_like_onnxruntime(model([half, *calls], inner, outer), [X])
+
+
 def test_a_function_has_an_operator_set_of_its_own() -> None:
     squeeze = helper.make_node("Unsqueeze", ["a"], ["t"], axes=[0])
     older = helper.make_function(
