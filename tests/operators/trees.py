@@ -49,6 +49,10 @@ def tree_ensemble(cls: type[TreeEnsemble], rng: np.random.Generator) -> Iterator
         x[rng.random(x.shape) < 0.1] = np.nan
         nodes, splits, *integers, weights = grown(rng, 6, 4, 5, outputs)
         yield Sample(cls(outputs, combine), (x, nodes, splits.astype(dtype), *integers, weights.astype(dtype)), TABLES)
+    x = rng.uniform(-1, 1, (3, 5)).astype(np.float32)
+    nodes, splits, *integers, weights = grown(rng, 37, 5, 5, 1)
+    floats = splits.astype(np.float32), weights.astype(np.float32)
+    yield Sample(cls(1), (x, nodes, floats[0], *integers, floats[1]), TABLES)
     single = np.array([-1], np.int32), np.array([0, 1], np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
     empty = np.zeros((0, 3), np.int32), np.zeros(0, np.float32)
     yield Sample(cls(1), (np.zeros((2, 1), np.float32), *empty, *single), TABLES)

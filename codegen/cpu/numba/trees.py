@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ....ir.core import Op
 from ....ir.ops.trees import TreeEnsemble
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_plain
 from .generation.function import compile_kernel
+
+_TOGETHER = 16
+"""Trees that a row goes down side by side."""
 
 _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n, f, scratch, begin, end):
     features, outputs, count, trees, leaves, size = n[0], n[1], n[2], n[3], n[4], n[5]
@@ -15,36 +19,48 @@ _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n,
         behind = min(end, block + 64)
         for i in range(block * outputs, behind * outputs):
             y[i] = {start}
-        # A tree stays in the cache while rows go down it.
-        for t in range(trees):
+        # Some trees stay in the cache while rows go down them, side by side, because each step waits for the last one.
+        for t in range(0, trees, {together}):
+            together = min({together}, trees - t)
             for u in range(block, behind):
-                k = np.int64(roots[t])
-                last = np.int64(-1)
-                while k >= 0:
-                    if k <= last or k >= count:
+                row = u * features
+                for j in range(together):
+                    scratch[j] = roots[t + j]
+                moves = True
+                while moves:
+                    moves = False
+                    for j in range(together):
+                        k = scratch[j]
+                        if k < 0:
+                            continue
+                        if k >= count:
+                            return 1
+                        mark = np.int64(nodes[3 * k])
+                        flip = mark >> 63
+                        feature = mark ^ flip
+                        if feature >= features:
+                            return 1
+                        value = x[row + feature]
+                        # Arithmetic in place of branches, which nothing could predict.
+                        to_first = (value <= splits[k]) | ((flip != 0) & (value != value))
+                        following = np.int64(nodes[3 * k + 2 - np.int64(to_first)])
+                        if 0 <= following <= k:
+                            return 1
+                        scratch[j] = following
+                        moves = True
+                for j in range(together):
+                    leaf = -1 - scratch[j]
+                    if leaf >= leaves:
                         return 1
-                    last = k
-                    mark = np.int64(nodes[3 * k])
-                    flip = mark >> 63
-                    feature = mark ^ flip
-                    if feature >= features:
+                    first, stop = np.int64(starts[leaf]), np.int64(starts[leaf + 1])
+                    if first < 0 or first > stop or stop > size:
                         return 1
-                    value = x[u * features + feature]
-                    # Arithmetic in place of branches, which nothing could predict.
-                    to_first = (value <= splits[k]) | ((flip != 0) & (value != value))
-                    k = np.int64(nodes[3 * k + 2 - np.int64(to_first)])
-                leaf = -1 - k
-                if leaf >= leaves:
-                    return 1
-                first, stop = np.int64(starts[leaf]), np.int64(starts[leaf + 1])
-                if first < 0 or first > stop or stop > size:
-                    return 1
-                for j in range(first, stop):
-                    target = np.int64(targets[j])
-                    if target < 0 or target >= outputs:
-                        return 1
-                    old, weight = y[u * outputs + target], weights[j]
-                    y[u * outputs + target] = {combined}
+                    for i in range(first, stop):
+                        target = np.int64(targets[i])
+                        if target < 0 or target >= outputs:
+                            return 1
+                        old, weight = y[u * outputs + target], weights[i]
+                        y[u * outputs + target] = {combined}
         for i in range(block * outputs, behind * outputs):
             y[i] = {result}
     return 0
@@ -62,7 +78,7 @@ def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kern
     start, result = "0", "y[i]"
     if operator.combine != "sum":
         start, result = "np.nan", f"{result} if {result} == {result} else 0"
-    source = _KERNEL.format(start=start, combined=_COMBINED[operator.combine], result=result)
+    source = _KERNEL.format(together=_TOGETHER, start=start, combined=_COMBINED[operator.combine], result=result)
     numbers = (
         x.shape[1],
         operator.outputs,
@@ -71,4 +87,4 @@ def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kern
         starts.elements - 1,
         targets.elements,
     )
-    return compile_kernel(op, source, target, units=x.shape[0], integers=numbers)
+    return compile_kernel(op, source, target, units=x.shape[0], integers=numbers, scratch=(DType.I64, _TOGETHER))
