@@ -302,7 +302,10 @@ class Extents:
         return self._elements.get(value) if value is not None else None
 
     def _settled(self, value: Value, elements: np.ndarray | None) -> Value:
-        if elements is None or any(each is None for each in elements.reshape(-1)):
+        # What leaves the range of 64 bits is another number when it is computed.
+        if elements is None or any(
+            each is None or (isinstance(each, int) and abs(each) > UNKNOWN) for each in elements.reshape(-1)
+        ):
             return value
         if any(isinstance(each, Count) for each in elements.reshape(-1)):
             self.know(value, elements)
@@ -343,7 +346,7 @@ class Extents:
         return {
             Add: self.add,
             Sub: self.subtract,
-            Mul: lambda a, b: self.product([a, b]),
+            Mul: lambda a, b: self.product([a, b]) if abs(factors([a, b])[0]) < UNKNOWN else None,
             Div: self.divide,
             Min: self.smaller,
             Max: self.larger,
@@ -375,7 +378,7 @@ class Extents:
         combine = self._functions[_REDUCTIONS[type(operator)]]
         total: Extent | None = array.reshape(-1)[0]
         for each in array.reshape(-1)[1:]:
-            total = combine(total, each)
+            total = combine(total, each) if total is not None else None
         return [_array_of([total], result.type.shape)]
 
 

@@ -198,7 +198,8 @@ def progression(node: SourceNode, open: OpenShapes, numbers: Sequence[Extent], d
     length = open.subtract(stop, start) if step > 0 else open.subtract(start, stop)
     count = open.larger(open.divide(open.add(open.larger(length, 0), abs(step) - 1), abs(step)) or 0, 0)
     (count,) = bounded(node, [count], "the length of a range")
-    steps = open.constant(np.arange(room(count)) * step, DType.I64, "steps")
+    most = room(count)
+    steps = open.builder.described(node, (most,), DType.I64, lambda: np.arange(most) * step)
     return cast(open.builder, open.opened(open.apply_one(Add(), steps, open.value(start)), [count]), dtype)
 
 

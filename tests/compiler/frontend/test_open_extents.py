@@ -14,7 +14,7 @@ from onnx.helper import make_node as node
 import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import InputError, UnsupportedError
+from tilewright.errors import InputError, ResourceError, UnsupportedError
 from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
@@ -367,6 +367,20 @@ def test_a_range_without_bound_is_refused(start: int, step: int) -> None:
     assert raised.value.hint is not None and "--freeze" in raised.value.hint
     session = tilewright.load(tilewright.compile(model, freeze={"limit": 3}))
     np.testing.assert_array_equal(session.run({})["y"], np.arange(start, 3, step))
+
+
+def test_extents_beyond_every_memory_are_refused() -> None:
+    """A range of 20 GB of numbers, and a product that no integer holds."""
+    found = [node("NonZero", ["x"], ["found"]), node("Shape", ["found"], ["shape"])]
+    counted = [*found, node("Size", ["found"], ["size"]), node("Mul", ["size", "many"], ["stop"])]
+    ranged = [*counted, node("Range", ["zero", "stop", "one"], ["y"])]
+    squares = [node("Mul", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(3)]
+    powers = [*found, node("Mul", ["shape", "many"], ["s0"]), *squares, node("ConstantOfShape", ["s3"], ["y"])]
+    inputs = {"x": np.ones(3, np.float32)}
+    with pytest.raises(ResourceError, match="too large"):
+        tilewright.compile(model_of(ranged, inputs, ["y"], {"many": 5 * 10**8, "zero": 0, "one": 1}))
+    with pytest.raises(UnsupportedError, match="nothing says how large"):
+        tilewright.compile(model_of(powers, inputs, ["y"], {"many": 10**9}))
 
 
 def test_a_branch_returns_nothing_open(rng: np.random.Generator) -> None:
