@@ -11,6 +11,7 @@ from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
+from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.device.cascade_rows import CascadeRows
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
@@ -49,9 +50,8 @@ def simplify_pipeline() -> Pipeline:
 
 def cpu_pipeline(name: str = "software") -> Pipeline:
     """From a simplified module to one whose every op that is not the device's runs on a CPU kernel."""
-    return Pipeline(
-        (FrameConvolutions(), Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), name
-    )
+    passes = (FrameConvolutions(), TransposedConvolutions(), Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts())
+    return Pipeline((*passes, PlanCpuMemory()), name)
 
 
 def float_pipeline() -> Pipeline:

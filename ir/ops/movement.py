@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,6 +226,45 @@ class DepthToSpace(Operator[UnaryOperands]):
         else:
             parts = x.reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
         return parts.reshape(n, c // (b * b), h * b, w * b)
+
+
+@operator("interleave")
+@dataclass(frozen=True)
+class Interleave(Operator[UnaryOperands]):
+    """Spread channels over positions, as :class:`DepthToSpace`, along any number of dimensions, and keep a part.
+
+    Operands: x [N, P * C, *extents], where P is the product of ``strides``; a channel is (phase along each dimension,
+    result channel). Result: [N, C, *shape]; position i along a dimension is ``(i + begin) // stride`` of phase
+    ``(i + begin) % stride``.
+    """
+
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    strides: tuple[int, ...]
+    begin: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.rank < 3 or not x.rank - 2 == len(self.strides) == len(self.begin) == len(self.shape):
+            raise IRError("strides, begin and shape do not match the spatial dimensions of x", found=x)
+        if min(self.strides) < 1 or x.shape[1] % math.prod(self.strides):
+            raise IRError(
+                "the channels are no multiple of the phases",
+                expected=list(self.strides),
+                found=f"{x.shape[1]} channels",
+            )
+        for stride, begin, extent, given in zip(self.strides, self.begin, self.shape, x.shape[2:], strict=True):
+            if begin < 0 or extent < 0 or begin + extent > stride * given:
+                raise IRError("the part is not in the whole", expected=stride * given, found=(begin, extent))
+        return moved(x, (x.shape[0], x.shape[1] // math.prod(self.strides), *self.shape))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        count = len(self.strides)
+        parts = x.reshape(x.shape[0], *self.strides, -1, *x.shape[2:])
+        order = (0, 1 + count, *(axis for d in range(count) for axis in (2 + count + d, 1 + d)))
+        whole = (x.shape[0], parts.shape[1 + count], *(s * e for s, e in zip(self.strides, x.shape[2:], strict=True)))
+        places = (slice(b, b + e) for b, e in zip(self.begin, self.shape, strict=True))
+        return parts.transpose(order).reshape(whole)[(..., *places)]
 
 
 @operator("space_to_depth")

@@ -14,7 +14,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Concat
+from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
 from ...ir.quantized import EIGHT_BIT
@@ -86,6 +86,11 @@ def _concat(op: Op[Concat]) -> Support | None:
     return Support(tuple(range(len(op.operands)))) if op.operator.axis == 1 and whole else None
 
 
+def _interleave(op: Op[Interleave]) -> Support | None:
+    """Phases of whole blocks."""
+    return None if op.result.type.shape[1] % CHANNEL_BLOCK else Support((0,), penalty=bytes_of(op.result.type))
+
+
 def _elementwise(op: Op) -> Support | None:
     """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
     channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
@@ -132,6 +137,7 @@ SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     GlobalAveragePool: _pool,
     GlobalMaxPool: _pool,
     Concat: _concat,
+    Interleave: _interleave,
     Elementwise: _elementwise,
 }
 """By operator class; a subclass is found under its base. ``None`` says that this op cannot."""

@@ -13,7 +13,7 @@ from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import Sigmoid
 from tilewright.ir.ops.elementwise import Add, Max, Mul
 from tilewright.ir.ops.layout import Reorder
-from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.movement import Concat, Interleave
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize, Requantize
 from tilewright.ir.types import DType, TensorType
@@ -92,6 +92,18 @@ def test_concatenation(target: str, rng: np.random.Generator) -> None:
     parts = [TensorType((2, channels, 5, 3), DType.I8, x.quant) for channels in (16, 32, 7)]
     result = TensorType((2, 55, 5, 3), DType.I8, x.quant)
     check([blocked(Concat(1), parts, result, rng)], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_interleaving(target: str, rng: np.random.Generator) -> None:
+    cases = []
+    for operator, channels, extents in (
+        (Interleave((2, 3), (1, 2), (5, 6)), 192, (3, 3)),
+        (Interleave((4,), (3,), (7,)), 64, (3,)),
+    ):
+        x = random_type(rng, DType.I8, (2, channels, *extents))
+        cases.append(blocked(operator, [x], operator.infer(x), rng))
+    check(cases, target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

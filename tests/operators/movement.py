@@ -12,7 +12,18 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from tilewright.ir.ops.movement import (
+    Concat,
+    DepthToSpace,
+    Interleave,
+    Pad,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Tile,
+    Transpose,
+    Trilu,
+)
 
 
 @samples_of(Transpose)
@@ -99,3 +110,15 @@ def trilu(cls: type[Trilu], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls(True), (rng.standard_normal((2, 4, 5)).astype(np.float32),))
     yield Sample(cls(False, -1), (rng.integers(-9, 9, (5, 3)),))
     yield Sample(cls(False, 2), (rng.standard_normal((4, 4)).astype(np.float32),))
+
+
+@samples_of(Interleave)
+def interleave(cls: type[Interleave], rng: np.random.Generator) -> Iterator[Sample]:
+    def array(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    yield Sample(cls((3,), (2,), (13,)), (array(2, 12, 5),))
+    yield Sample(cls((2, 3), (1, 2), (5, 6)), (array(2, 12, 3, 3),))
+    yield Sample(cls((1, 2, 2), (0, 1, 0), (2, 3, 5)), (array(1, 12, 2, 2, 3),))
+    yield Sample(cls((2,), (1,), (6,)), (rng.integers(-9, 9, (1, 6, 4)),))
+    yield moved_sample(rng, cls((2, 2), (0, 1), (4, 4)), (1, 8, 2, 3))

@@ -13,7 +13,18 @@ from tilewright.errors import ResourceError
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, physical_shape
 from ....ir.ops.layout import Reorder
-from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from ....ir.ops.movement import (
+    Concat,
+    DepthToSpace,
+    Interleave,
+    Pad,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Tile,
+    Transpose,
+    Trilu,
+)
 from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
 from ..kernel import Kernel, lowers
@@ -93,6 +104,45 @@ def _joins_blocks(axis: int, whole: TensorType, parts: Sequence[TensorType]) -> 
     """Whether tensors in layout ``c16`` join by whole blocks of channels."""
     blocked = all(type.layout == "c16" for type in (whole, *parts))
     return blocked and axis == 1 and all(part.shape[1] % CHANNEL_BLOCK == 0 for part in parts[:-1])
+
+
+def _interleave(x, y, n, f, scratch, begin, end):
+    blocks, sd, sh, sw, bd, bh, bw = n[0], n[1], n[2], n[3], n[4], n[5], n[6]
+    depth, rows, columns, planes, height, width, lanes = n[7], n[8], n[9], n[10], n[11], n[12], n[13]
+    apart, whole = blocks * planes * height * width, columns // sw * sw
+    for u in range(begin, end):
+        for i in range(depth):
+            for j in range(rows):
+                phase = (u // blocks * sd * sh + (i + bd) % sd * sh + (j + bh) % sh) * sw * apart
+                p = phase + ((u % blocks * planes + (i + bd) // sd) * height + (j + bh) // sh) * width
+                q = ((u * depth + i) * rows + j) * columns
+                for k in range(columns // sw):
+                    for c in range(sw):
+                        source = p + k + (c + bw) % sw * apart + (c + bw) // sw
+                        for lane in range(lanes):
+                            y[(q + k * sw + c) * lanes + lane] = x[source * lanes + lane]
+                for c in range(whole, columns):
+                    source = p + (c + bw) % sw * apart + (c + bw) // sw
+                    for lane in range(lanes):
+                        y[(q + c) * lanes + lane] = x[source * lanes + lane]
+    return 0
+
+
+@lowers(Interleave, needs=(is_movement,))
+def lower_interleave(op: Op[Interleave], target: TargetDescription) -> Kernel | None:
+    """Row-major, or in blocks of channels where each phase has whole ones; up to three dimensions."""
+    operator, (batch, channels, *_) = op.operator, op.result.type.shape
+    missing = 3 - len(operator.strides)
+    blocked = {value.type.layout for value in (op.inputs[0], op.result)} == {"c16"}
+    if missing < 0 or (channels % CHANNEL_BLOCK if blocked else not is_plain(op)):
+        return None
+    lanes = CHANNEL_BLOCK if blocked else 1
+    lists = operator.strides, operator.begin, operator.shape, op.inputs[0].type.shape[2:]
+    fills = 1, 0, 1, 1
+    numbers = [n for fill, each in zip(fills, lists, strict=True) for n in (*(fill,) * missing, *each)]
+    dtypes, units = (bits(op.result.type.dtype),) * 2, batch * channels // lanes
+    integers = (channels // lanes, *numbers, lanes)
+    return compile_kernel(op, _interleave, target, dtypes=dtypes, units=units, integers=integers)
 
 
 def _trilu(x, y, n, f, scratch, begin, end):

@@ -6,7 +6,18 @@ import numpy as np
 
 from .....ir.core import Constant, Op, Value
 from .....ir.ops.layout import Reorder
-from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from .....ir.ops.movement import (
+    Concat,
+    DepthToSpace,
+    Interleave,
+    Pad,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Tile,
+    Transpose,
+    Trilu,
+)
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
 from .. import open_operators
@@ -146,3 +157,17 @@ def import_trilu(node: Node, importer: Importer) -> Value:
 @exports(Reorder)
 def export_reorder(op: Op[Reorder], exporter: Exporter) -> None:
     exporter.write_as(op, "Identity", op.operands)
+
+
+@exports(Interleave)
+def export_interleave(op: Op[Interleave], exporter: Exporter) -> None:
+    interleave, (batch, _, *extents) = op.operator, op.inputs[0].type.shape
+    count, channels = len(extents), op.result.type.shape[1]
+    split = exporter.integers((batch, *interleave.strides, channels, *extents), "shape")
+    perm = (0, 1 + count, *(axis for d in range(count) for axis in (2 + count + d, 1 + d)))
+    parts = exporter.node("Transpose", [exporter.node("Reshape", [op.inputs[0], split])], perm=perm)
+    whole = (batch, channels, *(s * e for s, e in zip(interleave.strides, extents, strict=True)))
+    joined = exporter.node("Reshape", [parts, exporter.integers(whole, "shape")])
+    ends = [b + e for b, e in zip(interleave.begin, interleave.shape, strict=True)]
+    lists = (interleave.begin, ends, range(2, 2 + count))
+    exporter.write_as(op, "Slice", [joined, *(exporter.integers([*each], "slice") for each in lists)])

@@ -1,0 +1,130 @@
+"""Make ordinary convolutions of transposed ones in single precision."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.activation import Activation
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.movement import Concat, Interleave, Slice
+from ...ir.types import DType
+from ..base import Pass, Record
+from ..invariants import UNPLANNED
+from ..pattern import Driver, Match, Rule, node
+from ..quantization.transposed_rules import Phase, phases
+
+_MOST_ZEROS = 1.3
+"""Taps of a convolution that makes all phases, zeros included, for each tap that there is."""
+_MOST_CONVOLUTIONS = 64
+
+
+@dataclass(frozen=True)
+class TransposedConvolutions(Pass):
+    """Replaces transposed convolutions of constant weights by ordinary ones of stride 1, whose results are interleaved;
+    see :mod:`tilewright.passes.quantization.transposed_rules`.
+
+    Where all phases read about the same elements, one convolution makes them, as channels. An activation behind it
+    moves before the interleaving, where the convolution can take it.
+    """
+
+    requires = (UNPLANNED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        return Driver(RULES, 1).run(module, record)
+
+
+def _has_phases(op: Op[ConvTranspose]) -> bool:
+    _, w, b = op.operands
+    is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
+    return is_constant and op.result.type.dtype is DType.F32 and op.result.type.elements > 0
+
+
+def _has_phases_alone(op: Op[ConvTranspose]) -> bool:
+    """Whether no activation is to move along."""
+    users = list(op.result.users)
+    return _has_phases(op) and not (len(op.result.uses) == len(users) == 1 and is_op(users[0], Activation))
+
+
+def _by_phases(found: Match) -> Value | None:
+    op = found.op("transposed", ConvTranspose)
+    operator, (x, w, b) = op.operator, op.operands
+    assert isinstance(w, Constant)
+    group, (channels, outputs, *kernel) = operator.group, w.type.shape
+    array = w.array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
+    array = array.reshape(group * outputs, channels // group, *kernel)
+    windows = operator.windows(x.type.shape, w.type.shape)
+    # Counted from where no padding would begin, so that phases of a kernel of whole strides read the same elements.
+    begin = tuple(axis.before % axis.stride for axis in windows)
+    pairs = zip(windows, begin, strict=True)
+    axes = [replace(axis, before=axis.before - rest, input=axis.input + rest) for axis, rest in pairs]
+    every = [phases(axis) for axis in axes]
+    aligned = [_aligned(each) for each in every]
+    taps = math.prod(sum(len(phase.taps) for phase in each) for each in aligned)
+    joins = group == 1 and all(aligned) and taps <= _MOST_ZEROS * math.prod(kernel)
+    combinations = [*itertools.product(*(aligned if joins else every))]
+    kernels = [_kernel(array, [phase.taps for phase in each]) for each in combinations]
+    if joins:
+        combinations, kernels = combinations[:1], [np.concatenate(kernels)]
+    if len(kernels) > _MOST_CONVOLUTIONS:
+        return None
+    parts: list[Value] = []
+    for each, weights in zip(combinations, kernels, strict=True):
+        conv = Conv((1,) * len(each), _pads(each), tuple(phase.dilation for phase in each), group)
+        bias = np.tile(b.array, len(weights) // (group * outputs)) if isinstance(b, Constant) else None
+        constants = found.add_constant(w.name, weights), None if bias is None else found.add_constant(w.name, bias)
+        parts.append(found.emit(conv, _cropped(found, x, each), *constants))
+        if found.root is not op:
+            parts.append(found.emit(found.root.operator, parts.pop()))
+    joined = parts[0] if joins else found.emit(Concat(1), *parts)
+    strides, shape = tuple(axis.stride for axis in axes), op.result.type.shape
+    return joined if joined.type.shape == shape else found.emit(Interleave(strides, begin, shape[2:]), joined)
+
+
+def _aligned(each: Sequence[Phase]) -> list[Phase]:
+    """The phases along a dimension, with taps of zero (-1) where others read further; none if they read others."""
+    used = [phase for phase in each if phase.taps]
+    before, dilation = max(phase.before for phase in used), each[0].dilation
+    after = max(phase.after for phase in used)
+    if any((before - phase.before) % dilation for phase in used):
+        return []
+    count = max((before - phase.before) // dilation + len(phase.taps) for phase in used)
+    found: list[Phase] = []
+    for phase in each:
+        first = (before - phase.before) // dilation if phase.taps else 0
+        taps = (*(-1,) * first, *phase.taps, *(-1,) * (count - first - len(phase.taps)))
+        found.append(Phase(taps, dilation, before, after))
+    return found
+
+
+def _kernel(array: np.ndarray, taps: Sequence[Sequence[int]]) -> np.ndarray:
+    """Weights [O, C / group, *taps] of these taps along each dimension; zeros for -1 and for none."""
+    padded = np.pad(array, [(0, 0), (0, 0), *[(0, 1)] * len(taps)])
+    return padded[np.ix_(*map(range, array.shape[:2]), *(each or (-1,) for each in taps))]
+
+
+def _pads(each: Sequence[Phase]) -> tuple[int, ...]:
+    return tuple(max(pad, 0) for pad in (*(phase.before for phase in each), *(phase.after for phase in each)))
+
+
+def _cropped(found: Match, x: Value, each: Sequence[Phase]) -> Value:
+    """The elements of x that the phases read."""
+    begin = (0, 0, *(max(-phase.before, 0) for phase in each))
+    end = (0, 0, *(max(-phase.after, 0) for phase in each))
+    if not any((*begin, *end)):
+        return x
+    extent = tuple(size - a - b for size, a, b in zip(x.type.shape, begin, end, strict=True))
+    return found.emit(Slice(begin, extent, (1,) * len(extent)), x)
+
+
+_transposed = node(ConvTranspose, name="transposed", where=_has_phases)
+
+RULES: tuple[Rule, ...] = (
+    Rule("transposed_convolution", node(ConvTranspose, name="transposed", where=_has_phases_alone), _by_phases),
+    Rule("transposed_convolution", node(Activation, _transposed), _by_phases),
+)

@@ -1,0 +1,77 @@
+"""Transposed convolutions in single precision become ordinary ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import random_inputs, run_pass
+
+from tilewright.ir import interp
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.activation import Relu
+from tilewright.ir.ops.convolution import ConvTranspose
+from tilewright.ir.types import DType, TensorType
+
+CASES = {
+    "kernel as large as the stride": ((6, 5, 7), (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), (0, 0), 1, 1),
+    "kernel twice the stride": ((6, 5, 7), (4, 4), (2, 2), (1, 1), (1, 1, 1, 1), (0, 0), 1, 1),
+    "kernel a little smaller than whole strides": ((4, 5, 6), (4, 5), (2, 2), (1, 1), (1, 2, 1, 2), (0, 1), 1, 1),
+    "odd kernel, output padding": ((6, 5, 7), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1), (1, 1), 1, 4),
+    "unequal strides": ((4, 5, 6), (3, 1), (2, 1), (1, 1), (1, 0, 1, 0), (1, 0), 1, 2),
+    "groups": ((6, 5, 7), (4, 4), (2, 2), (1, 1), (1, 1, 1, 1), (0, 0), 3, 4),
+    "phases without taps": ((3, 5, 4), (1, 2), (3, 3), (1, 1), (0, 0, 0, 0), (2, 0), 1, 9),
+    "one factor of dilation and stride": ((3, 5, 4), (3, 2), (2, 2), (2, 3), (0, 1, 0, 0), (1, 0), 1, 4),
+    "dilation and stride without common factor": ((3, 6, 6), (3, 3), (2, 2), (3, 3), (1, 2, 3, 0), (0, 0), 1, 4),
+    "much cut off": ((3, 5, 6), (2, 3), (2, 2), (1, 1), (3, 1, 1, 3), (0, 0), 1, 4),
+    "stride 1": ((3, 5, 6), (3, 3), (1, 1), (1, 1), (1, 2, 2, 0), (0, 0), 1, 1),
+    "a signal": ((4, 11), (16,), (8,), (1,), (4, 4), (0,), 1, 1),
+    "a volume": ((4, 3, 4, 2), (2, 4, 2), (2, 2, 2), (1, 1, 1), (0, 1, 0, 0, 1, 1), (0, 0, 0), 1, 1),
+}
+"""Channels and image, kernel, strides, dilations, pads, output padding, group, and how many convolutions come of it."""
+
+
+def network(name: str, rng: np.random.Generator, activation: bool, dtype: DType = DType.F32) -> Module:
+    shape, kernel, strides, dilations, pads, output_padding, group, _ = CASES[name]
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((2, *shape), dtype))
+    w = module.add_constant("w", rng.standard_normal((shape[0], 5, *kernel)).astype(dtype.numpy))
+    b = module.add_constant("b", rng.standard_normal(5 * group).astype(dtype.numpy)) if len(kernel) == 2 else None
+    operator = ConvTranspose(strides, pads, dilations, output_padding, group)
+    value: Value = function.append(operator, [x, w, b], names=["y"]).result
+    function.set_results((function.append(Relu(), [value], names=["r"]).result if activation else value,))
+    return module
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("activation", [True, False])
+def test_convolutions_give_what_the_transposed_one_gives(name: str, activation: bool, rng: np.random.Generator) -> None:
+    module = network(name, rng, activation)
+    inputs = random_inputs(module, rng)
+    (expected,) = interp.run(module, inputs).values()
+    run_pass("transposed_convolutions", module)
+    names = [op.name for op in module.ops]
+    assert "conv_transpose" not in names
+    assert names.count("conv") == CASES[name][-1]
+    assert names.count("relu") == (names.count("conv") if activation else 0)
+    (found,) = interp.run(module, inputs).values()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_convolution_of_whole_strides_multiplies_with_no_zero(rng: np.random.Generator) -> None:
+    module = network("kernel twice the stride", rng, activation=False)
+    run_pass("transposed_convolutions", module)
+    assert all(constant.array.all() for constant in module.constants.values())
+
+
+def test_double_precision_and_weights_that_are_computed_stay(rng: np.random.Generator) -> None:
+    module = network("stride 1", rng, activation=False, dtype=DType.F64)
+    run_pass("transposed_convolutions", module)
+    assert [op.name for op in module.ops] == ["conv_transpose"]
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((1, 2, 5), DType.F32))
+    w = function.add_parameter("w", TensorType((2, 3, 4), DType.F32))
+    function.set_results(function.append(ConvTranspose((2,), (0, 0), (1,), (0,)), [x, w]).results)
+    run_pass("transposed_convolutions", module)
+    assert [op.name for op in module.ops] == ["conv_transpose"]
