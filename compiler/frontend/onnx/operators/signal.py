@@ -75,8 +75,10 @@ def _real_inverse(node: Node, importer: Importer, x: Value, length: int) -> Valu
 @imports("STFT")
 def import_stft(node: Node, importer: Importer) -> Value:
     signal, window = node.input(0), node.optional(2)
+    if signal.type.rank == 2:  # The operator's text knows no such signal, but onnxruntime and exporters do.
+        signal = reshape(importer, signal, (*signal.type.shape, 1))
     if signal.type.rank != 3 or signal.type.shape[2] not in (1, 2):
-        raise node.model_error("the signal must be [batch, length, 1 or 2]", found=signal.type)
+        raise node.model_error("the signal must be [batch, length] or [batch, length, 1 or 2]", found=signal.type)
     step, samples = node.scalar(1, "the step from frame to frame"), signal.type.shape[1]
     length = window.type.elements if window is not None else samples
     if node.optional(3) is not None:
