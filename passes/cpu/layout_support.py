@@ -13,6 +13,7 @@ from ...ir.layout import CHANNEL_BLOCK, QUAD, bytes_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
+from ...ir.ops.integer_products import MatMulInteger
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
@@ -157,6 +158,13 @@ def matrix_layout(op: Op) -> str | None:
     All that depends on the column is known, and rows are multiples of four bytes.
     """
     matmul = op.operator
+    if ON.get(op) == "cpu" and isinstance(matmul, MatMulInteger):
+        a, w = op.inputs[:2]
+        _, _, a_zero, w_zero = op.operands
+        is_known = isinstance(w, Constant) and isinstance(w_zero, Constant | None) and w.type.rank == 2
+        is_alone = a_zero is None or (a_zero.type.elements == 1 and a_zero.type.dtype in EIGHT_BIT)
+        inner = a.type.shape[-1]
+        return "i4o16" if is_known and is_alone and a.type.elements and inner % QUAD == 0 else None
     if ON.get(op) != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
         return None
     x, w, *bias = op.inputs

@@ -10,7 +10,7 @@ import pytest
 from kernel_harness import TARGETS, Execution, described, in_two_calls, run_kernels
 
 from tilewright.codegen.cpu.families import lower
-from tilewright.ir.core import Function, Op
+from tilewright.ir.core import Constant, Function, Op
 from tilewright.ir.ops.integer_products import ConvInteger, MatMulInteger
 from tilewright.ir.types import DType, TensorType
 
@@ -101,6 +101,37 @@ def test_products_in_vectors_are_exact(target: str, rng: np.random.Generator) ->
     for each, numbers, right in zip(executions, found, expected, strict=True):
         assert numbers is not None
         np.testing.assert_array_equal(numbers[0], right[0], err_msg=str(each.op))
+
+
+def known_matrix(rng: np.random.Generator) -> Case:
+    rows, inner, columns = int(rng.integers(1, 30)), 4 * int(rng.integers(1, 30)), int(rng.integers(1, 150))
+    batch = [(), (2,), (1, 3)][rng.integers(0, 3)]
+    a, b = stored(rng, (*batch, rows, inner), bytes_of(rng)), stored(rng, (inner, columns), bytes_of(rng))
+    return MatMulInteger(), (a, b, zero_point(rng, a), zero_point(rng, b, columns))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_products_with_known_matrices_are_exact(target: str, rng: np.random.Generator) -> None:
+    """Of which four bytes at once are multiplied."""
+    executions, expected = [], []
+    for operator, operands in (known_matrix(rng) for _ in range(20)):
+        a, b, a_zero, b_zero = (None if array is None else TensorType.of(array) for array in operands)
+        function = Function("main", [(f"x{i}", type) for i, type in enumerate((a, a_zero)) if type is not None])
+        known = [
+            None if array is None or type is None else Constant(name, array, type.with_layout(layout))
+            for name, array, type, layout in (("b", operands[1], b, "i4o16"), ("z", operands[3], b_zero, ""))
+        ]
+        zero = function.parameters[1] if a_zero is not None else None
+        op = function.append(operator, [function.parameters[0], known[0], zero, known[1]])
+        kernel = lower(op, described(target))
+        assert kernel is not None
+        assert kernel.name.startswith("integer_product")
+        present = tuple(array for array in operands if array is not None)
+        executions.append(Execution(op, in_two_calls(kernel, len(present) + 1), present))
+        expected.append(op.evaluate(operands)[0])
+    for numbers, right in zip(run_kernels(executions, described(target)), expected, strict=True):
+        assert numbers is not None
+        np.testing.assert_array_equal(numbers[0], right)
 
 
 def test_what_vectors_are_not_made_for_has_a_kernel() -> None:

@@ -9,6 +9,7 @@ from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.pooling import GlobalAveragePool
 from tilewright.ir.ops.quantization import Requantize
@@ -100,3 +101,16 @@ def test_matrix_products() -> None:
         shape = (7, inner) if transposed else (inner, 7)
         w = net.module.add_constant("w", np.ones(shape, np.int8), TensorType(shape, DType.I8, quant))
         assert net.laid_out(net.op(MatMul(transpose_b=transposed), net.x, w)) == [("matmul", "", layout, "")]
+
+
+def test_products_of_plain_integers() -> None:
+    """So do known matrices whose zero points are known too."""
+    for inner, known, layout in ((20, True, "i4o16"), (21, True, ""), (20, False, "")):
+        net = Network(3, inner)
+        x = net.function.add_parameter("a", TensorType((3, inner), DType.U8))
+        w = net.module.add_constant("w", np.ones((inner, 7), np.int8))
+        zero = net.module.add_constant("z", np.ones(7, np.int8)) if known else None
+        zero = net.function.add_parameter("z", TensorType((7,), DType.I8)) if zero is None else zero
+        op = net.function.append(MatMulInteger(), [x, w, None, zero])
+        op.annotations["on"] = "cpu"
+        assert net.laid_out(op.result)[-1][2] == layout

@@ -1,33 +1,48 @@
-"""Products of 8-bit matrices with a known right factor, by dot products of four bytes."""
+"""Products of 8-bit matrices with a known right factor, by dot products of four bytes.
+
+With the names of `output_channels`, a product of plain integers whose left zero point is data is
+
+    sum((x - zx) * (w - zw)) = sum(x' * w') - zw' * sum(x') - zx' * sum(w' - zw')
+
+where the sums over w' - zw' are constants of a column.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ....ir.layout import CHANNEL_BLOCK, QUAD
+from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I32, Register, Registers, constant, zero
+from ..llvm.types import I8, I32, PTR, Register, Registers, constant, zero
+from ..spec import ConstantTable
 from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments
-from .output_channels import QuantizedProductSpec
+from .output_channels import QuantizedProductSpec, Row
 from .window import Axis
 
 
 @dataclass(frozen=True)
-class ByteProduct(QuantizedProductSpec, MatrixProduct):
-    """Product of a matrix of activations and one of weights, bias, activation and requantisation.
-
-    Arguments: x [M, K], row-major; w in layout ``o16i4`` or ``i4o16``; bias, which is not read; result [M, N],
-    row-major. K is a multiple of four.
+class QuadProduct(MatrixProduct):
+    """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. K is a
+    multiple of four.
     """
 
-    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "start", "factors", "zeros")
-    WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
+    @property
+    @abstractmethod
+    def flips(self) -> tuple[bool, bool]:
+        """Whether stored integers of x are signed, and whether those of w are unsigned."""
+
+    @property
+    @abstractmethod
+    def has_zeros(self) -> bool:
+        """Whether zero points of weights are multiplied with the sum of the row, a further accumulator of it."""
 
     @property
     def vector_bytes(self) -> int:
@@ -36,9 +51,7 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         blocks, steps = -(-self.columns // CHANNEL_BLOCK), self.inner // QUAD
-        work = Work(
-            Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=bool(self.constants.zeros)
-        )
+        work = Work(Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=self.has_zeros)
         _, rows, vectors = choose_tile(work, target)
         # Rows of x that stay in the cache while all columns go over them.
         row_block = max(1, target.cache_bytes[1] // 4 // self.inner // rows) * rows
@@ -50,6 +63,38 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
             w_step=CHANNEL_BLOCK * QUAD,
             steps=steps,
         )
+
+    def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
+        b = tile.b
+        weights = [b.load(BYTES, b.at(w, vector * self.vector_bytes)) for vector in range(tile.vectors)]
+        if self.flips[1]:
+            weights = [flipped(b, vector) for vector in weights]
+        return [*weights, constant(BYTES, 1)] if self.has_zeros else weights
+
+    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), CHANNEL_BLOCK)
+        value = flipped(b, value) if self.flips[0] else value
+        return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
+
+
+@dataclass(frozen=True)
+class ByteProduct(QuantizedProductSpec, QuadProduct):
+    """Product of a matrix of activations and one of weights, bias, activation and requantisation.
+
+    Arguments: x [M, K], row-major; w in layout ``o16i4`` or ``i4o16``; bias, which is not read; result [M, N],
+    row-major.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "start", "factors", "zeros")
+    WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
+
+    @property
+    def flips(self) -> tuple[bool, bool]:
+        return self.constants.flips_x, self.constants.flips_w
+
+    @property
+    def has_zeros(self) -> bool:
+        return bool(self.constants.zeros)
 
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers = self.bind(b)
@@ -69,20 +114,7 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
         row = [
             tile.b.load(ACCUMULATOR, tile.b.at(address, 4 * CHANNEL_BLOCK * vector)) for vector in range(tile.vectors)
         ]
-        return (row + [zero(ACCUMULATOR)] * bool(self.constants.zeros)) * tile.rows
-
-    def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
-        b = tile.b
-        weights = [b.load(BYTES, b.at(w, vector * self.vector_bytes)) for vector in range(tile.vectors)]
-        if self.constants.flips_w:
-            weights = [flipped(b, vector) for vector in weights]
-        # Zero points of weights are multiplied with the sum of the row.
-        return [*weights, constant(BYTES, 1)] if self.constants.zeros else weights
-
-    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
-        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), CHANNEL_BLOCK)
-        value = flipped(b, value) if self.constants.flips_x else value
-        return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
+        return (row + [zero(ACCUMULATOR)] * self.has_zeros) * tile.rows
 
     def end(self, tile: MatrixTile, totals: Registers) -> None:
         b, width = tile.b, len(totals) // tile.rows
@@ -102,3 +134,79 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
                 part = b.shuffle(packed, packed, block) if lanes > CHANNEL_BLOCK else packed
                 b.store_masked(part, address, mask)
                 address = b.at(address, self.columns)
+
+
+@dataclass(frozen=True)
+class IntegerProduct(QuadProduct):
+    """Product of a matrix of plain integers, whose zero point is data, and a known one.
+
+    Arguments: x [M, K]; w; the zero point of x, if there is one; those of w, if any, which are not read; result [M, N],
+    32-bit integers, row-major.
+
+    Attributes:
+        flips_x, flips_w: see `flips`.
+        sums: over w' - zw' by column, in whole blocks.
+        zeros: zw' by column, in whole blocks; empty if there are none but 0.
+        x_zero: element type of the zero point of x; ``None`` without it.
+        has_w_zero: there is an argument for those of w.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "sums", "zeros", "x_zero")
+    WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
+
+    flips_x: bool
+    flips_w: bool
+    sums: Row
+    zeros: Row
+    x_zero: DType | None
+    has_w_zero: bool
+
+    @property
+    def flips(self) -> tuple[bool, bool]:
+        return self.flips_x, self.flips_w
+
+    @property
+    def has_zeros(self) -> bool:
+        return bool(self.zeros)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "w", *["x_zero"] * (self.x_zero is not None), *["w_zero"] * self.has_w_zero, "y")
+
+    def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
+        pointers, offset = self.bind(b), b.multiply(item.block, 4 * CHANNEL_BLOCK)
+        w, y = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes)), b.at(pointers["y"], offset)
+        named = [(name, numbers) for name in ("sums", "zeros") if (numbers := getattr(self, name))]
+        tables = {n: b.at(ConstantTable(DType.I32, row).define(b, f"{b.name}_{n}"), offset) for n, row in named}
+        of_columns = [tables.get(name, zero(PTR)) for name in ("sums", "zeros")]
+        of_columns.append(pointers.get("x_zero", zero(PTR)))
+
+        def arguments(row: Register) -> Sequence[Register]:
+            x = b.at(pointers["x"], b.multiply(row, self.inner))
+            return x, w, b.at(y, b.multiply(row, 4 * self.columns)), *of_columns
+
+        return arguments
+
+    def start(self, tile: MatrixTile) -> list[Register]:
+        return [zero(ACCUMULATOR)] * (tile.rows * (tile.vectors + self.has_zeros))
+
+    def end(self, tile: MatrixTile, totals: Registers) -> None:
+        b, width = tile.b, tile.vectors + self.has_zeros
+        _, _, y, sums, zeros, x_zero = b.arguments
+        less = self._zero(b, x_zero)
+        for row in range(tile.rows):
+            for vector in range(tile.vectors):
+                total, offset = totals[row * width + vector], 4 * CHANNEL_BLOCK * vector
+                terms = [] if less is None else [(sums, b.splat(less, CHANNEL_BLOCK))]
+                terms += [(zeros, totals[row * width + tile.vectors])] if self.has_zeros else []
+                for table, factor in terms:
+                    term = b.binary("mul", b.load(ACCUMULATOR, b.at(table, offset)), factor)
+                    total = b.binary("sub", total, term)
+                b.store_masked(total, b.at(y, 4 * self.columns * row + offset), tile.mask(vector))
+
+    def _zero(self, b: FunctionBuilder, address: Register) -> Register | None:
+        """zx'; ``None`` if it is 0."""
+        if self.x_zero is None:
+            return constant(I32, 128) if self.flips[0] else None
+        stored = b.convert("sext" if self.x_zero is DType.I8 else "zext", b.load(I8, address), I32)
+        return b.binary("add", stored, constant(I32, 128)) if self.flips[0] else stored

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 
-from ....ir.core import Op, Value
+import numpy as np
+
+from ....ir.core import Constant, Op, Value
 from ....ir.ops.integer_products import ConvInteger, MatMulInteger
 from ....ir.ops.matmul import MatMul
 from ....ir.quantized import EIGHT_BIT
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
 from ..tensors import is_plain
+from .byte_product import IntegerProduct
+from .output_channels import filled
 from .window import Axis, rows_and_columns, walked
 from .word_product import Factor, WordProduct
 
@@ -82,3 +87,19 @@ def integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel |
     window = Axis.line(1), Axis.line(columns)
     spec = WordProduct(rows, columns, inner, names, batch, left_strides, right_strides, left, right, window)
     return _kernel(spec, target)
+
+
+@lowers(MatMulInteger)
+def known_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel | None:
+    """Products with a known matrix that lies in order for dot products."""
+    (a, w, a_zero, w_zero), columns = op.operands, op.result.type.shape[-1]
+    if w.type.layout != "i4o16" or not isinstance(w, Constant) or not isinstance(w_zero, Constant | None):
+        return None
+    flips = a.type.dtype is DType.I8, w.type.dtype is DType.U8
+    zeros = np.zeros(columns, np.int64) if w_zero is None else np.resize(w_zero.array.astype(np.int64), columns)
+    zeros, inner = zeros - 128 * flips[1], a.type.shape[-1]
+    sums = w.array.sum(0, dtype=np.int64) - inner * (zeros + 128 * flips[1])
+    tables = filled(sums), filled(zeros) if zeros.any() else ()
+    zero = a_zero.type.dtype if a_zero is not None else None
+    spec = IntegerProduct(a.type.elements // inner, columns, inner, *flips, *tables, zero, w_zero is not None)
+    return spec.kernel(target)

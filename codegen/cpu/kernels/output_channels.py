@@ -127,9 +127,9 @@ def channels_of(op: Op) -> Channels:
     low, high = clamp_bounds(y, operator.act, operator.act_args)
     factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), outputs)
     return Channels(
-        start=_filled(start),
-        missing=tuple(_filled(row) for row in missing.T) if zero and is_padded else (),
-        zeros=_filled(zeros) if zeros.any() else (),
+        start=filled(start),
+        missing=tuple(filled(row) for row in missing.T) if zero and is_padded else (),
+        zeros=filled(zeros) if zeros.any() else (),
         factors=tuple(np.pad(factors, (0, -outputs % CHANNEL_BLOCK)).tolist()),
         fill=zero,
         flips_x=flips_x,
@@ -138,7 +138,7 @@ def channels_of(op: Op) -> Channels:
     )
 
 
-def _filled(numbers: np.ndarray) -> Row:
+def filled(numbers: np.ndarray) -> Row:
     """Integers modulo 2^32, for whole blocks of channels."""
     wrapped = numbers.astype(np.int64).astype(np.int32)
     return tuple(np.pad(wrapped, (0, -len(numbers) % CHANNEL_BLOCK)).tolist())
