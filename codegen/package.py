@@ -156,7 +156,7 @@ def add_engine(
     package.cpu_programs[name] = CpuProgramInfo(
         **sections,
         arena_bytes=program.arena_bytes,
-        target=Processor(target.triple, target.cpu, target.features),
+        target=Processor(target.triple, target.cpu, program.target.features),
         steps=_steps(module, program),
     )
     host = clone_module(module, [function.name for function in host_functions(module)])

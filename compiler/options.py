@@ -244,7 +244,8 @@ class CompileOptions:
     )
     target: TargetDescription | str | None = option(
         None,
-        "The processor to generate kernels for: host, avx2, or portable for any of its architecture. Default: host.",
+        "The processor to generate kernels for: host; a level of x86-64 that this machine need not have, v2, v3, v4, "
+        "avx-vnni, avx512-vnni or amx; or portable for any of its architecture. Default: host.",
         metavar="TARGET",
         group=NETWORK,
     )

@@ -8,7 +8,7 @@ refused its operands or was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,6 +90,18 @@ def _entry(
     return b
 
 
+def kernels_of(calls: Iterable[KernelCall | None]) -> list[Kernel]:
+    """Each kernel that calls run, those that kernels run included, once."""
+    found: dict[str, Kernel] = {}
+    pending = [call.kernel for call in calls if call is not None]
+    while pending:
+        kernel = pending.pop()
+        if kernel.name not in found:
+            found[kernel.name] = kernel
+            pending += kernel.calls
+    return [*found.values()]
+
+
 def assemble(
     calls: Sequence[KernelCall | None],
     target: TargetDescription,
@@ -106,14 +118,7 @@ def assemble(
     Raises:
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
-    found: dict[str, Kernel] = {}
-    pending = [call.kernel for call in calls if call is not None]
-    while pending:
-        kernel = pending.pop()
-        if kernel.name not in found:
-            found[kernel.name] = kernel
-            pending += kernel.calls
-    kernels = [*found.values()]
+    kernels = kernels_of(calls)
     modules = [parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))

@@ -13,7 +13,7 @@ from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
 from ..reference_step import constants_inside
-from .assemble import KernelCall, Location, assemble
+from .assemble import KernelCall, Location, assemble, kernels_of
 from .constants import ALIGNMENT, ConstantPool, aligned
 from .control_flow import Body, control_flow_kernel
 from .families import lower
@@ -39,6 +39,7 @@ class CpuCode:
             share it may follow.
         constant_offsets: byte offset of each constant.
         arena_bytes: size of the work memory, scratch of the kernels included.
+        target: the processor, with the extensions that the object code needs.
         steps: in order of execution.
         locations: where every value lies.
     """
@@ -242,8 +243,10 @@ def build_cpu_program(
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
-    code = assemble(calls_of(steps, locations), target, len(module.main.parameters), scratch, report)
-    return CpuCode(code, pool.content, constant_offsets, arena, target, steps, locations)
+    calls = calls_of(steps, locations)
+    code = assemble(calls, target, len(module.main.parameters), scratch, report)
+    needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
+    return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, locations)
 
 
 def _refuse_reference(slow: Sequence[Op]) -> None:

@@ -2,12 +2,13 @@
 
 An extension that is not in the table is switched on for no kernel and required of no processor, whatever LLVM says that
 a processor has. The table is what the generators name and what LLVM makes unasked of the arithmetic, conversions and
-loops of kernels. It lies here because the runtime, which reads it without LLVM, stands below the compiler.
+loops of kernels; of what only the generators name it says how, and only code that does so needs it. It lies here
+because the runtime, which reads it without LLVM, stands below the compiler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 
@@ -17,17 +18,23 @@ class Extension(NamedTuple):
     Attributes:
         flags: the kernel's names of it in ``/proc/cpuinfo``; a processor that has it has all of them.
         needs: LLVM names of extensions that LLVM would use with it.
+        asked: for what LLVM uses only where it is asked to: what stands in the LLVM IR of all code that does.
     """
 
     flags: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 _AVX512 = ("avx2", "f16c", "fma")
 
 _X86_64 = {
+    "amx-bf16": Extension(("amx_bf16",), ("amx-tile",), ("llvm.x86.tdpbf16ps",)),
+    "amx-int8": Extension(("amx_int8",), ("amx-tile",), tuple(f"llvm.x86.tdpb{s}d" for s in ("ss", "su", "us", "uu"))),
+    "amx-tile": Extension(("amx_tile",), (), ("llvm.x86.tile", "llvm.x86.ldtilecfg", "llvm.x86.sttilecfg")),
     "avx": Extension(("avx",), ("sse4.2",)),
     "avx2": Extension(("avx2",), ("avx",)),
+    "avx512bf16": Extension(("avx512_bf16",), ("avx512bw",), ("bfloat", "llvm.x86.avx512bf16.")),
     "avx512bitalg": Extension(("avx512_bitalg",), ("avx512bw",)),
     "avx512bw": Extension(("avx512bw",), ("avx512f",)),
     "avx512cd": Extension(("avx512cd",), ("avx512f",)),
@@ -80,3 +87,10 @@ def usable(architecture: str, present: Set[str]) -> frozenset[str]:
     while lacking := {name for name in found if not found.issuperset(table[name].needs)}:
         found -= lacking
     return found
+
+
+def needed(architecture: str, allowed: Iterable[str], text: str) -> tuple[str, ...]:
+    """Of the extensions that code is ``allowed``, sorted, those that it needs where its LLVM IR is ``text``."""
+    table = EXTENSIONS.get(architecture, {})
+    asked = {name: table[name].asked for name in allowed}
+    return tuple(sorted(name for name, marks in asked.items() if not marks or any(mark in text for mark in marks)))

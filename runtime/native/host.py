@@ -10,15 +10,19 @@ from functools import cache
 from .extensions import EXTENSIONS, usable
 
 _NEVER_USED = """
-    64bit adx aes amx-avx512 amx-bf16 amx-complex amx-fp16 amx-fp8 amx-int8 amx-movrs amx-tf32 amx-tile avx10.1
-    avx10.1-256 avx10.1-512 avx512bf16 avx512vp2intersect avxneconvert cldemote clflushopt clwb clzero cmov cmpccxadd
-    crc crc32 cx16 cx8 enqcmd evex512 fp-armv8 fsgsbase fxsr hreset invpcid kl lse lwp mmx movdir64b movdiri movrs
-    mwaitx neon pclmul pconfig pku prefetchi prfchw ptwrite raoint rand rdpid rdpru rdrnd rdseed rtm sahf serialize sgx
-    sha sha2 sha512 shstk sm3 sm4 sse sse2 sve-aes sve-bitperm sve-sha3 sve-sm4 tsxldtrk uintr usermsr vaes vpclmulqdq
-    waitpkg wbnoinvd widekl xsave xsavec xsaveopt xsaves
+    64bit adx aes amx-avx512 amx-complex amx-fp16 amx-fp8 amx-movrs amx-tf32 avx10.1 avx10.1-256 avx10.1-512
+    avx512vp2intersect avxneconvert cldemote clflushopt clwb clzero cmov cmpccxadd crc crc32 cx16 cx8 enqcmd evex512
+    fp-armv8 fsgsbase fxsr hreset invpcid kl lse lwp mmx movdir64b movdiri movrs mwaitx neon pclmul pconfig pku
+    prefetchi prfchw ptwrite raoint rand rdpid rdpru rdrnd rdseed rtm sahf serialize sgx sha sha2 sha512 shstk sm3 sm4
+    sse sse2 sve-aes sve-bitperm sve-sha3 sve-sm4 tsxldtrk uintr usermsr vaes vpclmulqdq waitpkg wbnoinvd widekl xsave
+    xsavec xsaveopt xsaves
 """
 """What artifacts list whose compiler listed all that LLVM saw of a processor, although their kernels do not use it: all
 processors of the architecture have it, it adds no instruction, or LLVM uses it only where a program names it."""
+
+_TILES = frozenset({"amx-bf16", "amx-int8", "amx-tile"})
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+"""The system call of Linux on x86-64, what it is to do (ARCH_REQ_XCOMP_PERM), and the state that AMX needs."""
 
 
 def operating_system() -> str:
@@ -55,9 +59,23 @@ def features() -> frozenset[str]:
         return frozenset()
 
 
+@cache
+def tiles_permitted() -> bool:
+    """Whether this process may use the registers of AMX, for which Linux is asked once for all threads and forks."""
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
+def usable_here() -> frozenset[str]:
+    """The extensions of the table that code for this machine may use in this process."""
+    found = usable(architecture(), features())
+    return found if "amx-tile" not in found or tiles_permitted() else found - _TILES
+
+
 def description() -> str:
     """All of this machine that generated code may depend on."""
-    return " ".join([operating_system(), architecture(), *sorted(usable(architecture(), features()))])
+    return " ".join([operating_system(), architecture(), *sorted(usable_here())])
 
 
 def missing(triple: str, required: Iterable[str]) -> str | None:
@@ -71,4 +89,8 @@ def missing(triple: str, required: Iterable[str]) -> str | None:
     if wanted != here:
         return f"it is for {wanted}, this machine is {here}"
     lacking = sorted(set(required) - features() - set(_NEVER_USED.split()))
-    return f"this processor lacks {', '.join(lacking)}" if lacking else None
+    if lacking:
+        return f"this processor lacks {', '.join(lacking)}"
+    if not _TILES.isdisjoint(required) and not tiles_permitted():
+        return "the operating system does not permit this process to use AMX"
+    return None

@@ -12,11 +12,13 @@ from processors import PROCESSORS, Recorded
 
 from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.llvm.named_targets import NAMED_TARGETS, NamedTarget
 from tilewright.codegen.cpu.llvm.target import TargetDescription, allowed, machine
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import UsageError
-from tilewright.runtime.native.extensions import EXTENSIONS
-from tilewright.runtime.native.host import features_of, missing
+from tilewright.runtime.native import host as machine_here
+from tilewright.runtime.native.extensions import EXTENSIONS, usable
+from tilewright.runtime.native.host import architecture, features_of, missing
 
 every_processor = pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
 
@@ -68,12 +70,14 @@ def test_names_of_the_future_change_nothing(processor: Recorded) -> None:
 
 def test_what_kernel_and_llvm_disagree_about_is_not_used() -> None:
     processor = PROCESSORS["Sapphire Rapids"]
-    everything = code_for(processor)
+    everything, tiles = code_for(processor), {"amx-bf16", "amx-int8", "amx-tile"}
     hidden = {"amx_tile", "avx512_vnni", "avx512_fp16"}
     masked = processor._replace(cores=(" ".join(f for f in processor.cores[0].split() if f not in hidden),))
-    assert everything - code_for(masked, of_llvm=processor.of_llvm) == {"avx512vnni", "avx512fp16"}
+    assert everything - code_for(masked, of_llvm=processor.of_llvm) == {"avx512vnni", "avx512fp16", *tiles}
     of_llvm = {**processor.of_llvm, "amx-tile": False, "avx512bw": False}
     assert everything - code_for(processor, of_llvm=of_llvm) == {
+        *tiles,
+        "avx512bf16",
         "avx512bitalg",
         "avx512bw",
         "avx512fp16",
@@ -91,6 +95,50 @@ def test_code_uses_what_is_allowed_and_no_more(name: str | None, registers: str)
     features = code_for(PROCESSORS[name]) if name is not None else ()
     text = assembly(convolution(), TargetDescription.of("x86_64-unknown-linux-gnu", "graniterapids", features))
     assert max(re.findall("[xyz]mm", text)) == registers
+
+
+def test_named_targets_are_sound() -> None:
+    names = [(each.architecture, name) for each in NAMED_TARGETS for name in (each.name, *each.others)]
+    assert len(set(names)) == len(names)
+    for each in NAMED_TARGETS:
+        assert usable(each.architecture, each.features) == each.features
+
+
+@pytest.mark.parametrize(
+    ("name", "best"),
+    [
+        ("Haswell", "x86-64-v3"),
+        ("Skylake-X", "x86-64-v4"),
+        ("Ice Lake", "avx512-vnni"),
+        ("Alder Lake", "avx-vnni"),
+        ("Sapphire Rapids", "amx"),
+        ("Zen 3", "x86-64-v3"),
+        ("Zen 5", "avx512-vnni"),
+        ("Graviton 3", "portable"),
+    ],
+)
+def test_the_most_capable_named_target_of_a_processor(name: str, best: str) -> None:
+    processor = PROCESSORS[name]
+    here = features_of(processor.information, processor.architecture)
+    fitting = [t.name for t in NAMED_TARGETS if t.architecture == processor.architecture and t.features <= here]
+    assert fitting[-1] == best
+
+
+@pytest.mark.skipif(architecture() != "x86_64", reason="x86-64 compiles for x86-64")
+@pytest.mark.parametrize("target", [each for each in NAMED_TARGETS if each.architecture == "x86_64"])
+def test_code_for_a_named_target_is_generated_on_any_machine(
+    target: NamedTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_is_asked_of_this_machine(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(machine_here, "features", nothing_is_asked_of_this_machine)
+    monkeypatch.setattr("tilewright.codegen.cpu.llvm.target._cache", nothing_is_asked_of_this_machine)
+    described = TargetDescription.named(target.name)
+    assert all(TargetDescription.named(short) == described for short in target.others)
+    assert described.features == tuple(sorted(target.features))
+    wide = "xmm" if described.vector_bits == 128 else "ymm" if described.vector_bits == 256 else "zmm"
+    assert max(re.findall("[xyz]mm", assembly(convolution(), described))) == wide
 
 
 def test_restricted_to_256_bits() -> None:
@@ -120,5 +168,5 @@ def test_code_for_another_architecture() -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(UsageError, match="no such target on this machine; expected host, avx2"):
+    with pytest.raises(UsageError, match="no such target; expected host, portable, x86-64-v2, v2, x86-64-v3, v3, avx2"):
         TargetDescription.named("avx9000")

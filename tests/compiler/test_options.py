@@ -186,7 +186,7 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ({"preprocessing": {"mean": np.float32(0)}}, "preprocessing is for calibration with images. "),
         ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with images. "),
         ({"percentile": 99.0}, "--percentile has no use for the method mse. Give --calibration-method percentile, "),
-        ({"target": "486"}, "no such target on this machine; expected host, "),
+        ({"target": "486"}, "no such target; expected host, portable, "),
         ({"print_after": "fuse"}, "option 'print_after' has the wrong type; expected Sequence[str] | None, found str"),
         ({"print_after": ["fusee"]}, "there is no pass 'fusee' to print after. Did you mean 'fuse'?"),
     ],

@@ -24,7 +24,6 @@ from tilewright.errors import (
     CodegenError,
     ResourceError,
     TilewrightError,
-    UsageError,
     VerifyError,
 )
 from tilewright.ir.ops.softmax import Softmax
@@ -87,11 +86,7 @@ def test_kernels_of_someone_else_are_generated_again(engine: str, configuration:
 @pytest.mark.parametrize("target", ["portable", "avx2"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_they_are_generated_for_this_processor(engine: str, target: str, configuration: Callable[[], None]) -> None:
-    try:
-        package = digits(target)
-    except UsageError as error:
-        assert error.message == "no such target on this machine"
-        pytest.skip(f"this machine has no {target}")
+    package = digits(target)
     expected = outputs(package.to_bytes(), engine)
     content = without_code(package)
     configuration()

@@ -16,9 +16,9 @@ from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assembl
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.errors import UsageError
 from tilewright.ir.core import Op
 from tilewright.ir.layout import pack, physical_shape, unpack
+from tilewright.runtime.native.host import missing
 from tilewright.runtime.native.mapping import NativeObject
 
 TARGETS = ("host", "avx2", "portable")
@@ -29,10 +29,10 @@ _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.
 @cache
 def described(name: str) -> TargetDescription:
     """The target of this name; the test is skipped where this machine cannot run it."""
-    try:
-        return TargetDescription.named(name)
-    except UsageError as error:
-        pytest.skip(str(error))
+    target = TargetDescription.named(name)
+    if reason := missing(target.triple, target.features):
+        pytest.skip(reason)
+    return target
 
 
 class Guarded(GuardedMemory):

@@ -129,7 +129,7 @@ _X86_64 = {
     "Skylake-X": ((_SKYLAKE_X,), "", 512, "avx512f avx512bw avx512dq avx512vl avx512cd", _VNNI),
     "Ice Lake": ((_ICE_LAKE,), "", 512, f"{_VNNI} gfni", "avx512fp16"),
     "Alder Lake": ((_ALDER_LAKE, _ALDER_LAKE), "", 256, "avxvnni gfni", "avx512f"),
-    "Sapphire Rapids": ((_SAPPHIRE_RAPIDS,), "", 512, f"{_VNNI} avx512fp16 avxvnni", "avx10.1 amx-int8"),
+    "Sapphire Rapids": ((_SAPPHIRE_RAPIDS,), "", 512, f"{_VNNI} avx512fp16 avxvnni amx-int8", "avx10.1"),
     "Granite Rapids": (
         (_SAPPHIRE_RAPIDS,),
         "avx10.1 amx-fp16 prefetchi",
@@ -139,7 +139,7 @@ _X86_64 = {
     ),
     "Zen 2": ((_ZEN_2,), "", 256, "avx2 fma", "avx512f sse4a gfni"),
     "Zen 3": ((_ZEN_3,), "", 256, "avx2 fma", "avx512f vaes gfni"),
-    "Zen 4": ((_ZEN_4,), "", 512, _VNNI, "avxvnni avx512fp16 avx512bf16"),
+    "Zen 4": ((_ZEN_4,), "", 512, f"{_VNNI} avx512bf16", "avxvnni avx512fp16 amx-tile"),
     "Zen 5": ((_ZEN_5,), "", 512, f"{_VNNI} avxvnni", "avx512vp2intersect"),
 }
 _AARCH64 = {

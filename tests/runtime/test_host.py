@@ -8,7 +8,7 @@ import pytest
 from processors import PROCESSORS, Recorded
 
 from tilewright.runtime.native import host
-from tilewright.runtime.native.extensions import EXTENSIONS, usable
+from tilewright.runtime.native.extensions import EXTENSIONS, needed, usable
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 every_processor = pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
@@ -19,6 +19,7 @@ def become(processor: Recorded, patch: pytest.MonkeyPatch) -> frozenset[str]:
     found = host.features_of(processor.information, processor.architecture)
     patch.setattr(host, "features", lambda: found)
     patch.setattr(host, "architecture", lambda: processor.architecture)
+    patch.setattr(host, "tiles_permitted", lambda: True)
     return found
 
 
@@ -87,6 +88,33 @@ def test_a_hidden_extension_takes_along_what_builds_upon_it() -> None:
 def test_texts_that_say_nothing(text: str) -> None:
     assert host.features_of(text, "x86_64") == frozenset()
     assert host.features_of(text, "riscv64") == frozenset()
+
+
+def test_amx_takes_the_permission_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = sorted(become(PROCESSORS["Sapphire Rapids"], monkeypatch) & EXTENSIONS["x86_64"].keys())
+    assert host.missing(TRIPLES["x86_64"], listed) is None
+    with_tiles = host.description()
+    monkeypatch.setattr(host, "tiles_permitted", lambda: False)
+    reason = "the operating system does not permit this process to use AMX"
+    assert host.missing(TRIPLES["x86_64"], listed) == reason
+    assert host.missing(TRIPLES["x86_64"], [name for name in listed if not name.startswith("amx")]) is None
+    assert set(with_tiles.split()) - set(host.description().split()) == {"amx-bf16", "amx-int8", "amx-tile"}
+
+
+@pytest.mark.skipif(host.architecture() != "x86_64", reason="AMX is of x86-64")
+def test_permission_is_there_where_the_processor_has_amx() -> None:
+    assert host.tiles_permitted() <= ("amx-tile" in host.features())
+
+
+def test_what_only_generators_name_is_needed_where_they_do() -> None:
+    allowed = ["amx-int8", "amx-tile", "avx512bf16", "avx512f"]
+    assert needed("x86_64", allowed, "fadd <16 x float> %a, %b") == ("avx512f",)
+    tiles = "call void @llvm.x86.tilezero(i8 0)"
+    assert needed("x86_64", allowed, tiles) == ("amx-tile", "avx512f")
+    products = f"{tiles} call void @llvm.x86.tdpbusd(i8 0, i8 1, i8 2)"
+    assert needed("x86_64", allowed, products) == ("amx-int8", "amx-tile", "avx512f")
+    assert needed("x86_64", ["avx512f"], "fptrunc <16 x float> %a to <16 x bfloat>") == ("avx512f",)
+    assert needed("x86_64", allowed, "fptrunc <16 x float> %a to <16 x bfloat>") == ("avx512bf16", "avx512f")
 
 
 def test_says_what_is_missing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,10 +12,8 @@ import llvmlite.binding as llvm
 from tilewright.errors import CodegenError, UsageError
 
 from ....runtime.native import host as machine_here
-from ....runtime.native.extensions import usable
-
-_X86_64_V3 = "avx avx2 bmi bmi2 f16c fma lzcnt movbe popcnt sse3 sse4.1 sse4.2 ssse3"
-"""What the level x86-64-v3 of the psABI adds that the generators or LLVM use."""
+from ....runtime.native.extensions import needed, usable
+from .named_targets import NAMED_TARGETS
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,27 @@ class TargetDescription:
         """The processor of this machine."""
         _initialize()
         triple, cpu, flags = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
-        features = allowed(machine_here.architecture(), machine_here.features(), flags)
+        features = allowed(machine_here.architecture(), machine_here.usable_here(), flags)
+        # Where the model number is masked, LLVM takes a processor for an older one.
+        cpu = "sapphirerapids" if "amx-tile" in features else cpu
         return TargetDescription.of(triple, cpu, features, (_cache(1, 32), _cache(2, 512)))
 
     @staticmethod
     def named(name: str) -> TargetDescription:
-        """The target ``host``, ``avx2`` or ``portable``.
+        """The target ``host``, or one of `NAMED_TARGETS`, which this machine need not be able to run.
 
         Raises:
-            UsageError: there is no such target, or this machine could not run it.
+            UsageError: there is no such target for the architecture of this machine.
         """
-        host = TargetDescription.host()
         if name == "host":
-            return host
-        if name == "portable":
-            return host.restricted("generic", ())
-        if name == "avx2" and host.is_x86_64 and set(_X86_64_V3.split()).issubset(host.features):
-            return host.restricted("x86-64-v3", _X86_64_V3.split())
-        raise UsageError("no such target on this machine", expected="host, avx2 (on x86-64) or portable", found=name)
+            return TargetDescription.host()
+        of_architecture = [each for each in NAMED_TARGETS if each.architecture == machine_here.architecture()]
+        for each in of_architecture:
+            if name in (each.name, *each.others):
+                first, second = each.cache_kilobytes
+                return TargetDescription.of(each.triple, each.tune, each.features, (first * 1024, second * 1024))
+        known = ", ".join(["host", *(short for each in of_architecture for short in (each.name, *each.others))])
+        raise UsageError("no such target", expected=known, found=name)
 
     @staticmethod
     def of(
@@ -88,12 +89,17 @@ class TargetDescription:
         return TargetDescription(triple, cpu, tuple(sorted(have)), bits, registers, has_fma, cache_bytes)
 
     @property
-    def is_x86_64(self) -> bool:
-        return self.triple.startswith("x86_64")
+    def architecture(self) -> str:
+        """As the operating system names it."""
+        return self.triple.partition("-")[0]
 
-    def restricted(self, cpu: str, features: Iterable[str]) -> TargetDescription:
-        """The same machine, using only what ``cpu`` and ``features`` name."""
-        return TargetDescription.of(self.triple, cpu, features, self.cache_bytes)
+    def needed_by(self, text: str) -> TargetDescription:
+        """With the extensions alone that code of this LLVM IR needs."""
+        return replace(self, features=needed(self.architecture, self.features, text))
+
+    @property
+    def is_x86_64(self) -> bool:
+        return self.architecture == "x86_64"
 
 
 @cache

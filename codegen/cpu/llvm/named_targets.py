@@ -1,0 +1,54 @@
+"""Processors that kernels can be generated for by name, on any machine of their architecture.
+
+Everything about one stands here, the caches included, so that code for it is the same wherever it is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class NamedTarget(NamedTuple):
+    """A level of processors.
+
+    Attributes:
+        name: that of the psABI, where that has one.
+        triple: LLVM's name of architecture and system.
+        tune: LLVM's name of the processor that code is scheduled for.
+        features: LLVM names of the extensions that code may use.
+        cache_kilobytes: capacity of the first and second level data caches, for blocking.
+        others: further names.
+    """
+
+    name: str
+    triple: str
+    tune: str
+    features: frozenset[str] = frozenset()
+    cache_kilobytes: tuple[int, int] = (32, 512)
+    others: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> str:
+        """As the operating system names it."""
+        return self.triple.partition("-")[0]
+
+
+_X86_64 = "x86_64-unknown-linux-gnu"
+# Of what a level of the psABI adds, what the generators or LLVM use.
+_V2 = frozenset({"popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"})
+_V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+_V4 = _V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+_VNNI = _V4 | {"avx512vnni"}
+_AMX = _VNNI | {"amx-bf16", "amx-int8", "amx-tile", "avx512bf16", "avx512vbmi", "avxvnni"}
+
+NAMED_TARGETS = (
+    NamedTarget("portable", _X86_64, "generic"),
+    NamedTarget("portable", "aarch64-unknown-linux-gnu", "generic"),
+    NamedTarget("x86-64-v2", _X86_64, "x86-64-v2", _V2, others=("v2",)),
+    NamedTarget("x86-64-v3", _X86_64, "x86-64-v3", _V3, others=("v3", "avx2")),
+    NamedTarget("avx-vnni", _X86_64, "alderlake", _V3 | {"avxvnni"}, (32, 1024)),
+    NamedTarget("x86-64-v4", _X86_64, "x86-64-v4", _V4, (32, 1024), ("v4",)),
+    NamedTarget("avx512-vnni", _X86_64, "icelake-server", _VNNI, (32, 1024)),
+    NamedTarget("amx", _X86_64, "sapphirerapids", _AMX, (48, 2048)),
+)
+"""All of them, those of an architecture from the least to the most capable."""
