@@ -241,6 +241,7 @@ class CompileOptions:
         "cheapest",
         "What convolutions keep in the scratchpads of the accelerator while the other passes by: weights, inputs, or "
         "cheapest, whichever costs less for each.",
+        choices=("cheapest", "weights", "inputs"),
     )
     target: TargetDescription | str | None = option(
         None,

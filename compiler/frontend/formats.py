@@ -12,7 +12,7 @@ from tilewright.errors import InputError, ParseError, UsageError, resources
 from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
-from ...runtime.files.foreign_model import START, foreign_format
+from ...runtime.files.foreign_model import START, foreign_format, is_text
 from .frozen import Frozen
 from .input_shapes import GivenShapes, InputShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
@@ -118,11 +118,12 @@ def read_module(
         raise UsageError("--freeze is for models; a module keeps its inputs", found=str(path))
     try:
         module = load_dump(path)
-    except ParseError as error:
-        error.message = f"module {str(path)!r}: {error.message}"
-        raise
-    except UnicodeDecodeError:
-        found = foreign_format(path.read_bytes()[:START], str(path))
+    except (ParseError, UnicodeDecodeError) as error:
+        start = path.read_bytes()[:START]
+        if isinstance(error, ParseError) and is_text(start):
+            error.message = f"module {str(path)!r}: {error.message}"
+            raise
+        found = foreign_format(start, str(path))
         if found is not None:
             raise InputError(f"{str(path)!r} is {found.name}, no module", hint=found.advice(str(path))) from None
         raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None

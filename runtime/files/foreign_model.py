@@ -58,7 +58,8 @@ def _is_safetensors(start: bytes) -> bool:
     return start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < 1 << 32
 
 
-def _is_text(start: bytes) -> bool:
+def is_text(start: bytes) -> bool:
+    """Whether what a file begins with is text in UTF-8, as far as it can be seen."""
     try:
         # The last character may be cut.
         text = codecs.getincrementaldecoder("utf-8")().decode(start)
@@ -107,7 +108,8 @@ FORMATS = (
     Format("a language model in GGUF", _begins(b"GGUF"), "Export the model that it was made of to ONNX."),
     Format(
         "a saved model of TensorFlow",
-        lambda start: start.startswith(b"\x08\x01\x12") and b"\x0a\x05serve" in start,
+        # Operators or tags of a graph, where the description of a Core ML model has the name of an input.
+        lambda start: re.match(rb'\x08\x01\x12[\x80-\xff]*[\0-\x7f]\n[\x80-\xff]*[\0-\x7f][\x12"]', start) is not None,
         "Convert its folder with: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
     ),
     Format(
@@ -168,8 +170,8 @@ FORMATS = (
         "Convert it with: python -m tf2onnx.convert --graphdef {path} --inputs X:0 --outputs Y:0 --output model.onnx",
     ),
     Format("a Tilewright artifact", _begins(b"\x89TWA"), "Run it with `tilewright run`."),
-    Format("a module as text", lambda start: start.startswith(b"module ") and _is_text(start), _MODULE),
-    Format("a text", _is_text, "Models are .onnx or .xml files, artifacts .twa files."),
+    Format("a module as text", lambda start: start.startswith(b"module ") and is_text(start), _MODULE),
+    Format("a text", is_text, "Models are .onnx or .xml files, artifacts .twa files."),
 )
 
 

@@ -42,14 +42,6 @@ def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
     assert programs["weights"] != programs["inputs"]
 
 
-def test_an_unknown_order_is_refused() -> None:
-    with pytest.raises(PassError) as caught:
-        compiled(stationary="outputs")
-    assert str(caught.value) == (
-        "tile_device: no such order of convolutions; expected cheapest or weights or inputs, found outputs"
-    )
-
-
 @pytest.mark.parametrize(
     ("kept", "message"),
     [

@@ -76,7 +76,12 @@ FILES = {
         "Export the model that it was made of",
     ),
     "saved_model": (
-        b"\x08\x01\x12\xff\x01\x0a\x10\x22\x05\x0a\x05serve" + bytes(99),
+        b"\x08\x01\x12\xff\x81\x02\x0a\xd9\x12\x12\xb5\x10\x0a\x58\x0a\x05AddV2" + bytes(99),
+        "a saved model of TensorFlow",
+        "python -m tf2onnx.convert --saved-model FOLDER",
+    ),
+    "tags_of_saved_model": (
+        b"\x08\x01\x12\x7f\x0a\x07\x22\x05serve\x12\x70" + bytes(99),
         "a saved model of TensorFlow",
         "python -m tf2onnx.convert --saved-model FOLDER",
     ),
@@ -93,6 +98,7 @@ FILES = {
         "a package of Core ML",
         "Export the network that it was made of to ONNX.",
     ),
+    "old_core_ml": (b"\x08\x01\x12\x85\x01\n\x0c\n\x05image" + bytes(99), "a model of Core ML", "to ONNX."),
     "core_ml": (b"\x08\x04\x12\x85\x01\n\x0c\n\x05image" + bytes(99), "a model of Core ML", "to ONNX."),
     "ort": (
         b"\x1c\x00\x00\x00ORTM" + bytes(99),
@@ -187,8 +193,9 @@ def test_the_inference_engine_names_them(tmp_path: Path) -> None:
         assert isinstance(caught.value, TilewrightError)
 
 
-def test_a_module_as_text_is_asked_for_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("ending", [b"\xff", b""], ids=["no text", "characters"])
+def test_a_module_as_text_is_asked_for_too(ending: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.gguf"
-    path.write_bytes(FILES["gguf"][0])
+    path.write_bytes(b"GGUF\x03\x00\x00\x00" + ending)
     assert main(["opt", str(path), "--passes", "fuse"]) == 1
     assert f"'{path}' is a language model in GGUF, no module. " in capsys.readouterr().err
