@@ -165,7 +165,7 @@ def _build_shape(
     if quantized is not None:
         _add_integer_engines(package, quantized, target, machine, places, options)
     floating = clone_module(module)
-    run_passes(float_pipeline(), floating, options)
+    run_passes(float_pipeline(exact=options.accuracy == "exact"), floating, options)
     package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
     return package

@@ -243,6 +243,14 @@ class CompileOptions:
         "cheapest, whichever costs less for each.",
         choices=("cheapest", "weights", "inputs"),
     )
+    accuracy: str = option(
+        "normal",
+        "How convolutions in floating point may round: normal computes them by Winograd's algorithm where that is "
+        "faster, which moves results by about 1e-6 of the largest; exact sums up products alone.",
+        metavar="ACCURACY",
+        choices=("normal", "exact"),
+        group=NETWORK,
+    )
     target: TargetDescription | str | None = option(
         None,
         "The processor to generate kernels for: host; a level of x86-64 that this machine need not have, v2, v3, v4, "

@@ -48,17 +48,20 @@ def simplify_pipeline() -> Pipeline:
     return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
-def cpu_pipeline(name: str = "software") -> Pipeline:
-    """From a simplified module to one whose every op that is not the device's runs on a CPU kernel."""
-    passes = (FrameConvolutions(), TransposedConvolutions(), Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts())
-    return Pipeline((*passes, PlanCpuMemory()), name)
+def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
+    """From a simplified module to one whose every op that is not the device's runs on a CPU kernel.
+
+    Args:
+        exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
+    """
+    passes = (FrameConvolutions(), TransposedConvolutions(), Fuse(), PlaceOnCpu(), IsolateOutputs())
+    return Pipeline((*passes, ChooseLayouts(exact=exact), PlanCpuMemory()), name)
 
 
-def float_pipeline() -> Pipeline:
-    """From an imported module to one that computes in floating point on the CPU."""
-    return Pipeline(
-        (FoldConstants(), RemoveFakeQuantization(), *simplify_pipeline().passes, *cpu_pipeline().passes), "float"
-    )
+def float_pipeline(*, exact: bool = False) -> Pipeline:
+    """From an imported module to one that computes in floating point on the CPU; ``exact`` as for `cpu_pipeline`."""
+    passes = (*simplify_pipeline().passes, *cpu_pipeline(exact=exact).passes)
+    return Pipeline((FoldConstants(), RemoveFakeQuantization(), *passes), "float")
 
 
 def simulation_pipeline() -> Pipeline:

@@ -1,12 +1,15 @@
 """Physical layouts: how a tensor's elements are ordered in memory.
 
-A layout changes addresses, never values. Here, and only here, stands what each name means.
+A layout changes addresses, and values only where weights are transformed. Here, and only here, stands what each name
+means.
 
 ========== ==========================================================================================
 ``""``     row-major, the logical order
 ``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero, those of
            8-bit tensors anything
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
+``f4o16i16``, ``f2o16i16`` weights ``[O, I, 3, 3]``, transformed for Winograd's F(4 x 4) or F(2 x 2), which makes n x n
+           of 3 x 3 (:mod:`.winograd`), as ``[ceil(O/16), n, n, ceil(I/16), 16 (I), 16 (O)]``, zero-filled
 ``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first layers
 ``o16i4``  weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 4, 16 (O), 4 (I)]``, for dot products of
            four bytes: each 64 bytes hold four inputs of 16 outputs
@@ -32,6 +35,7 @@ from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.errors import IRError
 
 from .types import TensorType
+from .winograd import WINDOW, WINOGRAD
 
 QUAD = 4
 """Bytes that a dot product sums up."""
@@ -39,6 +43,7 @@ QUAD = 4
 _PARTS = {
     "c16": ((1, CHANNEL_BLOCK),),
     "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),
+    **dict.fromkeys(WINOGRAD, ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK))),
     "o16": ((0, CHANNEL_BLOCK),),
     "o16i4": ((1, CHANNEL_BLOCK // QUAD), (0, CHANNEL_BLOCK), (1, QUAD)),
     "i4o16": ((0, CHANNEL_BLOCK // QUAD), (1, CHANNEL_BLOCK), (0, QUAD)),
@@ -72,6 +77,13 @@ def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
         raise IRError(f"layout {layout} needs at least {least} dimensions", found=list(shape))
     if layout == "i4o16" and len(shape) != 2:
         raise IRError("layout i4o16 needs 2 dimensions", found=list(shape))
+    order = [*range(len(shape))]
+    if layout == "i4o16":
+        order.reverse()
+    if layout in WINOGRAD:
+        if len(shape) != 4 or shape[2:] != (WINDOW, WINDOW):
+            raise IRError(f"layout {layout} needs weights of {WINDOW} x {WINDOW} windows", found=list(shape))
+        order, shape = [0, 2, 3, 1], (*shape[:2], *2 * (WINOGRAD[layout].extent,))
     parts = [(dimension % len(shape), size) for dimension, size in _PARTS[layout]]
     whole: list[int] = []
     extents: list[int] = []
@@ -86,7 +98,7 @@ def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
         for index in own:
             inner[index] = len(extents)
             extents.append(parts[index][1])
-    return _Cut(tuple(whole), tuple(extents), (*(reversed(outer) if layout == "i4o16" else outer), *inner))
+    return _Cut(tuple(whole), tuple(extents), (*(outer[dimension] for dimension in order), *inner))
 
 
 def physical_shape(type: TensorType) -> tuple[int, ...]:
@@ -110,6 +122,8 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
     """The logical ``array`` as a C-contiguous array in physical order."""
     if layout == "":
         return np.ascontiguousarray(array)
+    if layout in WINOGRAD:
+        return WINOGRAD[layout].transformed(pack(array, "o16i16"))
     cut = _cut(array.shape, layout)
     if cut.whole != array.shape:
         fill = 128 if layout in _DOT_PRODUCTS and array.dtype == np.uint8 else 0
@@ -119,7 +133,7 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
-    """The logical array of ``type`` from its physical form."""
+    """The logical array of ``type`` from its physical form; of activations and of weights that are not transformed."""
     if type.layout == "":
         return array.reshape(type.shape)
     cut = _cut(type.shape, type.layout)

@@ -32,7 +32,7 @@ class ConstantPool:
             if offset == aligned(offset) and 0 <= size <= len(held) - offset:
                 self._offsets.setdefault(_digest(held[offset : offset + size]), offset)
 
-    def place(self, constant: bytes) -> int:
+    def place(self, constant: bytes | memoryview) -> int:
         """Where these bytes lie; they are added at the end unless they are there."""
         digest = _digest(constant)
         if digest not in self._offsets:
@@ -42,5 +42,5 @@ class ConstantPool:
         return self._offsets[digest]
 
 
-def _digest(constant: bytes) -> bytes:
+def _digest(constant: bytes | memoryview) -> bytes:
     return hashlib.sha256(constant).digest()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tilewright.errors import CodegenError, UnsupportedError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
@@ -12,6 +14,7 @@ from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
+from ...ir.winograd import WINOGRAD
 from ..reference_step import constants_inside
 from .assemble import KernelCall, Location, assemble, kernels_of
 from .constants import ALIGNMENT, ConstantPool, aligned
@@ -229,7 +232,11 @@ def build_cpu_program(
     constant_offsets: dict[Constant, int] = {}
     read = (value for function in reversed(functions) for op in function.ops for value in op.inputs)
     for constant in dict.fromkeys(value for value in read if isinstance(value, Constant)):
-        constant_offsets[constant] = pool.place(pack(constant.array, constant.type.layout).tobytes())
+        if constant.type.layout in WINOGRAD:
+            # First, because the module is read from there: nothing gives the exact weights back.
+            plain = Constant(constant.name, constant.array, constant.type.plain)
+            constant_offsets[plain] = pool.place(_bytes(constant.array))
+        constant_offsets[constant] = pool.place(_bytes(pack(constant.array, constant.type.layout)))
     locations = locate(module.main, constant_offsets)
     total = sum(map(len, functions))
     lowering = _Lowering(module, target, constant_offsets, lambda: report(0, total))
@@ -239,7 +246,7 @@ def build_cpu_program(
             if constant.type.layout:
                 # The reference reads it in row-major order.
                 plain = Constant(constant.name, constant.array, constant.type.plain)
-                constant_offsets[plain] = pool.place(constant.array.tobytes())
+                constant_offsets[plain] = pool.place(_bytes(constant.array))
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
@@ -247,6 +254,11 @@ def build_cpu_program(
     code = assemble(calls, target, len(module.main.parameters), scratch, report)
     needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
     return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, locations)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array without a copy of them."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _refuse_reference(slow: Sequence[Op]) -> None:

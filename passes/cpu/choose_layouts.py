@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx
 
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
-from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, is_same_order
+from ...ir.ops.convolution import Conv
 from ...ir.ops.layout import Reorder
 from ..base import Pass, Record
 from ..invariants import PLACED, PLAIN, UNPLANNED
 from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
+from .winograd import transformed_weights
 
 REORDER_BYTES = 4096
 """What a reorder costs besides its traffic, as bytes of traffic: a call, and cold caches."""
@@ -28,6 +30,7 @@ _PLAIN = "plain"
 class ChooseLayouts(Pass):
     """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
     quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.
+    Those of 3 x 3 windows are transformed for Winograd's algorithm where that pays, unless ``exact``.
 
     Which ops can is said in :mod:`tilewright.passes.cpu.layout_support`. The choice is a minimum cut: ops that need
     blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
@@ -38,13 +41,18 @@ class ChooseLayouts(Pass):
     requires = (PLACED, PLAIN, UNPLANNED)
     ensures = (PLACED,)
 
+    exact: bool = False
+
     def apply(self, module: Module, record: Record) -> bool:
-        changed = [_choose(module, function, record) for function in host_functions(module)]
+        changed = [_choose(module, function, self.exact, record) for function in host_functions(module)]
         return any(changed)
 
 
-def _choose(module: Module, function: Function, record: Record) -> bool:
+def _choose(module: Module, function: Function, exact: bool, record: Record) -> bool:
     supports = {op: support for op in function.ops if (support := blocked_support(op)) is not None}
+    for op, support in supports.items():
+        if not exact and is_op(op, Conv) and (layout := transformed_weights(op)) is not None:
+            supports[op] = replace(support, weights={1: layout})
     matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
     needs_blocks = any(support.is_required for support in supports.values())
     if not needs_blocks and not matrices:

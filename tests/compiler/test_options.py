@@ -178,6 +178,7 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "message"),
     [
         ({"precision": "int9"}, "unknown precision; expected fp32 or int8, found int9"),
+        ({"accuracy": "most"}, "unknown accuracy; expected normal or exact, found most"),
         ({"effort": "most"}, "unknown effort; expected quick or normal or thorough, found most"),
         ({"stationary": "outputs"}, "unknown stationary; expected cheapest or weights or inputs, found outputs"),
         ({"calibration_method": "max"}, "unknown calibration method; expected mse or minmax or percentile, found max"),

@@ -8,6 +8,7 @@ import pytest
 from tilewright.errors import IRError
 from tilewright.ir.layout import bytes_of, pack, physical_shape, unpack
 from tilewright.ir.types import DType, TensorType
+from tilewright.ir.winograd import WINOGRAD
 
 SHAPES = {
     "": [(2, 3), (1,), (2, 17, 3, 5)],
@@ -44,6 +45,23 @@ def test_addresses() -> None:
     assert pack(w, "o16k4")[1, 9, 2, 1, 5, 0] == w[21, 9, 2, 4]
 
 
+@pytest.mark.parametrize("layout", WINOGRAD)
+def test_transformed_weights(layout: str) -> None:
+    """The transforms make a convolution of products; channels lie where the description says, nothing else is there."""
+    rng, algorithm = np.random.default_rng(3), WINOGRAD[layout]
+    w, n, m = rng.standard_normal((19, 17, 3, 3)).astype(np.float32), algorithm.extent, algorithm.tile
+    packed = pack(w, layout)
+    type = TensorType(w.shape, DType.F32, layout=layout)
+    assert packed.shape == physical_shape(type) == (2, n, n, 2, 16, 16)
+    assert packed.nbytes == bytes_of(type)
+    tile = rng.standard_normal((n, n))
+    product = packed[1, :, :, 1, 0, 2] * (algorithm.inputs @ tile @ algorithm.inputs.T)
+    expected = [[(tile[i : i + 3, j : j + 3] * w[18, 16]).sum() for j in range(m)] for i in range(m)]
+    np.testing.assert_allclose(algorithm.outputs @ product @ algorithm.outputs.T, expected, atol=1e-5)
+    assert not packed[1, ..., 3:].any()
+    assert not packed[:, :, :, 1, 1:].any()
+
+
 @pytest.mark.parametrize("layout", ["o16i4", "o16k4"])
 def test_fill_of_dot_product_layouts(layout: str) -> None:
     """What is absent counts as zero once unsigned weights have been made signed."""
@@ -55,6 +73,8 @@ def test_fill_of_dot_product_layouts(layout: str) -> None:
 def test_layouts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(IRError, match="unknown layout"):
         physical_shape(TensorType((16, 16), DType.I8, layout="c32"))
+    with pytest.raises(IRError, match="layout f4o16i16 needs weights of 3 x 3 windows"):
+        physical_shape(TensorType((16, 16, 3, 1), DType.F32, layout="f4o16i16"))
     with pytest.raises(IRError, match="layout o16k4 needs at least 3 dimensions"):
         physical_shape(TensorType((16, 16), DType.I8, layout="o16k4"))
     with pytest.raises(IRError, match="layout i4o16 needs 2 dimensions"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
@@ -9,6 +11,7 @@ from before_after import assert_leaves_alone, assert_rewrites, assert_same_meani
 from tilewright.errors import PassError
 from tilewright.ir.core import Module
 from tilewright.ir.layout import is_same_order, pack
+from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, TensorType
 
 CONV = '{strides=[1,1], pads=[0,0,0,0], dilations=[1,1], group=1, act="none", act_args=[]} [on=cpu]'
@@ -181,6 +184,45 @@ def test_groups(group: int, weights: tuple[int, int], expected: str, rng: np.ran
     module = laid_out("%x: f32[1,32,4,4]", body, f"%y: f32[1,{outputs},4,4]", rng)
     (conv,) = (op for op in module.ops if op.name == "conv")
     assert conv.inputs[1].type.layout == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "extent", "settings", "layout"),
+    [
+        (64, 14, "", "f4o16i16"),
+        (32, 3, "", "f4o16i16"),
+        # Weights that few tiles read had better be few.
+        (512, 7, "", "f2o16i16"),
+        (32, 1, "", "o16i16"),
+        (64, 14, "strides=[2,1]", "o16i16"),
+        (64, 14, "dilations=[1,2]", "o16i16"),
+        (64, 14, "exact", "o16i16"),
+    ],
+)
+def test_windows_of_three_by_three(channels: int, extent: int, settings: str, layout: str) -> None:
+    fields = {"strides": "[1,1]", "pads": "[1,1,1,1]", "dilations": "[1,1]"}
+    if "=" in settings:
+        name, value = settings.split("=")
+        fields[name] = value
+    attributes = ", ".join(f"{name}={value}" for name, value in fields.items())
+    conv = Conv(*(ast.literal_eval(value) for value in fields.values()))
+    w = np.zeros((channels, channels, 3, 3), np.float32)
+    x = TensorType((1, channels, extent, extent), DType.F32)
+    y = conv.result_types((x, TensorType.of(w)))[0]
+    digest = Module("constants").add_constant("w", w).digest
+    module = parse(
+        f"""
+        const @w : {TensorType.of(w)} = blob "sha256:{digest}"
+        func @main(%x: {x}) -> (%y: {y}) {{
+          %y = conv(%x, @w) {{{attributes}, group=1, act="none", act_args=[]}} [on=cpu] : {y}
+          return %y
+        }}
+        """,
+        {digest: w},
+    )
+    run_pass("choose_layouts{exact=true}" if settings == "exact" else "choose_layouts", module)
+    (op,) = (op for op in module.ops if op.name == "conv")
+    assert op.inputs[1].type.layout == layout
 
 
 def test_ops_elsewhere_and_without_convolution_stay() -> None:

@@ -29,7 +29,10 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "simulated_quantization.py"],
+    [
+        *("accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "peers.py"),
+        "simulated_quantization.py",
+    ],
 )
 def test_help(name: str) -> None:
     found = run(str(FOLDER / name), "--help")

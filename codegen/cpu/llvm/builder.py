@@ -356,9 +356,9 @@ class FunctionBuilder:
 
     # Memory
 
-    def allocate(self, type: Type) -> Register:
-        """Memory for a value while the function runs."""
-        return self._define(PTR, f"alloca {type.text}, align {type.bytes}")
+    def allocate(self, type: Type, count: int = 1) -> Register:
+        """Memory for so many values while the function runs; their size must be a power of two."""
+        return self._define(PTR, f"alloca {type.text}, i64 {count}, align {type.bytes}")
 
     def table(self, symbol: str, type: Type, numbers: Sequence[float]) -> Register:
         """Constants in memory, aligned to cache lines; the symbol must be new in the module."""

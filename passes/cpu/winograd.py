@@ -1,0 +1,42 @@
+"""Which convolutions are computed by Winograd's algorithm, and with which tiles: see :mod:`tilewright.ir.winograd`."""
+
+from __future__ import annotations
+
+from ...ir.core import Constant, Op
+from ...ir.layout import CHANNEL_BLOCK, bytes_of
+from ...ir.ops.convolution import Conv
+from ...ir.types import DType
+from ...ir.winograd import WINDOW, WINOGRAD
+
+_CACHE_BYTES, _BYTES_PER_CYCLE = 1 << 20, 8
+"""Of weights, that many stay close from image to image, and the others come from memory while products are computed."""
+
+_TRANSFORM = 8
+"""Cycles for each of the n x n vectors that a transform reads or makes of 16 channels of a tile."""
+
+_LEAST_GAIN = 0.9
+"""What it may take at most of the time of direct convolution: its rounding error is several times as large."""
+
+
+def transformed_weights(op: Op[Conv]) -> str | None:
+    """The layout of the weights of a convolution for the algorithm of least cost; ``None`` for direct convolution."""
+    conv, (x, w, *_) = op.operator, op.inputs
+    is_whole = conv.group == 1 and isinstance(w, Constant) and x.type.dtype is DType.F32
+    if not is_whole or w.type.shape[2:] != (WINDOW, WINDOW) or {*conv.strides, *conv.dilations} != {1}:
+        return None
+    (batch, _, *extents), (outputs, channels) = op.result.type.shape, w.type.shape[:2]
+    input_blocks, output_blocks = (-(-count // CHANNEL_BLOCK) for count in (channels, outputs))
+    products = CHANNEL_BLOCK * input_blocks * output_blocks
+
+    def cost(layout: str) -> float:
+        """Cycles, where a product of vectors takes one."""
+        streamed = (bytes_of(w.type.with_layout(layout)) - _CACHE_BYTES) / _BYTES_PER_CYCLE
+        algorithm = WINOGRAD.get(layout)
+        if algorithm is None:
+            return max(batch * extents[0] * extents[1] * WINDOW**2 * products, streamed) * _LEAST_GAIN
+        tiles = batch * -(-extents[0] // algorithm.tile) * -(-extents[1] // algorithm.tile)
+        positions = tiles * algorithm.extent**2
+        return max(positions * products, streamed) + positions * _TRANSFORM * (input_blocks + output_blocks)
+
+    best = min(("o16i16", *WINOGRAD), key=cost)
+    return best if best in WINOGRAD else None
