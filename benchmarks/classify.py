@@ -30,9 +30,8 @@ import tilewright
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.api.classify.application import Application
-from tilewright.runtime.api.classify.labels import accuracy, read_labels
 from tilewright.runtime.api.classify.pipeline import Stamps
-from tilewright.runtime.api.classify.results import SPANS, spans
+from tilewright.runtime.api.classify.results import SPANS, accuracy, read_labels, spans
 from tilewright.runtime.pictures.image_file import read_image
 from tilewright.runtime.report.table import Column, Table
 

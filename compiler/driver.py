@@ -41,8 +41,7 @@ from .affinity import Affinity, affinity_of
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
-from .device.batch import check_batch, check_units, clusters_of
-from .device.plans import choose_plans
+from .device.plans import check_batch, check_units, choose_plans, clusters_of
 from .frontend.control_flow import warnings_of
 from .frontend.formats import Model, ModelProto, import_model, shapes_of
 from .frontend.ir.document import Document

@@ -13,7 +13,7 @@ from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
-from .frontend.frozen import Frozen
+from .frontend.input_shapes import Frozen
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document

@@ -1,11 +1,14 @@
-"""Pipelines: a list of passes that is spelled as text, ``fold_constants,canonicalize{limit=10},fuse``."""
+"""All passes, and pipelines of them that are spelled as text, ``fold_constants,canonicalize{limit=10},fuse``."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from tilewright.errors import IRError, UsageError, similar
@@ -15,7 +18,16 @@ from ..ir.op import coerce
 from ..ir.text.tokens import STRING, TokenReader
 from .base import Pass, Record, Verification
 from .instruments import Instrument
-from .registry import PASSES
+
+for _module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
+    # What stands beside the folders is what passes are made with; some of it imports this file.
+    if _module.name.count(".") > __name__.count("."):
+        importlib.import_module(_module.name)
+
+_FOUND = [cls for cls in Pass.__subclasses__() if cls.__module__.startswith(f"{__package__}.")]
+
+PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in sorted(_FOUND, key=lambda cls: cls.name)}
+
 
 _TOKEN = re.compile(
     rf"""(?P<space>\s+)

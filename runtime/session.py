@@ -23,9 +23,9 @@ from .execution.device import check_machine
 from .execution.native_code import CodePolicy
 from .execution.runner import Runner
 from .execution.shapes import ShapeTable, naming_shape
-from .interruption import Asked, Result, compute_aside
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
+from .waiting import Asked, Result, compute_aside
 
 if TYPE_CHECKING:
     from .machines.machine import Machine

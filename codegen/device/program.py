@@ -1,4 +1,4 @@
-"""A tile program with addresses as a program for the accelerator: an instruction for each tile op, in their order."""
+"""A tile program with addresses as one for the accelerator: an instruction for each tile op, and its constants."""
 
 from __future__ import annotations
 
@@ -11,15 +11,47 @@ from ...ir.annotations import ADDRESS, LAYER, PLAN, RECEIVES, REGION_BYTES, SEND
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.ops.call import Call
 from ...ir.tile.instructions import REGIONS, Places, instruction
-from ...ir.tile.places import Enter, Leave
-from ...ir.tile.program import cluster_of, clusters_of
+from ...ir.tile.places import Enter, Leave, cluster_of, clusters_of
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime import isa
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
 from ...runtime.machines.machine import Machine
-from .constants import Constants
+
+
+class Constants:
+    """Bytes in lines of 64.
+
+    Attributes:
+        data: contents of the region so far.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._known: dict[bytes, int] = {}
+        self._weights: dict[tuple[Constant, int, bool, bool], bytes] = {}
+
+    def place(self, data: bytes) -> tuple[int, int]:
+        """Address and length of bytes in the region, in lines."""
+        lines = -(-len(data) // isa.PARAMETER_UNIT)
+        address = self._known.get(data)
+        if address is None:
+            address = self._known[data] = len(self.data) // isa.PARAMETER_UNIT
+            self.data += data + bytes(lines * isa.PARAMETER_UNIT - len(data))
+        return address, lines
+
+    def weights(self, constant: Constant, load: LoadWeights) -> bytes:
+        """Weights [outputs, inputs, rows, columns] as the array reads them. Streamed ones are packed once."""
+        key = constant, load.zero, load.packed, load.depthwise
+        if key not in self._weights:
+            array = constant.array
+            if load.depthwise:
+                self._weights[key] = isa.pack_depthwise(array[:, 0], weight_zero=load.zero)
+            else:
+                rows = array.transpose(0, 2, 3, 1)
+                self._weights[key] = isa.pack_dense(rows, weight_zero=load.zero, packed=load.packed)
+        return self._weights[key]
 
 
 @dataclass(frozen=True)

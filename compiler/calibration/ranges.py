@@ -1,16 +1,18 @@
-"""Ranges of values, gathered one array at a time in memory that does not grow with the data."""
+"""Ranges of values: gathered one array at a time in memory that does not grow with the data, or of encodings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 
 import numpy as np
 
-from tilewright.errors import UsageError
+from tilewright.errors import InputError, UsageError
 
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
+from ..quantization.encodings import read_encodings
 
 BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
@@ -156,3 +158,33 @@ def make_statistics(method: str, percentile: float = 99.99) -> MinMax:
         UsageError: the percentile is out of bounds.
     """
     return METHODS[method](percentile)
+
+
+BITS = 8
+"""Of the integers that networks are quantised to."""
+
+
+def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, Range]:
+    """The ranges of those of ``names`` that an ``.encodings`` file gives 8 bits and one scale; quantising by them gives
+    the same scale and zero point again.
+
+    Raises:
+        InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field.
+    """
+    found: dict[str, Range] = {}
+    given = read_encodings(path).activations
+    if given and names and not any(name in names for name in given):
+        raise InputError(
+            f"{os.fspath(path)!r}: no encoding is for a tensor that is quantised",
+            stage="calibration",
+            expected=", ".join(map(repr, [*names][:5])),
+            found=", ".join(repr(str(name)) for name in [*given][:5]),
+            hint="Give the encodings that belong to this model.",
+        )
+    for name, encoding in given.items():
+        if name not in names or not isinstance(name, str) or encoding.bits != BITS:
+            continue
+        if encoding.scale is not None and encoding.offset is not None and encoding.scale.ndim == 0:
+            scale, lowest = encoding.scale.item(), encoding.offset.item()
+            found[name] = (scale * lowest, scale * (lowest + 2**BITS - 1))
+    return found

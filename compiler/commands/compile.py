@@ -29,8 +29,7 @@ from ...runtime.commands.shapes import parse_input_shapes
 from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_frozen
 
 if TYPE_CHECKING:
-    from ...runtime.report.container import ContainerSummary
-    from ...runtime.report.summary import Summary
+    from ...runtime.report.summary import ContainerSummary, Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +126,7 @@ def _artifact(model: Path, output: Path, options: dict[str, Any]) -> Summary:
 
 
 def _container(models: list[Path], output: Path, options: dict[str, Any]) -> ContainerSummary:
-    from ...runtime.report.container import summarize_container
+    from ...runtime.report.summary import summarize_container
     from ..containers.container import compile_container
 
     return summarize_container(compile_container([*models], **options, output=output))

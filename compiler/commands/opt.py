@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> str:
 def _listed(*, as_json: bool) -> str:
     """All passes by name: what each is for, and its options with their types and what they are by default."""
     from ...passes.base import print_option
-    from ...passes.registry import PASSES
+    from ...passes.pipeline import PASSES
     from ...runtime.report.table import json_text
 
     listed = {

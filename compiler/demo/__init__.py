@@ -3,6 +3,47 @@
 ``examples/digits/train.py`` makes both files.
 """
 
-from .digits import MODEL, Digits, load_digits
+from __future__ import annotations
 
-__all__ = ["MODEL", "Digits", "load_digits"]
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MODEL = Path(__file__).with_name("digits.onnx")
+"""The trained network: input ``image: float[1, 1, 8, 8]``, output ``probabilities: float[1, 10]``."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Handwritten digits that the network was not trained on.
+
+    Attributes:
+        images: the held-out images, uint8[N, 1, 8, 8], pixels 0 (background) to 16 (ink).
+        labels: the digits they show, uint8[N].
+        calibration_images: uint8[M, 1, 8, 8], disjoint from the held-out images and from those trained on.
+        calibration_labels: uint8[M].
+        scale: the factor from pixels to network input.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    calibration_images: np.ndarray
+    calibration_labels: np.ndarray
+    scale: np.float32
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Turns uint8 pixels into the network's float32 input of the same shape."""
+        return images.astype(np.float32) * self.scale
+
+
+def load_digits() -> Digits:
+    """Reads the packaged images."""
+    with np.load(Path(__file__).with_name("digits_heldout.npz"), allow_pickle=False) as arrays:
+        return Digits(
+            images=arrays["images"],
+            labels=arrays["labels"],
+            calibration_images=arrays["calibration_images"],
+            calibration_labels=arrays["calibration_labels"],
+            scale=np.float32(arrays["scale"]),
+        )

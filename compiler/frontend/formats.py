@@ -13,8 +13,7 @@ from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...runtime.files.foreign_model import START, foreign_format, is_text
-from .frozen import Frozen
-from .input_shapes import GivenShapes, InputShapes, NetworkShape, each_shape, names_in, one_shape
+from .input_shapes import Frozen, GivenShapes, InputShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document

@@ -7,7 +7,7 @@ from ...ir.calls import called_ops, device_programs, macs_of
 from ...ir.core import Constant, Module, Op, is_op
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.tile.program import clusters_of
+from ...ir.tile.places import clusters_of
 from ...passes.device.outline_device import device_ops
 from ...passes.placement.device_support import CONVERSION
 from ...passes.placement.partition import FREE

@@ -17,9 +17,8 @@ from .. import arithmetic
 from ..core import OperandsT_co, Value
 from ..op import Operator, operator
 from ..types import DType, TensorType
-from .operators import TILE_OPERATORS, MapOperands, on_cluster, placed_map, tile, written
 from .transfer import RECORD_WORDS
-from .types import TileType
+from .types import TILE_OPERATORS, MapOperands, TileType, on_cluster, placed_map, tile, written
 
 LOWEST, HIGHEST = -128, 127
 

@@ -15,10 +15,9 @@ from ..core import Op, OperatorT, Value, is_op
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator
 from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Requantize, Resize, ResizeLinear
-from .link import Receive, Send
 from .locations import Located, Locations
 from .places import PLACES
-from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
+from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
 from .types import TileType
 
 Fields = dict[str, Any]

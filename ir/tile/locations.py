@@ -11,8 +11,7 @@ from ..annotations import DRAM, MapAddress
 from ..core import Op, Value, is_op
 from ..layout import CHANNEL_BLOCK
 from ..types import DType
-from .places import Part, Phase, Reshape
-from .program import whole_of
+from .places import Part, Phase, Reshape, whole_of
 from .types import TileType
 
 Box = tuple[int, int, int, int, int, int, int, int]

@@ -9,12 +9,11 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..core import Value
+from ..core import Function, Op, Value, is_op
 from ..feature_map import map_shape
 from ..op import Operator, UnaryOperands, operator
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .operators import TILE_OPERATORS, NoOperands, tile
-from .types import EVERY_CLUSTER, Memory, TileType
+from .types import EVERY_CLUSTER, TILE_OPERATORS, Memory, NoOperands, TileType, tile
 
 
 class Crossing(Operator[UnaryOperands]):
@@ -201,3 +200,23 @@ class Reshape(Operator[PartOperands]):
 
 PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
 """What becomes no instruction."""
+
+
+def whole_of(op: Op) -> Value | None:
+    """The place that the result of an op is, or is a part of; ``None`` where it is a place of its own."""
+    if is_op(op, Part, Phase, Reshape):
+        return op.inputs[0]
+    return getattr(op.operands, "into", None)
+
+
+def clusters_of(function: Function) -> int:
+    """How many clusters a tile program uses, from 0 on."""
+    types = (value.type for op in function.ops for value in op.results)
+    return max((type.cluster + 1 for type in types if isinstance(type, TileType)), default=1) or 1
+
+
+def cluster_of(op: Op) -> int:
+    """Who runs the instruction of an op: whose scratchpad it reads maps from, or whose it loads."""
+    types = [value.type for value in (op.inputs[:1] + op.results)]
+    own = (type.cluster for type in types if isinstance(type, TileType) and type.memory != "dram")
+    return max(next(own, 0), 0)

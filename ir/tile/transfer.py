@@ -1,4 +1,4 @@
-"""Operators that move bytes: DRAM to the scratchpads and back, and between clusters."""
+"""Operators that move bytes: DRAM to the scratchpads and back, between clusters, and between cards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tilewright.errors import IRError
 from ..core import Value
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
-from .operators import TILE_OPERATORS, MapOperands, NoOperands, placed_map, tile, written
-from .types import TileType
+from .places import Crossing, Enter, Leave
+from .types import TILE_OPERATORS, MapOperands, NoOperands, TileType, placed_map, tile, written
 
 FLIP = np.uint8(0x80)
 """Turns the stored integers of u8 into those of i8 with the zero point 128 less, and back."""
@@ -200,3 +200,45 @@ class LoadRecord(Operator[NoOperands]):
 
 RECORD_WORDS = tuple(LoadRecord(0).words)
 """Names of the numbers of a record, in order."""
+
+
+@operator("tile_receive", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Receive(Crossing):
+    """A tensor of the network as a map in DRAM, as ``tile_enter``; another card puts it there, with ``tile_send``.
+
+    Attributes:
+        card: the other one, counted from 0 among those that run together.
+        tag: of the messages from that card to this one, which it is.
+    """
+
+    card: int
+    tag: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        return Enter().infer(x)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return Enter().reference(x)
+
+
+@operator("tile_send", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Send(Crossing):
+    """A map in DRAM as a tensor of the network, as ``tile_leave``; another card takes it, with ``tile_receive``.
+
+    Attributes:
+        shape: of the tensor.
+        card: the other one, counted from 0 among those that run together.
+        tag: of the messages from this card to that one, which it is.
+    """
+
+    shape: tuple[int, ...]
+    card: int
+    tag: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        return Leave(self.shape).infer(x)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return Leave(self.shape).reference(x)

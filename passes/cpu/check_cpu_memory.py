@@ -9,7 +9,7 @@ from ...ir.calls import host_functions
 from ...ir.core import Function, Op, Value
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
-from ..invariants import proved
+from ..base import proved
 from ..memory.ownership import Extent, Ownership, Piece
 
 BLOCK = 64

@@ -13,8 +13,7 @@ from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.convolution import Conv
 from ...ir.ops.layout import Reorder
-from ..base import Pass, Record
-from ..invariants import PLACED, PLAIN, UNPLANNED
+from ..base import PLACED, PLAIN, UNPLANNED, Pass, Record
 from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
 from .winograd import transformed_weights

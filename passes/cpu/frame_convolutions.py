@@ -13,8 +13,7 @@ from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.shape import Reshape
-from ..base import Pass, Record
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
 
 _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS = 32, 4, 8

@@ -8,8 +8,7 @@ from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Function, Module, Op, Value
 from ...ir.ops.layout import Reorder
-from ..base import Pass, Record
-from ..invariants import OUTPUTS_APART, UNPLANNED, is_written_plainly
+from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record, is_written_plainly
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import BitCast, Reshape
-from ..base import Pass, Record
-from ..invariants import OUTPUTS_APART, UNPLANNED
+from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record
 from ..memory.plan import Parts, aligned, plan_memory, root_of, roots_of
 from .check_cpu_memory import SOUND
 

@@ -14,8 +14,7 @@ from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.movement import Concat, Interleave, Slice
 from ...ir.types import DType
-from ..base import Pass, Record
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
 from ..quantization.transposed_rules import Phase, phases
 

@@ -19,8 +19,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
 from ...runtime.machines.machine import KERNEL_LIMIT
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules

@@ -10,8 +10,7 @@ from tilewright.errors import PassError, TilewrightError
 
 from ...ir.core import Constant, Function, Module, Op
 from ...ir.tile import TILE_OPERATORS
-from ..base import Pass, Record
-from ..invariants import Invariant
+from ..base import Invariant, Pass, Record
 from .fused_pairs import fused_convolution
 from .lowering import LOWERINGS
 from .lowering.program import TileProgram

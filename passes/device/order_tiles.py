@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...ir.core import Function, Module, Op
-from ...ir.tile.places import Enter
-from ...ir.tile.program import clusters_of
+from ...ir.tile.places import Enter, clusters_of
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
-from .ordering.links import Links
 from .ordering.program import Steps
-from .ordering.schedule import schedule
+from .ordering.schedule import Links, schedule
 from .outline_device import device_functions, planned_machine
 
 _TRIALS = ((0.9, 0.0), (0.6, 100.0))

@@ -13,10 +13,9 @@ from ...ir.core import Function, Module, Op, Value
 from ...ir.names import Names
 from ...ir.ops.call import Call
 from ...runtime.machines.machine import Machine
-from ..base import Pass, Record
-from ..invariants import PLACED, UNPLANNED
+from ..base import PLACED, UNPLANNED, Pass, Record
 from ..placement.choice import producers_of
-from ..placement.device_support.maps import is_weight, map_operands
+from ..placement.device_support import is_weight, map_operands
 from ..placement.partition import CONVEX, regions_of
 from ..placement.regions import quotient
 

@@ -18,9 +18,8 @@ from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
-from ..base import Pass, Record
-from ..invariants import PLACED, UNPLANNED
-from ..placement.device_support.maps import map_operands
+from ..base import PLACED, UNPLANNED, Pass, Record
+from ..placement.device_support import map_operands
 from .outline_device import device_functions
 
 _IMAGE_BY_IMAGE = (AveragePool, Conv, ConvTranspose, DepthToSpace, GlobalPool, MaxPool, Requantize, Resize)

@@ -18,9 +18,8 @@ from ...ir.names import Names
 from ...ir.ops.call import Call
 from ...runtime.machines.cost import link_cycles
 from ...runtime.machines.machine import MESSAGE_RUNS_LIMIT, Machine, load
-from ..base import Pass, Record
-from ..invariants import PLACED, UNPLANNED
-from ..placement.device_support.maps import map_operands
+from ..base import PLACED, UNPLANNED, Pass, Record
+from ..placement.device_support import map_operands
 from .outline_device import copy_op, device_functions
 from .tiling.tile_search import Misfit, TileSearch
 

@@ -26,8 +26,7 @@ from ...ir.annotations import (
 )
 from ...ir.core import Function, Module, Op
 from ...runtime.machines.machine import Machine, load
-from ..base import Pass, Record
-from ..invariants import PLACED, Invariant
+from ..base import PLACED, Invariant, Pass, Record
 from .cascades.choose_cascades import Cascades, ring_of
 from .fused_pairs import choose_overwritten, fused_convolution, pairs_brought_together
 from .kept.choose_kept import KeptMaps

@@ -13,11 +13,9 @@ from ...ir.core import Module, Op
 from ...ir.ops.call import Call
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
-from ..base import Pass, Record
-from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from ..base import PLACED, PLAIN, UNPLANNED, Invariant, Pass, Record
 from ..named_ops import find_named
-from .choice import PieceTimes, cheapest, islands, producers_of, times
-from .cost import CostModel
+from .choice import CostModel, PieceTimes, cheapest, islands, producers_of, times
 from .device_support import reject
 from .regions import are_convex, assign_regions
 
@@ -70,7 +68,7 @@ class Partition(Pass):
         order: places by preference; ``cpu`` alone puts everything on the CPU.
         keep_islands: place all that the device can run on it, however little it saves.
         clusters: that work on an image; 0 for all of the machine.
-        host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.cost.CostModel`.
+        host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.choice.CostModel`.
     """
 
     requires = (PLAIN, UNPLANNED)

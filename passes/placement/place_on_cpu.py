@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from ...ir.annotations import ON
 from ...ir.core import Module
-from ..base import Pass, Record
-from ..invariants import PLACED
+from ..base import PLACED, Pass, Record
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from tilewright.errors import PassError
 
 from ...ir.core import Module
-from ..base import Pass, Record
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record
 from .accumulators import Product, accumulator_bounds, is_accumulating, overflowing_channels
 
 NAMED_CHANNELS = 8

@@ -10,8 +10,7 @@ from ...ir.core import Constant, Module, Value
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node
 
 

@@ -8,8 +8,7 @@ from ...ir.core import Constant, Function, Module, Value, is_op
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, StorageCast
 from ...ir.quantized import quantization_of
 from ...ir.types import DType, Quantization, TensorType
-from ..base import Pass, Record, erase_dead
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record, erase_dead
 from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_same_type
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 

@@ -13,8 +13,7 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.ops.shape import Reshape
 from ...ir.types import DType, Quantization, TensorType
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules
 from .parameters import SMALLEST_SCALE, Range

@@ -16,8 +16,7 @@ from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.types import DType, TensorType
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters

@@ -11,8 +11,7 @@ from ...ir.ops.activation import Clip
 from ...ir.ops.elementwise import Max, Min
 from ...ir.ops.quantization import DequantizeLinear, QuantizeLinear, along
 from ...ir.types import DType
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from tilewright.errors import PassError
 
 from ...ir.core import Module
-from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Rule
 from . import activation_rules, linear_rules, movement_rules, normalization_rules, window_rules
 

@@ -6,8 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ...ir.core import Module, Op
-from ..base import Pass, Record, merged_loc
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record, merged_loc
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from ...ir.calls import callees
 from ...ir.core import Module
-from ..base import Pass, Record, erase_dead
-from ..invariants import NO_DEAD_OPS
+from ..base import NO_DEAD_OPS, Pass, Record, erase_dead
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from tilewright import limits
 from tilewright.errors import TilewrightError
 
 from ...ir.core import Constant, Module, Op
-from ..base import Pass, Record, erase_dead
-from ..invariants import UNPLANNED
+from ..base import UNPLANNED, Pass, Record, erase_dead
 
 
 @dataclass(frozen=True)

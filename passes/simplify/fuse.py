@@ -11,8 +11,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Elementwise
 from ...ir.ops.fused import FusedElementwise, Step, fuse
 from ...ir.ops.matmul import MatMul
-from ..base import Pass, Record, erase_dead, merged_loc
-from ..invariants import PLAIN, UNPLANNED
+from ..base import PLAIN, UNPLANNED, Pass, Record, erase_dead, merged_loc
 from ..pattern import Driver, Match, Rule, node
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from ...ir.core import Module, Value
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
-from ..base import Pass, Record
-from ..invariants import Invariant
+from ..base import Invariant, Pass, Record
 
 
 def _converts(value: Value) -> bool:

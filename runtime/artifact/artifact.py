@@ -14,11 +14,10 @@ from ..files.input_file import input_file
 from ..files.output_file import output_file
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
-from .checksum import Fill, already_filled
 from .container import Container, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
-from .memory import mapped, private_pages, reader
+from .memory import Fill, already_filled, mapped, private_pages, reader
 
 MANIFEST_SECTION = "manifest"
 

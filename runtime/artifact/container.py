@@ -37,7 +37,7 @@ from tilewright.errors import ArtifactError
 
 from ..files.foreign_model import START, foreign_format
 from ..trust.credentials import NO_TAG, Credentials
-from .checksum import Fill, crc32
+from .memory import Fill, crc32
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
 FORMAT_VERSION = 5

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 def _container(path: Path, arguments: argparse.Namespace) -> str:
     from ..containers.files import open_container
-    from ..report.container import summarize_container
+    from ..report.summary import summarize_container
     from ..report.table import json_text
 
     others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}

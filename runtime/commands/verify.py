@@ -89,8 +89,7 @@ def _check_programs(artifact: Artifact) -> None:
         return
     from ..execution.device import constant_contents, read_programs
     from ..simulator.memory import constant_regions
-    from ..simulator.multipliers import check_multipliers
-    from ..simulator.provenance import trace_sources
+    from ..simulator.provenance import check_multipliers, trace_sources
     from ..simulator.verifier import verify_cards
 
     for name in artifact.manifest.device_programs:

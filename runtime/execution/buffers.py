@@ -12,7 +12,7 @@ from tilewright.errors import InputError
 
 from ..artifact.manifest import BufferRef, TensorSpec
 from ..artifact.memory import private_pages
-from ..interruption import Abandoned, Asked
+from ..waiting import Abandoned, Asked
 
 _NEVER = ctypes.c_int32(0)
 

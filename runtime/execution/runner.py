@@ -13,9 +13,9 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import Engine, Stage
-from ..interruption import Asked
 from ..profile import HostTime, StepTime
 from ..request import Outputs
+from ..waiting import Asked
 from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
 from .device import DeviceExecutor

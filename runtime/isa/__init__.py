@@ -6,8 +6,7 @@ instructions, ``layouts`` packs what they read, ``program`` is the file form of 
 """
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
-from .assembler import Assembler
-from .building import build
+from .assembler import Assembler, build
 from .encoding import (
     COUNTER_LIMIT,
     COUNTERS,

@@ -36,8 +36,7 @@ from ..machines.machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions
-from .multipliers import check_multipliers
-from .provenance import Origin, Sources, constants_read, trace_sources
+from .provenance import Origin, Sources, check_multipliers, constants_read, trace_sources
 from .verifier import VerifiedProgram, verify_cards
 
 Call = Callable[[Memory], None]

@@ -27,7 +27,7 @@ from compat_programs import (
 )
 
 import tilewright
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 
 DIGITS = (1, 8, 8)
 PICTURES = (3, 32, 32)

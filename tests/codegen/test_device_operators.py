@@ -13,8 +13,7 @@ from operator_samples import Case, all_cases, operator_of
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant
-from tilewright.passes.placement.device_support import reject
-from tilewright.passes.placement.device_support.maps import is_weight
+from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.runtime.machines.machine import load
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir.text.printer import print_module
 from tilewright.passes.instruments import load_dump
+from tilewright.passes.pipeline import PASSES as ALL_PASSES
 from tilewright.passes.pipeline import Pipeline
-from tilewright.passes.registry import PASSES as ALL_PASSES
 
 Capture = pytest.CaptureFixture[str]
 PASSES = "fold_constants,canonicalize{limit=10},eliminate_dead_code,fuse"

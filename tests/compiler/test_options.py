@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import tilewright
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions, flag_of
 from tilewright.errors import UsageError
 from tilewright.runtime.commands.parser import parser_of

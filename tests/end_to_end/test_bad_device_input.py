@@ -16,7 +16,7 @@ from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.compiler.driver import compile_to_file
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import InstructionError

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import ArtifactError, ModelError
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 import tilewright
 from tilewright.__main__ import main
 from tilewright.codegen.cpu import families
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.ir.ops.softmax import Softmax
 
 COMMANDS = ("compile", "run", "inspect", "opt", "export", "simulate", "demo")

@@ -22,8 +22,8 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.errors import InputError, TilewrightError
 from tilewright.ir import interp
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.interruption import Abandoned, Asked
 from tilewright.runtime.session import Session, load
+from tilewright.runtime.waiting import Abandoned, Asked
 
 Arrays = dict[str, np.ndarray]
 

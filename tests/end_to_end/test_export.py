@@ -16,7 +16,7 @@ from network_files import partly_quantized_model, write_model
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import UnsupportedError, UsageError

@@ -11,7 +11,7 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest

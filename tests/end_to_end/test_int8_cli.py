@@ -10,7 +10,7 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import print_module
 from tilewright.ir.verify import verify

@@ -19,7 +19,7 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
 from tilewright.errors import OutputError
-from tilewright.runtime.commands.termination import orderly_termination
+from tilewright.runtime.commands.main import orderly_termination
 from tilewright.runtime.report.execution import save_outputs
 
 Capture = pytest.CaptureFixture[str]

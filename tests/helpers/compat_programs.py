@@ -21,7 +21,7 @@ from PIL import Image
 from warm_interpreter import SECONDS, WarmInterpreter
 
 import tilewright
-from tilewright.compiler.demo.digits import load_digits
+from tilewright.compiler.demo import load_digits
 
 PROGRAMS = Path(__file__).parents[1] / "api" / "programs"
 VENDOR_WRAPPERS = ("fwdnxt.py", "kp/__init__.py", "microndla/__init__.py", "pynq/__init__.py", "simulator/__init__.py")

@@ -13,8 +13,7 @@ from tilewright.errors import TilewrightError
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.verify import verify
-from tilewright.passes.pipeline import Pipeline
-from tilewright.passes.registry import PASSES
+from tilewright.passes.pipeline import PASSES, Pipeline
 from tilewright.runtime.artifact.manifest import Manifest, ModelInfo
 from tilewright.runtime.machines import machine
 from tilewright.runtime.pictures.preprocessing import Preprocessing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from property_tests import given, st
 
-from tilewright.ir.resampling import nearest_steps
+from tilewright.passes.device.resampling import nearest_steps
 
 LIMIT = (1 << 20) - 1
 

@@ -10,9 +10,8 @@ from before_after import parse
 from tilewright.errors import IRError, PassError, UnsupportedError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.op import REGISTRY
-from tilewright.passes.base import Pass, Record, Verification
-from tilewright.passes.invariants import PLACED, UNPLANNED
-from tilewright.passes.registry import PASSES
+from tilewright.passes.base import PLACED, UNPLANNED, Pass, Record, Verification
+from tilewright.passes.pipeline import PASSES
 from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.passes.simplify.fold_constants import FoldConstants
 

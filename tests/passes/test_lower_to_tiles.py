@@ -35,8 +35,7 @@ from tilewright.passes.device.lowering import program
 from tilewright.passes.device.outline_device import OutlineDevice, device_functions
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import TileDevice
-from tilewright.passes.placement.device_support import reject
-from tilewright.passes.placement.device_support.maps import is_weight
+from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load
 

@@ -13,8 +13,8 @@ from tilewright.ir import interp
 from tilewright.ir.calls import device_programs
 from tilewright.ir.core import Constant, Function, Module, Op, Value, is_op
 from tilewright.ir.tile.instructions import Places
-from tilewright.ir.tile.link import Receive, Send
 from tilewright.ir.tile.places import PLACES
+from tilewright.ir.tile.transfer import Receive, Send
 from tilewright.ir.verify import verify
 from tilewright.passes.device.ordering.program import op_cost
 from tilewright.passes.device.outline_device import device_functions

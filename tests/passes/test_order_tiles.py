@@ -25,9 +25,8 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
-from tilewright.passes.device.ordering.links import Links
 from tilewright.passes.device.ordering.program import Steps, op_cost
-from tilewright.passes.device.ordering.schedule import DramTimeline, schedule
+from tilewright.passes.device.ordering.schedule import DramTimeline, Links, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.runtime.machines.cost import cost

@@ -20,10 +20,8 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Verification
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.pipeline import Pipeline
-from tilewright.passes.placement.choice import cheapest, cut, times
-from tilewright.passes.placement.cost import CostModel
-from tilewright.passes.placement.device_support import reject
-from tilewright.passes.placement.device_support.maps import is_weight
+from tilewright.passes.placement.choice import CostModel, cheapest, cut, times
+from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.passes.placement.partition import CONVEX, Partition
 from tilewright.runtime.machines.machine import load
 

@@ -12,7 +12,7 @@ from device_runs import compile_for_device
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
-from tilewright.passes.placement.cost import CostModel
+from tilewright.passes.placement.choice import CostModel
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load, samples
 from tilewright.runtime.simulator.cycles import simulate

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tilewright.runtime.artifact import checksum
+from tilewright.runtime.artifact import memory as checksum
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (5, 0), (1, 1), (7, 4096), (100_000, 3), (12_345, 67_890)])

@@ -16,15 +16,15 @@ from artifact_samples import compile_object, expected, small_artifact, small_man
 import tilewright
 from tilewright.errors import ArtifactError, ResourceError, UsageError
 from tilewright.runtime import load
-from tilewright.runtime.artifact import checksum
+from tilewright.runtime.artifact import memory as checksum
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.artifact.memory import reader
 from tilewright.runtime.execution.buffers import Buffers
 from tilewright.runtime.files.input_file import input_file
-from tilewright.runtime.interruption import Asked
 from tilewright.runtime.native.mapping import supported
+from tilewright.runtime.waiting import Asked
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 

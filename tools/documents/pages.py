@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from tilewright.runtime.api.compat.names import API, BOUND
+from tilewright.runtime.api.compat.imports import API, BOUND
 from tilewright.runtime.report.table import Column, Table
 
 from .docstring import markdown, summary

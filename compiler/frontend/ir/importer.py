@@ -19,8 +19,7 @@ from tilewright.errors import ModelError, UnsupportedError, UsageError
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, check_given, input_shape_hint, type_of_tensor
-from ..frozen import Frozen, frozen_array
-from ..input_shapes import InputShapes
+from ..input_shapes import Frozen, InputShapes, frozen_array
 from ..shape import reshape
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names, shape_text
 from .node import IrNode

@@ -27,8 +27,7 @@ from ....ir.names import Names
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
-from ..frozen import Frozen, frozen_array
-from ..input_shapes import GivenShapes, NetworkShape, names_in, one_shape
+from ..input_shapes import Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
 from .extents import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain

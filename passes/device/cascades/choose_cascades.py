@@ -16,8 +16,7 @@ from ..kept.choose_kept import LEAST_ROOM, Chosen, KeptMaps
 from ..kept.kept_maps import holdings, root_of
 from ..tiling.tile_search import Misfit, Tile, TileSearch
 from ..tiling.tile_searches import Constants, constants_held
-from .segment import ring_bytes, rings_of, rows_limits
-from .units import Reads, Unit, obstacle_to_stripes, units_of
+from .segment import Reads, Unit, obstacle_to_stripes, ring_bytes, rings_of, rows_limits, units_of
 
 _MOST_UNITS = 24
 """Of a cascade: how far a run of ops is followed."""

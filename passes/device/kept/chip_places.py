@@ -21,7 +21,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
-from ...placement.device_support.maps import is_weight, map_operands
+from ...placement.device_support import is_weight, map_operands
 from ..boxes import Lane, Span, lanes_of, rows_through
 from ..fused_pairs import fused_convolution, fused_user, overwritten
 from ..resampling import resize_axes

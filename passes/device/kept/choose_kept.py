@@ -21,7 +21,7 @@ from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
 from ....runtime.machines.machine import LINE_BYTES, Machine
 from ...memory.plan import Parts
-from ...placement.device_support.maps import map_operands
+from ...placement.device_support import map_operands
 from ..fused_pairs import fused_convolution, with_fused
 from ..planning.plan_device_memory import parts_of
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch

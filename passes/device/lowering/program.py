@@ -21,9 +21,8 @@ from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
 from ....ir.tile.compute import Pool
-from ....ir.tile.link import Receive, Send
 from ....ir.tile.places import Part, Phase
-from ....ir.tile.transfer import Load, LoadRecord, Move, Store
+from ....ir.tile.transfer import Load, LoadRecord, Move, Receive, Send, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK

@@ -11,9 +11,8 @@ from tilewright.errors import PassError
 from ....ir.annotations import LAYER
 from ....ir.core import Function, Op, is_op
 from ....ir.tile.instructions import LINE, Places, instruction
-from ....ir.tile.link import Receive, Send
-from ....ir.tile.places import PLACES
-from ....ir.tile.program import cluster_of, clusters_of
+from ....ir.tile.places import PLACES, cluster_of, clusters_of
+from ....ir.tile.transfer import Receive, Send
 from ....ir.tile.types import Memory
 from ....runtime.isa import Instruction, Queue, build
 from ....runtime.machines.cost import cost

@@ -14,9 +14,9 @@ from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
 from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
-from ...invariants import proved
+from ...base import proved
 from ...memory.ownership import Extent, Ownership, Piece
-from ...placement.device_support.maps import map_operands
+from ...placement.device_support import map_operands
 from ..cascades.stripes import cascade_of
 from ..fused_pairs import fused_convolution
 from ..outline_device import device_functions

@@ -10,7 +10,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import ADDRESS, LAYER, SCRATCHPAD_BYTES
 from ....ir.core import Function, Module, Op, Value
-from ....ir.tile.program import whole_of
+from ....ir.tile.places import whole_of
 from ....ir.tile.types import EVERY_CLUSTER, Memory
 from ....runtime.machines.machine import Machine, load
 from ...base import Pass, Record

@@ -17,7 +17,7 @@ from ....ir.ops.quantization import Requantize
 from ....ir.ops.unary import Unary
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
 from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
-from ...placement.device_support.maps import map_operands
+from ...placement.device_support import map_operands
 from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
 from .convolution_price import parameter_bytes, weight_bytes
 from .tile_search import Tile, TileSearch

@@ -19,11 +19,10 @@ from .errors import AcceleratorError, documented
 from .facts import Facts, Generation
 from .flags import Flags
 from .information import Answer, get_information
-from .memory import CardMemory
+from .memory import CardMemory, with_weights
 from .networks.arrays import Results
 from .networks.binary import Batch, load
 from .networks.loaded import FLOAT, SOFTWARE, Loaded, LoadedNetwork
-from .weights import with_weights
 
 _ENGINES = {1: SOFTWARE, 2: FLOAT}
 """What Run computes with by the flag ``runsw``, where that is not 0."""

@@ -22,8 +22,8 @@ from ...commands.console import progress_bar, tell
 from ...commands.parser import add_engine, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..classify.labels import Accuracy
     from ..classify.pipeline import Classification
+    from ..classify.results import Accuracy
 
 ENGINE = "what TILEWRIGHT_ENGINE says, otherwise software, which computes the integers of the device."
 """The engine that computes here without another being named."""
@@ -119,8 +119,7 @@ def run(arguments: argparse.Namespace) -> str:
     """
     from ...files.output_file import check_output, is_standard_output, output_file
     from ..classify.application import Application, list_files
-    from ..classify.labels import accuracy, read_labels
-    from ..classify.results import csv_text
+    from ..classify.results import accuracy, csv_text, read_labels
     from ..network import PREPROCESS
 
     tell_user = partial(tell, quiet=arguments.quiet)

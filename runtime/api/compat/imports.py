@@ -1,4 +1,4 @@
-"""Binding of the names: a finder that is asked before everything that is installed or lies on ``sys.path``."""
+"""The modules that programs import, in one table, and a finder of them that is asked before everything else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,95 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from types import ModuleType
 
-from .names import API, BOUND, SHARED, is_package, stands_for
-from .process import bind_children, pickle_no_main, restore_numpy_names
+_NUMPY_NAMES: dict[str, type] = {
+    "bool": bool,
+    "complex": complex,
+    "float": float,
+    "int": int,
+    "object": object,
+    "str": str,
+}
+"""Names for Python's own types, which NumPy dropped in 1.24."""
+
+
+def restore_numpy_names(numpy: ModuleType) -> None:
+    """Give NumPy its old names back where they are gone."""
+    for name, value in _NUMPY_NAMES.items():
+        vars(numpy).setdefault(name, value)
+
+
+def bind_children(spawn: ModuleType, bind: Callable[[], None]) -> None:
+    """Have children that `multiprocessing` starts afresh bind the names before they import the program."""
+    prepared = spawn.get_preparation_data
+
+    def with_names(name: str) -> dict[str, object]:
+        # The child reads it by pickle, and a key that it does not know it passes over.
+        return {"tilewright": _Unpickled(bind), **prepared(name)}
+
+    vars(spawn)["get_preparation_data"] = with_names
+
+
+class _Unpickled:
+    """Calls a function where it is unpickled."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return self._function, ()
+
+
+def pickle_no_main(forkserver: ModuleType) -> None:
+    """Keep a fork server, which binds no names, from importing the program; its children do so themselves."""
+    forkserver.set_forkserver_preload([])
+
+
+API = __name__.rsplit(".", 2)[0]
+"""The package that holds the APIs."""
+
+BOUND = {
+    "fwdnxt": "accelerator",
+    "microndla": "accelerator",
+    "microndla.microndla": "accelerator",
+    "pynq": "pynq",
+    "pynq.pmbus": "pynq.pmbus",
+    "simulator": "simulator",
+    "simulator.api": "simulator.api",
+    "simulator.schema": "simulator.schema",
+    "simulator.schema.base": "simulator.schema.base",
+    "openvino.inference_engine": "inference_engine",
+    "openvino.inference_engine.ie_api": "inference_engine",
+    "openvino.inference_engine.constants": "inference_engine.constants",
+    "inference_engine": "inference_engine",
+    "kp": "kp",
+    "kp.KPBaseClass": "kp.members",
+    "kp.KPBaseClass.ValueBase": "kp.members",
+    "kp.KPConstant": "kp.enums",
+    "kp.KPEnum": "kp.enums",
+    "kp.KPException": "kp.exceptions",
+    "kp.KPValue": "kp.values",
+    "kp.Legacy": "kp",
+    "kp.Legacy.V1": "kp",
+    "kp.Legacy.V1.KPValue": "kp.values",
+    "kp.core": "kp.core",
+    "kp.inference": "kp.inference",
+    "kp.v1": "kp",
+    "kp.v1.inference": "kp.inference",
+}
+"""Module as programs know it: module below `API`. A package that is not there is an API yet to be implemented."""
+
+SHARED = {name.partition(".")[0] for name in BOUND} - BOUND.keys()
+"""Packages that keep what is installed under their name and are given modules of ours."""
+
+
+def stands_for(name: str) -> str:
+    """The full name of the module that stands in for ``name``, which is in `BOUND`."""
+    return f"{API}.{BOUND[name]}"
+
+
+def is_package(name: str) -> bool:
+    """Whether names below ``name`` are bound, too."""
+    return any(other.startswith(f"{name}.") for other in BOUND)
 
 
 def bind() -> None:

@@ -7,7 +7,7 @@ All numbers are little-endian and of four bytes:
 - KL520: the count of nodes, and for each its height, channels, width, radix (signed) and scale (binary32); then their
   integers, one node after the other, in the order rows, channels, columns;
 - KL720: the size of all integers, the count of nodes, and a table of forty of them with where its integers start, their
-  size, … (see `NODE_720` of `raw_layout`); then the integers, in the order channels, rows, columns.
+  size, … (see `NODE_720` of `records`); then the integers, in the order channels, rows, columns.
 
 Integers are int8; each line of columns is filled up to 16 bytes.
 """
@@ -20,9 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...containers import raw_layout
-from ...containers.raw_layout import COUNT_520, HEAD_720, NODE_520, NODE_720, STAMP, line_bytes, node_bytes
-from ...containers.records import ContainedTensor
+from ...containers import records
+from ...containers.records import (
+    COUNT_520,
+    HEAD_720,
+    NODE_520,
+    NODE_720,
+    STAMP,
+    ContainedTensor,
+    line_bytes,
+    node_bytes,
+)
 from .enums import ApiReturnCode, ChannelOrdering, FixedPointDType, ModelTensorDataLayout, ProductId
 from .exceptions import Refusal, instance
 from .members import argument, enumeration, integer
@@ -48,11 +56,11 @@ class Stamp(NamedTuple):
 
 def raw_size(product: ProductId, nodes: Sequence[ContainedTensor]) -> int:
     """The bytes of a result with these nodes."""
-    return raw_layout.raw_size(nodes, is_720=product in KL720S)
+    return records.raw_size(nodes, is_720=product in KL720S)
 
 
 def _head(product: ProductId, count: int) -> int:
-    return raw_layout.head_bytes(count, is_720=product in KL720S)
+    return records.head_bytes(count, is_720=product in KL720S)
 
 
 def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], values: Sequence[np.ndarray]) -> bytes:

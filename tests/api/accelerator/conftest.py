@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import tilewright
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.runtime.api.accelerator.facts import Facts, Generation, Network
 from tilewright.runtime.api.accelerator.flags import Flags
 from tilewright.runtime.machines.machine import load

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tilewright
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.debug_report import DebugReport
 from tilewright.runtime.api.accelerator.debug_text import (

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.errors import AcceleratorError, SaturationWarning
 

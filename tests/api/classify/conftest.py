@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tilewright
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.demo import MODEL, load_digits
 
 DIGITS = load_digits()
 PIXEL = 15

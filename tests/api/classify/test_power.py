@@ -11,7 +11,7 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.errors import MachineError
 from tilewright.runtime.api.classify import power
 from tilewright.runtime.api.classify.power import EnergyMeter, measure, model

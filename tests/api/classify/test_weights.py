@@ -16,13 +16,12 @@ from property_tests import given, st
 import tilewright
 from tilewright import limits
 from tilewright.__main__ import main
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.compiler.weights import Parameters, WeightedLayer, last_layer, layers_of, with_parameters
 from tilewright.errors import InputError, UsageError
-from tilewright.runtime.api.classify.application import Application, with_last_layer
-from tilewright.runtime.api.classify.labels import read_labels
+from tilewright.runtime.api.classify.application import Application, read_integers, with_last_layer
 from tilewright.runtime.api.classify.power import measure
-from tilewright.runtime.api.classify.weights_file import read_integers
+from tilewright.runtime.api.classify.results import read_labels
 from tilewright.runtime.artifact.artifact import Artifact
 
 from .conftest import DIGITS, Task

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from script_runs import COMPAT, run, run_compat
 
-from tilewright.runtime.api.compat.names import BOUND, stands_for
+from tilewright.runtime.api.compat.imports import BOUND, stands_for
 
 
 def test_the_names_win_over_the_vendors_own_files(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from property_tests import given, settings, st
 from tilewright import limits
 from tilewright.compiler.quantization import encodings
 from tilewright.compiler.quantization.encodings import Encoding, ModuleTensor, parse_encodings, read_encodings
-from tilewright.compiler.quantization.grid import grid_of
+from tilewright.compiler.quantization.simulated import grid_of
 from tilewright.errors import InputError, ResourceError
 
 ENTRY: dict[str, Any] = {

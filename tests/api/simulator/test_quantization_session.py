@@ -16,7 +16,7 @@ import pytest
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
-from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.demo import MODEL
 from tilewright.errors import ModelError, UsageError
 from tilewright.runtime.api.simulator.session import InvalidArgument, QuantizationSession, open_session
 

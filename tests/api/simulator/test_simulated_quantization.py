@@ -16,7 +16,7 @@ from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 from simulation_oracle import Differences, NodeByNode, compare
 
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.errors import EncodingsWarning, InputError
 from tilewright.runtime.api.simulator.session import open_session
 

@@ -12,8 +12,8 @@ from network_files import partly_quantized_model
 from simulation_oracle import NodeByNode
 
 import tilewright
-from tilewright.compiler.calibration.encoded import encoded_ranges
-from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.calibration.ranges import encoded_ranges
+from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.quantize import quantize_module

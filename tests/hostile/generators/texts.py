@@ -20,8 +20,8 @@ from tilewright.compiler.frontend.ir.reader import read_document
 from tilewright.compiler.quantization.encodings import read_encodings
 from tilewright.ir.text.printer import print_module
 from tilewright.passes.pipeline import Pipeline
-from tilewright.runtime.api.classify.labels import read_labels
-from tilewright.runtime.api.classify.weights_file import read_integers
+from tilewright.runtime.api.classify.application import read_integers
+from tilewright.runtime.api.classify.results import read_labels
 from tilewright.runtime.machines import machine
 from tilewright.runtime.pictures.image_file import read_image
 from tilewright.runtime.pictures.preprocessing import Preprocessing

@@ -17,9 +17,9 @@ from tilewright.errors import InstructionError, MachineError, TilewrightError
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, Queue, Stream
 from tilewright.runtime.machines import machine
+from tilewright.runtime.report.simulation import layer_times
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.layers import layer_times
 from tilewright.runtime.simulator.left_out import COSTS
 from tilewright.runtime.simulator.verifier import verify, verify_cards
 

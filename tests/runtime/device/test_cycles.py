@@ -11,8 +11,8 @@ from device_programs import pointwise
 from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.cost import cost
+from tilewright.runtime.report.simulation import layer_times
 from tilewright.runtime.simulator.cycles import Timeline, simulate
-from tilewright.runtime.simulator.layers import layer_times
 from tilewright.runtime.simulator.verifier import verify
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")

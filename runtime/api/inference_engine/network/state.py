@@ -31,7 +31,7 @@ from .graph import OPEN, Graph
 
 if TYPE_CHECKING:
     from .....compiler.frontend.ir.document import Document, Layer
-    from .....compiler.frontend.ir.onnx_source import OnnxSource
+    from .....compiler.frontend.ir.shapes import OnnxSource
 
 _START = 64
 """Bytes of a file that tell its format."""
@@ -256,8 +256,8 @@ def read_network(model: object, weights: object, *, are_contents: bool) -> Netwo
         with input_file(given, ModelError, "import") as file:
             is_xml = given.lower().endswith(".xml") or _is_xml(file.read(_START))
     with compiler_for("reading a network"):
-        from .....compiler.frontend.ir.onnx_source import OnnxSource
         from .....compiler.frontend.ir.reader import read_document
+        from .....compiler.frontend.ir.shapes import OnnxSource
 
     if is_xml:
         return _settled(NetworkState(read_document(given, beside)))

@@ -1,0 +1,344 @@
+"""Can the accelerator run this op? Rules by operator, and for an op the first one that it breaks.
+
+A rule is a small function of an op and a machine. Its docstring, one sentence, is what users read; it returns
+``None`` where the op keeps it, and otherwise what was found and in which tensor. What the rules say is what
+:mod:`tilewright.passes.device.lowering` does; tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...ir.annotations import Reason
+from ...ir.arithmetic import INTERPOLATION_BITS
+from ...ir.core import Constant, Op, Value
+from ...ir.feature_map import MAP_RANKS, map_shape, window_of
+from ...ir.op import Operator, QuantizationRule
+from ...ir.ops import REGISTRY
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
+from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
+from ...ir.ops.resize import Resize
+from ...ir.ops.shape import Reshape
+from ...ir.ops.unary import Unary
+from ...ir.quantized import EIGHT_BIT
+from ...ir.types import TensorType
+from ...runtime.machines.machine import (
+    DILATION_LIMIT,
+    KERNEL_LIMIT,
+    ORIGIN_LIMIT,
+    POOL_KERNEL_LIMIT,
+    ROW_LIMIT,
+    STRIDE_LIMIT,
+    Machine,
+)
+from ..device.resampling import resize_axes
+from ..device.tiling.tile_search import misfit
+
+
+class Found(NamedTuple):
+    """What breaks a rule.
+
+    Attributes:
+        tensor: the operand or result concerned.
+        value: what was found, to be read after the rule.
+    """
+
+    tensor: Value
+    value: str
+
+
+Rule = Callable[[Op[Any], Machine], "Found | None"]
+"""``Op`` of the operators that it is a rule for."""
+
+
+def text_of(rule: Rule) -> str:
+    """The sentence of a rule, without its full stop."""
+    return " ".join((rule.__doc__ or "").split()).rstrip(".")
+
+
+def at_most(limit: int, sentence: str, numbers: Callable[[Op[Any]], tuple[int, ...]]) -> Rule:
+    """The rule that says, in this sentence, that none of an op's ``numbers`` is larger than ``limit``."""
+
+    def rule(op: Op[Any], machine: Machine) -> Found | None:
+        found = numbers(op)
+        return Found(op.result, listed(found)) if max(found) > limit else None
+
+    rule.__doc__ = sentence
+    return rule
+
+
+def listed(numbers: tuple[int, ...]) -> str:
+    """Numbers for a message: ``3 and 5``."""
+    words = [str(number) for number in numbers]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def is_weight(op: Op, index: int) -> bool:
+    """Whether operand ``index`` is part of the program, rather than a feature map."""
+    return isinstance(op.operator, Conv) and index > 0
+
+
+def map_operands(op: Op) -> list[Value]:
+    """The feature maps that an op reads."""
+    return [v for index, v in enumerate(op.operands) if v is not None and not is_weight(op, index)]
+
+
+def maps_of(op: Op) -> list[Value]:
+    """The feature maps that an op reads and writes."""
+    return [*map_operands(op), *op.results]
+
+
+def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
+    """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
+    for value in maps_of(op):
+        type = value.type
+        if type.quant is None or type.dtype not in EIGHT_BIT:
+            return Found(value, f"{type.dtype.value}, {'quantised' if type.quant else 'not quantised'}")
+        if type.quant.axis is not None:
+            return Found(value, f"{len(type.quant.scale)} scales along axis {type.quant.axis}")
+    return None
+
+
+def of_two_to_four_dimensions(op: Op, machine: Machine) -> Found | None:
+    """Feature maps have the form [M, K], [N, C, L] or [N, C, H, W]."""
+    others = (value for value in maps_of(op) if value.type.rank not in MAP_RANKS)
+    return next((Found(value, f"{value.type.rank} dimensions, {list(value.type.shape)}") for value in others), None)
+
+
+def not_empty(op: Op, machine: Machine) -> Found | None:
+    """Feature maps have at least one element."""
+    return next((Found(v, str(list(v.type.shape))) for v in maps_of(op) if not v.type.elements), None)
+
+
+def rows_within_reach(op: Op, machine: Machine) -> Found | None:
+    """A row of a feature map takes less than 16 MiB, its channels padded to a multiple of 16."""
+    for value in maps_of(op):
+        shape = map_shape(value.type)
+        if shape.width * shape.padded_channels > ROW_LIMIT:
+            return Found(value, f"{shape.width} pixels of {shape.padded_channels} bytes")
+    return None
+
+
+def fits_the_scratchpads(op: Op, machine: Machine) -> Found | None:
+    """The smallest tile of the op must fit the scratchpads."""
+    found = misfit(op, machine)
+    if found is None:
+        return None
+    return Found(
+        op.inputs[1] if found.memory == "weight" else op.result,
+        f"{found.needed} bytes needed of the {found.memory} scratchpad, which has {found.available} on {machine.name}",
+    )
+
+
+FIRST: tuple[Rule, ...] = (quantized_to_eight_bits, of_two_to_four_dimensions, not_empty, rows_within_reach)
+"""What every other rule may rely on."""
+
+LAST: tuple[Rule, ...] = (fits_the_scratchpads,)
+"""What relies on every other rule."""
+
+
+def one_or_two_spatial_dimensions(op: Op, machine: Machine) -> Found | None:
+    """A convolution slides over one or two dimensions."""
+    rank = op.inputs[0].type.rank
+    return Found(op.inputs[0], f"{rank - 2} dimensions") if rank not in (3, 4) else None
+
+
+def weights_are_constants(op: Op, machine: Machine) -> Found | None:
+    """Weights and bias are constants."""
+    return next((Found(v, "a computed tensor") for v in op.inputs[1:] if not isinstance(v, Constant)), None)
+
+
+def weights_of_eight_bits(op: Op, machine: Machine) -> Found | None:
+    """Weights are i8 or u8, quantised, with one zero point for all channels."""
+    w = op.inputs[1]
+    if w.type.quant is None or w.type.dtype not in EIGHT_BIT:
+        return Found(w, f"{w.type.dtype.value}, {'quantised' if w.type.quant else 'not quantised'}")
+    zeros = sorted(set(w.type.quant.zero_point))
+    return Found(w, f"zero points from {zeros[0]} to {zeros[-1]}") if len(zeros) > 1 else None
+
+
+def kernel_size(op: Op, machine: Machine) -> Found | None:
+    """The kernel of a convolution has at most 31 rows and columns."""
+    kernel = window_of(op).kernel
+    return Found(op.inputs[1], f"{kernel[0]} x {kernel[1]}") if max(kernel) > KERNEL_LIMIT else None
+
+
+CONVOLUTION_RULES: tuple[Rule, ...] = (
+    one_or_two_spatial_dimensions,
+    weights_are_constants,
+    weights_of_eight_bits,
+    kernel_size,
+    at_most(STRIDE_LIMIT, "Strides of a convolution are at most 31.", lambda op: window_of(op).stride),
+    at_most(DILATION_LIMIT, "Dilations of a convolution are at most 31.", lambda op: window_of(op).dilation),
+    at_most(
+        ORIGIN_LIMIT,
+        "A convolution pads with at most 4095 rows and columns on each side.",
+        lambda op: op.operator.pads,
+    ),
+)
+
+
+def equal_ranks(op: Op, machine: Machine) -> Found | None:
+    """Operands have as many dimensions as the result."""
+    rank = op.result.type.rank
+    others = (value for value in op.inputs if value.type.rank != rank)
+    return next((Found(value, f"{value.type.rank} dimensions instead of {rank}") for value in others), None)
+
+
+def channels_of_the_result(op: Op, machine: Machine) -> Found | None:
+    """Operands have all channels of the result, so that only images, rows and columns are repeated."""
+    channels = map_shape(op.result.type).channels
+    others = ((value, found) for value in op.inputs if (found := map_shape(value.type).channels) != channels)
+    return next((Found(value, f"{found} channels instead of {channels}") for value, found in others), None)
+
+
+ARITHMETIC_RULES: tuple[Rule, ...] = (equal_ranks, channels_of_the_result)
+
+
+def window_size(op: Op, machine: Machine) -> Found | None:
+    """A pooling window has at most 255 rows and columns, that of a global pool the size of the map."""
+    kernel = window_of(op).kernel
+    return Found(op.inputs[0], f"{kernel[0]} x {kernel[1]}") if max(kernel) > POOL_KERNEL_LIMIT else None
+
+
+def windows_meet_the_map(op: Op[Pool], machine: Machine) -> Found | None:
+    """Every pooling window holds at least one element of the map."""
+    pool, source, target = op.operator, map_shape(op.inputs[0].type), map_shape(op.result.type)
+    window = window_of(op)
+    for axis, (extent, outputs) in enumerate(((source.height, target.height), (source.width, target.width))):
+        last = (outputs - 1) * window.stride[axis] - window.begin[axis]
+        if window.begin[axis] >= window.kernel[axis] or last >= extent:
+            return Found(op.result, f"kernel {listed(pool.kernel)} with padding {listed(pool.pads)}")
+    return None
+
+
+def no_overhang(op: Op[AveragePool], machine: Machine) -> Found | None:
+    """Windows of an average pool end within its padding, which rounding the number of windows up may break."""
+    overhang = op.operator.overhang
+    return Found(op.result, f"{listed(overhang)} elements beyond") if any(overhang) else None
+
+
+GLOBAL_RULES: tuple[Rule, ...] = (window_size,)
+MAXIMUM_RULES: tuple[Rule, ...] = (
+    window_size,
+    at_most(1, "A pooling window has no dilation.", lambda op: window_of(op).dilation),
+    at_most(STRIDE_LIMIT, "Strides of a pooling window are at most 31.", lambda op: window_of(op).stride),
+    windows_meet_the_map,
+)
+AVERAGE_RULES: tuple[Rule, ...] = (*MAXIMUM_RULES, no_overhang)
+
+
+def along_channels(op: Op[Concat], machine: Machine) -> Found | None:
+    """Feature maps are joined along channels, axis 1."""
+    axis = op.operator.axis
+    return Found(op.result, f"axis {axis}") if axis != 1 else None
+
+
+def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
+    """A slice takes neighbouring elements, with step 1."""
+    cut = op.operator
+    steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
+    return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
+
+
+def whole_pixels(op: Op[DepthToSpace], machine: Machine) -> Found | None:
+    """Depth to space takes the channels of a pixel of the result one after the other, mode DCR."""
+    mode = op.operator.mode
+    return Found(op.result, f"mode {mode}") if mode != "DCR" and op.operator.blocksize > 1 else None
+
+
+def rows_of_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:
+    """As many rows of the result as a block has take less than 16 MiB, channels padded to a multiple of 16."""
+    shape, step = map_shape(op.result.type), op.operator.blocksize
+    found = step * shape.width * shape.padded_channels
+    return Found(op.result, f"{step} rows of {found // step} bytes") if found > ROW_LIMIT else None
+
+
+def _images_channels_pixels(type: TensorType) -> tuple[int, int, int]:
+    images, channels = type.shape[:2]
+    return images, channels, type.elements // (images * channels)
+
+
+def moves_no_byte(op: Op, machine: Machine) -> Found | None:
+    """A reshape keeps images, channels and the number of pixels, so that pixels stay as they lie, channels last."""
+    before, after = (_images_channels_pixels(value.type) for value in (op.inputs[0], op.result))
+    single_channel = before[1] == after[1] == 1
+    if before == after or (single_channel and before[0] * before[2] == after[0] * after[2]):
+        return None
+    return Found(op.result, f"{list(op.inputs[0].type.shape)} to {list(op.result.type.shape)}")
+
+
+def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:
+    """A resize keeps images and channels."""
+    before, after = op.inputs[0].type.shape, op.result.type.shape
+    if len(before) > 2 and before[:2] == after[:2]:
+        return None
+    return Found(op.result, f"{list(before)} to {list(after)}")
+
+
+def nearest_or_linear(op: Op[Resize], machine: Machine) -> Found | None:
+    """A resize takes the nearest element, or interpolates linearly."""
+    mode = op.operator.mode
+    return Found(op.result, mode) if mode not in ("nearest", "linear") else None
+
+
+def equal_steps(op: Op[Resize], machine: Machine) -> Found | None:
+    """The rows, and the columns, that a resize takes follow each other in equal steps of less than 16."""
+    for what, axis in zip(("rows", "columns"), resize_axes(op), strict=True):
+        if axis.steps is None:
+            unit = 1 << INTERPOLATION_BITS if axis.interpolates else 1
+            shown = ", ".join(f"{position / unit:g}" for position in axis.positions[:8].tolist())
+            return Found(op.result, f"{what} {shown}{', …' if len(axis.positions) > 8 else ''}")
+    return None
+
+
+RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest_or_linear, equal_steps)
+
+
+COMMON_RULES = (*FIRST, *LAST)
+"""What holds for every operator of the device."""
+
+OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
+    Conv: CONVOLUTION_RULES,
+    MaxPool: MAXIMUM_RULES,
+    AveragePool: AVERAGE_RULES,
+    GlobalAveragePool: GLOBAL_RULES,
+    GlobalMaxPool: GLOBAL_RULES,
+    **dict.fromkeys((Add, Sub, Mul, Max, Min), ARITHMETIC_RULES),
+    Concat: (along_channels,),
+    DepthToSpace: (whole_pixels, rows_of_phases),
+    Slice: (neighbours,),
+    Reshape: (moves_no_byte,),
+    Resize: RESIZE_RULES,
+    Requantize: (),
+    **{cls: () for cls in REGISTRY.values() if issubclass(cls, Unary) and cls.QUANTIZATION is QuantizationRule.TABLE},
+}
+"""Operators that the device has, with the rules that hold for them besides."""
+
+SUPPORT: dict[type[Operator], tuple[Rule, ...]] = {cls: (*FIRST, *rules, *LAST) for cls, rules in OWN_RULES.items()}
+"""All rules that an op of each operator keeps, in the order in which they are checked."""
+
+CONVERSION = "converts between real numbers and integers, which the host does"
+"""Why borders of the integers are not on the device."""
+
+
+def _lacking(op: Op) -> Reason:
+    is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
+    rule = CONVERSION if is_conversion else f"the device has no {op.name}"
+    return Reason(rule, f"%{op.results[0].name}", "")
+
+
+def reject(op: Op, machine: Machine) -> Reason | None:
+    """The first rule that ``op`` breaks on ``machine``; ``None`` if the device can run it."""
+    if type(op.operator) not in SUPPORT:
+        return _lacking(op)
+    for rule in SUPPORT[type(op.operator)]:
+        found = rule(op, machine)
+        if found is not None:
+            sigil = "@" if isinstance(found.tensor, Constant) else "%"
+            return Reason(text_of(rule), sigil + found.tensor.name, found.value)
+    return None
