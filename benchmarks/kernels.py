@@ -102,10 +102,11 @@ def runner(spec: KernelSpec, sizes: tuple[int, ...], target: TargetDescription) 
     arrays = [rng.standard_normal(size + 1024).astype(np.float32) * 0.01 for size in (*sizes, 1 << 20)]
     starts = [array.ctypes.data + (-array.ctypes.data) % 64 for array in arrays]
     io = (ctypes.c_void_p * len(sizes))(*starts[:-1])
-    context = (ctypes.c_void_p * 3)(starts[-1], None, ctypes.addressof(io))
+    stop = ctypes.c_int32()
+    context = (ctypes.c_void_p * 5)(starts[-1], None, ctypes.addressof(io), ctypes.addressof(stop))
     run = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(native.address(ENTRY))
 
-    def once(_keep=(native, arrays, io)) -> None:
+    def once(_keep=(native, arrays, io, stop)) -> None:
         run(context, 0, 1)
 
     return once, elapsed

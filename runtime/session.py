@@ -23,6 +23,7 @@ from .execution.device import check_machine
 from .execution.native_code import CodePolicy
 from .execution.runner import Runner
 from .execution.shapes import ShapeTable, naming_shape
+from .execution.team import thread_count
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
 from .waiting import Asked, Result, compute_aside
@@ -65,7 +66,9 @@ def load(
         engine: ``device``, ``software`` or ``float``; by default the first of these that the artifact holds.
         machine: the accelerator at hand, or the name or path of its description, which must be the one that the
             artifact was compiled for; for engine ``device`` only.
-        threads: threads that compute one request; this build uses one.
+        threads: threads that compute one request on the CPU; by default one for each core that this process may use,
+            or as many as the environment variable ``TILEWRIGHT_THREADS`` says, and never more. Results do not depend on
+            it. All sessions and workers of a process share these threads, so that there are never more at work.
         workers: how many submitted requests run at once.
         queue: how many further requests may wait.
         trust: whose native code may run: ``sha256:`` and the digest of the artifact, or ``ed25519:`` and the public
@@ -99,8 +102,7 @@ def load(
     """
     if engine is not None and engine not in ENGINES:
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
-    if threads not in (None, 1):
-        raise UsageError("this build runs one thread per request", expected="threads=1 or None", found=repr(threads))
+    together = thread_count(threads)
     workers, queue = check_count("workers", workers), check_count("queue", queue)
     memory_limit = None if memory_limit is None else check_count("memory_limit", memory_limit)
     if not isinstance(regenerate, bool):
@@ -128,7 +130,7 @@ def load(
         for each in views:
             with naming_shape(each, len(views)):
                 check_machine(each, each.manifest.engines[chosen], at_hand)
-    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit, names), workers, queue)
+    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit, together, names), workers, queue)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:
@@ -164,10 +166,16 @@ class _Runners:
     """
 
     def __init__(
-        self, artifact: Artifact, engine: str, policy: CodePolicy, memory_limit: int | None, pad: Sequence[str]
+        self,
+        artifact: Artifact,
+        engine: str,
+        policy: CodePolicy,
+        memory_limit: int | None,
+        threads: int,
+        pad: Sequence[str],
     ) -> None:
         self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
-        self._limit = memory_limit
+        self._limit, self._threads = memory_limit, threads
         self.table = ShapeTable(self._artifacts, pad)
         self.first = self._make(0, memory_limit)
         # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
@@ -176,7 +184,7 @@ class _Runners:
     def _make(self, number: int, limit: int | None) -> Runner:
         artifact = self._artifacts[number]
         with naming_shape(artifact, len(self._artifacts)):
-            return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit)
+            return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit, self._threads)
 
     def __getitem__(self, number: int) -> Runner:
         if number == 0:

@@ -1,9 +1,10 @@
 """Kernels and the steps that call them, as one ELF relocatable object.
 
 The entry point ``i32 tilewright_run(ptr context, i64 first, i64 last)`` runs the steps [first, last) in order. The
-context holds the addresses of the arena, of the constants, of a table of inputs and outputs, and of a number that says
-to stop unless it is 0, which loops ask before each step. It returns 0, or 1 plus the index of the step whose kernel
-refused its operands or was stopped.
+context holds the addresses of the arena, of the constants, of a table of inputs and outputs, of a number that says to
+stop unless it is 0, which is asked before each step and by loops before each of theirs, and of what the threads share
+that compute together (:mod:`.parallel`), or 0. It returns 0, or 1 plus the index of the step whose kernel refused its
+operands or was stopped.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from .kernel import Kernel
 from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
 from .llvm.target import TargetDescription, machine
-from .llvm.types import I32, I64, PTR, Register, constant, zero
+from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
+from .parallel import ARGUMENTS, POOL, is_shared, pool_text, task, task_name, wakes
 
 ENTRY = "tilewright_run"
 
-ARENA, CONSTANTS, TABLE, STOP = (index * PTR.bytes for index in range(4))
+ARENA, CONSTANTS, TABLE, STOP, TEAM = (index * PTR.bytes for index in range(5))
 """Byte of each address in the context."""
 
 
@@ -41,10 +43,20 @@ class Location:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A kernel and where its operands and results lie."""
+    """A kernel and where its operands and results lie.
+
+    Attributes:
+        time: nanoseconds that one thread takes for it, about; see `parallel.nanoseconds`.
+    """
 
     kernel: Kernel
     tensors: tuple[Location, ...]
+    time: int = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several threads share the work."""
+        return is_shared(self.kernel, self.time, len(self.tensors))
 
 
 def emit_call(
@@ -67,9 +79,11 @@ def _entry(
     """
     b = FunctionBuilder(target, ENTRY, [("context", PTR), ("first", I64), ("last", I64)], I32)
     context, first, last = b.arguments
-    arena, constants, table = (b.load(PTR, context, offset) for offset in (ARENA, CONSTANTS, TABLE))
+    arena, constants, table, stop, team = (
+        b.load(PTR, context, offset) for offset in (ARENA, CONSTANTS, TABLE, STOP, TEAM)
+    )
     memories = {"arena": arena, "constants": constants}
-    work = b.at(arena, scratch)
+    work, arguments = b.at(arena, scratch), b.allocate(PTR.of(ARGUMENTS))
 
     def address(location: Location) -> Register:
         if location.memory in memories:
@@ -80,7 +94,16 @@ def _entry(
         return b.load(PTR, table, index * PTR.bytes)
 
     def run(call: KernelCall, step: int) -> None:
-        emit_call(b, call, address, work, constant(I32, step + 1))
+        refused = constant(I32, step + 1)
+        b.return_if(b.compare("ne", b.load(I32, stop), 0), refused)
+        if not call.is_shared:
+            emit_call(b, call, address, work, refused)
+            return
+        for index, location in enumerate(call.tensors):
+            b.store(address(location), arguments, index * PTR.bytes)
+        units, is_long = b.integer(call.kernel.units), constant(I1, wakes(call.time))
+        shared = [team, Register(PTR, f"@{task_name(call.kernel)}"), arguments, work, units, is_long]
+        b.return_if(b.compare("ne", b.call("region", I32, shared), 0), refused)
 
     for step, call in enumerate(calls):
         if call is not None:
@@ -113,13 +136,18 @@ def assemble(
 
     Args:
         calls: the steps in order; ``None`` leaves one to others.
+        scratch: see `_entry`.
         report: called as ``report(done, total)`` while kernels are compiled.
 
     Raises:
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
     kernels = kernels_of(calls)
-    modules = [parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)]
+    shared = {call.kernel.name: call for call in calls if call is not None and call.is_shared}
+    tasks = [task(call.kernel, len(call.tensors), target) for call in shared.values()]
+    most = max((call.kernel.scratch_bytes for call in shared.values()), default=0)
+    pool = pool_text(target, most) if shared else ""
+    modules = [parse(module_text([_entry(calls, target, input_count, scratch), *tasks]) + pool, ENTRY, target, *POOL)]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))
         report(index + 1, len(kernels))
@@ -129,7 +157,7 @@ def assemble(
             first.link_in(second)
         modules = modules[::2]
     (whole,) = modules
-    hide(whole, ENTRY)
+    hide(whole, ENTRY, *POOL)
     try:
         whole.verify()
     except RuntimeError as error:

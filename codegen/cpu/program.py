@@ -22,6 +22,7 @@ from .control_flow import Body, control_flow_kernel
 from .families import lower
 from .kernel import Kernel
 from .llvm.target import TargetDescription
+from .parallel import nanoseconds
 
 
 @dataclass(frozen=True)
@@ -185,19 +186,22 @@ class _Lowering:
         if name not in self._bodies:
             function = self._module.functions[name]
             steps, locations = self.steps(function), locate(function, self._offsets)
-            calls = tuple(call for call in calls_of(steps, locations) if call is not None)
+            calls = tuple(call for call in calls_of(self._module, steps, locations, self._target) if call is not None)
             arena, work = work_memory(function, steps)
             self._bodies[name] = Body(calls, arena, work) if len(calls) == len(steps) else None
         return self._bodies[name]
 
 
-def calls_of(steps: Sequence[LoweredOp], locations: dict[Value, Location]) -> list[KernelCall | None]:
+def calls_of(
+    module: Module, steps: Sequence[LoweredOp], locations: dict[Value, Location], target: TargetDescription
+) -> list[KernelCall | None]:
     """The call of each step's kernel."""
     calls: list[KernelCall | None] = []
     for op, kernel in ((step.op, step.kernel) for step in steps):
         context = (Location("context", 0),) if is_op(op, ControlFlow) else ()
         tensors = (*(locations[value] for value in (*op.inputs, *op.results)), *context)
-        calls.append(KernelCall(kernel, tensors) if kernel is not None else None)
+        time = nanoseconds(module, op, target)
+        calls.append(KernelCall(kernel, tensors, time) if kernel is not None else None)
     return calls
 
 
@@ -250,7 +254,7 @@ def build_cpu_program(
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
-    calls = calls_of(steps, locations)
+    calls = calls_of(module, steps, locations, target)
     code = assemble(calls, target, len(module.main.parameters), scratch, report)
     needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
     return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, locations)

@@ -13,18 +13,19 @@ from tilewright.errors import InputError
 from ..artifact.manifest import BufferRef, TensorSpec
 from ..artifact.memory import private_pages
 from ..waiting import Abandoned, Asked
+from .team import Team
 
 _NEVER = ctypes.c_int32(0)
 
 
 class Context(ctypes.Structure):
-    """What a CPU program receives: ``struct { uint8 *arena; const uint8 *constants; uint8 **io; const int32 *stop; }``.
+    """What a CPU program receives, five addresses: arena, constants, io, stop and team.
 
     `io` points to the addresses of the graph's inputs followed by those of its outputs, `stop` to what is not 0 as soon
-    as the run has been abandoned.
+    as the run has been abandoned, `team` to what threads share that compute together; null where there is but one.
     """
 
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("arena", "constants", "io", "stop"))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("arena", "constants", "io", "stop", "team"))
 
 
 def bytes_of(section: memoryview) -> np.ndarray:
@@ -63,10 +64,20 @@ class Buffers:
         self._constants = constants
         self._output_specs = outputs
         self._addresses = (ctypes.c_void_p * max(1, inputs + len(outputs)))()
-        self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), 0)
+        self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), 0, 0)
         self.inputs: Sequence[np.ndarray] = ()
         self.outputs: list[np.ndarray] = []
         self.abandoned: Asked | None = None
+        self._team: Team | None = None
+
+    @property
+    def team(self) -> Team | None:
+        """The threads that compute a run, where there are several."""
+        return self._team
+
+    @team.setter
+    def team(self, team: Team) -> None:
+        self._team, self._context.team = team, team.address
 
     @property
     def context(self) -> int:

@@ -13,6 +13,7 @@ from ..native.mapping import NativeObject
 from ..profile import StepTime
 from .buffers import Buffers
 from .native_code import CodePolicy, object_code
+from .team import HELP, Team, scratch_bytes
 
 _HINTS = {
     "bounded": "An extent that follows from the data has another value than the node allows.",
@@ -30,6 +31,9 @@ _EntryPoint = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, 
 class CpuExecutor:
     """Executes the CPU stages of an engine.
 
+    Args:
+        threads: how many compute one run, at most.
+
     Attributes:
         arena_bytes: size of the work memory that the code needs.
         memory: see `runner.Executor`.
@@ -38,27 +42,25 @@ class CpuExecutor:
         ArtifactError: the program's code cannot be had or loaded (see `object_code`).
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, threads: int) -> None:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
         code, self.arena_bytes = object_code(artifact, name, policy)
-        self.memory = {"native code": len(code)}
         self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
+        self._threads = threads if self._native.exports(HELP) else 1
+        self.memory = {"native code": len(code)}
+        if self._threads > 1:
+            self.memory["threads"] = (self._threads - 1) * scratch_bytes(self._native)
 
     def run(self, stage: CpuStage, buffers: Buffers) -> None:
-        """Execute the steps of a stage; one by one where the run can be abandoned between them.
+        """Execute the steps of a stage, which end early where the run is abandoned.
 
         Raises:
             InputError: a step refused the values that it was given, such as an index out of range.
             Abandoned: the run has been abandoned.
         """
-        if buffers.abandoned is None:
-            self._execute(buffers, stage.first, stage.last)
-            return
-        for index in range(stage.first, stage.last):
-            buffers.check_abandoned()
-            self._execute(buffers, index, index + 1)
+        self._execute(buffers, stage.first, stage.last)
 
     def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
         """Execute the steps of a stage one by one, and measure each.
@@ -77,7 +79,20 @@ class CpuExecutor:
         return times
 
     def _execute(self, buffers: Buffers, first: int, last: int) -> None:
-        failed = self._run(buffers.context, first, last)
+        team = buffers.team
+        if team is None and self._threads > 1:
+            team = buffers.team = Team(self._native, self._threads)
+        if team is None:
+            failed = self._run(buffers.context, first, last)
+        else:
+            pace = team.paces[first, last]
+            together, start = pace.next(), perf_counter()
+            team.gather(together)
+            try:
+                failed = self._run(buffers.context, first, last)
+            finally:
+                team.dismiss()
+            pace.took(together, perf_counter() - start)
         if failed:
             buffers.check_abandoned()
             step = self._steps[failed - 1]

@@ -170,7 +170,7 @@ class DeviceExecutor:
         ArtifactError, InstructionError, MachineError: a program is damaged or unsafe; found before anything runs.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, _threads: int) -> None:
         self._programs = {name: _Loaded(artifact, name) for name in program_names(engine)}
         # Weights are kept in the form in which they are used, which is float32 for most.
         every = [own for loaded in self._programs.values() for own in loaded.info.of_cards]

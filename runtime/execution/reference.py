@@ -20,7 +20,7 @@ from .native_code import CodePolicy
 class ReferenceExecutor:
     """Executes the reference stages of an engine; parses the text of each when it is first needed."""
 
-    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, _threads: int) -> None:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
         self._modules: dict[str, Any] = {}

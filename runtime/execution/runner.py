@@ -28,7 +28,7 @@ ResultT = TypeVar("ResultT")
 class Executor(Protocol):
     """What executes the stages of one kind for an engine; several threads may call it at once."""
 
-    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None: ...
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, threads: int, /) -> None: ...
 
     @property
     def memory(self) -> Mapping[str, int]:
@@ -53,6 +53,7 @@ class Runner:
 
     Args:
         memory_limit: bytes that it may take with one run at a time; None for no limit.
+        threads: how many compute one run, at most.
 
     Attributes:
         outputs: what a run returns.
@@ -66,7 +67,14 @@ class Runner:
         TilewrightError: an executor cannot execute its stages.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, memory_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: Engine,
+        policy: CodePolicy,
+        memory_limit: int | None = None,
+        threads: int = 1,
+    ) -> None:
         manifest = artifact.manifest
         program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
         self.outputs, self._results = manifest.outputs, manifest.results
@@ -84,7 +92,7 @@ class Runner:
             if stage.kind not in EXECUTORS:
                 raise ArtifactError(f"this build cannot run stages of kind {stage.kind!r}", stage="load artifact")
             if stage.kind not in executors:
-                executor = executors[stage.kind] = EXECUTORS[stage.kind](artifact, engine, policy)
+                executor = executors[stage.kind] = EXECUTORS[stage.kind](artifact, engine, policy, threads)
                 memory.update(executor.memory)
                 if isinstance(executor, CpuExecutor):
                     self._arena_bytes = max(self._arena_bytes, executor.arena_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -71,6 +73,30 @@ def usable_here() -> frozenset[str]:
     """The extensions of the table that code for this machine may use in this process."""
     found = usable(architecture(), features())
     return found if "amx-tile" not in found or tiles_permitted() else found - _TILES
+
+
+def processors() -> int:
+    """Processors for the threads of this process: cores of its affinity, as far as its control groups give it time."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    topology = (f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in allowed)
+    cores = {_text(path) or path for path in topology}
+    return max(1, min(len(cores), math.ceil(min(_quota(), len(cores)))))
+
+
+def _quota() -> float:
+    """Processors whose time the control group of this process gets, as far as it can be told from inside."""
+    quota, _, period = (_text("/sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
+    if quota == "max":
+        folder = "/sys/fs/cgroup/cpu/cpu.cfs"
+        quota, period = _text(f"{folder}_quota_us") or "-1", _text(f"{folder}_period_us") or "1"
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else math.inf
+
+
+def _text(path: str) -> str:
+    """What a small file of the system says; empty where there is none."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return ""
 
 
 def description() -> str:

@@ -63,6 +63,10 @@ class NativeObject:
         _protect(self._base + layout.text_end, layout.read_only_end - layout.text_end, _READ)
         self._symbols = exported(elf, layout)
 
+    def exports(self, name: str) -> bool:
+        """Whether it has a symbol for others."""
+        return name in self._symbols
+
     def address(self, name: str) -> int:
         """The address of an exported symbol.
 

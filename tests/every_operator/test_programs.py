@@ -64,7 +64,7 @@ def execute(
     constants.bytes[:] = np.frombuffer(program.constants, np.uint8)
     io = (ctypes.c_void_p * (len(operands) + len(results)))(*(g.address for g in (*operands, *results)))
     stop = ctypes.c_int32()
-    context = (ctypes.c_void_p * 4)(arena.address, constants.address, ctypes.addressof(io), ctypes.addressof(stop))
+    context = (ctypes.c_void_p * 5)(arena.address, constants.address, ctypes.addressof(io), ctypes.addressof(stop))
     prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     status = prototype(engine.get_function_address(ENTRY))(context, 0, len(program.steps))
     assert status == 0

@@ -23,6 +23,8 @@ from tilewright.runtime.native.mapping import NativeObject
 
 TARGETS = ("host", "avx2", "portable")
 
+_GOES_ON = ctypes.c_int32()
+
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -112,7 +114,9 @@ def _invoke(
         scratch = Guarded(scratch_bytes, f"scratch of {stem}", placement)
         begin, end = end, end + len(operands) + len(results)
         addresses[begin:end] = [buffer.address for buffer in (*operands, *results)]
-        context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
+        context = (ctypes.c_void_p * 5)(
+            scratch.address, None, ctypes.addressof(addresses), ctypes.addressof(_GOES_ON), None
+        )
         refused = run(ctypes.addressof(context), index, index + 1)
         assert refused in (0, index + 1)
         for guarded in (*operands, *results, scratch):

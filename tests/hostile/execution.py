@@ -131,7 +131,7 @@ def _run_planned(module: Module, target: TargetDescription, arrays: Sequence[np.
     addresses = (ctypes.c_void_p * max(1, len(inputs) + len(outputs)))(*(b.address for b in (*inputs, *outputs)))
     stop = ctypes.c_int32()
     places = arena.address, constants.address, ctypes.addressof(addresses), ctypes.addressof(stop)
-    context = (ctypes.c_void_p * 4)(*places)
+    context = (ctypes.c_void_p * 5)(*places)
     for index, step in enumerate(program.steps):
         if step.kernel is None or _RUN(entry.address(ENTRY))(ctypes.addressof(context), index, index + 1):
             break
@@ -173,12 +173,13 @@ def _run_apart(
         calls.append(None if kernel is None else KernelCall(kernel, locations))
     entry = NativeObject(assemble(calls, target, len(places), 0))
     unique = list({id(b): b for b in buffers.values()}.values())
+    stop = ctypes.c_int32()
     addresses = (ctypes.c_void_p * max(1, len(unique)))(*(buffer.address for buffer in unique))
     for index, call in enumerate(calls):
         if call is None:
             break
         scratch = Guarded(call.kernel.scratch_bytes, f"scratch of {call.kernel.name}", placement)
-        context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
+        context = (ctypes.c_void_p * 5)(scratch.address, None, ctypes.addressof(addresses), ctypes.addressof(stop))
         refused = _RUN(entry.address(ENTRY))(ctypes.addressof(context), index, index + 1)
         for buffer in (*unique, scratch):
             buffer.check()

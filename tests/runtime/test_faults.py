@@ -250,6 +250,14 @@ spin:
   %unset = icmp eq i32 %flag, 0
   br i1 %unset, label %spin, label %rest
 rest:
+  %pstop = getelementptr { ptr, ptr, ptr, ptr }, ptr %context, i32 0, i32 3
+  %stop = load ptr, ptr %pstop
+  %asked = load i32, ptr %stop
+  %stopped = icmp ne i32 %asked, 0
+  br i1 %stopped, label %abandon, label %onward
+abandon:
+  ret i32 2
+onward:
   %more = icmp sgt i64 %last, 1
   br i1 %more, label %mark, label %done
 mark:
@@ -259,7 +267,7 @@ done:
   ret i32 0
 }
 """
-"""Two or three steps: the first waits until x[0] is not 0, later ones write x[1]."""
+"""Two or three steps: the first waits until x[0] is not 0; unless asked to stop, later ones write x[1]."""
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_engines() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"threads": 2}, "this build runs one thread per request; expected threads=1 or None, found 2"),
+        ({"threads": 0}, "threads is out of range; expected an integer of at least 1, found 0"),
         ({"workers": 0}, "workers is out of range; expected an integer of at least 1, found 0"),
         ({"queue": True}, "queue is out of range; expected an integer of at least 1, found True"),
     ],
@@ -280,7 +280,7 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
     content = artifact_bytes(manifest, sections)
 
     class Doubler:
-        def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
+        def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, threads: int) -> None:
             assert engine.cpu_program is None
             self.memory = {"doubles": 1000}
 

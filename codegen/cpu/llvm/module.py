@@ -18,8 +18,8 @@ def module_text(functions: Sequence[FunctionBuilder]) -> str:
     return "\n".join([*declarations.values(), *(function.text() for function in functions)])
 
 
-def parse(text: str, name: str, target: TargetDescription) -> llvm.ModuleRef:
-    """The module of a text for a target, in which nothing is visible from outside but the function ``name``.
+def parse(text: str, name: str, target: TargetDescription, *others: str) -> llvm.ModuleRef:
+    """The module of a text for a target, in which nothing is visible from outside but ``name`` and ``others``.
 
     Raises:
         CodegenError: LLVM rejects the text (our own bug).
@@ -31,14 +31,14 @@ def parse(text: str, name: str, target: TargetDescription) -> llvm.ModuleRef:
         raise CodegenError(f"LLVM rejects the text of {name}: {error}") from error
     module.triple = target.triple
     module.data_layout = str(machine(target).target_data)
-    hide(module, name)
+    hide(module, name, *others)
     return module
 
 
-def hide(module: llvm.ModuleRef, name: str) -> None:
-    """Leave nothing of a module visible but the function ``name``."""
+def hide(module: llvm.ModuleRef, *names: str) -> None:
+    """Leave nothing of a module visible but what has these names."""
     for symbol in (*module.functions, *module.global_variables):
-        if not symbol.is_declaration and symbol.name != name:
+        if not symbol.is_declaration and symbol.name not in names:
             symbol.linkage = "internal"
 
 

@@ -1,0 +1,324 @@
+"""Several threads in one step: the part of the thread pool that is native code, which every program carries.
+
+A *team* is the caller of a program and the helpers that the runtime sends it (`runtime/execution/team.py`). What they
+share is a block of memory, :class:`TeamLayout`. A step that is long enough is a *region*: its work items are cut into
+chunks, and whoever is there takes the next one. A region ends when its chunks are done, whether helpers came or not, so
+that nobody waits for a thread that has no processor. That is safe because a chunk is taken by one subtraction from a
+number that carries the count: who comes late gets nothing and reads no other field, or gets a chunk of the region that
+has begun meanwhile, which then cannot end before it.
+
+Whoever waits spins for a moment and then sleeps in the kernel (``futex``). Sleepers are woken only for regions that
+take longer than waking does, some ten microseconds.
+"""
+
+from __future__ import annotations
+
+from ...ir.calls import macs_of
+from ...ir.core import Module, Op
+from ...ir.layout import bytes_of
+from .kernel import Kernel
+from .llvm.builder import FunctionBuilder
+from .llvm.target import TargetDescription
+from .llvm.types import I32, I64, PTR
+
+HELP = "tilewright_help"
+"""``void tilewright_help(ptr team, i64 helper)``: take part in what a team does, until it does nothing for a while or
+another team has called the helper away."""
+
+SCRATCH = "tilewright_scratch_bytes"
+"""An ``i64`` with the bytes of scratch memory that each thread needs."""
+
+POOL = (HELP, SCRATCH)
+"""What a program exports that has something to share out."""
+
+ARGUMENTS = 32
+"""Tensors that a step may have whose work is shared out."""
+
+_SPINS = 1500
+"""Looks before sleeping: 10 to 50 microseconds, by the processor's ``pause``."""
+
+_CHUNKS = 4
+"""Chunks for each thread: fewer leave threads idle at the end, more cost."""
+
+_ALONE, _ASLEEP = 8_000, 40_000
+"""Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
+
+
+def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
+    """A rough estimate of the time that one thread takes for an op, on the low side."""
+    tensors = (*op.inputs, *op.results)
+    moved = sum(bytes_of(value.type) for value in tensors)
+    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector.
+    products = target.lanes * 6 * (4 if op.results and op.results[0].type.dtype.bytes == 1 else 1)
+    return macs_of(module, op) // products + moved // 16
+
+
+def is_shared(kernel: Kernel, time: int, tensors: int) -> bool:
+    """Whether a step of this kernel is worth several threads."""
+    return kernel.units > 1 and time >= _ALONE and tensors <= ARGUMENTS
+
+
+def wakes(time: int) -> bool:
+    """Whether a step is worth waking threads that sleep."""
+    return time >= _ASLEEP
+
+
+def task_name(kernel: Kernel) -> str:
+    return f"task_{kernel.name}"
+
+
+def task(kernel: Kernel, tensors: int, target: TargetDescription) -> FunctionBuilder:
+    """``i32 task(ptr arguments, ptr scratch, i64 begin, i64 end)``: a kernel whose tensors' addresses lie in memory."""
+    parameters = [("arguments", PTR), ("scratch", PTR), ("begin", I64), ("end", I64)]
+    b = FunctionBuilder(target, task_name(kernel), parameters, I32, internal=True)
+    arguments, *others = b.arguments
+    addresses = [b.load(PTR, arguments, index * PTR.bytes) for index in range(tensors)]
+    b.return_(b.intrinsic(kernel.name, I32, [*addresses, *others]))
+    return b
+
+
+class TeamLayout:
+    """Bytes of each field in the memory of a team; those that different threads write lie in different cache lines.
+
+    Attributes:
+        generation: i32, counts regions; helpers wait for it to change.
+        open: i64, chunks that nobody has taken yet, or less than 1.
+        done: i32, chunks that are done; the caller waits for it.
+        sleepers: i32, helpers that sleep.
+        waiting: i32, 1 while the caller sleeps.
+        running: i32, 1 while a program runs.
+        status: i32, what a kernel returned that refused its data, else 0.
+        threads: i64, how many threads there are, the caller among them.
+        count, units, step: i64, chunks of the region, its work items, and how many of them a chunk has.
+        task, arguments: what a chunk calls, and its first argument.
+        syscall, futex: the C library's function, and the number of the system call.
+        patience: two i64, seconds and nanoseconds that helpers sleep before they ask whether the program still runs.
+        helpers: for each helper, from 0 on: a pointer to its scratch memory; i32, 1 while it is here; i32, 1 when it
+            is called away.
+    """
+
+    GENERATION, OPEN, DONE, SLEEPERS = 0, 64, 128, 192
+    WAITING, RUNNING, STATUS, THREADS = 196, 200, 204, 208
+    COUNT, UNITS, STEP, TASK, ARGUMENTS, SYSCALL, FUTEX, PATIENCE = 256, 264, 272, 280, 288, 296, 304, 312
+    HELPERS, HELPER_BYTES, HERE, AWAY = 384, 64, 8, 12
+
+
+_POOL = """
+define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value, ptr %patience) noinline nounwind {{
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %place = getelementptr i8, ptr %team, i64 {FUTEX}
+  %number = load i64, ptr %place, align 8
+  %result = call i64 (i64, ...) %syscall(i64 %number, ptr %word, i32 %operation, i32 %value, ptr %patience)
+  ret i64 %result
+}}
+
+define internal i1 @changes(ptr %word, i32 %old) noinline nounwind {{
+entry:
+  br label %look
+look:
+  %looks = phi i32 [ 0, %entry ], [ %more, %again ]
+  %value = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %value, %old
+  br i1 %changed, label %end, label %again
+again:
+  {PAUSE}
+  %more = add i32 %looks, 1
+  %goes_on = icmp ult i32 %more, {SPINS}
+  br i1 %goes_on, label %look, label %end
+end:
+  ret i1 %changed
+}}
+
+define internal void @chunks(ptr %team, ptr %scratch) noinline nounwind {{
+entry:
+  %open = getelementptr i8, ptr %team, i64 {OPEN}
+  %done = getelementptr i8, ptr %team, i64 {DONE}
+  br label %next
+next:
+  %left = atomicrmw sub ptr %open, i64 1 acquire
+  %is_mine = icmp sgt i64 %left, 0
+  br i1 %is_mine, label %run, label %end
+run:
+  %count_at = getelementptr i8, ptr %team, i64 {COUNT}
+  %count = load i64, ptr %count_at, align 8
+  %units_at = getelementptr i8, ptr %team, i64 {UNITS}
+  %units = load i64, ptr %units_at, align 8
+  %step_at = getelementptr i8, ptr %team, i64 {STEP}
+  %step = load i64, ptr %step_at, align 8
+  %task_at = getelementptr i8, ptr %team, i64 {TASK}
+  %task = load ptr, ptr %task_at, align 8
+  %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
+  %arguments = load ptr, ptr %arguments_at, align 8
+  %chunk = sub i64 %count, %left
+  %begin = mul i64 %chunk, %step
+  %whole = add i64 %begin, %step
+  %is_whole = icmp slt i64 %whole, %units
+  %end_unit = select i1 %is_whole, i64 %whole, i64 %units
+  %status = call i32 %task(ptr %arguments, ptr %scratch, i64 %begin, i64 %end_unit)
+  %refused = icmp ne i32 %status, 0
+  br i1 %refused, label %refuse, label %finish
+refuse:
+  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
+  store atomic i32 %status, ptr %status_at monotonic, align 4
+  br label %finish
+finish:
+  %before = atomicrmw add ptr %done, i32 1 seq_cst
+  %now = add i32 %before, 1
+  %all = trunc i64 %count to i32
+  %is_last = icmp eq i32 %now, %all
+  br i1 %is_last, label %last, label %next
+last:
+  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
+  %waiting = load atomic i32, ptr %waiting_at seq_cst, align 4
+  %is_asleep = icmp ne i32 %waiting, 0
+  br i1 %is_asleep, label %wake, label %next
+wake:
+  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1, ptr null)
+  br label %next
+end:
+  ret void
+}}
+
+define internal i32 @region(ptr %team, ptr %task, ptr %arguments, ptr %scratch, i64 %units, i1 %wakes)
+    noinline nounwind {{
+entry:
+  %no_team = icmp eq ptr %team, null
+  br i1 %no_team, label %alone, label %ask
+ask:
+  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
+  %threads = load i64, ptr %threads_at, align 8
+  %is_alone = icmp slt i64 %threads, 2
+  br i1 %is_alone, label %alone, label %share
+alone:
+  %result = call i32 %task(ptr %arguments, ptr %scratch, i64 0, i64 %units)
+  ret i32 %result
+share:
+  %wanted = mul i64 %threads, {CHUNKS}
+  %rest = sub i64 %wanted, 1
+  %padded = add i64 %units, %rest
+  %step = udiv i64 %padded, %wanted
+  %less = sub i64 %step, 1
+  %filled = add i64 %units, %less
+  %count = udiv i64 %filled, %step
+  %all = trunc i64 %count to i32
+  %count_at = getelementptr i8, ptr %team, i64 {COUNT}
+  store i64 %count, ptr %count_at, align 8
+  %units_at = getelementptr i8, ptr %team, i64 {UNITS}
+  store i64 %units, ptr %units_at, align 8
+  %step_at = getelementptr i8, ptr %team, i64 {STEP}
+  store i64 %step, ptr %step_at, align 8
+  %task_at = getelementptr i8, ptr %team, i64 {TASK}
+  store ptr %task, ptr %task_at, align 8
+  %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
+  store ptr %arguments, ptr %arguments_at, align 8
+  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
+  store atomic i32 0, ptr %status_at monotonic, align 4
+  %done = getelementptr i8, ptr %team, i64 {DONE}
+  store atomic i32 0, ptr %done monotonic, align 4
+  %open = getelementptr i8, ptr %team, i64 {OPEN}
+  store atomic i64 %count, ptr %open release, align 8
+  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
+  atomicrmw add ptr %generation, i32 1 seq_cst
+  %sleepers_at = getelementptr i8, ptr %team, i64 {SLEEPERS}
+  %sleepers = load atomic i32, ptr %sleepers_at seq_cst, align 4
+  %some_sleep = icmp ne i32 %sleepers, 0
+  %is_worth_it = and i1 %some_sleep, %wakes
+  br i1 %is_worth_it, label %wake, label %work
+wake:
+  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647, ptr null)
+  br label %work
+work:
+  call void @chunks(ptr %team, ptr %scratch)
+  br label %look
+look:
+  %finished = load atomic i32, ptr %done acquire, align 4
+  %is_finished = icmp eq i32 %finished, %all
+  br i1 %is_finished, label %end, label %wait
+wait:
+  %changed = call i1 @changes(ptr %done, i32 %finished)
+  br i1 %changed, label %look, label %sleep
+sleep:
+  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
+  store atomic i32 1, ptr %waiting_at seq_cst, align 4
+  call i64 @futex(ptr %team, ptr %done, i32 {WAIT}, i32 %finished, ptr null)
+  store atomic i32 0, ptr %waiting_at seq_cst, align 4
+  br label %look
+end:
+  %status = load atomic i32, ptr %status_at monotonic, align 4
+  ret i32 %status
+}}
+
+define void @{HELP}(ptr %team, i64 %helper) nounwind {{
+entry:
+  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
+  %running_at = getelementptr i8, ptr %team, i64 {RUNNING}
+  %sleepers = getelementptr i8, ptr %team, i64 {SLEEPERS}
+  %patience = getelementptr i8, ptr %team, i64 {PATIENCE}
+  %offset = mul i64 %helper, {HELPER_BYTES}
+  %helpers = getelementptr i8, ptr %team, i64 {HELPERS}
+  %mine = getelementptr i8, ptr %helpers, i64 %offset
+  %scratch = load ptr, ptr %mine, align 8
+  %here = getelementptr i8, ptr %mine, i64 {HERE}
+  %away_at = getelementptr i8, ptr %mine, i64 {AWAY}
+  br label %arrive
+arrive:
+  store atomic i32 1, ptr %here seq_cst, align 4
+  br label %next
+next:
+  %seen = load atomic i32, ptr %generation acquire, align 4
+  call void @chunks(ptr %team, ptr %scratch)
+  br label %look
+look:
+  %away = load atomic i32, ptr %away_at seq_cst, align 4
+  %is_away = icmp ne i32 %away, 0
+  br i1 %is_away, label %leave, label %spin
+spin:
+  %changed = call i1 @changes(ptr %generation, i32 %seen)
+  br i1 %changed, label %next, label %tire
+tire:
+  %away_now = load atomic i32, ptr %away_at seq_cst, align 4
+  %is_away_now = icmp ne i32 %away_now, 0
+  br i1 %is_away_now, label %leave, label %sleep
+sleep:
+  atomicrmw add ptr %sleepers, i32 1 seq_cst
+  %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen, ptr %patience)
+  atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  %current = load atomic i32, ptr %generation acquire, align 4
+  %is_new = icmp ne i32 %current, %seen
+  br i1 %is_new, label %next, label %ask
+ask:
+  %running = load atomic i32, ptr %running_at seq_cst, align 4
+  %is_running = icmp ne i32 %running, 0
+  br i1 %is_running, label %look, label %depart
+depart:
+  store atomic i32 0, ptr %here seq_cst, align 4
+  %runs_again = load atomic i32, ptr %running_at seq_cst, align 4
+  %stays = icmp ne i32 %runs_again, 0
+  br i1 %stays, label %arrive, label %end
+leave:
+  store atomic i32 0, ptr %here seq_cst, align 4
+  br label %end
+end:
+  ret void
+}}
+
+@{SCRATCH} = constant i64 {scratch_bytes}, align 8
+"""
+
+_PAUSES = {
+    "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),
+    "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
+}
+_COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
+_WAIT_PRIVATE, _WAKE_PRIVATE = 128, 129
+"""Operations of the system call ``futex`` on words that no other process has, see futex(2)."""
+
+
+def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
+    """The functions ``region`` and :data:`HELP`, and the constant :data:`SCRATCH`."""
+    pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
+    fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
+    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "WAIT": _WAIT_PRIVATE, "WAKE": _WAKE_PRIVATE}
+    names = {"HELP": HELP, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
+    return declaration + _POOL.format(**fields, **numbers, **names)

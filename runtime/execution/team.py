@@ -1,0 +1,259 @@
+"""The threads that share the work of a run: helpers, which the process has once for all sessions, and teams of them.
+
+A thread that runs a program takes helpers along, as many as are free and the session wants. With it there are as many
+as processors, so that sessions and workers which run at once never have more threads at work than that. A helper
+computes in native code that the program brings (``tilewright_help``), without the interpreter's lock; there it stays
+for some milliseconds after a run, asleep, so that the next run of the same session has it at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import defaultdict
+from contextlib import suppress
+from functools import cache
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from tilewright.errors import UsageError
+from tilewright.limits import THREADS, check_count
+
+from ..artifact.memory import private_pages
+from ..native import host
+from ..native.mapping import NativeObject
+from ..waiting import at_fork
+
+HELP, SCRATCH = "tilewright_help", "tilewright_scratch_bytes"
+"""What a program's native code exports for its helpers."""
+
+_VARIABLE = "TILEWRIGHT_THREADS"
+
+_Help = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+
+_GENERATION, _RUNNING, _THREADS = 0, 200, 208
+_SYSCALL, _FUTEX, _PATIENCE = 296, 304, 312
+_HELPERS, _HELPER_BYTES, _HERE, _AWAY = 384, 64, 8, 12
+"""Bytes of fields in the memory of a team, of which `codegen/cpu/parallel.py` tells the meaning."""
+
+_SLEEP = 20_000_000
+"""Nanoseconds that a helper sleeps in a team before it asks whether that still runs."""
+
+_TRIED_AFTER = (4, 256)
+"""Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
+
+_NUMBER = {"x86_64": 202, "aarch64": 98}
+"""The number of the system call ``futex``, by architecture."""
+
+_WAKE = 129
+"""Its operation that wakes threads of this process."""
+
+
+@cache
+def processors() -> int:
+    """How many threads compute at once in this process: one for each processor, or as many as the environment says.
+
+    Raises:
+        UsageError: the environment says what is no number, or out of range.
+    """
+    given = os.environ.get(_VARIABLE)
+    if given is None:
+        return min(host.processors(), THREADS)
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= THREADS):
+        raise UsageError(f"wrong {_VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given:.40}")
+    return int(given)
+
+
+def thread_count(threads: int | None) -> int:
+    """The threads that compute a request: as many as asked for, but no more than :func:`processors`.
+
+    Raises:
+        UsageError: the number is out of range.
+    """
+    most = processors()
+    return most if threads is None else min(check_count("threads", threads), most)
+
+
+def _pages(size: int) -> np.ndarray:
+    """Memory of its own for threads, u8[size or more], zeros."""
+    return np.frombuffer(private_pages(max(1, size), "threads"), np.uint8)
+
+
+@cache
+def _system_call() -> Any:
+    """The C library's function ``syscall``."""
+    function = ctypes.CDLL(None).syscall
+    function.restype = ctypes.c_long
+    return function
+
+
+class _Helper:
+    """A thread that teams call. It starts when it is called first, and does not keep the process from ending.
+
+    Attributes:
+        number: among all helpers; its place in every team.
+        team: which called it last.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.team: Team | None = None
+        self._calls: SimpleQueue[Team] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def call(self, team: Team) -> None:
+        """Have it help a team as soon as it has left the one before."""
+        if self._thread is None:
+            name = f"tilewright-helper-{self.number}"
+            self._thread = threading.Thread(target=self._help, name=name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # The system starts no more threads: those that are there do the work.
+                self._thread = None
+                return
+        self.team = team
+        self._calls.put(team)
+
+    def _help(self) -> None:
+        while True:
+            team = self._calls.get()
+            team.help(self.number)
+            del team
+
+
+class _Crew:
+    """The helpers of this process that are free; one stands for the processor of the thread that runs a program."""
+
+    def __init__(self) -> None:
+        self._free: list[_Helper] | None = None
+        at_fork(self)
+
+    def leave_behind(self) -> None:
+        """In a forked process, which has none of the threads."""
+        self._free = None
+
+    @property
+    def free(self) -> list[_Helper]:
+        """Those of this process. Without a lock: taking from a list and adding to it are atomic."""
+        if self._free is None:
+            self._free = [_Helper(number) for number in range(processors())]
+        return self._free
+
+
+_crew = _Crew()
+
+
+class Pace:
+    """Whether helpers make a piece of a program faster, found out as it runs.
+
+    Where other programs use the processors, a helper that waits for one keeps the caller waiting, and both together may
+    be slower than the caller alone. So the other way is tried once in a while, and the faster one on average is taken.
+    """
+
+    def __init__(self) -> None:
+        self._together = True
+        self._seconds = {True: 0.0, False: 0.0}
+        self._runs, self._patience = 0, _TRIED_AFTER[0]
+
+    def next(self) -> bool:
+        """Whether helpers are to take part in the next run."""
+        self._runs += 1
+        return self._together if self._runs < self._patience else not self._together
+
+    def took(self, together: bool, seconds: float) -> None:
+        """Learn how long a run took."""
+        mean, is_trial = self._seconds[together], together != self._together
+        share = 2 if is_trial else 8
+        self._seconds[together] = mean + (seconds - mean) / share if mean else seconds
+        if not is_trial:
+            return
+        self._runs = 0
+        if self._seconds[together] < self._seconds[not together]:
+            self._together, self._patience = together, _TRIED_AFTER[0]
+        else:
+            self._patience = min(2 * self._patience, _TRIED_AFTER[1])
+
+
+class Team:
+    """The threads of one run at a time: the caller of a program and its helpers, and the memory that they share.
+
+    Args:
+        native: the program's code.
+        threads: how many there may be, at least 2.
+
+    Attributes:
+        address: of the memory, for the program.
+        paces: of the pieces of the program, by first and last step.
+
+    Raises:
+        ResourceError: no memory.
+    """
+
+    def __init__(self, native: NativeObject, threads: int) -> None:
+        self._native = native
+        self._help = _Help(native.address(HELP))
+        self._most = threads
+        self._scratch_bytes = scratch_bytes(native)
+        self._memory = _pages(_HELPERS + processors() * _HELPER_BYTES)
+        self._short, self._long = self._memory.view(np.int32), self._memory.view(np.int64)
+        self._scratch: dict[int, np.ndarray] = {}
+        self.address = self._memory.ctypes.data
+        self._long[_SYSCALL // 8] = ctypes.cast(_system_call(), ctypes.c_void_p).value or 0
+        self._long[_FUTEX // 8] = _NUMBER[host.architecture()]
+        self._long[_PATIENCE // 8 + 1] = _SLEEP
+        self._taken: list[_Helper] = []
+        self._free: list[_Helper] = []
+        self.paces: defaultdict[tuple[int, int], Pace] = defaultdict(Pace)
+
+    def gather(self, together: bool = True) -> None:
+        """Begin a run, with as many helpers as are free, or with none."""
+        self._short[_RUNNING // 4] = 1
+        # Those of another process after a fork.
+        free = self._free = _crew.free
+        with suppress(IndexError):
+            # The first for the processor of the thread that runs the program.
+            self._taken.append(free.pop())
+            while together and len(self._taken) < self._most:
+                self._taken.append(free.pop())
+                self._call(self._taken[-1])
+        self._long[_THREADS // 8] = max(1, len(self._taken))
+
+    def _call(self, helper: _Helper) -> None:
+        place = _HELPERS + helper.number * _HELPER_BYTES
+        before = helper.team
+        if before is self and self._short[(place + _HERE) // 4]:
+            # Should it just be leaving, this run lacks it, and the next one calls it.
+            return
+        if helper.number not in self._scratch:
+            scratch = self._scratch[helper.number] = _pages(self._scratch_bytes)
+            self._long[place // 8] = scratch.ctypes.data
+        if before is not None and before is not self:
+            before.send_away(helper.number)
+        self._short[(place + _AWAY) // 4] = 0
+        helper.call(self)
+
+    def dismiss(self) -> None:
+        """End a run. Helpers stay for a while, unless another team calls them."""
+        self._short[_RUNNING // 4] = 0
+        taken, self._taken = self._taken, []
+        # The next run takes them in the same order.
+        self._free.extend(reversed(taken))
+
+    def send_away(self, number: int) -> None:
+        """Have a helper leave as soon as it has done what it is about to do."""
+        self._short[(_HELPERS + number * _HELPER_BYTES + _AWAY) // 4] = 1
+        place = ctypes.c_void_p(self.address + _GENERATION)
+        _system_call()(ctypes.c_long(_NUMBER[host.architecture()]), place, _WAKE, 2**31 - 1, None)
+
+    def help(self, number: int) -> None:
+        """Take part; for a helper."""
+        self._help(self.address, number)
+
+
+def scratch_bytes(native: NativeObject) -> int:
+    """Bytes of scratch memory that each thread of a program needs."""
+    return ctypes.c_int64.from_address(native.address(SCRATCH)).value

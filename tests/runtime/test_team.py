@@ -1,0 +1,309 @@
+"""Several threads compute one run: the same bytes, no lost wake-up, and nothing is left behind by forks and errors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import tilewright
+from tilewright.codegen.cpu import parallel
+from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
+from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.errors import InputError, UsageError
+from tilewright.runtime.execution import team
+from tilewright.runtime.native import host
+from tilewright.runtime.native.mapping import NativeObject
+
+THREADS = 4
+
+
+@pytest.fixture(autouse=True)
+def four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As many helpers whatever machine this is; others belong to other tests."""
+    monkeypatch.setattr(team, "processors", lambda: THREADS)
+    monkeypatch.setattr(team, "_crew", team._Crew())
+    yield
+
+
+def test_layouts_agree() -> None:
+    """The runtime must not import the compiler to know where fields lie."""
+    fields = vars(parallel.TeamLayout)
+    for name in ("GENERATION", "RUNNING", "THREADS", "SYSCALL", "FUTEX", "PATIENCE", "HELPERS", "HERE", "AWAY"):
+        assert getattr(team, f"_{name}") == fields[name], name
+    assert (fields["HELPER_BYTES"], parallel.HELP, parallel.SCRATCH) == (team._HELPER_BYTES, team.HELP, team.SCRATCH)
+
+
+UNITS = 64
+
+COUNTING = """
+define i32 @count(ptr %x, ptr %y, ptr %scratch, i64 %begin, i64 %end) {
+entry:
+  br label %loop
+loop:
+  %unit = phi i64 [ %begin, %entry ], [ %next, %after ]
+  %in = getelementptr i32, ptr %x, i64 %unit
+  %delay = load i32, ptr %in
+  %refuses = icmp slt i32 %delay, 0
+  br i1 %refuses, label %refuse, label %wait
+refuse:
+  ret i32 7
+wait:
+  %left = phi i32 [ %delay, %loop ], [ %less, %again ]
+  %over = icmp sle i32 %left, 0
+  br i1 %over, label %after, label %again
+again:
+  store volatile i32 %left, ptr %scratch
+  %less = sub i32 %left, 1
+  br label %wait
+after:
+  %out = getelementptr i32, ptr %y, i64 %unit
+  %before = load i32, ptr %out
+  %now = add i32 %before, 1
+  store i32 %now, ptr %out
+  %next = add i64 %unit, 1
+  %more = icmp slt i64 %next, %end
+  br i1 %more, label %loop, label %done
+done:
+  ret i32 0
+}
+"""
+"""Adds 1 to each element of y, after as much delay as x says; refuses where that is negative."""
+
+
+class Program:
+    """Steps that count, run by a team."""
+
+    def __init__(self, steps: int, times: Callable[[int], int] = lambda step: 100_000) -> None:
+        kernel = Kernel("count", COUNTING, UNITS, scratch_bytes=64)
+        places = Location("input", 0), Location("input", 1)
+        calls = [KernelCall(kernel, places, times(step)) for step in range(steps)]
+        self.native = NativeObject(assemble(calls, TargetDescription.host(), 2, 0))
+        self.steps = steps
+        self.team = team.Team(self.native, THREADS)
+        self.delays, self.counts = np.zeros(UNITS, np.int32), np.zeros(UNITS, np.int32)
+        self._scratch, self._stop = np.zeros(64, np.uint8), ctypes.c_int32()
+        self._tensors = (ctypes.c_void_p * 2)(self.delays.ctypes.data, self.counts.ctypes.data)
+        self._context = (ctypes.c_void_p * 5)(
+            self._scratch.ctypes.data,
+            None,
+            ctypes.addressof(self._tensors),
+            ctypes.addressof(self._stop),
+            self.team.address,
+        )
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        self._run = prototype(self.native.address(ENTRY))
+
+    def run(self) -> int:
+        self.team.gather()
+        try:
+            return self._run(ctypes.addressof(self._context), 0, self.steps)
+        finally:
+            self.team.dismiss()
+
+
+def small_steps(runs: int) -> None:
+    rng = np.random.default_rng(0)
+    # Some wake who sleeps, some are so short that sleepers sleep on.
+    program = Program(100, lambda step: (10_000, 100_000)[step % 2])
+    for run in range(1, runs + 1):
+        program.delays[:] = rng.integers(0, 10, UNITS) * rng.integers(0, 30)
+        assert program.run() == 0
+        assert (program.counts == 100 * run).all()
+
+
+def test_small_steps() -> None:
+    small_steps(30)
+
+
+@pytest.mark.sweep
+def test_a_hundred_thousand_small_steps() -> None:
+    small_steps(1000)
+
+
+def test_two_programs_share_the_helpers() -> None:
+    programs = [Program(20) for _ in range(3)]
+    for _ in range(20):
+        for program in programs:
+            program.delays[:] = 50
+            assert program.run() == 0
+    assert all((program.counts == 400).all() for program in programs)
+    assert len({helper.number for helper in team._crew.free}) == THREADS
+
+
+def test_runs_at_the_same_time() -> None:
+    programs = [Program(20) for _ in range(THREADS + 1)]
+
+    def runs(program: Program) -> None:
+        program.delays[:] = 100
+        for _ in range(20):
+            assert program.run() == 0
+
+    threads = [threading.Thread(target=runs, args=[program]) for program in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((program.counts == 400).all() for program in programs)
+    assert len(team._crew.free) == THREADS
+
+
+@pytest.mark.parametrize("unit", [0, 17, UNITS - 1])
+def test_what_one_thread_refuses_the_step_refuses(unit: int) -> None:
+    program = Program(3)
+    for _ in range(10):
+        program.delays[:] = 20
+        program.delays[unit] = -1
+        assert program.run() == 1
+        program.delays[:] = 20
+        assert program.run() == 0
+
+
+def test_forked_processes_have_helpers_of_their_own() -> None:
+    program = Program(20)
+    program.delays[:] = 200
+    going = True
+
+    def runs() -> None:
+        other = Program(20)
+        while going:
+            assert other.run() == 0
+
+    thread = threading.Thread(target=runs)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert program.run() == 0
+            child = os.fork()
+            if child == 0:
+                failed = program.run()
+                crowd = sum(each.name.startswith("tilewright-helper") for each in threading.enumerate())
+                os._exit(0 if not failed and 1 <= crowd < THREADS else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        going = False
+        thread.join()
+
+
+def test_without_threads_to_start_the_caller_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    program = Program(5)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert program.run() == 0
+    assert (program.counts == 5).all()
+
+
+def test_helpers_take_part_where_that_is_faster() -> None:
+    def runs(together: float, alone: float, number: int) -> list[bool]:
+        found: list[bool] = []
+        for _ in range(number):
+            found.append(pace.next())
+            pace.took(found[-1], together if found[-1] else alone)
+        return found
+
+    pace = team.Pace()
+    assert sum(runs(1.0, 2.0, 1000)) > 980
+    # Other programs have come, and go again.
+    assert sum(runs(9.0, 2.0, 2000)[600:]) < 40
+    assert sum(runs(1.0, 2.0, 2000)[600:]) > 1360
+
+
+def network(tmp_path: Path) -> Path:
+    """Two convolutions that are long enough to be shared out, then a gather, which refuses wrong indices."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "a": rng.standard_normal((32, 16, 3, 3)).astype(np.float32),
+        "b": rng.standard_normal((48, 32, 3, 3)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "a"], ["h"], pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", ["h", "b"], ["k"], pads=[1, 1, 1, 1]),
+            helper.make_node("Gather", ["k", "i"], ["y"], axis=1),
+        ],
+        "two",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 40, 40]),
+            helper.make_tensor_value_info("i", TensorProto.INT64, [2000]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2000, 40, 40])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    path = tmp_path / "two.twa"
+    tilewright.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), output=path)
+    return path
+
+
+def test_sessions_compute_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
+    path = network(tmp_path)
+    rng = np.random.default_rng(1)
+    x, i = rng.standard_normal((1, 16, 40, 40)).astype(np.float32), rng.integers(0, 48, 2000)
+    found: set[bytes] = set()
+    for threads in (1, 2, 3, None, 99):
+        with tilewright.load(path, threads=threads) as session:
+            for _ in range(3):
+                found.add(session.run({"x": x, "i": i})["y"].tobytes())
+            with pytest.raises(InputError, match="the values that reach it are out of its range"):
+                session.run({"x": x, "i": np.where(np.arange(2000) == 1999, 48, i)})
+    assert len(found) == 1
+
+
+def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for text, message in (
+        ("none", "wrong TILEWRIGHT_THREADS; expected a number from 1 to 1024, found none"),
+        ("0", "wrong TILEWRIGHT_THREADS; expected a number from 1 to 1024, found 0"),
+        ("9" * 99, f"wrong TILEWRIGHT_THREADS; expected a number from 1 to 1024, found {'9' * 40}"),
+    ):
+        monkeypatch.setenv("TILEWRIGHT_THREADS", text)
+        team.processors.cache_clear()
+        with pytest.raises(UsageError) as caught:
+            team.thread_count(None)
+        assert str(caught.value) == message
+    monkeypatch.setenv("TILEWRIGHT_THREADS", "3")
+    assert (team.thread_count(None), team.thread_count(2), team.thread_count(9)) == (3, 2, 3)
+    monkeypatch.delenv("TILEWRIGHT_THREADS")
+    team.processors.cache_clear()
+    assert team.thread_count(None) == host.processors() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 4),
+        ({"topology": "0-1"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000"}, 4),
+        ({"/sys/fs/cgroup/cpu.max": "150000 100000"}, 2),
+        ({"/sys/fs/cgroup/cpu.max": "10000 100000"}, 1),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"/sys/fs/cgroup/cpu.max": "rubbish"}, 4),
+    ],
+)
+def test_processors_of_a_container(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(host, "_text", lambda path: next((text for end, text in files.items() if end in path), ""))
+    assert host.processors() == expected
+
+
+@pytest.mark.parametrize(
+    "triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "riscv64-unknown-linux-gnu"]
+)
+def test_the_pool_compiles_for_every_architecture(triple: str) -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    module = llvm.parse_assembly(parallel.pool_text(TargetDescription.of(triple, "generic"), 64))
+    module.verify()
+    machine = llvm.Target.from_triple(triple).create_target_machine(reloc="pic")
+    assert machine.emit_object(module).startswith(b"\x7fELF")
