@@ -48,8 +48,7 @@ from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program, feature_maps
-from .reference_step import alone, constants_inside
-from .stored_module import BlobIndex, InlineArray, StoredArray, load_module, stored_constants
+from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
 
 

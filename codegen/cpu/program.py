@@ -15,7 +15,7 @@ from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
 from ...ir.winograd import WINOGRAD
-from ..reference_step import constants_inside
+from ..stored_module import constants_inside
 from .assemble import KernelCall, Location, assemble, kernels_of
 from .constants import ALIGNMENT, ConstantPool, aligned
 from .control_flow import Body, control_flow_kernel

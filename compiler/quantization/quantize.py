@@ -18,8 +18,7 @@ from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import plan_quantization
 from ..calibration.dataset import open_calibration_set
-from ..calibration.observe import collect_ranges, compiled
-from ..calibration.ranges import encoded_ranges
+from ..calibration.ranges import collect_ranges, compiled, encoded_ranges
 from ..containers.interface import (
     Interface,
     input_radix,

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_MARKED, DEVICE_WRITTEN
 
-from ..isa.boxes import Box
 from ..isa.encoding import MemoryAccess, Space
-from ..isa.hazards import box_of, part, units_of
+from ..isa.hazards import Box, box_of, part, units_of
 from ..isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
 from ..isa.program import Region, RegionKind
 from ..machines.machine import Machine

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from tilewright.compiler.calibration.dataset import Inputs
-from tilewright.compiler.calibration.observe import RunFunction
+from tilewright.compiler.calibration.ranges import RunFunction
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op, Value
 from tilewright.passes.quantization.parameters import Range

@@ -9,7 +9,7 @@ from calibration_interpreter import interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
 from tilewright.compiler.calibration.dataset import RandomSet
-from tilewright.compiler.calibration.observe import collect_ranges
+from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
 from tilewright.passes.quantization.plan import plan_quantization

@@ -8,7 +8,7 @@ from before_after import clone, parse, run_pass
 from calibration_interpreter import interpreter, quantize_with
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges
+from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.errors import ParseError, PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module

@@ -14,7 +14,7 @@ from calibration_interpreter import quantize_with
 from PIL import Image
 
 from tilewright.compiler.calibration.dataset import Inputs, open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges
+from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import simplify_pipeline

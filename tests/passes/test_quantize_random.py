@@ -9,7 +9,7 @@ from calibration_interpreter import interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges
+from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import calibration_pipeline, simplify_pipeline

@@ -8,8 +8,13 @@ from calibration_interpreter import interpreter
 
 import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges
-from tilewright.compiler.calibration.ranges import METHODS, MeanSquaredError, Percentile, make_statistics
+from tilewright.compiler.calibration.ranges import (
+    METHODS,
+    MeanSquaredError,
+    Percentile,
+    collect_ranges,
+    make_statistics,
+)
 from tilewright.compiler.demo import MODEL
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.core import Function, Module

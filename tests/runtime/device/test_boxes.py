@@ -6,7 +6,7 @@ from itertools import product
 
 from property_tests import given, st
 
-from tilewright.runtime.isa.boxes import Box, overlap, simplest, touched_units
+from tilewright.runtime.isa.hazards import Box, overlap, simplest, touched_units
 
 Raw = tuple[int, list[tuple[int, int]], int]
 

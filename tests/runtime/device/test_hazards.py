@@ -12,8 +12,7 @@ from property_tests import given, st
 from tilewright.errors import InstructionError, ResourceError
 from tilewright.runtime import isa
 from tilewright.runtime.isa import MemoryAccess, Queue, Space, Stream
-from tilewright.runtime.isa.boxes import overlap
-from tilewright.runtime.isa.hazards import LastTouch, box_of
+from tilewright.runtime.isa.hazards import LastTouch, box_of, overlap
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import verifier
 from tilewright.runtime.simulator.verifier import verify

@@ -23,8 +23,7 @@ from ..devices.metrics import network_metric
 from ..errors import WrongValueError, checked_path, documented, is_whole, shown
 from ..network.ie_network import IENetwork, network_of
 from .executed_graph import executed_document
-from .facts import BlobFacts, LoadedData, NetworkFacts
-from .loaded import LoadedNetwork
+from .loaded import BlobFacts, LoadedData, LoadedNetwork, NetworkFacts
 from .request import InferRequest, milliseconds
 
 _DETAIL = "inference_engine"

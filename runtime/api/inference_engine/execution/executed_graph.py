@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from ....artifact.manifest import StepInfo
 from ....compiler import compiler_for
-from .loaded import LoadedNetwork
-from .performance import kernel_name
+from .loaded import LoadedNetwork, kernel_name
 
 if TYPE_CHECKING:
     from .....compiler.frontend.ir.document import Document

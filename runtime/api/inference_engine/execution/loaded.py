@@ -1,25 +1,247 @@
-"""A network ready to run, and the queue in which its requests are computed."""
+"""A network ready to run: what is known of it, the queue of its requests, and how long each of its layers took."""
 
 from __future__ import annotations
 
+import math
+import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from tilewright.limits import ELEMENTS, RANK, STEPS
+
 from ....artifact.artifact import Artifact
+from ....artifact.json_dataclasses import AtMost, Bounds, OneOf
 from ....profile import StepTime
 from ....request import Outputs, Request, RequestQueue
 from ....session import Session
 from ....waiting import Waiters
 from ...network import open_session
-from ..blobs import Blob, in_order_of_network
-from ..constants import StatusCode
+from ..blobs import Blob, TensorDesc, dims_of, in_order_of_network
+from ..constants import ColorFormat, Layout, ResizeAlgorithm, StatusCode, format_map
 from ..devices.configuration import Configuration
 from ..errors import InferenceEngineError
-from ..preprocessing import PreProcessInfo, apply
-from .facts import NetworkFacts
-from .performance import Count, Counters, layers_on_device, performance
+from ..preprocessing import PreProcessInfo, apply, fixed
+
+_Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
+_Position = Annotated[int, Bounds(0, STEPS)]
+
+
+@dataclass(frozen=True)
+class BlobFacts:
+    """An input or an output.
+
+    Attributes:
+        name: as programs know it.
+        tensor: as the artifact calls it.
+        shape: of the array that programs see.
+        precision: of its elements.
+        layout: such as ``NCHW``, in which programs write an input; the shape is in this order.
+        resize, colour: what is done to pictures.
+    """
+
+    name: str
+    tensor: str
+    shape: _Shape
+    precision: Annotated[str, OneOf(format_map)]
+    layout: Annotated[str, OneOf(Layout.__members__)]
+    resize: Annotated[str, OneOf(ResizeAlgorithm.__members__)] = "NO_RESIZE"
+    colour: Annotated[str, OneOf(ColorFormat.__members__)] = "RAW"
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(format_map[self.precision])
+
+    @property
+    def preprocessing(self) -> PreProcessInfo:
+        """What is done to pictures, as programs see it."""
+        info = PreProcessInfo()
+        info.resize_algorithm, info.color_format = ResizeAlgorithm[self.resize], ColorFormat[self.colour]
+        return fixed(info)
+
+    @property
+    def tensor_desc(self) -> TensorDesc:
+        return TensorDesc(self.precision, dims_of(self.shape, self.layout), self.layout)
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer of the network.
+
+    Attributes:
+        type: as the network has it, such as ``Convolution``.
+        device: where it runs.
+        affinity: the device that it was given to; empty where nobody gave it to one.
+        subgraph: the number of its subgraph, from 1; 0 outside ``HETERO``.
+        reads: the layers that it reads.
+    """
+
+    name: str
+    type: str
+    device: str
+    affinity: str = ""
+    subgraph: _Position = 0
+    reads: Annotated[tuple[str, ...], AtMost(1 << 16)] = ()
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """A network as it was loaded.
+
+    Attributes:
+        device: as the program named it.
+        inputs, outputs, layers: in their order.
+        batch: how many items it computes at once, 0 where its inputs have no such extent.
+        is_dynamic: whether the artifact computes one item, and runs once for each.
+    """
+
+    name: str
+    device: str
+    inputs: Annotated[tuple[BlobFacts, ...], AtMost(1 << 16)]
+    outputs: Annotated[tuple[BlobFacts, ...], AtMost(1 << 16)]
+    layers: Annotated[tuple[LayerFacts, ...], AtMost(1 << 20)]
+    batch: Annotated[int, Bounds(0, ELEMENTS)]
+    is_dynamic: bool = False
+
+
+class LoadedData(list[int]):
+    """An input or an output of a loaded network, as programs of 2018 and later ones both understand it: its shape, as a
+    list, with what else there is to know of it.
+
+    Attributes:
+        name: as in ``requests[0].inputs``.
+        shape: of the array that programs see.
+        precision: of the elements, such as ``FP32``.
+        layout: such as ``NCHW``.
+        tensor_desc: what its blob holds.
+        initialized: whether it belongs to a network, as every one does.
+        input_data: itself: what ``input_info[name]`` of 2021 has the shape in.
+    """
+
+    initialized = True
+
+    def __init__(self, facts: BlobFacts) -> None:
+        super().__init__(facts.shape)
+        self.name, self.shape, self.input_data = facts.name, list(facts.shape), self
+        self.precision, self.layout, self.tensor_desc = facts.precision, facts.layout, facts.tensor_desc
+
+    def __reduce__(self) -> tuple[type[list[int]], tuple[list[int]]]:
+        """Copies and what other processes receive are the shape alone."""
+        return list, (list(self),)
+
+
+EXECUTED, NOT_RUN, OPTIMIZED_OUT = "EXECUTED", "NOT_RUN", "OPTIMIZED_OUT"
+
+_DEVICE = "device"
+"""The operator of steps that run a device program."""
+
+_ENDS = ("input", "parameter", "output", "result")
+"""Types of layers that stand for what goes in and comes out, and compute nothing."""
+
+_NO_KERNEL = "undef"
+"""The kernel of layers that have none of their own."""
+
+_DIGEST = re.compile(r"_[0-9a-f]{12,16}$")
+"""What the names of kernels end in."""
+
+Count = dict[str, "str | int"]
+
+
+class Counters:
+    """The times of the steps of a network over all runs of one request.
+
+    Attributes:
+        runs: how many.
+        steps: the steps of one run, in order of execution.
+        milliseconds: of each, all runs together.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.steps: list[StepTime] = []
+        self.milliseconds: list[float] = []
+
+    def add(self, times: Sequence[StepTime], items: int) -> None:
+        """Count one run, in which every step was executed for so many items, one item after the other."""
+        length = len(times) // items
+        if not self.steps:
+            self.steps = list(times[:length])
+            self.milliseconds = [0.0] * length
+        for index, time in enumerate(times):
+            self.milliseconds[index % length] += time.milliseconds
+        self.runs += 1
+
+
+def layers_on_device(details: object) -> list[tuple[str, ...]]:
+    """The layers of each device program, in order of execution, by what an artifact records of its placement."""
+    found: list[tuple[str, ...]] = []
+    before = ""
+    for op in details if isinstance(details, (list, tuple)) else ():
+        place, nodes = (op.get("on"), op.get("nodes")) if isinstance(op, Mapping) else ("", ())
+        if place == _DEVICE and isinstance(nodes, (list, tuple)):
+            names = tuple(name for name in nodes if isinstance(name, str))
+            found[-1:] = [(*found[-1], *names)] if before == _DEVICE else [*found[-1:], names]
+        before = place
+    return [tuple(dict.fromkeys(names)) for names in found]
+
+
+def performance(
+    facts: NetworkFacts, counters: Sequence[Counters], on_device: Sequence[tuple[str, ...]] = ()
+) -> dict[str, Count]:
+    """Averages over all runs by layer, in the order of names.
+
+    The time of a step belongs to the first of the layers that it stands for. The others of them are ``NOT_RUN``, and
+    layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own.
+
+    Args:
+        on_device: the layers of each device program.
+    """
+    with_runs = [each for each in counters if each.runs]
+    runs = sum(each.runs for each in with_runs)
+    layers = {layer.name: layer for layer in facts.layers}
+    steps = with_runs[0].steps if with_runs else []
+    fused: set[str] = set()
+    found: dict[str, Count] = {}
+    programs = iter(on_device)
+    for index, step in enumerate(steps):
+        nodes = next(programs, ()) if step.step.op == _DEVICE else step.step.loc
+        known = [name for name in nodes if name in layers]
+        name = known[0] if known else step.step.name
+        fused.update(known[1:])
+        microseconds = math.ceil(sum(each.milliseconds[index] for each in with_runs) / runs * 1000)
+        layer = layers.get(name)
+        entry = found.setdefault(_key(layer, name), _count(layer.type if layer else step.step.op, EXECUTED, index))
+        if entry["exec_type"] == _NO_KERNEL:
+            entry["exec_type"] = kernel_name(step.kernel)
+        entry["real_time"] = entry["cpu_time"] = int(entry["real_time"]) + microseconds
+    for layer in facts.layers:
+        is_left = not steps or layer.name in fused or layer.type.lower() in _ENDS
+        found.setdefault(_key(layer, layer.name), _count(layer.type, NOT_RUN if is_left else OPTIMIZED_OUT, len(steps)))
+    return dict(sorted(found.items()))
+
+
+def kernel_name(kernel: str | None) -> str:
+    """The name of a kernel as programs print it."""
+    return _DIGEST.sub("", kernel or "") or "ref_any"
+
+
+def _key(layer: LayerFacts | None, name: str) -> str:
+    return f"subgraph{layer.subgraph}: {name}" if layer is not None and layer.subgraph else name
+
+
+def _count(layer_type: str, status: str, index: int) -> Count:
+    return {
+        "exec_type": _NO_KERNEL,
+        "real_time": 0,
+        "cpu_time": 0,
+        "status": status,
+        "layer_type": layer_type,
+        "execution_index": index,
+    }
+
 
 _EVERYBODY = 2**20
 """Requests that may wait in the queue that exclusive networks share."""

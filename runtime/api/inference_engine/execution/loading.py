@@ -23,8 +23,7 @@ from ..network.state import DataFacts, Snapshot
 from ..preprocessing import dims_for
 from .executable_network import ExecutableNetwork
 from .executed_graph import executed_graph
-from .facts import BlobFacts, LayerFacts, NetworkFacts
-from .loaded import LoadedNetwork
+from .loaded import BlobFacts, LayerFacts, LoadedNetwork, NetworkFacts
 
 _MOST_REQUESTS = 2**12
 

@@ -25,8 +25,7 @@ from ..errors import (
     shown,
 )
 from ..preprocessing import PreProcessInfo, dims_for, fixed
-from .loaded import LoadedNetwork
-from .performance import Counters
+from .loaded import Counters, LoadedNetwork
 
 _FOREVER = 1e9
 """Milliseconds that nobody waits: eleven days."""
