@@ -5,8 +5,9 @@ A document of version 11 is made, each operator in the version of the operator s
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,33 @@ def exports(*operators: type[OperatorT]) -> Callable[[Export[OperatorT]], Export
         return function
 
     return register
+
+
+def exports_as(
+    cls: type[Operator],
+    type: str,
+    *attributes: str,
+    opset: int = 1,
+    inputs: Mapping[str, str] | None = None,
+    **constants: Any,
+) -> None:
+    """Register the exporter of an operator that is one layer.
+
+    Args:
+        type: of the layer.
+        attributes: what IR calls the fields of ``cls``, in order; by default what they are called here.
+        inputs: what IR calls those fields that the layer takes as inputs after the operands.
+        constants: attributes that the layer has beside the fields.
+    """
+    given = inputs or {}
+    fields = [field.name for field in dataclasses.fields(cls) if field.name not in given]
+
+    def write(op: Op, exporter: IrExporter) -> None:
+        values = {name: getattr(op.operator, field) for name, field in zip(attributes or fields, fields, strict=True)}
+        tensors = [exporter.integers(getattr(op.operator, field), name) for field, name in given.items()]
+        exporter.write_as(op, type, [*op.inputs, *tensors], opset=opset, **values, **constants)
+
+    exports(cls)(write)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .....ir.ops.unary import Exp, Unary
 from .....ir.types import DType, TensorType
 from ...elementwise import scaled
 from ...shape import reshape
-from ..exporter import IrExporter, Tensor, exports
+from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
 from .elementwise import combined, negated
 from .reduction import first_extreme
@@ -167,10 +167,8 @@ def import_softmax(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(LogSoftmax(axis) if is_log else Softmax(axis), x)
 
 
-@exports(Softmax, LogSoftmax)
-def export_softmax(op: Op[Softmax | LogSoftmax], exporter: IrExporter) -> None:
-    type, opset = ("LogSoftmax", 5) if isinstance(op.operator, LogSoftmax) else ("SoftMax", 8)
-    exporter.write_as(op, type, op.operands, opset=opset, axis=op.operator.axis)
+exports_as(Softmax, "SoftMax", opset=8)
+exports_as(LogSoftmax, "LogSoftmax", opset=5)
 
 
 @exports(Hardmax)

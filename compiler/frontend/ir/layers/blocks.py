@@ -8,7 +8,7 @@ from .....ir.core import Op, Value
 from .....ir.ops.movement import DepthToSpace, SpaceToDepth
 from ...movement import padded, space_to_depth, transpose
 from ...shape import reshape
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 
 MODES = {"blocks_first": "DCR", "depth_first": "CRD"}
@@ -57,9 +57,7 @@ def export_depth_to_space(op: Op[DepthToSpace], exporter: IrExporter) -> None:
     exporter.write_as(op, "DepthToSpace", op.operands, block_size=op.operator.blocksize, mode=mode)
 
 
-@exports(SpaceToDepth)
-def export_space_to_depth(op: Op[SpaceToDepth], exporter: IrExporter) -> None:
-    exporter.write_as(op, "SpaceToDepth", op.operands, block_size=op.operator.blocksize, mode="blocks_first")
+exports_as(SpaceToDepth, "SpaceToDepth", "block_size", mode="blocks_first")
 
 
 def block_shape(node: IrNode, x: Value) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, Le
 from .....ir.ops.elementwise import Binary
 from .....ir.ops.unary import Not
 from .....ir.types import DType
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, opset
 from .elementwise import along, broadcast, check_same_shape, combined
 
@@ -53,6 +53,4 @@ def export_comparison(op: Op[Binary], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, _TYPES[op.operator.__class__], *op.operands, dtype=DType.BOOL))
 
 
-@exports(Where)
-def export_select(op: Op[Where], exporter: IrExporter) -> None:
-    exporter.write_as(op, "Select", op.operands, auto_broadcast="numpy")
+exports_as(Where, "Select", auto_broadcast="numpy")

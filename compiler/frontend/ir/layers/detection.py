@@ -17,7 +17,7 @@ from .....ir.ops.elementwise import Mul
 from .....ir.ops.normalization import NormalizeL2
 from ... import detection
 from ...shape import reshape
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
 
 LOWEST = -3.4028234663852886e38
@@ -102,9 +102,7 @@ def import_reorg_yolo(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(ReorgYolo(strides[0]), node.input(0))
 
 
-@exports(ReorgYolo)
-def export_reorg_yolo(op: Op[ReorgYolo], exporter: IrExporter) -> None:
-    exporter.write_as(op, "ReorgYolo", op.inputs, opset=2, stride=op.operator.stride)
+exports_as(ReorgYolo, "ReorgYolo", opset=2)
 
 
 @opset("NormalizeL2")

@@ -11,7 +11,7 @@ from .....ir.ops.unary import Neg
 from .....ir.types import DType, TensorType
 from ...movement import join, transpose
 from ...shape import cast, flatten, reshape
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined, stated
 from .movement import only_axis
@@ -50,12 +50,6 @@ def import_gather(node: IrNode, importer: IrImporter) -> Value:
     )
 
 
-@exports(Gather)
-def export_gather(op: Op[Gather], exporter: IrExporter) -> None:
-    axis = exporter.integers(op.operator.axis, "axis")
-    exporter.write_as(op, "Gather", [*op.operands, axis], opset=8, batch_dims=0)
-
-
 @opset("GatherElements")
 def import_gather_elements(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
@@ -85,9 +79,8 @@ def import_gather_nd(node: IrNode, importer: IrImporter) -> Value:
     return y if node.opset >= 8 or shared < 2 else flatten(importer, y, 0, shared - 1)
 
 
-@exports(GatherND)
-def export_gather_nd(op: Op[GatherND], exporter: IrExporter) -> None:
-    exporter.write_as(op, "GatherND", op.operands, opset=8, batch_dims=op.operator.batch_dims)
+exports_as(Gather, "Gather", opset=8, inputs={"axis": "axis"}, batch_dims=0)
+exports_as(GatherND, "GatherND", opset=8)
 
 
 def reduced(node: IrNode, importer: IrImporter, updates: Value) -> tuple[str, Value]:

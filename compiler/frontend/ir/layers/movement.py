@@ -12,7 +12,7 @@ from .....ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose, Tri
 from .....ir.types import DType
 from ...movement import BEFORE_THE_FIRST, join, padded, reversed_along, slice_of, sliced, split, transpose
 from ...shape import reshape
-from ..exporter import IrExporter, Tensor, exports
+from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 
 
@@ -23,9 +23,10 @@ def import_transpose(node: IrNode, importer: IrImporter) -> Value:
     return transpose(importer, x, order)
 
 
-@exports(Transpose)
-def export_transpose(op: Op[Transpose], exporter: IrExporter) -> None:
-    exporter.write_as(op, "Transpose", [op.operands.x, exporter.integers(op.operator.perm, "order")])
+exports_as(Transpose, "Transpose", inputs={"perm": "order"})
+exports_as(Concat, "Concat")
+exports_as(Split, "VariadicSplit", inputs={"axis": "axis", "sizes": "sizes"})
+exports_as(Tile, "Tile", inputs={"repeats": "repeats"})
 
 
 @opset("Concat")
@@ -36,11 +37,6 @@ def import_concat(node: IrNode, importer: IrImporter) -> Value:
         raise node.model_error("there is nothing to join")
     axis = node.int("axis", 1 if node.is_legacy else None)
     return join(importer, parts, node.from_front(axis, parts[0].type.rank))
-
-
-@exports(Concat)
-def export_concat(op: Op[Concat], exporter: IrExporter) -> None:
-    exporter.write_as(op, "Concat", op.operands, axis=op.operator.axis)
 
 
 def only_axis(node: IrNode, index: int, rank: int) -> int:
@@ -71,12 +67,6 @@ def import_variadic_split(node: IrNode, importer: IrImporter) -> list[Value]:
         rest = x.type.shape[axis] - sum(size for size in sizes if size != -1)
         sizes = tuple(rest if size == -1 else size for size in sizes)
     return split(importer, x, axis, sizes)
-
-
-@exports(Split)
-def export_split(op: Op[Split], exporter: IrExporter) -> None:
-    axis = exporter.integers(op.operator.axis, "axis")
-    exporter.write_as(op, "VariadicSplit", [op.operands.x, axis, exporter.integers(op.operator.sizes, "sizes")])
 
 
 @opset("Slice")
@@ -248,11 +238,6 @@ def import_tile(node: IrNode, importer: IrImporter) -> Value:
     repeats = (1,) * (rank - len(repeats)) + repeats
     x = reshape(importer, x, (1,) * (rank - x.type.rank) + x.type.shape)
     return x if all(r == 1 for r in repeats) else importer.emit_one(Tile(repeats), x)
-
-
-@exports(Tile)
-def export_tile(op: Op[Tile], exporter: IrExporter) -> None:
-    exporter.write_as(op, "Tile", [op.operands.x, exporter.integers(op.operator.repeats, "repeats")])
 
 
 @exports(Trilu)

@@ -16,7 +16,7 @@ from .....ir.ops.unary import Sqrt
 from .....ir.types import DType
 from ...elementwise import scaled
 from ...shape import reshape
-from ..exporter import IrExporter, Tensor, exports
+from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
 from .convolution import shifted
 from .elementwise import combined
@@ -150,15 +150,8 @@ def import_grn(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(Div(), x, norm)
 
 
-@exports(BatchNorm)
-def export_batch_norm(op: Op[BatchNorm], exporter: IrExporter) -> None:
-    exporter.write_as(op, "BatchNormInference", op.operands, opset=5, epsilon=op.operator.epsilon)
-
-
-@exports(GroupNorm)
-def export_group_norm(op: Op[GroupNorm], exporter: IrExporter) -> None:
-    norm = op.operator
-    exporter.write_as(op, "GroupNormalization", op.operands, opset=12, num_groups=norm.groups, epsilon=norm.epsilon)
+exports_as(BatchNorm, "BatchNormInference", opset=5)
+exports_as(GroupNorm, "GroupNormalization", "num_groups", "epsilon", opset=12)
 
 
 def _standardized(exporter: IrExporter, x: Value, first: int, epsilon: float) -> Tensor:

@@ -13,7 +13,7 @@ from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, flatten, progression, reshape, squeeze, unsqueeze
 from ..document import ELEMENT_TYPES
-from ..exporter import IrExporter, Tensor, exports
+from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..exporter import element_type as name_of
 from ..importer import IrImporter, IrNode, element_type, legacy, opset
 
@@ -31,10 +31,8 @@ def import_reshape(node: IrNode, importer: IrImporter) -> Value:
     return reshape(importer, x, shape)
 
 
-@exports(Reshape)
-def export_reshape(op: Op[Reshape], exporter: IrExporter) -> None:
-    shape = exporter.integers(op.operator.shape, "shape")
-    exporter.write_as(op, "Reshape", [op.operands.x, shape], special_zero=False)
+exports_as(Reshape, "Reshape", inputs={"shape": "shape"}, special_zero=False)
+exports_as(Expand, "Broadcast", opset=3, inputs={"shape": "shape"}, mode="numpy")
 
 
 @opset("Squeeze")
@@ -73,12 +71,6 @@ def import_broadcast(node: IrNode, importer: IrImporter) -> Value:
     if mode != "bidirectional" and result.type.shape != target:
         raise node.model_error("x does not expand to the target shape", expected=list(target), found=x.type)
     return result
-
-
-@exports(Expand)
-def export_expand(op: Op[Expand], exporter: IrExporter) -> None:
-    shape = exporter.integers(op.operator.shape, "shape")
-    exporter.write_as(op, "Broadcast", [op.operands.x, shape], opset=3, mode="numpy")
 
 
 @opset("Convert")

@@ -8,7 +8,7 @@ from .....ir.core import Op, Value
 from .....ir.ops import unary
 from .....ir.ops.comparison import Or
 from .....ir.ops.elementwise import Add, Mul
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
 
@@ -94,10 +94,7 @@ def export_reciprocal(op: Op[unary.Reciprocal], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, "Divide", one, op.operands.x, m_pythondiv=False))
 
 
-@exports(unary.IsInf)
-def export_is_infinite(op: Op[unary.IsInf], exporter: IrExporter) -> None:
-    detect = {"detect_negative": op.operator.negative, "detect_positive": op.operator.positive}
-    exporter.write_as(op, "IsInf", op.operands, opset=10, **detect)
+exports_as(unary.IsInf, "IsInf", "detect_negative", "detect_positive", opset=10)
 
 
 _ARITHMETIC = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Log, unary.Erf)
