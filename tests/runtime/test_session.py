@@ -235,12 +235,12 @@ def reference_step_text() -> str:
     return print_module(module)
 
 
-def artifact_with_reference_step(text: str, result: BufferRef) -> bytes:
-    """The small program followed by y + weights, computed by the reference interpreter."""
+def artifact_with_reference_step(text: str, result: BufferRef, left: BufferRef | None = None) -> bytes:
+    """The small program followed by y + weights, computed by the reference interpreter; or ``left`` + weights."""
     manifest = small_manifest()
     program = manifest.cpu_programs["main"]
     steps = (*program.steps[:2], StepInfo("sum", "add", None, ("Add_3",), bytes=192))
-    operands = (BufferRef("arena", 64, "f32", (LENGTH,)), BufferRef("constants", 0, "f32", (LENGTH,)))
+    operands = (left or BufferRef("arena", 64, "f32", (LENGTH,)), BufferRef("constants", 0, "f32", (LENGTH,)))
     engine = Engine((CpuStage("main", 0, 2), ReferenceStage("main", 2, text, operands, (result,))))
     changed = replace(manifest, cpu_programs={"main": replace(program, steps=steps)}, engines={"float": engine})
     return artifact_bytes(changed, small_sections())
@@ -253,6 +253,12 @@ def test_steps_without_a_kernel_run_by_reference() -> None:
     profile = running.profile(rounds=2, inputs={"x": sample()})
     assert [step.kernel for step in profile.steps] == ["scale", "exponential", "reference"]
     assert profile.steps[2].nodes == ("Add_3",)
+
+
+def test_steps_by_reference_read_reshaped_inputs() -> None:
+    refs = (BufferRef(memory, 0, "f32", (LENGTH,)) for memory in ("output", "input"))
+    running = load(artifact_with_reference_step(reference_step_text(), *refs))
+    np.testing.assert_array_equal(running.run({"x": sample()})["y"], sample().ravel() + weights())
 
 
 def test_reference_text_that_does_not_fit_is_refused() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError
+from tilewright.errors import ClassesWarning, ModelError, TilewrightError, UnsupportedError, warn
 
 from ....ir.core import Constant, Module, Value
 from ....ir.op import Operator
@@ -219,7 +219,9 @@ class Importer(ModuleBuilder):
 
     def import_initialisers(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
-            self.define(tensor.name, self.constant(self._tensors.array(tensor), self._title(tensor.name)))
+            names = _names_of_classes(graph, tensor)
+            array = self._tensors.array(tensor) if names is None else names
+            self.define(tensor.name, self.constant(array, self._title(tensor.name)))
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
 
@@ -423,6 +425,16 @@ def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto
         names = ", ".join(repr(node.name or node.output[0]) for node in stuck[:4])
         raise ModelError("the graph has a cycle", stage="import", node=None, found=f"nodes {names}")
     return order
+
+
+def _names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:
+    """The numbers of texts of which nodes do nothing but select some, as classifiers select a label; else ``None``."""
+    readers = {proto.op_type for proto in graph.node if tensor.name in proto.input}
+    is_vector = len(tensor.dims) == 1 and tensor.dims[0] == len(tensor.string_data)
+    if tensor.data_type != onnx.TensorProto.STRING or readers != {"ArrayFeatureExtractor"} or not is_vector:
+        return None
+    warn(f"{tensor.name!r} has names: what is selected of it are their numbers, from 0 on", ClassesWarning)
+    return np.arange(len(tensor.string_data))
 
 
 def _read_names(node: onnx.NodeProto) -> list[str]:

@@ -189,6 +189,16 @@ def test_linear_classifiers(outputs: int, transform: str) -> None:
     assert_imports_like_onnxruntime(model, [X])
 
 
+def test_names_that_are_only_selected_become_their_numbers() -> None:
+    names = onnx.helper.make_tensor("classes", onnx.TensorProto.STRING, [3], [b"a", b"b", b"c"])
+    model = node_model("ArrayFeatureExtractor", [np.zeros(3), np.array([2, 0])], constants=(0,), domain=DOMAIN)
+    model.graph.initializer[0].CopyFrom(names)
+    model.graph.node[0].input[0] = "classes"
+    with pytest.warns(ClassesWarning, match="'classes' has names: what is selected of it are their numbers"):
+        module = import_checked(model)
+    np.testing.assert_array_equal(interp.run(module, {"x1": np.array([2, 0])})["y0"], [[2, 0]])
+
+
 def test_missing_values_and_columns() -> None:
     x = np.where(X == 0, np.nan, X).astype(np.float32)
     model = node_model("Imputer", [x], domain=DOMAIN, imputed_value_floats=[7.0], replaced_value_float=float("nan"))
