@@ -190,7 +190,7 @@ def test_linear_classifiers(outputs: int, transform: str) -> None:
 
 
 def test_names_that_are_only_selected_become_their_numbers() -> None:
-    names = onnx.helper.make_tensor("classes", onnx.TensorProto.STRING, [3], [b"a", b"b", b"c"])
+    names = onnx.numpy_helper.from_array(np.array(["a", "b", "c"], object), "classes")
     model = node_model("ArrayFeatureExtractor", [np.zeros(3), np.array([2, 0])], constants=(0,), domain=DOMAIN)
     model.graph.initializer[0].CopyFrom(names)
     model.graph.node[0].input[0] = "classes"

@@ -63,6 +63,16 @@ def test_products_of_integers(has_zero: bool, rng: np.random.Generator) -> None:
     assert_imports_like_onnxruntime(node_model("MatMulIntegerToFloat", inputs, constants=range(1, 7)), inputs)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16"])
+def test_quantization(dtype: str, rng: np.random.Generator) -> None:
+    x, scale, zero = rng.normal(size=(3, 4)).astype(np.float32), np.array(0.01, np.float32), np.array(7, dtype)
+    stored = rng.integers(0, 100, (3, 4)).astype(dtype)
+    for op_type, first in (("QuantizeLinear", x), ("DequantizeLinear", stored)):
+        inputs = [first, scale, zero]
+        model = node_model(op_type, inputs, domain="com.microsoft", constants=(1, 2))
+        assert_imports_like_onnxruntime(model, inputs)
+
+
 @pytest.mark.parametrize("has_segments", [False, True])
 def test_embeddings(has_segments: bool, rng: np.random.Generator) -> None:
     ids, mask = rng.integers(0, 9, (2, 4)).astype(np.int32), np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)

@@ -24,7 +24,7 @@ from .....ir.ops.quantization import (
 from .....ir.ops.unary import Round
 from .....ir.types import DType
 from ...shape import cast, reshape
-from ..exporter import Exporter, exports
+from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bounds_of, is_integer, narrowed
 from ..one_to_one import exports_as, one_to_one
@@ -68,6 +68,7 @@ def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
 
 
 @imports("QuantizeLinear")
+@imports("QuantizeLinear", domain=MICROSOFT)
 def import_quantize_linear(node: Node, importer: Importer) -> Value:
     zero = node.optional(2)
     to = importer.code_of(zero) if zero is not None else node.int("output_dtype", 0) or onnx.TensorProto.UINT8
@@ -121,6 +122,7 @@ def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
 
 
 @imports("DequantizeLinear")
+@imports("DequantizeLinear", domain=MICROSOFT)
 def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     x, scale = node.input(0), importer.numbers(node.input(1))
     to = node.int("output_dtype", 0) or importer.code_of(node.input(1))
