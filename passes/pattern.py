@@ -84,10 +84,11 @@ def node(
 
 
 def scalar(value: float, tolerance: float = 1e-6) -> Const:
-    """Matches a constant whose elements all equal ``value`` up to a relative ``tolerance``."""
+    """Matches a constant whose elements all equal ``value`` up to a relative ``tolerance``, or as half floats do."""
 
     def equal(array: np.ndarray) -> bool:
-        return array.size > 0 and bool(np.all(np.abs(array.astype(np.float64) - value) <= tolerance * abs(value)))
+        error = max(tolerance, 2**-11) if tolerance and array.dtype == np.float16 else tolerance
+        return array.size > 0 and bool(np.all(np.abs(array.astype(np.float64) - value) <= error * abs(value)))
 
     return Const(None, equal)
 

@@ -1,4 +1,4 @@
-"""Elementwise operators, single or fused: single precision and truth values, and 8-bit tensors; any broadcasting."""
+"""Elementwise operators, single or fused: floats up to single precision, truth values and bytes; any broadcasting."""
 
 from __future__ import annotations
 
@@ -36,23 +36,26 @@ class Formulas(Expression):
 
     Attributes:
         exponents: for each step that of a power, where it is a constant with a formula of its own.
+        halves: steps whose results are half floats, which are computed in single precision and rounded.
     """
 
     MASKS: ClassVar[bool] = True
 
     steps: tuple[Step, ...]
     exponents: tuple[float | None, ...]
+    halves: tuple[int, ...] = ()
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         elements = [Element(VectorArithmetic(b), value) for value in values]
-        for step, exponent in zip(self.steps, self.exponents, strict=True):
+        for index, (step, exponent) in enumerate(zip(self.steps, self.exponents, strict=True)):
             arguments = [elements[position] for position in step.arguments]
             if exponent is not None:
-                elements.append(POWERS[exponent](arguments[0]))
-                continue
-            formula = formula_of(step.operator)
-            assert formula is not None
-            elements.append(formula(*arguments))
+                result = POWERS[exponent](arguments[0])
+            else:
+                formula = formula_of(step.operator)
+                assert formula is not None
+                result = formula(*arguments)
+            elements.append(result.cast(DType.F16) if index in self.halves else result)
         return elements[-1].value
 
 
@@ -141,16 +144,20 @@ class Choice(Expression):
 
 
 def formulas_of(op: Op[Elementwise]) -> Formulas | None:
-    """The expression of an op on single precision and truth values, ``None`` if a part of it has no vector form."""
+    """The expression of an op on floats up to single precision and truth values, ``None`` if a part of it has no vector
+    form.
+    """
     operator = op.operator
-    steps = (Step(operator, tuple(range(len(op.operands)))),)
+    steps, halves = (Step(operator, tuple(range(len(op.operands)))),), ()
     if isinstance(operator, FusedElementwise):
         steps = operator.steps
-        if any(type.dtype not in DTYPES for type in operator.step_types(tuple(v.type.plain for v in op.inputs))):
+        dtypes = [type.dtype for type in operator.step_types(tuple(v.type.plain for v in op.inputs))]
+        if any(dtype not in DTYPES for dtype in dtypes):
             return None
+        halves = tuple(index for index, dtype in enumerate(dtypes[:-1]) if dtype is DType.F16)
     if any(formula_of(step.operator) is None for step in steps):
         return None
-    return Formulas(steps, tuple(_constant_exponent(step, op) for step in steps))
+    return Formulas(steps, tuple(_constant_exponent(step, op) for step in steps), halves)
 
 
 def _constant_exponent(step: Step, op: Op) -> float | None:
@@ -165,9 +172,11 @@ def _constant_exponent(step: Step, op: Op) -> float | None:
 
 @lowers(Elementwise)
 def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None:
-    """Operators on single precision and truth values."""
+    """Operators on floats up to single precision and truth values."""
     types = [value.type for value in (*op.inputs, *op.results)]
     if any(type.dtype not in DTYPES or type.quant for type in types):
+        return None
+    if not target.converts_half and any(type.dtype is DType.F16 for type in types):
         return None
     # In the lanes that fill the last block, results would have to be zero.
     if types[-1].layout == "c16" and types[-1].shape[1] % CHANNEL_BLOCK:

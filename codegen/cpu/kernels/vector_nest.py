@@ -15,10 +15,12 @@ from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, Register, mask_constant, type_of, zero
+from ..llvm.types import I8, I16, Register, mask_constant, type_of, zero
+from ..llvm.vector_arithmetic import half_to_single, single_to_half
 from ..nest import Access, Nest, broadcast, row_major
 from ..spec import ConstantTable, KernelSpec
 
+_STORED = {DType.BOOL: I8, DType.F16: I16}
 CHUNK = 16384
 """Elements of a work item of a tensor without dimensions to cut."""
 
@@ -141,13 +143,17 @@ class _Walker:
         result = self.spec.expression.apply(self.b, values)
         if self.dtypes[-1] is DType.BOOL:
             result = self.b.convert("zext", result, I8.of(lanes))
+        elif self.dtypes[-1] is DType.F16:
+            result = single_to_half(self.b, result)
         self.b.store_masked(result, pointers[-1], mask)
 
     def _load(self, operand: int, pointer: Register, lanes: int, mask: Register | None = None) -> Register:
         dtype = self.dtypes[operand]
         # A truth value is a byte in memory.
-        type = (I8 if dtype is DType.BOOL else type_of(dtype)).of(lanes)
+        type = _STORED.get(dtype, type_of(dtype)).of(lanes)
         value = self.b.load_masked(type, pointer, mask)
+        if dtype is DType.F16:
+            return half_to_single(self.b, value)
         return self.b.compare("ne", value, zero(type)) if dtype is DType.BOOL else value
 
     def _repeat(self, operand: int, pointer: Register) -> None:

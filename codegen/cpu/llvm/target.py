@@ -101,6 +101,11 @@ class TargetDescription:
     def is_x86_64(self) -> bool:
         return self.architecture == "x86_64"
 
+    @property
+    def converts_half(self) -> bool:
+        """Whether conversions between half and single precision are instructions."""
+        return not self.is_x86_64 or "f16c" in self.features
+
 
 @cache
 def machine(target: TargetDescription) -> llvm.TargetMachine:

@@ -1,4 +1,4 @@
-"""Formulas on vector registers: single precision and truth values."""
+"""Formulas on vector registers: single precision, in which half floats are computed, and truth values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ from ....ir.types import DType
 from ..element import Arithmetic
 from . import vector_math as vm
 from .builder import FunctionBuilder
-from .types import Register, constant, poison
+from .types import F16, F32, I16, Register, constant, poison
 
-DTYPES = (DType.F32, DType.BOOL)
+DTYPES = (DType.F32, DType.F16, DType.BOOL)
 """Element types that formulas work on."""
+
+
+def half_to_single(b: FunctionBuilder, bits: Register) -> Register:
+    """Half floats, given as integers, in single precision."""
+    lanes = bits.type.lanes
+    return b.convert("fpext", b.convert("bitcast", bits, F16.of(lanes)), F32.of(lanes))
+
+
+def single_to_half(b: FunctionBuilder, value: Register) -> Register:
+    """The nearest half floats, as integers."""
+    lanes = value.type.lanes
+    return b.convert("bitcast", b.convert("fptrunc", value, F16.of(lanes)), I16.of(lanes))
+
 
 Instruction = Callable[..., Register]
 """From a builder and the operands to the result."""
@@ -125,7 +138,9 @@ class VectorArithmetic(Arithmetic[Register]):
         assert to in DTYPES
         if to is DType.BOOL:
             return self.b.compare("une", value, constant(value.type, 0)) if value.type.is_float else value
-        return value if value.type.is_float else self.b.convert("uitofp", value, value.type.as_scalar("float"))
+        if not value.type.is_float:
+            return self.b.convert("uitofp", value, value.type.as_scalar("float"))
+        return half_to_single(self.b, single_to_half(self.b, value)) if to is DType.F16 else value
 
     def bit_cast(self, value: Register, to: DType) -> Register:
         # Of the types here none is as wide as another.

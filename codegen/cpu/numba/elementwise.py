@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ....ir.core import Op
 from ....ir.ops.elementwise import Elementwise
 from ....ir.ops.fused import FusedElementwise, Step
-from ....ir.ops.shape import Cast
 from ....ir.types import DType, TensorType
 from ..element import Element
 from ..formulas import formula_of
@@ -26,7 +25,7 @@ def _stored(value: Scalar, dtype: DType) -> str:
     return value.text if dtype is DType.BOOL else f"np.{dtype.numpy.name}({value.text})"
 
 
-def _statements(operator: Elementwise | Cast, names: Sequence[str], dtypes: Sequence[DType]) -> list[str] | None:
+def _statements(operator: Elementwise, names: Sequence[str], dtypes: Sequence[DType]) -> list[str] | None:
     """Statements that compute one element of the result; ``None`` if there is no formula for it.
 
     Args:
@@ -50,8 +49,8 @@ def _statements(operator: Elementwise | Cast, names: Sequence[str], dtypes: Sequ
     return [*arithmetic.statements, result]
 
 
-@lowers(Elementwise, Cast, needs=(is_plain, has_real_meaning))
-def lower_elementwise(op: Op[Elementwise | Cast], target: TargetDescription) -> Kernel | None:
+@lowers(Elementwise, needs=(is_plain, has_real_meaning))
+def lower_elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None:
     names = [f"x{i}" for i in range(len(op.inputs))] + ["y"]
     statements = _statements(op.operator, names, dtypes_of(op))
     if statements is None:
