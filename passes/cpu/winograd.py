@@ -26,7 +26,7 @@ def transformed_weights(op: Op[Conv]) -> str | None:
         return None
     (batch, _, *extents), (outputs, channels) = op.result.type.shape, w.type.shape[:2]
     input_blocks, output_blocks = (-(-count // CHANNEL_BLOCK) for count in (channels, outputs))
-    products = CHANNEL_BLOCK * input_blocks * output_blocks
+    products = channels * output_blocks
 
     def cost(layout: str) -> float:
         """Cycles, where a product of vectors takes one."""

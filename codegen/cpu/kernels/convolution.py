@@ -42,6 +42,10 @@ class Convolution(FloatOutput, DirectConvolution):
 
     STEP: ClassVar[int] = 1
 
+    @property
+    def present_steps(self) -> int:
+        return self.input_blocks if self.plain_input else self.channels // self.groups
+
     def choose_blocking(self, target: TargetDescription) -> Blocking:
         """Channel chunks whose weights, and row blocks whose inputs, stay in the second level cache."""
         merge, pixels, vectors = choose_tile(self.work, target)

@@ -32,6 +32,9 @@ from .window_walk import Values, WindowSpec, WindowWalk, moved, over
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""
 
+LEAST_STEPS = 4
+"""Steps that a round of the innermost loop works through at most, where channels are to be left out."""
+
 
 @dataclass(frozen=True)
 class DirectConvolution(WindowSpec):
@@ -73,6 +76,16 @@ class DirectConvolution(WindowSpec):
         return 1 if self.plain_input else CHANNEL_BLOCK // self.STEP
 
     @property
+    def present_steps(self) -> int:
+        """Steps over the input channels of a group; those of absent channels at the end may be left out."""
+        return self.input_blocks * self.steps
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether the last block of input channels has fewer steps than the others."""
+        return self.present_steps != self.input_blocks * self.steps
+
+    @property
     def column_steps(self) -> int:
         """Steps of a kernel row and a block of input channels."""
         return -(-self.columns.kernel // self.STEP) if self.plain_input else self.columns.kernel * self.steps
@@ -90,7 +103,7 @@ class DirectConvolution(WindowSpec):
     @property
     def work(self) -> Work:
         """What the choice of a tile depends on."""
-        steps = self.input_blocks * self.rows.kernel * self.column_steps
+        steps = self.present_steps * self.rows.kernel * self.column_steps // self.steps
         may_merge = self.rows.is_pointwise and self.columns.is_pointwise and not self.plain_input
         return Work(self.rows, self.columns, steps, self.output_blocks, may_merge)
 
@@ -205,6 +218,8 @@ class _Walker(WindowWalk):
             x_chunk, w_chunk = b.at(x, b.multiply(begin, x_block)), b.at(w, b.multiply(begin, w_block))
             following = b.at(w_chunk, following_bytes)
             part: Values = {}
+            if is_chunked and spec.is_ragged:
+                part["left"] = b.subtract(spec.present_steps, b.multiply(begin, spec.steps))
             if is_chunked:
                 part["blocks"] = b.minimum(b.subtract(spec.input_blocks, begin), self.blocking.chunk)
                 part |= {"first": b.compare("eq", index, 0), "last": b.compare("eq", index, self.chunks - 1)}
@@ -265,6 +280,10 @@ class ConvolutionTile:
         self.positions = [(p, q) for p in range(self.pixels) for q in range(vectors)]
         self._spec = spec
         self._reach = reach
+        self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
+        if spec.is_ragged:
+            self._unrolled = min(self._unrolled, LEAST_STEPS)
+        self._rounds = b.integer(spec.steps // self._unrolled)
 
     def output(self, name: str, p: int, q: int) -> Register:
         """Address of a pixel and vector of the residual or result."""
@@ -279,9 +298,20 @@ class ConvolutionTile:
         # The address to prefetch from goes through the loops behind the sums.
         carried = (*sums, a["following"]) if spread else sums
         pointers = tuple(a[name] for name in ("x", "w", "ones") if name in a)
+        if spec.is_ragged:
+            carried = (*carried, a.get("left", self.b.integer(spec.present_steps)))
         blocks = a.get("blocks", self.b.integer(spec.input_blocks))
-        carried = over(self.b, blocks, self.distances.block, pointers, carried, self._over_rows, runs=True)
+        carried = over(self.b, blocks, self.distances.block, pointers, carried, self._over_block, runs=True)
         spec.end(self, carried[: len(sums)])
+
+    def _over_block(self, pointers: Registers, carried: Registers) -> Registers:
+        """A block of input channels; the steps that are left go through the blocks behind all else."""
+        if not self._spec.is_ragged:
+            return self._over_rows(pointers, carried)
+        b, (*inner, left) = self.b, carried
+        present = b.minimum(left, self._spec.steps)
+        self._rounds = b.divide(b.add(present, self._unrolled - 1), self._unrolled)
+        return (*self._over_rows(pointers, tuple(inner)), b.subtract(left, self._spec.steps))
 
     def _prefetch(self, address: Register, lines: int) -> None:
         for q in range(self.vectors):
@@ -315,8 +345,7 @@ class ConvolutionTile:
         return carried
 
     def _over_steps(self, masks: Sequence[int], pointers: Registers, carried: Registers) -> Registers:
-        spec, spread = self._spec, self.distances.spread
-        times = unrolled_steps(spec.steps, self.pixels * self.vectors, self.b.target)
+        spec, spread, times = self._spec, self.distances.spread, self._unrolled
 
         def some(pointers: Registers, carried: Registers) -> Registers:
             sums = list(carried)
@@ -328,7 +357,7 @@ class ConvolutionTile:
             return tuple(sums)
 
         distances = [times * distance for distance in self.distances.step]
-        return over(self.b, spec.steps // times, distances, pointers, carried, some)
+        return over(self.b, self._rounds, distances, pointers, carried, some, runs=True)
 
 
 def unrolled_steps(steps: int, sums: int, target: TargetDescription) -> int:

@@ -65,7 +65,7 @@ class _Generator:
         self.down, self.across = (-(-axis.output // self.m) for axis in (spec.rows, spec.columns))
         tiles = spec.batch * self.down * self.across
         line = Axis.line(tiles)
-        work = Work(Axis.line(1), line, self.input_blocks * CHANNEL_BLOCK, self.output_blocks)
+        work = Work(Axis.line(1), line, spec.channels, self.output_blocks)
         _, self.together, self.vectors = choose_tile(work, target)
         self.together = -(-tiles // -(-tiles // self.together))
         # The transformed inputs of a work item stay in the second level cache.
@@ -228,7 +228,10 @@ class _Generator:
             return over(f, CHANNEL_BLOCK, (F32.bytes, VECTOR_BYTES), pointers, sums, channel)
 
         distances = self.block * VECTOR_BYTES, CHANNEL_BLOCK * VECTOR_BYTES
-        sums = over(f, self.input_blocks, distances, (v, w), (zero(VECTOR),) * len(positions), block)
+        whole, rest = divmod(self.spec.channels, CHANNEL_BLOCK)
+        sums = over(f, whole, distances, (v, w), (zero(VECTOR),) * len(positions), block)
+        last = tuple(f.at(p, whole * distance) for p, distance in zip((v, w), distances, strict=True))
+        sums = over(f, rest, (F32.bytes, VECTOR_BYTES), last, sums, channel)
         for (p, q), total in zip(positions, sums, strict=True):
             f.store(total, f.at(m, (q * self.block + p) * VECTOR_BYTES))
 
