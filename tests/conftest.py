@@ -13,6 +13,7 @@ from pathlib import Path
 # Before numpy is imported: threads of its own in each process of the tests, which share the processors, only wait for
 # one another, and turn meanwhile. Programs that tests start have it from here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TILEWRIGHT_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -201,7 +201,14 @@ def accelerator_engine(artifact: Artifact) -> str:
     return next(name for name in (asked, "software", "device", "float") if name in artifact.manifest.engines)
 
 
-def open_session(artifact: Artifact, engine: str | None = None, *, workers: int = 1, queue: int = QUEUE) -> Session:
+def open_session(
+    artifact: Artifact,
+    engine: str | None = None,
+    *,
+    workers: int = 1,
+    queue: int = QUEUE,
+    threads: int | None = None,
+) -> Session:
     """A session for an interface.
 
     Args:
@@ -210,8 +217,9 @@ def open_session(artifact: Artifact, engine: str | None = None, *, workers: int 
             point, if the artifact holds it.
         workers: how many runs are computed at once.
         queue: how many further ones may wait.
+        threads: how many compute one run, as for `load`.
 
     Raises:
         TilewrightError: as `load`.
     """
-    return load(artifact, engine=engine or accelerator_engine(artifact), workers=workers, queue=queue)
+    return load(artifact, engine=engine or accelerator_engine(artifact), threads=threads, workers=workers, queue=queue)

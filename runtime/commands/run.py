@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "at its end, to the smallest shape that holds them, and cut outputs back. Along a batch that changes nothing "
         "else where the network computes each item by itself; along a sequence the zeros are read as data.",
     )
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1),
+        metavar="N",
+        help="Threads that compute on the CPU. Default: one for each core that this process may use, or as many as the "
+        "environment variable TILEWRIGHT_THREADS says, and never more. Results do not depend on it.",
+    )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
     allowed = parser.add_argument_group("What may run, and for how much")
     allowed.add_argument(
@@ -113,6 +120,7 @@ def run(arguments: argparse.Namespace) -> str:
         arguments.artifact,
         engine=arguments.engine,
         machine=arguments.machine,
+        threads=arguments.threads,
         trust=arguments.trust,
         regenerate=not arguments.no_regenerate,
         memory_limit=arguments.memory_limit,

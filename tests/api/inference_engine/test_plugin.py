@@ -20,7 +20,8 @@ from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.errors import CalibrationWarning
 from tilewright.runtime.api import inference_engine
 from tilewright.runtime.api.inference_engine import IENetwork, IEPlugin, get_version
-from tilewright.runtime.api.inference_engine.devices.configuration import KEYS, automatic_streams
+from tilewright.runtime.api.inference_engine.devices.configuration import KEYS, Configuration, automatic_streams
+from tilewright.runtime.api.inference_engine.devices.names import parse_device
 
 LAYERS = {"conv1", "conv1/add", "conv1/relu", "pool1", "conv2", "conv2/relu", "mean", "fc", "prob", "data"}
 
@@ -340,3 +341,10 @@ def test_a_network_that_is_quantised_already_computes_its_integers_on_every_devi
     for device in ("CPU", "FPGA"):
         (found,) = IEPlugin(device).load(IENetwork(str(file))).infer({"image": images}).values()
         assert found.tobytes() == expected.tobytes()
+
+
+def test_threads_are_shared_out_to_streams() -> None:
+    for given, threads in (({}, None), ({"CPU_THREADS_NUM": "6"}, 6), ({"CPU_THREADS_NUM": "-1"}, None)):
+        assert Configuration(parse_device("CPU")).with_values(given).threads == threads
+    both = {"CPU_THREADS_NUM": "6", "CPU_THROUGHPUT_STREAMS": "4"}
+    assert Configuration(parse_device("CPU")).with_values(both).threads == 1

@@ -76,6 +76,7 @@ _TURNS = "YES computes the requests of all networks that have it one after the o
 _ONE_ITEM = "YES compiles the network for one item, so that `set_batch` chooses how many of the batch are computed."
 _LIMIT = "With `DYN_BATCH_ENABLED` the largest number that `set_batch` takes; 0 and less: the batch of the network."
 _CHOICE = "How many requests are computed at once. AUTO and NUMA choose by the number of processors."
+_THREADS = "How many threads compute on the CPU, shared out to the streams. 0 and less: one for each core."
 _FLOATS = "Nothing: a network in floating point is not quantised for the CPU."
 _GRAPHS = "YES writes `hetero_affinity_NETWORK.dot` and `hetero_subgraphs_NETWORK.dot` into the current folder."
 _PRIORITY = "The devices that layers are given to, in order of priority; `HETERO:` before them is ignored."
@@ -98,7 +99,7 @@ KEYS: dict[str, Key] = {
     "DYN_BATCH_LIMIT": Key(_BOTH, _R3, _WHOLE, "0", _LIMIT),
     "EXCLUSIVE_ASYNC_REQUESTS": Key(_BOTH, _R3, _SWITCH, "NO", _TURNS),
     "CPU_BIND_THREAD": Key(_BOTH, _R3, _one_of("YES", "NO", "NUMA"), "YES", "Nothing: the system places threads."),
-    "CPU_THREADS_NUM": Key(_BOTH, _R5, _WHOLE, "0", "Nothing: one thread computes a request."),
+    "CPU_THREADS_NUM": Key(_BOTH, _R5, _WHOLE, "0", _THREADS),
     _STREAMS: Key(_BOTH, _R5, _streams("CPU_THROUGHPUT_NUMA", "CPU_THROUGHPUT_AUTO"), "1", _CHOICE),
     "DUMP_EXEC_GRAPH_AS_DOT": Key(
         _BOTH, _R5, _PATH, "", "Where `load` writes the executed graph: the path, with `_init.dot` behind it."
@@ -268,6 +269,12 @@ class Configuration:
         """The number of a key; None for 0 and less, which mean that there is no limit."""
         number = int(self[name])
         return number if number > 0 else None
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads compute one request; None leaves that to the session."""
+        number = self.limit("CPU_THREADS_NUM")
+        return None if number is None else max(1, number // self.streams)
 
     @property
     def is_exclusive(self) -> bool:

@@ -267,7 +267,7 @@ class LoadedNetwork:
         self.artifact = artifact
         self.configuration = configuration
         self.workers = configuration.streams
-        self.session: Session = open_session(artifact, engine)
+        self.session: Session = open_session(artifact, engine, threads=configuration.threads)
         self.changed = Waiters()
         self.counters = [Counters() for _ in range(requests)]
         self._is_timed = configuration.is_on("PERF_COUNT")
