@@ -4,9 +4,10 @@ Every kernel is one function of LLVM IR,
 
     i32 name(ptr operand0, ..., ptr result0, ..., ptr scratch, i64 begin, i64 end)
 
-with one pointer for each operand that is present and for each result. It executes the work items ``begin`` to ``end``
-of ``units``; any split of [0, units) over calls, also at the same time with different scratch, gives the same results.
-It returns 0, or another number if it refuses its data (an index out of range).
+with one pointer for each operand that is present, for its own data, if it has any, and for each result. It executes
+the work items ``begin`` to ``end`` of ``units``; any split of [0, units) over calls, also at the same time with
+different scratch, gives the same results. It returns 0, or another number if it refuses its data (an index out of
+range).
 
 Pointers are aligned to their elements, no more. Results are written completely, padding lanes of blocked layouts as
 zeros (of bytes as anything); nothing else is written. The code refers to nothing but the C library's mathematics and
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -36,6 +37,8 @@ class Kernel:
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
         calls: other kernels that it runs.
+        data: constants that follow the operands, if any: made of them for this kernel, 64-byte aligned. Its code does
+            not depend on them.
     """
 
     name: str
@@ -43,6 +46,11 @@ class Kernel:
     units: int = 1
     scratch_bytes: int = 0
     calls: tuple[Kernel, ...] = ()
+    data: bytes = b""
+
+    def reading(self, data: bytes) -> Kernel:
+        """The same, with data of its own."""
+        return replace(self, data=data)
 
 
 def kernel_name(stem: str, *spec: object) -> str:

@@ -157,9 +157,15 @@ class _Lowering:
     """
 
     def __init__(
-        self, module: Module, target: TargetDescription, offsets: dict[Constant, int], report: Callable[[], None]
+        self,
+        module: Module,
+        target: TargetDescription,
+        pool: ConstantPool,
+        offsets: dict[Constant, int],
+        report: Callable[[], None],
     ) -> None:
         self._module = module
+        self._pool = pool
         self._target = target
         self._offsets = offsets
         self._report = report
@@ -186,20 +192,27 @@ class _Lowering:
         if name not in self._bodies:
             function = self._module.functions[name]
             steps, locations = self.steps(function), locate(function, self._offsets)
-            calls = tuple(call for call in calls_of(self._module, steps, locations, self._target) if call is not None)
+            found = calls_of(self._module, steps, locations, self._target, self._pool)
+            calls = tuple(call for call in found if call is not None)
             arena, work = work_memory(function, steps)
             self._bodies[name] = Body(calls, arena, work) if len(calls) == len(steps) else None
         return self._bodies[name]
 
 
 def calls_of(
-    module: Module, steps: Sequence[LoweredOp], locations: dict[Value, Location], target: TargetDescription
+    module: Module,
+    steps: Sequence[LoweredOp],
+    locations: dict[Value, Location],
+    target: TargetDescription,
+    pool: ConstantPool,
 ) -> list[KernelCall | None]:
-    """The call of each step's kernel."""
+    """The call of each step's kernel, whose data go into the pool."""
     calls: list[KernelCall | None] = []
     for op, kernel in ((step.op, step.kernel) for step in steps):
         context = (Location("context", 0),) if is_op(op, ControlFlow) else ()
-        tensors = (*(locations[value] for value in (*op.inputs, *op.results)), *context)
+        operands, results = ([locations[value] for value in values] for values in (op.inputs, op.results))
+        data = [Location("constants", pool.place(kernel.data))] if kernel is not None and kernel.data else []
+        tensors = (*operands, *data, *results, *context)
         time = nanoseconds(module, op, target)
         calls.append(KernelCall(kernel, tensors, time) if kernel is not None else None)
     return calls
@@ -243,7 +256,7 @@ def build_cpu_program(
         constant_offsets[constant] = pool.place(_bytes(pack(constant.array, constant.type.layout)))
     locations = locate(module.main, constant_offsets)
     total = sum(map(len, functions))
-    lowering = _Lowering(module, target, constant_offsets, lambda: report(0, total))
+    lowering = _Lowering(module, target, pool, constant_offsets, lambda: report(0, total))
     steps = lowering.steps(module.main)
     for step in steps:
         for constant in constants_inside(module, step.op) if step.kernel is None else ():
@@ -254,7 +267,7 @@ def build_cpu_program(
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
-    calls = calls_of(module, steps, locations, target)
+    calls = calls_of(module, steps, locations, target, pool)
     code = assemble(calls, target, len(module.main.parameters), scratch, report)
     needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
     return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, locations)

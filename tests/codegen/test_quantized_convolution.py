@@ -8,12 +8,19 @@ from kernel_harness import TARGETS
 from operator_samples import Case, make_case
 from quantized_cases import check, product_sample, random_activation, random_type, weight_type
 
+from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.llvm.module import parse
+from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType
 
 KINDS = ("blocked", "grouped", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs."""
+
+
+LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni")
+"""With those of the processors of x86 that have other products of bytes."""
 
 
 def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
@@ -57,10 +64,10 @@ def blocked(kind: str, rng: np.random.Generator) -> Case:
     return with_layouts(case, *layouts)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", LEVELS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
-    check([blocked(kind, rng) for _ in range(6)], target)
+    check([blocked(kind, rng) for _ in range(6 if target in TARGETS else 2)], target)
 
 
 def product(rng: np.random.Generator) -> Case:
@@ -82,7 +89,25 @@ def test_random_products(target: str, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", LEVELS)
 @pytest.mark.parametrize("kind", [*KINDS, "product"])
 def test_many_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
     check([product(rng) if kind == "product" else blocked(kind, rng) for _ in range(50)], target)
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("avx2", "vpmaddubsw\t%ymm"),
+        ("x86-64-v4", "vpmaddubsw\t%zmm"),
+        ("avx-vnni", "{vex}\tvpdpbusd\t%ymm"),
+        ("avx512-vnni", "vpdpbusd\t"),
+    ],
+)
+def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.random.Generator) -> None:
+    """Also of those that this machine lacks: nothing runs."""
+    target = TargetDescription.named(name)
+    (op,) = blocked("pointwise", rng).module.main.ops
+    kernel = lower(op, target)
+    assert kernel is not None
+    assert product in machine(target).emit_assembly(parse(kernel.text, kernel.name, target)).replace("  ", " ")

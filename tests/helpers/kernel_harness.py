@@ -185,7 +185,10 @@ def run_kernels(executions: Sequence[Execution], target: TargetDescription) -> l
     invocations = [
         Invocation(
             each.kernel,
-            [pack(array, value.type.layout) for value, array in zip(each.op.inputs, each.arrays, strict=True)],
+            [
+                *(pack(array, value.type.layout) for value, array in zip(each.op.inputs, each.arrays, strict=True)),
+                *([np.frombuffer(each.kernel.data, np.int32)] if each.kernel.data else []),
+            ],
             [(physical_shape(value.type), value.type.dtype.numpy) for value in each.op.results],
             each.in_place,
         )

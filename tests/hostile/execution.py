@@ -164,15 +164,18 @@ def _run_apart(
             break
         if alias is None:
             steps.append(op)
-    places = {id(buffer): index for index, buffer in enumerate({id(b): b for b in buffers.values()}.values())}
+    kernels = [lower(op, target) for op in steps]
+    data = [np.frombuffer(kernel.data if kernel is not None else b"", np.int32) for kernel in kernels]
+    own = [Guarded(array, f"data of {op.name}", placement) for op, array in zip(steps, data, strict=True)]
+    unique = list({id(b): b for b in (*buffers.values(), *own)}.values())
+    places = {id(buffer): index for index, buffer in enumerate(unique)}
     calls: list[KernelCall | None] = []
-    for op in steps:
-        kernel = lower(op, target)
-        values = (*op.inputs, *op.results)
-        locations = tuple(Location("input", places[id(buffers[value])]) for value in values)
+    for op, kernel, constants in zip(steps, kernels, own, strict=True):
+        given = [buffers[value] for value in op.inputs] + [constants] * bool(kernel is not None and kernel.data)
+        everything = (*given, *(buffers[value] for value in op.results))
+        locations = tuple(Location("input", places[id(buffer)]) for buffer in everything)
         calls.append(None if kernel is None else KernelCall(kernel, locations))
     entry = NativeObject(assemble(calls, target, len(places), 0))
-    unique = list({id(b): b for b in buffers.values()}.values())
     stop = ctypes.c_int32()
     addresses = (ctypes.c_void_p * max(1, len(unique)))(*(buffer.address for buffer in unique))
     for index, call in enumerate(calls):

@@ -38,6 +38,7 @@ class Work:
         may_merge: pixels do not see their neighbours.
         is_quantized: products are dot products of bytes, results are requantised.
         has_sums: sums over the window take one more register for each pixel.
+        is_paired: three instructions for a product, of one vector; see :mod:`.weight_pairs`.
     """
 
     rows: Axis
@@ -47,6 +48,7 @@ class Work:
     may_merge: bool = False
     is_quantized: bool = False
     has_sums: bool = False
+    is_paired: bool = False
 
     def merged(self, merge: int) -> tuple[Axis, Axis]:
         """Rows and columns with ``merge`` rows laid end to end."""
@@ -72,13 +74,14 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
 
     def fits(pixels: int, vectors: int) -> bool:
         """Whether sums, weights of a step and one broadcast input are in registers, as far as possible."""
-        registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + 1
+        registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + (4 if work.is_paired else 1)
         return registers <= target.registers or (pixels == 1 and (vectors == 1 or work.is_quantized))
 
+    most = 1 if work.is_paired else 4 if work.is_quantized else 8
     candidates = [
         (merge, pixels, vectors)
         for merge in work.merges()
-        for vectors in range(1, min(work.output_blocks, 4 if work.is_quantized else 8) + 1)
+        for vectors in range(1, min(work.output_blocks, most) + 1)
         for pixels in range(1, min(work.merged(merge)[1].output, 28) + 1)
         if fits(pixels, vectors)
     ]
@@ -99,6 +102,8 @@ def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> floa
         # Two products and two loads a cycle; a chain of dependent ones takes four cycles a link; weights come from the
         # second level cache at about 28 bytes a cycle. Requantisation takes some more instructions for each result.
         products = p * (q + work.has_sums) * parts
+        if work.is_paired:
+            return work.steps * (products + p / 3 + 1) + finish * products + 25
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
         return work.steps * step + finish * p * q * parts + 25
 

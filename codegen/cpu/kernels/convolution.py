@@ -1,10 +1,10 @@
-"""Convolution operators: which kernels they get, and what direct convolution does with floats and with bytes."""
+"""Convolution operators: which kernels they get, and what direct convolution does with floats."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ....ir.core import Op
@@ -13,21 +13,19 @@ from ....ir.ops.convolution import Conv
 from ....ir.types import DType
 from ....ir.windows import SHORT
 from ..kernel import Kernel, lowers
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
-from ..llvm.quantized_math import signed_byte
+from ..llvm.byte_dot_product import has_byte_product, saturates
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, Register, Registers, constant, partial_mask, zero
-from ..spec import ConstantTable
+from ..llvm.types import F32, Register, Registers, partial_mask, zero
 from ..tensors import is_float, is_plain
 from .activation import what_follows
-from .blocking import Blocking, Work, choose_tile
-from .depthwise import Depthwise, QuantizedDepthwise
+from .blocking import Blocking, choose_tile
+from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
-from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, channels_of, has_constant_channels
+from .output_channels import VECTOR_BYTES, FloatOutput, channels_of, has_constant_channels
+from .paired_convolution import PairedConvolution
+from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
-from .window import ALL, Axis, rows_and_columns, walked
-from .window_walk import Values
+from .window import Axis, rows_and_columns, walked
 
 VECTOR = F32.of(CHANNEL_BLOCK)
 
@@ -123,114 +121,6 @@ class Convolution(FloatOutput, DirectConvolution):
             finish()
 
 
-@dataclass(frozen=True)
-class QuantizedConvolution(QuantizedOutput, DirectConvolution):
-    """Convolution over an image, bias, activation and requantisation, by dot products of four bytes.
-
-    Padding counts as the zero point. Accumulators are requantised before the tile is stored, so that the 32-bit sums
-    never reach memory.
-
-    Arguments: x, of rows of at least four bytes and without dilation along them, where ``plain_input``; w, layout
-    ``o16i4`` (``o16k4``, where ``plain_input``); bias; result, layout ``c16``.
-    """
-
-    STEP: ClassVar[int] = QUAD
-    UNROLLED: ClassVar[int] = 128
-
-    @property
-    def fill(self) -> int:
-        return self.constants.fill
-
-    @property
-    def work(self) -> Work:
-        return replace(super().work, is_quantized=True, has_sums=bool(self.constants.zeros))
-
-    def choose_blocking(self, target: TargetDescription) -> Blocking:
-        """Row blocks whose inputs stay in the second level cache while all channel tiles go over them."""
-        merge, pixels, vectors = choose_tile(self.work, target)
-        height = self.rows.output // merge
-        row_bytes = self.input_blocks * self.x_pixel * self.columns.input * self.rows.stride * merge
-        row_block = max(1, min(height, target.cache_bytes[1] // 4 // max(1, row_bytes)))
-        return Blocking(merge, pixels, vectors, self.input_blocks, row_block)
-
-    def bind(self, b: FunctionBuilder) -> Values:
-        arguments = super().bind(b)
-        if self.constants.zeros:
-            arguments["ones"] = self.ones().define(b, f"{b.name}_ones")
-        return arguments
-
-    def ones(self) -> ConstantTable:
-        """For each block of input channels and step along a kernel row, a 1 in every byte that counts in sums over the
-        window.
-        """
-        words: list[int] = []
-        for block in range(self.input_blocks):
-            if self.plain_input:
-                present = [self.columns.kernel - step * QUAD for step in range(self.column_steps)]
-            else:
-                left = self.channels // self.groups - block * CHANNEL_BLOCK
-                present = [left - step * QUAD for step in range(self.steps)] * self.columns.kernel
-            words += [sum(1 << 8 * i for i in range(QUAD) if i < count) for count in present]
-        return ConstantTable(DType.I32, tuple(words))
-
-    def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
-        ones = {"ones": arguments["ones"]} if self.constants.zeros else {}
-        return {**ones, **super().item_values(b, arguments, block, vectors, active)}
-
-    def start(self, tile: ConvolutionTile) -> Sequence[Register]:
-        """Sums over the window follow the accumulators, one for each pixel."""
-        windows = [zero(ACCUMULATOR)] * tile.pixels if self.constants.zeros else []
-        return [*(tile.arguments[f"start{q}"] for _, q in tile.positions), *windows]
-
-    def step(
-        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
-    ) -> None:
-        b, (x, w, *ones) = tile.b, pointers
-        b.fence()
-        weights = []
-        for q in range(tile.vectors):
-            vector = b.load(BYTES, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES))
-            weights.append(flipped(b, vector) if self.constants.flips_w else vector)
-        counted = b.splat(b.load(I32, b.at(ones[0], 4 * step)), CHANNEL_BLOCK) if ones else None
-        for p, mask in enumerate(masks):
-            if not mask and not self.fill:
-                continue
-            value = self._four_bytes(b, mask, b.at(x, p * tile.distances.pixel + QUAD * step))
-            for q in range(tile.vectors):
-                index = p * tile.vectors + q
-                sums[index] = dot(b, sums[index], value, weights[q])
-            if counted is not None:
-                index = tile.pixels * tile.vectors + p
-                sums[index] = dot(b, sums[index], value, counted)
-
-    def _four_bytes(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
-        """Four unsigned bytes in every lane; those outside of the image hold the zero point."""
-        if not mask:
-            return constant(BYTES, signed_byte(self.fill))
-
-        def word(address: Register) -> Register:
-            return b.convert("bitcast", b.load(I8.of(QUAD), address), I32)
-
-        if mask == ALL:
-            value = word(address)
-        else:
-            # Read four bytes that are all in the image, and shift those that are meant to their positions.
-            before = (mask & -mask).bit_length() - 1
-            after = QUAD - mask.bit_length()
-            shift = constant(I32, 8 * (before or after))
-            value = b.binary("shl" if before else "lshr", word(b.at(address, before - after)), shift)
-            outside = sum(self.constants.stored_fill << 8 * i for i in range(QUAD) if not mask >> i & 1)
-            value = b.binary("or", value, constant(I32, outside - (outside >> 31 << 32)))
-        value = b.splat(value, CHANNEL_BLOCK)
-        return flipped(b, value) if self.constants.flips_x else value
-
-    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
-        count = len(tile.positions)
-        for q in range(tile.vectors):
-            totals, address = sums[q : count : tile.vectors], tile.output("y", 0, q)
-            self.requantize(tile.b, tile.arguments, q, totals, sums[count:], address)
-
-
 @lowers(Conv)
 def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     """Direct or depthwise convolution of floats, or of bytes by known weights; the result in layout ``c16``."""
@@ -256,9 +146,18 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         return None
     image = batch, channels, *axes
     if is_quantized:
-        constants, has_bias = channels_of(op), operands.b is not None
+        has_bias = operands.b is not None
+        if is_depthwise and not has_byte_product(target):
+            known = {"constants": channels_of(op, flips=False).without_zeros, "has_bias": has_bias}
+            spec = WordDepthwise(*image, is_signed=x.dtype is DType.I8, **known)
+            return spec.kernel(target).reading(spec.words(op, target))
+        constants = channels_of(op)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
+        if saturates(target):
+            known = {"constants": constants.without_zeros, "has_bias": has_bias}
+            spec = PairedConvolution(*image, outputs, conv.group, is_plain, **known)
+            return spec.kernel(target).reading(spec.records(op))
         spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
         return spec.kernel(target)
     if is_depthwise:

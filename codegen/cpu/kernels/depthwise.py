@@ -11,16 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, dot, flipped
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers, constant, vector_constant, zero
+from ..llvm.types import I16, Register, Registers, constant, vector_constant, zero
 from .blocking import registers_per_vector
-from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput
+from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
 from .window import ALL
 from .windowed import TapByTap, Windowed, WindowTile
+
+_WORDS = I16.of(2 * CHANNEL_BLOCK)
 
 _TRANSPOSED = [tap * CHANNEL_BLOCK + channel for channel in range(CHANNEL_BLOCK) for tap in range(QUAD)]
 
@@ -137,6 +142,102 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
             pixels = b.shuffle(halves[0], halves[1], range(4 * CHANNEL_BLOCK))
         value = b.shuffle(pixels, pixels, _TRANSPOSED)
         return flipped(b, value) if constants.flips_x else value
+
+
+@dataclass(frozen=True)
+class WordDepthwise(QuantizedOutput, Windowed):
+    """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
+
+    Weights are read as ``w``, words [C/16, kernel rows, pairs of taps, 16, 2], zero points taken off: the data of
+    :meth:`words`.
+
+    Attributes:
+        is_signed: bytes of x are.
+    """
+
+    is_signed: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        x, stored, *others, y = super().arguments
+        return (x, f"stored_{stored}", *others, "w", y)
+
+    @property
+    def row_steps(self) -> int:
+        return -(-self.columns.kernel // 2)
+
+    def most_pixels(self, target: TargetDescription) -> int:
+        parts = registers_per_vector(target)
+        return max(1, min(14, target.registers // parts - self.row_steps - 2))
+
+    def words(self, op: Op, target: TargetDescription) -> bytes:
+        """The weights of an op, which are constant."""
+        weights = without_zero_points(op).reshape(self.channels, self.rows.kernel, self.columns.kernel)
+        fill = -self.channels % CHANNEL_BLOCK, self.columns.kernel % 2
+        weights = np.pad(weights, ((0, fill[0]), (0, 0), (0, fill[1])))
+        weights = weights.reshape(-1, CHANNEL_BLOCK, self.rows.kernel, self.row_steps, 2)
+        return weights[:, _order(target)].transpose(0, 2, 3, 1, 4).astype("<i2").tobytes()
+
+    def start(self, tile: WindowTile) -> list[Register]:
+        start = tile.arguments["start0"]
+        return [tile.b.shuffle(start, start, _order(tile.b.target))] * tile.reach.pixels
+
+    def end(self, tile: WindowTile, totals: Registers) -> None:
+        order = _order(tile.b.target)
+        places = [order.index(channel) for channel in range(CHANNEL_BLOCK)]
+        natural = tuple(tile.b.shuffle(total, total, places) for total in totals)
+        self.requantize(tile.b, tile.arguments, 0, natural, (), tile.arguments["y"])
+
+    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
+        """For each two neighbours of the row, the pixels and taps that see them."""
+        b, columns, (x, w) = tile.b, self.columns, pointers
+        inside = {
+            p * columns.stride + tap * columns.dilation: bool(mask)
+            for tap, masks in enumerate(tile.reach.columns)
+            for p, mask in enumerate(masks)
+        }
+        users: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for p in range(tile.reach.pixels):
+            for step in range(self.row_steps):
+                first = p * columns.stride + 2 * step * columns.dilation
+                second = first + columns.dilation
+                if 2 * step + 1 == columns.kernel and second not in inside:
+                    # The last of an odd number of taps is alone: its neighbour is multiplied with 0.
+                    second = first
+                users.setdefault((first, second), []).append((p, step))
+        weights = [b.load(_WORDS, b.at(w, step * VECTOR_BYTES)) for step in range(self.row_steps)]
+        words: dict[int, Register] = {}
+        for pair in sorted(users):
+            if not self.constants.fill and not any(inside[position] for position in pair):
+                continue
+            for position in pair:
+                if position not in words:
+                    words[position] = self._word(b, x, position if inside[position] else None)
+            b.fence()
+            value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target))
+            for p, step in users[pair]:
+                totals[p] = add_word_pairs(b, totals[p], value, weights[step])
+        return totals
+
+    def _word(self, b: FunctionBuilder, x: Register, position: int | None) -> Register:
+        """16 channels of a position; ``None`` for one outside of the image."""
+        type = I16.of(CHANNEL_BLOCK)
+        if position is None:
+            return constant(type, self.constants.fill)
+        return b.convert(
+            "sext" if self.is_signed else "zext", b.load(self.vector, b.at(x, position * CHANNEL_BLOCK)), type
+        )
+
+
+def _order(target: TargetDescription) -> list[int]:
+    """In which order accumulators hold channels: that in which two vectors of words are interleaved by one instruction
+    for each register.
+    """
+    return [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if target.lanes == 8 else [*range(CHANNEL_BLOCK)]
+
+
+def _interleaved(target: TargetDescription) -> list[int]:
+    return [lane for channel in _order(target) for lane in (channel, CHANNEL_BLOCK + channel)]
 
 
 def _ones(bytes: Sequence[int]) -> Register:

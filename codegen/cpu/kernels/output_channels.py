@@ -11,7 +11,7 @@ of an output channel and are folded into its bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,6 +63,11 @@ class Channels:
     result: StoredRange
 
     @property
+    def without_zeros(self) -> Channels:
+        """The same for a kernel that multiplies with weights of which their zero points are taken off."""
+        return replace(self, zeros=(), flips_w=False)
+
+    @property
     def stored_fill(self) -> int:
         """What taps outside of the image hold, as it would be stored: 0 to 255."""
         return (self.fill + 128 * self.flips_x) % 256
@@ -105,13 +110,23 @@ def has_constant_channels(op: Op) -> bool:
     return is_quantized_product(op) and all(isinstance(value, Constant) for value in op.inputs[1:])
 
 
-def channels_of(op: Op) -> Channels:
+def without_zero_points(op: Op) -> np.ndarray:
+    """The weights of an op that has constant channels, as integers from -255 to 255."""
+    w = op.inputs[1]
+    assert isinstance(w, Constant) and w.type.quant is not None
+    return w.array.astype(np.int64) - w.type.quant.broadcast(w.type.rank)[1]
+
+
+def channels_of(op: Op, *, flips: bool = True) -> Channels:
     """The constants of an op that has constant channels: a convolution over one or two dimensions, or a product with
     a matrix, whose columns are the output channels.
+
+    Args:
+        flips: x and w become unsigned and signed; else ``fill`` is the zero point of x as it is.
     """
     operator, (x, w, *rest), y = op.operator, op.inputs, op.result.type
     assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
-    flips_x, flips_w = x.type.dtype is DType.I8, w.type.dtype is DType.U8
+    flips_x, flips_w = flips and x.type.dtype is DType.I8, flips and w.type.dtype is DType.U8
     weights = w.array.astype(np.int64) - 128 * flips_w
     if isinstance(operator, MatMul):
         weights = (weights if operator.transpose_b else weights.T)[..., None]

@@ -44,6 +44,60 @@ def _pair_intrinsic(target: TargetDescription, lanes: int) -> str | None:
     return names.get(lanes)
 
 
+_SATURATING = {
+    4: ("llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.ssse3.pshuf.b.128"),
+    8: ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pshuf.b"),
+    16: ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pshuf.b.512"),
+}
+"""By lanes of 32 bits: the product of bytes whose sums of two saturate at 16 bits, and the shuffle of bytes."""
+
+
+def has_byte_product(target: TargetDescription) -> bool:
+    """Whether a processor adds products of bytes up without saturation."""
+    return _dot_intrinsic(target, target.lanes) is not None
+
+
+def saturates(target: TargetDescription) -> bool:
+    """Whether the product of bytes that a processor has saturates, so that weights had better be put in pairs."""
+    return "ssse3" in target.features and not has_byte_product(target)
+
+
+def shuffled(b: FunctionBuilder, window: Register, places: Register, *, flips: bool) -> Register:
+    """Of 4 or 16 bytes the four at some ``places``, in every lane of a register.
+
+    Args:
+        flips: the highest bit of each byte.
+    """
+    lanes = b.target.lanes
+    bytes = I8.of(4 * lanes)
+    if window.type.lanes == 4:
+        value = b.splat(b.convert("bitcast", window, I32), lanes)
+    else:
+        value = b.shuffle(window, window, [*range(window.type.lanes)] * (bytes.lanes // window.type.lanes))
+    order = b.splat(b.convert("bitcast", places, I32), lanes)
+    operands = [b.convert("bitcast", each, bytes) for each in (value, order)]
+    value = b.intrinsic(_SATURATING[lanes][1], bytes, operands)
+    return b.binary("xor", value, constant(bytes, FLIP)) if flips else value
+
+
+def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+    """``total``, 16 lanes, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
+
+    Args:
+        x: a register of the target, the same for each part of the lanes.
+        w: 64 bytes. No two neighbours of one sign sum to more than 128.
+    """
+    lanes = x.type.lanes // 4
+    words, ones = I16.of(2 * lanes), constant(I16.of(2 * lanes), 1)
+    pair = _pair_intrinsic(b.target, lanes)
+    assert pair is not None
+    parts = []
+    for part, factor in zip(_parts(b, total, lanes), _parts(b, w, lanes), strict=True):
+        sums = b.intrinsic(_SATURATING[lanes][0], words, [x, b.convert("bitcast", factor, x.type)])
+        parts.append(b.binary("add", part, b.intrinsic(pair, part.type, [sums, ones])))
+    return _joined(b, parts)
+
+
 def dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """``total`` with the products of unsigned bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes."""
     lanes = min(b.target.lanes, LANES)
@@ -115,3 +169,10 @@ def dot_of_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) 
         return b.intrinsic(fused, type, [total, *words])
     assert name is not None
     return b.binary("add", total, b.intrinsic(name, type, words))
+
+
+def add_word_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+    """The same for 16 lanes, whatever registers the target has."""
+    lanes = min(b.target.lanes, LANES)
+    parts = zip(*(_parts(b, value, lanes) for value in (total, x, w)), strict=True)
+    return _joined(b, [dot_of_pairs(b, *part) for part in parts])

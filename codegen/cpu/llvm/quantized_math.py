@@ -18,6 +18,12 @@ from .types import F32, I8, I16, I32, I64, Register, constant, zero
 _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 """Added to a number of less than 2^22 (2^51) in magnitude, they leave the nearest integer in the low bits."""
 
+_PACKING = {
+    256: ("llvm.x86.avx.cvt.ps2dq.256", "llvm.x86.avx2.pack{}"),
+    512: ("llvm.x86.avx512.mask.cvtps2dq.512", "llvm.x86.avx512.pack{}.512"),
+}
+"""By bits of a register: rounding to integers, and packing into half of the width."""
+
 _SIGNED = frozenset({DType.I8, DType.I16, DType.I32, DType.I64})
 
 
@@ -80,13 +86,13 @@ class StoredRange:
         Args:
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
-        if not are_small or b.target.vector_bits < 512 or not b.target.is_x86_64:
+        if not are_small or b.target.vector_bits not in _PACKING or not b.target.is_x86_64:
             return [self.store_form(b, value) for value in values]
-        results = []
-        for first in range(0, len(values), 4):
-            some = list(values[first : first + 4])
-            packed = self._pack_four(b, [*some, *some[-1:] * (4 - len(some))])
-            if len(some) == 4:
+        results, most = [], b.target.vector_bits // 128
+        for first in range(0, len(values), most):
+            some = list(values[first : first + most])
+            packed = self._packed(b, [*some, *some[-1:] * (most - len(some))])
+            if len(some) == most:
                 results.append(packed)
                 continue
             if len(some) >= 2:
@@ -96,29 +102,38 @@ class StoredRange:
                 results.append(b.shuffle(packed, packed, range(begin, begin + 16)))
         return results
 
-    def _pack_four(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
-        """Four vectors of 16 numbers as 64 bytes, by instructions that saturate, which takes half as many of them."""
-        words, bytes = I16.of(32), I8.of(64)
-        convert = "llvm.x86.avx512.mask.cvtps2dq.512"
-        all_lanes, current_rounding = constant(I16, -1), constant(I32, 4)
-        whole = [b.intrinsic(convert, I32.of(16), [v, zero(I32.of(16)), all_lanes, current_rounding]) for v in values]
+    def _packed(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        """Vectors of 16 numbers, as many as fill four registers, as the bytes of one, by instructions that saturate,
+        which takes half as many of them.
+        """
+        lanes, zero_point = b.target.lanes, self.zero_point
+        words, bytes = I16.of(2 * lanes), I8.of(4 * lanes)
+        convert, name = _PACKING[b.target.vector_bits]
+        registers = [
+            b.shuffle(value, value, range(first, first + lanes)) if lanes < 16 else value
+            for value in values
+            for first in range(0, 16, lanes)
+        ]
+        # The form of 512 bits also takes what becomes of masked lanes, the mask, and how to round.
+        others = [zero(I32.of(lanes)), constant(I16, -1), constant(I32, 4)] if lanes == 16 else []
+        whole = [b.intrinsic(convert, I32.of(lanes), [value, *others]) for value in registers]
         pairs = []
         for i in (0, 2):
-            pair = b.intrinsic("llvm.x86.avx512.packssdw.512", words, whole[i : i + 2])
-            if self.zero_point:
-                pair = b.intrinsic("llvm.sadd.sat.v32i16", words, [pair, constant(words, self.zero_point)])
+            pair = b.intrinsic(name.format("ssdw"), words, whole[i : i + 2])
+            if zero_point:
+                pair = b.intrinsic(f"llvm.sadd.sat.{words.suffix}", words, [pair, constant(words, zero_point)])
             pairs.append(pair)
         is_signed = self.dtype is DType.I8
-        packed = b.intrinsic(f"llvm.x86.avx512.pack{'s' if is_signed else 'u'}swb.512", bytes, pairs)
+        packed = b.intrinsic(name.format("sswb" if is_signed else "uswb"), bytes, pairs)
         lowest, highest = (-128, 127) if is_signed else (0, 255)
         sign = "s" if is_signed else "u"
-        if self.low > lowest:
-            packed = b.intrinsic(f"llvm.{sign}max.v64i8", bytes, [packed, constant(bytes, signed_byte(self.low))])
-        if self.high < highest:
-            packed = b.intrinsic(f"llvm.{sign}min.v64i8", bytes, [packed, constant(bytes, signed_byte(self.high))])
-        # The instructions pack each quarter of a register for itself.
-        quads = b.convert("bitcast", packed, I32.of(16))
-        order = [4 * quarter + vector for vector in range(4) for quarter in range(4)]
+        for bound, extreme, kind in ((self.low, lowest, "max"), (self.high, highest, "min")):
+            if bound != extreme:
+                limit = constant(bytes, signed_byte(bound))
+                packed = b.intrinsic(f"llvm.{sign}{kind}.{bytes.suffix}", bytes, [packed, limit])
+        # The instructions pack each 128 bits of a register for themselves.
+        quads = b.convert("bitcast", packed, I32.of(lanes))
+        order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
         return b.convert("bitcast", b.shuffle(quads, quads, order), bytes)
 
 

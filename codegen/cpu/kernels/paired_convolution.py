@@ -1,0 +1,174 @@
+"""Direct convolution of bytes by weights in pairs that do not saturate, for processors without a dot product of bytes.
+
+For each tap of the window there is a list of records (:mod:`.weight_pairs`): 16 neighbouring bytes of x are loaded,
+four of them shuffled into every lane, and multiplied with the weights of 16 outputs. The lists of all taps follow each
+other, so that a tile which sees the whole window walks over them in one loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.layout import CHANNEL_BLOCK, QUAD
+from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder, Integer
+from ..llvm.byte_dot_product import BYTES, add_pairs, shuffled
+from ..llvm.quantized_math import signed_byte
+from ..llvm.target import TargetDescription
+from ..llvm.types import I8, I32, I64, Register, Registers, constant
+from .blocking import Blocking, Work
+from .channel_tiles import WorkItem
+from .output_channels import without_zero_points
+from .quantized_convolution import QuantizedConvolution
+from .weight_pairs import RECORD, packed_pairs
+from .window import ALL, PixelTile, cut
+from .window_walk import Values, WindowWalk
+
+
+@dataclass(frozen=True)
+class PairedConvolution(QuantizedConvolution):
+    """The same as its base, but that the weights are read from ``pairs``: see :func:`records_of`."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        *operands, y = super().arguments
+        return (*operands, "pairs", y)
+
+    @property
+    def work(self) -> Work:
+        return replace(super().work, is_paired=True)
+
+    @property
+    def row_lists(self) -> int:
+        """Lists of a kernel row."""
+        return self.column_steps if self.plain_input else self.columns.kernel
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        return _Walker(self, self.blocking or self.choose_blocking(target), target).generate()
+
+    def records(self, op: Op) -> bytes:
+        """What the kernel reads in place of the weights of an op: a list for each tap and 16 outputs.
+
+        Taps are those of a kernel row, or the steps of four of them where x is plain.
+        """
+        inputs = self.channels // self.groups
+        weights = without_zero_points(op)
+        weights = weights.reshape(self.outputs, inputs, self.rows.kernel, self.columns.kernel)
+        fill = -self.outputs % CHANNEL_BLOCK, -inputs % CHANNEL_BLOCK, -self.columns.kernel % QUAD
+        row, plane = self.columns.input * self.x_pixel, self.rows.input * self.columns.input * self.x_pixel
+        if self.plain_input:
+            weights = np.pad(weights, ((0, fill[0]), (0, 0), (0, 0), (0, fill[2])))
+            cut = weights.reshape(-1, CHANNEL_BLOCK, inputs, self.rows.kernel, self.column_steps, QUAD)
+            cut, across = cut.transpose(0, 3, 4, 2, 5, 1), QUAD
+        else:
+            weights = np.pad(weights, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0)))
+            cut = weights.reshape(-1, CHANNEL_BLOCK, self.input_blocks, CHANNEL_BLOCK, *weights.shape[2:])
+            cut, across = cut.transpose(0, 4, 5, 2, 3, 1), self.columns.dilation * self.x_pixel
+        blocks, height, width, windows, places, _ = cut.shape
+        y, x, window = np.ix_(range(height), range(width), range(windows))
+        offsets = y * self.rows.dilation * row + x * across + window * plane
+        offsets = np.broadcast_to(offsets, (blocks, *offsets.shape)).reshape(-1, windows)
+        return packed_pairs(cut.reshape(-1, windows, places, CHANNEL_BLOCK), offsets)
+
+
+class _Walker(WindowWalk):
+    """The function that walks over work items: image, block of rows, 16 output channels."""
+
+    def __init__(self, spec: PairedConvolution, blocking: Blocking, target: TargetDescription) -> None:
+        rows, columns = spec.work.merged(blocking.merge)
+        tiles = cut(columns, blocking.pixels, neighbours=spec.plain_input)
+        self.w_row = 4 * spec.row_lists
+        super().__init__(spec, target, rows, columns, tiles, spec.x_pixel, self.w_row)
+        self.spec, self.blocking = spec, blocking
+
+    def generate(self) -> Kernel:
+        spec = self.spec
+        return self.walk(spec, spec.groups, spec.outputs // spec.groups, 1, self.blocking.row_block, self._item)
+
+    def _item(self, item: WorkItem, vectors: int, active: int) -> None:
+        spec, b = self.spec, self.b
+        values = {**spec.item_values(b, self.arguments, item.block, vectors, active), "pairs": self.arguments["pairs"]}
+        row = self.columns.input * spec.x_pixel
+        input_block = b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.input_blocks)
+        x = b.at(self.arguments["x"], b.multiply(input_block, self.rows.input * row))
+        lists = b.at(self.arguments["pairs"], b.multiply(item.block, self.rows.kernel * self.w_row))
+        output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
+        output = b.multiply(output_block, self.rows.output * self.columns.output * CHANNEL_BLOCK)
+
+        def row_of_tiles(y: Register) -> None:
+            call, reach = self.row(y, x, lists, output)
+            # Records count from the first row of the window, which may lie outside of the image.
+            call["x"] = b.at(x, b.multiply(self.rows.coordinate(b, y), row))
+            if not self.rows.always_reaches:
+                tap = b.minimum(reach[0], spec.rows.kernel)
+                call |= {"w": b.at(lists, b.multiply(tap, self.w_row)), "kernel_rows": b.maximum(reach[1], 0)}
+            call |= spec.row_values(b, values, y, reach)
+            for run in self.tiles:
+
+                def tile(index: Register, start: int = run.start, reach: PixelTile = run.tile) -> None:
+                    pixel = b.add(start, b.multiply(index, reach.pixels))
+                    self.call(reach, call, pixel, lambda f, values: self._tile(f, values, reach))
+
+                b.each(0, run.count, tile)
+
+        b.each(item.first_row, item.last_row, row_of_tiles)
+
+    def _tile(self, b: FunctionBuilder, call: Values, reach: PixelTile) -> None:
+        """Some output pixels by 16 channels."""
+        spec, starts = self.spec, call["w"]
+        taps = b.multiply(call["kernel_rows"], spec.row_lists) if self.rows.is_padded else None
+        count: Integer = taps if taps is not None else self.rows.kernel * spec.row_lists
+        sums: Registers = (call["start0"],) * reach.pixels
+
+        def position(tap: Integer) -> Register:
+            return b.convert("zext", b.load(I32, b.at(starts, b.multiply(tap, 4))), I64)
+
+        def over(first: Integer, last: Integer, masks: tuple[int, ...], sums: Registers) -> Registers:
+            def record(position: Register, sums: Registers) -> list[Register]:
+                return self._record(b, call, b.at(call["pairs"], position), masks, sums)
+
+            begin, end = b.convert("bitcast", position(first), I64), position(last)
+            return b.loop(begin, end, record, sums, step=RECORD)
+
+        if all(mask == ALL for masks in reach.columns for mask in masks):
+            sums = over(0, count, (ALL,) * reach.pixels, sums)
+        else:
+
+            def row(tap: Register, sums: Registers) -> Registers:
+                first = 0
+                for masks, equal in groupby(reach.columns):
+                    last = first + len(list(equal))
+                    if any(masks) or spec.fill:
+                        sums = over(b.add(tap, first), b.add(tap, last), masks, sums)
+                    first = last
+                return sums
+
+            sums = b.loop(0, count, row, sums, step=spec.row_lists)
+        spec.requantize(b, call, 0, sums, (), call["y"])
+
+    def _record(
+        self, b: FunctionBuilder, call: Values, record: Register, masks: tuple[int, ...], sums: Registers
+    ) -> list[Register]:
+        spec, found = self.spec, list(sums)
+        distance = b.convert("sext", b.load(I32, record, RECORD - 8), I64)
+        places, weights = b.load(I8.of(QUAD), record, RECORD - 4), b.load(BYTES, record)
+        x = b.at(call["x"], distance)
+        for p, mask in enumerate(masks):
+            if mask or spec.fill:
+                address = b.at(x, p * self.columns.stride * spec.x_pixel)
+                value = self._window(b, mask, address)
+                value = shuffled(b, value, places, flips=spec.constants.flips_x)
+                found[p] = add_pairs(b, sums[p], value, weights)
+        return found
+
+    def _window(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
+        """The bytes of x that records choose from."""
+        if not mask:
+            return constant(I8.of(CHANNEL_BLOCK), signed_byte(self.spec.constants.stored_fill))
+        if not self.spec.plain_input:
+            return b.load(I8.of(CHANNEL_BLOCK), address)
+        return b.convert("bitcast", self.spec.word(b, mask, address), I8.of(QUAD))

@@ -1,0 +1,131 @@
+"""What direct convolution does with bytes: dot products of four of them, and requantisation of the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ....ir.layout import CHANNEL_BLOCK, QUAD
+from ....ir.types import DType
+from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ..llvm.quantized_math import signed_byte
+from ..llvm.target import TargetDescription
+from ..llvm.types import I8, I32, Register, Registers, constant, zero
+from ..spec import ConstantTable
+from .blocking import Blocking, Work, choose_tile
+from .direct_convolution import ConvolutionTile, DirectConvolution
+from .output_channels import VECTOR_BYTES, QuantizedOutput
+from .window import ALL
+from .window_walk import Values
+
+
+@dataclass(frozen=True)
+class QuantizedConvolution(QuantizedOutput, DirectConvolution):
+    """Convolution over an image, bias, activation and requantisation, by dot products of four bytes.
+
+    Padding counts as the zero point. Accumulators are requantised before the tile is stored, so that the 32-bit sums
+    never reach memory.
+
+    Arguments: x, of rows of at least four bytes and without dilation along them, where ``plain_input``; w, layout
+    ``o16i4`` (``o16k4``, where ``plain_input``); bias; result, layout ``c16``.
+    """
+
+    STEP: ClassVar[int] = QUAD
+    UNROLLED: ClassVar[int] = 128
+
+    @property
+    def fill(self) -> int:
+        return self.constants.fill
+
+    @property
+    def work(self) -> Work:
+        return replace(super().work, is_quantized=True, has_sums=bool(self.constants.zeros))
+
+    def choose_blocking(self, target: TargetDescription) -> Blocking:
+        """Row blocks whose inputs stay in the second level cache while all channel tiles go over them."""
+        merge, pixels, vectors = choose_tile(self.work, target)
+        height = self.rows.output // merge
+        row_bytes = self.input_blocks * self.x_pixel * self.columns.input * self.rows.stride * merge
+        row_block = max(1, min(height, target.cache_bytes[1] // 4 // max(1, row_bytes)))
+        return Blocking(merge, pixels, vectors, self.input_blocks, row_block)
+
+    def bind(self, b: FunctionBuilder) -> Values:
+        arguments = super().bind(b)
+        if self.constants.zeros:
+            arguments["ones"] = self.ones().define(b, f"{b.name}_ones")
+        return arguments
+
+    def ones(self) -> ConstantTable:
+        """For each block of input channels and step along a kernel row, a 1 in every byte that counts in sums over the
+        window.
+        """
+        words: list[int] = []
+        for block in range(self.input_blocks):
+            if self.plain_input:
+                present = [self.columns.kernel - step * QUAD for step in range(self.column_steps)]
+            else:
+                left = self.channels // self.groups - block * CHANNEL_BLOCK
+                present = [left - step * QUAD for step in range(self.steps)] * self.columns.kernel
+            words += [sum(1 << 8 * i for i in range(QUAD) if i < count) for count in present]
+        return ConstantTable(DType.I32, tuple(words))
+
+    def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
+        ones = {"ones": arguments["ones"]} if self.constants.zeros else {}
+        return {**ones, **super().item_values(b, arguments, block, vectors, active)}
+
+    def start(self, tile: ConvolutionTile) -> Sequence[Register]:
+        """Sums over the window follow the accumulators, one for each pixel."""
+        windows = [zero(ACCUMULATOR)] * tile.pixels if self.constants.zeros else []
+        return [*(tile.arguments[f"start{q}"] for _, q in tile.positions), *windows]
+
+    def step(
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
+    ) -> None:
+        b, (x, w, *ones) = tile.b, pointers
+        b.fence()
+        weights = []
+        for q in range(tile.vectors):
+            vector = b.load(BYTES, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES))
+            weights.append(flipped(b, vector) if self.constants.flips_w else vector)
+        counted = b.splat(b.load(I32, b.at(ones[0], 4 * step)), CHANNEL_BLOCK) if ones else None
+        for p, mask in enumerate(masks):
+            if not mask and not self.fill:
+                continue
+            value = self._four_bytes(b, mask, b.at(x, p * tile.distances.pixel + QUAD * step))
+            for q in range(tile.vectors):
+                index = p * tile.vectors + q
+                sums[index] = dot(b, sums[index], value, weights[q])
+            if counted is not None:
+                index = tile.pixels * tile.vectors + p
+                sums[index] = dot(b, sums[index], value, counted)
+
+    def _four_bytes(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
+        """Four unsigned bytes in every lane; those outside of the image hold the zero point."""
+        if not mask:
+            return constant(BYTES, signed_byte(self.fill))
+        value = b.splat(self.word(b, mask, address), CHANNEL_BLOCK)
+        return flipped(b, value) if self.constants.flips_x else value
+
+    def word(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
+        """Four bytes as they are stored; those outside of the image, not all of them, hold the zero point."""
+
+        def word(address: Register) -> Register:
+            return b.convert("bitcast", b.load(I8.of(QUAD), address), I32)
+
+        if mask == ALL:
+            return word(address)
+        # Read four bytes that are all in the image, and shift those that are meant to their positions.
+        before = (mask & -mask).bit_length() - 1
+        after = QUAD - mask.bit_length()
+        shift = constant(I32, 8 * (before or after))
+        value = b.binary("shl" if before else "lshr", word(b.at(address, before - after)), shift)
+        outside = sum(self.constants.stored_fill << 8 * i for i in range(QUAD) if not mask >> i & 1)
+        return b.binary("or", value, constant(I32, outside - (outside >> 31 << 32)))
+
+    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
+        count = len(tile.positions)
+        for q in range(tile.vectors):
+            totals, address = sums[q : count : tile.vectors], tile.output("y", 0, q)
+            self.requantize(tile.b, tile.arguments, q, totals, sums[count:], address)

@@ -1,0 +1,57 @@
+"""Signed activations become unsigned and mean the same; what others see as integers stays."""
+
+from __future__ import annotations
+
+import numpy as np
+from before_after import assert_leaves_alone, assert_rewrites
+
+PASS = "unsigned_activations"
+CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
+WEIGHTS = "const @w : i8[2,2,1,1]<s=0x1.0p-5, z=0> = [5, -3, 127, -128]"
+
+
+def network(dtype: str, zero: int, constant: str) -> str:
+    """A convolution of activations of a type, and a maximum with a constant."""
+    shift = 128 if dtype == "u8" else 0
+    x, y = (f"{dtype}[1,2,2,2]<s=0x1.0p-{scale}, z={zero + shift}>" for scale in (4, 3))
+    return f"""
+  {WEIGHTS}
+  const @k : {dtype}[1,2,1,1]<s=0x1.0p-3, z={zero + shift}> = {constant}
+  func @main(%x: f32[1,2,2,2]) -> (%y: f32[1,2,2,2]) {{
+    %q = quantize(%x) : {x}
+    %c = conv(%q, @w, _) {{{CONV}}} : {y}
+    %m = max(%c, @k) : {y}
+    %y = dequantize(%m) : f32[1,2,2,2]
+    return %y
+  }}"""
+
+
+def test_activations_move_with_the_constants_beside_them(rng: np.random.Generator) -> None:
+    assert_rewrites(PASS, network("i8", -7, "[-128, 20]"), network("u8", -7, "[0, 148]"), rng)
+
+
+def test_unsigned_activations_stay() -> None:
+    assert_leaves_alone(PASS, network("u8", 3, "[0, 148]"))
+
+
+def test_integers_that_callers_see_stay() -> None:
+    assert_leaves_alone(
+        PASS,
+        """
+  func @main(%x: i8[4]<s=0x1.0p-3, z=1>) -> (%y: i8[4]<s=0x1.0p-2, z=1>) {
+    %y = relu(%x) : i8[4]<s=0x1.0p-2, z=1>
+    return %y
+  }""",
+    )
+
+
+def test_stored_integers_that_the_network_looks_at_stay() -> None:
+    assert_leaves_alone(
+        PASS,
+        """
+  func @main(%x: f32[4]) -> (%y: i8[4]) {
+    %q = quantize(%x) : i8[4]<s=0x1.0p-2, z=1>
+    %y = storage_cast(%q) : i8[4]
+    return %y
+  }""",
+    )
