@@ -13,6 +13,7 @@ from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.cpu.unsigned_activations import UnsignedActivations
+from ..passes.cpu.volume_convolutions import VolumeConvolutions
 from ..passes.cpu.widen_half import WidenHalf
 from ..passes.device.cascade_rows import CascadeRows
 from ..passes.device.legalize_for_device import LegalizeForDevice
@@ -56,7 +57,8 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
     Args:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
     """
-    forms = (WidenHalf(), FrameConvolutions(), TransposedConvolutions(), Fuse(), UnsignedActivations())
+    convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
+    forms = (WidenHalf(), *convolutions, Fuse(), UnsignedActivations())
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 

@@ -1,0 +1,97 @@
+"""Make convolutions of images of those of volumes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.activation import Activation
+from ...ir.ops.convolution import Conv
+from ...ir.ops.indexing import Gather
+from ...ir.ops.movement import Pad, Transpose
+from ...ir.ops.shape import Reshape
+from ...ir.types import DType
+from ..base import UNPLANNED, Pass, Record
+from ..pattern import Driver, Match, Rule, node
+from ..simplify import movement_rules
+
+_SWAPPED = (0, 2, 1, 3, 4)
+_FEW_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class VolumeConvolutions(Pass):
+    """Replaces convolutions of three dimensions by such of two, for which the fast kernels are.
+
+    Windows of one pixel in each plane make the planes one dimension. Of others each plane of the result becomes an
+    image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
+    depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
+    planes, stay: there the kernels for rows of pixels are as fast.
+    """
+
+    requires = (UNPLANNED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        return Driver(RULES, 1).run(module, record)
+
+
+def _has_images(op: Op[Conv]) -> bool:
+    conv, (x, w, b, residual) = op.operator, op.operands
+    if x.type.rank != 5 or not isinstance(w, Constant) or x.type.dtype is not DType.F32 or x.type.quant is not None:
+        return False
+    is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
+    many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1
+    return is_known and many and (conv.group == 1 or _sees_one_pixel(op))
+
+
+def _sees_one_pixel(op: Op[Conv]) -> bool:
+    """Whether windows have no more than one pixel of each plane, and that in its place."""
+    conv, kernel = op.operator, op.inputs[1].type.shape[2:]
+    return (*kernel[1:], *conv.strides[1:]) == (1,) * 4 and not any((*conv.pads[1:3], *conv.pads[4:]))
+
+
+def _has_images_alone(op: Op[Conv]) -> bool:
+    """Whether no activation is to move along."""
+    users = op.result.users
+    return _has_images(op) and not (len(op.result.uses) == len(users) == 1 and is_op(users[0], Activation))
+
+
+def _images(found: Match) -> Value | None:
+    op = found.op("conv", Conv)
+    conv, (x, w, b, _) = op.operator, op.operands
+    assert isinstance(w, Constant)
+    (batch, channels, *extents), (outputs, inputs, depth, *rest) = x.type.shape, w.type.shape
+    pads, result = conv.pads, op.result.type.shape
+    planes = result[2]
+    if _sees_one_pixel(op):
+        flat = found.emit(Reshape((batch, channels, extents[0], math.prod(extents[1:]))), x)
+        strides, dilations = (conv.strides[0], 1), (conv.dilations[0], 1)
+        plane = replace(conv, strides=strides, dilations=dilations, pads=(pads[0], 0, pads[3], 0))
+        weights = found.add_constant(w.name, w.array.reshape(outputs, inputs, depth, 1))
+        return found.emit(Reshape(result), _activated(found, op, found.emit(plane, flat, weights, b)))
+    images = found.emit(Transpose(_SWAPPED), x)
+    if pads[0] or pads[3]:
+        images = found.emit(Pad((0, pads[0], 0, 0, 0, 0, pads[3], 0, 0, 0)), images)
+    if (depth, conv.strides[0]) != (1, 1):
+        seen = np.arange(planes)[:, None] * conv.strides[0] + np.arange(depth) * conv.dilations[0]
+        images = found.emit(Gather(1), images, found.add_constant(f"{w.name}_planes", seen.astype(np.int32)))
+    images = found.emit(Reshape((batch * planes, depth * channels, *extents[1:])), images)
+    plane = replace(conv, strides=conv.strides[1:], dilations=conv.dilations[1:], pads=(*pads[1:3], *pads[4:]))
+    weights = found.add_constant(w.name, w.array.transpose(_SWAPPED).reshape(outputs, depth * inputs, *rest))
+    made = _activated(found, op, found.emit(plane, images, weights, b))
+    return found.emit(Transpose(_SWAPPED), found.emit(Reshape((batch, planes, outputs, *result[3:])), made))
+
+
+def _activated(found: Match, op: Op[Conv], value: Value) -> Value:
+    return value if found.root is op else found.emit(found.root.operator, value)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("volume_convolution", node(Conv, name="conv", where=_has_images_alone), _images),
+    Rule("volume_convolution", node(Activation, node(Conv, name="conv", where=_has_images)), _images),
+    *movement_rules.RULES,
+)
+"""Those of movement, because between two such convolutions planes would change their places and change them back."""
