@@ -18,6 +18,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
+from ...ir.ops.resize import Resize
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 from ...ir.windows import SHORT
@@ -92,6 +93,13 @@ def _interleave(op: Op[Interleave]) -> Support | None:
     return None if op.result.type.shape[1] % CHANNEL_BLOCK else Support((0,), penalty=bytes_of(op.result.type))
 
 
+def _resize(op: Op[Resize]) -> Support | None:
+    """Images, by floats."""
+    x = op.inputs[0].type
+    keeps = x.quant is None and all(op.operator.keeps(d, x.shape[d]) for d in range(2))
+    return Support((0,), penalty=bytes_of(op.result.type)) if keeps else None
+
+
 def _elementwise(op: Op) -> Support | None:
     """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
     channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
@@ -139,6 +147,7 @@ SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     GlobalMaxPool: _pool,
     Concat: _concat,
     Interleave: _interleave,
+    Resize: _resize,
     Elementwise: _elementwise,
 }
 """By operator class; a subclass is found under its base. ``None`` says that this op cannot."""

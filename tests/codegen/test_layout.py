@@ -1,14 +1,18 @@
-"""Changes of layout and global pooling against the definition of the layout."""
+"""Changes of layout, global pooling and resampling against the definition of the layout."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from generic_kernels import assert_equals_reference, execution
 from kernel_harness import TARGETS, described, run
+from operator_samples import Case, make_case
+from samples import Sample
 
 from tilewright.codegen.cpu.kernels.layout import BlockChannels
 from tilewright.codegen.cpu.kernels.pooling import GlobalAveragePooling, GlobalMaxPooling
 from tilewright.ir.layout import pack
+from tilewright.ir.ops.resize import Resize
 
 targets = pytest.mark.parametrize("target", TARGETS)
 shapes = pytest.mark.parametrize("shape", [(1, 16, 16), (2, 35, 33), (1, 3, 7), (1, 33, 1), (3, 48, 50)], ids=str)
@@ -35,3 +39,19 @@ def test_global_pooling(shape: tuple[int, int, int], takes_mean: bool, target: s
     (y,) = run(spec, described(target), [x], [((batch, blocks, 1, lanes), np.float32)])
     expected = x.mean(axis=2, keepdims=True) if takes_mean else x.max(axis=2, keepdims=True)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_images_in_blocks_are_resampled_as_vectors(rng: np.random.Generator) -> None:
+    cases: list[Case] = []
+    for shape in ((2, 19, 5, 4), (1, 32, 6)):
+        extents = (*shape[:2], *(2 * extent - 1 for extent in shape[2:]))
+        scales = tuple(after / before for before, after in zip(shape, extents, strict=True))
+        for mode in ("nearest", "linear", "cubic"):
+            x = rng.standard_normal(shape).astype(np.float32)
+            case = make_case(f"{mode} {shape}", Sample(Resize(extents, scales, mode), (x,)))
+            (op,) = case.module.main.ops
+            for value in (*op.inputs, op.result):
+                value.type = value.type.with_layout("c16")
+            assert execution(case) is not None
+            cases.append(case)
+    assert_equals_reference(cases)

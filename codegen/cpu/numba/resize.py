@@ -1,4 +1,4 @@
-"""Resampling on row-major tensors: elements and weights that each index takes are tables, made when compiling."""
+"""Resampling: elements and weights that each index takes are tables, made when compiling."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from tilewright.limits import RESAMPLED
 
 from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
+from ....ir.layout import CHANNEL_BLOCK, physical_shape
 from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import row_major
-from ..tensors import bits, is_movement, is_plain
+from ..tensors import bits, is_movement, is_plain, layouts
 from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 
 MOST_DIMENSIONS = 6
@@ -41,21 +42,31 @@ def _nearest(rank: int) -> KernelFunction:
     return loop_function("x, y", ["image, inner = n[0], n[1]", *tables], loops, row)
 
 
-def _weighted(rank: int, real: str) -> KernelFunction:
-    """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside."""
+def _weighted(rank: int, real: str, is_row: bool) -> KernelFunction:
+    """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside.
+
+    Args:
+        is_row: whether inner rows are long enough to be summed up in work memory, tap by tap.
+    """
     first, (loops, q) = 3 + rank, _outputs(rank, 3)
     head = ["image, inner, taps = n[0], n[1], n[2]", f"outside = np.{real}(f[0])"]
     head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
+    over_taps = [f"for k{d} in range(taps):" for d in range(rank)]
     taps = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(rank)]
-    position = " + ".join(["u * image + i", *(f"n[{first} + t{d}]" for d in range(rank))])
+    position = " + ".join(["u * image", *(f"n[{first} + t{d}]" for d in range(rank))])
     weight = " * ".join(f"f[1 + t{d}]" for d in range(rank))
     missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(rank))
+    row = "for i in range(inner):"
+    if is_row:
+        added = [*taps, f"p, weight = {position}, np.{real}({weight})", row, "    scratch[i] += weight * x[p + i]"]
+        body = [f"q = ({q}) * inner", f"missing = {missing}", row, "    scratch[i] = 0", *nested(over_taps, added)]
+        return loop_function("x, y", head, loops, [*body, row, "    y[q + i] = outside if missing else scratch[i]"])
     element = [
         "total = 0.0",
-        *nested([f"for k{d} in range(taps):" for d in range(rank)], [*taps, f"total += x[{position}] * ({weight})"]),
+        *nested(over_taps, [*taps, f"total += x[{position} + i] * ({weight})"]),
         f"y[({q}) * inner + i] = outside if {missing} else np.{real}(total)",
     ]
-    return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
+    return loop_function("x, y", head, [*loops, row], element)
 
 
 def _interpolated(rank: int) -> KernelFunction:
@@ -96,13 +107,17 @@ def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | N
     return compile_kernel(op, function, target, units=units, integers=numbers)
 
 
-@lowers(Resize, needs=(is_plain, is_movement))
+@lowers(Resize, needs=(is_movement,))
 def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
+    """Row-major, or images in blocks of channels, which are resampled as vectors."""
     operator, type = op.operator, op.inputs[0].type
+    is_blocked = set(layouts(op)) == {"c16"} and all(operator.keeps(d, type.shape[d]) for d in range(2))
+    if not (is_plain(op) or (is_blocked and type.quant is None)):
+        return None
     if operator.mode == "linear" and type.quant is not None:
         return _lower_interpolated(op, target)
-    shape, strides = type.shape, row_major(type.shape)
-    sampled = [d for d in range(type.rank) if not operator.is_identity(d, shape[d])]
+    shape, strides = physical_shape(type), row_major(physical_shape(type))
+    sampled = [d for d in range(type.rank) if not operator.is_identity(d, type.shape[d])]
     first, last = (sampled[0], sampled[-1] + 1) if sampled else (0, 1)
     if not shape:
         return None
@@ -135,5 +150,9 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    function, numbers = _weighted(len(extents), type.dtype.numpy.name), [*head, taps, *extents, *sources]
-    return compile_kernel(op, function, target, units=units, integers=numbers, floats=weights, fastmath=True)
+    is_row = inner >= CHANNEL_BLOCK
+    function, numbers = _weighted(len(extents), type.dtype.numpy.name, is_row), [*head, taps, *extents, *sources]
+    scratch = type.dtype, inner if is_row else 0
+    return compile_kernel(
+        op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
+    )
