@@ -7,7 +7,9 @@ import pytest
 from before_after import parse, random_inputs, run_pass
 
 from tilewright.ir import interp
-from tilewright.ir.core import Module
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType, TensorType
 
 
 def network(x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]) -> Module:
@@ -63,3 +65,22 @@ def test_others_stay(x: list[int], w: list[int], y: list[int], strides: list[int
     module = network(x, w, y, strides, pads)
     run_pass("frame_convolutions", module)
     assert [op.name for op in module.ops] == ["conv"]
+
+
+def test_convolutions_of_one_signal_share_its_frames(rng: np.random.Generator) -> None:
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((2, 1, 203), DType.F32))
+    values: list[Value] = []
+    for index in range(2):
+        w = module.add_constant("w", rng.standard_normal((9, 1, 40)).astype(np.float32))
+        values.append(function.append(Conv((8,), (2, 0), (1,)), [x, w, None], names=[f"y{index}"]).result)
+    function.set_results(values)
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)
+    run_pass("frame_convolutions", module)
+    (gather,) = (op for op in module.ops if op.name == "gather")
+    # Windows begin every 8 elements, and so do parts of 40: eight at a time are copied.
+    assert gather.result.type.shape == (2, 21, 5, 8)
+    for name, found in interp.run(module, inputs).items():
+        np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-5)
