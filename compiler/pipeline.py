@@ -9,6 +9,7 @@ from ..ir.core import Module
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
+from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
@@ -58,7 +59,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
-    forms = (WidenHalf(), *convolutions, Fuse(), UnsignedActivations())
+    forms = (WidenHalf(), *convolutions, FuseAttention(), Fuse(), UnsignedActivations())
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 

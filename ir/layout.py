@@ -26,6 +26,7 @@ weights are made signed by flipping their highest bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -66,6 +67,11 @@ class _Cut(NamedTuple):
     whole: tuple[int, ...]
     extents: tuple[int, ...]
     order: tuple[int, ...]
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides in elements of a contiguous tensor."""
+    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
 
 
 @cache

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...ir.layout import row_major
+
 
 @dataclass(frozen=True)
 class Access:
@@ -44,11 +46,6 @@ class Nest:
             extents, strides = [1], [[1] * len(self.accesses)]
         accesses = tuple(Access(tuple(s[i] for s in strides), access.offset) for i, access in enumerate(self.accesses))
         return Nest(tuple(extents), accesses)
-
-
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides in elements of a contiguous tensor."""
-    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
 
 
 def broadcast(shape: Sequence[int], result: Sequence[int]) -> Access:

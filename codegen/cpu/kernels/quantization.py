@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir.core import Op
-from ....ir.layout import bytes_of, physical_shape
+from ....ir.layout import bytes_of, physical_shape, row_major
 from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
 from ....ir.quantized import check_elementwise, limits
 from ....ir.types import DType
@@ -17,7 +17,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, signed_byte, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I64, Register, constant, type_of, vector_constant
-from ..nest import Access, Nest, broadcast, row_major
+from ..nest import Access, Nest, broadcast
 from ..numba.generation.nest_kernel import copy_kernel
 from ..spec import ConstantTable, KernelSpec
 from .vector_nest import Expression, VectorNest

@@ -10,14 +10,14 @@ from functools import partial
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, physical_shape
+from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I16, Register, mask_constant, type_of, zero
 from ..llvm.vector_arithmetic import half_to_single, single_to_half
-from ..nest import Access, Nest, broadcast, row_major
+from ..nest import Access, Nest, broadcast
 from ..spec import ConstantTable, KernelSpec
 
 _STORED = {DType.BOOL: I8, DType.F16: I16}

@@ -105,6 +105,12 @@ def _exp_limited(b: FunctionBuilder, x: Register) -> Register:
     return b.binary("fmul", y, _power_of_two(b, n, x))
 
 
+def exp_below_zero(b: FunctionBuilder, x: Register) -> Register:
+    """e^x for x up to 0; 0 where it is no normal number."""
+    # The smallest exponent is no power of two any more but a field of zeros.
+    return _exp_limited(b, maximum(b, x, -88.0))
+
+
 def expm1(b: FunctionBuilder, x: Register) -> Register:
     """e^x - 1 for x up to 88, exact to the last digits near zero."""
     n, r = _reduce(b, maximum(b, x, -87.0))

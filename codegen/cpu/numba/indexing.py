@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from ....ir.core import Op
+from ....ir.layout import row_major
 from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import row_major
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
 from .generation.function import KernelFunction, compile_kernel, loop_function
 from .generation.scalar import load, store

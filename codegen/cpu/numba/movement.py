@@ -11,7 +11,7 @@ from tilewright import limits
 from tilewright.errors import ResourceError
 
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, physical_shape
+from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
 from ....ir.ops.layout import Reorder
 from ....ir.ops.movement import (
     Concat,
@@ -29,7 +29,7 @@ from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import Access, Nest, broadcast, row_major
+from ..nest import Access, Nest, broadcast
 from ..tensors import bits, is_movement, is_plain
 from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 from .generation.nest_kernel import copies_kernel, copy_kernel

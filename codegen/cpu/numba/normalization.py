@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from ....ir.core import Op
+from ....ir.layout import row_major
 from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import Access, Nest, around, row_major
+from ..nest import Access, Nest, around
 from ..tensors import is_plain
 from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel

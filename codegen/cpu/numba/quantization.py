@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....ir.core import Op, Value
+from ....ir.layout import row_major
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
@@ -12,7 +13,7 @@ from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import Access, Nest, row_major
+from ..nest import Access, Nest
 from ..tensors import is_plain
 from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel

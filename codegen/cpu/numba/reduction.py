@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ....ir.core import Op
+from ....ir.layout import row_major
 from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
 from ....ir.ops.reduction import ArgExtreme, ArgMax, CumSum, Cumulative, Reduce, TopK
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import around, row_major
+from ..nest import around
 from ..tensors import has_real_meaning, is_movement, is_plain
 from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 from .generation.scalar import load, number, store

@@ -10,12 +10,11 @@ from tilewright.limits import RESAMPLED
 
 from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, physical_shape
+from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
 from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import row_major
 from ..tensors import bits, is_movement, is_plain, layouts
 from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ....ir.core import Op
+from ....ir.layout import row_major
 from ....ir.ops.selection import Bounded, NonZero, Unique
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import around, row_major
+from ..nest import around
 from ..tensors import has_real_meaning, is_plain
 from .generation.function import compile_kernel
 from .generation.scalar import load

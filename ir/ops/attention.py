@@ -1,0 +1,129 @@
+"""Attention: weighted means of values, the weights from scores of queries and keys."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..core import Value
+from ..op import Operator, operator
+from ..types import ResultTypes, TensorType, Types
+from .elementwise import FLOATS, check_dtype
+
+
+class AttentionOperands(NamedTuple):
+    q: Value
+    k: Value
+    v: Value
+    mask: Value | None = None
+
+
+@operator("attention")
+@dataclass(frozen=True)
+class Attention(Operator[AttentionOperands]):
+    """softmax(scale * Q K^T + mask) V for each of a batch of matrices, over the keys.
+
+    Operands: q, k, v and mask of one float dtype, of any shapes: each is seen as matrices that lie in it as its view
+    says, an offset and a stride for each batch dimension, for rows and for columns, in elements: Q [rows, width],
+    K [keys, width], V [keys, depth] and the mask [rows, keys]. So heads that stand side by side, parts of one tensor
+    and groups of queries with common keys need no copy. Result: of ``shape``; its matrices [rows, depth] lie in it as
+    ``y_view`` says, and fill it.
+
+    Attributes:
+        batch: extents of the batch dimensions.
+        rows, keys, width, depth: extents of the matrices.
+        shape: of the result.
+        q_view, k_view, v_view, y_view, mask_view: how the matrices lie; the last is empty without a mask.
+        scale: factor of the products of queries and keys.
+        causal: row i sees the first keys only, as many as leave the last row all of them: up to i + keys - rows.
+    """
+
+    batch: tuple[int, ...]
+    rows: int
+    keys: int
+    width: int
+    depth: int
+    shape: tuple[int, ...]
+    q_view: tuple[int, ...]
+    k_view: tuple[int, ...]
+    v_view: tuple[int, ...]
+    y_view: tuple[int, ...]
+    mask_view: tuple[int, ...] = ()
+    scale: float = 1.0
+    causal: bool = False
+
+    def infer(self, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None) -> TensorType:
+        check_dtype(q, FLOATS)
+        if min(*self.batch, self.rows, self.keys, self.width, self.depth, *self.shape) < 1:
+            raise IRError(
+                "an extent is not positive", found=[*self.batch, self.rows, self.keys, self.width, self.depth]
+            )
+        if self.causal and self.keys < self.rows:
+            raise IRError("the first rows would see no keys", expected=f"at least {self.rows} keys", found=self.keys)
+        if (mask is None) != (not self.mask_view):
+            raise IRError("a mask and its view belong together", found=list(self.mask_view))
+        for name, type, view, matrix in (
+            ("q", q, self.q_view, (self.rows, self.width)),
+            ("k", k, self.k_view, (self.keys, self.width)),
+            ("v", v, self.v_view, (self.keys, self.depth)),
+            ("mask", mask, self.mask_view, (self.rows, self.keys)),
+        ):
+            if type is not None and type.dtype is not q.dtype:
+                raise IRError("the operands differ in their element types", expected=q.dtype.value, found=type)
+            if type is not None:
+                _check_view(name, view, (*self.batch, *matrix), type.elements)
+        y = q.with_shape(self.shape)
+        extents = (*self.batch, self.rows, self.depth)
+        _check_view("y", self.y_view, extents, y.elements)
+        filled = 1
+        for stride, extent in sorted(zip(self.y_view[1:], extents, strict=True)):
+            if extent > 1:
+                if stride != filled:
+                    raise IRError("the matrices do not fill the result", expected=f"a stride of {filled}", found=stride)
+                filled *= extent
+        if filled != y.elements:
+            raise IRError("the matrices do not fill the result", expected=f"{y.elements} elements", found=filled)
+        if self.y_view[-1] != 1 and self.depth > 1:
+            raise IRError("rows of the result must lie in one piece", expected="a stride of 1", found=self.y_view[-1])
+        return y
+
+    def reference(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        q = _seen(q, self.q_view, (*self.batch, self.rows, self.width)).astype(np.float64)
+        k = _seen(k, self.k_view, (*self.batch, self.keys, self.width)).astype(np.float64)
+        scores = np.matmul(q, np.swapaxes(k, -1, -2)) * self.scale
+        if mask is not None:
+            scores += _seen(mask, self.mask_view, scores.shape)
+        if self.causal:
+            allowed = np.tri(self.rows, self.keys, self.keys - self.rows, bool)
+            scores = np.where(allowed, scores, -np.inf)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        weights = e / e.sum(-1, keepdims=True)
+        y = np.empty(self.shape, v.dtype)
+        places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
+        places[...] = np.matmul(weights, _seen(v, self.v_view, (*self.batch, self.keys, self.depth)))
+        return y
+
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
+        return math.prod(self.batch) * self.rows * self.keys * (self.width + self.depth)
+
+
+def _check_view(name: str, view: tuple[int, ...], extents: tuple[int, ...], elements: int) -> None:
+    """Raise IRError unless all that the view shows are some of so many elements."""
+    if len(view) != len(extents) + 1:
+        raise IRError(f"the view of {name} needs an offset and a stride for each dimension", found=list(view))
+    offset, *strides = view
+    reaches = [(extent - 1) * stride for extent, stride in zip(extents, strides, strict=True)]
+    first, last = offset + sum(min(r, 0) for r in reaches), offset + sum(max(r, 0) for r in reaches)
+    if first < 0 or last >= elements:
+        raise IRError(f"the view leaves {name}", expected=f"0 to {elements - 1}", found=f"{first} to {last}")
+
+
+def _seen(array: np.ndarray, view: tuple[int, ...], extents: tuple[int, ...]) -> np.ndarray:
+    """The matrices of a checked view, without a copy."""
+    strides = [stride * array.itemsize for stride in view[1:]]
+    return np.lib.stride_tricks.as_strided(np.ascontiguousarray(array).reshape(-1)[view[0] :], extents, strides)

@@ -1,0 +1,339 @@
+"""Make one operator of the products and the softmax that attention is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.layout import row_major
+from ...ir.ops.attention import Attention
+from ...ir.ops.comparison import Where
+from ...ir.ops.elementwise import Add, Div, Mul
+from ...ir.ops.indexing import Gather
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Slice, Split, Transpose
+from ...ir.ops.shape import Expand, Reshape
+from ...ir.ops.softmax import Softmax
+from ...ir.types import DType
+from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..pattern import Driver, Match, Rule, node
+
+_LEVELS = 16
+"""So many ops are looked back over at most."""
+
+_HIDDEN = -1e4
+"""What masks add, or less: beside any score that is seen its exponential is 0."""
+
+_NEVER = -1e30
+"""What scores are replaced by, or less: added to them, it leaves nothing of them."""
+
+
+@dataclass(frozen=True)
+class FuseAttention(Pass):
+    """Replaces softmax(Q K^T) V by ``attention``, with factors of scores or of queries and keys, masks that are added
+    or chosen, and whatever moves its operands and result without changing them: transpositions, reshapes, parts of
+    larger tensors and repetitions become views. Masks that are known and hide what follows a row become ``causal``.
+
+    Attributes:
+        least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
+    """
+
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
+
+    least_rows: int = 16
+
+    def apply(self, module: Module, record: Record) -> bool:
+        product = node(
+            MatMul, node(Softmax, name="softmax"), where=lambda op: op.result.type.shape[-2] >= self.least_rows
+        )
+        return Driver((Rule("attention", product, _attention), *MOVEMENT)).run(module, record)
+
+
+@dataclass(frozen=True)
+class _View:
+    """How elements are visited in the memory of a value: the first, and a stride for each dimension."""
+
+    value: Value
+    offset: int
+    strides: tuple[int, ...]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return (self.offset, *self.strides)
+
+
+def _regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
+    """The strides of a view under another shape of as many elements; ``None`` if there are none."""
+    old = [(extent, stride) for extent, stride in zip(shape, strides, strict=True) if extent != 1]
+    found: list[int] = []
+    for extent in reversed(target):
+        # The last of what is left is split as long as it lasts, after what lies in one piece with it is merged into it.
+        while old and extent > 1 and old[-1][0] % extent:
+            if len(old) < 2 or old[-2][1] != old[-1][0] * old[-1][1]:
+                return None
+            (outer, _), (inner, stride) = old[-2:]
+            old[-2:] = [(outer * inner, stride)]
+        if extent == 1:
+            found.append(0)
+            continue
+        inner, stride = old.pop()
+        found.append(stride)
+        if inner > extent:
+            old.append((inner // extent, stride * extent))
+    return tuple(reversed(found))
+
+
+def _view(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> _View:
+    """A value under another shape, as a view of what it is a part or another order of, at most so many ops before."""
+    op = value.producer
+    if op is not None and is_op(op, Reshape) and levels:
+        return _view(op.inputs[0], shape, levels - 1)
+    seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
+    strides = _regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
+    if seen is None or strides is None:
+        return _View(value, 0, row_major(shape))
+    return _View(seen.value, seen.offset, strides)
+
+
+def _moved(op: Op, value: Value, levels: int) -> _View | None:
+    """The result of an op that takes a part of its operand, repeats it or exchanges dimensions."""
+    if not is_op(op, Transpose, Slice, Split, Gather, Expand):
+        return None
+    x = op.inputs[0]
+    source = _view(x, x.type.shape, levels)
+    before, strides, operator = 0, source.strides, op.operator
+    if isinstance(operator, Transpose):
+        strides = tuple(strides[axis] for axis in operator.perm)
+    elif isinstance(operator, Slice):
+        before = sum(begin * stride for begin, stride in zip(operator.begin, strides, strict=True))
+        strides = tuple(step * stride for step, stride in zip(operator.step, strides, strict=True))
+    elif isinstance(operator, Split):
+        before = sum(operator.sizes[: op.results.index(value)]) * strides[operator.axis]
+    elif isinstance(operator, Expand):
+        strides = _broadcast(x.type.shape, strides, operator.shape)
+    else:
+        index = op.inputs[1]
+        if not isinstance(index, Constant) or index.type.elements != 1:
+            return None
+        axis, number = operator.axis, int(index.array.reshape(()))
+        if not -x.type.shape[axis] <= number < x.type.shape[axis]:
+            return None
+        before = number % x.type.shape[axis] * strides[axis]
+        strides = (*strides[:axis], *(0,) * index.type.rank, *strides[axis + 1 :])
+    return _View(source.value, source.offset + before, strides)
+
+
+def _broadcast(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a view along a larger shape."""
+    moved = [0 if extent == 1 else stride for extent, stride in zip(shape, strides, strict=True)]
+    return (*(0,) * (len(target) - len(shape)), *moved)
+
+
+@dataclass
+class _Scores:
+    """The product of queries and keys, its factor, and what is then added, or the op that chooses a low number."""
+
+    product: Op[MatMul]
+    scale: float
+    masks: list[Value | Op[Where]]
+    shape: tuple[int, ...]
+
+
+def _scalar(value: Value) -> float | None:
+    """The number in a constant of one element."""
+    if isinstance(value, Constant) and value.type.elements == 1:
+        return float(value.array.reshape(()))
+    return None
+
+
+def _scores(value: Value, levels: int = _LEVELS) -> _Scores | None:
+    """Go back from scores, which nothing else reads, to the product."""
+    op = value.producer
+    if op is None or len(value.uses) != 1 or not levels:
+        return None
+    if is_op(op, MatMul):
+        is_bare = op.operator.act == "none" and op.operands.residual is None
+        masks = [op.operands.b] if op.operands.b is not None else []
+        return _Scores(op, 1.0, [*masks], value.type.shape) if is_bare else None
+    shape = value.type.shape
+    for index, x in enumerate(op.inputs):
+        if x.type.shape[-2:] != shape[-2:] or x.type.elements != value.type.elements:
+            continue
+        others = [other for place, other in enumerate(op.inputs) if place != index]
+        if is_op(op, Where) and index:
+            low = _scalar(others[1])
+            is_known = low is not None and low <= _NEVER
+        elif is_op(op, Mul, Div):
+            is_known = bool(_scalar(others[0])) and (index == 0 or is_op(op, Mul))
+        else:
+            is_known = is_op(op, Add, Reshape)
+        before = _scores(x, levels - 1) if is_known else None
+        if before is None:
+            continue
+        if is_op(op, Reshape):
+            return before
+        is_factor = is_op(op, Mul, Div)
+        if before.masks and (is_factor or before.shape != shape):
+            return None
+        if is_factor:
+            factor = _scalar(others[0]) or 1.0
+            before.scale *= factor if is_op(op, Mul) else 1 / factor
+        else:
+            before.masks.append(op if is_op(op, Where) else others[0])
+        before.shape = shape
+        return before
+    return None
+
+
+def _added(found: Match, mask: Value | Op[Where]) -> Value:
+    """What is added to scores; a low number in place of a choice of it."""
+    if isinstance(mask, Value):
+        return mask
+    condition, yes, no = mask.inputs
+    is_seen = _scalar(no) is not None
+    low, zero = (np.asarray(number, np.float32) for number in (_scalar(no if is_seen else yes), 0))
+    choices = (zero, low) if is_seen else (low, zero)
+    if isinstance(condition, Constant):
+        return found.add_constant("mask", np.where(condition.array, *choices))
+    return found.emit(Where(), condition, *(found.add_constant("mask", choice) for choice in choices))
+
+
+def _factored(value: Value) -> tuple[Value, float]:
+    """What queries or keys are a multiple of, and the factor."""
+    op = value.producer
+    if is_op(op, Mul, Div) and len(value.uses) == 1:
+        factor = _scalar(op.inputs[1])
+        if factor and op.inputs[0].type == value.type:
+            return op.inputs[0], 1 / factor if is_op(op, Div) else factor
+    return value, 1.0
+
+
+def _is_causal(mask: Value, rows: int, keys: int) -> bool:
+    """Whether a known mask hides what follows each row and nothing else."""
+    if not isinstance(mask, Constant) or mask.type.elements != rows * keys or keys < rows or rows == 1:
+        return False
+    is_seen = np.tri(rows, keys, keys - rows, bool)
+    array = mask.array.reshape(rows, keys)
+    return bool((array[is_seen] == 0).all() and (array[~is_seen] <= _HIDDEN).all())
+
+
+def _attention(found: Match[MatMul]) -> Value | None:
+    final, softmax = found.root, found.op("softmax", Softmax)
+    scores = _scores(softmax.inputs[0])
+    y, shape = final.result.type, softmax.result.type.shape
+    if (
+        scores is None
+        or final.operands.b is not None
+        or final.operands.residual is not None
+        or final.operator.act != "none"
+        or final.operator.transpose_a
+        or softmax.operator.axis != len(shape) - 1
+        or y.dtype is not DType.F32
+        or 0 in (*y.shape, *shape)
+    ):
+        return None
+    rows, keys, width = scores.product.operator.extents(*(value.type for value in scores.product.inputs[:2]))
+    depth, scale = y.shape[-1], scores.scale
+    sides = [(scores.product.inputs[0], scores.product.operator.transpose_a)]
+    sides += [(scores.product.inputs[1], not scores.product.operator.transpose_b)]
+    sides += [(final.inputs[1], final.operator.transpose_b)]
+    elements = math.prod(scores.shape[:-2])
+    if any(math.prod(value.type.shape[:-2]) != elements for value, _ in sides):
+        return None
+    for index in range(2):
+        base, factor = _factored(sides[index][0])
+        sides[index], scale = (base, sides[index][1]), scale * factor
+    added = [_added(found, mask) for mask in scores.masks]
+    causal = [mask for mask in added if _is_causal(mask, rows, keys)]
+    masks = [mask for mask in added if mask not in causal]
+    batch, views = _batch(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
+    if views[0].strides[-1] != 1:
+        # Queries are read in vectors.
+        query, is_turned = sides[0]
+        query = found.emit(Transpose(_exchanged(query)), query) if is_turned else query
+        views[0] = _View(query, 0, row_major((*batch, rows, width)))
+    mask, mask_view = _mask(found, masks, scores.shape, (*batch, rows, keys))
+    q, k, v = views
+    order = (0, *row_major((*batch, rows, depth)))
+    operator = Attention(
+        *(batch, rows, keys, width, depth, y.shape),
+        *(q.numbers, k.numbers, v.numbers, order, mask_view, scale, bool(causal)),
+    )
+    return found.emit(operator, q.value, k.value, v.value, mask)
+
+
+def _exchanged(value: Value) -> tuple[int, ...]:
+    """The order of dimensions in which the last two change places."""
+    rank = value.type.rank
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _batch(
+    sides: Sequence[tuple[Value, bool]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, ...], list[_View]]:
+    """The batch dimensions under which least has to be copied, and the views of the operands under them."""
+
+    def views(batch: tuple[int, ...]) -> list[_View]:
+        found = []
+        for (value, is_turned), (rows, columns) in zip(sides, matrices, strict=True):
+            seen = _view(value, (*batch, *((columns, rows) if is_turned else (rows, columns))))
+            found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
+        return found
+
+    # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
+    producers = (value.producer for value, _ in sides)
+    inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
+    candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
+
+    def copied(batch: tuple[int, ...]) -> int:
+        return sum(seen.value.type.elements for seen in views(batch))
+
+    best = min(candidates, key=copied)
+    return best, views(best)
+
+
+def _mask(
+    found: Match, masks: Sequence[Value], level: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[Value | None, tuple[int, ...]]:
+    """The sum of masks, each of which is added to scores of the shape ``level``, and its view along another shape."""
+    if not masks:
+        return None, ()
+    total = masks[0]
+    for mask in masks[1:]:
+        total = found.emit(Add(), total, mask)
+    seen = _view(total, total.type.shape)
+    strides = _regrouped(level, _broadcast(total.type.shape, seen.strides, level), shape)
+    if strides is None:
+        return found.emit(Expand(level), total), (0, *row_major(shape))
+    return seen.value, (seen.offset, *strides)
+
+
+def _placed(found: Match[Transpose]) -> Value | None:
+    """Attention that writes its result in the order of a transposition."""
+    op, perm = found.op("attention", Attention), found.root.operator.perm
+    y, shape = op.operator, found.root.result.type.shape
+    order = row_major(shape)
+    extents = (*y.batch, y.rows, y.depth)
+    if y.y_view != (0, *row_major(extents)):
+        return None
+    strides = _regrouped(y.shape, [order[perm.index(axis)] for axis in range(len(perm))], extents)
+    if strides is None or strides[-1] != 1:
+        return None
+    return found.emit(replace(y, shape=shape, y_view=(0, *strides)), *op.operands)
+
+
+def _reshaped(found: Match[Reshape]) -> Value:
+    op = found.op("attention", Attention)
+    return found.emit(replace(op.operator, shape=found.root.result.type.shape), *op.operands)
+
+
+MOVEMENT: tuple[Rule, ...] = (
+    Rule("attention_reshaped", node(Reshape, node(Attention, name="attention")), _reshaped),
+    Rule("attention_transposed", node(Transpose, node(Attention, name="attention")), _placed),
+)
+"""What moves the result of attention becomes its view."""
