@@ -18,6 +18,7 @@ GROUPS = {
         "power": "runtime.api",
         "simulate": "runtime",
         "compare": "runtime.api",
+        "bench": "compiler",
     },
     "Look into": {"inspect": "runtime", "opt": "compiler"},
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),

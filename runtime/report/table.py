@@ -149,7 +149,7 @@ class Table:
         lines = [f"**{_escape_markdown(self.title)}**", ""] if self.title else []
         lines.append(_markdown_row(column.title for column in self.columns))
         lines.append("|" + "|".join("--:" if column.right else ":--" for column in self.columns) + "|")
-        lines.extend(_markdown_row(cells) for cells in self._cells())
+        lines.extend(_markdown_row(cells) for cells in self.cells())
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:
@@ -158,7 +158,7 @@ class Table:
         Where stdout is a terminal, texts are shortened, and columns that can be spared left out, so that no line is
         longer than it; elsewhere nothing is.
         """
-        cells = [[column.title for column in self.columns], *self._cells()]
+        cells = [[column.title for column in self.columns], *self.cells()]
         columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
         texts = [(column, list(texts), max(map(len, texts))) for column, texts in columns]
         if (terminal := terminal_width()) is None:
@@ -171,7 +171,8 @@ class Table:
         title = [on_one_line(self.title)] if self.title else []
         return "".join(f"{line}\n" for line in (*title, heading, rule, *rows))
 
-    def _cells(self) -> list[list[str]]:
+    def cells(self) -> list[list[str]]:
+        """The values as people read them, without those of titles."""
         shown = []
         for row in self.rows:
             values = [(column, row.get(column.key)) for column in self.columns]

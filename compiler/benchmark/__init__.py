@@ -1,0 +1,1 @@
+"""``tilewright bench``: Tilewright beside other programs that run the same networks."""

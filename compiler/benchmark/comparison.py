@@ -1,0 +1,194 @@
+"""Networks, one after the other, on Tilewright and on its peers: agreement first, then times."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tilewright
+
+from ...runtime.artifact.artifact import Artifact
+from ...runtime.native.host import processors
+from ...runtime.report.execution import random_inputs
+from ..driver import compile_to_file
+from ..options import CompileOptions
+from ..progress import ProgressReport, silent
+from .contenders import LOADERS, OURS, Loaded, is_quantized
+from .measure import Start, Times, first_results, take_turns
+
+FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-3, 0.3
+"""How far the outputs of a contender may be from ours, as the length of the difference over that of the output; the
+second where one of the two rounds to integers, which no two programs do alike."""
+
+STARTS = 11
+"""Fresh processes of each contender, at most."""
+
+
+@dataclass
+class NetworkResult:
+    """One network on some threads.
+
+    Attributes:
+        times: by contender, ours first.
+        computes_with: by contender, what it says that it computes with.
+        left_out: by contender, why it was not measured.
+        ratio: the time of the best peer over ours; None without one.
+        starts: of fresh processes, by contender; for the first number of threads only.
+    """
+
+    network: str
+    threads: int
+    precision: str
+    times: dict[str, Times]
+    computes_with: dict[str, str]
+    left_out: dict[str, str]
+    ratio: float | None
+    starts: dict[str, Start] = field(default_factory=dict)
+
+
+@dataclass
+class Comparison:
+    """All networks.
+
+    Attributes:
+        processor: its name, as the system has it.
+        processors: how many this process may use.
+        versions: by contender, and of Python and NumPy.
+        not_installed: the peers that are not there, which are the names of their packages as well.
+        geometric_means: of the ratios, by number of threads.
+        wrong: what contenders computed something else than we did, and how far off they are.
+    """
+
+    processor: str
+    processors: int
+    versions: dict[str, str]
+    not_installed: list[str]
+    rounds: int
+    networks: list[NetworkResult] = field(default_factory=list)
+    geometric_means: dict[int, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+
+def processor_name() -> str:
+    """What the system calls the processor."""
+    try:
+        information = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        information = ""
+    lines = (line.partition(":") for line in information.splitlines())
+    names = (value.strip() for key, _, value in lines if key.strip() == "model name")
+    return next(names, platform.processor() or platform.machine())
+
+
+def compare(
+    models: Sequence[Path],
+    peers: Sequence[str],
+    threads: Sequence[int],
+    rounds: int,
+    options: CompileOptions,
+    folder: Path,
+) -> Comparison:
+    """Measure each network on each number of threads; artifacts are written into ``folder``.
+
+    Raises:
+        TilewrightError: as `compile_to_file` and `load` say, before anything is measured for the former.
+    """
+    versions = {OURS: tilewright.__version__}
+    for name in peers:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    here = [name for name in peers if name in versions]
+    versions |= {"numpy": np.__version__, "python": platform.python_version()}
+    missing = [name for name in peers if name not in versions]
+    found = Comparison(processor_name(), processors(), versions, missing, rounds)
+    artifacts: list[Artifact] = []
+    for number, model in enumerate(models):
+        options.report(f"compile {model.stem}", number, len(models))
+        artifacts.append(compile_to_file(model, folder / f"{number}.twa", replace(options, report=silent)))
+    for number, (model, artifact) in enumerate(zip(models, artifacts, strict=True)):
+        for count in threads:
+            files = {OURS: str(folder / f"{number}.twa")} | {name: str(model.absolute()) for name in here}
+            network = _measure(model, artifact, files, count, found, options.report)
+            found.networks.append(network)
+            if count == threads[0]:
+                options.report(f"{model.stem}, fresh processes", 0, 1)
+                taking_part = {name: files[name] for name in network.times}
+                inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
+                network.starts = first_results(taking_part, count, network.precision, inputs, min(rounds, STARTS))
+    for count in threads:
+        ratios = [each.ratio for each in found.networks if each.threads == count and each.ratio is not None]
+        if ratios:
+            found.geometric_means[count] = float(np.exp(np.mean(np.log(ratios))))
+    return found
+
+
+def _measure(
+    model: Path,
+    artifact: Artifact,
+    files: Mapping[str, str],
+    threads: int,
+    found: Comparison,
+    report: ProgressReport,
+) -> NetworkResult:
+    precision = artifact.manifest.precision
+    inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
+    shapes = {name: list(array.shape) for name, array in inputs.items()}
+    exact = precision == "fp32" and not is_quantized(str(model))
+    ready: dict[str, Loaded] = {}
+    expected: Mapping[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for name, file in files.items():
+        try:
+            ready[name] = LOADERS[name](file, threads, precision, shapes)
+            results = ready[name].run(inputs)
+        except Exception as error:
+            # Peers raise what they like; that one of them cannot run a network is a result.
+            if name == OURS:
+                raise
+            ready.pop(name, None)
+            left_out[name] = str(error).strip().partition("\n")[0] or type(error).__name__
+            continue
+        expected = expected or results
+        distance = difference(results, expected)
+        if not distance <= (FLOAT_TOLERANCE if exact else INTEGER_TOLERANCE):
+            del ready[name]
+            left_out[name] = f"its outputs differ from ours by {distance:.1e} of their length"
+            found.wrong.append(f"{name} on {model.stem} with threads={threads} by {distance:.1e}")
+    stage = f"{model.stem}, threads={threads}"
+    runs = {name: partial(each.run, inputs) for name, each in ready.items()}
+    times = take_turns(runs, found.rounds, lambda done: report(stage, done, found.rounds))
+    peers = [each.median for name, each in times.items() if name != OURS]
+    return NetworkResult(
+        model.stem,
+        threads,
+        precision,
+        times,
+        {name: each.computes_with for name, each in ready.items()},
+        left_out,
+        min(peers) / times[OURS].median if peers else None,
+    )
+
+
+def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
+    """How far the worst output is off, as the length of the difference over that of the output; infinite where outputs
+    have other shapes or are no numbers. An output whose name the contender does not give is found by its place.
+    """
+    worst = 0.0
+    for number, (name, array) in enumerate(expected.items()):
+        other = found.get(name, found.get(f"#{number}"))
+        if other is None or np.shape(other) != array.shape:
+            return float("inf")
+        wanted, got = array.astype(np.float64), np.asarray(other, np.float64)
+        length = float(np.linalg.norm(wanted))
+        distance = float(np.linalg.norm(got - wanted)) / (length or 1.0)
+        worst = max(worst, distance if np.isfinite(distance) else float("inf"))
+    return worst

@@ -1,0 +1,113 @@
+"""Times of contenders that take turns, and of fresh processes until the first result."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tilewright.errors import TilewrightError
+
+from . import contenders
+
+_LONGEST = 600
+"""Seconds after which a fresh process is ended."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one run: the median and the quartiles by the clock, and the median of processor time."""
+
+    median: float
+    first_quartile: float
+    third_quartile: float
+    processor: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """A fresh process, medians of several.
+
+    Attributes:
+        seconds: from its start to the first result, by the clock.
+        processor: seconds of processor time until then, of all threads.
+        imported: of these, seconds by the clock that the import of the library took, NumPy included.
+        peak_bytes: memory that it had at most; None where the system does not say.
+    """
+
+    seconds: float
+    processor: float
+    imported: float
+    peak_bytes: int | None
+
+
+def in_turn(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Who is next, and in which round; the order rotates, so that everyone follows everyone."""
+    for number in range(rounds):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            yield number, name
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[], object]], rounds: int, report: Callable[[int], None] = lambda done: None
+) -> dict[str, Times]:
+    """Times of each, in rounds, so that what else the machine does meets all of them alike.
+
+    Each first runs once that does not count: afterwards its threads are awake and its data is in the caches again.
+
+    Args:
+        report: called with the number of rounds that have begun.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for number, name in in_turn([*runs], rounds):
+        report(number)
+        run = runs[name]
+        run()
+        start, processor = time.perf_counter(), time.process_time()
+        run()
+        found[name].append((time.perf_counter() - start, time.process_time() - processor))
+    return {name: _times(samples) for name, samples in found.items()}
+
+
+def _times(samples: Sequence[tuple[float, float]]) -> Times:
+    clock, processor = (np.asarray(each) for each in zip(*samples, strict=True))
+    low, median, high = (float(each) for each in np.percentile(clock, (25, 50, 75)))
+    return Times(median, low, high, float(np.median(processor)))
+
+
+def first_results(
+    files: Mapping[str, str], threads: int, precision: str, inputs: Mapping[str, np.ndarray], rounds: int
+) -> dict[str, Start]:
+    """What fresh processes take, which take turns; by contender, of which ``files`` says what each loads.
+
+    Raises:
+        TilewrightError: one of them fails.
+    """
+    described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
+    for _, name in in_turn([*files], rounds):
+        words = [sys.executable, contenders.__file__, name, files[name], str(threads), precision, described]
+        start = time.monotonic()
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=_LONGEST, check=False)
+        if ended.returncode:
+            said = ended.stderr.strip().splitlines()[-1:]
+            raise TilewrightError(f"a fresh process of {name} fails", found=" ".join(said) or str(ended.returncode))
+        sample = json.loads(ended.stdout.splitlines()[-1])
+        found[name].append({**sample, "seconds": sample["done"] - start})
+    return {name: _start(samples) for name, samples in found.items()}
+
+
+def _start(samples: Sequence[Mapping[str, Any]]) -> Start:
+    seconds, processor, imported = (
+        statistics.median(each[key] for each in samples) for key in ("seconds", "processor", "imported")
+    )
+    peaks = [each["peak_bytes"] for each in samples if each["peak_bytes"] is not None]
+    return Start(seconds, processor, imported, int(statistics.median(peaks)) if peaks else None)

@@ -1,0 +1,155 @@
+"""`tilewright bench`: who takes part, who does not and why, and what is said about it. No time is looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.compiler.benchmark import comparison, contenders
+from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference
+from tilewright.compiler.benchmark.contenders import Loaded
+from tilewright.compiler.benchmark.measure import Times, first_results, in_turn, take_turns
+from tilewright.compiler.benchmark.page import page
+from tilewright.compiler.demo import MODEL
+from tilewright.errors import TilewrightError
+
+Capture = pytest.CaptureFixture[str]
+
+
+def bench(*words: str) -> int:
+    return main(["bench", str(MODEL), "--rounds", "1", *words])
+
+
+def test_json_and_the_page_say_everything(tmp_path: Path, capsys: Capture) -> None:
+    html = tmp_path / "ratios.html"
+    assert bench("--against", "onnxruntime", "--threads", "1,2", "--json", "--html", str(html)) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    found = json.loads(shown.out)
+    assert found["versions"]["tilewright"] == tilewright.__version__
+    assert found["versions"]["onnxruntime"] == onnxruntime.__version__
+    assert found["processor"]
+    first, second = found["networks"]
+    assert (first["network"], first["threads"], second["threads"]) == ("digits", 1, 2)
+    for each in (first, second):
+        assert [*each["times"]] == ["tilewright", "onnxruntime"]
+        theirs, ours = (each["times"][name]["median"] for name in ("onnxruntime", "tilewright"))
+        assert each["ratio"] == pytest.approx(theirs / ours)
+        assert found["geometric_means"][str(each["threads"])] == pytest.approx(each["ratio"])
+        assert each["computes_with"] == {
+            "tilewright": "fp32, engine float",
+            "onnxruntime": "the model's types, CPUExecutionProvider",
+        }
+    assert second["starts"] == {}
+    for start in first["starts"].values():
+        assert start["seconds"] > start["imported"] > 0
+        assert start["peak_bytes"] > 2**20
+    text = html.read_text(encoding="utf-8")
+    assert text.count("<rect") == 2
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_what_is_not_installed_is_named_and_the_others_go_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(name: str) -> str:
+        if name == "openvino":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(comparison, "version", installed)
+    assert bench() == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: the package 'openvino' is not installed: measured without it\n"
+    lines = shown.out.splitlines()
+    assert f", onnxruntime {onnxruntime.__version__}, numpy {np.__version__}, python " in lines[0]
+    assert lines[3].split("  ")[-1] == "best peer / ours"
+    assert "Geometric mean of the ratios with threads=1: " in shown.out
+    assert "  digits   onnxruntime " in shown.out
+
+
+def test_who_computes_something_else_is_no_contender(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(path: str, threads: int, precision: str, shapes: Mapping[str, list[int]]) -> Loaded:
+        right = contenders._onnxruntime(path, threads, precision, shapes)
+        return Loaded(lambda inputs: {name: 1.5 * array for name, array in right.run(inputs).items()}, "halves")
+
+    monkeypatch.setitem(contenders.LOADERS, "onnxruntime", wrong)
+    assert bench("--against", "onnxruntime", "--json") == 1
+    shown = capsys.readouterr()
+    (network,) = json.loads(shown.out)["networks"]
+    assert [*network["times"]] == ["tilewright"]
+    assert network["ratio"] is None
+    assert shown.err == (
+        "warning: onnxruntime was not measured on digits with threads=1: its outputs differ from ours by 5.0e-01 of "
+        "their length\n"
+        "error: bench: outputs differ from ours by more than rounding explains; found onnxruntime on digits with "
+        "threads=1 by 5.0e-01. `tilewright compare` shows where two networks part.\n"
+    )
+
+
+def test_who_cannot_run_a_network_is_left_out(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(path: str, threads: int, precision: str, shapes: Mapping[str, list[int]]) -> Loaded:
+        raise RuntimeError("no kernel for it\nat line 7")
+
+    monkeypatch.setitem(contenders.LOADERS, "onnxruntime", failing)
+    assert bench("--against", "onnxruntime") == 0
+    shown = capsys.readouterr()
+    assert shown.err == "warning: onnxruntime was not measured on digits with threads=1: no kernel for it\n"
+    assert "Geometric mean" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--against tvm", "Invalid value for '--against': 'tvm' is none of onnxruntime, openvino."),
+        ("--threads 1,0", "Invalid value for '--threads': '0' is not a whole number of at least 1."),
+        ("--threads 5000", "Invalid value for '--threads': '5000' is more than 1024."),
+        ("--rounds 10001", "Invalid value for '--rounds': '10001' is more than 10000."),
+    ],
+)
+def test_wrong_words(words: str, message: str, capsys: Capture) -> None:
+    assert bench(*words.split()) == 2
+    assert capsys.readouterr().err == f"error: {message} See `tilewright bench --help`.\n"
+
+
+def test_the_order_rotates() -> None:
+    assert [name for _, name in in_turn("abc", 3)] == [*"abc", *"bca", *"cab"]
+
+
+def test_every_second_run_counts() -> None:
+    called: list[str] = []
+    found = take_turns({name: lambda name=name: called.append(name) for name in "ab"}, 2)
+    assert called == [*"aabb", *"bbaa"]
+    for times in found.values():
+        assert times.first_quartile <= times.median <= times.third_quartile
+
+
+def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
+    inputs = {"x": np.zeros(1, np.float32)}
+    with pytest.raises(TilewrightError, match=r"^a fresh process of onnxruntime fails; found .*nothing\.onnx"):
+        first_results({"onnxruntime": str(tmp_path / "nothing.onnx")}, 1, "fp32", inputs, 1)
+
+
+def test_difference() -> None:
+    ours = {"y": np.asarray([3.0, 4.0], np.float32), "z": np.asarray([2], np.int64)}
+    assert difference({"#0": np.asarray([3.0, 4.5]), "z": np.asarray([2])}, ours) == pytest.approx(0.1)
+    assert difference({"y": ours["y"]}, ours) == np.inf
+    assert difference({"y": ours["y"][:1], "z": ours["z"]}, ours) == np.inf
+    assert difference({"y": np.asarray([3.0, np.nan]), "z": ours["z"]}, ours) == np.inf
+
+
+def test_bars_of_the_page_are_in_proportion_and_names_no_markup() -> None:
+    times = {"tilewright": Times(1.0, 1.0, 1.0, 1.0)}
+    networks = [NetworkResult(name, 1, "fp32", times, {}, {}, ratio) for name, ratio in (("<b>", 0.5), ("c", 2.0))]
+    text = page(Comparison("a processor", 2, {}, [], 1, networks))
+    assert '<rect class="slow" x="260" y="8" width="105.0"' in text
+    assert '<rect class="fast" x="260" y="34" width="420.0"' in text
+    assert '<line x1="470.0"' in text
+    assert "<b>" not in text
+    assert "&lt;b&gt;, threads=1" in text
