@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -88,20 +90,30 @@ def first_results(
 ) -> dict[str, Start]:
     """What fresh processes take, which take turns; by contender, of which ``files`` says what each loads.
 
+    Python finds all modules compiled to bytecode, as after an installation: the first process of each, which does not
+    count, compiles what it imports.
+
     Raises:
         TilewrightError: one of them fails.
     """
     described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
-    for _, name in in_turn([*files], rounds):
-        words = [sys.executable, contenders.__file__, name, files[name], str(threads), precision, described]
-        start = time.monotonic()
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=_LONGEST, check=False)
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines()[-1:]
-            raise TilewrightError(f"a fresh process of {name} fails", found=" ".join(said) or str(ended.returncode))
-        sample = json.loads(ended.stdout.splitlines()[-1])
-        found[name].append({**sample, "seconds": sample["done"] - start})
+    with TemporaryDirectory(prefix="tilewright") as bytecode:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = bytecode
+        for number, name in in_turn([*files], rounds + 1):
+            words = [sys.executable, contenders.__file__, name, files[name], str(threads), precision, described]
+            start = time.monotonic()
+            ended = subprocess.run(
+                words, capture_output=True, text=True, timeout=_LONGEST, check=False, env=environment
+            )
+            if ended.returncode:
+                said = ended.stderr.strip().splitlines()[-1:]
+                what = " ".join(said) or str(ended.returncode)
+                raise TilewrightError(f"a fresh process of {name} fails", found=what)
+            sample = json.loads(ended.stdout.splitlines()[-1])
+            if number:
+                found[name].append({**sample, "seconds": sample["done"] - start})
     return {name: _start(samples) for name, samples in found.items()}
 
 

@@ -9,7 +9,8 @@ Exits with 1 where one of them computes something else than Tilewright.
 
 Examples:
   tilewright bench resnet50.onnx
-  tilewright bench resnet50.onnx minilm.onnx --input-shape batch=1 --threads 1,2 --html ratios.html
+  tilewright bench resnet50.onnx squeezenet.onnx --threads 1,2 --html ratios.html
+  tilewright bench minilm.onnx --input-shape batch=1 --input-shape sequence=128
   tilewright bench resnet50_qdq.onnx --against openvino --target v3 --rounds 51 --json
 """
 

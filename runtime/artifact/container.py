@@ -35,7 +35,6 @@ from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
-from ..files.foreign_model import START, foreign_format
 from ..trust.credentials import NO_TAG, Credentials
 from .memory import Fill, crc32
 
@@ -184,6 +183,9 @@ class Container:
         if len(buffer) < _HEADER.size or buffer[:8] != MAGIC:
             if len(buffer) >= 8 and buffer[:8] == MAGIC:
                 raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
+            # Late: only refusals need it.
+            from ..files.foreign_model import START, foreign_format
+
             fill(0, min(START, len(buffer)))
             known = foreign_format(bytes(buffer[:START]), origin)
             if known is not None:

@@ -13,10 +13,10 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
+from tilewright.blocks import CARD_LIMIT
 from tilewright.errors import ArtifactError
 from tilewright.limits import ARENA, ELEMENTS, RANK, SHAPES, STEPS
 
-from ..machines.machine import CARD_LIMIT
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")

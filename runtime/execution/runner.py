@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from statistics import median
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -207,7 +206,7 @@ class Runner:
             for executor, stage in stages:
                 executor.run(stage, buffers)
             times.append((perf_counter() - start) * 1e3)
-        return median(times[1:])
+        return float(np.median(times[1:]))
 
     def _outputs_in(self, buffers: Buffers) -> Outputs:
         arrays = buffers.outputs

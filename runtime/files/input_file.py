@@ -12,8 +12,6 @@ from typing import TypeVar
 from tilewright import limits
 from tilewright.errors import InputError, TilewrightError
 
-from .foreign_model import foreign_folder
-
 
 class InputFile(io.FileIO):
     """A regular file.
@@ -73,6 +71,9 @@ def input_file(path: str, refusal: type[TilewrightError] = InputError, stage: st
         with open_regular(path, InputFile) as file:
             yield file
     except OSError as error:
+        # Late: only refusals need it.
+        from .foreign_model import foreign_folder
+
         if (known := foreign_folder(path)) is not None:
             message = f"cannot read {path!r}: it is a folder, of {known.name}"
             raise refusal(message, stage=stage, hint=known.advice(path)) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any
 
+from tilewright.blocks import CARD_LIMIT as CARD_LIMIT
 from tilewright.blocks import CHANNEL_BLOCK as CHANNEL_BLOCK
 from tilewright.errors import MachineError
 from tilewright.limits import MACHINE_DESCRIPTION
@@ -48,9 +49,6 @@ DRAM_LIMIT = 1 << 36
 
 CLUSTER_LIMIT = 16
 """Clusters of a card that streams, masks and counters can name."""
-
-CARD_LIMIT = 16
-"""Cards that messages from one to another can name."""
 
 # What the size fields of convolution, pooling and elementwise instructions can hold.
 OUTPUT_ROWS_LIMIT = (1 << 12) - 1
