@@ -120,6 +120,7 @@ def compile_integer(
     keep = KeepModule()
     default = CompileOptions.calibration_method
     options = CompileOptions(
+        engines=("device", "software", "float"),
         precision="int8",
         calibration=arrays or None,
         calibration_method=method or default,

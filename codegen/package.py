@@ -28,6 +28,7 @@ from ..runtime.artifact.json_dataclasses import write
 from ..runtime.artifact.manifest import (
     BufferRef,
     CardProgramInfo,
+    CodeInfo,
     CpuProgramInfo,
     CpuStage,
     DeviceProgramInfo,
@@ -51,6 +52,9 @@ from .device.program import build_device_program, feature_maps
 from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
 
+_CONSTANTS = "constants"
+"""The section that all CPU programs read."""
+
 
 @dataclass
 class Package:
@@ -61,7 +65,7 @@ class Package:
         precision: what the user asked for.
         details: facts for reports, JSON values only.
         digests: of the arrays that its CPU programs hold.
-        pools: the constants of each engine.
+        pool: the constants of all engines, levels and shapes.
         extents: what the names of open extents stand for.
         others: the network in further shapes.
     """
@@ -75,13 +79,13 @@ class Package:
     device_programs: dict[str, DeviceProgramInfo] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
-    pools: dict[str, ConstantPool] = field(default_factory=dict)
+    pool: ConstantPool = field(default_factory=ConstantPool)
     extents: Mapping[str, int] = field(default_factory=dict)
     others: list[OtherShape] = field(default_factory=list)
     _stored: dict[tuple[SectionKind, object], str] = field(default_factory=dict)
 
     def add_shape(self, other: Package) -> None:
-        """Add the network in a further shape, which was put together with the same pools of constants.
+        """Add the network in a further shape, which was put together with the same pool of constants.
 
         A section that an earlier shape has as well is stored once.
         """
@@ -124,7 +128,7 @@ class Package:
 
 
 def _content(part: Section) -> tuple[SectionKind, object]:
-    """What equal sections have in common; pools of constants grow, and are equal to themselves alone."""
+    """What equal sections have in common; a pool of constants grows, and is equal to itself alone."""
     return part.kind, id(part.data) if isinstance(part.data, bytearray) else sha256(part.data)
 
 
@@ -133,40 +137,54 @@ def add_engine(
     package: Package,
     name: str,
     module: Module,
-    target: TargetDescription,
+    targets: Sequence[TargetDescription],
     *,
     strict: bool = False,
     report: Progress,
 ) -> CpuCode:
     """Generate code for the host's part of a planned module and add it as engine ``name``.
 
+    Args:
+        targets: one or several, the most capable first.
+
+    Returns:
+        The code for the first.
+
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel.
         CodegenError: something cannot be generated.
     """
-    program = build_cpu_program(
-        module,
-        target,
-        pool=package.pools.setdefault(name, ConstantPool()),
-        strict=strict,
-        report=lambda done, total: report(f"{KERNELS} ({name})", done, total),
-    )
-    sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
+    built: list[CpuCode] = []
+    for number, target in enumerate(targets, 1):
+        what = f"{KERNELS} ({name}{f', level {number} of {len(targets)}' if len(targets) > 1 else ''})"
+        report_level = functools.partial(report, what)
+        built.append(build_cpu_program(module, target, pool=package.pool, strict=strict, report=report_level))
+    program, *others = built
+    for other in others:
+        if list(map(_identity, _steps(module, other))) != list(map(_identity, _steps(module, program))):
+            raise CodegenError("a step has a kernel for some processors only", stage="package", op=name)
+    levels = [
+        CodeInfo(
+            f"code.{name}{f'.{target.name}' if number else ''}",
+            code.arena_bytes,
+            Processor(target.triple, target.name, code.target.features),
+        )
+        for number, (target, code) in enumerate(zip(targets, built, strict=True))
+    ]
+    first, module_section = levels[0], f"module.{name}"
     package.cpu_programs[name] = CpuProgramInfo(
-        **sections,
-        arena_bytes=program.arena_bytes,
-        target=Processor(target.triple, target.cpu, program.target.features),
-        steps=_steps(module, program),
+        first.code, _CONSTANTS, module_section, first.arena_bytes, first.target, _steps(module, program), (*levels[1:],)
     )
     host = clone_module(module, [function.name for function in host_functions(module)])
     arrays = _blob_index(host, program)
     package.digests |= arrays.arrays.keys()
     package.sections += [
-        Section(sections["code"], SectionKind.CODE, program.object_code),
-        Section(sections["constants"], SectionKind.CONSTANTS, program.constants),
-        Section(sections["module"], SectionKind.MODULE, print_module(host).encode()),
-        Section(f"{sections['module']}.blobs", SectionKind.MODULE, write(arrays)),
+        *(Section(each.code, SectionKind.CODE, code.object_code) for each, code in zip(levels, built, strict=True)),
+        Section(module_section, SectionKind.MODULE, print_module(host).encode()),
+        Section(f"{module_section}.blobs", SectionKind.MODULE, write(arrays)),
     ]
+    if all(part.name != _CONSTANTS for part in package.sections):
+        package.sections.append(Section(_CONSTANTS, SectionKind.CONSTANTS, program.constants))
     package.engines[name] = Engine(_stages(module, name, program))
     return program
 

@@ -74,9 +74,16 @@ def load_device_module(artifact: Artifact, program: str) -> Module:
     """The module, of one function, that a device program of an artifact was generated from.
 
     Raises:
-        ArtifactError: the stored text and constants do not belong together.
+        ArtifactError: the stored text and constants do not belong together, or the constants are in no form but the
+            device's.
         IRError: the text is no sound module.
     """
+    if f"module.{program}.blobs" not in artifact.sections:
+        raise ArtifactError(
+            f"{artifact.origin} holds the weights of {program!r} for the device alone",
+            stage="load artifact",
+            hint="Compile the model with --engines device,software.",
+        )
     arrays: dict[str, np.ndarray] = {}
     for entry in artifact.manifest.cpu_programs.values():
         arrays |= _load_arrays(artifact, entry.module, entry.constants)

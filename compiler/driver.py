@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
@@ -31,6 +31,7 @@ from ..passes.placement.partition import Partition, parse_order
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
+from ..runtime.artifact.manifest import ENGINES
 from ..runtime.commands.console import progress_bar
 from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
@@ -88,10 +89,8 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     timing, stages = Timing(), StageTimes(limit.watched(options.report))
     options = replace(options, instruments=(*observers(options), timing), report=stages)
     machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
-    target = options.target or TargetDescription.host()
-    if isinstance(target, str):
-        target = TargetDescription.named(target)
-    build_shape = functools.partial(_build_shape, model, machine, target, interface, _Shared())
+    targets = TargetDescription.several(options.target if options.target is not None else "host")
+    build_shape = functools.partial(_build_shape, model, machine, targets, interface, _Shared())
     package = None
     for shape in shapes:
         try:
@@ -117,13 +116,13 @@ class _Shared:
     """What the shapes of a network have in common: the ranges that calibration found for the first, and constants."""
 
     ranges: dict[str, Range] = field(default_factory=dict)
-    pools: dict[str, ConstantPool] = field(default_factory=dict)
+    pool: ConstantPool = field(default_factory=ConstantPool)
 
 
 def _build_shape(
     model: Model,
     machine: Machine,
-    target: TargetDescription,
+    targets: Sequence[TargetDescription],
     interface: Interface | None,
     shared: _Shared,
     options: CompileOptions,
@@ -140,6 +139,7 @@ def _build_shape(
         check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
+    engines = engines_of(options, precision)
     if precision != "int8":
         for flag in options.given("int8"):
             raise UsageError(
@@ -160,14 +160,37 @@ def _build_shape(
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
-    package = Package(module, precision, tilewright.__version__, details, pools=shared.pools, extents=extents)
+    package = Package(module, precision, tilewright.__version__, details, pool=shared.pool, extents=extents)
     if quantized is not None:
-        _add_integer_engines(package, quantized, target, machine, places, options)
-    floating = clone_module(module)
-    run_passes(float_pipeline(exact=options.accuracy == "exact"), floating, options)
-    package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
-    add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
+        _add_integer_engines(package, quantized, engines, targets, machine, places, options)
+    if "float" in engines:
+        floating = clone_module(module)
+        run_passes(float_pipeline(exact=options.accuracy == "exact"), floating, options)
+        package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
+        add_engine(package, "float", floating, targets, strict=options.strict, report=options.report)
     return package
+
+
+def engines_of(options: CompileOptions, precision: str) -> tuple[str, ...]:
+    """The engines that an artifact gets, the preferred one first: those asked for, or what the precision needs.
+
+    Raises:
+        UsageError: there is no such engine, or not for this precision.
+    """
+    given = options.engines
+    if given is None:
+        return ("device", "software") if precision == "int8" else ("float",)
+    asked = {name for each in ([given] if isinstance(given, str) else given) for name in each.split(",")}
+    if unknown := sorted(asked - set(ENGINES)):
+        raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=unknown[0])
+    if precision != "int8" and asked != {"float"}:
+        raise UsageError(
+            f"{precision} has no engine but float",
+            expected="float",
+            found=", ".join(sorted(asked)),
+            hint="Give --precision int8 for engines that compute in integers.",
+        )
+    return tuple(name for name in ENGINES if name in asked)
 
 
 def check_options(options: CompileOptions) -> CompileOptions:
@@ -215,13 +238,19 @@ def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
 def _add_integer_engines(
     package: Package,
     quantized: Module,
-    target: TargetDescription,
+    engines: Sequence[str],
+    targets: Sequence[TargetDescription],
     machine: Machine,
     places: Affinity,
     options: CompileOptions,
 ) -> None:
-    software = clone_module(quantized)
-    run_passes(cpu_pipeline(), software, options)
+    if "software" in engines:
+        software = clone_module(quantized)
+        run_passes(cpu_pipeline(), software, options)
+        package.details["layers"] = [asdict(layer) for layer in layers(software)]
+        add_engine(package, "software", software, targets, strict=options.strict, report=options.report)
+    if "device" not in engines:
+        return
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
     quantized, tiles = _on_device(quantized, machine_name, places, options)
     package.details["machine"] = machine.name
@@ -233,9 +262,9 @@ def _add_integer_engines(
     package.details["schedules"] = [asdict(each) for each in schedules(quantized, tiles, options.effort)]
     package.details["maps"] = [asdict(each) for each in maps(quantized)]
     add_device_programs(package, quantized, tiles, machine, options.report)
-    for name, variant in (("device", quantized), ("software", software)):
-        add_engine(package, name, variant, target, strict=options.strict, report=options.report)
-    add_device_arrays(package, quantized)
+    add_engine(package, "device", quantized, targets, strict=options.strict, report=options.report)
+    if "software" in engines:
+        add_device_arrays(package, quantized)
 
 
 def _on_device(

@@ -119,8 +119,8 @@ class CompileOptions:
 
     precision: str | None = option(
         None,
-        "int8: quantised, on the accelerator where possible, with the engines software (the same integers on the CPU) "
-        "and float beside it. fp32: the whole network on CPU kernels. Default: int8 if the model is quantised or "
+        "int8: quantised, on the accelerator where possible, with the engine software, the same integers on the CPU, "
+        "beside it. fp32: the whole network on CPU kernels. Default: int8 if the model is quantised or "
         "calibration data is given, otherwise fp32.",
         metavar="PRECISION",
         choices=("fp32", "int8"),
@@ -251,10 +251,21 @@ class CompileOptions:
         choices=("normal", "exact"),
         group=NETWORK,
     )
-    target: TargetDescription | str | None = option(
+    engines: str | Sequence[str] | None = option(
+        None,
+        "What the artifact can be run by, with commas between them: device, the accelerator; software, the same "
+        "integers on the CPU; float, floating point on the CPU. They share their weights. Default: device and software "
+        "with int8, float with fp32.",
+        in_python="Also a list.",
+        metavar="ENGINES",
+        group=NETWORK,
+    )
+    target: TargetDescription | str | Sequence[TargetDescription] | Sequence[str] | None = option(
         None,
         "The processor to generate kernels for: host; a level of x86-64 that this machine need not have, v2, v3, v4, "
-        "avx-vnni, avx512-vnni or amx; or portable for any of its architecture. Default: host.",
+        "avx-vnni, avx512-vnni or amx; or portable for any of its architecture. Of several, with commas between them, "
+        "the most capable that runs is used; they share their weights. Default: host.",
+        in_python="Also a list.",
         metavar="TARGET",
         group=NETWORK,
     )

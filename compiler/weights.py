@@ -187,17 +187,15 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
             may overflow.
         ResourceError: generating the kernels takes longer than the limit of `load` for artifacts of this size.
     """
-    pools: dict[str, ConstantPool] = {}
-    first, *others = (_changed(each, engine, parameters, pools) for each in artifact.in_shapes())
+    pool = ConstantPool()
+    first, *others = (_changed(each, engine, parameters, pool) for each in artifact.in_shapes())
     for other in others:
         first.add_shape(other)
     described = replace(first.manifest(), model=artifact.manifest.model)
     return Artifact.open(artifact_bytes(described, first.sections))
 
 
-def _changed(
-    artifact: Artifact, engine: str, parameters: Mapping[str, Parameters], pools: dict[str, ConstantPool]
-) -> Package:
+def _changed(artifact: Artifact, engine: str, parameters: Mapping[str, Parameters], pool: ConstantPool) -> Package:
     """An engine in one shape, with other parameters."""
     modules = _load(artifact, engine)
     known = {_name(op) for _, op in modules.layers()}
@@ -207,7 +205,7 @@ def _changed(
     for module, op in list(modules.layers()):
         if _name(op) in parameters:
             _replace(module, op, parameters[_name(op)])
-    return _generated(artifact, engine, modules, pools)
+    return _generated(artifact, engine, modules, pool)
 
 
 def _replace(module: Module, op: Op, parameters: Parameters) -> None:
@@ -251,17 +249,17 @@ def _tiles(module: Module, machine: Machine) -> Module:
     return tiles
 
 
-def _generated(artifact: Artifact, engine: str, modules: _Modules, pools: dict[str, ConstantPool]) -> Package:
+def _generated(artifact: Artifact, engine: str, modules: _Modules, pool: ConstantPool) -> Package:
     manifest = artifact.manifest
     hint = "Compile the model with these weights instead."
     report = generation_limit(artifact, None, stage="replace weights", hint=hint).watched(silent)
     details = dict(manifest.details)
     version, extents = tilewright.__version__, artifact.extents
-    package = Package(modules.host, manifest.precision, version, details, pools=pools, extents=extents)
+    package = Package(modules.host, manifest.precision, version, details, pool=pool, extents=extents)
     for name, module in modules.device.items():
         machine = read_programs(artifact, name)[0].machine
         add_device_programs(package, module, _tiles(module, machine), machine, report)
-    add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
+    add_engine(package, engine, modules.host, [TargetDescription.host()], report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)
     return package

@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 _LONG = 1.0
 """Seconds after which a user may want to interrupt a run."""
 
-_COMPILE_FOR = {
-    "device": "Compile the model with precision int8 for a machine.",
-    "software": "Compile the model with precision int8.",
-    "float": "Compile the model with precision fp32.",
-}
-
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
@@ -143,12 +137,13 @@ def choose_engine(artifact: Artifact, engine: str | None) -> str:
     if engine is None:
         return held[0]
     if engine not in held:
+        precision = "" if engine == "float" else "--precision int8 "
         raise ArtifactError(
             f"{artifact.origin} does not hold engine {engine!r}",
             stage="load artifact",
             expected=" or ".join(held),
             found=engine,
-            hint=_COMPILE_FOR[engine],
+            hint=f"Compile the model with {precision}--engines {','.join([*held, engine])}.",
         )
     return engine
 

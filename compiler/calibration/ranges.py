@@ -271,7 +271,7 @@ def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport
     cpu_pipeline().run(copy)
     package = Package(copy, "fp32", "calibration")
     target = TargetDescription.host()
-    add_engine(package, "float", copy, target, report=lambda _, done, total: report(COMPILING, done, total))
+    add_engine(package, "float", copy, [target], report=lambda _, done, total: report(COMPILING, done, total))
     session = load(Artifact.open(package.to_bytes()))
 
     def run(inputs: Inputs) -> dict[str, np.ndarray]:

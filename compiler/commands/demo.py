@@ -127,7 +127,8 @@ def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     digits = load_digits()
     start = time.perf_counter()
     samples = digits.prepare(digits.calibration_images)
-    artifact = compile_to_file(MODEL, path, CompileOptions(precision="int8", calibration=samples, report=report))
+    options = CompileOptions(precision="int8", engines=tuple(DESCRIPTIONS), calibration=samples, report=report)
+    artifact = compile_to_file(MODEL, path, options)
     seconds = time.perf_counter() - start
     summary = summarize(artifact)
     simulation = simulate_artifact(artifact)

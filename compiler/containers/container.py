@@ -15,6 +15,7 @@ from tilewright.errors import UsageError, resources
 
 from ...codegen.package import Package
 from ...ir.core import Value
+from ...runtime.artifact.manifest import ENGINES
 from ...runtime.commands.console import progress_bar
 from ...runtime.containers.files import check_ids, check_target, container_bytes, read_container
 from ...runtime.containers.records import ContainedModel, ContainedTensor, Container
@@ -63,7 +64,11 @@ def compile_container(compilation: ContainerCompilation) -> Container:
     interface = Interface(compilation.kp_radix)
     contained: list[ContainedModel] = []
     with progress_bar(quiet=not compilation.progress) as report:
-        options = replace(compilation, precision="int8", **({"report": report} if compilation.progress else {}))
+        # Devices of the kp API compute by any engine, as the environment says.
+        engines = compilation.engines if compilation.engines is not None else ENGINES
+        options = replace(
+            compilation, precision="int8", engines=engines, **({"report": report} if compilation.progress else {})
+        )
         for model, id in zip(models, ids, strict=True):
             contained.append(contained_model(build(model, options, interface), id))
     content = container_bytes(contained, compilation.kp_target, f"tilewright {tilewright.__version__}")

@@ -211,7 +211,7 @@ class SimulatedModel:
         module = self.module(input_shapes)
         package = Package(module, "fp32", tilewright.__version__)
         run_passes(simulation_pipeline(), module, options)
-        add_engine(package, "float", module, TargetDescription.host(), report=options.report)
+        add_engine(package, "float", module, [TargetDescription.host()], report=options.report)
         return Artifact.open(package.to_bytes())
 
     def _rounded(self, importer: Importer, name: str, value: Value) -> Value:

@@ -133,7 +133,7 @@ def prepare(
     try:
         calibration = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
         placed = {**calibration, "affinity": affinity, "machine": machine, "clusters": clusters}
-        artifact = compile_model(model, precision="int8", **placed, **given)
+        artifact = compile_model(model, precision="int8", engines=ENGINES, **placed, **given)
     except NothingToQuantizeError:
         return compile_model(model, precision="fp32", **given)
     except NoCalibrationError:

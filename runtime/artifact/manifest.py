@@ -15,7 +15,7 @@ import numpy as np
 
 from tilewright.blocks import CARD_LIMIT
 from tilewright.errors import ArtifactError
-from tilewright.limits import ARENA, ELEMENTS, RANK, SHAPES, STEPS
+from tilewright.limits import ARENA, ELEMENTS, LEVELS, RANK, SHAPES, STEPS
 
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
@@ -117,7 +117,8 @@ class BufferRef(_Tensor):
 class Processor:
     """The processor that native code was generated for.
 
-    `triple` is LLVM's; `features` are LLVM names of instruction-set extensions that the code may use, without signs.
+    `triple` is LLVM's; `cpu` is the name of a level, or LLVM's of the compiler's processor; `features` are LLVM names
+    of instruction-set extensions that the code may use, without signs.
     """
 
     triple: str
@@ -154,11 +155,22 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
+class CodeInfo:
+    """Native code for further processors; the fields are those of `CpuProgramInfo`."""
+
+    code: str
+    arena_bytes: Annotated[int, Bounds(0, ARENA)]
+    target: Processor
+
+
+@dataclass(frozen=True)
 class CpuProgramInfo:
     """A native program for the host processor.
 
     `code`, `constants` and `module` name sections: the ELF relocatable object, the constants that it reads in place,
-    and the text from which the compiler can generate the object again. `arena_bytes` is the size of its work memory.
+    which programs may share, and the text from which the compiler can generate the object again. `arena_bytes` is the
+    size of its work memory. `others` is the same code for further processors, the most capable first; that of `target`
+    stands before them.
     """
 
     code: str
@@ -167,6 +179,12 @@ class CpuProgramInfo:
     arena_bytes: Annotated[int, Bounds(0, ARENA)]
     target: Processor
     steps: Annotated[tuple[StepInfo, ...], AtMost(STEPS)]
+    others: Annotated[tuple[CodeInfo, ...], AtMost(LEVELS - 1)] = ()
+
+    @property
+    def levels(self) -> tuple[CodeInfo, ...]:
+        """Its code for each processor, the most capable first."""
+        return CodeInfo(self.code, self.arena_bytes, self.target), *self.others
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,16 @@ def _check_shape(manifest: Manifest, sections: Mapping[str, tuple[SectionKind, i
                 _inconsistent(f"{kind} {tensor.name!r}", f"counts below {most}", list(tensor.counts))
     # What is done for a program, once at least, is so bounded by the size of the file.
     unused = dict(sections)
+    constants: set[str] = set()
+    if len(manifest.cpu_programs) > len(ENGINES):
+        _inconsistent("CPU programs", f"at most {len(ENGINES)}", len(manifest.cpu_programs))
     for name, program in manifest.cpu_programs.items():
         where = f"CPU program {name!r}"
-        _take_section(f"{where}: code", program.code, SectionKind.CODE, unused)
-        _take_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, unused)
+        for level in program.levels:
+            _take_section(f"{where}: code", level.code, SectionKind.CODE, unused)
+        if program.constants not in constants:
+            _take_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, unused)
+            constants.add(program.constants)
         _take_section(f"{where}: module", program.module, SectionKind.MODULE, unused)
     for name, program in manifest.device_programs.items():
         where = f"device program {name!r}"
@@ -136,7 +142,7 @@ def _check_engine(
         if program is None:
             _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
         constants = sections[program.constants][1]
-    arena = program.arena_bytes if program else 0
+    arena = min(level.arena_bytes for level in program.levels) if program else 0
     references = [index for index, step in enumerate(program.steps) if step.reference] if program else []
     stages: list[tuple[str, ReferenceStage | DeviceStage]] = []
     for index, stage in enumerate(engine.stages):

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> str:
         TrustError: its signature is wrong, or nobody whom this user trusts vouches for it.
     """
     from ..artifact.artifact import Artifact
-    from ..execution.native_code import reasons_against, unfit
+    from ..execution.native_code import fitting, reasons_against
     from ..execution.shapes import naming_shape
     from ..report.table import json_text
     from ..trust.verdict import how_to_trust
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> str:
                 "signer": artifact.signer,
                 "reason": verdict.reason,
                 "native_code_runs_here": not reasons,
-                "unfit": {name: unfit(each) for name, each in artifact.manifest.cpu_programs.items()},
+                "unfit": {name: fitting(each)[1] for name, each in artifact.manifest.cpu_programs.items()},
             }
         )
     use = f"does not fit this machine: {', '.join(reasons)}" if reasons else "runs here"
@@ -84,7 +84,8 @@ def _check_programs(artifact: Artifact) -> None:
     from ..native import elf
 
     for cpu_program in artifact.manifest.cpu_programs.values():
-        elf.parse(artifact.copy(cpu_program.code))
+        for level in cpu_program.levels:
+            elf.parse(artifact.copy(level.code))
     if not artifact.manifest.device_programs:
         return
     from ..execution.device import constant_contents, read_programs

@@ -10,7 +10,7 @@ import tilewright
 from tilewright.errors import ArtifactError, RegenerationWarning, TrustError, warn
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import CpuProgramInfo
+from ..artifact.manifest import CodeInfo, CpuProgramInfo
 from ..native import host
 from ..native.mapping import supported
 from ..trust import kernel_cache
@@ -47,17 +47,25 @@ class ObjectCode(NamedTuple):
     arena_bytes: int
 
 
-def unfit(program: CpuProgramInfo) -> str | None:
-    """Why this machine cannot run a program's own object code, whoever made it; None when it can."""
+def unfit(level: CodeInfo) -> str | None:
+    """Why this machine cannot run object code, whoever made it; None when it can."""
     if not supported():
         return f"native code runs on {_SYSTEMS}, this is {_here()}"
-    return host.missing(program.target.triple, program.target.features)
+    return host.missing(level.target.triple, level.target.features)
+
+
+def fitting(program: CpuProgramInfo) -> tuple[CodeInfo, str | None]:
+    """Of a program's own object code the most capable that this machine can run. If it can run none, the least capable,
+    and why not."""
+    reasons = {level: unfit(level) for level in program.levels}
+    return next(((level, None) for level, reason in reasons.items() if reason is None), [*reasons.items()][-1])
 
 
 def reasons_against(artifact: Artifact) -> list[str]:
-    """Why this machine cannot run all object code of an artifact, in all of its shapes; empty when it can."""
+    """Why this machine cannot run object code of all programs of an artifact, in all of its shapes; empty when it
+    can."""
     programs = (program for each in artifact.manifest.each_shape for program in each.cpu_programs.values())
-    return sorted({reason for program in programs if (reason := unfit(program))})
+    return sorted({reason for program in programs if (reason := fitting(program)[1])})
 
 
 def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectCode:
@@ -79,9 +87,9 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
             found=_here(),
         )
     entry = artifact.manifest.cpu_programs[program]
-    reason = unfit(entry)
+    level, reason = fitting(entry)
     if reason is None and policy.verdict.trusted:
-        return ObjectCode(artifact.copy(entry.code), entry.arena_bytes)
+        return ObjectCode(artifact.copy(level.code), level.arena_bytes)
     credentials = artifact.credentials
     if credentials.signed and not credentials.signature_fits:
         # Nothing is kept of what someone has changed, so that the warning comes each time.

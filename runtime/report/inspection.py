@@ -10,7 +10,7 @@ from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage, TensorSpec
-from ..execution.native_code import reasons_against, unfit
+from ..execution.native_code import fitting, reasons_against, unfit
 from ..execution.shapes import shape_of
 from .details import NAME, details_of
 from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
@@ -62,6 +62,9 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
         parts.append(_reasons("not on chip", "result", beyond, 1 + len(on_cpu)))
     if memory is not None:
         parts.append(f"\nwork memory of engine {shown}\n{memory.text()}")
+    program = artifact.manifest.engines[shown].cpu_program
+    if program is not None and artifact.manifest.cpu_programs[program].others:
+        parts.append(f"\nlevels of engine {shown}\n{_levels(artifact, program).text()}")
     parts.append(f"\nsections\n{_sections(artifact).text()}")
     return "".join(parts)
 
@@ -165,6 +168,22 @@ def _shapes(artifact: Artifact, engine: str) -> Table:
     return table
 
 
+def _levels(artifact: Artifact, program: str) -> Table:
+    """The processors that a program has native code for, and which of it this machine would run."""
+    columns = [
+        Column("cpu", "level"),
+        Column("code_bytes", "code", show=show_bytes, right=True),
+        Column("use", "here", spare=True),
+    ]
+    table = Table(columns)
+    found = artifact.manifest.cpu_programs[program]
+    chosen, _ = fitting(found)
+    for level in found.levels:
+        use = unfit(level) or ("runs" if level == chosen else "could run")
+        table.add(cpu=level.target.cpu, code_bytes=artifact.sections[level.code].length, use=use)
+    return table
+
+
 def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
     elements = details_of(artifact).elements or {}
@@ -217,7 +236,8 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
             name: {
                 "arena_bytes": program.arena_bytes,
                 "target": asdict(program.target),
-                "unfit": unfit(program),
+                "unfit": fitting(program)[1],
+                "levels": _levels(artifact, name).records(),
             }
             for name, program in manifest.cpu_programs.items()
         },

@@ -157,7 +157,7 @@ def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:
     programs = [manifest.device_programs[each] for each in sorted(device)]
     own = [each for program in programs for each in program.of_cards]
     constants = [each.weights for each in own] + ([program.constants] if program else [])
-    code = [each.instructions for each in own] + ([program.code] if program else [])
+    code = [each.instructions for each in own] + ([level.code for level in program.levels] if program else [])
     return EngineSummary(
         operators=len(steps) + len(on_device),
         on_device=len(on_device),

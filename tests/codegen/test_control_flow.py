@@ -72,7 +72,7 @@ def network(rng: np.random.Generator) -> Module:
 def compiled(module: Module) -> Session:
     float_pipeline().run(module)
     package = Package(module, "fp32", "test")
-    add_engine(package, "float", module, TargetDescription.host(), report=lambda *_: None)
+    add_engine(package, "float", module, [TargetDescription.host()], report=lambda *_: None)
     return load(Artifact.open(package.to_bytes()))
 
 

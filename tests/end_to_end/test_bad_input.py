@@ -483,7 +483,7 @@ def test_an_engine_that_is_not_there(fails: Fails) -> None:
     artifact = digits_artifact()
     assert fails(["run", artifact, "--random", "1", "--engine", "device"]) == (
         f"load artifact: {artifact} does not hold engine 'device'; expected float, found device. "
-        "Compile the model with precision int8 for a machine."
+        "Compile the model with --precision int8 --engines float,device."
     )
 
 

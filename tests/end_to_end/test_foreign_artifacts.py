@@ -53,7 +53,11 @@ def configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 def digits(target: str) -> Package:
     """The demo's network for all engines."""
     options = CompileOptions(
-        precision="int8", calibration="random", calibration_limit=2, target=TargetDescription.named(target)
+        precision="int8",
+        engines="device,software,float",
+        calibration="random",
+        calibration_limit=2,
+        target=TargetDescription.named(target),
     )
     return build(digits_model().SerializeToString(), options)
 
@@ -317,7 +321,9 @@ def test_the_stages_are_those_of_the_module(
     ]
     weights = {name: np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16) for name in "wv"}
     model = graph_model(nodes, (("x", 1, [16, 16]),), initializers=weights)
-    options = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+    options = CompileOptions(
+        precision="int8", engines="device,software,float", calibration="random", calibration_limit=2
+    )
     package = build(model.SerializeToString(), options)
     content = restaged(package, change, engine)
     configuration()

@@ -25,7 +25,7 @@ COMMANDS = (["inspect"], ["inspect", "--json"], ["inspect", "--engine", "float"]
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The digits network in int8."""
     path = tmp_path_factory.mktemp("int8") / "digits.twa"
-    return tilewright.compile(MODEL, output=path, calibration="random", machine="s256")
+    return tilewright.compile(MODEL, output=path, engines="device,software,float", calibration="random", machine="s256")
 
 
 def forge(path: Path, original: Artifact, manifest: Manifest) -> str:

@@ -25,7 +25,18 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digits = load_digits()
     np.save(folder / "samples.npy", digits.prepare(digits.calibration_images))
     path = folder / "digits.twa"
-    words = ["compile", str(MODEL), "-o", str(path), "--calibration", str(folder / "samples.npy"), "--machine", "s256"]
+    words = [
+        "compile",
+        str(MODEL),
+        "--engines",
+        "device,software,float",
+        "-o",
+        str(path),
+        "--calibration",
+        str(folder / "samples.npy"),
+        "--machine",
+        "s256",
+    ]
     assert main([*words, "--precision", "int8", "--dump", str(folder / "dump")]) == 0
     return path
 

@@ -30,7 +30,7 @@ def test_linear_interpolation_is_on_the_device_and_cubic_stays_in_floating_point
     rng = np.random.default_rng(5)
     model = resizing_model(rng, mode)
     samples = rng.standard_normal((4, 16, 6, 6)).astype(np.float32)
-    artifact = tilewright.compile(model, calibration=samples)
+    artifact = tilewright.compile(model, engines="device,software,float", calibration=samples)
     records = {record.name: record for record in details_of(artifact).placement}
     assert (records["before"].on, records["after"].on) == ("device", "device")
     assert records["resized"].on == ("device" if mode == "linear" else "cpu")
@@ -52,7 +52,10 @@ def test_an_exported_network_interpolates_the_same_integers(form: str, tmp_path:
     model, samples = resizing_model(rng, "linear"), rng.standard_normal((4, 16, 6, 6)).astype(np.float32)
     tilewright.export(model, tmp_path / "q.onnx", quantized=form, calibration=samples)
     found = []
-    for artifact in (tilewright.compile(model, calibration=samples), tilewright.compile(tmp_path / "q.onnx")):
+    for artifact in (
+        tilewright.compile(model, engines="device,software,float", calibration=samples),
+        tilewright.compile(tmp_path / "q.onnx"),
+    ):
         with tilewright.load(artifact, engine="software") as session:
             found.append(session.run({"x": samples[:1]})["after"])
     np.testing.assert_array_equal(*found)

@@ -81,7 +81,7 @@ def test_weights_are_stored_once() -> None:
     one = tilewright.compile(model, input_shapes={"batch": [1]})
     several = tilewright.compile(model, input_shapes={"batch": (1, 2, 4, 8)})
     assert several.length < 1.3 * one.length
-    assert len(several.section("constants.float")) < 1.05 * len(one.section("constants.float"))
+    assert len(several.section("constants")) < 1.05 * len(one.section("constants"))
 
 
 def test_calibration_for_the_first_shape_serves_all() -> None:

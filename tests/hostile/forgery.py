@@ -34,7 +34,7 @@ def package_of(module: Module) -> Package:
     """
     package = Package(module, "fp32", "0.1.0")
     with mock.patch.object(program, "assemble", lambda *arguments, **options: TRAP):
-        add_engine(package, "float", module, TargetDescription.host(), report=lambda *progress: None)
+        add_engine(package, "float", module, [TargetDescription.host()], report=lambda *progress: None)
     return package
 
 

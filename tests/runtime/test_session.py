@@ -145,7 +145,7 @@ def test_engines() -> None:
         load(content, engine="device")
     assert str(caught.value) == (
         "load artifact: artifact in memory does not hold engine 'device'; expected float, found device. "
-        "Compile the model with precision int8 for a machine."
+        "Compile the model with --precision int8 --engines float,device."
     )
     two = small_artifact(engines={name: small_manifest().engines["float"] for name in ("float", "software")})
     assert load(two).engine == "software"

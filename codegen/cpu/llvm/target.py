@@ -10,6 +10,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from tilewright.errors import CodegenError, UsageError
+from tilewright.limits import LEVELS
 
 from ....runtime.native import host as machine_here
 from ....runtime.native.extensions import needed, usable
@@ -29,6 +30,7 @@ class TargetDescription:
         registers: number of vector registers.
         has_fma: multiply-add with one rounding is an instruction.
         cache_bytes: capacity of the first and second level data caches, for blocking.
+        level: its name among `NAMED_TARGETS`, if it is one of these.
     """
 
     triple: str
@@ -38,6 +40,12 @@ class TargetDescription:
     registers: int
     has_fma: bool
     cache_bytes: tuple[int, int] = (32 * 1024, 512 * 1024)
+    level: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.level or self.cpu
 
     @property
     def lanes(self) -> int:
@@ -68,9 +76,26 @@ class TargetDescription:
         for each in of_architecture:
             if name in (each.name, *each.others):
                 first, second = each.cache_kilobytes
-                return TargetDescription.of(each.triple, each.tune, each.features, (first * 1024, second * 1024))
+                found = TargetDescription.of(each.triple, each.tune, each.features, (first * 1024, second * 1024))
+                return replace(found, level=each.name)
         known = ", ".join(["host", *(short for each in of_architecture for short in (each.name, *each.others))])
         raise UsageError("no such target", expected=known, found=name)
+
+    @staticmethod
+    def several(given: TargetDescription | str | Iterable[TargetDescription | str]) -> tuple[TargetDescription, ...]:
+        """What a target, names of some with commas between them, or a list of such describe: each once, the most
+        capable first.
+
+        Raises:
+            UsageError: there is no such target, or none or too many of them are given.
+        """
+        items = [given] if isinstance(given, (TargetDescription, str)) else list(given)
+        names = [name for each in items for name in (each.split(",") if isinstance(each, str) else [each])]
+        described = (TargetDescription.named(each) if isinstance(each, str) else each for each in names)
+        found = sorted(dict.fromkeys(described), key=lambda each: len(each.features), reverse=True)
+        if not 0 < len(found) <= LEVELS:
+            raise UsageError("wrong number of targets", expected=f"1 to {LEVELS}", found=len(found))
+        return tuple(found)
 
     @staticmethod
     def of(

@@ -46,7 +46,13 @@ def save_images(folder: Path, images: np.ndarray) -> None:
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     base = tmp_path_factory.mktemp("classify")
     save_images(base / "samples", DIGITS.calibration_images[:20])
-    tilewright.compile(MODEL, output=base / "digits.twa", calibration=base / "samples", preprocessing=PREPROCESSING)
+    tilewright.compile(
+        MODEL,
+        output=base / "digits.twa",
+        engines="device,software,float",
+        calibration=base / "samples",
+        preprocessing=PREPROCESSING,
+    )
     save_images(base / "images", DIGITS.images[:23])
     labels = {f"{index}.png": int(label) for index, label in enumerate(DIGITS.labels[:23])}
     (base / "labels.txt").write_text("".join(f"{name} {label}\n" for name, label in labels.items()))

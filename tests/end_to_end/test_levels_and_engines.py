@@ -1,0 +1,144 @@
+"""Which engines an artifact holds, and its native code for several levels of processors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+import tilewright
+from tilewright.compiler.demo import MODEL
+from tilewright.compiler.driver import build
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.weights import layers_of
+from tilewright.errors import ArtifactError, RegenerationWarning, UsageError
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.execution.native_code import fitting
+from tilewright.runtime.native import host
+from tilewright.runtime.report.inspection import inspect_artifact
+
+on_x86_64 = pytest.mark.skipif(host.architecture() != "x86_64", reason="levels of x86-64")
+
+
+@cache
+def digits(engines: str | None = None, target: str = "host", precision: str = "int8") -> Artifact:
+    if precision == "fp32":
+        return tilewright.compile(MODEL, precision=precision, engines=engines, target=target)
+    given = {"calibration": "random", "calibration_limit": 2, "effort": "quick"}
+    return tilewright.compile(MODEL, precision=precision, engines=engines, target=target, **given)
+
+
+def outputs(artifact: Artifact, engine: str | None = None, *, regenerate: bool = False) -> np.ndarray:
+    with tilewright.load(artifact, engine=engine, regenerate=regenerate) as session:
+        rng = np.random.default_rng(0)
+        (found,) = session.run({spec.name: rng.random(spec.shape, np.float32) for spec in session.inputs}).values()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "held"),
+    [
+        (None, "int8", ["device", "software"]),
+        (None, "fp32", ["float"]),
+        ("device", "int8", ["device"]),
+        ("software", "int8", ["software"]),
+        ("float,software", "int8", ["float", "software"]),
+    ],
+)
+def test_an_artifact_holds_the_engines_that_were_asked_for(given: str | None, precision: str, held: list[str]) -> None:
+    artifact = digits(given, precision=precision)
+    assert sorted(artifact.manifest.engines) == held
+    assert [name for name, entry in artifact.sections.items() if entry.kind.name == "CONSTANTS"] == ["constants"]
+    for engine in held:
+        np.testing.assert_array_equal(outputs(artifact, engine), outputs(digits("device,software,float"), engine))
+    inspect_artifact(artifact, held[0], None, as_json=False)
+
+
+def test_the_device_alone_stores_weights_once() -> None:
+    artifact = digits("device")
+    assert "module.device_0.blobs" not in artifact.sections
+    with pytest.raises(ArtifactError, match=r"for the device alone\. Compile the model with --engines device,software"):
+        layers_of(artifact, "device")
+
+
+def test_what_is_not_there_is_told_with_the_command_that_brings_it() -> None:
+    with pytest.raises(ArtifactError, match="Compile the model with --engines device,software,float"):
+        tilewright.load(digits(), engine="float")
+    with pytest.raises(ArtifactError, match="--precision int8 --engines software,device"):
+        tilewright.load(digits("software"), engine="device")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gpu", "unknown engine; expected device or software or float, found gpu"),
+        ("", "unknown engine"),
+        ("software", "fp32 has no engine but float; expected float, found software"),
+    ],
+)
+def test_wrong_engines(given: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        tilewright.compile(MODEL, precision="fp32", engines=given)
+
+
+@on_x86_64
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_levels_share_everything_but_code(precision: str) -> None:
+    artifact = digits("float" if precision == "fp32" else "software", "portable,v3,v2,avx2", precision)
+    (program,) = artifact.manifest.cpu_programs.values()
+    assert [level.target.cpu for level in program.levels] == ["x86-64-v3", "x86-64-v2", "portable"]
+    kinds = [entry.kind.name for entry in artifact.sections.values()]
+    assert (kinds.count("CODE"), kinds.count("CONSTANTS")) == (3, 1)
+
+
+@on_x86_64
+@pytest.mark.parametrize(("hidden", "chosen"), [((), None), (("avx2",), "x86-64-v2"), (("avx2", "ssse3"), "portable")])
+def test_the_most_capable_level_that_runs_here_is_loaded(
+    hidden: tuple[str, ...], chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = digits("software", "portable,v2,v3,amx")
+    (program,) = artifact.manifest.cpu_programs.values()
+    expected = outputs(digits("software", "portable"))
+    here = host.features() - set(hidden)
+    monkeypatch.setattr(host, "features", lambda: here)
+    level, reason = fitting(program)
+    assert reason is None
+    assert chosen in (None, level.target.cpu)
+    np.testing.assert_array_equal(outputs(artifact), expected)
+    rows = json.loads(inspect_artifact(artifact, "software", None, as_json=True))["cpu_programs"]["software"]["levels"]
+    assert [row["cpu"] for row in rows if row["use"] == "runs"] == [level.target.cpu]
+    assert "levels of engine software" in inspect_artifact(artifact, "software", None, as_json=False)
+
+
+@on_x86_64
+def test_kernels_are_generated_again_where_no_level_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = digits("software", "v2,v3")
+    expected = outputs(digits("software", "portable"))
+    monkeypatch.setattr(host, "features", lambda: frozenset[str]())
+    with pytest.raises(ArtifactError, match="this processor lacks popcnt, sse3"):
+        outputs(artifact)
+    with pytest.warns(RegenerationWarning, match="this processor lacks popcnt, sse3"):
+        np.testing.assert_array_equal(outputs(artifact, regenerate=True), expected)
+
+
+@on_x86_64
+@pytest.mark.parametrize("target", ["", "v3,v9", []])
+def test_wrong_targets(target: str | list[str]) -> None:
+    with pytest.raises(UsageError, match=r"no such target|wrong number of targets; expected 1 to 16, found 0"):
+        tilewright.compile(MODEL, target=target)
+
+
+@on_x86_64
+def test_hostile_levels_are_refused() -> None:
+    package = build(str(MODEL), CompileOptions(target="v2,v3"))
+    program = package.cpu_programs["float"]
+    manifest = package.manifest()
+    twice = replace(program, others=(replace(program.others[0], code=program.code),))
+    with pytest.raises(ArtifactError, match="a section of its own"):
+        artifact_bytes(replace(manifest, cpu_programs={"float": twice}), package.sections)
+    many = {f"{number}": program for number in range(4)}
+    with pytest.raises(ArtifactError, match="CPU programs: the manifest contradicts itself; expected at most 3"):
+        artifact_bytes(replace(manifest, cpu_programs=many), package.sections)
