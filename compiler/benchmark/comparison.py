@@ -27,6 +27,10 @@ FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-3, 0.3
 """How far the outputs of a contender may be from ours, as the length of the difference over that of the output; the
 second where one of the two rounds to integers, which no two programs do alike."""
 
+NEGLIGIBLE = 1e-3
+"""Outputs whose elements are smaller than this are taken to be of this size: those of a sigmoid near 0 differ between
+programs by more than a thousandth of themselves, and mean the same."""
+
 STARTS = 11
 """Fresh processes of each contender, at most."""
 
@@ -188,7 +192,7 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
         if other is None or np.shape(other) != array.shape:
             return float("inf")
         wanted, got = array.astype(np.float64), np.asarray(other, np.float64)
-        length = float(np.linalg.norm(wanted))
-        distance = float(np.linalg.norm(got - wanted)) / (length or 1.0)
+        length = max(float(np.linalg.norm(wanted)), NEGLIGIBLE * wanted.size**0.5) or 1.0
+        distance = float(np.linalg.norm(got - wanted)) / length
         worst = max(worst, distance if np.isfinite(distance) else float("inf"))
     return worst

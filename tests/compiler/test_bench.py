@@ -140,6 +140,8 @@ def test_difference() -> None:
     ours = {"y": np.asarray([3.0, 4.0], np.float32), "z": np.asarray([2], np.int64)}
     assert difference({"#0": np.asarray([3.0, 4.5]), "z": np.asarray([2])}, ours) == pytest.approx(0.1)
     assert difference({"y": ours["y"]}, ours) == np.inf
+    tiny = {"y": np.full(4, 1e-5, np.float32)}
+    assert difference({"y": 1.5 * tiny["y"]}, tiny) == pytest.approx(0.005)
     assert difference({"y": ours["y"][:1], "z": ours["z"]}, ours) == np.inf
     assert difference({"y": np.asarray([3.0, np.nan]), "z": ours["z"]}, ours) == np.inf
 
