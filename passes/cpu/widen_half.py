@@ -59,7 +59,10 @@ class _Widening:
         for op in [*self._function.ops]:
             halves = self.halves[op]
             if halves and is_op(op, Cast):
+                if self._stands_at_a_border(op):
+                    continue
                 self._read(op, halves, DType.F32)
+                self._record.counts[op.name] += 1
                 if op.result.type.dtype is DType.F32:
                     op.replace_with(op.inputs[0])
             elif halves and self._widens(op, halves):
@@ -71,6 +74,14 @@ class _Widening:
             else:
                 self._read(op, halves, DType.F16)
         self._read(self._function, self.halves[self._function], DType.F16)
+
+    def _stands_at_a_border(self, op: Op) -> bool:
+        """Whether an op is the conversion to single precision that reads what is stored, and that others may read."""
+        read = op.inputs[0]
+        is_stored = read.type.dtype is DType.F16 and not isinstance(read, Constant)
+        if op.result.type.dtype is not DType.F32 or not is_stored:
+            return False
+        return self._converted.setdefault((read, DType.F32), op.result) is op.result
 
     def _widens(self, op: Op, halves: list[int]) -> bool:
         """Whether the op has the same meaning on single precision, and does not only move what is stored."""

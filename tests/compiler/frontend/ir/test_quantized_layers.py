@@ -156,7 +156,7 @@ def test_networks_with_fake_quantize_run_on_integers(groups: int, tmp_path: Path
     assert np.abs(results["software"] - results["float"]).max() < 0.08
     # The convolution with its bias and its activation, under the name of what computes the result.
     (layer,) = (each for each in details_of(artifact).layers if each.op == "conv")
-    assert (layer.name, layer.dtype) == ("relu", "i8")
+    assert (layer.name, layer.dtype) == ("relu", "u8")
     steps = results["software"] / np.float32(5.1 / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
