@@ -155,7 +155,13 @@ def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
 def artifact() -> Path:
     """``m.onnx`` for S256 with its convolution on the device; not to be changed."""
     path = Path(tempfile.mkdtemp(prefix="tilewright-test-")) / "m.twa"
-    options = CompileOptions(precision="int8", machine="s256", calibration="random", affinity=(("conv", "device"),))
+    options = CompileOptions(
+        precision="int8",
+        engines="device,software,float",
+        machine="s256",
+        calibration="random",
+        affinity=(("conv", "device"),),
+    )
     compile_to_file(convolution_model().SerializeToString(), path, options)
     return path
 
