@@ -9,8 +9,8 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
-from tilewright.codegen.cpu.kernels.float_product import FloatProduct
 from tilewright.codegen.cpu.kernels.matmul import DotProducts
+from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.ir.activation import activate
 
 targets = pytest.mark.parametrize("target", TARGETS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tilewright.codegen.cpu.kernels.weight_pairs import RECORD, packed_pairs
+from tilewright.codegen.cpu.kernels.products.weight_pairs import RECORD, packed_pairs
 
 
 def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -23,7 +23,7 @@ from ..llvm.types import F32, I64, PTR, Register, Registers, constant, partial_m
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
 from .layout import transpose_square
-from .matrix_product import positions
+from .products.matrix_product import positions
 
 _KEYS = 192
 """Of a block, at most: their scores and the values stay in the caches nearby."""

@@ -18,11 +18,11 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, partial_mask, zero
 from ..tensors import is_float, is_plain
 from .activation import what_follows
-from .blocking import Blocking, choose_tile
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
 from .output_channels import VECTOR_BYTES, FloatOutput, channels_of, has_constant_channels
 from .paired_convolution import PairedConvolution
+from .products.blocking import Blocking, choose_tile
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
 from .window import Axis, rows_and_columns, walked

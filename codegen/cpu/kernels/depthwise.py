@@ -20,8 +20,8 @@ from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, dot, fli
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I16, Register, Registers, constant, vector_constant, zero
-from .blocking import registers_per_vector
 from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
+from .products.blocking import registers_per_vector
 from .window import ALL
 from .windowed import TapByTap, Windowed, WindowTile
 

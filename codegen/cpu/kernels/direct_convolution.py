@@ -23,9 +23,9 @@ from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, Registers
-from .blocking import Blocking, Work, registers_per_vector
 from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
+from .products.blocking import Blocking, Work, registers_per_vector
 from .window import PixelTile, TileRow, cut
 from .window_walk import Values, WindowSpec, WindowWalk, moved, over
 

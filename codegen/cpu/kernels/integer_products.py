@@ -15,10 +15,10 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
 from ..tensors import is_plain
-from .byte_product import IntegerProduct
 from .output_channels import filled
+from .products.byte_product import IntegerProduct
+from .products.word_product import Factor, WordProduct
 from .window import Axis, rows_and_columns, walked
-from .word_product import Factor, WordProduct
 
 _LONGEST_STRIDE = 16
 """Along a row, up to which vectors are read as they lie and then thinned out."""

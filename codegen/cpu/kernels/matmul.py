@@ -19,9 +19,9 @@ from ..llvm.types import F32, Register, Registers, poison, zero
 from ..nest import broadcast
 from ..tensors import is_float, is_plain
 from .activation import ProductSpec, what_follows
-from .byte_product import ByteProduct
-from .float_product import FloatProduct
 from .output_channels import channels_of, has_constant_channels
+from .products.byte_product import ByteProduct
+from .products.float_product import FloatProduct
 
 FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""

@@ -20,11 +20,11 @@ from ..llvm.byte_dot_product import BYTES, add_pairs, shuffled
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I32, I64, Register, Registers, constant
-from .blocking import Blocking, Work
 from .channel_tiles import WorkItem
 from .output_channels import without_zero_points
+from .products.blocking import Blocking, Work
+from .products.weight_pairs import RECORD, packed_pairs
 from .quantized_convolution import QuantizedConvolution
-from .weight_pairs import RECORD, packed_pairs
 from .window import ALL, PixelTile, cut
 from .window_walk import Values, WindowWalk
 

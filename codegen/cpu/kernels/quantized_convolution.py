@@ -14,9 +14,9 @@ from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I32, Register, Registers, constant, zero
 from ..spec import ConstantTable
-from .blocking import Blocking, Work, choose_tile
 from .direct_convolution import ConvolutionTile, DirectConvolution
 from .output_channels import VECTOR_BYTES, QuantizedOutput
+from .products.blocking import Blocking, Work, choose_tile
 from .window import ALL
 from .window_walk import Values
 

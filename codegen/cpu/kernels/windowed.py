@@ -15,9 +15,9 @@ from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
-from .blocking import registers_per_vector
 from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
+from .products.blocking import registers_per_vector
 from .window import Axis, PixelTile, cut
 from .window_walk import Values, WindowSpec, WindowWalk, over
 

@@ -23,9 +23,9 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I64, Register, Registers, constant, partial_mask, zero
 from ..tensors import is_float
 from .activation import what_follows
-from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
 from .output_channels import VECTOR_BYTES, FloatOutput
+from .products.blocking import Work, choose_tile
 from .window import Axis, walked
 from .window_walk import over
 

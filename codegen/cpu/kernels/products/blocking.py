@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....ir.layout import CHANNEL_BLOCK
-from ..llvm.target import TargetDescription
-from .window import Axis
+from .....ir.layout import CHANNEL_BLOCK
+from ...llvm.target import TargetDescription
+from ..window import Axis
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Union
 
-from ....ir.types import DType
-from ..llvm.builder import FunctionBuilder, Integer
-from ..llvm.byte_dot_product import dot_of_pairs
-from ..llvm.target import TargetDescription
-from ..llvm.types import I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
-from .channel_tiles import ChannelTiles, WorkItem
+from .....ir.types import DType
+from ...llvm.builder import FunctionBuilder, Integer
+from ...llvm.byte_dot_product import dot_of_pairs
+from ...llvm.target import TargetDescription
+from ...llvm.types import I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
+from ..channel_tiles import ChannelTiles, WorkItem
+from ..window import Axis
 from .float_product import choose_tile
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, positions
-from .window import Axis
 
 Taken = Callable[[Register, int], Union[Register, None]]
 """What is taken off so many elements from an index on, if anything is."""

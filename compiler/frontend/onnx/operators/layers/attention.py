@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
-from .....ir.ops.attention import Attention
-from ..exporter import Exporter, exports
+from ......ir.core import Op, Value
+from ......ir.ops.attention import Attention
+from ...exporter import Exporter, exports
 
 
 @exports(Attention)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..llvm.builder import FunctionBuilder
-from ..llvm.target import TargetDescription
-from ..llvm.types import F32, PTR, Register, Registers, partial_mask, zero
-from .activation import ProductSpec
-from .channel_tiles import ChannelTiles, WorkItem
-from .layout import transpose_square
+from ...llvm.builder import FunctionBuilder
+from ...llvm.target import TargetDescription
+from ...llvm.types import F32, PTR, Register, Registers, partial_mask, zero
+from ..activation import ProductSpec
+from ..channel_tiles import ChannelTiles, WorkItem
+from ..layout import transpose_square
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments, positions
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder, Integer
-from ..llvm.target import TargetDescription
-from ..llvm.types import PTR, Register, Registers, Type, partial_mask
-from ..spec import KernelSpec
-from .channel_tiles import ChannelTiles, WorkItem
+from ...kernel import Kernel
+from ...llvm.builder import FunctionBuilder, Integer
+from ...llvm.target import TargetDescription
+from ...llvm.types import PTR, Register, Registers, Type, partial_mask
+from ...spec import KernelSpec
+from ..channel_tiles import ChannelTiles, WorkItem
 
 _UNROLL = 4
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.layout import CHANNEL_BLOCK, QUAD
 
 RECORD = CHANNEL_BLOCK * QUAD + 8
 """Bytes of a record: signed weights [16 outputs][4 places]; i32 distance of a window of x; u8[4] the bytes of the

@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ....ir.types import DType
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
-from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I32, PTR, Register, Registers, constant, zero
-from ..spec import ConstantTable
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.types import DType
+from ...llvm.builder import FunctionBuilder
+from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ...llvm.target import TargetDescription
+from ...llvm.types import I8, I32, PTR, Register, Registers, constant, zero
+from ...spec import ConstantTable
+from ..channel_tiles import ChannelTiles, WorkItem
+from ..output_channels import QuantizedProductSpec, Row
+from ..window import Axis
 from .blocking import Work, choose_tile
-from .channel_tiles import ChannelTiles, WorkItem
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments
-from .output_channels import QuantizedProductSpec, Row
-from .window import Axis
 
 
 @dataclass(frozen=True)

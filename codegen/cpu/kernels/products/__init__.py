@@ -1,0 +1,1 @@
+"""Products on vector registers: what convolutions and products of matrices are made of."""
