@@ -320,7 +320,7 @@ def test_the_stages_are_those_of_the_module(
         helper.make_node("Exp", ["c"], ["y"]),
     ]
     weights = {name: np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16) for name in "wv"}
-    model = graph_model(nodes, (("x", 1, [16, 16]),), initializers=weights)
+    model = graph_model(nodes, (("x", 1, [12, 16]),), initializers=weights)
     options = CompileOptions(
         precision="int8", engines="device,software,float", calibration="random", calibration_limit=2
     )

@@ -49,7 +49,7 @@ def test_help_lists_all_commands_and_what_is_missing() -> None:
     for name in COMMANDS:
         assert f"\n  {name:<9} " in text
     missing = (
-        "Not installed here is what these need: compile, export, demo, opt. "
+        "Not installed here is what these need: compile, export, demo, bench, opt. "
         "Install it with: pip install 'tilewright[all]'\n"
     )
     assert missing in text
@@ -71,7 +71,8 @@ def test_what_is_compiled_here_runs_here(target: str, tmp_path: Path) -> None:
     if target == "avx2" and "avx2" not in host.features():
         pytest.skip("this machine has no avx2")
     file = tmp_path / "a.twa"
-    tilewright.compile(MODEL, output=file, precision="int8", target=target, calibration="random", effort="quick")
+    options = {"precision": "int8", "engines": ENGINES, "calibration": "random", "effort": "quick"}
+    tilewright.compile(MODEL, output=file, target=target, **options)
     for engine in ENGINES:
         found = shown("run", str(file), "--engine", engine, "--random", "1", "--json", "--no-regenerate")
         assert json.loads(found)["probabilities"]["shape"] == [1, 10]

@@ -104,7 +104,9 @@ def test_the_parts_agree_with_the_engine_in_software(compiled: str, capsys: pyte
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-@pytest.mark.parametrize("words", ["inspect m.twa", "inspect m.twa --engine float --memory", "simulate m.twa", PROFILE])
+@pytest.mark.parametrize(
+    "words", ["inspect m.twa", "inspect m.twa --engine software --memory", "simulate m.twa", PROFILE]
+)
 def test_reports_fit_the_terminal(columns: int, words: str, compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -10,13 +10,14 @@ import tilewright
 from tilewright.compiler.demo import MODEL
 from tilewright.runtime.api.accelerator.facts import Facts, Generation, Network
 from tilewright.runtime.api.accelerator.flags import Flags
+from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.machines.machine import load
 
 
 @pytest.fixture(scope="session")
 def integer_network() -> Network:
     """The digits network on the accelerator S256."""
-    artifact = tilewright.compile(MODEL, calibration="random", calibration_limit=2, machine="s256")
+    artifact = tilewright.compile(MODEL, calibration="random", calibration_limit=2, machine="s256", engines=ENGINES)
     return Network(artifact)
 
 
