@@ -85,7 +85,8 @@ def test_what_is_no_whole_number_is_none(value: object) -> None:
         ({"strict": "no"}, r"option 'strict' has the wrong type; expected bool, found str 'no'"),
         (
             {"target": 5},
-            r"option 'target' has the wrong type; expected TargetDescription \| str \| Sequence\[TargetDescription\] \| Sequence\[str\] \| None, found int 5",
+            r"option 'target' has the wrong type; expected TargetDescription \| str \| Sequence\[TargetDescription\] "
+            r"\| Sequence\[str\] \| None, found int 5",
         ),
         (
             {"input_shapes": [1, 2]},
