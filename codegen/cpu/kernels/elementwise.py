@@ -16,6 +16,7 @@ from ....ir.op import QuantizationRule
 from ....ir.ops.comparison import Where
 from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
 from ....ir.ops.fused import FusedElementwise, Step
+from ....ir.ops.shape import BitCast
 from ....ir.quantized import check_elementwise, parameters
 from ....ir.types import DType
 from ..element import Element
@@ -156,6 +157,10 @@ def formulas_of(op: Op[Elementwise]) -> Formulas | None:
             return None
         halves = tuple(index for index, dtype in enumerate(dtypes[:-1]) if dtype is DType.F16)
     if any(formula_of(step.operator) is None for step in steps):
+        return None
+    # In registers half precision is wider than it is stored, and has no bits of its own.
+    has_halves = halves or any(value.type.dtype is DType.F16 for value in (*op.inputs, *op.results))
+    if has_halves and any(isinstance(step.operator, BitCast) for step in steps):
         return None
     return Formulas(steps, tuple(_constant_exponent(step, op) for step in steps), halves)
 
