@@ -116,6 +116,8 @@ def _inconsistent(where: str, expected: object, found: object) -> NoReturn:
 
 
 def _check_extents(where: str, shape: tuple[int, ...]) -> None:
+    if min(shape, default=0) < 0:
+        _inconsistent(where, "extents of at least 0", list(shape))
     # NumPy multiplies the extents of an empty tensor as if none were 0.
     if math.prod(max(extent, 1) for extent in shape) > ELEMENTS:
         _inconsistent(where, f"up to {ELEMENTS} elements", list(shape))
@@ -216,6 +218,7 @@ def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramI
 
 
 def _check_ref(at: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:
+    _check_extents(at, ref.shape)
     if ref.memory in ("input", "output"):
         tensors = manifest.inputs if ref.memory == "input" else manifest.results
         if ref.position >= len(tensors):
@@ -225,7 +228,6 @@ def _check_ref(at: str, ref: BufferRef, manifest: Manifest, arena: int, constant
         if (tensor.dtype, math.prod(tensor.shape)) != (ref.dtype, math.prod(ref.shape)):
             _inconsistent(at, f"{tensor.dtype}{list(tensor.shape)}", f"{ref.dtype}{list(ref.shape)}")
         return
-    _check_extents(at, ref.shape)
     size = arena if ref.memory == "arena" else constants
     if ref.position + ref.bytes > size:
         _inconsistent(at, f"a buffer within the {size} bytes of {ref.memory}", f"{ref.bytes} at {ref.position}")

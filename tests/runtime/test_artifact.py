@@ -319,7 +319,8 @@ def test_stages_stay_within_their_program(stage: CpuStage | ReferenceStage | Dev
         (BufferRef("arena", 2, "f32", (1,)), "expected an offset that is a multiple of 4, found 2"),
         (BufferRef("constants", 0, "f64", (9,)), "within the 64 bytes of constants"),
         (BufferRef("input", 1, "f32", (2, 8)), "expected an input index below 1, found 1"),
-        (BufferRef("output", 0, "f32", (4, 4)), r"expected f32\[16\], found f32\[4, 4\]"),
+        (BufferRef("output", 0, "f32", (-4, -4)), r"expected extents of at least 0, found \[-4, -4\]"),
+        (BufferRef("output", 0, "f32", (4, 5)), r"expected f32\[16\], found f32\[4, 5\]"),
     ],
 )
 def test_buffers_stay_within_their_memory(ref: BufferRef, message: str) -> None:
