@@ -22,6 +22,9 @@ from . import contenders
 _LONGEST = 600
 """Seconds after which a fresh process is ended."""
 
+_PAUSE = 0.02
+"""Seconds before each turn: threads of the one before may spin for some milliseconds after its run."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -72,6 +75,7 @@ def take_turns(
     for number, name in in_turn([*runs], rounds):
         report(number)
         run = runs[name]
+        time.sleep(_PAUSE)
         run()
         start, processor = time.perf_counter(), time.process_time()
         run()
