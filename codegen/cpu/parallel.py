@@ -16,17 +16,11 @@ from __future__ import annotations
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op
 from ...ir.layout import bytes_of
+from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, SCRATCH, TeamLayout
 from .kernel import Kernel
 from .llvm.builder import FunctionBuilder
 from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR
-
-HELP = "tilewright_help"
-"""``void tilewright_help(ptr team, i64 helper)``: take part in what a team does, until it does nothing for a while or
-another team has called the helper away."""
-
-SCRATCH = "tilewright_scratch_bytes"
-"""An ``i64`` with the bytes of scratch memory that each thread needs."""
 
 POOL = (HELP, SCRATCH)
 """What a program exports that has something to share out."""
@@ -75,32 +69,6 @@ def task(kernel: Kernel, tensors: int, target: TargetDescription) -> FunctionBui
     addresses = [b.load(PTR, arguments, index * PTR.bytes) for index in range(tensors)]
     b.return_(b.intrinsic(kernel.name, I32, [*addresses, *others]))
     return b
-
-
-class TeamLayout:
-    """Bytes of each field in the memory of a team; those that different threads write lie in different cache lines.
-
-    Attributes:
-        generation: i32, counts regions; helpers wait for it to change.
-        open: i64, chunks that nobody has taken yet, or less than 1.
-        done: i32, chunks that are done; the caller waits for it.
-        sleepers: i32, helpers that sleep.
-        waiting: i32, 1 while the caller sleeps.
-        running: i32, 1 while a program runs.
-        status: i32, what a kernel returned that refused its data, else 0.
-        threads: i64, how many threads there are, the caller among them.
-        count, units, step: i64, chunks of the region, its work items, and how many of them a chunk has.
-        task, arguments: what a chunk calls, and its first argument.
-        syscall, futex: the C library's function, and the number of the system call.
-        patience: two i64, seconds and nanoseconds that helpers sleep before they ask whether the program still runs.
-        helpers: for each helper, from 0 on: a pointer to its scratch memory; i32, 1 while it is here; i32, 1 when it
-            is called away.
-    """
-
-    GENERATION, OPEN, DONE, SLEEPERS = 0, 64, 128, 192
-    WAITING, RUNNING, STATUS, THREADS = 196, 200, 204, 208
-    COUNT, UNITS, STEP, TASK, ARGUMENTS, SYSCALL, FUTEX, PATIENCE = 256, 264, 272, 280, 288, 296, 304, 312
-    HELPERS, HELPER_BYTES, HERE, AWAY = 384, 64, 8, 12
 
 
 _POOL = """
@@ -311,14 +279,12 @@ _PAUSES = {
     "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
 }
 _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
-_WAIT_PRIVATE, _WAKE_PRIVATE = 128, 129
-"""Operations of the system call ``futex`` on words that no other process has, see futex(2)."""
 
 
 def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions ``region`` and :data:`HELP`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
-    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "WAIT": _WAIT_PRIVATE, "WAKE": _WAKE_PRIVATE}
+    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
     names = {"HELP": HELP, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

@@ -10,10 +10,11 @@ from tilewright.errors import InputError
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import CpuStage, Engine
 from ..native.mapping import NativeObject
+from ..native.team_layout import HELP
 from ..profile import StepTime
 from .buffers import Buffers
 from .native_code import CodePolicy, object_code
-from .team import HELP, Team, scratch_bytes
+from .team import Team, scratch_bytes
 
 _HINTS = {
     "bounded": "An extent that follows from the data has another value than the node allows.",

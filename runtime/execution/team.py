@@ -25,19 +25,12 @@ from tilewright.limits import THREADS, check_count
 from ..artifact.memory import private_pages
 from ..native import host
 from ..native.mapping import NativeObject
+from ..native.team_layout import FUTEX_WAKE, HELP, SCRATCH, TeamLayout
 from ..waiting import at_fork
-
-HELP, SCRATCH = "tilewright_help", "tilewright_scratch_bytes"
-"""What a program's native code exports for its helpers."""
 
 _VARIABLE = "TILEWRIGHT_THREADS"
 
 _Help = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-
-_GENERATION, _RUNNING, _THREADS = 0, 200, 208
-_SYSCALL, _FUTEX, _PATIENCE = 296, 304, 312
-_HELPERS, _HELPER_BYTES, _HERE, _AWAY = 384, 64, 8, 12
-"""Bytes of fields in the memory of a team, of which `codegen/cpu/parallel.py` tells the meaning."""
 
 _SLEEP = 20_000_000
 """Nanoseconds that a helper sleeps in a team before it asks whether that still runs."""
@@ -47,9 +40,6 @@ _TRIED_AFTER = (4, 256)
 
 _NUMBER = {"x86_64": 202, "aarch64": 98}
 """The number of the system call ``futex``, by architecture."""
-
-_WAKE = 129
-"""Its operation that wakes threads of this process."""
 
 
 @cache
@@ -198,20 +188,20 @@ class Team:
         self._help = _Help(native.address(HELP))
         self._most = threads
         self._scratch_bytes = scratch_bytes(native)
-        self._memory = _pages(_HELPERS + processors() * _HELPER_BYTES)
+        self._memory = _pages(TeamLayout.HELPERS + processors() * TeamLayout.HELPER_BYTES)
         self._short, self._long = self._memory.view(np.int32), self._memory.view(np.int64)
         self._scratch: dict[int, np.ndarray] = {}
         self.address = self._memory.ctypes.data
-        self._long[_SYSCALL // 8] = ctypes.cast(_system_call(), ctypes.c_void_p).value or 0
-        self._long[_FUTEX // 8] = _NUMBER[host.architecture()]
-        self._long[_PATIENCE // 8 + 1] = _SLEEP
+        self._long[TeamLayout.SYSCALL // 8] = ctypes.cast(_system_call(), ctypes.c_void_p).value or 0
+        self._long[TeamLayout.FUTEX // 8] = _NUMBER[host.architecture()]
+        self._long[TeamLayout.PATIENCE // 8 + 1] = _SLEEP
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
         self.paces: defaultdict[tuple[int, int], Pace] = defaultdict(Pace)
 
     def gather(self, together: bool = True) -> None:
         """Begin a run, with as many helpers as are free, or with none."""
-        self._short[_RUNNING // 4] = 1
+        self._short[TeamLayout.RUNNING // 4] = 1
         # Those of another process after a fork.
         free = self._free = _crew.free
         with suppress(IndexError):
@@ -220,12 +210,12 @@ class Team:
             while together and len(self._taken) < self._most:
                 self._taken.append(free.pop())
                 self._call(self._taken[-1])
-        self._long[_THREADS // 8] = max(1, len(self._taken))
+        self._long[TeamLayout.THREADS // 8] = max(1, len(self._taken))
 
     def _call(self, helper: _Helper) -> None:
-        place = _HELPERS + helper.number * _HELPER_BYTES
+        place = TeamLayout.HELPERS + helper.number * TeamLayout.HELPER_BYTES
         before = helper.team
-        if before is self and self._short[(place + _HERE) // 4]:
+        if before is self and self._short[(place + TeamLayout.HERE) // 4]:
             # Should it just be leaving, this run lacks it, and the next one calls it.
             return
         if helper.number not in self._scratch:
@@ -233,21 +223,21 @@ class Team:
             self._long[place // 8] = scratch.ctypes.data
         if before is not None and before is not self:
             before.send_away(helper.number)
-        self._short[(place + _AWAY) // 4] = 0
+        self._short[(place + TeamLayout.AWAY) // 4] = 0
         helper.call(self)
 
     def dismiss(self) -> None:
         """End a run. Helpers stay for a while, unless another team calls them."""
-        self._short[_RUNNING // 4] = 0
+        self._short[TeamLayout.RUNNING // 4] = 0
         taken, self._taken = self._taken, []
         # The next run takes them in the same order.
         self._free.extend(reversed(taken))
 
     def send_away(self, number: int) -> None:
         """Have a helper leave as soon as it has done what it is about to do."""
-        self._short[(_HELPERS + number * _HELPER_BYTES + _AWAY) // 4] = 1
-        place = ctypes.c_void_p(self.address + _GENERATION)
-        _system_call()(ctypes.c_long(_NUMBER[host.architecture()]), place, _WAKE, 2**31 - 1, None)
+        self._short[(TeamLayout.HELPERS + number * TeamLayout.HELPER_BYTES + TeamLayout.AWAY) // 4] = 1
+        place = ctypes.c_void_p(self.address + TeamLayout.GENERATION)
+        _system_call()(ctypes.c_long(_NUMBER[host.architecture()]), place, FUTEX_WAKE, 2**31 - 1, None)
 
     def help(self, number: int) -> None:
         """Take part; for a helper."""

@@ -35,14 +35,6 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_layouts_agree() -> None:
-    """The runtime must not import the compiler to know where fields lie."""
-    fields = vars(parallel.TeamLayout)
-    for name in ("GENERATION", "RUNNING", "THREADS", "SYSCALL", "FUTEX", "PATIENCE", "HELPERS", "HERE", "AWAY"):
-        assert getattr(team, f"_{name}") == fields[name], name
-    assert (fields["HELPER_BYTES"], parallel.HELP, parallel.SCRATCH) == (team._HELPER_BYTES, team.HELP, team.SCRATCH)
-
-
 UNITS = 64
 
 COUNTING = """
