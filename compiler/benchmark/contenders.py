@@ -62,7 +62,7 @@ def _onnxruntime(path: str, threads: int, precision: str, shapes: Mapping[str, l
 
 
 def _openvino(path: str, threads: int, precision: str, shapes: Mapping[str, list[int]]) -> Loaded:
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]
 
     core = openvino.Core()
     model = core.read_model(path)
