@@ -11,7 +11,7 @@ Examples:
   tilewright bench resnet50.onnx
   tilewright bench resnet50.onnx squeezenet.onnx --threads 1,2 --html ratios.html
   tilewright bench minilm.onnx --input-shape batch=1 --input-shape sequence=128
-  tilewright bench resnet50_qdq.onnx --against openvino --target v3 --rounds 51 --json
+  tilewright bench resnet50_qdq.onnx --against openvino --target v3 --rounds 51 --json bench.json
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from tilewright.errors import TilewrightError
 
 from ...runtime.commands.console import progress_bar, show, tell
-from ...runtime.commands.parser import output_path, whole_number
+from ...runtime.commands.parser import delivered, output_path, whole_number
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def run(arguments: argparse.Namespace) -> str:
     from ..benchmark.page import page
     from ..options import CompileOptions
 
-    if arguments.html is not None:
-        check_output(arguments.html, inputs=arguments.models)
+    for path in (arguments.html, arguments.json_file):
+        if path is not None:
+            check_output(path, inputs=arguments.models)
     with progress_bar(quiet=arguments.quiet) as report, TemporaryDirectory(prefix="tilewright") as folder:
         options = CompileOptions(**options_of(arguments), report=report)
         found = compare(arguments.models, arguments.against, arguments.threads, arguments.rounds, options, Path(folder))
@@ -118,8 +119,10 @@ def run(arguments: argparse.Namespace) -> str:
         with output_file(arguments.html) as file:
             file.write(page(found).encode())
     shown = json_text(found) if arguments.json else _text(found)
+    if arguments.json_file is not None:
+        show(_text(found))
     if found.wrong:
-        show(shown)
+        show(delivered(arguments, shown))
         raise WrongOutputsError(
             "outputs differ from ours by more than rounding explains",
             stage="bench",

@@ -110,7 +110,23 @@ def execute(command: str, words: Sequence[str]) -> str:
     parser = parser_of(command)
     if {"-h", "--help"} & {*words[: [*words, "--"].index("--")]}:
         return parser.format_help()
-    return module_of(command).run(parser.parse(words))
+    arguments = parser.parse(words)
+    return delivered(arguments, module_of(command).run(arguments))
+
+
+def delivered(arguments: argparse.Namespace, result: str) -> str:
+    """What to print of a result: nothing if ``--json`` named a file, which it is then written to.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if arguments.json_file is None:
+        return result
+    from ..files.output_file import output_file
+
+    with output_file(arguments.json_file) as file:
+        file.write(result.encode())
+    return ""
 
 
 def parser_of(command: str) -> CommandParser:
@@ -144,12 +160,15 @@ def complete() -> None:
     argcomplete.autocomplete(parser)
 
 
+_JSON = "Print one JSON object instead of text. A name behind it that ends in .json: write it to that file."
+
+
 def _declared(parser: CommandParser, command: str) -> CommandParser:
     module = module_of(command)
     described, _, examples = (module.__doc__ or "").partition("\nExamples:")
     parser.description, parser.epilog = described, f"Examples:{examples}"
     module.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+    parser.add_argument("--json", action="store_true", help=_JSON)
     parser.add_argument("-q", "--quiet", action="store_true", help="No progress, notes and warnings on stderr.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this message and exit.")
     return parser
@@ -205,6 +224,12 @@ def _without_separator(words: Sequence[str]) -> list[str]:
     return [*words[:end], *(f"./{word}" if word.startswith("-") else word for word in words[end + 1 :])]
 
 
+def _json_file(words: list[str]) -> Path | None:
+    """The file behind ``--json``, taken out of the words; argparse would take a model that stands there as well."""
+    behind = words.index("--json") + 1 if "--json" in words else len(words)
+    return Path(words.pop(behind)) if words[behind : behind + 1] and words[behind].endswith(".json") else None
+
+
 class CommandParser(argparse.ArgumentParser):
     """The parser of one command. Options may stand before, between and after other arguments."""
 
@@ -218,8 +243,10 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             UsageError: they are wrong.
         """
+        words = _without_separator(words)
+        json_file = _json_file(words)
         try:
-            arguments, others = self.parse_known_intermixed_args(_without_separator(words))
+            arguments, others = self.parse_known_intermixed_args(words, argparse.Namespace(json_file=json_file))
         except argparse.ArgumentError as error:
             self.error(_described(error))
         if others:

@@ -42,6 +42,21 @@ def test_after_two_dashes_come_files(parser: CommandParser) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("a.twa --json found.json x.npy", "found.json"),
+        ("--json a.twa x.npy", None),
+        ("a.twa x.npy --json", None),
+        ("--json -- a.twa x.npy", None),
+    ],
+)
+def test_json_goes_into_the_file_that_is_named(words: str, file: str | None, parser: CommandParser) -> None:
+    found = parser.parse(words.split())
+    assert (found.artifact, found.inputs, found.json) == (Path("a.twa"), ["x.npy"], True)
+    assert found.json_file == (file and Path(file))
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("", "Missing argument 'FILE.twa'"),
