@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from kernel_harness import TARGETS, described, run
+from kernel_harness import TARGETS, Execution, described, run, run_kernels
 
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.pooling import AveragePooling, MaxPooling
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.spec import KernelSpec
+from tilewright.ir.core import Function
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
@@ -139,3 +141,30 @@ def test_windows_in_the_padding_alone(target: str, rng: np.random.Generator) -> 
     type = operator.infer(TensorType.of(x))
     y = blocked(MaxPooling(1, 5, *window.axes(type.shape[2:])), target, [pack(x, "c16")], type)
     np.testing.assert_array_equal(y, operator.reference(x))
+
+
+@targets
+def test_images_of_one_column_are_cut_along_their_rows(target: str, rng: np.random.Generator) -> None:
+    """Signals that are written as images: convolution, depthwise convolution and both kinds of pooling."""
+    x, dense, depthwise = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((2, 32, 37, 1), (20, 32, 5, 1), (32, 1, 5, 1))
+    )
+    window = ((3, 1), (2, 1), (1, 0, 1, 0), (1, 1))
+    operators = (
+        (Conv((2, 1), (2, 0, 1, 0), (1, 1)), {"x": (x, "c16"), "w": (dense, "o16i16")}),
+        (Conv((1, 1), (2, 0, 3, 0), (2, 1), 32), {"x": (x, "c16"), "w": (depthwise, "o16")}),
+        (MaxPool(*window), {"x": (x, "c16")}),
+        (AveragePool(*window, True, (0, 0)), {"x": (x, "c16")}),
+    )
+    executions: list[Execution] = []
+    for operator, operands in operators:
+        types = [(name, TensorType.of(array).with_layout(layout)) for name, (array, layout) in operands.items()]
+        function = Function("main", types)
+        op = function.append(operator, function.parameters)
+        op.result.type = op.result.type.with_layout("c16")
+        kernel = lower(op, described(target))
+        assert kernel is not None
+        executions.append(Execution(op, kernel, tuple(array for array, _ in operands.values())))
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        np.testing.assert_allclose(found[0], each.op.evaluate(each.arrays)[0], rtol=0, atol=1e-4)

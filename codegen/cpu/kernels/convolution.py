@@ -131,7 +131,8 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if operands.residual is not None and operands.residual.type.layout != "c16":
         return None
     x, w = operands.x.type, operands.w.type
-    axes = rows_and_columns(walked(conv.windows(x.shape, w.shape)))
+    # Neighbours of a kernel row that lie side by side in its weights are those of the last dimension.
+    axes = rows_and_columns(walked(conv.windows(x.shape, w.shape)), turns=w.layout != "o16k4")
     if axes is None or max(axis.kernel for axis in axes) > SHORT:
         return None
     (batch, channels), outputs = x.shape[:2], w.shape[0]

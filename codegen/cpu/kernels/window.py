@@ -73,11 +73,17 @@ def walked(windows: Sequence[WindowAxis]) -> tuple[Axis, ...]:
     return tuple(Axis(**vars(axis)) for axis in windows)
 
 
-def rows_and_columns(axes: tuple[Axis, ...]) -> tuple[Axis, Axis] | None:
-    """The spatial dimensions as those of an image, of one row if there is one; ``None`` for more than two of them."""
+def rows_and_columns(axes: tuple[Axis, ...], *, turns: bool = True) -> tuple[Axis, Axis] | None:
+    """The spatial dimensions as those of an image, of one row if there is one; ``None`` for more than two of them.
+
+    Args:
+        turns: an image of one column is taken as one of one row, which lies in memory alike: tiles are cut from rows.
+    """
     if len(axes) == 1:
         return Axis.line(1), axes[0]
-    return (axes[0], axes[1]) if len(axes) == 2 else None
+    if len(axes) != 2:
+        return None
+    return (axes[1], axes[0]) if turns and axes[1] == Axis.line(1) else (axes[0], axes[1])
 
 
 @dataclass(frozen=True)
