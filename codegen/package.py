@@ -34,6 +34,7 @@ from ..runtime.artifact.manifest import (
     DeviceProgramInfo,
     DeviceStage,
     Engine,
+    InnerStep,
     Manifest,
     ModelInfo,
     OtherShape,
@@ -173,7 +174,14 @@ def add_engine(
     ]
     first, module_section = levels[0], f"module.{name}"
     package.cpu_programs[name] = CpuProgramInfo(
-        first.code, _CONSTANTS, module_section, first.arena_bytes, first.target, _steps(module, program), (*levels[1:],)
+        first.code,
+        _CONSTANTS,
+        module_section,
+        first.arena_bytes,
+        first.target,
+        _steps(module, program),
+        (*levels[1:],),
+        _inner(program),
     )
     host = clone_module(module, [function.name for function in host_functions(module)])
     arrays = _blob_index(host, program)
@@ -192,7 +200,7 @@ def add_engine(
 def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
     return tuple(
         StepInfo(
-            name=step.op.results[0].name if step.op.results else step.op.name,
+            name=_name(step.op),
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
             loc=step.op.loc,
@@ -202,6 +210,17 @@ def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
         )
         for step in program.steps
     )
+
+
+def _inner(program: CpuCode) -> tuple[InnerStep, ...]:
+    return tuple(
+        InnerStep(_name(op), op.name, op.function.name if op.function is not None else "", op.loc)
+        for op in program.inner
+    )
+
+
+def _name(op: Op) -> str:
+    return op.results[0].name if op.results else op.name
 
 
 def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
@@ -388,6 +407,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
         ("outputs", artifact.manifest.outputs, _outputs(main)),
         ("extents of outputs", artifact.manifest.counts, _counts(main)),
         ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(module, built)))),
+        ("steps of bodies", [(each.op, each.loc) for each in entry.inner], [(op.name, op.loc) for op in built.inner]),
         *(
             (f"stages of engine {name!r}", engine.stages, _stages(module, program, built))
             for name, engine in artifact.manifest.engines.items()

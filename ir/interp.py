@@ -66,7 +66,13 @@ def run_function(
 
     for op in function.ops:
         arrays = [read(value) if value is not None else None for value in op.operands]
-        results = run_op(module, op, arrays)
+        try:
+            results = run_op(module, op, arrays)
+        except InputError as error:
+            if error.node is None:
+                error.op, error.node = error.op or op.name, op.node
+                error.message += f", in the function {function.name!r}" if function.name != "main" else ""
+            raise
         if observe is not None:
             observe(op, results)
         values.update(zip(op.results, results, strict=True))

@@ -3,8 +3,8 @@
 The entry point ``i32 tilewright_run(ptr context, i64 first, i64 last)`` runs the steps [first, last) in order. The
 context holds the addresses of the arena, of the constants, of a table of inputs and outputs, of a number that says to
 stop unless it is 0, which is asked before each step and by loops before each of theirs, and of what the threads share
-that compute together (:mod:`.parallel`), or 0. It returns 0, or 1 plus the index of the step whose kernel refused its
-operands or was stopped.
+that compute together (:mod:`.parallel`), or 0. It returns 0, or the number of the step whose kernel refused its
+operands or was stopped: 1 plus its index, or a larger one where it stands in the body of a branch or loop.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class KernelCall:
 
     Attributes:
         time: nanoseconds that one thread takes for it, about; see `parallel.nanoseconds`.
+        number: what the program returns where the kernel refuses its operands.
     """
 
     kernel: Kernel
     tensors: tuple[Location, ...]
     time: int = 0
+    number: int = 1
 
     @property
     def is_shared(self) -> bool:
@@ -59,13 +61,12 @@ class KernelCall:
         return is_shared(self.kernel, self.time, len(self.tensors))
 
 
-def emit_call(
-    b: FunctionBuilder, call: KernelCall, address: Callable[[Location], Register], work: Register, refused: Register
-) -> None:
-    """Write the call of a kernel for all its work items; what it refuses ends the function with ``refused``."""
+def emit_call(b: FunctionBuilder, call: KernelCall, address: Callable[[Location], Register], work: Register) -> None:
+    """Write the call of a kernel for all its work items; what it refuses ends the function with the call's number, or
+    with that of the call in it."""
     arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
     status = b.intrinsic(call.kernel.name, I32, arguments)
-    b.return_if(b.compare("ne", status, 0), refused)
+    b.return_if(b.compare("ne", status, 0), status if call.kernel.calls else constant(I32, call.number))
 
 
 def _entry(
@@ -93,11 +94,11 @@ def _entry(
         index = location.position + (input_count if location.memory == "output" else 0)
         return b.load(PTR, table, index * PTR.bytes)
 
-    def run(call: KernelCall, step: int) -> None:
-        refused = constant(I32, step + 1)
+    def run(call: KernelCall) -> None:
+        refused = constant(I32, call.number)
         b.return_if(b.compare("ne", b.load(I32, stop), 0), refused)
         if not call.is_shared:
-            emit_call(b, call, address, work, refused)
+            emit_call(b, call, address, work)
             return
         for index, location in enumerate(call.tensors):
             b.store(address(location), arguments, index * PTR.bytes)
@@ -108,7 +109,7 @@ def _entry(
     for step, call in enumerate(calls):
         if call is not None:
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
-            b.if_(is_asked, partial(run, call, step), lambda: None)
+            b.if_(is_asked, partial(run, call), lambda: None)
     b.return_(zero(I32))
     return b
 

@@ -38,23 +38,28 @@ class Body:
     work_bytes: int
 
 
-def control_flow_kernel(op: Op[ControlFlow], bodies: Mapping[str, Body], target: TargetDescription) -> Kernel:
+def control_flow_kernel(
+    op: Op[ControlFlow], bodies: Mapping[str, Body], target: TargetDescription, number: int
+) -> Kernel:
     """The kernel of an op whose bodies have kernels for all that they do.
 
     It takes operands, results, and the context of the program.
+
+    Args:
+        number: what it returns where it refuses its own operands.
     """
     operator = op.operator
     used = {name: bodies[name] for name in operator.bodies}
     types = [value.type for value in (*op.inputs, *op.results)]
     spec = [
-        (body.arena_bytes, body.work_bytes, [(call.kernel.name, call.tensors) for call in body.calls])
+        (body.arena_bytes, body.work_bytes, [(call.kernel.name, call.tensors, call.number) for call in body.calls])
         for body in used.values()
     ]
-    name = kernel_name(op.name, operator, types, spec)
+    name = kernel_name(op.name, operator, types, spec, number)
     tensors = [f"t{index}" for index in range(len(types))]
     parameters = [*((each, PTR) for each in (*tensors, "context", "scratch")), ("begin", I64), ("end", I64)]
     b = FunctionBuilder(target, name, parameters, I32)
-    writer = _Writer(b, used, len(types))
+    writer = _Writer(b, used, len(types), number)
     operands, results = b.arguments[: len(op.inputs)], b.arguments[len(op.inputs) : len(types)]
     scratch = max(body.work_bytes for body in used.values())
     if isinstance(operator, If):
@@ -67,14 +72,14 @@ def control_flow_kernel(op: Op[ControlFlow], bodies: Mapping[str, Body], target:
 
 
 class _Writer:
-    def __init__(self, b: FunctionBuilder, bodies: Mapping[str, Body], tensors: int) -> None:
-        self._b = b
+    def __init__(self, b: FunctionBuilder, bodies: Mapping[str, Body], tensors: int, number: int) -> None:
+        self._b, self._refused = b, constant(I32, number)
         self._bodies = bodies
         self._context, self._scratch = b.arguments[tensors : tensors + 2]
         self._constants = b.load(PTR, self._context, CONSTANTS)
 
     def _run(self, name: str, inputs: Sequence[Register], outputs: Sequence[Register]) -> None:
-        """Run a body on tensors at these addresses; what its kernels refuse, the kernel refuses."""
+        """Run a body on tensors at these addresses; what its kernels refuse, the kernel refuses with their number."""
         b, body = self._b, self._bodies[name]
         memories = {"arena": self._scratch, "constants": self._constants}
 
@@ -87,7 +92,7 @@ class _Writer:
 
         work = b.at(self._scratch, body.arena_bytes)
         for call in body.calls:
-            emit_call(b, call, address, work, constant(I32, 1))
+            emit_call(b, call, address, work)
 
     def _holds(self, condition: Register) -> Register:
         """Whether the truth value at an address is set."""
@@ -123,9 +128,9 @@ class _Writer:
         def take(carried: Registers) -> Registers:
             done, _, *places = carried
             sources, targets = places[:count], places[count:]
-            b.return_if(b.compare("ne", b.load(I32, stop), 0), constant(I32, 1))
+            b.return_if(b.compare("ne", b.load(I32, stop), 0), self._refused)
             if stacked:
-                b.return_if(b.compare("sge", done, rows), constant(I32, 1))
+                b.return_if(b.compare("sge", done, rows), self._refused)
             b.store(done, step)
             pieces = [b.at(whole, b.multiply(done, size)) for whole, size in zip(stacked, row_bytes, strict=True)]
             self._run(loop.body, [step, *sources, *others], [further, *targets, *pieces])

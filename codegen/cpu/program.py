@@ -45,6 +45,7 @@ class CpuCode:
         arena_bytes: size of the work memory, scratch of the kernels included.
         target: the processor, with the extensions that the object code needs.
         steps: in order of execution.
+        inner: the ops that bodies of branches and loops run, in the order of their numbers, which follow the steps'.
         locations: where every value lies.
     """
 
@@ -54,6 +55,7 @@ class CpuCode:
     arena_bytes: int
     target: TargetDescription
     steps: tuple[LoweredOp, ...]
+    inner: tuple[Op, ...]
     locations: dict[Value, Location]
 
 
@@ -170,6 +172,9 @@ class _Lowering:
         self._offsets = offsets
         self._report = report
         self._bodies: dict[str, Body | None] = {}
+        # Those of main, which comes last, first.
+        self.numbered = [op for each in reversed(host_functions(module)) for op in each.ops if not ALIAS.is_at(op)]
+        self._numbers = {op: number for number, op in enumerate(self.numbered, 1)}
         self.without_kernel: list[Op] = []
 
     def steps(self, function: Function) -> tuple[LoweredOp, ...]:
@@ -181,7 +186,8 @@ class _Lowering:
         if is_op(op, ControlFlow):
             bodies = {name: self._body(name) for name in op.operator.bodies}
             whole = {name: body for name, body in bodies.items() if body is not None}
-            return control_flow_kernel(op, whole, self._target) if len(whole) == len(bodies) else None
+            is_whole = len(whole) == len(bodies)
+            return control_flow_kernel(op, whole, self._target, self._numbers[op]) if is_whole else None
         kernel = lower(op, self._target)
         if kernel is None:
             self.without_kernel.append(op)
@@ -192,30 +198,22 @@ class _Lowering:
         if name not in self._bodies:
             function = self._module.functions[name]
             steps, locations = self.steps(function), locate(function, self._offsets)
-            found = calls_of(self._module, steps, locations, self._target, self._pool)
-            calls = tuple(call for call in found if call is not None)
+            calls = tuple(call for call in self.calls(steps, locations) if call is not None)
             arena, work = work_memory(function, steps)
             self._bodies[name] = Body(calls, arena, work) if len(calls) == len(steps) else None
         return self._bodies[name]
 
-
-def calls_of(
-    module: Module,
-    steps: Sequence[LoweredOp],
-    locations: dict[Value, Location],
-    target: TargetDescription,
-    pool: ConstantPool,
-) -> list[KernelCall | None]:
-    """The call of each step's kernel, whose data go into the pool."""
-    calls: list[KernelCall | None] = []
-    for op, kernel in ((step.op, step.kernel) for step in steps):
-        context = (Location("context", 0),) if is_op(op, ControlFlow) else ()
-        operands, results = ([locations[value] for value in values] for values in (op.inputs, op.results))
-        data = [Location("constants", pool.place(kernel.data))] if kernel is not None and kernel.data else []
-        tensors = (*operands, *data, *results, *context)
-        time = nanoseconds(module, op, target)
-        calls.append(KernelCall(kernel, tensors, time) if kernel is not None else None)
-    return calls
+    def calls(self, steps: Sequence[LoweredOp], locations: dict[Value, Location]) -> list[KernelCall | None]:
+        """The call of each step's kernel, whose data go into the pool."""
+        calls: list[KernelCall | None] = []
+        for op, kernel in ((step.op, step.kernel) for step in steps):
+            context = (Location("context", 0),) if is_op(op, ControlFlow) else ()
+            operands, results = ([locations[value] for value in values] for values in (op.inputs, op.results))
+            data = [Location("constants", self._pool.place(kernel.data))] if kernel is not None and kernel.data else []
+            tensors = (*operands, *data, *results, *context)
+            time = nanoseconds(self._module, op, self._target)
+            calls.append(KernelCall(kernel, tensors, time, self._numbers[op]) if kernel is not None else None)
+        return calls
 
 
 def work_memory(function: Function, steps: Sequence[LoweredOp]) -> tuple[int, int]:
@@ -267,10 +265,11 @@ def build_cpu_program(
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
-    calls = calls_of(module, steps, locations, target, pool)
+    calls = lowering.calls(steps, locations)
     code = assemble(calls, target, len(module.main.parameters), scratch, report)
     needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
-    return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, locations)
+    inner = tuple(lowering.numbered[len(steps) :])
+    return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, inner, locations)
 
 
 def _bytes(array: np.ndarray) -> memoryview:

@@ -155,6 +155,16 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
+class InnerStep:
+    """A step of a function that a step runs, the body of a branch or loop; `loc` holds its source nodes."""
+
+    name: str
+    op: str
+    function: str
+    loc: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CodeInfo:
     """Native code for further processors; the fields are those of `CpuProgramInfo`."""
 
@@ -170,7 +180,8 @@ class CpuProgramInfo:
     `code`, `constants` and `module` name sections: the ELF relocatable object, the constants that it reads in place,
     which programs may share, and the text from which the compiler can generate the object again. `arena_bytes` is the
     size of its work memory. `others` is the same code for further processors, the most capable first; that of `target`
-    stands before them.
+    stands before them. Where a step refuses its operands, the code returns 1 plus its index, those of `inner` behind
+    those of `steps`.
     """
 
     code: str
@@ -180,6 +191,7 @@ class CpuProgramInfo:
     target: Processor
     steps: Annotated[tuple[StepInfo, ...], AtMost(STEPS)]
     others: Annotated[tuple[CodeInfo, ...], AtMost(LEVELS - 1)] = ()
+    inner: Annotated[tuple[InnerStep, ...], AtMost(STEPS)] = ()
 
     @property
     def levels(self) -> tuple[CodeInfo, ...]:

@@ -8,7 +8,7 @@ from time import perf_counter
 from tilewright.errors import InputError
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import CpuStage, Engine
+from ..artifact.manifest import CpuStage, Engine, InnerStep
 from ..native.mapping import NativeObject
 from ..native.team_layout import HELP
 from ..profile import StepTime
@@ -18,10 +18,10 @@ from .team import Team, scratch_bytes
 
 _HINTS = {
     "bounded": "An extent that follows from the data has another value than the node allows.",
-    "if": "Its bodies refuse them, or the branch that they choose makes no sense with the shapes of the network.",
-    "loop": "Its body refuses them, or it takes more steps than its results have room for.",
+    "refuse": "The branch that they choose makes no sense with the shapes of the network.",
+    "loop": "It takes more steps than its results have room for.",
 }
-"""What may be wrong with the operands of operators that run others."""
+"""What is wrong with the operands of operators that take no indices."""
 
 ENTRY_POINT = "tilewright_run"
 
@@ -45,7 +45,8 @@ class CpuExecutor:
 
     def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, threads: int) -> None:
         name = engine.cpu_program or ""
-        self._steps = artifact.manifest.cpu_programs[name].steps
+        program = artifact.manifest.cpu_programs[name]
+        self._steps, self._inner = program.steps, program.inner
         code, self.arena_bytes = object_code(artifact, name, policy)
         self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
@@ -96,9 +97,10 @@ class CpuExecutor:
             pace.took(together, perf_counter() - start)
         if failed:
             buffers.check_abandoned()
-            step = self._steps[failed - 1]
+            step = [*self._steps, *self._inner][failed - 1]
+            function = f", in the function {step.function!r}" if isinstance(step, InnerStep) else ""
             raise InputError(
-                "the values that reach it are out of its range",
+                f"the values that reach it are out of its range{function}",
                 stage=f"step {step.name!r}",
                 op=step.op,
                 node=", ".join(step.loc) or None,

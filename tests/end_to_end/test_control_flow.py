@@ -141,10 +141,60 @@ def test_a_branch_that_makes_no_sense_with_the_shapes_fails_when_it_is_taken() -
     )
     x = floats(2, 3)
     assert np.array_equal(session.run({"c": np.array([True]), "x": x})["y"], x + x)
-    with pytest.raises(InputError, match=r"if.*the branch that they choose makes no sense with the shapes"):
+    with pytest.raises(InputError, match=r"refuse: .*, in the function 'y.else'. The branch that they choose"):
         session.run({"c": np.array([False]), "x": x})
     with pytest.raises(InputError, match="a reshape keeps the number of elements"):
         interp.run(import_model(model), {"c": np.array([False]), "x": x})
+
+
+INDICES_IN_BODIES = """
+<ir_version: 10, opset_import: ["" : 17, "acme" : 1]>
+g (float[4] x, int64 n, int64[1] at, bool take) => (float total) {
+    zero = Constant <value = float {0}> ()
+    [walk] total = Loop (n, , zero) <body = step (int64 i, bool go, float sum) => (bool on, float next) {
+        on = Identity (go)
+        [which] next = If (take) <
+            then_branch = there () => (float found) { [call] found = acme.Pick (x, i, sum) },
+            else_branch = here () => (float same) {
+                [fetch] part = Gather (x, at)
+                one = Squeeze (part)
+                same = Add (one, sum)
+            }>
+    }>
+}
+<domain: "acme", opset_import: ["" : 17]> Pick (x, i, sum) => (y) {
+    element = Gather (x, i)
+    y = Add (element, sum)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("n", "at", "take", "where"),
+    [
+        (5, 0, True, "gather: node 'call/element in acme:Pick'"),
+        (2, 7, False, "gather: node 'fetch'"),
+    ],
+)
+@pytest.mark.parametrize("engine", [None, "reference"])
+def test_an_index_out_of_range_is_said_with_its_node_and_the_functions_around_it(
+    n: int, at: int, take: bool, where: str, engine: str | None
+) -> None:
+    model = onnx.parser.parse_model(INDICES_IN_BODIES)
+    given = {
+        "x": np.arange(4, dtype=np.float32),
+        "n": np.array(n),
+        "at": np.array([at]),
+        "take": np.array(take),
+    }
+    function = f"in the function 'which.{'then' if take else 'else'}'"
+    with pytest.raises(InputError) as caught:
+        if engine is None:
+            check(model, {**given, "n": np.array(min(n, 4)), "at": np.array([-1])}).run(given)
+        else:
+            interp.run(import_model(model), given)
+    said = "the values that reach it are out of its range" if engine is None else "an index is out of range"
+    assert f"{where}: {said}, {function}" in str(caught.value)
 
 
 def test_a_loop_ends_by_its_count_or_by_its_condition() -> None:

@@ -174,7 +174,7 @@ def test_other_version_says_what_to_do() -> None:
     with pytest.raises(ArtifactError) as caught:
         Artifact.open(content)
     assert str(caught.value) == (
-        "load artifact: artifact in memory has another format version; expected 6, found 9. "
+        "load artifact: artifact in memory has another format version; expected 7, found 9. "
         "Compile the model again with this version of Tilewright."
     )
 

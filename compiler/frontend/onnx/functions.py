@@ -92,6 +92,11 @@ class Functions:
         """Whether a node calls a function of the model itself."""
         return _key(proto) in self._own
 
+    @property
+    def current(self) -> str | None:
+        """The function of the model that is being imported, ``None`` for one of a schema."""
+        return _shown(self.calls[-1]) if self.calls and self.calls[-1] in self._own else None
+
     @contextmanager
     def call(self, proto: onnx.NodeProto) -> Iterator[None]:
         """While the function is imported that a node calls."""

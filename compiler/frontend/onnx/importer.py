@@ -146,7 +146,7 @@ class Importer(ModuleBuilder):
         self._tensors = tensors
         self._replacement = replacement
         self._functions = functions or Functions()
-        self._caller: Node | None = None
+        self._path = ""
         self._titles: dict[str, str] = {}
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
@@ -348,7 +348,7 @@ class Importer(ModuleBuilder):
         if body is None:
             return []
         graph, opsets = body
-        outer = self.opsets, self.values, self._read, self._caller, self._titles
+        outer = self.opsets, self.values, self._read, self._path, self._titles
         formal = [output.name for output in graph.output]
         wanted = [name if is_wanted else "" for name, is_wanted in zip(formal, node.wanted, strict=False)]
         titles = dict(zip(formal, map(self._title, proto.output), strict=False))
@@ -356,32 +356,38 @@ class Importer(ModuleBuilder):
         del graph.output[:]
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name)
         try:
-            self.opsets, self.values, self._read, self._caller, self._titles = opsets, values, set(), node, titles
+            path = self._path_to(proto)
+            self.opsets, self.values, self._read, self._path, self._titles = opsets, values, set(), path, titles
             with self._functions.call(proto):
                 found = iter(self.import_nodes(graph))
         except TilewrightError as error:
-            if outer[3] is None:
+            if not outer[3]:
                 error.message += f", in the function {node.op_type!r} that node {node.name!r} calls"
             raise
         finally:
-            self.opsets, self.values, self._read, self._caller, self._titles = outer
+            self.opsets, self.values, self._read, self._path, self._titles = outer
         return [next(found) if name else None for name in wanted]
 
     def _name(self, proto: onnx.NodeProto) -> str:
-        """What errors and reports call a node: in a function, by the node that calls it first."""
-        if self._caller is None:
-            return proto.name or (proto.output[0] if proto.output else proto.op_type)
-        return self._inside(self._caller, proto.name)
+        """What errors and reports call a node: in a function, by the node that calls it first; in one of the model,
+        with its name."""
+        function = self._functions.current
+        return f"{self._path_to(proto)} in {function}" if function else self._path_to(proto)
+
+    def _path_to(self, proto: onnx.NodeProto) -> str:
+        """The names of a node and of those that call what it stands in, but of unnamed ones of a schema's function."""
+        is_of_schema = self._path and not self._functions.current
+        own = proto.name or ("" if is_of_schema else (*filter(None, proto.output), proto.op_type)[0])
+        return self._inside(own)
 
     def _title(self, name: str) -> str:
         """What the module calls a tensor."""
-        return self._titles.get(name) or (self._inside(self._caller, name) if self._caller else name)
+        return self._titles.get(name) or self._inside(name)
 
-    @staticmethod
-    def _inside(caller: Node, name: str) -> str:
+    def _inside(self, name: str) -> str:
         # Names of functions inside functions add up, and a model may have long ones.
-        is_short = len(caller.name) + len(name) < _LONGEST_NAME
-        return f"{caller.name}/{name}" if name and is_short else caller.name
+        is_short = len(self._path) + len(name) < _LONGEST_NAME
+        return f"{self._path}/{name}" if self._path and name and is_short else self._path or name
 
 
 def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> Any:

@@ -52,7 +52,7 @@ def test_functions_call_functions_with_attributes_given_and_by_default() -> None
     network = model([call("Outer", y="a", alpha=0.5), call("Outer", "a", name="d", alpha=-2.0)], inner, outer)
     module = assert_imports_like_onnxruntime(network, [X])
     names = [op.node for op in module.main.ops]
-    assert names[:3] == ["c/first/leaky", "c/first", "c/second/leaky"]
+    assert names[:3] == ["c/first/leaky in acme:Inner", "c/first/b in acme:Inner", "c/second/leaky in acme:Inner"]
 
 
 def test_what_a_call_leaves_out_is_absent_inside() -> None:
@@ -100,7 +100,8 @@ BAD: dict[str, tuple[type[TilewrightError], list[onnx.FunctionProto], str]] = {
     "calls itself": (
         ModelError,
         [function("F", call("G", "a", "b", "d")), function("G", call("F", "a", "b", "e"))],
-        f"import: F: node 'c/d/e': a function calls itself, {IN}; found 'acme:F' calls 'acme:G' calls 'acme:F'. "
+        f"import: F: node 'c/d/e in acme:G': a function calls itself, {IN}; "
+        "found 'acme:F' calls 'acme:G' calls 'acme:F'. "
         "Write it as a Loop or Scan.",
     ),
     "no body": (
@@ -117,7 +118,7 @@ BAD: dict[str, tuple[type[TilewrightError], list[onnx.FunctionProto], str]] = {
     "unknown operator inside": (
         ModelError,
         [function("F", helper.make_node("Blur", ["a"], ["b"], name="e"))],
-        f"import: F: node 'c/e': operator 'Blur' (opset 21) is not supported, {IN}. "
+        f"import: F: node 'c/e in acme:F': operator 'Blur' (opset 21) is not supported, {IN}. "
         "`tilewright inspect --supported-ops` lists what is.",
     ),
     "twice": (ModelError, [function("F", RELU), function("F", RELU)], "import: two functions are named 'acme:F'"),
