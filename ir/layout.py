@@ -10,7 +10,9 @@ means.
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
 ``f4o16i16``, ``f2o16i16`` weights ``[O, I, 3, 3]``, transformed for Winograd's F(4 x 4) or F(2 x 2), which makes n x n
            of 3 x 3 (:mod:`.winograd`), as ``[ceil(O/16), n, n, ceil(I/16), 16 (I), 16 (O)]``, zero-filled
-``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first layers
+``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first
+           layers, matrices
+``io16``   matrices ``[I, O]`` as ``o16`` of ``[O, I]``
 ``o16i4``  weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 4, 16 (O), 4 (I)]``, for dot products of
            four bytes: each 64 bytes hold four inputs of 16 outputs
 ``i4o16``  matrices ``[I, O]`` as ``o16i4`` of ``[O, I]``
@@ -46,12 +48,14 @@ _PARTS = {
     "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),
     **dict.fromkeys(WINOGRAD, ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK))),
     "o16": ((0, CHANNEL_BLOCK),),
+    "io16": ((1, CHANNEL_BLOCK),),
     "o16i4": ((1, CHANNEL_BLOCK // QUAD), (0, CHANNEL_BLOCK), (1, QUAD)),
     "i4o16": ((0, CHANNEL_BLOCK // QUAD), (1, CHANNEL_BLOCK), (0, QUAD)),
     "o16k4": ((0, CHANNEL_BLOCK), (-1, QUAD)),
 }
 """By layout, what follows the numbers of blocks: dimensions of which a block holds so many, the innermost last."""
 
+_TRANSPOSED = ("io16", "i4o16")
 _DOT_PRODUCTS = ("o16i4", "i4o16", "o16k4")
 
 
@@ -81,10 +85,10 @@ def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
     least = 3 if layout == "o16k4" else 2
     if len(shape) < least:
         raise IRError(f"layout {layout} needs at least {least} dimensions", found=list(shape))
-    if layout == "i4o16" and len(shape) != 2:
-        raise IRError("layout i4o16 needs 2 dimensions", found=list(shape))
+    if layout in _TRANSPOSED and len(shape) != 2:
+        raise IRError(f"layout {layout} needs 2 dimensions", found=list(shape))
     order = [*range(len(shape))]
-    if layout == "i4o16":
+    if layout in _TRANSPOSED:
         order.reverse()
     if layout in WINOGRAD:
         if len(shape) != 4 or shape[2:] != (WINDOW, WINDOW):

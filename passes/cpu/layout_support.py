@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...ir.annotations import ON
-from ...ir.core import Constant, Op
+from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, QUAD, bytes_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Elementwise
@@ -161,10 +161,10 @@ QUANTIZED_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
 
 
 def matrix_layout(op: Op) -> str | None:
-    """The layout of the weights of a product of 8-bit matrices, whose activations stay row-major; ``None`` if they stay
+    """The layout of the known weights of a product of matrices, whose activations stay row-major; ``None`` if they stay
     as they are.
 
-    All that depends on the column is known, and rows are multiples of four bytes.
+    Of 8-bit matrices all that depends on the column is known, and rows are multiples of four bytes.
     """
     matmul = op.operator
     if ON.get(op) == "cpu" and isinstance(matmul, MatMulInteger):
@@ -174,9 +174,18 @@ def matrix_layout(op: Op) -> str | None:
         is_alone = a_zero is None or (a_zero.type.elements == 1 and a_zero.type.dtype in EIGHT_BIT)
         inner = a.type.shape[-1]
         return "i4o16" if is_known and is_alone and a.type.elements and inner % QUAD == 0 else None
-    if ON.get(op) != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
+    if ON.get(op) != "cpu" or not isinstance(matmul, MatMul):
         return None
     x, w, *bias = op.inputs
+    if w.type.dtype is DType.F32:
+        columns, uses = op.result.type.shape[-1], w.uses
+        is_factor = all(isinstance(user, Op) and is_op(user, MatMul) and index == 1 for user, index in uses)
+        is_known = isinstance(w, Constant) and w.type.rank == 2 and w.type.elements > 0
+        # Panels are filled up, which must not take much memory.
+        is_wide = 2 * (-columns % CHANNEL_BLOCK) <= columns
+        return ("o16" if matmul.transpose_b else "io16") if is_known and is_factor and is_wide else None
+    if matmul.transpose_a:
+        return None
     is_known = all(isinstance(value, Constant) for value in (w, *bias))
     is_quantized = all(v.type.quant is not None and v.type.dtype in EIGHT_BIT for v in (x, w, op.result))
     if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] % QUAD:

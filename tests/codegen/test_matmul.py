@@ -12,6 +12,7 @@ from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.matmul import DotProducts
 from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.ir.activation import activate
+from tilewright.ir.layout import pack
 
 targets = pytest.mark.parametrize("target", TARGETS)
 
@@ -28,6 +29,8 @@ def check(
     operands = [x, w]
     if isinstance(spec, DotProducts) or spec.transpose_w:
         operands[1] = np.swapaxes(w, -1, -2)
+    if isinstance(spec, FloatProduct) and spec.panels:
+        operands[1] = pack(w, "io16")
     if isinstance(spec, FloatProduct) and spec.transpose_x:
         operands[0] = np.swapaxes(x, -1, -2)
     if spec.has_bias:
@@ -50,6 +53,14 @@ def test_product(
 ) -> None:
     rows, columns, inner = extents
     spec = FloatProduct(rows, columns, inner, (), (), (), transpose_x, transpose_w, has_bias=rows > 4)
+    check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
+
+
+@targets
+@pytest.mark.parametrize("extents", [(1, 16, 7), (5, 33, 7), (31, 70, 19), (64, 200, 5), (3, 24, 40)])
+def test_known_factor_in_panels(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
+    rows, columns, inner = extents
+    spec = FloatProduct(rows, columns, inner, transpose_x=rows == 5, panels=True, has_bias=True)
     check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
 
 

@@ -9,9 +9,10 @@ import pytest
 from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
 
 from tilewright.errors import PassError
-from tilewright.ir.core import Module
+from tilewright.ir.core import Function, Module
 from tilewright.ir.layout import is_same_order, pack
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType, TensorType
 
 CONV = '{strides=[1,1], pads=[0,0,0,0], dilations=[1,1], group=1, act="none", act_args=[]} [on=cpu]'
@@ -255,3 +256,22 @@ def test_same_order_is_what_packing_says(shape: tuple[int, ...]) -> None:
     assert is_same_order(type, type.with_layout("c16")) == same
     assert is_same_order(type.with_layout("c16"), type) == same
     assert is_same_order(type.with_layout("c16"), type.with_layout("c16"))
+
+
+def test_known_factors_of_products_lie_in_panels(rng: np.random.Generator) -> None:
+    """Unless they are read elsewhere as well, or would be mostly what fills panels up."""
+    for columns, transposed, returned, layout in (
+        (24, False, False, "io16"),
+        (24, True, False, "o16"),
+        (17, False, False, ""),
+        (24, False, True, ""),
+    ):
+        shape = (columns, 20) if transposed else (20, columns)
+        module = Module("panels")
+        w = module.add_constant("w", rng.standard_normal(shape).astype(np.float32))
+        main = module.add_function(Function("main"))
+        op = main.append(MatMul(transpose_b=transposed), [main.add_parameter("x", TensorType((5, 20), DType.F32)), w])
+        op.annotations["on"] = "cpu"
+        main.set_results([op.result, *[w] * returned], ["y", "z"][: 1 + returned])
+        run_pass("choose_layouts", module)
+        assert op.inputs[1].type.layout == layout

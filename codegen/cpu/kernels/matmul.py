@@ -27,6 +27,9 @@ FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""
 
 
+PANELS = ("o16", "io16")
+"""Layouts of known right factors."""
+
 TOGETHER = 8
 """Rows of the matrix that are read side by side."""
 
@@ -80,21 +83,22 @@ class DotProducts(ProductSpec):
         return self.each_unit(b, group, units=-(-self.columns // TOGETHER))
 
 
-@lowers(MatMul, needs=(is_float, is_plain))
+@lowers(MatMul, needs=(is_float,))
 def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products in tiles, or as dot products where there are few rows."""
     operator, x, w = op.operator, op.operands.x.type, op.operands.w.type
     rows, columns, inner = operator.extents(x, w)
     batch = op.result.type.shape[:-2]
-    if not inner:
+    panels = w.layout in PANELS
+    if not inner or not (panels or is_plain(op)):
         return None
     if math.prod(w.shape[:-2]) == 1 and not operator.transpose_a:
         # The same right factor for all: the matrices on the left are one tall one.
         rows, batch = rows * math.prod(batch), ()
-        if operator.transpose_b and rows <= FEW_ROWS:
+        if operator.transpose_b and rows <= FEW_ROWS and not panels:
             return DotProducts(rows, columns, inner, **what_follows(op)).kernel(target)
     x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
-    factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b)
+    factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b and not panels, panels)
     return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)
 
 

@@ -1,6 +1,8 @@
 """Products of matrices of single precision numbers.
 
-A transposed right factor is first transposed, one strip of columns at a time, into the work memory.
+A known right factor lies in panels of 16 columns, each in one piece: rows of a matrix whose strips lie far apart come
+slowly into the caches. A transposed one that is not known is first transposed, one strip of columns at a time, into the
+work memory.
 """
 
 from __future__ import annotations
@@ -10,13 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from .....ir.layout import CHANNEL_BLOCK
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
 from ...llvm.types import F32, PTR, Register, Registers, partial_mask, zero
 from ..activation import ProductSpec
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..layout import transpose_square
+from .blocking import registers_per_vector
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments, positions
+
+_PANEL_ROW = 4 * CHANNEL_BLOCK
+"""Bytes from step to step in a panel of the right factor."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         batch: extents of the batch dimensions of the result.
         x_strides, w_strides: along each of them, in matrices; 0 where a factor is the same for all.
         transpose_x, transpose_w: the factor lies transposed.
+        panels: w, the same for all, lies in layout ``o16`` or ``io16``.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "bias", "residual", "y")
@@ -40,9 +48,10 @@ class FloatProduct(ProductSpec, MatrixProduct):
     w_strides: tuple[int, ...] = ()
     transpose_x: bool = False
     transpose_w: bool = False
+    panels: bool = False
 
     def shape(self, target: TargetDescription) -> MatrixShape:
-        rows, vectors = choose_tile(self, target)
+        rows, vectors = choose_tile(self, target, registers_per_vector(target) if self.panels else 1)
         # Rows whose part of x stays in the second level cache while all strips pass by.
         budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
         row_block = self.rows if self.transpose_w else min(self.rows, budget)
@@ -52,7 +61,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
             tile_rows=rows,
             x_row=4 if self.transpose_x else 4 * self.inner,
             x_step=4 * self.rows if self.transpose_x else 4,
-            w_step=strip_row if self.transpose_w else 4 * self.columns,
+            w_step=_PANEL_ROW if self.panels else strip_row if self.transpose_w else 4 * self.columns,
             steps=self.inner,
             scratch=strip_row * self.inner if self.transpose_w else 0,
         )
@@ -61,7 +70,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         pointers = self.bind(b)
         x, w = self._factors(b, item.image)
         column = b.multiply(item.block, shape.lanes)
-        w = b.at(w, b.multiply(column, 4 * self.inner if self.transpose_w else 4))
+        w = b.at(w, b.multiply(column, 4 * self.inner if self.transpose_w or self.panels else 4))
         if self.transpose_w:
             w = self._transpose(b, shape, w, columns)
         bias = b.at(pointers["bias"], b.multiply(column, 4)) if self.has_bias else zero(PTR)
@@ -105,9 +114,14 @@ class FloatProduct(ProductSpec, MatrixProduct):
         return [zero(F32.of(tile.shape.lanes))] * (tile.rows * tile.vectors)
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
-        # A strip in the work memory is filled up with zeros.
-        whole = replace(tile, active=tile.shape.lanes) if self.transpose_w else tile
-        return [_load(whole, vector, w) for vector in range(tile.vectors)]
+        # A strip in the work memory is filled up with zeros, as panels are.
+        whole = replace(tile, active=tile.shape.lanes) if self.transpose_w or self.panels else tile
+        per_panel = CHANNEL_BLOCK // tile.shape.lanes if self.panels else tile.vectors
+        found: list[Register] = []
+        for vector in range(tile.vectors):
+            panel, within = divmod(vector, per_panel)
+            found.append(_load(whole, within, tile.b.at(w, panel * _PANEL_ROW * self.inner)))
+        return found
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
         value = b.splat(b.load(F32, x), weights[0].type.lanes)
@@ -145,8 +159,8 @@ def _store(tile: MatrixTile, vector: int, value: Register, row: Register) -> Non
     tile.b.store_masked(value, tile.b.at(row, vector * value.type.bytes), tile.mask(vector))
 
 
-def choose_tile(spec: MatrixProduct, target: TargetDescription) -> tuple[int, int]:
-    """Rows and vectors of the tile of least estimated cost."""
+def choose_tile(spec: MatrixProduct, target: TargetDescription, together: int = 1) -> tuple[int, int]:
+    """Rows and vectors of the tile of least estimated cost; so many vectors are not taken apart."""
     vectors_in_row = -(-spec.columns // target.lanes)
 
     def cost(rows: int, vectors: int) -> float:
@@ -162,7 +176,7 @@ def choose_tile(spec: MatrixProduct, target: TargetDescription) -> tuple[int, in
 
     candidates = [
         (rows, vectors)
-        for vectors in range(1, min(vectors_in_row, 12) + 1)
+        for vectors in range(together, min(vectors_in_row + together - 1, 12) + 1, together)
         for rows in range(1, min(spec.rows, 28) + 1)
         if (rows + 1) * vectors + 1 <= target.registers
     ]
