@@ -173,6 +173,73 @@ def test_support_vectors(kernel: str, one_class: int, rng: np.random.Generator) 
     assert_imports_like_onnxruntime(model, [X])
 
 
+def machine(rng: np.random.Generator, classes: int, likely: bool, **attributes: Any) -> dict[str, Any]:
+    """Attributes of an SVMClassifier of three features."""
+    each = [2, 3, 1, 2][:classes]
+    pairs = classes * (classes - 1) // 2
+    chances = {"prob_a": rng.uniform(-2, -1, pairs).tolist(), "prob_b": rng.normal(size=pairs).tolist()}
+    return {
+        "classlabels_ints": [7, 9, 8, 3][:classes],
+        "vectors_per_class": each,
+        "support_vectors": rng.normal(size=3 * sum(each)).tolist(),
+        "coefficients": rng.normal(size=(classes - 1) * sum(each)).tolist(),
+        "rho": rng.normal(size=pairs).tolist(),
+        "kernel_params": [0.3, 0.5, 3.0],
+        **(chances if likely else {}),
+        **attributes,
+    }
+
+
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+@pytest.mark.parametrize("likely", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_support_vectors_of_classes(classes: int, likely: bool, transform: str, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    for kernel in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+        attributes = machine(rng, classes, likely, kernel_type=kernel, post_transform=transform)
+        model = node_model("SVMClassifier", [x], domain=DOMAIN, outputs=2, **attributes)
+        assert_imports_like_onnxruntime(model, [x])
+
+
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
+@pytest.mark.parametrize("lowest", [-1.0, 0.0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_without_support_vectors(classes: int, lowest: float, transform: str, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(6, 3))
+    model = node_model(
+        "SVMClassifier",
+        [x],
+        domain=DOMAIN,
+        outputs=2,
+        classlabels_ints=[5, 6, 4][:classes],
+        coefficients=rng.uniform(lowest, 1, 3 * classes).tolist(),
+        rho=[0.25],
+        kernel_type="LINEAR",
+        kernel_params=[0.0, 0.0, 3.0],
+        post_transform=transform,
+    )
+    assert_imports_like_onnxruntime(model, [x])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vectors_per_class": [2, 3]}, "support vectors are of at least two classes; found"),
+        ({"vectors_per_class": [9, -5, 2]}, "support vectors are of at least two classes; found"),
+        ({"classlabels_ints": [1]}, "support vectors are of at least two classes; found"),
+        ({"rho": [0.0]}, "support vectors and coefficients do not fit the features; found 12 coefficients, 1 rho"),
+        ({"coefficients": [0.0]}, "support vectors and coefficients do not fit the features"),
+        ({"support_vectors": [0.0]}, "support vectors and coefficients do not fit the features"),
+        ({"prob_a": [0.5]}, "prob_a and prob_b have a number for each pair; expected 3, found 1 and 3"),
+        ({"kernel_type": "COSINE"}, "unknown kernel; expected LINEAR, POLY, RBF or SIGMOID, found COSINE"),
+    ],
+)
+def test_support_vectors_that_make_no_sense(change: dict[str, Any], words: str, rng: np.random.Generator) -> None:
+    attributes = machine(rng, 3, True) | change
+    with pytest.raises(ModelError, match=words):
+        import_checked(node_model("SVMClassifier", [X], domain=DOMAIN, outputs=2, **attributes))
+
+
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 def test_linear_classifiers(outputs: int, transform: str) -> None:

@@ -1,0 +1,205 @@
+"""Support vector machines of ai.onnx.ml, as matrix products; likelihoods of classes by a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ......ir.core import Value
+from ......ir.ops.activation import Clip, Sigmoid, Tanh
+from ......ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, Or, Where
+from ......ir.ops.control_flow import COUNT, Loop
+from ......ir.ops.elementwise import Add, Div, Mod, Mul, Pow, Sub
+from ......ir.ops.indexing import Gather
+from ......ir.ops.matmul import MatMul
+from ......ir.ops.reduction import ReduceMax, ReduceMin, ReduceSum
+from ......ir.ops.unary import Abs, Exp
+from ......ir.types import DType
+from ....control_flow import close_over, outside_of
+from ....elementwise import scaled
+from ....movement import join, transpose
+from ....shape import cast, reshape
+from ...exporter import MACHINE_LEARNING
+from ...importer import Importer, Node, imports
+from .scores import classes, floats, label, numbers, rows, top, transformed, two_classes
+
+_ROUNDS = 100
+"""Rounds of the search for likelihoods at most, as libsvm and onnxruntime have it."""
+
+
+@imports("SVMRegressor", domain=MACHINE_LEARNING)
+def import_svm_regressor(node: Node, importer: Importer) -> Value:
+    x = rows(node, importer)
+    dtype = x.type.dtype
+    count, kernel = node.int("n_supports", 0), node.string("kernel_type", "LINEAR")
+    coefficients, rho = numbers(node, "coefficients", dtype), numbers(node, "rho", dtype)
+    vectors = numbers(node, "support_vectors", dtype) if count else np.zeros(0, dtype.numpy)
+    features = x.type.shape[1]
+    if len(coefficients) != (count or features) or len(vectors) != count * features or len(rho) != 1 or count < 0:
+        found = f"{count} vectors of {len(vectors)} numbers, {len(coefficients)} coefficients, {len(rho)} rho"
+        raise node.model_error("support vectors and coefficients do not fit the features", found=found)
+    if count:
+        supports = importer.constant(vectors.reshape(count, features), f"{node.name}_vectors")
+        x = _kernel(node, importer, x, supports, kernel)
+    y = importer.emit_one(MatMul(), x, importer.constant(coefficients.reshape(-1, 1), f"{node.name}_coefficients"))
+    y = importer.emit_one(Add(), y, importer.constant(rho, f"{node.name}_rho"))
+    if node.bool("one_class", 0):
+        is_inside = importer.emit_one(Greater(), y, floats(importer, y, 0))
+        y = importer.emit_one(Where(), is_inside, floats(importer, y, 1), floats(importer, y, -1))
+    return cast(importer, transformed(node, importer, y), DType.F32)
+
+
+@imports("SVMClassifier", domain=MACHINE_LEARNING)
+def import_svm_classifier(node: Node, importer: Importer) -> list[Value]:
+    """Each pair of classes has a score, above 0 for the first; the class of most pairs is on top.
+
+    Scores are returned for pairs, or likelihoods of classes where ``prob_a`` and ``prob_b`` say how these follow.
+    Without support vectors it is a linear model with a score for each class.
+    """
+    called, has_names = classes(node, "classlabels_ints", "classlabels_strings")
+    each = node.ints("vectors_per_class", ())
+    count, x = len(called), cast(importer, rows(node, importer), DType.F32)
+    coefficients, rho = numbers(node, "coefficients"), numbers(node, "rho")
+    slopes, offsets = numbers(node, "prob_a"), numbers(node, "prob_b")
+    vectors, features = sum(each), x.type.shape[1]
+    pairs = count * (count - 1) // 2 if vectors else 1
+    lines = (count - 1) * vectors if vectors else count * features
+    if count < 2 or min(each, default=0) < 0 or (vectors and len(each) != count):
+        raise node.model_error("support vectors are of at least two classes", found=f"{each} for {count} classes")
+    if (
+        len(coefficients) != lines
+        or len(rho) < pairs
+        or (vectors and len(numbers(node, "support_vectors")) != vectors * features)
+    ):
+        found = f"{len(coefficients)} coefficients, {len(rho)} rho, {vectors} vectors of {count} classes"
+        raise node.model_error("support vectors and coefficients do not fit the features", found=found)
+    if not vectors:
+        return _linear(node, importer, x, coefficients.reshape(count, features), called, has_names)
+    if len(slopes) != len(offsets) or (len(slopes) and len(slopes) < pairs):
+        found = f"{len(slopes)} and {len(offsets)}"
+        raise node.model_error("prob_a and prob_b have a number for each pair", expected=pairs, found=found)
+    first, second = np.triu_indices(count, 1)
+    supports = importer.constant(numbers(node, "support_vectors").reshape(vectors, features), f"{node.name}_vectors")
+    alike = _kernel(node, importer, x, supports, node.string("kernel_type", "LINEAR"))
+    weights = importer.described(
+        node, (vectors, pairs), DType.F32, lambda: _of_pairs(coefficients.reshape(count - 1, vectors), each), "_weights"
+    )
+    scores = importer.emit_one(Add(), importer.emit_one(MatMul(), alike, weights), floats(importer, x, rho[:pairs]))
+    is_first = cast(importer, importer.emit_one(Greater(), scores, floats(importer, x, 0)), DType.F32)
+    one_of = np.eye(count, dtype=np.float32)
+    votes = importer.emit_one(MatMul(), is_first, floats(importer, x, one_of[first] - one_of[second]))
+    votes = importer.emit_one(Add(), votes, floats(importer, x, one_of[second].sum(0)))
+    called_first = label(node, importer, top(importer, votes), called, has_names)
+    if len(slopes):
+        moved = importer.emit_one(Mul(), scores, floats(importer, x, -slopes[:pairs]))
+        moved = importer.emit_one(Sub(), moved, floats(importer, x, offsets[:pairs]))
+        likely = importer.emit_one(Clip(1e-7, 1 - 1e-7), importer.emit_one(Sigmoid(), moved))
+        scores = _coupled(node, importer, likely, count)
+    elif pairs == 1:
+        is_positive = node.string("post_transform", "NONE") != "NONE"
+        return [called_first, two_classes(node, importer, scores, is_positive=is_positive)]
+    return [called_first, transformed(node, importer, scores)]
+
+
+def _of_pairs(coefficients: np.ndarray, each: Sequence[int]) -> np.ndarray:
+    """What each support vector counts in the score of each pair, [vectors, pairs].
+
+    Args:
+        coefficients: [classes - 1, vectors]; those of a vector for all classes but its own, in order.
+        each: how many vectors each class has, in order.
+    """
+    first, second = np.triu_indices(len(each), 1)
+    own = np.repeat(np.arange(len(each)), each)[:, None]
+    other = np.where(own == first, second - 1, first)
+    found = coefficients[np.minimum(other, len(each) - 2), np.arange(len(own))[:, None]]
+    return np.where((own == first) | (own == second), found, 0).astype(np.float32)
+
+
+def _linear(
+    node: Node, importer: Importer, x: Value, coefficients: np.ndarray, called: np.ndarray, has_names: bool
+) -> list[Value]:
+    """A score for each class. Of two classes the second is on top of what is enough for either, as in onnxruntime."""
+    scores = importer.emit_one(MatMul(transpose_b=True), x, floats(importer, x, coefficients))
+    scores = importer.emit_one(Add(), scores, floats(importer, x, numbers(node, "rho")[0]))
+    index = top(importer, scores)
+    if len(called) == 2:
+        most = importer.emit_one(ReduceMax((1,), keepdims=False), scores)
+        is_positive = bool((coefficients >= 0).all())
+        enough = floats(importer, x, 0.5 if is_positive else 0)
+        is_enough = importer.emit_one(GreaterOrEqual() if is_positive else Greater(), most, enough)
+        index = importer.emit_one(Where(), is_enough, importer.constant(np.asarray(1)), index)
+    return [label(node, importer, index, called, has_names), transformed(node, importer, scores)]
+
+
+def _coupled(node: Node, importer: Importer, pairs: Value, count: int) -> Value:
+    """Likelihoods of classes, [rows, classes], from those of the first of each pair against the second, [rows, pairs].
+
+    Wu, Lin and Weng, Probability estimates for multi-class classification by pairwise coupling, 2004, algorithm 2: the
+    p that makes p'Qp smallest, found class by class. A row is done when Qp is the same for all its classes but for
+    0.005 / classes, as in libsvm, which is asked when a round of all classes begins.
+    """
+    batch = pairs.type.shape[0]
+    first, second = np.triu_indices(count, 1)
+    one, zero = floats(importer, pairs, 1), floats(importer, pairs, 0)
+    numbered = np.full((count, count), 2 * len(first))
+    numbered[first, second], numbered[second, first] = np.arange(len(first)), np.arange(len(first)) + len(first)
+    both = [pairs, importer.emit_one(Sub(), one, pairs), floats(importer, pairs, np.zeros((batch, 1)))]
+    line = join(importer, both, 1)
+    against, by = (importer.emit_one(Gather(1), line, importer.constant(each)) for each in (numbered, numbered.T))
+    squares = importer.emit_one(ReduceSum((2,), keepdims=True), importer.emit_one(Mul(), by, by))
+    diagonal = importer.emit_one(Mul(), floats(importer, pairs, np.eye(count)), squares)
+    q = importer.emit_one(Sub(), diagonal, importer.emit_one(Mul(), against, by))
+    start = floats(importer, pairs, np.full((batch, count, 1), 1 / count))
+    undone = importer.constant(np.zeros((batch, 1, 1), np.bool_), "undone")
+    with importer.inside(f"{node.name}.coupling") as body:
+        step, p, done = (
+            body.add_parameter(name, type)
+            for name, type in (("step", COUNT), ("p", start.type.plain), ("done", undone.type.plain))
+        )
+        own = importer.emit_one(Mod(), step, importer.constant(np.asarray(count)))
+        qp = importer.emit_one(MatMul(), q, p)
+        pqp = importer.emit_one(ReduceSum((1,), keepdims=True), importer.emit_one(Mul(), p, qp))
+        apart = importer.emit_one(Abs(), importer.emit_one(Sub(), qp, pqp))
+        is_close = importer.emit_one(ReduceMax((1,), keepdims=True), apart)
+        is_close = importer.emit_one(Less(), is_close, floats(importer, pairs, 0.005 / count))
+        begins = importer.emit_one(Equal(), own, importer.constant(np.asarray(0)))
+        after = importer.emit_one(Or(), done, importer.emit_one(And(), is_close, begins))
+        at = reshape(importer, own, (1,))
+        of_own, square = (importer.emit_one(Gather(1), each, at) for each in (qp, squares))
+        change = importer.emit_one(Div(), importer.emit_one(Sub(), pqp, of_own), square)
+        change = importer.emit_one(Where(), after, zero, change)
+        places = importer.constant(np.arange(count).reshape(count, 1))
+        there = cast(importer, importer.emit_one(Equal(), places, own), DType.F32)
+        moved = importer.emit_one(Add(), p, importer.emit_one(Mul(), change, there))
+        moved = importer.emit_one(Div(), moved, importer.emit_one(Add(), change, one))
+        is_over = importer.emit_one(ReduceMin((0, 1, 2), keepdims=False), cast(importer, after, DType.F32))
+        results = [importer.emit_one(Less(), is_over, one), moved, after]
+    outside = outside_of(body, results)
+    close_over(body, results, outside)
+    steps, true = importer.constant(np.asarray(_ROUNDS * count), "steps"), importer.constant(np.asarray(True), "true")
+    types = [start.type, undone.type, COUNT]
+    found = importer.emit(Loop(body.name, 2), steps, true, start, undone, *outside, types=types)[0]
+    return reshape(importer, found, (batch, count))
+
+
+def _kernel(node: Node, importer: Importer, x: Value, vectors: Value, kind: str) -> Value:
+    """How much each row is like each support vector, [rows, vectors]."""
+    gamma, offset, degree = node.floats("kernel_params", (0.0, 0.0, 0.0))
+    if kind == "RBF":
+        ones = floats(importer, x, np.ones((1, x.type.shape[1])))
+        lengths = (importer.emit_one(Mul(), each, each) for each in (x, vectors))
+        of_rows, of_vectors = (importer.emit_one(MatMul(transpose_b=True), each, ones) for each in lengths)
+        product = scaled(importer, importer.emit_one(MatMul(transpose_b=True), x, vectors), -2)
+        total = importer.emit_one(Add(), product, of_rows)
+        total = importer.emit_one(Add(), total, transpose(importer, of_vectors, (1, 0)))
+        return importer.emit_one(Exp(), scaled(importer, total, -gamma))
+    product = importer.emit_one(MatMul(transpose_b=True), x, vectors)
+    if kind == "LINEAR":
+        return product
+    product = importer.emit_one(Add(), scaled(importer, product, gamma), floats(importer, x, offset))
+    if kind == "POLY":
+        return importer.emit_one(Pow(), product, floats(importer, x, degree))
+    if kind == "SIGMOID":
+        return importer.emit_one(Tanh(), product)
+    raise node.model_error("unknown kernel", expected="LINEAR, POLY, RBF or SIGMOID", found=kind)
