@@ -26,6 +26,7 @@ from .products.blocking import Blocking, choose_tile
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
 from .window import Axis, rows_and_columns, walked
+from .word_winograd import word_winograd
 
 VECTOR = F32.of(CHANNEL_BLOCK)
 
@@ -158,7 +159,8 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         if saturates(target):
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
             spec = PairedConvolution(*image, outputs, conv.group, is_plain, **known)
-            return spec.kernel(target).reading(spec.records(op))
+            tiles = word_winograd(op, target) if is_blocked else None
+            return tiles or spec.kernel(target).reading(spec.records(op))
         spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
         return spec.kernel(target)
     if is_depthwise:

@@ -3,52 +3,91 @@
 A work item is some vectors of output channels of some tiles of m x m outputs. The transformed inputs of the tiles, for
 all input channels, are made in scratch memory by the first item of a call that needs them, and stay there for those
 that follow. Then each of the n x n products, a matrix product of tiles by channels, is held in registers like a tile of
-:mod:`.direct_convolution`, and the last transform ends with bias, residual and activation.
+:mod:`.direct_convolution`, and the last transform ends with what follows the convolution.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK
-from ....ir.ops.convolution import Conv
-from ....ir.winograd import WINOGRAD, Winograd
-from ..kernel import Kernel, lowers
+from ....ir.winograd import Winograd
+from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, Register, Registers, constant, partial_mask, zero
-from ..tensors import is_float
-from .activation import what_follows
+from ..llvm.types import F32, I32, I64, Register, Registers, Type, constant, zero
 from .channel_tiles import ChannelTiles, WorkItem
-from .output_channels import VECTOR_BYTES, FloatOutput
+from .output_channels import VECTOR_BYTES
 from .products.blocking import Work, choose_tile
-from .window import Axis, walked
-from .window_walk import over
-
-VECTOR = F32.of(CHANNEL_BLOCK)
+from .window import Axis
+from .window_walk import Values, WindowSpec, over
 
 _LINE = 64
 """Bytes between products of one tile more than they take: at powers of two they would evict each other from caches."""
 
 
 @dataclass(frozen=True)
-class WinogradConvolution(FloatOutput):
-    """Convolution of stride 1 over an image, then bias, residual and activation; single precision.
+class WinogradSpec(WindowSpec):
+    """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
 
-    Arguments: x, layout ``c16``; w [O, C, 3, 3] in the layout of the algorithm; bias [O]; residual and result, layout
-    ``c16``. The result may lie where the residual lies.
+    Arguments: x, layout ``c16``; w [O/16, n, n, C/STEP, 16, STEP], transformed, C filled up to whole blocks; further
+    operands and the result, layout ``c16``.
 
     Attributes:
         outputs: O.
-        algorithm: layout of w.
     """
 
+    STEP: ClassVar[int]
+    """Channels of four bytes of transformed inputs, which a product sums up."""
+
     outputs: int
-    algorithm: str
+
+    @property
+    @abstractmethod
+    def transforms(self) -> Winograd:
+        """The algorithm."""
+
+    @property
+    def fill(self) -> int:
+        """What taps outside of the image hold, as it is stored."""
+        return 0
+
+    @property
+    def inputs(self) -> Type:
+        """Of 16 channels of transformed inputs, four bytes for each step."""
+        return F32.of(CHANNEL_BLOCK)
+
+    @property
+    def sums(self) -> Type:
+        """Of 16 output channels of products."""
+        return F32.of(CHANNEL_BLOCK)
+
+    @abstractmethod
+    def load(self, f: FunctionBuilder, address: Register) -> Register:
+        """16 channels of x, as transforms take them."""
+
+    @abstractmethod
+    def multiply(self, f: FunctionBuilder, x: Register, w: Register, total: Register) -> Register:
+        """``total`` with the product of a step added, where ``x`` has the same four bytes in every lane."""
+
+    @abstractmethod
+    def of_block(self, b: FunctionBuilder, values: Values, q: int) -> Values:
+        """Of what an item looked up what :meth:`write` needs for its vector ``q`` of output channels."""
+
+    @abstractmethod
+    def write(self, f: FunctionBuilder, call: Values, offset: Register, values: Registers, active: int) -> None:
+        """Store what becomes of neighbouring pixels of 16 channels.
+
+        Args:
+            call: from :meth:`of_block`, and the pointers of the operands behind the weights and of the result.
+            offset: in bytes, of the first pixel there.
+            active: channels that exist.
+        """
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Generator(self, target).generate()
@@ -57,27 +96,28 @@ class WinogradConvolution(FloatOutput):
 class _Generator:
     """The kernel's function, and those of its three phases."""
 
-    def __init__(self, spec: WinogradConvolution, target: TargetDescription) -> None:
+    def __init__(self, spec: WinogradSpec, target: TargetDescription) -> None:
         self.spec = spec
-        self.transforms: Winograd = WINOGRAD[spec.algorithm]
+        self.transforms = spec.transforms
         self.n, self.m = self.transforms.extent, self.transforms.tile
         self.input_blocks, self.output_blocks = (-(-c // CHANNEL_BLOCK) for c in (spec.channels, spec.outputs))
         self.down, self.across = (-(-axis.output // self.m) for axis in (spec.rows, spec.columns))
+        self.x_pixel = CHANNEL_BLOCK * spec.element.bytes
         tiles = spec.batch * self.down * self.across
-        line = Axis.line(tiles)
-        work = Work(Axis.line(1), line, spec.channels, self.output_blocks)
+        steps = -(-spec.channels // spec.STEP)
+        work = Work(Axis.line(1), Axis.line(tiles), steps, self.output_blocks)
         _, self.together, self.vectors = choose_tile(work, target)
         self.together = -(-tiles // -(-tiles // self.together))
         # The transformed inputs of a work item stay in the second level cache.
         runs = -(-tiles // self.together)
-        run_bytes = self.n**2 * self.input_blocks * self.together * VECTOR_BYTES
+        run_bytes = self.n**2 * self.input_blocks * self.together * spec.inputs.bytes
         runs_in_block = max(1, min(runs, target.cache_bytes[1] // 2 // run_bytes))
         runs_in_block = -(-runs // -(-runs // runs_in_block))
         self.block = runs_in_block * self.together
         self.cut = ChannelTiles(1, 1, spec.outputs, CHANNEL_BLOCK, self.vectors, tiles, self.block)
-        self.v_step = self.input_blocks * self.block * VECTOR_BYTES + _LINE
+        self.v_step = self.input_blocks * self.block * spec.inputs.bytes + _LINE
         self.m_step = self.vectors * self.block * VECTOR_BYTES + _LINE
-        self.w_step = self.input_blocks * CHANNEL_BLOCK * VECTOR_BYTES
+        self.w_step = self.input_blocks * CHANNEL_BLOCK // spec.STEP * VECTOR_BYTES
         self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
         self.functions: dict[str, FunctionBuilder] = {}
 
@@ -104,30 +144,36 @@ class _Generator:
             weights = b.at(w, b.multiply(index, self.w_step))
 
             def run(index: Register) -> None:
-                offset = b.multiply(index, self.together * VECTOR_BYTES)
-                arguments = (b.at(v, offset), weights, b.at(products, offset))
+                first = b.multiply(index, self.together)
+                x, y = b.at(v, b.multiply(first, spec.inputs.bytes)), b.at(products, b.multiply(first, VECTOR_BYTES))
+                arguments = (x, weights, y)
                 self._call(f"product{vectors}", ("v", "w", "m"), arguments, lambda f: self._product(f, vectors))
 
             b.each(0, runs, run)
 
         b.each(0, self.n**2, product)
         values = spec.item_values(b, a, item.block, vectors, active)
-        out_block = spec.rows.output * spec.columns.output * VECTOR_BYTES
+        out_block = spec.rows.output * spec.columns.output * self.x_pixel
 
         def tile(index: Register) -> None:
             image, top, left = self._place(index)
             products = b.at(sums, b.multiply(b.subtract(index, item.first_row), VECTOR_BYTES))
             block = b.add(b.multiply(image, self.output_blocks), item.block)
             pixel = b.add(b.multiply(top, spec.columns.output), left)
-            offset = b.add(b.multiply(block, out_block), b.multiply(pixel, VECTOR_BYTES))
+            offset = b.add(b.multiply(block, out_block), b.multiply(pixel, self.x_pixel))
             bounds = b.subtract(spec.rows.output, top), b.subtract(spec.columns.output, left)
             for q in range(vectors):
-                present = active if q == vectors - 1 and not spec.keeps_zero else CHANNEL_BLOCK
-                names = ["m", "start", "rows", "columns", *self._written]
-                places = [b.at(a[name], b.add(offset, q * out_block)) for name in self._written]
-                start = b.at(products, q * self.block * VECTOR_BYTES), values[f"start{q}"]
+                is_cut = q == vectors - 1 and spec.element.is_float and not spec.keeps_zero
+                present = active if is_cut else CHANNEL_BLOCK
+                call = {"m": b.at(products, q * self.block * VECTOR_BYTES), "rows": bounds[0], "columns": bounds[1]}
+                call |= {name: b.at(a[name], b.add(offset, q * out_block)) for name in self._written}
+                call |= spec.of_block(b, values, q)
+                names = [*call]
                 self._call(
-                    f"output{present}", names, (*start, *bounds, *places), lambda f, n=present: self._output(f, n)
+                    f"output{present}",
+                    names,
+                    (*call.values(),),
+                    lambda f, n=present, names=names: self._output(f, dict(zip(names, f.arguments, strict=True)), n),
                 )
 
         b.each(item.first_row, item.last_row, tile)
@@ -150,7 +196,7 @@ class _Generator:
         name = f"{self.b.name}_{key}"
         if key not in self.functions:
             parameters = [(n, value.type) for n, value in zip(names, arguments, strict=True)]
-            read_only = ("x", "v", "w") if key != "output" else ()
+            read_only = ("x", "v", "w", "factors")
             self.functions[key] = FunctionBuilder(
                 self.b.target, name, parameters, internal=True, read_only=[n for n in names if n in read_only]
             )
@@ -161,13 +207,13 @@ class _Generator:
     def _inputs(self, item: WorkItem) -> None:
         """Transform the inputs of the tiles of a work item."""
         b, spec = self.b, self.spec
-        image_bytes = self.input_blocks * spec.rows.input * spec.columns.input * VECTOR_BYTES
+        image_bytes = self.input_blocks * spec.rows.input * spec.columns.input * self.x_pixel
         b.store(item.first_row, self.present)
 
         def tile(index: Register) -> None:
             image, top, left = self._place(index)
             x = b.at(self.arguments["x"], b.multiply(image, image_bytes))
-            v = b.at(self.arguments["scratch"], b.multiply(b.subtract(index, item.first_row), VECTOR_BYTES))
+            v = b.at(self.arguments["scratch"], b.multiply(b.subtract(index, item.first_row), spec.inputs.bytes))
             origin = b.subtract(top, spec.rows.before), b.subtract(left, spec.columns.before)
             self._call("input", ("x", "v", "top", "left"), (x, v, *origin), self._input)
 
@@ -176,32 +222,33 @@ class _Generator:
     def _input(self, f: FunctionBuilder) -> None:
         """The tile whose first input, which may lie before the image, is at (top, left)."""
         x, v, top, left = f.arguments
-        n, rows, columns = self.n, self.spec.rows, self.spec.columns
-        zeros = f.table(f"{f.name}_zeros", F32, [0.0] * CHANNEL_BLOCK)
-        work = f.allocate(VECTOR, n * n)
+        spec, n, rows, columns = self.spec, self.n, self.spec.rows, self.spec.columns
+        outside = f.table(f"{f.name}_outside", spec.element, [spec.fill] * CHANNEL_BLOCK)
+        type, size = spec.inputs, spec.inputs.bytes
+        work = f.allocate(type, n * n)
         seen = [f.compare("ult", f.add(left, j), columns.input) for j in range(n)]
 
         def block(index: Register) -> None:
-            image = f.at(x, f.multiply(index, rows.input * columns.input * VECTOR_BYTES))
-            image = f.at(image, f.multiply(left, VECTOR_BYTES))
+            image = f.at(x, f.multiply(index, rows.input * columns.input * self.x_pixel))
+            image = f.at(image, f.multiply(left, self.x_pixel))
 
             def row(i: Register) -> None:
                 y = f.add(top, i)
-                line = f.at(image, f.multiply(y, columns.input * VECTOR_BYTES))
+                line = f.at(image, f.multiply(y, columns.input * self.x_pixel))
                 is_inside = f.compare("ult", y, rows.input)
                 values = []
                 for j in range(n):
                     here = f.binary("and", is_inside, seen[j])
-                    values.append(f.load(VECTOR, f.select(here, f.at(line, j * VECTOR_BYTES), zeros)))
+                    values.append(spec.load(f, f.select(here, f.at(line, j * self.x_pixel), outside)))
                 for j, value in enumerate(_apply(f, self.transforms.inputs, values)):
-                    f.store(value, f.at(work, f.multiply(i, VECTOR_BYTES), j * n * VECTOR_BYTES))
+                    f.store(value, f.at(work, f.multiply(i, size), j * n * size))
 
             f.each(0, n, row)
-            target = f.at(v, f.multiply(index, self.block * VECTOR_BYTES))
+            target = f.at(v, f.multiply(index, self.block * size))
 
             def column(j: Register) -> None:
-                line = f.at(work, f.multiply(j, n * VECTOR_BYTES))
-                values = [f.load(VECTOR, line, i * VECTOR_BYTES) for i in range(n)]
+                line = f.at(work, f.multiply(j, n * size))
+                values = [f.load(type, line, i * size) for i in range(n)]
                 place = f.at(target, f.multiply(j, self.v_step))
                 for i, value in enumerate(_apply(f, self.transforms.inputs, values)):
                     f.store(value, f.at(place, i * n * self.v_step))
@@ -212,64 +259,60 @@ class _Generator:
 
     def _product(self, f: FunctionBuilder, vectors: int) -> None:
         """Neighbouring tiles by vectors of output channels, over all input channels, at one of the n x n positions."""
-        v, w, m = f.arguments
+        spec, (v, w, m) = self.spec, f.arguments
         positions = [(p, q) for p in range(self.together) for q in range(vectors)]
+        step = I32.bytes, VECTOR_BYTES
+        scalar = F32 if spec.inputs.is_float else I32
 
-        def channel(pointers: Registers, sums: Registers) -> Registers:
+        def channels(pointers: Registers, sums: Registers) -> Registers:
             x, w = pointers
-            weights = [f.load(VECTOR, w, q * self.n**2 * self.w_step) for q in range(vectors)]
+            weights = [f.load(scalar.of(CHANNEL_BLOCK), w, q * self.n**2 * self.w_step) for q in range(vectors)]
             sums_after = []
             for p in range(self.together):
-                value = f.splat(f.load(F32, x, p * VECTOR_BYTES), CHANNEL_BLOCK)
-                sums_after += [f.fma(value, weights[q], sums[p * vectors + q]) for q in range(vectors)]
+                value = f.splat(f.load(scalar, x, p * spec.inputs.bytes), CHANNEL_BLOCK)
+                sums_after += [spec.multiply(f, value, weights[q], sums[p * vectors + q]) for q in range(vectors)]
             return tuple(sums_after)
 
         def block(pointers: Registers, sums: Registers) -> Registers:
-            return over(f, CHANNEL_BLOCK, (F32.bytes, VECTOR_BYTES), pointers, sums, channel)
+            return over(f, steps, step, pointers, sums, channels)
 
-        distances = self.block * VECTOR_BYTES, CHANNEL_BLOCK * VECTOR_BYTES
-        whole, rest = divmod(self.spec.channels, CHANNEL_BLOCK)
-        sums = over(f, whole, distances, (v, w), (zero(VECTOR),) * len(positions), block)
+        steps = CHANNEL_BLOCK // spec.STEP
+        distances = self.block * spec.inputs.bytes, steps * VECTOR_BYTES
+        whole, rest = divmod(-(-spec.channels // spec.STEP), steps)
+        sums = over(f, whole, distances, (v, w), (zero(spec.sums),) * len(positions), block)
         last = tuple(f.at(p, whole * distance) for p, distance in zip((v, w), distances, strict=True))
-        sums = over(f, rest, (F32.bytes, VECTOR_BYTES), last, sums, channel)
+        sums = over(f, rest, step, last, sums, channels)
         for (p, q), total in zip(positions, sums, strict=True):
             f.store(total, f.at(m, (q * self.block + p) * VECTOR_BYTES))
 
-    def _output(self, f: FunctionBuilder, active: int) -> None:
+    def _output(self, f: FunctionBuilder, call: Values, active: int) -> None:
         """The m x m outputs, as far as there are so many rows and columns, of a tile and a vector of channels."""
         spec, n, m, width = self.spec, self.n, self.m, self.spec.columns.output
-        products, start, rows, columns, *places = f.arguments
-        mask = partial_mask(CHANNEL_BLOCK, active)
-        work = f.allocate(VECTOR, n * m)
+        work = f.allocate(spec.sums, n * m)
 
         def column(j: Register) -> None:
-            place = f.at(products, f.multiply(j, self.m_step))
-            values = [f.load(VECTOR, place, i * n * self.m_step) for i in range(n)]
+            place = f.at(call["m"], f.multiply(j, self.m_step))
+            values = [f.load(spec.sums, place, i * n * self.m_step) for i in range(n)]
             for i, value in enumerate(_apply(f, self.transforms.outputs, values)):
                 f.store(value, f.at(work, f.multiply(j, VECTOR_BYTES), i * n * VECTOR_BYTES))
 
         f.each(0, n, column)
+        # Of the last tile of a row so many columns are in the image.
+        surely = width % m or m
 
         def row(i: Register) -> None:
             line = f.at(work, f.multiply(i, n * VECTOR_BYTES))
-            values = [f.load(VECTOR, line, j * VECTOR_BYTES) for j in range(n)]
-            offset = f.multiply(i, width * VECTOR_BYTES)
-            for j, value in enumerate(_apply(f, self.transforms.outputs, values)):
+            values = tuple(
+                _apply(f, self.transforms.outputs, [f.load(spec.sums, line, j * VECTOR_BYTES) for j in range(n)])
+            )
+            offset = f.multiply(i, width * self.x_pixel)
+            spec.write(f, call, offset, values[:surely], active)
+            if surely < m:
+                further = f.add(offset, surely * self.x_pixel)
+                is_whole = f.compare("sgt", call["columns"], surely)
+                f.if_(is_whole, lambda: spec.write(f, call, further, values[surely:], active), lambda: None)
 
-                def write(j: int = j, value: Register = value) -> None:
-                    total = f.binary("fadd", value, start)
-                    *residual, y = (f.at(place, offset, j * VECTOR_BYTES) for place in places)
-                    for each in residual:
-                        total = f.binary("fadd", total, f.load(VECTOR, each))
-                    total = spec.activation.apply(f, total)
-                    f.store(total if mask is None else f.select(mask, total, zero(VECTOR)), y)
-
-                if width % m and j >= width % m:
-                    f.if_(f.compare("sgt", columns, j), write, lambda: None)
-                else:
-                    write()
-
-        f.each(0, f.minimum(rows, m), row)
+        f.each(0, f.minimum(call["rows"], m), row)
 
 
 def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -> list[Register]:
@@ -277,7 +320,8 @@ def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -
 
     Rows, or columns, of opposite points share what they have in common: sums of even terms and of odd ones.
     """
-    count = len(values)
+    count, type = len(values), values[0].type
+    add, subtract, multiply = ("fadd", "fsub", "fmul") if type.is_float else ("add", "sub", "mul")
     pairs = range(1, len(matrix) - 1, 2) if len(matrix) == count else range(1, count - 1, 2)
 
     def combined(terms: Sequence[tuple[float, Register]]) -> Register:
@@ -285,11 +329,14 @@ def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -
         total: Register | None = None
         for factor, value in terms:
             if total is None:
-                total = value if factor == 1 else b.binary("fmul", value, constant(value.type, factor))
+                total = value if factor == 1 else b.binary(multiply, value, constant(type, factor))
             elif abs(factor) == 1:
-                total = b.binary("fadd" if factor == 1 else "fsub", total, value)
+                total = b.binary(add if factor == 1 else subtract, total, value)
+            elif type.is_float:
+                total = b.fma(value, constant(type, factor), total)
             else:
-                total = b.fma(value, constant(value.type, factor), total)
+                term = b.binary(multiply, value, constant(type, abs(factor)))
+                total = b.binary(add if factor > 0 else subtract, total, term)
         assert total is not None
         return total
 
@@ -299,25 +346,11 @@ def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -
         ]
         for i in pairs:
             even, odd = (combined([*zip(matrix[i][s::2], values[s::2], strict=True)]) for s in (0, 1))
-            results[i : i + 2] = b.binary("fadd", even, odd), b.binary("fsub", even, odd)
+            results[i : i + 2] = b.binary(add, even, odd), b.binary(subtract, even, odd)
         return [each for each in results if each is not None]
-    sums = {i: [b.binary(how, values[i], values[i + 1]) for how in ("fadd", "fsub")] for i in pairs}
+    sums = {i: [b.binary(how, values[i], values[i + 1]) for how in (add, subtract)] for i in pairs}
     ends = [(0, values[0]), (count - 1, values[-1])]
     return [
         combined([*((row[i], value) for i, value in ends), *((row[i], sums[i][k % 2]) for i in pairs)])
         for k, row in enumerate(matrix)
     ]
-
-
-@lowers(Conv)
-def winograd_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
-    """Convolution whose weights have been transformed."""
-    conv, x, w, residual = op.operator, op.operands.x.type, op.operands.w.type, op.operands.residual
-    activations = [x, op.result.type, *([residual.type] if residual is not None else [])]
-    if w.layout not in WINOGRAD or any(type.layout != "c16" for type in activations) or not is_float(op):
-        return None
-    if conv.group != 1 or {*conv.strides, *conv.dilations} != {1}:
-        return None
-    (batch, channels), (rows, columns) = x.shape[:2], walked(conv.windows(x.shape, w.shape))
-    spec = WinogradConvolution(batch, channels, rows, columns, w.shape[0], w.layout, **what_follows(op))
-    return spec.kernel(target)

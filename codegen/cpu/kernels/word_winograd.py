@@ -1,0 +1,177 @@
+"""Winograd's algorithm on quantised tensors, exact: integers of 16 bits, of which pairs are multiplied.
+
+The transforms of inputs at the points 0, 1, -1, 2, ... are integers; those of weights become integers when multiplied
+by a number for each point, and so do the last ones, by what is left of a common multiple. Sums are taken modulo 2^32,
+where division by the odd part of the multiple is a multiplication: what is left is to shift the power of two away, and
+that is exact as long as the convolution without its bias takes so many bits less than 32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.layout import CHANNEL_BLOCK, QUAD
+from ....ir.ops.convolution import Conv
+from ....ir.types import DType
+from ....ir.winograd import WINDOW, Winograd
+from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import add_word_pairs
+from ..llvm.quantized_math import signed_byte
+from ..llvm.target import TargetDescription
+from ..llvm.types import I8, I16, I32, Register, Registers, Type, constant
+from .output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
+from .window import walked
+from .window_walk import Values
+from .winograd import WinogradSpec
+
+
+@dataclass(frozen=True)
+class WholeWinograd(Winograd):
+    """An algorithm whose transforms are integers.
+
+    Attributes:
+        multiples: for 0, each point with its opposite, and infinity: by what its products are multiplied in the last
+            transform.
+        divisor: by what results are larger along one axis.
+    """
+
+    multiples: tuple[int, ...]
+    divisor: int
+
+    @cached_property
+    def _by_row(self) -> np.ndarray:
+        zero, *points, infinity = self.multiples
+        return np.array([zero, *(each for each in points for _ in range(2)), infinity])
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        return np.rint(super().weights * self.divisor / self._by_row[:, None])
+
+    @cached_property
+    def outputs(self) -> np.ndarray:
+        return super().outputs * self._by_row
+
+
+ALGORITHMS = {
+    "f2": WholeWinograd((1.0,), (1, 1, 1), 2),
+    "f4": WholeWinograd((1.0, 2.0), (1, 2, 1, 4), 24),
+}
+
+
+@dataclass(frozen=True)
+class WordWinograd(QuantizedOutput, WinogradSpec):
+    """Convolution of stride 1, bias, activation and requantisation.
+
+    Weights are read as ``w``, 16-bit integers: the data of :func:`word_winograd`.
+
+    Attributes:
+        algorithm: one of `ALGORITHMS`.
+        is_signed: bytes of x are.
+    """
+
+    STEP: ClassVar[int] = 2
+
+    algorithm: str
+    is_signed: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        x, stored, *others, y = super().arguments
+        return (x, f"stored_{stored}", *others, "w", y)
+
+    @property
+    def transforms(self) -> WholeWinograd:
+        return ALGORITHMS[self.algorithm]
+
+    @property
+    def fill(self) -> int:
+        return signed_byte(self.constants.fill)
+
+    @property
+    def inputs(self) -> Type:
+        return I16.of(CHANNEL_BLOCK)
+
+    @property
+    def sums(self) -> Type:
+        return I32.of(CHANNEL_BLOCK)
+
+    def load(self, f: FunctionBuilder, address: Register) -> Register:
+        return f.convert("sext" if self.is_signed else "zext", f.load(I8.of(CHANNEL_BLOCK), address), self.inputs)
+
+    def multiply(self, f: FunctionBuilder, x: Register, w: Register, total: Register) -> Register:
+        return add_word_pairs(f, total, x, w)
+
+    def of_block(self, b: FunctionBuilder, values: Values, q: int) -> Values:
+        return {"start": values[f"start{q}"], "factors": b.at(values["factors"], q * VECTOR_BYTES)}
+
+    def write(self, f: FunctionBuilder, call: Values, offset: Register, values: Registers, active: int) -> None:
+        odd, shift = _odd_and_shift(self.transforms.divisor**2)
+        if odd != 1:
+            inverse = constant(self.sums, pow(odd, -1, 1 << 32))
+            values = tuple(f.binary("mul", value, inverse) for value in values)
+        values = tuple(f.binary("ashr", value, constant(self.sums, shift)) for value in values)
+        totals = tuple(f.binary("add", value, call["start"]) for value in values)
+        self.requantize(f, call, 0, totals, (), f.at(call["y"], offset))
+
+
+def _odd_and_shift(number: int) -> tuple[int, int]:
+    shift = (number & -number).bit_length() - 1
+    return number >> shift, shift
+
+
+_CACHE_BYTES, _BYTES_PER_CYCLE = 1 << 19, 5
+"""Of weights, that many stay close, and the others come from further away while products are computed."""
+
+_LEAST_GAIN = 0.9
+"""What it may take at most of the time of direct convolution, which needs less room for weights."""
+
+
+def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
+    """The kernel of a convolution of constant weights over blocks of channels; ``None`` where that is not exact, or
+    direct convolution by pairs of weights is as fast.
+    """
+    conv, x, w = op.operator, op.operands.x.type, op.operands.w.type
+    if conv.group != 1 or w.shape[2:] != (WINDOW, WINDOW) or {*conv.strides, *conv.dilations} != {1}:
+        return None
+    (batch, channels), (rows, columns) = x.shape[:2], walked(conv.windows(x.shape, w.shape))
+    outputs, inputs = (-(-count // CHANNEL_BLOCK) for count in w.shape[:2])
+
+    def cost(algorithm: WholeWinograd | None) -> float:
+        """Cycles, about, with registers of 256 bits."""
+        blocks = outputs * inputs
+        if algorithm is None:
+            pixels, weights = batch * rows.output * columns.output, blocks * CHANNEL_BLOCK**2 * WINDOW**2
+            products = pixels * (blocks * CHANNEL_BLOCK // QUAD * WINDOW**2 * 2.1 + outputs * 25)
+        else:
+            tiles = batch * -(-rows.output // algorithm.tile) * -(-columns.output // algorithm.tile)
+            weights = 2 * blocks * CHANNEL_BLOCK**2 * algorithm.extent**2
+            products = tiles * algorithm.extent**2 * (10 * blocks + 15 * outputs + 10 * inputs)
+        return products + max(0, weights - _CACHE_BYTES) / _BYTES_PER_CYCLE
+
+    name, algorithm = min(ALGORITHMS.items(), key=lambda item: cost(item[1]))
+    weights = without_zero_points(op)
+    _, shift = _odd_and_shift(algorithm.divisor**2)
+    if cost(algorithm) > _LEAST_GAIN * cost(None) or 255 * np.abs(weights).sum((1, 2, 3)).max() >= 1 << 31 - shift:
+        return None
+    constants = replace(channels_of(op, flips=False).without_zeros, missing=())
+    image, is_signed = (batch, channels, rows, columns), x.dtype is DType.I8
+    known = {"constants": constants, "has_bias": op.operands.b is not None}
+    spec = WordWinograd(*image, w.shape[0], name, is_signed, **known)
+    return spec.kernel(target).reading(_packed(algorithm, weights))
+
+
+def _packed(algorithm: WholeWinograd, weights: np.ndarray) -> bytes:
+    """Transformed weights, words [O/16, n, n, C/2, 16, 2], channels filled up to whole blocks."""
+    fill = [(0, -count % CHANNEL_BLOCK) for count in weights.shape[:2]]
+    weights = np.pad(weights, (*fill, (0, 0), (0, 0)))
+    factors = algorithm.weights.astype(np.int64)
+    found = np.einsum("iy,jx,ocyx->ocij", factors, factors, weights)
+    outputs, inputs, *extents = found.shape
+    found = found.reshape(outputs // CHANNEL_BLOCK, CHANNEL_BLOCK, inputs // 2, 2, *extents)
+    return found.transpose(0, 4, 5, 2, 1, 3).astype("<i2").tobytes()

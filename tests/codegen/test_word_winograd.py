@@ -1,0 +1,104 @@
+"""Winograd's algorithm on integers: every byte that of the reference, and where it cannot be, none of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from operator_samples import Case, make_case
+from quantized_cases import check, product_sample, random_activation, random_type, weight_type
+from samples import Sample
+
+from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.kernels import word_winograd
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType, Quantization, TensorType
+
+LEVELS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+"""Whose product of bytes saturates; `check` runs those that this machine has."""
+
+
+def in_blocks(case: Case) -> Case:
+    (op,) = case.module.main.ops
+    for value, layout in zip((*op.inputs[:2], op.result), ("c16", "o16i4", "c16"), strict=True):
+        value.type = value.type.with_layout(layout)
+    return case
+
+
+def kernel_of(case: Case, level: str) -> str:
+    (op,) = case.module.main.ops
+    kernel = lower(op, TargetDescription.named(level))
+    assert kernel is not None
+    return kernel.name
+
+
+def convolution(rng: np.random.Generator) -> Case:
+    """A random one of stride 1 by 3 x 3 windows."""
+    pads = [int(n) for n in rng.integers(0, 4, 4)]
+    image = [int(rng.integers(max(1, 3 - pads[i] - pads[i + 2]), 25)) for i in (0, 1)]
+    channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
+    x = random_type(rng, DType.I8 if rng.random() < 0.5 else DType.U8, (int(rng.integers(1, 3)), channels, *image))
+    w = weight_type(rng, (outputs, channels, 3, 3), 0)
+    conv = Conv((1, 1), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1, *random_activation(rng))
+    return in_blocks(make_case(f"{conv} {x} {w}", product_sample(rng, conv, x, w, 0)))
+
+
+def check_random(rng: np.random.Generator, level: str, algorithm: str, count: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(word_winograd, "ALGORITHMS", {algorithm: word_winograd.ALGORITHMS[algorithm]})
+    patch.setattr(word_winograd, "_LEAST_GAIN", float("inf"))
+    cases = [convolution(rng) for _ in range(count)]
+    assert all(kernel_of(case, level).startswith("word_winograd") for case in cases)
+    check(cases, level)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("algorithm", word_winograd.ALGORITHMS)
+def test_random_shapes(level: str, algorithm: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_random(rng, level, algorithm, 4, monkeypatch)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("algorithm", word_winograd.ALGORITHMS)
+def test_many_random_shapes(
+    level: str, algorithm: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_random(rng, level, algorithm, 60, monkeypatch)
+
+
+def extreme(channels: int) -> Case:
+    """Weights and inputs of the largest magnitudes: 255 * 127 * 9 * channels is the largest sum."""
+    conv = Conv((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    x, w = np.full((1, channels, 20, 20), 255, np.uint8), np.full((48, channels, 3, 3), 127, np.int8)
+    w[1::3], w[2::3, :, 1:] = -127, -127
+    types = (
+        TensorType(x.shape, DType.U8, Quantization.per_tensor(0.5, 0)),
+        TensorType(w.shape, DType.I8, Quantization.per_tensor(0.5, 0)),
+        None,
+    )
+    y = replace(types[0], shape=(1, 48, 20, 20), quant=Quantization.per_tensor(2.0**16, 128))
+    return in_blocks(make_case("extreme", Sample(conv, (x, w, None), frozenset({1, 2}), types, (y,))))
+
+
+def test_the_largest_sums_that_are_exact() -> None:
+    case = extreme(112)
+    assert kernel_of(case, "v3").startswith("word_winograd")
+    check([case], "x86-64-v3")
+
+
+def test_larger_sums_are_left_to_pairs_of_weights() -> None:
+    case = extreme(128)
+    assert kernel_of(case, "v3").startswith("paired_convolution")
+    check([case], "x86-64-v3")
+
+
+def test_where_it_pays() -> None:
+    """Not where there are dot products of bytes, nor where weights would have to be fetched for a few pixels."""
+    assert kernel_of(extreme(64), "avx512-vnni").startswith("quantized_convolution")
+    conv = Conv((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    rng = np.random.default_rng(0)
+    x, w = random_type(rng, DType.U8, (1, 512, 7, 7), 0.5), weight_type(rng, (512, 512, 3, 3), 0)
+    few = in_blocks(make_case("few", product_sample(rng, conv, x, w, 0)))
+    assert kernel_of(few, "v3").startswith("paired_convolution")
