@@ -20,7 +20,7 @@ from ..activation import ProductSpec
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..layout import transpose_square
 from .blocking import registers_per_vector
-from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments, positions
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArguments, choose_tile, positions
 
 _PANEL_ROW = 4 * CHANNEL_BLOCK
 """Bytes from step to step in a panel of the right factor."""
@@ -51,7 +51,8 @@ class FloatProduct(ProductSpec, MatrixProduct):
     panels: bool = False
 
     def shape(self, target: TargetDescription) -> MatrixShape:
-        rows, vectors = choose_tile(self, target, registers_per_vector(target) if self.panels else 1)
+        together = registers_per_vector(target) if self.panels else 1
+        rows, vectors = choose_tile(self.rows, self.columns, self.inner, target, together)
         # Rows whose part of x stays in the second level cache while all strips pass by.
         budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
         row_block = self.rows if self.transpose_w else min(self.rows, budget)
@@ -157,27 +158,3 @@ def _load(tile: MatrixTile, vector: int, row: Register) -> Register:
 
 def _store(tile: MatrixTile, vector: int, value: Register, row: Register) -> None:
     tile.b.store_masked(value, tile.b.at(row, vector * value.type.bytes), tile.mask(vector))
-
-
-def choose_tile(spec: MatrixProduct, target: TargetDescription, together: int = 1) -> tuple[int, int]:
-    """Rows and vectors of the tile of least estimated cost; so many vectors are not taken apart."""
-    vectors_in_row = -(-spec.columns // target.lanes)
-
-    def cost(rows: int, vectors: int) -> float:
-        def tile(p: int, q: int) -> float:
-            # Two multiply-adds and two loads a cycle, four cycles a link of a chain.
-            step = max(p * q / 2, (p + q) / 2, 4 if p * q < 8 else 0)
-            return spec.inner * step + 2 * p * q + 20
-
-        across = -(-vectors_in_row // vectors)
-        widths = ((across - 1, vectors), (1, vectors_in_row - (across - 1) * vectors))
-        full, rest = divmod(spec.rows, rows)
-        return sum(n * (full * tile(rows, q) + (tile(rest, q) if rest else 0)) for n, q in widths)
-
-    candidates = [
-        (rows, vectors)
-        for vectors in range(together, min(vectors_in_row + together - 1, 12) + 1, together)
-        for rows in range(1, min(spec.rows, 28) + 1)
-        if (rows + 1) * vectors + 1 <= target.registers
-    ]
-    return min(candidates, key=lambda tile: cost(*tile))

@@ -120,6 +120,35 @@ class MatrixProduct(KernelSpec):
         return _Walker(self, target).generate()
 
 
+def choose_tile(rows: int, columns: int, inner: int, target: TargetDescription, together: int = 1) -> tuple[int, int]:
+    """Rows and vectors of the tile of least estimated cost, for products of single precision numbers.
+
+    Args:
+        together: vectors that are not taken apart.
+    """
+    vectors_in_row = -(-columns // target.lanes)
+
+    def cost(tile_rows: int, vectors: int) -> float:
+        def tile(p: int, q: int) -> float:
+            # Two multiply-adds and two loads a cycle, four cycles a link of a chain; vectors come from the second level
+            # cache at about 28 bytes a cycle.
+            step = max(p * q / 2, (p + q) / 2, 4 if p * q < 8 else 0, q * target.vector_bits / 8 / 28)
+            return inner * step + 2 * p * q + 20
+
+        across = -(-vectors_in_row // vectors)
+        widths = ((across - 1, vectors), (1, vectors_in_row - (across - 1) * vectors))
+        full, rest = divmod(rows, tile_rows)
+        return sum(n * (full * tile(tile_rows, q) + (tile(rest, q) if rest else 0)) for n, q in widths)
+
+    candidates = [
+        (tile_rows, vectors)
+        for vectors in range(together, min(vectors_in_row + together - 1, 12) + 1, together)
+        for tile_rows in range(1, min(rows, 28) + 1)
+        if (tile_rows + 1) * vectors + 1 <= target.registers
+    ]
+    return min(candidates, key=lambda tile: cost(*tile))
+
+
 def positions(
     b: FunctionBuilder, matrix: Register, batch: Sequence[int], *strides: Sequence[int]
 ) -> tuple[Register, ...]:

@@ -20,8 +20,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..window import Axis
-from .float_product import choose_tile
-from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, positions
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, choose_tile, positions
 
 Taken = Callable[[Register, int], Union[Register, None]]
 """What is taken off so many elements from an index on, if anything is."""
@@ -113,7 +112,7 @@ class WordProduct(MatrixProduct):
         return (1, count) if rows.output == 1 else (count, columns.output)
 
     def shape(self, target: TargetDescription) -> MatrixShape:
-        tile_rows, vectors = choose_tile(self, target)
+        tile_rows, vectors = choose_tile(self.rows, self.columns, self.inner, target)
         rows, columns = self.window
         step, budget = 4 * self.steps, target.cache_bytes[1] // 2
         row_block = min(self.rows, max(1, budget // step // tile_rows) * tile_rows)
@@ -148,7 +147,7 @@ class WordProduct(MatrixProduct):
         """A work item is some rows of windows, or a part of the only one; it is packed once and read by many tiles."""
         arguments = self.strip(b, shape, item, vectors)
         lanes, columns = b.target.lanes, math.prod(self._windows(vectors))
-        wide = choose_tile(self, b.target)[1] * lanes
+        wide = choose_tile(self.rows, self.columns, self.inner, b.target)[1] * lanes
 
         def some(first: Register, count: int) -> None:
             offset = b.multiply(first, 4)
