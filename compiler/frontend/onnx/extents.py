@@ -30,9 +30,7 @@ from ....ir.ops.unary import Ceil, Floor, Round
 from ....ir.types import DType
 from ..builder import ModuleBuilder
 from ..shape import cast, reshape
-
-UNKNOWN = 1 << 62
-"""Of a number in no range that is known, the most and, negative, the least."""
+from .intervals import UNKNOWN, Interval, interval
 
 FOLLOWED = 64
 """Elements of the largest tensors whose elements are followed."""
@@ -97,6 +95,7 @@ class Extents:
         self.builder = builder
         self._known: dict[object, Count] = {}
         self._elements: dict[Value, np.ndarray] = {}
+        self._intervals: dict[Value, Interval] = {}
 
     def value(self, extent: Extent) -> Value:
         """An extent as a value, i64[]."""
@@ -106,6 +105,7 @@ class Extents:
         """An extent from a value, i64[], in a range."""
         if isinstance(value, Constant):
             return int(value.array)
+        self._intervals.setdefault(value, (least, most))
         return least if least == most else self._remembered(value, lambda: Count(value, _within(least), _within(most)))
 
     def _remembered(self, key: object, make: Callable[[], Count]) -> Count:
@@ -235,7 +235,8 @@ class Extents:
         return self.larger(self.smaller(index, extent), 0)
 
     def elements(self, value: Value) -> list[Extent] | None:
-        """The elements of a small tensor of integers; such of unknown range where nothing is known of it.
+        """The elements of a small tensor of integers; in the range that follows from its operators where they are not
+        known one by one.
 
         ``None`` where it is not small, or of no integers.
         """
@@ -251,13 +252,17 @@ class Extents:
             builder.emit_one(Gather(0), line, builder.constant(np.asarray(index), "index"), name="extent")
             for index in range(value.type.elements)
         )
-        found = [self.count(each, -UNKNOWN, UNKNOWN) for each in picked]
+        least, most = (int(end) for end in interval(value, self._intervals))
+        found = [self.count(each, least, most) for each in picked]
         self.know(value, _array_of(found, value.type.shape))
         return found
 
     def know(self, value: Value, elements: np.ndarray) -> None:
         """Say which extents the elements of a tensor are."""
         self._elements[value] = elements
+        spans = [span(each) for each in elements.reshape(-1) if isinstance(each, (int, Count))]
+        if len(spans) == elements.size > 0:
+            self._intervals[value] = min(low for low, _ in spans), max(high for _, high in spans)
 
     def number(self, extent: Extent, name: str) -> Value:
         """An extent as a tensor that a model reads, i64[]."""

@@ -369,6 +369,88 @@ def test_a_range_without_bound_is_refused(start: int, step: int) -> None:
     np.testing.assert_array_equal(session.run({})["y"], np.arange(start, 3, step))
 
 
+BOUNDED: dict[str, tuple[list[onnx.NodeProto], int]] = {
+    "min": ([node("Min", ["n", "ten"], ["stop"])], 10),
+    "max of min": ([node("Min", ["n", "ten"], ["a"]), node("Max", ["a", "three"], ["stop"])], 10),
+    "clip": ([node("Clip", ["n", "three", "ten"], ["stop"])], 10),
+    "mod": ([node("Mod", ["n", "ten"], ["stop"])], 9),
+    "fmod": ([node("Mod", ["n", "ten"], ["a"], fmod=1), node("Abs", ["a"], ["stop"])], 9),
+    "where": (
+        [
+            node("Greater", ["n", "three"], ["c"]),
+            node("Min", ["n", "ten"], ["a"]),
+            node("Where", ["c", "a", "three"], ["stop"]),
+        ],
+        10,
+    ),
+    "arithmetic": (
+        [
+            node("Min", ["n", "ten"], ["a"]),
+            node("Max", ["a", "zero"], ["b"]),
+            node("Mul", ["b", "three"], ["c"]),
+            node("Sub", ["c", "b"], ["d"]),
+            node("Div", ["d", "three"], ["stop"]),
+        ],
+        10,
+    ),
+    "through floats": (
+        [
+            node("Min", ["n", "ten"], ["a"]),
+            node("Max", ["a", "zero"], ["b"]),
+            node("Cast", ["b"], ["c"], to=onnx.TensorProto.FLOAT),
+            node("Mul", ["c", "half"], ["d"]),
+            node("Ceil", ["d"], ["e"]),
+            node("Cast", ["e"], ["stop"], to=onnx.TensorProto.INT64),
+        ],
+        5,
+    ),
+    "a truth value": ([node("Greater", ["n", "three"], ["c"]), node("Cast", ["c"], ["stop"], to=7)], 2),
+    "a byte": ([node("Cast", ["n"], ["a"], to=onnx.TensorProto.UINT8), node("Cast", ["a"], ["stop"], to=7)], 255),
+    "the place of the largest": (
+        [
+            node("Mul", ["x", "sign"], ["s"]),
+            node("ArgMax", ["s"], ["a"], axis=0, keepdims=0),
+            node("Cast", ["n"], ["sign"], to=onnx.TensorProto.FLOAT),
+            node("Squeeze", ["a"], ["stop"]),
+        ],
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BOUNDED)
+def test_what_operators_leave_of_a_number_bounds_a_range(what: str) -> None:
+    nodes, most = BOUNDED[what]
+    nodes = [*nodes, node("Range", ["zero", "stop", "one"], ["y"])]
+    numbers = {"zero": 0, "one": 1, "three": 3, "ten": 10, "half": np.float32(0.5)}
+    x = np.array([3, 1, 4, 1, 5, -9, 2], np.float32) if "x" in nodes[0].input else None
+    cases = [{"n": np.array(n)} | ({"x": x} if x is not None else {}) for n in (4, 0, 7, 200, 10**12, -5)]
+    session = check(nodes, cases, ["y"], **numbers)
+    assert session.outputs[0].shape == (most,)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Max", ["n", "ten"], ["stop"])],
+        [node("Mod", ["ten", "n"], ["stop"])],
+        [node("Min", ["n", "ten"], ["a"]), node("Abs", ["a"], ["stop"])],
+        [node("Min", ["n", "ten"], ["a"]), node("Mul", ["a", "a"], ["stop"])],
+        [node("Clip", ["n", "", "ten"], ["a"]), node("Cast", ["a"], ["b"], to=6), node("Cast", ["b"], ["stop"], to=7)],
+        [
+            node("Cast", ["n"], ["a"], to=onnx.TensorProto.FLOAT),
+            node("Min", ["a", "half"], ["b"]),
+            node("Cast", ["b"], ["stop"], to=onnx.TensorProto.INT64),
+        ],
+    ],
+)
+def test_what_bounds_no_range(nodes: list[onnx.NodeProto]) -> None:
+    numbers = {"zero": 0, "one": 1, "ten": 10, "half": np.float32(0.5)}
+    ranged = [*nodes, node("Range", ["zero", "stop", "one"], ["y"])]
+    with pytest.raises(UnsupportedError, match="nothing says how large it can be"):
+        tilewright.compile(model_of(ranged, {"n": np.array(3)}, ["y"], numbers))
+
+
 def test_extents_beyond_every_memory_are_refused() -> None:
     """A range of 20 GB of numbers, and a product that no integer holds."""
     found = [node("NonZero", ["x"], ["found"]), node("Shape", ["found"], ["shape"])]
