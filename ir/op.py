@@ -1,8 +1,8 @@
 """How an operator is declared, and the registry of all of them.
 
-An operator is a frozen dataclass: its fields are its attributes, its class says what its operands are, how result
-types follow from operand types, what it computes (a slow, obvious NumPy reference) and how it behaves on quantised
-tensors. Builder, verifier, printer and parser derive from the declaration.
+An operator is a frozen dataclass, without saying so: its fields are its attributes, its class says what its operands
+are, how result types follow from operand types, what it computes (a slow, obvious NumPy reference) and how it behaves
+on quantised tensors. Builder, verifier, printer and parser derive from the declaration.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from tilewright.blocks import dataclass_transform
 from tilewright.errors import IRError, TilewrightError
 from tilewright.limits import ATTRIBUTE
 
@@ -58,6 +59,7 @@ class QuantizationRule(enum.Enum):
     CONVERT = "changes between real numbers, stored integers and quantised types"
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Operator(Generic[OperandsT_co]):
     """Base of all operators.
@@ -97,6 +99,7 @@ class Operator(Generic[OperandsT_co]):
                     cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
                     cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
         super().__init_subclass__()
+        dataclass(frozen=True)(cls)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

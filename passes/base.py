@@ -1,9 +1,9 @@
 """What a pass is, and what is checked around every run of one.
 
-A pass is a frozen dataclass in a file of its own: its fields are its options, and its name is that of file, class
-(in camel case) and command-line flag in one. It declares what it requires and ensures and says whether it modified
-the module; :meth:`Pass.run` checks all three and verifies the module afterwards, so that blame falls on the right
-pass.
+A pass is a frozen dataclass, without saying so, in a file of its own: its fields are its options, and its name is that
+of file, class (in camel case) and command-line flag in one. It declares what it requires and ensures and says whether
+it modified the module; :meth:`Pass.run` checks all three and verifies the module afterwards, so that blame falls on the
+right pass.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tilewright import limits
+from tilewright.blocks import dataclass_transform
 from tilewright.errors import ModelError, PassError, ResourceError, TilewrightError, UsageError
 
 from ..ir.annotations import ALIAS, AT, ON
@@ -134,6 +135,7 @@ class Record:
     seconds: float = 0.0
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Pass:
     """Base of all passes. A subclass defines :meth:`apply`; its dataclass fields are its options."""
@@ -147,6 +149,7 @@ class Pass:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        dataclass(frozen=True)(cls)
 
     def apply(self, module: Module, record: Record) -> bool:
         """Change ``module`` in place; whether anything changed."""

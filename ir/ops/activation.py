@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
 
 
-@dataclass(frozen=True)
 class Activation(Unary):
     """Base: the operator form of an entry of :data:`tilewright.ir.activation.ACTIVATIONS`, of the same name.
 
@@ -48,7 +46,6 @@ class Relu(Activation, dtypes=(*FLOATS, *SIGNED)):
 
 
 @operator("clip")
-@dataclass(frozen=True)
 class Clip(Activation, dtypes=NUMBERS):
     """x brought between two bounds; ``max`` wins where the bounds cross.
 
@@ -61,7 +58,6 @@ class Clip(Activation, dtypes=NUMBERS):
 
 
 @operator("leaky_relu")
-@dataclass(frozen=True)
 class LeakyRelu(Activation):
     """x, below zero alpha * x"""
 
@@ -69,7 +65,6 @@ class LeakyRelu(Activation):
 
 
 @operator("thresholded_relu")
-@dataclass(frozen=True)
 class ThresholdedRelu(Activation):
     """x where it is above alpha, else 0"""
 
@@ -82,7 +77,6 @@ class Sigmoid(Activation):
 
 
 @operator("hard_sigmoid")
-@dataclass(frozen=True)
 class HardSigmoid(Activation):
     """alpha * x + beta between 0 and 1"""
 
@@ -116,7 +110,6 @@ class GeluTanh(Activation):
 
 
 @operator("elu")
-@dataclass(frozen=True)
 class Elu(Activation):
     """x, below zero alpha * (exp(x) - 1)"""
 
@@ -124,7 +117,6 @@ class Elu(Activation):
 
 
 @operator("selu")
-@dataclass(frozen=True)
 class Selu(Activation):
     """gamma * elu(x)"""
 
@@ -133,7 +125,6 @@ class Selu(Activation):
 
 
 @operator("celu")
-@dataclass(frozen=True)
 class Celu(Activation):
     """x, below zero alpha * (exp(x / alpha) - 1)"""
 

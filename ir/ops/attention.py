@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ class AttentionOperands(NamedTuple):
 
 
 @operator("attention")
-@dataclass(frozen=True)
 class Attention(Operator[AttentionOperands]):
     """softmax(scale * Q K^T + mask) V for each of a batch of matrices, over the keys.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from tilewright.errors import IRError
@@ -13,7 +12,6 @@ from ..types import ResultTypes, TensorType, Types
 
 
 @operator("call")
-@dataclass(frozen=True)
 class Call(Operator[tuple[Value, ...]]):
     """Apply another function of the module.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..types import DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
 
 
-@dataclass(frozen=True)
 class Comparison(Binary):
     """Base: the result is a truth value; a comparison with NaN is false."""
 
@@ -50,7 +48,6 @@ class GreaterOrEqual(Comparison, function=np.greater_equal):
     """Whether x >= y"""
 
 
-@dataclass(frozen=True)
 class Logic(Binary, dtypes=BOOL):
     """Base: truth values in, a truth value out."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -63,7 +62,6 @@ class ControlFlow(Operator[tuple[Value, ...]]):
 
 
 @operator("if")
-@dataclass(frozen=True)
 class If(ControlFlow):
     """Run one of two functions.
 
@@ -90,7 +88,6 @@ class If(ControlFlow):
 
 
 @operator("loop")
-@dataclass(frozen=True)
 class Loop(ControlFlow):
     """Run a function again and again, on what it returned the time before.
 
@@ -156,7 +153,6 @@ def _check_leading(operands: Sequence[TensorType], *expected: TensorType) -> Non
 
 
 @operator("refuse")
-@dataclass(frozen=True)
 class Refuse(Operator[tuple[()]]):
     """End the run (`InputError`): what stands for a branch that makes no sense with the shapes of the network.
 

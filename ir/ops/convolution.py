@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from .elementwise import FLOATS, check_dtype
 
 
 @operator("conv")
-@dataclass(frozen=True)
 class Conv(Operator[LinearOperands]):
     """Convolution (correlation, as in ONNX), then bias, residual and activation.
 
@@ -149,7 +147,6 @@ class ConvTransposeOperands(NamedTuple):
 
 
 @operator("conv_transpose")
-@dataclass(frozen=True)
 class ConvTranspose(Operator[ConvTransposeOperands]):
     """Transposed convolution: the gradient of a convolution with respect to its input.
 

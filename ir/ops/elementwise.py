@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,7 +50,6 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
         )
 
 
-@dataclass(frozen=True)
 class Elementwise(Operator[OperandsT_co]):
     """Base: an element of the only result depends on the elements at its position of the broadcast operands alone.
 
@@ -73,7 +71,6 @@ class Elementwise(Operator[OperandsT_co]):
         return type(self).FUNCTION(*args, **kwargs)
 
 
-@dataclass(frozen=True)
 class Binary(Elementwise[BinaryOperands]):
     """Base: two operands of one element type, broadcast against each other; the result has that type too.
 
@@ -90,7 +87,6 @@ class Binary(Elementwise[BinaryOperands]):
         return TensorType(broadcast_shape(x.shape, y.shape), x.dtype, quant)
 
 
-@dataclass(frozen=True)
 class Rescaling(Binary):
     """Base: works on 8-bit tensors that each have their own scale, by a rule of :mod:`tilewright.ir.arithmetic`."""
 
@@ -149,7 +145,6 @@ class Div(Binary):
 
 
 @operator("mod")
-@dataclass(frozen=True)
 class Mod(Binary):
     """Remainder of x / y.
 
@@ -184,7 +179,6 @@ class Pow(Binary, dtypes=(DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)
         return np.power(x.astype(np.float64), y.astype(np.float64)).astype(x.dtype)
 
 
-@dataclass(frozen=True)
 class Extreme(Binary):
     """Base: one of the two elements, which on tensors of equal parameters the stored integers tell."""
 
@@ -201,7 +195,6 @@ class Max(Extreme, function=np.maximum):
     """The larger of x and y; NaN if one is NaN."""
 
 
-@dataclass(frozen=True)
 class BitwiseBinary(Binary, dtypes=INTEGERS):
     """Base: works on the bits of integers."""
 
@@ -222,7 +215,6 @@ class BitwiseXor(BitwiseBinary, function=np.bitwise_xor):
 
 
 @operator("bit_shift")
-@dataclass(frozen=True)
 class BitShift(BitwiseBinary):
     """x shifted by y bits; to the right, the sign fills what becomes free.
 

@@ -35,7 +35,6 @@ class Step:
 
 
 @operator("fused_elementwise")
-@dataclass(frozen=True)
 class FusedElementwise(Elementwise[tuple[Value, ...]]):
     """A straight line of elementwise operators.
 

@@ -5,7 +5,6 @@ Indices are i32 or i64; negative ones count from the end. An index out of range 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +57,6 @@ class IndexedOperands(NamedTuple):
 
 
 @operator("gather")
-@dataclass(frozen=True)
 class Gather(Operator[IndexedOperands]):
     """Pick slices of x along ``axis``.
 
@@ -80,7 +78,6 @@ class Gather(Operator[IndexedOperands]):
 
 
 @operator("gather_elements")
-@dataclass(frozen=True)
 class GatherElements(Operator[IndexedOperands]):
     """Pick one element for each index: along ``axis`` by the index, along all others by its own position.
 
@@ -121,7 +118,6 @@ def element_positions(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np
 
 
 @operator("gather_nd")
-@dataclass(frozen=True)
 class GatherND(Operator[IndexedOperands]):
     """Pick slices of x by index tuples.
 
@@ -157,7 +153,6 @@ class ScatterOperands(NamedTuple):
 
 
 @operator("scatter_elements")
-@dataclass(frozen=True)
 class ScatterElements(Operator[ScatterOperands]):
     """A copy of x with single elements replaced, the reverse of ``gather_elements``.
 
@@ -195,7 +190,6 @@ def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tup
 
 
 @operator("scatter_nd")
-@dataclass(frozen=True)
 class ScatterND(Operator[ScatterOperands]):
     """A copy of x with slices replaced, the reverse of ``gather_nd`` without batch dimensions.
 
@@ -225,7 +219,6 @@ class OneHotOperands(NamedTuple):
 
 
 @operator("one_hot")
-@dataclass(frozen=True)
 class OneHot(Operator[OneHotOperands]):
     """A new dimension ``axis`` of extent ``depth`` that holds ``on`` at the index and ``off`` elsewhere.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +43,6 @@ class ConvIntegerOperands(NamedTuple):
 
 
 @operator("conv_integer")
-@dataclass(frozen=True)
 class ConvInteger(Operator[ConvIntegerOperands]):
     """Convolution of 8-bit integers, exact, wrapping at 32 bits. The attributes are those of ``conv``.
 
@@ -94,7 +92,6 @@ class MatMulIntegerOperands(NamedTuple):
 
 
 @operator("matmul_integer")
-@dataclass(frozen=True)
 class MatMulInteger(Operator[MatMulIntegerOperands]):
     """Matrix product of 8-bit integers, exact, wrapping at 32 bits.
 

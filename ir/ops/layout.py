@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
@@ -11,7 +9,6 @@ from ..types import TensorType
 
 
 @operator("reorder")
-@dataclass(frozen=True)
 class Reorder(Operator[UnaryOperands]):
     """The same tensor in another layout, as the types of operand and result say.
 

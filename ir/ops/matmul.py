@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tilewright.errors import IRError
@@ -16,7 +14,6 @@ from .elementwise import FLOATS, broadcast_shape, check_dtype
 
 
 @operator("matmul")
-@dataclass(frozen=True)
 class MatMul(Operator[LinearOperands]):
     """Matrix product over the last two dimensions, then bias, residual and activation.
 
@@ -99,7 +96,6 @@ class MatMul(Operator[LinearOperands]):
 
 
 @operator("determinant")
-@dataclass(frozen=True)
 class Determinant(Operator[UnaryOperands]):
     """Determinants of square matrices, by elimination in float64, whose rows are exchanged for the largest pivot.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +22,6 @@ def check_axis(axis: int, x: TensorType) -> None:
 
 
 @operator("transpose")
-@dataclass(frozen=True)
 class Transpose(Operator[UnaryOperands]):
     """Reorder the dimensions. Operands: x, of any dtype. Result: dimension d is dimension ``perm[d]`` of x."""
 
@@ -41,7 +39,6 @@ class Transpose(Operator[UnaryOperands]):
 
 
 @operator("concat")
-@dataclass(frozen=True)
 class Concat(Operator[tuple[Value, ...]]):
     """Join tensors along ``axis``.
 
@@ -72,7 +69,6 @@ class Concat(Operator[tuple[Value, ...]]):
 
 
 @operator("split")
-@dataclass(frozen=True)
 class Split(Operator[UnaryOperands]):
     """Cut x along ``axis`` into parts of the given sizes, which add up to its extent; one result for each."""
 
@@ -92,7 +88,6 @@ class Split(Operator[UnaryOperands]):
 
 
 @operator("slice")
-@dataclass(frozen=True)
 class Slice(Operator[UnaryOperands]):
     """Take a regular part: element i of the result along dimension d is element begin[d] + i * step[d] of x.
 
@@ -132,7 +127,6 @@ class Slice(Operator[UnaryOperands]):
 
 
 @operator("tile")
-@dataclass(frozen=True)
 class Tile(Operator[UnaryOperands]):
     """Lay ``repeats[d]`` copies of x side by side along each dimension d."""
 
@@ -150,7 +144,6 @@ class Tile(Operator[UnaryOperands]):
 
 
 @operator("pad")
-@dataclass(frozen=True)
 class Pad(Operator[UnaryOperands]):
     """Surround x with further elements.
 
@@ -194,7 +187,6 @@ class Pad(Operator[UnaryOperands]):
 
 
 @operator("depth_to_space")
-@dataclass(frozen=True)
 class DepthToSpace(Operator[UnaryOperands]):
     """Spread channels over blocks of pixels: [N, C, H, W] to [N, C / b², H * b, W * b].
 
@@ -229,7 +221,6 @@ class DepthToSpace(Operator[UnaryOperands]):
 
 
 @operator("interleave")
-@dataclass(frozen=True)
 class Interleave(Operator[UnaryOperands]):
     """Spread channels over positions, as :class:`DepthToSpace`, along any number of dimensions, and keep a part.
 
@@ -268,7 +259,6 @@ class Interleave(Operator[UnaryOperands]):
 
 
 @operator("space_to_depth")
-@dataclass(frozen=True)
 class SpaceToDepth(Operator[UnaryOperands]):
     """Gather blocks of pixels in channels: [N, C, H, W] to [N, C * b², H / b, W / b], channel = (row, column, c)."""
 
@@ -291,7 +281,6 @@ class SpaceToDepth(Operator[UnaryOperands]):
 
 
 @operator("trilu")
-@dataclass(frozen=True)
 class Trilu(Operator[UnaryOperands]):
     """Keep one triangle of the matrices in the last two dimensions, zero the other.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +53,6 @@ class BatchNormOperands(NamedTuple):
 
 
 @operator("batch_norm")
-@dataclass(frozen=True)
 class BatchNorm(Operator[BatchNormOperands]):
     """(x - mean) / sqrt(var + epsilon) * scale + b, with statistics from training.
 
@@ -75,7 +73,6 @@ class BatchNorm(Operator[BatchNormOperands]):
         return y.astype(x.dtype)
 
 
-@dataclass(frozen=True)
 class _TrailingNorm(Operator[OperandsT_co]):
     """Base: over the dimensions from ``axis`` to the last.
 
@@ -107,7 +104,6 @@ class LayerNormOperands(NamedTuple):
 
 
 @operator("layer_norm")
-@dataclass(frozen=True)
 class LayerNorm(_TrailingNorm[LayerNormOperands]):
     """Standardised over the dimensions from ``axis`` to the last, times scale, plus b.
 
@@ -128,7 +124,6 @@ class RmsNormOperands(NamedTuple):
 
 
 @operator("rms_norm")
-@dataclass(frozen=True)
 class RmsNorm(_TrailingNorm[RmsNormOperands]):
     """x over its root mean square from ``axis`` to the last dimension, times scale.
 
@@ -149,7 +144,6 @@ class ChannelNormOperands(NamedTuple):
     b: Value
 
 
-@dataclass(frozen=True)
 class _ChannelNorm(Operator[ChannelNormOperands]):
     """Base: x [N, C, *spatial], normalised in each image, times scale [C], plus b [C]."""
 
@@ -159,7 +153,6 @@ class _ChannelNorm(Operator[ChannelNormOperands]):
 
 
 @operator("instance_norm")
-@dataclass(frozen=True)
 class InstanceNorm(_ChannelNorm):
     """Each channel of each image standardised over its spatial dimensions.
 
@@ -175,7 +168,6 @@ class InstanceNorm(_ChannelNorm):
 
 
 @operator("group_norm")
-@dataclass(frozen=True)
 class GroupNorm(_ChannelNorm):
     """Each group of neighbouring channels of each image standardised together.
 
@@ -199,7 +191,6 @@ class GroupNorm(_ChannelNorm):
 
 
 @operator("lrn")
-@dataclass(frozen=True)
 class Lrn(Operator[UnaryOperands]):
     """Local response normalisation: x / (bias + alpha / size * sum of squares over ``size`` channels) ^ beta.
 
@@ -233,7 +224,6 @@ class Lrn(Operator[UnaryOperands]):
 
 
 @operator("lp_norm")
-@dataclass(frozen=True)
 class LpNorm(Operator[UnaryOperands]):
     """x over its p-norm along one dimension, which is added up in float64; zeros stay zeros.
 
@@ -260,7 +250,6 @@ class LpNorm(Operator[UnaryOperands]):
 
 
 @operator("normalize_l2")
-@dataclass(frozen=True)
 class NormalizeL2(Operator[UnaryOperands]):
     """x over the root of its sum of squares along ``axes``, which is added up in float64.
 

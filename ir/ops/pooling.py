@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +23,6 @@ def lowest(dtype: np.dtype) -> np.ndarray:
     return np.asarray(-math.inf if dtype.kind == "f" else np.iinfo(dtype).min, dtype)
 
 
-@dataclass(frozen=True)
 class Windowed(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, *output], each element from one window of one channel.
 
@@ -65,7 +63,6 @@ class Windowed(Operator[UnaryOperands]):
         return np.full((*x.shape[:2], *extents), fill, x.dtype)
 
 
-@dataclass(frozen=True)
 class Pool(Windowed):
     """Base: of one result."""
 
@@ -74,7 +71,6 @@ class Pool(Windowed):
 
 
 @operator("max_pool")
-@dataclass(frozen=True)
 class MaxPool(Pool):
     """The largest element of each window; padding never counts."""
 
@@ -88,7 +84,6 @@ class MaxPool(Pool):
 
 
 @operator("max_pool_with_indices")
-@dataclass(frozen=True)
 class MaxPoolWithIndices(Windowed):
     """The largest element of each window, and where in x it lies; padding never counts.
 
@@ -120,7 +115,6 @@ class MaxPoolWithIndices(Windowed):
 
 
 @operator("average_pool")
-@dataclass(frozen=True)
 class AveragePool(Pool):
     """The mean of each window.
 
@@ -173,7 +167,6 @@ def _check_norm(p: int, x: TensorType) -> None:
 
 
 @operator("lp_pool")
-@dataclass(frozen=True)
 class LpPool(Pool):
     """The p-norm of each window, in float64; padding counts as zeros.
 
@@ -195,7 +188,6 @@ class LpPool(Pool):
         return (powers ** (1 / self.p)).astype(x.dtype)
 
 
-@dataclass(frozen=True)
 class GlobalPool(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, 1, ...], one element from each channel."""
 
@@ -239,7 +231,6 @@ class GlobalMaxPool(GlobalPool):
 
 
 @operator("global_lp_pool")
-@dataclass(frozen=True)
 class GlobalLpPool(GlobalPool):
     """The p-norm of each channel, in float64.
 

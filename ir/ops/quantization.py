@@ -9,7 +9,6 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +61,6 @@ class ScaledOperands(NamedTuple):
 
 
 @operator("quantize_linear")
-@dataclass(frozen=True)
 class QuantizeLinear(Operator[ScaledOperands]):
     """Real numbers to integers with computed parameters: round(x / scale) + zero_point, half to even, saturated.
 
@@ -91,7 +89,6 @@ class QuantizeLinear(Operator[ScaledOperands]):
 
 
 @operator("dequantize_linear")
-@dataclass(frozen=True)
 class DequantizeLinear(Operator[ScaledOperands]):
     """Integers to real numbers with computed parameters: (x - zero_point) * scale.
 
@@ -120,7 +117,6 @@ class DequantizeLinear(Operator[ScaledOperands]):
 
 
 @operator("dynamic_quantize_linear")
-@dataclass(frozen=True)
 class DynamicQuantizeLinear(Operator[UnaryOperands]):
     """Quantise to u8 over the range of x itself, widened to hold 0; NaN is not part of it.
 
@@ -176,7 +172,6 @@ ANY = Quantization.per_tensor(1.0)
 
 
 @operator("quantize")
-@dataclass(frozen=True)
 class Quantize(Operator[UnaryOperands]):
     """Real numbers to a quantised type, as ``quantize_linear``.
 
@@ -198,7 +193,6 @@ class Quantize(Operator[UnaryOperands]):
 
 
 @operator("dequantize")
-@dataclass(frozen=True)
 class Dequantize(Operator[UnaryOperands]):
     """A quantised tensor to real numbers, as ``dequantize_linear``. Result: f32, the shape of x."""
 
@@ -217,7 +211,6 @@ class Dequantize(Operator[UnaryOperands]):
 
 
 @operator("requantize")
-@dataclass(frozen=True)
 class Requantize(Operator[UnaryOperands]):
     """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32.
 
@@ -239,7 +232,6 @@ class Requantize(Operator[UnaryOperands]):
 
 
 @operator("storage_cast")
-@dataclass(frozen=True)
 class StorageCast(Operator[UnaryOperands]):
     """Plain integers as the stored integers of a quantised tensor, or the reverse; the bits stay as they are.
 

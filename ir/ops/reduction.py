@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ from .movement import check_axis
 from .shape import moved, truncate
 
 
-@dataclass(frozen=True)
 class Reduce(Operator[UnaryOperands]):
     """Base of the reductions along ``axes``.
 
@@ -59,7 +57,6 @@ class Reduce(Operator[UnaryOperands]):
 
 
 @operator("reduce_sum")
-@dataclass(frozen=True)
 class ReduceSum(Reduce):
     """Sum along ``axes``; 0 of nothing."""
 
@@ -68,7 +65,6 @@ class ReduceSum(Reduce):
 
 
 @operator("reduce_mean")
-@dataclass(frozen=True)
 class ReduceMean(Reduce):
     """Mean along ``axes``; of integers, with the fraction dropped."""
 
@@ -82,7 +78,6 @@ class ReduceMean(Reduce):
 
 
 @operator("reduce_prod")
-@dataclass(frozen=True)
 class ReduceProd(Reduce):
     """Product along ``axes``; 1 of nothing."""
 
@@ -91,7 +86,6 @@ class ReduceProd(Reduce):
 
 
 @operator("reduce_l1")
-@dataclass(frozen=True)
 class ReduceL1(Reduce):
     """Sum of absolute values along ``axes``."""
 
@@ -100,7 +94,6 @@ class ReduceL1(Reduce):
 
 
 @operator("reduce_l2")
-@dataclass(frozen=True)
 class ReduceL2(Reduce):
     """Square root of the sum of squares along ``axes``."""
 
@@ -109,7 +102,6 @@ class ReduceL2(Reduce):
 
 
 @operator("reduce_sum_square")
-@dataclass(frozen=True)
 class ReduceSumSquare(Reduce):
     """Sum of squares along ``axes``."""
 
@@ -118,7 +110,6 @@ class ReduceSumSquare(Reduce):
 
 
 @operator("reduce_log_sum")
-@dataclass(frozen=True)
 class ReduceLogSum(Reduce):
     """Natural logarithm of the sum along ``axes``."""
 
@@ -127,7 +118,6 @@ class ReduceLogSum(Reduce):
 
 
 @operator("reduce_log_sum_exp")
-@dataclass(frozen=True)
 class ReduceLogSumExp(Reduce):
     """Natural logarithm of the sum of exponentials along ``axes``, without overflow."""
 
@@ -138,7 +128,6 @@ class ReduceLogSumExp(Reduce):
         return total if self.keepdims else np.squeeze(total, self.axes)
 
 
-@dataclass(frozen=True)
 class ReduceExtreme(Reduce):
     """Base of maximum and minimum, which compare stored integers as well as any numbers."""
 
@@ -149,7 +138,6 @@ class ReduceExtreme(Reduce):
 
 
 @operator("reduce_max")
-@dataclass(frozen=True)
 class ReduceMax(ReduceExtreme):
     """Largest element along ``axes``; of nothing, the smallest value of the dtype."""
 
@@ -158,7 +146,6 @@ class ReduceMax(ReduceExtreme):
 
 
 @operator("reduce_min")
-@dataclass(frozen=True)
 class ReduceMin(ReduceExtreme):
     """Smallest element along ``axes``; of nothing, the largest value of the dtype."""
 
@@ -172,7 +159,6 @@ def _limits(dtype: np.dtype) -> tuple[int | float, int | float]:
     return (False, True) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
-@dataclass(frozen=True)
 class ArgExtreme(Operator[UnaryOperands]):
     """Base of the positions of extremes.
 
@@ -207,7 +193,6 @@ class ArgExtreme(Operator[UnaryOperands]):
 
 
 @operator("arg_max")
-@dataclass(frozen=True)
 class ArgMax(ArgExtreme):
     """Index of the largest element along ``axis``."""
 
@@ -216,7 +201,6 @@ class ArgMax(ArgExtreme):
 
 
 @operator("arg_min")
-@dataclass(frozen=True)
 class ArgMin(ArgExtreme):
     """Index of the smallest element along ``axis``."""
 
@@ -225,7 +209,6 @@ class ArgMin(ArgExtreme):
 
 
 @operator("top_k")
-@dataclass(frozen=True)
 class TopK(Operator[UnaryOperands]):
     """The k largest or smallest elements along ``axis``, best first, and their i64 indices.
 
@@ -255,7 +238,6 @@ class TopK(Operator[UnaryOperands]):
         return np.take_along_axis(x, indices, self.axis), indices
 
 
-@dataclass(frozen=True)
 class Cumulative(Operator[UnaryOperands]):
     """Base of what elements up to each have in common, along ``axis``; result like x. Integers wrap around, and half
     floats are computed with in single precision.

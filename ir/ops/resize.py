@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tilewright.errors import IRError
@@ -45,7 +43,6 @@ def cubic_weights(s: np.ndarray, a: np.floating) -> np.ndarray:
 
 
 @operator("resize")
-@dataclass(frozen=True)
 class Resize(Operator[UnaryOperands]):
     """Resample x on a finer or coarser grid, each dimension on its own.
 

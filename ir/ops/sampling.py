@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,6 @@ class GridSampleOperands(NamedTuple):
 
 
 @operator("grid_sample")
-@dataclass(frozen=True)
 class GridSample(Operator[GridSampleOperands]):
     """Elements of an image between its pixels.
 

@@ -7,7 +7,6 @@ selected comes first; what is behind that is zero.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ from .movement import check_axis
 
 
 @operator("nonzero")
-@dataclass(frozen=True)
 class NonZero(Operator[UnaryOperands]):
     """Where x is not zero.
 
@@ -41,7 +39,6 @@ class NonZero(Operator[UnaryOperands]):
 
 
 @operator("unique")
-@dataclass(frozen=True)
 class Unique(Operator[UnaryOperands]):
     """Which elements of x, or slices along an axis, are the first of their value.
 
@@ -93,7 +90,6 @@ class BoundedOperands(NamedTuple):
 
 
 @operator("bounded")
-@dataclass(frozen=True)
 class Bounded(Operator[BoundedOperands]):
     """x, i64[], which must be from 0 to ``limit``, i64[]: the run ends (`InputError`) where it is not."""
 
@@ -117,7 +113,6 @@ class SuppressionOperands(NamedTuple):
 
 
 @operator("non_max_suppression")
-@dataclass(frozen=True)
 class NonMaxSuppression(Operator[SuppressionOperands]):
     """The best boxes of each class that do not overlap much.
 

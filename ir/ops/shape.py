@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +25,6 @@ def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
 
 
 @operator("reshape")
-@dataclass(frozen=True)
 class Reshape(Operator[UnaryOperands]):
     """The same elements in the same row-major order under another shape.
 
@@ -54,7 +52,6 @@ class Reshape(Operator[UnaryOperands]):
 
 
 @operator("expand")
-@dataclass(frozen=True)
 class Expand(Operator[UnaryOperands]):
     """Repeat x along the dimensions where it has extent 1, as NumPy broadcasts.
 
@@ -79,7 +76,6 @@ class Expand(Operator[UnaryOperands]):
 
 
 @operator("cast")
-@dataclass(frozen=True)
 class Cast(Elementwise[UnaryOperands]):
     """Convert each element to another element type.
 
@@ -102,7 +98,6 @@ class Cast(Elementwise[UnaryOperands]):
 
 
 @operator("bit_cast")
-@dataclass(frozen=True)
 class BitCast(Elementwise[UnaryOperands]):
     """The bits of each element, read as another element type of as many bits.
 

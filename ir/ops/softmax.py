@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tilewright.errors import IRError
@@ -13,7 +11,6 @@ from ..types import TensorType
 from .movement import check_axis
 
 
-@dataclass(frozen=True)
 class AlongAxis(Operator[UnaryOperands]):
     """Base: x of a float dtype; the result is like x, and each line along ``axis`` depends on that line alone."""
 
@@ -27,7 +24,6 @@ class AlongAxis(Operator[UnaryOperands]):
 
 
 @operator("softmax")
-@dataclass(frozen=True)
 class Softmax(AlongAxis):
     """Exponentials, scaled to add up to 1 along ``axis``."""
 
@@ -37,7 +33,6 @@ class Softmax(AlongAxis):
 
 
 @operator("log_softmax")
-@dataclass(frozen=True)
 class LogSoftmax(AlongAxis):
     """Natural logarithm of the softmax along ``axis``."""
 
@@ -47,7 +42,6 @@ class LogSoftmax(AlongAxis):
 
 
 @operator("hardmax")
-@dataclass(frozen=True)
 class Hardmax(AlongAxis):
     """1 at the first largest element along ``axis``, 0 elsewhere."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +25,6 @@ class TreeEnsembleOperands(NamedTuple):
 
 
 @operator("tree_ensemble")
-@dataclass(frozen=True)
 class TreeEnsemble(Operator[TreeEnsembleOperands]):
     """For each row, the weights of the leaves that it reaches in all trees, combined by target.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..activation import erf
@@ -13,7 +11,6 @@ from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
 
-@dataclass(frozen=True)
 class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
     """Base: a function of one number, in and of one element type.
 
@@ -68,7 +65,6 @@ class Log(Unary, function=np.log):
     """The natural logarithm; NaN below zero."""
 
 
-@dataclass(frozen=True)
 class Rounding(Unary):
     """Base: to an integer of the same element type."""
 
@@ -155,7 +151,6 @@ class BitwiseNot(Unary, function=np.invert, dtypes=INTEGERS):
     QUANTIZATION = QuantizationRule.NONE
 
 
-@dataclass(frozen=True)
 class Predicate(Unary):
     """Base: the result is a truth value."""
 
@@ -176,7 +171,6 @@ class IsNan(Predicate, function=np.isnan):
 
 
 @operator("is_inf")
-@dataclass(frozen=True)
 class IsInf(Predicate):
     """Whether x is infinite.
 

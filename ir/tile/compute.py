@@ -6,7 +6,6 @@ The references state the meaning of the instructions in :mod:`tilewright.runtime
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -47,7 +46,6 @@ class DepthwiseOperands(NamedTuple):
     w: Value
 
 
-@dataclass(frozen=True)
 class Product(Operator[OperandsT_co]):
     """Base: sums of products of a map and weights in int32, which wraps.
 
@@ -107,7 +105,6 @@ class Product(Operator[OperandsT_co]):
 
 
 @operator("tile_conv", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Convolve(Product[ConvolutionOperands]):
     """Every output channel from all input channels."""
 
@@ -137,7 +134,6 @@ class Convolve(Product[ConvolutionOperands]):
 
 
 @operator("tile_depthwise", TILE_OPERATORS)
-@dataclass(frozen=True)
 class ConvolveDepthwise(Product[DepthwiseOperands]):
     """Every channel with its own kernel."""
 
@@ -168,7 +164,6 @@ class RequantizeOperands(NamedTuple):
 
 
 @operator("tile_requantize", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Requantize(Operator[RequantizeOperands]):
     """Accumulators as a map: ``arithmetic.requantize`` of the sum with the bias.
 
@@ -214,7 +209,6 @@ def read_record(record: np.ndarray) -> dict[str, Any]:
 
 
 @operator("tile_pool", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Pool(Operator[RecordOperands]):
     """Windows of a map, each channel reduced to one element; taps outside the map do not count.
 
@@ -289,7 +283,6 @@ class CombineOperands(NamedTuple):
 
 
 @operator("tile_combine", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Combine(Operator[CombineOperands]):
     """Two maps element by element. Where one of them has one row or column, that is repeated.
 
@@ -338,7 +331,6 @@ class TableOperands(NamedTuple):
 
 
 @operator("tile_lookup", TILE_OPERATORS)
-@dataclass(frozen=True)
 class LookUp(Operator[TableOperands]):
     """The entry of a table for each element."""
 
@@ -352,7 +344,6 @@ class LookUp(Operator[TableOperands]):
 
 
 @operator("tile_resize", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Resize(Operator[MapOperands]):
     """Pixels repeated by a nearest-neighbour rule: row y is row floor((y * step + origin) / 2^16) of x.
 
@@ -381,7 +372,6 @@ class Resize(Operator[MapOperands]):
 
 
 @operator("tile_resize_linear", TILE_OPERATORS)
-@dataclass(frozen=True)
 class ResizeLinear(Operator[MapOperands]):
     """Pixels interpolated: row y lies at floor((y * step + origin) / 2^16) units of 2^-11 of the distance of rows of x,
     moved to its first or last row where it is outside; see ``arithmetic.interpolate``.

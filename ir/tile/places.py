@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +31,6 @@ class Crossing(Operator[UnaryOperands]):
 
 
 @operator("tile_enter", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Enter(Crossing):
     """A tensor of the network as a map in DRAM, stored integers as they are; the host has put it there."""
 
@@ -47,7 +45,6 @@ class Enter(Crossing):
 
 
 @operator("tile_leave", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Leave(Crossing):
     """A map in DRAM as a tensor of the network, which the host takes from there.
 
@@ -69,7 +66,6 @@ class Leave(Crossing):
 
 
 @operator("tile_buffer", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Buffer(Operator[NoOperands]):
     """A place for a map that ops write part by part; what it holds before is not defined (the reference has zeros).
 
@@ -102,7 +98,6 @@ class PartOperands(NamedTuple):
 
 
 @operator("tile_part", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Part(Operator[PartOperands]):
     """A box of a place, as a place: what is written there is written in the whole.
 
@@ -144,7 +139,6 @@ class Part(Operator[PartOperands]):
 
 
 @operator("tile_phase", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Phase(Operator[PartOperands]):
     """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
 
@@ -171,7 +165,6 @@ class Phase(Operator[PartOperands]):
 
 
 @operator("tile_reshape", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Reshape(Operator[PartOperands]):
     """A whole map in DRAM as one of other images, rows and columns, pixels in the same order; the same place.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ FLIP = np.uint8(0x80)
 
 
 @operator("tile_load", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Load(Operator[MapOperands]):
     """Part of a map from DRAM into the maps scratchpad.
 
@@ -52,7 +50,6 @@ class StoreOperands(NamedTuple):
 
 
 @operator("tile_store", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Store(Operator[StoreOperands]):
     """A map from the maps scratchpad into part of one in DRAM."""
 
@@ -68,7 +65,6 @@ class Store(Operator[StoreOperands]):
 
 
 @operator("tile_move", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Move(Operator[MapOperands]):
     """A map from the maps scratchpad of one cluster into that of another.
 
@@ -89,7 +85,6 @@ class Move(Operator[MapOperands]):
 
 
 @operator("tile_load_weights", TILE_OPERATORS)
-@dataclass(frozen=True)
 class LoadWeights(Operator[UnaryOperands]):
     """Weights of a convolution into the weight scratchpad.
 
@@ -122,7 +117,6 @@ class RequantizationOperands(NamedTuple):
 
 
 @operator("tile_load_requantization", TILE_OPERATORS)
-@dataclass(frozen=True)
 class LoadRequantization(Operator[RequantizationOperands]):
     """Bias and multiplier of channels into the parameter scratchpad, as f64 [2, channels].
 
@@ -144,7 +138,6 @@ class LoadRequantization(Operator[RequantizationOperands]):
 
 
 @operator("tile_load_table", TILE_OPERATORS)
-@dataclass(frozen=True)
 class LoadTable(Operator[UnaryOperands]):
     """A table of 256 results, by element from -128, into the parameter scratchpad.
 
@@ -164,7 +157,6 @@ class LoadTable(Operator[UnaryOperands]):
 
 
 @operator("tile_load_record", TILE_OPERATORS)
-@dataclass(frozen=True)
 class LoadRecord(Operator[NoOperands]):
     """The numbers of pooling or of arithmetic into the parameter scratchpad; what they mean stands in ``docs/isa.md``.
 
@@ -203,7 +195,6 @@ RECORD_WORDS = tuple(LoadRecord(0).words)
 
 
 @operator("tile_receive", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Receive(Crossing):
     """A tensor of the network as a map in DRAM, as ``tile_enter``; another card puts it there, with ``tile_send``.
 
@@ -223,7 +214,6 @@ class Receive(Crossing):
 
 
 @operator("tile_send", TILE_OPERATORS)
-@dataclass(frozen=True)
 class Send(Crossing):
     """A map in DRAM as a tensor of the network, as ``tile_leave``; another card takes it, with ``tile_receive``.
 

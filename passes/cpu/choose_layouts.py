@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import networkx
 
@@ -25,7 +25,6 @@ _BLOCKED = "blocked"
 _PLAIN = "plain"
 
 
-@dataclass(frozen=True)
 class ChooseLayouts(Pass):
     """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
     quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.

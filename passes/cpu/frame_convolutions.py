@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -22,7 +21,6 @@ _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS = 32, 4, 8
 _MOST_BYTES = 1 << 25
 
 
-@dataclass(frozen=True)
 class FrameConvolutions(Pass):
     """Replaces convolutions of one channel by long strided windows along the last dimension.
 

@@ -32,7 +32,6 @@ _NEVER = -1e30
 """What scores are replaced by, or less: added to them, it leaves nothing of them."""
 
 
-@dataclass(frozen=True)
 class FuseAttention(Pass):
     """Replaces softmax(Q K^T) V by ``attention``, with factors of scores or of queries and keys, masks that are added
     or chosen, and whatever moves its operands and result without changing them: transpositions, reshapes, parts of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Function, Module, Op, Value
@@ -11,7 +9,6 @@ from ...ir.ops.layout import Reorder
 from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record, is_written_plainly
 
 
-@dataclass(frozen=True)
 class IsolateOutputs(Pass):
     """Inserts a row-major copy before each output that is an input, a constant, returned twice or blocked.
 

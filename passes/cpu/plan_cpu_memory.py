@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
@@ -22,7 +21,6 @@ whenever it is read.
 """
 
 
-@dataclass(frozen=True)
 class PlanCpuMemory(Pass):
     """Annotates each op of ``main``, and of each body of a loop or branch, with ``at``, one arena offset in bytes for
     each result, and the function with ``arena_bytes``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +23,6 @@ _MOST_ZEROS = 1.3
 _MOST_CONVOLUTIONS = 64
 
 
-@dataclass(frozen=True)
 class TransposedConvolutions(Pass):
     """Replaces transposed convolutions of constant weights by ordinary ones of stride 1, whose results are interleaved;
     see :mod:`tilewright.passes.quantization.transposed_rules`.

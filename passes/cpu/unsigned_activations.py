@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...ir.calls import host_functions
@@ -19,7 +17,6 @@ from ..base import UNPLANNED, Pass, Record
 _WEIGHTS = 1
 
 
-@dataclass(frozen=True)
 class UnsignedActivations(Pass):
     """Moves stored integers and zero points of ``i8`` activations by 128 and calls them ``u8``.
 

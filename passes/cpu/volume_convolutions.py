@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +22,6 @@ _SWAPPED = (0, 2, 1, 3, 4)
 _FEW_CHANNELS = 8
 
 
-@dataclass(frozen=True)
 class VolumeConvolutions(Pass):
     """Replaces convolutions of three dimensions by such of two, for which the fast kernels are.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tilewright.errors import TilewrightError
@@ -18,7 +16,6 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 _MOVES = (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
 
 
-@dataclass(frozen=True)
 class WidenHalf(Pass):
     """Lets ops on float16 compute in float32, from where values are stored as float16 to where they are again.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.annotations import CASCADE
 from ...ir.core import Function, Module
 from ..base import Pass, Record
@@ -13,7 +11,6 @@ from .order_tiles import rearrange
 from .outline_device import device_functions
 
 
-@dataclass(frozen=True)
 class CascadeRows(Pass):
     """Puts the tile ops of each ``cascade`` into the order of its stripes: an op makes the next rows of its result when
     the op behind it lacks them. Of a map on chip that only one cascade touches, just the rows that are still needed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
 
 
-@dataclass(frozen=True)
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows; splits become slices; clamps that saturation does anyway go; constants get the shape of

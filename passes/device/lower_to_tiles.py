@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from tilewright.errors import PassError, TilewrightError
@@ -24,7 +23,6 @@ LOWERED = Invariant(
 )
 
 
-@dataclass(frozen=True)
 class LowerToTiles(Pass):
     """Replaces the ops of device functions by tile operators, see :mod:`tilewright.ir.tile`, tile after tile.
 

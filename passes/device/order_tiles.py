@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...ir.core import Function, Module, Op
@@ -24,7 +23,6 @@ _WORTH, _WORTH_OF_SEVERAL = 0.98, 0.96
 several: the time that orders are made in is not quite that of the engine, least where clusters compete for DRAM."""
 
 
-@dataclass(frozen=True)
 class OrderTiles(Pass):
     """Puts the ops of tile programs into the order in which they can start, by the cost of each, so that branches
     overlap and no unit waits for one that has other work.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 import networkx
 
@@ -47,7 +46,6 @@ def copy_op(function: Function, op: Op, copies: dict[Value, Value]) -> None:
     copies.update(zip(op.results, function.insert(clone_op(op, operands)).results, strict=True))
 
 
-@dataclass(frozen=True)
 class OutlineDevice(Pass):
     """Moves the ops of region k into a function ``device_k``, annotated ``on=device``, and calls it instead.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tilewright.errors import PassError
 
@@ -33,7 +33,6 @@ def batch_of(module: Module) -> int:
     return extents.pop() if len(extents) == 1 else 1
 
 
-@dataclass(frozen=True)
 class ShareBatch(Pass):
     """Functions of the device become those of a share of the batch, and are called for each; annotates them with
     ``cards``, which share out the calls, and with ``images=[images of a call, images that a cluster works on]``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from .outline_device import copy_op, device_functions
 from .tiling.tile_search import Misfit, TileSearch
 
 
-@dataclass(frozen=True)
 class SplitCards(Pass):
     """Replaces the ops of a device function by calls of functions ``NAME_card0``, ``NAME_card1``, …, annotated with the
     ``card`` that runs each. The ops are cut in their order, so that the card that takes longest takes least, by the

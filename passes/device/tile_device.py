@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -54,7 +53,6 @@ ORDERS: dict[str, Stationary | None] = {CHEAPEST: None, **{order: order for orde
 """What a convolution keeps in the scratchpads, by the name that options have for it."""
 
 
-@dataclass(frozen=True)
 class TileDevice(Pass):
     """Annotates each op of a device function with ``tile=[rows, columns, output blocks, input blocks]`` of its result
     and with what is ``stationary``: a convolution keeps a block of ``weights`` and streams the map, or a tile

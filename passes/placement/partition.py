@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from typing import get_args
 
 from tilewright.errors import PassError, UsageError
@@ -51,7 +50,6 @@ def _first_unsound_region(module: Module) -> Op | str | None:
 CONVEX = Invariant("partitioned: no path leaves a region of the device and comes back", _first_unsound_region)
 
 
-@dataclass(frozen=True)
 class Partition(Pass):
     """Annotates every op with its place, ``on``, and the reason, ``why``; ops on the device with their ``region``.
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.annotations import ON
 from ...ir.core import Module
 from ..base import PLACED, Pass, Record
 
 
-@dataclass(frozen=True)
 class PlaceOnCpu(Pass):
     """Annotates ``on=cpu`` on every op that has no place yet."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilewright.errors import PassError
 
 from ...ir.core import Module
@@ -14,7 +12,6 @@ NAMED_CHANNELS = 8
 """How many channels a message names before it only counts them."""
 
 
-@dataclass(frozen=True)
 class CheckAccumulatorOverflow(Pass):
     """Checks each convolution and product of quantised tensors, by its actual weights and biases.
 

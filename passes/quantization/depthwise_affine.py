@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Value
@@ -14,7 +12,6 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node
 
 
-@dataclass(frozen=True)
 class DepthwiseAffine(Pass):
     """Replaces ``x * c``, ``x + d`` and ``x * c + d`` by a convolution of 1x1 kernels, one for each channel.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.core import Constant, Function, Module, Value, is_op
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, StorageCast
 from ...ir.quantized import quantization_of
@@ -13,7 +11,6 @@ from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_sa
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 
 
-@dataclass(frozen=True)
 class ImportQuantization(Pass):
     """Recognises QDQ patterns, and what importers made of QLinear operators.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from tilewright.errors import PassError
 
@@ -22,7 +21,6 @@ IMAGE_CHANNELS = (1, 3, 4)
 """Of the images that devices take."""
 
 
-@dataclass(frozen=True)
 class IntegerInterface(Pass):
     """Makes the input of a network int8 [1, C, H, W] and its outputs int8 of four dimensions, all with zero point 0.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from .weights import on_own_grid, per_channel
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
 
 
-@dataclass(frozen=True)
 class Quantize(Pass):
     """Turns everything up to the last convolution or matrix product into ops on 8-bit types.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value
@@ -15,7 +13,6 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
 
 
-@dataclass(frozen=True)
 class RemoveFakeQuantization(Pass):
     """Replaces ``dequantize_linear(quantize_linear(x))`` by ``x`` clipped to the range that the integers can represent.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilewright.errors import PassError
 
 from ...ir.core import Module
@@ -21,7 +19,6 @@ RULES: tuple[Rule, ...] = (
 """In the order in which they are tried at each op."""
 
 
-@dataclass(frozen=True)
 class Canonicalize(Pass):
     """Applies every rule until none matches: ops without effect go, arithmetic that spells one operator becomes that
     operator, and what a convolution or matrix product can take over is folded into it.

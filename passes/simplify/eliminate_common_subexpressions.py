@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from ...ir.core import Module, Op
 from ..base import UNPLANNED, Pass, Record, merged_loc
 
 
-@dataclass(frozen=True)
 class EliminateCommonSubexpressions(Pass):
     """The first of several equal ops stays and takes over the source nodes of the others.
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.calls import callees
 from ...ir.core import Module
 from ..base import NO_DEAD_OPS, Pass, Record, erase_dead
 
 
-@dataclass(frozen=True)
 class EliminateDeadCode(Pass):
     """No operator has an effect besides its results, so an op whose results nobody reads may go."""
 

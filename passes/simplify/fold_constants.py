@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilewright import limits
 from tilewright.errors import TilewrightError
 
@@ -11,7 +9,6 @@ from ...ir.core import Constant, Module, Op
 from ..base import UNPLANNED, Pass, Record, erase_dead
 
 
-@dataclass(frozen=True)
 class FoldConstants(Pass):
     """Replaces each op that reads nothing but constants by the constants that its reference computes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...ir.core import Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
@@ -15,7 +15,6 @@ from ..base import PLAIN, UNPLANNED, Pass, Record, erase_dead, merged_loc
 from ..pattern import Driver, Match, Rule, node
 
 
-@dataclass(frozen=True)
 class Fuse(Pass):
     """Epilogues first: an activation moves into the convolution or matrix product before it, and so does an addition
     of equal shapes, as its residual. Then what is left of elementwise ops joins into ``fused_elementwise``: an op

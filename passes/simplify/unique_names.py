@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...ir.core import Module, Value
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
@@ -27,7 +25,6 @@ def _first_shared(module: Module) -> Value | None:
 UNIQUE_NAMES = Invariant("named: no two values have the same name", _first_shared)
 
 
-@dataclass(frozen=True)
 class UniqueNames(Pass):
     """Renames values until no two of the module share a name: ``conv``, ``conv.1``, ``conv.2``, ….
 

@@ -15,6 +15,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from tilewright.blocks import dataclass_transform
 from tilewright.errors import InstructionError
 
 from ..machines.machine import CLUSTER_LIMIT
@@ -175,6 +176,7 @@ def flag(doc: str, *, width: int = 1):
     return field(default=0, metadata={"bits": Bits(width, doc, flag=True)})
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
     """Base of all instructions: what every one of them can wait for and signal.
@@ -189,6 +191,10 @@ class Instruction:
 
     waits: tuple[Wait, ...] = ()
     signal: int = 0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True)(cls)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Every byte range that the instruction reads or writes when a stream of ``cluster`` runs it."""
@@ -377,12 +383,10 @@ def disassemble(item: Instruction) -> str:
 
 
 @instruction("BAR", 32, *Queue)
-@dataclass(frozen=True, kw_only=True)
 class Barrier(Instruction):
     """Do nothing but wait and signal; it gives the next instruction of the stream four more waits."""
 
 
 @instruction("END", 33, *Queue)
-@dataclass(frozen=True, kw_only=True)
 class End(Instruction):
     """The last instruction of a stream. The program is over when every stream has reached its end."""

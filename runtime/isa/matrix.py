@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
@@ -103,7 +102,6 @@ def _accumulators(item: MatrixInstruction, cluster: int, blocks: int) -> MemoryA
     return MemoryAccess(Space.ACCUMULATORS, item.accumulator * ACCUMULATOR_UNIT, (), size, True, cluster=cluster)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MatrixInstruction(Instruction):
     """A convolution, dense or depthwise: windows of a map times weights, into accumulators."""
 
@@ -139,7 +137,6 @@ class MatrixInstruction(Instruction):
 
 
 @instruction("CONV", 8, Queue.MAC)
-@dataclass(frozen=True, kw_only=True)
 class Convolve(MatrixInstruction):
     """Convolve a feature map with a block of weights.
 
@@ -212,7 +209,6 @@ class Convolve(MatrixInstruction):
 
 
 @instruction("DWC", 9, Queue.MAC)
-@dataclass(frozen=True, kw_only=True)
 class ConvolveDepthwise(MatrixInstruction):
     """Convolve every channel of a feature map with its own kernel.
 

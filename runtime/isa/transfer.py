@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
@@ -21,7 +20,6 @@ def _written(
     return [MemoryAccess(space, start, steps, run, True, cluster=each) for each in receivers]
 
 
-@dataclass(frozen=True, kw_only=True)
 class BoxTransfer(Instruction):
     """`count_z` planes of `count_y` runs, on each side with strides of its own."""
 
@@ -48,7 +46,6 @@ class BoxTransfer(Instruction):
                 extent += (count - 1) * stride
 
 
-@dataclass(frozen=True, kw_only=True)
 class DramTransfer(BoxTransfer):
     """A box of which one side lies in DRAM."""
 
@@ -69,7 +66,6 @@ class DramTransfer(BoxTransfer):
         return MemoryAccess(Space.DRAM, self.offset, steps, self.run, write, self.region)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MapTransfer(DramTransfer):
     """A box of which one side lies in DRAM, the other one in a maps scratchpad."""
 
@@ -78,7 +74,6 @@ class MapTransfer(DramTransfer):
 
 
 @instruction("LDM", 1, Queue.LD)
-@dataclass(frozen=True, kw_only=True)
 class LoadMaps(MapTransfer):
     """Load a box of DRAM into the maps scratchpad.
 
@@ -114,7 +109,6 @@ class LoadMaps(MapTransfer):
         yield from self.overlaps("map", self.map_stride_y, self.map_stride_z, self.units)
 
 
-@dataclass(frozen=True, kw_only=True)
 class LoadLines(Instruction):
     """A copy of ``length`` lines of 64 bytes from DRAM to ``destination`` in ``SPACE``, whose width these two have."""
 
@@ -139,7 +133,6 @@ class LoadLines(Instruction):
 
 
 @instruction("LDW", 2, Queue.LW)
-@dataclass(frozen=True, kw_only=True)
 class LoadWeights(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad.
 
@@ -154,7 +147,6 @@ class LoadWeights(LoadLines):
 
 
 @instruction("LDP", 3, Queue.LW)
-@dataclass(frozen=True, kw_only=True)
 class LoadParameters(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables.
 
@@ -168,7 +160,6 @@ class LoadParameters(LoadLines):
 
 
 @instruction("ST", 4, Queue.ST)
-@dataclass(frozen=True, kw_only=True)
 class Store(MapTransfer):
     """Store a box of the maps scratchpad to DRAM.
 
@@ -193,7 +184,6 @@ class Store(MapTransfer):
 
 
 @instruction("MOV", 5, Queue.ST)
-@dataclass(frozen=True, kw_only=True)
 class Move(BoxTransfer):
     """Copy a box of the maps scratchpad into that of other clusters.
 
@@ -236,7 +226,6 @@ class Move(BoxTransfer):
         yield from self.overlaps("destination", self.destination_stride_y, self.destination_stride_z, self.run)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Message(DramTransfer):
     """One end of a box of bytes that crosses from card to card."""
 
@@ -245,7 +234,6 @@ class Message(DramTransfer):
 
 
 @instruction("SND", 6, Queue.ST)
-@dataclass(frozen=True, kw_only=True)
 class Send(Message):
     """Send a box of DRAM to another card, which receives it with RCV.
 
@@ -262,7 +250,6 @@ class Send(Message):
 
 
 @instruction("RCV", 7, Queue.LD)
-@dataclass(frozen=True, kw_only=True)
 class Receive(Message):
     """Receive a box of another card into DRAM, which that card sends with SND.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -46,7 +45,6 @@ def _parameters(cluster: int, start: int, size: int) -> MemoryAccess:
     return MemoryAccess(Space.PARAMETERS, start * PARAMETER_UNIT, (), size, False, cluster=cluster)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MapInstruction(Instruction):
     """An instruction that makes a feature map."""
 
@@ -73,7 +71,6 @@ class MapInstruction(Instruction):
             yield Violation("destination_row_pitch", self.destination_row_pitch, rule)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MapToMap(MapInstruction):
     """An instruction that makes a feature map of another."""
 
@@ -92,7 +89,6 @@ class MapToMap(MapInstruction):
 
 
 @instruction("RQ", 16, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class Requantize(MapInstruction):
     """Turn int32 accumulators into an int8 feature map.
 
@@ -126,7 +122,6 @@ class Requantize(MapInstruction):
 
 
 @instruction("POOL", 17, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class Pool(MapToMap):
     """Reduce windows of a feature map, channel by channel.
 
@@ -189,7 +184,6 @@ class Pool(MapToMap):
 
 
 @instruction("ELT", 18, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class Elementwise(MapInstruction):
     """Combine two feature maps element by element.
 
@@ -232,7 +226,6 @@ class Elementwise(MapInstruction):
 
 
 @instruction("LUT", 19, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class LookUp(MapToMap):
     """Replace every element by its entry in a table of 256 int8: element v becomes the byte at `table + v + 128`.
 
@@ -252,7 +245,6 @@ class LookUp(MapToMap):
 
 
 @instruction("RSZ", 20, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class ResizeNearest(MapToMap):
     """Copy pixels by a nearest-neighbour rule.
 
@@ -293,7 +285,6 @@ class Points(NamedTuple):
 
 
 @instruction("RSL", 22, Queue.VEC)
-@dataclass(frozen=True, kw_only=True)
 class ResizeLinear(MapToMap):
     """Interpolate a feature map between its pixels.
 

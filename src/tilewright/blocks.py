@@ -1,6 +1,10 @@
-"""What parts that do not import each other agree on about the layout of tensors and the accelerator."""
+"""What parts that do not import each other share: blocks of the layout of tensors and of the accelerator's cards, and
+what ``typing`` has from Python 3.11 on.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 CHANNEL_BLOCK = 16
 """Channels in a block of a feature map or of weights, on the CPU and on the accelerator: one 512-bit vector of float32,
@@ -8,3 +12,11 @@ CHANNEL_BLOCK = 16
 
 CARD_LIMIT = 16
 """Cards that messages from one to another can name."""
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**options):
+        """Tells type checkers that subclasses are dataclasses; nothing else does."""
+        return lambda cls: cls

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from before_after import parse
 
@@ -69,7 +67,6 @@ def test_names_what_the_pass_ensures() -> None:
 
 
 def test_blames_the_pass_for_a_malformed_module() -> None:
-    @dataclass(frozen=True)
     class Scramble(Pass):
         def apply(self, module: Module, record: Record) -> bool:
             value = next(module.ops).result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ TEXT = """
 """
 
 
-@dataclass(frozen=True)
 class Sample(Pass):
     """Options of every kind."""
 

@@ -7,7 +7,6 @@ As in the specification of OpenVINO's operation set, DetectionOutput-1 and -8, w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,6 @@ class DetectionCounts(NamedTuple):
 
 
 @operator("detection_output")
-@dataclass(frozen=True)
 class DetectionOutput(Operator[DetectionOutputOperands]):
     """The detections of every image, as rows of image, label, score, xmin, ymin, xmax, ymax.
 

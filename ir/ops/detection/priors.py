@@ -7,7 +7,6 @@ specification of OpenVINO's operation set, PriorBox-8 and PriorBoxClustered-1, w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +39,6 @@ class PriorShape(NamedTuple):
     is_cut: bool = False
 
 
-@dataclass(frozen=True)
 class Priors(Operator[NoOperands]):
     """Base: f32 [2, 4 * height * width * boxes of a cell].
 
@@ -121,7 +119,6 @@ class Priors(Operator[NoOperands]):
 
 
 @operator("prior_box")
-@dataclass(frozen=True)
 class PriorBox(Priors):
     """Boxes of given sizes and aspect ratios around the centre of every cell.
 
@@ -216,7 +213,6 @@ class PriorBox(Priors):
 
 
 @operator("prior_box_clustered")
-@dataclass(frozen=True)
 class PriorBoxClustered(Priors):
     """Boxes of given widths and heights, found by clustering those of a data set, around the centre of every cell.
 

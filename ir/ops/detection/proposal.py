@@ -7,7 +7,6 @@ where that leaves something open, as OpenVINO's CPU plugin has it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,6 @@ class ProposalOperands(NamedTuple):
 
 
 @operator("proposal")
-@dataclass(frozen=True)
 class Proposal(Operator[ProposalOperands]):
     """The best boxes of each image without overlaps, and their scores.
 

@@ -8,7 +8,6 @@ image -1 ends them, and results from there on are zeros. An image out of range i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +63,6 @@ class RegionOperands(NamedTuple):
     regions: Value
 
 
-@dataclass(frozen=True)
 class RegionPool(Operator[RegionOperands]):
     """Base: x f32 [N, C, H, W], regions f32 [R, 5]; result [R, channels, pooled height, pooled width].
 
@@ -111,7 +109,6 @@ class RegionPool(Operator[RegionOperands]):
 
 
 @operator("roi_pool")
-@dataclass(frozen=True)
 class RoiPool(RegionPool):
     """The largest element of each bin of a region, or the element at a point of it.
 
@@ -166,7 +163,6 @@ def _points(ends: np.ndarray, count: int, extent: int) -> list[np.float32]:
 
 
 @operator("psroi_pool")
-@dataclass(frozen=True)
 class PsroiPool(RegionPool):
     """Position-sensitive pooling: each bin of a region is pooled from channels of its own.
 
@@ -270,7 +266,6 @@ class RoiAlignOperands(NamedTuple):
 
 
 @operator("roi_align")
-@dataclass(frozen=True)
 class RoiAlign(Operator[RoiAlignOperands]):
     """The mean or the maximum of samples in each bin of a region.
 

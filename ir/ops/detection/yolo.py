@@ -6,7 +6,6 @@ As in the specification of OpenVINO's operation set, RegionYolo-1 and ReorgYolo-
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from ..shape import moved
 
 
 @operator("region_yolo")
-@dataclass(frozen=True)
 class RegionYolo(Operator[UnaryOperands]):
     """Sigmoid of the place of each box and of whether there is one, softmax or sigmoid of its classes.
 
@@ -79,7 +77,6 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 @operator("reorg_yolo")
-@dataclass(frozen=True)
 class ReorgYolo(Operator[UnaryOperands]):
     """A quarter (for a stride of 2) of the pixels, four times the channels: Darknet's way to make them.
 

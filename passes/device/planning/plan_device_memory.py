@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
@@ -21,7 +20,6 @@ from ..outline_device import device_functions
 from .check_device_memory import DEVICE_SOUND
 
 
-@dataclass(frozen=True)
 class PlanDeviceMemory(Pass):
     """Annotates device functions with ``scratch_bytes``, ``input_bytes`` and ``output_bytes`` and their ops with
     ``dram=[region, offset, bytes from pixel to pixel, whether the channel padding is written]`` of the result;

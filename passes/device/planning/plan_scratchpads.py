@@ -24,7 +24,6 @@ _MOST_PAIRS = 1 << 16
 """Places that are live together, counted in pairs, up to which a part of a program is packed."""
 
 
-@dataclass(frozen=True)
 class PlanScratchpads(Pass):
     """Annotates each op of a tile program that makes a place on chip with its ``address``, in bytes, and the function
     with what it uses of each scratchpad.

@@ -7,11 +7,13 @@ import json
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+
+from tilewright.blocks import dataclass_transform
 
 from .enums import NamedIntEnum
 from .exceptions import MemberTypeError, MemberValueError, wrong
@@ -122,11 +124,16 @@ def argument(name: str, value: object, member: Member[T]) -> T:
         raise wrong(name, str(unfit), value) from None
 
 
+@dataclass_transform(eq_default=False)
 class Value(ValueRepresentBase):
-    """A value whose attributes are the members that its class declares."""
+    """A value whose attributes are the members that its class declares, which is a dataclass."""
 
     _SHOWN: ClassVar[tuple[str, ...]] = ()
     """What JSON has of it, in order, members and properties; by default all members."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(repr=False, eq=False)(cls)
 
     def get_member_variable_dict(self) -> dict:
         """The attributes as JSON knows them: enumerations by name, lists of values by index, arrays as text."""

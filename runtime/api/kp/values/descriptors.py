@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..enums import (
     ImageFormat,
     ModelTargetChip,
@@ -13,7 +11,6 @@ from ..enums import (
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
 
-@dataclass(repr=False, eq=False)
 class DeviceDescriptor(Value):
     """A device as a scan finds it.
 
@@ -38,7 +35,6 @@ class DeviceDescriptor(Value):
     firmware: Member[str] = text("")
 
 
-@dataclass(repr=False, eq=False)
 class DeviceDescriptorList(Value):
     """The devices of a scan. JSON has them by index.
 
@@ -58,7 +54,6 @@ class DeviceDescriptorList(Value):
         return by_index(self.device_descriptor_list)
 
 
-@dataclass(repr=False, eq=False)
 class DeviceGroup(Value):
     """Connected devices, which work in turn. A copy is the group itself.
 
@@ -77,7 +72,6 @@ class DeviceGroup(Value):
         return self
 
 
-@dataclass(repr=False, eq=False)
 class FirmwareVersion(Value):
     """The version of a firmware, which JSON has as text such as "1.5.0-build.113".
 
@@ -96,7 +90,6 @@ class FirmwareVersion(Value):
         return {"firmware_version": f"{self.major}.{self.minor}.{self.update}-build.{self.build}"}
 
 
-@dataclass(repr=False, eq=False)
 class SystemInfo(Value):
     """What a device says of itself.
 
@@ -113,7 +106,6 @@ class SystemInfo(Value):
         return {**super().get_member_variable_dict(), **self.firmware_version.get_member_variable_dict()}
 
 
-@dataclass(repr=False, eq=False)
 class DdrManageAttributes(Value):
     """How the memory of a device is shared out; what is 0 follows from the models.
 
@@ -130,7 +122,6 @@ class DdrManageAttributes(Value):
     result_buffer_count: Member[int] = integer(0)
 
 
-@dataclass(repr=False, eq=False)
 class QuantizedFixedPointDescriptor(Value):
     """How fixed-point numbers become real: real = fixed / (scale * 2 ** radix).
 
@@ -143,7 +134,6 @@ class QuantizedFixedPointDescriptor(Value):
     radix: Member[int] = signed(0)
 
 
-@dataclass(repr=False, eq=False)
 class QuantizationParameters(Value):
     """The quantisation of a tensor.
 
@@ -161,7 +151,6 @@ class QuantizationParameters(Value):
         return self
 
 
-@dataclass(repr=False, eq=False)
 class TensorDescriptor(Value):
     """An input or output of a model.
 
@@ -189,7 +178,6 @@ class TensorDescriptor(Value):
     v1 = tensor_shape_info
 
 
-@dataclass(repr=False, eq=False)
 class _SchemaVersion(Value):
     """The version of a schema, which JSON has as text such as "1.2.0".
 
@@ -218,7 +206,6 @@ class SetupFileSchemaVersion(_SchemaVersion):
     """Of the file that the setup record came from."""
 
 
-@dataclass(repr=False, eq=False)
 class ModelNefMetadata(Value):
     """What a container says of itself.
 
@@ -236,7 +223,6 @@ class ModelNefMetadata(Value):
     platform: Member[str] = text("")
 
 
-@dataclass(repr=False, eq=False)
 class SingleModelDescriptor(Value):
     """A model.
 
@@ -265,7 +251,6 @@ class SingleModelDescriptor(Value):
     setup_file_schema_version: Member[SetupFileSchemaVersion] = item(SetupFileSchemaVersion)
 
 
-@dataclass(repr=False, eq=False)
 class ModelNefDescriptor(Value):
     """What a container of models, which a device has loaded, holds.
 

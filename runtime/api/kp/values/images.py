@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from ..enums import Const, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
 from ..members import Member, Unfit, Value, content, enumeration, flag, integer, items, lines
 
 
-@dataclass(repr=False, eq=False)
 class InferenceCropBox(Value):
     """A part of an image, which is inferred by itself.
 
@@ -28,7 +26,6 @@ class InferenceCropBox(Value):
     height: Member[int] = integer(0)
 
 
-@dataclass(repr=False, eq=False)
 class InferenceConfiguration(Value):
     """How a device infers.
 
@@ -39,7 +36,7 @@ class InferenceConfiguration(Value):
     enable_frame_drop: Member[bool] = flag(False)
 
 
-class _Cropped(Value):
+class _Cropped:
     """An image of which parts may be inferred."""
 
     inference_crop_box_list: Any
@@ -50,8 +47,7 @@ class _Cropped(Value):
         return len(self.inference_crop_box_list)
 
 
-@dataclass(repr=False, eq=False)
-class GenericRawImageHeader(_Cropped):
+class GenericRawImageHeader(_Cropped, Value):
     """What is said of an image that is sent.
 
     Attributes:
@@ -85,7 +81,6 @@ class GenericRawImageHeader(_Cropped):
         }
 
 
-@dataclass(repr=False, eq=False)
 class GenericRawBypassPreProcImageHeader(Value):
     """What is said of a buffer that is sent as the input of the model itself.
 
@@ -116,8 +111,7 @@ def _show_image(value: bytes | np.ndarray) -> object:
     return lines(value) if isinstance(value, np.ndarray) else len(value)
 
 
-@dataclass(repr=False, eq=False)
-class GenericInputNodeImage(_Cropped):
+class GenericInputNodeImage(_Cropped, Value):
     """An image for an input of a model, in API 2.x.
 
     Attributes:
@@ -149,7 +143,6 @@ class GenericInputNodeImage(_Cropped):
     )
 
 
-@dataclass(repr=False, eq=False)
 class GenericImageInferenceDescriptor(Value):
     """An inference of images, in API 2.x.
 
@@ -171,7 +164,6 @@ class GenericImageInferenceDescriptor(Value):
     _SHOWN = ("model_id", "inference_number", "input_node_image_num", "input_node_image_list")
 
 
-@dataclass(repr=False, eq=False)
 class GenericInputNodeData(Value):
     """The data of an input of a model, in API 2.x.
 
@@ -189,7 +181,6 @@ class GenericInputNodeData(Value):
     _SHOWN = ("buffer_size",)
 
 
-@dataclass(repr=False, eq=False)
 class GenericDataInferenceDescriptor(Value):
     """An inference of data that the host has preprocessed, in API 2.x.
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..enums import ChannelOrdering, FixedPointDType
 from ..exceptions import MemberValueError
-from ..members import Member, Value, array, content, enumeration, integer, item, items, number, signed
+from ..members import (
+    Member,
+    Value,
+    ValueRepresentBase,
+    array,
+    content,
+    enumeration,
+    integer,
+    item,
+    items,
+    number,
+    signed,
+)
 from .images import InferenceCropBox
 
 
-@dataclass(repr=False, eq=False)
 class HwPreProcInfo(Value):
     """What was done to an image before it was inferred, in pixels; all 0 for data that the host has preprocessed.
 
@@ -41,7 +51,6 @@ class HwPreProcInfo(Value):
     crop_area: Member[InferenceCropBox] = item(InferenceCropBox)
 
 
-@dataclass(repr=False, eq=False)
 class _ResultHeader(Value):
     """What is said of any result.
 
@@ -58,7 +67,6 @@ class _ResultHeader(Value):
     product_id: Member[int] = integer(0)
 
 
-@dataclass(repr=False, eq=False)
 class GenericRawResultHeader(_ResultHeader):
     """What is said of the result of an image.
 
@@ -69,17 +77,14 @@ class GenericRawResultHeader(_ResultHeader):
     hw_pre_proc_info: Member[HwPreProcInfo] = item(HwPreProcInfo)
 
 
-@dataclass(repr=False, eq=False)
 class GenericRawBypassPreProcResultHeader(GenericRawResultHeader):
     """What is said of the result of a buffer that was sent as the input of the model itself; the same attributes."""
 
 
-@dataclass(repr=False, eq=False)
 class GenericDataInferenceResultHeader(_ResultHeader):
     """What is said of the result of data, in API 2.x."""
 
 
-@dataclass(repr=False, eq=False)
 class GenericImageInferenceResultHeader(_ResultHeader):
     """What is said of the result of images, in API 2.x.
 
@@ -100,7 +105,6 @@ class GenericImageInferenceResultHeader(_ResultHeader):
         return len(self.hw_pre_proc_info_list)
 
 
-@dataclass(repr=False, eq=False)
 class GenericRawResultNDArray(Value):
     """The bytes of a result as the device sends them.
 
@@ -115,7 +119,7 @@ class GenericRawResultNDArray(Value):
     _SHOWN = ("buffer_size",)
 
 
-class GenericRawResult(Value):
+class GenericRawResult(ValueRepresentBase):
     """The result of an image; the retrieve functions make its nodes of it.
 
     Attributes:
@@ -154,7 +158,7 @@ class GenericDataInferenceResult(GenericRawResult):
     HEADER = GenericDataInferenceResultHeader
 
 
-class _NodeOutput(Value):
+class _NodeOutput:
     """An output of a model: numbers in the order of its dimensions."""
 
     _SHOWN = ("width", "height", "channel", "channels_ordering", "num_data", "ndarray")
@@ -186,8 +190,7 @@ class _NodeOutput(Value):
         return self.data.reshape(shape).copy()
 
 
-@dataclass(repr=False, eq=False)
-class InferenceFloatNodeOutput(_NodeOutput):
+class InferenceFloatNodeOutput(_NodeOutput, Value):
     """An output of a model as real numbers.
 
     Attributes:
@@ -205,8 +208,7 @@ class InferenceFloatNodeOutput(_NodeOutput):
     channels_ordering: Member[ChannelOrdering] = enumeration(ChannelOrdering.KP_CHANNEL_ORDERING_CHW)
 
 
-@dataclass(repr=False, eq=False)
-class InferenceFixedNodeOutput(_NodeOutput):
+class InferenceFixedNodeOutput(_NodeOutput, Value):
     """An output of a model as the integers that it computes: real = fixed * factor.
 
     Attributes:
