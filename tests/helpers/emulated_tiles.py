@@ -148,7 +148,7 @@ def _multiply(b: FunctionBuilder, file: Register, name: str) -> None:
     vector = (F32 if is_float else I32).of(_LANES)
 
     def times(sums: Registers, x: Register, w: Register) -> Registers:
-        return _pairs(b, sums, x, w) if is_float else (_quads(b, *sums, x, w, name[4:6]),)
+        return _pairs(b, sums, x, w) if is_float else (_quads(b, sums[0], x, w, name[4:6]),)
 
     def row(m: Register) -> None:
         total = b.at(c, b.multiply(m, 64))
@@ -160,7 +160,7 @@ def _multiply(b: FunctionBuilder, file: Register, name: str) -> None:
 
         sums = b.loop(0, quads, step, start)
         if is_float:
-            sums = (_flushed(b, b.binary("fadd", *sums)),)
+            sums = (_flushed(b, b.binary("fadd", sums[0], sums[1])),)
             sums = (_flushed(b, b.binary("fadd", _flushed(b, b.load(vector, total)), sums[0])),)
         # Lanes beyond the width are sums of zeros.
         b.store(sums[0], total)
@@ -191,7 +191,7 @@ def _pairs(b: FunctionBuilder, sums: Registers, x: Register, w: Register) -> Reg
         for each in (x, w):
             bits = b.binary("shl", each, high) if is_even else b.binary("shl", b.binary("lshr", each, high), high)
             factors.append(_flushed(b, b.convert("bitcast", bits, F32.of(_LANES))))
-        found.append(_flushed(b, b.fma(*factors, total)))
+        found.append(_flushed(b, b.fma(factors[0], factors[1], total)))
     return tuple(found)
 
 
