@@ -38,7 +38,7 @@ _SLEEP = 20_000_000
 _TRIED_AFTER = (4, 256)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
 
-_NUMBER = {"x86_64": 202, "aarch64": 98}
+_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
 """The number of the system call ``futex``, by architecture."""
 
 
