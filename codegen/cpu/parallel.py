@@ -2,10 +2,11 @@
 
 A *team* is the caller of a program and the helpers that the runtime sends it (`runtime/execution/team.py`). What they
 share is a block of memory, :class:`TeamLayout`. A step that is long enough is a *region*: its work items are cut into
-chunks, and whoever is there takes the next one. A region ends when its chunks are done, whether helpers came or not, so
-that nobody waits for a thread that has no processor. That is safe because a chunk is taken by one subtraction from a
-number that carries the count: who comes late gets nothing and reads no other field, or gets a chunk of the region that
-has begun meanwhile, which then cannot end before it.
+chunks, as many for each thread, which takes its own first and then those that others have left. The same thread has the
+same part of each step, so that what it reads is mostly what it wrote, in its own caches. A region ends when its chunks
+are done, whether helpers came or not, so that nobody waits for a thread that has no processor. That is safe because a
+chunk is taken by one subtraction from a number that carries the count: who comes late gets nothing and reads no other
+field, or gets a chunk of the region that has begun meanwhile, which then cannot end before it.
 
 Whoever waits spins for a moment and then sleeps in the kernel (``futex``). Sleepers are woken only for regions that
 take longer than waking does, some ten microseconds.
@@ -16,13 +17,13 @@ from __future__ import annotations
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op
 from ...ir.layout import bytes_of
-from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, SCRATCH, TeamLayout
+from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
 from .llvm.builder import FunctionBuilder
 from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR
 
-POOL = (HELP, SCRATCH)
+POOL = (HELP, RECALL, SCRATCH)
 """What a program exports that has something to share out."""
 
 ARGUMENTS = 32
@@ -72,12 +73,12 @@ def task(kernel: Kernel, tensors: int, target: TargetDescription) -> FunctionBui
 
 
 _POOL = """
-define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value, ptr %patience) noinline nounwind {{
+define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value) noinline nounwind {{
   %function = getelementptr i8, ptr %team, i64 {SYSCALL}
   %syscall = load ptr, ptr %function, align 8
   %place = getelementptr i8, ptr %team, i64 {FUTEX}
   %number = load i64, ptr %place, align 8
-  %result = call i64 (i64, ...) %syscall(i64 %number, ptr %word, i32 %operation, i32 %value, ptr %patience)
+  %result = call i64 (i64, ...) %syscall(i64 %number, ptr %word, i32 %operation, i32 %value, ptr null)
   ret i64 %result
 }}
 
@@ -98,31 +99,52 @@ end:
   ret i1 %changed
 }}
 
-define internal void @chunks(ptr %team, ptr %scratch) noinline nounwind {{
+define internal void @chunks(ptr %team, ptr %scratch, i64 %place) noinline nounwind {{
 entry:
-  %open = getelementptr i8, ptr %team, i64 {OPEN}
   %done = getelementptr i8, ptr %team, i64 {DONE}
+  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
+  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
+  %threads = load atomic i64, ptr %threads_at monotonic, align 8
+  %inside = icmp slt i64 %place, %threads
+  %own = select i1 %inside, i64 %place, i64 0
+  br label %visit
+visit:
+  %seen = phi i64 [ 0, %entry ], [ %more, %other ]
+  %part = phi i64 [ %own, %entry ], [ %following, %other ]
+  %bytes = mul i64 %part, {MEMBER_BYTES}
+  %member = getelementptr i8, ptr %members, i64 %bytes
+  %open = getelementptr i8, ptr %member, i64 {OPEN}
   br label %next
 next:
+  %now_open = load atomic i64, ptr %open monotonic, align 8
+  %some = icmp sgt i64 %now_open, 0
+  br i1 %some, label %take, label %other
+take:
   %left = atomicrmw sub ptr %open, i64 1 acquire
   %is_mine = icmp sgt i64 %left, 0
-  br i1 %is_mine, label %run, label %end
+  br i1 %is_mine, label %run, label %other
 run:
+  %each_at = getelementptr i8, ptr %team, i64 {EACH}
+  %each = load i64, ptr %each_at, align 8
   %count_at = getelementptr i8, ptr %team, i64 {COUNT}
   %count = load i64, ptr %count_at, align 8
   %units_at = getelementptr i8, ptr %team, i64 {UNITS}
   %units = load i64, ptr %units_at, align 8
-  %step_at = getelementptr i8, ptr %team, i64 {STEP}
-  %step = load i64, ptr %step_at, align 8
   %task_at = getelementptr i8, ptr %team, i64 {TASK}
   %task = load ptr, ptr %task_at, align 8
   %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
   %arguments = load ptr, ptr %arguments_at, align 8
-  %chunk = sub i64 %count, %left
-  %begin = mul i64 %chunk, %step
-  %whole = add i64 %begin, %step
-  %is_whole = icmp slt i64 %whole, %units
-  %end_unit = select i1 %is_whole, i64 %whole, i64 %units
+  %part_end = add i64 %part, 1
+  %chunks_before = mul i64 %part_end, %each
+  %chunk = sub i64 %chunks_before, %left
+  %chunk_end = add i64 %chunk, 1
+  %scaled = mul i64 %units, %chunk
+  %begin = udiv i64 %scaled, %count
+  %scaled_end = mul i64 %units, %chunk_end
+  %end_unit = udiv i64 %scaled_end, %count
+  %is_empty = icmp eq i64 %begin, %end_unit
+  br i1 %is_empty, label %finish, label %compute
+compute:
   %status = call i32 %task(ptr %arguments, ptr %scratch, i64 %begin, i64 %end_unit)
   %refused = icmp ne i32 %status, 0
   br i1 %refused, label %refuse, label %finish
@@ -142,8 +164,15 @@ last:
   %is_asleep = icmp ne i32 %waiting, 0
   br i1 %is_asleep, label %wake, label %next
 wake:
-  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1, ptr null)
+  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1)
   br label %next
+other:
+  %more = add i64 %seen, 1
+  %after = add i64 %part, 1
+  %wraps = icmp sge i64 %after, %threads
+  %following = select i1 %wraps, i64 0, i64 %after
+  %unseen = icmp slt i64 %more, %threads
+  br i1 %unseen, label %visit, label %end
 end:
   ret void
 }}
@@ -162,20 +191,19 @@ alone:
   %result = call i32 %task(ptr %arguments, ptr %scratch, i64 0, i64 %units)
   ret i32 %result
 share:
-  %wanted = mul i64 %threads, {CHUNKS}
-  %rest = sub i64 %wanted, 1
+  %rest = sub i64 %threads, 1
   %padded = add i64 %units, %rest
-  %step = udiv i64 %padded, %wanted
-  %less = sub i64 %step, 1
-  %filled = add i64 %units, %less
-  %count = udiv i64 %filled, %step
+  %at_most = udiv i64 %padded, %threads
+  %few = icmp ult i64 %at_most, {CHUNKS}
+  %each = select i1 %few, i64 %at_most, i64 {CHUNKS}
+  %count = mul i64 %each, %threads
   %all = trunc i64 %count to i32
   %count_at = getelementptr i8, ptr %team, i64 {COUNT}
   store i64 %count, ptr %count_at, align 8
   %units_at = getelementptr i8, ptr %team, i64 {UNITS}
   store i64 %units, ptr %units_at, align 8
-  %step_at = getelementptr i8, ptr %team, i64 {STEP}
-  store i64 %step, ptr %step_at, align 8
+  %each_at = getelementptr i8, ptr %team, i64 {EACH}
+  store i64 %each, ptr %each_at, align 8
   %task_at = getelementptr i8, ptr %team, i64 {TASK}
   store ptr %task, ptr %task_at, align 8
   %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
@@ -184,8 +212,18 @@ share:
   store atomic i32 0, ptr %status_at monotonic, align 4
   %done = getelementptr i8, ptr %team, i64 {DONE}
   store atomic i32 0, ptr %done monotonic, align 4
-  %open = getelementptr i8, ptr %team, i64 {OPEN}
-  store atomic i64 %count, ptr %open release, align 8
+  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
+  br label %publish
+publish:
+  %part = phi i64 [ 0, %share ], [ %next_part, %publish ]
+  %bytes = mul i64 %part, {MEMBER_BYTES}
+  %member = getelementptr i8, ptr %members, i64 %bytes
+  %open = getelementptr i8, ptr %member, i64 {OPEN}
+  store atomic i64 %each, ptr %open release, align 8
+  %next_part = add i64 %part, 1
+  %more_parts = icmp slt i64 %next_part, %threads
+  br i1 %more_parts, label %publish, label %announce
+announce:
   %generation = getelementptr i8, ptr %team, i64 {GENERATION}
   atomicrmw add ptr %generation, i32 1 seq_cst
   %sleepers_at = getelementptr i8, ptr %team, i64 {SLEEPERS}
@@ -194,10 +232,10 @@ share:
   %is_worth_it = and i1 %some_sleep, %wakes
   br i1 %is_worth_it, label %wake, label %work
 wake:
-  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647, ptr null)
+  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
   br label %work
 work:
-  call void @chunks(ptr %team, ptr %scratch)
+  call void @chunks(ptr %team, ptr %scratch, i64 0)
   br label %look
 look:
   %finished = load atomic i32, ptr %done acquire, align 4
@@ -209,7 +247,7 @@ wait:
 sleep:
   %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
   store atomic i32 1, ptr %waiting_at seq_cst, align 4
-  call i64 @futex(ptr %team, ptr %done, i32 {WAIT}, i32 %finished, ptr null)
+  call i64 @futex(ptr %team, ptr %done, i32 {WAIT}, i32 %finished)
   store atomic i32 0, ptr %waiting_at seq_cst, align 4
   br label %look
 end:
@@ -220,22 +258,20 @@ end:
 define void @{HELP}(ptr %team, i64 %helper) nounwind {{
 entry:
   %generation = getelementptr i8, ptr %team, i64 {GENERATION}
-  %running_at = getelementptr i8, ptr %team, i64 {RUNNING}
   %sleepers = getelementptr i8, ptr %team, i64 {SLEEPERS}
-  %patience = getelementptr i8, ptr %team, i64 {PATIENCE}
-  %offset = mul i64 %helper, {HELPER_BYTES}
-  %helpers = getelementptr i8, ptr %team, i64 {HELPERS}
-  %mine = getelementptr i8, ptr %helpers, i64 %offset
+  %offset = mul i64 %helper, {MEMBER_BYTES}
+  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
+  %mine = getelementptr i8, ptr %members, i64 %offset
   %scratch = load ptr, ptr %mine, align 8
   %here = getelementptr i8, ptr %mine, i64 {HERE}
   %away_at = getelementptr i8, ptr %mine, i64 {AWAY}
-  br label %arrive
-arrive:
+  %place_at = getelementptr i8, ptr %mine, i64 {PLACE}
   store atomic i32 1, ptr %here seq_cst, align 4
   br label %next
 next:
   %seen = load atomic i32, ptr %generation acquire, align 4
-  call void @chunks(ptr %team, ptr %scratch)
+  %place = load atomic i64, ptr %place_at monotonic, align 8
+  call void @chunks(ptr %team, ptr %scratch, i64 %place)
   br label %look
 look:
   %away = load atomic i32, ptr %away_at seq_cst, align 4
@@ -250,24 +286,23 @@ tire:
   br i1 %is_away_now, label %leave, label %sleep
 sleep:
   atomicrmw add ptr %sleepers, i32 1 seq_cst
-  %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen, ptr %patience)
+  %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
   atomicrmw sub ptr %sleepers, i32 1 seq_cst
-  %current = load atomic i32, ptr %generation acquire, align 4
-  %is_new = icmp ne i32 %current, %seen
-  br i1 %is_new, label %next, label %ask
-ask:
-  %running = load atomic i32, ptr %running_at seq_cst, align 4
-  %is_running = icmp ne i32 %running, 0
-  br i1 %is_running, label %look, label %depart
-depart:
-  store atomic i32 0, ptr %here seq_cst, align 4
-  %runs_again = load atomic i32, ptr %running_at seq_cst, align 4
-  %stays = icmp ne i32 %runs_again, 0
-  br i1 %stays, label %arrive, label %end
+  br label %next
 leave:
   store atomic i32 0, ptr %here seq_cst, align 4
-  br label %end
-end:
+  ret void
+}}
+
+define void @{RECALL}(ptr %team, i64 %helper) nounwind {{
+  %offset = mul i64 %helper, {MEMBER_BYTES}
+  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
+  %theirs = getelementptr i8, ptr %members, i64 %offset
+  %away = getelementptr i8, ptr %theirs, i64 {AWAY}
+  store atomic i32 1, ptr %away seq_cst, align 4
+  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
+  atomicrmw add ptr %generation, i32 1 seq_cst
+  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
   ret void
 }}
 
@@ -282,9 +317,9 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 
 def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
-    """The functions ``region`` and :data:`HELP`, and the constant :data:`SCRATCH`."""
+    """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
     numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
-    names = {"HELP": HELP, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
+    names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

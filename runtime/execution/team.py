@@ -2,8 +2,8 @@
 
 A thread that runs a program takes helpers along, as many as are free and the session wants. With it there are as many
 as processors, so that sessions and workers which run at once never have more threads at work than that. A helper
-computes in native code that the program brings (``tilewright_help``), without the interpreter's lock; there it stays
-for some milliseconds after a run, asleep, so that the next run of the same session has it at once.
+computes in native code that the program brings, without the interpreter's lock. There it stays after a run, asleep, so
+that the next run of the same session has it at once, without Python: until another team needs it, or its own is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import weakref
 from collections import defaultdict
 from contextlib import suppress
 from functools import cache
@@ -25,15 +26,12 @@ from tilewright.limits import THREADS, check_count
 from ..artifact.memory import private_pages
 from ..native import host
 from ..native.mapping import NativeObject
-from ..native.team_layout import FUTEX_WAKE, HELP, SCRATCH, TeamLayout
+from ..native.team_layout import HELP, RECALL, SCRATCH, TeamLayout
 from ..waiting import at_fork
 
 _VARIABLE = "TILEWRIGHT_THREADS"
 
-_Help = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-
-_SLEEP = 20_000_000
-"""Nanoseconds that a helper sleeps in a team before it asks whether that still runs."""
+_Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
 _TRIED_AFTER = (4, 256)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
@@ -84,18 +82,18 @@ class _Helper:
     """A thread that teams call. It starts when it is called first, and does not keep the process from ending.
 
     Attributes:
-        number: among all helpers; its place in every team.
-        team: which called it last.
+        number: among all helpers; its place in the memory of every team.
+        called: what it was called to last.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.team: Team | None = None
-        self._calls: SimpleQueue[Team] = SimpleQueue()
+        self.called: weakref.ref[_Work] | None = None
+        self._calls: SimpleQueue[_Work] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def call(self, team: Team) -> None:
-        """Have it help a team as soon as it has left the one before."""
+    def call(self, work: _Work) -> None:
+        """Have it take part in work as soon as it has left what it was called to before."""
         if self._thread is None:
             name = f"tilewright-helper-{self.number}"
             self._thread = threading.Thread(target=self._help, name=name, daemon=True)
@@ -105,14 +103,17 @@ class _Helper:
                 # The system starts no more threads: those that are there do the work.
                 self._thread = None
                 return
-        self.team = team
-        self._calls.put(team)
+        self.called = weakref.ref(work)
+        self._calls.put(work)
 
     def _help(self) -> None:
         while True:
-            team = self._calls.get()
-            team.help(self.number)
-            del team
+            work = self._calls.get()
+            # Only the last call counts.
+            while not self._calls.empty():
+                work = self._calls.get()
+            work.join(work.address, self.number)
+            del work
 
 
 class _Crew:
@@ -168,15 +169,37 @@ class Pace:
             self._patience = min(2 * self._patience, _TRIED_AFTER[1])
 
 
+class _Work:
+    """What threads share: it lasts until the last helper has left it, however long its team does.
+
+    Attributes:
+        memory: see `TeamLayout`.
+        address: of the memory.
+        join, recall: functions of the program, see `HELP` and `RECALL`; they take an address and a helper's number.
+        scratch: memory of each helper that was called, by number.
+    """
+
+    def __init__(self, native: NativeObject) -> None:
+        self._native = native
+        self.join, self.recall = (_Function(native.address(name)) for name in (HELP, RECALL))
+        self.memory = _pages(TeamLayout.MEMBERS + processors() * TeamLayout.MEMBER_BYTES)
+        self.address = self.memory.ctypes.data
+        self.scratch: dict[int, np.ndarray] = {}
+
+    def send_all_away(self) -> None:
+        for number in [*self.scratch]:
+            self.recall(self.address, number)
+
+
 class Team:
-    """The threads of one run at a time: the caller of a program and its helpers, and the memory that they share.
+    """The threads of one run at a time: the caller of a program and its helpers.
 
     Args:
         native: the program's code.
         threads: how many there may be, at least 2.
 
     Attributes:
-        address: of the memory, for the program.
+        address: of the memory that they share, for the program.
         paces: of the pieces of the program, by first and last step.
 
     Raises:
@@ -184,24 +207,21 @@ class Team:
     """
 
     def __init__(self, native: NativeObject, threads: int) -> None:
-        self._native = native
-        self._help = _Help(native.address(HELP))
+        self._work = work = _Work(native)
         self._most = threads
         self._scratch_bytes = scratch_bytes(native)
-        self._memory = _pages(TeamLayout.HELPERS + processors() * TeamLayout.HELPER_BYTES)
-        self._short, self._long = self._memory.view(np.int32), self._memory.view(np.int64)
-        self._scratch: dict[int, np.ndarray] = {}
-        self.address = self._memory.ctypes.data
+        self._short, self._long = work.memory.view(np.int32), work.memory.view(np.int64)
+        self.address = work.address
         self._long[TeamLayout.SYSCALL // 8] = ctypes.cast(_system_call(), ctypes.c_void_p).value or 0
         self._long[TeamLayout.FUTEX // 8] = _NUMBER[host.architecture()]
-        self._long[TeamLayout.PATIENCE // 8 + 1] = _SLEEP
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
         self.paces: defaultdict[tuple[int, int], Pace] = defaultdict(Pace)
+        # Helpers keep the work while they are in it, but not the team.
+        weakref.finalize(self, work.send_all_away).atexit = False
 
     def gather(self, together: bool = True) -> None:
         """Begin a run, with as many helpers as are free, or with none."""
-        self._short[TeamLayout.RUNNING // 4] = 1
         # Those of another process after a fork.
         free = self._free = _crew.free
         with suppress(IndexError):
@@ -209,39 +229,29 @@ class Team:
             self._taken.append(free.pop())
             while together and len(self._taken) < self._most:
                 self._taken.append(free.pop())
-                self._call(self._taken[-1])
+                self._call(self._taken[-1], len(self._taken) - 1)
         self._long[TeamLayout.THREADS // 8] = max(1, len(self._taken))
 
-    def _call(self, helper: _Helper) -> None:
-        place = TeamLayout.HELPERS + helper.number * TeamLayout.HELPER_BYTES
-        before = helper.team
-        if before is self and self._short[(place + TeamLayout.HERE) // 4]:
-            # Should it just be leaving, this run lacks it, and the next one calls it.
+    def _call(self, helper: _Helper, place: int) -> None:
+        work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES
+        self._long[(member + TeamLayout.PLACE) // 8] = place
+        before = helper.called() if helper.called is not None else None
+        if before is work:
+            # It is here or about to come.
             return
-        if helper.number not in self._scratch:
-            scratch = self._scratch[helper.number] = _pages(self._scratch_bytes)
-            self._long[place // 8] = scratch.ctypes.data
-        if before is not None and before is not self:
-            before.send_away(helper.number)
-        self._short[(place + TeamLayout.AWAY) // 4] = 0
-        helper.call(self)
+        if before is not None:
+            before.recall(before.address, helper.number)
+        if helper.number not in work.scratch:
+            scratch = work.scratch[helper.number] = _pages(self._scratch_bytes)
+            self._long[member // 8] = scratch.ctypes.data
+        self._short[(member + TeamLayout.AWAY) // 4] = 0
+        helper.call(work)
 
     def dismiss(self) -> None:
-        """End a run. Helpers stay for a while, unless another team calls them."""
-        self._short[TeamLayout.RUNNING // 4] = 0
+        """End a run. Helpers stay, unless another team calls them."""
         taken, self._taken = self._taken, []
         # The next run takes them in the same order.
         self._free.extend(reversed(taken))
-
-    def send_away(self, number: int) -> None:
-        """Have a helper leave as soon as it has done what it is about to do."""
-        self._short[(TeamLayout.HELPERS + number * TeamLayout.HELPER_BYTES + TeamLayout.AWAY) // 4] = 1
-        place = ctypes.c_void_p(self.address + TeamLayout.GENERATION)
-        _system_call()(ctypes.c_long(_NUMBER[host.architecture()]), place, FUTEX_WAKE, 2**31 - 1, None)
-
-    def help(self, number: int) -> None:
-        """Take part; for a helper."""
-        self._help(self.address, number)
 
 
 def scratch_bytes(native: NativeObject) -> int:

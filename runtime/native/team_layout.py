@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-HELP = "tilewright_help"
-"""``void tilewright_help(ptr team, i64 helper)``: take part in what a team does, until it does nothing for a while or
-another team has called the helper away."""
+HELP = "tilewright_join"
+"""``void tilewright_join(ptr team, i64 helper)``: take part in what a team does until the team is left by
+:data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread."""
+
+RECALL = "tilewright_recall"
+"""``void tilewright_recall(ptr team, i64 helper)``: have a helper return as soon as it has done what it is about to do.
+"""
 
 SCRATCH = "tilewright_scratch_bytes"
 """An ``i64`` with the bytes of scratch memory that each thread needs."""
@@ -18,22 +22,19 @@ class TeamLayout:
 
     Attributes:
         generation: i32, counts regions; helpers wait for it to change.
-        open: i64, chunks that nobody has taken yet, or less than 1.
         done: i32, chunks that are done; the caller waits for it.
         sleepers: i32, helpers that sleep.
         waiting: i32, 1 while the caller sleeps.
-        running: i32, 1 while a program runs.
         status: i32, what a kernel returned that refused its data, else 0.
         threads: i64, how many threads there are, the caller among them.
-        count, units, step: i64, chunks of the region, its work items, and how many of them a chunk has.
+        count, each, units: i64, chunks of the region, how many of them are whose, and its work items.
         task, arguments: what a chunk calls, and its first argument.
         syscall, futex: the C library's function, and the number of the system call.
-        patience: two i64, seconds and nanoseconds that helpers sleep before they ask whether the program still runs.
-        helpers: for each helper, from 0 on: a pointer to its scratch memory; i32, 1 while it is here; i32, 1 when it
-            is called away.
+        members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
+            for each helper of the process, by its number: a pointer to its scratch memory; i64 ``place``, which of the
+            threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away.
     """
 
-    GENERATION, OPEN, DONE, SLEEPERS = 0, 64, 128, 192
-    WAITING, RUNNING, STATUS, THREADS = 196, 200, 204, 208
-    COUNT, UNITS, STEP, TASK, ARGUMENTS, SYSCALL, FUTEX, PATIENCE = 256, 264, 272, 280, 288, 296, 304, 312
-    HELPERS, HELPER_BYTES, HERE, AWAY = 384, 64, 8, 12
+    GENERATION, DONE, SLEEPERS, WAITING, STATUS, THREADS = 0, 64, 128, 132, 136, 144
+    COUNT, EACH, UNITS, TASK, ARGUMENTS, SYSCALL, FUTEX = 192, 200, 208, 216, 224, 232, 240
+    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, OPEN = 256, 128, 8, 16, 20, 64

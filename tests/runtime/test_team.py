@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -19,10 +23,11 @@ from tilewright.codegen.cpu import parallel
 from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import InputError, RequestCancelledError, UsageError
 from tilewright.runtime.execution import team
 from tilewright.runtime.native import host
 from tilewright.runtime.native.mapping import NativeObject
+from tilewright.runtime.native.team_layout import TeamLayout
 
 THREADS = 4
 
@@ -160,6 +165,52 @@ def test_what_one_thread_refuses_the_step_refuses(unit: int) -> None:
         assert program.run() == 0
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for half a minute")
+
+
+def test_between_runs_helpers_stay_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(20)
+    assert program.run() == 0
+    here = [TeamLayout.MEMBERS + number * TeamLayout.MEMBER_BYTES + TeamLayout.HERE for number in range(THREADS - 1)]
+    wait_until(lambda: all(program.team._short[byte // 4] for byte in here))
+    time.sleep(0.05)
+    assert all(program.team._short[byte // 4] for byte in here)
+    # The next run has them without a call.
+    monkeypatch.setattr(team._Helper, "call", None)
+    assert program.run() == 0
+
+
+def test_helpers_leave_what_is_gone() -> None:
+    program = Program(20)
+    assert program.run() == 0
+    work = weakref.ref(program.team._work)
+    del program
+    gc.collect()
+    wait_until(lambda: work() is None)
+    program = Program(20)
+    assert program.run() == 0
+
+
+def test_programs_come_and_go_while_others_run() -> None:
+    def runs() -> None:
+        for _ in range(10):
+            program = Program(20)
+            program.delays[:] = 50
+            for run in range(1, 4):
+                assert program.run() == 0
+                assert (program.counts == 20 * run).all()
+
+    with ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(runs) for _ in range(3)]:
+            future.result()
+    assert len(team._crew.free) == THREADS
+
+
 def test_forked_processes_have_helpers_of_their_own() -> None:
     program = Program(20)
     program.delays[:] = 200
@@ -211,6 +262,7 @@ def test_helpers_take_part_where_that_is_faster() -> None:
     assert sum(runs(1.0, 2.0, 2000)[600:]) > 1360
 
 
+@pytest.fixture
 def network(tmp_path: Path) -> Path:
     """Two convolutions that are long enough to be shared out, then a gather, which refuses wrong indices."""
     rng = np.random.default_rng(0)
@@ -237,18 +289,33 @@ def network(tmp_path: Path) -> Path:
     return path
 
 
-def test_sessions_compute_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
-    path = network(tmp_path)
+def test_sessions_compute_the_same_bytes_on_any_number_of_threads(network: Path) -> None:
     rng = np.random.default_rng(1)
     x, i = rng.standard_normal((1, 16, 40, 40)).astype(np.float32), rng.integers(0, 48, 2000)
     found: set[bytes] = set()
     for threads in (1, 2, 3, None, 99):
-        with tilewright.load(path, threads=threads) as session:
+        with tilewright.load(network, threads=threads) as session:
             for _ in range(3):
                 found.add(session.run({"x": x, "i": i})["y"].tobytes())
             with pytest.raises(InputError, match="the values that reach it are out of its range"):
                 session.run({"x": x, "i": np.where(np.arange(2000) == 1999, 48, i)})
     assert len(found) == 1
+
+
+def test_sessions_are_closed_while_they_run(network: Path) -> None:
+    x, i = np.ones((1, 16, 40, 40), np.float32), np.zeros(2000, np.int64)
+    expected = None
+    for _ in range(5):
+        session = tilewright.load(network, threads=2, workers=2)
+        requests = [session.submit({"x": x, "i": i if n % 3 else i + 48}) for n in range(6)]
+        session.close()
+        for request in requests:
+            try:
+                y = request.result()["y"].tobytes()
+            except (InputError, RequestCancelledError):
+                continue
+            expected = expected or y
+            assert y == expected
 
 
 def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
