@@ -1,13 +1,20 @@
-"""Writing a network as an ONNX model or as IR: ``tilewright export`` and ``tilewright.export``."""
+"""Writing a network as an ONNX model, as IR, or for C: ``tilewright export`` and ``tilewright.export``."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
-from tilewright.errors import UsageError, resources
+from tilewright.errors import ArtifactError, UsageError, resources
 
+from ..codegen.c_library import c_library
+from ..codegen.cpu.llvm.target import TargetDescription
+from ..codegen.time_limit import KERNELS
+from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
@@ -104,3 +111,48 @@ def export_model(
     with output_file(output) as file:
         file.write(written.SerializeToString())
     return dict(Counter(node.op_type for node in written.graph.node).most_common())
+
+
+@resources("export")
+def export_c(
+    artifact: Artifact | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    engine: str | None = None,
+    target: str = "host",
+    name: str | None = None,
+    report: ProgressReport = silent,
+) -> dict[str, int]:
+    """Write a network of an artifact for programs in C, C++ and Rust.
+
+    Args:
+        artifact: the artifact, or its path.
+        folder: where the files go; it is made if it is not there.
+        engine: ``software`` or ``float``; by default the first of these that the artifact holds.
+        target: the processor that code is generated for, as for ``tilewright.compile``.
+        name: what files and names in C begin with; by default the model's name.
+
+    Returns:
+        Sizes in bytes of the files, by name.
+
+    Raises:
+        UsageError, UnsupportedError: as `c_library` says.
+        ArtifactError: the artifact is damaged, or does not hold the engine.
+        OutputError: a file cannot be written.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    held = [each for each in opened.manifest.engines if engine in (None, each)]
+    if not held:
+        known = " or ".join(opened.manifest.engines)
+        raise ArtifactError(f"{opened.origin} does not hold engine {engine!r}", stage="export", expected=known)
+    chosen = next((each for each in ("software", "float") if each in held), held[0])
+    (processor,) = TargetDescription.several(target)
+    name = name or re.sub(r"[^A-Za-z0-9]", "_", opened.manifest.model.name) or "network"
+    name = f"_{name}" if name[0].isdigit() else name
+    files = c_library(opened, chosen, processor, name, functools.partial(report, KERNELS))
+    with suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+    for each, content in files.items():
+        with output_file(Path(folder) / each) as file:
+            file.write(content)
+    return {each: len(content) for each, content in files.items()}

@@ -132,6 +132,7 @@ def assemble(
     input_count: int,
     scratch: int,
     report: Callable[[int, int], None] = lambda done, total: None,
+    door: FunctionBuilder | None = None,
 ) -> bytes:
     """Object code of a program.
 
@@ -139,6 +140,7 @@ def assemble(
         calls: the steps in order; ``None`` leaves one to others.
         scratch: see `_entry`.
         report: called as ``report(done, total)`` while kernels are compiled.
+        door: a function that calls the entry point, to be seen from outside in its place.
 
     Raises:
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
@@ -148,7 +150,9 @@ def assemble(
     tasks = [task(call.kernel, len(call.tensors), target) for call in shared.values()]
     most = max((call.kernel.scratch_bytes for call in shared.values()), default=0)
     pool = pool_text(target, most) if shared else ""
-    modules = [parse(module_text([_entry(calls, target, input_count, scratch), *tasks]) + pool, ENTRY, target, *POOL)]
+    visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])
+    entry = _entry(calls, target, input_count, scratch)
+    modules = [parse(module_text([entry, *tasks, *doors]) + pool, visible[0], target, *visible[1:])]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))
         report(index + 1, len(kernels))
@@ -158,7 +162,7 @@ def assemble(
             first.link_in(second)
         modules = modules[::2]
     (whole,) = modules
-    hide(whole, ENTRY, *POOL)
+    hide(whole, *visible)
     try:
         whole.verify()
     except RuntimeError as error:

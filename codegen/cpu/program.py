@@ -34,29 +34,42 @@ class LoweredOp:
 
 
 @dataclass(frozen=True)
-class CpuCode:
-    """Everything that the host needs to run a function.
+class LoweredProgram:
+    """A function as calls of kernels.
 
     Attributes:
-        object_code: ELF relocatable object; steps without kernel are left out of it.
+        calls: of each step; ``None`` for one without kernel.
         constants: contents of the constants section, each constant in the physical order of its layout; programs that
             share it may follow.
         constant_offsets: byte offset of each constant.
+        scratch: where the scratch memory of kernels begins in the work memory.
         arena_bytes: size of the work memory, scratch of the kernels included.
-        target: the processor, with the extensions that the object code needs.
+        target: the processor, with the extensions that the kernels need.
         steps: in order of execution.
         inner: the ops that bodies of branches and loops run, in the order of their numbers, which follow the steps'.
         locations: where every value lies.
     """
 
-    object_code: bytes
+    calls: list[KernelCall | None]
     constants: bytearray
     constant_offsets: dict[Constant, int]
+    scratch: int
     arena_bytes: int
     target: TargetDescription
     steps: tuple[LoweredOp, ...]
     inner: tuple[Op, ...]
     locations: dict[Value, Location]
+
+
+@dataclass(frozen=True)
+class CpuCode(LoweredProgram):
+    """Everything that the host needs to run a function.
+
+    Attributes:
+        object_code: ELF relocatable object; steps without kernel are left out of it.
+    """
+
+    object_code: bytes
 
 
 def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Value, Location]:
@@ -222,21 +235,20 @@ def work_memory(function: Function, steps: Sequence[LoweredOp]) -> tuple[int, in
     return arena, arena + aligned(max((step.kernel.scratch_bytes for step in steps if step.kernel), default=0))
 
 
-def build_cpu_program(
+def lower_program(
     module: Module,
     target: TargetDescription,
     *,
     pool: ConstantPool | None = None,
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> CpuCode:
-    """Generate code for ``main``, and for the bodies that it runs, whose memory has been planned.
+) -> LoweredProgram:
+    """Kernels for ``main``, and for the bodies that it runs, whose memory has been planned.
 
     Args:
         pool: where constants go that other programs may share; by default one of its own.
         strict: refuse ops without a kernel instead of leaving them to the reference.
-        report: called as ``report(done, total)`` before each op is lowered and after each kernel is compiled; what it
-            raises ends the generation.
+        report: called as ``report(done, total)`` before each op is lowered; what it raises ends the generation.
 
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel; all of them are named.
@@ -266,10 +278,27 @@ def build_cpu_program(
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
     calls = lowering.calls(steps, locations)
-    code = assemble(calls, target, len(module.main.parameters), scratch, report)
-    needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
     inner = tuple(lowering.numbered[len(steps) :])
-    return CpuCode(code, pool.content, constant_offsets, arena, needed, steps, inner, locations)
+    needed = target.needed_by("\n".join(kernel.text for kernel in kernels_of(calls)))
+    return LoweredProgram(calls, pool.content, constant_offsets, scratch, arena, needed, steps, inner, locations)
+
+
+def build_cpu_program(
+    module: Module,
+    target: TargetDescription,
+    *,
+    pool: ConstantPool | None = None,
+    strict: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> CpuCode:
+    """Generate code for ``main``; arguments and errors are those of `lower_program`.
+
+    Args:
+        report: is also called after each kernel is compiled.
+    """
+    lowered = lower_program(module, target, pool=pool, strict=strict, report=report)
+    code = assemble(lowered.calls, target, len(module.main.parameters), lowered.scratch, report)
+    return CpuCode(**vars(lowered), object_code=code)
 
 
 def _bytes(array: np.ndarray) -> memoryview:

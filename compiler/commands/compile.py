@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     container.add_argument("--kp-radix", type=whole_number(), metavar="N", help=RADIX_HELP)
 
 
-def add_options(parser: argparse.ArgumentParser, names: Collection[str] = ()) -> None:
+def add_options(parser: argparse._ActionsContainer, names: Collection[str] = ()) -> None:
     """Declare options of :class:`CompileOptions`: all that the command line takes, in their groups, or those named."""
     groups: dict[str, Any] = {}
     for each in fields(CompileOptions):

@@ -1,10 +1,11 @@
-"""Write a network as an ONNX model or as IR for other tools.
+"""Write a network as an ONNX model or as IR for other tools, or as an object and a header for C.
 
-The network is written as it is, or quantised.
+A model is written as it is, or quantised. What C gets is made from an artifact, of an engine that runs on CPU kernels.
 
 Examples:
   tilewright export resnet50.onnx -o int8.onnx --quantized qdq --calibration images/
   tilewright export resnet50.onnx -o resnet50.xml
+  tilewright export resnet50.twa --c resnet50/ --target x86-64-v3 --name resnet
 """
 
 from __future__ import annotations
@@ -12,17 +13,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tilewright.errors import UsageError
+
 from ...runtime.commands.console import progress_bar
-from ...runtime.commands.parser import add_output
+from ...runtime.commands.parser import add_engine, add_output, output_path
+from ...runtime.report.table import show_bytes
 from ..options import FORMS
 from .compile import add_options, options_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_model(parser)
+    add_model(parser, others="; with --c, an artifact (.twa)")
     written = "The file to write: IR (version 11) for a name in .xml, with a .bin file beside it; otherwise ONNX."
-    add_output(parser, "OUT", written, required=True)
+    add_output(parser, "OUT", written)
+    for_c = parser.add_argument_group("For C")
+    made = "Write NAME.o, NAME.h and NAME-config.cmake into this folder, which is made."
+    for_c.add_argument("--c", type=output_path, metavar="FOLDER", help=made)
+    for_c.add_argument("--name", help="What files and names in C begin with. Default: the model's name.")
+    add_engine(for_c, "software if the artifact holds it, else float.")
+    add_options(for_c, ("target",))
     parser.add_argument(
         "--quantized",
         choices=FORMS,
@@ -33,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ("calibration", "preprocessing", "input_shapes", "freeze"))
 
 
-def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """Declare the argument ``path`` of commands that also read modules."""
-    meant = "An ONNX model, IR (.xml), or a module as text (.tw)."
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, others: str = "") -> None:
+    """Declare the argument ``path`` of commands that also read modules, and others."""
+    meant = f"An ONNX model, IR (.xml), or a module as text (.tw){others}."
     parser.add_argument("path", nargs=nargs, type=Path, metavar="FILE", help=meant)
 
 
@@ -43,14 +53,22 @@ def run(arguments: argparse.Namespace) -> str:
     """What it prints.
 
     Raises:
-        TilewrightError: as `export_model` says.
+        UsageError: the arguments contradict each other.
+        TilewrightError: as `export_model` and `export_c` say.
     """
+    if arguments.c is not None:
+        return _c(arguments)
+    for_c = [each for each in ("name", "engine", "target") if getattr(arguments, each) is not None]
+    if for_c:
+        raise UsageError(f"--{for_c[0]} is for --c", hint="Give a folder with --c, or leave it out.")
+    if arguments.output is None:
+        raise UsageError("Missing argument '--output'", hint="See `tilewright export --help`.")
     from ...runtime.files.output_file import is_standard_output
     from ...runtime.report.table import json_text
     from ..export import export_model
 
     with progress_bar(quiet=arguments.quiet) as report:
-        options = options_of(arguments)
+        options = {name: value for name, value in options_of(arguments).items() if name != "target"}
         nodes = export_model(arguments.path, arguments.output, quantized=arguments.quantized, **options, report=report)
     if is_standard_output(arguments.output):
         return ""
@@ -58,3 +76,18 @@ def run(arguments: argparse.Namespace) -> str:
         return json_text({"output": str(arguments.output), "nodes": nodes})
     counts = ", ".join(f"{count} {op_type}" for op_type, count in nodes.items()) or "no nodes"
     return f"{arguments.output}: {counts}\n"
+
+
+def _c(arguments: argparse.Namespace) -> str:
+    from ...runtime.report.table import json_text
+    from ..export import export_c
+
+    given = [each for each in ("output", "quantized", "calibration") if getattr(arguments, each)]
+    if given:
+        raise UsageError(f"--{given[0]} is not for --c", hint="Quantise the network when you compile it.")
+    options = {each: getattr(arguments, each) for each in ("engine", "name", "target") if getattr(arguments, each)}
+    with progress_bar(quiet=arguments.quiet) as report:
+        sizes = export_c(arguments.path, arguments.c, **options, report=report)
+    if arguments.json:
+        return json_text({"folder": str(arguments.c), "files": sizes})
+    return "".join(f"{arguments.c / name}: {show_bytes(size)}\n" for name, size in sizes.items())

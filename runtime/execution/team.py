@@ -36,7 +36,7 @@ _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _TRIED_AFTER = (4, 256)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
 
-_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
+_NUMBER = {"x86_64": 202, "aarch64": 98}
 """The number of the system call ``futex``, by architecture."""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError
 from tilewright.limits import NATIVE_CODE
 
-MACHINES = {62: "x86_64", 183: "aarch64", 243: "riscv64"}
+MACHINES = {62: "x86_64", 183: "aarch64"}
 """ELF machine numbers and the architectures as the operating system calls them."""
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -37,9 +37,10 @@ def damaged(what: str, expected: object = None, found: object = None) -> Artifac
 
 
 class ObjectSection(NamedTuple):
-    """A section that takes part in execution; `data` is empty for a section of zeros."""
+    """A section that takes part in execution; `data` is empty for a section of zeros, and else at `offset`."""
 
     name: str
+    offset: int
     data: bytes
     size: int
     alignment: int
@@ -182,7 +183,7 @@ class _Parser:
         if alignment & (alignment - 1) or alignment > 4096:
             raise damaged(f"aligns section {name!r} oddly", "a power of two up to 4096", alignment)
         data = b"" if header.kind == _ZEROS else self._slice(header.offset, header.size, f"section {name!r}")
-        return ObjectSection(name, data, header.size, alignment, writable, executable)
+        return ObjectSection(name, header.offset, data, header.size, alignment, writable, executable)
 
     def _symbols(self, sections: dict[int, ObjectSection]) -> tuple[list[Symbol], int]:
         """The symbols and the index of the section that holds them."""

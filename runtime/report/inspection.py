@@ -63,7 +63,7 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     if memory is not None:
         parts.append(f"\nwork memory of engine {shown}\n{memory.text()}")
     program = artifact.manifest.engines[shown].cpu_program
-    if program is not None and artifact.manifest.cpu_programs[program].others:
+    if program is not None:
         parts.append(f"\nlevels of engine {shown}\n{_levels(artifact, program).text()}")
     parts.append(f"\nsections\n{_sections(artifact).text()}")
     return "".join(parts)
@@ -169,18 +169,28 @@ def _shapes(artifact: Artifact, engine: str) -> Table:
 
 
 def _levels(artifact: Artifact, program: str) -> Table:
-    """The processors that a program has native code for, and which of it this machine would run."""
+    """The processors that a program has native code for, what it takes there, and which of it this machine would run.
+
+    RAM is what a run writes to and what it is given: work memory, inputs and outputs. Code and constants can stay in
+    read-only memory.
+    """
     columns = [
         Column("cpu", "level"),
         Column("code_bytes", "code", show=show_bytes, right=True),
+        Column("constant_bytes", "constants", show=show_bytes, right=True),
+        Column("ram_bytes", "RAM at most", show=show_bytes, right=True),
         Column("use", "here", spare=True),
     ]
     table = Table(columns)
-    found = artifact.manifest.cpu_programs[program]
+    manifest = artifact.manifest
+    found = manifest.cpu_programs[program]
     chosen, _ = fitting(found)
+    constants = artifact.sections[found.constants].length
+    tensors = sum(tensor.bytes for tensor in (*manifest.inputs, *manifest.outputs))
     for level in found.levels:
         use = unfit(level) or ("runs" if level == chosen else "could run")
-        table.add(cpu=level.target.cpu, code_bytes=artifact.sections[level.code].length, use=use)
+        code, ram = artifact.sections[level.code].length, level.arena_bytes + tensors
+        table.add(cpu=level.target.cpu, code_bytes=code, constant_bytes=constants, ram_bytes=ram, use=use)
     return table
 
 

@@ -25,7 +25,6 @@ from .paired_convolution import PairedConvolution
 from .products.blocking import Blocking, choose_tile
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
-from .tiled_convolution import tiled_convolution
 from .window import Axis, rows_and_columns, walked
 from .word_winograd import word_winograd
 
@@ -47,7 +46,7 @@ class Convolution(FloatOutput, DirectConvolution):
         return self.input_blocks if self.plain_input else self.channels // self.groups
 
     def choose_blocking(self, target: TargetDescription) -> Blocking:
-        """Channel chunks whose weights, row blocks or pieces of rows whose inputs stay in the second level cache."""
+        """Channel chunks whose weights, and row blocks whose inputs, stay in the second level cache."""
         merge, pixels, vectors = choose_tile(self.work, target)
         first, second = target.cache_bytes
         rows, columns = self.work.merged(merge)
@@ -61,10 +60,7 @@ class Convolution(FloatOutput, DirectConvolution):
         weight_bytes = self.input_blocks * block_bytes * self.output_blocks
         row_bytes = chunk * self.x_pixel * columns.input * rows.stride
         budget = second // 8 if weight_bytes <= second // 2 else second // 2
-        row_block = max(1, min(rows.output, budget // max(1, row_bytes)))
-        seen = self.input_blocks * self.x_pixel * columns.input * min(rows.kernel, rows.input)
-        pieces = -(-seen // (second // 2)) if row_block == 1 and vectors < self.output_blocks else 1
-        return Blocking(merge, pixels, vectors, chunk, row_block, max(1, min(pieces, columns.output // (8 * pixels))))
+        return Blocking(merge, pixels, vectors, chunk, max(1, min(rows.output, budget // max(1, row_bytes))))
 
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
         a, b = tile.arguments, tile.b
@@ -160,14 +156,13 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         constants = channels_of(op)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
-        spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
-        tiled = tiled_convolution(op, spec, target)
-        if tiled is None and saturates(target):
+        if saturates(target):
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
             spec = PairedConvolution(*image, outputs, conv.group, is_plain, **known)
-            exact = word_winograd(op, target) if is_blocked else None
-            return exact or spec.kernel(target).reading(spec.records(op))
-        return tiled or spec.kernel(target)
+            tiles = word_winograd(op, target) if is_blocked else None
+            return tiles or spec.kernel(target).reading(spec.records(op))
+        spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
+        return spec.kernel(target)
     if is_depthwise:
         return Depthwise(*image, **what_follows(op)).kernel(target)
     return Convolution(*image, outputs, conv.group, is_plain, **what_follows(op)).kernel(target)

@@ -117,24 +117,14 @@ class WindowWalk:
         self._outputs = [name for name in ("residual", "y") if name in self.arguments]
         self._functions: dict[Hashable, FunctionBuilder] = {}
 
-    def walk(
-        self,
-        spec: WindowSpec,
-        groups: int,
-        channels: int,
-        vectors: int,
-        row_block: int,
-        visit: Visit,
-        *,
-        pieces: int = 1,
-    ) -> Kernel:
+    def walk(self, spec: WindowSpec, groups: int, channels: int, vectors: int, row_block: int, visit: Visit) -> Kernel:
         """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
-        Absent channels of bytes, which may hold anything, count as present. Pieces of rows count as rows.
+        Absent channels of bytes, which may hold anything, count as present.
         """
         if not spec.element.is_float:
             channels += -channels % CHANNEL_BLOCK
-        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output * pieces, row_block)
+        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output, row_block)
         cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
 

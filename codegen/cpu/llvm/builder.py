@@ -381,6 +381,10 @@ class FunctionBuilder:
                 pointer = self._define(PTR, f"getelementptr i8, ptr {pointer.text}, i64 {offset.text}")
         return pointer
 
+    def number_of(self, pointer: Register) -> Register:
+        """An address as a number."""
+        return self._define(I64, f"ptrtoint {pointer} to i64")
+
     def load(self, type: Type, pointer: Register, offset: Integer = 0) -> Register:
         """Read from memory that is aligned to its elements."""
         align = type.element.bytes

@@ -18,7 +18,6 @@ class Blocking:
         pixels, vectors: largest tile held in registers: output pixels by vectors of 16 output channels.
         chunk: blocks of input channels before the tile is stored for the time being.
         row_block: output rows for which all output channels are computed before going on.
-        pieces: so many parts of each row count as rows, where a row is too much for that.
     """
 
     merge: int
@@ -26,7 +25,6 @@ class Blocking:
     vectors: int
     chunk: int
     row_block: int
-    pieces: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,6 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
         return _cost(work, parts, *tile), merge, pixels if work.is_quantized else vectors
 
     return min(candidates, key=preference, default=(1, 1, 1))
-
-
-def cheapest(work: Work, target: TargetDescription) -> float:
-    """The estimated cost of the tile that is chosen, in processor cycles."""
-    return _cost(work, registers_per_vector(target), *choose_tile(work, target))
 
 
 def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> float:

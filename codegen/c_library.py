@@ -1,0 +1,230 @@
+"""An artifact's network for programs in C, C++ and Rust: one object, one header, one file for CMake.
+
+The kernels are generated again from the module that the artifact holds, so the processor may be any that
+:mod:`.cpu.llvm.named_targets` lists. No runtime is behind it, and no Python: the object calls nothing but ``memcpy``,
+``memset`` and functions of ``math.h``, allocates nothing, and keeps no state between calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from tilewright.errors import CodegenError, UnsupportedError, UsageError
+
+from ..runtime.artifact.artifact import Artifact
+from ..runtime.artifact.manifest import CpuStage, Manifest, TensorSpec
+from ..runtime.native import elf
+from ..runtime.native.mapping import MATHEMATICS
+from .cpu.assemble import ENTRY, assemble
+from .cpu.constants import ALIGNMENT
+from .cpu.llvm.builder import FunctionBuilder
+from .cpu.llvm.target import TargetDescription
+from .cpu.llvm.types import I32, I64, PTR, Register, constant
+from .cpu.program import LoweredProgram, lower_program
+from .stored_module import load_module
+from .time_limit import generation_limit
+
+PROVIDED = MATHEMATICS | {"memcpy", "memset"}
+"""What an object may call of the C library."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_C_TYPES = {"f16": "uint16_t", "f32": "float", "f64": "double", "bool": "uint8_t"}
+_MISALIGNED = -1
+
+
+def c_library(
+    artifact: Artifact,
+    engine: str,
+    target: TargetDescription,
+    name: str,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, bytes]:
+    """The files of a network for C.
+
+    Args:
+        engine: one of the artifact that runs on the CPU alone.
+        target: the processor.
+        name: an identifier; the files and all names in the header begin with it.
+        report: called as ``report(done, total)`` while kernels are compiled.
+
+    Returns:
+        Contents by file name: ``NAME.o``, ``NAME.h`` and ``NAME-config.cmake``.
+
+    Raises:
+        UsageError: the name is no identifier, or the artifact holds several shapes.
+        UnsupportedError: something of the engine does not run on CPU kernels; the ops are named.
+        ResourceError: an artifact as small as this one takes too long.
+        ArtifactError, IRError, CodegenError: the artifact is damaged.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError("the name is no identifier of C", stage="export", found=name, hint="Give another with --name.")
+    manifest = artifact.manifest
+    if manifest.shapes is not None:
+        raise UsageError(
+            f"{artifact.origin} holds the network in {1 + len(manifest.shapes.others)} shapes",
+            stage="export",
+            expected="one shape: functions in C have arguments of one size",
+            hint="Compile the model for one shape.",
+        )
+    program = _program(artifact, engine)
+    limit = generation_limit(artifact, None, stage="export", hint="Compile the model on this machine.")
+
+    def watched(done: int, total: int) -> None:
+        limit.check_kernels(done, total)
+        report(done, total)
+
+    lowered = lower_program(load_module(artifact, program), target, report=watched)
+    # A thread pool would need the system's calls: one thread runs all.
+    calls = [call and replace(call, time=0) for call in lowered.calls]
+    door = _door(name, manifest, lowered, target)
+    code = assemble(calls, target, len(manifest.inputs), lowered.scratch, watched, door)
+    return {
+        f"{name}.o": _filled(code, name, _constants(lowered)),
+        f"{name}.h": _header(artifact, engine, target, name, lowered).encode(),
+        f"{name}-config.cmake": _CMAKE.format(name=name).encode(),
+    }
+
+
+def _program(artifact: Artifact, engine: str) -> str:
+    """The CPU program that is all of an engine."""
+    made = artifact.manifest.engines[engine]
+    others = sorted({_what(artifact, stage) for stage in made.stages if not isinstance(stage, CpuStage)})
+    if others or made.cpu_program is None:
+        raise UnsupportedError(
+            f"engine {engine} does not run on CPU kernels alone",
+            stage="export",
+            found=", ".join(others) or "no kernels",
+            hint="Export another engine (--engine), or compile the model with --engines software.",
+        )
+    return made.cpu_program
+
+
+def _what(artifact: Artifact, stage: object) -> str:
+    program, step = getattr(stage, "program", ""), getattr(stage, "step", None)
+    if step is None:
+        return f"the device program {program}"
+    found = artifact.manifest.cpu_programs[program].steps[step]
+    return f"{found.op} {found.name} by its reference"
+
+
+def _door(name: str, manifest: Manifest, lowered: LoweredProgram, target: TargetDescription) -> FunctionBuilder:
+    """``int NAME_run(const void *const *inputs, void *const *outputs, void *workspace)``."""
+    counts = {"inputs": len(manifest.inputs), "outputs": _results(manifest)}
+    b = FunctionBuilder(target, f"{name}_run", [*((each, PTR) for each in (*counts, "workspace"))], I32)
+    *tables, workspace = b.arguments
+    offset = b.binary("and", b.number_of(workspace), constant(I64, ALIGNMENT - 1))
+    b.return_if(b.compare("ne", offset, 0), constant(I32, _MISALIGNED))
+    table, context = b.allocate(PTR, max(1, sum(counts.values()))), b.allocate(PTR, 5)
+    at = 0
+    for source, count in zip(tables, counts.values(), strict=True):
+        for index in range(count):
+            b.store(b.load(PTR, source, index * PTR.bytes), table, at)
+            at += PTR.bytes
+    # The content comes later: as text, LLVM takes most of a minute for 100 MB of it. Nor may it rely on zeros.
+    size, section = len(_constants(lowered)), f'section "{_section(name)}", align {ALIGNMENT}'
+    b.declarations |= {
+        "constants": f"@constants = internal externally_initialized constant [{size} x i8] zeroinitializer, {section}",
+        "go_on": "@go_on = internal constant i32 0",
+    }
+    addresses = (workspace, Register(PTR, "@constants"), table, Register(PTR, "@go_on"), Register(PTR, "null"))
+    for index, address in enumerate(addresses):
+        b.store(address, context, index * PTR.bytes)
+    b.return_(b.call(ENTRY, I32, [context, constant(I64, 0), constant(I64, len(lowered.steps))]))
+    return b
+
+
+def _results(manifest: Manifest) -> int:
+    return len(manifest.outputs) + manifest.counts
+
+
+def _constants(lowered: LoweredProgram) -> bytes:
+    """The section of constants, which is there even if it has none."""
+    return bytes(lowered.constants) or b"\0"
+
+
+def _section(name: str) -> str:
+    return f".rodata.{name}"
+
+
+def _filled(code: bytes, name: str, constants: bytes) -> bytes:
+    """The object with its constants in place, when it calls nothing that C programs do not have."""
+    found = elf.parse(code)
+    called = {symbol.name for symbol in found.symbols if symbol.section == 0 and symbol.name}
+    if called - PROVIDED:
+        raise CodegenError("the kernels call what C programs may not have", found=", ".join(sorted(called - PROVIDED)))
+    (section,) = (each for each in found.sections.values() if each.name == _section(name))
+    assert section.size == len(constants)
+    return code[: section.offset] + constants + code[section.offset + section.size :]
+
+
+def _header(artifact: Artifact, engine: str, target: TargetDescription, name: str, lowered: LoweredProgram) -> str:
+    manifest, upper = artifact.manifest, name.upper()
+    features = " ".join(lowered.target.features) or "no extension"
+    lines = [
+        f"/* {_comment(manifest.model.name)}: engine {engine}, made by Tilewright {manifest.compiler_version}",
+        f"   for {target.triple}, {target.name}: {features}. */",
+        f"#ifndef {upper}_H",
+        f"#define {upper}_H",
+        "",
+    ]
+    outputs = [*manifest.outputs, *(TensorSpec(f"extent {index}", "i64", ()) for index in range(manifest.counts))]
+    for kind, specs in (("input", manifest.inputs), ("output", outputs)):
+        lines.append(f"#define {upper}_{kind.upper()}S {len(specs)}")
+        for index, spec in enumerate(specs):
+            lines += _tensor(f"{upper}_{kind.upper()}_{index}", f"{kind}s[{index}]", spec)
+        lines += [""] if kind == "input" else []
+    return (
+        "\n".join(lines)
+        + "\n"
+        + _DECLARATION.format(
+            name=name, upper=upper, workspace=lowered.arena_bytes, alignment=ALIGNMENT, misaligned=_MISALIGNED
+        )
+    )
+
+
+def _tensor(prefix: str, place: str, spec: TensorSpec) -> list[str]:
+    c_type = _C_TYPES.get(spec.dtype) or f"{'u' * (spec.dtype[0] == 'u')}int{spec.dtype[1:]}_t"
+    open_extents = [f"axis {axis}: extent {count}" for axis, count in enumerate(spec.counts) if count >= 0]
+    told = f", row-major, at most; {', '.join(open_extents)}" if open_extents else ""
+    shape = "".join(f"[{extent}]" for extent in spec.shape)
+    size = "".join(f" * {extent}" for extent in spec.shape)
+    return [
+        f"/* {place}: {_comment(spec.name)}, {c_type}{shape}{told} */",
+        f"#define {prefix}_RANK {len(spec.shape)}",
+        f"#define {prefix}_SHAPE {{{', '.join(map(str, spec.shape)) or '1'}}}",
+        f"#define {prefix}_BYTES ({spec.numpy.itemsize}{size})",
+    ]
+
+
+def _comment(text: str) -> str:
+    """Text of strangers, which must not end the comment that it stands in."""
+    return "".join(each if each.isprintable() and each not in "*/\\?" else "_" for each in text)
+
+
+_DECLARATION = """
+/* Memory that a run works in, aligned to {alignment} bytes. Runs at the same time need one each. */
+#define {upper}_WORKSPACE_BYTES {workspace}
+#define {upper}_WORKSPACE_ALIGNMENT {alignment}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+/* Computes the outputs. The memory of all tensors is the caller's: row-major, aligned to their elements, not shared by
+   two. Returns 0; {misaligned} if the workspace is not aligned; or 1 plus the number of the step that refused its
+   data, such as an index out of range: then the outputs are not complete. Allocates nothing and keeps nothing. */
+int {name}_run(const void *const *inputs, void *const *outputs, void *workspace);
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_CMAKE = """\
+# find_package({name} CONFIG REQUIRED PATHS FOLDER), then target_link_libraries(PROGRAM {name})
+add_library({name} INTERFACE)
+target_include_directories({name} INTERFACE "${{CMAKE_CURRENT_LIST_DIR}}")
+target_link_libraries({name} INTERFACE "${{CMAKE_CURRENT_LIST_DIR}}/{name}.o" m)
+"""

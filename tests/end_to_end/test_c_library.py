@@ -1,0 +1,289 @@
+"""Networks for C: the object computes what a session does, to the last bit, with nothing behind it but libc."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network_files import digits_artifact, graph_model
+from onnx import TensorProto, helper
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.codegen.c_library import PROVIDED, c_library
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.compiler.demo import MODEL, load_digits
+from tilewright.compiler.export import export_c
+from tilewright.errors import UnsupportedError, UsageError
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.native.elf import parse
+from tilewright.runtime.native.mapping import NativeObject
+
+Fails = Callable[..., str]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "embedded" / "digits.c"
+HOST = TargetDescription.host()
+EMBEDDED = ("mobilenet_v1_0.25_128_qdq", "kws_int8_qdq", "resnet8_int8_qdq", "kws_float")
+
+PROGRAM = """
+#include "NAME.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define THREADS 8
+static const size_t input_bytes[] = {INPUTS}, output_bytes[] = {OUTPUTS};
+static void *inputs[UPPER_INPUTS], *outputs[THREADS][UPPER_OUTPUTS], *workspaces[THREADS];
+
+static void *run(void *argument)
+{
+    size_t number = *(const size_t *)argument;
+    int status = 0;
+    for (int again = 0; again < 5; again++)
+        status |= NAME_run((const void *const *)inputs, outputs[number], workspaces[number]);
+    return status ? argument : NULL;
+}
+
+int main(void)
+{
+    pthread_t threads[THREADS];
+    size_t numbers[THREADS];
+    int wrong = 0;
+    for (size_t i = 0; i < UPPER_INPUTS; i++) {
+        inputs[i] = malloc(input_bytes[i]);
+        if (fread(inputs[i], 1, input_bytes[i], stdin) != input_bytes[i]) return 2;
+    }
+    for (size_t t = 0; t < THREADS; t++) {
+        for (size_t i = 0; i < UPPER_OUTPUTS; i++) outputs[t][i] = malloc(output_bytes[i]);
+        workspaces[t] = aligned_alloc(UPPER_WORKSPACE_ALIGNMENT, UPPER_WORKSPACE_BYTES + UPPER_WORKSPACE_ALIGNMENT);
+        numbers[t] = t;
+        if (pthread_create(&threads[t], NULL, run, &numbers[t])) return 3;
+    }
+    for (size_t t = 0; t < THREADS; t++) {
+        void *failed;
+        pthread_join(threads[t], &failed);
+        wrong |= failed != NULL;
+        for (size_t i = 0; i < UPPER_OUTPUTS; i++) fwrite(outputs[t][i], 1, output_bytes[i], stdout);
+    }
+    return wrong;
+}
+"""
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, inputs at random, and what a session makes of them."""
+
+    artifact: Artifact
+    engine: str
+    inputs: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def case(artifact: Artifact, engine: str) -> Case:
+    rng = np.random.default_rng(7)
+    inputs = {each.name: rng.standard_normal(each.shape).astype(each.numpy) for each in artifact.manifest.inputs}
+    with tilewright.load(artifact, engine=engine) as session:
+        return Case(artifact, engine, inputs, list(session.run(inputs).values()))
+
+
+@cache
+def digits(engine: str) -> Case:
+    samples = load_digits().prepare(load_digits().calibration_images[:4])
+    return case(tilewright.compile(MODEL, calibration=samples, engines="device,software,float", effort="quick"), engine)
+
+
+def pointers(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+def number_in(header: str, name: str) -> int:
+    (line,) = (line for line in header.splitlines() if line.startswith(f"#define {name} "))
+    return int(eval(line.split(maxsplit=2)[2]))
+
+
+def loaded(given: Case, name: str = "network") -> Callable[..., tuple[int, list[np.ndarray]]]:
+    """Its function, as our own loader finds it, which gives what is returned, and the outputs."""
+    files = c_library(given.artifact, given.engine, HOST, name)
+    native, header = NativeObject(files[f"{name}.o"]), files[f"{name}.h"].decode()
+    function = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(native.address(f"{name}_run"))
+    upper = name.upper()
+    size, alignment = (number_in(header, f"{upper}_WORKSPACE_{word}") for word in ("BYTES", "ALIGNMENT"))
+
+    def run(inputs: Sequence[np.ndarray], misaligned_by: int = 0) -> tuple[int, list[np.ndarray]]:
+        assert native
+        sizes = [number_in(header, f"{upper}_OUTPUT_{i}_BYTES") for i in range(number_in(header, f"{upper}_OUTPUTS"))]
+        outputs = [np.full(size, 0xA5, np.uint8) for size in sizes]
+        memory = np.full(size + 2 * alignment, 0x5A, np.uint8)
+        start = -memory.ctypes.data % alignment + misaligned_by
+        status = function(pointers(inputs), pointers(outputs), memory.ctypes.data + start)
+        assert np.all(memory[:start] == 0x5A)
+        assert np.all(memory[start + size :] == 0x5A)
+        return status, outputs
+
+    return run
+
+
+@pytest.mark.parametrize("engine", ["software", "float"])
+def test_the_object_computes_what_a_session_does(engine: str) -> None:
+    given = digits(engine)
+    status, found = loaded(given)([*given.inputs.values()])
+    assert status == 0
+    for mine, theirs in zip(found, given.outputs, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert loaded(given)([*given.inputs.values()], 8)[0] == -1
+
+
+@pytest.mark.parametrize("engine", ["software", "float"])
+def test_it_needs_nothing_but_memory_functions_and_mathematics(engine: str) -> None:
+    found = parse(c_library(digits(engine).artifact, engine, HOST, "net")["net.o"])
+    assert {symbol.name for symbol in found.symbols if symbol.section == 0 and symbol.name} <= PROVIDED
+    assert [symbol.name for symbol in found.symbols if symbol.section and symbol.is_global] == ["net_run"]
+    assert not any(section.writable for section in found.sections.values() if section.data)
+    assert ".rodata.net" in {section.name for section in found.sections.values()}
+
+
+def gather_model() -> bytes:
+    nodes = [helper.make_node("Gather", ["table", "index"], ["y"])]
+    inputs = (("table", TensorProto.FLOAT, [5, 3]), ("index", TensorProto.INT64, [2]))
+    return graph_model(nodes, inputs, ("y",)).SerializeToString()
+
+
+def test_what_a_step_refuses_is_returned() -> None:
+    artifact = tilewright.compile(gather_model(), precision="fp32")
+    table = np.arange(15, dtype=np.float32).reshape(5, 3)
+    run = loaded(Case(artifact, "float", {}, []))
+    status, (found,) = run([table, np.array([4, 1])])
+    assert (status, found.view(np.float32).tolist()) == (0, [12, 13, 14, 3, 4, 5])
+    assert run([table, np.array([5, 1])])[0] == 1
+
+
+def test_extents_that_data_decide_are_further_outputs() -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["y"])]
+    model = graph_model(nodes, (("x", TensorProto.FLOAT, [2, 3]),), ("y",))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    artifact = tilewright.compile(model.SerializeToString(), precision="fp32")
+    header = c_library(artifact, "float", HOST, "net")["net.h"].decode()
+    assert "/* outputs[0]: y, int64_t[2][6], row-major, at most; axis 1: extent 0 */" in header
+    status, (_, extent) = loaded(Case(artifact, "float", {}, []))([np.eye(2, 3, dtype=np.float32)])
+    assert (status, extent.view(np.int64).tolist()) == (0, [2])
+
+
+def compiled(folder: Path, given: Case, name: str, language: str) -> Path:
+    """A program around a network, by the compiler that is there."""
+    compiler = shutil.which({"c": "cc", "c++": "c++"}[language]) or pytest.skip("no compiler of C is installed")
+    export_c(given.artifact, folder, engine=given.engine, name=name)
+    sizes = [", ".join(str(array.nbytes) for array in arrays) for arrays in (given.inputs.values(), given.outputs)]
+    text = PROGRAM.replace("NAME", name).replace("UPPER", name.upper())
+    text = text.replace("{INPUTS}", f"{{{sizes[0]}}}").replace("{OUTPUTS}", f"{{{sizes[1]}}}")
+    (folder / "program.c").write_text(text)
+    standard = ["-std=c11"] if language == "c" else ["-std=c++17", "-fpermissive", "-w"]
+    strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"] if language == "c" else []
+    words = [compiler, *standard, *strict, "-x", language, "program.c", "-x", "none", f"{name}.o"]
+    subprocess.run([*words, "-o", "program", "-pthread", "-lm"], cwd=folder, check=True, timeout=300)
+    return folder / "program"
+
+
+def check_program(program: Path, given: Case) -> None:
+    """Eight threads compute what a session does."""
+    data = b"".join(array.tobytes() for array in given.inputs.values())
+    found = subprocess.run([program], input=data, capture_output=True, check=True, timeout=600).stdout
+    assert found == 8 * b"".join(array.tobytes() for array in given.outputs)
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("engine", ["software", "float"])
+def test_programs_run_it_in_eight_threads(engine: str, language: str, tmp_path: Path) -> None:
+    check_program(compiled(tmp_path, digits(engine), "digits", language), digits(engine))
+
+
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_networks_of_small_machines(model: str, data_folder: Path, tmp_path: Path) -> None:
+    path = data_folder / "models" / f"{model}.onnx"
+    engine = "float" if model.endswith("float") else "software"
+    given = case(tilewright.compile(path, engines=engine), engine)
+    check_program(compiled(tmp_path, given, "embedded", "c"), given)
+
+
+def test_the_example_recognises_digits(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or pytest.skip("no compiler of C is installed")
+    given, images = digits("software"), load_digits()
+    export_c(given.artifact, tmp_path, name="digits")
+    words = [
+        compiler,
+        "-std=c11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        f"-I{tmp_path}",
+        EXAMPLE,
+        tmp_path / "digits.o",
+        "-lm",
+    ]
+    subprocess.run([*words, "-o", tmp_path / "recognise"], check=True, timeout=300)
+    with tilewright.load(given.artifact, engine="software") as session:
+        for image in images.images[:5]:
+            text = " ".join(map(str, image.reshape(-1)))
+            found = subprocess.run(
+                [tmp_path / "recognise"], input=text, capture_output=True, text=True, timeout=60
+            ).stdout
+            expected = session.run({"image": images.prepare(image[np.newaxis])})["probabilities"].argmax()
+            assert int(found.split()[0]) == expected
+
+
+def test_the_header_is_strict_c_and_c_plus_plus(tmp_path: Path) -> None:
+    export_c(digits("software").artifact, tmp_path, name="digits")
+    (tmp_path / "use.c").write_text('#include "digits.h"\nint use(void);\nint use(void) { return DIGITS_INPUTS; }\n')
+    for name, standard in (("cc", "c99"), ("c++", "c++11")):
+        compiler = shutil.which(name) or pytest.skip("no compiler of C is installed")
+        words = [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+        subprocess.run([*words, "-x", name.replace("cc", "c"), "use.c"], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", str(digits_artifact()), "--c", str(tmp_path / "a" / "b"), "--name", "net", "-q"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["files"]
+    assert found == {each.name: each.stat().st_size for each in (tmp_path / "a" / "b").iterdir()}
+    assert main([*words, "--engine", "float", "--target", "portable"]) == 0
+    assert "portable: no extension" in (tmp_path / "a" / "b" / "net.h").read_text()
+    assert "net.o: " in capsys.readouterr().out
+    assert main([*words, "--engine", "software"]) == 1
+    assert "does not hold engine 'software'; expected float" in capsys.readouterr().err
+
+
+def test_names_from_strangers_end_no_comment() -> None:
+    nodes = [helper.make_node("Relu", ["*/ x"], ["y\\"])]
+    model = graph_model(nodes, (("*/ x", TensorProto.FLOAT, [2]),), ("y\\",))
+    model.graph.name = "a*/b"
+    artifact = tilewright.compile(model.SerializeToString(), precision="fp32")
+    header = c_library(artifact, "float", HOST, "net")["net.h"].decode()
+    assert "__ x, float[2]" in header
+    assert "\\" not in header
+
+
+def test_what_cannot_be_written(fails: Fails, tmp_path: Path) -> None:
+    given = digits("software").artifact
+    with pytest.raises(
+        UnsupportedError, match=r"^export: engine device does not run on CPU kernels alone; found the dev"
+    ):
+        c_library(given, "device", HOST, "net")
+    with pytest.raises(
+        UsageError, match=r"^export: the name is no identifier of C; found a-b\. Give another with --name"
+    ):
+        c_library(given, "software", HOST, "a-b")
+    relu = graph_model([helper.make_node("Relu", ["x"], ["y"])], (("x", TensorProto.FLOAT, ["n", 2]),))
+    shapes = [{"x": (1, 2)}, {"x": (3, 2)}]
+    several = tilewright.compile(relu.SerializeToString(), precision="fp32", input_shapes=shapes)
+    with pytest.raises(UsageError, match="holds the network in 2 shapes; expected one shape"):
+        c_library(several, "float", HOST, "net")
+    assert "--name is for --c" in fails(["export", MODEL, "-o", "x.onnx", "--name", "net"], code=2)
+    assert "--quantized is not for --c" in fails(["export", "a.twa", "--c", "x", "--quantized", "qdq"], code=2)
