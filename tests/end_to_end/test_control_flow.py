@@ -226,6 +226,69 @@ def test_a_body_may_return_a_value_twice_and_hide_names_around_it() -> None:
     assert np.array_equal(session.run({"x": x})["doubled"], 5 * session.run({"x": x})["s"][-1])
 
 
+BAGS = """
+g (float[20,4] weight, int64[9] indices, int64[{bags}] offsets) => (float[b,4] y) {{
+    minus = Constant <value = int64[1] {{-1}}> ()
+    zero = Constant <value = int64[1] {{0}}> ()
+    one = Constant <value = int64[1] {{1}}> ()
+    shape = Constant <value = int64[2] {{1, 4}}> ()
+    zeros = Constant <value = float[1] {{0}}> ()
+    picked = Gather (weight, indices)
+    size = Shape (indices)
+    ends = Concat <axis = 0> (offsets, size)
+    count = Size (offsets)
+    {loop}
+}}
+"""
+ROW_OF_A_BAG = """
+        at = Reshape (i, minus)
+        next = Add (at, one)
+        after = Add (next, one)
+        start = Slice (ends, at, next)
+        end = Slice (ends, next, after)
+        is_empty = Equal (start, end)
+        row = If (is_empty) <
+            then_branch = nothing () => (float[1,4] none) { none = Expand (zeros, shape) },
+            else_branch = some () => (float[1,4] sum) {
+                rows = Slice (picked, start, end)
+                sum = ReduceSum (rows, zero)
+            }>
+"""
+BAGS_IN_A_LOOP = f"""
+    yes = Constant <value = bool {{1}}> ()
+    stacked = Loop (count, yes) <body = step (int64 i, bool go) => (bool on, float[1,4] row) {{
+        on = Identity (go)
+        {ROW_OF_A_BAG}
+    }}>
+    y = Squeeze (stacked, one)
+"""
+BAGS_WHILE = f"""
+    first = Constant <value = int64 {{0}}> ()
+    empty = SequenceEmpty ()
+    cond = Less (first, count)
+    last, all = Loop (, cond, first, empty) <body = step (int64 n, bool go, int64 i, seq(float[1,4]) so_far)
+        => (bool on, int64 j, seq(float[1,4]) further) {{
+        {ROW_OF_A_BAG}
+        further = SequenceInsert (so_far, row)
+        step = Squeeze (one)
+        j = Add (i, step)
+        on = Less (j, count)
+    }}>
+    y = ConcatFromSequence <axis = 0> (all)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "bags", "kind"), [(BAGS_IN_A_LOOP, 3, "if"), (BAGS_IN_A_LOOP, 40, "loop"), (BAGS_WHILE, 5, "if")]
+)
+def test_bags_of_embeddings_as_exporters_write_them(loop: str, bags: int, kind: str) -> None:
+    """A step reads where its bag begins and ends, and another branch computes those of nothing."""
+    model = parsed(BAGS.format(bags=bags, loop=loop), 18)
+    rng = np.random.default_rng(bags)
+    given = {"weight": floats(20, 4), "indices": rng.integers(0, 20, 9), "offsets": np.sort(rng.integers(0, 9, bags))}
+    assert kind in ops(check(model, given))
+
+
 def test_scans_read_and_write_along_axes_in_both_directions() -> None:
     assert "loop" not in ops(check(parsed(SCAN), {"x": floats(4, 6, 3), "s": floats(6)}))
     long = parsed(SCAN.replace("6,3]", "6,200]"))

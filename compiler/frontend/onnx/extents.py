@@ -44,6 +44,7 @@ class Count:
         value: it, i64[].
         least, most: the range.
         factor, parts: the number is ``factor`` times those in ``parts``; itself where there are none.
+        base, offset: the number is ``offset`` more than that, where there is one.
     """
 
     value: Value
@@ -51,6 +52,8 @@ class Count:
     most: int
     factor: int = 1
     parts: tuple[Count, ...] = ()
+    base: Count | None = None
+    offset: int = 0
 
     @property
     def is_bounded(self) -> bool:
@@ -72,6 +75,12 @@ def room(extent: Extent) -> int:
 def span(extent: Extent) -> tuple[int, int]:
     """The least and the most."""
     return (extent.least, extent.most) if isinstance(extent, Count) else (extent, extent)
+
+
+def known_difference(a: Extent, b: Extent) -> int | None:
+    """How much ``a`` is more than ``b``, ``None`` where the data decide that."""
+    (base, offset), (other, its) = ((x.base or x, x.offset) if isinstance(x, Count) else (None, x) for x in (a, b))
+    return offset - its if base is other else None
 
 
 def text_of(shape: Sequence[Extent]) -> str:
@@ -130,31 +139,39 @@ class Extents:
         return self._remembered((operator, a, b), make)
 
     def add(self, a: Extent, b: Extent) -> Extent:
-        if isinstance(a, int) and isinstance(b, int):
-            return a + b
-        if 0 in (a, b):
-            return a if b == 0 else b
         (low, high), (least, most) = span(a), span(b)
-        return self._made(Add(), a, b, low + least, high + most)
+        if isinstance(a, Count) and isinstance(b, Count):
+            return self._made(Add(), a, b, low + least, high + most)
+        count, number = (a, b) if isinstance(a, Count) else (b, a)
+        if not isinstance(count, Count) or not isinstance(number, int):
+            return low + least
+        base, offset = count.base or count, count.offset + number
+        made = self._made(Add(), base, offset, low + least, high + most) if offset else base
+        if isinstance(made, Count) and offset:
+            made.base, made.offset = base, offset
+        return made
 
     def subtract(self, a: Extent, b: Extent) -> Extent:
-        if isinstance(a, int) and isinstance(b, int):
-            return a - b
-        if a is b or b == 0:
-            return 0 if a is b else a
+        difference = known_difference(a, b)
+        if difference is not None:
+            return difference
+        if isinstance(b, int):
+            return self.add(a, -b)
         (low, high), (least, most) = span(a), span(b)
         return self._made(Sub(), a, b, low - most, high - least)
 
     def smaller(self, a: Extent, b: Extent) -> Extent:
         (low, high), (least, most) = span(a), span(b)
-        if a is b or high <= least or most <= low:
-            return a if a is b or high <= least else b
+        difference = known_difference(a, b)
+        if difference is not None or high <= least or most <= low:
+            return a if (high <= least if difference is None else difference <= 0) else b
         return self._made(Min(), a, b, min(low, least), min(high, most))
 
     def larger(self, a: Extent, b: Extent) -> Extent:
         (low, high), (least, most) = span(a), span(b)
-        if a is b or low >= most or least >= high:
-            return a if a is b or low >= most else b
+        difference = known_difference(a, b)
+        if difference is not None or low >= most or least >= high:
+            return a if (low >= most if difference is None else difference >= 0) else b
         return self._made(Max(), a, b, max(low, least), max(high, most))
 
     def product(self, extents: Sequence[Extent]) -> Extent:
@@ -263,6 +280,10 @@ class Extents:
         spans = [span(each) for each in elements.reshape(-1) if isinstance(each, (int, Count))]
         if len(spans) == elements.size > 0:
             self._intervals[value] = min(low for low, _ in spans), max(high for _, high in spans)
+
+    def follow_number(self, value: Value, least: int, most: int) -> None:
+        """Say in which range a value, i64[], is that the data decide."""
+        self.know(value, _array_of([self.count(value, least, max(least, most))], ()))
 
     def number(self, extent: Extent, name: str) -> Value:
         """An extent as a tensor that a model reads, i64[]."""

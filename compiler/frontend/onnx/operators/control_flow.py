@@ -215,7 +215,8 @@ class _Steps:
         with self.importer.scope():
             self.importer.import_initialisers(self.graph)
             found = self._unrolled(states, limits.UNROLLED_NODES)
-            found = self._looped(states) if found is None else found
+            is_sequence = any(isinstance(state, SequenceValue) for state in states)
+            found = self._looped(states) if found is None and not is_sequence else found
             # Where types change from step to step, much is written before the loop is given up.
             found = self._unrolled(states, limits.UNROLLED) if found is None else found
         if found is None:
@@ -235,16 +236,20 @@ class _Steps:
         importer, function = self.importer, self.importer.function
         if not steps and len(self.graph.output) == self.states + (self.read is None):
             return states
+        # Where no number says when a loop ends that cannot be an op, its condition may.
+        ends = steps < FOREVER or most_nodes < limits.UNROLLED
+        steps = steps if ends else most_nodes // max(1, nodes * importer.copies)
         is_known = self.node.name not in importer.unknown_ends and self.rows in (None, steps)
         if not is_known or not 0 < steps * nodes * importer.copies <= most_nodes:
             return None
-        before = len(function)
+        before, functions = len(function), len(importer.module.functions)
         stacked: list[list[Value]] = []
         importer.copies *= steps
         for index in range(steps):
             condition, states, pieces = self._step(importer.constant(np.asarray(index), "step"), states)
-            if not isinstance(condition, Constant):
+            if not isinstance(condition, Constant) or (index + 1 == steps and not ends and condition.array):
                 erase([*function.ops][before:])
+                discard(importer.module, functions)
                 importer.unknown_ends.add(self.node.name)
                 break
             stacked.append([reshape(importer, piece, (1, *piece.type.shape)) for piece in pieces])
@@ -263,6 +268,7 @@ class _Steps:
         with importer.inside(f"{node.name}.body") as body:
             inner = [body.add_parameter("step", COUNT)]
             inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
+            importer.open.follow_number(inner[0], 0, self._most_steps() - 1)
             condition, after, pieces = self._step(inner[0], inner[1:])
             importer.open.check_closed("a loop", [*after, *pieces])
             # A state that no step changes is a value from outside.
@@ -307,8 +313,7 @@ class _Steps:
             return self.rows, False
         if most is not None and (never_ends or most <= 0):
             return max(0, most), False
-        extents = self.importer.open.elements(self.most)
-        bound = span(extents[0])[1] if extents else FOREVER
+        bound = self._most_steps()
         if bound >= UNKNOWN:
             raise node.unsupported(
                 "how many steps the loop takes depends on the data, and so do the extents of its scan outputs",
@@ -317,6 +322,11 @@ class _Steps:
                 or "Give static input shapes, or leave out the scan outputs.",
             )
         return max(0, bound), True
+
+    def _most_steps(self) -> int:
+        """How many steps are taken at most, as far as it is known."""
+        extents = self.importer.open.elements(self.most)
+        return span(extents[0])[1] if extents else FOREVER
 
     def _step(self, step: Value, states: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
         """Emit a step: whether to go on, the states after it, and its pieces."""
