@@ -167,8 +167,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         return -(-self.columns.kernel // 2)
 
     def most_pixels(self, target: TargetDescription) -> int:
-        parts = registers_per_vector(target)
-        return max(1, min(14, target.registers // parts - self.row_steps - 2))
+        return max(1, min(14, target.registers // registers_per_vector(target) - 2))
 
     def words(self, op: Op, target: TargetDescription) -> bytes:
         """The weights of an op, which are constant."""

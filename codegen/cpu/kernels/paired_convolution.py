@@ -16,7 +16,7 @@ from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
-from ..llvm.byte_dot_product import BYTES, add_pairs, shuffled
+from ..llvm.byte_dot_product import add_pairs, shuffled
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I32, I64, Register, Registers, constant
@@ -25,7 +25,7 @@ from .output_channels import without_zero_points
 from .products.blocking import Blocking, Work
 from .products.weight_pairs import RECORD, packed_pairs
 from .quantized_convolution import QuantizedConvolution
-from .window import ALL, PixelTile, cut
+from .window import PixelTile, cut
 from .window_walk import Values, WindowWalk
 
 
@@ -86,8 +86,10 @@ class _Walker(WindowWalk):
         self.spec, self.blocking = spec, blocking
 
     def generate(self) -> Kernel:
-        spec = self.spec
-        return self.walk(spec, spec.groups, spec.outputs // spec.groups, 1, self.blocking.row_block, self._item)
+        spec, channels, rows = self.spec, self.spec.outputs // self.spec.groups, self.blocking.row_block
+        # A half of 16 channels that would hold absent ones alone is left out, where it is a register or more.
+        whole = max(CHANNEL_BLOCK // 2, self.b.target.lanes)
+        return self.walk(spec, spec.groups, channels, 1, rows, self._item, whole=whole)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         spec, b = self.spec, self.b
@@ -111,18 +113,19 @@ class _Walker(WindowWalk):
 
                 def tile(index: Register, start: int = run.start, reach: PixelTile = run.tile) -> None:
                     pixel = b.add(start, b.multiply(index, reach.pixels))
-                    self.call(reach, call, pixel, lambda f, values: self._tile(f, values, reach))
+                    self.call((reach, active), call, pixel, lambda f, values: self._tile(f, values, reach, active))
 
                 b.each(0, run.count, tile)
 
         b.each(item.first_row, item.last_row, row_of_tiles)
 
-    def _tile(self, b: FunctionBuilder, call: Values, reach: PixelTile) -> None:
-        """Some output pixels by 16 channels."""
+    def _tile(self, b: FunctionBuilder, call: Values, reach: PixelTile, active: int) -> None:
+        """Some output pixels by up to 16 channels."""
         spec, starts = self.spec, call["w"]
         taps = b.multiply(call["kernel_rows"], spec.row_lists) if self.rows.is_padded else None
         count: Integer = taps if taps is not None else self.rows.kernel * spec.row_lists
-        sums: Registers = (call["start0"],) * reach.pixels
+        start = call["start0"]
+        sums: Registers = (b.shuffle(start, start, range(active)) if active < CHANNEL_BLOCK else start,) * reach.pixels
 
         def position(tap: Integer) -> Register:
             return b.convert("zext", b.load(I32, b.at(starts, b.multiply(tap, 4))), I64)
@@ -134,8 +137,8 @@ class _Walker(WindowWalk):
             begin, end = b.convert("bitcast", position(first), I64), position(last)
             return b.loop(begin, end, record, sums, step=RECORD)
 
-        if all(mask == ALL for masks in reach.columns for mask in masks):
-            sums = over(0, count, (ALL,) * reach.pixels, sums)
+        if len({*reach.columns}) == 1:
+            sums = over(0, count, reach.columns[0], sums)
         else:
 
             def row(tap: Register, sums: Registers) -> Registers:
@@ -148,6 +151,9 @@ class _Walker(WindowWalk):
                 return sums
 
             sums = b.loop(0, count, row, sums, step=spec.row_lists)
+        if active < CHANNEL_BLOCK:
+            lanes = [lane % active for lane in range(CHANNEL_BLOCK)]
+            sums = tuple(b.shuffle(total, total, lanes) for total in sums)
         spec.requantize(b, call, 0, sums, (), call["y"])
 
     def _record(
@@ -155,7 +161,7 @@ class _Walker(WindowWalk):
     ) -> list[Register]:
         spec, found = self.spec, list(sums)
         distance = b.convert("sext", b.load(I32, record, RECORD - 8), I64)
-        places, weights = b.load(I8.of(QUAD), record, RECORD - 4), b.load(BYTES, record)
+        places, weights = b.load(I8.of(QUAD), record, RECORD - 4), b.load(I8.of(QUAD * sums[0].type.lanes), record)
         x = b.at(call["x"], distance)
         for p, mask in enumerate(masks):
             if mask or spec.fill:

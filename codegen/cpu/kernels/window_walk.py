@@ -117,13 +117,23 @@ class WindowWalk:
         self._outputs = [name for name in ("residual", "y") if name in self.arguments]
         self._functions: dict[Hashable, FunctionBuilder] = {}
 
-    def walk(self, spec: WindowSpec, groups: int, channels: int, vectors: int, row_block: int, visit: Visit) -> Kernel:
+    def walk(
+        self,
+        spec: WindowSpec,
+        groups: int,
+        channels: int,
+        vectors: int,
+        row_block: int,
+        visit: Visit,
+        *,
+        whole: int = CHANNEL_BLOCK,
+    ) -> Kernel:
         """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
-        Absent channels of bytes, which may hold anything, count as present.
+        Absent channels of bytes, which may hold anything, count as present up to the next multiple of ``whole``.
         """
         if not spec.element.is_float:
-            channels += -channels % CHANNEL_BLOCK
+            channels += -channels % whole
         cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output, row_block)
         cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)

@@ -81,11 +81,11 @@ def shuffled(b: FunctionBuilder, window: Register, places: Register, *, flips: b
 
 
 def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
-    """``total``, 16 lanes, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
+    """``total``, of whole registers, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
 
     Args:
         x: a register of the target, the same for each part of the lanes.
-        w: 64 bytes. No two neighbours of one sign sum to more than 128.
+        w: as many bytes as ``total``. No two neighbours of one sign sum to more than 128.
     """
     lanes = x.type.lanes // 4
     words, ones = I16.of(2 * lanes), constant(I16.of(2 * lanes), 1)
@@ -107,10 +107,10 @@ def dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Regist
 
 def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
     """Registers of ``lanes`` lanes of 32 bits."""
-    value = b.convert("bitcast", value, ACCUMULATOR)
-    if lanes == LANES:
+    value = b.convert("bitcast", value, I32.of(value.type.bytes // I32.bytes))
+    if lanes == value.type.lanes:
         return [value]
-    return [b.shuffle(value, value, range(first, first + lanes)) for first in range(0, LANES, lanes)]
+    return [b.shuffle(value, value, range(first, first + lanes)) for first in range(0, value.type.lanes, lanes)]
 
 
 def _joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
