@@ -9,7 +9,8 @@ chunk is taken by one subtraction from a number that carries the count: who come
 field, or gets a chunk of the region that has begun meanwhile, which then cannot end before it.
 
 Whoever waits spins for a moment and then sleeps in the kernel (``futex``). Sleepers are woken only for regions that
-take longer than waking does, some ten microseconds.
+take longer than waking does, some ten microseconds. Helpers give way (``sched_yield``) between chunks: one that lost
+its processor within a chunk would keep all others waiting.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _SPINS = 1500
 
 _CHUNKS = 4
 """Chunks for each thread: fewer leave threads idle at the end, more cost."""
+
+_TURN = 1_000_000
+"""Nanoseconds that a helper computes before it gives way to other programs: a little less than a scheduler lets it, so
+that it is rarely stopped while it has a chunk for which the others must wait."""
 
 _ALONE, _ASLEEP = 8_000, 40_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
@@ -99,7 +104,40 @@ end:
   ret i1 %changed
 }}
 
-define internal void @chunks(ptr %team, ptr %scratch, i64 %place) noinline nounwind {{
+define internal i64 @clock(ptr %team) noinline nounwind {{
+  %time = alloca [2 x i64], align 8
+  %function = getelementptr i8, ptr %team, i64 {CLOCK}
+  %gettime = load ptr, ptr %function, align 8
+  call i32 %gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time, align 8
+  %rest_at = getelementptr i8, ptr %time, i64 8
+  %rest = load i64, ptr %rest_at, align 8
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %rest
+  ret i64 %now
+}}
+
+define internal void @give_way(ptr %team, ptr %since) noinline nounwind {{
+entry:
+  %now = call i64 @clock(ptr %team)
+  %start = load i64, ptr %since, align 8
+  %used = sub i64 %now, %start
+  %is_over = icmp sgt i64 %used, {TURN}
+  br i1 %is_over, label %yield, label %end
+yield:
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %place = getelementptr i8, ptr %team, i64 {YIELD}
+  %number = load i64, ptr %place, align 8
+  call i64 (i64, ...) %syscall(i64 %number)
+  %new = call i64 @clock(ptr %team)
+  store i64 %new, ptr %since, align 8
+  br label %end
+end:
+  ret void
+}}
+
+define internal void @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since) noinline nounwind {{
 entry:
   %done = getelementptr i8, ptr %team, i64 {DONE}
   %members = getelementptr i8, ptr %team, i64 {MEMBERS}
@@ -157,14 +195,20 @@ finish:
   %now = add i32 %before, 1
   %all = trunc i64 %count to i32
   %is_last = icmp eq i32 %now, %all
-  br i1 %is_last, label %last, label %next
+  br i1 %is_last, label %last, label %go_on
 last:
   %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
   %waiting = load atomic i32, ptr %waiting_at seq_cst, align 4
   %is_asleep = icmp ne i32 %waiting, 0
-  br i1 %is_asleep, label %wake, label %next
+  br i1 %is_asleep, label %wake, label %go_on
 wake:
   call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1)
+  br label %go_on
+go_on:
+  %is_caller = icmp eq ptr %since, null
+  br i1 %is_caller, label %next, label %give_way
+give_way:
+  call void @give_way(ptr %team, ptr %since)
   br label %next
 other:
   %more = add i64 %seen, 1
@@ -235,7 +279,7 @@ wake:
   call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
   br label %work
 work:
-  call void @chunks(ptr %team, ptr %scratch, i64 0)
+  call void @chunks(ptr %team, ptr %scratch, i64 0, ptr null)
   br label %look
 look:
   %finished = load atomic i32, ptr %done acquire, align 4
@@ -266,12 +310,15 @@ entry:
   %here = getelementptr i8, ptr %mine, i64 {HERE}
   %away_at = getelementptr i8, ptr %mine, i64 {AWAY}
   %place_at = getelementptr i8, ptr %mine, i64 {PLACE}
+  %since = getelementptr i8, ptr %mine, i64 {SINCE}
+  %arrival = call i64 @clock(ptr %team)
+  store i64 %arrival, ptr %since, align 8
   store atomic i32 1, ptr %here seq_cst, align 4
   br label %next
 next:
   %seen = load atomic i32, ptr %generation acquire, align 4
   %place = load atomic i64, ptr %place_at monotonic, align 8
-  call void @chunks(ptr %team, ptr %scratch, i64 %place)
+  call void @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since)
   br label %look
 look:
   %away = load atomic i32, ptr %away_at seq_cst, align 4
@@ -288,6 +335,8 @@ sleep:
   atomicrmw add ptr %sleepers, i32 1 seq_cst
   %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
   atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  %awake = call i64 @clock(ptr %team)
+  store i64 %awake, ptr %since, align 8
   br label %next
 leave:
   store atomic i32 0, ptr %here seq_cst, align 4
@@ -320,6 +369,6 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
-    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
+    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

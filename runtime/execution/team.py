@@ -16,7 +16,6 @@ from collections import defaultdict
 from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 
@@ -36,8 +35,8 @@ _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _TRIED_AFTER = (4, 256)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
 
-_NUMBER = {"x86_64": 202, "aarch64": 98}
-"""The number of the system call ``futex``, by architecture."""
+_NUMBERS = {"x86_64": (202, 24), "aarch64": (98, 124), "riscv64": (98, 124)}
+"""The numbers of the system calls ``futex`` and ``sched_yield``, by architecture."""
 
 
 @cache
@@ -68,14 +67,6 @@ def thread_count(threads: int | None) -> int:
 def _pages(size: int) -> np.ndarray:
     """Memory of its own for threads, u8[size or more], zeros."""
     return np.frombuffer(private_pages(max(1, size), "threads"), np.uint8)
-
-
-@cache
-def _system_call() -> Any:
-    """The C library's function ``syscall``."""
-    function = ctypes.CDLL(None).syscall
-    function.restype = ctypes.c_long
-    return function
 
 
 class _Helper:
@@ -212,8 +203,9 @@ class Team:
         self._scratch_bytes = scratch_bytes(native)
         self._short, self._long = work.memory.view(np.int32), work.memory.view(np.int64)
         self.address = work.address
-        self._long[TeamLayout.SYSCALL // 8] = ctypes.cast(_system_call(), ctypes.c_void_p).value or 0
-        self._long[TeamLayout.FUTEX // 8] = _NUMBER[host.architecture()]
+        for field, name in ((TeamLayout.SYSCALL, "syscall"), (TeamLayout.CLOCK, "clock_gettime")):
+            self._long[field // 8] = ctypes.cast(ctypes.CDLL(None)[name], ctypes.c_void_p).value or 0
+        self._long[TeamLayout.FUTEX // 8], self._long[TeamLayout.YIELD // 8] = _NUMBERS[host.architecture()]
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
         self.paces: defaultdict[tuple[int, int], Pace] = defaultdict(Pace)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-HELP = "tilewright_join"
-"""``void tilewright_join(ptr team, i64 helper)``: take part in what a team does until the team is left by
+HELP = "tilewright_take_part"
+"""``void tilewright_take_part(ptr team, i64 helper)``: take part in what a team does until the team is left by
 :data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread."""
 
 RECALL = "tilewright_recall"
@@ -29,12 +29,15 @@ class TeamLayout:
         threads: i64, how many threads there are, the caller among them.
         count, each, units: i64, chunks of the region, how many of them are whose, and its work items.
         task, arguments: what a chunk calls, and its first argument.
-        syscall, futex: the C library's function, and the number of the system call.
+        syscall, clock: the C library's functions ``syscall`` and ``clock_gettime``.
+        futex, yield: numbers of system calls.
         members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
             for each helper of the process, by its number: a pointer to its scratch memory; i64 ``place``, which of the
-            threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away.
+            threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away; i64 ``since``, the
+            nanosecond when it woke up or gave way last.
     """
 
     GENERATION, DONE, SLEEPERS, WAITING, STATUS, THREADS = 0, 64, 128, 132, 136, 144
     COUNT, EACH, UNITS, TASK, ARGUMENTS, SYSCALL, FUTEX = 192, 200, 208, 216, 224, 232, 240
-    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, OPEN = 256, 128, 8, 16, 20, 64
+    YIELD, CLOCK = 256, 264
+    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN = 320, 128, 8, 16, 20, 24, 64
