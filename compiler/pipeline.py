@@ -15,6 +15,7 @@ from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.cpu.volume_convolutions import VolumeConvolutions
+from ..passes.cpu.weight_only_products import WeightOnlyProducts
 from ..passes.cpu.widen_half import WidenHalf
 from ..passes.device.cascade_rows import CascadeRows
 from ..passes.device.legalize_for_device import LegalizeForDevice
@@ -47,9 +48,14 @@ from .options import CompileOptions
 from .progress import ProgressReport
 
 
-def simplify_pipeline() -> Pipeline:
-    """Any module with less in it: constants computed, patterns recognised, duplicates and dead code gone."""
-    return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
+def simplify_pipeline(*, keep_factors: bool = False) -> Pipeline:
+    """Any module with less in it: constants computed, patterns recognised, duplicates and dead code gone.
+
+    Args:
+        keep_factors: see :class:`tilewright.passes.simplify.fold_constants.FoldConstants`.
+    """
+    folded = FoldConstants(keep_factors=keep_factors)
+    return Pipeline((folded, Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
 def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
@@ -59,15 +65,16 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
-    forms = (WidenHalf(), *convolutions, FuseAttention(), Fuse(), UnsignedActivations())
+    products = (FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
+    forms = (WidenHalf(), *convolutions, *products, UnsignedActivations())
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 
 
 def float_pipeline(*, exact: bool = False) -> Pipeline:
     """From an imported module to one that computes in floating point on the CPU; ``exact`` as for `cpu_pipeline`."""
-    passes = (*simplify_pipeline().passes, *cpu_pipeline(exact=exact).passes)
-    return Pipeline((FoldConstants(), RemoveFakeQuantization(), *passes), "float")
+    passes = (*simplify_pipeline(keep_factors=True).passes, *cpu_pipeline(exact=exact).passes)
+    return Pipeline((FoldConstants(keep_factors=True), RemoveFakeQuantization(), *passes), "float")
 
 
 def simulation_pipeline() -> Pipeline:

@@ -16,6 +16,8 @@ means.
 ``o16i4``  weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 4, 16 (O), 4 (I)]``, for dot products of
            four bytes: each 64 bytes hold four inputs of 16 outputs
 ``i4o16``  matrices ``[I, O]`` as ``o16i4`` of ``[O, I]``
+``i8o16``  matrices ``[I, O]`` of 8-bit integers from -8 to 7, two rows in a byte, the upper one in its lower half; such
+           bytes as ``i4o16``
 ``o16k4``  weights ``[O, I, *outer, K]`` as ``[ceil(O/16), I, *outer, ceil(K/4), 16 (O), 4 (K)]``, the same with four
            neighbours of the last kernel dimension instead of four inputs: depthwise (I = 1), first layers
 ========== ==========================================================================================
@@ -37,11 +39,14 @@ import numpy as np
 from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.errors import IRError
 
-from .types import TensorType
+from .types import DType, TensorType
 from .winograd import WINDOW, WINOGRAD
 
 QUAD = 4
 """Bytes that a dot product sums up."""
+
+HALVES = "i8o16"
+"""The layout that holds two integers in a byte."""
 
 _PARTS = {
     "c16": ((1, CHANNEL_BLOCK),),
@@ -119,6 +124,10 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
     """
     if type.layout == "":
         return type.shape
+    if type.layout == HALVES:
+        if type.rank != 2 or type.dtype is not DType.I8:
+            raise IRError(f"layout {HALVES} needs a matrix of i8", found=type)
+        return physical_shape(type.with_shape((-(-type.shape[0] // 2), type.shape[1])).with_layout("i4o16"))
     cut = _cut(type.shape, type.layout)
     return tuple(cut.extents[index] for index in cut.order)
 
@@ -134,6 +143,9 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
         return np.ascontiguousarray(array)
     if layout in WINOGRAD:
         return WINOGRAD[layout].transformed(pack(array, "o16i16"))
+    if layout == HALVES:
+        upper, lower = array[::2], np.pad(array[1::2], ((0, len(array) % 2), (0, 0)))
+        return pack(upper & 15 | lower << 4, "i4o16")
     cut = _cut(array.shape, layout)
     if cut.whole != array.shape:
         fill = 128 if layout in _DOT_PRODUCTS and array.dtype == np.uint8 else 0
@@ -146,6 +158,11 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
     """The logical array of ``type`` from its physical form; of activations and of weights that are not transformed."""
     if type.layout == "":
         return array.reshape(type.shape)
+    if type.layout == HALVES:
+        bytes = type.with_shape((-(-type.shape[0] // 2), type.shape[1])).with_layout("i4o16")
+        both = unpack(array, bytes)
+        # Shifted to the left and back, halves have their signs.
+        return np.stack([both << 4 >> 4, both >> 4], 1).reshape(-1, type.shape[1])[: type.shape[0]]
     cut = _cut(type.shape, type.layout)
     parts = array.reshape(physical_shape(type)).transpose(np.argsort(cut.order))
     return np.ascontiguousarray(parts.reshape(cut.whole)[tuple(map(slice, type.shape))])

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
-from ...ir.layout import CHANNEL_BLOCK, QUAD, bytes_of
+from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
@@ -19,6 +19,7 @@ from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.resize import Resize
+from ...ir.ops.weight_only import WeightOnlyMatMul
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 from ...ir.windows import SHORT
@@ -174,6 +175,11 @@ def matrix_layout(op: Op) -> str | None:
         is_alone = a_zero is None or (a_zero.type.elements == 1 and a_zero.type.dtype in EIGHT_BIT)
         inner = a.type.shape[-1]
         return "i4o16" if is_known and is_alone and a.type.elements and inner % QUAD == 0 else None
+    if ON.get(op) == "cpu" and isinstance(matmul, WeightOnlyMatMul) and isinstance(op.inputs[1], Constant):
+        w = op.inputs[1].array
+        # A word of layout `HALVES` holds eight rows.
+        is_narrow = w.size > 0 and matmul.block % 8 == 0 and w.min() >= -8 and w.max() <= 7
+        return HALVES if is_narrow else "i4o16"
     if ON.get(op) != "cpu" or not isinstance(matmul, MatMul):
         return None
     x, w, *bias = op.inputs

@@ -5,7 +5,11 @@ from __future__ import annotations
 from tilewright import limits
 from tilewright.errors import TilewrightError
 
-from ...ir.core import Constant, Module, Op
+from ...ir.core import Constant, Module, Op, is_op
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Transpose
+from ...ir.ops.quantization import DequantizeLinear
+from ...ir.ops.shape import Reshape
 from ..base import UNPLANNED, Pass, Record, erase_dead
 
 
@@ -20,12 +24,14 @@ class FoldConstants(Pass):
         max_bytes: an op is left alone if its results would take more; an expanded constant can be cheaper to
             compute than to store.
         keep: names of operators never to fold, such as ``dequantize`` where the integers are wanted.
+        keep_factors: nor ``dequantize_linear`` of what products alone read, moved or not, as their right factor.
     """
 
     requires = (UNPLANNED,)
 
     max_bytes: int = 1 << 26
     keep: tuple[str, ...] = ()
+    keep_factors: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         room, steps = module.folding or _budget(module)
@@ -46,7 +52,21 @@ class FoldConstants(Pass):
             and not op.operator.GIVEN_RESULTS
             and all(isinstance(value, Constant) for value in op.inputs)
             and _size(op) <= self.max_bytes
+            and not (self.keep_factors and is_op(op, DequantizeLinear) and _is_factor(op))
         )
+
+
+def _is_factor(op: Op) -> bool:
+    """Whether products alone read the result of an op, transposed or reshaped or not, as their right factor."""
+    pending = [op.result]
+    while pending:
+        value = pending.pop()
+        for user, index in value.uses:
+            if isinstance(user, Op) and is_op(user, Transpose, Reshape):
+                pending.append(user.result)
+            elif not isinstance(user, Op) or not is_op(user, MatMul) or index != 1:
+                return False
+    return True
 
 
 def _budget(module: Module) -> tuple[int, int]:

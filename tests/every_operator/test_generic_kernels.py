@@ -9,7 +9,10 @@ from operator_samples import cases_of
 from tilewright.codegen.cpu.tensors import has_real_meaning, is_plain
 from tilewright.ir.op import REGISTRY
 
-WITHOUT_KERNEL = {"attention": "only a pass makes it, of single precision"}
+WITHOUT_KERNEL = {
+    "attention": "only a pass makes it, of single precision",
+    "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
+}
 """Operators that have no generic kernel for some plain float or integer sample, and why."""
 
 

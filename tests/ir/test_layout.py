@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tilewright.errors import IRError
-from tilewright.ir.layout import bytes_of, pack, physical_shape, unpack
+from tilewright.ir.layout import HALVES, bytes_of, pack, physical_shape, unpack
 from tilewright.ir.types import DType, TensorType
 from tilewright.ir.winograd import WINOGRAD
 
@@ -33,6 +33,19 @@ def test_round_trip(layout: str, dtype: DType) -> None:
         assert packed.nbytes == bytes_of(type)
         assert packed.flags.c_contiguous
         np.testing.assert_array_equal(unpack(packed, type), array)
+
+
+def test_two_integers_in_a_byte() -> None:
+    for shape in ((40, 33), (7, 5), (64, 16)):
+        w = np.random.default_rng(3).integers(-8, 8, shape).astype(np.int8)
+        type = TensorType(shape, DType.I8, layout=HALVES)
+        packed = pack(w, HALVES)
+        assert packed.shape == physical_shape(type)
+        assert packed.nbytes == bytes_of(type)
+        np.testing.assert_array_equal(unpack(packed, type), w)
+        assert packed[0, 0, 0, 3, 1] == (w[2, 3] & 15 | w[3, 3] << 4)
+    with pytest.raises(IRError, match="layout i8o16 needs a matrix of i8"):
+        physical_shape(TensorType((16, 16), DType.F32, layout=HALVES))
 
 
 def test_addresses() -> None:

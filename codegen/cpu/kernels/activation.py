@@ -15,6 +15,7 @@ from ....ir.activation import activate
 from ....ir.core import Op
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
+from ....ir.ops.weight_only import WeightOnlyMatMul
 from ..element import Element
 from ..formulas import ACTIVATIONS
 from ..llvm.builder import FunctionBuilder
@@ -81,7 +82,7 @@ class ProductSpec(KernelSpec):
         return ("x", "w", *optional, "y")
 
 
-def what_follows(op: Op[Conv | MatMul]) -> dict[str, Any]:
+def what_follows(op: Op[Conv | MatMul | WeightOnlyMatMul]) -> dict[str, Any]:
     """The fields of a :class:`ProductSpec`, as an op has them."""
     return {
         "has_bias": op.operands.b is not None,

@@ -50,30 +50,35 @@ class FloatProduct(ProductSpec, MatrixProduct):
     transpose_w: bool = False
     panels: bool = False
 
+    @property
+    def makes_strips(self) -> bool:
+        """Whether each strip of w is made in the work memory."""
+        return self.transpose_w
+
     def shape(self, target: TargetDescription) -> MatrixShape:
         together = registers_per_vector(target) if self.panels else 1
         rows, vectors = choose_tile(self.rows, self.columns, self.inner, target, together)
         # Rows whose part of x stays in the second level cache while all strips pass by.
         budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
-        row_block = self.rows if self.transpose_w else min(self.rows, budget)
+        row_block = self.rows if self.makes_strips else min(self.rows, budget)
         strip_row = 4 * vectors * target.lanes
         return MatrixShape(
             ChannelTiles(math.prod(self.batch), 1, self.columns, target.lanes, vectors, self.rows, row_block),
             tile_rows=rows,
             x_row=4 if self.transpose_x else 4 * self.inner,
             x_step=4 * self.rows if self.transpose_x else 4,
-            w_step=_PANEL_ROW if self.panels else strip_row if self.transpose_w else 4 * self.columns,
+            w_step=strip_row if self.makes_strips else _PANEL_ROW if self.panels else 4 * self.columns,
             steps=self.inner,
-            scratch=strip_row * self.inner if self.transpose_w else 0,
+            scratch=strip_row * self.inner if self.makes_strips else 0,
         )
 
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers = self.bind(b)
         x, w = self._factors(b, item.image)
         column = b.multiply(item.block, shape.lanes)
-        w = b.at(w, b.multiply(column, 4 * self.inner if self.transpose_w or self.panels else 4))
-        if self.transpose_w:
-            w = self._transpose(b, shape, w, columns)
+        w = b.at(w, b.multiply(column, self.column_bytes))
+        if self.makes_strips:
+            w = self.made_strip(b, shape, w, column, columns)
         bias = b.at(pointers["bias"], b.multiply(column, 4)) if self.has_bias else zero(PTR)
         result = b.add(b.multiply(item.image, 4 * self.rows * self.columns), b.multiply(column, 4))
 
@@ -90,8 +95,19 @@ class FloatProduct(ProductSpec, MatrixProduct):
         sizes = 4 * self.rows * self.inner, 4 * self.inner * self.columns
         return [b.at(p, b.multiply(n, size)) for p, n, size in zip(b.arguments[:2], found, sizes, strict=True)]
 
-    def _transpose(self, b: FunctionBuilder, shape: MatrixShape, w: Register, columns: int) -> Register:
-        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
+    @property
+    def column_bytes(self) -> int:
+        """From column to column of w, at least between whole panels."""
+        return 4 * self.inner if self.transpose_w or self.panels else 4
+
+    def made_strip(
+        self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
+    ) -> Register:
+        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros.
+
+        Args:
+            column: the first of them.
+        """
         lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
         strip = self.bind(b)["scratch"]
         for first in range(0, columns, lanes):
@@ -116,8 +132,8 @@ class FloatProduct(ProductSpec, MatrixProduct):
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
         # A strip in the work memory is filled up with zeros, as panels are.
-        whole = replace(tile, active=tile.shape.lanes) if self.transpose_w or self.panels else tile
-        per_panel = CHANNEL_BLOCK // tile.shape.lanes if self.panels else tile.vectors
+        whole = replace(tile, active=tile.shape.lanes) if self.makes_strips or self.panels else tile
+        per_panel = tile.vectors if self.makes_strips or not self.panels else CHANNEL_BLOCK // tile.shape.lanes
         found: list[Register] = []
         for vector in range(tile.vectors):
             panel, within = divmod(vector, per_panel)

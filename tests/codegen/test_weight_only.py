@@ -1,0 +1,52 @@
+"""Products with integers of 8 and 4 bits against NumPy, a few rows and many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, described, run
+
+from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.products.weight_only_product import WeightOnlyProduct, WeightOnlyRows
+from tilewright.ir.layout import HALVES, pack
+from tilewright.ir.ops.weight_only import WeightOnlyMatMul
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize(
+    ("rows", "columns", "inner", "block", "zero"),
+    [
+        (1, 32, 24, 24, False),
+        (1, 70, 48, 16, True),
+        (3, 20, 16, 8, True),
+        (9, 33, 40, 8, True),
+        (14, 48, 13, 13, False),
+    ],
+)
+def test_product(
+    rows: int, columns: int, inner: int, block: int, zero: bool, bits: int, target: str, rng: np.random.Generator
+) -> None:
+    limit = 1 << (bits - 1)
+    x = rng.standard_normal((rows, inner)).astype(np.float32)
+    w = rng.integers(-limit, limit, (inner, columns)).astype(np.int8)
+    blocks = inner // block, columns
+    scale = rng.uniform(0.01, 0.1, blocks).astype(np.float32)
+    zeros = rng.integers(-limit, limit, blocks).astype(np.float32) if zero else None
+    bias, residual = (rng.standard_normal(shape).astype(np.float32) for shape in (columns, (rows, columns)))
+    fields = {"bits": bits, "block": block, "has_zero": zero, "has_bias": True, "has_residual": True}
+    fields["activation"] = Activation("swish")
+    is_few = rows <= 4 and block % (32 // bits) == 0
+    cls = WeightOnlyRows if is_few else WeightOnlyProduct
+    spec = cls(rows=rows, columns=columns, inner=inner, **fields)  # pyright: ignore[reportArgumentType]
+    arrays = [
+        x,
+        pack(w, HALVES if bits == 4 else "i4o16"),
+        scale,
+        *([zeros] if zeros is not None else []),
+        bias,
+        residual,
+    ]
+    (y,) = run(spec, described(target), arrays, [((rows, columns), np.float32)])
+    expected = WeightOnlyMatMul(block, "swish").reference(x, w, scale, zeros, bias, residual)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))
