@@ -10,7 +10,7 @@ operands or was stopped: 1 plus its index, or a larger one where it stands in th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tilewright.errors import CodegenError
@@ -47,13 +47,13 @@ class KernelCall:
 
     Attributes:
         time: nanoseconds that one thread takes for it, about; see `parallel.nanoseconds`.
-        number: what the program returns where the kernel refuses its operands.
+        number: what the program returns where the kernel refuses its operands; 0 for 1 plus the index of the step.
     """
 
     kernel: Kernel
     tensors: tuple[Location, ...]
     time: int = 0
-    number: int = 1
+    number: int = 0
 
     @property
     def is_shared(self) -> bool:
@@ -108,6 +108,7 @@ def _entry(
 
     for step, call in enumerate(calls):
         if call is not None:
+            call = replace(call, number=call.number or step + 1)
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
             b.if_(is_asked, partial(run, call), lambda: None)
     b.return_(zero(I32))

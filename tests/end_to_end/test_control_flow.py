@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +289,31 @@ def test_bags_of_embeddings_as_exporters_write_them(loop: str, bags: int, kind: 
     rng = np.random.default_rng(bags)
     given = {"weight": floats(20, 4), "indices": rng.integers(0, 20, 9), "offsets": np.sort(rng.integers(0, 9, bags))}
     assert kind in ops(check(model, given))
+
+
+def test_a_step_makes_no_python_object() -> None:
+    """A hundred thousand steps keep less than a byte each, at any time, and call no more functions than one."""
+    body = "(int64 i, bool go, float[2] s) => (bool on, float[2] t) { on = Identity(go) t = Tanh(s) }"
+    session = compiled(
+        parsed(f"g (int64 n, bool c, float[2] x) => (float[2] y) {{ y = Loop(n, c, x) <body = b {body}> }}")
+    )
+    calls: dict[int, int] = {}
+    for steps in (1, 1, 100_000):
+        given = {"n": np.array(steps), "c": np.array(True), "x": floats(2)}
+        events: list[str] = []
+        sys.setprofile(lambda frame, event, argument, to=events: to.append(event))
+        try:
+            session.run(given)
+        finally:
+            sys.setprofile(None)
+        calls[steps] = len(events)
+    tracemalloc.start()
+    try:
+        session.run(given)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert calls[100_000] < calls[1] + 100
 
 
 def test_scans_read_and_write_along_axes_in_both_directions() -> None:

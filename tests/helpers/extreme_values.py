@@ -75,13 +75,17 @@ def with_extreme_inputs(sample: Sample, rng: np.random.Generator, count: int) ->
 
 
 def with_extreme_integers(sample: Sample, rng: np.random.Generator, count: int) -> Iterator[Sample]:
-    """The sample with one number in one integer operand that no index, length or count would be: so many for each."""
+    """The sample with one number in one integer operand that no index, length or count would be: so many for each, and
+    the first indices beyond both ends of a dimension."""
+    extents = [extent for array in sample.inputs if array is not None for extent in array.shape]
     for index, before in enumerate(sample.inputs):
         if before is None or not before.size or before.dtype.kind not in "iu" or index in sample.constants:
             continue
         limits = np.iinfo(before.dtype)
         odd = [number for number in (limits.min, -1, 1000, limits.max) if limits.min <= number <= limits.max]
-        for number in rng.choice(odd, min(count, len(odd)), replace=False):
+        extent = int(rng.choice(extents or [0]))
+        beyond = [number for number in (extent, -extent - 1) if limits.min <= number <= limits.max]
+        for number in (*rng.choice(odd, min(count, len(odd)), replace=False), *beyond):
             array = before.copy().reshape(-1)
             array[rng.integers(array.size)] = number
             inputs = (*sample.inputs[:index], array.reshape(before.shape), *sample.inputs[index + 1 :])
