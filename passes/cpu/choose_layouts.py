@@ -52,7 +52,7 @@ def _choose(module: Module, function: Function, exact: bool, record: Record) -> 
         if not exact and is_op(op, Conv) and (layout := transformed_weights(op)) is not None:
             supports[op] = replace(support, weights={1: layout})
     matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
-    needs_blocks = any(support.is_required for support in supports.values())
+    needs_blocks = any(is_op(op, Conv) or support.is_required for op, support in supports.items())
     if not needs_blocks and not matrices:
         return False
     blocked = _blocked_side(function, supports) if needs_blocks else set()

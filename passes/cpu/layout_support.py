@@ -23,9 +23,16 @@ from ...ir.ops.weight_only import WeightOnlyMatMul
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 from ...ir.windows import SHORT
+from ...ir.winograd import WINDOW
 
 ACTIVATIONS = "c16"
 """Layout of blocked activations."""
+
+MACS_PER_BYTE, DEPTHWISE_ROW = 12, 128
+"""What row-major order costs convolutions: as much as a byte for so many products, as so many for a depthwise row."""
+
+LONG_ROW = 32
+"""Neighbouring results that convolutions in row-major order compute as fast as those of blocks, about."""
 
 STEM_CHANNELS = 4
 """Up to so many input channels a convolution had better read row-major input."""
@@ -56,7 +63,8 @@ def _convolution(op: Op[Conv]) -> Support | None:
     convolution all that depends on the output channel is known.
 
     Four inputs of a quantised channel, or four neighbours of a kernel row, stand side by side in its weights; its stem
-    reads rows of four bytes at least.
+    reads rows of four bytes at least. In floating point, products of one pixel each or along long rows, and depthwise
+    ones, are almost as fast in row-major order.
     """
     conv, (x, w, *others) = op.operator, op.inputs
     is_quantized = x.type.quant is not None
@@ -70,9 +78,15 @@ def _convolution(op: Op[Conv]) -> Support | None:
     if conv.group == 1:
         reads_rows = not is_quantized or (conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD)
         stem = narrow if x.type.shape[1] <= STEM_CHANNELS and reads_rows else None
-        return Support(operands, dense, is_required=True, stem_weights=stem)
+        kernel, steps = w.type.shape[2:], {*conv.strides}
+        has_rows = kernel != (WINDOW, WINDOW) and (math.prod(kernel) == 1 or op.result.type.shape[-1] >= LONG_ROW)
+        penalty = math.prod(w.type.shape[1:]) * op.result.type.elements // MACS_PER_BYTE
+        is_required = is_quantized or not has_rows or steps != {1}
+        return Support(operands, dense, is_required, 0 if is_required else penalty, stem)
     if channels == 1 and outputs == conv.group:
-        return Support(operands, narrow, is_required=True)
+        penalty = op.result.type.elements // max(1, op.result.type.shape[-1]) * DEPTHWISE_ROW
+        is_required = is_quantized or conv.strides[-1] > 2
+        return Support(operands, narrow, is_required, 0 if is_required else penalty)
     whole = channels % CHANNEL_BLOCK == 0 and (outputs // conv.group) % CHANNEL_BLOCK == 0
     return Support(operands, dense, is_required=True) if whole else None
 

@@ -15,21 +15,21 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType, TensorType
 
-CONV = '{strides=[1,1], pads=[0,0,0,0], dilations=[1,1], group=1, act="none", act_args=[]} [on=cpu]'
+CONV = '{strides=[1,1], pads=[1,0,1,0], dilations=[1,1], group=1, act="none", act_args=[]} [on=cpu]'
 POOL = "{kernel=[2,2], strides=[1,1], pads=[0,0,0,0], dilations=[1,1]} [on=cpu]"
 
 
 def laid_out(parameters: str, body: str, results: str, rng: np.random.Generator) -> Module:
-    """The module of this text after the pass, in which ``@wN_M`` stands for weights [N, M, 1, 1]."""
+    """The module of this text after the pass, in which ``@wN_M`` stands for weights [N, M, 3, 1]."""
     names = sorted({word for word in body.replace(",", " ").replace(")", " ").split() if word.startswith("@w")})
     constants, arrays = [], {}
     for name in names:
         outputs, inputs = map(int, name[2:].split("_"))
-        array = rng.standard_normal((outputs, inputs, 1, 1)).astype(np.float32)
+        array = rng.standard_normal((outputs, inputs, 3, 1)).astype(np.float32)
         module = Module("constants")
         digest = module.add_constant(name[1:], array).digest
         arrays[digest] = array
-        constants.append(f'const {name} : f32[{outputs},{inputs},1,1] = blob "sha256:{digest}"')
+        constants.append(f'const {name} : f32[{outputs},{inputs},3,1] = blob "sha256:{digest}"')
     values = ", ".join(part.split(":")[0] for part in results.split(", "))
     text = "\n".join([*constants, f"func @main({parameters}) -> ({results}) {{", body, f"return {values}", "}"])
     # Inline constants would hide which text has blobs; small ones print either way.
@@ -62,7 +62,7 @@ def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
 
 
 def test_text(rng: np.random.Generator) -> None:
-    weights = "const @w : f32[2,1,1,1]{} = [0x1.0p0, 0x1.0p1]"
+    weights = "const @w : f32[2,1,3,1]{} = [0x1.0p0, 0x1.0p1, 0x1.0p2, 0x1.0p3, 0x1.0p4, 0x1.0p5]"
     text = """
       func @main(%x: f32[1,1,2,2]) -> (%y: f32[1,2,2,2]) {{
         %a = conv(%x, @w) {conv} : f32[1,2,2,2]{layout} loc("conv")
@@ -239,7 +239,7 @@ def test_ops_elsewhere_and_without_convolution_stay() -> None:
     assert_leaves_alone(
         "choose_layouts",
         f"""
-        const @w : f32[2,1,1,1] = [0x1.0p0, 0x1.0p1]
+        const @w : f32[2,1,3,1] = [0x1.0p0, 0x1.0p1, 0x1.0p2, 0x1.0p3, 0x1.0p4, 0x1.0p5]
         func @main(%x: f32[1,1,2,2]) -> (%y: f32[1,2,2,2]) {{
           %y = conv(%x, @w) {CONV.replace("on=cpu", "on=device")} : f32[1,2,2,2]
           return %y
@@ -275,3 +275,31 @@ def test_known_factors_of_products_lie_in_panels(rng: np.random.Generator) -> No
         main.set_results([op.result, *[w] * returned], ["y", "z"][: 1 + returned])
         run_pass("choose_layouts", module)
         assert op.inputs[1].type.layout == layout
+
+
+def test_products_of_pixels_are_laid_out_by_cost(rng: np.random.Generator) -> None:
+    """A pointwise or depthwise convolution among row-major ops is not worth two reorders; before one that needs
+    blocks, it is.
+    """
+    pointwise = CONV.replace("pads=[1,0,1,0]", "pads=[0,0,0,0]")
+    depthwise = pointwise.replace("group=1", "group=16")
+    shapes = {"p": (16, 16, 1, 1), "d": (16, 1, 1, 1), "w": (16, 16, 3, 1)}
+    constants = "\n".join(
+        f"const @{name} : f32{[*shape]} = {['0x1.0p-2'] * int(np.prod(shape))}".replace("'", "")
+        for name, shape in shapes.items()
+    )
+    for needs_blocks in (False, True):
+        last = f"conv(%b, @w) {CONV}" if needs_blocks else "softmax(%b) {axis=1} [on=cpu]"
+        module = parse(
+            f"""{constants}
+            func @main(%x: f32[1,16,8,8]) -> (%y: f32[1,16,8,8]) {{
+              %a = conv(%x, @p) {pointwise} : f32[1,16,8,8]
+              %b = conv(%a, @d) {depthwise} : f32[1,16,8,8]
+              %y = {last} : f32[1,16,8,8]
+              return %y
+            }}
+            """
+        )
+        run_pass("choose_layouts", module)
+        expected = ["reorder#c16", *["conv#c16"] * 3, "reorder"] if needs_blocks else ["conv", "conv", "softmax"]
+        assert shape_of(module) == expected
