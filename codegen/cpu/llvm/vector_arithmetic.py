@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ....ir.types import DType
 from ..element import Arithmetic
+from . import trigonometry
 from . import vector_math as vm
 from .builder import FunctionBuilder
-from .types import F16, F32, I16, Register, constant, poison
+from .types import F16, F32, I1, I16, Register, constant, poison
 
 DTYPES = (DType.F32, DType.F16, DType.BOOL)
 """Element types that formulas work on."""
@@ -75,7 +76,20 @@ def _per_lane(symbol: str) -> Instruction:
     return instruction
 
 
-_LIBRARY = ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "pow", "fmod")
+def _circular(name: str) -> Instruction:
+    """A function of angles; of those too large to be reduced as vectors, lane by lane."""
+    function, of_lanes = getattr(trigonometry, name), _per_lane(f"{name}f")
+
+    def instruction(b: FunctionBuilder, x: Register) -> Register:
+        near = function(b, x)
+        is_far = b.compare("ogt", b.unary_intrinsic("fabs", x), vm.number(x, trigonometry.REDUCED))
+        some = is_far if x.type.lanes == 1 else b.intrinsic(f"llvm.vector.reduce.or.{is_far.type.suffix}", I1, [is_far])
+        return b.if_(some, lambda: [b.select(is_far, of_lanes(b, x), near)], lambda: [near])[0]
+
+    return instruction
+
+
+_INVERSE_OR_HYPERBOLIC = ("asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh")
 
 _INSTRUCTIONS: dict[str, Instruction] = {
     "add": _binary("fadd"),
@@ -93,7 +107,9 @@ _INSTRUCTIONS: dict[str, Instruction] = {
     "floor": _intrinsic("floor"),
     "ceil": _intrinsic("ceil"),
     "round": _intrinsic("rint"),
-    **{name: _per_lane(f"{name}f") for name in _LIBRARY},
+    **{name: _per_lane(f"{name}f") for name in ("pow", "fmod")},
+    **{name: _circular(name) for name in ("sin", "cos", "tan")},
+    **{name: getattr(trigonometry, name) for name in _INVERSE_OR_HYPERBOLIC},
     "sign": _sign,
     "exp": vm.exp,
     "expm1": vm.expm1,

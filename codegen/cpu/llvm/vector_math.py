@@ -23,9 +23,6 @@ _LOG = (
 )
 """(log(1 + f) - f + f^2 / 2) / f^3 for 1 + f from sqrt(1/2) to sqrt(2)."""
 
-_TANH = (-0.333332839, 0.133314912, -0.0537434953, 0.020650579, -0.00571703655)
-"""(tanh(x) / x - 1) / x^2 in x^2, for |x| <= 0.625."""
-
 _ERF_NEAR = (0.128379148, -0.376124811, 0.112816825, -0.0267617195, 0.00498594007, -0.000595373924)
 """erf(x) / x - 1 in x^2, for |x| <= 0.93."""
 
@@ -38,7 +35,7 @@ _ERF_FAR = (
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 """ln(2) as a number of few bits, whose products are exact, and the rest."""
 
-_ROUNDING = 1.5 * 2.0**23
+ROUNDING = 1.5 * 2.0**23
 """Adding it to a number below 2^22 in magnitude leaves the nearest integer in the low bits."""
 
 
@@ -78,12 +75,12 @@ def _power_of_two(b: FunctionBuilder, n: Register, like: Register) -> Register:
 
 def _reduce(b: FunctionBuilder, x: Register) -> tuple[Register, Register]:
     """n and r with x = n * ln(2) + r and |r| <= ln(2) / 2."""
-    shifted = b.fma(x, number(x, 1 / math.log(2)), number(x, _ROUNDING))
-    whole = b.binary("fsub", shifted, number(x, _ROUNDING))
+    shifted = b.fma(x, number(x, 1 / math.log(2)), number(x, ROUNDING))
+    whole = b.binary("fsub", shifted, number(x, ROUNDING))
     r = b.fma(whole, number(x, -_LN2_HIGH), x)
     r = b.fma(whole, number(x, -_LN2_LOW), r)
     integers = x.type.as_scalar("i32")
-    n = b.binary("sub", b.convert("bitcast", shifted, integers), b.convert("bitcast", number(x, _ROUNDING), integers))
+    n = b.binary("sub", b.convert("bitcast", shifted, integers), b.convert("bitcast", number(x, ROUNDING), integers))
     return n, r
 
 
@@ -153,13 +150,9 @@ def log1p(b: FunctionBuilder, x: Register) -> Register:
 
 def tanh(b: FunctionBuilder, x: Register) -> Register:
     """The hyperbolic tangent."""
-    square = b.binary("fmul", x, x)
-    near = b.fma(b.binary("fmul", polynomial(b, square, _TANH), square), x, x)
-    magnitude = b.unary_intrinsic("fabs", x)
-    e = _exp_limited(b, b.binary("fmul", minimum(b, magnitude, 10.0), number(x, 2)))
-    part = b.binary("fdiv", number(x, 2), b.binary("fadd", e, number(x, 1)))
-    far = with_sign(b, b.binary("fsub", number(x, 1), part), x)
-    return b.select(b.compare("olt", magnitude, number(x, 0.625)), near, far)
+    magnitude = minimum(b, b.unary_intrinsic("fabs", x), 10.0)
+    growth = expm1(b, b.binary("fadd", magnitude, magnitude))
+    return with_sign(b, b.binary("fdiv", growth, b.binary("fadd", growth, number(x, 2))), x)
 
 
 def erf(b: FunctionBuilder, x: Register) -> Register:
