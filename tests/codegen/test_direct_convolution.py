@@ -49,6 +49,9 @@ CASES = [
     Case(1, 64, 64, (9, 8), (3, 5), (2, 3), (5, 4, 1, 2), has_residual=True, blocking=Blocking(1, 5, 2, 1, 2)),
     Case(1, 80, 48, (6, 9), (3, 3), pads=(1, 1, 1, 1), act="relu", blocking=Blocking(1, 4, 2, 2, 4)),
     Case(2, 20, 35, (1, 50), (1, 5), pads=(0, 2, 0, 2), has_bias=False),
+    # Rows in pieces, the last of which is short.
+    Case(1, 48, 40, (1, 53), (1, 4), (1, 2), (0, 2, 0, 2), has_residual=True, blocking=Blocking(1, 3, 1, 2, 1, 4)),
+    Case(2, 20, 35, (3, 50), (2, 5), pads=(1, 2, 0, 2), act="relu", blocking=Blocking(1, 4, 2, 1, 4, 3)),
     # Rows and columns that lie in the padding altogether.
     Case(1, 16, 16, (4, 4), (3, 3), pads=(7, 6, 8, 9), dilations=(2, 3), act="mish"),
 ]

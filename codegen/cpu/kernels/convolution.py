@@ -46,7 +46,7 @@ class Convolution(FloatOutput, DirectConvolution):
         return self.input_blocks if self.plain_input else self.channels // self.groups
 
     def choose_blocking(self, target: TargetDescription) -> Blocking:
-        """Channel chunks whose weights, and row blocks whose inputs, stay in the second level cache."""
+        """Channel chunks whose weights, row blocks or pieces of rows whose inputs stay in the second level cache."""
         merge, pixels, vectors = choose_tile(self.work, target)
         first, second = target.cache_bytes
         rows, columns = self.work.merged(merge)
@@ -60,7 +60,10 @@ class Convolution(FloatOutput, DirectConvolution):
         weight_bytes = self.input_blocks * block_bytes * self.output_blocks
         row_bytes = chunk * self.x_pixel * columns.input * rows.stride
         budget = second // 8 if weight_bytes <= second // 2 else second // 2
-        return Blocking(merge, pixels, vectors, chunk, max(1, min(rows.output, budget // max(1, row_bytes))))
+        row_block = max(1, min(rows.output, budget // max(1, row_bytes)))
+        seen = self.input_blocks * self.x_pixel * columns.input * min(rows.kernel, rows.input)
+        pieces = -(-seen // (second // 2)) if row_block == 1 and vectors < self.output_blocks else 1
+        return Blocking(merge, pixels, vectors, chunk, row_block, max(1, min(pieces, columns.output // (8 * pixels))))
 
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
         a, b = tile.arguments, tile.b

@@ -172,7 +172,8 @@ class _Walker(WindowWalk):
         self.blocking = blocking
         self.chunks = -(-spec.input_blocks // blocking.chunk)
         self.tiles_in_row = sum(run.count for run in tiles)
-        calls = min(blocking.row_block, rows.output) * self.tiles_in_row
+        self.tiles_in_piece = -(-self.tiles_in_row // blocking.pieces)
+        calls = min(blocking.row_block, rows.output * blocking.pieces) * self.tiles_in_piece
         lines = blocking.chunk * spec.rows.kernel * spec.column_steps
         prefetch, spread = -(-lines // calls), 0
         if prefetch > FEW_LINES and spec.UNROLLED:
@@ -198,7 +199,8 @@ class _Walker(WindowWalk):
     def generate(self) -> Kernel:
         spec, blocking = self.spec, self.blocking
         channels = spec.outputs // spec.groups
-        return self.walk(spec, spec.groups, channels, blocking.vectors, blocking.row_block, self._item)
+        cut = blocking.vectors, blocking.row_block
+        return self.walk(spec, spec.groups, channels, *cut, self._item, pieces=blocking.pieces)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for one tile of output channels, chunk of input channels by chunk."""
@@ -224,25 +226,27 @@ class _Walker(WindowWalk):
                 part["blocks"] = b.minimum(b.subtract(spec.input_blocks, begin), self.blocking.chunk)
                 part |= {"first": b.compare("eq", index, 0), "last": b.compare("eq", index, self.chunks - 1)}
 
-            def row(y: Register) -> None:
+            def piece(index: Register) -> None:
+                y = b.divide(index, self.blocking.pieces)
                 call, reach = self.row(y, x_chunk, w_chunk, output)
-                line = b.multiply(b.subtract(y, item.first_row), self.tiles_in_row * distances.prefetch * 64)
+                line = b.multiply(b.subtract(index, item.first_row), self.tiles_in_piece * distances.prefetch * 64)
                 call |= {**part, "following": b.at(following, line), **spec.row_values(b, values, y, reach)}
-                self._row(call, vectors, active)
+                self._tiles(call, b.remainder(index, self.blocking.pieces), vectors, active)
 
-            b.each(item.first_row, item.last_row, row)
+            b.each(item.first_row, item.last_row, piece)
 
         b.each(0, self.chunks, chunk)
 
-    def _row(self, call: Values, vectors: int, active: int) -> None:
-        """The tiles of one output row."""
+    def _tiles(self, call: Values, piece: Register, vectors: int, active: int) -> None:
+        """The tiles of a piece of an output row."""
         b, done = self.b, 0
+        first = b.multiply(piece, self.tiles_in_piece)
         for run in self.tiles:
             tile = run.tile
             key = (tile, vectors, CHANNEL_BLOCK if self.spec.keeps_zero else active)
 
             def body(index: Register, run: TileRow = run, key=key, done: int = done) -> None:
-                line = b.multiply(b.add(index, done), self.distances.prefetch * 64)
+                line = b.multiply(b.subtract(b.add(index, done), first), self.distances.prefetch * 64)
                 pixel = b.add(run.start, b.multiply(index, run.tile.pixels))
                 arguments = {**call, "following": b.at(call["following"], line)}
                 self.call(
@@ -252,7 +256,8 @@ class _Walker(WindowWalk):
                     lambda f, values: ConvolutionTile(self.spec, self.distances, f, values, *key).generate(),
                 )
 
-            b.each(0, run.count, body)
+            begin, end = b.subtract(first, done), b.subtract(b.add(first, self.tiles_in_piece), done)
+            b.each(b.maximum(begin, 0), b.minimum(end, run.count), body)
             done += run.count
 
 

@@ -127,14 +127,16 @@ class WindowWalk:
         visit: Visit,
         *,
         whole: int = CHANNEL_BLOCK,
+        pieces: int = 1,
     ) -> Kernel:
         """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
-        Absent channels of bytes, which may hold anything, count as present up to the next multiple of ``whole``.
+        Absent channels of bytes, which may hold anything, count as present up to the next multiple of ``whole``. Pieces
+        of rows count as rows.
         """
         if not spec.element.is_float:
             channels += -channels % whole
-        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output, row_block)
+        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output * pieces, row_block)
         cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
 

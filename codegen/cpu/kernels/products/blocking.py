@@ -18,6 +18,7 @@ class Blocking:
         pixels, vectors: largest tile held in registers: output pixels by vectors of 16 output channels.
         chunk: blocks of input channels before the tile is stored for the time being.
         row_block: output rows for which all output channels are computed before going on.
+        pieces: so many parts of each row count as rows, where a row is too much for that.
     """
 
     merge: int
@@ -25,6 +26,7 @@ class Blocking:
     vectors: int
     chunk: int
     row_block: int
+    pieces: int = 1
 
 
 @dataclass(frozen=True)
