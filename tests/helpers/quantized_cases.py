@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from kernel_harness import Execution, described, run_kernels
-from operator_samples import Case
+from operator_samples import Case, make_case
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
@@ -81,3 +81,57 @@ def product_sample(
 
 def random_activation(rng: np.random.Generator) -> tuple[str, tuple[float, ...]]:
     return [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0))][int(rng.integers(3))]
+
+
+def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
+    """The same op on tensors in other layouts."""
+    (op,) = case.module.main.ops
+    for value, layout in zip((*op.inputs[:2], op.result), (x, w, y), strict=True):
+        value.type = value.type.with_layout(layout)
+    return case
+
+
+def blocked(kind: str, rng: np.random.Generator) -> Case:
+    """A random convolution of a kind."""
+    rank = int(rng.choice([1, 2, 2, 2]))
+
+    def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
+        return tuple(int(n) for n in rng.integers(low, high + 1, count))
+
+    kernel, strides, pads = numbers(1, 5), numbers(1, 3), numbers(0, 3, 2 * rank)
+    dilations = (1,) * rank if kind == "plain" else numbers(1, 2)
+    if kind == "pointwise":
+        kernel, strides, pads = (1,) * rank, (1,) * rank, (0,) * 2 * rank
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    least = 4 if kind == "plain" else 1
+    image = tuple(int(rng.integers(max(least, r - pads[i] - pads[rank + i]), r + 20)) for i, r in enumerate(reach))
+    group = 2 if kind == "grouped" else 1
+    channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
+    if kind == "grouped":
+        channels, outputs = 32 * (channels % 2 + 1), 32 * (outputs % 2 + 1)
+    if kind == "plain":
+        channels = channels % 4 + 1
+    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    if kind == "depthwise":
+        group = outputs = channels
+    x = random_type(rng, dtype, (int(rng.integers(1, 3)), channels, *image))
+    w = weight_type(rng, (outputs, channels // group, *kernel), 0)
+    conv = Conv(strides, pads, dilations, group, *random_activation(rng))
+    case = make_case(f"{kind} {conv} {x} {w}", product_sample(rng, conv, x, w, 0))
+    layouts = ("", "o16k4", "c16") if kind == "plain" else ("c16", "o16i4", "c16")
+    if kind == "depthwise":
+        layouts = ("c16", "o16k4", "c16")
+    return with_layouts(case, *layouts)
+
+
+def product(rng: np.random.Generator) -> Case:
+    """A random product of activations and a matrix in layout for dot products."""
+    rows, columns, inner = int(rng.integers(1, 40)), int(rng.integers(1, 100)), 4 * int(rng.integers(1, 30))
+    transposed = bool(rng.random() < 0.5)
+    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    x = random_type(rng, dtype, [(rows, inner), (2, rows, inner), (1, inner)][int(rng.integers(3))])
+    axis = 0 if transposed else 1
+    w = weight_type(rng, (columns, inner) if transposed else (inner, columns), axis)
+    matmul = MatMul(False, transposed, *random_activation(rng))
+    case = make_case(f"{matmul} {x} {w}", product_sample(rng, matmul, x, w, axis))
+    return with_layouts(case, "", "o16i4" if transposed else "i4o16", "")

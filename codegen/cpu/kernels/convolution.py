@@ -25,6 +25,7 @@ from .paired_convolution import PairedConvolution
 from .products.blocking import Blocking, choose_tile
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
+from .tiled_convolution import tiled_convolution
 from .window import Axis, rows_and_columns, walked
 from .word_winograd import word_winograd
 
@@ -159,13 +160,14 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         constants = channels_of(op)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
-        if saturates(target):
+        spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
+        tiled = tiled_convolution(op, spec, target)
+        if tiled is None and saturates(target):
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
             spec = PairedConvolution(*image, outputs, conv.group, is_plain, **known)
-            tiles = word_winograd(op, target) if is_blocked else None
-            return tiles or spec.kernel(target).reading(spec.records(op))
-        spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
-        return spec.kernel(target)
+            exact = word_winograd(op, target) if is_blocked else None
+            return exact or spec.kernel(target).reading(spec.records(op))
+        return tiled or spec.kernel(target)
     if is_depthwise:
         return Depthwise(*image, **what_follows(op)).kernel(target)
     return Convolution(*image, outputs, conv.group, is_plain, **what_follows(op)).kernel(target)

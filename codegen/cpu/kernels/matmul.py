@@ -22,6 +22,7 @@ from .activation import ProductSpec, what_follows
 from .output_channels import channels_of, has_constant_channels
 from .products.byte_product import ByteProduct
 from .products.float_product import FloatProduct
+from .products.tiled_product import tiled_product
 
 FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""
@@ -112,4 +113,5 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     if w.rank != 2 or operator.transpose_a or w.layout != layout or inner % QUAD or not x.elements:
         return None
     channels, has_bias = channels_of(op), op.operands.b is not None
-    return ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias).kernel(target)
+    spec = ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias)
+    return tiled_product(op, spec, target) or spec.kernel(target)

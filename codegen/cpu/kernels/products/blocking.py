@@ -96,6 +96,11 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
     return min(candidates, key=preference, default=(1, 1, 1))
 
 
+def cheapest(work: Work, target: TargetDescription) -> float:
+    """The estimated cost of the tile that is chosen, in processor cycles."""
+    return _cost(work, registers_per_vector(target), *choose_tile(work, target))
+
+
 def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> float:
     """Estimated processor cycles of one pass over the image and the output channels of a group."""
     finish = 4 + 2 * work.has_sums if work.is_quantized else 2

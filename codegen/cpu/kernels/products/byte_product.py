@@ -49,10 +49,14 @@ class QuadProduct(MatrixProduct):
         """Weights of 16 columns."""
         return -(-self.inner // CHANNEL_BLOCK) * CHANNEL_BLOCK * CHANNEL_BLOCK
 
-    def shape(self, target: TargetDescription) -> MatrixShape:
+    @property
+    def work(self) -> Work:
+        """What the choice of a tile depends on."""
         blocks, steps = -(-self.columns // CHANNEL_BLOCK), self.inner // QUAD
-        work = Work(Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=self.has_zeros)
-        _, rows, vectors = choose_tile(work, target)
+        return Work(Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=self.has_zeros)
+
+    def shape(self, target: TargetDescription) -> MatrixShape:
+        _, rows, vectors = choose_tile(self.work, target)
         # Rows of x that stay in the cache while all columns go over them.
         row_block = max(1, target.cache_bytes[1] // 4 // self.inner // rows) * rows
         return MatrixShape(
@@ -61,7 +65,7 @@ class QuadProduct(MatrixProduct):
             x_row=self.inner,
             x_step=QUAD,
             w_step=CHANNEL_BLOCK * QUAD,
-            steps=steps,
+            steps=self.inner // QUAD,
         )
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
@@ -123,10 +127,10 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
             offset, windows = 4 * CHANNEL_BLOCK * vector, totals[tile.vectors :: width]
             w_zeros = b.at(zeros, offset) if self.constants.zeros else None
             reals = self.constants.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
-            self._store(b, reals, b.at(y, vector * CHANNEL_BLOCK), tile.mask(vector))
+            self.store(b, reals, b.at(y, vector * CHANNEL_BLOCK), tile.mask(vector))
 
-    def _store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
-        """Vectors of neighbouring rows."""
+    def store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
+        """Store results at their scale, vectors of neighbouring rows."""
         for packed in self.constants.result.store_forms(b, reals, are_small=self.constants.are_small):
             lanes = packed.type.lanes
             for first in range(0, lanes, CHANNEL_BLOCK):

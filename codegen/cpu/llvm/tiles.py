@@ -1,0 +1,82 @@
+"""Registers of AMX, which hold parts of matrices: eight tiles of up to 16 rows of 64 bytes.
+
+A product adds up, for each row of the first factor and each column of the second one, groups of four bytes or of two
+bfloat16 numbers. It is this file alone that names the instructions. LLVM ends the process where the number of a tile is
+wrong or the target lacks the extension, so both are checked here. What a kernel configures it releases before it
+returns: tiles in use make every switch between threads slower.
+"""
+
+from __future__ import annotations
+
+from tilewright.errors import CodegenError
+
+from .builder import FunctionBuilder
+from .target import TargetDescription
+from .types import I8, I64, Register, constant
+
+ROWS, ROW_BYTES = 16, 64
+TILE_BYTES = ROWS * ROW_BYTES
+
+SUMS, LEFT, RIGHT = (0, 1, 2, 3), (4, 5), (6, 7)
+"""Tiles of sums, row by row, of two rows of two; of the left factor; of the right one."""
+
+_EXTENSIONS = {**{f"tdpb{x}{w}d": "amx-int8" for x in "su" for w in "su"}, "tdpbf16ps": "amx-bf16"}
+"""What each product needs."""
+
+
+def has_tiles(target: TargetDescription, product: str) -> bool:
+    """Whether a processor has a product, such as ``tdpbusd``."""
+    return _EXTENSIONS[product] in target.features
+
+
+def byte_product(x_is_signed: bool, w_is_signed: bool) -> str:
+    """The product of bytes, each factor signed or not."""
+    return f"tdpb{'us'[x_is_signed]}{'us'[w_is_signed]}d"
+
+
+def configure(b: FunctionBuilder, rows: int, inner: int) -> None:
+    """Set the shapes of all tiles, which become zero.
+
+    Args:
+        rows: of the sums and of the left factor.
+        inner: bytes in a row of the left factor; the right one has a row of 64 bytes for each four of them.
+    """
+    if not (0 < rows <= ROWS and 0 < inner <= ROW_BYTES and inner % 4 == 0):
+        raise CodegenError("no tile is so large", expected=f"{ROWS} rows of {ROW_BYTES} bytes", found=(rows, inner))
+    widths = [ROW_BYTES] * 4 + [inner] * 2 + [ROW_BYTES] * 2
+    heights = [rows] * 6 + [inner // 4] * 2
+    # Palette 1; widths in 16 bits from byte 16 on, heights in 8 bits from byte 48 on.
+    numbers = [1, *[0] * 15, *(n for width in widths for n in (width, 0)), *[0] * 16, *heights, *[0] * 8]
+    _call(b, "ldtilecfg", b.table(f"{b.name}_tiles", I8, numbers))
+
+
+def release(b: FunctionBuilder) -> None:
+    """Give the tiles back."""
+    _call(b, "tilerelease")
+
+
+def load(b: FunctionBuilder, tile: int, address: Register, stride: int) -> None:
+    """Fill a tile from rows so many bytes apart; none apart, all are the same."""
+    _call(b, "tileloadd64", _number(tile), address, constant(I64, stride))
+
+
+def store(b: FunctionBuilder, tile: int, address: Register) -> None:
+    """Write a tile as rows of 64 bytes side by side."""
+    _call(b, "tilestored64", _number(tile), address, constant(I64, ROW_BYTES))
+
+
+def multiply(b: FunctionBuilder, product: str, total: int, left: int, right: int) -> None:
+    """Add a product of two tiles to a third one."""
+    if not has_tiles(b.target, product):
+        raise CodegenError("the target lacks an extension", expected=_EXTENSIONS[product], found=b.target.name)
+    _call(b, product, *map(_number, (total, left, right)))
+
+
+def _number(tile: int) -> Register:
+    if tile not in (*SUMS, *LEFT, *RIGHT):
+        raise CodegenError("there is no such tile", expected="0 to 7", found=tile)
+    return constant(I8, tile)
+
+
+def _call(b: FunctionBuilder, name: str, *arguments: Register) -> None:
+    b.intrinsic(f"llvm.x86.{name}", None, arguments)
