@@ -11,6 +11,7 @@ from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
 from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
+from ..passes.cpu.one_hot_products import OneHotProducts
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.cpu.unsigned_activations import UnsignedActivations
@@ -65,7 +66,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
-    products = (FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
+    products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
     forms = (WidenHalf(), *convolutions, *products, UnsignedActivations())
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)

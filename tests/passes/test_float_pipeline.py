@@ -18,8 +18,8 @@ from tilewright.passes.pipeline import Pipeline
 
 FLOAT_PATH = (
     "fold_constants,canonicalize,eliminate_common_subexpressions,canonicalize,fold_constants,fuse,"
-    "eliminate_dead_code,widen_half,frame_convolutions,transposed_convolutions,volume_convolutions,place_on_cpu,"
-    "choose_layouts,isolate_outputs,plan_cpu_memory"
+    "eliminate_dead_code,widen_half,frame_convolutions,transposed_convolutions,volume_convolutions,one_hot_products,"
+    "place_on_cpu,choose_layouts,isolate_outputs,plan_cpu_memory"
 )
 
 
