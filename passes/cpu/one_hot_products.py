@@ -35,8 +35,10 @@ def _rows(found: Match[MatMul], *, counts_back: bool, indices: Value, depth: int
         counts_back: indices below 0 count from the end.
     """
     product, (_, w, b, residual) = found.root.operator, found.root.operands
-    is_known = isinstance(w, Constant) and isinstance(b, Constant | None) and residual is None and w.type.rank == 2
-    if not is_known or product.transpose_a or product.act != "none" or w.type.dtype is not DType.F32:
+    if not isinstance(w, Constant) or not isinstance(b, Constant | None) or residual is not None:
+        return None
+    is_matrix = w.type.rank == 2 and w.type.dtype is DType.F32
+    if not is_matrix or product.transpose_a or product.act != "none":
         return None
     rows = w.array.T if product.transpose_b else w.array
     # What is no number would reach all results of its column.

@@ -1,283 +1,34 @@
-"""Convolution in row-major order: any number of dimensions, any groups; for what the blocked layouts do not cover.
-
-A tile of some output channels that read the same input by some vectors of neighbouring pixels of the last dimension
-is accumulated in registers. Taps outside of the image are masked out, in tiles at its borders.
-"""
+"""Convolution in row-major order: any number of dimensions, any groups; for what the blocked layouts do not cover."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
-from ..kernel import Kernel
-from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I1, I32, Register, Registers, constant, partial_mask, vector_constant, zero
+from ..llvm.builder import FunctionBuilder
+from ..llvm.types import F32, Register, zero
 from .activation import ProductSpec
-from .channel_tiles import ChannelTiles, WorkItem
-from .products.matrix_product import choose_tile
-from .window import Axis, Reach
-from .window_walk import over
-
-Tap = Callable[[Register, Registers, Registers], Sequence[Register]]
-"""From the column of a tap, input and weights, and sums to the next sums."""
-
-_MOST_UNROLLED = 5
-"""Taps of a row, and tiles at the borders of the image, that are written one by one."""
-
-_LEAST_STEPS = 256
-"""Steps of a work item along its inner dimension, about: fewer do not make up for finding it."""
+from .row_major_windows import RowMajorWindows
 
 
 @dataclass(frozen=True)
-class RowMajorConvolution(ProductSpec):
+class RowMajorConvolution(ProductSpec, RowMajorWindows):
     """Convolution, then bias, residual and activation.
 
-    Arguments: x [N, C, *image], w [O, C/groups, *kernel], bias [O], residual and result [N, O, *output], all row-major
-    and single precision. The result may lie where the residual lies.
-
-    Attributes:
-        batch, channels, outputs: N, C and O.
-        axes: geometry of each spatial dimension.
-        groups: independent convolutions.
+    Further arguments: bias [O], residual like the result, which may lie where it lies.
     """
 
-    batch: int
-    channels: int
-    outputs: int
-    axes: tuple[Axis, ...]
-    groups: int = 1
+    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
+        vector, arguments = F32.of(b.target.lanes), self.bind(b)
+        total = zero(vector)
+        if self.has_bias:
+            total = b.splat(b.load(F32, b.at(arguments["bias"], b.multiply(channel, 4))), vector.lanes)
+        if self.has_residual:
+            total = b.binary("fadd", total, b.load_masked(vector, b.at(arguments["residual"], place), inside))
+        return total
 
-    def generate(self, target: TargetDescription) -> Kernel:
-        return _Walker(self, target).generate()
+    def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
+        assert weight is not None
+        return b.fma(weight, value, total)
 
-
-class _Tile(NamedTuple):
-    """What a tile computes of a row of the result.
-
-    Attributes:
-        x, w: input and weights at the first valid tap of all dimensions but the last.
-        channel, channels: the first output channel, and how many.
-        result: bytes before the row of the first of them.
-        taps: see `_Walker._positions`.
-        start: first pixel.
-        vectors: of pixels.
-        is_free: whether what it reads lies in the image, whole vectors of it.
-    """
-
-    x: Register
-    w: Register
-    channel: Register
-    channels: int
-    result: Register
-    taps: tuple[Reach, ...]
-    start: Register
-    vectors: int
-    is_free: bool
-
-
-class _Walker:
-    """The one function of the kernel.
-
-    A work item is some output channels of some positions along the first dimension, tiles where there is no other: few
-    enough that what they read is in the first level cache for all output channels.
-    """
-
-    def __init__(self, spec: RowMajorConvolution, target: TargetDescription) -> None:
-        self.spec = spec
-        self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
-        self.vector = F32.of(target.lanes)
-        self.input_pixels = math.prod(axis.input for axis in spec.axes)
-        self.output_pixels = math.prod(axis.output for axis in spec.axes)
-        self.taps = math.prod(axis.kernel for axis in spec.axes)
-        self.inputs = spec.channels // spec.groups
-        per_group = spec.outputs // spec.groups
-        channels, self.vectors = choose_tile(per_group, spec.axes[-1].output, self.inputs * self.taps, target)
-        first, steps = spec.axes[0], self.inputs * self.taps
-        if len(spec.axes) == 1:
-            rows, block = -(-first.output // (self.vectors * target.lanes)), -(-_LEAST_STEPS // steps)
-        else:
-            row_bytes = 4 * self.inputs * (self.input_pixels // max(1, first.input)) * first.stride
-            rows, block = first.output, target.cache_bytes[0] // 2 // max(1, row_bytes)
-        self.cut = ChannelTiles(spec.batch, spec.groups, per_group, 1, channels, rows, max(1, min(rows, block)))
-
-    def generate(self) -> Kernel:
-        spec, b = self.spec, self.b
-
-        def visit(item: WorkItem, channels: int, _: int) -> None:
-            source = b.add(b.multiply(item.image, spec.channels), b.multiply(item.group, self.inputs))
-            x = b.at(self.arguments["x"], b.multiply(source, 4 * self.input_pixels))
-            w = b.at(self.arguments["w"], b.multiply(item.block, 4 * self.inputs * self.taps))
-            result = b.multiply(b.add(b.multiply(item.image, spec.outputs), item.block), 4 * self.output_pixels)
-            self._positions(x, w, item, channels, result, ())
-
-        self.cut.walk(b, self.arguments, visit)
-        return spec.finish(b, units=self.cut.units)
-
-    def _positions(
-        self, x: Register, w: Register, item: WorkItem, channels: int, result: Register, taps: tuple[Reach, ...]
-    ) -> None:
-        """Loop over the output positions of all dimensions but the last, which is cut into tiles of some vectors.
-
-        ``taps`` holds first valid tap and number of them for the dimensions so far; x is moved to the first.
-        """
-        spec, b = self.spec, self.b
-        depth = len(taps)
-        axis = spec.axes[depth]
-        if depth < len(spec.axes) - 1:
-            inner_input = 4 * math.prod(a.input for a in spec.axes[depth + 1 :])
-            inner_output = 4 * math.prod(a.output for a in spec.axes[depth + 1 :])
-            inner_kernel = 4 * math.prod(a.kernel for a in spec.axes[depth + 1 :])
-
-            def position(index: Register) -> None:
-                first, count = axis.valid_taps(b, index)
-                self._positions(
-                    b.at(x, b.multiply(axis.coordinate(b, index, first), inner_input)),
-                    b.at(w, b.multiply(first, inner_kernel)),
-                    item,
-                    channels,
-                    b.add(result, b.multiply(index, inner_output)),
-                    (*taps, (first, count)),
-                )
-
-            b.each(*((item.first_row, item.last_row) if depth == 0 else (0, axis.output)), position)
-            return
-        pixels = self.vectors * self.vector.lanes
-        whole = axis.output // pixels
-        first = min(whole, -(-axis.before // (axis.stride * pixels)))
-        # What is read of every second column ends one column later.
-        room = axis.input - (axis.kernel - 1) * axis.dilation - (axis.stride == 2) + axis.before
-        last = max(first, min(whole, ((room - 1) // axis.stride + 1) // pixels))
-        begin, end = (item.first_row, item.last_row) if depth == 0 else (0, -(-axis.output // pixels))
-
-        def tile(index: Register, vectors: int, is_free: bool) -> None:
-            start = b.multiply(index, pixels)
-            self._tile(_Tile(x, w, item.block, channels, result, taps, start, vectors, is_free))
-
-        runs = [(0, first, False), (first, last, True), (last, whole, False)]
-        if whole - (last - first) <= _MOST_UNROLLED:
-            # Of a tile whose place is known, so are the taps that lie outside of the image.
-            border = [*range(first), *range(last, whole)]
-            runs = sorted([(index, index + 1, False) for index in border] + [runs[1]])
-        for low, high, is_free in runs:
-            if low < high:
-                some = partial(tile, vectors=self.vectors, is_free=is_free)
-                b.each(b.maximum(begin, low), b.minimum(end, high), some)
-        if rest := axis.output - whole * pixels:
-            vectors = -(-rest // self.vector.lanes)
-            b.if_(b.compare("sgt", end, whole), lambda: tile(b.integer(whole), vectors, False), lambda: None)
-
-    def _tile(self, tile: _Tile) -> None:
-        """Neighbouring pixels of the last dimension, for all channels of the work item."""
-        spec, b, axis, lanes = self.spec, self.b, self.spec.axes[-1], self.vector.lanes
-        offsets = range(0, tile.vectors * lanes, lanes)
-        insides = [self._inside(tile, offset) for offset in offsets]
-        first = b.add(tile.result, b.multiply(tile.start, 4))
-        places = [
-            (q, b.add(first, 4 * (q * self.output_pixels + offset)), inside)
-            for q in range(tile.channels)
-            for offset, inside in zip(offsets, insides, strict=True)
-        ]
-        sums: list[Register] = []
-        for q, place, inside in places:
-            total = zero(self.vector)
-            if spec.has_bias:
-                bias = b.load(F32, b.at(self.arguments["bias"], b.multiply(tile.channel, 4), 4 * q))
-                total = b.splat(bias, lanes)
-            if spec.has_residual:
-                residual = b.load_masked(self.vector, b.at(self.arguments["residual"], place), inside)
-                total = b.binary("fadd", total, residual)
-            sums.append(total)
-        start = axis.coordinate(b, tile.start)
-        x = b.at(tile.x, b.multiply(start, 4))
-
-        def tap(column: Register, pointers: Registers, sums: Registers) -> list[Register]:
-            x, w = pointers
-            offset = b.multiply(column, axis.dilation)
-            address, first = b.at(x, b.multiply(offset, 4)), b.add(start, offset)
-            values = [self._load(tile, o, i, address, first) for o, i in zip(offsets, insides, strict=True)]
-            weights = b.at(w, b.multiply(column, 4))
-            result: list[Register] = []
-            for q in range(tile.channels):
-                weight = b.splat(b.load(F32, b.at(weights, 4 * q * self.inputs * self.taps)), lanes)
-                result += [b.fma(weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
-            return result
-
-        totals = self._over_channels(x, tile.w, tile.taps, tap, tuple(sums))
-        for (_, place, inside), total in zip(places, totals, strict=True):
-            b.store_masked(spec.activation.apply(b, total), b.at(self.arguments["y"], place), inside)
-
-    def _inside(self, tile: _Tile, offset: int) -> Register | None:
-        """Which pixels of a vector exist, ``None`` for all; those of a tile whose place is computed do."""
-        if tile.start.constant is None:
-            return None
-        return partial_mask(self.vector.lanes, self.spec.axes[-1].output - tile.start.constant - offset)
-
-    def _load(self, tile: _Tile, offset: int, inside: Register | None, address: Register, column: Register) -> Register:
-        """What the pixels of a vector, the first one ``offset`` pixels behind the tile's, read for a tap.
-
-        Args:
-            address, column: what the tile's first pixel reads.
-        """
-        b, axis, lanes = self.b, self.spec.axes[-1], self.vector.lanes
-        address = b.at(address, 4 * offset * axis.stride)
-        if axis.stride == 2:
-            # Parts of two vectors side by side: reading them one by one takes several times as long.
-            steps = [range(2 * offset + first, 2 * offset + first + lanes) for first in (0, lanes)]
-            masks = [None if tile.is_free else self._in_image(column, each) for each in steps]
-            halves = [b.load_masked(self.vector, b.at(address, 4 * lanes * i), mask) for i, mask in enumerate(masks)]
-            return b.shuffle(halves[0], halves[1], range(0, 2 * lanes, 2))
-        mask = inside
-        if not tile.is_free and (axis.is_padded or axis.stride > 1):
-            # Padded extents fit 32 bits, and so do positions; pixels beyond the last one are masked, wherever they lie.
-            steps = [min(offset + lane, axis.output - 1) * axis.stride for lane in range(lanes)]
-            mask = self._in_image(column, steps)
-            mask = b.binary("and", mask, inside) if mask is not None and inside is not None else mask or inside
-        if axis.stride == 1:
-            return b.load_masked(self.vector, address, mask)
-        every = constant(I1.of(lanes), 1)
-        return b.load_strided(self.vector, address, 4 * axis.stride, every if mask is None else mask)
-
-    def _in_image(self, column: Register, steps: Sequence[int]) -> Register | None:
-        """Whether columns so many steps behind one lie in the image; ``None`` for all."""
-        lanes, extent = I32.of(len(steps)), self.spec.axes[-1].input
-        if column.constant is not None:
-            reach = [0 <= column.constant + step < extent for step in steps]
-            return None if all(reach) else vector_constant(I1.of(len(steps)), [str(int(each)) for each in reach])
-        columns = self.b.binary("add", self._splat(column), vector_constant(lanes, [str(step) for step in steps]))
-        # Unsigned, so that columns before the image count as far beyond its end.
-        return self.b.compare("ult", columns, constant(lanes, extent))
-
-    def _splat(self, value: Register) -> Register:
-        return self.b.splat(
-            self.b.convert("trunc", value, I32) if value.constant is None else constant(I32, value.constant),
-            self.vector.lanes,
-        )
-
-    def _over_channels(self, x: Register, w: Register, taps: Sequence[Reach], tap: Tap, sums: Registers) -> Registers:
-        """Run ``tap`` for each input channel and each valid tap."""
-
-        def channel(pointers: Registers, sums: Registers) -> Registers:
-            return self._over_taps(pointers, taps, 0, tap, sums)
-
-        return over(self.b, self.inputs, (4 * self.input_pixels, 4 * self.taps), (x, w), sums, channel)
-
-    def _over_taps(
-        self, pointers: Registers, taps: Sequence[Reach], depth: int, tap: Tap, sums: Registers
-    ) -> Registers:
-        axes = self.spec.axes
-        if depth == len(axes) - 1 and axes[-1].kernel <= _MOST_UNROLLED:
-            for column in range(axes[-1].kernel):
-                sums = tuple(tap(self.b.integer(column), pointers, sums))
-            return sums
-        if depth == len(axes) - 1:
-            return self.b.loop(0, axes[-1].kernel, lambda column, sums: tap(column, pointers, sums), sums)
-        x_step = 4 * axes[depth].dilation * math.prod(a.input for a in axes[depth + 1 :])
-        w_step = 4 * math.prod(a.kernel for a in axes[depth + 1 :])
-
-        def row(pointers: Registers, sums: Registers) -> Registers:
-            return self._over_taps(pointers, taps, depth + 1, tap, sums)
-
-        return over(self.b, taps[depth][1], (x_step, w_step), pointers, sums, row)
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        return self.activation.apply(b, total)

@@ -1,0 +1,63 @@
+"""Pooling of floats in row-major order, over windows of any number of dimensions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ....ir.core import Op
+from ....ir.ops.pooling import AveragePool, MaxPool
+from ..kernel import Kernel, lowers
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, Register, constant
+from ..llvm.vector_arithmetic import VectorArithmetic
+from ..tensors import is_float, is_plain
+from .row_major_windows import RowMajorWindows
+from .window import walked
+
+
+@dataclass(frozen=True)
+class RowMajorMaxPooling(RowMajorWindows):
+    """The largest element of each window; padding never counts."""
+
+    OUTSIDE: ClassVar[float] = -math.inf
+
+    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
+        return constant(F32.of(b.target.lanes), -math.inf)
+
+    def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
+        return VectorArithmetic(b).apply("max", [total, value])
+
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        return total
+
+
+@dataclass(frozen=True)
+class RowMajorAveragePooling(RowMajorWindows):
+    """The mean of each window, all taps of which count."""
+
+    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
+        return constant(F32.of(b.target.lanes), 0)
+
+    def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
+        return b.binary("fadd", total, value)
+
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        return b.binary("fdiv", total, constant(total.type, math.prod(axis.kernel for axis in self.axes)))
+
+
+@lowers(MaxPool, AveragePool, needs=(is_float, is_plain))
+def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
+    """Maxima, and means of windows that lie in the image, or in its padding where that counts."""
+    operator, (batch, channels, *image) = op.operator, op.inputs[0].type.shape
+    axes = walked(operator.windows(tuple(image)))
+    geometry = batch, channels, channels, axes, channels
+    if isinstance(operator, MaxPool):
+        return RowMajorMaxPooling(*geometry).kernel(target)
+    counted = axes
+    if operator.count_include_pad:
+        after = operator.pads[len(axes) :]
+        counted = tuple(replace(a, input=a.before + a.input + e, before=0) for a, e in zip(axes, after, strict=True))
+    return None if any(axis.is_padded for axis in counted) else RowMajorAveragePooling(*geometry).kernel(target)
