@@ -16,6 +16,7 @@ from tilewright.limits import check_seconds
 
 from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
+from ..codegen.cpu.llvm.tiles import check_narrow
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
@@ -140,13 +141,17 @@ def _build_shape(
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
     engines = engines_of(options, precision)
+    narrow = precision == "bf16"
+    if narrow:
+        for target in targets:
+            check_narrow(target)
     if precision != "int8":
         for flag in options.given("int8"):
             raise UsageError(
-                f"{flag} is for precision int8; in fp32 the whole network runs on the CPU",
+                f"{flag} is for precision int8; in {precision} the whole network runs on the CPU",
                 hint=f"Give --precision int8, or leave {flag} out.",
             )
-        check_names(options.print_after or (), [each.name for each in float_pipeline().passes])
+        check_names(options.print_after or (), [each.name for each in float_pipeline(narrow=narrow).passes])
     else:
         check_units(options, machine)
         check_batch(options, machine, batch_of(module))
@@ -165,7 +170,7 @@ def _build_shape(
         _add_integer_engines(package, quantized, engines, targets, machine, places, options)
     if "float" in engines:
         floating = clone_module(module)
-        run_passes(float_pipeline(exact=options.accuracy == "exact"), floating, options)
+        run_passes(float_pipeline(exact=options.accuracy == "exact", narrow=narrow), floating, options)
         package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
         add_engine(package, "float", floating, targets, strict=options.strict, report=options.report)
     return package

@@ -11,6 +11,7 @@ from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
 from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
+from ..passes.cpu.narrow_convolutions import NarrowConvolutions
 from ..passes.cpu.one_hot_products import OneHotProducts
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
@@ -59,22 +60,24 @@ def simplify_pipeline(*, keep_factors: bool = False) -> Pipeline:
     return Pipeline((folded, Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
-def cpu_pipeline(name: str = "software", *, exact: bool = True) -> Pipeline:
+def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = False) -> Pipeline:
     """From a simplified module to one whose every op that is not the device's runs on a CPU kernel.
 
     Args:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
+        narrow: convolutions multiply numbers in bfloat16.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
     forms = (WidenHalf(), *convolutions, *products, UnsignedActivations())
+    forms = (*forms, NarrowConvolutions()) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 
 
-def float_pipeline(*, exact: bool = False) -> Pipeline:
-    """From an imported module to one that computes in floating point on the CPU; ``exact`` as for `cpu_pipeline`."""
-    passes = (*simplify_pipeline(keep_factors=True).passes, *cpu_pipeline(exact=exact).passes)
+def float_pipeline(*, exact: bool = False, narrow: bool = False) -> Pipeline:
+    """From an imported module to one that computes in floating point on the CPU; arguments as for `cpu_pipeline`."""
+    passes = (*simplify_pipeline(keep_factors=True).passes, *cpu_pipeline(exact=exact, narrow=narrow).passes)
     return Pipeline((FoldConstants(keep_factors=True), RemoveFakeQuantization(), *passes), "float")
 
 

@@ -229,3 +229,15 @@ def table(
     """
     inputs = np.arange(ranges[0][0], ranges[0][1] + 1)
     return quantize(function(dequantize(inputs, scales[0], zeros[0])), scales[1], zeros[1], *ranges[1])
+
+
+def bfloat16_bits(numbers: np.ndarray) -> np.ndarray:
+    """Single precision numbers as bfloat16, rounded to nearest, ties to even: their upper halves, as u16."""
+    bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(numbers), bits >> np.uint32(16) | np.uint32(0x40), rounded).astype(np.uint16)
+
+
+def rounded_to_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """The same as single precision numbers."""
+    return (bfloat16_bits(numbers).astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -42,7 +42,7 @@ def _tilewright(path: str, threads: int, precision: str, shapes: Mapping[str, li
     # As users import it: this file is also run as a program, which knows no package around it.
     from tilewright import load
 
-    engine = "float" if precision == "fp32" else "software"
+    engine = "software" if precision == "int8" else "float"
     return Loaded(load(path, engine=engine, threads=threads).run, f"{precision}, engine {engine}")
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
+from ..arithmetic import rounded_to_bfloat16
 from ..core import Value
 from ..op import LinearOperands, Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
-from ..types import Arrays, ResultTypes, TensorType, Types
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
 from .elementwise import FLOATS, check_dtype
 
@@ -97,6 +98,38 @@ class Conv(Operator[LinearOperands]):
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         w = operand_types[1]
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
+
+
+@operator("narrow_conv")
+class NarrowConv(Operator[LinearOperands]):
+    """Convolution of numbers that are rounded to bfloat16 before (to nearest, ties to even), then bias, residual and
+    activation in single precision. The attributes are those of ``conv``.
+
+    Operands and result are those of ``conv`` in single precision. Engines differ in the order of sums, which are single
+    precision, and may take factors and sums below 2^-126 as zero.
+    """
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    group: int = 1
+    act: str = "none"
+    act_args: tuple[float, ...] = ()
+
+    @property
+    def conv(self) -> Conv:
+        """The convolution of the numbers as they are."""
+        return Conv(**vars(self))
+
+    def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
+        check_dtype(x, (DType.F32,))
+        return self.conv.infer(x, w, b, residual)
+
+    def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
+        return self.conv.reference(rounded_to_bfloat16(x), rounded_to_bfloat16(w), b, residual)
+
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
+        return self.conv.macs(operand_types, result_types)
 
 
 def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
-from ...ir.ops.convolution import Conv
+from ...ir.ops.convolution import Conv, NarrowConv
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.integer_products import MatMulInteger
@@ -91,6 +91,27 @@ def _convolution(op: Op[Conv]) -> Support | None:
     return Support(operands, dense, is_required=True) if whole else None
 
 
+def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
+    """Over 1 or 2 dimensions, in groups of whole blocks. Weights, which kernels have in a form of their own, and the
+    bias are known.
+    """
+    x, w, *_ = op.inputs
+    conv, bias = op.operator, op.operands.b
+    whole = conv.group == 1 or not any(n // conv.group % CHANNEL_BLOCK for n in (x.type.shape[1], w.type.shape[0]))
+    is_known = isinstance(w, Constant) and isinstance(bias, Constant | None)
+    if not (whole and is_known) or max(w.type.shape[2:]) > SHORT:
+        return None
+    return Support((0, 3) if op.operands.residual is not None else (0,), is_required=True)
+
+
+def can_be_narrow(op: Op[Conv]) -> bool:
+    """Whether a convolution can be one of numbers in bfloat16, and has channels enough to gain by it."""
+    few = min(op.inputs[1].type.shape[:2]) < CHANNEL_BLOCK // 2
+    types = [value.type for value in (*op.inputs, op.result)]
+    is_float = types[0].rank in (3, 4) and all(type.dtype is DType.F32 and type.quant is None for type in types)
+    return not few and is_float and _narrow_convolution(op) is not None
+
+
 def _pool(op: Op) -> Support | None:
     if isinstance(op.operator, Pool) and max(op.operator.kernel) > SHORT:
         return None
@@ -156,6 +177,7 @@ def _requantize(op: Op) -> Support | None:
 
 SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     Conv: _convolution,
+    NarrowConv: _narrow_convolution,
     MaxPool: _pool,
     AveragePool: _pool,
     GlobalAveragePool: _pool,

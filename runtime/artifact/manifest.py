@@ -378,9 +378,9 @@ class Shapes:
 class Manifest:
     """Everything about an artifact that is not bulk data.
 
-    `precision` is what the user asked for (``fp32``, ``int8``). `details` is for reports, and for what commands do
-    if not told otherwise: no engine reads it. Behind the outputs engines have so many `counts`, i64[] each, which say
-    extents of outputs. `shapes` is there where the network was compiled for more than one shape.
+    `precision` is what the user asked for (``fp32``, ``bf16``, ``int8``). `details` is for reports, and for what
+    commands do if not told otherwise: no engine reads it. Behind the outputs engines have so many `counts`, i64[]
+    each, which say extents of outputs. `shapes` is there where the network was compiled for more than one shape.
     """
 
     compiler_version: str

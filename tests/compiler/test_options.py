@@ -179,7 +179,7 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int9"}, "unknown precision; expected fp32 or int8, found int9"),
+        ({"precision": "int9"}, "unknown precision; expected fp32 or bf16 or int8, found int9"),
         ({"accuracy": "most"}, "unknown accuracy; expected normal or exact, found most"),
         ({"effort": "most"}, "unknown effort; expected quick or normal or thorough, found most"),
         ({"stationary": "outputs"}, "unknown stationary; expected cheapest or weights or inputs, found outputs"),

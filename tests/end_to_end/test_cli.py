@@ -251,7 +251,7 @@ def test_version(capsys: Capture) -> None:
         (["run", "a.twa", "--fast"], "error: No such option: --fast"),
         (
             ["compile", "a.onnx", "--precision", "fp31"],
-            "error: Invalid value for '--precision': 'fp31' is none of fp32, int8. Did you mean 'fp32'? See ",
+            "error: Invalid value for '--precision': 'fp31' is none of fp32, bf16, int8. Did you mean 'fp32'? See ",
         ),
         (
             ["compile", "a.onnx", "--input-shape", "x=1,a"],

@@ -12,6 +12,7 @@ from tilewright.ir.op import REGISTRY
 WITHOUT_KERNEL = {
     "attention": "only a pass makes it, of single precision",
     "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
+    "narrow_conv": "only a pass makes it, in blocked layouts, for processors with tiles",
 }
 """Operators that have no generic kernel for some plain float or integer sample, and why."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from samples import (
@@ -14,7 +15,7 @@ from samples import (
     weight_array,
 )
 
-from tilewright.ir.ops.convolution import Conv, ConvTranspose
+from tilewright.ir.ops.convolution import Conv, ConvTranspose, NarrowConv
 from tilewright.ir.types import DType, TensorType
 
 
@@ -44,6 +45,14 @@ def conv(cls: type[Conv], rng: np.random.Generator) -> Iterator[Sample]:
         weights,
     )
     yield from conv_quantized_samples(cls, rng)
+
+
+@samples_of(NarrowConv)
+def narrow_conv(cls: type[NarrowConv], rng: np.random.Generator) -> Iterator[Sample]:
+    for sample in conv(Conv, rng):
+        if not sample.types:
+            assert isinstance(sample.operator, Conv)
+            yield replace(sample, operator=cls(**vars(sample.operator)))
 
 
 def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterator[Sample]:

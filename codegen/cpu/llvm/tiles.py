@@ -8,7 +8,7 @@ returns: tiles in use make every switch between threads slower.
 
 from __future__ import annotations
 
-from tilewright.errors import CodegenError
+from tilewright.errors import CodegenError, UnsupportedError
 
 from .builder import FunctionBuilder
 from .target import TargetDescription
@@ -20,13 +20,27 @@ TILE_BYTES = ROWS * ROW_BYTES
 SUMS, LEFT, RIGHT = (0, 1, 2, 3), (4, 5), (6, 7)
 """Tiles of sums, row by row, of two rows of two; of the left factor; of the right one."""
 
-_EXTENSIONS = {**{f"tdpb{x}{w}d": "amx-int8" for x in "su" for w in "su"}, "tdpbf16ps": "amx-bf16"}
+NARROW_PRODUCT = "tdpbf16ps"
+"""The product of numbers in bfloat16."""
+
+_EXTENSIONS = {**{f"tdpb{x}{w}d": "amx-int8" for x in "su" for w in "su"}, NARROW_PRODUCT: "amx-bf16"}
 """What each product needs."""
 
 
 def has_tiles(target: TargetDescription, product: str) -> bool:
     """Whether a processor has a product, such as ``tdpbusd``."""
     return _EXTENSIONS[product] in target.features
+
+
+def check_narrow(target: TargetDescription) -> None:
+    """Raise UnsupportedError unless a processor has products in bfloat16 that are faster than those of fp32."""
+    if not has_tiles(target, NARROW_PRODUCT):
+        raise UnsupportedError(
+            f"precision bf16 is not faster than fp32 on target {target.name}",
+            expected=f"the extension {_EXTENSIONS[NARROW_PRODUCT]}",
+            found=", ".join(target.features) or "no extensions",
+            hint="Compile the model with --target amx, or with --precision fp32.",
+        )
 
 
 def byte_product(x_is_signed: bool, w_is_signed: bool) -> str:

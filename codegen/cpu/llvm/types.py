@@ -10,7 +10,7 @@ from tilewright.errors import CodegenError
 
 from ....ir.types import DType
 
-_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8, "ptr": 8}
+_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "bfloat": 2, "float": 4, "double": 8, "ptr": 8}
 _SUFFIX = {"half": "f16", "float": "f32", "double": "f64", "ptr": "p0"}
 
 
@@ -60,7 +60,7 @@ class Type:
         return Type(scalar, self.lanes)
 
 
-F16, F32, F64 = Type("half"), Type("float"), Type("double")
+F16, BF16, F32, F64 = Type("half"), Type("bfloat"), Type("float"), Type("double")
 I1, I8, I16, I32, I64 = Type("i1"), Type("i8"), Type("i16"), Type("i32"), Type("i64")
 PTR = Type("ptr")
 

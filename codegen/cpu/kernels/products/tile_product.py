@@ -81,9 +81,9 @@ class TileSteps:
         return cut.transpose(0, 2, 3, 1, 4).tobytes()
 
 
-Ending = Callable[[FunctionBuilder, Values, int, int, Register, Register], None]
-"""Stores what becomes of a tile, given the arguments of the block, the vector of columns, how many of these exist,
-where the sums lie, and where the results of the first row begin."""
+Ending = Callable[[FunctionBuilder, Values, int, int, int, Register], None]
+"""Stores what becomes of a tile, given the arguments of the block, whether it is of its first or second rows (0 or 1),
+the vector of columns, how many of these exist, and where the sums lie."""
 
 
 OverRows = Callable[[Values, Integer, Callable[[Register], Values]], None]
@@ -180,7 +180,7 @@ class TileBlocks:
         for total, address in enumerate(stored):
             row, column = divmod(total, count)
             of_column = active if column == count - 1 else CHANNEL_BLOCK
-            self._end(b, values, column, of_column, address, values[f"y{row}"])
+            self._end(b, values, row, column, of_column, address)
         b.return_()
 
 

@@ -95,11 +95,9 @@ class TiledProduct(ByteProduct):
         tiles.release(b)
         return self.finish(b, blocks.finish(), units=cut.units, scratch_bytes=BLOCK_BYTES)
 
-    def _stored(
-        self, b: FunctionBuilder, values: Values, column: int, active: int, sums: Register, y: Register
-    ) -> None:
+    def _stored(self, b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
         factors, mask = b.at(values["factors"], column * VECTOR_BYTES), partial_mask(CHANNEL_BLOCK, active)
-        y = b.at(y, column * CHANNEL_BLOCK)
+        y = b.at(values[f"y{row}"], column * CHANNEL_BLOCK)
 
         def some(first: Register, totals: Registers) -> None:
             reals = self.constants.reals(b, totals, (), factors, None)

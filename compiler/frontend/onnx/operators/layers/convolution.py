@@ -6,9 +6,10 @@ import math
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 
 from ......ir.core import Op, Value
-from ......ir.ops.convolution import Conv, ConvTranspose
+from ......ir.ops.convolution import Conv, ConvTranspose, NarrowConv
 from ......ir.ops.integer_products import ConvInteger
 from ....shape import reshape
 from ....windows import Integers, halved, same_pads
@@ -87,11 +88,15 @@ def convolution_attributes(conv: Conv) -> dict[str, Any]:
     return {"strides": conv.strides, "pads": conv.pads, "dilations": conv.dilations, "group": conv.group}
 
 
-@exports(Conv)
-def export_conv(op: Op[Conv], exporter: Exporter) -> None:
-    conv = op.operator
+@exports(Conv, NarrowConv)
+def export_conv(op: Op[Conv | NarrowConv], exporter: Exporter) -> None:
     x, w, b, residual = op.operands
-    y = exporter.node("Conv", [x, w, b], **convolution_attributes(conv))
+    conv = op.operator if isinstance(op.operator, Conv) else op.operator.conv
+    factors: list[Value | str] = [x, w]
+    if isinstance(op.operator, NarrowConv):
+        for dtype in (onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT):
+            factors = [exporter.node("Cast", [factor], to=dtype) for factor in factors]
+    y = exporter.node("Conv", [*factors, b], **convolution_attributes(conv))
     if residual is not None:
         y = exporter.node("Add", [y, residual])
     exporter.define(op, export_activation(exporter, y, conv.act, conv.act_args))

@@ -1,0 +1,109 @@
+"""Convolution of numbers in bfloat16 on the tiles of AMX: sums are single precision, and so is all that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ....ir.arithmetic import bfloat16_bits
+from ....ir.core import Constant, Op
+from ....ir.layout import CHANNEL_BLOCK
+from ....ir.ops.convolution import NarrowConv
+from ..kernel import Kernel, lowers
+from ..llvm import tiles
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import BF16, F32, I16, I32, Register, constant, mask_constant, zero
+from .activation import what_follows
+from .output_channels import VECTOR_BYTES, FloatOutput
+from .products.tile_product import (
+    Ending,
+)
+from .tiled_window import MOST_COPIED, TiledWindow
+from .window import rows_and_columns, walked
+from .window_walk import Values
+
+
+@dataclass(frozen=True)
+class NarrowConvolution(TiledWindow, FloatOutput):
+    """Of single precision numbers that the copy has in bfloat16; then bias, residual and activation.
+
+    ``tiles`` has the bias of all outputs before the weights. The result lies apart from the residual.
+    """
+
+    SIZE: ClassVar[int] = 2
+
+    def copied(self, b: FunctionBuilder, block: Register) -> Register:
+        return narrowed(b, block)
+
+    def data_of(self, weights: np.ndarray, bias: np.ndarray | None, target: TargetDescription) -> bytes:
+        """What the kernel reads in place of weights [outputs, inputs, *window] and the bias."""
+        starts = np.zeros(self.groups * self.output_blocks * CHANNEL_BLOCK, np.float32)
+        if bias is not None:
+            starts[: self.outputs] = bias
+        return starts.tobytes() + self.weights_of(bfloat16_bits(weights), target)
+
+    def of_columns(self, b: FunctionBuilder, arguments: Values, block: Register, vector_bytes: int) -> Values:
+        start, biases = arguments["tiles"], self.groups * self.output_blocks * VECTOR_BYTES
+        return {
+            "w": b.at(start, biases, b.multiply(block, vector_bytes)),
+            "start": b.at(start, b.multiply(block, VECTOR_BYTES)),
+        }
+
+    def ending(self, rows: int) -> Ending:
+        plane = self.rows.output * self.columns.output * VECTOR_BYTES
+        vector = F32.of(CHANNEL_BLOCK)
+
+        def stored(b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
+            def pixel(index: Register) -> None:
+                offset = b.multiply(index, VECTOR_BYTES)
+                total = b.load(vector, b.at(sums, offset))
+                if self.has_residual:
+                    residual = b.load(vector, b.at(values[f"residual{row}"], column * plane, offset))
+                    total = b.binary("fadd", total, residual)
+                total = self.activation.apply(b, total)
+                if active < CHANNEL_BLOCK:
+                    total = b.select(mask_constant(CHANNEL_BLOCK, active), total, zero(vector))
+                b.store(total, b.at(values[f"y{row}"], column * plane, offset))
+
+            b.each(0, rows, pixel)
+
+        return stored
+
+
+def narrowed(b: FunctionBuilder, numbers: Register) -> Register:
+    """Single precision numbers as 16 bits of bfloat16 each, rounded to nearest, ties to even."""
+    words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
+    if "avx512bf16" in b.target.features:
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        return b.convert("bitcast", b.intrinsic(name, BF16.of(numbers.type.lanes), [numbers]), words)
+    stored, half = b.convert("bitcast", numbers, bits), constant(bits, 16)
+    upper = b.binary("lshr", stored, half)
+    odd = b.binary("and", upper, constant(bits, 1))
+    rounded = b.binary("lshr", b.binary("add", stored, b.binary("add", odd, constant(bits, 0x7FFF))), half)
+    quiet = b.binary("or", upper, constant(bits, 0x40))
+    return b.convert("trunc", b.select(b.compare("uno", numbers, numbers), quiet, rounded), words)
+
+
+@lowers(NarrowConv)
+def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel | None:
+    """Convolution in layout ``c16``.
+
+    Raises:
+        UnsupportedError: the processor has no tiles for it.
+    """
+    conv, (x, w, b, residual) = op.operator, op.operands
+    layouts = {value.type.layout for value in (x, residual, op.result) if value is not None}
+    if layouts != {"c16"} or not isinstance(w, Constant):
+        return None
+    tiles.check_narrow(target)
+    axes = rows_and_columns(walked(conv.conv.windows(x.type.shape, w.type.shape)))
+    if axes is None or not isinstance(b, Constant | None):
+        return None
+    (batch, channels), outputs = x.type.shape[:2], w.type.shape[0]
+    spec = NarrowConvolution(batch, channels, *axes, outputs, conv.group, tiles.NARROW_PRODUCT, **what_follows(op))
+    if spec.image(spec.cut(target)).bytes > MOST_COPIED:
+        return None
+    return spec.kernel(target).reading(spec.data_of(w.array, b.array if b is not None else None, target))

@@ -1,0 +1,324 @@
+"""Direct convolution on the tiles of AMX.
+
+What some output rows see of the image is copied into work memory, where 64 bytes of a pixel lie side by side, padding
+included; all output channels then go over it. Neighbouring output pixels are the rows of tiles, and each tap of the
+window is a step further on in the copy (:mod:`.products.tile_product`). Where pixels are smaller than a tile, taps of a
+row that lie side by side share one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from ....ir.layout import CHANNEL_BLOCK
+from ..constants import aligned
+from ..kernel import Kernel
+from ..llvm import tiles
+from ..llvm.builder import FunctionBuilder
+from ..llvm.quantized_math import signed_byte
+from ..llvm.target import TargetDescription
+from ..llvm.types import I1, I8, I64, Register, constant
+from .channel_tiles import ChannelTiles, WorkItem
+from .products.tile_product import (
+    BLOCK_BYTES,
+    Ending,
+    OverRows,
+    TileBlocks,
+    TileSteps,
+    tile_rows,
+)
+from .window import Axis
+from .window_walk import Values, WindowSpec
+
+_ITEMS = 8
+"""Work items that there are at least, as far as the image and the channels allow."""
+
+_ITEM_TILES, _ITEM_VECTORS = 4, 4
+"""Tiles of rows, and vectors of channels, that a work item has at least, as far as there are so many."""
+
+
+MOST_COPIED = 1 << 25
+"""Bytes of the copy, beyond which far taps would make it mostly padding."""
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """What some output rows see, as it is copied: [planes][rows][columns][a pixel].
+
+    Attributes:
+        rows, columns: windows of the convolution.
+        channel_bytes: of a pixel, in whole blocks of channels.
+        row_block: output rows.
+    """
+
+    rows: Axis
+    columns: Axis
+    channel_bytes: int
+    row_block: int
+
+    @property
+    def pixel(self) -> int:
+        """Bytes of a pixel in a plane."""
+        return min(self.channel_bytes, tiles.ROW_BYTES)
+
+    @property
+    def planes(self) -> int:
+        return -(-self.channel_bytes // self.pixel)
+
+    @staticmethod
+    def source_step(axis: Axis) -> int:
+        """How far apart neighbours of the copy are in the image: windows of one tap skip what none of them sees."""
+        return axis.stride if axis.kernel == 1 and not axis.is_padded else 1
+
+    @staticmethod
+    def step(axis: Axis) -> int:
+        """How far apart neighbouring windows are in the copy."""
+        return axis.stride // PackedImage.source_step(axis)
+
+    @staticmethod
+    def extent(axis: Axis, outputs: int) -> int:
+        return (outputs - 1) * PackedImage.step(axis) + (axis.kernel - 1) * axis.dilation + 1
+
+    @property
+    def width(self) -> int:
+        return self.extent(self.columns, self.columns.output)
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row, and below of a plane."""
+        return self.width * self.pixel
+
+    @property
+    def plane(self) -> int:
+        return aligned(self.extent(self.rows, self.row_block) * self.row)
+
+    @property
+    def bytes(self) -> int:
+        return self.planes * self.plane
+
+    @property
+    def is_line(self) -> bool:
+        """Whether pixels of all output rows lie side by side, like those of one."""
+        return self.rows.kernel == self.columns.kernel == 1 and self.step(self.rows) == self.step(self.columns) == 1
+
+    @property
+    def joins_taps(self) -> bool:
+        """Whether taps of a kernel row share steps."""
+        return self.columns.dilation == 1 and self.pixel < tiles.ROW_BYTES
+
+    @cached_property
+    def steps(self) -> TileSteps:
+        runs, taps = (1, self.columns.kernel) if self.joins_taps else (self.columns.kernel, 1)
+        across = self.columns.dilation * self.pixel
+        rows = range(0, self.rows.kernel * self.rows.dilation * self.row, self.rows.dilation * self.row)
+        planes = range(0, self.planes * self.plane, self.plane)
+        return TileSteps(
+            taps * self.pixel, tuple(p + y + x * across for p in planes for y in rows for x in range(runs))
+        )
+
+    def runs(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [outputs, inputs, rows, columns] in the order of :class:`TileSteps`: [outputs, runs, elements]."""
+        outputs, inputs, height, width = weights.shape
+        depth = self.pixel // weights.itemsize
+        weights = np.pad(weights, ((0, 0), (0, self.planes * depth - inputs), (0, 0), (0, 0)))
+        weights = weights.reshape(outputs, self.planes, depth, height, width).transpose(0, 1, 3, 4, 2)
+        return weights.reshape(outputs, -1, self.steps.run // weights.itemsize)
+
+
+@dataclass(frozen=True)
+class TiledWindow(WindowSpec):
+    """Base: convolution over an image in layout ``c16``, of which subclasses say what becomes of the sums.
+
+    Arguments: as others of its kind, and before the result ``tiles``, from which weights are read: see
+    :meth:`weights_of`.
+
+    Attributes:
+        outputs, groups: as for :class:`.direct_convolution.DirectConvolution`.
+        product: the instruction; see :mod:`..llvm.tiles`.
+    """
+
+    SIZE: ClassVar[int] = 1
+    """Bytes of an element of the copy."""
+
+    outputs: int
+    groups: int
+    product: str
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        *operands, y = super().arguments
+        return (*operands, "tiles", y)
+
+    @property
+    def input_blocks(self) -> int:
+        """Blocks of channels in a group, and below of output channels."""
+        return -(-(self.channels // self.groups) // CHANNEL_BLOCK)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-(self.outputs // self.groups) // CHANNEL_BLOCK)
+
+    @property
+    def fill(self) -> int:
+        """Each byte of padding."""
+        return 0
+
+    @abstractmethod
+    def copied(self, b: FunctionBuilder, block: Register) -> Register:
+        """What becomes in the copy of a block of channels of a pixel."""
+
+    @abstractmethod
+    def of_columns(self, b: FunctionBuilder, arguments: Values, block: Register, vector_bytes: int) -> Values:
+        """What a block takes for vectors of channels from ``block`` on, of ``vector_bytes`` of packed weights each:
+        ``w``, ``start``, and what :meth:`ending` reads.
+        """
+
+    @abstractmethod
+    def ending(self, rows: int) -> Ending:
+        """Store the results of tiles of so many neighbouring pixels."""
+
+    def cut(self, target: TargetDescription) -> ChannelTiles:
+        """Work items: enough rows and channels to fill blocks, few enough rows for the second level cache."""
+        height, width, channels = self.rows.output, self.columns.output, self.outputs // self.groups
+        # Absent channels of bytes may hold anything.
+        channels = channels if self.element.is_float else self.output_blocks * CHANNEL_BLOCK
+        row_bytes = self.input_blocks * CHANNEL_BLOCK * self.SIZE * self.columns.input * self.rows.stride
+        least = -(-_ITEM_TILES * tiles.ROWS // width)
+        most = max(1, target.cache_bytes[1] // 2 // row_bytes)
+        row_block = min(height, max(min(least, most), min(most, -(-height // _ITEMS))))
+        row_block = -(-height // -(-height // row_block))
+        parts = -(-_ITEMS // -(-height // row_block))
+        vectors = max(_ITEM_VECTORS, -(-self.output_blocks // parts))
+        return ChannelTiles(self.batch, self.groups, channels, CHANNEL_BLOCK, vectors, height, row_block)
+
+    def image(self, cut: ChannelTiles) -> PackedImage:
+        return PackedImage(self.rows, self.columns, self.input_blocks * CHANNEL_BLOCK * self.SIZE, cut.row_block)
+
+    def weights_of(self, weights: np.ndarray, target: TargetDescription) -> bytes:
+        """What the kernel reads in place of weights [outputs, inputs, *window]."""
+        image = self.image(self.cut(target))
+        window = self.rows.kernel, self.columns.kernel
+        return image.steps.packed(image.runs(weights.reshape(*weights.shape[:2], *window)))
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        return _Walker(self, target).generate()
+
+    def tile_rows(self, cut: ChannelTiles) -> int:
+        """Rows of tiles; the last work item has as many pixels at least."""
+        width = self.columns.output
+        if not self.image(cut).is_line:
+            return tile_rows(width)
+        return min(tile_rows(cut.row_block * width), (cut.rows - (cut.row_blocks - 1) * cut.row_block) * width)
+
+
+class _Walker:
+    """The kernel's function."""
+
+    def __init__(self, spec: TiledWindow, target: TargetDescription) -> None:
+        self.spec, self.cut = spec, spec.cut(target)
+        self.image, self.rows = spec.image(self.cut), spec.tile_rows(self.cut)
+        self.b, self.arguments = spec.entry(target, writes=("y",))
+        stride = self.image.step(spec.columns) * self.image.pixel
+        self.blocks = TileBlocks(self.b, spec.product, self.image.steps, self.rows, stride, spec.ending(self.rows))
+        self.y_pixel = spec.element.bytes * CHANNEL_BLOCK
+        self.outputs = [name for name in ("residual", "y") if name in self.arguments]
+
+    def generate(self) -> Kernel:
+        b, image = self.b, self.image
+        tiles.configure(b, self.rows, image.steps.inner)
+        self.cut.walk(b, self.arguments, self._item)
+        tiles.release(b)
+        scratch = BLOCK_BYTES + image.bytes
+        return self.spec.finish(b, self.blocks.finish(), units=self.cut.units, scratch_bytes=scratch)
+
+    def _item(self, item: WorkItem, vectors: int, active: int) -> None:
+        """All pixels of some rows, for some vectors of channels."""
+        b, spec, image, arguments = self.b, self.spec, self.image, self.arguments
+        self._pack(item)
+        plane = spec.rows.output * spec.columns.output * self.y_pixel
+        block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
+        x, scratch = b.at(arguments["scratch"], BLOCK_BYTES), arguments["scratch"]
+        width, height = spec.columns.output, b.subtract(item.last_row, item.first_row)
+        across, pixels = -(-width // self.rows), b.multiply(height, width)
+        total = b.divide(b.add(pixels, self.rows - 1), self.rows) if image.is_line else b.multiply(height, across)
+
+        def columns(first: Register, over_rows: OverRows) -> None:
+            result = b.multiply(b.add(block, first), plane)
+            values = spec.of_columns(b, arguments, b.add(item.block, first), image.steps.vector_bytes)
+
+            def of_tile(tile: Register) -> Values:
+                if image.is_line:
+                    pixel = b.minimum(b.multiply(tile, self.rows), b.subtract(pixels, self.rows))
+                    offset = b.multiply(pixel, image.pixel)
+                else:
+                    row = b.divide(tile, across)
+                    column = b.minimum(b.multiply(b.remainder(tile, across), self.rows), width - self.rows)
+                    pixel = b.add(b.multiply(row, width), column)
+                    offset = b.multiply(row, image.step(spec.rows) * image.row)
+                    offset = b.add(offset, b.multiply(column, image.step(spec.columns) * image.pixel))
+                pixel = b.add(b.multiply(item.first_row, width), pixel)
+                place = b.add(result, b.multiply(pixel, self.y_pixel))
+                return {"x": b.at(x, offset), **{name: b.at(arguments[name], place) for name in self.outputs}}
+
+            over_rows({**values, "scratch": scratch}, total, of_tile)
+
+        self.blocks.over_columns(vectors, CHANNEL_BLOCK if spec.keeps_zero else active, columns)
+
+    def _pack(self, item: WorkItem) -> None:
+        """Copy what the output rows of an item see."""
+        b, spec, image = self.b, self.spec, self.image
+        target = b.at(self.arguments["scratch"], BLOCK_BYTES)
+        rows, columns = spec.rows, spec.columns
+        in_plane = image.pixel // (CHANNEL_BLOCK * spec.SIZE)
+        # What is no channel must not be NaN.
+        if rows.is_padded or columns.is_padded or (spec.element.is_float and spec.input_blocks % in_plane):
+            fill, size = constant(I8, signed_byte(spec.fill)), constant(I64, image.bytes)
+            b.intrinsic("llvm.memset.p0.i64", None, [target, fill, size, constant(I1, False)])
+        source_row = columns.input * self.y_pixel
+        block_bytes = rows.input * source_row
+        group = b.add(b.multiply(item.image, spec.groups), item.group)
+        x = b.at(self.arguments["x"], b.multiply(b.multiply(group, spec.input_blocks), block_bytes))
+        step, across = image.source_step(rows), image.source_step(columns)
+        top = b.subtract(b.multiply(item.first_row, rows.stride), rows.before)
+        count = b.add(b.multiply(b.subtract(item.last_row, item.first_row), image.step(rows)), image.extent(rows, 0))
+        left = max(0, columns.before)
+        right = min(image.width, -(-(columns.input + columns.before) // across))
+
+        source_type = spec.element.of(CHANNEL_BLOCK)
+
+        def plane(index: Register, blocks: int) -> None:
+            source = b.at(x, b.multiply(index, in_plane * block_bytes))
+            plane = b.at(target, b.multiply(index, image.plane))
+
+            def row(y: Register) -> None:
+                line = b.at(source, b.multiply(b.add(top, b.multiply(y, step)), source_row))
+                copy = b.at(plane, b.multiply(y, image.row))
+
+                def pixel(x: Register) -> None:
+                    column = b.subtract(b.multiply(x, across), columns.before)
+                    for block in range(blocks):
+                        value = b.load(source_type, b.at(line, b.multiply(column, self.y_pixel), block * block_bytes))
+                        value = spec.copied(b, value)
+                        b.store(value, b.at(copy, b.multiply(x, image.pixel), block * value.type.bytes))
+
+                b.each(left, right, pixel)
+
+            first, last = (
+                (b.integer(0), count)
+                if not rows.is_padded
+                else (
+                    b.maximum(b.subtract(0, top), 0),
+                    b.minimum(count, b.subtract(rows.input, top)),
+                )
+            )
+            b.each(first, last, row)
+
+        whole = spec.input_blocks // in_plane
+        b.each(0, whole, lambda index: plane(index, in_plane))
+        if spec.input_blocks % in_plane:
+            plane(b.integer(whole), spec.input_blocks % in_plane)

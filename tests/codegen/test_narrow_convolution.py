@@ -1,0 +1,169 @@
+"""Convolutions of numbers in bfloat16: rounding, kernels on emulated tiles against the reference, whole networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from emulated_tiles import emulated, emulated_target
+from kernel_harness import Execution, in_two_calls, run_kernels
+from onnx import helper
+from operator_samples import Case, make_case
+from samples import Sample
+
+import tilewright
+from tilewright.codegen.cpu import program
+from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.module import parse
+from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
+from tilewright.errors import ArtifactError, RegenerationWarning, UnsupportedError
+from tilewright.ir import interp
+from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
+from tilewright.ir.core import Op
+from tilewright.ir.ops.convolution import NarrowConv
+from tilewright.runtime.native import host
+
+TOLERANCE = 1e-5
+"""Of the largest result: sums in single precision, in another order."""
+
+
+def random_case(rng: np.random.Generator) -> Case:
+    """A random convolution in layout c16."""
+    rank = int(rng.choice([1, 2, 2]))
+
+    def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
+        return tuple(int(n) for n in rng.integers(low, high + 1, count))
+
+    kernel, strides, pads, dilations = numbers(1, 4), numbers(1, 2), numbers(0, 2, 2 * rank), numbers(1, 2)
+    if rng.random() < 0.3:
+        kernel, strides, pads = (1,) * rank, strides, (0,) * 2 * rank
+    image = tuple(int(rng.integers(d * (k - 1) + 1, 20)) for d, k in zip(dilations, kernel, strict=True))
+    group = int(rng.choice([1, 1, 2]))
+    channels, outputs = (32 * group,) * 2 if group > 1 else (int(n) for n in rng.integers(8, 80, 2))
+    act = [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0)), ("sigmoid", ())][int(rng.integers(4))]
+    conv = NarrowConv(strides, pads, dilations, group, *act)
+    x, w = (
+        (rng.standard_normal(s)).astype(np.float32)
+        for s in ((2, channels, *image), (outputs, channels // group, *kernel))
+    )
+    b = rng.standard_normal(outputs).astype(np.float32) if rng.random() < 0.7 else None
+    shape = conv.reference(x, w, b, None).shape
+    residual = rng.standard_normal(shape).astype(np.float32) if rng.random() < 0.4 else None
+    case = make_case(f"{conv} {x.shape} {w.shape}", Sample(conv, (x, w, b, residual), frozenset({1, 2})))
+    (op,) = case.module.main.ops
+    for value in (op.inputs[0], op.result, *(op.inputs[-1:] if residual is not None else ())):
+        value.type = value.type.with_layout("c16")
+    return case
+
+
+def check(cases: list[Case]) -> None:
+    target, executions = emulated_target(), []
+    for case in cases:
+        (op,) = case.module.main.ops
+        kernel = lower(op, target)
+        assert kernel is not None
+        assert "tdpbf16ps" in kernel.text
+        kernel = in_two_calls(emulated(kernel), len(op.inputs) + 2)
+        executions.append(Execution(op, kernel, tuple(a for a in case.sample.inputs if a is not None)))
+    for case, found in zip(cases, run_kernels(executions, target), strict=True):
+        assert found is not None
+        (expected,) = interp.run(case.module, case.inputs).values()
+        np.testing.assert_allclose(
+            found[0], expected, rtol=0, atol=TOLERANCE * np.abs(expected).max(), err_msg=case.name
+        )
+
+
+def test_random_convolutions(rng: np.random.Generator) -> None:
+    check([random_case(rng) for _ in range(12)])
+
+
+@pytest.mark.sweep
+def test_many_random_convolutions(rng: np.random.Generator) -> None:
+    for _ in range(30):
+        check([random_case(rng) for _ in range(10)])
+
+
+def test_rounding() -> None:
+    """One more than half of a step goes up, half of it to the even number, what is no number stays none."""
+    bits = np.array([0x3F800000, 0x3F808000, 0x3F808001, 0x3F818000, 0xBF818000, 0x7F7FFFFF, 0x7F800001], np.uint32)
+    assert [hex(n) for n in bfloat16_bits(bits.view(np.float32))] == [
+        "0x3f80", "0x3f80", "0x3f81", "0x3f82", "0xbf82", "0x7f80", "0x7fc0",
+    ]  # fmt: skip
+    exact = np.array([0, -0.0, 1.5, -3, np.inf], np.float32)
+    np.testing.assert_array_equal(rounded_to_bfloat16(exact), exact)
+
+
+def network(rng: np.random.Generator) -> bytes:
+    """A first layer that stays in single precision, a convolution that does not, a depthwise one, a pointwise one."""
+    shapes = {"stem": (32, 3, 3, 3), "dense": (32, 32, 3, 3), "depth": (32, 1, 3, 3), "point": (24, 32, 1, 1)}
+    weights = [(rng.standard_normal(shape) * 0.2).astype(np.float32) for shape in shapes.values()]
+    names = ["x", "a", "b", "c", "y"]
+    nodes = [
+        helper.make_node(
+            "Conv", [names[i], w], [names[i + 1]], pads=[shape[2] // 2] * 4, group=32 // shape[1] if i == 2 else 1
+        )
+        for i, (w, shape) in enumerate(shapes.items())
+    ]
+    ends = {"x": (1, 3, 24, 24), "y": (1, 24, 24, 24)}
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in ends.items())
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in zip(shapes, weights, strict=True)]
+    return helper.make_model(helper.make_graph(nodes, "network", [x], [y], constants)).SerializeToString()
+
+
+def test_a_network_on_several_threads(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    narrow: list[Kernel] = []
+
+    def lowered(op: Op, target: TargetDescription) -> Kernel | None:
+        kernel = lower(op, target)
+        if kernel is None or "tdpbf16ps" not in kernel.text:
+            return kernel
+        narrow.append(kernel)
+        return emulated(kernel)
+
+    model, image = network(rng), rng.standard_normal((1, 3, 24, 24)).astype(np.float32)
+    (exact,) = tilewright.load(tilewright.compile(model, precision="fp32")).run({"x": image}).values()
+    monkeypatch.setattr(program, "lower", lowered)
+    artifact = tilewright.compile(model, precision="bf16", target=emulated_target())
+    with tilewright.load(artifact, threads=2) as session:
+        (found,) = session.run({"x": image}).values()
+    assert len(narrow) == 2
+    assert artifact.manifest.precision == "bf16"
+    largest = np.abs(exact).max()
+    assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
+
+
+def test_other_targets_are_refused() -> None:
+    message = (
+        "precision bf16 is not faster than fp32 on target x86-64-v3; expected the extension amx-bf16, "
+        "found avx, avx2, bmi, .*. Compile the model with --target amx, or with --precision fp32."
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx,v3")
+
+
+def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx")
+    (code,) = artifact.manifest.cpu_programs.values()
+    assert {"amx-bf16", "amx-tile", "avx512bf16"} <= set(code.target.features)
+    others = host.features() | set(code.target.features) - {"amx-bf16", "amx-tile"}
+    monkeypatch.setattr(host, "features", lambda: others)
+    with pytest.raises(ArtifactError, match="this processor lacks amx-bf16, amx-tile"):
+        tilewright.load(artifact, regenerate=False)
+    found = TargetDescription.named("v3")
+    monkeypatch.setattr(TargetDescription, "host", lambda: found)
+    with (
+        pytest.warns(RegenerationWarning),
+        pytest.raises(UnsupportedError, match="precision bf16 is not faster than fp32 on target"),
+    ):
+        tilewright.load(artifact, regenerate=True)
+
+
+def test_the_instructions(rng: np.random.Generator) -> None:
+    target = TargetDescription.named("amx")
+    (op,) = random_case(rng).module.main.ops
+    kernel = lower(op, target)
+    assert kernel is not None
+    text = machine(target).emit_assembly(parse(kernel.text, kernel.name, target))
+    for instruction in ("ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease", "vcvtneps2bf16"):
+        assert f"\t{instruction}" in text
