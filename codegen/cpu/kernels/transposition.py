@@ -1,0 +1,99 @@
+"""Transposes of elements of four bytes whose innermost dimension changes, by squares in registers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+from ....ir.core import Op
+from ....ir.layout import row_major
+from ....ir.ops.movement import Transpose
+from ..kernel import Kernel, lowers
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, Register, partial_mask, zero
+from ..nest import Access, Nest
+from ..spec import KernelSpec
+from ..tensors import is_movement, is_plain
+from .layout import transpose_square
+
+_LINE = 16
+"""Elements of a cache line, of which all are moved at once."""
+
+_LEAST = 4
+"""Elements along both innermost dimensions from which on squares are worth their masks."""
+
+
+@dataclass(frozen=True)
+class Transposition(KernelSpec):
+    """The dimensions of x in another order; both row-major.
+
+    Attributes:
+        extents: of the result.
+        strides: of x, in elements, along the dimensions of the result; not 1 along the last.
+    """
+
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def turned(self) -> int:
+        """The dimension along which x is contiguous."""
+        return self.strides.index(1)
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b, arguments = self.entry(target, writes=("y",))
+        extents, turned, last = self.extents, self.turned, len(self.extents) - 1
+        outer = [d for d in range(last) if d != turned]
+        blocks, steps = -(-extents[turned] // _LINE), row_major(extents)
+
+        def unit(index: Register) -> None:
+            block, index = b.remainder(index, blocks), b.divide(index, blocks)
+            x = b.at(arguments["x"], b.multiply(block, 4 * _LINE))
+            y = b.at(arguments["y"], b.multiply(block, 4 * _LINE * steps[turned]))
+            for d in reversed(outer):
+                position, index = b.remainder(index, extents[d]), b.divide(index, extents[d])
+                x = b.at(x, b.multiply(position, 4 * self.strides[d]))
+                y = b.at(y, b.multiply(position, 4 * steps[d]))
+            rest = extents[turned] % _LINE
+            if not rest:
+                self._lines(b, x, y, _LINE)
+            else:
+                is_last = b.compare("eq", block, blocks - 1)
+                b.if_(is_last, lambda: self._lines(b, x, y, rest), lambda: self._lines(b, x, y, _LINE))
+
+        return self.each_unit(b, unit, units=blocks * math.prod(extents[d] for d in outer))
+
+    def _lines(self, b: FunctionBuilder, x: Register, y: Register, present: int) -> None:
+        """Move so many neighbours of x, for all positions along the last dimension."""
+        lanes, length = b.target.lanes, self.extents[-1]
+        whole = length // lanes * lanes
+        b.each(0, whole, partial(self._squares, b, x, y, present, lanes), step=lanes)
+        if whole < length:
+            self._squares(b, x, y, present, length - whole, b.integer(whole))
+
+    def _squares(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
+        lanes, step = b.target.lanes, row_major(self.extents)[self.turned]
+        x, y = b.at(x, b.multiply(first, 4 * self.strides[-1])), b.at(y, b.multiply(first, 4))
+        for begin in range(0, present, lanes):
+            rows = [zero(F32.of(lanes))] * lanes
+            for index in range(count):
+                address = b.at(x, 4 * (index * self.strides[-1] + begin))
+                rows[index] = b.load_masked(F32.of(lanes), address, partial_mask(lanes, present - begin))
+            for index, vector in enumerate(transpose_square(b, rows)[: present - begin]):
+                b.store_masked(vector, b.at(y, 4 * (begin + index) * step), partial_mask(lanes, count))
+
+
+@lowers(Transpose, needs=(is_plain, is_movement))
+def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
+    """Where neighbours of the result are none of x."""
+    x, y = op.inputs[0].type, op.result.type
+    strides = row_major(x.shape)
+    accesses = Access(tuple(strides[d] for d in op.operator.perm)), Access(row_major(y.shape))
+    nest = Nest(y.shape, accesses).collapsed()
+    extents, strides = nest.extents, nest.accesses[0].strides
+    if x.dtype.bytes != F32.bytes or strides[-1] == 1 or 1 not in strides:
+        return None
+    spec = Transposition(extents, strides)
+    return spec.kernel(target) if min(extents[-1], extents[spec.turned]) >= _LEAST else None

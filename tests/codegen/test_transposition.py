@@ -1,0 +1,60 @@
+"""Transposes and pooling in row-major order, which run on vectors, at random shapes between guard pages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, Execution, described, run_kernels
+
+from tilewright.codegen.cpu.families import lower
+from tilewright.ir.core import Function
+from tilewright.ir.op import Operator
+from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.types import TensorType
+
+
+def execution(operator: Operator, x: np.ndarray, kernel: str, target: str) -> Execution:
+    function = Function("main", [("x", TensorType.of(x))])
+    op = function.append(operator, function.parameters)
+    made = lower(op, described(target))
+    assert made is not None
+    assert made.name.startswith(kernel)
+    return Execution(op, made, (x,))
+
+
+def check(executions: list[Execution], target: str) -> None:
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        (expected,) = each.op.evaluate(each.arrays)
+        np.testing.assert_allclose(found[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_transposes(target: str, rng: np.random.Generator) -> None:
+    executions = []
+    for perm in ((1, 0), (0, 2, 1), (2, 1, 0), (0, 2, 3, 1), (3, 0, 2, 1), (1, 3, 0, 2)):
+        shape = [int(extent) for extent in rng.integers(4, 39 if len(perm) < 4 else 20, len(perm))]
+        x = rng.integers(0, 1 << 31, shape).astype(np.int32)
+        executions.append(execution(Transpose(perm), x, "transposition", target))
+    check(executions, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_pooling(target: str, rng: np.random.Generator) -> None:
+    """Of one, two and three dimensions; means where all that windows see counts."""
+    executions = []
+    for rank in (1, 2, 3, 3):
+        kernel, dilations, strides = (tuple(rng.integers(1, most, rank).tolist()) for most in (5, 3, 4))
+        pads = tuple(int(rng.integers(0, kernel[d % rank])) for d in range(2 * rank))
+        reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+        image = [int(r + rng.integers(0, 40 if d == rank - 1 else 6)) for d, r in enumerate(reach)]
+        x = rng.standard_normal((2, 3, *image)).astype(np.float32)
+        executions += [
+            execution(MaxPool(kernel, strides, pads, dilations), x, "row_major_max", target),
+            execution(AveragePool(kernel, strides, pads, dilations, True, (0,) * rank), x, "row_major_average", target),
+            execution(
+                AveragePool(kernel, strides, (0,) * 2 * rank, dilations, False, (0,) * rank), x, "row_major", target
+            ),
+        ]
+    check(executions, target)
