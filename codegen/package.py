@@ -378,7 +378,7 @@ def _identity(step: StepInfo) -> tuple[str, tuple[str, ...], bool]:
     return step.op, step.loc, step.reference
 
 
-def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int]:
+def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int, bytes]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
 
     The artifact may come from anyone. The module is verified, code generation proves that every value lies in its
@@ -386,8 +386,8 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     constants and the arrays that it is given.
 
     Returns:
-        The object, and the bytes of arena that it needs: kernels for another processor may need more work memory than
-        the manifest states.
+        The object, the bytes of arena that it needs, and the constants that it reads behind those of the artifact:
+        kernels for another processor may need more work memory than the manifest states, and have data of their own.
 
     Raises:
         ArtifactError: what is generated does not fit the manifest.
@@ -413,7 +413,6 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
             for name, engine in artifact.manifest.engines.items()
             if engine.cpu_program == program
         ),
-        ("constants", len(artifact.section(entry.constants)), len(built.constants)),
     ):
         if expected != found:
             raise ArtifactError(
@@ -422,4 +421,5 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
                 stage="load native code",
                 hint="Compile the model on this machine.",
             )
-    return built.object_code, max(built.arena_bytes, entry.arena_bytes)
+    further = bytes(built.constants[artifact.sections[entry.constants].length :])
+    return built.object_code, max(built.arena_bytes, entry.arena_bytes), further

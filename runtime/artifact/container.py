@@ -205,7 +205,9 @@ class Container:
                 stage="load artifact",
                 expected=FORMAT_VERSION,
                 found=version,
-                hint="Compile the model again with this version of Tilewright.",
+                hint="Load it with the version of Tilewright that made it, or a newer one."
+                if version > FORMAT_VERSION
+                else "Compile the model again with this version of Tilewright.",
             )
         if length != len(buffer):
             raise self._damaged("its length is not the one in its header", f"{length} bytes", f"{len(buffer)}")

@@ -37,6 +37,7 @@ class CpuExecutor:
 
     Attributes:
         arena_bytes: size of the work memory that the code needs.
+        constants: what the code reads behind the constants of the artifact.
         memory: see `runner.Executor`.
 
     Raises:
@@ -47,7 +48,7 @@ class CpuExecutor:
         name = engine.cpu_program or ""
         program = artifact.manifest.cpu_programs[name]
         self._steps, self._inner = program.steps, program.inner
-        code, self.arena_bytes = object_code(artifact, name, policy)
+        code, self.arena_bytes, self.constants = object_code(artifact, name, policy)
         self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
         self._threads = threads if self._native.exports(HELP) else 1

@@ -41,10 +41,12 @@ class CodePolicy(NamedTuple):
 
 
 class ObjectCode(NamedTuple):
-    """An ELF relocatable object that may run here, and the bytes of arena that it needs."""
+    """An ELF relocatable object that may run here, the bytes of arena that it needs, and the constants that it reads
+    behind those of the artifact."""
 
     content: bytes
     arena_bytes: int
+    constants: bytes = b""
 
 
 def unfit(level: CodeInfo) -> str | None:
@@ -112,8 +114,8 @@ def _regenerate(artifact: Artifact, program: str, unfit_for: str | None, policy:
     """Object code for this machine, generated from the module text that the artifact holds.
 
     ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
-    entry point with the same steps, and stays within the arena that it asks for, the constants, inputs and outputs that
-    the manifest states, whatever the module text claims.
+    entry point with the same steps, and stays within the arena that it asks for, the constants that it brings, and the
+    constants, inputs and outputs that the manifest states, whatever the module text claims.
     """
     reason = unfit_for or policy.verdict.reason
     error = ArtifactError if unfit_for else TrustError

@@ -95,6 +95,9 @@ class Runner:
                 memory.update(executor.memory)
                 if isinstance(executor, CpuExecutor):
                     self._arena_bytes = max(self._arena_bytes, executor.arena_bytes)
+                    if executor.constants:
+                        self._constants = bytes_of(memoryview(self._constants.tobytes() + executor.constants))
+                        memory["constants"] = len(self._constants)
         self._check_memory(memory, memory_limit)
         self.own_bytes = sum(memory.values()) - memory["artifact"] + self._arena_bytes
         self.may_be_long = "cpu" in executors

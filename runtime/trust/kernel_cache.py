@@ -2,8 +2,9 @@
 
 An entry is a file ``kernels/HASH``, whose name says what it was generated from and for. It starts with an HMAC under
 the machine key over that hash and the rest, so that what anyone else put there counts for nothing; then come the bytes
-of arena (8, little-endian) and the object. Whatever is wrong with the folder or an entry, kernels are generated as if
-there were none. Taking an entry makes it the youngest; the oldest go when all together have too many bytes.
+of arena and those of the object (8 each, little-endian), the object, and its constants. Whatever is wrong with the
+folder or an entry, kernels are generated as if there were none. Taking an entry makes it the youngest; the oldest go
+when all together have too many bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,9 @@ from tilewright.limits import KERNEL_CACHE
 
 from . import machine_key, private_files
 
-_CODE_BYTES, _HEADER_BYTES = 32, 40
-_PURPOSE = "kernels 1"
+_CODE_BYTES, _HEADER_BYTES = 32, 48
+_SIZES = "<QQ"
+_PURPOSE = "kernels 2"
 _NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\..*")
 """Names of entries, and of those that nobody finished to write."""
 
@@ -40,8 +43,8 @@ class Entry(NamedTuple):
     version: str
     processor: str
 
-    def load(self) -> tuple[bytes, int] | None:
-        """The object and the bytes of arena that it needs; None without a sound entry."""
+    def load(self) -> tuple[bytes, int, bytes] | None:
+        """The object, the bytes of arena that it needs and its constants; None without a sound entry."""
         import hmac
 
         place = self._place()
@@ -55,12 +58,13 @@ class Entry(NamedTuple):
             return None
         with contextlib.suppress(OSError):
             os.utime(place)
-        return content[_HEADER_BYTES:], int.from_bytes(content[_CODE_BYTES:_HEADER_BYTES], "little")
+        arena, size = struct.unpack_from(_SIZES, content, _CODE_BYTES)
+        return content[_HEADER_BYTES : _HEADER_BYTES + size], arena, content[_HEADER_BYTES + size :]
 
-    def store(self, code: bytes, arena_bytes: int) -> None:
+    def store(self, code: bytes, arena_bytes: int, constants: bytes) -> None:
         """Keep an object, if that is possible; makes the machine key where there is none."""
         place = self._place()
-        content = arena_bytes.to_bytes(_HEADER_BYTES - _CODE_BYTES, "little") + code
+        content = struct.pack(_SIZES, arena_bytes, len(code)) + code + constants
         if place is None or len(content) + _CODE_BYTES > KERNEL_CACHE:
             return
         with contextlib.suppress(OSError, TrustError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 import tilewright
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.compiler.demo import MODEL
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.weights import layers_of
 from tilewright.errors import ArtifactError, RegenerationWarning, UsageError
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.execution import native_code
 from tilewright.runtime.execution.native_code import fitting
 from tilewright.runtime.native import host
 from tilewright.runtime.report.inspection import inspect_artifact
@@ -122,6 +125,28 @@ def test_kernels_are_generated_again_where_no_level_fits(monkeypatch: pytest.Mon
         outputs(artifact)
     with pytest.warns(RegenerationWarning, match="this processor lacks popcnt, sse3"):
         np.testing.assert_array_equal(outputs(artifact, regenerate=True), expected)
+
+
+@on_x86_64
+@pytest.mark.parametrize(("made_for", "level"), [("portable", "v2"), ("v2", "v3"), ("v3", "portable")])
+def test_kernels_for_another_level_bring_the_data_that_the_artifact_lacks(
+    made_for: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights in pairs, for one, which a processor needs that multiplies bytes without VNNI."""
+    here, artifact, expected = (
+        TargetDescription.named(level),
+        digits("software", made_for),
+        outputs(digits("software", "portable")),
+    )
+    if host.missing(here.triple, here.features):
+        pytest.skip(f"this processor is no {level}")
+    monkeypatch.setattr(native_code, "unfit", lambda found: "it is another processor")
+    monkeypatch.setattr(TargetDescription, "host", lambda: here)
+    monkeypatch.setattr(host, "description", lambda: level)
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RegenerationWarning)
+            np.testing.assert_array_equal(outputs(artifact, regenerate=True), expected)
 
 
 @on_x86_64

@@ -202,9 +202,9 @@ def with_compiler(monkeypatch: pytest.MonkeyPatch, arena_bytes: int = 4096) -> l
 
     class Package:
         @staticmethod
-        def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int]:
+        def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int, bytes]:
             asked.append(f"{program}: {artifact.text('main.module')}")
-            return program_object(), arena_bytes
+            return program_object(), arena_bytes, b""
 
     monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
     return asked

@@ -168,17 +168,6 @@ def test_resealed_names_kinds_and_counts_are_checked() -> None:
             Artifact.open(content[:16] + count.to_bytes(4, "little") + content[20:])
 
 
-def test_other_version_says_what_to_do() -> None:
-    content = bytearray(small_artifact())
-    content[8] = 9
-    with pytest.raises(ArtifactError) as caught:
-        Artifact.open(content)
-    assert str(caught.value) == (
-        "load artifact: artifact in memory has another format version; expected 7, found 9. "
-        "Compile the model again with this version of Tilewright."
-    )
-
-
 @pytest.mark.parametrize("source", [memoryview(bytes(512))[::2], 5, None, ["a.twa"]])
 def test_what_is_neither_a_path_nor_bytes_is_refused(source: object) -> None:
     with pytest.raises(UsageError, match="this cannot be an artifact; expected a path, or bytes in one piece, found"):

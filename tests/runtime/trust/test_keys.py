@@ -390,7 +390,7 @@ for look in (machine_key.read, public_keys.trusted, signing_key.public, machine_
         print(look.__name__, type(look()).__name__)
     except Exception as error:
         print(look.__name__, error)
-entry.store(b"", 0)
+entry.store(b"", 0, b"")
 """
 
 
