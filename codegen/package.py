@@ -18,7 +18,7 @@ from ..ir.annotations import CARDS, EXTENTS
 from ..ir.calls import device_programs, host_functions, is_endless, macs_of
 from ..ir.clone import clone_module
 from ..ir.core import Constant, Function, Module, Op, Value, is_op
-from ..ir.layout import bytes_of
+from ..ir.layout import bytes_of, pack
 from ..ir.ops.call import Call
 from ..ir.text.printer import blobs, print_module
 from ..ir.types import DType, TensorType
@@ -48,7 +48,7 @@ from ..runtime.artifact.manifest import (
 from ..runtime.machines.machine import Machine
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
-from .cpu.program import CpuCode, build_cpu_program
+from .cpu.program import CpuCode, as_bytes, build_cpu_program
 from .device.program import build_device_program, feature_maps
 from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
@@ -293,7 +293,8 @@ def add_device_arrays(package: Package, module: Module) -> None:
     for name, functions in device_programs(module).items():
         if name in package.device_programs:
             own = blobs(clone_module(module, _texts(name, functions)))
-            found = {digest: _inline(array) for digest, array in own.items() if digest not in package.digests}
+            others = ((digest, array) for digest, array in own.items() if digest not in package.digests)
+            found = {digest: _placed(package.pool, array) for digest, array in others}
             package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
 
 
@@ -365,9 +366,22 @@ def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
     return BlobIndex(found, tuple(again))
 
 
+def _placed(pool: ConstantPool, array: np.ndarray) -> StoredArray | InlineArray:
+    """An array among the constants, if it is large: where the weights of a product on the host are the same bytes."""
+    if array.nbytes < _SHORT:
+        return _inline(array)
+    of_product = "o16i4" if array.ndim > 1 and array.dtype.itemsize == 1 else ""
+    layout = of_product if pool.holds(as_bytes(pack(array, of_product))) else ""
+    offset = pool.place(as_bytes(pack(array, layout)))
+    return StoredArray(offset, DType.of(array.dtype), array.shape, layout)
+
+
 def _inline(array: np.ndarray) -> InlineArray:
     return InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
 
+
+_SHORT = 1024
+"""Bytes below which an array stands in the index itself."""
 
 _READING = 1e-6
 """Seconds that a byte of module text takes to be read, at least; 1.5e-6 as measured."""

@@ -87,7 +87,8 @@ def load_device_module(artifact: Artifact, program: str) -> Module:
     arrays: dict[str, np.ndarray] = {}
     for entry in artifact.manifest.cpu_programs.values():
         arrays |= _load_arrays(artifact, entry.module, entry.constants)
-    arrays |= _load_arrays(artifact, f"module.{program}", None)
+    constants = next((entry.constants for entry in artifact.manifest.cpu_programs.values()), None)
+    arrays |= _load_arrays(artifact, f"module.{program}", constants)
     module = parse_module(artifact.text(f"module.{program}"), arrays)
     verify(module, stage="load artifact")
     return module

@@ -32,6 +32,10 @@ class ConstantPool:
             if offset == aligned(offset) and 0 <= size <= len(held) - offset:
                 self._offsets.setdefault(_digest(held[offset : offset + size]), offset)
 
+    def holds(self, constant: bytes | memoryview) -> bool:
+        """Whether these bytes lie there."""
+        return _digest(constant) in self._offsets
+
     def place(self, constant: bytes | memoryview) -> int:
         """Where these bytes lie; they are added at the end unless they are there."""
         digest = _digest(constant)

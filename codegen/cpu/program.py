@@ -262,8 +262,8 @@ def lower_program(
         if constant.type.layout in WINOGRAD:
             # First, because the module is read from there: nothing gives the exact weights back.
             plain = Constant(constant.name, constant.array, constant.type.plain)
-            constant_offsets[plain] = pool.place(_bytes(constant.array))
-        constant_offsets[constant] = pool.place(_bytes(pack(constant.array, constant.type.layout)))
+            constant_offsets[plain] = pool.place(as_bytes(constant.array))
+        constant_offsets[constant] = pool.place(as_bytes(pack(constant.array, constant.type.layout)))
     locations = locate(module.main, constant_offsets)
     total = sum(map(len, functions))
     lowering = _Lowering(module, target, pool, constant_offsets, lambda: report(0, total))
@@ -273,7 +273,7 @@ def lower_program(
             if constant.type.layout:
                 # The reference reads it in row-major order.
                 plain = Constant(constant.name, constant.array, constant.type.plain)
-                constant_offsets[plain] = pool.place(_bytes(constant.array))
+                constant_offsets[plain] = pool.place(as_bytes(constant.array))
     if strict:
         _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
     scratch, arena = work_memory(module.main, steps)
@@ -301,7 +301,7 @@ def build_cpu_program(
     return CpuCode(**vars(lowered), object_code=code)
 
 
-def _bytes(array: np.ndarray) -> memoryview:
+def as_bytes(array: np.ndarray) -> memoryview:
     """The bytes of an array without a copy of them."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from onnx_nodes import node_model
 
 import tilewright
 from tilewright.codegen.cpu.llvm.target import TargetDescription
@@ -65,6 +66,18 @@ def test_the_device_alone_stores_weights_once() -> None:
     assert "module.device_0.blobs" not in artifact.sections
     with pytest.raises(ArtifactError, match=r"for the device alone\. Compile the model with --engines device,software"):
         layers_of(artifact, "device")
+
+
+def test_large_arrays_of_the_device_stand_among_the_constants_that_engines_share() -> None:
+    """Not in the index that names them, in hexadecimal; there they are found again."""
+    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    model = node_model("MatMul", [np.ones((32, 64), np.float32), weights], constants=[1])
+    artifact = tilewright.compile(model, precision="int8", calibration="random", calibration_limit=2, effort="quick")
+    indices = [name for name in artifact.sections if name.startswith("module.device_") and name.endswith(".blobs")]
+    arrays = [each for name in indices for each in json.loads(artifact.text(name))["arrays"].values()]
+    assert any(each["kind"] == "stored" for each in arrays)
+    assert all(len(each["data"]) < 2048 for each in arrays if each["kind"] == "inline")
+    assert layers_of(artifact, "device")
 
 
 def test_what_is_not_there_is_told_with_the_command_that_brings_it() -> None:
