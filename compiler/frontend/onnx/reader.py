@@ -28,7 +28,7 @@ from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
 from ..input_shapes import Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
-from .extents import Count
+from .counts import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement

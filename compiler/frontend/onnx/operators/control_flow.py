@@ -20,8 +20,9 @@ from ...builder import SequenceValue
 from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
-from ..extents import UNKNOWN, span
+from ..counts import span
 from ..importer import Importer, Node, imports
+from ..intervals import UNKNOWN
 from ..open_operators import selected
 
 _LONGEST = 400

@@ -6,7 +6,7 @@ from .....ir.core import Value
 from .....ir.ops import REGISTRY
 from .....ir.ops.reduction import ArgMax, ArgMin, CumProd, CumSum, Reduce, TopK
 from .. import open_operators
-from ..extents import Extent
+from ..counts import Extent
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 

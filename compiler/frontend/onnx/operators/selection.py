@@ -12,9 +12,10 @@ from .....ir.ops.indexing import Gather
 from .....ir.ops.selection import Bounded, NonMaxSuppression, NonZero, Unique
 from .....ir.types import DType
 from ...shape import cast, reshape
+from ..counts import Extent, room
 from ..exporter import Exporter, exports
-from ..extents import UNKNOWN, Extent, room
 from ..importer import Importer, Node, imports
+from ..intervals import UNKNOWN
 from ..open_operators import scalar_extent, selected
 
 

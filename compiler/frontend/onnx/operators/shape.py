@@ -13,8 +13,8 @@ from .....ir.ops.shape import BitCast, Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
 from .. import open_operators
+from ..counts import Extent, room
 from ..exporter import Exporter, exports
-from ..extents import Extent, room
 from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
