@@ -17,7 +17,7 @@ from ..trust import kernel_cache
 from ..trust.verdict import Verdict, how_to_trust
 from ..waiting import hold_while_forking
 
-_SYSTEMS = "Linux on x86_64 or aarch64"
+_SYSTEMS = "Linux on x86_64, aarch64 or riscv64"
 _INSTALL = "pip install 'tilewright[compiler]'"
 
 # The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
@@ -58,9 +58,10 @@ def unfit(level: CodeInfo) -> str | None:
 
 def fitting(program: CpuProgramInfo) -> tuple[CodeInfo, str | None]:
     """Of a program's own object code the most capable that this machine can run. If it can run none, the least capable,
-    and why not."""
+    of those for its architecture if there are some, and why not."""
     reasons = {level: unfit(level) for level in program.levels}
-    return next(((level, None) for level, reason in reasons.items() if reason is None), [*reasons.items()][-1])
+    nearest = max(reversed(reasons), key=lambda level: host.is_native(level.target.triple))
+    return next(((level, None) for level, reason in reasons.items() if reason is None), (nearest, reasons[nearest]))
 
 
 def reasons_against(artifact: Artifact) -> list[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError
 from tilewright.limits import NATIVE_CODE
 
-MACHINES = {62: "x86_64", 183: "aarch64"}
+MACHINES = {62: "x86_64", 183: "aarch64", 243: "riscv64"}
 """ELF machine numbers and the architectures as the operating system calls them."""
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")

@@ -26,6 +26,18 @@ _TILES = frozenset({"amx-bf16", "amx-int8", "amx-tile"})
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 """The system call of Linux on x86-64, what it is to do (ARCH_REQ_XCOMP_PERM), and the state that AMX needs."""
 
+_AUXILIARY = {
+    16: """
+        fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3
+        sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg
+    """,
+    26: """
+        dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm svebf16 i8mm bf16
+    """,
+}
+"""Entries of the auxiliary vector on AArch64, AT_HWCAP and AT_HWCAP2: the kernel's name of each bit from the lowest on
+(Linux, arch/arm64/include/uapi/asm/hwcap.h)."""
+
 
 def operating_system() -> str:
     """``linux``, ``darwin``, ``win32``, …"""
@@ -53,12 +65,29 @@ def features_of(information: str, machine: str) -> frozenset[str]:
 
 @cache
 def features() -> frozenset[str]:
-    """:func:`features_of` this machine; empty where ``/proc/cpuinfo`` cannot be read."""
+    """:func:`features_of` this machine; empty where they cannot be read.
+
+    On AArch64 they are what Linux tells the process, the same names as bits: ``/proc/cpuinfo`` is that of another
+    machine under emulation and in some containers.
+    """
+    if architecture() == "aarch64":
+        return features_of(f"Features: {' '.join(_told_by_linux())}", "aarch64")
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return features_of(file.read(), architecture())
     except OSError:
         return frozenset()
+
+
+def _told_by_linux() -> list[str]:
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(None).getauxval
+    except (OSError, AttributeError):
+        return []
+    ask.argtypes, ask.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return [name for key, names in _AUXILIARY.items() for bit, name in enumerate(names.split()) if ask(key) >> bit & 1]
 
 
 @cache
@@ -104,6 +133,11 @@ def description() -> str:
     return " ".join([operating_system(), architecture(), *sorted(usable_here())])
 
 
+def is_native(triple: str) -> bool:
+    """Whether code for this LLVM triple is for the architecture of this machine."""
+    return triple.partition("-")[0] == architecture()
+
+
 def missing(triple: str, required: Iterable[str]) -> str | None:
     """Why code for a target cannot run on this machine, None when it can.
 
@@ -111,9 +145,8 @@ def missing(triple: str, required: Iterable[str]) -> str | None:
         triple: LLVM triple of the target.
         required: LLVM names of the extensions that the code may use, without signs.
     """
-    wanted, here = triple.partition("-")[0], architecture()
-    if wanted != here:
-        return f"it is for {wanted}, this machine is {here}"
+    if not is_native(triple):
+        return f"it is for {triple.partition('-')[0]}, this machine is {architecture()}"
     lacking = sorted(set(required) - features() - set(_NEVER_USED.split()))
     if lacking:
         return f"this processor lacks {', '.join(lacking)}"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .elf import ElfObject, ObjectSection, Relocation, damaged
 from .relocation import ARCHITECTURES, Kind
 
-_STUB_SIZE = 16
+_ALIGNMENT = 16
 _TABLE_ENTRY_SIZE = 8
 
 
@@ -58,6 +58,7 @@ def lay_out(elf: ElfObject, page: int) -> ImageLayout:
     """
     stubs: dict[int, int] = {}
     table: dict[int, int] = {}
+    stub_size = len(ARCHITECTURES[elf.machine].stub(0))
     low = False
     for relocation in elf.relocations:
         kind = kind_of(elf, relocation)
@@ -75,18 +76,18 @@ def lay_out(elf: ElfObject, page: int) -> ImageLayout:
         end = start
         for index, section in elf.sections.items():
             if wanted(section):
-                offsets[index] = _align(end, max(section.alignment, 16))
+                offsets[index] = _align(end, max(section.alignment, _ALIGNMENT))
                 end = offsets[index] + section.size
-        return _align(end, _STUB_SIZE)
+        return _align(end, _ALIGNMENT)
 
     stubs_start = add(0, lambda section: section.executable)
-    text_end = _align(stubs_start + _STUB_SIZE * len(stubs), page)
+    text_end = _align(stubs_start + stub_size * len(stubs), page)
     table_start = add(text_end, lambda section: not section.executable and not section.writable)
     read_only_end = _align(table_start + _TABLE_ENTRY_SIZE * len(table), page)
     size = _align(add(read_only_end, lambda section: section.writable), page)
     return ImageLayout(
         offsets,
-        {symbol: stubs_start + _STUB_SIZE * number for symbol, number in stubs.items()},
+        {symbol: stubs_start + stub_size * number for symbol, number in stubs.items()},
         {symbol: table_start + _TABLE_ENTRY_SIZE * number for symbol, number in table.items()},
         text_end,
         read_only_end,
@@ -122,13 +123,20 @@ def link(elf: ElfObject, layout: ImageLayout, base: int, resolve: Callable[[str]
 
     architecture = ARCHITECTURES[elf.machine]
     for number, offset in layout.stubs.items():
-        image[offset : offset + _STUB_SIZE] = architecture.stub(address(number))
+        stub = architecture.stub(address(number))
+        image[offset : offset + len(stub)] = stub
     for number, offset in layout.table.items():
         image[offset : offset + _TABLE_ENTRY_SIZE] = address(number).to_bytes(_TABLE_ENTRY_SIZE, "little")
+    seen: dict[int, tuple[int, int]] = {}
+    pairs: list[tuple[Kind, Relocation, int]] = []
     for relocation in elf.relocations:
         kind = architecture.kinds[relocation.kind]
         number = relocation.symbol
+        offset = layout.sections[relocation.section] + relocation.offset
         if not kind.size:
+            continue
+        if kind.of_pair:
+            pairs.append((kind, relocation, offset))
             continue
         if kind.table:
             target = base + layout.table[number]
@@ -136,8 +144,13 @@ def link(elf: ElfObject, layout: ImageLayout, base: int, resolve: Callable[[str]
             target = base + layout.stubs[number]
         else:
             target = address(number)
-        offset = layout.sections[relocation.section] + relocation.offset
-        kind.apply(image, offset, target + relocation.addend, base + offset)
+        seen[base + offset] = target + relocation.addend, base + offset
+        kind.apply(image, offset, *seen[base + offset])
+    for kind, relocation, offset in pairs:
+        pair = seen.get(address(relocation.symbol))
+        if pair is None:
+            raise damaged("refers to the relocation of an instruction that has none")
+        kind.apply(image, offset, *pair)
     return image
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from .elf import damaged, parse
+from .elf import MACHINES, damaged, parse
 from .host import architecture, operating_system
 from .link import exported, lay_out, link
 
@@ -38,8 +38,8 @@ ALLOWED = MATHEMATICS | {*_MEMORY.split()}
 
 
 def supported() -> bool:
-    """Whether this operating system and architecture can run object code: Linux on x86-64 or AArch64."""
-    return operating_system() == "linux" and architecture() in ("x86_64", "aarch64")
+    """Whether this operating system and architecture can run object code: Linux on x86-64, AArch64 or RISC-V."""
+    return operating_system() == "linux" and architecture() in MACHINES.values()
 
 
 class NativeObject:
@@ -106,15 +106,22 @@ def _protect(address: int, size: int, rights: int) -> None:
 
 
 def _synchronize_instructions(address: int, size: int) -> None:
-    """On AArch64, make what was written visible to the instruction fetch; x86-64 does so by itself."""
-    if architecture() != "aarch64" or not size:
-        return
-    try:
-        clear = ctypes.CDLL("libgcc_s.so.1")["__clear_cache"]
-    except (OSError, AttributeError):
-        # The kernel also cleans the cache of a page when it becomes executable.
-        return
-    clear(ctypes.c_void_p(address), ctypes.c_void_p(address + size))
+    """Make what was written visible to the instruction fetch, where the processor does not do so by itself.
+
+    Linux does it as well for each page of new memory that becomes executable, which is what happens here: so that it
+    does not matter where there is no such function.
+    """
+    library, name, *flags = _CACHES.get(architecture(), ("", ""))
+    if library and size:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(library)[name](ctypes.c_void_p(address), ctypes.c_void_p(address + size), *flags)
+
+
+_CACHES = {
+    "aarch64": ("libgcc_s.so.1", "__clear_cache"),
+    "riscv64": ("libc.so.6", "__riscv_flush_icache", ctypes.c_ulong(0)),
+}
+"""By architecture the function that takes two addresses, and for all threads, where it can be told which."""
 
 
 @cache

@@ -1,9 +1,9 @@
-"""What each relocation type means, for x86-64 and AArch64.
+"""What each relocation type means, for x86-64, AArch64 and RISC-V.
 
 Sources: System V ABI, AMD64 supplement, section 4.4 (relocation types); ELF for the Arm 64-bit Architecture, section
-5.7. S is the symbol's address, A the addend, P the address of the bytes that change, G the address of the symbol's
-entry in the table of addresses (the GOT). A type that refers to a function by a short distance receives, for a function
-outside the object, the address of a stub instead, which jumps any distance.
+5.7; RISC-V ELF psABI, section 8.4. S is the symbol's address, A the addend, P the address of the bytes that change, G
+the address of the symbol's entry in the table of addresses (the GOT). A type that refers to a function by a short
+distance receives, for a function outside the object, the address of a stub instead, which jumps any distance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Apply = Callable[[bytearray, int, int, int], None]
 
 
 class Kind(NamedTuple):
-    """A relocation type: how many bytes it changes, what it writes, and what the symbol must have."""
+    """A relocation type: how many bytes it changes, what it writes, and what the symbol must have.
+
+    Where `of_pair` is set, the symbol is an instruction, and the value is that of the relocation of this instruction.
+    """
 
     name: str
     size: int
@@ -27,10 +30,11 @@ class Kind(NamedTuple):
     near: bool = False
     table: bool = False
     low: bool = False
+    of_pair: bool = False
 
 
 class Architecture(NamedTuple):
-    """Relocation types by number, and the stub that jumps to a 64-bit address (16 bytes)."""
+    """Relocation types by number, and the stub that jumps to a 64-bit address, a multiple of 8 bytes."""
 
     kinds: dict[int, Kind]
     stub: Callable[[int], bytes]
@@ -108,6 +112,38 @@ def _move_wide(group: int, checked: bool) -> Apply:
     return apply
 
 
+def _upper_twenty(image: bytearray, offset: int, target: int, address: int) -> None:
+    """AUIPC: a distance without what the twelve bits, signed, of the instruction with it add."""
+    field = _signed((target - address + 0x800) >> 12, 20, 0)
+    _word(image, offset, 0xFFFFF000, field << 12)
+
+
+def _lower_twelve(image: bytearray, offset: int, target: int, address: int) -> None:
+    """Of loads, ADDI and JALR."""
+    _word(image, offset, 0xFFF00000, (target - address & 0xFFF) << 20)
+
+
+def _lower_twelve_of_store(image: bytearray, offset: int, target: int, address: int) -> None:
+    distance = target - address
+    _word(image, offset, 0xFE000F80, (distance >> 5 & 0x7F) << 25 | (distance & 0x1F) << 7)
+
+
+def _call(image: bytearray, offset: int, target: int, address: int) -> None:
+    """AUIPC and JALR."""
+    _upper_twenty(image, offset, target, address)
+    _lower_twelve(image, offset + 4, target, address)
+
+
+def _sum(sign: int) -> Apply:
+    """Added to what 32 bits hold, or subtracted: with two of them the distance of two symbols."""
+
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
+        (value,) = struct.unpack_from("<I", image, offset)
+        struct.pack_into("<I", image, offset, (value + sign * target) % (1 << 32))
+
+    return apply
+
+
 _HALF = 1 << 31
 
 _X86_64 = {
@@ -153,6 +189,20 @@ _AARCH64 = {
     312: Kind("R_AARCH64_LD64_GOT_LO12_NC", 4, _low_twelve(3), table=True),
 }
 
+_RISCV64 = {
+    0: Kind("R_RISCV_NONE", 0, _nothing),
+    2: Kind("R_RISCV_64", 8, _store("<Q", 0, 0, False)),
+    18: Kind("R_RISCV_CALL", 8, _call, near=True),
+    19: Kind("R_RISCV_CALL_PLT", 8, _call, near=True),
+    20: Kind("R_RISCV_GOT_HI20", 4, _upper_twenty, table=True),
+    23: Kind("R_RISCV_PCREL_HI20", 4, _upper_twenty, near=True),
+    24: Kind("R_RISCV_PCREL_LO12_I", 4, _lower_twelve, of_pair=True),
+    25: Kind("R_RISCV_PCREL_LO12_S", 4, _lower_twelve_of_store, of_pair=True),
+    35: Kind("R_RISCV_ADD32", 4, _sum(1)),
+    39: Kind("R_RISCV_SUB32", 4, _sum(-1)),
+    57: Kind("R_RISCV_32_PCREL", 4, _store("<i", -_HALF, _HALF, True), near=True),
+}
+
 
 def _stub_x86_64(address: int) -> bytes:
     """``movabs r11, address; jmp r11``: r11 is the register that linkage code may overwrite."""
@@ -164,7 +214,13 @@ def _stub_aarch64(address: int) -> bytes:
     return struct.pack("<IIQ", 0x58000050, 0xD61F0200, address)
 
 
+def _stub_riscv64(address: int) -> bytes:
+    """``auipc t1, 0; ld t1, 16(t1); jr t1``, room and the address: t1 is a register that no call keeps."""
+    return struct.pack("<IIIIQ", 0x00000317, 0x01033303, 0x00030067, 0, address)
+
+
 ARCHITECTURES = {
     "x86_64": Architecture(_X86_64, _stub_x86_64),
     "aarch64": Architecture(_AARCH64, _stub_aarch64),
+    "riscv64": Architecture(_RISCV64, _stub_riscv64),
 }

@@ -140,6 +140,25 @@ def test_kernels_are_generated_again_where_no_level_fits(monkeypatch: pytest.Mon
         np.testing.assert_array_equal(outputs(artifact, regenerate=True), expected)
 
 
+def test_levels_of_several_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs here is loaded; where nothing does, what is told is the reason of the nearest."""
+    artifact = digits("software", "aarch64-i8mm,aarch64-dotprod,riscv64,portable")
+    (program,) = artifact.manifest.cpu_programs.values()
+    levels = {level.target.cpu: level.target for level in program.levels}
+    assert len(levels) == 4
+    if host.architecture() == "x86_64":
+        np.testing.assert_array_equal(outputs(artifact), outputs(digits("software", "portable")))
+    monkeypatch.setattr(host, "architecture", lambda: "aarch64")
+    for here, expected in (
+        (set[str](), ("aarch64-dotprod", "this processor lacks dotprod")),
+        ({"dotprod"}, ("aarch64-dotprod", None)),
+        ({"dotprod", "i8mm"}, ("aarch64-i8mm", None)),
+    ):
+        monkeypatch.setattr(host, "features", lambda here=here: frozenset(here))
+        level, reason = fitting(program)
+        assert (level.target.cpu, reason) == expected
+
+
 @on_x86_64
 @pytest.mark.parametrize(("made_for", "level"), [("portable", "v2"), ("v2", "v3"), ("v3", "portable")])
 def test_kernels_for_another_level_bring_the_data_that_the_artifact_lacks(

@@ -118,7 +118,7 @@ done:
 }
 """
 
-LINUX_TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+LINUX_TRIPLES = {name: f"{name}-unknown-linux-gnu" for name in ("x86_64", "aarch64", "riscv64")}
 
 
 def compile_object(

@@ -114,7 +114,7 @@ other: ret i64 -1
 
 MODELS = [("small", "static"), ("small", "pic"), ("large", "static"), ("jitdefault", "default")]
 
-needs_native = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
+needs_native = pytest.mark.skipif(not supported(), reason="object code runs on Linux on some architectures only")
 
 
 def call(native: NativeObject, name: str, *arguments: int) -> int:
@@ -185,7 +185,7 @@ def test_missing_export_is_named() -> None:
 
 @needs_native
 def test_objects_for_another_architecture_are_refused() -> None:
-    (other,) = set(LINUX_TRIPLES) - {host.architecture()}
+    other = next(name for name in LINUX_TRIPLES if name != host.architecture())
     with pytest.raises(ArtifactError, match=f"cannot run here; expected Linux on {other}, found linux on"):
         NativeObject(compile_object(SAMPLES, LINUX_TRIPLES[other]))
 
@@ -319,6 +319,63 @@ def test_aarch64_loads_of_unaligned_data_are_refused() -> None:
         patched(286, 4, 0)
 
 
+RISCV = {18: "CALL", 19: "CALL", 20: "UPPER", 23: "UPPER", 24: "LOWER", 25: "STORE", 2: "ADDRESS", 35: "SUM", 39: "SUM"}
+
+
+@pytest.mark.parametrize("base", [0x10000, 0x5555_5555_0000, 0x3F_8000_0000])
+def test_riscv64_fields_hold_what_the_instructions_read(base: int) -> None:
+    """Pairs of instructions lead where the first one's relocation says, as the manual of RISC-V adds them up."""
+    elf = parse(foreign("riscv64", "small", "pic"))
+    layout = lay_out(elf, 4096)
+    image = link(elf, layout, base, resolve_far)
+    upper: dict[int, tuple[int, int]] = {}
+    lower: list[tuple[int, int]] = []
+    sums: dict[int, int] = {}
+    seen: set[str] = set()
+    for index, entry in enumerate(elf.relocations):
+        offset = layout.sections[entry.section] + entry.offset
+        source, target = base + offset, target_of(elf, layout, base, index)
+        first, second = struct.unpack_from("<II", image, offset) if offset + 8 <= len(image) else (0, 0)
+        kind = RISCV[entry.kind]
+        seen.add(kind)
+        if kind in ("CALL", "UPPER"):
+            assert bits(first, 6, 0) == 0b0010111, "auipc"
+            upper[source] = source + (signed(bits(first, 31, 12), 20) << 12), target
+        if kind == "CALL":
+            assert bits(second, 6, 0) == 0b1100111, "jalr"
+            lower.append((source, signed(bits(second, 31, 20), 12)))
+        elif kind == "LOWER":
+            lower.append((target, signed(bits(first, 31, 20), 12)))
+        elif kind == "STORE":
+            assert bits(first, 6, 0) == 0b0100011, "sd"
+            lower.append((target, signed(bits(first, 31, 25) << 5 | bits(first, 11, 7), 12)))
+        elif kind == "ADDRESS":
+            assert struct.unpack_from("<Q", image, offset)[0] == target
+        elif kind == "SUM":
+            sums[source] = sums.get(source, 0) + (target if entry.kind == 35 else -target)
+    for source, low in lower:
+        page, target = upper[source]
+        assert page + low == target
+    for source, distance in sums.items():
+        assert struct.unpack_from("<i", image, source - base)[0] == distance
+    assert seen == set(RISCV.values())
+    for offset in layout.stubs.values():
+        words = struct.unpack_from("<III", image, offset)
+        assert words == (0x00000317, 0x01033303, 0x00030067), "auipc t1, 0; ld t1, 16(t1); jr t1"
+        assert struct.unpack_from("<Q", image, offset + 16)[0] >= 0x7FFF_0000_0000
+        assert (base + offset) % 8 == 0
+
+
+def test_riscv64_fields_that_cannot_be_filled_are_refused() -> None:
+    kinds = ARCHITECTURES["riscv64"].kinds
+    with pytest.raises(ArtifactError, match="does not fit where it was mapped"):
+        kinds[23].apply(bytearray(8), 0, 1 << 31, 0)
+    elf = parse(foreign("riscv64", "small", "pic"))
+    alone = elf._replace(relocations=[each for each in elf.relocations if each.kind not in (20, 23)])
+    with pytest.raises(ArtifactError, match="refers to the relocation of an instruction that has none"):
+        link(alone, lay_out(alone, 4096), 0x10000, resolve_far)
+
+
 @pytest.mark.parametrize(("model", "relocation"), MODELS)
 def test_x86_64_fields_hold_distances_and_addresses(model: str, relocation: str) -> None:
     elf = parse(foreign("x86_64", model, relocation))
@@ -337,7 +394,7 @@ def test_x86_64_fields_hold_distances_and_addresses(model: str, relocation: str)
             link(elf, layout, 0x7000_0000_0000, resolve_far)
 
 
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("architecture", LINUX_TRIPLES)
 def test_parts_lie_on_pages_of_their_own(architecture: str) -> None:
     elf = parse(foreign(architecture, "small", "pic"))
     layout = lay_out(elf, 4096)
@@ -357,7 +414,7 @@ def test_parts_lie_on_pages_of_their_own(architecture: str) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("architecture", LINUX_TRIPLES)
 def test_damaged_objects_never_do_worse_than_an_artifact_error(architecture: str) -> None:
     content = foreign(architecture, "small", "pic", PROGRAM)
     random_source = random.Random(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from processors import PROCESSORS, Recorded
@@ -82,6 +83,17 @@ def test_a_hidden_extension_takes_along_what_builds_upon_it() -> None:
     assert without() - without("avx512bw") == {"avx512bw", "avx512bitalg", "avx512vbmi", "avx512vbmi2"}
     assert without() - without("fma") == {"fma"} | {name for name in without() if name.startswith("avx512")}
     assert not {name for name in without("avx") if "avx" in name or name in ("fma", "f16c")}
+
+
+def test_on_arm_the_system_is_asked_for_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the file, which is that of another machine under emulation."""
+    bits = {16: 1 << 20 | 1 << 1, 26: 1 << 13}
+    library = SimpleNamespace(getauxval=lambda key: bits[key])
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    monkeypatch.setattr(host, "architecture", lambda: "aarch64")
+    assert host.features.__wrapped__() == {"asimd", "asimddp", "dotprod", "i8mm"}
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
+    assert host.features.__wrapped__() == frozenset()
 
 
 @pytest.mark.parametrize("text", ["", "flags", "flags :", "processor : 0", "model name : flags : avx2", "\0:\0"])

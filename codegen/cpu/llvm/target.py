@@ -14,7 +14,7 @@ from tilewright.limits import LEVELS
 
 from ....runtime.native import host as machine_here
 from ....runtime.native.extensions import needed, usable
-from .named_targets import NAMED_TARGETS
+from .named_targets import NAMED_TARGETS, PORTABLE
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ class TargetDescription:
         """The target ``host``, or one of `NAMED_TARGETS`, which this machine need not be able to run.
 
         Raises:
-            UsageError: there is no such target for the architecture of this machine.
+            UsageError: there is no such target.
         """
         if name == "host":
             return TargetDescription.host()
-        of_architecture = [each for each in NAMED_TARGETS if each.architecture == machine_here.architecture()]
-        for each in of_architecture:
-            if name in (each.name, *each.others):
+        here = machine_here.architecture()
+        for each in NAMED_TARGETS:
+            if name in (each.name, *each.others) and (name != PORTABLE or each.architecture == here):
                 first, second = each.cache_kilobytes
                 found = TargetDescription.of(each.triple, each.tune, each.features, (first * 1024, second * 1024))
                 return replace(found, level=each.name)
-        known = ", ".join(["host", *(short for each in of_architecture for short in (each.name, *each.others))])
-        raise UsageError("no such target", expected=known, found=name)
+        names = (short for each in NAMED_TARGETS for short in (each.name, *each.others))
+        raise UsageError("no such target", expected=", ".join(dict.fromkeys(["host", *names])), found=name)
 
     @staticmethod
     def several(given: TargetDescription | str | Iterable[TargetDescription | str]) -> tuple[TargetDescription, ...]:
@@ -108,9 +108,9 @@ class TargetDescription:
             bits = 512 if wide else 256 if "avx2" in have else 128
             registers, has_fma = 32 if wide else 16, "fma" in have
         else:
-            # Every 64-bit Arm processor has 32 registers of 128 bits and a fused multiply-add.
+            # Every 64-bit Arm processor has 32 registers of 128 bits. What has none gets a register for each lane.
             arm = triple.startswith(("aarch64", "arm64"))
-            bits, registers, has_fma = 128, 32 if arm else 16, arm
+            bits, registers, has_fma = 128, 32 if arm else 8, True
         return TargetDescription(triple, cpu, tuple(sorted(have)), bits, registers, has_fma, cache_bytes)
 
     @property
@@ -142,8 +142,8 @@ def machine(target: TargetDescription) -> llvm.TargetMachine:
     _initialize()
     # Names of processors allow all that these have. So that of the oldest stands here, and the actual one in an
     # attribute of functions that chooses what is fast only ("tune-cpu", see FunctionBuilder).
-    oldest = "x86-64" if target.is_x86_64 else "generic"
-    features = ",".join(f"+{name}" for name in target.features)
+    oldest, *of_all = _OLDEST.get(target.architecture, ("generic",))
+    features = ",".join(f"+{name}" for name in (*of_all, *target.features))
     try:
         return llvm.Target.from_triple(target.triple).create_target_machine(
             cpu=oldest, features=features, opt=2, reloc="pic", codemodel="small"
@@ -152,10 +152,14 @@ def machine(target: TargetDescription) -> llvm.TargetMachine:
         raise CodegenError(f"LLVM has no such target: {error}", found=target.triple) from error
 
 
+_OLDEST = {"x86_64": ("x86-64",), "riscv64": ("generic-rv64", "m", "a", "f", "d", "c")}
+"""By architecture LLVM's name of the oldest processor that systems run on, and the extensions that it has besides."""
+
+
 @cache
 def _initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()
 
 
