@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_harness import TARGETS
+from kernel_harness import ARM, TARGETS
 from quantized_cases import blocked, check, product
 
 from tilewright.codegen.cpu.families import lower
@@ -15,8 +15,8 @@ KINDS = ("blocked", "grouped", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs."""
 
 
-LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni")
-"""With those of the processors of x86 that have other products of bytes."""
+LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *ARM)
+"""With those of the processors that have other products of bytes."""
 
 
 @pytest.mark.parametrize("target", LEVELS)
@@ -25,7 +25,7 @@ def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None
     check([blocked(kind, rng) for _ in range(6 if target in TARGETS else 2)], target)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, *ARM])
 def test_random_products(target: str, rng: np.random.Generator) -> None:
     check([product(rng) for _ in range(8)], target)
 
@@ -44,6 +44,9 @@ def test_many_random_shapes(kind: str, target: str, rng: np.random.Generator) ->
         ("x86-64-v4", "vpmaddubsw\t%zmm"),
         ("avx-vnni", "{vex}\tvpdpbusd\t%ymm"),
         ("avx512-vnni", "vpdpbusd\t"),
+        ("aarch64", "sadalp\tv"),
+        ("aarch64-dotprod", "\tsdot\tv"),
+        ("aarch64-i8mm", "\tusdot\tv"),
     ],
 )
 def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.random.Generator) -> None:

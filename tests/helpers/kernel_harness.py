@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+import emulated
 import numpy as np
 import pytest
 from guard_pages import CANARY, PLACEMENTS, GuardedMemory, Placement
@@ -18,10 +19,13 @@ from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.ir.core import Op
 from tilewright.ir.layout import pack, physical_shape, unpack
-from tilewright.runtime.native.host import missing
+from tilewright.runtime.native.host import is_native, missing
 from tilewright.runtime.native.mapping import NativeObject
 
 TARGETS = ("host", "avx2", "portable")
+
+ARM = tuple(emulated.PROCESSORS)
+"""Targets whose code runs under emulation, where there is one."""
 
 _GOES_ON = ctypes.c_int32()
 
@@ -32,9 +36,15 @@ _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.
 def described(name: str) -> TargetDescription:
     """The target of this name; the test is skipped where this machine cannot run it."""
     target = TargetDescription.named(name)
-    if reason := missing(target.triple, target.features):
+    if _is_emulated(target):
+        assert set(target.features) <= emulated.ask(name, "features")
+    elif reason := missing(target.triple, target.features):
         pytest.skip(reason)
     return target
+
+
+def _is_emulated(target: TargetDescription) -> bool:
+    return target.level in ARM and not is_native(target.triple)
 
 
 class Guarded(GuardedMemory):
@@ -77,7 +87,7 @@ def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list
 
     Every tensor lies between guard pages, once at the end of its pages, once at their beginning and once unaligned in
     their middle, and the results must be the same. Results start as garbage, so that an element which a kernel forgets
-    is seen; that nothing but results and scratch is written is checked.
+    is seen; that nothing but results and scratch is written is checked. Under emulation there is one placement.
     """
     calls: list[KernelCall] = []
     count = 0
@@ -85,7 +95,12 @@ def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list
         own = len(each.operands) + (len(each.results) if each.in_place is None else 1)
         calls.append(KernelCall(each.kernel, tuple(Location("input", count + i) for i in range(own))))
         count += own
-    native = NativeObject(assemble(calls, target, count, 0))
+    code = assemble(calls, target, count, 0)
+    if _is_emulated(target):
+        scratch = max((each.kernel.scratch_bytes for each in invocations), default=0)
+        tensors = [(each.operands, each.results, each.in_place) for each in invocations]
+        return emulated.ask(target.level, "kernels", code, ENTRY, tensors, scratch)
+    native = NativeObject(code)
     found = [_invoke(invocations, native, count, placement) for placement in PLACEMENTS]
     for other in found[1:]:
         for each, first, again in zip(invocations, found[0], other, strict=True):

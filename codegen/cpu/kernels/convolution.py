@@ -10,7 +10,6 @@ from typing import ClassVar
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ....ir.ops.convolution import Conv
-from ....ir.types import DType
 from ....ir.windows import SHORT
 from ..kernel import Kernel, lowers
 from ..llvm.byte_dot_product import has_byte_product, saturates
@@ -86,6 +85,8 @@ class Convolution(FloatOutput, DirectConvolution):
         self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         b, (x, w) = tile.b, pointers
+        if b.target.is_aarch64:
+            b.fence()
         vectors = range(tile.vectors)
         weights = [b.load(VECTOR, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES)) for q in vectors]
         for p, mask in enumerate(masks):
@@ -154,10 +155,10 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if is_quantized:
         has_bias = operands.b is not None
         if is_depthwise and not has_byte_product(target):
-            known = {"constants": channels_of(op, flips=False).without_zeros, "has_bias": has_bias}
-            spec = WordDepthwise(*image, is_signed=x.dtype is DType.I8, **known)
+            known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
+            spec = WordDepthwise(*image, **known)
             return spec.kernel(target).reading(spec.words(op, target))
-        constants = channels_of(op)
+        constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
         spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)

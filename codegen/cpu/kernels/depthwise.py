@@ -16,7 +16,7 @@ import numpy as np
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, dot, flipped
+from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I16, Register, Registers, constant, vector_constant, zero
@@ -117,14 +117,14 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         """Add four taps to the accumulator of a pixel, and to its sum over the window where that is needed."""
         if x is None:
             return
-        totals[p] = dot(b, totals[p], x, w)
+        totals[p] = dot(b, totals[p], x, w, is_signed=self.constants.is_signed)
         if self.constants.zeros:
             window = len(totals) // 2 + p
-            totals[window] = dot(b, totals[window], x, ones)
+            totals[window] = dot(b, totals[window], x, ones, is_signed=self.constants.is_signed)
 
     def _neighbours(self, b: FunctionBuilder, mask: int, present: int, address: Register) -> Register | None:
-        """Four unsigned neighbours of each channel; those outside of the image hold the zero point, ``None`` if all
-        do and it is zero.
+        """Four neighbours of each channel, as they are multiplied; those outside of the image hold the zero point,
+        ``None`` if all do and it is zero.
         """
         constants, dilation = self.constants, self.columns.dilation
         mask &= ALL if mask == ALL else (1 << present) - 1
@@ -149,13 +149,8 @@ class WordDepthwise(QuantizedOutput, Windowed):
     """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
 
     Weights are read as ``w``, words [C/16, kernel rows, pairs of taps, 16, 2], zero points taken off: the data of
-    :meth:`words`.
-
-    Attributes:
-        is_signed: bytes of x are.
+    :meth:`words`. The last two dimensions change places where no instruction adds up products of pairs.
     """
-
-    is_signed: bool = False
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -175,7 +170,8 @@ class WordDepthwise(QuantizedOutput, Windowed):
         fill = -self.channels % CHANNEL_BLOCK, self.columns.kernel % 2
         weights = np.pad(weights, ((0, fill[0]), (0, 0), (0, fill[1])))
         weights = weights.reshape(-1, CHANNEL_BLOCK, self.rows.kernel, self.row_steps, 2)
-        return weights[:, _order(target)].transpose(0, 2, 3, 1, 4).astype("<i2").tobytes()
+        order = (0, 2, 3, 1, 4) if target.is_x86_64 else (0, 2, 3, 4, 1)
+        return weights[:, _order(target)].transpose(order).astype("<i2").tobytes()
 
     def start(self, tile: WindowTile) -> list[Register]:
         start = tile.arguments["start0"]
@@ -215,7 +211,8 @@ class WordDepthwise(QuantizedOutput, Windowed):
             b.fence()
             value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target))
             for p, step in users[pair]:
-                totals[p] = add_word_pairs(b, totals[p], value, weights[step])
+                add = add_word_pairs if b.target.is_x86_64 else add_words
+                totals[p] = add(b, totals[p], value, weights[step])
         return totals
 
     def _word(self, b: FunctionBuilder, x: Register, position: int | None) -> Register:
@@ -224,7 +221,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         if position is None:
             return constant(type, self.constants.fill)
         return b.convert(
-            "sext" if self.is_signed else "zext", b.load(self.vector, b.at(x, position * CHANNEL_BLOCK)), type
+            "sext" if self.constants.is_signed else "zext", b.load(self.vector, b.at(x, position * CHANNEL_BLOCK)), type
         )
 
 
@@ -236,6 +233,8 @@ def _order(target: TargetDescription) -> list[int]:
 
 
 def _interleaved(target: TargetDescription) -> list[int]:
+    if not target.is_x86_64:
+        return [*range(2 * CHANNEL_BLOCK)]
     return [lane for channel in _order(target) for lane in (channel, CHANNEL_BLOCK + channel)]
 
 

@@ -21,6 +21,7 @@ from typing import ClassVar
 from ....ir.layout import CHANNEL_BLOCK
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import widens
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, Registers
 from .channel_tiles import WorkItem
@@ -341,7 +342,7 @@ class ConvolutionTile:
             if any(masks) or spec.fill:
                 here = moved(b, pointers, column, first)
                 steps = partial(self._over_steps, masks)
-                if count * spec.steps * len(carried) <= spec.UNROLLED:
+                if count * spec.steps * len(carried) <= spec.UNROLLED and not widens(self.b.target):
                     for index in range(count):
                         carried = steps(moved(b, here, column, index), carried)
                 else:

@@ -12,6 +12,7 @@ from ....ir.ops.matmul import MatMul
 from ....ir.quantized import EIGHT_BIT
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
+from ..llvm.byte_dot_product import multiplies_signed
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
 from ..tensors import is_plain
@@ -95,11 +96,13 @@ def known_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Ke
     (a, w, a_zero, w_zero), columns = op.operands, op.result.type.shape[-1]
     if w.type.layout != "i4o16" or not isinstance(w, Constant) or not isinstance(w_zero, Constant | None):
         return None
-    flips = a.type.dtype is DType.I8, w.type.dtype is DType.U8
+    stored, flips_w = a.type.dtype is DType.I8, w.type.dtype is DType.U8
+    signed = multiplies_signed(target, stored)
     zeros = np.zeros(columns, np.int64) if w_zero is None else np.resize(w_zero.array.astype(np.int64), columns)
-    zeros, inner = zeros - 128 * flips[1], a.type.shape[-1]
-    sums = w.array.sum(0, dtype=np.int64) - inner * (zeros + 128 * flips[1])
+    zeros, inner = zeros - 128 * flips_w, a.type.shape[-1]
+    sums = w.array.sum(0, dtype=np.int64) - inner * (zeros + 128 * flips_w)
     tables = filled(sums), filled(zeros) if zeros.any() else ()
     zero = a_zero.type.dtype if a_zero is not None else None
-    spec = IntegerProduct(a.type.elements // inner, columns, inner, *flips, *tables, zero, w_zero is not None)
+    bytes = stored, signed, flips_w
+    spec = IntegerProduct(a.type.elements // inner, columns, inner, *bytes, *tables, zero, w_zero is not None)
     return spec.kernel(target)

@@ -112,6 +112,6 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     inner, columns, layout = x.shape[-1], y.shape[-1], "o16i4" if operator.transpose_b else "i4o16"
     if w.rank != 2 or operator.transpose_a or w.layout != layout or inner % QUAD or not x.elements:
         return None
-    channels, has_bias = channels_of(op), op.operands.b is not None
+    channels, has_bias = channels_of(op, target), op.operands.b is not None
     spec = ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias)
     return tiled_product(op, spec, target) or spec.kernel(target)

@@ -1,7 +1,8 @@
 """What becomes of the sums of a convolution, channel by channel: bias, residual and activation, or requantisation.
 
-Dot products take unsigned by signed bytes, x' and w': stored integers, their highest bit flipped where the type is the
-other one, which moves them and their zero points by 128. With zx' and zw' the zero points so moved,
+Dot products take bytes x' and w'; w' are signed, and x' where the processor says so. They are the stored integers,
+their highest bit flipped where the type is the other one, which moves them and their zero points by 128. With zx' and
+zw' the zero points so moved,
 
     sum((x - zx) * (w - zw)) = sum(x' * w') - zw' * sum(x') - zx' * sum(w') + n * zx' * zw'
 
@@ -22,7 +23,9 @@ from ....ir.ops.matmul import MatMul
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import multiplies_signed
 from ..llvm.quantized_math import StoredRange, single
+from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
 from ..spec import ConstantTable, KernelSpec
 from ..tensors import is_quantized_product
@@ -48,9 +51,10 @@ class Channels:
         missing: for each kernel row what is added where it is out of reach; empty if that is nothing.
         zeros: zero points of the weights; empty if there are none.
         factors: of requantisation, single precision.
-        fill: what taps outside of the image hold, 0 to 255.
-        flips_x, flips_w: stored integers of x are signed, those of w unsigned.
+        fill: what taps outside of the image hold, -128 to 255.
+        flips_x, flips_w: stored integers are signed where factors are not, or the other way round.
         result: what is made of the accumulators.
+        is_signed: factors x' are.
     """
 
     start: Row
@@ -61,6 +65,7 @@ class Channels:
     flips_x: bool
     flips_w: bool
     result: StoredRange
+    is_signed: bool = False
 
     @property
     def without_zeros(self) -> Channels:
@@ -117,22 +122,24 @@ def without_zero_points(op: Op) -> np.ndarray:
     return w.array.astype(np.int64) - w.type.quant.broadcast(w.type.rank)[1]
 
 
-def channels_of(op: Op, *, flips: bool = True) -> Channels:
+def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     """The constants of an op that has constant channels: a convolution over one or two dimensions, or a product with
     a matrix, whose columns are the output channels.
 
     Args:
-        flips: x and w become unsigned and signed; else ``fill`` is the zero point of x as it is.
+        target: x and w become what its dot products take; without one they stay as they are stored.
     """
     operator, (x, w, *rest), y = op.operator, op.inputs, op.result.type
     assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
-    flips_x, flips_w = flips and x.type.dtype is DType.I8, flips and w.type.dtype is DType.U8
+    stored = x.type.dtype is DType.I8
+    is_signed = multiplies_signed(target, stored) if target is not None else stored
+    flips_x, flips_w = stored != is_signed, target is not None and w.type.dtype is DType.U8
     weights = w.array.astype(np.int64) - 128 * flips_w
     if isinstance(operator, MatMul):
         weights = (weights if operator.transpose_b else weights.T)[..., None]
     outputs = weights.shape[0]
     weights = weights.reshape(outputs, weights.shape[1], -1, weights.shape[-1])
-    zero = parameters(x.type)[1] + 128 * flips_x
+    zero = parameters(x.type)[1] + 128 * (stored - is_signed)
     zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int64), outputs) - 128 * flips_w
     bias = rest[0].array.astype(np.int64) if rest and isinstance(rest[0], Constant) else np.zeros(outputs, np.int64)
     is_padded = isinstance(operator, Conv) and any(operator.pads)
@@ -150,6 +157,7 @@ def channels_of(op: Op, *, flips: bool = True) -> Channels:
         flips_x=flips_x,
         flips_w=flips_w,
         result=StoredRange(y.dtype, parameters(y)[1], low, high),
+        is_signed=is_signed,
     )
 
 

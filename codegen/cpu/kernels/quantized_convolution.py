@@ -96,13 +96,13 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
             value = self._four_bytes(b, mask, b.at(x, p * tile.distances.pixel + QUAD * step))
             for q in range(tile.vectors):
                 index = p * tile.vectors + q
-                sums[index] = dot(b, sums[index], value, weights[q])
+                sums[index] = dot(b, sums[index], value, weights[q], is_signed=self.constants.is_signed)
             if counted is not None:
                 index = tile.pixels * tile.vectors + p
-                sums[index] = dot(b, sums[index], value, counted)
+                sums[index] = dot(b, sums[index], value, counted, is_signed=self.constants.is_signed)
 
     def _four_bytes(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
-        """Four unsigned bytes in every lane; those outside of the image hold the zero point."""
+        """Four bytes in every lane, as they are multiplied; those outside of the image hold the zero point."""
         if not mask:
             return constant(BYTES, signed_byte(self.fill))
         value = b.splat(self.word(b, mask, address), CHANNEL_BLOCK)

@@ -73,7 +73,7 @@ def tiled_convolution(op: Op[Conv], spec: QuantizedConvolution, target: TargetDe
     if found is None:
         return None
     weights, is_signed = found
-    constants = replace(channels_of(op, flips=False).without_zeros, missing=())
+    constants = replace(channels_of(op, None).without_zeros, missing=())
     product = tiles.byte_product(op.operands.x.type.dtype is DType.I8, is_signed)
     image = spec.batch, spec.channels, spec.rows, spec.columns, spec.outputs, spec.groups
     tiled = TiledConvolution(*image, product, constants=constants, has_bias=spec.has_bias)

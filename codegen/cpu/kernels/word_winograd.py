@@ -159,7 +159,7 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     _, shift = _odd_and_shift(algorithm.divisor**2)
     if cost(algorithm) > _LEAST_GAIN * cost(None) or 255 * np.abs(weights).sum((1, 2, 3)).max() >= 1 << 31 - shift:
         return None
-    constants = replace(channels_of(op, flips=False).without_zeros, missing=())
+    constants = replace(channels_of(op, None).without_zeros, missing=())
     image, is_signed = (batch, channels, rows, columns), x.dtype is DType.I8
     known = {"constants": constants, "has_bias": op.operands.b is not None}
     spec = WordWinograd(*image, w.shape[0], name, is_signed, **known)

@@ -1,8 +1,8 @@
 """Sums of products of bytes, four a lane: the one instruction that integer networks live on, and what stands in for it.
 
 Lane i of the accumulator, 32 bits, gets the sum of the products of bytes 4i to 4i + 3 of two vectors, the first of
-unsigned, the second of signed bytes. No form saturates; sums wrap around at 32 bits. Where values take more than eight
-bits, a lane gets the sum of two products of 16-bit integers.
+unsigned bytes, or of signed ones where `multiplies_signed`, the second of signed bytes. No form saturates; sums wrap
+around at 32 bits. Where values take more than eight bits, a lane gets the sum of two products of 16-bit integers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,21 @@ def flipped(b: FunctionBuilder, value: Register) -> Register:
     return b.binary("xor", as_bytes, constant(BYTES, FLIP))
 
 
-def _dot_intrinsic(target: TargetDescription, lanes: int, instruction: str = "vpdpbusd") -> str | None:
+def multiplies_signed(target: TargetDescription, is_signed: bool) -> bool:
+    """Whether the bytes of the first vector are to be signed: as they are stored where a processor has both products.
+
+    Args:
+        is_signed: stored ones are.
+    """
+    return target.is_aarch64 and (is_signed or "i8mm" not in target.features)
+
+
+def _dot_intrinsic(
+    target: TargetDescription, lanes: int, instruction: str = "vpdpbusd", *, is_signed: bool = False
+) -> str | None:
     features = set(target.features)
+    if target.is_aarch64 and lanes == 4 and instruction == "vpdpbusd" and "dotprod" in features:
+        return f"llvm.aarch64.neon.{'sdot' if is_signed else 'usdot'}.v4i32.v16i8"
     if lanes == 16 and "avx512vnni" in features:
         return f"llvm.x86.avx512.{instruction}.512"
     if lanes == 8 and ("avxvnni" in features or {"avx512vnni", "avx512vl"} <= features):
@@ -54,7 +67,12 @@ _SATURATING = {
 
 def has_byte_product(target: TargetDescription) -> bool:
     """Whether a processor adds products of bytes up without saturation."""
-    return _dot_intrinsic(target, target.lanes) is not None
+    return _dot_intrinsic(target, target.lanes, is_signed=target.is_aarch64) is not None
+
+
+def widens(target: TargetDescription) -> bool:
+    """Whether products of signed bytes take two instructions, and their factors registers beside what is loaded."""
+    return target.is_aarch64 and not has_byte_product(target)
 
 
 def saturates(target: TargetDescription) -> bool:
@@ -98,11 +116,18 @@ def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
     return _joined(b, parts)
 
 
-def dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
-    """``total`` with the products of unsigned bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes."""
+def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_signed: bool = False) -> Register:
+    """``total`` with the products of bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes.
+
+    Args:
+        is_signed: bytes of ``x`` are; only where `multiplies_signed`.
+    """
     lanes = min(b.target.lanes, LANES)
-    parts = [_part_dot(b, *part) for part in zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)]
-    return _joined(b, parts)
+    if is_signed and widens(b.target):
+        parts = zip(*(_parts(b, v, 2 * lanes) for v in (total, x, w)), strict=True)
+        return _joined(b, [_widened_dot(b, *part) for part in parts])
+    parts = zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)
+    return _joined(b, [_part_dot(b, *part, is_signed) for part in parts])
 
 
 def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
@@ -120,9 +145,9 @@ def _joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
     return parts[0]
 
 
-def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register, is_signed: bool) -> Register:
     lanes = total.type.lanes
-    name = _dot_intrinsic(b.target, lanes)
+    name = _dot_intrinsic(b.target, lanes, is_signed=is_signed)
     if name is not None:
         as_bytes = I8.of(4 * lanes)
         operands = [total, b.convert("bitcast", x, as_bytes), b.convert("bitcast", w, as_bytes)]
@@ -141,6 +166,22 @@ def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
     return total
 
 
+def _widened_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+    """Of signed bytes on AArch64, 8 lanes: products of 16 bits, of which each two of a lane are added to it."""
+    words, lanes = I16.of(2 * total.type.lanes), total.type.lanes
+    x, w = b.convert("bitcast", x, words), b.convert("bitcast", w, words)
+    totals = [b.shuffle(total, total, half) for half in (range(lanes // 2), range(lanes // 2, lanes))]
+    for first in (0, 1):
+        pairs = (b.shuffle(each, each, range(first, 2 * lanes, 2)) for each in (x, w))
+        bytes = (b.convert("bitcast", each, I8.of(2 * lanes)) for each in pairs)
+        products = b.binary("mul", *(b.convert("sext", each, words) for each in bytes))
+        for index, half in enumerate((range(lanes), range(lanes, 2 * lanes))):
+            part = b.shuffle(products, products, half)
+            sums = b.intrinsic("llvm.aarch64.neon.saddlp.v4i32.v8i16", totals[index].type, [part])
+            totals[index] = b.binary("add", totals[index], sums)
+    return b.shuffle(*totals, range(lanes))
+
+
 def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """Byte by byte, on processors of which nothing more is known."""
     type = total.type
@@ -151,6 +192,14 @@ def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
     return total
 
 
+def add_words(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+    """``total``, 16 lanes, with products of 16-bit integers added, of which a lane has one in each half of x and w."""
+    for half in (range(LANES), range(LANES, 2 * LANES)):
+        factors = (b.convert("sext", b.shuffle(each, each, half), ACCUMULATOR) for each in (x, w))
+        total = b.binary("add", total, b.binary("mul", *factors))
+    return total
+
+
 def dot_of_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """``total`` with the products of two signed 16-bit integers a lane added, for a register of the target.
 
@@ -158,13 +207,13 @@ def dot_of_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) 
     """
     type = total.type
     fused, name = _dot_intrinsic(b.target, type.lanes, "vpdpwssd"), _pair_intrinsic(b.target, type.lanes)
+    words = [b.convert("bitcast", value, I16.of(2 * type.lanes)) for value in (x, w)]
     if fused is None and name is None:
-        half = constant(type, 16)
-        for shift in (lambda value: b.binary("shl", value, half), lambda value: value):
-            factors = [b.binary("ashr", shift(value), half) for value in (x, w)]
+        for half in (0, 1):
+            of_lanes = range(half, 2 * type.lanes, 2)
+            factors = [b.convert("sext", b.shuffle(each, each, of_lanes), type) for each in words]
             total = b.binary("add", total, b.binary("mul", *factors))
         return total
-    words = [b.convert("bitcast", value, I16.of(2 * type.lanes)) for value in (x, w)]
     if fused is not None:
         return b.intrinsic(fused, type, [total, *words])
     assert name is not None

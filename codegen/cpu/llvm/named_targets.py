@@ -52,9 +52,9 @@ NAMED_TARGETS = (
     NamedTarget("x86-64-v4", _X86_64, "x86-64-v4", _V4, (32, 1024), ("v4",)),
     NamedTarget("avx512-vnni", _X86_64, "icelake-server", _VNNI, (32, 1024)),
     NamedTarget("amx", _X86_64, "sapphirerapids", _AMX, (48, 2048)),
-    NamedTarget("aarch64", _AARCH64, "cortex-a53", others=(PORTABLE,)),
-    NamedTarget("aarch64-dotprod", _AARCH64, "cortex-a76", frozenset({"dotprod"}), (64, 512)),
-    NamedTarget("aarch64-i8mm", _AARCH64, "neoverse-v1", frozenset({"dotprod", "i8mm"}), (64, 1024)),
+    NamedTarget("aarch64", _AARCH64, "cortex-a72", others=(PORTABLE,)),
+    NamedTarget("aarch64-dotprod", _AARCH64, "neoverse-n1", frozenset({"dotprod"}), (64, 512)),
+    NamedTarget("aarch64-i8mm", _AARCH64, "neoverse-n2", frozenset({"dotprod", "i8mm"}), (64, 1024)),
     NamedTarget("riscv64", _RISCV64, "generic-rv64", others=(PORTABLE,)),
 )
 """All of them, those of an architecture from the least to the most capable."""

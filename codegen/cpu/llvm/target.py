@@ -127,6 +127,10 @@ class TargetDescription:
         return self.architecture == "x86_64"
 
     @property
+    def is_aarch64(self) -> bool:
+        return self.architecture == "aarch64"
+
+    @property
     def converts_half(self) -> bool:
         """Whether conversions between half and single precision are instructions."""
         return not self.is_x86_64 or "f16c" in self.features

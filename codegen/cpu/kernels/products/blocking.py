@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .....ir.layout import CHANNEL_BLOCK
+from ...llvm.byte_dot_product import widens
 from ...llvm.target import TargetDescription
 from ..window import Axis
 
@@ -73,10 +74,12 @@ def registers_per_vector(target: TargetDescription) -> int:
 def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
     """Merge, pixels and vectors of the tile of least estimated cost; see :class:`Blocking`."""
     parts = registers_per_vector(target)
+    # Besides sums and weights: inputs, and what is made of them before it is summed up.
+    others = 4 if work.is_paired or (work.is_quantized and widens(target)) else 1
 
     def fits(pixels: int, vectors: int) -> bool:
-        """Whether sums, weights of a step and one broadcast input are in registers, as far as possible."""
-        registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + (4 if work.is_paired else 1)
+        """Whether sums, weights of a step and inputs are in registers, as far as possible."""
+        registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + others
         return registers <= target.registers or (pixels == 1 and (vectors == 1 or work.is_quantized))
 
     most = 1 if work.is_paired else 4 if work.is_quantized else 8

@@ -37,7 +37,12 @@ class QuadProduct(MatrixProduct):
     @property
     @abstractmethod
     def flips(self) -> tuple[bool, bool]:
-        """Whether stored integers of x are signed, and whether those of w are unsigned."""
+        """Whether stored integers of x are signed where factors are not or the other way round, and those of w."""
+
+    @property
+    @abstractmethod
+    def is_signed(self) -> bool:
+        """Whether factors of x are signed."""
 
     @property
     @abstractmethod
@@ -78,7 +83,8 @@ class QuadProduct(MatrixProduct):
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
         value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), CHANNEL_BLOCK)
         value = flipped(b, value) if self.flips[0] else value
-        return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
+        factors = zip(weights, totals, strict=False)
+        return [dot(b, total, value, vector, is_signed=self.is_signed) for vector, total in factors]
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,10 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
     @property
     def flips(self) -> tuple[bool, bool]:
         return self.constants.flips_x, self.constants.flips_w
+
+    @property
+    def is_signed(self) -> bool:
+        return self.constants.is_signed
 
     @property
     def has_zeros(self) -> bool:
@@ -148,7 +158,8 @@ class IntegerProduct(QuadProduct):
     32-bit integers, row-major.
 
     Attributes:
-        flips_x, flips_w: see `flips`.
+        stored_signed, signed: whether integers of x are signed as they are stored, and as they are multiplied.
+        flips_w: see `flips`.
         sums: over w' - zw' by column, in whole blocks.
         zeros: zw' by column, in whole blocks; empty if there are none but 0.
         x_zero: element type of the zero point of x; ``None`` without it.
@@ -158,7 +169,8 @@ class IntegerProduct(QuadProduct):
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "sums", "zeros", "x_zero")
     WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
 
-    flips_x: bool
+    stored_signed: bool
+    signed: bool
     flips_w: bool
     sums: Row
     zeros: Row
@@ -167,7 +179,11 @@ class IntegerProduct(QuadProduct):
 
     @property
     def flips(self) -> tuple[bool, bool]:
-        return self.flips_x, self.flips_w
+        return self.stored_signed != self.signed, self.flips_w
+
+    @property
+    def is_signed(self) -> bool:
+        return self.signed
 
     @property
     def has_zeros(self) -> bool:
@@ -210,7 +226,8 @@ class IntegerProduct(QuadProduct):
 
     def _zero(self, b: FunctionBuilder, address: Register) -> Register | None:
         """zx'; ``None`` if it is 0."""
+        moved = constant(I32, 128 * (self.stored_signed - self.signed))
         if self.x_zero is None:
-            return constant(I32, 128) if self.flips[0] else None
+            return moved if self.flips[0] else None
         stored = b.convert("sext" if self.x_zero is DType.I8 else "zext", b.load(I8, address), I32)
-        return b.binary("add", stored, constant(I32, 128)) if self.flips[0] else stored
+        return b.binary("add", stored, moved) if self.flips[0] else stored

@@ -114,7 +114,7 @@ def tiled_product(op: Op[MatMul], spec: ByteProduct, target: TargetDescription) 
     weights, is_signed = found
     weights = weights if op.operator.transpose_b else weights.T
     product = tiles.byte_product(op.operands.x.type.dtype is DType.I8, is_signed)
-    constants = channels_of(op, flips=False).without_zeros
+    constants = channels_of(op, None).without_zeros
     tiled = TiledProduct(**{**vars(spec), "constants": constants}, product=product)
     packed = tiled.steps.packed(np.ascontiguousarray(weights)[:, None])
     return tiled.kernel(target).reading(packed) if tiled.pays(target) else None
