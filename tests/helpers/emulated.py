@@ -29,7 +29,7 @@ _WORKER = Path(__file__).with_name("emulated_worker.py")
 
 @cache
 def _packages() -> tempfile.TemporaryDirectory[str]:
-    """A folder with the runtime and what it needs and nothing else: compiled packages beside it are for this machine."""
+    """A folder with the runtime, what it needs and nothing else: compiled packages beside it are of this machine."""
     folder = tempfile.TemporaryDirectory()
     package = Path(folder.name, "tilewright")
     package.mkdir()
