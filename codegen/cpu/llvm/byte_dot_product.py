@@ -127,7 +127,7 @@ def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_sig
         parts = zip(*(_parts(b, v, 2 * lanes) for v in (total, x, w)), strict=True)
         return _joined(b, [_widened_dot(b, *part) for part in parts])
     parts = zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)
-    return _joined(b, [_part_dot(b, *part, is_signed) for part in parts])
+    return _joined(b, [_part_dot(b, *part, is_signed=is_signed) for part in parts])
 
 
 def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
@@ -145,7 +145,7 @@ def _joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
     return parts[0]
 
 
-def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register, is_signed: bool) -> Register:
+def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_signed: bool) -> Register:
     lanes = total.type.lanes
     name = _dot_intrinsic(b.target, lanes, is_signed=is_signed)
     if name is not None:
@@ -179,7 +179,7 @@ def _widened_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) 
             part = b.shuffle(products, products, half)
             sums = b.intrinsic("llvm.aarch64.neon.saddlp.v4i32.v8i16", totals[index].type, [part])
             totals[index] = b.binary("add", totals[index], sums)
-    return b.shuffle(*totals, range(lanes))
+    return b.shuffle(totals[0], totals[1], range(lanes))
 
 
 def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
