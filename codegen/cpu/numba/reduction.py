@@ -123,12 +123,16 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
     return _Typed(dtype, number(reduction.initial, accumulator), reduction.step, finish, element, accumulator)
 
 
-def _as_integers(typed: _Typed) -> _Typed:
+def _as_integers(typed: _Typed, in_rows: bool) -> _Typed:
     """An extreme of float32, compared as integers: LLVM vectorises that, but no comparison that minds NaN."""
-    first, function = ("-2147483648", "max") if typed.step.startswith("larger") else ("2147483647", "min")
+    low, high = "np.int32(-2147483648)", "np.int32(2147483647)"
+    first, best, function = (low, high, "max") if typed.step.startswith("larger") else (high, low, "min")
+    if in_rows:
+        # The best of all integers stands for NaN, which it is as a float.
+        step = f"{function}(a, ordered(v) if v == v else {best})"
+        return replace(typed, initial=first, step=step, finish="from_ordered(a)", accumulator=DType.I32)
     finish = "from_ordered(a) if missing == 0 else np.float32(np.nan)"
-    step = f"{function}(a, ordered(v))"
-    return replace(typed, initial=f"np.int32({first})", step=step, finish=finish, missing="missing")
+    return replace(typed, initial=first, step=f"{function}(a, ordered(v))", finish=finish, missing="missing")
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,8 @@ def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], t
     kept, reduced = _dimensions(shape, axes)
     # With the kept dimension innermost in memory, whole rows are accumulated side by side.
     in_rows = kept.strides[-1] == 1 and kept.extents[-1] > 1 and reduced.extents != (1,) and "shift" not in typed.step
-    if typed.is_extreme_of_singles and not in_rows:
-        typed = _as_integers(typed)
+    if typed.is_extreme_of_singles:
+        typed = _as_integers(typed, in_rows)
     make = _row_function if in_rows else _function
     function = make(typed, len(kept.extents), len(reduced.extents))
     numbers = (*kept.extents, *kept.strides, *reduced.extents, *reduced.strides, math.prod(reduced.extents))
