@@ -18,10 +18,9 @@ from ...ir.types import DType, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
-from .parameters import affine_parameters
+from .parameters import affine_parameters, on_own_grid, per_channel
 from .plan import Plan, plan_quantization
 from .sink_dequantize_rules import is_interpolation
-from .weights import on_own_grid, per_channel
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
 

@@ -18,8 +18,8 @@ from tilewright.errors import InstructionError
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
 from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, streams
 from .hazards import LastTouch
+from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
-from .memories import outside
 from .program import NO_LAYER, Program, Region
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest

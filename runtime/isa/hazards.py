@@ -26,7 +26,7 @@ from tilewright.limits import DEVICE_COMPARISONS
 
 from ..machines.machine import Machine
 from .encoding import MemoryAccess, Space
-from .memories import SCRATCHPAD_UNITS, scratchpad_bytes
+from .layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from .program import Region, RegionKind
 
 _STEPS = 1 << 12

@@ -19,7 +19,7 @@ from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_RE
 
 from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check
 from ..isa.hazards import LastTouch
-from ..isa.memories import outside, place_of
+from ..isa.layouts import outside, place_of
 from ..isa.program import Program, RegionKind, fault
 from ..isa.transfer import Message, Receive, Send
 from ..machines.machine import Machine

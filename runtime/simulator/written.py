@@ -18,7 +18,7 @@ from tilewright.limits import DEVICE_MARKED, DEVICE_WRITTEN
 
 from ..isa.encoding import MemoryAccess, Space
 from ..isa.hazards import Box, box_of, part, units_of
-from ..isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
+from ..isa.layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from ..isa.program import Region, RegionKind
 from ..machines.machine import Machine
 

@@ -23,10 +23,9 @@ from tilewright.ir.core import Function, Module, Op, is_op
 from tilewright.ir.tile.places import Buffer
 from tilewright.ir.tile.types import TileType
 from tilewright.ir.verify import verify
-from tilewright.passes.device.cascade_rows import cascade
+from tilewright.passes.device.cascade_rows import cascade, in_ring
 from tilewright.passes.device.cascades.choose_cascades import Cascades
-from tilewright.passes.device.cascades.interleave import in_ring
-from tilewright.passes.device.cascades.stripes import RowAccess, Stripe, interleaved, ring_rows
+from tilewright.passes.device.cascades.segment import RowAccess, Stripe, interleaved, ring_rows
 from tilewright.passes.device.fused_pairs import choose_overwritten
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import device_functions

@@ -22,7 +22,7 @@ from tilewright.passes.device.planning.check_device_memory import check_device_m
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import tile_of
 from tilewright.passes.device.tiling.tile_searches import set_tile
-from tilewright.passes.memory.allocation import Buffer
+from tilewright.passes.memory.plan import Buffer
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load
 

@@ -11,7 +11,7 @@ from before_after import assert_rewrites, parse, run_pass
 from tilewright.errors import PassError
 from tilewright.ir.core import Module, Op
 from tilewright.passes.cpu.check_cpu_memory import check_cpu_memory
-from tilewright.passes.memory.allocation import HEURISTICS, Buffer, Rivals, pack, peak, reuse, rivals_of
+from tilewright.passes.memory.plan import HEURISTICS, Buffer, Rivals, pack, peak, reuse, rivals_of
 
 CHAIN = """
   func @main(%x: f32[1,32]) -> (%y: f32[1,32]) {

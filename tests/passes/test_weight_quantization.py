@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tilewright.ir.types import DType
-from tilewright.passes.quantization.weights import grid_of, on_own_grid, per_channel
+from tilewright.passes.quantization.parameters import grid_of, on_own_grid, per_channel
 
 
 def real(stored: np.ndarray, type) -> np.ndarray:

@@ -11,8 +11,7 @@ import heapq
 from dataclasses import dataclass
 
 from ....runtime.isa import Queue
-from .program import Place, Steps
-from .room import Room
+from .program import Place, Room, Steps
 
 
 class Links:

@@ -17,7 +17,7 @@ from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import proved
 from ...memory.ownership import Extent, Ownership, Piece
 from ...placement.device_support import map_operands
-from ..cascades.stripes import cascade_of
+from ..cascades.segment import cascade_of
 from ..fused_pairs import fused_convolution
 from ..outline_device import device_functions
 

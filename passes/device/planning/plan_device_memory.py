@@ -14,7 +14,7 @@ from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import Pass, Record
 from ...memory.plan import Parts, aligned, plan_memory, roots_of
-from ..cascades.stripes import cascade_of
+from ..cascades.segment import cascade_of
 from ..fused_pairs import fused_user
 from ..outline_device import device_functions
 from .check_device_memory import DEVICE_SOUND

@@ -14,7 +14,7 @@ from ....ir.tile.places import whole_of
 from ....ir.tile.types import EVERY_CLUSTER, Memory
 from ....runtime.machines.machine import Machine, load
 from ...base import Pass, Record
-from ...memory.allocation import HEURISTICS, Buffer, rivals_of
+from ...memory.plan import HEURISTICS, Buffer, rivals_of
 from ..lower_to_tiles import LOWERED
 from ..outline_device import device_functions, planned_machine
 from .check_scratchpads import SCRATCHPADS_SOUND

@@ -11,8 +11,7 @@ from ....ir.core import Op, is_op
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
 from ....runtime.isa.encoding import Space
-from ....runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
-from ....runtime.isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
+from ....runtime.isa.layouts import SCRATCHPAD_UNITS, dense_bytes, depthwise_bytes, requantize_bytes, scratchpad_bytes
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 

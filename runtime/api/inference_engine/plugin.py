@@ -9,9 +9,8 @@ import tilewright
 
 from .constants import CPU, HETERO
 from .devices.configuration import Configuration
-from .devices.division import Support, default_policy
+from .devices.division import LayerGraph, Support, affinity_graph, default_policy, file_name, write_graph
 from .devices.extension import add_extension
-from .devices.graph import LayerGraph, affinity_graph, file_name, write_graph
 from .devices.names import base, parse_device
 from .errors import InferenceEngineError, WrongTypeError, documented
 from .execution.executable_network import ExecutableNetwork

@@ -10,7 +10,7 @@ import pytest
 
 import tilewright
 from tilewright.runtime.api.inference_engine import IENetwork, IEPlugin
-from tilewright.runtime.api.inference_engine.devices.graph import LayerGraph, file_name
+from tilewright.runtime.api.inference_engine.devices.division import LayerGraph, file_name
 from tilewright.runtime.api.inference_engine.errors import DeviceWarning
 
 

@@ -12,10 +12,20 @@ from ....compiler import compiler_for
 from ...network import accelerator_engine, prepare
 from ..blobs import in_layout
 from ..constants import CPU, FPGA, HETERO, StatusCode
-from ..devices import graph as graphs
 from ..devices.configuration import Configuration
-from ..devices.division import Division, Support, default_policy, divide
-from ..devices.graph import LayerGraph
+from ..devices.division import (
+    OTHER,
+    Division,
+    LayerGraph,
+    Support,
+    affinity_graph,
+    default_policy,
+    divide,
+    file_name,
+    graph_text,
+    subgraphs_graph,
+    write_graph,
+)
 from ..devices.names import Device
 from ..errors import InferenceEngineError, WrongTypeError, WrongValueError, is_whole, shown
 from ..network.ie_network import IENetwork
@@ -84,8 +94,8 @@ def load(network: object, configuration: Configuration, num_requests: object, *,
     if dump:
         nodes = executed_graph(loaded)
         readers = {node.name: [other.name for other in nodes if node.name in other.reads] for node in nodes}
-        shown = {node.name: ([node.name, node.type, node.kernel], graphs.OTHER) for node in nodes}
-        graphs.write_graph(f"{dump}_init.dot", graphs.graph_text(shown, readers))
+        shown = {node.name: ([node.name, node.type, node.kernel], OTHER) for node in nodes}
+        write_graph(f"{dump}_init.dot", graph_text(shown, readers))
     return ExecutableNetwork(loaded)
 
 
@@ -143,9 +153,9 @@ def _divided(snapshot: Snapshot, support: Support, configuration: Configuration)
     graph = LayerGraph.of(snapshot.document)
     division = divide(graph, snapshot.affinities, configuration.fallback, support)
     if configuration.is_on("HETERO_DUMP_GRAPH_DOT"):
-        graphs.write_graph(graphs.file_name("affinity", snapshot.name), graphs.affinity_graph(graph, division.given))
-        text = graphs.subgraphs_graph(graph, division.given, division.subgraphs)
-        graphs.write_graph(graphs.file_name("subgraphs", snapshot.name), text)
+        write_graph(file_name("affinity", snapshot.name), affinity_graph(graph, division.given))
+        text = subgraphs_graph(graph, division.given, division.subgraphs)
+        write_graph(file_name("subgraphs", snapshot.name), text)
     return division
 
 
