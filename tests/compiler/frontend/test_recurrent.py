@@ -120,11 +120,12 @@ def assert_runs_like_onnxruntime(
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("columns", [1, 24])
 def test_dynamically_quantized(directions: int, columns: int, rng: np.random.Generator) -> None:
-    """A batch of one: of more, onnxruntime quantises parts of the rows on their own."""
+    """A batch of one: of more, onnxruntime quantises parts of the rows on their own. Small weights: without VNNI it
+    saturates sums of two products."""
     scales = (directions, columns) if columns > 1 else (directions,)
     arrays = {
-        "w": rng.integers(-127, 128, (directions, 5, 24)).astype(np.int8),
-        "r": rng.integers(-127, 128, (directions, 6, 24)).astype(np.int8),
+        "w": rng.integers(-64, 64, (directions, 5, 24)).astype(np.int8),
+        "r": rng.integers(-64, 64, (directions, 6, 24)).astype(np.int8),
         "b": rng.uniform(-0.5, 0.5, (directions, 48)).astype(np.float32),
         "scale": rng.uniform(0.002, 0.006, scales).astype(np.float32),
         "zero": np.zeros(scales, np.int8),
