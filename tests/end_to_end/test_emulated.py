@@ -1,0 +1,78 @@
+"""What is compiled here for AArch64, run under emulation: kernels of every family, and networks by the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import emulated
+import numpy as np
+import pytest
+from generic_kernels import assert_close, the_op
+from kernel_harness import ARM, Execution, described, run_kernels
+from operator_samples import Case, cases_of
+
+import tilewright
+from tilewright.codegen.cpu.families import lowerings
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.compiler.demo import MODEL
+from tilewright.compiler.driver import build
+from tilewright.compiler.options import CompileOptions
+from tilewright.ir import interp
+from tilewright.ir.op import REGISTRY
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.native import host
+
+pytestmark = pytest.mark.skipif(host.architecture() == "aarch64", reason="needs no emulation")
+
+
+def of_each_family(name: str, target: TargetDescription) -> Iterator[tuple[Case, Execution]]:
+    """The first sample of an operator that a family has a kernel for, for each family."""
+    for lowering in lowerings(REGISTRY[name]):
+        for case in cases_of(name):
+            kernel = lowering(the_op(case), target)
+            if kernel is not None:
+                arrays = tuple(array for array in case.sample.inputs if array is not None)
+                yield case, Execution(the_op(case), kernel, arrays)
+                break
+
+
+@pytest.mark.parametrize("level", ARM)
+def test_every_family_of_kernels_gives_what_the_reference_gives(level: str) -> None:
+    target = described(level)
+    names = [*REGISTRY][ARM.index(level) :: len(ARM)]
+    cases = [found for name in names for found in of_each_family(name, target)]
+    for (case, each), results in zip(cases, run_kernels([e for _, e in cases], target), strict=True):
+        assert results is not None, f"{case.name}: refused by {each.kernel.name}"
+        for result, expected in zip(results, interp.run(case.module, case.inputs).values(), strict=True):
+            assert_close(result, expected, case.name)
+
+
+def compiled(**options: Any) -> bytes:
+    return build(str(MODEL), CompileOptions(**options)).to_bytes()
+
+
+@pytest.fixture(scope="module", params=["int8", "fp32"])
+def digits(request: pytest.FixtureRequest) -> bytes:
+    given = {"calibration": "random", "calibration_limit": 2, "effort": "quick", "engines": "software"}
+    options = given if request.param == "int8" else {}
+    return compiled(precision=request.param, target=f"portable,{','.join(ARM)}", **options)
+
+
+@pytest.mark.parametrize("level", ARM)
+def test_networks_give_what_they_give_here(digits: bytes, level: str) -> None:
+    """On two threads, whose pool is native code."""
+    artifact = Artifact.open(digits)
+    (engine,) = artifact.manifest.engines
+    with tilewright.load(artifact, engine=engine, trust=artifact.digest) as session:
+        inputs = {spec.name: np.random.default_rng(1).random(spec.shape, np.float32) for spec in session.inputs}
+        expected = session.run(inputs)
+    for name, found in emulated.ask(level, "network", digits, inputs, engine, 2).items():
+        tolerance = 0 if engine == "software" else 1e-4 * float(np.abs(expected[name]).max())
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=tolerance)
+
+
+def test_a_processor_that_lacks_an_extension_is_refused() -> None:
+    artifact = compiled(precision="fp32", target="aarch64-i8mm")
+    with pytest.raises(AssertionError, match="does not run here: this processor lacks dotprod, i8mm; and regenerate"):
+        emulated.ask("aarch64", "network", artifact, {}, "float", 1)
