@@ -25,11 +25,12 @@ from onnxruntime_oracle import real_meaning
 from report import replace_section
 
 import tilewright
-from tilewright.compiler.benchmark.comparison import processor_name, random_inputs
+from tilewright.compiler.benchmark.comparison import processor_name
 from tilewright.compiler.benchmark.contenders import LOADERS, OURS, PEERS
 from tilewright.compiler.benchmark.measure import in_turn
 from tilewright.compiler.driver import compile_to_file
 from tilewright.compiler.options import CompileOptions
+from tilewright.runtime.report.execution import random_inputs
 from tilewright.runtime.report.table import Column, Table
 
 TURN = 3e-3

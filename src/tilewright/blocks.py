@@ -14,7 +14,7 @@ CARD_LIMIT = 16
 """Cards that messages from one to another can name."""
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import dataclass_transform as dataclass_transform
 else:
 
     def dataclass_transform(**options):
