@@ -254,12 +254,15 @@ def _is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
-def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport = silent) -> RunFunction:
+def compiled(
+    module: Module, values: Mapping[str, Value], report: ProgressReport = silent, target: str = "host"
+) -> RunFunction:
     """A run function on CPU kernels, which take milliseconds where the reference interpreter takes seconds.
 
     Args:
         values: parameters and results of ``module.main`` to return, by the name to return them under.
         report: called as the kernels are compiled.
+        target: whose kernels they are; this machine runs them.
     """
     positions = {value: index for index, value in enumerate(_values_of(module))}
     copy = clone_module(module)
@@ -270,8 +273,8 @@ def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport
     EXTENTS.drop(copy.main)
     cpu_pipeline().run(copy)
     package = Package(copy, "fp32", "calibration")
-    target = TargetDescription.host()
-    add_engine(package, "float", copy, [target], report=lambda _, done, total: report(COMPILING, done, total))
+    targets = TargetDescription.several(target)
+    add_engine(package, "float", copy, targets, report=lambda _, done, total: report(COMPILING, done, total))
     session = load(Artifact.open(package.to_bytes()))
 
     def run(inputs: Inputs) -> dict[str, np.ndarray]:

@@ -8,6 +8,8 @@ from itertools import islice
 
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError
 
+from ...codegen.cpu.llvm.named_targets import PORTABLE
+from ...codegen.cpu.llvm.target import TargetDescription
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Value
 from ...ir.ops.convolution import Conv
@@ -163,8 +165,11 @@ def _observed(module: Module, values: Mapping[str, Value], options: CompileOptio
     samples = open_calibration_set(
         options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
     )
+    # Rounding differs between processors, and so would the scales. Code for named ones is to be the same wherever it is
+    # made.
+    is_named = all(target.level for target in TargetDescription.several(options.target or "host"))
     return collect_ranges(
-        compiled(module, values, options.report),
+        compiled(module, values, options.report, PORTABLE if is_named else "host"),
         samples,
         method=options.calibration_method,
         percentile=options.percentile,
