@@ -11,6 +11,7 @@ from kernel_harness import described
 from processors import PROCESSORS, Recorded
 
 from tilewright.codegen.cpu.kernels.convolution import Convolution
+from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.named_targets import NAMED_TARGETS, PORTABLE, NamedTarget
 from tilewright.codegen.cpu.llvm.target import TargetDescription, allowed, machine
@@ -142,7 +143,8 @@ def test_code_for_a_named_target_is_generated_on_any_machine(
         wide = "xmm" if described.vector_bits == 128 else "ymm" if described.vector_bits == 256 else "zmm"
         assert max(re.findall("[xyz]mm", text)) == wide
     else:
-        assert {"aarch64": "fmla\tv", "riscv64": "fmadd.s"}[target.architecture] in text
+        fused = {"aarch64": "fmla\tv", "riscv64": "fmadd.s"}[target.architecture]
+        assert all(fused in each for each in (text, assembly(FloatProduct(70, 50, 30), described)))
 
 
 def test_restricted_to_256_bits() -> None:

@@ -108,9 +108,9 @@ class TargetDescription:
             bits = 512 if wide else 256 if "avx2" in have else 128
             registers, has_fma = 32 if wide else 16, "fma" in have
         else:
-            # Every 64-bit Arm processor has 32 registers of 128 bits. What has none gets a register for each lane.
+            # Every 64-bit Arm processor has 32 registers of 128 bits. What has none of them gets code for single lanes.
             arm = triple.startswith(("aarch64", "arm64"))
-            bits, registers, has_fma = 128, 32 if arm else 8, True
+            bits, registers, has_fma = 128, 32 if arm else 16, True
         return TargetDescription(triple, cpu, tuple(sorted(have)), bits, registers, has_fma, cache_bytes)
 
     @property
