@@ -17,7 +17,7 @@ import numpy as np
 
 from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.kernels.convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.llvm.types import F32, Register, Registers, constant

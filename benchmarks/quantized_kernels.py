@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.kernels.depthwise import QuantizedDepthwise
+from tilewright.codegen.cpu.kernels.convolutions.depthwise import QuantizedDepthwise
+from tilewright.codegen.cpu.kernels.convolutions.quantized_convolution import QuantizedConvolution
 from tilewright.codegen.cpu.kernels.output_channels import Channels
 from tilewright.codegen.cpu.kernels.products.byte_product import ByteProduct
-from tilewright.codegen.cpu.kernels.quantized_convolution import QuantizedConvolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.byte_dot_product import BYTES, dot
 from tilewright.codegen.cpu.llvm.quantized_math import StoredRange

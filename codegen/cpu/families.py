@@ -11,11 +11,12 @@ from ...ir.core import Op
 from ...ir.op import Operator
 from . import kernels, numba
 from .kernel import LOWERINGS, Kernel, Lowering, nothing
+from .kernels import convolutions
 from .llvm.target import TargetDescription
 from .numba import detection
 
 # Importing a family registers its lowerings. Those written for vector registers are asked before the long tail.
-for package in (kernels, numba, detection):
+for package in (kernels, convolutions, numba, detection):
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
 

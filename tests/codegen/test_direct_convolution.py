@@ -9,7 +9,7 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
-from tilewright.codegen.cpu.kernels.convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.products.blocking import Blocking
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.ir.layout import pack, physical_shape, unpack

@@ -10,7 +10,7 @@ import pytest
 from kernel_harness import described
 from processors import PROCESSORS, Recorded
 
-from tilewright.codegen.cpu.kernels.convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.named_targets import NAMED_TARGETS, PORTABLE, NamedTarget

@@ -18,7 +18,7 @@ import tilewright
 from tilewright.codegen.cpu import program
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.kernels import tiled_convolution
+from tilewright.codegen.cpu.kernels.convolutions import tiled_convolution
 from tilewright.codegen.cpu.kernels.products import tiled_product
 from tilewright.codegen.cpu.llvm import tiles
 from tilewright.codegen.cpu.llvm.builder import FunctionBuilder

@@ -10,7 +10,7 @@ from kernel_harness import TARGETS, Execution, described, run, run_kernels
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
-from tilewright.codegen.cpu.kernels.depthwise import Depthwise
+from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.pooling import AveragePooling, MaxPooling
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.spec import KernelSpec

@@ -10,8 +10,8 @@ from kernel_harness import TARGETS, Execution, described, run, run_kernels
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.convolutions.winograd_convolution import WinogradConvolution
 from tilewright.codegen.cpu.kernels.window import walked
-from tilewright.codegen.cpu.kernels.winograd_convolution import WinogradConvolution
 from tilewright.ir.core import Function
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv

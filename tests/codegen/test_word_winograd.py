@@ -11,7 +11,7 @@ from quantized_cases import check, product_sample, random_activation, random_typ
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
-from tilewright.codegen.cpu.kernels import word_winograd
+from tilewright.codegen.cpu.kernels.convolutions import word_winograd
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, Quantization, TensorType

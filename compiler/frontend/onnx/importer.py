@@ -25,7 +25,7 @@ from ....ir.types import TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .functions import Functions, schema_of, standard_domain
 from .narrow_types import MOVING, STORED, TYPED, code_of, is_integer, narrowed, stored, widened
-from .open_shapes import OpenShapes
+from .open_extents.open_shapes import OpenShapes
 from .tensors import TensorReader
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]

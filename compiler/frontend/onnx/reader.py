@@ -28,12 +28,12 @@ from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
 from ..input_shapes import Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
-from .counts import Count
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
 from .narrow_types import STORED, name_of
-from .open_shapes import OpenShapes
+from .open_extents.counts import Count
+from .open_extents.open_shapes import OpenShapes
 from .tensors import TensorReader, stored_type
 
 NEWEST_OPSET = 28

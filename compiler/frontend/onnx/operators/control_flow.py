@@ -20,10 +20,10 @@ from ...builder import SequenceValue
 from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
-from ..counts import span
 from ..importer import Importer, Node, imports
-from ..intervals import UNKNOWN
-from ..open_operators import selected
+from ..open_extents.counts import span
+from ..open_extents.intervals import UNKNOWN
+from ..open_extents.open_operators import selected
 
 _LONGEST = 400
 """Characters of what is said of a branch that makes no sense."""

@@ -1,12 +1,16 @@
 """MatMul, Gemm and Einsum of ONNX: all one operator, with what surrounds it as ops of their own. Integer products,
-determinants.
+products with integers that stand for numbers, which ONNX spells by those numbers, determinants.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import onnx.helper
+
 from .....ir.core import Op, Value
 from .....ir.ops.integer_products import ConvInteger, MatMulInteger
 from .....ir.ops.matmul import Determinant, MatMul
+from .....ir.ops.weight_only import WeightOnlyMatMul
 from ...matmul import einsum, gemm, product
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
@@ -65,3 +69,17 @@ exports_as("ConvInteger", ConvInteger)
 def import_conv_integer(node: Node, importer: Importer) -> Value:
     x, w = node.input(0), node.input(1)
     return importer.emit_one(convolution(node, ConvInteger, x, w), x, w, node.optional(2), node.optional(3))
+
+
+@exports(WeightOnlyMatMul)
+def export_weight_only(op: Op[WeightOnlyMatMul], exporter: Exporter) -> None:
+    operator, (x, w, scale, zero, b, residual) = op.operator, op.operands
+    blocks = exporter.integers(np.arange(w.type.shape[0]) // operator.block, "blocks")
+    real = exporter.node("Cast", [w], to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(np.float32)))
+    for op_type, numbers in (("Sub", zero), ("Mul", scale)):
+        if numbers is not None:
+            real = exporter.node(op_type, [real, exporter.node("Gather", [numbers, blocks], axis=0)])
+    y = exporter.node("MatMul", [x, real])
+    for addend in (b, residual):
+        y = exporter.node("Add", [y, addend]) if addend is not None else y
+    exporter.define(op, export_activation(exporter, y, operator.act, operator.act_args, op.result.type.dtype))

@@ -20,10 +20,10 @@ from .....ir.ops.movement import (
 )
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
-from .. import open_operators
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
+from ..open_extents import open_operators
 
 one_to_one("DepthToSpace", DepthToSpace, blocksize=None, mode="DCR")
 exports_as("SpaceToDepth", SpaceToDepth)

@@ -12,11 +12,11 @@ from .....ir.ops.indexing import Gather
 from .....ir.ops.selection import Bounded, NonMaxSuppression, NonZero, Unique
 from .....ir.types import DType
 from ...shape import cast, reshape
-from ..counts import Extent, room
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
-from ..intervals import UNKNOWN
-from ..open_operators import scalar_extent, selected
+from ..open_extents.counts import Extent, room
+from ..open_extents.intervals import UNKNOWN
+from ..open_extents.open_operators import scalar_extent, selected
 
 
 @imports("NonZero")

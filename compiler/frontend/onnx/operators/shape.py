@@ -12,12 +12,12 @@ from .....ir.core import Constant, Op, Value
 from .....ir.ops.shape import BitCast, Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
-from .. import open_operators
-from ..counts import Extent, room
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
+from ..open_extents import open_operators
+from ..open_extents.counts import Extent, room
 from ..tensors import element_type, stored_type
 
 exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)

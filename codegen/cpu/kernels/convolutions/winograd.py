@@ -15,17 +15,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....ir.layout import CHANNEL_BLOCK
-from ....ir.winograd import Winograd
-from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder
-from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, I64, Register, Registers, Type, constant, zero
-from .channel_tiles import ChannelTiles, WorkItem
-from .output_channels import VECTOR_BYTES
-from .products.blocking import Work, choose_tile
-from .window import Axis
-from .window_walk import Values, WindowSpec, over
+from .....ir.layout import CHANNEL_BLOCK
+from .....ir.winograd import Winograd
+from ...kernel import Kernel
+from ...llvm.builder import FunctionBuilder
+from ...llvm.target import TargetDescription
+from ...llvm.types import F32, I32, I64, Register, Registers, Type, constant, zero
+from ..channel_tiles import ChannelTiles, WorkItem
+from ..output_channels import VECTOR_BYTES
+from ..products.blocking import Work, choose_tile
+from ..window import Axis
+from ..window_walk import Values, WindowSpec, over
 
 _LINE = 64
 """Bytes between products of one tile more than they take: at powers of two they would evict each other from caches."""

@@ -13,17 +13,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
-from ..llvm.quantized_math import signed_byte
-from ..llvm.target import TargetDescription
-from ..llvm.types import I16, Register, Registers, constant, vector_constant, zero
-from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
-from .products.blocking import registers_per_vector
-from .window import ALL
-from .windowed import TapByTap, Windowed, WindowTile
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from ...llvm.builder import FunctionBuilder
+from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
+from ...llvm.quantized_math import signed_byte
+from ...llvm.target import TargetDescription
+from ...llvm.types import I16, Register, Registers, constant, vector_constant, zero
+from ..output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
+from ..products.blocking import registers_per_vector
+from ..window import ALL
+from ..windowed import TapByTap, Windowed, WindowTile
 
 _WORDS = I16.of(2 * CHANNEL_BLOCK)
 

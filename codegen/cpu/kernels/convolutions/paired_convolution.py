@@ -12,21 +12,21 @@ from itertools import groupby
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder, Integer
-from ..llvm.byte_dot_product import add_pairs, shuffled
-from ..llvm.quantized_math import signed_byte
-from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I32, I64, Register, Registers, constant
-from .channel_tiles import WorkItem
-from .output_channels import without_zero_points
-from .products.blocking import Blocking, Work
-from .products.weight_pairs import RECORD, packed_pairs
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from ...kernel import Kernel
+from ...llvm.builder import FunctionBuilder, Integer
+from ...llvm.byte_dot_product import add_pairs, shuffled
+from ...llvm.quantized_math import signed_byte
+from ...llvm.target import TargetDescription
+from ...llvm.types import I8, I32, I64, Register, Registers, constant
+from ..channel_tiles import WorkItem
+from ..output_channels import without_zero_points
+from ..products.blocking import Blocking, Work
+from ..products.weight_pairs import RECORD, packed_pairs
+from ..window import PixelTile, cut
+from ..window_walk import Values, WindowWalk
 from .quantized_convolution import QuantizedConvolution
-from .window import PixelTile, cut
-from .window_walk import Values, WindowWalk
 
 
 @dataclass(frozen=True)

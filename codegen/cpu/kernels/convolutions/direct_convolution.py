@@ -18,17 +18,17 @@ from functools import partial
 from itertools import groupby
 from typing import ClassVar
 
-from ....ir.layout import CHANNEL_BLOCK
-from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import widens
-from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers
-from .channel_tiles import WorkItem
-from .output_channels import VECTOR_BYTES
-from .products.blocking import Blocking, Work, registers_per_vector
-from .window import PixelTile, TileRow, cut
-from .window_walk import Values, WindowSpec, WindowWalk, moved, over
+from .....ir.layout import CHANNEL_BLOCK
+from ...kernel import Kernel
+from ...llvm.builder import FunctionBuilder
+from ...llvm.byte_dot_product import widens
+from ...llvm.target import TargetDescription
+from ...llvm.types import Register, Registers
+from ..channel_tiles import WorkItem
+from ..output_channels import VECTOR_BYTES
+from ..products.blocking import Blocking, Work, registers_per_vector
+from ..window import PixelTile, TileRow, cut
+from ..window_walk import Values, WindowSpec, WindowWalk, moved, over
 
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""

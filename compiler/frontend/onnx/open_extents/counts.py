@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ....ir.core import Value
+from .....ir.core import Value
 from .intervals import UNKNOWN
 
 

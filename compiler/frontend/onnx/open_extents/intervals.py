@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from ....ir.core import Constant, Op, Value
-from ....ir.op import Operator
-from ....ir.ops.activation import Clip, Relu
-from ....ir.ops.comparison import Where
-from ....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul, Sub
-from ....ir.ops.indexing import Gather, GatherElements, GatherND
-from ....ir.ops.movement import Concat, Slice, Split, Tile, Transpose
-from ....ir.ops.reduction import ArgExtreme, ReduceMax, ReduceMin, ReduceSum
-from ....ir.ops.selection import Bounded
-from ....ir.ops.shape import Cast, Expand, Reshape
-from ....ir.ops.unary import Abs, Ceil, Floor, Neg, Round, Sign
-from ....ir.types import DType
+from .....ir.core import Constant, Op, Value
+from .....ir.op import Operator
+from .....ir.ops.activation import Clip, Relu
+from .....ir.ops.comparison import Where
+from .....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul, Sub
+from .....ir.ops.indexing import Gather, GatherElements, GatherND
+from .....ir.ops.movement import Concat, Slice, Split, Tile, Transpose
+from .....ir.ops.reduction import ArgExtreme, ReduceMax, ReduceMin, ReduceSum
+from .....ir.ops.selection import Bounded
+from .....ir.ops.shape import Cast, Expand, Reshape
+from .....ir.ops.unary import Abs, Ceil, Floor, Neg, Round, Sign
+from .....ir.types import DType
 
 UNKNOWN = 1 << 62
 """Of a number in no range that is known, the most and, negative, the least."""

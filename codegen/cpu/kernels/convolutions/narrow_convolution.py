@@ -7,23 +7,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....ir.arithmetic import bfloat16_bits
-from ....ir.core import Constant, Op
-from ....ir.layout import CHANNEL_BLOCK
-from ....ir.ops.convolution import NarrowConv
-from ..kernel import Kernel, lowers
-from ..llvm import tiles
-from ..llvm.builder import FunctionBuilder
-from ..llvm.target import TargetDescription
-from ..llvm.types import BF16, F32, I16, I32, Register, constant, mask_constant, zero
-from .activation import what_follows
-from .output_channels import VECTOR_BYTES, FloatOutput
-from .products.tile_product import (
+from .....ir.arithmetic import bfloat16_bits
+from .....ir.core import Constant, Op
+from .....ir.layout import CHANNEL_BLOCK
+from .....ir.ops.convolution import NarrowConv
+from ...kernel import Kernel, lowers
+from ...llvm import tiles
+from ...llvm.builder import FunctionBuilder
+from ...llvm.target import TargetDescription
+from ...llvm.types import BF16, F32, I16, I32, Register, constant, mask_constant, zero
+from ..activation import what_follows
+from ..output_channels import VECTOR_BYTES, FloatOutput
+from ..products.tile_product import (
     Ending,
 )
+from ..window import rows_and_columns, walked
+from ..window_walk import Values
 from .tiled_window import MOST_COPIED, TiledWindow
-from .window import rows_and_columns, walked
-from .window_walk import Values
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ....ir.types import DType
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
-from ..llvm.quantized_math import signed_byte
-from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I32, Register, Registers, constant, zero
-from ..spec import ConstantTable
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.types import DType
+from ...llvm.builder import FunctionBuilder
+from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ...llvm.quantized_math import signed_byte
+from ...llvm.target import TargetDescription
+from ...llvm.types import I8, I32, Register, Registers, constant, zero
+from ...spec import ConstantTable
+from ..output_channels import VECTOR_BYTES, QuantizedOutput
+from ..products.blocking import Blocking, Work, choose_tile
+from ..window import ALL
+from ..window_walk import Values
 from .direct_convolution import ConvolutionTile, DirectConvolution
-from .output_channels import VECTOR_BYTES, QuantizedOutput
-from .products.blocking import Blocking, Work, choose_tile
-from .window import ALL
-from .window_walk import Values
 
 
 @dataclass(frozen=True)

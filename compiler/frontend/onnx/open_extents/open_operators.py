@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....ir.core import Value
-from ....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul
-from ....ir.ops.indexing import Gather
-from ....ir.ops.movement import Concat, Slice
-from ....ir.ops.reduction import TopK
-from ....ir.ops.shape import Expand, Reshape
-from ....ir.types import DType
-from ..builder import SourceNode
-from ..shape import cast
+from .....ir.core import Value
+from .....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul
+from .....ir.ops.indexing import Gather
+from .....ir.ops.movement import Concat, Slice
+from .....ir.ops.reduction import TopK
+from .....ir.ops.shape import Expand, Reshape
+from .....ir.types import DType
+from ...builder import SourceNode
+from ...shape import cast
 from .counts import Extent, factors, room, span, text_of
 from .intervals import UNKNOWN
 from .open_rules import end_of, regrouped

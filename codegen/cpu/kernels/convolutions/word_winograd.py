@@ -14,20 +14,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ....ir.ops.convolution import Conv
-from ....ir.types import DType
-from ....ir.winograd import WINDOW, Winograd
-from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import add_word_pairs
-from ..llvm.quantized_math import signed_byte
-from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I16, I32, Register, Registers, Type, constant
-from .output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
-from .window import walked
-from .window_walk import Values
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.ops.convolution import Conv
+from .....ir.types import DType
+from .....ir.winograd import WINDOW, Winograd
+from ...kernel import Kernel
+from ...llvm.builder import FunctionBuilder
+from ...llvm.byte_dot_product import add_word_pairs
+from ...llvm.quantized_math import signed_byte
+from ...llvm.target import TargetDescription
+from ...llvm.types import I8, I16, I32, Register, Registers, Type, constant
+from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
+from ..window import walked
+from ..window_walk import Values
 from .winograd import WinogradSpec
 
 

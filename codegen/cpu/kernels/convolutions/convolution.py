@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, QUAD
-from ....ir.ops.convolution import Conv
-from ....ir.windows import SHORT
-from ..kernel import Kernel, lowers
-from ..llvm.byte_dot_product import has_byte_product, saturates
-from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, partial_mask, zero
-from ..tensors import is_float, is_plain
-from .activation import what_follows
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.ops.convolution import Conv
+from .....ir.windows import SHORT
+from ...kernel import Kernel, lowers
+from ...llvm.byte_dot_product import has_byte_product, saturates
+from ...llvm.target import TargetDescription
+from ...llvm.types import F32, Register, Registers, partial_mask, zero
+from ...tensors import is_float, is_plain
+from ..activation import what_follows
+from ..output_channels import VECTOR_BYTES, FloatOutput, channels_of, has_constant_channels
+from ..products.blocking import Blocking, choose_tile
+from ..window import Axis, rows_and_columns, walked
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
-from .output_channels import VECTOR_BYTES, FloatOutput, channels_of, has_constant_channels
 from .paired_convolution import PairedConvolution
-from .products.blocking import Blocking, choose_tile
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
 from .tiled_convolution import tiled_convolution
-from .window import Axis, rows_and_columns, walked
 from .word_winograd import word_winograd
 
 VECTOR = F32.of(CHANNEL_BLOCK)

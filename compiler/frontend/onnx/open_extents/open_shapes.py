@@ -14,14 +14,14 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ....ir.core import Constant, OperatorT, Value
-from ....ir.op import Operator
-from ....ir.ops.comparison import And, GreaterOrEqual, Less, Or, Where
-from ....ir.ops.elementwise import Add
-from ....ir.ops.movement import Slice
-from ....ir.ops.shape import Cast
-from ....ir.types import DType, TensorType
-from ..builder import ModuleBuilder
+from .....ir.core import Constant, OperatorT, Value
+from .....ir.op import Operator
+from .....ir.ops.comparison import And, GreaterOrEqual, Less, Or, Where
+from .....ir.ops.elementwise import Add
+from .....ir.ops.movement import Slice
+from .....ir.ops.shape import Cast
+from .....ir.types import DType, TensorType
+from ...builder import ModuleBuilder
 from .counts import Count, Extent, Shape, room, text_of
 from .extents import Extents
 

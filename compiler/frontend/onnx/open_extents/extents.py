@@ -12,19 +12,19 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ....ir.core import Constant, Value
-from ....ir.op import Operator
-from ....ir.ops.comparison import Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Where
-from ....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
-from ....ir.ops.indexing import Gather
-from ....ir.ops.movement import Concat, Slice, Split, Transpose
-from ....ir.ops.reduction import ReduceMax, ReduceMin, ReduceProd, ReduceSum
-from ....ir.ops.selection import Bounded
-from ....ir.ops.shape import Cast, Expand, Reshape
-from ....ir.ops.unary import Ceil, Floor, Round
-from ....ir.types import DType
-from ..builder import ModuleBuilder
-from ..shape import cast, reshape
+from .....ir.core import Constant, Value
+from .....ir.op import Operator
+from .....ir.ops.comparison import Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Where
+from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from .....ir.ops.indexing import Gather
+from .....ir.ops.movement import Concat, Slice, Split, Transpose
+from .....ir.ops.reduction import ReduceMax, ReduceMin, ReduceProd, ReduceSum
+from .....ir.ops.selection import Bounded
+from .....ir.ops.shape import Cast, Expand, Reshape
+from .....ir.ops.unary import Ceil, Floor, Round
+from .....ir.types import DType
+from ...builder import ModuleBuilder
+from ...shape import cast, reshape
 from .counts import Count, Extent, factors, known_difference, span
 from .intervals import UNKNOWN, Interval, interval
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK
-from ....ir.ops.convolution import Conv
-from ....ir.winograd import WINOGRAD, Winograd
-from ..kernel import Kernel, lowers
-from ..llvm.builder import FunctionBuilder
-from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers, partial_mask, zero
-from ..tensors import is_float
-from .activation import what_follows
-from .output_channels import VECTOR_BYTES, FloatOutput
-from .window import walked
-from .window_walk import Values
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK
+from .....ir.ops.convolution import Conv
+from .....ir.winograd import WINOGRAD, Winograd
+from ...kernel import Kernel, lowers
+from ...llvm.builder import FunctionBuilder
+from ...llvm.target import TargetDescription
+from ...llvm.types import Register, Registers, partial_mask, zero
+from ...tensors import is_float
+from ..activation import what_follows
+from ..output_channels import VECTOR_BYTES, FloatOutput
+from ..window import walked
+from ..window_walk import Values
 from .winograd import WinogradSpec
 
 

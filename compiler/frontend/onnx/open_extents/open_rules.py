@@ -12,23 +12,23 @@ from itertools import accumulate
 
 import numpy as np
 
-from ....ir.core import Value
-from ....ir.op import Operator
-from ....ir.ops import reduction
-from ....ir.ops.comparison import GreaterOrEqual, Where
-from ....ir.ops.convolution import Conv, ConvTranspose
-from ....ir.ops.detection.region_pooling import RoiAlign
-from ....ir.ops.elementwise import Add, Div, Elementwise, Min
-from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
-from ....ir.ops.matmul import MatMul
-from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
-from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
-from ....ir.ops.pooling import GlobalPool, Pool
-from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
-from ....ir.ops.resize import Resize
-from ....ir.ops.shape import Cast, Expand, Reshape
-from ....ir.ops.softmax import AlongAxis
-from ....ir.types import DType
+from .....ir.core import Value
+from .....ir.op import Operator
+from .....ir.ops import reduction
+from .....ir.ops.comparison import GreaterOrEqual, Where
+from .....ir.ops.convolution import Conv, ConvTranspose
+from .....ir.ops.detection.region_pooling import RoiAlign
+from .....ir.ops.elementwise import Add, Div, Elementwise, Min
+from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from .....ir.ops.matmul import MatMul
+from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from .....ir.ops.pooling import GlobalPool, Pool
+from .....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from .....ir.ops.resize import Resize
+from .....ir.ops.shape import Cast, Expand, Reshape
+from .....ir.ops.softmax import AlongAxis
+from .....ir.types import DType
 from .counts import Count, Extent, Shape, room
 from .open_shapes import OpenShapes, of_open_shapes
 

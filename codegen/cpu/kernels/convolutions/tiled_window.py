@@ -15,16 +15,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from ....ir.layout import CHANNEL_BLOCK
-from ..constants import aligned
-from ..kernel import Kernel
-from ..llvm import tiles
-from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import signed_byte
-from ..llvm.target import TargetDescription
-from ..llvm.types import I1, I8, I64, Register, constant
-from .channel_tiles import ChannelTiles, WorkItem
-from .products.tile_product import (
+from .....ir.layout import CHANNEL_BLOCK
+from ...constants import aligned
+from ...kernel import Kernel
+from ...llvm import tiles
+from ...llvm.builder import FunctionBuilder
+from ...llvm.quantized_math import signed_byte
+from ...llvm.target import TargetDescription
+from ...llvm.types import I1, I8, I64, Register, constant
+from ..channel_tiles import ChannelTiles, WorkItem
+from ..products.tile_product import (
     BLOCK_BYTES,
     Ending,
     OverRows,
@@ -32,8 +32,8 @@ from .products.tile_product import (
     TileSteps,
     tile_rows,
 )
-from .window import Axis
-from .window_walk import Values, WindowSpec
+from ..window import Axis
+from ..window_walk import Values, WindowSpec
 
 _ITEMS = 8
 """Work items that there are at least, as far as the image and the channels allow."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..llvm.builder import FunctionBuilder
-from ..llvm.types import F32, Register, zero
-from .activation import ProductSpec
-from .row_major_windows import RowMajorWindows
+from ...llvm.builder import FunctionBuilder
+from ...llvm.types import F32, Register, zero
+from ..activation import ProductSpec
+from ..row_major_windows import RowMajorWindows
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK
-from ....ir.ops.convolution import Conv
-from ....ir.types import DType
-from ..kernel import Kernel
-from ..llvm import tiles
-from ..llvm.builder import FunctionBuilder
-from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers
-from .output_channels import VECTOR_BYTES, QuantizedOutput, channels_of
-from .products.blocking import Work
-from .products.tile_product import (
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK
+from .....ir.ops.convolution import Conv
+from .....ir.types import DType
+from ...kernel import Kernel
+from ...llvm import tiles
+from ...llvm.builder import FunctionBuilder
+from ...llvm.target import TargetDescription
+from ...llvm.types import Register, Registers
+from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of
+from ..products.blocking import Work
+from ..products.tile_product import (
     Ending,
     each_four_rows,
     pays,
     signed_weights,
 )
+from ..window_walk import Values
 from .quantized_convolution import QuantizedConvolution
 from .tiled_window import MOST_COPIED, TiledWindow
-from .window_walk import Values
 
 
 @dataclass(frozen=True)

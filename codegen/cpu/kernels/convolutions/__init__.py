@@ -1,0 +1,1 @@
+"""Kernels of convolutions, one file for each algorithm."""
