@@ -7,6 +7,7 @@ The kernels are generated again from the module that the artifact holds, so the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
 from .cpu.llvm.types import I32, I64, PTR, Register, constant
 from .cpu.program import LoweredProgram, lower_program
+from .package import check_generated
 from .stored_module import load_module
 from .time_limit import generation_limit
 
@@ -32,6 +34,7 @@ PROVIDED = MATHEMATICS | {"memcpy", "memset"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _C_TYPES = {"f16": "uint16_t", "f32": "float", "f64": "double", "bool": "uint8_t"}
 _MISALIGNED = -1
+_CONSTANTS = "constants"
 
 
 def c_library(
@@ -53,13 +56,16 @@ def c_library(
         Contents by file name: ``NAME.o``, ``NAME.h`` and ``NAME-config.cmake``.
 
     Raises:
-        UsageError: the name is no identifier, or the artifact holds several shapes.
+        UsageError: the name is no identifier or is taken, or the artifact holds several shapes.
         UnsupportedError: something of the engine does not run on CPU kernels; the ops are named.
         ResourceError: an artifact as small as this one takes too long.
-        ArtifactError, IRError, CodegenError: the artifact is damaged.
+        ArtifactError, IRError, CodegenError: the artifact is damaged, or its manifest tells of another network than its
+            module.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError("the name is no identifier of C", stage="export", found=name, hint="Give another with --name.")
+    if not _NAME.fullmatch(name) or f"{name}_run" == ENTRY:
+        raise UsageError(
+            "the name is no identifier of C that is free", stage="export", found=name, hint="Give another with --name."
+        )
     manifest = artifact.manifest
     if manifest.shapes is not None:
         raise UsageError(
@@ -75,7 +81,9 @@ def c_library(
         limit.check_kernels(done, total)
         report(done, total)
 
-    lowered = lower_program(load_module(artifact, program), target, report=watched)
+    module = load_module(artifact, program)
+    lowered = lower_program(module, target, report=watched)
+    check_generated(artifact, program, module, lowered, stage="export")
     # A thread pool would need the system's calls: one thread runs all.
     calls = [call and replace(call, time=0) for call in lowered.calls]
     door = _door(name, manifest, lowered, target)
@@ -123,12 +131,12 @@ def _door(name: str, manifest: Manifest, lowered: LoweredProgram, target: Target
             b.store(b.load(PTR, source, index * PTR.bytes), table, at)
             at += PTR.bytes
     # The content comes later: as text, LLVM takes most of a minute for 100 MB of it. Nor may it rely on zeros.
-    size, section = len(_constants(lowered)), f'section "{_section(name)}", align {ALIGNMENT}'
+    of_bytes, section = f"[{len(_constants(lowered))} x i8]", f'section "{_section(name)}", align {ALIGNMENT}'
     b.declarations |= {
-        "constants": f"@constants = internal externally_initialized constant [{size} x i8] zeroinitializer, {section}",
+        _CONSTANTS: f"@{_CONSTANTS} = internal externally_initialized constant {of_bytes} zeroinitializer, {section}",
         "go_on": "@go_on = internal constant i32 0",
     }
-    addresses = (workspace, Register(PTR, "@constants"), table, Register(PTR, "@go_on"), Register(PTR, "null"))
+    addresses = (workspace, Register(PTR, f"@{_CONSTANTS}"), table, Register(PTR, "@go_on"), Register(PTR, "null"))
     for index, address in enumerate(addresses):
         b.store(address, context, index * PTR.bytes)
     b.return_(b.call(ENTRY, I32, [context, constant(I64, 0), constant(I64, len(lowered.steps))]))
@@ -154,7 +162,9 @@ def _filled(code: bytes, name: str, constants: bytes) -> bytes:
     called = {symbol.name for symbol in found.symbols if symbol.section == 0 and symbol.name}
     if called - PROVIDED:
         raise CodegenError("the kernels call what C programs may not have", found=", ".join(sorted(called - PROVIDED)))
-    (section,) = (each for each in found.sections.values() if each.name == _section(name))
+    # LLVM may give sections of its own the same name.
+    (symbol,) = (each for each in found.symbols if each.name == _CONSTANTS)
+    section = found.sections[symbol.section or 0]
     assert section.size == len(constants)
     return code[: section.offset] + constants + code[section.offset + section.size :]
 
@@ -189,12 +199,11 @@ def _tensor(prefix: str, place: str, spec: TensorSpec) -> list[str]:
     open_extents = [f"axis {axis}: extent {count}" for axis, count in enumerate(spec.counts) if count >= 0]
     told = f", row-major, at most; {', '.join(open_extents)}" if open_extents else ""
     shape = "".join(f"[{extent}]" for extent in spec.shape)
-    size = "".join(f" * {extent}" for extent in spec.shape)
     return [
         f"/* {place}: {_comment(spec.name)}, {c_type}{shape}{told} */",
         f"#define {prefix}_RANK {len(spec.shape)}",
         f"#define {prefix}_SHAPE {{{', '.join(map(str, spec.shape)) or '1'}}}",
-        f"#define {prefix}_BYTES ({spec.numpy.itemsize}{size})",
+        f"#define {prefix}_BYTES {math.prod(spec.shape, start=spec.numpy.itemsize)}",
     ]
 
 

@@ -48,7 +48,7 @@ from ..runtime.artifact.manifest import (
 from ..runtime.machines.machine import Machine
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
-from .cpu.program import CpuCode, as_bytes, build_cpu_program
+from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
 from .device.program import build_device_program, feature_maps
 from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
@@ -197,7 +197,7 @@ def add_engine(
     return program
 
 
-def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
+def _steps(module: Module, program: LoweredProgram) -> tuple[StepInfo, ...]:
     return tuple(
         StepInfo(
             name=_name(step.op),
@@ -212,7 +212,7 @@ def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
     )
 
 
-def _inner(program: CpuCode) -> tuple[InnerStep, ...]:
+def _inner(program: LoweredProgram) -> tuple[InnerStep, ...]:
     return tuple(
         InnerStep(_name(op), op.name, op.function.name if op.function is not None else "", op.loc)
         for op in program.inner
@@ -223,7 +223,7 @@ def _name(op: Op) -> str:
     return op.results[0].name if op.results else op.name
 
 
-def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
+def _stages(module: Module, name: str, program: LoweredProgram) -> tuple[Stage, ...]:
     """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
     found: list[Stage] = []
     first = 0
@@ -299,7 +299,7 @@ def add_device_arrays(package: Package, module: Module) -> None:
 
 
 def _references(
-    program: CpuCode, op: Op, inside: Sequence[Constant]
+    program: LoweredProgram, op: Op, inside: Sequence[Constant]
 ) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
     """Where the operands and results of an op lie that another executor takes.
 
@@ -414,8 +414,20 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     # Nothing can interrupt the reading of the text, either.
     limit.check(artifact.sections[entry.module].length * _READING)
     module = load_module(artifact, program)
-    main, pool = module.main, stored_constants(artifact, program)
+    pool = stored_constants(artifact, program)
     built = build_cpu_program(module, TargetDescription.host(), pool=pool, report=limit.check_kernels)
+    check_generated(artifact, program, module, built, stage="load native code")
+    further = bytes(built.constants[artifact.sections[entry.constants].length :])
+    return built.object_code, max(built.arena_bytes, entry.arena_bytes), further
+
+
+def check_generated(artifact: Artifact, program: str, module: Module, built: LoweredProgram, *, stage: str) -> None:
+    """Refuse kernels from a stored module that is not the one which the manifest tells of.
+
+    Raises:
+        ArtifactError: inputs, outputs, steps or stages of engines differ.
+    """
+    entry, main = artifact.manifest.cpu_programs[program], module.main
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),
@@ -432,8 +444,6 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
             raise ArtifactError(
                 f"the kernels of {artifact.origin} cannot be generated again: the {what} of program {program!r} are "
                 "not those of the manifest",
-                stage="load native code",
+                stage=stage,
                 hint="Compile the model on this machine.",
             )
-    further = bytes(built.constants[artifact.sections[entry.constants].length :])
-    return built.object_code, max(built.arena_bytes, entry.arena_bytes), further

@@ -146,7 +146,10 @@ def export_c(
         known = " or ".join(opened.manifest.engines)
         raise ArtifactError(f"{opened.origin} does not hold engine {engine!r}", stage="export", expected=known)
     chosen = next((each for each in ("software", "float") if each in held), held[0])
-    (processor,) = TargetDescription.several(target)
+    processor, *others = TargetDescription.several(target)
+    if others:
+        hint = "Export once for each, into folders of their own."
+        raise UsageError("an object is for one target", stage="export", found=target, hint=hint)
     name = name or re.sub(r"[^A-Za-z0-9]", "_", opened.manifest.model.name) or "network"
     name = f"_{name}" if name[0].isdigit() else name
     files = c_library(opened, chosen, processor, name, functools.partial(report, KERNELS))

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from tilewright.codegen.c_library import PROVIDED, c_library
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.export import export_c
-from tilewright.errors import UnsupportedError, UsageError
-from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.errors import ArtifactError, UnsupportedError, UsageError
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.native.elf import parse
 from tilewright.runtime.native.mapping import NativeObject
 
@@ -270,6 +271,22 @@ def test_names_from_strangers_end_no_comment() -> None:
     assert "\\" not in header
 
 
+def test_a_manifest_of_strangers_does_not_size_the_memory_of_callers() -> None:
+    given = digits("software").artifact
+    manifest, (output,) = given.manifest, given.manifest.outputs
+    sections = [Section(name, each.kind, given.copy(name)) for name, each in given.sections.items()]
+    smaller = replace(manifest, outputs=(replace(output, shape=(1, 5)),))
+    changed = Artifact.open(artifact_bytes(smaller, [each for each in sections if each.name != "manifest"]))
+    with pytest.raises(ArtifactError, match=r"^export: the kernels .* the outputs of program 'software' are not those"):
+        c_library(changed, "software", HOST, "net")
+
+
+def test_names_of_sections_that_compilers_make_are_free() -> None:
+    given = digits("float")
+    for name in ("cst4", "cst32"):
+        assert loaded(given, name)([*given.inputs.values()])[1][0].tobytes() == given.outputs[0].tobytes()
+
+
 def test_what_cannot_be_written(fails: Fails, tmp_path: Path) -> None:
     given = digits("software").artifact
     with pytest.raises(
@@ -277,13 +294,17 @@ def test_what_cannot_be_written(fails: Fails, tmp_path: Path) -> None:
     ):
         c_library(given, "device", HOST, "net")
     with pytest.raises(
-        UsageError, match=r"^export: the name is no identifier of C; found a-b\. Give another with --name"
+        UsageError, match=r"^export: the name is no identifier of C that is free; found a-b\. Give another with "
     ):
         c_library(given, "software", HOST, "a-b")
+    with pytest.raises(UsageError, match="no identifier of C that is free; found tilewright"):
+        c_library(given, "software", HOST, "tilewright")
     relu = graph_model([helper.make_node("Relu", ["x"], ["y"])], (("x", TensorProto.FLOAT, ["n", 2]),))
     shapes = [{"x": (1, 2)}, {"x": (3, 2)}]
     several = tilewright.compile(relu.SerializeToString(), precision="fp32", input_shapes=shapes)
     with pytest.raises(UsageError, match="holds the network in 2 shapes; expected one shape"):
         c_library(several, "float", HOST, "net")
+    words = ["export", str(digits_artifact()), "--c", str(tmp_path), "--target", "v2,v3"]
+    assert "export: an object is for one target; found v2,v3. Export once for each" in fails(words, code=2)
     assert "--name is for --c" in fails(["export", MODEL, "-o", "x.onnx", "--name", "net"], code=2)
     assert "--quantized is not for --c" in fails(["export", "a.twa", "--c", "x", "--quantized", "qdq"], code=2)
