@@ -214,7 +214,9 @@ def _factored(value: Value) -> tuple[Value, float]:
 
 def _is_causal(mask: Value, rows: int, keys: int) -> bool:
     """Whether a known mask hides what follows each row and nothing else."""
-    if not isinstance(mask, Constant) or mask.type.elements != rows * keys or keys < rows or rows == 1:
+    if not isinstance(mask, Constant) or keys < rows or rows == 1:
+        return False
+    if mask.type.shape[-2:] != (rows, keys) or mask.type.elements != rows * keys:
         return False
     is_seen = np.tri(rows, keys, keys - rows, bool)
     array = mask.array.reshape(rows, keys)

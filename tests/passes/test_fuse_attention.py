@@ -17,6 +17,7 @@ _ARRAYS = {
     "scale": np.float32(0.25),
     "low": np.float32(-3e38),
     "causal": _CAUSAL.reshape(1, 1, 5, 5),
+    "of_batch": _CAUSAL.reshape(5, 1, 5),
     "seen": np.tri(5, dtype=bool),
     "first": np.int64(0),
     "second": np.int64(1),
@@ -26,6 +27,7 @@ _CONSTANTS = """
 const @scale : f32[] = blob "scale"
 const @low : f32[] = blob "low"
 const @causal : f32[1,1,5,5] = blob "causal"
+const @of_batch : f32[5,1,5] = blob "of_batch"
 const @seen : bool[5,5] = blob "seen"
 const @first : i64[] = blob "first"
 const @second : i64[] = blob "second"
@@ -83,6 +85,16 @@ SPELLINGS = {
         + "%c = where(@seen, %s, @low) : f32[2,4,5,5]\n%masked = add(%c, %mask) : f32[2,4,5,5]"
         + _JOINED,
         {"causal": True, "mask_view": (0, 25, 0, 5, 1)},
+    ),
+    "a mask of keys by batch, whose numbers are those of a causal one": (
+        "%q: f32[5,5,3], %k: f32[5,5,3], %v: f32[5,5,3]",
+        """
+        %s = matmul(%q, %k) {transpose_b=true} : f32[5,5,5]
+        %masked = add(%s, @of_batch) : f32[5,5,5]
+        %w = softmax(%masked) {axis=2} : f32[5,5,5]
+        %y = matmul(%w, %v) : f32[5,5,3]
+        """,
+        {"causal": False, "mask_view": (0, 5, 0, 1)},
     ),
     "masks of two kinds, one chosen": (
         _QKV + ", %bias: f32[1,4,5,5], %hidden: bool[2,1,1,5]",

@@ -254,19 +254,20 @@ class _Part:
 
         def tile(key: Register, rows: int) -> None:
             target = b.at(scores, b.multiply(key, self.strip))
-            totals: list[Register] = []
-            for row in range(rows):
-                if has_rows:
-                    totals += self._load(b.at(target, row * self.strip))
-                elif view:
-                    address = b.at(mask, b.multiply(b.add(key, row), 4 * view[-1]))
-                    totals += [b.splat(b.load(F32, address), self.lanes)] * self.vectors
-                else:
-                    totals += [zero(self.vector)] * self.vectors
             x = b.at(k, b.multiply(key, 4 * row_stride))
+            totals = [zero(self.vector)] * (rows * self.vectors)
             values = self._product(x, row_stride, column_stride, q, operator.width, totals)
             for row in range(rows):
                 line = list(values[row * self.vectors : (row + 1) * self.vectors])
+                added: list[Register] = []
+                if has_rows:
+                    added = self._load(b.at(target, row * self.strip))
+                elif view:
+                    address = b.at(mask, b.multiply(b.add(key, row), 4 * view[-1]))
+                    added = [b.splat(b.load(F32, address), self.lanes)] * self.vectors
+                if added:
+                    # Not before the product: its sums would be rounded as coarsely as the mask.
+                    line = [b.binary("fadd", value, each) for value, each in zip(line, added, strict=True)]
                 if operator.causal:
                     position = b.splat(b.add(b.add(ahead, key), row), self.lanes)
                     for index, value in enumerate(line):
