@@ -50,9 +50,14 @@ class RowMajorAveragePooling(RowMajorWindows):
 
 @lowers(MaxPool, AveragePool, needs=(is_float, is_plain))
 def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
-    """Maxima, and means of windows that lie in the image, or in its padding where that counts."""
+    """Maxima, and means of windows that lie in the image, or in its padding where that counts.
+
+    Every tap of a window is looked at: so none may be longer than the image, as most of it would be padding.
+    """
     operator, (batch, channels, *image) = op.operator, op.inputs[0].type.shape
     axes = walked(operator.windows(tuple(image)))
+    if any(axis.kernel > axis.input for axis in axes):
+        return None
     geometry = batch, channels, channels, axes, channels
     if isinstance(operator, MaxPool):
         return RowMajorMaxPooling(*geometry).kernel(target)
