@@ -1,23 +1,17 @@
-"""What reports read of a compiled module: shapes, places, maps and schedules, written down for the artifact, and the
-memory map of an engine, made of the module in it.
-"""
+"""What reports read of a compiled module: shapes, places, maps and schedules, written down for the artifact."""
 
 from __future__ import annotations
 
-from ...codegen.stored_module import load_module
-from ...ir.annotations import ALIAS, AT, CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
+from ...ir.annotations import CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
 from ...ir.calls import called_ops, device_programs, macs_of
 from ...ir.core import Constant, Module, Op, is_op
-from ...ir.layout import bytes_of
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.tile.places import clusters_of
 from ...passes.device.outline_device import device_ops
 from ...passes.placement.device_support import CONVERSION
 from ...passes.placement.partition import FREE
-from ...runtime.artifact.artifact import Artifact
 from ...runtime.report.details import EngineLayer, PlacedMap, PlacedOp, Schedule
-from ...runtime.report.table import Column, Table, show_bytes
 
 ADDED = "added for the kernels of the CPU"
 """Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
@@ -111,39 +105,3 @@ def schedules(module: Module, tiles: Module, effort: str) -> list[Schedule]:
         cascades = sum(len({place[0] for place in each if place is not None}) for each in numbers)
         found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort, cascades))
     return found
-
-
-def memory_map(artifact: Artifact, engine: str) -> Table:
-    """One row for each op result in the work memory of an engine, in order of execution: where it lies, and by which
-    steps it is written and last read.
-
-    Raises:
-        ArtifactError, IRError: the module text in the artifact is damaged.
-    """
-    columns = [
-        Column("name", "result"),
-        Column("offset", "offset", right=True),
-        Column("bytes", "size", show=show_bytes, right=True),
-        Column("first", "written", right=True),
-        Column("last", "last read", right=True),
-        Column("shared", "memory"),
-    ]
-    table = Table(columns)
-    program = artifact.manifest.engines[engine].cpu_program
-    if program is None:
-        return table
-    function = load_module(artifact, program).main
-    order = {op: index for index, op in enumerate(function.ops)}
-    for op in function.ops:
-        alias = ALIAS.get(op)
-        for value, offset in zip(op.results, AT.get(op) or (), strict=False):
-            own = "work memory" if offset is not None else "the caller's output buffer"
-            table.add(
-                name=value.name,
-                offset=offset,
-                bytes=bytes_of(value.type),
-                first=order[op],
-                last=max((order[user] for user in value.users), default=order[op]),
-                shared=own if alias is None else f"that of operand {alias}",
-            )
-    return table

@@ -488,7 +488,7 @@ def test_methods_and_precisions_that_are_none(fails: Fails) -> None:
         ),
         (
             ["--precision", "int9"],
-            "Invalid value for '--precision': 'int9' is none of fp32, int8. Did you mean 'int8'? "
+            "Invalid value for '--precision': 'int9' is none of fp32, bf16, int8. Did you mean 'int8'? "
             "See `tilewright compile --help`.",
         ),
     ):

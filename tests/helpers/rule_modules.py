@@ -191,7 +191,7 @@ def _operators(cls: type[Operator], x: tuple[int, ...]) -> Iterator[tuple[Operat
         ones, none = (1,) * spatial, (0,) * spatial
         operator = ConvTranspose(ones, none * 2, ones, none) if cls is ConvTranspose else Conv(ones, none * 2, ones, 1)
         yield operator, ((4, 4, *(min(3, extent) for extent in x[2:])), (4,))
-    elif issubclass(cls, MatMul):
+    elif issubclass(cls, MatMul) and rank:
         yield MatMul(), ((x[-1], 5),)
         yield MatMul(), ()
     elif issubclass(cls, (LayerNorm, RmsNorm)):

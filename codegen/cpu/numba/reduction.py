@@ -125,8 +125,10 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
 
 def _as_integers(typed: _Typed, in_rows: bool) -> _Typed:
     """An extreme of float32, compared as integers: LLVM vectorises that, but no comparison that minds NaN."""
-    low, high = "np.int32(-2147483648)", "np.int32(2147483647)"
-    first, best, function = (low, high, "max") if typed.step.startswith("larger") else (high, low, "min")
+    is_largest = typed.step.startswith("larger")
+    # Minus infinity and infinity, which are the extremes of no elements.
+    first, function = ("np.int32(-2139095041)", "max") if is_largest else ("np.int32(2139095040)", "min")
+    best = "np.int32(2147483647)" if is_largest else "np.int32(-2147483648)"
     if in_rows:
         # The best of all integers stands for NaN, which it is as a float.
         step = f"{function}(a, ordered(v) if v == v else {best})"

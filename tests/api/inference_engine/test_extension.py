@@ -20,7 +20,7 @@ from tilewright.runtime.api.inference_engine.devices import extension
 def documented_library() -> str:
     """The one of the documentation."""
     text = extension.__doc__ or ""
-    begin, end = text.index("    from dataclasses"), text.index("A library that ends")
+    begin, end = text.index("    import numpy as np"), text.index("A library that ends")
     return textwrap.dedent(text[begin:end])
 
 

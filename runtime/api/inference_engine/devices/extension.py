@@ -5,8 +5,6 @@ by decorators: ``operator`` registers what an operator is, ``opset`` and ``legac
 later, and of 2 to 7), ``formula`` the kernel of an elementwise operator, and ``lowers`` that of any other.
 ``CONTRIBUTING.md`` tells more of each. An operator without a kernel is computed by its reference:
 
-    from dataclasses import dataclass
-
     import numpy as np
 
     from tilewright.codegen.cpu.element import where
@@ -16,7 +14,6 @@ later, and of 2 to 7), ``formula`` the kernel of an elementwise operator, and ``
     from tilewright.ir.ops.unary import Unary
 
     @operator("threshold")
-    @dataclass(frozen=True)
     class Threshold(Unary):
         """x where it is above ``limit``, otherwise 0."""
 
