@@ -15,10 +15,10 @@ from dataclasses import replace
 from tilewright.errors import CodegenError, UnsupportedError, UsageError
 
 from ..runtime.artifact.artifact import Artifact
-from ..runtime.artifact.manifest import CpuStage, Manifest, TensorSpec
+from ..runtime.artifact.manifest import CpuStage, Manifest, ReferenceStage, Stage, TensorSpec
 from ..runtime.native import elf
 from ..runtime.native.mapping import MATHEMATICS
-from .cpu.assemble import ENTRY, assemble
+from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
 from .cpu.constants import ALIGNMENT
 from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
@@ -86,10 +86,12 @@ def c_library(
     check_generated(artifact, program, module, lowered, stage="export")
     # A thread pool would need the system's calls: one thread runs all.
     calls = [call and replace(call, time=0) for call in lowered.calls]
-    door = _door(name, manifest, lowered, target)
+    # The section is there even if it has none.
+    constants = bytes(lowered.constants) or b"\0"
+    door = _door(name, manifest, len(constants), len(lowered.steps), target)
     code = assemble(calls, target, len(manifest.inputs), lowered.scratch, watched, door)
     return {
-        f"{name}.o": _filled(code, name, _constants(lowered)),
+        f"{name}.o": _filled(code, constants),
         f"{name}.h": _header(artifact, engine, target, name, lowered).encode(),
         f"{name}-config.cmake": _CMAKE.format(name=name).encode(),
     }
@@ -109,54 +111,41 @@ def _program(artifact: Artifact, engine: str) -> str:
     return made.cpu_program
 
 
-def _what(artifact: Artifact, stage: object) -> str:
-    program, step = getattr(stage, "program", ""), getattr(stage, "step", None)
-    if step is None:
-        return f"the device program {program}"
-    found = artifact.manifest.cpu_programs[program].steps[step]
+def _what(artifact: Artifact, stage: Stage) -> str:
+    if not isinstance(stage, ReferenceStage):
+        return f"the device program {stage.program}"
+    found = artifact.manifest.cpu_programs[stage.program].steps[stage.step]
     return f"{found.op} {found.name} by its reference"
 
 
-def _door(name: str, manifest: Manifest, lowered: LoweredProgram, target: TargetDescription) -> FunctionBuilder:
+def _door(name: str, manifest: Manifest, constants: int, steps: int, target: TargetDescription) -> FunctionBuilder:
     """``int NAME_run(const void *const *inputs, void *const *outputs, void *workspace)``."""
-    counts = {"inputs": len(manifest.inputs), "outputs": _results(manifest)}
+    counts = {"inputs": len(manifest.inputs), "outputs": len(manifest.results)}
     b = FunctionBuilder(target, f"{name}_run", [*((each, PTR) for each in (*counts, "workspace"))], I32)
     *tables, workspace = b.arguments
     offset = b.binary("and", b.number_of(workspace), constant(I64, ALIGNMENT - 1))
     b.return_if(b.compare("ne", offset, 0), constant(I32, _MISALIGNED))
-    table, context = b.allocate(PTR, max(1, sum(counts.values()))), b.allocate(PTR, 5)
+    table, context = b.allocate(PTR, max(1, sum(counts.values()))), b.allocate(PTR, TEAM // PTR.bytes + 1)
     at = 0
     for source, count in zip(tables, counts.values(), strict=True):
         for index in range(count):
             b.store(b.load(PTR, source, index * PTR.bytes), table, at)
             at += PTR.bytes
     # The content comes later: as text, LLVM takes most of a minute for 100 MB of it. Nor may it rely on zeros.
-    of_bytes, section = f"[{len(_constants(lowered))} x i8]", f'section "{_section(name)}", align {ALIGNMENT}'
+    of_bytes, section = f"[{constants} x i8]", f'section ".rodata.{name}", align {ALIGNMENT}'
     b.declarations |= {
         _CONSTANTS: f"@{_CONSTANTS} = internal externally_initialized constant {of_bytes} zeroinitializer, {section}",
         "go_on": "@go_on = internal constant i32 0",
     }
-    addresses = (workspace, Register(PTR, f"@{_CONSTANTS}"), table, Register(PTR, "@go_on"), Register(PTR, "null"))
-    for index, address in enumerate(addresses):
-        b.store(address, context, index * PTR.bytes)
-    b.return_(b.call(ENTRY, I32, [context, constant(I64, 0), constant(I64, len(lowered.steps))]))
+    known = {CONSTANTS: f"@{_CONSTANTS}", STOP: "@go_on", TEAM: "null"}
+    addresses = {ARENA: workspace, TABLE: table, **{place: Register(PTR, text) for place, text in known.items()}}
+    for place, address in addresses.items():
+        b.store(address, context, place)
+    b.return_(b.call(ENTRY, I32, [context, constant(I64, 0), constant(I64, steps)]))
     return b
 
 
-def _results(manifest: Manifest) -> int:
-    return len(manifest.outputs) + manifest.counts
-
-
-def _constants(lowered: LoweredProgram) -> bytes:
-    """The section of constants, which is there even if it has none."""
-    return bytes(lowered.constants) or b"\0"
-
-
-def _section(name: str) -> str:
-    return f".rodata.{name}"
-
-
-def _filled(code: bytes, name: str, constants: bytes) -> bytes:
+def _filled(code: bytes, constants: bytes) -> bytes:
     """The object with its constants in place, when it calls nothing that C programs do not have."""
     found = elf.parse(code)
     called = {symbol.name for symbol in found.symbols if symbol.section == 0 and symbol.name}
@@ -179,8 +168,7 @@ def _header(artifact: Artifact, engine: str, target: TargetDescription, name: st
         f"#define {upper}_H",
         "",
     ]
-    outputs = [*manifest.outputs, *(TensorSpec(f"extent {index}", "i64", ()) for index in range(manifest.counts))]
-    for kind, specs in (("input", manifest.inputs), ("output", outputs)):
+    for kind, specs in (("input", manifest.inputs), ("output", manifest.results)):
         lines.append(f"#define {upper}_{kind.upper()}S {len(specs)}")
         for index, spec in enumerate(specs):
             lines += _tensor(f"{upper}_{kind.upper()}_{index}", f"{kind}s[{index}]", spec)

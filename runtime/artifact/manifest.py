@@ -398,7 +398,7 @@ class Manifest:
     @property
     def results(self) -> tuple[TensorSpec, ...]:
         """What engines write: the outputs, then the counts."""
-        return (*self.outputs, *(TensorSpec(f"count {index}", "i64", ()) for index in range(self.counts)))
+        return (*self.outputs, *(TensorSpec(f"extent {index}", "i64", ()) for index in range(self.counts)))
 
     @property
     def each_shape(self) -> tuple[Manifest, ...]:
