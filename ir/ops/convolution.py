@@ -20,8 +20,19 @@ from ..windows import WindowAxis, transposed_axes, window_axes
 from .elementwise import FLOATS, check_dtype
 
 
+class _Convolution(Operator[LinearOperands]):
+    """What convolutions have in common: their attributes, which :class:`Conv` explains."""
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    group: int = 1
+    act: str = "none"
+    act_args: tuple[float, ...] = ()
+
+
 @operator("conv")
-class Conv(Operator[LinearOperands]):
+class Conv(_Convolution):
     """Convolution (correlation, as in ONNX), then bias, residual and activation.
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; b [O]; residual, of the result's type, added before the
@@ -41,13 +52,6 @@ class Conv(Operator[LinearOperands]):
     """
 
     QUANTIZATION = QuantizationRule.ACCUMULATE
-
-    strides: tuple[int, ...]
-    pads: tuple[int, ...]
-    dilations: tuple[int, ...]
-    group: int = 1
-    act: str = "none"
-    act_args: tuple[float, ...] = ()
 
     def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
         """The windows over the first of operands of these shapes.
@@ -101,20 +105,13 @@ class Conv(Operator[LinearOperands]):
 
 
 @operator("narrow_conv")
-class NarrowConv(Operator[LinearOperands]):
+class NarrowConv(_Convolution):
     """Convolution of numbers that are rounded to bfloat16 before (to nearest, ties to even), then bias, residual and
     activation in single precision. The attributes are those of ``conv``.
 
     Operands and result are those of ``conv`` in single precision. Engines differ in the order of sums, which are single
     precision, and may take factors and sums below 2^-126 as zero.
     """
-
-    strides: tuple[int, ...]
-    pads: tuple[int, ...]
-    dilations: tuple[int, ...]
-    group: int = 1
-    act: str = "none"
-    act_args: tuple[float, ...] = ()
 
     @property
     def conv(self) -> Conv:
