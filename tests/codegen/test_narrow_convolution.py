@@ -5,22 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from emulated_tiles import emulated, emulated_target
+from emulated_tiles import emulate_networks, emulated, emulated_target
 from kernel_harness import Execution, in_two_calls, run_kernels
 from onnx import helper
 from operator_samples import Case, make_case
 from samples import Sample
 
 import tilewright
-from tilewright.codegen.cpu import program
 from tilewright.codegen.cpu.families import lower
-from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.errors import ArtifactError, RegenerationWarning, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
-from tilewright.ir.core import Op
 from tilewright.ir.ops.convolution import NarrowConv
 from tilewright.runtime.native import host
 
@@ -112,18 +109,9 @@ def network(rng: np.random.Generator) -> bytes:
 
 
 def test_a_network_on_several_threads(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    narrow: list[Kernel] = []
-
-    def lowered(op: Op, target: TargetDescription) -> Kernel | None:
-        kernel = lower(op, target)
-        if kernel is None or "tdpbf16ps" not in kernel.text:
-            return kernel
-        narrow.append(kernel)
-        return emulated(kernel)
-
     model, image = network(rng), rng.standard_normal((1, 3, 24, 24)).astype(np.float32)
     (exact,) = tilewright.load(tilewright.compile(model, precision="fp32")).run({"x": image}).values()
-    monkeypatch.setattr(program, "lower", lowered)
+    narrow = emulate_networks(monkeypatch)
     artifact = tilewright.compile(model, precision="bf16", target=emulated_target())
     with tilewright.load(artifact, threads=2) as session:
         (found,) = session.run({"x": image}).values()

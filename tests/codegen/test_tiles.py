@@ -8,14 +8,13 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
-from emulated_tiles import emulated, emulated_target
-from kernel_harness import Execution, in_two_calls, run_kernels
+from emulated_tiles import emulate_networks, emulated, emulated_target
+from kernel_harness import in_two_calls
 from onnx import helper
 from operator_samples import Case
-from quantized_cases import blocked, product
+from quantized_cases import blocked, check_kernels, product
 
 import tilewright
-from tilewright.codegen.cpu import program
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.convolutions import tiled_convolution
@@ -25,7 +24,6 @@ from tilewright.codegen.cpu.llvm.builder import FunctionBuilder
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.errors import CodegenError
-from tilewright.ir import interp
 from tilewright.ir.core import Op
 from tilewright.runtime.native import host
 
@@ -42,35 +40,19 @@ def _pays(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def emulation(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
     """The kernels with tiles of the networks that a test compiles, for which it then has tiles."""
-    found: list[Kernel] = []
-
-    def lowered(op: Op, target: TargetDescription) -> Kernel | None:
-        kernel = lower(op, target)
-        if kernel is None or "tdpb" not in kernel.text:
-            return kernel
-        found.append(kernel)
-        return emulated(kernel)
-
-    monkeypatch.setattr(program, "lower", lowered)
-    return found
+    return emulate_networks(monkeypatch)
 
 
 def check(cases: list[Case]) -> int:
     """Every case gives the bytes of the reference; how many ran on tiles."""
-    target, executions, tiled = emulated_target(), [], 0
-    for case in cases:
-        (op,) = case.module.main.ops
-        kernel = lower(op, target)
-        assert kernel is not None
+    tiled = 0
+
+    def in_parts(op: Op, kernel: Kernel) -> Kernel:
+        nonlocal tiled
         tiled += "tdpb" in kernel.text
-        kernel = in_two_calls(emulated(kernel), len(op.inputs) + len(op.results) + bool(kernel.data))
-        arrays = tuple(array for array in case.sample.inputs if array is not None)
-        executions.append(Execution(op, kernel, arrays))
-    for case, found in zip(cases, run_kernels(executions, target), strict=True):
-        assert found is not None
-        expected = interp.run(case.module, case.inputs).values()
-        for array, wanted in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(array, wanted, err_msg=case.name)
+        return in_two_calls(emulated(kernel), len(op.inputs) + len(op.results) + bool(kernel.data))
+
+    check_kernels(cases, emulated_target(), in_parts)
     return tiled
 
 

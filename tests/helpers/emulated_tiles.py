@@ -13,11 +13,14 @@ from dataclasses import replace
 
 import pytest
 
+from tilewright.codegen.cpu import program
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.builder import FunctionBuilder
 from tilewright.codegen.cpu.llvm.module import module_text
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.llvm.types import F32, I1, I8, I16, I32, I64, PTR, Register, Registers, Type, constant, zero
+from tilewright.ir.core import Op
 from tilewright.runtime.native.host import missing
 
 _INSTRUCTION = r"llvm\.x86\.(ldtilecfg|tile\w+|tdp\w+)\("
@@ -32,6 +35,21 @@ def emulated_target(name: str = "amx", base: str = "x86-64-v3") -> TargetDescrip
         pytest.skip(reason)
     features = {*plain.features, *(each for each in whole.features if each.startswith("amx"))}
     return TargetDescription.of(plain.triple, plain.cpu, features, whole.cache_bytes)
+
+
+def emulate_networks(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
+    """From now on networks are compiled with emulated tiles; the kernels that have some."""
+    found: list[Kernel] = []
+
+    def lowered(op: Op, target: TargetDescription) -> Kernel | None:
+        kernel = lower(op, target)
+        if kernel is None or "tdpb" not in kernel.text:
+            return kernel
+        found.append(kernel)
+        return emulated(kernel)
+
+    monkeypatch.setattr(program, "lower", lowered)
+    return found
 
 
 def emulated(kernel: Kernel) -> Kernel:

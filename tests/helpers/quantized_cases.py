@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from kernel_harness import Execution, described, run_kernels
@@ -10,7 +10,10 @@ from operator_samples import Case, make_case
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir import interp
+from tilewright.ir.core import Op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.quantized import limits
@@ -19,14 +22,18 @@ from tilewright.ir.types import DType, Quantization, TensorType
 
 def check(cases: Sequence[Case], target_name: str) -> None:
     """Every case has a kernel, and it gives the bytes of the reference."""
-    target = described(target_name)
+    check_kernels(cases, described(target_name), lambda op, kernel: kernel)
+
+
+def check_kernels(cases: Sequence[Case], target: TargetDescription, changed: Callable[[Op, Kernel], Kernel]) -> None:
+    """The same of what ``changed`` makes of the kernel of each op."""
     executions = []
     for case in cases:
         (op,) = case.module.main.ops
         kernel = lower(op, target)
         assert kernel is not None, f"{case.name} has no kernel"
         arrays = tuple(array for array in case.sample.inputs if array is not None)
-        executions.append(Execution(op, kernel, arrays))
+        executions.append(Execution(op, changed(op, kernel), arrays))
     for case, found in zip(cases, run_kernels(executions, target), strict=True):
         assert found is not None
         expected = interp.run(case.module, case.inputs).values()
