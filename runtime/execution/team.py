@@ -12,7 +12,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
@@ -34,6 +34,9 @@ _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
 _TRIED_AFTER = (4, 256)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
+
+_REMEMBERED, _TRIALS = 5, 2
+"""Times that are remembered of the usual way, and of the one that is tried."""
 
 _NUMBERS = {"x86_64": (202, 24), "aarch64": (98, 124), "riscv64": (98, 124)}
 """The numbers of the system calls ``futex`` and ``sched_yield``, by architecture."""
@@ -133,12 +136,13 @@ class Pace:
     """Whether helpers make a piece of a program faster, found out as it runs.
 
     Where other programs use the processors, a helper that waits for one keeps the caller waiting, and both together may
-    be slower than the caller alone. So the other way is tried once in a while, and the faster one on average is taken.
+    be slower than the caller alone. So the other way is tried once in a while, and the faster one is taken: the median
+    of its last runs, since the first of all, or one after a pause, may take many times as long as those that follow.
     """
 
     def __init__(self) -> None:
         self._together = True
-        self._seconds = {True: 0.0, False: 0.0}
+        self._seconds = {way: deque[float](maxlen=_REMEMBERED) for way in (True, False)}
         self._runs, self._patience = 0, _TRIED_AFTER[0]
 
     def next(self) -> bool:
@@ -148,13 +152,14 @@ class Pace:
 
     def took(self, together: bool, seconds: float) -> None:
         """Learn how long a run took."""
-        mean, is_trial = self._seconds[together], together != self._together
-        share = 2 if is_trial else 8
-        self._seconds[together] = mean + (seconds - mean) / share if mean else seconds
-        if not is_trial:
+        self._seconds[together].append(seconds)
+        if together == self._together:
             return
         self._runs = 0
-        if self._seconds[together] < self._seconds[not together]:
+        usual = sorted(self._seconds[not together])
+        # Of the way that is tried, the oldest times may be of a machine that had other things to do.
+        tried = [*self._seconds[together]][-_TRIALS:]
+        if sum(tried) / len(tried) < usual[len(usual) // 2]:
             self._together, self._patience = together, _TRIED_AFTER[0]
         else:
             self._patience = min(2 * self._patience, _TRIED_AFTER[1])
