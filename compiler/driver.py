@@ -30,6 +30,7 @@ from ..passes.named_ops import find_named
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import Partition, parse_order
 from ..passes.quantization.parameters import Range
+from ..passes.quantization.plan import KEEP_FLOAT
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.artifact.manifest import ENGINES
@@ -135,7 +136,7 @@ def _build_shape(
     module = import_model(model, options.input_shapes, options.external_data, options.freeze)
     options.report("import", 1, 1)
     find_named(module.ops, dict(places), "the affinity", Partition.name)
-    find_named(module.ops, options.keep_float, "keep_float", Quantize.name, REGISTRY)
+    find_named(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     if interface is not None:
         check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
@@ -233,7 +234,7 @@ def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
     """What reports should know of how the ranges of a network came about."""
     if brings_quantization(module):
         words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
-        words += ["keep_float has no effect, what it names is as the model has it"] if options.keep_float else []
+        words += [f"{KEEP_FLOAT} has no effect, what it names is as the model has it"] if options.keep_float else []
         return {"warnings": [f"the model is already quantised: {each}" for each in words]}
     if are_images(options.calibration):
         return {"preprocessing": asdict(Preprocessing.of(options.preprocessing or {}))}

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tilewright.errors import ArtifactError, UsageError, resources
 from ..codegen.c_library import c_library
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.time_limit import KERNELS
+from ..passes.quantization.plan import KEEP_FLOAT
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.preprocessing import PreprocessingSource
@@ -40,6 +42,11 @@ def export_model(
     quantized: str | None = None,
     calibration: Source | None = None,
     preprocessing: PreprocessingSource | None = None,
+    calibration_method: str = CompileOptions.calibration_method,
+    percentile: float = CompileOptions.percentile,
+    calibration_limit: int | None = None,
+    encodings: str | os.PathLike[str] | None = None,
+    keep_float: Sequence[str] = (),
     input_shapes: InputShapes | None = None,
     freeze: Frozen | None = None,
     external_data: str | os.PathLike[str] | None = None,
@@ -55,7 +62,9 @@ def export_model(
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
             the first form alone, with plain layers that mean these conversions. Without it the network is written as
             it is.
-        calibration, preprocessing, input_shapes, freeze, external_data: as for ``tilewright.compile``.
+        calibration, preprocessing, calibration_method, percentile, calibration_limit, encodings, keep_float: as for
+            ``tilewright.compile``; for quantised networks.
+        input_shapes, freeze, external_data: as for ``tilewright.compile``.
 
     Returns:
         How many nodes of each operator were written; of IR, how many layers of each type, without those that only hold
@@ -73,12 +82,14 @@ def export_model(
     if is_ir and quantized not in (None, "qdq"):
         hint = "Give --quantized qdq, or write ONNX."
         raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
-    if quantized is None and calibration is not None:
-        hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
-        raise UsageError("--calibration is for quantised networks", hint=hint)
     options = CompileOptions(
         calibration=calibration,
         preprocessing=preprocessing,
+        calibration_method=calibration_method,
+        percentile=percentile,
+        calibration_limit=calibration_limit,
+        encodings=encodings,
+        keep_float=keep_float,
         input_shapes=input_shapes,
         freeze=freeze,
         external_data=external_data,
@@ -86,6 +97,10 @@ def export_model(
     )
     check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
+    unused = [*options.given("int8"), *([KEEP_FLOAT] if keep_float else [])] if quantized is None else []
+    for flag in unused:
+        hint = f"Give --quantized {FORMS[0]}, or leave {flag} out."
+        raise UsageError(f"{flag} is for quantised networks", hint=hint)
     options = check_options(options)
     check_output(output, source=model)
     if is_ir:

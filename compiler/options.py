@@ -235,8 +235,11 @@ class CompileOptions:
     )
     keep_float: Sequence[str] = option(
         (),
-        "Operators, such as matmul, or nodes of the model that stay in floating point when the model is quantised with "
-        "calibration data.",
+        "What stays in floating point when the model is quantised with calibration data: nodes and tensors of the "
+        "model by name, with * for any characters, and operators, such as matmul; with commas between them.",
+        in_python="A list.",
+        metavar="NAME,…",
+        group=QUANTIZATION,
     )
     stationary: str = option(
         "cheapest",
@@ -349,6 +352,9 @@ class CompileOptions:
             if each.metadata.get("needs") == needs and (value is not None if default is None else value != default):
                 yield flag_of(each)
 
+
+CALIBRATION = tuple(each.name for each in fields(CompileOptions) if each.metadata["group"] == QUANTIZATION)[1:]
+"""The options of calibration: all of their group but the precision."""
 
 FORMS = ("qdq", "qlinear")
 """How a quantised network is exported: by conversions around operators, or by operators on integers."""

@@ -1,9 +1,11 @@
-"""The ops that users mean by the names of nodes and tensors."""
+"""The ops that users mean by the names of nodes and tensors, and by patterns of such names."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from tilewright.errors import PassError
 
@@ -14,6 +16,8 @@ def find_named(
     ops: Iterable[Op], names: Collection[str], what: str, stage: str, kinds: Collection[str] = ()
 ) -> dict[str, list[Op]]:
     """The ops that each name stands for: those from a source node, or with a result, of this name.
+
+    A ``*`` in a name that none has stands for any characters, for all the ops whose names are like that.
 
     Args:
         what, stage: what has the names, and the pass that is to use them, for the message.
@@ -27,7 +31,8 @@ def find_named(
         own = (*op.loc, *(value.name for value in op.results), *([op.name] if op.name in kinds else []))
         for name in dict.fromkeys(own):
             by_name.setdefault(name, []).append(op)
-    unknown = [name for name in names if name not in by_name]
+    found = {name: by_name[name] if name in by_name else _like(name, by_name) for name in names}
+    unknown = [name for name, ops in found.items() if not ops and name not in kinds]
     if unknown:
         shown, more = unknown[:5], len(unknown[5:])
         near = {name: difflib.get_close_matches(name, by_name, 3) for name in shown}
@@ -38,4 +43,33 @@ def find_named(
             found=", ".join(map(repr, shown)) + (f" and {more} more" if more else ""),
             hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
         )
-    return {name: by_name[name] for name in names}
+    return found
+
+
+def _like(pattern: str, by_name: Mapping[str, list[Op]]) -> list[Op]:
+    """The ops of all names of a pattern, in which ``*`` stands for any characters and all others for themselves."""
+    if "*" not in pattern:
+        return []
+    plain = re.sub(r"[?\[]", r"[\g<0>]", pattern)
+    return list(dict.fromkeys(op for name, ops in by_name.items() if fnmatchcase(name, plain) for op in ops))
+
+
+def named_nodes(
+    ops: Iterable[Op], names: Collection[str], what: str, stage: str, kinds: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The same ops by names that passes keep: of their source nodes, else of their results; kinds as they are.
+
+    Raises:
+        PassError: as :func:`find_named` says.
+    """
+    chosen = {name: None for name in names if name in kinds}
+    for name, found in find_named(ops, names, what, stage, kinds).items():
+        if name not in kinds:
+            chosen.update(dict.fromkeys(own for op in found for own in op.loc or (v.name for v in op.results)))
+    return tuple(chosen)
+
+
+def still_there(ops: Iterable[Op], names: Iterable[str], kinds: Collection[str] = ()) -> tuple[str, ...]:
+    """Those of the names that ops still have, and kinds."""
+    own = {name for op in ops for name in (*op.loc, *(value.name for value in op.results))}
+    return tuple(name for name in names if name in own or name in kinds)

@@ -66,11 +66,15 @@ def _settings(each: Field[Any]) -> dict[str, Any]:
     hint = str(each.type).partition(" ")[0]
     if hint == "bool":
         return {**found, "action": "store_true"}
+    readers = {"int": whole_number(), "float": number, "Sequence[str]": _names}
     if each.metadata["repeatable"]:
-        found["action"] = "append"
-    readers = {"int": whole_number(), "float": number}
+        found["action"], readers = "append", {}
     choices = each.metadata["choices"] or None
     return {**found, "metavar": each.metadata["metavar"], "type": readers.get(hint, str), "choices": choices}
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tilewright.errors import UsageError
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_engine, add_output, output_path
 from ...runtime.report.table import show_bytes
-from ..options import FORMS
+from ..options import CALIBRATION, FORMS
 from .compile import add_options, options_of
 
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
         "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",
     )
-    add_options(parser, ("calibration", "preprocessing", "input_shapes", "freeze"))
+    add_options(parser, (*CALIBRATION, "input_shapes", "freeze"))
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, others: str = "") -> None:

@@ -12,13 +12,16 @@ from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Value
+from ...ir.ops import REGISTRY
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.quantization import QuantizeLinear
 from ...ir.types import DType
+from ...passes.named_ops import named_nodes, still_there
 from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.plan import plan_quantization
+from ...passes.quantization.plan import KEEP_FLOAT, plan_quantization
+from ...passes.quantization.quantize import Quantize
 from ..calibration.dataset import open_calibration_set
 from ..calibration.ranges import collect_ranges, compiled, encoded_ranges
 from ..containers.interface import (
@@ -72,8 +75,10 @@ def quantize_module(
         if interface is not None:
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
         return copy
+    keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     run_passes(calibration_pipeline(), copy, options)
-    values = plan_quantization(copy.main, options.keep_float).values
+    keep = still_there(copy.ops, keep, REGISTRY)
+    values = plan_quantization(copy.main, keep).values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
         others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
@@ -103,13 +108,13 @@ def quantize_module(
         ranges.update(known)
     observed = {name: ranges.pop(name) for name in ends}
     if interface is None:
-        run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
+        run_passes(post_training_pipeline(ranges, keep), copy, options)
         return copy
     radix = input_radix(interface, pixel_range(options) or observed[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)
     parameter = copy.main.parameters[0]
     ranges |= {name: covered(2.0**-radix) for name, value in values.items() if value is parameter}
-    run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
+    run_passes(post_training_pipeline(ranges, keep), copy, options)
     integers = integer_interface(copy, radix, lambda index: observed.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), copy, options)
     return copy

@@ -22,6 +22,9 @@ from ..named_ops import find_named
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
+KEEP_FLOAT = "--keep-float"
+"""What names ops that stay in floating point, for messages."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -74,7 +77,7 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     wanted: set[Value] = set()
     taken: set[Op] = set()
     anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
-    kept = {op for ops in find_named(function.ops, keep, "keep_float", "quantize", REGISTRY).values() for op in ops}
+    kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     for op in reversed(list(function.ops)):
         if op in kept:
             continue

@@ -37,7 +37,7 @@ def test_the_function_takes_every_option() -> None:
 def test_the_command_takes_every_option_but_those_of_programs() -> None:
     options = {flag: action for action in parser_of("compile")._actions for flag in action.option_strings}
     for each in fields(CompileOptions):
-        if each.name in ("external_data", "keep_float", "stationary", "instruments", "report"):
+        if each.name in ("external_data", "stationary", "instruments", "report"):
             assert flag_of(each) not in options
             continue
         action = options[flag_of(each)]
@@ -212,7 +212,7 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     ]
     artifact = tilewright.compile(model, keep_float=["conv"])
     assert artifact.manifest.details["warnings"] == [
-        "the model is already quantised: keep_float has no effect, what it names is as the model has it"
+        "the model is already quantised: --keep-float has no effect, what it names is as the model has it"
     ]
 
 

@@ -47,6 +47,7 @@ def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
     [
         (["classifer"], "found 'classifer'. 'classifer' is like 'classifier', 'classes'."),
         (["matmul", "MatMul", "zzzz"], "found 'MatMul', 'zzzz'. 'MatMul' is like 'matmul'."),
+        (["con*", "zz*"], "found 'zz*'. `tilewright inspect` lists the ops with their names."),
         (["zzzz"], "found 'zzzz'. `tilewright inspect` lists the ops with their names."),
     ],
 )
@@ -54,7 +55,7 @@ def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
 def test_names_to_keep_that_stand_for_nothing_are_refused(precision: str, kept: list[str], message: str) -> None:
     with pytest.raises(PassError) as caught:
         tilewright.compile(model(), precision=precision, keep_float=kept)
-    assert str(caught.value) == f"quantize: keep_float names ops that the network does not have; {message}"
+    assert str(caught.value) == f"quantize: --keep-float names ops that the network does not have; {message}"
 
 
 def test_one_name_to_keep_is_given_in_a_list() -> None:
@@ -62,8 +63,8 @@ def test_one_name_to_keep_is_given_in_a_list() -> None:
         tilewright.compile(model(), keep_float="conv")
 
 
-@pytest.mark.parametrize("kept", ["matmul", "classifier"])
-def test_what_stays_in_floating_point_is_named_by_operator_or_node(kept: str) -> None:
+@pytest.mark.parametrize("kept", ["matmul", "classifier", "class*", "*assifi*r"])
+def test_what_stays_in_floating_point_is_named_by_operator_node_or_pattern(kept: str) -> None:
     placed = {op.op: op.on for op in details_of(compiled(keep_float=(kept,))).placement}
     assert placed["matmul"] == "cpu"
     assert placed["conv"] == "device"

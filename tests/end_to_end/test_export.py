@@ -159,10 +159,26 @@ def test_products_that_only_one_form_has(tmp_path: Path) -> None:
     np.testing.assert_array_equal(interp.run(again, x)["y"], interp.run(module, x)["y"])
 
 
+def test_layers_that_are_kept_have_no_conversions(tmp_path: Path) -> None:
+    names = [node.name or node.output[0] for node in onnx.load(MODEL).graph.node if node.op_type == "Conv"]
+    options = {"quantized": "qdq", "calibration": SAMPLES, "calibration_method": "minmax"}
+    counts = [
+        tilewright.export(MODEL, tmp_path / "kept.onnx", keep_float=kept, **options)["DequantizeLinear"]
+        for kept in ((), names[-1:], names)
+    ]
+    assert counts[0] > counts[1] > counts[2] > 0
+    kept = onnx.load(tmp_path / "kept.onnx").graph
+    weights = [node.input[1] for node in kept.node if node.op_type == "Conv"]
+    assert weights and all(name in {tensor.name for tensor in kept.initializer} for name in weights)
+
+
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     export = ["export", MODEL, "-o", "out.onnx"]
     assert fails([*export, "--quantized", "qoperator"], 2) == (
         "Invalid value for '--quantized': 'qoperator' is none of qdq, qlinear. See `tilewright export --help`."
+    )
+    assert fails([*export, "--keep-float", "conv*"], 2) == (
+        "--keep-float is for quantised networks. Give --quantized qdq, or leave --keep-float out."
     )
     with pytest.raises(UsageError, match=r"^unknown form of a quantised network; expected qdq or qlinear, found q$"):
         tilewright.export(MODEL, tmp_path / "out.onnx", quantized="q")
