@@ -20,7 +20,7 @@ from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
 from .llvm.target import TargetDescription, machine
 from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
-from .parallel import ARGUMENTS, POOL, is_shared, pool_text, task, task_name, wakes
+from .parallel import ARGUMENTS, POOL, chunks, is_shared, pool_text, task, task_name, wakes
 
 ENTRY = "tilewright_run"
 
@@ -102,8 +102,9 @@ def _entry(
             return
         for index, location in enumerate(call.tensors):
             b.store(address(location), arguments, index * PTR.bytes)
-        units, is_long = b.integer(call.kernel.units), constant(I1, wakes(call.time))
-        shared = [team, Register(PTR, f"@{task_name(call.kernel)}"), arguments, work, units, is_long]
+        counts = b.integer(call.kernel.units), b.integer(chunks(call.kernel))
+        is_long = constant(I1, wakes(call.time))
+        shared = [team, Register(PTR, f"@{task_name(call.kernel)}"), arguments, work, *counts, is_long]
         b.return_if(b.compare("ne", b.call("region", I32, shared), 0), refused)
 
     for step, call in enumerate(calls):

@@ -36,6 +36,7 @@ class Kernel:
         text: LLVM IR that defines it; further functions in it are helpers of its own.
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
+        common: work items in a row for which a call makes something once that it keeps in this memory.
         calls: other kernels that it runs.
         data: constants that follow the operands, if any: made of them for this kernel, 64-byte aligned. Its code does
             not depend on them.
@@ -45,6 +46,7 @@ class Kernel:
     text: str
     units: int = 1
     scratch_bytes: int = 0
+    common: int = 1
     calls: tuple[Kernel, ...] = ()
     data: bytes = b""
 

@@ -36,6 +36,10 @@ _SPINS = 1500
 _CHUNKS = 4
 """Chunks for each thread: fewer leave threads idle at the end, more cost."""
 
+_APART = 8
+"""Chunks that may make again what others have made, each for many work items: of fewer groups of items that share it,
+each thread computes one chunk."""
+
 _TURN = 1_000_000
 """Nanoseconds that a helper computes before it gives way to other programs: a little less than a scheduler lets it, so
 that it is rarely stopped while it has a chunk for which the others must wait."""
@@ -61,6 +65,11 @@ def is_shared(kernel: Kernel, time: int, tensors: int) -> bool:
 def wakes(time: int) -> bool:
     """Whether a step is worth waking threads that sleep."""
     return time >= _ASLEEP
+
+
+def chunks(kernel: Kernel) -> int:
+    """The most chunks for each thread."""
+    return _CHUNKS if kernel.common == 1 or kernel.units >= _APART * kernel.common else 1
 
 
 def task_name(kernel: Kernel) -> str:
@@ -221,7 +230,8 @@ end:
   ret void
 }}
 
-define internal i32 @region(ptr %team, ptr %task, ptr %arguments, ptr %scratch, i64 %units, i1 %wakes)
+define internal i32 @region(ptr %team, ptr %task, ptr %arguments, ptr %scratch, i64 %units, i64 %chunks,
+                            i1 %wakes)
     noinline nounwind {{
 entry:
   %no_team = icmp eq ptr %team, null
@@ -238,8 +248,8 @@ share:
   %rest = sub i64 %threads, 1
   %padded = add i64 %units, %rest
   %at_most = udiv i64 %padded, %threads
-  %few = icmp ult i64 %at_most, {CHUNKS}
-  %each = select i1 %few, i64 %at_most, i64 {CHUNKS}
+  %few = icmp ult i64 %at_most, %chunks
+  %each = select i1 %few, i64 %at_most, i64 %chunks
   %count = mul i64 %each, %threads
   %all = trunc i64 %count to i32
   %count_at = getelementptr i8, ptr %team, i64 {COUNT}
@@ -369,6 +379,6 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
-    numbers = {"SPINS": _SPINS, "CHUNKS": _CHUNKS, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
+    numbers = {"SPINS": _SPINS, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

@@ -77,11 +77,17 @@ class KernelSpec(ABC):
         return self.finish(b, units=units)
 
     def finish(
-        self, entry: FunctionBuilder, helpers: Sequence[FunctionBuilder] = (), *, units: int, scratch_bytes: int = 0
+        self,
+        entry: FunctionBuilder,
+        helpers: Sequence[FunctionBuilder] = (),
+        *,
+        units: int,
+        scratch_bytes: int = 0,
+        common: int = 1,
     ) -> Kernel:
         """End the kernel's function with success, and put the functions together."""
         entry.return_(constant(I32, 0))
-        return Kernel(self.name, module_text([*helpers, entry]), units, scratch_bytes)
+        return Kernel(self.name, module_text([*helpers, entry]), units, scratch_bytes, common)
 
 
 @lru_cache(maxsize=128)

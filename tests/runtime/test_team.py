@@ -42,6 +42,15 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 UNITS = 64
 
+CALLED = """
+define i32 @called(ptr %x, ptr %y, ptr %scratch, i64 %begin, i64 %end) {
+  %place = getelementptr i32, ptr %y, i64 %begin
+  store i32 1, ptr %place
+  ret i32 0
+}
+"""
+"""Writes 1 where a call begins."""
+
 COUNTING = """
 define i32 @count(ptr %x, ptr %y, ptr %scratch, i64 %begin, i64 %end) {
 entry:
@@ -77,11 +86,18 @@ done:
 """Adds 1 to each element of y, after as much delay as x says; refuses where that is negative."""
 
 
+_COUNT = Kernel("count", COUNTING, UNITS, scratch_bytes=64)
+
+
 class Program:
     """Steps that count, run by a team."""
 
-    def __init__(self, steps: int, times: Callable[[int], int] = lambda step: 100_000) -> None:
-        kernel = Kernel("count", COUNTING, UNITS, scratch_bytes=64)
+    def __init__(
+        self,
+        steps: int,
+        times: Callable[[int], int] = lambda step: 100_000,
+        kernel: Kernel = _COUNT,
+    ) -> None:
         places = Location("input", 0), Location("input", 1)
         calls = [KernelCall(kernel, places, times(step)) for step in range(steps)]
         self.native = NativeObject(assemble(calls, TargetDescription.host(), 2, 0))
@@ -125,6 +141,13 @@ def test_small_steps() -> None:
 @pytest.mark.sweep
 def test_a_hundred_thousand_small_steps() -> None:
     small_steps(1000)
+
+
+@pytest.mark.parametrize(("common", "calls"), [(1, 16), (8, 16), (16, 4), (UNITS, 4)])
+def test_what_many_items_need_is_made_once_by_each_thread(common: int, calls: int) -> None:
+    program = Program(1, kernel=Kernel("called", CALLED, UNITS, scratch_bytes=64, common=common))
+    program.run()
+    assert program.counts.sum() == calls
 
 
 def test_two_programs_share_the_helpers() -> None:

@@ -128,7 +128,8 @@ class _Generator:
         b.store(constant(I64, -1), self.present)
         self.cut.walk(b, self.arguments, self._item)
         scratch = self.n**2 * (self.v_step + self.m_step)
-        return self.spec.finish(b, [*self.functions.values()], units=self.cut.units, scratch_bytes=scratch)
+        helpers = [*self.functions.values()]
+        return self.spec.finish(b, helpers, units=self.cut.units, scratch_bytes=scratch, common=self.cut.in_group)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         b, a, spec = self.b, self.arguments, self.spec
