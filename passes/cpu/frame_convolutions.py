@@ -1,9 +1,10 @@
-"""Make matrix products of convolutions that a signal is cut into frames by, such as Fourier transforms."""
+"""Make other products of convolutions of few channels: of frames, such as Fourier transforms, or of phases."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,22 +20,30 @@ from ..pattern import Driver, Match, Rule, node
 
 _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS = 32, 4, 8
 _MOST_BYTES = 1 << 25
+_FEW_CHANNELS, _MOST_WASTE = 4, 1.25
+"""Channels for which phases pay, and taps that a whole number of phases may have for each that there is."""
 
 
 class FrameConvolutions(Pass):
-    """Replaces convolutions of one channel by long strided windows along the last dimension.
+    """Replaces convolutions of few channels by strided windows along the last dimension.
 
-    Kernels for convolutions compute neighbouring columns or many channels at once: of one channel with strides neither
-    lies together. Frames [N * windows, taps] times weights do, at the price of each number being copied taps / stride
-    times, which pays where many outputs read them: from 2 to 30 billion multiplications a second for a spectrogram of
-    windows of 512, 160 apart.
+    Kernels for convolutions compute neighbouring columns or many channels at once: of few channels with strides neither
+    lies together. Of one channel and long windows, frames [N * windows, taps] times weights do, at the price of each
+    number being copied taps / stride times, which pays where many outputs read them: from 2 to 30 billion
+    multiplications a second for a spectrogram of windows of 512, 160 apart. Of others the columns that are a stride
+    apart become rows, and the phases between them channels: the taps of a stride are one tap. So do all columns, where
+    one window sees them, as it does the numbers of each word of a text.
     """
 
     requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         made: dict[Hashable, Value] = {}
-        return Driver((Rule("frame_convolution", node(Conv, "x"), partial(_product, made)),), 1).run(module, record)
+        rules = (
+            Rule("frame_convolution", node(Conv, "x"), partial(_product, made)),
+            Rule("phase_convolution", node(Conv, "x"), _of_phases),
+        )
+        return Driver(rules, 1).run(module, record)
 
 
 def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
@@ -81,3 +90,32 @@ def _frames(found: Match[Conv], taps: int) -> Value:
     places = np.arange(windows)[:, None] * (conv.strides[last] // unit) + steps
     indices = found.add_constant(f"{found.root.result.name}_frames", places.astype(np.int32))
     return found.emit(Reshape((images, windows, taps)), found.emit(Gather(1), signal, indices))
+
+
+def _of_phases(found: Match[Conv]) -> Value | None:
+    """The convolution of the phases of the last dimension, in single steps."""
+    conv, x, (_, w, b, residual) = found.root.operator, found["x"], found.root.operands
+    (outputs, channels, *rows, taps), windows = w.type.shape, found.root.result.type.shape[-1]
+    if conv.group != 1 or channels > _FEW_CHANNELS or not isinstance(w, Constant) or not w.type.dtype.is_float:
+        return None
+    stride = taps if windows == 1 else conv.strides[-1] if not rows else 1
+    steps = -(-taps // stride)
+    if stride == 1 or conv.dilations[-1] != 1 or steps * stride > _MOST_WASTE * taps:
+        return None
+    extent, rank = windows + steps - 1, x.type.rank
+    before, after = conv.pads[rank - 3], extent * stride - x.type.shape[-1] - conv.pads[rank - 3]
+    if before or after > 0:
+        x = found.emit(Pad((*(0,) * (rank - 1), before, *(0,) * (rank - 1), max(after, 0))), x)
+    if after < 0:
+        shape = (*x.type.shape[:-1], extent * stride)
+        x = found.emit(Slice((0,) * rank, shape, (1,) * rank), x)
+    behind = (0, 1, rank, *range(2, rank))
+    images = found.emit(Reshape((*x.type.shape[:-1], extent, stride)), x)
+    shape = (x.type.shape[0], channels * stride, *x.type.shape[2:-1], extent)
+    images = found.emit(Reshape(shape), found.emit(Transpose(behind), images))
+    weights = np.pad(w.array, [(0, 0)] * (rank - 1) + [(0, steps * stride - taps)])
+    weights = weights.reshape(outputs, channels, *rows, steps, stride).transpose(behind)
+    weights = found.add_constant(w.name, weights.reshape(outputs, channels * stride, *rows, steps))
+    pads = (*conv.pads[: rank - 3], 0, *conv.pads[rank - 2 : -1], 0)
+    phases = replace(conv, strides=(*conv.strides[:-1], 1), pads=pads)
+    return found.emit(phases, images, weights, b, residual)

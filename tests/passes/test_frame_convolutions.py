@@ -51,17 +51,41 @@ def test_becomes_a_product_of_frames(
 
 
 @pytest.mark.parametrize(
-    ("x", "w", "y", "strides", "pads"),
+    ("x", "w", "y", "strides", "pads", "seen"),
     [
-        pytest.param([1, 2, 200], [8, 2, 40], [1, 8, 17], [10], [0, 0], id="two channels"),
-        pytest.param([1, 1, 200], [8, 1, 40], [1, 8, 161], [1], [0, 0], id="neighbouring columns lie together"),
-        pytest.param([1, 1, 200], [8, 1, 16], [1, 8, 19], [10], [0, 0], id="short windows"),
-        pytest.param([1, 1, 200], [4, 1, 40], [1, 4, 17], [10], [0, 0], id="few outputs"),
-        pytest.param([1, 1, 8, 40], [8, 1, 1, 40], [1, 8, 8, 1], [1, 40], [0, 0, 0, 0], id="two dimensions"),
-        pytest.param([1, 1, 1, 40], [8, 1, 1, 40], [1, 8, 3, 1], [1, 40], [1, 0, 1, 0], id="rows of padding"),
+        pytest.param([1, 2, 200], [8, 2, 40], [1, 8, 17], [10], [0, 0], [1, 20, 20], id="two channels"),
+        pytest.param([2, 1, 200], [8, 1, 16], [2, 8, 19], [10], [3, 2], [2, 10, 20], id="short windows"),
+        pytest.param([1, 1, 203], [4, 1, 40], [1, 4, 17], [10], [0, 0], [1, 10, 20], id="few outputs"),
+        pytest.param([1, 3, 50], [8, 3, 7], [1, 8, 25], [2], [3, 3], [1, 6, 28], id="an odd number of taps"),
+        pytest.param([1, 1, 8, 40], [8, 1, 3, 40], [1, 8, 8, 1], [1, 1], [1, 0, 1, 0], [1, 40, 8, 1], id="words"),
+        pytest.param([1, 2, 9, 41], [8, 2, 1, 40], [1, 8, 9, 1], [1, 2], [0, 0, 0, 0], [1, 80, 9, 1], id="lines"),
     ],
 )
-def test_others_stay(x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]) -> None:
+def test_others_become_convolutions_of_phases(
+    x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int], seen: list[int], rng
+) -> None:
+    module = network(x, w, y, strides, pads)
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)["y"]
+    run_pass("frame_convolutions", module)
+    (conv,) = (op for op in module.ops if op.name == "conv")
+    assert list(conv.inputs[0].type.shape) == seen
+    assert "strides=[1" in str(conv)
+    np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "y", "strides", "pads"),
+    [
+        pytest.param([1, 1, 200], [8, 1, 40], [1, 8, 161], [1], [0, 0], id="neighbouring columns lie together"),
+        pytest.param([1, 8, 200], [8, 8, 40], [1, 8, 17], [10], [0, 0], id="many channels"),
+        pytest.param([1, 2, 50], [8, 2, 3], [1, 8, 24], [2], [0, 0], id="a third more taps"),
+        pytest.param([1, 1, 8, 40], [8, 1, 3, 4], [1, 8, 3, 19], [2, 2], [0, 0, 0, 0], id="images"),
+    ],
+)
+def test_where_neither_pays_nothing_changes(
+    x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]
+) -> None:
     module = network(x, w, y, strides, pads)
     run_pass("frame_convolutions", module)
     assert [op.name for op in module.ops] == ["conv"]
