@@ -158,7 +158,9 @@ def reductions() -> Iterator[Case]:
     image = floats(1, 64, 56, 56)
     yield case("InstanceNorm", "InstanceNormalization", image, constants=[floats(64), floats(64)])
     yield case("GroupNorm", "GroupNormalization", image, constants=[floats(64), floats(64)], num_groups=8)
-    yield case("BatchNorm", "BatchNormalization", image, constants=[floats(64), floats(64), floats(64), abs(floats(64))])
+    yield case(
+        "BatchNorm", "BatchNormalization", image, constants=[floats(64), floats(64), floats(64), abs(floats(64))]
+    )
     yield case("LpNorm", "LpNormalization", x, axis=-1)
     yield case("MeanVariance", "MeanVarianceNormalization", image)
     yield case("LRN", "LRN", image, size=5)
@@ -221,8 +223,8 @@ def movements() -> Iterator[Case]:
         for how in ("half_pixel", "align_corners", "asymmetric"):
             yield case(f"Resize {mode} {how}", "Resize", image, constants=[None, None, sizes], mode=mode,
                        coordinate_transformation_mode=how)  # fmt: skip
-    yield case("Resize linear down", "Resize", floats(1, 3, 480, 640), constants=[None, None, np.array([1, 3, 224, 224])],
-               mode="linear")  # fmt: skip
+    small = [None, None, np.array([1, 3, 224, 224])]
+    yield case("Resize linear down", "Resize", floats(1, 3, 480, 640), constants=small, mode="linear")
     yield case("Resize linear odd", "Resize", image, constants=[None, None, np.array([1, 32, 75, 101])], mode="linear")
     grid = np.clip(floats(1, 56, 56, 2), -1.1, 1.1)
     for mode in ("linear", "nearest", "cubic"):
@@ -260,8 +262,9 @@ def products() -> Iterator[Case]:
     w, r = floats(2, 512, 64) / 8, floats(2, 512, 128) / 8
     yield case("LSTM both ways", "LSTM", floats(50, 1, 64), constants=[w, r, floats(2, 1024)], hidden_size=128,
                direction="bidirectional")  # fmt: skip
-    yield case("GRU linear_before_reset", "GRU", floats(50, 1, 64), constants=[
-        floats(1, 384, 64) / 8, floats(1, 384, 128) / 8, floats(1, 768)], hidden_size=128, linear_before_reset=1)  # fmt: skip
+    w, r, bias = floats(1, 384, 64) / 8, floats(1, 384, 128) / 8, floats(1, 768)
+    yield case("GRU linear_before_reset", "GRU", floats(50, 1, 64), constants=[w, r, bias], hidden_size=128,
+               linear_before_reset=1)  # fmt: skip
 
 
 def model(op: str, inputs: Mapping[str, np.ndarray], fixed: Mapping[str, np.ndarray], attributes) -> onnx.ModelProto:
@@ -324,7 +327,9 @@ def main() -> None:
             if not any(part in name for part in options.filter):
                 continue
             try:
-                ours, peer = times(runners(model(op, inputs, fixed, attributes), inputs, options.target), options.rounds)
+                ours, peer = times(
+                    runners(model(op, inputs, fixed, attributes), inputs, options.target), options.rounds
+                )
             except Exception as error:
                 # That one of the two refuses an operator is a result.
                 rows.append((0, f"{name:32} {type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ....ir.core import Op
@@ -21,15 +22,27 @@ _ELEMENTS = {4: F32, 1: I8}
 def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]:
     """Columns of a square of as many vectors as they have lanes, a power of two.
 
-    Each round interleaves vectors that are half the square apart; after log2(lanes) rounds all lanes are in place.
+    Squares of 128 bits, side by side, are transposed each by itself: each round interleaves vectors that are half of
+    one apart, and after log2(lanes) rounds all lanes are in place. Then the squares change places, for shuffles across
+    the parts of a register that move less than these take several instructions.
     """
     lanes = len(rows)
-    half = lanes // 2
-    low = [lane for pair in zip(range(half), range(lanes, lanes + half), strict=True) for lane in pair]
-    high = [lane + half for lane in low]
-    for _ in range(lanes.bit_length() - 1):
-        pairs = [(rows[i], rows[i + half]) for i in range(half)]
-        rows = [b.shuffle(x, y, order) for x, y in pairs for order in (low, high)]
+    size = min(lanes, 16 // rows[0].type.element.bytes)
+    half, squares = size // 2, range(0, lanes, size)
+    pairs = [(i, i + half) for square in squares for i in range(square, square + half)]
+    low = [part + lane for part in squares for i in range(half) for lane in (i, lanes + i)]
+    orders = low, [lane + half for lane in low]
+    for _ in range(size.bit_length() - 1):
+        rows = [b.shuffle(rows[i], rows[j], order) for i, j in pairs for order in orders]
+    while size < lanes:
+        upper = [lane & size for lane in range(lanes)]
+        first = [lanes + lane - size if up else lane for lane, up in enumerate(upper)]
+        second = [lanes + lane if up else lane + size for lane, up in enumerate(upper)]
+        rows = [
+            b.shuffle(rows[i], rows[i + size], first) if not up else b.shuffle(rows[i - size], rows[i], second)
+            for i, up in enumerate(upper)
+        ]
+        size *= 2
     return rows
 
 
@@ -90,20 +103,31 @@ class BlockChannels(KernelSpec):
         self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int
     ) -> None:
         x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
-        rows = [zero(self.vector)] * CHANNEL_BLOCK
-        for channel in range(active):
-            address = b.at(x, channel * self.element.bytes * self.pixels)
-            rows[channel] = b.load_masked(self.vector, address, partial_mask(CHANNEL_BLOCK, count))
-        for index, vector in enumerate(transpose_square(b, rows)[:count]):
-            b.store(vector, b.at(y, index * self.vector.bytes))
+        for channel, first, square in self._squares(b, CHANNEL_BLOCK, count):
+            rows = [zero(square)] * square.lanes
+            for index in range(min(square.lanes, active - channel)):
+                address = b.at(x, self.element.bytes * ((channel + index) * self.pixels + first))
+                rows[index] = b.load_masked(square, address, partial_mask(square.lanes, count - first))
+            for index, vector in enumerate(transpose_square(b, rows)[: count - first]):
+                b.store(vector, b.at(y, (first + index) * self.vector.bytes + channel * self.element.bytes))
 
     def _to_plain(self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int) -> None:
         x, y = b.at(x, b.multiply(pixel, self.vector.bytes)), b.at(y, b.multiply(pixel, self.element.bytes))
-        columns = [b.load(self.vector, b.at(x, index * self.vector.bytes)) for index in range(count)]
-        columns += [zero(self.vector)] * (CHANNEL_BLOCK - count)
-        for channel, vector in enumerate(transpose_square(b, columns)[:active]):
-            address = b.at(y, channel * self.element.bytes * self.pixels)
-            b.store_masked(vector, address, partial_mask(CHANNEL_BLOCK, count))
+        for channel, first, square in self._squares(b, active, count):
+            columns = [zero(square)] * square.lanes
+            for index in range(min(square.lanes, count - first)):
+                address = b.at(x, (first + index) * self.vector.bytes + channel * self.element.bytes)
+                columns[index] = b.load(square, address)
+            for index, vector in enumerate(transpose_square(b, columns)[: active - channel]):
+                address = b.at(y, self.element.bytes * ((channel + index) * self.pixels + first))
+                b.store_masked(vector, address, partial_mask(square.lanes, count - first))
+
+    def _squares(self, b: FunctionBuilder, channels: int, pixels: int) -> Iterator[tuple[int, int, Type]]:
+        """First channel and pixel of squares that fit the registers, and the type of their rows."""
+        lanes = min(CHANNEL_BLOCK, b.target.vector_bits // 8 // self.element.bytes)
+        for channel in range(0, channels, lanes):
+            for pixel in range(0, pixels, lanes):
+                yield channel, pixel, self.element.of(lanes)
 
 
 @lowers(Reorder)
