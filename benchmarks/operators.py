@@ -39,7 +39,9 @@ def indices(high: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, high, shape)
 
 
-def case(name: str, op: str, *inputs: np.ndarray, constants: Sequence[np.ndarray | None] = (), **attributes) -> Case:
+def case(
+    name: str, op: str, *inputs: np.ndarray, constants: Sequence[np.ndarray | np.generic | None] = (), **attributes
+) -> Case:
     given = {f"x{i}": array for i, array in enumerate(inputs)}
     fixed = {f"c{i}" if array is not None else "": array for i, array in enumerate(constants)}
     return name, op, given, fixed, attributes  # pyright: ignore[reportReturnType]

@@ -41,6 +41,7 @@ class Arithmetic(ABC, Generic[Value]):
         - ``at_least``, ``at_most``: x not below (above) a constant; NaN stays;
         - ``multiply_add``: x * y + z, rounded once where that is as quick;
         - ``expm1``, ``log1p``: exp(x) - 1 for x up to 88, log(1 + x) for x >= 0, both exact near zero;
+        - ``sigmoid``: 1 / (1 + exp(-x));
         - ``fmod``: the remainder with the sign of x, in C;
         - ``left_shift``, ``right_shift``: of integers.
         """

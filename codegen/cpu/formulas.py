@@ -60,7 +60,7 @@ def _relu(x: Element) -> Element:
 
 
 def _sigmoid(x: Element) -> Element:
-    return 1 / ((-x).apply("exp") + 1)
+    return x.apply("sigmoid")
 
 
 def _hard_sigmoid(x: Element, alpha: float, beta: float) -> Element:

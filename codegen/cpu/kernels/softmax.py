@@ -69,7 +69,7 @@ class VectorSoftmax(KernelSpec):
         top = b.splat(b.largest_of_lanes(top), vector.lanes) if is_row else top
 
         def exponential(part: RowVector, carried: Registers) -> list[Register]:
-            e = vm.exp(b, b.binary("fsub", part.load(x), top))
+            e = vm.exp_below_zero(b, b.binary("fsub", part.load(x), top))
             if not self.is_log:
                 part.store(e, y)
             return kept(part, b.binary("fadd", carried[0], e), carried[0])

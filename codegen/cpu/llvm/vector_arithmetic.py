@@ -10,7 +10,7 @@ from ..element import Arithmetic
 from . import trigonometry
 from . import vector_math as vm
 from .builder import FunctionBuilder
-from .types import F16, F32, I1, I16, Register, constant, poison
+from .types import F16, F32, I16, Register, constant, poison
 
 DTYPES = (DType.F32, DType.F16, DType.BOOL)
 """Element types that formulas work on."""
@@ -83,8 +83,7 @@ def _circular(name: str) -> Instruction:
     def instruction(b: FunctionBuilder, x: Register) -> Register:
         near = function(b, x)
         is_far = b.compare("ogt", b.unary_intrinsic("fabs", x), vm.number(x, trigonometry.REDUCED))
-        some = is_far if x.type.lanes == 1 else b.intrinsic(f"llvm.vector.reduce.or.{is_far.type.suffix}", I1, [is_far])
-        return b.if_(some, lambda: [b.select(is_far, of_lanes(b, x), near)], lambda: [near])[0]
+        return vm.rarely(b, is_far, lambda: of_lanes(b, x), near)
 
     return instruction
 
@@ -115,6 +114,7 @@ _INSTRUCTIONS: dict[str, Instruction] = {
     "expm1": vm.expm1,
     "log": vm.log,
     "log1p": vm.log1p,
+    "sigmoid": vm.sigmoid,
     "tanh": vm.tanh,
     "erf": vm.erf,
     "is_nan": lambda b, x: b.compare("uno", x, x),

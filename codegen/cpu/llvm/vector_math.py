@@ -3,16 +3,16 @@
 Method: reduction of the argument to a small interval, there a polynomial, then reconstruction, as in Cephes (Moshier)
 and in J.-M. Muller, "Elementary Functions". The coefficients are own minimax fits (Lawson's iteration on Chebyshev
 nodes, against 40 digits), so that the error of a polynomial stays below a tenth of a unit in the last place; results
-are within 2 to 4 units. NaN arguments give NaN.
+are within 2 to 6 units. NaN arguments give NaN.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .builder import FunctionBuilder
-from .types import Register, constant
+from .types import I1, Register, constant
 
 _EXP = (0.50000001, 0.166665129, 0.0416661873, 0.00836959841, 0.00139517172)
 """(exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2."""
@@ -23,14 +23,16 @@ _LOG = (
 )
 """(log(1 + f) - f + f^2 / 2) / f^3 for 1 + f from sqrt(1/2) to sqrt(2)."""
 
-_ERF_NEAR = (0.128379148, -0.376124811, 0.112816825, -0.0267617195, 0.00498594007, -0.000595373924)
-"""erf(x) / x - 1 in x^2, for |x| <= 0.93."""
-
-_ERF_FAR = (
-    *(0.000178452337, -1.12953315, -0.633309876, -0.108321071),
-    *(0.0251460789, -0.00418124117, 0.000436574988, -2.1278762e-05),
+_TANH = (
+    (1.0, 0.131050602, 0.00312697375, 1.13786054e-05, -2.10141753e-08, 5.57556987e-11, -8.98474004e-14),
+    (1.0, 0.46438399, 0.024588244, 0.00025787481),
 )
-"""log(1 - erf(x)) for x from 0.93 to 4, where erf is one in single precision."""
+_ERF = (
+    (1.12837911, 0.200941682, 0.0540591888, 0.00418448681, 0.000289024319, 1.90976834e-06),
+    (1.0, 0.511411905, 0.118386224, 0.0158253498, 0.00125333061, 3.68277324e-05),
+)
+"""tanh(x) / x up to 9.2 and erf(x) / x up to 4.1 in x^2, numerator and denominator. There the functions are one in
+single precision, and the quotients larger by a millionth: cut off at one, they are that however they round."""
 
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 """ln(2) as a number of few bits, whose products are exact, and the rest."""
@@ -67,39 +69,54 @@ def with_sign(b: FunctionBuilder, magnitude: Register, sign: Register) -> Regist
     return b.intrinsic(f"llvm.copysign.{magnitude.type.suffix}", magnitude.type, [magnitude, sign])
 
 
-def _power_of_two(b: FunctionBuilder, n: Register, like: Register) -> Register:
-    """2^n for an integer n from -126 to 127, made in the exponent field."""
-    biased = b.binary("add", n, constant(n.type, 127))
-    return b.convert("bitcast", b.binary("shl", biased, constant(n.type, 23)), like.type)
+def rarely(b: FunctionBuilder, is_rare: Register, function: Callable[[], Register], otherwise: Register) -> Register:
+    """A function in the lanes where something holds, which is computed only if there are such."""
+    name = f"llvm.vector.reduce.or.{is_rare.type.suffix}"
+    some = is_rare if is_rare.type.lanes == 1 else b.intrinsic(name, I1, [is_rare])
+    return b.if_(some, lambda: [b.select(is_rare, function(), otherwise)], lambda: [otherwise])[0]
+
+
+def _power_of_two(b: FunctionBuilder, shifted: Register, half: bool = False) -> Register:
+    """2^n, or half of it, for an n from -126 to 127 to which `ROUNDING` was added; made in the exponent field."""
+    integers = shifted.type.as_scalar("i32")
+    field = b.binary("shl", b.convert("bitcast", shifted, integers), constant(integers, 23))
+    field = b.binary("add", field, constant(integers, (126 if half else 127) << 23))
+    return b.convert("bitcast", field, shifted.type)
 
 
 def _reduce(b: FunctionBuilder, x: Register) -> tuple[Register, Register]:
-    """n and r with x = n * ln(2) + r and |r| <= ln(2) / 2."""
+    """n, with `ROUNDING` added, and r with x = n * ln(2) + r and |r| <= ln(2) / 2."""
     shifted = b.fma(x, number(x, 1 / math.log(2)), number(x, ROUNDING))
     whole = b.binary("fsub", shifted, number(x, ROUNDING))
     r = b.fma(whole, number(x, -_LN2_HIGH), x)
-    r = b.fma(whole, number(x, -_LN2_LOW), r)
-    integers = x.type.as_scalar("i32")
-    n = b.binary("sub", b.convert("bitcast", shifted, integers), b.convert("bitcast", number(x, ROUNDING), integers))
-    return n, r
+    return shifted, b.fma(whole, number(x, -_LN2_LOW), r)
+
+
+def _reduced_exp(b: FunctionBuilder, x: Register) -> tuple[Register, Register]:
+    """n, with `ROUNDING` added, and e^r."""
+    shifted, r = _reduce(b, x)
+    return shifted, b.fma(b.binary("fmul", r, r), polynomial(b, r, _EXP), b.binary("fadd", r, number(r, 1)))
 
 
 def exp(b: FunctionBuilder, x: Register) -> Register:
     """e^x; 0 and infinity where single precision ends, subnormal numbers included."""
-    x = maximum(b, minimum(b, x, 89.0), -104.0)
-    n, r = _reduce(b, x)
-    y = b.fma(b.binary("fmul", r, r), polynomial(b, r, _EXP), b.binary("fadd", r, number(r, 1)))
-    # In two steps, because 2^n itself may be out of range where the result is not.
-    half = b.binary("ashr", n, constant(n.type, 1))
-    y = b.binary("fmul", y, _power_of_two(b, half, x))
-    return b.binary("fmul", y, _power_of_two(b, b.binary("sub", n, half), x))
+    shift = number(x, ROUNDING)
+
+    def everywhere() -> Register:
+        shifted, y = _reduced_exp(b, maximum(b, minimum(b, x, 89.0), -104.0))
+        # In two steps, because 2^n itself may be out of range where the result is not.
+        half = b.fma(b.binary("fsub", shifted, shift), number(x, 0.5), shift)
+        rest = b.binary("fsub", shifted, b.binary("fsub", half, shift))
+        return b.binary("fmul", b.binary("fmul", y, _power_of_two(b, half)), _power_of_two(b, rest))
+
+    is_far = b.compare("ugt", b.unary_intrinsic("fabs", x), number(x, 87.0))
+    return rarely(b, is_far, everywhere, _exp_limited(b, x))
 
 
 def _exp_limited(b: FunctionBuilder, x: Register) -> Register:
     """e^x where neither the exponent nor the result leaves the range of normal numbers."""
-    n, r = _reduce(b, x)
-    y = b.fma(b.binary("fmul", r, r), polynomial(b, r, _EXP), b.binary("fadd", r, number(r, 1)))
-    return b.binary("fmul", y, _power_of_two(b, n, x))
+    shifted, y = _reduced_exp(b, x)
+    return b.binary("fmul", y, _power_of_two(b, shifted))
 
 
 def exp_below_zero(b: FunctionBuilder, x: Register) -> Register:
@@ -110,10 +127,18 @@ def exp_below_zero(b: FunctionBuilder, x: Register) -> Register:
 
 def expm1(b: FunctionBuilder, x: Register) -> Register:
     """e^x - 1 for x up to 88, exact to the last digits near zero."""
-    n, r = _reduce(b, maximum(b, x, -87.0))
-    scale = _power_of_two(b, n, x)
+    shifted, r = _reduce(b, maximum(b, x, -87.0))
+    scale = _power_of_two(b, shifted)
     y = b.fma(b.binary("fmul", r, r), polynomial(b, r, _EXP), r)
     return b.fma(scale, y, b.binary("fsub", scale, number(x, 1)))
+
+
+def sigmoid(b: FunctionBuilder, x: Register) -> Register:
+    """1 / (1 + e^-x); 0 where it is no normal number."""
+    shifted, y = _reduced_exp(b, b.negate(minimum(b, maximum(b, x, -89.0), 87.0)))
+    # Doubled later, since twice the largest power of two is out of range.
+    half = b.binary("fmul", y, _power_of_two(b, shifted, half=True))
+    return b.binary("fdiv", number(x, 1), b.fma(half, number(x, 2), number(x, 1)))
 
 
 def log(b: FunctionBuilder, x: Register) -> Register:
@@ -148,18 +173,19 @@ def log1p(b: FunctionBuilder, x: Register) -> Register:
     return b.select(b.compare("olt", x, number(x, math.inf)), y, x)
 
 
+def _bounded_ratio(b: FunctionBuilder, x: Register, limit: float, ratio: Sequence[Sequence[float]]) -> Register:
+    """x times a quotient of polynomials in x^2, from -1 to 1, which it is beyond the limit."""
+    x = maximum(b, minimum(b, x, limit), -limit)
+    above, below = (polynomial(b, b.binary("fmul", x, x), coefficients) for coefficients in ratio)
+    quotient = b.binary("fdiv", b.binary("fmul", x, above), below)
+    return maximum(b, minimum(b, quotient, 1.0), -1.0)
+
+
 def tanh(b: FunctionBuilder, x: Register) -> Register:
     """The hyperbolic tangent."""
-    magnitude = minimum(b, b.unary_intrinsic("fabs", x), 10.0)
-    growth = expm1(b, b.binary("fadd", magnitude, magnitude))
-    return with_sign(b, b.binary("fdiv", growth, b.binary("fadd", growth, number(x, 2))), x)
+    return _bounded_ratio(b, x, 9.2, _TANH)
 
 
 def erf(b: FunctionBuilder, x: Register) -> Register:
     """The error function."""
-    square = b.binary("fmul", x, x)
-    near = b.fma(polynomial(b, square, _ERF_NEAR), x, x)
-    magnitude = b.unary_intrinsic("fabs", x)
-    exponent = polynomial(b, minimum(b, magnitude, 4.0), _ERF_FAR)
-    far = with_sign(b, b.binary("fsub", number(x, 1), _exp_limited(b, exponent)), x)
-    return b.select(b.compare("olt", magnitude, number(x, 0.93)), near, far)
+    return _bounded_ratio(b, x, 4.1, _ERF)

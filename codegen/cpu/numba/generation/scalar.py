@@ -33,6 +33,7 @@ _FUNCTIONS: dict[str, str] = {
     "abs": "abs({0})",
     "sign": "{0} if {0} != {0} else {type}(1) if {0} > 0 else {type}(-1) if {0} < 0 else {type}(0)",
     **{name: f"math.{name}({{0}})" for name in _LIBRARY},
+    "sigmoid": "{type}(1) / (math.exp(-{0}) + {type}(1))",
     "floor": "np.floor({0})",
     "ceil": "np.ceil({0})",
     "round": "np.rint({0})",
