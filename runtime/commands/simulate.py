@@ -14,6 +14,7 @@ artifact's code may run here. With --json:
 Examples:
   tilewright simulate resnet50.twa
   tilewright simulate resnet50.twa --json
+  tilewright simulate resnet50.twa --trace resnet50.json
   tilewright simulate resnet50.twa --without instruction-fetch,turnaround,host-stages
 """
 
@@ -21,8 +22,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..simulator.left_out import BESIDE, COSTS
-from .parser import add_artifact
+from ..simulator.left_out import BESIDE, COSTS, DETAILS
+from .parser import add_artifact, output_path
 from .shapes import add_input_shape, chosen_shape
 
 
@@ -37,6 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave costs out, by names with commas between: "
         + "; ".join(f"{name} ({meaning})" for name, meaning in {**COSTS, **BESIDE}.items()),
     )
+    parser.add_argument(
+        "--machine",
+        metavar="MACHINE",
+        help="The accelerator, or the path of a machine file, that the artifact must have been compiled for: schedules "
+        "of another one are not modelled.",
+    )
+    parser.add_argument(
+        "--trace",
+        type=output_path,
+        metavar="FILE.json",
+        help="Write what every unit does when, for Perfetto (ui.perfetto.dev) and chrome://tracing, and what it waits "
+        "for. A name that ends in .gz: compressed, which Perfetto opens as well.",
+    )
+    parser.add_argument(
+        "--trace-detail",
+        choices=DETAILS,
+        default=next(iter(DETAILS)),
+        metavar="DETAIL",
+        help="; ".join(f"{name} ({meaning})" for name, meaning in DETAILS.items()) + ".",
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -45,13 +66,27 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         ArtifactError: the artifact is damaged or holds nothing for the accelerator.
         InstructionError: a device program is damaged or unsafe.
+        MachineError: the artifact was compiled for another machine than the one given.
+        OutputError: the trace cannot be written.
         UsageError: there is no such cost to leave out, or no such shape.
     """
     from ..artifact.artifact import Artifact
-    from ..report.simulation import simulate_artifact
+    from ..files.output_file import check_output
+    from ..report.simulation import SimulatedProgram, check_machine, simulate_artifact
     from ..report.table import json_text
 
     without = [name for name in map(str.strip, arguments.without.split(",")) if name]
     artifact = chosen_shape(arguments, Artifact.open(arguments.artifact))
-    simulation = simulate_artifact(artifact, without, measured="host-stages" not in without)
+    if arguments.machine is not None:
+        check_machine(artifact, arguments.machine)
+    programs: list[SimulatedProgram] = []
+    observe = None
+    if arguments.trace is not None:
+        check_output(arguments.trace, source=arguments.artifact)
+        observe = programs.append
+    simulation = simulate_artifact(artifact, without, measured="host-stages" not in without, observe=observe)
+    if arguments.trace is not None:
+        from ..report.device_trace import write_trace
+
+        write_trace(arguments.trace, artifact.manifest.model.name, programs, arguments.trace_detail)
     return json_text(simulation) if arguments.json else simulation.to_text()

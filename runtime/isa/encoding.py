@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from functools import cache
+from math import prod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.blocks import dataclass_transform
@@ -117,6 +118,11 @@ class MemoryAccess(NamedTuple):
     def stop(self) -> int:
         """One past the last byte."""
         return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
+
+    @property
+    def bytes(self) -> int:
+        """How many they are."""
+        return prod(count for count, _ in self.steps) * self.run
 
 
 class Violation(NamedTuple):

@@ -5,84 +5,25 @@ No silicon is measured here. The times come from the cycle model, whose constant
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from tilewright.errors import ArtifactError, UsageError
+from tilewright.errors import ArtifactError, MachineError, UsageError
 
 from ..artifact.artifact import Artifact
 from ..execution.device import read_programs
 from ..isa import Program
-from ..isa.encoding import Queue
 from ..machines.machine import Machine
-from ..simulator.cycles import Event, Timeline, simulate
+from ..machines.machine import load as load_machine
+from ..simulator.cycles import Timeline, Traffic, simulate
 from ..simulator.left_out import BESIDE, COSTS
-from ..simulator.verifier import verify_cards
+from ..simulator.verifier import OrderedProgram, verify_cards
 from .details import PlacedOp, details_of
 from .host import HostReport, report_host
+from .layer_times import LayerTime, layer_times, scratchpad_traffic
 from .table import MACS, Column, Table, on_lines, show_bytes, show_clusters, show_count, show_seconds
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """The share of a layer in a timeline.
-
-    Attributes:
-        name: of the layer.
-        cycles: time that passes while the frontier of completed work is in this layer; layers sum to the total.
-        macs, dram_bytes: totals of its instructions, their own bytes included.
-        mac_utilization: macs over the peak of the clusters that the program uses while the layer runs: in its cycles,
-            or in the time that its multiplications take if part of that is charged to the layer before.
-        bound: what is busy longest: ``mac``, ``vector``, ``dram`` or ``link``.
-        bound_share: how much of the cycles that is busy, at most 1: the rest is waiting.
-    """
-
-    name: str
-    cycles: float
-    macs: int
-    mac_utilization: float
-    dram_bytes: int
-    bound: str
-    bound_share: float
-
-
-def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
-    """Per-layer table of a timeline, in order of completion.
-
-    Overlapping work is charged once: events are taken by their ends, and each charges its layer with the time since
-    the end before it. The cycles of the layers add up to those of the timeline. What is of no layer, the end of a
-    queue, belongs to the layer before it, or else to the first.
-    """
-    layers: dict[str, list[tuple[Event, float]]] = {}
-    events = sorted(timeline.events, key=lambda entry: entry.end)
-    at, name = 0.0, next((event.layer for event in events if event.layer), "(other)")
-    for event in events:
-        name = event.layer or name
-        layers.setdefault(name, []).append((event, event.end - at))
-        at = event.end
-    # Weights are loaded ahead: where a layer begins says nothing of what it reads.
-    completed = sorted(layers.items(), key=lambda layer: layer[1][-1][0].end)
-    return [_layer_time(name, charged, timeline, machine) for name, charged in completed]
-
-
-def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timeline, machine: Machine) -> LayerTime:
-    """The table's row of a layer from its events and the time charged for each."""
-    cycles = sum(time for _, time in charged)
-    macs = sum(event.cost.macs for event, _ in charged)
-    fetched = timeline.instruction_bytes * len(charged)
-    moved = sum(event.cost.dram_bytes for event, _ in charged) + fetched
-    clusters = timeline.clusters
-    busy = {
-        "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC) / clusters,
-        "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC) / clusters,
-        "dram": sum(event.cost.dram(machine) for event, _ in charged) + fetched / machine.dram_bytes_per_cycle,
-        "link": sum(event.cost.link(machine) for event, _ in charged) if timeline.parts["card-link"] else 0.0,
-    }
-    peak = machine.cluster_macs_per_cycle * clusters * timeline.cards
-    utilization = macs / peak / (max(cycles, busy["mac"]) or 1.0)
-    bound = max(busy, key=lambda unit: busy[unit])
-    return LayerTime(name, cycles, macs, utilization, moved, bound, min(busy[bound] / cycles, 1.0) if cycles else 0.0)
 
 
 @dataclass(frozen=True)
@@ -110,16 +51,28 @@ class SimulatedTotal:
 
 @dataclass(frozen=True)
 class SimulatedLayer:
-    """Modelled cost of a layer, as in the total; ``bound`` is what is busy longest: ``mac``, ``dram``,
-    ``vector`` or ``link``."""
+    """Modelled cost of a layer, as in the total.
+
+    Attributes:
+        output: shape of its result; None where the artifact does not tell.
+        lane_fill: macs as a share of what the multipliers could do in the cycles in which the arrays multiply; None
+            without multiplications. The rest are lanes without work: channels, pixels or taps that do not divide.
+        clusters: how many compute it, of all cards.
+        sram_bytes: read from scratchpads and written to them, see `scratchpad_traffic`.
+        bound: what is busy longest: ``mac``, ``dram``, ``vector`` or ``link``.
+    """
 
     name: str
     op: str
+    output: tuple[int, ...] | None
     cycles: int
     macs: int
     mac_utilization: float
     machine_utilization: float
+    lane_fill: float | None
+    clusters: int
     dram_bytes: int
+    sram_bytes: int
     bound: str
 
 
@@ -148,11 +101,15 @@ class Simulation:
         columns = [
             Column("name", "layer"),
             Column("op", "operator", spare=True),
+            Column("output", "output", show=lambda shape: "×".join(map(str, shape)), spare=True),
             Column("cycles", "cycles", show=lambda n: f"{n:,}", right=True),
             MACS,
             Column("mac_utilization", "MAC use", show=_percent, right=True),
             Column("machine_utilization", "of machine", show=_percent, right=True, spare=True),
+            Column("lane_fill", "lane fill", show=_percent, right=True, spare=True),
+            Column("clusters", "clusters", right=True, spare=True),
             Column("dram_bytes", "DRAM", show=show_bytes, right=True),
+            Column("sram_bytes", "SRAM", show=show_bytes, right=True, spare=True),
             Column("bound", "bound"),
             Column("share", "busy", show=_percent, right=True),
         ]
@@ -210,12 +167,50 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, 
     return {name: read_programs(artifact, name) for name in found}
 
 
-def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, measured: bool = False) -> Simulation:
+def check_machine(artifact: Artifact, name_or_path: str) -> None:
+    """Refuse an artifact that was compiled for another machine than this one.
+
+    Raises:
+        ArtifactError: it holds no device program.
+        MachineError: it was, and how the two differ; or there is no such machine.
+    """
+    machine = load_machine(name_or_path)
+    for programs in device_programs(artifact, "simulate").values():
+        own = programs[0].machine
+        if own.hash != machine.hash:
+            raise MachineError(
+                f"{artifact.origin} was compiled for machine {own.name!r}, and its schedule is for no other one",
+                stage="simulate",
+                expected=own.name,
+                found=f"{machine.name} (artifact, machine): {'; '.join(own.differences(machine))}",
+                hint=f"Compile the model with --machine {name_or_path} and simulate that artifact, or compare machines "
+                "with `tilewright sweep MODEL`.",
+            )
+
+
+class SimulatedProgram(NamedTuple):
+    """A device program in modelled time, whole; ``in_turn`` is how often it runs, one run after the other."""
+
+    name: str
+    ordered: OrderedProgram
+    timeline: Timeline
+    traffic: Traffic
+    in_turn: int
+
+
+def simulate_artifact(
+    artifact: Artifact,
+    without: Collection[str] = (),
+    *,
+    measured: bool = False,
+    observe: Callable[[SimulatedProgram], object] | None = None,
+) -> Simulation:
     """Run the cycle model over every device program of ``artifact``.
 
     Args:
         without: names of costs to leave out, of `tilewright.runtime.simulator.left_out`.
         measured: whether to run and measure what the host does, see `report_host`.
+        observe: called with each device program in turn.
 
     Raises:
         ArtifactError: it holds none.
@@ -225,16 +220,30 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
         if name not in COSTS and name not in BESIDE:
             raise UsageError("there is no such cost", expected=", ".join((*COSTS, *BESIDE)), found=name)
     programs = device_programs(artifact, "simulate")
-    ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
+    details, touched = details_of(artifact), Counter[str]()
+    ops = {op.name: op for op in details.placement if op.on == "device"}
+    outputs = {layer.name: layer.output for layer in details.layers}
     machine = next(iter(programs.values()))[0].machine
     runs = [_runs(artifact, name) for name in programs]
     less = COSTS.keys() & set(without)
-    timelines = [simulate(verify_cards(each, machine), without=less) for each in programs.values()]
+    timelines: list[Timeline] = []
+    for (name, each), run in zip(programs.items(), runs, strict=True):
+        ordered, traffic = verify_cards(each, machine), None if observe is None else Traffic()
+        touched.update({layer: moved * run.times for layer, moved in scratchpad_traffic(ordered).items()})
+        timelines.append(simulate(ordered, without=less, traffic=traffic))
+        if observe is not None and traffic is not None:
+            observe(SimulatedProgram(name, ordered, timelines[-1], traffic, run.in_turn))
     clusters = max(timeline.clusters for timeline in timelines)
     pairs = [*zip(timelines, runs, strict=True)]
     cards = max(run.cards * timeline.cards for timeline, run in pairs)
     taken = [(time, each, run) for each, run in pairs for time in layer_times(each, machine)]
-    layers = [_layer(time, ops.get(time.name), each.clusters * each.cards, run, machine) for time, each, run in taken]
+    layers = [
+        _layer(
+            *(time, ops.get(time.name), outputs.get(time.name), each.clusters * each.cards),
+            *(run, machine, touched[time.name]),
+        )
+        for time, each, run in taken
+    ]
     cycles = sum(timeline.cycles * run.in_turn for timeline, run in pairs)
     macs = sum(layer.macs for layer in layers)
     peak = cycles * machine.cluster_macs_per_cycle
@@ -278,18 +287,31 @@ def _runs(artifact: Artifact, name: str) -> _Runs:
     return _Runs(times, min(artifact.manifest.device_programs[name].cards, times))
 
 
-def _layer(layer: LayerTime, op: PlacedOp | None, clusters: int, runs: _Runs, machine: Machine) -> SimulatedLayer:
+def _layer(
+    layer: LayerTime,
+    op: PlacedOp | None,
+    output: tuple[int, ...] | None,
+    clusters: int,
+    runs: _Runs,
+    machine: Machine,
+    sram_bytes: int,
+) -> SimulatedLayer:
     """A layer of the cycle model, which counts padded channels, with the operator and the MACs of the network."""
     counted = layer.macs * runs.times
     macs = op.macs if op is not None else counted
     utilization = layer.mac_utilization * macs / counted if counted else 0.0
+    possible = layer.array_steps * runs.times * machine.cluster_macs_per_cycle
     return SimulatedLayer(
         layer.name,
         op.op if op is not None else "",
+        output,
         round(layer.cycles * runs.in_turn),
         macs,
         utilization,
         utilization * clusters * runs.cards / (machine.clusters * machine.cards),
+        macs / possible if possible else None,
+        layer.clusters * runs.cards,
         layer.dram_bytes * runs.times,
+        sram_bytes,
         layer.bound,
     )

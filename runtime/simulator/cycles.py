@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -47,14 +47,41 @@ class Request(NamedTuple):
     number: int
 
 
+class Service(NamedTuple):
+    """When the DRAM of a card serves a request, or the link to another card carries a message: cycles, as of events."""
+
+    request: Request
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What `simulate` tells of DRAMs and links where it is given one.
+
+    Attributes:
+        dram: by card, in order.
+        links: by sender and receiver, in order.
+    """
+
+    dram: dict[int, list[Service]] = field(default_factory=dict)
+    links: dict[tuple[int, int], list[Service]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Event:
-    """One instruction in modelled time, in cycles from the start of the program."""
+    """One instruction in modelled time, in cycles from the start of the program.
+
+    Attributes:
+        free: when its unit takes the next one, for which it need not be complete.
+        end: when it is complete.
+    """
 
     stream: Stream
     index: int
     mnemonic: str
     start: float
+    free: float
     end: float
     cost: Cost
     layer: str | None
@@ -101,7 +128,10 @@ class Timeline:
 
 
 def simulate(
-    ordered: OrderedProgram, machine: Machine | None = None, without: Collection[str] = frozenset()
+    ordered: OrderedProgram,
+    machine: Machine | None = None,
+    without: Collection[str] = frozenset(),
+    traffic: Traffic | None = None,
 ) -> Timeline:
     """When every instruction of a program runs, in modelled time.
 
@@ -109,15 +139,16 @@ def simulate(
         machine: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
             depth of the queues is that machine's in any case.
         without: names of `left_out.COSTS` to leave out.
+        traffic: what to fill with what DRAMs and links do.
     """
     own, planned = ordered.machine, [program.planned_machine for program in ordered.programs]
     every = [machine or own] * len(planned)
     if planned == every and not without:
-        return _Engine(ordered, every, frozenset()).timeline()
+        return _Engine(ordered, every, frozenset(), traffic=traffic).timeline()
     orders = _Engine(ordered, planned, frozenset()).run()
     if "instruction-fetch" in without:
         orders = [[request for request in order if not request.is_fetch] for order in orders]
-    return _Engine(ordered, every, frozenset(without), orders).timeline()
+    return _Engine(ordered, every, frozenset(without), orders, traffic).timeline()
 
 
 class _Dram:
@@ -143,6 +174,7 @@ class _Engine:
     Args:
         machines: for each card, the one whose constants count.
         orders: for each card, in which its DRAM serves requests; None where that is found out.
+        traffic: what to fill, if anything.
     """
 
     def __init__(
@@ -151,7 +183,9 @@ class _Engine:
         machines: list[Machine],
         without: frozenset[str],
         orders: list[list[Request]] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic
         self._ordered, self._machines, self._without = ordered, machines, without
         own = ordered.machine
         self._streams = list(ordered.queues)
@@ -306,6 +340,9 @@ class _Engine:
         link = stream.card, item.peer
         begun = max(read - price.dram(machine), self._link_free.get(link, 0.0))
         self._link_free[link] = max(read, begun + price.link(machine))
+        if self._traffic is not None:
+            request = Request(False, stream, len(self._ends[stream]))
+            self._traffic.links.setdefault(link, []).append(Service(request, begun, self._link_free[link]))
         return self._link_free[link]
 
     def _complete(self, stream: Stream, start: float, price: Cost, free: float) -> None:
@@ -317,7 +354,7 @@ class _Engine:
         layer = int(program.layer_of[stream._replace(card=0)][index])
         name = None if layer == NO_LAYER else program.layers[layer]
         mnemonic = self._ordered.queues[stream][index].MNEMONIC
-        self._events.append(Event(stream, index, mnemonic, start, end, price, name))
+        self._events.append(Event(stream, index, mnemonic, start, free, end, price, name))
         self._wake(_Kind.TRANSFER, stream)
         self._offer(_Kind.START, stream)
 
@@ -334,7 +371,11 @@ class _Engine:
         dram.wrote = price.writes
         machine = self._machines[request.stream.card]
         pause = machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
-        dram.free = max(asked, dram.free) + pause + price.dram(machine)
+        begun = max(asked, dram.free) + pause
+        dram.free = begun + price.dram(machine)
+        if self._traffic is not None:
+            card = request.stream.card
+            self._traffic.dram.setdefault(card, []).append(Service(request, begun, dram.free))
         if order is not None and position + 1 < len(order):
             following = order[position + 1]
             early = dram.early.pop(following, None)

@@ -1,4 +1,5 @@
-"""Which costs the cycle model can leave out; a module of its own, so that help does not wait for the model."""
+"""Which costs the cycle model can leave out, and how its traces are divided; a module of its own, so that help does not
+wait for the model."""
 
 from __future__ import annotations
 
@@ -18,3 +19,10 @@ BESIDE = {
     "host-stages": "operators run on this CPU, which is measured by running them",
 }
 """What is reported beside the device's time and can be left out of the report, by name."""
+
+LAYERS, INSTRUCTIONS = "layers", "instructions"
+DETAILS = {
+    INSTRUCTIONS: "each instruction of a unit is a slice",
+    LAYERS: "those for one layer that follow each other are one",
+}
+"""How finely a trace is divided, by name; the first by default."""

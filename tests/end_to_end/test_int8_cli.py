@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trace_rules import read_trace
 
 import tilewright
 from tilewright.__main__ import main
@@ -48,12 +49,21 @@ def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: C
     assert set(found["total"]) == {
         *("cycles", "seconds", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "clusters", "cards")
     }
-    keys = {"name", "op", "cycles", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "bound"}
+    keys = {
+        *("name", "op", "output", "cycles", "macs", "mac_utilization", "machine_utilization", "lane_fill"),
+        *("clusters", "dram_bytes", "sram_bytes", "bound"),
+    }
     assert all(set(layer) == keys for layer in found["layers"])
     assert sum(layer["macs"] for layer in found["layers"]) == found["total"]["macs"]
     assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["total"]["cycles"], abs=20)
     assert all(0 <= layer["mac_utilization"] <= 1 for layer in found["layers"])
     assert {layer["op"] for layer in found["layers"]} >= {"conv"}
+    for layer in found["layers"]:
+        assert layer["output"][0] == 1
+        assert (layer["lane_fill"] is None) == (layer["macs"] == 0)
+        assert layer["clusters"] == 1
+        # What it makes is written at least.
+        assert layer["sram_bytes"] >= np.prod(layer["output"])
 
 
 def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> None:
@@ -102,6 +112,30 @@ def test_simulate_runs_no_code_that_is_not_trusted(
     shown = capsys.readouterr().out
     assert "\nbeside it, operators on the CPU, not measured: load native code: the native code of " in shown
     assert "\n  before device_0: 1 operator\n" in shown
+
+
+def test_simulate_draws_a_trace_of_what_it_counts(artifact: Path, tmp_path: Path, capsys: Capture) -> None:
+    for words in ([], ["--trace-detail", "layers"]):
+        file = tmp_path / "trace.json"
+        assert main(["simulate", str(artifact), "--json", "--machine", "s256", "--trace", str(file), *words]) == 0
+        total = json.loads(capsys.readouterr().out)["total"]
+        found = read_trace(file)
+        assert round(found.total("network", "layers", "cycles")) == total["cycles"] == round(found.about["cycles"])
+        assert found.total("card 0 (S256)", "cluster 0: MAC", "multiply-accumulates") >= total["macs"]
+        assert found.about["times"].endswith("not measured on silicon")
+
+
+def test_simulate_on_another_machine_says_what_to_do(artifact: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "trace.json"
+    assert main(["simulate", str(artifact), "--machine", "m4096", "--trace", str(file)]) == 1
+    shown = capsys.readouterr().err
+    assert f"{artifact} was compiled for machine 'S256', and its schedule is for no other one; expected S256" in shown
+    assert "found M4096 (artifact, machine): timing.dram_turnaround: 7, 6; clusters: 1, 4; " in shown
+    assert shown.endswith(
+        "Compile the model with --machine m4096 and simulate that artifact, or compare machines with `tilewright sweep "
+        "MODEL`.\n"
+    )
+    assert not file.exists()
 
 
 def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) -> None:

@@ -17,7 +17,7 @@ from tilewright.errors import InstructionError, MachineError, TilewrightError
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, Queue, Stream
 from tilewright.runtime.machines import machine
-from tilewright.runtime.report.simulation import layer_times
+from tilewright.runtime.report.layer_times import layer_times
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.left_out import COSTS

@@ -11,7 +11,7 @@ from device_programs import pointwise
 from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.cost import cost
-from tilewright.runtime.report.simulation import layer_times
+from tilewright.runtime.report.layer_times import layer_times, scratchpad_traffic
 from tilewright.runtime.simulator.cycles import Timeline, simulate
 from tilewright.runtime.simulator.verifier import verify
 
@@ -123,3 +123,21 @@ def test_layers_add_up_to_the_whole() -> None:
     assert sum(layer.dram_bytes for layer in layers) == timeline.dram_bytes
     assert all(0 <= layer.mac_utilization <= 1 for layer in layers)
     assert {layer.bound for layer in layers} <= {"mac", "vector", "dram"}
+
+
+def test_steps_and_bytes_of_a_layer_are_counted() -> None:
+    tiles, columns, blocks = 8, 16, 4
+    ordered = verify(pointwise(M4096, tiles, columns, blocks), M4096)
+    channels = blocks * 16
+    first, second = layer_times(simulate(ordered), M4096)
+    for time in (first, second):
+        assert time.clusters == 1
+        # 64 input channels are 4 groups of lanes, as are the 64 of the output, and 16 pixels.
+        assert time.array_steps == tiles // 2 * 4 * 4 * 4
+        assert time.macs == time.array_steps * M4096.cluster_macs_per_cycle
+    traffic = scratchpad_traffic(ordered)
+    weights, parameters, pixels = channels * channels, 2 * blocks * 64, tiles * columns
+    # Maps are loaded, read by the array, written by the vector unit and stored; sums are written and read.
+    expected = 4 * pixels * channels + 2 * pixels * channels * 4 + (1 + tiles) * (weights + parameters)
+    assert sum(traffic.values()) == expected
+    assert traffic["first"] - traffic["second"] == weights + parameters

@@ -1,0 +1,112 @@
+"""The shares of layers in the modelled time of a device program, and the bytes that they move on chip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..isa.encoding import Queue, Space
+from ..isa.program import NO_LAYER
+from ..machines.machine import Machine
+from ..simulator.cycles import Event, Timeline
+from ..simulator.verifier import OrderedProgram
+
+_COMPUTING = (Queue.MAC, Queue.VEC)
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """The share of a layer in a timeline.
+
+    Attributes:
+        name: of the layer.
+        cycles: time that passes while the frontier of completed work is in this layer; layers sum to the total.
+        macs, dram_bytes: totals of its instructions, their own bytes included.
+        array_steps: cycles in which the arrays multiply, of all clusters.
+        clusters: how many compute, of all cards.
+        mac_utilization: macs over the peak of the clusters that the program uses while the layer runs: in its cycles,
+            or in the time that its multiplications take if part of that is charged to the layer before.
+        bound: what is busy longest: ``mac``, ``vector``, ``dram`` or ``link``.
+        bound_share: how much of the cycles that is busy, at most 1: the rest is waiting.
+    """
+
+    name: str
+    cycles: float
+    macs: int
+    array_steps: int
+    clusters: int
+    mac_utilization: float
+    dram_bytes: int
+    bound: str
+    bound_share: float
+
+
+class Charge(NamedTuple):
+    """The time from the end of one event to that of the next, which is charged for it to a layer."""
+
+    layer: str
+    event: Event
+    start: float
+    end: float
+
+
+def charges(timeline: Timeline) -> Iterator[Charge]:
+    """What each event of a timeline costs, overlapping work once: events are taken by their ends, and each charges its
+    layer with the time since the end before it. What is of no layer, the end of a queue, belongs to the layer before
+    it, or else to the first.
+    """
+    events = sorted(timeline.events, key=lambda entry: entry.end)
+    at, name = 0.0, next((event.layer for event in events if event.layer), "(other)")
+    for event in events:
+        name = event.layer or name
+        yield Charge(name, event, at, event.end)
+        at = event.end
+
+
+def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
+    """The layers of a timeline, in order of completion; their cycles add up to its own."""
+    layers: dict[str, list[tuple[Event, float]]] = {}
+    for name, event, start, end in charges(timeline):
+        layers.setdefault(name, []).append((event, end - start))
+    # Weights are loaded ahead: where a layer begins says nothing of what it reads.
+    completed = sorted(layers.items(), key=lambda layer: layer[1][-1][0].end)
+    return [_layer_time(name, charged, timeline, machine) for name, charged in completed]
+
+
+def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timeline, machine: Machine) -> LayerTime:
+    """The table's row of a layer from its events and the time charged for each."""
+    cycles = sum(time for _, time in charged)
+    macs = sum(event.cost.macs for event, _ in charged)
+    fetched = timeline.instruction_bytes * len(charged)
+    moved = sum(event.cost.dram_bytes for event, _ in charged) + fetched
+    clusters = timeline.clusters
+    busy = {
+        "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC) / clusters,
+        "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC) / clusters,
+        "dram": sum(event.cost.dram(machine) for event, _ in charged) + fetched / machine.dram_bytes_per_cycle,
+        "link": sum(event.cost.link(machine) for event, _ in charged) if timeline.parts["card-link"] else 0.0,
+    }
+    peak = machine.cluster_macs_per_cycle * clusters * timeline.cards
+    utilization = macs / peak / (max(cycles, busy["mac"]) or 1.0)
+    bound = max(busy, key=lambda unit: busy[unit])
+    steps = sum(event.cost.steps for event, _ in charged if event.stream.queue == Queue.MAC)
+    computing = {event.stream[::2] for event, _ in charged if event.layer and event.stream.queue in _COMPUTING}
+    share = min(busy[bound] / cycles, 1.0) if cycles else 0.0
+    return LayerTime(name, cycles, macs, steps, len(computing), utilization, moved, bound, share)
+
+
+def scratchpad_traffic(ordered: OrderedProgram) -> Counter[str]:
+    """Bytes of scratchpads that instructions read and write, by layer. What an instruction takes several times, such as
+    a pixel that lies in several windows, counts once for it: line registers and the array hold it.
+    """
+    found = Counter[str]()
+    for stream, items in ordered.queues.items():
+        program = ordered.programs[stream.card]
+        for item, layer in zip(items, program.layer_of[stream._replace(card=0)].tolist(), strict=True):
+            touched = item.accesses(stream.cluster) if layer != NO_LAYER else ()
+            moved = sum(access.bytes for access in touched if access.space is not Space.DRAM)
+            if moved:
+                found[program.layers[layer]] += moved
+    return found
