@@ -1,4 +1,4 @@
-"""Runs native code for AArch64 under emulation, by a Python that `tools/emulated_python.sh` made.
+"""Runs artifacts for AArch64 under emulation, by a Python that `tools/emulated_python.sh` made.
 
 The environment variable ``TILEWRIGHT_AARCH64_PYTHON`` names it; without it these tests are skipped. Each level of
 processors runs on one that has its extensions and no others, so that code which uses more fails.
@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emulated_programs import PROCESSORS
 
 import tilewright
-
-PROCESSORS = {"aarch64": "cortex-a53", "aarch64-dotprod": "neoverse-n1", "aarch64-i8mm": "max"}
-"""By level the processor that qemu is to be."""
 
 _VARIABLE = "TILEWRIGHT_AARCH64_PYTHON"
 _WORKER = Path(__file__).with_name("emulated_worker.py")
