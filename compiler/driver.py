@@ -39,9 +39,9 @@ from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machines.machine import Machine, load_energy, samples
 from ..runtime.machines.machine import load as load_machine
-from ..runtime.pictures.preprocessing import Preprocessing
+from ..runtime.pictures.inputs import declared, stored_inputs
 from .affinity import Affinity, affinity_of
-from .calibration.dataset import are_images
+from .calibration.dataset import image_inputs
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .device.plans import check_batch, check_units, choose_plans, clusters_of
@@ -163,6 +163,9 @@ def _build_shape(
     elif quantized is not None and interface is not None:
         details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
+    if interface is None:
+        calibrated = quantized is not None and not brings_quantization(module)
+        details |= _images(module, options, calibrated=calibrated)
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
@@ -218,7 +221,7 @@ def check_options(options: CompileOptions) -> CompileOptions:
     if options.calibration_method != "percentile" and options.percentile != CompileOptions.percentile:
         hint = "Give --calibration-method percentile, or leave --percentile out."
         raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
-    Preprocessing.of(options.preprocessing or {})
+    declared(options.preprocessing)
     check_names(options.print_after or ())
     check_seconds("--time-limit", options.time_limit)
     return options
@@ -236,9 +239,16 @@ def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
         words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
         words += [f"{KEEP_FLOAT} has no effect, what it names is as the model has it"] if options.keep_float else []
         return {"warnings": [f"the model is already quantised: {each}" for each in words]}
-    if are_images(options.calibration):
-        return {"preprocessing": asdict(Preprocessing.of(options.preprocessing or {}))}
     return {}
+
+
+def _images(module: Module, options: CompileOptions, *, calibrated: bool) -> dict[str, object]:
+    """How images become inputs, for whoever runs the network; empty if that is not known."""
+    inputs = {each.name: (each.type.shape, each.type.dtype.numpy) for each in module.main.parameters}
+    used = image_inputs(options.calibration, inputs) if calibrated else ()
+    if not used and options.preprocessing is None:
+        return {}
+    return {"images": stored_inputs(options.preprocessing, inputs, used)}
 
 
 def _add_integer_engines(

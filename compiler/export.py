@@ -18,7 +18,7 @@ from ..codegen.time_limit import KERNELS
 from ..passes.quantization.plan import KEEP_FLOAT
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
-from ..runtime.pictures.preprocessing import PreprocessingSource
+from ..runtime.pictures.inputs import Declaration
 from .calibration.dataset import Source
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
@@ -41,7 +41,7 @@ def export_model(
     *,
     quantized: str | None = None,
     calibration: Source | None = None,
-    preprocessing: PreprocessingSource | None = None,
+    preprocessing: Declaration | None = None,
     calibration_method: str = CompileOptions.calibration_method,
     percentile: float = CompileOptions.percentile,
     calibration_limit: int | None = None,
@@ -82,6 +82,9 @@ def export_model(
     if is_ir and quantized not in (None, "qdq"):
         hint = "Give --quantized qdq, or write ONNX."
         raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
+    if calibration is None and preprocessing is not None:
+        hint = "Give calibration data, or leave --preprocess out."
+        raise UsageError("--preprocess has no use without calibration data", hint=hint)
     options = CompileOptions(
         calibration=calibration,
         preprocessing=preprocessing,

@@ -20,7 +20,7 @@ from .progress import ProgressReport, silent
 if TYPE_CHECKING:
     from ..codegen.cpu.llvm.target import TargetDescription
     from ..passes.instruments import Instrument
-    from ..runtime.pictures.preprocessing import PreprocessingSource
+    from ..runtime.pictures.inputs import Declaration
     from .calibration.dataset import Source
     from .frontend.input_shapes import GivenShapes
 
@@ -44,7 +44,7 @@ _CLASSES: dict[str, type] = {
 }
 """By type hint, without what stands in brackets. Other classes are known by name, so as not to be imported for it."""
 
-_LATER = ("Source", "PreprocessingSource", "GivenShapes")
+_LATER = ("Source", "Declaration", "GivenShapes")
 """Hints of options that are checked by what reads them."""
 
 
@@ -130,21 +130,22 @@ class CompileOptions:
     calibration: Source | None = option(
         None,
         "Sample inputs to derive scales from: an image or a folder of images; a .npy or .npz file whose first "
-        "dimension counts the samples; or the word random, only to try things out.",
-        in_python="Also such an array, a mapping of arrays by input name, or an iterable of samples.",
+        "dimension counts the samples; NAME=DATA with commas between them for several inputs; or the word random, only "
+        "to try things out.",
+        in_python="Also such an array, a mapping of arrays or paths by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",
         group=QUANTIZATION,
     )
-    preprocessing: PreprocessingSource | None = option(
+    preprocessing: Declaration | None = option(
         None,
-        "How images become inputs: pairs such as resize=central, mean=123.7/116.3/103.5 and scale=1/58 with commas "
-        "between them, or JSON. "
+        "How images become inputs: imagenet, tf, caffe or yolo, pairs such as resize=central, mean=123.7/116.3/103.5, "
+        "std=58/57/57 and units=0-1 with commas between them, or JSON; NAME:… with semicolons between them for several "
+        "inputs. The artifact keeps it for `run` and `classify`. "
         "Default: shorter side, central crop, RGB, (pixel - 127.5) / 127.5.",
-        in_python="Also a mapping.",
+        in_python="Also a mapping, of fields or by input name.",
         metavar="KEY=VALUE,…",
         flag="--preprocess",
-        needs="calibration",
         group=QUANTIZATION,
     )
     calibration_method: str = option(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Union
+from typing import Union, cast
 
 import numpy as np
 
@@ -18,22 +18,30 @@ from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.pictures.image_file import SUFFIXES
-from ...runtime.pictures.preprocessing import Preprocessing, PreprocessingSource
+from ...runtime.pictures.declaration import SUFFIXES
+from ...runtime.pictures.inputs import Declaration, for_input
+from ...runtime.pictures.preprocessing import Preprocessing
 
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
 Inputs = dict[str, np.ndarray]
 Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
-Source = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Sample]]
+Source = Union[
+    str,
+    "os.PathLike[str]",
+    np.ndarray,
+    Mapping[str, np.ndarray],
+    Mapping[str, Union[str, "os.PathLike[str]", np.ndarray]],
+    Iterable[Sample],
+]
 
 
 def open_calibration_set(
     source: Source,
     inputs: Mapping[str, TensorType],
     *,
-    preprocessing: PreprocessingSource | None = None,
+    preprocessing: Declaration | None = None,
     limit: int | None = None,
 ) -> CalibrationSet:
     """The samples of ``source`` for a network with these ``inputs``.
@@ -41,14 +49,15 @@ def open_calibration_set(
     Args:
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
             ``.npz`` file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples,
-            each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not.
+            each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or
+            any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
-        preprocessing: how images become inputs; for images only.
+        preprocessing: how images become inputs, of all inputs or by name.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
 
     Raises:
         CalibrationError: there is nothing there, or it does not fit; names the file and what to do.
-        UsageError: the source is none of these, or preprocessing is given for another than a folder.
+        UsageError: the source is none of these, or the preprocessing is wrong.
     """
     if limit is not None and limit < 1:
         raise _error("the limit leaves no sample", expected="at least 1", found=limit)
@@ -56,6 +65,17 @@ def open_calibration_set(
     for name, type in inputs.items():
         if 0 in type.shape[:1]:
             raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)
+    named = sources_by_input(source)
+    if named is not None:
+        _check_names("the calibration data", named, inputs)
+        parts = {
+            name: open_calibration_set(named[name], {name: type}, preprocessing=preprocessing, limit=limit)
+            for name, type in inputs.items()
+        }
+        counts = {name: len(part) for name, part in parts.items()}
+        if len(set(counts.values())) > 1:
+            raise _error("the inputs have different numbers of samples", found=_listed(counts))
+        return SideBySide(tuple(parts.values()))
     path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
     if path is not None and not os.path.exists(path):
         raise _error(
@@ -63,10 +83,7 @@ def open_calibration_set(
             expected=f"an image or a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
         )
     if path is not None and are_images(source):
-        return _images(path, inputs, Preprocessing.of(preprocessing or {}), limit)
-    if preprocessing is not None:
-        hint = "Give an image or a folder of them, or leave --preprocess out."
-        raise UsageError("preprocessing is for calibration with images", hint=hint)
+        return _images(path, inputs, preprocessing, limit)
     if isinstance(source, np.ndarray):
         return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
     if isinstance(source, Mapping):
@@ -90,6 +107,38 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     return os.path.isdir(source) or Path(source).suffix.lower() in SUFFIXES
+
+
+def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[str] | np.ndarray] | None:
+    """The calibration data of each input, where each is given its own."""
+    if isinstance(source, Mapping) and any(isinstance(each, (str, os.PathLike)) for each in source.values()):
+        return cast("Mapping[str, str | os.PathLike[str] | np.ndarray]", source)
+    if not isinstance(source, str) or "=" not in source or os.path.exists(source):
+        return None
+    parts = [part.partition("=") for part in source.split(",")]
+    return {name: path for name, _, path in parts} if all(name and path for name, _, path in parts) else None
+
+
+def image_inputs(source: Source | None, names: Iterable[str]) -> tuple[str, ...]:
+    """The names of those inputs, of all these, that are given images as calibration data."""
+    named = sources_by_input(source)
+    if named is not None:
+        return tuple(name for name, each in named.items() if are_images(each))
+    return tuple(names) if are_images(source) else ()
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The samples of several inputs, each of its own source."""
+
+    parts: tuple[CalibrationSet, ...]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for sample in zip(*self.parts, strict=True):
+            yield {name: array for part in sample for name, array in part.items()}
 
 
 @dataclass(frozen=True)
@@ -195,7 +244,7 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(0, 2, type.shape).astype(bool)
 
 
-CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet]
+CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet, SideBySide]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
 
 
@@ -234,9 +283,10 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
 
 
 def _images(
-    path: Path, inputs: Mapping[str, TensorType], preprocessing: Preprocessing, limit: int | None
+    path: Path, inputs: Mapping[str, TensorType], declaration: Declaration | None, limit: int | None
 ) -> ImageFiles:
     name = _only_input(inputs, repr(os.fspath(path)))
+    preprocessing = for_input(declaration, name).preprocessing
     files = [path]
     if os.path.isdir(path):
         files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)

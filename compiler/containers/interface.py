@@ -25,6 +25,7 @@ from ...passes.quantization.integer_interface import (
 )
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import is_moving
+from ...runtime.pictures.inputs import Declared, declared
 from ...runtime.pictures.preprocessing import Preprocessing
 from ..calibration.dataset import are_images
 from ..options import CompileOptions
@@ -124,10 +125,12 @@ def pixel_range(options: CompileOptions) -> Range | None:
     """The range of inputs that images become, where calibration is with images."""
     if not are_images(options.calibration):
         return None
-    preprocessing = Preprocessing.of(options.preprocessing or {})
-    means, scales = np.broadcast_arrays(preprocessing.mean, preprocessing.scale)
-    ends = [(pixel - mean) * scale for pixel in (0, 255) for mean, scale in zip(means, scales, strict=True)]
-    return float(min(ends)), float(max(ends))
+    return _only_preprocessing(options).range()
+
+
+def _only_preprocessing(options: CompileOptions) -> Preprocessing:
+    found = declared(options.preprocessing)
+    return (found if isinstance(found, Declared) else next(iter(found.values()))).preprocessing
 
 
 _NORMALIZATIONS = {
@@ -142,7 +145,7 @@ def normalization_warnings(options: CompileOptions) -> list[str]:
     """What to know where images become other inputs than devices can make of them."""
     if not are_images(options.calibration):
         return []
-    preprocessing = Preprocessing.of(options.preprocessing or {})
+    preprocessing = _only_preprocessing(options)
     given = {*zip(*np.broadcast_arrays(preprocessing.mean, preprocessing.scale), strict=True)}
     for mean, scale in _NORMALIZATIONS.values():
         if len(given) == 1 and np.allclose([*given], (mean, scale), rtol=1e-3, atol=1e-6):

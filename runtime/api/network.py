@@ -54,6 +54,7 @@ from ..artifact.manifest import ENGINES
 from ..compiler import compiler_for
 from ..machines import machine as machines
 from ..pictures.preprocessing import Preprocessing
+from ..report.details import details_of
 from ..session import Session, load
 
 if TYPE_CHECKING:
@@ -145,13 +146,17 @@ def prepare(
         reason = f"{os.fspath(picture)!r} gives no ranges ({error.message})"
     else:
         # The artifact knows how images were used, unless the model has ranges of its own.
-        if picture is not None and source is picture and "preprocessing" in artifact.manifest.details:
+        if picture is not None and source is picture and _is_from_images(artifact):
             what = f"has its ranges from one picture, {os.fspath(picture)!r}, and may fail on others"
             _warn_once(called or model, what, samples_by)
         return artifact
     what = f"is computed in floating point on the processor, not in the accelerator's integers: {reason}"
     _warn_once(called or model, what, samples_by)
     return compile_model(model, precision="fp32", **given)
+
+
+def _is_from_images(artifact: Artifact) -> bool:
+    return any(each.calibrated for each in (details_of(artifact).images or {}).values())
 
 
 def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] | str | None) -> object:

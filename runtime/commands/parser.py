@@ -51,6 +51,12 @@ def add_engine(
     parser.add_argument("--engine", choices=ENGINES, metavar="ENGINE", help=words)
 
 
+def add_force(parser: argparse._ActionsContainer) -> None:
+    """Declare the option ``--force-preprocess``, for a command that prepares images."""
+    help = "Prepare images as asked for even if the network was calibrated with, or compiled for, another way."
+    parser.add_argument("--force-preprocess", action="store_true", help=help)
+
+
 def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, required: bool = False) -> None:
     """Declare the option ``--output``, for a command that writes a file or a folder."""
     parser.add_argument("-o", "--output", type=output_path, metavar=metavar, required=required, help=help)

@@ -2,6 +2,7 @@
 
 Examples:
   tilewright run digits.twa --random 1
+  tilewright run mobilenet.twa photo.jpg --labels imagenet.txt --top 5
   tilewright run resnet50.twa image.npy -o scores.npz
   tilewright run resnet50.twa image.npy --profile
   tilewright run resnet50.twa five_images.npy --pad batch
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .parser import add_artifact, add_engine, add_output, seconds, whole_number
+from .parser import add_artifact, add_engine, add_force, add_output, seconds, whole_number
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="INPUT",
-        help="FILE.npy; NAME=FILE.npy where the network has several inputs; or FILE.npz with an array for each.",
+        help="FILE.npy, or images that are prepared as the artifact says, one for each of the batch; NAME=FILE where "
+        "the network has several inputs; or FILE.npz with an array for each.",
     )
     parser.add_argument(
         "--random",
@@ -36,6 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Run on random inputs made from this seed, 0 or more, instead.",
     )
     add_output(parser, "FILE.npz", "Save the outputs.")
+    pictures = parser.add_argument_group("Images and classes")
+    pictures.add_argument(
+        "--preprocess",
+        metavar="KEY=VALUE,...",
+        help="How images become inputs, as for `tilewright compile`, of an artifact that does not say. Another one "
+        "than the artifact's is refused.",
+    )
+    add_force(pictures)
+    pictures.add_argument(
+        "--top", type=whole_number(1), metavar="N", help="Print the N best classes of each item of a batch."
+    )
+    pictures.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE.txt",
+        help="The names of the classes, one a line; with an output more than lines, the first has no name.",
+    )
     add_engine(parser)
     parser.add_argument(
         "--pad",
@@ -107,11 +126,15 @@ def run(arguments: argparse.Namespace) -> str:
         TilewrightError: as `load` and `Session.run` say.
     """
     from ..files.output_file import check_output, is_standard_output
-    from ..report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
+    from ..report.classes import read_names
+    from ..report.details import details_of
+    from ..report.execution import Images, gather_inputs, profile_table, results_json, results_text, save_outputs
     from ..report.table import json_text
     from ..session import load
 
     output: Path | None = arguments.output
+    names = None if arguments.labels is None else read_names(arguments.labels)
+    top = arguments.top or (5 if names is not None else None)
     if arguments.profile and output is not None:
         raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
     if output is not None:
@@ -128,7 +151,8 @@ def run(arguments: argparse.Namespace) -> str:
         pad=arguments.pad,
     ) as session:
         check = session.check_shapes if len(session.shapes) > 1 else None
-        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check)
+        images = Images(details_of(session.artifact).images or {}, arguments.preprocess, arguments.force_preprocess)
+        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images)
         if arguments.profile:
             table = profile_table(session.profile(arrays))
             return json_text(table.records()) if arguments.json else table.text()
@@ -137,4 +161,4 @@ def run(arguments: argparse.Namespace) -> str:
         save_outputs(output, results)
         if is_standard_output(output):
             return ""
-    return results_json(results) if arguments.json else results_text(results)
+    return results_json(results, top, names) if arguments.json else results_text(results, top, names)

@@ -19,7 +19,6 @@ from tilewright.errors import InputError, TilewrightError
 from ..files.input_file import contents
 from ..files.input_file import too_large as file_too_large
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
 """What Pillow may take a file for. Others are read by few programs, some by starting one."""
 
@@ -43,13 +42,16 @@ _PILLOW_ERRORS = (
 _START_OF_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)", re.DOTALL)
 _DECODERS_IN_PYTHON = frozenset({"bmp_rle", "ppm", "ppm_plain"})
 _SMALLER = "Remove the file from the folder or make it smaller."
-_PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO = 262, 258, 1
+_PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO, _ORIENTATION = 262, 258, 1, 274
 
 
-def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
+def read_image(path: str | os.PathLike[str], mode: str, *, upright: bool = False) -> Image.Image:
     """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``.
 
-    Of 16 bits the upper 8 count. Alpha is left out, not blended; the orientation that cameras note is not applied.
+    Of 16 bits the upper 8 count. Alpha is left out, not blended.
+
+    Args:
+        upright: turn it as a camera noted in EXIF; notes that cannot be read count as none.
 
     Raises:
         InputError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose
@@ -60,10 +62,12 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
         content = contents(path, limits.IMAGE_FILE, f"image {path!r}", hint=_SMALLER)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
-    return image_of(content, path, mode)
+    return image_of(content, path, mode, upright=upright)
 
 
-def image_of(content: bytes, path: str, mode: str, formats: Sequence[str] = FORMATS) -> Image.Image:
+def image_of(
+    content: bytes, path: str, mode: str, formats: Sequence[str] = FORMATS, *, upright: bool = False
+) -> Image.Image:
     """The image in the bytes of a file; as :func:`read_image`.
 
     Args:
@@ -71,10 +75,34 @@ def image_of(content: bytes, path: str, mode: str, formats: Sequence[str] = FORM
         formats: what Pillow may take it for.
     """
     try:
-        image = _eight_bits(_decoded(content, path, formats), path)
+        image = _decoded(content, path, formats)
+        turn = _turn_of(image) if upright else None
+        image = _eight_bits(image, path)
+        image = image if turn is None else image.transpose(turn)
         return image if image.mode == mode else image.convert(mode)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's number of an orientation: what turns such an image upright. 1 is upright."""
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except (*_PILLOW_ERRORS, RecursionError):
+        return None
 
 
 class _Content(io.BytesIO):

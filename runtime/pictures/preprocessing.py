@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Union, cast
+from typing import TYPE_CHECKING, Literal, Union
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError, UsageError
 
-from ..artifact.json_dataclasses import Source, parse
 from ..artifact.manifest import NUMPY_DTYPES
 from ..compiler import NotInstalledError
+from .declaration import Refusal, between, each, each_but_zero, one_of, plain_fields, wrong
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,17 +32,20 @@ class Preprocessing:
     Attributes:
         resize: ``shorter`` scales the image until its shorter side is that of the input divided by ``fraction`` and
             crops the centre; ``central`` cuts the central box of ``fraction`` of either side and stretches it;
-            ``stretch`` stretches the whole image.
+            ``stretch`` stretches the whole image; ``letterbox`` scales it so that it fits as a whole and puts it into
+            the middle, ``corner`` into the upper left corner.
         fraction: the part of the image that is kept, in [0.01, 1].
+        fill: the pixel, 0 to 255, around an image that ``letterbox`` or ``corner`` fits in.
         interpolation: ``nearest``, ``bilinear`` or ``bicubic``, as Pillow defines them.
-        colour: order of the channels. An input of one channel takes ``grey``, whatever this says.
+        colour: order of the channels, ``rgb``, ``bgr`` or ``grey``. An input of one channel takes ``grey``, whatever
+            this says.
         mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
         scale: the factor after that; one number, or one for each channel.
         layout: ``nchw`` or ``nhwc``, the order of the input's dimensions.
+        orientation: ``exif`` turns images upright as cameras note it; ``stored`` takes pixels as they are stored.
 
     Images count as most training code reads them: of 16 bits the upper 8, alpha left out and not blended, palettes and
-    CMYK as RGB, only the first image of several, and as the pixels are stored: an orientation that a camera notes in
-    EXIF is not applied.
+    CMYK as RGB, and only the first image of several.
 
     The default suits networks that were trained on inputs from -1 to 1.
 
@@ -52,22 +53,23 @@ class Preprocessing:
         UsageError: a field has a value that it cannot have; names the field and what it takes.
     """
 
-    resize: Literal["shorter", "central", "stretch"] = "shorter"
+    resize: Literal["shorter", "central", "stretch", "letterbox", "corner"] = "shorter"
     fraction: float = 0.875
+    fill: float = 114.0
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
     mean: tuple[float, ...] = (127.5,)
     scale: tuple[float, ...] = (1 / 127.5,)
     layout: Literal["nchw", "nhwc"] = "nchw"
+    orientation: Literal["exif", "stored"] = "exif"
 
     def __post_init__(self) -> None:
         for name, read in _FIELDS.items():
             found = getattr(self, name)
             try:
                 object.__setattr__(self, name, read(found))
-            except _Refusal as refusal:
-                shown = "/".join(map(str, found)) if isinstance(found, tuple) else found
-                raise _wrong(name, str(refusal), shown) from None
+            except Refusal as refusal:
+                raise wrong(name, str(refusal), found) from None
 
     @staticmethod
     def of(source: PreprocessingSource) -> Preprocessing:
@@ -76,7 +78,10 @@ class Preprocessing:
         Args:
             source: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
                 commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two
-                numbers are a quotient.
+                numbers are a quotient. Beside the fields there are ``std``, which divides in place of ``scale``;
+                ``units``, ``0-255``, ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the
+                units of the input; and ``preset``, one of `PRESETS`, of which other keys change what they name. On a
+                command line the name of a preset can stand alone.
 
         Raises:
             UsageError: names the key and what it takes.
@@ -86,12 +91,35 @@ class Preprocessing:
         if not isinstance(source, (str, Mapping)):
             expected = "a mapping, text or Preprocessing"
             raise UsageError("wrong preprocessing", expected=expected, found=type(source).__name__)
-        given: Mapping[str, Any] = source if isinstance(source, Mapping) else _fields_of(source)
-        names = [each.name for each in fields(Preprocessing)]
+        given = plain_fields(source)
         for name in given:
-            if name not in names:
-                raise _wrong(str(name), ", ".join(names), given[name])
+            if name not in _FIELDS:
+                raise wrong(str(name), ", ".join(NAMES), given[name])
         return Preprocessing(**given)
+
+    def differences(self, other: Preprocessing) -> list[str]:
+        """The names of fields in which another prepares images otherwise; what neither uses does not count."""
+
+        def used(each: Preprocessing) -> dict[str, object]:
+            unused = {"fraction": each.resize not in ("shorter", "central"), "fill": each.resize not in _FITTED}
+            found = {name: getattr(each, name) for name in _FIELDS if not unused.get(name)}
+            return {name: _alike(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+        mine, its = used(self), used(other)
+        return [name for name in _FIELDS if mine.get(name) != its.get(name)]
+
+    def text(self, names: Sequence[str] | None = None) -> str:
+        """As a command line says it; of fields of other names nothing."""
+        found = ((name, getattr(self, name)) for name in _FIELDS if names is None or name in names)
+        return ",".join(
+            f"{name}={'/'.join(map(_short, value))}" if isinstance(value, tuple) else f"{name}={_short(value)}"
+            for name, value in found
+        )
+
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest number that a pixel can become."""
+        ends = [(pixel - np.asarray(self.mean)) * np.asarray(self.scale) for pixel in (0, 255)]
+        return float(np.minimum(*ends).min()), float(np.maximum(*ends).max())
 
     def check(self, shape: Sequence[int], dtype: np.dtype) -> None:
         """Raise InputError unless images can be made into an input of this shape and element type."""
@@ -156,6 +184,13 @@ class Preprocessing:
         from PIL import Image
 
         filter = Image.Resampling[self.interpolation.upper()]
+        if self.resize in _FITTED:
+            inner = self._full_size(image, height, width)
+            at = (0, 0) if self.resize == "corner" else ((width - inner[0]) // 2, (height - inner[1]) // 2)
+            fill = round(self.fill)
+            found = Image.new(image.mode, (width, height), fill if image.mode == "L" else (fill,) * 3)
+            found.paste(image.resize(inner, filter), at)
+            return found
         if self.resize == "stretch":
             return image.resize((width, height), filter)
         if self.resize == "central":
@@ -168,6 +203,9 @@ class Preprocessing:
 
     def _full_size(self, image: Image.Image, height: int, width: int) -> tuple[int, int]:
         """Width and height to which the whole image is resized."""
+        if self.resize in _FITTED:
+            ratio = min(width / image.width, height / image.height)
+            return max(1, min(width, round(image.width * ratio))), max(1, min(height, round(image.height * ratio)))
         if self.resize != "shorter":
             return width, height
         ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
@@ -200,7 +238,7 @@ class Preprocessing:
             raise NotInstalledError("reading images", "PIL") from None
 
         channels, height, width = self._extents(shape)
-        image = read_image(file, self._mode(channels))
+        image = read_image(file, self._mode(channels), upright=self.orientation == "exif")
         full = self._full_size(image, height, width)
         # Rows are resized before columns.
         if full[0] * max(image.height, full[1]) > limits.PIXELS:
@@ -209,95 +247,35 @@ class Preprocessing:
         return self.apply(image, shape, dtype)
 
 
-class _Refusal(Exception):
-    """A field has a value that it cannot have; the text says what it takes."""
-
-
-def _wrong(name: str, expected: str, found: object) -> UsageError:
-    return UsageError(f"wrong preprocessing: {name}", expected=expected, found=found)
-
-
-def _one_of(*choices: str) -> Callable[[object], object]:
-    def read(value: object) -> object:
-        if not isinstance(value, str) or value not in choices:
-            *first, last = map(repr, choices)
-            raise _Refusal(f"{', '.join(first)} or {last}")
-        return value
-
-    return read
-
-
-def _number(value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, (str, Real)) and not isinstance(value, bool) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None:
-        raise _Refusal("a valid number")
-    if not math.isfinite(number):
-        raise _Refusal("a finite number")
-    return number
-
-
-def _fraction(value: object) -> float:
-    number = _number(value)
-    if number < 0.01:
-        raise _Refusal("greater than or equal to 0.01")
-    if number > 1:
-        raise _Refusal("less than or equal to 1")
-    return number
-
-
-def _each(value: object) -> tuple[float, ...]:
-    """Pixels are computed with in binary32, where no number must be infinite or vanish."""
-    values = value if isinstance(value, (list, tuple)) else (value,)
-    numbers = tuple(map(_number, values))
-    if not numbers:
-        raise _Refusal("at least 1 number")
-    if any(number and not 1e-30 < abs(number) < 1e30 for number in numbers):
-        raise _Refusal("numbers between 1e-30 and 1e30")
-    return numbers
-
-
-def _each_but_zero(value: object) -> tuple[float, ...]:
-    numbers = _each(value)
-    if 0 in numbers:
-        raise _Refusal("numbers other than 0")
-    return numbers
-
-
 _FIELDS: dict[str, Callable[[object], object]] = {
-    "resize": _one_of("shorter", "central", "stretch"),
-    "fraction": _fraction,
-    "interpolation": _one_of("nearest", "bilinear", "bicubic"),
-    "colour": _one_of("rgb", "bgr", "grey"),
-    "mean": _each,
-    "scale": _each_but_zero,
-    "layout": _one_of("nchw", "nhwc"),
+    "resize": one_of("shorter", "central", "stretch", "letterbox", "corner"),
+    "fraction": between(0.01, 1),
+    "fill": between(0, 255),
+    "interpolation": one_of("nearest", "bilinear", "bicubic"),
+    "colour": one_of("rgb", "bgr", "grey", gray="grey"),
+    "mean": each,
+    "scale": each_but_zero,
+    "layout": one_of("nchw", "nhwc"),
+    "orientation": one_of("exif", "stored"),
 }
 """What makes of a value that is given the value of a field, or refuses it."""
 
-
-def _fields_of(text: str) -> Mapping[str, object]:
-    if text.lstrip().startswith("{"):
-        return cast("dict[str, object]", parse(text, Source("the preprocessing", UsageError)))
-    found: dict[str, object] = {}
-    for pair in filter(None, text.split(",")):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals:
-            raise UsageError("preprocessing is given as key=value pairs", found=pair)
-        if key in found:
-            raise UsageError(f"preprocessing gives {key} twice", found=text)
-        found[key] = _numbers(value) if key in ("mean", "scale") else value
-    return found
+NAMES = (*_FIELDS, "std", "units", "preset", "color")
+"""Keys that users may give."""
 
 
-def _numbers(text: str) -> tuple[object, ...]:
-    parts = text.split("/")
-    try:
-        return (float(parts[0]) / float(parts[1]),) if len(parts) == 2 else tuple(parts)
-    except (ValueError, ZeroDivisionError):
-        return tuple(parts)
+_FITTED = ("letterbox", "corner")
+"""Ways to resize that keep the whole image as it is."""
+
+
+def _alike(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Numbers as they compare: six digits count, and one for all channels is each of them."""
+    found = tuple(float(f"{value:.6g}") for value in values)
+    return found[:1] if len(set(found)) == 1 else found
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @lru_cache(maxsize=16)

@@ -12,6 +12,7 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
 from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, EnergyConstants
+from ..pictures.inputs import ImageInput
 from .table import shortened, show_clusters, show_number
 
 _SHOWN = 3
@@ -189,7 +190,7 @@ class Details:
         schedules: how the work of each device program was planned.
         elements: what the integers of inputs and outputs stand for, by name, where NumPy has no such type: the name
             that the ml_dtypes package has for it, such as ``bfloat16``.
-        preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
+        images: how images become inputs, by the names of these; ``None`` where that is not known.
     """
 
     machine: str | None = None
@@ -200,7 +201,7 @@ class Details:
     maps: tuple[PlacedMap, ...] = ()
     schedules: tuple[Schedule, ...] = ()
     elements: Mapping[str, str] | None = None
-    preprocessing: Mapping[str, object] | None = None
+    images: Mapping[str, ImageInput] | None = None
 
 
 def details_of(artifact: Artifact) -> Details:

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from ..artifact.manifest import TensorSpec
 from ..execution.buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
+from ..pictures.declaration import SUFFIXES
+from ..pictures.inputs import Declaration, ImageInput, chosen
 from ..session import Profile
-from .table import Column, Table, on_lines, show_kernel
+from .classes import best_classes, best_lines
+from .table import Column, Table, json_text, on_lines, show_kernel
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
@@ -27,17 +30,45 @@ SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
 
+@dataclass(frozen=True)
+class Images:
+    """How images become inputs: as the artifact says, or else as the user does; see `chosen`."""
+
+    stored: Mapping[str, ImageInput] = field(default_factory=dict)
+    given: Declaration | None = None
+    force: bool = False
+
+    def load(self, path: str, spec: TensorSpec) -> np.ndarray:
+        """The image in a file as an input of batch 1.
+
+        Raises:
+            UsageError: nothing says how, or the user says otherwise than the artifact.
+            InputError: it cannot be read, or does not fit the input.
+        """
+        found = chosen(spec.name, self.stored, self.given, force=self.force, flag="--preprocess")
+        if found is None:
+            raise UsageError(
+                f"the artifact does not say how images become input {spec.name!r}",
+                hint="Give --preprocess here, or when you compile the model.",
+            )
+        found.check(spec.shape, spec.numpy)
+        return found.load(path, spec.shape, spec.numpy)
+
+
 def gather_inputs(
     expected: Sequence[TensorSpec],
     texts: Sequence[str],
     seed: int | None,
     check_shapes: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
+    images: Images | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays that the command line names, or random ones in the first shape.
 
     Args:
         check_shapes: of a network of several shapes, what raises `InputError` for inputs of none.
-        texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``.
+        texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``; in place of ``.npy``
+            images, of which several of one input make its batch.
+        images: how images become inputs.
         seed: make random inputs from it; then ``texts`` must be empty.
 
     Raises:
@@ -51,19 +82,23 @@ def gather_inputs(
     names = ", ".join(tensor.name for tensor in expected)
     if expected and not texts:
         raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
-    stored: dict[str, StoredArray] = {}
+    stored: dict[str, StoredArray | np.ndarray] = {}
+    pictures: dict[str, list[np.ndarray]] = {}
     for text in texts:
         name, equals, path = text.partition("=") if not os.path.exists(text) else ("", "", text)
         path = path if equals or not name else name
+        if os.path.splitext(path)[1].lower() in SUFFIXES:
+            spec = _spec_of(expected, name if equals else None, names, text)
+            pictures.setdefault(spec.name, []).append((images or Images()).load(path, spec))
+            continue
         found = open_arrays(path)
         if isinstance(found, dict):
             stored.update(found)
         elif equals:
             stored[name] = found
-        elif len(expected) == 1:
-            stored[expected[0].name] = found
         else:
-            raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
+            stored[_spec_of(expected, None, names, text).name] = found
+    stored |= {name: np.concatenate(batch) for name, batch in pictures.items()}
     # What does not fit is not read: a short file can say that it holds more than this machine has room for.
     check_names(stored, expected)
     found = {spec.name: stored[spec.name].shape for spec in expected}
@@ -72,7 +107,17 @@ def gather_inputs(
         expected = [replace(spec, shape=found[spec.name]) for spec in expected]
     for spec in expected:
         check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
-    return {name: array.read() for name, array in stored.items()}
+    return {name: array if isinstance(array, np.ndarray) else array.read() for name, array in stored.items()}
+
+
+def _spec_of(expected: Sequence[TensorSpec], name: str | None, names: str, text: str) -> TensorSpec:
+    """The input that a file is for."""
+    if name is None and len(expected) != 1:
+        raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
+    found = next((each for each in expected if name in (None, each.name)), None)
+    if found is None:
+        raise UsageError("the network has no such input", expected=names, found=name)
+    return found
 
 
 def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -107,8 +152,18 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def results_text(results: Mapping[str, np.ndarray]) -> str:
-    """Each output with its type, range and, for vectors, its largest elements."""
+def results_text(results: Mapping[str, np.ndarray], top: int | None = None, names: Sequence[str] | None = None) -> str:
+    """Each output with its type, range and, for vectors, its largest elements.
+
+    Args:
+        top: of outputs of classes, print so many best ones of each item instead.
+        names: of the classes.
+
+    Raises:
+        UsageError: no output is of classes, or none has so many as names.
+    """
+    if top is not None:
+        return "".join(on_lines(line, 4) for line in best_lines(best_classes(results, top, names)))
     lines: list[str] = []
     for name, array in results.items():
         lines.append(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
@@ -124,8 +179,15 @@ def results_text(results: Mapping[str, np.ndarray]) -> str:
     return "".join(on_lines(line, 4) for line in lines)
 
 
-def results_json(results: Mapping[str, np.ndarray]) -> str:
-    """All elements of all outputs."""
+def results_json(results: Mapping[str, np.ndarray], top: int | None = None, names: Sequence[str] | None = None) -> str:
+    """All elements of all outputs, or the best classes as for `results_text`."""
+    if top is not None:
+        return json_text(
+            {
+                name: [[each._asdict() for each in item] for item in items]
+                for name, items in best_classes(results, top, names).items()
+            }
+        )
     found: dict[str, Any] = {
         name: {"dtype": str(array.dtype), "shape": list(array.shape), "data": array.reshape(-1).tolist()}
         for name, array in results.items()

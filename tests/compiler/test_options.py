@@ -187,8 +187,6 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ({"preprocessing": 3}, "wrong preprocessing; expected a mapping, text or Preprocessing, found int"),
         ({"preprocessing": {"sise": 3}}, "wrong preprocessing: sise; expected resize, "),
         ({"preprocessing": {1: 2}}, "wrong preprocessing: 1; expected resize, "),
-        ({"preprocessing": {"mean": np.float32(0)}}, "preprocessing is for calibration with images. "),
-        ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with images. "),
         ({"percentile": 99.0}, "--percentile has no use for the method mse. Give --calibration-method percentile, "),
         ({"target": "486"}, "no such target; expected host, portable, "),
         ({"print_after": "fuse"}, "option 'print_after' has the wrong type; expected Sequence[str] | None, found str"),
@@ -220,9 +218,11 @@ def test_the_artifact_says_how_images_became_calibration_data(tmp_path: Path) ->
     for index, image in enumerate(load_digits().calibration_images[:2]):
         Image.fromarray(image[0]).save(tmp_path / f"{index}.png")
     artifact = tilewright.compile(MODEL, calibration=tmp_path, preprocessing="resize=stretch,mean=8,scale=1/8")
-    stored = details_of(artifact).preprocessing
-    assert stored is not None
-    assert Preprocessing.of(stored) == Preprocessing(resize="stretch", mean=(8,), scale=(1 / 8,))
+    stored = (details_of(artifact).images or {})["image"]
+    assert stored.read("image") == Preprocessing(resize="stretch", mean=(8,), scale=(1 / 8,))
+    assert (stored.origin, stored.calibrated) == ("given", True)
     digits = load_digits()
     artifact = tilewright.compile(MODEL, calibration=digits.prepare(digits.calibration_images[:2]))
-    assert details_of(artifact).preprocessing is None
+    assert details_of(artifact).images is None
+    stored = (details_of(tilewright.compile(MODEL, preprocessing="tf")).images or {})["image"]
+    assert (stored.origin, stored.calibrated) == ("preset tf", False)

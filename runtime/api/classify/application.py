@@ -18,7 +18,7 @@ from ...artifact.artifact import Artifact
 from ...artifact.manifest import ENGINES
 from ...compiler import compiler_for
 from ...files.input_file import contents
-from ...pictures.preprocessing import PreprocessingSource
+from ...pictures.inputs import Declaration
 from ...session import choose_engine, load
 from ..network import accelerator_engine
 from .classifier import Classifier, in_batches
@@ -187,7 +187,7 @@ class Application:
         weights: the file of integers of the last layer, if they are to be replaced.
         engine: which computes; by default the one that stands for the accelerator.
         batch: images that are handed over together; of an artifact of several batches it chooses one.
-        preprocessing, label_offset: as for `Classifier`.
+        preprocessing, label_offset, force: as for `Classifier`.
 
     Attributes:
         session: of the network.
@@ -204,13 +204,14 @@ class Application:
         weights: str | os.PathLike[str] | None = None,
         engine: str | None = None,
         batch: int = 1,
-        preprocessing: PreprocessingSource | None = None,
+        preprocessing: Declaration | None = None,
         label_offset: int | None = None,
+        force: bool = False,
     ) -> None:
         opened = artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
         self.batch = check_count("batch", batch)
         opened = in_batches(opened, self.batch)
-        self.classifier = Classifier(opened, preprocessing, label_offset)
+        self.classifier = Classifier(opened, preprocessing, label_offset, force=force)
         opened, chosen = open_network(opened, engine=engine, weights=weights)
         # Whatever is in the buffers is in the session's queue.
         self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * self.batch)

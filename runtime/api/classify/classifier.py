@@ -11,7 +11,8 @@ import numpy as np
 from tilewright.errors import InputError, UsageError
 
 from ...artifact.artifact import Artifact
-from ...pictures.preprocessing import Preprocessing, PreprocessingSource
+from ...pictures.inputs import Declaration, chosen
+from ...pictures.preprocessing import Preprocessing
 from ...report.details import details_of
 
 BEST = 5
@@ -45,9 +46,10 @@ class Classifier:
 
     Args:
         artifact: the network: one input that images fit, and an output of one number for each class.
-        preprocessing: how images become inputs; by default what the network was calibrated with, else what
-            `original_preprocessing` says.
+        preprocessing: how images become inputs; by default what the artifact says, else what `original_preprocessing`
+            does.
         label_offset: outputs before that of class 0, which are no classes; by default 1 of 1001 outputs, otherwise 0.
+        force: prepare images so even if the artifact says otherwise.
 
     Attributes:
         preprocessing, label_offset: those used.
@@ -57,12 +59,17 @@ class Classifier:
 
     Raises:
         InputError: the network does not classify images.
-        UsageError: the preprocessing or the offset is wrong.
+        UsageError: the preprocessing or the offset is wrong, or the artifact says otherwise of the former.
         ArtifactError: what the artifact says of its preprocessing is damaged.
     """
 
     def __init__(
-        self, artifact: Artifact, preprocessing: PreprocessingSource | None = None, label_offset: int | None = None
+        self,
+        artifact: Artifact,
+        preprocessing: Declaration | None = None,
+        label_offset: int | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         manifest, notes = artifact.manifest, []
         if len(manifest.inputs) != 1:
@@ -70,15 +77,17 @@ class Classifier:
             raise InputError("this network does not take an image", expected="one input", found=found or "none")
         (self._input,) = manifest.inputs
         self.shape = self._input.shape
-        if preprocessing is None:
-            preprocessing = details_of(artifact).preprocessing
-        if preprocessing is None:
-            preprocessing = original_preprocessing(self.shape)
+        stored = details_of(artifact).images or {}
+        found = chosen(
+            self._input.name, stored, preprocessing, force=force, flag="--preprocess or TILEWRIGHT_PREPROCESS"
+        )
+        if found is None:
+            found = original_preprocessing(self.shape)
             notes.append(
                 "the network does not say how its images were prepared: they are stretched, their channels in the "
                 "order blue, green, red, their pixels 0 to 255; --preprocess says otherwise"
             )
-        self.preprocessing = Preprocessing.of(preprocessing)
+        self.preprocessing: Preprocessing = found
         self.preprocessing.check(self.shape, self._input.numpy)
         self._images = self.shape[0]
         self._output = manifest.outputs[0]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tilewright.errors import InputError, UsageError
 
 from ...commands.console import progress_bar, tell
-from ...commands.parser import add_engine, output_path, whole_number
+from ...commands.parser import add_engine, add_force, output_path, whole_number
 
 if TYPE_CHECKING:
     from ..classify.pipeline import Classification
@@ -58,9 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="KEY=VALUE,...",
         help="How images become inputs, as for `tilewright compile`. Default: what TILEWRIGHT_PREPROCESS says, or as "
-        "the network was calibrated, or if neither says anything, stretched, in the order blue, green, red, pixels 0 "
-        "to 255.",
+        "the artifact does, or if neither says anything, stretched, in the order blue, green, red, pixels 0 to 255. "
+        "Another one than the artifact's is refused.",
     )
+    add_force(parser)
     parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
     work = parser.add_argument_group("How it is computed")
     add_engine(work, ENGINE)
@@ -135,6 +136,7 @@ def run(arguments: argparse.Namespace) -> str:
         batch=min(arguments.max_bs, len(files)),
         preprocessing=arguments.preprocess or os.environ.get(PREPROCESS),
         label_offset=arguments.label_offset,
+        force=arguments.force_preprocess,
     ) as application:
         for note in application.classifier.notes:
             tell_user("note", note)

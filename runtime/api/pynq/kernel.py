@@ -51,7 +51,7 @@ class Kernel:
 
     def __init__(self, artifact: Artifact, device: Device) -> None:
         self._artifact = artifact
-        self._classifier = Classifier(artifact, os.environ.get(PREPROCESS) or None)
+        self._classifier = Classifier(artifact, os.environ.get(PREPROCESS) or None, force=True)
         if self._classifier.classes < BEST:
             raise InputError("the network has too few classes", expected=BEST, found=self._classifier.classes)
         self._device = device

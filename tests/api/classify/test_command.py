@@ -281,7 +281,13 @@ def test_preprocessing_comes_from_the_environment_too(
     task: Task, expected: Expected, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("TILEWRIGHT_PREPROCESS", "resize=stretch,mean=0,scale=0.0001")
-    found = json.loads(classified(task, "--json", capsys=capsys))
+    refused = failure(task.words, capsys, code=2)
+    assert refused.startswith("error: the network was calibrated with another preprocessing of input 'image'; expected")
+    assert refused.rstrip().endswith(
+        "Leave --preprocess or TILEWRIGHT_PREPROCESS out, or give --force-preprocess to prepare images otherwise all "
+        "the same."
+    )
+    found = json.loads(classified(task, "--force-preprocess", "--json", capsys=capsys))
     assert [(each["file"], each["prediction"]) for each in found["results"]] != expected
     found = json.loads(classified(task, "--preprocess", json.dumps(PREPROCESSING), "--json", capsys=capsys))
     assert [(each["file"], each["prediction"]) for each in found["results"]] == expected

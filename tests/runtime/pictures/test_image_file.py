@@ -212,7 +212,7 @@ def test_16_bits_where_white_is_0_are_refused(tmp_path: Path) -> None:
 
 
 def test_colours_are_read_as_training_code_does(tmp_path: Path) -> None:
-    """Alpha is left out and not blended; palettes and CMYK become RGB; the orientation of a camera is not applied."""
+    """Alpha is left out and not blended; palettes and CMYK become RGB; a camera's orientation waits to be asked for."""
     red = (200, 0, 0)
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, *red])
@@ -229,6 +229,10 @@ def test_colours_are_read_as_training_code_does(tmp_path: Path) -> None:
     exif[0x0112] = 6
     (tmp_path / "turned.png").write_bytes(encoded(Image.new("RGB", (4, 2)), "PNG", exif=exif))
     assert read_image(tmp_path / "turned.png", "RGB").size == (4, 2)
+    assert read_image(tmp_path / "turned.png", "RGB", upright=True).size == (2, 4)
+    broken = encoded(Image.new("RGB", (4, 2)), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    (tmp_path / "broken.png").write_bytes(broken)
+    assert read_image(tmp_path / "broken.png", "RGB", upright=True).size == (4, 2)
 
 
 def test_a_hostile_image_in_a_folder_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import ArtifactError, InputError, UsageError
+from tilewright.runtime.pictures.inputs import Declared, ImageInput, chosen, declared, stored_inputs
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 
@@ -86,7 +87,10 @@ def test_two_numbers_are_a_quotient() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("resize=fancy", "wrong preprocessing: resize; expected 'shorter', 'central' or 'stretch', found fancy"),
+        (
+            "resize=fancy",
+            "wrong preprocessing: resize; expected 'shorter', 'central', 'stretch', 'letterbox' or 'corner', found f",
+        ),
         ("scale=0", "wrong preprocessing: scale; expected numbers other than 0, found 0"),
         ("scale=1/0", "wrong preprocessing: scale; expected numbers other than 0, found 1/0"),
         ("scale=1/2/0", "wrong preprocessing: scale; expected numbers other than 0, found 1/2/0"),
@@ -103,7 +107,10 @@ def test_two_numbers_are_a_quotient() -> None:
         ("fraction=2", "wrong preprocessing: fraction; expected less than or equal to 1, found 2"),
         ('{"mean": []}', r"wrong preprocessing: mean; expected at least 1 number, found \[\]"),
         ('{"mean": [1, null]}', r"wrong preprocessing: mean; expected a valid number, found \[1, None\]"),
-        ('{"resize": ["stretch"]}', "wrong preprocessing: resize; expected 'shorter', 'central' or 'stretch', found "),
+        (
+            '{"resize": ["stretch"]}',
+            "wrong preprocessing: resize; expected 'shorter', 'central', 'stretch', 'letterbox' or 'corner', found ",
+        ),
         ('{"mean": ' + "[" * 100_000, "not JSON: nested too deeply"),
     ],
 )
@@ -117,3 +124,86 @@ def test_inputs_that_no_image_fits_are_refused() -> None:
         Preprocessing().check(*input_type(1, 7, 4, 4))
     with pytest.raises(InputError, match="mean does not match"):
         Preprocessing(mean=(1, 2)).check(*input_type(1, 3, 4, 4))
+
+
+def test_letterbox_keeps_the_whole_image_and_fills_what_is_left() -> None:
+    pixels = np.full((20, 40, 3), 200)
+    plain = Preprocessing(resize="letterbox", mean=(0,), scale=(1,))
+    found = plain.apply(image_of(pixels), *input_type(1, 3, 8, 8))[0, 0]
+    assert (found[2:6] == 200).all()
+    assert (found[[0, 1, 6, 7]] == 114).all()
+    found = replace(plain, resize="corner", fill=7).apply(image_of(pixels), *input_type(1, 1, 8, 8))[0, 0]
+    assert (found[:4] == 200).all()
+    assert (found[4:] == 7).all()
+
+
+def test_units_deviations_and_presets_are_other_words_for_mean_and_scale() -> None:
+    same = "mean=123.675/116.28/103.53,scale=0.017124753831663668/0.01750700280112045/0.017429193899782137"
+    torch = Preprocessing.of("units=0-1,mean=0.485/0.456/0.406,std=0.229/0.224/0.225")
+    assert Preprocessing.of(same).differences(torch) == []
+    assert Preprocessing.of("imagenet") == torch == Preprocessing.of({"preset": "imagenet"})
+    assert Preprocessing.of("units=-1-1") == Preprocessing(mean=(127.5,), scale=(1 / 127.5,))
+    assert Preprocessing.of("units=0-1") == Preprocessing(mean=(0,), scale=(1 / 255,))
+    caffe = Preprocessing.of("caffe,resize=stretch,color=gray")
+    assert (caffe.resize, caffe.colour, caffe.mean, caffe.scale) == (
+        "stretch",
+        "grey",
+        (103.939, 116.779, 123.68),
+        (1,),
+    )
+    assert Preprocessing.of("yolo").resize == "letterbox"
+    assert Preprocessing.of("imagenet,mean=1,scale=2").mean == (1,)
+    for text, part in (
+        ("std=1,scale=1", "std; expected std or scale, found both"),
+        ("units=0-2", "units; expected 0-255,"),
+    ):
+        with pytest.raises(UsageError, match=f"wrong preprocessing: {part}"):
+            Preprocessing.of(text)
+    with pytest.raises(UsageError, match="wrong preprocessing: preset; expected imagenet, tf, caffe, yolo, found x"):
+        Preprocessing.of("preset=x")
+
+
+def test_only_what_is_used_counts_as_another_preprocessing() -> None:
+    plain = Preprocessing(resize="stretch")
+    assert plain.differences(replace(plain, fraction=0.5, fill=3, mean=(127.5,) * 3)) == []
+    other = replace(plain, colour="bgr", scale=(1.0,))
+    assert plain.differences(other) == ["colour", "scale"]
+    assert other.text(["colour", "scale"]) == "colour=bgr,scale=1"
+
+
+def test_preprocessing_of_several_inputs() -> None:
+    found = declared("left:imagenet;right:mean=0,scale=1/255", ("left", "right"))
+    assert isinstance(found, dict)
+    assert found["left"].origin == "preset imagenet"
+    assert found["right"].preprocessing == Preprocessing(mean=(0,), scale=(1 / 255,))
+    assert declared({"left": "imagenet", "right": {"mean": 0, "scale": 1 / 255}}) == found
+    assert declared(None) == Declared(Preprocessing(), "default")
+    assert declared("tf,fraction=1") == Declared(Preprocessing.of("tf,fraction=1"), "preset tf with other fraction")
+    with pytest.raises(UsageError, match="an input that there is none of; expected 'left', found right"):
+        declared("right:imagenet", ["left"])
+
+
+def test_what_an_artifact_has_counts_unless_forced() -> None:
+    inputs = {"x": input_type(1, 3, 4, 4), "y": input_type(1, 5)}
+    stored = {name: ImageInput(**each) for name, each in stored_inputs("tf", inputs, ["x"]).items()}  # pyright: ignore
+    assert [*stored] == ["x"]
+    assert stored["x"].calibrated
+    own = Preprocessing.of("tf")
+    assert (
+        chosen("x", stored, None, flag="--p")
+        == chosen("x", stored, "resize=central,mean=127.50000001", flag="--p")
+        == own
+    )
+    with pytest.raises(UsageError) as caught:
+        chosen("x", stored, "imagenet", flag="--p")
+    assert str(caught.value) == (
+        "the network was calibrated with another preprocessing of input 'x'; expected resize=central,mean=127.5,"
+        "scale=0.00784314, found resize=shorter,mean=123.675/116.28/103.53,scale=0.0171248/0.017507/0.0174292. Leave "
+        "--p out, or give --force-preprocess to prepare images otherwise all the same."
+    )
+    assert chosen("x", stored, "imagenet", force=True, flag="--p") == Preprocessing.of("imagenet")
+    assert chosen("y", stored, None, flag="--p") is None
+    with pytest.raises(ArtifactError, match="what the artifact says of images for input 'x' is damaged: wrong prepro"):
+        chosen("x", {"x": ImageInput("given", True, {"resize": 3})}, None, flag="--p")
+    with pytest.raises(InputError, match="images do not fit this input"):
+        stored_inputs("tf", {"y": input_type(1, 5)}, [])

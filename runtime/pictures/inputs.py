@@ -1,0 +1,187 @@
+"""Preprocessing for each input of a network: as declared, as an artifact has it, and which of both counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Union, cast
+
+import numpy as np
+
+from tilewright.errors import ArtifactError, InputError, UsageError
+
+from .declaration import DEFAULT, fields_of, origin_of
+from .preprocessing import NAMES, Preprocessing, PreprocessingSource
+
+Declaration = Union[PreprocessingSource, Mapping[str, PreprocessingSource]]
+"""For all inputs that images fit, or by the names of inputs."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Preprocessing of an input.
+
+    Attributes:
+        origin: ``default``, ``given``, or ``preset`` and its name.
+    """
+
+    preprocessing: Preprocessing
+    origin: str = DEFAULT
+
+
+def declared(source: Declaration | None, names: Collection[str] | None = None) -> dict[str, Declared] | Declared:
+    """What is declared, for all inputs or by name.
+
+    Args:
+        source: as `Preprocessing.of` takes it; or a mapping from input names to such, as text with semicolons between
+            the inputs: ``left:imagenet;right:mean=0,scale=1/255``.
+        names: of the inputs, if they are known.
+
+    Raises:
+        UsageError: names the key, or the input that there is none of.
+    """
+    named = _by_name(source)
+    if named is None:
+        given = cast("PreprocessingSource | None", source)
+        origin = "given" if isinstance(given, Preprocessing) else origin_of(given) if _is_text(given) else DEFAULT
+        return Declared(Preprocessing.of(given or {}), origin)
+    for name in named:
+        if names is not None and name not in names:
+            raise UsageError("preprocessing is for an input that there is none of", expected=_listed(names), found=name)
+    return {name: cast("Declared", declared(each)) for name, each in named.items()}
+
+
+def _is_text(source: object) -> bool:
+    return isinstance(source, (str, Mapping))
+
+
+def _by_name(source: object) -> Mapping[str, PreprocessingSource] | None:
+    if isinstance(source, str) and ":" in source and not source.lstrip().startswith("{"):
+        parts = [part.rpartition(":") for part in source.split(";") if part.strip()]
+        return {name.strip(): text for name, _, text in parts}
+    found: Any = fields_of(source) if isinstance(source, str) and source.lstrip().startswith("{") else source
+    if not isinstance(found, Mapping) or not found or not found.keys().isdisjoint(NAMES):
+        return None
+    return found if all(isinstance(each, (str, Mapping, Preprocessing)) for each in found.values()) else None
+
+
+def for_input(source: Declaration | None, name: str) -> Declared:
+    """What is declared for an input; the default where that is nothing.
+
+    Raises:
+        UsageError: as :func:`declared`.
+    """
+    found = declared(source)
+    return found.get(name, Declared(Preprocessing())) if isinstance(found, dict) else found
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What an artifact has of an input that images become.
+
+    Attributes:
+        origin: where its preprocessing comes from: ``default``, ``given``, or ``preset`` and its name.
+        calibrated: whether the ranges of the network come from images that were prepared so.
+        preprocessing: the fields of `Preprocessing`.
+    """
+
+    origin: str
+    calibrated: bool
+    preprocessing: Mapping[str, object]
+
+    def read(self, name: str) -> Preprocessing:
+        """The preprocessing.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
+        try:
+            return Preprocessing.of(self.preprocessing)
+        except UsageError as error:
+            raise ArtifactError(
+                f"what the artifact says of images for input {name!r} is damaged: {error.message}",
+                stage="load artifact",
+                expected=error.expected,
+                found=error.found,
+            ) from None
+
+
+Inputs = Mapping[str, tuple[Sequence[int], np.dtype]]
+"""Shapes and element types by name."""
+
+
+def stored_inputs(
+    source: Declaration | None, inputs: Inputs, calibrated: Collection[str]
+) -> dict[str, dict[str, object]]:
+    """What an artifact is to have of its inputs: of those that ranges came from images for, and of those that
+    preprocessing is declared for.
+
+    Args:
+        calibrated: names of the former.
+
+    Raises:
+        UsageError: preprocessing is for an input that there is none of.
+        InputError: images do not fit an input that preprocessing is declared for, or no input at all.
+    """
+    found = declared(source, inputs)
+    if isinstance(found, dict):
+        chosen = {name: found.get(name, Declared(Preprocessing())) for name in (*found, *calibrated)}
+    else:
+        names = list(calibrated)
+        if source is not None:
+            names = [name for name, type in inputs.items() if name in calibrated or _fits(found.preprocessing, *type)]
+            if not names and inputs:
+                found.preprocessing.check(*next(iter(inputs.values())))
+        chosen = dict.fromkeys(names, found)
+    for name, each in chosen.items():
+        each.preprocessing.check(*inputs[name])
+    return {
+        name: asdict(ImageInput(each.origin, name in calibrated, asdict(each.preprocessing)))
+        for name, each in chosen.items()
+    }
+
+
+def _fits(preprocessing: Preprocessing, shape: Sequence[int], dtype: np.dtype) -> bool:
+    try:
+        preprocessing.check(shape, dtype)
+    except InputError:
+        return False
+    return True
+
+
+def chosen(
+    name: str, stored: Mapping[str, ImageInput], given: Declaration | None, *, force: bool = False, flag: str
+) -> Preprocessing | None:
+    """The preprocessing to use for an input: what the artifact has, which bits then follow, or what is given.
+
+    Args:
+        stored: what the artifact has, by input.
+        given: what the user asks for.
+        force: take what is given even if the artifact has another.
+        flag: how `given` is given, for the message.
+
+    Returns:
+        None if neither says anything.
+
+    Raises:
+        UsageError: the artifact has another than the one that is given.
+        ArtifactError: what the artifact has is damaged.
+    """
+    known = stored[name].read(name) if name in stored else None
+    asked = for_input(given, name).preprocessing if given is not None else None
+    if known is None or asked is None:
+        return known or asked
+    differences = known.differences(asked)
+    if differences and not force:
+        how = "was calibrated with" if stored[name].calibrated else "was compiled for"
+        raise UsageError(
+            f"the network {how} another preprocessing of input {name!r}",
+            expected=known.text(differences),
+            found=asked.text(differences),
+            hint=f"Leave {flag} out, or give --force-preprocess to prepare images otherwise all the same.",
+        )
+    return asked if differences else known
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names))
