@@ -7,8 +7,9 @@ time: one is filled, one computed, and of one the results are read. Neither the 
 a prediction, and rows stand in the order of the files. ``tilewright power`` calls a network with synthetic images.
 
 The network is an artifact with one input that images fit, and a number for each class as output. How images become
-inputs is what ``--preprocess`` says, or ``TILEWRIGHT_PREPROCESS``; otherwise how the network was calibrated with
-images, which the artifact remembers; otherwise they are stretched, their channels ordered blue, green, red, their
+inputs is what the artifact remembers of calibration or of ``--preprocess`` when it was compiled; another way, by
+``--preprocess`` or ``TILEWRIGHT_PREPROCESS``, is refused unless ``--force-preprocess`` is given. Of an artifact that
+remembers none it is what these say, otherwise images are stretched, their channels ordered blue, green, red, their
 pixels 0 to 255. Of an artifact of several shapes, the batch chooses the one to compute in: that of the most images that
 is not above it, of those for images of the first one's size. The other interfaces take the first shape of such an
 artifact. A network of 1001 outputs has one for the background before those of the classes, unless
