@@ -142,7 +142,7 @@ def test_heads_of_projected_inputs(has_bias: bool, rng: np.random.Generator) -> 
 
 
 def test_attention_that_is_not_supported(rng: np.random.Generator) -> None:
-    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 8, 24), real(rng, 24), np.zeros(2, np.int32)]
+    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 8, 24), real(rng, 24), np.zeros(3, np.int32)]
     with pytest.raises(UnsupportedError, match="this form of mask is not supported"):
         import_checked(node_model("Attention", inputs, num_heads=2))
     with pytest.raises(ModelError, match="the heads do not divide what they share"):

@@ -1,0 +1,160 @@
+"""What exports of language models are made of: rotated positions, and attention of grouped heads with its cache."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ......ir.core import Value
+from ......ir.ops.activation import Tanh
+from ......ir.ops.comparison import And, Greater, Less, LessOrEqual, Where
+from ......ir.ops.elementwise import Add, Min, Mul, Sub
+from ......ir.ops.indexing import Gather, GatherElements
+from ......ir.ops.matmul import MatMul
+from ......ir.ops.softmax import Softmax
+from ......ir.types import DType
+from ....elementwise import scaled
+from ....movement import join, slice_of, split, transpose
+from ....shape import cast, expand, reshape
+from ...exporter import MICROSOFT
+from ...importer import Importer, Node, imports
+from .attention import heads_of, refuse
+from .fused import added
+
+
+@imports("RotaryEmbedding", domain=MICROSOFT)
+def import_rotary_embedding(node: Node, importer: Importer) -> Value:
+    refuse(node, {}, ("is_packed_batching",))
+    x, places, cos, sin = (node.input(index) for index in range(4))
+    rank, shape = x.type.rank, x.type.shape
+    if rank == 3:
+        width = 2 * cos.type.shape[1]
+        x = heads_of(importer, x, node.int("num_heads", 0) or shape[2] // width)
+    if places.type.elements == 1:
+        steps = importer.constant(np.arange(x.type.shape[2]), f"{node.name}_steps")
+        places = importer.emit_one(Add(), reshape(importer, cast(importer, places, DType.I64), (1, 1)), steps)
+    y = rotated(importer, x, places, cos, sin, interleaved=node.bool("interleaved", 0))
+    return reshape(importer, transpose(importer, y, (0, 2, 1, 3)), shape) if rank == 3 else y
+
+
+def rotated(importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, interleaved: bool) -> Value:
+    """``x``, [batch, heads, rows, width], with pairs of its first elements turned by the angles of their positions.
+
+    Args:
+        places: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read.
+        interleaved: pairs are neighbours; else one comes from each half.
+    """
+    rows, pairs = places.type.shape, cos.type.shape[1]
+    turns = [importer.emit_one(Gather(0), table, places) for table in (cos, sin)]
+    turns = [reshape(importer, turn, (rows[0], 1, rows[1], pairs)) for turn in turns]
+    others = x.type.shape[3] - 2 * pairs
+    x, *rest = split(importer, x, 3, (2 * pairs, others)) if others else [x]
+    shape = x.type.shape
+    if interleaved:
+        x = transpose(importer, reshape(importer, x, (*shape[:3], pairs, 2)), (0, 1, 2, 4, 3))
+        x = reshape(importer, x, shape)
+    first, second = split(importer, x, 3, (pairs, pairs))
+
+    def product(part: Value, turn: int) -> Value:
+        return importer.emit_one(Mul(), part, turns[turn])
+
+    real = importer.emit_one(Sub(), product(first, 0), product(second, 1))
+    y = join(importer, [real, importer.emit_one(Add(), product(first, 1), product(second, 0))], 3)
+    if interleaved:
+        y = transpose(importer, reshape(importer, y, (*shape[:3], 2, pairs)), (0, 1, 2, 4, 3))
+        y = reshape(importer, y, shape)
+    return join(importer, [y, *rest], 3)
+
+
+@imports("GroupQueryAttention", domain=MICROSOFT)
+def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
+    """Attention in which several heads of queries share keys and values, which are written behind those of the past.
+
+    A sequence has ``seqlens_k`` + 1 positions in all. The longest has ``total_sequence_length``, so that a batch of
+    one is placed when compiling; of others each has its place.
+    """
+    others = {11: "sinks", 12: "scales of keys", 13: "scales of values"}
+    refuse(node, others, ("smooth_softmax", "qk_output", "k_quant_type", "v_quant_type"))
+    heads, groups = node.int("num_heads"), node.int("kv_num_heads")
+    parts = [node.input(0), node.optional(1), node.optional(2)]
+    if groups < 1 or heads % groups:
+        raise node.model_error("the heads of keys do not divide those of queries", found=f"{groups} and {heads}")
+    if parts[1] is None:
+        width = parts[0].type.shape[2] // (heads + 2 * groups)
+        parts = [*split(importer, parts[0], 2, (heads * width, groups * width, groups * width))]
+    q, k, v = (heads_of(importer, part, n) for part, n in zip(parts, (heads, groups, groups), strict=True))
+    batch, _, rows, width = q.type.shape
+    past = [node.input(index) for index in (3, 4)] if node.optional(3) is not None else ()
+    total, room = node.scalar(6, "total_sequence_length"), past[0].type.shape[2] if past else 0
+    if not rows <= total <= room + rows:
+        expected = f"{rows} to {room + rows}, what queries and past have room for"
+        raise node.model_error("there is no such total length", expected=expected, found=total)
+    steps = importer.constant(np.arange(rows), f"{node.name}_steps")
+    first: Value = importer.constant(np.full((1, 1), total - rows), f"{node.name}_first")
+    if batch > 1 and total > rows:
+        lengths = cast(importer, reshape(importer, node.input(5), (batch, 1)), DType.I64)
+        first = importer.emit_one(Sub(), lengths, importer.constant(np.array(rows - 1), "before"))
+    ends = importer.emit_one(Add(), first, steps)
+    if node.bool("do_rotary", 0):
+        places, turned = node.optional(9), node.bool("rotary_interleaved", 0)
+        places = ends if places is None else places
+        q, k = (rotated(importer, x, places, node.input(7), node.input(8), interleaved=turned) for x in (q, k))
+    if past:
+        k, v = (_written(node, importer, old, new, first, total) for old, new in zip(past, (k, v), strict=True))
+    present = k, v
+    k, v = (slice_of(importer, x, (0,) * 4, (batch, groups, total, x.type.shape[3]), (1,) * 4) for x in present)
+
+    scale = node.float("scale", 0.0) or 1 / math.sqrt(width)
+    share = heads // groups
+    q = reshape(importer, scaled(importer, q, scale), (batch, groups, share * rows, width))
+    scores = importer.emit_one(MatMul(transpose_b=True), q, k)
+    softcap = node.float("softcap", 0.0)
+    if softcap:
+        scores = scaled(importer, importer.emit_one(Tanh(), scaled(importer, scores, 1 / softcap)), softcap)
+    if node.optional(10) is not None:
+        scores = reshape(importer, scores, (batch, heads, rows, total))
+        scores = reshape(importer, added(importer, scores, node.input(10)), (batch, groups, share * rows, total))
+    allowed = _allowed(node, importer, ends, total)
+    shape = (allowed.type.shape[0], 1, share, rows, total)
+    allowed = expand(node, importer, reshape(importer, allowed, (shape[0], 1, 1, rows, total)), shape)
+    allowed = reshape(importer, allowed, (shape[0], 1, share * rows, total))
+    least = importer.constant(np.asarray(np.finfo(scores.type.dtype.numpy).min), "least")
+    scores = importer.emit_one(Where(), allowed, scores, least)
+    y = importer.emit_one(MatMul(), importer.emit_one(Softmax(3), scores), v)
+    y = transpose(importer, reshape(importer, y, (batch, heads, rows, v.type.shape[3])), (0, 2, 1, 3))
+    return [reshape(importer, y, (batch, rows, heads * v.type.shape[3])), *present]
+
+
+def _written(node: Node, importer: Importer, past: Value, new: Value, first: Value, total: int) -> Value:
+    """Past keys or values, [batch, heads, positions, width], with new ones from position ``first`` of each sequence."""
+    batch, groups, room, width = past.type.shape
+    rows = new.type.shape[2]
+    held = max(room, total)
+    if first.type.elements == 1:
+        before, after = (
+            slice_of(importer, past, (0, 0, begin, 0), (batch, groups, max(end - begin, 0), width), (1,) * 4)
+            for begin, end in ((0, total - rows), (total, room))
+        )
+        return join(importer, [part for part in (before, new, after) if part.type.elements], 2)
+    places = importer.constant(np.arange(held), f"{node.name}_places")
+    offsets = importer.emit_one(
+        Add(), importer.emit_one(Sub(), places, first), importer.constant(np.array(room), "room")
+    )
+    offsets = importer.emit_one(Min(), offsets, importer.constant(np.array(room + rows - 1), "last"))
+    source = importer.emit_one(Where(), importer.emit_one(Less(), places, first), places, offsets)
+    source = reshape(importer, source, (batch, 1, held, 1))
+    index = expand(node, importer, source, (batch, groups, held, width))
+    return importer.emit_one(GatherElements(2), join(importer, [past, new], 2), index)
+
+
+def _allowed(node: Node, importer: Importer, ends: Value, total: int) -> Value:
+    """Which keys each row may read, [batch or 1, rows, total]: none after its own position, nor too long before."""
+    ends = reshape(importer, ends, (*ends.type.shape, 1))
+    places = importer.constant(np.arange(total), f"{node.name}_keys")
+    allowed = importer.emit_one(LessOrEqual(), places, ends)
+    window = node.int("local_window_size", -1)
+    if window < 0:
+        return allowed
+    begins = importer.emit_one(Sub(), ends, importer.constant(np.array(window), "window"))
+    return importer.emit_one(And(), allowed, importer.emit_one(Greater(), places, begins))
