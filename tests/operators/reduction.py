@@ -42,6 +42,8 @@ def reduce_extreme(cls: type[ReduceExtreme], rng: np.random.Generator) -> Iterat
 def arg_extreme(cls: type[ArgExtreme], rng: np.random.Generator) -> Iterator[Sample]:
     x = rng.standard_normal((3, 17, 4)).astype(np.float32)
     few = rng.integers(0, 3, (2, 9)).astype(np.float32)
+    for shape in ((2, 70), (2, 6, 21)):
+        yield Sample(cls(1), (rng.integers(0, 9, shape).astype(np.float32),))
     for axis, keepdims in ((0, True), (1, False), (2, True)):
         yield Sample(cls(axis, keepdims), (x,))
     for last in (False, True):
@@ -58,6 +60,9 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(0, 7, largest), (rng.integers(0, 4, (9, 2)),))
         yield Sample(cls(1, 5, largest), (rng.integers(0, 4, (2, 5)).astype(np.float32),))
         yield Sample(cls(0, 1, largest), (rng.integers(0, 4, (6,)).astype(np.int32),))
+        many = rng.integers(0, 30, (2, 90, 2)).astype(np.float32)
+        yield Sample(cls(1, 21, largest), (many,))
+        yield Sample(cls(1, 3, largest), (many,))
 
 
 @samples_of(Cumulative)
@@ -67,4 +72,5 @@ def cumulative(cls: type[Cumulative], rng: np.random.Generator) -> Iterator[Samp
         for reverse in (False, True):
             yield Sample(cls(1, exclusive, reverse), (x,))
     yield Sample(cls(0), (rng.integers(-9, 9, (5,)),))
+    yield Sample(cls(1), (1 + rng.random((1, 2, 1030)).astype(np.float32) / 4,))
     yield Sample(cls(1), ((1 + rng.random((2, 5)) / 4).astype(np.float16),))

@@ -65,4 +65,8 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
     if operator.count_include_pad:
         after = operator.pads[len(axes) :]
         counted = tuple(replace(a, input=a.before + a.input + e, before=0) for a, e in zip(axes, after, strict=True))
-    return None if any(axis.is_padded for axis in counted) else RowMajorAveragePooling(*geometry).kernel(target)
+    # Of columns further apart, sums of rows are loaded together, which those of windows cannot be.
+    is_far = axes[-1].stride > 2 and len(axes) > 1
+    return (
+        None if is_far or any(axis.is_padded for axis in counted) else RowMajorAveragePooling(*geometry).kernel(target)
+    )

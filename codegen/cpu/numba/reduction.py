@@ -6,6 +6,7 @@ Floats are accumulated in double precision and rounded once, but for running sum
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -231,6 +232,14 @@ def _row_function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
     return loop_function("x, y", [f"count = n[{2 * (kept + reduced)}]"], outer, body)
 
 
+_FEW_BEST, _TOGETHER = 16, 32
+"""Best elements that are kept in order, and elements that are compared with the worst of them at a time."""
+
+
+_STRIP = 1024
+"""Lines that running sums go along together."""
+
+
 def _line_function(results: str, statements: str) -> KernelFunction:
     """A kernel that visits every line: ``p`` is its first element in x, ``o`` and ``i`` its indices."""
     body = ["p = o * length * inner + i", *statements.strip("\n").splitlines()]
@@ -268,31 +277,85 @@ y[o * inner + i] = found
 def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel:
     operator, type = op.operator, op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
-    values = load("y", "q + (r - 1) * inner", DType.U8 if type.dtype is DType.BOOL else type.dtype)
-    better = f"v {'>' if operator.largest else '<'} w"
-    if type.dtype.is_float:
-        # NumPy sorts NaN behind all numbers: first of the largest, last of the smallest.
-        better += " or (v != v and w == w)" if operator.largest else " or (w != w and v == v)"
-    # The results themselves are the list of the best so far.
+    dtype = DType.U8 if type.dtype is DType.BOOL else type.dtype
+
+    def better(v: str, w: str) -> str:
+        found = f"{v} {'>' if operator.largest else '<'} {w}"
+        if type.dtype.is_float:
+            # NumPy sorts NaN behind all numbers: first of the largest, last of the smallest.
+            first, second = (v, w) if operator.largest else (w, v)
+            found += f" or ({first} != {first} and {second} == {second})"
+        return f"({found})"
+
+    def sift(place: str, size: str) -> str:
+        """Put element ``e``, of value ``v``, at a place of the heap, or below it where there are worse ones."""
+
+        def is_worse(slot: str, value: str, index: str) -> str:
+            same = f"not {better('w', value)} and indices[q + {slot} * inner] > {index}"
+            return f"{better(value, 'w')} or ({same})"
+
+        return f"""
+h, c = {place}, 2 * {place} + 1
+while c < {size}:
+    w, u = {load("y", "q + (c + 1) * inner", dtype)} if c + 1 < {size} else v, {load("y", "q + c * inner", dtype)}
+    if c + 1 < {size} and ({is_worse("(c + 1)", "u", "indices[q + c * inner]")}):
+        c += 1
+    w = {load("y", "q + c * inner", dtype)}
+    if not ({is_worse("c", "v", "e")}):
+        break
+    y[q + h * inner], indices[q + h * inner] = y[q + c * inner], indices[q + c * inner]
+    h, c = c, 2 * c + 1
+y[q + h * inner], indices[q + h * inner] = x[p + e * inner], e
+"""
+
+    # The results themselves hold the best so far: few of them in order, many as a heap, the worst at its root.
+    is_heap = operator.k > _FEW_BEST
+    worst, element = load("y", f"q + {'0' if is_heap else '(count - 1) * inner'}", dtype), _element(type.dtype, "e")
+    in_order = f"""
+r = min(e, count)
+while r > 0:
+    w = {load("y", "q + (r - 1) * inner", dtype)}
+    if not {better("v", "w")}:
+        break
+    if r < count:
+        y[q + r * inner], indices[q + r * inner] = y[q + (r - 1) * inner], indices[q + (r - 1) * inner]
+    r -= 1
+if r < count:
+    y[q + r * inner], indices[q + r * inner] = x[p + e * inner], e
+"""
+    replaced = f"if e >= count:\n    w = {worst}\n    if {better('v', 'w')}:" + textwrap.indent(
+        sift("0", "count"), " " * 8
+    )
     function = _line_function(
         "y, indices",
         f"""
-count = n[2]
-q = o * count * inner + i
-for k in range(length if count > 0 else 0):
-    v = {_element(type.dtype, "k")}
-    r = min(k, count)
-    while r > 0:
-        w = {values}
-        if not ({better}):
-            break
-        if r < count:
-            y[q + r * inner] = y[q + (r - 1) * inner]
-            indices[q + r * inner] = indices[q + (r - 1) * inner]
-        r -= 1
-    if r < count:
-        y[q + r * inner] = x[p + k * inner]
-        indices[q + r * inner] = k
+count, begun = n[2], {"n[2]" if is_heap else "0"}
+q, k = o * count * inner + i, begun
+for e in range(begun):
+    y[q + e * inner], indices[q + e * inner] = x[p + e * inner], e
+for t in range(begun // 2):
+    e = begun // 2 - 1 - t
+    e, s = indices[q + e * inner], e
+    v = {element}
+{textwrap.indent(sift("s", "count"), "    ")}
+while k < length and count > 0:
+    last = min(k + {_TOGETHER}, length)
+    if k >= count:
+        some, w = np.uint8(0), {worst}
+        for e in range(k, last):
+            v = {element}
+            some |= np.uint8({better("v", "w")})
+        k = last if some == 0 else k
+    for e in range(k, last):
+        v = {element}
+{textwrap.indent(replaced if is_heap else in_order, " " * 8)}
+    k = last
+for t in range(1, begun):
+    s = count - t
+    e = indices[q + s * inner]
+    v = {element}
+    y[q + s * inner], indices[q + s * inner] = y[q], indices[q]
+{textwrap.indent(sift("0", "s"), "    ")}
 """,
     )
     return compile_kernel(op, function, target, units=outer, integers=(length, inner, operator.k))
@@ -302,13 +365,24 @@ for k in range(length if count > 0 else 0):
 def lower_cumulative(op: Op[Cumulative], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
-    element = "p + (length - 1 - k) * inner" if operator.reverse else "p + k * inner"
     symbol, neutral = ("+", 0) if isinstance(operator, CumSum) else ("*", 1)
-    value, put = load("x", element, type.dtype), store("y", element, "total", type.dtype, DType.F32)
-    statements = [f"total = total {symbol} {value}", put]
-    first = number(neutral, type.dtype if type.dtype.is_float else DType.U64 if type.dtype is DType.U64 else DType.I64)
+    wide = type.dtype if type.dtype.is_float else DType.U64 if type.dtype is DType.U64 else DType.I64
+    wide = DType.F32 if wide is DType.F16 else wide
+    # Lines side by side are summed up together, each in its place of the work memory.
+    total, at = ("scratch[j]", "+ j") if inner > 1 else ("total", "")
+    element = f"p + ({'length - 1 - k' if operator.reverse else 'k'}) * inner {at}"
+    statements = [
+        f"{total} = {total} {symbol} {load('x', element, type.dtype)}",
+        store("y", element, total, type.dtype, DType.F32),
+    ]
     if operator.exclusive:
         statements.reverse()
-    lines = [f"total = {first}", "for k in range(length):", *("    " + s for s in statements)]
-    function = _line_function("y", "\n".join(lines))
-    return compile_kernel(op, function, target, units=outer, integers=(length, inner))
+    row = ["for j in range(count):"] if inner > 1 else []
+    lines = [*nested(row, [f"{total} = {number(neutral, wide)}"])]
+    lines += nested(["for k in range(length):", *row], statements)
+    loops = ["for o in range(begin, end):", f"for strip in range({-(-inner // _STRIP)}):"]
+    body = [f"first, count = strip * {_STRIP}, min({_STRIP}, inner - strip * {_STRIP})"]
+    body += ["p = o * length * inner + first", *lines]
+    function = loop_function("x, y", ["length, inner = n[0], n[1]"], loops, body)
+    scratch = wide, min(inner, _STRIP) if inner > 1 else 0
+    return compile_kernel(op, function, target, units=outer, integers=(length, inner), scratch=scratch)

@@ -68,6 +68,27 @@ def _weighted(rank: int, real: str, is_row: bool) -> KernelFunction:
     return loop_function("x, y", head, [*loops, row], element)
 
 
+def _by_rows(rank: int, real: str) -> KernelFunction:
+    """As :func:`_weighted` without inner rows: what the last dimension is sampled from is one, summed up first."""
+    first, last, (loops, q) = 3 + rank, rank - 1, _outputs(rank - 1, 3)
+    head = ["image, width, taps = n[0], n[1], n[2]", f"columns, outside = n[{2 + rank}], np.{real}(f[0])"]
+    head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
+    places = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(last)]
+    position = " + ".join(["u * image", *(f"n[{first} + t{d}]" for d in range(last))])
+    weight = " * ".join(f"f[1 + t{d}]" for d in range(last))
+    missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(last))
+    row, added = "for i in range(width):", "scratch[i] += weight * x[p + i]"
+    added_row = [*places, f"p, weight = {position}, np.{real}({weight})", *nested([row], [added])]
+    sums = [
+        f"total, t = np.{real}(0), base{last} + i * taps",
+        f"for k in range(taps): total += np.{real}(f[1 + t + k]) * scratch[max(n[{first} + t + k], 0)]",
+        f"y[q + i] = outside if missing or n[{first} + t] < 0 else total",
+    ]
+    body = [f"q, missing = ({q}) * columns, {missing}", row, "    scratch[i] = 0"]
+    body += [*nested([f"for k{d} in range(taps):" for d in range(last)], added_row)]
+    return loop_function("x, y", head, loops, [*body, *nested(["for i in range(columns):"], sums)])
+
+
 def _interpolated(rank: int) -> KernelFunction:
     """As :func:`_weighted` on integers: two elements an index, weights of 11 bits, one rounding to nearest even."""
     first, (loops, q) = 3 + rank, _outputs(rank, 3)
@@ -149,9 +170,10 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    is_row = inner >= CHANNEL_BLOCK
-    function, numbers = _weighted(len(extents), type.dtype.numpy.name, is_row), [*head, taps, *extents, *sources]
-    scratch = type.dtype, inner if is_row else 0
+    is_row, by_rows, real = inner >= CHANNEL_BLOCK, inner == 1 < len(extents), type.dtype.numpy.name
+    function = _by_rows(len(extents), real) if by_rows else _weighted(len(extents), real, is_row)
+    width = shape[last - 1] if by_rows else inner
+    numbers, scratch = [head[0], width, taps, *extents, *sources], (type.dtype, width if is_row or by_rows else 0)
     return compile_kernel(
         op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
     )
