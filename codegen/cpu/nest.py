@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...ir.layout import row_major
 
@@ -58,3 +59,28 @@ def broadcast(shape: Sequence[int], result: Sequence[int]) -> Access:
 def around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
     """Extents before, of and after a dimension."""
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+class Dimensions(NamedTuple):
+    """Dimensions of one kind: extents and strides in x, neighbours merged."""
+
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def kept_and_reduced(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, Dimensions]:
+    """The kept and the reduced dimensions; one of each at least, but no more than needed."""
+    merged: list[tuple[bool, int, int]] = []
+    for d, (extent, stride) in enumerate(zip(shape, row_major(shape), strict=True)):
+        if extent == 1:
+            continue
+        if merged and merged[-1][0] == (d in axes):
+            merged[-1] = merged[-1][0], merged[-1][1] * extent, stride
+        else:
+            merged.append((d in axes, extent, stride))
+
+    def dimensions(reduced: bool) -> Dimensions:
+        chosen = [(e, s) for r, e, s in merged if r == reduced] or [(1, 1)]
+        return Dimensions(tuple(e for e, _ in chosen), tuple(s for _, s in chosen))
+
+    return dimensions(False), dimensions(True)

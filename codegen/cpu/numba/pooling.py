@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir import arithmetic
-from ....ir.core import Op
+from ....ir.core import Op, is_op
 from ....ir.ops.pooling import (
     AveragePool,
     GlobalAveragePool,
@@ -135,7 +135,7 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
     else:
         if not (dtype.is_float and has_real_meaning(op)):
             return None
-        if isinstance(operator, AveragePool) and operator.kernel[-1] <= type.shape[-1]:
+        if is_op(op, AveragePool) and op.operator.kernel[-1] <= type.shape[-1]:
             return _average(op, geometry, target)
         wide, initial, step, result = DType.F64, "0.0", "total + v", "total / count"
         if isinstance(operator, LpPool):

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ....ir.core import Op
-from ....ir.layout import row_major
 from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
 from ....ir.ops.reduction import ArgExtreme, ArgMax, CumSum, Cumulative, Reduce, TopK
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import around
+from ..nest import around, kept_and_reduced
 from ..tensors import has_real_meaning, is_movement, is_plain
 from .generation.function import KernelFunction, compile_kernel, loop_function, nested
 from .generation.scalar import load, number, store
@@ -138,34 +137,8 @@ def _as_integers(typed: _Typed, in_rows: bool) -> _Typed:
     return replace(typed, initial=first, step=f"{function}(a, ordered(v))", finish=finish, missing="missing")
 
 
-@dataclass(frozen=True)
-class _Loops:
-    """Dimensions of one kind: extents and strides of x, neighbours merged."""
-
-    extents: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def _dimensions(shape: Sequence[int], axes: Sequence[int]) -> tuple[_Loops, _Loops]:
-    """The kept and the reduced dimensions; one of each at least, but no more than needed."""
-    merged: list[tuple[bool, int, int]] = []
-    for d, (extent, stride) in enumerate(zip(shape, row_major(shape), strict=True)):
-        if extent == 1:
-            continue
-        if merged and merged[-1][0] == (d in axes):
-            merged[-1] = merged[-1][0], merged[-1][1] * extent, stride
-        else:
-            merged.append((d in axes, extent, stride))
-
-    def loops(reduced: bool) -> _Loops:
-        chosen = [(e, s) for r, e, s in merged if r == reduced] or [(1, 1)]
-        return _Loops(tuple(e for e, _ in chosen), tuple(s for _, s in chosen))
-
-    return loops(False), loops(True)
-
-
 def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], target: TargetDescription) -> Kernel:
-    kept, reduced = _dimensions(shape, axes)
+    kept, reduced = kept_and_reduced(shape, axes)
     # With the kept dimension innermost in memory, whole rows are accumulated side by side.
     in_rows = kept.strides[-1] == 1 and kept.extents[-1] > 1 and reduced.extents != (1,) and "shift" not in typed.step
     if typed.is_extreme_of_singles:
