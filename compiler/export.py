@@ -15,6 +15,8 @@ from tilewright.errors import ArtifactError, UsageError, resources
 from ..codegen.c_library import c_library
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.time_limit import KERNELS
+from ..passes.cpu.unsigned_activations import UnsignedActivations
+from ..passes.pipeline import Pipeline
 from ..passes.quantization.plan import KEEP_FLOAT
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
@@ -27,7 +29,8 @@ from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.writer import export_onnx
-from .options import FORMS, CompileOptions, check_type
+from .options import ACTIVATIONS, FORMS, CompileOptions, check_type
+from .pipeline import run_passes
 from .progress import ProgressReport, silent
 from .quantization.quantize import brings_quantization, quantize_module
 
@@ -40,6 +43,7 @@ def export_model(
     output: str | os.PathLike[str],
     *,
     quantized: str | None = None,
+    activations: str | None = None,
     calibration: Source | None = None,
     preprocessing: Declaration | None = None,
     calibration_method: str = CompileOptions.calibration_method,
@@ -62,6 +66,9 @@ def export_model(
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
             the first form alone, with plain layers that mean these conversions. Without it the network is written as
             it is.
+        activations: what those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``,
+            that for ``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without
+            VNNI. They stand for the same numbers.
         calibration, preprocessing, calibration_method, percentile, calibration_limit, encodings, keep_float: as for
             ``tilewright.compile``; for quantised networks.
         input_shapes, freeze, external_data: as for ``tilewright.compile``.
@@ -78,6 +85,8 @@ def export_model(
     """
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
+    if activations not in (None, *ACTIVATIONS):
+        raise UsageError("unknown type of activations", expected=" or ".join(ACTIVATIONS), found=activations)
     is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
     if is_ir and quantized not in (None, "qdq"):
         hint = "Give --quantized qdq, or write ONNX."
@@ -100,8 +109,9 @@ def export_model(
     )
     check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
-    unused = [*options.given("int8"), *([KEEP_FLOAT] if keep_float else [])] if quantized is None else []
-    for flag in unused:
+    others = {KEEP_FLOAT: keep_float, "--activations": activations}
+    unused = [*options.given("int8"), *(flag for flag, value in others.items() if value)]
+    for flag in unused if quantized is None else ():
         hint = f"Give --quantized {FORMS[0]}, or leave {flag} out."
         raise UsageError(f"{flag} is for quantised networks", hint=hint)
     options = check_options(options)
@@ -118,6 +128,8 @@ def export_model(
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         module = quantize_module(module, options)
+        signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")
+        run_passes(Pipeline((signed,), "export"), module, options)
         # IR spells conversions as layers of real numbers, like the others of this form.
         module = import_model(export_onnx(module, is_qdq=True)) if is_ir else module
     if is_ir:

@@ -360,6 +360,9 @@ CALIBRATION = tuple(each.name for each in fields(CompileOptions) if each.metadat
 FORMS = ("qdq", "qlinear")
 """How a quantised network is exported: by conversions around operators, or by operators on integers."""
 
+ACTIVATIONS = ("uint8", "int8")
+"""What the activations of an exported network are stored as, by default in the form of the same place."""
+
 KP_TARGET = "KL520"
 """The device of the kp API that containers are for by default."""
 

@@ -18,7 +18,7 @@ from tilewright.errors import UsageError
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_engine, add_output, output_path
 from ...runtime.report.table import show_bytes
-from ..options import CALIBRATION, FORMS
+from ..options import ACTIVATIONS, CALIBRATION, FORMS
 from .compile import add_options, options_of
 
 
@@ -39,6 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
         "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",
+    )
+    parser.add_argument(
+        "--activations",
+        choices=ACTIVATIONS,
+        metavar="TYPE",
+        help="What activations of the quantised network are stored as: uint8, which runtimes take fastest on x86, or "
+        "int8. They stand for the same numbers. Default: uint8 for qdq; int8 for qlinear, whose operators saturate "
+        "sums of uint8 and int8 on processors without VNNI.",
     )
     add_options(parser, (*CALIBRATION, "input_shapes", "freeze"))
 
@@ -69,7 +77,8 @@ def run(arguments: argparse.Namespace) -> str:
 
     with progress_bar(quiet=arguments.quiet) as report:
         options = {name: value for name, value in options_of(arguments).items() if name != "target"}
-        nodes = export_model(arguments.path, arguments.output, quantized=arguments.quantized, **options, report=report)
+        options |= {"quantized": arguments.quantized, "activations": arguments.activations}
+        nodes = export_model(arguments.path, arguments.output, **options, report=report)
     if is_standard_output(arguments.output):
         return ""
     if arguments.json:
@@ -82,7 +91,7 @@ def _c(arguments: argparse.Namespace) -> str:
     from ...runtime.report.table import json_text
     from ..export import export_c
 
-    given = [each for each in ("output", "quantized", "calibration") if getattr(arguments, each)]
+    given = [each for each in ("output", "quantized", "activations", "calibration") if getattr(arguments, each)]
     if given:
         raise UsageError(f"--{given[0]} is not for --c", hint="Quantise the network when you compile it.")
     options = {each: getattr(arguments, each) for each in ("engine", "name", "target") if getattr(arguments, each)}

@@ -1,4 +1,4 @@
-"""Make signed activations unsigned: dot products of bytes multiply unsigned by signed ones."""
+"""Make signed activations unsigned, or the reverse: dot products of bytes multiply unsigned by signed ones."""
 
 from __future__ import annotations
 
@@ -23,40 +23,47 @@ class UnsignedActivations(Pass):
     Kernels would do so with every vector that they load. What an activation stands for stays what it is, and so does
     every rounding, as 128 is even. A function is left alone where others see its stored integers: callers, functions
     that it calls, the device.
+
+    Attributes:
+        signed: the other way, from ``u8`` to ``i8``.
     """
 
     requires = (UNPLANNED,)
 
+    signed: bool = False
+
     def apply(self, module: Module, record: Record) -> bool:
+        given, wanted = (DType.U8, DType.I8) if self.signed else (DType.I8, DType.U8)
         for function in host_functions(module):
-            if not _shows_integers(function):
-                _move(module, function, record)
+            if not _shows_integers(function, given):
+                _move(module, function, record, given, wanted)
         module.drop_unused_constants()
         return bool(record.counts)
 
 
-def _shows_integers(function: Function) -> bool:
+def _shows_integers(function: Function, dtype: DType) -> bool:
     """Whether others see stored integers, or an activation has scales by channel, which no kernel reads in blocks."""
     if any(is_op(op, Call, ControlFlow, StorageCast) for op in function.ops):
         return True
-    results = [value for op in function.ops for value in op.results if _is_signed(value)]
-    outside = any(_is_signed(value) for value in (*function.parameters, *function.results))
+    results = [value for op in function.ops for value in op.results if _holds(value, dtype)]
+    outside = any(_holds(value, dtype) for value in (*function.parameters, *function.results))
     return outside or any(value.type.quant is not None and value.type.quant.axis is not None for value in results)
 
 
-def _is_signed(value: Value) -> bool:
-    return value.type.quant is not None and value.type.dtype is DType.I8
+def _holds(value: Value, dtype: DType) -> bool:
+    return value.type.quant is not None and value.type.dtype is dtype
 
 
-def _move(module: Module, function: Function, record: Record) -> None:
+def _move(module: Module, function: Function, record: Record, given: DType, wanted: DType) -> None:
+    by = int(np.iinfo(wanted.numpy).min) - int(np.iinfo(given.numpy).min)
     for op in function.ops:
         for index, value in enumerate(op.operands):
-            if isinstance(value, Constant) and _is_signed(value) and not _is_weights(op, index):
-                moved = (value.array.astype(np.int16) + 128).astype(np.uint8)
-                op.set_operand(index, module.add_constant(value.name, moved, _unsigned(value.type)))
+            if isinstance(value, Constant) and _holds(value, given) and not _is_weights(op, index):
+                moved = (value.array.astype(np.int16) + by).astype(wanted.numpy)
+                op.set_operand(index, module.add_constant(value.name, moved, _moved(value.type, wanted, by)))
         for value in op.results:
-            if _is_signed(value):
-                value.type = _unsigned(value.type)
+            if _holds(value, given):
+                value.type = _moved(value.type, wanted, by)
                 record.counts[op.name] += 1
 
 
@@ -64,8 +71,8 @@ def _is_weights(op: Op, index: int) -> bool:
     return index == _WEIGHTS and isinstance(op.operator, Conv | MatMul)
 
 
-def _unsigned(type: TensorType) -> TensorType:
+def _moved(type: TensorType, dtype: DType, by: int) -> TensorType:
     assert type.quant is not None
-    zeros = [zero + 128 for zero in type.quant.zero_point]
+    zeros = [zero + by for zero in type.quant.zero_point]
     quant = Quantization(type.quant.scale, tuple(zeros), type.quant.axis)
-    return TensorType(type.shape, DType.U8, quant, type.layout)
+    return TensorType(type.shape, dtype, quant, type.layout)

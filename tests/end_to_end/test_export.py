@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from exact_onnxruntime import qdq_session
 from network_files import partly_quantized_model, write_model
+from onnxruntime.quantization.qdq_loss_debug import create_activation_matching
 
 import tilewright
 from tilewright.__main__ import main
@@ -21,6 +22,7 @@ from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import UnsupportedError, UsageError
 from tilewright.ir import interp
+from tilewright.ir.core import Module
 from tilewright.ir.text.parser import parse_module
 
 Fails = Callable[..., str]
@@ -67,13 +69,17 @@ def test_a_network_as_it_is(tmp_path: Path, original: tilewright.Artifact) -> No
 
 
 @pytest.mark.parametrize(("form", "operator"), [("qdq", "Conv"), ("qlinear", "QLinearConv")])
+@pytest.mark.parametrize("activations", [None, "int8"])
 def test_a_quantised_network(
-    form: str, operator: str, tmp_path: Path, original_in_integers: tilewright.Artifact
+    form: str, operator: str, activations: str | None, tmp_path: Path, original_in_integers: tilewright.Artifact
 ) -> None:
     written = tmp_path / "digits_int8.onnx"
-    nodes = tilewright.export(MODEL, written, quantized=form, calibration=SAMPLES)
+    nodes = tilewright.export(MODEL, written, quantized=form, activations=activations, calibration=SAMPLES)
     assert nodes[operator] == 4
-    onnx.checker.check_model(onnx.load(written))
+    onnx.checker.check_model(onnx.load(written), full_check=True)
+    (zero,) = (each for each in onnx.load(written).graph.initializer if each.name == "image_zero_point")
+    is_unsigned = form == "qdq" and activations is None
+    assert zero.data_type == (onnx.TensorProto.UINT8 if is_unsigned else onnx.TensorProto.INT8)
     artifact = tilewright.compile(written)
     expected = results(original_in_integers, "software")
     for engine in ("device", "software"):
@@ -202,3 +208,63 @@ def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     assert fails(["export", "same.onnx", "-o", "out.onnx", "--quantized", "qdq", "--calibration", "random"], 2) == (
         "the network is already quantised. Leave --calibration out."
     )
+
+
+def test_activations_of_a_network_that_brings_its_own_change_their_sign(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "partly.onnx", partly_quantized_model())
+    for activations, dtype in (("uint8", onnx.TensorProto.UINT8), ("int8", onnx.TensorProto.INT8)):
+        tilewright.export(model, tmp_path / "q.onnx", quantized="qdq", activations=activations)
+        zeros = [each for each in onnx.load(tmp_path / "q.onnx").graph.initializer if each.name == "x_zero_point"]
+        assert [each.data_type for each in zeros] == [dtype]
+
+
+def names_of(graph: onnx.GraphProto) -> dict[str, Sequence[np.ndarray]]:
+    """The tensors of a network as onnxruntime's comparison of networks takes them, without numbers."""
+    return {name: [] for name in (*(each.name for each in graph.input), *(o for n in graph.node for o in n.output))}
+
+
+def test_tools_find_quantised_tensors_by_the_names_of_the_model(tmp_path: Path) -> None:
+    written = tmp_path / "digits_int8.onnx"
+    nodes = tilewright.export(MODEL, written, quantized="qdq", calibration=SAMPLES)
+    assert not nodes.keys() & {"Relu", "Clip", "Identity"}
+    found = create_activation_matching(names_of(onnx.load(written).graph), names_of(onnx.load(MODEL).graph))
+    assert [name for name, each in found.items() if "float" not in each] == []
+    assert len(found) == nodes["QuantizeLinear"]
+
+
+CONVOLUTION = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="clip", act_args=[0x0.0p0, 0x1.8p2]'
+
+
+def quantised_module(scale: str) -> Module:
+    """A convolution up to 6 joined with its input, whose tensors have names of every kind; all results are used."""
+    y = f"<s={scale}, z=-128>"
+    return parse_module(f"""module @m {{
+  const @w : i8[2,2,1,1]<axis=0, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [1, 2, 3, 4]
+  func @main(%"a:0": f32[1,2,2,2]) -> (%"a:0_scale": i8[1,2,2,2]{y}, %"n/j": f32[1,4,2,2]) {{
+    %q = quantize(%"a:0") : i8[1,2,2,2]<s=0x1.0p-4, z=3>
+    %"a:0_scale" = conv(%q, @w, _) {{{CONVOLUTION}}} : i8[1,2,2,2]{y}
+    %r = requantize(%q) : i8[1,2,2,2]{y}
+    %"n/j.1" = concat(%"a:0_scale", %r) {{axis=1}} : i8[1,4,2,2]{y}
+    %"n/j" = dequantize(%"n/j.1") : f32[1,4,2,2]
+    return %"a:0_scale", %"n/j"
+  }}
+}}""")
+
+
+@pytest.mark.parametrize(("scale", "clips"), [("0x1.8p-6", []), ("0x1.0p-4", ["Clip"])])
+def test_conversions_around_operators(scale: str, clips: list[str]) -> None:
+    """Activations that saturation does are left out, operands of a concatenation have scales of their own, and
+    initialisers whose names are taken get a number."""
+    module = quantised_module(scale)
+    model = export_onnx(module, is_qdq=True)
+    onnx.checker.check_model(model, full_check=True)
+    pair = ["QuantizeLinear", "DequantizeLinear"]
+    weights = ["DequantizeLinear"]
+    assert [node.op_type for node in model.graph.node] == [*pair, *weights, "Conv", *clips, *pair, "Concat", *pair]
+    join = next(node for node in model.graph.node if node.op_type == "Concat")
+    assert join.input == ["a:0_scale_DequantizeLinear_Output", "a:0_DequantizeLinear_Output"]
+    x = {"a:0": np.linspace(-4, 40, 8, dtype=np.float32).reshape(1, 2, 2, 2)}
+    expected, found = interp.run(module, x), interp.run(import_onnx(model), x)
+    assert [*expected] == [*found] == ["a:0_scale", "n/j"]
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ import onnx.numpy_helper
 from tilewright.errors import UnsupportedError
 
 from ....ir.annotations import EXTENTS
-from ....ir.core import Constant, Function, Op, OperatorT, Value
+from ....ir.core import Constant, Function, Op, OperatorT, Value, is_op
 from ....ir.names import Names
 from ....ir.op import Operator, QuantizationRule
+from ....ir.ops.convolution import Conv
+from ....ir.ops.matmul import MatMul
+from ....ir.ops.quantization import Dequantize, Requantize
+from ....ir.quantized import is_redundant
 from ....ir.types import DType, Quantization, TensorType
 
 MICROSOFT = "com.microsoft"
@@ -37,7 +42,12 @@ EXPORTS: dict[tuple[type[Operator], bool], Export[Any]] = {}
 """Exporters by operator class and whether tensors are quantised, filled by the module ``families``."""
 
 _ON_INTEGERS = (QuantizationRule.PRESERVE, QuantizationRule.UNIFY, QuantizationRule.CONVERT)
-"""Rules of operators that are written in the same way for quantised tensors."""
+"""Rules of operators that are written in the same way for quantised tensors, unless between conversions."""
+
+_BEFORE, _INTEGERS, _AFTER = "_QuantizeLinear_Input", "_QuantizeLinear_Output", "_DequantizeLinear_Output"
+"""What onnxruntime's quantiser adds to the name of a tensor before its conversions, between and after them: tools find
+tensors by that. The first is for outputs of the network, whose name the tensor after them has.
+"""
 
 
 def exports(*operators: type[OperatorT], quantized: bool = False) -> Callable[[Export[OperatorT]], Export[OperatorT]]:
@@ -55,7 +65,7 @@ class Exporter:
 
     Args:
         function: what is exported; its parameters and results keep their names.
-        is_qdq: products and sums of quantised tensors are written in floating point, between conversions.
+        is_qdq: what computes with quantised tensors is written in floating point, between conversions.
     """
 
     def __init__(self, exporters: Exports, function: Function, is_qdq: bool) -> None:
@@ -67,6 +77,9 @@ class Exporter:
         self._node_name = ""
         self._node_names = Names(separator="_")
         self._names: dict[Value, str] = {}
+        self._bases: dict[Value, str] = {}
+        self._reals: dict[tuple[Value, TensorType], str] = {}
+        self._parameters: dict[tuple[str, TensorType], tuple[str, str]] = {}
         self._tensors = Names(separator="_")
         inputs = {self.name(parameter) for parameter in function.parameters}
         results = zip(function.results, function.result_names, strict=True)
@@ -84,27 +97,44 @@ class Exporter:
         self._node_name = op.node or ""
         quantized = any(value.type.quant is not None for value in (*op.inputs, *op.results))
         plain, integer = self.exporters.get((cls, False)), self.exporters.get((cls, True))
-        if quantized and integer is not None and not (self._is_qdq and rule not in _ON_INTEGERS):
+        if self._is_qdq and is_op(op, Requantize) and all(map(_unifies, op.result.users)) and not op.result.is_returned:
+            return
+        is_between = quantized and self._is_qdq and rule is not QuantizationRule.CONVERT
+        if quantized and integer is not None and not is_between:
             integer(op, self)
         elif plain is None:
             raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)
-        elif not quantized or rule in _ON_INTEGERS:
+        elif not is_between and (not quantized or rule in _ON_INTEGERS):
             plain(op, self)
         else:
             self.write_between_conversions(op, plain)
 
     def write_between_conversions(self, op: Op, write: Export) -> None:
-        """The float form of ``op``, with operands dequantised before it and results quantised after it."""
-        types = [TensorType(value.type.shape, DType.F32) for value in op.results]
-        detached = Op(op.operator, [self._real(op, value) for value in op.operands], types, loc=op.loc)
+        """The float form of ``op``, with operands dequantised before it and results quantised after it.
+
+        An activation that saturation does already is left out: runtimes recognise what remains.
+        """
+        operator = op.operator
+        if isinstance(operator, (Conv, MatMul)) and _saturates(op.result.type, operator):
+            operator = replace(operator, act="none", act_args=())
+        types = [value.type if value.type.quant is None else value.type.with_dtype(DType.F32) for value in op.results]
+        names = [f"{value.name}{_BEFORE if value.name in self._outputs else ''}" for value in op.results]
+        operands = [self._real(op, value) for value in op.operands]
+        detached = Op(operator, operands, types, names=names if self._is_qdq else (), loc=op.loc)
         write(detached, self)
-        pairs = zip(detached.results, op.results, strict=True)
-        self.define(op, *(self.quantize(inner, outer.type) for inner, outer in pairs))
+        for inner, outer in zip(detached.results, op.results, strict=True):
+            if outer.type.quant is None:
+                self._names[outer] = self.name(inner)
+            else:
+                self.quantize(inner, outer)
 
     def _real(self, op: Op, value: Value | None) -> Value | None:
         """An operand of ``op`` in real numbers."""
         if value is None:
             return None
+        if self._is_qdq and _unifies(op) and is_op(value.producer, Requantize):
+            # The conversion of the result does as much.
+            value = value.producer.operands.x
         type = value.type
         if type.quant is None and type.dtype is DType.I32 and op.operator.QUANTIZATION is QuantizationRule.ACCUMULATE:
             # A bias, which is at the scale of the accumulators.
@@ -113,16 +143,19 @@ class Exporter:
             scales = np.float32(x.scale[0]) * np.asarray(w.scale, np.float32)
             quant = Quantization.per_tensor(scales[0]) if w.axis is None else Quantization.per_channel(scales, 0)
             type = type.with_quant(quant)
+            if isinstance(value, Constant) and value not in self._names:
+                self._names[value] = self.constant(value.array, f"{value.name}_quantized")
         if type.quant is None:
             return value
-        inner = Value(value.name, TensorType(type.shape, DType.F32))
+        inner = Value(value.name, type.with_dtype(DType.F32))
         self._names[inner] = self.dequantize(value, type)
         return inner
 
     def name(self, value: Value) -> str:
         """ONNX name of a value; a constant becomes an initialiser."""
         if value not in self._names and isinstance(value, Constant):
-            self._names[value] = self.constant(value.array, value.name)
+            suffix = "_quantized" if value.type.quant is not None else ""
+            self._names[value] = self.constant(value.array, f"{value.name}{suffix}")
         elif value not in self._names:
             self._names[value] = self._tensors.take(value.name)
         return self._names[value]
@@ -186,27 +219,64 @@ class Exporter:
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer
 
-    def parameters(self, type: TensorType) -> tuple[str, str]:
-        """Initialisers with scale and zero point of a quantised type, scalars or one for each channel; their names."""
+    def parameters(self, value: Value, type: TensorType | None = None) -> tuple[str, str]:
+        """Initialisers with scale and zero point of a quantised tensor, scalars or one for each channel; their names.
+
+        Args:
+            type: how it is quantised, if not as its own type says.
+        """
+        type, base = type or value.type, self._bases.get(value, value.name)
         assert type.quant is not None
-        scale = np.asarray(type.quant.scale, np.float32)
-        zero = np.asarray(type.quant.zero_point, type.dtype.numpy)
-        if type.quant.axis is None:
-            scale, zero = scale.reshape(()), zero.reshape(())
-        return self.constant(scale, "scale"), self.constant(zero, "zero_point")
+        if (base, type) not in self._parameters:
+            scale = np.asarray(type.quant.scale, np.float32)
+            zero = np.asarray(type.quant.zero_point, type.dtype.numpy)
+            if type.quant.axis is None:
+                scale, zero = scale.reshape(()), zero.reshape(())
+            names = self.constant(scale, f"{base}_scale"), self.constant(zero, f"{base}_zero_point")
+            self._parameters[base, type] = names
+        return self._parameters[base, type]
 
     def with_parameters(self, value: Value) -> list[Value | str]:
         """A quantised tensor as nodes take it: stored integers, scale, zero point."""
-        return [value, *self.parameters(value.type)]
+        return [value, *self.parameters(value)]
 
-    def quantize(self, x: Value | str, type: TensorType) -> str:
-        """Write the conversion of real numbers to a quantised type; the name of the result."""
-        return self._convert("QuantizeLinear", x, type)
+    def quantize(self, x: Value | str, value: Value) -> None:
+        """Write the conversion of real numbers that makes a quantised value."""
+        base = value.name
+        if self._is_qdq and isinstance(x, Value):
+            base = self._bases[value] = self.name(x).removesuffix(_BEFORE)
+        title = f"{base}{_INTEGERS}" if self._is_qdq else base
+        self._names[value] = self._output_names.get(value) or self._tensors.take(title)
+        self._convert("QuantizeLinear", x, self._names[value], self.parameters(value), value.type)
 
     def dequantize(self, x: Value, type: TensorType | None = None) -> str:
-        """Write the conversion of a tensor, quantised as ``type`` says, to real numbers; the name of the result."""
-        return self._convert("DequantizeLinear", x, type or x.type)
+        """Write the conversion of a tensor, quantised as ``type`` says, to real numbers once; the name of the result.
 
-    def _convert(self, op_type: str, x: Value | str, type: TensorType) -> str:
+        That is an output of the network if one is the same.
+        """
+        key = x, type or x.type
+        if key not in self._reals:
+            base = self._bases.get(x, x.name)
+            results = [self._output_names.get(user.result) for user in x.users if is_op(user, Dequantize)]
+            self._reals[key] = next(filter(None, results), None) or self._tensors.take(f"{base}{_AFTER}")
+            self._convert("DequantizeLinear", x, self._reals[key], self.parameters(x, type), key[1])
+        return self._reals[key]
+
+    def _convert(self, op_type: str, x: Value | str, result: str, parameters: Sequence[str], type: TensorType) -> None:
         assert type.quant is not None
-        return self.node(op_type, [x, *self.parameters(type)], axis=type.quant.axis)
+        source = x if isinstance(x, str) else self.name(x)
+        suffix = _INTEGERS if op_type == "QuantizeLinear" else _AFTER
+        name = self._node_names.take(f"{result.removesuffix(suffix)}_{op_type}")
+        node = onnx.helper.make_node(op_type, [source, *parameters], [result], name=name)
+        if type.quant.axis is not None:
+            node.attribute.append(onnx.helper.make_attribute("axis", type.quant.axis))
+        self.nodes.append(node)
+        self._defined = len(self.nodes)
+
+
+def _saturates(type: TensorType, operator: Conv | MatMul) -> bool:
+    return type.quant is not None and is_redundant(type, operator.act, operator.act_args)
+
+
+def _unifies(op: Op) -> bool:
+    return op.operator.QUANTIZATION is QuantizationRule.UNIFY

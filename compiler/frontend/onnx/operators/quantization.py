@@ -155,7 +155,7 @@ def export_fake_quantize(op: Op[FakeQuantize], exporter: Exporter) -> None:
 
 @exports(Quantize)
 def export_quantize(op: Op[Quantize], exporter: Exporter) -> None:
-    exporter.define(op, exporter.quantize(op.operands.x, op.result.type))
+    exporter.quantize(op.operands.x, op.result)
 
 
 @exports(Dequantize)
@@ -165,8 +165,7 @@ def export_dequantize(op: Op[Dequantize], exporter: Exporter) -> None:
 
 @exports(Requantize)
 def export_requantize(op: Op[Requantize], exporter: Exporter) -> None:
-    real = exporter.dequantize(op.operands.x)
-    exporter.define(op, exporter.quantize(real, op.result.type))
+    exporter.quantize(exporter.dequantize(op.operands.x), op.result)
 
 
 @exports(StorageCast)

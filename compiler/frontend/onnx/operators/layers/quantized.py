@@ -45,7 +45,7 @@ def _no_integer_form(op: Op, what: str) -> UnsupportedError:
 def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
     x, w, b, _ = op.operands
-    inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result.type), b]
+    inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result), b]
     y = exporter.node("QLinearConv", inputs, **convolution_attributes(conv))
     exporter.define(op, _clamped(exporter, y, op.result.type, conv.act, conv.act_args))
 
@@ -58,14 +58,14 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     if b is not None:
         if x.type.rank != 2 or w.type.rank != 2:
             raise _no_integer_form(op, "batched product with bias")
-        inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), b, *exporter.parameters(y_type)]
+        inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), b, *exporter.parameters(op.result)]
         y = exporter.node(
             "QGemm", inputs, MICROSOFT, alpha=1.0, transA=int(matmul.transpose_a), transB=int(matmul.transpose_b)
         )
     else:
-        left = matrix(exporter, x, matmul.transpose_a), *exporter.parameters(x.type)
-        right = matrix(exporter, w, matmul.transpose_b), *exporter.parameters(w.type)
-        y = exporter.node("QLinearMatMul", [*left, *right, *exporter.parameters(y_type)])
+        left = matrix(exporter, x, matmul.transpose_a), *exporter.parameters(x)
+        right = matrix(exporter, w, matmul.transpose_b), *exporter.parameters(w)
+        y = exporter.node("QLinearMatMul", [*left, *right, *exporter.parameters(op.result)])
     exporter.define(op, _clamped(exporter, y, y_type, matmul.act, matmul.act_args))
 
 
@@ -73,7 +73,7 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
 def export_binary(op: Op[Add | Mul], exporter: Exporter) -> None:
     op_type = "QLinearAdd" if isinstance(op.operator, Add) else "QLinearMul"
     inputs = [each for value in op.inputs for each in exporter.with_parameters(value)]
-    exporter.write_as(op, op_type, [*inputs, *exporter.parameters(op.result.type)], MICROSOFT)
+    exporter.write_as(op, op_type, [*inputs, *exporter.parameters(op.result)], MICROSOFT)
 
 
 @exports(AveragePool, quantized=True)
@@ -81,14 +81,14 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
     if any(pool.overhang) or max(pool.dilations) > 1:
         raise _no_integer_form(op, "average with dilations, or with windows beyond the padding")
-    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)]
+    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result)]
     attributes = {**window_attributes(pool), "dilations": None, "count_include_pad": int(pool.count_include_pad)}
     exporter.write_as(op, "QLinearAveragePool", inputs, MICROSOFT, **attributes)
 
 
 @exports(GlobalAveragePool, quantized=True)
 def export_global_average_pool(op: Op[GlobalAveragePool], exporter: Exporter) -> None:
-    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)]
+    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result)]
     exporter.write_as(op, "QLinearGlobalAveragePool", inputs, MICROSOFT, channels_last=0)
 
 
