@@ -15,7 +15,7 @@ from dataclasses import replace
 from tilewright.errors import CodegenError, UnsupportedError, UsageError
 
 from ..runtime.artifact.artifact import Artifact
-from ..runtime.artifact.manifest import CpuStage, Manifest, ReferenceStage, Stage, TensorSpec
+from ..runtime.artifact.manifest import CpuStage, Engine, Manifest, ReferenceStage, Stage, TensorSpec
 from ..runtime.native import elf
 from ..runtime.native.mapping import MATHEMATICS
 from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
@@ -43,6 +43,8 @@ def c_library(
     target: TargetDescription,
     name: str,
     report: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    seconds: float | None = None,
 ) -> dict[str, bytes]:
     """The files of a network for C.
 
@@ -51,6 +53,7 @@ def c_library(
         target: the processor.
         name: an identifier; the files and all names in the header begin with it.
         report: called as ``report(done, total)`` while kernels are compiled.
+        seconds: of processor time that this may take; by default as long as the size of the artifact allows.
 
     Returns:
         Contents by file name: ``NAME.o``, ``NAME.h`` and ``NAME-config.cmake``.
@@ -58,7 +61,7 @@ def c_library(
     Raises:
         UsageError: the name is no identifier or is taken, or the artifact holds several shapes.
         UnsupportedError: something of the engine does not run on CPU kernels; the ops are named.
-        ResourceError: an artifact as small as this one takes too long.
+        ResourceError: it takes longer.
         ArtifactError, IRError, CodegenError: the artifact is damaged, or its manifest tells of another network than its
             module.
     """
@@ -75,7 +78,8 @@ def c_library(
             hint="Compile the model for one shape.",
         )
     program = _program(artifact, engine)
-    limit = generation_limit(artifact, None, stage="export", hint="Compile the model on this machine.")
+    hint = "Give it more with --time-limit SECONDS."
+    limit = generation_limit(artifact, seconds, stage="export", hint=hint)
 
     def watched(done: int, total: int) -> None:
         limit.check_kernels(done, total)
@@ -97,18 +101,31 @@ def c_library(
     }
 
 
+def exportable(artifact: Artifact) -> list[str]:
+    """The engines of an artifact that run on CPU kernels alone."""
+    engines = artifact.manifest.engines.items()
+    return [name for name, made in engines if made.cpu_program is not None and not _others(artifact, made)]
+
+
 def _program(artifact: Artifact, engine: str) -> str:
     """The CPU program that is all of an engine."""
     made = artifact.manifest.engines[engine]
-    others = sorted({_what(artifact, stage) for stage in made.stages if not isinstance(stage, CpuStage)})
+    others = _others(artifact, made)
     if others or made.cpu_program is None:
+        free = exportable(artifact)
         raise UnsupportedError(
             f"engine {engine} does not run on CPU kernels alone",
             stage="export",
             found=", ".join(others) or "no kernels",
-            hint="Export another engine (--engine), or compile the model with --engines software.",
+            hint=f"Give --engine {' or '.join(free)}."
+            if free
+            else "Compile the model with --engines software or float.",
         )
     return made.cpu_program
+
+
+def _others(artifact: Artifact, engine: Engine) -> list[str]:
+    return sorted({_what(artifact, stage) for stage in engine.stages if not isinstance(stage, CpuStage)})
 
 
 def _what(artifact: Artifact, stage: Stage) -> str:
@@ -167,6 +184,8 @@ def _header(artifact: Artifact, engine: str, target: TargetDescription, name: st
         f"#ifndef {upper}_H",
         f"#define {upper}_H",
         "",
+        "#include <stdint.h>",
+        "",
     ]
     for kind, specs in (("input", manifest.inputs), ("output", manifest.results)):
         lines.append(f"#define {upper}_{kind.upper()}S {len(specs)}")
@@ -177,7 +196,11 @@ def _header(artifact: Artifact, engine: str, target: TargetDescription, name: st
         "\n".join(lines)
         + "\n"
         + _DECLARATION.format(
-            name=name, upper=upper, workspace=lowered.arena_bytes, alignment=ALIGNMENT, misaligned=_MISALIGNED
+            name=name,
+            upper=upper,
+            workspace=lowered.arena_bytes or ALIGNMENT,
+            alignment=ALIGNMENT,
+            misaligned=_MISALIGNED,
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -65,9 +65,7 @@ def load_module(artifact: Artifact, program: str) -> Module:
     """
     entry = artifact.manifest.cpu_programs[program]
     arrays = _load_arrays(artifact, entry.module, entry.constants)
-    module = parse_module(artifact.text(entry.module), arrays)
-    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
-    return module
+    return _parsed(artifact, entry.module, arrays, artifact.manifest.device_programs.keys())
 
 
 def load_device_module(artifact: Artifact, program: str) -> Module:
@@ -89,8 +87,16 @@ def load_device_module(artifact: Artifact, program: str) -> Module:
         arrays |= _load_arrays(artifact, entry.module, entry.constants)
     constants = next((entry.constants for entry in artifact.manifest.cpu_programs.values()), None)
     arrays |= _load_arrays(artifact, f"module.{program}", constants)
-    module = parse_module(artifact.text(f"module.{program}"), arrays)
-    verify(module, stage="load artifact")
+    return _parsed(artifact, f"module.{program}", arrays)
+
+
+def _parsed(artifact: Artifact, text: str, arrays: Mapping[str, np.ndarray], elsewhere: Collection[str] = ()) -> Module:
+    try:
+        module = parse_module(artifact.text(text), arrays)
+        verify(module, elsewhere=elsewhere)
+    except IRError as error:
+        error.stage = f"load artifact: {text} of {artifact.origin}"
+        raise
     return module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 from collections import Counter
@@ -11,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.limits import check_seconds
 
-from ..codegen.c_library import c_library
+from ..codegen.c_library import c_library, exportable
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.time_limit import KERNELS
 from ..passes.cpu.unsigned_activations import UnsignedActivations
@@ -151,6 +153,7 @@ def export_c(
     engine: str | None = None,
     target: str = "host",
     name: str | None = None,
+    time_limit: float | None = None,
     report: ProgressReport = silent,
 ) -> dict[str, int]:
     """Write a network of an artifact for programs in C, C++ and Rust.
@@ -161,6 +164,8 @@ def export_c(
         engine: ``software`` or ``float``; by default the first of these that the artifact holds.
         target: the processor that code is generated for, as for ``tilewright.compile``.
         name: what files and names in C begin with; by default the model's name.
+        time_limit: seconds of processor time that making the kernels may take. By default there is no limit for an
+            artifact that is trusted, made here for example; for others 7, and one more for each 50 KB of it.
 
     Returns:
         Sizes in bytes of the files, by name.
@@ -170,10 +175,11 @@ def export_c(
         ArtifactError: the artifact is damaged, or does not hold the engine.
         OutputError: a file cannot be written.
     """
+    check_seconds("time_limit", time_limit)
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     held = [each for each in opened.manifest.engines if engine in (None, each)]
     if not held:
-        known = " or ".join(opened.manifest.engines)
+        known = " or ".join(exportable(opened)) or None
         raise ArtifactError(f"{opened.origin} does not hold engine {engine!r}", stage="export", expected=known)
     chosen = next((each for each in ("software", "float") if each in held), held[0])
     processor, *others = TargetDescription.several(target)
@@ -182,7 +188,10 @@ def export_c(
         raise UsageError("an object is for one target", stage="export", found=target, hint=hint)
     name = name or re.sub(r"[^A-Za-z0-9]", "_", opened.manifest.model.name) or "network"
     name = f"_{name}" if name[0].isdigit() else name
-    files = c_library(opened, chosen, processor, name, functools.partial(report, KERNELS))
+    if time_limit is None and opened.judge().trusted:
+        time_limit = math.inf
+    progress = functools.partial(report, KERNELS)
+    files = c_library(opened, chosen, processor, name, progress, seconds=time_limit)
     with suppress(OSError):
         os.makedirs(folder, exist_ok=True)
     for each, content in files.items():

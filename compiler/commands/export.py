@@ -16,10 +16,12 @@ from pathlib import Path
 from tilewright.errors import UsageError
 
 from ...runtime.commands.console import progress_bar
-from ...runtime.commands.parser import add_engine, add_output, output_path
+from ...runtime.commands.parser import add_engine, add_output, add_time_limit, output_path
 from ...runtime.report.table import show_bytes
 from ..options import ACTIVATIONS, CALIBRATION, FORMS
 from .compile import add_options, options_of
+
+_FOR_C = ("name", "engine", "target", "time_limit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for_c = parser.add_argument_group("For C")
     made = "Write NAME.o, NAME.h and NAME-config.cmake into this folder, which is made."
     for_c.add_argument("--c", type=output_path, metavar="FOLDER", help=made)
-    for_c.add_argument("--name", help="What files and names in C begin with. Default: the model's name.")
+    for_c.add_argument(
+        "--name", metavar="NAME", help="What files and names in C begin with. Default: the model's name."
+    )
     add_engine(for_c, "software if the artifact holds it, else float.")
     add_options(for_c, ("target",))
+    add_time_limit(for_c, "; none if it is trusted")
     parser.add_argument(
         "--quantized",
         choices=FORMS,
@@ -66,9 +71,9 @@ def run(arguments: argparse.Namespace) -> str:
     """
     if arguments.c is not None:
         return _c(arguments)
-    for_c = [each for each in ("name", "engine", "target") if getattr(arguments, each) is not None]
+    for_c = [each for each in _FOR_C if getattr(arguments, each) is not None]
     if for_c:
-        raise UsageError(f"--{for_c[0]} is for --c", hint="Give a folder with --c, or leave it out.")
+        raise UsageError(f"--{for_c[0].replace('_', '-')} is for --c", hint="Give a folder with --c, or leave it out.")
     if arguments.output is None:
         raise UsageError("Missing argument '--output'", hint="See `tilewright export --help`.")
     from ...runtime.files.output_file import is_standard_output
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..export import export_model
 
     with progress_bar(quiet=arguments.quiet) as report:
-        options = {name: value for name, value in options_of(arguments).items() if name != "target"}
+        options = {name: value for name, value in options_of(arguments).items() if name not in _FOR_C}
         options |= {"quantized": arguments.quantized, "activations": arguments.activations}
         nodes = export_model(arguments.path, arguments.output, **options, report=report)
     if is_standard_output(arguments.output):
@@ -94,7 +99,7 @@ def _c(arguments: argparse.Namespace) -> str:
     given = [each for each in ("output", "quantized", "activations", "calibration") if getattr(arguments, each)]
     if given:
         raise UsageError(f"--{given[0]} is not for --c", hint="Quantise the network when you compile it.")
-    options = {each: getattr(arguments, each) for each in ("engine", "name", "target") if getattr(arguments, each)}
+    options = {each: getattr(arguments, each) for each in _FOR_C if getattr(arguments, each)}
     with progress_bar(quiet=arguments.quiet) as report:
         sizes = export_c(arguments.path, arguments.c, **options, report=report)
     if arguments.json:

@@ -57,6 +57,12 @@ def add_force(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--force-preprocess", action="store_true", help=help)
 
 
+def add_time_limit(parser: argparse._ActionsContainer, exception: str = "") -> None:
+    """Declare the option ``--time-limit`` of what generates an artifact's kernels."""
+    words = "The most processor time that generating kernels again may take. Default: 7, and 1 more for each 50 KB of"
+    parser.add_argument("--time-limit", type=seconds, metavar="SECONDS", help=f"{words} the artifact{exception}.")
+
+
 def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, required: bool = False) -> None:
     """Declare the option ``--output``, for a command that writes a file or a folder."""
     parser.add_argument("-o", "--output", type=output_path, metavar=metavar, required=required, help=help)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .parser import add_artifact, add_engine, add_force, add_output, seconds, whole_number
+from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, whole_number
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -100,13 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Refuse an artifact that needs more memory to run, in bytes or with a unit, such as 512M or 2G. "
         "Default: no limit.",
     )
-    allowed.add_argument(
-        "--time-limit",
-        type=seconds,
-        metavar="SECONDS",
-        help="The most processor time that generating kernels again may take. Default: 7, and 1 more for each 50 KB of "
-        "the artifact.",
-    )
+    add_time_limit(allowed)
 
 
 def _size(text: str) -> int:

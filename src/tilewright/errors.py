@@ -110,7 +110,8 @@ class ParseError(IRError):
         start = max(0, self.column - _SHOWN // 2) if len(self.text) > _SHOWN else 0
         shown = "".join(c if c.isprintable() else " " for c in self.text[start : start + _SHOWN])
         caret = " " * (self.column - 1 - start)
-        return f"line {self.line}, column {self.column}: {_legible(self.message)}\n{shown}\n{caret}^"
+        where = f"{_legible(self.stage)}: " if self.stage else ""
+        return f"{where}line {self.line}, column {self.column}: {_legible(self.message)}\n{shown}\n{caret}^"
 
 
 class VerifyError(IRError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -17,19 +18,21 @@ import onnx
 import pytest
 from emulated_programs import PROCESSORS, linked
 from network_files import digits_artifact, graph_model
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import tilewright
+from tilewright import limits
 from tilewright.__main__ import main
 from tilewright.codegen.c_library import PROVIDED, c_library
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.export import export_c
-from tilewright.errors import ArtifactError, UnsupportedError, UsageError
+from tilewright.errors import ArtifactError, ParseError, ResourceError, UnsupportedError, UsageError
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.native.elf import parse
 from tilewright.runtime.native.mapping import NativeObject
+from tilewright.runtime.trust.verdict import Verdict
 
 Fails = Callable[..., str]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "embedded" / "digits.c"
@@ -160,6 +163,42 @@ def gather_model() -> bytes:
     nodes = [helper.make_node("Gather", ["table", "index"], ["y"])]
     inputs = (("table", TensorProto.FLOAT, [5, 3]), ("index", TensorProto.INT64, [2]))
     return graph_model(nodes, inputs, ("y",)).SerializeToString()
+
+
+def test_a_network_without_work_memory_and_inputs(tmp_path: Path) -> None:
+    """Its declarations are strict C as well, and bring the types that its comments name."""
+    compiler = shutil.which("cc") or pytest.skip("no compiler of C is installed")
+    three = numpy_helper.from_array(np.arange(3, dtype=np.int8))
+    model = graph_model([helper.make_node("Constant", [], ["return"], value=three)], (), ("return",))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8
+    export_c(tilewright.compile(model.SerializeToString(), precision="fp32"), tmp_path, name="class")
+    text = """#include "class.h"
+    static unsigned char workspace[CLASS_WORKSPACE_BYTES + CLASS_WORKSPACE_ALIGNMENT];
+    int main(void)
+    {
+        int8_t three[CLASS_OUTPUT_0_BYTES];
+        void *outputs[CLASS_OUTPUTS] = {three};
+        unsigned char *start = workspace + -(uintptr_t)workspace % CLASS_WORKSPACE_ALIGNMENT;
+        static const char fits[CLASS_WORKSPACE_BYTES] = {0};
+        return class_run(0, outputs, start) || three[2] != 2 || fits[0];
+    }"""
+    (tmp_path / "use.c").write_text(text)
+    words = [compiler, "-std=c11", *WARNINGS, "use.c", "class.o", "-lm", "-o", "use"]
+    subprocess.run(words, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([tmp_path / "use"], check=True, timeout=60)
+
+
+def test_an_artifact_of_ones_own_takes_the_time_that_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
+) -> None:
+    monkeypatch.setattr(limits, "GENERATION_SECONDS", 0)
+    monkeypatch.setattr(limits, "GENERATION_BYTES_PER_SECOND", 10**12)
+    own = digits("float").artifact
+    assert export_c(own, tmp_path, engine="float", name="net")
+    monkeypatch.setattr(Artifact, "judge", lambda self: Verdict(False, "of a stranger"))
+    with pytest.raises(ResourceError, match=r"takes longer than the time limit.* Give it more with --time-limit SEC"):
+        export_c(own, tmp_path, engine="float", name="net")
+    assert export_c(own, tmp_path, engine="float", name="net", time_limit=1000)
 
 
 def test_what_a_step_refuses_is_returned() -> None:
@@ -355,7 +394,21 @@ def test_what_cannot_be_written(fails: Fails, tmp_path: Path) -> None:
     several = tilewright.compile(relu.SerializeToString(), precision="fp32", input_shapes=shapes)
     with pytest.raises(UsageError, match="holds the network in 2 shapes; expected one shape"):
         c_library(several, "float", HOST, "net")
-    words = ["export", str(digits_artifact()), "--c", str(tmp_path), "--target", "v2,v3"]
+    both = rf"{re.escape(given.origin)} does not hold engine 'reference'; expected float or software"
+    with pytest.raises(ArtifactError, match=both):
+        export_c(given, tmp_path, engine="reference")
+    with pytest.raises(UnsupportedError, match=r"^export: engine device .*\. Give --engine float or software\.$"):
+        export_c(given, tmp_path, engine="device")
+    texts = {name: given.copy(name) for name in given.sections}
+    texts["module.software"] = texts["module.software"].replace(b"conv", b"conf", 1)
+    sections = [Section(n, each.kind, texts[n]) for n, each in given.sections.items() if n != "manifest"]
+    damaged = Artifact.open(artifact_bytes(given.manifest, sections))
+    with pytest.raises(ParseError, match=r"^load artifact: module\.software of artifact in memory: line \d+, column"):
+        export_c(damaged, tmp_path, engine="software")
+    words = ["export", str(digits_artifact()), "--c", str(tmp_path)]
+    assert "expected at most 0.0 s of processor time" in fails([*words, "--time-limit", "0.001"])
+    assert "--time-limit is for --c" in fails(["export", MODEL, "-o", "x.onnx", "--time-limit", "1"], code=2)
+    words += ["--target", "v2,v3"]
     assert "export: an object is for one target; found v2,v3. Export once for each" in fails(words, code=2)
     assert "--name is for --c" in fails(["export", MODEL, "-o", "x.onnx", "--name", "net"], code=2)
     assert "--quantized is not for --c" in fails(["export", "a.twa", "--c", "x", "--quantized", "qdq"], code=2)
