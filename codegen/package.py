@@ -14,7 +14,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
-from ..ir.annotations import CARDS, EXTENTS
+from ..ir.annotations import CARDS, EXTENTS, OBSERVED
 from ..ir.calls import device_programs, host_functions, is_endless, macs_of
 from ..ir.clone import clone_module
 from ..ir.core import Constant, Function, Module, Op, Value, is_op
@@ -69,6 +69,7 @@ class Package:
         pool: the constants of all engines, levels and shapes.
         extents: what the names of open extents stand for.
         others: the network in further shapes.
+        kept: outputs behind those of the network, for who looks at values in the middle of it.
     """
 
     module: Module
@@ -83,6 +84,7 @@ class Package:
     pool: ConstantPool = field(default_factory=ConstantPool)
     extents: Mapping[str, int] = field(default_factory=dict)
     others: list[OtherShape] = field(default_factory=list)
+    kept: tuple[TensorSpec, ...] = ()
     _stored: dict[tuple[SectionKind, object], str] = field(default_factory=dict)
 
     def add_shape(self, other: Package) -> None:
@@ -114,7 +116,7 @@ class Package:
             model=ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
             precision=self.precision,
             inputs=_inputs(main),
-            outputs=_outputs(main),
+            outputs=(*_outputs(main), *self.kept),
             counts=_counts(main),
             engines=self.engines,
             cpu_programs=self.cpu_programs,
@@ -122,6 +124,14 @@ class Package:
             details=self.details,
             shapes=Shapes(self.extents, tuple(self.others)) if self.others else None,
         )
+
+    def add_kept(self, module: Module) -> None:
+        """Take up the outputs that a pass kept behind those of the network, before code is made of the module."""
+        entries = OBSERVED.get(module.main)
+        if entries is not None:
+            self.kept = _outputs(module.main)[len(_outputs(self.module.main)) :]
+            self.details["kept"] = [each._asdict() for each in entries]
+            OBSERVED.drop(module.main)
 
     def to_bytes(self) -> bytes:
         """The artifact with what has been added so far."""

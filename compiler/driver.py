@@ -44,6 +44,7 @@ from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
+from .debug_outputs import kept_names, lost_names
 from .device.plans import check_batch, check_units, choose_plans, clusters_of
 from .frontend.control_flow import warnings_of
 from .frontend.formats import Model, ModelProto, import_model, shapes_of
@@ -52,6 +53,7 @@ from .options import CompileOptions, option, with_keywords
 from .pipeline import (
     cpu_pipeline,
     float_pipeline,
+    kept_pipeline,
     observers,
     outline_pipeline,
     run_passes,
@@ -137,6 +139,7 @@ def _build_shape(
     options.report("import", 1, 1)
     find_named(module.ops, dict(places), "the affinity", Partition.name)
     find_named(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+    keep = kept_names(module, options.keep)
     if interface is not None:
         check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
@@ -166,17 +169,26 @@ def _build_shape(
     if interface is None:
         calibrated = quantized is not None and not brings_quantization(module)
         details |= _images(module, options, calibrated=calibrated)
+    if keep and interface is not None:
+        raise UsageError("--keep is for artifacts", hint="Leave it out for a container.")
+    if keep and quantized is not None and "float" in engines:
+        hint = "Give --engines float or --engines software."
+        raise UsageError("with --keep, all engines must compute in integers, or none", hint=hint)
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
     package = Package(module, precision, tilewright.__version__, details, pool=shared.pool, extents=extents)
     if quantized is not None:
+        run_passes(kept_pipeline(keep), quantized, options)
+        package.add_kept(quantized)
         _add_integer_engines(package, quantized, engines, targets, machine, places, options)
     if "float" in engines:
         floating = clone_module(module)
-        run_passes(float_pipeline(exact=options.accuracy == "exact", narrow=narrow), floating, options)
+        run_passes(float_pipeline(exact=options.accuracy == "exact", narrow=narrow, keep=keep), floating, options)
+        package.add_kept(floating)
         package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
         add_engine(package, "float", floating, targets, strict=options.strict, report=options.report)
+    cast("list[str]", package.details["warnings"]).extend(lost_names(keep, package))
     return package
 
 

@@ -242,6 +242,15 @@ class CompileOptions:
         metavar="NAME,…",
         group=QUANTIZATION,
     )
+    keep: Sequence[str] = option(
+        (),
+        "Tensors of the model that are outputs of the artifact as well, in real units and behind those of the network, "
+        "for `tilewright compare`: by name, with * for any characters, with commas between them, or all. Those that "
+        "became part of others cannot be had.",
+        in_python="A list.",
+        metavar="NAME,…",
+        group=NETWORK,
+    )
     stationary: str = option(
         "cheapest",
         "What convolutions keep in the scratchpads of the accelerator while the other passes by: weights, inputs, or "

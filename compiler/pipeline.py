@@ -45,6 +45,7 @@ from ..passes.simplify.eliminate_common_subexpressions import EliminateCommonSub
 from ..passes.simplify.eliminate_dead_code import EliminateDeadCode
 from ..passes.simplify.fold_constants import FoldConstants
 from ..passes.simplify.fuse import Fuse
+from ..passes.simplify.keep_values import KeepValues
 from ..passes.simplify.unique_names import UniqueNames
 from .options import CompileOptions
 from .progress import ProgressReport
@@ -75,15 +76,30 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = F
     return Pipeline((*forms, *places), name)
 
 
-def float_pipeline(*, exact: bool = False, narrow: bool = False) -> Pipeline:
-    """From an imported module to one that computes in floating point on the CPU; arguments as for `cpu_pipeline`."""
-    passes = (*simplify_pipeline(keep_factors=True).passes, *cpu_pipeline(exact=exact, narrow=narrow).passes)
+def float_pipeline(*, exact: bool = False, narrow: bool = False, keep: Sequence[str] = ()) -> Pipeline:
+    """From an imported module to one that computes in floating point on the CPU.
+
+    Args:
+        exact, narrow: as for `cpu_pipeline`.
+        keep: tensors of the model that are further outputs.
+    """
+    simplified = (*simplify_pipeline(keep_factors=True).passes, *kept_pipeline(keep).passes)
+    passes = (*simplified, *cpu_pipeline(exact=exact, narrow=narrow).passes)
     return Pipeline((FoldConstants(keep_factors=True), RemoveFakeQuantization(), *passes), "float")
 
 
-def simulation_pipeline() -> Pipeline:
-    """From an imported module to one that computes on the CPU what it says: conversions to integers and back stay."""
-    return Pipeline((*simplify_pipeline().passes, *cpu_pipeline().passes), "simulation")
+def simulation_pipeline(keep: Sequence[str] = ()) -> Pipeline:
+    """From an imported module to one that computes on the CPU what it says: conversions to integers and back stay.
+
+    Args:
+        keep: tensors of the model that are further outputs.
+    """
+    return Pipeline((*simplify_pipeline().passes, *kept_pipeline(keep).passes, *cpu_pipeline().passes), "simulation")
+
+
+def kept_pipeline(names: Sequence[str]) -> Pipeline:
+    """From a simplified module to one with these tensors of the model as further outputs."""
+    return Pipeline((KeepValues(tuple(names)),) if names else (), "keep")
 
 
 def quantized_import_pipeline() -> Pipeline:

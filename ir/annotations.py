@@ -132,6 +132,28 @@ class OpenExtent(NamedTuple):
     said_by: int
 
 
+class Observed(NamedTuple):
+    """An output, or a value in the middle of the network that is one to be looked at.
+
+    Attributes:
+        name: of the output, which is that of the tensor of the model.
+        is_output: whether it is one of the network.
+        op, nodes: the operator that computes it, and the nodes of the model that it came from.
+        inputs: names of the nearest inputs and other such values that it is computed of.
+        dtype, scale, zero_point: of the integers that its numbers are stored in, before they were made real;
+            ``None`` where there are none, or not one scale for all.
+    """
+
+    name: str
+    is_output: bool
+    op: str
+    nodes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
 class Reason(NamedTuple):
     """Why an op does not run on the device.
 
@@ -245,6 +267,10 @@ ARENA_BYTES = Annotation[int]("arena_bytes", int, Function)
 
 EXTENTS = Annotation["tuple[OpenExtent, ...]"]("extents", tuple[OpenExtent, ...], Function)
 """Which results of ``main`` are cut to an extent that others say, which stand behind all that users see."""
+
+
+OBSERVED = Annotation["tuple[Observed, ...]"]("observed", tuple[Observed, ...], Function)
+"""What the outputs of ``main`` stand for, where values in the middle of the network are among them."""
 
 
 def annotation_error(owner: Owner) -> IRError | None:

@@ -31,12 +31,20 @@ def clone_op(op: Op, operands: Sequence[Value | None]) -> Op:
     """A detached op that says the same of other operands, of the same types."""
     types = types_of(op.results)
     names = [value.name for value in op.results]
-    return Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations)
+    twin = Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations)
+    _copy_origins(op.results, twin.results)
+    return twin
+
+
+def _copy_origins(values: Sequence[Value], twins: Sequence[Value]) -> None:
+    for value, twin in zip(values, twins, strict=True):
+        twin.origin = value.origin
 
 
 def _clone_function(function: Function, constants: dict[Value, Value]) -> Function:
     copy = Function(function.name, [(p.name, p.type) for p in function.parameters])
     copy.annotations = dict(function.annotations)
+    _copy_origins(function.parameters, copy.parameters)
     values: dict[Value, Value] = {**constants, **dict(zip(function.parameters, copy.parameters, strict=True))}
     for op in function.ops:
         twin = copy.insert(clone_op(op, [values[v] if v is not None else None for v in op.operands]))

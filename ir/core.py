@@ -43,14 +43,17 @@ class Value:
         name: a hint for people; the printer makes it unique.
         type: shape, element type, quantisation and layout.
         producer: the op that makes it, ``None`` for parameters and constants.
+        origin: the tensor of the source model whose numbers these are, exactly or rounded; ``None`` for what passes
+            put between such tensors. No part of the text of a module.
     """
 
-    __slots__ = ("_returns", "_uses", "name", "producer", "type")
+    __slots__ = ("_returns", "_uses", "name", "origin", "producer", "type")
 
     def __init__(self, name: str, type: TensorType, producer: Op | None = None) -> None:
         self.name = name
         self.type = type
         self.producer = producer
+        self.origin: str | None = None
         self._uses: dict[tuple[Op | Function, int], None] = {}
         self._returns = 0
 
@@ -226,6 +229,7 @@ class Op(Generic[OperatorT_co]):
             raise IRError("an op is replaced by as many values as it has results", op=self.name, found=len(values))
         for old, new in zip(self.results, values, strict=True):
             old.replace_all_uses(new)
+            new.origin = new.origin or old.origin
         self.erase()
 
     def erase(self) -> None:

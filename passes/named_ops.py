@@ -48,10 +48,13 @@ def find_named(
 
 def _like(pattern: str, by_name: Mapping[str, list[Op]]) -> list[Op]:
     """The ops of all names of a pattern, in which ``*`` stands for any characters and all others for themselves."""
-    if "*" not in pattern:
-        return []
+    return list(dict.fromkeys(op for name in named_like(pattern, by_name) for op in by_name[name]))
+
+
+def named_like(pattern: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that a pattern stands for; one without ``*`` stands for none."""
     plain = re.sub(r"[?\[]", r"[\g<0>]", pattern)
-    return list(dict.fromkeys(op for name, ops in by_name.items() if fnmatchcase(name, plain) for op in ops))
+    return [name for name in names if "*" in pattern and fnmatchcase(name, plain)]
 
 
 def named_nodes(

@@ -23,7 +23,7 @@ import numpy as np
 from tilewright.errors import IRError, PassError
 
 from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op, types_of
-from ..ir.op import Operator
+from ..ir.op import Operator, QuantizationRule
 from ..ir.types import TensorType
 from .base import Record, erase_dead, merged_loc
 
@@ -340,6 +340,15 @@ def _is_on_quantized(op: Op) -> bool:
     return any(value.type.quant is not None for value in (*op.inputs, *op.results))
 
 
+def _share_origin(value: Value) -> None:
+    """What a value only converts to or from integers stands for the same tensor of the model."""
+    while value.producer is not None and value.producer.operator.QUANTIZATION is QuantizationRule.CONVERT:
+        before = value.producer.inputs[0]
+        if before.origin is not None:
+            break
+        before.origin, value = value.origin, before
+
+
 _MANY = 64
 """So many uses are far from one."""
 
@@ -369,6 +378,8 @@ def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> lis
     for value in op.results:
         touched += value.users
     op.replace_with(*values)
+    for value in values:
+        _share_origin(value)
     for source in sources:
         erase_dead(source)
     # A producer that lost a use may now be used once, which some patterns ask for; not one that has many left.

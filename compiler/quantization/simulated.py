@@ -26,6 +26,7 @@ from ...ir.ops.quantization import FakeQuantize
 from ...ir.ops.shape import Cast
 from ...ir.types import DType
 from ...runtime.artifact.artifact import Artifact
+from ..debug_outputs import kept_names
 from ..frontend.onnx.importer import Importer
 from ..frontend.onnx.reader import import_onnx, load_model
 from ..frontend.onnx.tensor_roles import Channels, Declaration, TensorRoles, add_outputs, tensor_roles
@@ -197,11 +198,14 @@ class SimulatedModel:
         return module
 
     @resources("compile")
-    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact:
+    def compiled(
+        self, input_shapes: Mapping[str, Sequence[int]] | None = None, *, keep: Sequence[str] = ()
+    ) -> Artifact:
         """The network compiled for this processor.
 
         Args:
             input_shapes: of the inputs whose shapes the model leaves open.
+            keep: tensors that are further outputs, as in ``tilewright.compile``.
 
         Raises:
             TilewrightError: it cannot be compiled.
@@ -210,7 +214,8 @@ class SimulatedModel:
         options = CompileOptions(instruments=observers(options))
         module = self.module(input_shapes)
         package = Package(module, "fp32", tilewright.__version__)
-        run_passes(simulation_pipeline(), module, options)
+        run_passes(simulation_pipeline(kept_names(module, keep)), module, options)
+        package.add_kept(module)
         add_engine(package, "float", module, [TargetDescription.host()], report=options.report)
         return Artifact.open(package.to_bytes())
 

@@ -134,6 +134,7 @@ def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan)
     else:
         function.insert(first, next(iter(function.ops), None))
     second = function.insert_after(Op(Dequantize(), [first.result], names=[value.name], loc=loc), first)
+    first.result.origin = second.result.origin = value.origin
     for user, index in [*value.uses]:
         if user is not first and plan.reads_quantized(value, user):
             user.set_operand(index, second.result)

@@ -25,8 +25,28 @@ Extents = Annotated[tuple[int, ...], AtMost(16)]
 _Signed = Annotated[int, Bounds(-(2**63))]
 
 
+_Scale = Annotated[float, Bounds(0, float("inf"), whole=False)]
+
+
+class _OfIntegers:
+    """What follows from an element type, a scale and a zero point."""
+
+    dtype: str
+    scale: _Scale | None
+    zero_point: _Signed | None
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The smallest and the largest number that its result can stand for, if it is of integers of 8 bits."""
+        bounds = {"i8": (-128, 127), "u8": (0, 255)}.get(self.dtype)
+        if bounds is None or self.scale is None or self.zero_point is None:
+            return None
+        low, high = bounds
+        return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
+
+
 @dataclass(frozen=True)
-class EngineLayer:
+class EngineLayer(_OfIntegers):
     """A layer of the preferred engine.
 
     Attributes:
@@ -53,19 +73,10 @@ class EngineLayer:
     pads: Annotated[tuple[_Signed, ...], AtMost(16)]
     output_padding: Extents
     dtype: str
-    scale: Annotated[float, Bounds(0, float("inf"), whole=False)] | None
+    scale: _Scale | None
     zero_point: _Signed | None
     tile: Extents
     stationary: str
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """The smallest and the largest number that its result can stand for, if it is of integers of 8 bits."""
-        bounds = {"i8": (-128, 127), "u8": (0, 255)}.get(self.dtype)
-        if bounds is None or self.scale is None or self.zero_point is None:
-            return None
-        low, high = bounds
-        return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,28 @@ def schedule_lines(schedules: Sequence[Schedule]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class KeptValue(_OfIntegers):
+    """An output of an artifact that was compiled with further ones, to be looked at.
+
+    Attributes:
+        name, is_output: of the output, and whether it is one of the network.
+        op, nodes: the operator that computes it, and the nodes of the model that it came from.
+        inputs: names of the nearest inputs and kept values that it is computed of.
+        dtype, scale, zero_point: of the integers that its numbers are stored in; ``None`` where there are none, or not
+            one scale for all.
+    """
+
+    name: str
+    is_output: bool
+    op: str
+    nodes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    dtype: str
+    scale: _Scale | None
+    zero_point: _Signed | None
+
+
+@dataclass(frozen=True)
 class Details:
     """What reports know of an artifact beside the manifest proper.
 
@@ -191,6 +224,7 @@ class Details:
         elements: what the integers of inputs and outputs stand for, by name, where NumPy has no such type: the name
             that the ml_dtypes package has for it, such as ``bfloat16``.
         images: how images become inputs, by the names of these; ``None`` where that is not known.
+        kept: the outputs, in order of execution, where some are values in the middle of the network; else empty.
     """
 
     machine: str | None = None
@@ -202,6 +236,7 @@ class Details:
     schedules: tuple[Schedule, ...] = ()
     elements: Mapping[str, str] | None = None
     images: Mapping[str, ImageInput] | None = None
+    kept: tuple[KeptValue, ...] = ()
 
 
 def details_of(artifact: Artifact) -> Details:

@@ -211,6 +211,7 @@ class IrImporter(ModuleBuilder):
                 continue
             self._check_shape(layer, port, value)
             self.values[layer.id, port.id] = value
+            value.origin = value.origin or names[index]
 
     def _source(self, layer: Layer, port: Port) -> Value:
         source = self._sources.get((layer.id, port.id))

@@ -193,7 +193,8 @@ class Importer(ModuleBuilder):
         """Say which value it is that the model calls ``name``."""
         # What a function returns is defined a second time, where it is called.
         replacement = self._replacement if name not in self._titles else None
-        self.values[name] = replacement(self, self._title(name), value) if replacement else value
+        defined = self.values[name] = replacement(self, self._title(name), value) if replacement else value
+        defined.origin = defined.origin or self._title(name)
 
     def finish(self) -> None:
         """Tell the module what passes may put into folding, and forget what nothing reads."""

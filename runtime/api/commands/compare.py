@@ -1,13 +1,17 @@
-"""Compare two networks on data: models, with encodings or not, and artifacts.
+"""Compare two networks on data, value by value: models, with encodings or not, artifacts, and onnxruntime.
 
-Encodings, and tensors that are no outputs, are for ONNX models.
+Every value that both have is compared in real units, those in the middle included: of artifacts they are outputs if
+they were compiled with --keep. A model is compiled as `tilewright compile` does it; onnxruntime:model.onnx is that
+model as onnxruntime computes it, node by node.
 
-Exits with 1 where a sample does not pass.
+With --metric, --threshold, --layer, --export or --cuda, outputs or the layers named are compared on each sample
+instead, and it exits with 1 where a sample does not pass.
 
 Examples:
+  tilewright compare model.onnx model_int8.onnx --data images/ --html layers.html
+  tilewright compare model.onnx model.twa --data samples.npz --all
+  tilewright compare onnxruntime:model.onnx model.onnx --data random
   tilewright compare model.onnx model.onnx --encodings model.encodings --data DATA/
-  tilewright compare model.onnx model.twa --data samples.npz --metric rmse --threshold 0.1
-  tilewright compare model.onnx model.xml --data DATA/
   tilewright compare old.onnx new.onnx --data DATA/ --layer conv1=conv1_1 --export maps/
 """
 
@@ -15,11 +19,12 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from tilewright.errors import TilewrightError, UsageError
 
-from ...commands.parser import number
+from ...commands.parser import number, output_path, whole_number
 
 if TYPE_CHECKING:
     from ..simulator.inference import Comparison
@@ -31,45 +36,98 @@ class FailedComparisonError(TilewrightError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("reference", metavar="REFERENCE", help="The reference: FILE.onnx, FILE.xml or FILE.twa.")
-    parser.add_argument("network", metavar="NETWORK", help="What is compared with it: FILE.onnx, FILE.xml or FILE.twa.")
+    kinds = "FILE.onnx, FILE.xml, FILE.twa or onnxruntime:FILE.onnx."
+    parser.add_argument("reference", metavar="REFERENCE", help=f"The reference: {kinds}")
+    parser.add_argument("network", metavar="NETWORK", help=f"What is compared with it: {kinds}")
     parser.add_argument(
         "--data",
-        required=True,
         metavar="PATH",
-        help="A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them.",
+        help="A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them; an image or a folder "
+        "of images; or the word random. Required.",
     )
+    parser.add_argument(
+        "--preprocess", metavar="KEY=VALUE,…", help="How images become inputs, as `tilewright compile` takes it."
+    )
+    parser.add_argument(
+        "--force-preprocess", action="store_true", help="Prepare images so even if an artifact says otherwise."
+    )
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="Use at most N samples.")
     parser.add_argument("--encodings", metavar="FILE", help="How NETWORK is quantised: FILE.encodings.")
     parser.add_argument("--reference-encodings", metavar="FILE", help="How REFERENCE is quantised.")
+    parser.add_argument("--all", action="store_true", help="Show all values, and those that one of both has alone.")
     parser.add_argument(
+        "--html", type=output_path, metavar="FILE.html", help="Write a page with a picture of the loss by layer."
+    )
+    by_sample = parser.add_argument_group("Outputs or chosen layers on each sample")
+    by_sample.add_argument(
         "--layer",
         action="append",
         metavar="NAME[=NAME]",
         help="Compare this tensor of REFERENCE with that of NETWORK in place of the outputs.",
     )
-    parser.add_argument(
-        "--metric", default="snr", metavar="METRIC", help="snr, psnr, cosine, rmse, mse, mae or max_abs."
-    )
-    parser.add_argument(
+    by_sample.add_argument("--metric", metavar="METRIC", help="snr, psnr, cosine, rmse, mse, mae or max_abs.")
+    by_sample.add_argument(
         "--threshold", type=number, metavar="NUMBER", help="What passes. Default: 30 dB for snr, which others lack."
     )
-    parser.add_argument("--export", metavar="FOLDER", help="Write what is compared there, a .npz file for each sample.")
-    parser.add_argument("--cuda", action="store_true", help="Compute the metric on an NVIDIA GPU.")
+    by_sample.add_argument(
+        "--export", metavar="FOLDER", help="Write what is compared there, a .npz file for each sample."
+    )
+    by_sample.add_argument("--cuda", action="store_true", help="Compute the metric on an NVIDIA GPU.")
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """What it prints, where every sample passes.
+    """What it prints.
 
     Raises:
-        FailedComparisonError: one does not pass; what would have been returned is printed already.
-        UsageError: the metric is unknown, or has no threshold.
+        FailedComparisonError: samples do not pass; what would have been returned is printed already.
+        UsageError: the arguments contradict each other, the metric is unknown, or has no threshold.
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
+    if arguments.data is None:
+        raise UsageError("Missing argument '--data'", hint="See `tilewright compare --help`.")
+    given = {name for name, value in vars(arguments).items() if value not in (None, False)}
+    by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
+    by_value = [each for each in ("html", "all", "limit", "preprocess") if each in given]
+    if by_sample and by_value:
+        hint = f"Leave --{by_sample[0]} out to compare every value."
+        raise UsageError(f"--{by_value[0]} is for the comparison of all values", found=f"--{by_sample[0]}", hint=hint)
+    return _by_sample(arguments) if by_sample else _by_value(arguments)
+
+
+def _by_value(arguments: argparse.Namespace) -> str:
+    from ...commands.console import progress_bar
+    from ...files.output_file import check_output, output_file
+    from ..comparison.measures import STAGE, compare_values
+    from ..comparison.parties import open_party
+    from ..comparison.samples import read_samples
+    from ..comparison.tables import as_json, text
+
+    paths = [arguments.reference, arguments.network]
+    if arguments.html is not None:
+        check_output(arguments.html, inputs=paths)
+    with ExitStack() as stack:
+        encodings = [arguments.reference_encodings, arguments.encodings]
+        parties = [stack.enter_context(closing(open_party(*pair))) for pair in zip(paths, encodings, strict=True)]
+        images = {**parties[1].images, **parties[0].images}
+        inputs = parties[0].get_inputs()
+        given, force = arguments.preprocess, arguments.force_preprocess
+        total, samples = read_samples(arguments.data, inputs, given, arguments.limit, images, force=force)
+        report = stack.enter_context(progress_bar(quiet=arguments.quiet))
+        result = compare_values(parties[0], parties[1], samples, lambda done: report(STAGE, done, total))
+    if arguments.html is not None:
+        from ..comparison.page import page
+
+        with output_file(arguments.html) as file:
+            file.write(page(result).encode())
+    return as_json(result) if arguments.json else text(result, every=arguments.all)
+
+
+def _by_sample(arguments: argparse.Namespace) -> str:
     from ...commands.console import show
     from ..simulator.inference import compare_on_data
     from ..simulator.metrics import METRICS, default_threshold, metric_name
 
-    metric = metric_name(arguments.metric)
+    metric = metric_name(arguments.metric or "snr")
     if metric is None:
         raise UsageError("unknown metric", expected=", ".join(METRICS), found=repr(arguments.metric))
     threshold = default_threshold(metric) if arguments.threshold is None else arguments.threshold

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Union
+from typing import Protocol, Union
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def compare_on_data(
             sessions.append(stack.enter_context(closing(_opened(model, file, maps))))
         pairs = pairs if pairs is not None else _paired_outputs(sessions)
         samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs()), quiet=quiet))
-        translate = _translation(sessions)
+        translate = translation(sessions)
         result: Comparison = {}
         for sample, feeds in samples:
             values: dict[str, float] = {}
@@ -154,7 +154,15 @@ def _paired_outputs(sessions: Sequence[Network]) -> list[tuple[str, str]]:
     return [(name, name) for name in second] if set(first) == set(second) else list(zip(first, second, strict=True))
 
 
-def _translation(sessions: Sequence[Network]) -> Callable[[Feeds, str], Feeds]:
+class HasInputs(Protocol):
+    """What samples are for."""
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs: name, type and shape."""
+        ...
+
+
+def translation(sessions: Sequence[HasInputs]) -> Callable[[Feeds, str], Feeds]:
     """What makes samples for the first network fit the second, whose inputs have the same names or the same order."""
     first, second = (list(session.get_inputs()) for session in sessions)
     if len(first) != len(second):
@@ -170,7 +178,7 @@ def _translation(sessions: Sequence[Network]) -> Callable[[Feeds, str], Feeds]:
         for input in second:
             array = feeds[source[input.name]]
             fixed = [extent for extent in input.shape if isinstance(extent, int)]
-            if not fits(array.shape, input.shape) and _without_ones(array.shape) != _without_ones(fixed):
+            if not fits(array.shape, input.shape) and without_ones(array.shape) != without_ones(fixed):
                 raise _other_inputs(first, second)
             found[input.name] = adapted(array, input, f"sample {sample!r}")
         return found
@@ -190,7 +198,7 @@ def _other_inputs(first: Sequence[NodeArg], second: Sequence[NodeArg]) -> InputE
 
 def _check_shapes(reference: np.ndarray, test: np.ndarray, names: tuple[str, str], sample: str) -> None:
     """Shapes that differ in dimensions of 1 alone, such as an optimiser adds to reach four, are the same here."""
-    if _without_ones(reference.shape) != _without_ones(test.shape):
+    if without_ones(reference.shape) != without_ones(test.shape):
         raise InputError(
             f"tensors {names[0]!r} of model 0 and {names[1]!r} of model 1 cannot be compared on sample {sample!r}",
             stage=COMPARE,
@@ -200,5 +208,5 @@ def _check_shapes(reference: np.ndarray, test: np.ndarray, names: tuple[str, str
         )
 
 
-def _without_ones(shape: Sequence[int]) -> list[int]:
+def without_ones(shape: Sequence[int]) -> list[int]:
     return [extent for extent in shape if extent != 1]

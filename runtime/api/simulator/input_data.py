@@ -62,7 +62,8 @@ ONLY_INPUT = "input"
 """What the array of a ``.npy`` file is called where no network says how its input is called."""
 
 _H5 = (".h5", ".hdf5")
-_ENDINGS = (".npz", ".npy", *_H5)
+ENDINGS = (".npz", ".npy", *_H5)
+"""What the names of files of arrays end in."""
 _POSITION = re.compile(r"(.*)\[(0|[1-9][0-9]{0,17})\]", re.DOTALL)
 _NUMPY = {"float": "float32", "double": "float64"}
 
@@ -204,16 +205,16 @@ def adapted(array: np.ndarray, input: NodeArg, what: str) -> np.ndarray:
 
 def _files(path: str) -> list[str]:
     if not os.path.exists(path):
-        raise _error(f"there is no {path!r}", expected=f"a folder, or a file that ends in {', '.join(_ENDINGS)}")
+        raise _error(f"there is no {path!r}", expected=f"a folder, or a file that ends in {', '.join(ENDINGS)}")
     if not os.path.isdir(path):
         return [path]
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
         raise _error(f"cannot read {path!r}: {error.strerror}") from None
-    files = [name for name in names if name.lower().endswith(_ENDINGS) and not name.startswith(".")]
+    files = [name for name in names if name.lower().endswith(ENDINGS) and not name.startswith(".")]
     if not files:
-        raise _error(f"there is no sample in {path!r}", expected=f"files that end in {', '.join(_ENDINGS)}")
+        raise _error(f"there is no sample in {path!r}", expected=f"files that end in {', '.join(ENDINGS)}")
     return [os.path.join(path, name) for name in files]
 
 

@@ -53,6 +53,11 @@ class Sums:
     largest: float = 0.0
     peak: float = 0.0
 
+    def __add__(self, other: Sums) -> Sums:
+        """The sums of two pairs of arrays together."""
+        pairs = {name: (mine, vars(other)[name]) for name, mine in vars(self).items()}
+        return Sums(**{name: max(pair) if name in ("largest", "peak") else sum(pair) for name, pair in pairs.items()})
+
     @property
     def is_finite(self) -> bool:
         """Whether both arrays are finite, and their squares too."""

@@ -29,7 +29,7 @@ def compared(capsys: Capture, code: int, *words: object) -> tuple[str, str]:
 
 def test_equal_networks(network: Network, samples: Path, capsys: Capture) -> None:
     model = network(outputs=("y",))
-    out, err = compared(capsys, 0, model, model, "--data", samples)
+    out, err = compared(capsys, 0, model, model, "--data", samples, "--metric", "snr")
     assert (out, err) == (
         "  sample   tensor  snr (dB)  sample passes\n"
         "  ────────────────────────────────────────\n"
@@ -59,7 +59,7 @@ def test_json_is_that_of_the_api(network: Network, encodings: str, samples: Path
         "passed": True,
         "samples": {name: {"passed": passed, "values": values} for name, (passed, values) in expected.items()},
     }
-    infinite = json.loads(compared(capsys, 0, model, model, "--data", samples, "--json")[0])
+    infinite = json.loads(compared(capsys, 0, model, model, "--data", samples, "--metric", "snr", "--json")[0])
     assert infinite["samples"]["first"]["values"] == {"y": "inf", "z": "inf"}
 
 
@@ -101,7 +101,7 @@ def test_artifacts_stand_in_for_models(network: Network, samples: Path, tmp_path
         f"error: of {artifact!r}, only outputs can be looked at; expected y, z, found h. "
         "Give the model that it was compiled from.\n"
     )
-    _, err = compared(capsys, 2, model, artifact, "--data", samples, "--encodings", "e")
+    _, err = compared(capsys, 2, model, artifact, "--data", samples, "--encodings", "e", "--metric", "snr")
     assert err == f"error: {artifact!r} is compiled already; found encodings 'e'. Leave them out.\n"
 
 
@@ -114,7 +114,7 @@ def test_models_of_ir_stand_in_for_models(network: Network, samples: Path, tmp_p
         assert out.count("yes\n") == 6
     _, err = compared(capsys, 2, model, ir, "--data", samples, "--layer", "h")
     assert err == f"error: of {ir!r}, only outputs can be looked at; expected y, z, found h\n"
-    _, err = compared(capsys, 2, model, ir, "--data", samples, "--encodings", "e")
+    _, err = compared(capsys, 2, model, ir, "--data", samples, "--encodings", "e", "--metric", "snr")
     wrong = "is a model of IR, and encodings are for ONNX models; found encodings 'e'"
     assert err == f"error: {ir!r} {wrong}. Leave them out.\n"
 
@@ -127,11 +127,12 @@ import sys
 for name in ("onnx", "numba", "llvmlite", "pydantic", "h5py"):
     sys.modules[name] = None
 from tilewright.__main__ import main
-sys.exit(main(["compare", {artifact!r}, {artifact!r}, "--data", {str(samples)!r}]))
+sys.exit(main(["compare", {artifact!r}, {artifact!r}, "--data", {str(samples)!r}, *sys.argv[1:]]))
 """
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.count("yes\n") == 6
+    for words, mark, count in ((["--metric", "snr"], "yes\n", 6), ([], "equal ", 2)):
+        found = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout.count(mark) == count
 
 
 def test_an_artifact_runs_on_data(network: Network, samples: Path, tmp_path: Path) -> None:

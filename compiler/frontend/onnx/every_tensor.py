@@ -1,0 +1,88 @@
+"""A model that returns every tensor it computes, for other runtimes to be looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+from onnx.external_data_helper import load_external_data_for_model
+
+from .reader import load_model
+from .tensor_roles import add_outputs
+
+_SCALES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QLinearAdd": 6, "QLinearMul": 6}
+_SCALES |= {"QLinearSigmoid": 3, "QLinearLeakyRelu": 3, "QLinearGlobalAveragePool": 3, "QLinearAveragePool": 3}
+_SCALES |= {"QLinearSoftmax": 3, "QLinearConcat": 0, "QGemm": 7}
+"""The input that is the scale of the result, with its zero point behind it, of operators whose results are integers."""
+
+
+@dataclass(frozen=True)
+class ComputedTensor:
+    """A tensor that a node of the main graph computes.
+
+    Attributes:
+        name: of the tensor.
+        op_type, node: of the node; "" where it has no name.
+        inputs: the tensors that it reads which are no constants.
+        scale, zero_point: of its integers, one or one for each index along ``axis``; ``None`` for all other tensors.
+    """
+
+    name: str
+    op_type: str
+    node: str
+    inputs: tuple[str, ...]
+    scale: np.ndarray | None = None
+    zero_point: np.ndarray | None = None
+    axis: int = 1
+
+    def real(self, array: np.ndarray) -> np.ndarray:
+        """The numbers that its elements stand for."""
+        if self.scale is None or self.zero_point is None:
+            return array
+        shape = [-1 if d == self.axis % array.ndim else 1 for d in range(array.ndim)] if self.scale.size > 1 else ()
+        stored = array.astype(np.int32) - self.zero_point.astype(np.int32).reshape(shape)
+        return stored.astype(np.float32) * self.scale.reshape(shape)
+
+
+def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], list[ComputedTensor]]:
+    """The contents of the model, the names of its own outputs, and its tensors in order.
+
+    Raises:
+        ModelError: the model cannot be read.
+        OSError: a file that it keeps tensors in cannot be read.
+    """
+    model, _ = load_model(path)
+    load_external_data_for_model(model, os.path.dirname(path) or ".")
+    outputs = [output.name for output in model.graph.output]
+    tensors = list(_tensors(model.graph))
+    add_outputs(model, [each.name for each in tensors if each.name not in outputs])
+    return model.SerializeToString(), outputs, tensors
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[ComputedTensor]:
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], attribute.t) for attribute in node.attribute)
+            continue
+        inputs = tuple(name for name in dict.fromkeys(node.input) if name and name not in constants)
+        scale, zero = _parameters(node, constants)
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        for name in filter(None, node.output):
+            yield ComputedTensor(name, node.op_type, node.name, inputs, scale, zero, axis)
+
+
+def _parameters(
+    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Scale and zero point of what a node makes; ``None`` where they are not known."""
+    at = _SCALES.get(node.op_type)
+    names = [*node.input[at : at + 2]] if at is not None else []
+    if len(names) < 2 or not {*names} <= constants.keys():
+        return None, None
+    scale, zero = (onnx.numpy_helper.to_array(constants[name]) for name in names)
+    return scale, zero

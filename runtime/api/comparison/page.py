@@ -1,0 +1,32 @@
+"""A comparison of values as a page of HTML: the loss by layer as a picture, and the table."""
+
+from __future__ import annotations
+
+import math
+
+from ...report import page as html
+from ...report.table import show_number
+from .measures import LIMIT, Result
+from .tables import conclusion, decibels, left_out, value_table
+
+_MOST = 100.0
+"""dB that the longest bar stands for: nearly equal floats would make all others short."""
+
+
+def page(result: Result) -> str:
+    """The whole page; the picture is in the order of execution."""
+    bars = [html.Bar(row.name, _length(row.sqnr), decibels(row.sqnr)) for row in result.rows]
+    heading = f"{result.network} compared with {result.reference}"
+    samples = show_number(result.samples, "sample")
+    what = f"SQNR in dB of each value, in order of execution, on {samples}; the line is at {LIMIT:g} dB"
+    return html.page(
+        heading,
+        heading,
+        html.paragraphs([*conclusion(result), *left_out(result, every=False), what]),
+        html.picture("SQNR by value", bars, LIMIT),
+        html.table(value_table(result.worst_first)),
+    )
+
+
+def _length(sqnr: float) -> float:
+    return 0.0 if math.isnan(sqnr) else min(max(sqnr, 0.0), _MOST)

@@ -1,0 +1,201 @@
+"""What can be compared: something that computes values which go by the names of a model's tensors."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import UsageError
+
+from ...artifact.artifact import Artifact
+from ...compiler import compiler_for
+from ...pictures.inputs import ImageInput
+from ...report.details import KeptValue, details_of
+from ...session import Session
+from ..network import open_session
+from ..simulator.input_data import TYPES, Feeds, NodeArg
+from ..simulator.session import ENDING, IR_ENDING
+
+ONNXRUNTIME = "onnxruntime:"
+"""What stands before the path of a model that onnxruntime is to run."""
+
+_SUFFIXES = (
+    "_DequantizeLinear_Output",
+    "_QuantizeLinear_Output",
+    "_QuantizeLinear_Input",
+    "_dequantized",
+    "_quantized",
+    "_updated",
+)
+"""What quantisers put behind the name of a tensor that they round."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that a party computes.
+
+    Attributes:
+        name: the party's own for it.
+        op, nodes: what computes it; "" and none where nobody knows.
+        inputs: names of the nearest values that it is computed of.
+        range, step: the ends of the numbers that its integers can stand for, and how far apart these are; ``None`` for
+            all other tensors.
+    """
+
+    name: str
+    op: str = ""
+    nodes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    step: float | None = None
+
+    @property
+    def source(self) -> str:
+        """The tensor of the floating-point model that it stands for."""
+        name = self.name
+        while (suffix := next((each for each in _SUFFIXES if name.endswith(each)), None)) and len(suffix) < len(name):
+            name = name.removesuffix(suffix)
+        return name
+
+    @property
+    def computed_by(self) -> str:
+        """The operator and its node as messages name them."""
+        node = ", ".join(self.nodes[:2]) + (" and others" if len(self.nodes) > 2 else "")
+        return f"{self.op} ({node})" if node else self.op
+
+
+class Party(ABC):
+    """Something that computes values.
+
+    Attributes:
+        label: what the user calls it.
+        outputs: names of the outputs of the network; of a model, known after the first run.
+        values: what it computes, in order of execution; of a model, known after the first run.
+        images: how images become inputs, by the names of these, where it knows.
+    """
+
+    label: str
+    outputs: list[str]
+    values: list[Value]
+    images: Mapping[str, ImageInput] = {}
+
+    @abstractmethod
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs: name, type and shape."""
+
+    @abstractmethod
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        """The values by name, in real units.
+
+        Raises:
+            TilewrightError: it cannot be compiled or run for these inputs.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+def open_party(path: str, encodings: str | None = None) -> Party:
+    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there.
+
+    Raises:
+        UsageError: encodings are given for another than an ONNX model.
+        TilewrightError: it cannot be read.
+    """
+    is_ir, is_artifact = path.lower().endswith(IR_ENDING), path.endswith(ENDING)
+    if encodings and (is_ir or is_artifact or path.startswith(ONNXRUNTIME)):
+        raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
+    if path.startswith(ONNXRUNTIME):
+        from .onnxruntime_party import OnnxruntimeParty
+
+        return OnnxruntimeParty(path.removeprefix(ONNXRUNTIME))
+    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings)
+
+
+class ArtifactParty(Party):
+    """An artifact: its outputs, and the values in the middle that it was compiled with ``--keep`` for."""
+
+    def __init__(self, label: str, artifact: Artifact) -> None:
+        self.label = label
+        self._session: Session = open_session(artifact)
+        details = details_of(artifact)
+        self.images = details.images or {}
+        names = [spec.name for spec in self._session.outputs]
+        kept = [each for each in details.kept if each.name in names]
+        self.values = [*map(_value, kept)] or [Value(name) for name in names]
+        debug = {each.name for each in kept if not each.is_output}
+        self.outputs = [name for name in names if name not in debug]
+
+    def get_inputs(self) -> list[NodeArg]:
+        return [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in self._session.inputs]
+
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        return self._session.run(feeds)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _value(kept: KeptValue) -> Value:
+    return Value(kept.name, kept.op, kept.nodes, kept.inputs, kept.range, kept.scale)
+
+
+class ModelParty(Party):
+    """A model, compiled for the shapes of the samples: in integers if it is quantised, else in floating point; with
+    encodings its tensors are rounded as these say.
+    """
+
+    def __init__(self, path: str, encodings: str | None = None) -> None:
+        self.label, self._path, self._encodings = path, path, encodings or None
+        self.outputs, self.values = [], []
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._party: ArtifactParty | None = None
+        with compiler_for("a model that is to be compiled"):
+            from ....compiler.quantization.encodings import read_encodings
+            from ....compiler.quantization.simulated import SimulatedModel
+
+        self._simulated: SimulatedModel | None = None
+        if path.lower().endswith(IR_ENDING):
+            self._inputs = self._compiled().get_inputs()
+            return
+        read = read_encodings(self._encodings) if self._encodings is not None else None
+        self._simulated = SimulatedModel(path, read)
+        self._inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
+
+    def get_inputs(self) -> list[NodeArg]:
+        return self._inputs
+
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        if self._party is None or shapes != self._shapes:
+            self.close()
+            self._party, self._shapes = self._compiled(shapes), shapes
+        return self._party.run(feeds)
+
+    def _compiled(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ArtifactParty:
+        from ....compiler.driver import compile_model
+        from ....compiler.frontend.formats import import_model
+        from ....compiler.quantization.quantize import brings_quantization
+
+        if self._encodings is not None and self._simulated is not None:
+            artifact = self._simulated.compiled(shapes, keep=["all"])
+        else:
+            precision, engine = "fp32", "float"
+            if brings_quantization(import_model(self._path, shapes)):
+                precision, engine = "int8", "software"
+            artifact = compile_model(
+                os.fspath(self._path), input_shapes=shapes, precision=precision, engines=engine, keep=["all"]
+            )
+        party = ArtifactParty(self.label, artifact)
+        self.outputs, self.values = party.outputs, party.values
+        return party
+
+    def close(self) -> None:
+        if self._party is not None:
+            self._party.close()
+            self._party = None

@@ -1,0 +1,152 @@
+"""What a comparison of values found, in words and tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ...report.table import Column, Table, json_text, on_lines, show_number, significant
+from .measures import LIMIT, Result, Row
+
+_SHOWN = 20
+"""Rows of the table unless all are asked for: the worst values."""
+
+
+def decibels(value: float) -> str:
+    """An SQNR as people read it."""
+    return "equal" if value == math.inf else "NaN" if math.isnan(value) else f"{value:.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.0005 or not share else "<0.1%"
+
+
+def value_table(rows: Sequence[Row]) -> Table:
+    """A row for each value; outputs are marked by a star."""
+    table = Table(
+        [
+            Column("value", "value"),
+            Column("sqnr", "SQNR (dB)", decibels, right=True),
+            Column("rmse", "RMSE", _number, right=True),
+            Column("max", "max", _number, right=True),
+            Column("cosine", "cosine", lambda value: f"{value:.5f}", right=True),
+            Column("saturated", "saturated", _percent, right=True),
+            Column("top1", "top-1", lambda share: f"{share:.1%}", right=True, spare=True),
+            Column("op", "computed by", spare=True),
+        ]
+    )
+    for row in rows:
+        table.add(
+            value=f"{row.name} *" if row.is_output else row.name,
+            sqnr=row.sqnr,
+            rmse=row.metric("rmse"),
+            max=row.metric("max_abs"),
+            cosine=row.metric("cosine"),
+            saturated=row.saturated,
+            top1=row.top1,
+            op=row.network.op,
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    return significant(value) if not value or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
+
+
+def conclusion(result: Result) -> list[str]:
+    """Where the error comes from, and what the outputs are, in sentences."""
+    lines = [_first_loss(result)]
+    for row in (row for row in result.rows if row.is_output):
+        agreement = f", the largest at the same place in {row.top1:.1%}" if row.top1 is not None else ""
+        lines.append(f"Output {row.name}: {_spoken(row.sqnr)}{agreement}.")
+    return lines
+
+
+def _first_loss(result: Result) -> str:
+    first = next((row for row in result.rows if not row.sqnr >= LIMIT), None)
+    if first is None:
+        worst = result.worst_first[0]
+        return f"No value is below {LIMIT:g} dB; the worst is {worst.name}, {_spoken(worst.sqnr)}."
+    by_name = {row.name: row for row in result.rows}
+    inputs = [f"{_placed(by_name[name].sqnr)} ({name})" for name in first.inputs[:3]]
+    still = f"; its input{'s were' if len(inputs) > 1 else ' was'} still {' and '.join(inputs)}" if inputs else ""
+    made = first.network.computed_by or first.reference.computed_by
+    of = f", of {made}" if made else ""
+    return f"The first value below {LIMIT:g} dB is {first.name}{of}: {_spoken(first.sqnr)}{still}."
+
+
+def _placed(sqnr: float) -> str:
+    return "equal" if sqnr == math.inf else f"at {sqnr:.1f} dB"
+
+
+def _spoken(sqnr: float) -> str:
+    return "equal" if sqnr == math.inf else "not finite" if math.isnan(sqnr) else f"{sqnr:.1f} dB"
+
+
+def text(result: Result, *, every: bool) -> str:
+    """The whole result for people.
+
+    Args:
+        every: show all values, and the names of those that only one has.
+    """
+    rows = result.worst_first
+    shown = rows if every else [row for row in rows if row.is_output or row in rows[:_SHOWN]]
+    lines = [on_lines(f"{result.network} compared with {result.reference} on {show_number(result.samples, 'sample')}")]
+    lines += ["\n", value_table(shown).text(), "\n"]
+    if len(shown) < len(rows):
+        lines.append(on_lines(f"The worst of {len(rows)} values; --all shows the others. Outputs have a star."))
+    lines += [on_lines(line) for line in conclusion(result)]
+    lines += [on_lines(line) for line in left_out(result, every=every)]
+    return "".join(lines)
+
+
+def left_out(result: Result, *, every: bool) -> list[str]:
+    """How many values one of both has alone, or both have in other shapes, and with ``every`` which."""
+    found = []
+    for label, names in ((result.reference, result.only_reference), (result.network, result.only_network)):
+        if names:
+            listed = f": {', '.join(names)}" if every else ", such as fused ones; --all lists them"
+            found.append(f"{show_number(len(names), 'value')} of {label} alone{listed}.")
+    if result.other_shapes:
+        shown = [f"{name} of {shapes}" for name, shapes in result.other_shapes.items()]
+        listed = "; ".join(shown if every else shown[:3])
+        found.append(f"{show_number(len(result.other_shapes), 'value')} of other shapes: {listed}.")
+    return found
+
+
+def as_json(result: Result) -> str:
+    """One object; numbers that JSON has not are texts."""
+
+    def finite(value: float | None) -> float | str | None:
+        return value if value is None or math.isfinite(value) else str(value)
+
+    values = [
+        {
+            "name": row.name,
+            "output": row.is_output,
+            "op": row.network.op,
+            "nodes": list(row.network.nodes),
+            "inputs": list(row.inputs),
+            "sqnr": finite(row.sqnr),
+            "rmse": finite(row.metric("rmse")),
+            "max": finite(row.metric("max_abs")),
+            "cosine": finite(row.metric("cosine")),
+            "saturated": row.saturated,
+            "top1": row.top1,
+        }
+        for row in result.worst_first
+    ]
+    return json_text(
+        {
+            "reference": result.reference,
+            "network": result.network,
+            "samples": result.samples,
+            "conclusion": conclusion(result),
+            "values": values,
+            "only_reference": list(result.only_reference),
+            "only_network": list(result.only_network),
+            "other_shapes": result.other_shapes,
+        }
+    )

@@ -1,0 +1,99 @@
+"""One page of HTML that needs nothing else: a picture of bars, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from .table import Table, shortened
+
+_BAR, _GAP, _NAMES, _WIDTH, _NUMBERS = 18, 8, 260, 420, 60
+"""Pixels: height of a bar, between bars, widths of names, of the longest bar and of the number behind it."""
+
+_LETTERS = 34
+"""Characters of a name that there is room for beside its bar."""
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1f2328; --back: #ffffff; --line: #8c959f; --good: #1a7f37; --bad: #bc4c00; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6edf3; --back: #0d1117; --line: #768390; --good: #3fb950; --bad: #f0883e; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 2em; }
+svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
+.good { fill: var(--good); } .bad { fill: var(--bad); } svg line { stroke: var(--line); stroke-dasharray: 4 3; }
+.wide { overflow-x: auto; } h1 { overflow-wrap: anywhere; }
+table { border-collapse: collapse; margin: 1.5em 0; }
+th, td { border-bottom: 1px solid var(--line); padding: 0.2em 0.8em; text-align: left; }
+.right { text-align: right; }
+"""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a picture.
+
+    Attributes:
+        name: stands before it.
+        value: its length.
+        shown: stands behind it.
+    """
+
+    name: str
+    value: float
+    shown: str
+
+
+def page(title: str, heading: str, *parts: str) -> str:
+    """The whole page.
+
+    Args:
+        parts: of the body, as HTML.
+    """
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(title)}</title><style>{_STYLE}</style></head>\n'
+        f"<body>\n<h1>{escape(heading)}</h1>\n{''.join(parts)}</body>\n</html>\n"
+    )
+
+
+def paragraphs(lines: Sequence[str]) -> str:
+    """Sentences, a paragraph each."""
+    return "".join(f"<p>{escape(line)}</p>\n" for line in lines)
+
+
+def picture(label: str, bars: Sequence[Bar], line: float) -> str:
+    """A bar for each value, good ones from ``line`` on, which is drawn as well.
+
+    Args:
+        label: what the picture shows, for those who do not see it.
+        bars: of values of at least 0.
+    """
+    unit = _WIDTH / max(line, *(bar.value for bar in bars))
+    height, width = len(bars) * (_BAR + _GAP) + _GAP, _NAMES + _WIDTH + _NUMBERS
+    drawn = f'<line x1="{_NAMES + line * unit:.1f}" y1="0" x2="{_NAMES + line * unit:.1f}" y2="{height}"/>\n'
+    for number, bar in enumerate(bars):
+        top, length = _GAP + number * (_BAR + _GAP), bar.value * unit
+        middle, kind = top + _BAR - 4, "good" if bar.value >= line else "bad"
+        drawn += (
+            f'<text x="{_NAMES - 8}" y="{middle}" text-anchor="end">{escape(shortened(bar.name, _LETTERS))}</text>'
+            f'<rect class="{kind}" x="{_NAMES}" y="{top}" width="{length:.1f}" height="{_BAR}">'
+            f"<title>{escape(bar.name)}</title></rect>"
+            f'<text x="{_NAMES + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'
+        )
+    return (
+        f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}">\n{drawn}</svg>\n'
+    )
+
+
+def table(found: Table) -> str:
+    """A table, which scrolls where the window is too narrow for it."""
+
+    def row(tag: str, cells: list[str]) -> str:
+        pairs = zip(found.columns, cells, strict=True)
+        spelled = (f"<{tag}{' class=right' if each.right else ''}>{escape(cell)}</{tag}>" for each, cell in pairs)
+        return f"<tr>{''.join(spelled)}</tr>\n"
+
+    rows = [row("th", [each.title for each in found.columns]), *(row("td", cells) for cells in found.cells())]
+    return f'<div class="wide"><table>\n{"".join(rows)}</table></div>\n'

@@ -1,0 +1,227 @@
+"""``tilewright compare``: every value that two networks have, by the tensor that it stands for, in real units."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from network_files import graph_model, write_model
+from onnx import TensorProto, helper
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.runtime.api.comparison.measures import Result, compare_values
+from tilewright.runtime.api.comparison.parties import open_party
+from tilewright.runtime.api.comparison.samples import read_samples
+
+Capture = pytest.CaptureFixture[str]
+MODEL = {"x": [1, 4, 6, 6]}
+
+
+def network(path: Path, *, noise: float = 0.0, prefix: str = "") -> str:
+    """x to two convolutions with activations, a sum and scores; noise goes into the weights of the second."""
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((4, 4, 3, 3)).astype(np.float32) / 6
+    second = (rng.standard_normal((4, 4, 3, 3)) / 6 + noise * rng.standard_normal((4, 4, 3, 3))).astype(np.float32)
+    names = {name: f"{prefix}{name}" for name in ("c1", "r1", "c2", "s", "flat", "y")}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], [names["c1"]], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", [names["c1"]], [names["r1"]], name="act"),
+        helper.make_node("Conv", [names["r1"], "w2"], [names["c2"]], name="second", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", [names["c2"], names["r1"]], [names["s"]], name="sum"),
+        helper.make_node("Flatten", [names["s"]], [names["flat"]], name="flatten"),
+        helper.make_node("MatMul", [names["flat"], "w3"], [names["y"]], name="scores"),
+    ]
+    third = rng.standard_normal((144, 5)).astype(np.float32) / 12
+    weights = {"w1": first, "w2": second, "w3": third}
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, MODEL["x"])], [names["y"]], weights)
+    return str(write_model(path, model))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``float.onnx``, the same in integers as ``qdq.onnx``, and ``data.npz`` of four samples."""
+    found = tmp_path_factory.mktemp("values")
+    data = np.random.default_rng(1).standard_normal((4, *MODEL["x"][1:])).astype(np.float32)
+    np.savez(found / "data.npz", x=data)
+    model = network(found / "float.onnx")
+    tilewright.export(model, found / "qdq.onnx", quantized="qdq", calibration=data)
+    return found
+
+
+def compared(folder: Path, first: str, second: str) -> Result:
+    parties = [open_party(f"{prefix}{sign}{folder / name}") for prefix, sign, name in map(split, (first, second))]
+    _, samples = read_samples(str(folder / "data.npz"), parties[0].get_inputs())
+    try:
+        return compare_values(parties[0], parties[1], samples)
+    finally:
+        for party in parties:
+            party.close()
+
+
+def split(name: str) -> tuple[str, str, str]:
+    prefix, sign, path = name.rpartition(":")
+    return prefix, sign, path
+
+
+def test_values_of_a_quantised_network_are_those_of_the_float_model(folder: Path) -> None:
+    found = compared(folder, "float.onnx", "qdq.onnx")
+    rows = {row.name: row for row in found.rows}
+    assert {"r1", "s", "y"} <= {*rows}
+    assert found.samples == 4
+    for row in found.rows:
+        assert 25 < row.sqnr < 80, row
+        assert row.metric("cosine") > 0.99
+    assert rows["r1"].saturated is not None
+    assert rows["r1"].saturated < 0.05
+    assert rows["y"].is_output
+    assert rows["y"].top1 is not None
+    assert rows["s"].inputs == ("c2", "r1") or rows["s"].inputs == ("r1",)
+    # The activation became part of the convolution before it.
+    assert "c1" in found.only_reference
+
+
+def test_a_model_is_itself_in_onnxruntime(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    found = compared(folder, "onnxruntime:float.onnx", "float.onnx")
+    assert [row.name for row in found.rows] == ["c1", "r1", "c2", "s", "flat", "y"]
+    assert all(row.sqnr > 100 for row in found.rows)
+    assert found.only_reference == found.only_network == []
+
+
+def test_integers_in_onnxruntime_are_ours(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    found = compared(folder, "onnxruntime:qdq.onnx", "qdq.onnx")
+    rows = {row.name: row for row in found.rows}
+    assert rows["r1"].sqnr > 50
+    assert rows["y"].sqnr > 40
+
+
+def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    noisy = network(tmp_path / "noisy.onnx", noise=0.05)
+    assert main(["compare", str(folder / "float.onnx"), noisy, "--data", str(folder / "data.npz")]) == 0
+    shown = capsys.readouterr().out
+    assert "noisy.onnx compared with float.onnx on 4 samples\n" in shown
+    assert "The first value below 30 dB is c2, of conv (second): " in shown
+    assert "; its input was still equal (r1).\n" in shown
+    lines = [line.split()[0] for line in shown.splitlines() if " dB" not in line and line.startswith("  ")]
+    assert lines[-2:] == ["c1", "r1"]
+
+
+def test_json_has_every_figure(folder: Path, capsys: Capture) -> None:
+    words = ("compare", folder / "float.onnx", folder / "qdq.onnx", "--data", folder / "data.npz", "--json")
+    assert main([*map(str, words)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["samples"] == 4
+    assert found["reference"] == "float.onnx"
+    figures = {"name", "output", "op", "nodes", "inputs", "sqnr", "rmse", "max", "cosine", "saturated", "top1"}
+    assert all(value.keys() == figures for value in found["values"])
+    numbers = [value["sqnr"] for value in found["values"]]
+    assert numbers == sorted(numbers)
+
+
+def test_the_page_has_a_bar_for_each_value(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    page = tmp_path / "page.html"
+    words = ("compare", folder / "float.onnx", folder / "qdq.onnx", "--data", folder / "data.npz", "--html", page)
+    assert main([*map(str, words), "--limit", "1", "--all"]) == 0
+    shown, text = capsys.readouterr().out, page.read_text()
+    assert "1 value of float.onnx alone: c1." in shown
+    assert text.count("<rect") == text.count("<tr>") - 1 > 3
+    assert "qdq.onnx compared with float.onnx" in text
+
+
+def test_artifacts_show_the_values_that_they_keep(folder: Path, tmp_path: Path) -> None:
+    model, artifact = str(folder / "float.onnx"), tmp_path / "kept.twa"
+    tilewright.compile(model, output=artifact, keep=["r1", "s"])
+    found = compared(folder, "float.onnx", str(artifact))
+    assert [row.name for row in found.rows] == ["r1", "s", "y"]
+    assert [row.is_output for row in found.rows] == [False, False, True]
+    assert all(row.sqnr > 100 for row in found.rows)
+
+
+def test_random_samples_and_images(folder: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
+    party = open_party(network(tmp_path / "model.onnx"))
+    count, samples = read_samples("random", party.get_inputs(), limit=3)
+    assert (count, len([*samples])) == (3, 3)
+    inputs = [type(party.get_inputs()[0])("x", "tensor(float)", ["batch", 3, 6, 6])]
+    count, samples = read_samples(str(tmp_path), inputs, "mean=0,scale=1")
+    assert [sample["x"].shape for _, sample in samples] == [(1, 3, 6, 6)]
+
+
+def numbers(path: Path, value: float) -> str:
+    nodes = [helper.make_node("Mul", ["x", "k"], ["a"]), helper.make_node("Log", ["a"], ["y"])]
+    inputs = [("x", TensorProto.FLOAT, [1, 3])]
+    return str(write_model(path, graph_model(nodes, inputs, ["y"], {"k": np.asarray(value, np.float32)})))
+
+
+def test_numbers_that_are_none_stand_first(tmp_path: Path, capsys: Capture) -> None:
+    np.save(tmp_path / "data.npy", np.ones((2, 3), np.float32))
+    first, second = numbers(tmp_path / "one.onnx", 2), numbers(tmp_path / "two.onnx", -2)
+    assert main(["compare", first, second, "--data", str(tmp_path / "data.npy")]) == 0
+    shown = capsys.readouterr().out
+    assert "Output y: not finite" in shown
+    assert math.isnan(compared_two(tmp_path, first, second).worst_first[0].sqnr)
+
+
+def compared_two(folder: Path, first: str, second: str) -> Result:
+    parties = open_party(first), open_party(second)
+    _, samples = read_samples(str(folder / "data.npy"), parties[0].get_inputs())
+    return compare_values(*parties, samples)
+
+
+def stranger(path: Path, shape: Sequence[int]) -> str:
+    nodes = [helper.make_node("Relu", ["x"], ["other"]), helper.make_node("Split", ["other"], ["p", "q"], axis=1)]
+    return str(write_model(path, graph_model(nodes, [("x", TensorProto.FLOAT, shape)], ["p", "q"], opset=13)))
+
+
+def test_pairs_that_do_not_belong_together(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    model, data = str(folder / "float.onnx"), str(folder / "data.npz")
+    assert main(["compare", model, stranger(tmp_path / "other.onnx", MODEL["x"]), "--data", data]) == 1
+    assert "have no value in common; expected names such as c1, r1, c2, found other" in capsys.readouterr().err
+    assert main(["compare", model, stranger(tmp_path / "shape.onnx", [1, 4, 3, 3]), "--data", data]) == 1
+    assert "the models do not take the same samples" in capsys.readouterr().err
+    assert main(["compare", model, model, "--data", str(tmp_path / "none")]) == 1
+    assert f"there is no {str(tmp_path / 'none')!r}" in capsys.readouterr().err
+    np.savez(tmp_path / "wrong.npz", z=np.zeros(3, np.float32))
+    assert main(["compare", model, model, "--data", str(tmp_path / "wrong.npz")]) == 1
+    assert "does not have the names of the inputs; expected x, found z" in capsys.readouterr().err
+    assert main(["compare", model, model, "--data", data, "--all", "--metric", "snr"]) == 2
+    assert "--all is for the comparison of all values; found --metric" in capsys.readouterr().err
+    assert main(["compare", f"onnxruntime:{tmp_path / 'none'}", model, "--data", data]) == 1
+    assert main(["compare", model, model, "--data", data, "--preprocess", "scale=1"]) == 2
+    assert "preprocessing is for images" in capsys.readouterr().err
+
+
+def test_encodings_round_the_values_that_they_name(folder: Path, tmp_path: Path) -> None:
+    entry = {"bitwidth": 8, "dtype": "int", "is_symmetric": "False", "scale": 1 / 8, "offset": -128}
+    document = {"version": "0.6.1", "activation_encodings": {"r1": [entry]}, "param_encodings": {}}
+    path = tmp_path / "model.encodings"
+    path.write_text(json.dumps(document))
+    model = str(folder / "float.onnx")
+    parties = open_party(model), open_party(model, str(path))
+    _, samples = read_samples(str(folder / "data.npz"), parties[0].get_inputs())
+    rows = {row.name: row for row in compare_values(*parties, samples).rows}
+    assert rows["c1"].sqnr > 100
+    assert 15 < rows["r1"].sqnr < 35
+
+
+def test_open_extents_follow_the_samples(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Exp", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, ["batch", "length"])], ["y"])
+    path = str(write_model(tmp_path / "open.onnx", onnx.shape_inference.infer_shapes(model)))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for length in (3, 4):
+        np.save(folder / f"{length}.npy", np.ones((1, length), np.float32))
+    parties = open_party(path), open_party(path)
+    _, samples = read_samples(str(folder), parties[0].get_inputs())
+    found = compare_values(*parties, samples)
+    assert found.samples == 2
+    assert [row.name for row in found.rows] == ["a", "y"]
