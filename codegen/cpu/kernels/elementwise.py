@@ -16,7 +16,7 @@ from ....ir.op import QuantizationRule
 from ....ir.ops.comparison import Where
 from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
 from ....ir.ops.fused import FusedElementwise, Step
-from ....ir.ops.shape import BitCast
+from ....ir.ops.shape import BitCast, Cast
 from ....ir.quantized import check_elementwise, parameters
 from ....ir.types import DType
 from ..element import Element
@@ -41,6 +41,7 @@ class Formulas(Expression):
     """
 
     MASKS: ClassVar[bool] = True
+    REAL: ClassVar[bool] = True
 
     steps: tuple[Step, ...]
     exponents: tuple[float | None, ...]
@@ -175,11 +176,27 @@ def _constant_exponent(step: Step, op: Op) -> float | None:
     return value if value in POWERS else None
 
 
+_NARROW = (DType.I8, DType.U8, DType.I16, DType.U16, DType.I32)
+"""Integers that are converted to single precision as vectors."""
+
+
+def _is_converted(op: Op[Elementwise], operand: int) -> bool:
+    """Whether nothing is made of an integer operand but a number of single precision."""
+    operator = op.operator
+    steps = operator.steps if isinstance(operator, FusedElementwise) else (Step(operator, (0,)),)
+    users = [step.operator for step in steps if operand in step.arguments]
+    is_cast = all(isinstance(user, Cast) and user.to is DType.F32 for user in users)
+    return is_cast and op.inputs[operand].type.dtype in _NARROW
+
+
 @lowers(Elementwise)
 def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None:
     """Operators on floats up to single precision and truth values."""
     types = [value.type for value in (*op.inputs, *op.results)]
-    if any(type.dtype not in DTYPES or type.quant for type in types):
+    known = [type.dtype in DTYPES for type in types]
+    if not all(is_known or (i < len(op.inputs) and _is_converted(op, i)) for i, is_known in enumerate(known)):
+        return None
+    if any(type.quant for type in types):
         return None
     if not target.converts_half and any(type.dtype is DType.F16 for type in types):
         return None

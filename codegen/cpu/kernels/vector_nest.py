@@ -15,7 +15,7 @@ from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I16, Register, mask_constant, type_of, zero
+from ..llvm.types import F32, I8, I16, Register, mask_constant, type_of, zero
 from ..llvm.vector_arithmetic import half_to_single, single_to_half
 from ..nest import Access, Nest, broadcast
 from ..spec import ConstantTable, KernelSpec
@@ -31,6 +31,8 @@ class Expression(ABC):
 
     MASKS: ClassVar[bool] = False
     """Whether the rest of a row is a vector under a mask; else it is computed element by element."""
+    REAL: ClassVar[bool] = False
+    """Whether integers are taken as single precision."""
 
     @abstractmethod
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
@@ -154,6 +156,9 @@ class _Walker:
         value = self.b.load_masked(type, pointer, mask)
         if dtype is DType.F16:
             return half_to_single(self.b, value)
+        if dtype.is_integer and self.spec.expression.REAL:
+            kind = "uitofp" if dtype.name.startswith("U") else "sitofp"
+            return self.b.convert(kind, value, value.type.as_scalar(F32.scalar))
         return self.b.compare("ne", value, zero(type)) if dtype is DType.BOOL else value
 
     def _repeat(self, operand: int, pointer: Register) -> None:

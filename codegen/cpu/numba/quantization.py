@@ -18,7 +18,7 @@ from ..tensors import is_plain
 from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel
 from .generation.scalar import load, store
-from .generation.scalar_functions import quantized
+from .generation.scalar_functions import from_ordered, ordered, quantized
 
 
 def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list[float]]:
@@ -65,11 +65,13 @@ def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDe
 
 
 def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
-    low, high = np.float32(0), np.float32(0)
+    # Compared as integers, which vectorises.
+    least, most = np.int32(0), np.int32(0)
     count = n[0] * (end - begin)
     for i in range(count):
-        low = min(low, x[i])
-        high = max(high, x[i])
+        key = ordered(x[i]) if x[i] == x[i] else np.int32(0)
+        least, most = min(least, key), max(most, key)
+    low, high = from_ordered(least), from_ordered(most)
     step = (high - low) / np.float32(255) if high > low else np.float32(1)
     offset = -low / step
     middle = np.uint8(np.rint(offset)) if offset <= np.float32(255) else np.uint8(255)
