@@ -107,6 +107,48 @@ def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> N
             import_checked(node_model("MatMulNBits", [inputs[0], *others], constants=range(1, 4), **attributes))
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("has_zeros", [False, True])
+def test_rows_of_blocks(bits: int, has_zeros: bool, rng: np.random.Generator) -> None:
+    table = rng.integers(0, 256, (9, 64 * bits // 8)).astype(np.uint8)
+    zeros = rng.integers(0, 256, (9, 4 * bits // 8)).astype(np.uint8) if has_zeros else None
+    inputs = [table, rng.integers(0, 9, (2, 3)), rng.uniform(0.01, 0.02, (9, 4)).astype(np.float32), zeros]
+    attributes: dict[str, Any] = {"bits": bits, "block_size": 16, "quantize_axis": 1}
+    model = node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+    wrong = [table, inputs[1], np.ones((9, 5), np.float32), zeros]
+    with pytest.raises(ModelError, match="scales and zero points do not fit the table"):
+        import_checked(node_model("GatherBlockQuantized", wrong, constants=(0, 2, 3), **attributes))
+    attributes["block_size"] = 0
+    with pytest.raises(UnsupportedError, match=r"only rows of bytes in blocks along them are .* blocks of 0"):
+        import_checked(node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), **attributes))
+
+
+def test_operators_that_the_standard_has_too(rng: np.random.Generator) -> None:
+    x = real(rng, 1, 2, 5, 5)
+    grid = rng.uniform(-1.2, 1.2, (1, 3, 4, 2)).astype(np.float32)
+    for op_type, other in (("Trilu", np.array(1)), ("GridSample", grid)):
+        assert_imports_like_onnxruntime(node_model(op_type, [x, other], constants=(1,)), [x, other])
+
+
+def test_choices_of_integers(rng: np.random.Generator) -> None:
+    parts = [rng.integers(0, 255, (3, 4)).astype(np.uint8) for _ in range(2)]
+    scales = [np.array(scale, np.float32) for scale in (0.02, 0.05, 0.04)]
+    zeros = [np.array(zero, np.uint8) for zero in (128, 7, 100)]
+    inputs = [
+        rng.random((3, 4)) < 0.5,
+        parts[0],
+        scales[0],
+        zeros[0],
+        parts[1],
+        scales[1],
+        zeros[1],
+        scales[2],
+        zeros[2],
+    ]
+    assert_imports_like_onnxruntime(node_model("QLinearWhere", inputs, constants=(2, 3, 5, 6, 7, 8)), inputs)
+
+
 def test_what_is_not_supported(rng: np.random.Generator) -> None:
     inputs = [real(rng, 3, 4), real(rng, 4, 5)]
     with pytest.raises(UnsupportedError, match="this activation is not supported; expected clip, relu"):

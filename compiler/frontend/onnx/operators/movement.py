@@ -20,7 +20,7 @@ from .....ir.ops.movement import (
 )
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
-from ..exporter import Exporter, exports
+from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from ..open_extents import open_operators
@@ -149,6 +149,7 @@ def export_pad(op: Op[Pad], exporter: Exporter) -> None:
 
 
 @imports("Trilu")
+@imports("Trilu", domain=MICROSOFT)
 def import_trilu(node: Node, importer: Importer) -> Value:
     (k,) = node.integers(1, "the diagonal") if node.optional(1) is not None else (0,)
     return importer.emit_one(Trilu(node.bool("upper", 1), k), node.input(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tilewright.errors import UnsupportedError
@@ -9,6 +11,7 @@ from tilewright.errors import UnsupportedError
 from ......ir.core import Constant, Op, Value, types_of
 from ......ir.op import Operator
 from ......ir.ops.activation import LeakyRelu, Sigmoid
+from ......ir.ops.comparison import Where
 from ......ir.ops.convolution import Conv
 from ......ir.ops.elementwise import Add, Div, Mul
 from ......ir.ops.integer_products import ConvInteger, MatMulInteger
@@ -215,11 +218,22 @@ def import_table(node: Node, importer: Importer) -> Value:
 @imports("QLinearConcat", domain=MICROSOFT)
 def import_concat(node: Node, importer: Importer) -> Value:
     """Inputs are scale and zero point of the result, then each operand with its own."""
-    quant = _quantization(node, 0, node.input(2).type.dtype)
-    parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
-    unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
-    joined = importer.emit_one(Concat(node.axis(parts[0].type.rank, 1)), *unified)
+    parts = _unified(node, importer, range(2, len(node.inputs), 3), 0)
+    joined = importer.emit_one(Concat(node.axis(parts[0].type.rank, 1)), *parts)
     return importer.emit_one(StorageCast(), joined)
+
+
+@imports("QLinearWhere", domain=MICROSOFT)
+def import_where(node: Node, importer: Importer) -> Value:
+    parts = [importer.emit_one(StorageCast(), part) for part in _unified(node, importer, (1, 4), 7)]
+    return importer.emit_one(Where(), node.input(0), *parts)
+
+
+def _unified(node: Node, importer: Importer, indices: Iterable[int], index: int) -> list[Value]:
+    """Inputs ``indices``, scale and zero point behind each, quantised as inputs ``index`` and ``index + 1`` say."""
+    parts = [_typed(node, importer, each) for each in indices]
+    quant = _quantization(node, index, parts[0].type.dtype)
+    return [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
 
 
 @imports("QLinearSoftmax", domain=MICROSOFT)

@@ -12,7 +12,7 @@ from ......ir.ops.matmul import MatMul
 from ......ir.ops.sampling import GridSample
 from ....movement import reversed_along, transpose
 from ....shape import reshape
-from ...exporter import Exporter, exports
+from ...exporter import MICROSOFT, Exporter, exports
 from ...importer import Importer, Node, imports
 from .convolution import window
 
@@ -21,6 +21,7 @@ _MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 @imports("GridSample")
+@imports("GridSample", domain=MICROSOFT)
 def import_grid_sample(node: Node, importer: Importer) -> Value:
     mode = node.string("mode", "linear")
     coordinates = "centres" if node.bool("align_corners", 0) else "edges"

@@ -175,6 +175,31 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     return added(importer, y, node.optional(5))
 
 
+@imports("GatherBlockQuantized", domain=MICROSOFT)
+def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
+    """Rows of a table of 4 or 8 bits, with a scale for each block, which become real numbers when compiling."""
+    packed, scales = node.constant(0, "the table"), node.constant(2, "the scales")
+    zeros, bits, size = node.optional_constant(3, "the zero points"), node.int("bits", 4), node.int("block_size", 128)
+    axes = node.int("gather_axis", 0), node.int("quantize_axis", 1)
+    if packed.dtype != np.uint8 or packed.ndim != 2 or axes not in ((0, 1), (0, -1)) or bits not in (4, 8) or size < 1:
+        found = f"{packed.dtype}{list(packed.shape)} of {bits} bits, blocks of {size}, axes {axes}"
+        raise node.unsupported("only rows of bytes in blocks along them are supported", found=found)
+    rows, columns = packed.shape[0], packed.shape[1] * 8 // bits
+    blocks = -(-columns // size)
+    if scales.shape != (rows, blocks) or (zeros is not None and zeros.shape != (rows, -(-blocks * bits // 8))):
+        raise node.model_error("scales and zero points do not fit the table", found=f"{list(scales.shape)} scales")
+
+    def table() -> np.ndarray:
+        block = np.arange(columns) // size
+        zero = 1 << (bits - 1) if zeros is None else _unpacked(zeros, bits)[:, block]
+        return ((_unpacked(packed, bits).astype(np.float32) - zero) * scales[:, block]).astype(scales.dtype)
+
+    dtype = DType.of(scales.dtype)
+    return importer.emit_one(
+        Gather(0), importer.described(node, (rows, columns), dtype, table, "_table"), node.input(1)
+    )
+
+
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
     """Integers of so many bits, the lowest of a byte first, along the last dimension."""
     parts = [packed.astype(np.uint8) >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
