@@ -20,7 +20,7 @@ GROUPS = {
         "compare": "runtime.api",
         "bench": "compiler",
     },
-    "Look into": {"inspect": "runtime", "opt": "compiler"},
+    "Look into": {"inspect": "runtime", "opt": "compiler", "reduce": "compiler"},
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),
 }
 """The commands in the order in which help lists them, and the part of Tilewright that each belongs to."""

@@ -7,10 +7,15 @@ model as onnxruntime computes it, node by node.
 With --metric, --threshold, --layer, --export or --cuda, outputs or the layers named are compared on each sample
 instead, and it exits with 1 where a sample does not pass.
 
+--every-layer looks for the first value, in order of execution, that differs from the reference by more than rounding,
+and exits with 1 if there is one. With one network the reference is the same model in onnxruntime: that is how to find
+an operator that is computed wrongly.
+
 Examples:
   tilewright compare model.onnx model_int8.onnx --data images/ --html layers.html
   tilewright compare model.onnx model.twa --data samples.npz --all
-  tilewright compare onnxruntime:model.onnx model.onnx --data random
+  tilewright compare model.onnx --every-layer
+  tilewright compare onnxruntime:model.onnx model.twa --data samples.npz --every-layer
   tilewright compare model.onnx model.onnx --encodings model.encodings --data DATA/
   tilewright compare old.onnx new.onnx --data DATA/ --layer conv1=conv1_1 --export maps/
 """
@@ -19,7 +24,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from tilewright.errors import TilewrightError, UsageError
@@ -27,23 +33,25 @@ from tilewright.errors import TilewrightError, UsageError
 from ...commands.parser import number, output_path, whole_number
 
 if TYPE_CHECKING:
+    from ..comparison.parties import Party
     from ..simulator.inference import Comparison
+    from ..simulator.input_data import Feeds
 
 
 class FailedComparisonError(TilewrightError):
-    """Samples do not pass a comparison."""
+    """Samples do not pass a comparison, or a value differs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     kinds = "FILE.onnx, FILE.xml, FILE.twa or onnxruntime:FILE.onnx."
     parser.add_argument("reference", metavar="REFERENCE", help=f"The reference: {kinds}")
-    parser.add_argument("network", metavar="NETWORK", help=f"What is compared with it: {kinds}")
+    parser.add_argument("network", metavar="NETWORK", nargs="?", help=f"What is compared with it: {kinds}")
     parser.add_argument(
         "--data",
         metavar="PATH",
         help="A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them; an image or a folder "
-        "of images; or the word random. Required.",
+        "of images; or the word random, which is what --every-layer takes without. Otherwise required.",
     )
     parser.add_argument(
         "--preprocess", metavar="KEY=VALUE,…", help="How images become inputs, as `tilewright compile` takes it."
@@ -57,6 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="Show all values, and those that one of both has alone.")
     parser.add_argument(
         "--html", type=output_path, metavar="FILE.html", help="Write a page with a picture of the loss by layer."
+    )
+    parser.add_argument(
+        "--every-layer", action="store_true", help="Name the first value that differs by more than rounding."
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=number,
+        metavar="NUMBER",
+        help="With --every-layer, how much of the largest number of a value may be rounding. Default: 0.001.",
     )
     by_sample = parser.add_argument_group("Outputs or chosen layers on each sample")
     by_sample.add_argument(
@@ -83,43 +100,86 @@ def run(arguments: argparse.Namespace) -> str:
         UsageError: the arguments contradict each other, the metric is unknown, or has no threshold.
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
-    if arguments.data is None:
-        raise UsageError("Missing argument '--data'", hint="See `tilewright compare --help`.")
+    for name in ("data", "network"):
+        if getattr(arguments, name) is None and not arguments.every_layer:
+            flag = "--data" if name == "data" else "NETWORK"
+            raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
     given = {name for name, value in vars(arguments).items() if value not in (None, False)}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
-    by_value = [each for each in ("html", "all", "limit", "preprocess") if each in given]
+    by_value = [each for each in ("every_layer", "html", "all", "limit", "preprocess") if each in given]
     if by_sample and by_value:
         hint = f"Leave --{by_sample[0]} out to compare every value."
-        raise UsageError(f"--{by_value[0]} is for the comparison of all values", found=f"--{by_sample[0]}", hint=hint)
+        flag = by_value[0].replace("_", "-")
+        raise UsageError(f"--{flag} is for the comparison of all values", found=f"--{by_sample[0]}", hint=hint)
+    if arguments.every_layer:
+        return _every_layer(arguments)
     return _by_sample(arguments) if by_sample else _by_value(arguments)
 
 
 def _by_value(arguments: argparse.Namespace) -> str:
-    from ...commands.console import progress_bar
     from ...files.output_file import check_output, output_file
-    from ..comparison.measures import STAGE, compare_values
-    from ..comparison.parties import open_party
-    from ..comparison.samples import read_samples
+    from ..comparison.measures import compare_values
     from ..comparison.tables import as_json, text
 
-    paths = [arguments.reference, arguments.network]
     if arguments.html is not None:
-        check_output(arguments.html, inputs=paths)
-    with ExitStack() as stack:
-        encodings = [arguments.reference_encodings, arguments.encodings]
-        parties = [stack.enter_context(closing(open_party(*pair))) for pair in zip(paths, encodings, strict=True)]
-        images = {**parties[1].images, **parties[0].images}
-        inputs = parties[0].get_inputs()
-        given, force = arguments.preprocess, arguments.force_preprocess
-        total, samples = read_samples(arguments.data, inputs, given, arguments.limit, images, force=force)
-        report = stack.enter_context(progress_bar(quiet=arguments.quiet))
-        result = compare_values(parties[0], parties[1], samples, lambda done: report(STAGE, done, total))
+        check_output(arguments.html, inputs=[arguments.reference, arguments.network])
+    with _opened(arguments) as (reference, network, samples, report):
+        result = compare_values(reference, network, samples, report)
     if arguments.html is not None:
         from ..comparison.page import page
 
         with output_file(arguments.html) as file:
             file.write(page(result).encode())
     return as_json(result) if arguments.json else text(result, every=arguments.all)
+
+
+def _every_layer(arguments: argparse.Namespace) -> str:
+    from ...commands.console import show
+    from ...report.table import json_text, on_lines
+    from ..comparison.every_layer import TOLERANCE, first_difference
+
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    with _opened(arguments) as (reference, network, samples, report):
+        found = first_difference(reference, network, samples, tolerance, report)
+    shown = json_text(found.plain) if arguments.json else on_lines(found.text)
+    if found.difference is None:
+        return shown
+    show(shown)
+    raise FailedComparisonError(
+        f"{found.network} differs from {found.reference}",
+        stage="compare",
+        op=found.difference.op,
+        expected=found.difference.expected,
+        found=found.difference.found,
+        hint="`tilewright reduce` makes a small model of it that still differs.",
+    )
+
+
+@contextmanager
+def _opened(
+    arguments: argparse.Namespace,
+) -> Iterator[tuple[Party, Party, Iterator[tuple[str, Feeds]], Callable[[int], object]]]:
+    """Reference and network, the samples, and what is told how many of these are done."""
+    from ...commands.console import progress_bar
+    from ..comparison.parties import ONNXRUNTIME, open_party
+    from ..comparison.samples import RANDOM, read_samples
+
+    first, second = arguments.reference, arguments.network
+    if second is None:
+        first, second = f"{ONNXRUNTIME}{first}", first
+    with ExitStack() as stack:
+        reference = stack.enter_context(closing(open_party(first, arguments.reference_encodings)))
+        network = stack.enter_context(closing(open_party(second, arguments.encodings)))
+        total, samples = read_samples(
+            arguments.data or RANDOM,
+            reference.get_inputs(),
+            arguments.preprocess,
+            arguments.limit or (None if arguments.data else 1),
+            {**network.images, **reference.images},
+            force=arguments.force_preprocess,
+        )
+        report = stack.enter_context(progress_bar(quiet=arguments.quiet))
+        yield reference, network, samples, lambda done: report("compare", done, total)
 
 
 def _by_sample(arguments: argparse.Namespace) -> str:
@@ -174,11 +234,8 @@ def _text(found: Comparison, metric: str) -> str:
 
 
 def _json(found: Comparison, metric: str, threshold: float) -> str:
-    """JSON has no infinities and no NaN: these are texts."""
     from ...report.table import json_text
-
-    def finite(value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)
+    from ..comparison.tables import finite
 
     samples = {
         sample: {"passed": passed, "values": {tensor: finite(value) for tensor, value in values.items()}}

@@ -125,17 +125,13 @@ def compare_values(
         TilewrightError: one of them cannot be run; says on which sample.
     """
     translate = translation((reference, network))
-    result = Result(*_labels(reference.label, network.label))
+    result = Result(*labels(reference.label, network.label))
     rows: dict[str, Row] = {}
     for sample, feeds in samples:
         report(result.samples)
-        try:
-            ends = reference.run(feeds), network.run(translate(feeds, sample))
-        except TilewrightError as error:
-            error.message = f"sample {sample!r}: {error.message}"
-            raise
+        ends = run_both(reference, network, feeds, translate, sample)
         if not rows:
-            rows = {row.name: row for row in _paired(reference, network)}
+            rows = {row.name: row for row in paired(reference, network)}
             _fill(result, reference, network, rows)
         result.samples += 1
         for row in rows.values():
@@ -152,14 +148,25 @@ def compare_values(
     if not compared:
         raise _nothing_in_common(reference, network, result)
     names = {row.name for row in compared}
-    inputs = _feeders(reference, names)
+    inputs = feeders(reference, names)
     for row in compared:
         row.inputs = inputs.get(row.name, ())
     result.rows = compared
     return result
 
 
-def _labels(first: str, second: str) -> tuple[str, str]:
+def run_both(
+    reference: Party, network: Party, feeds: Feeds, translate: Callable[[Feeds, str], Feeds], sample: str
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """The values of both on a sample; an error says on which."""
+    try:
+        return reference.run(feeds), network.run(translate(feeds, sample))
+    except TilewrightError as error:
+        error.message = f"sample {sample!r}: {error.message}"
+        raise
+
+
+def labels(first: str, second: str) -> tuple[str, str]:
     """Names of files without their folders, unless these alone tell them apart."""
     short = [
         (ONNXRUNTIME if label.startswith(ONNXRUNTIME) else "") + os.path.basename(label) for label in (first, second)
@@ -167,7 +174,7 @@ def _labels(first: str, second: str) -> tuple[str, str]:
     return (short[0], short[1]) if short[0] != short[1] else (first, second)
 
 
-def _paired(reference: Party, network: Party) -> list[Row]:
+def paired(reference: Party, network: Party) -> list[Row]:
     """The values that both have, by the tensor that they stand for; outputs of other names by their position."""
     first, second = ({value.source: value for value in party.values} for party in (reference, network))
     ends = [[value.source for value in _outputs(party)] for party in (reference, network)]
@@ -196,7 +203,7 @@ def _fill(result: Result, reference: Party, network: Party, rows: Mapping[str, R
     )
 
 
-def _feeders(party: Party, compared: set[str]) -> dict[str, tuple[str, ...]]:
+def feeders(party: Party, compared: set[str]) -> dict[str, tuple[str, ...]]:
     """For each value that is compared the nearest such values that it is computed of."""
     sources = {value.name: value.source for value in party.values}
     nearest: dict[str, dict[str, None]] = {}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from ...report.table import Column, Table, json_text, on_lines, show_number, significant
 from .measures import LIMIT, Result, Row
+
+T = TypeVar("T")
 
 _SHOWN = 20
 """Rows of the table unless all are asked for: the worst values."""
@@ -116,11 +119,13 @@ def left_out(result: Result, *, every: bool) -> list[str]:
     return found
 
 
+def finite(value: T) -> T | str:
+    """A value for JSON, which has no infinities and no NaN: these are texts."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def as_json(result: Result) -> str:
     """One object; numbers that JSON has not are texts."""
-
-    def finite(value: float | None) -> float | str | None:
-        return value if value is None or math.isfinite(value) else str(value)
 
     values = [
         {

@@ -15,6 +15,9 @@ from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.__main__ import main
+from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
+from tilewright.ir.ops.elementwise import Add
+from tilewright.runtime.api.comparison.every_layer import first_difference
 from tilewright.runtime.api.comparison.measures import Result, compare_values
 from tilewright.runtime.api.comparison.parties import open_party
 from tilewright.runtime.api.comparison.samples import read_samples
@@ -225,3 +228,47 @@ def test_open_extents_follow_the_samples(tmp_path: Path) -> None:
     found = compare_values(*parties, samples)
     assert found.samples == 2
     assert [row.name for row in found.rows] == ["a", "y"]
+
+
+def with_wrong_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = IMPORTS["", "Add"]
+
+    def wrong(node: Node, importer: Importer) -> object:
+        result = inner(node, importer)
+        assert isinstance(result, tuple)
+        return importer.emit_one(Add(), result[0], importer.constant(np.asarray(0.25, np.float32)))
+
+    monkeypatch.setitem(IMPORTS, ("", "Add"), wrong)
+
+
+def test_the_first_op_that_differs_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    pytest.importorskip("onnxruntime")
+    model = str(folder / "float.onnx")
+    assert main(["compare", model, "--every-layer"]) == 0
+    told = "All 6 values that float.onnx has in common with onnxruntime:float.onnx agree.\n"
+    assert capsys.readouterr().out == told
+    with_wrong_add(monkeypatch)
+    assert main(["compare", model, "--every-layer", "--data", str(folder / "data.npz")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("The first value that differs is s, of Add (sum): expected ")
+    assert shown.out.endswith(". What it is computed of agrees: c2, r1.\n")
+    assert "differs from onnxruntime:float.onnx" in shown.err
+    assert main(["compare", model, "--every-layer", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["difference"]
+    assert found["expected"] + 0.25 == pytest.approx(found["found"], abs=1e-5)
+    assert found["largest"] == pytest.approx(0.25, abs=1e-5)
+    assert main(["compare", model, "--every-layer", "--tolerance", "10"]) == 0
+
+
+def test_integers_may_differ_in_no_element(tmp_path: Path) -> None:
+    def chosen(path: Path, last: int) -> str:
+        nodes = [helper.make_node("ArgMax", ["x"], ["a"], axis=1), helper.make_node("Add", ["a", "k"], ["y"])]
+        model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"], {"k": np.array([last])})
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+        return str(write_model(path, model))
+
+    parties = open_party(chosen(tmp_path / "a.onnx", 1000)), open_party(chosen(tmp_path / "b.onnx", 1001))
+    _, samples = read_samples("random", parties[0].get_inputs(), limit=2)
+    found = first_difference(*parties, samples).difference
+    assert found is not None
+    assert (found.name, found.largest, found.inputs) == ("y", 1.0, ("a",))
