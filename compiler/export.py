@@ -20,6 +20,7 @@ from ..codegen.time_limit import KERNELS
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
 from ..passes.quantization.plan import KEEP_FLOAT
+from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.inputs import Declaration
@@ -127,11 +128,13 @@ def export_model(
     else:
         module = read_module(Path(model), shapes, external_data, freeze)
     if quantized is not None:
-        if calibration is not None and brings_quantization(module):
+        brings = brings_quantization(module)
+        if calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         module = quantize_module(module, options)
         signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")
-        run_passes(Pipeline((signed,), "export"), module, options)
+        passes = (signed,) if quantized != "qdq" else (signed, SymmetricWeights(rounds=not brings))
+        run_passes(Pipeline(passes, "export"), module, options)
         # IR spells conversions as layers of real numbers, like the others of this form.
         module = import_model(export_onnx(module, is_qdq=True)) if is_ir else module
     if is_ir:

@@ -85,13 +85,15 @@ class Constant(Value):
 
     Attributes:
         array: the elements in logical order whatever ``type.layout`` says; read-only.
+        base: the name without the number that makes it unique, which constants have that were made of one another.
     """
 
-    __slots__ = ("_digest", "array")
+    __slots__ = ("_digest", "array", "base")
 
-    def __init__(self, name: str, array: np.ndarray, type: TensorType | None = None) -> None:
+    def __init__(self, name: str, array: np.ndarray, type: TensorType | None = None, base: str | None = None) -> None:
         array = np.asarray(array)
         super().__init__(name, type or TensorType.of(array))
+        self.base = base or name
         if self.type.shape != array.shape or self.type.dtype.numpy != array.dtype:
             raise IRError(
                 f"constant {name!r} does not match its type",
@@ -433,15 +435,16 @@ class Module:
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """Add a constant, under a name derived from ``name`` that is still free."""
-        unique = name
+        unique = base = name
         if name in self.constants:
+            base = self.constants[name].base
             # The first free number, but where there are many of one name that would take longer and longer.
             tried = self._numbers[name] if self._numbers[name] > 64 else 0
             while unique in self.constants:
                 tried += 1
                 unique = f"{name}_{tried}"
             self._numbers[name] = tried
-        constant = Constant(unique, array, type)
+        constant = Constant(unique, array, type, base)
         self.constants[unique] = constant
         return constant
 
