@@ -18,7 +18,8 @@ def clone_module(module: Module, functions: Collection[str] | None = None) -> Mo
     copy.metadata = dict(module.metadata)
     constants: dict[Value, Value] = {}
     for constant in module.constants.values():
-        constants[constant] = copy.add_constant(constant.name, constant.array, constant.type)
+        twin = copy.add_constant(constant.name, constant.array, constant.type)
+        twin.base, constants[constant] = constant.base, twin
     for function in module.functions.values():
         if functions is None or function.name in functions:
             copy.add_function(_clone_function(function, constants))

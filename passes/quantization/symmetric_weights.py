@@ -55,7 +55,9 @@ def _symmetric(found: Match[Conv | MatMul], rounds: bool) -> Value | None:
     quant = Quantization.per_channel(
         (np.broadcast_to(scale.reshape(-1), factor.shape) * factor).astype(np.float32), axis
     )
-    weights = found.add_constant(w.name, np.moveaxis(stored.reshape(centred.shape), 0, axis), TensorType(w.type.shape, DType.I8, quant))
+    weights = found.add_constant(
+        w.name, np.moveaxis(stored.reshape(centred.shape), 0, axis), TensorType(w.type.shape, DType.I8, quant)
+    )
     bias = b and found.add_constant(b.name, np.rint(b.array / factor).astype(np.int32), b.type)
     return found.emit(op.operator, x, weights, bias, result_types=[op.result.type])
 

@@ -144,7 +144,7 @@ class Exporter:
             quant = Quantization.per_tensor(scales[0]) if w.axis is None else Quantization.per_channel(scales, 0)
             type = type.with_quant(quant)
             if isinstance(value, Constant) and value not in self._names:
-                self._names[value] = self.constant(value.array, f"{value.name}_quantized")
+                self._names[value] = self.constant(value.array, f"{value.base}_quantized")
         if type.quant is None:
             return value
         inner = Value(value.name, type.with_dtype(DType.F32))
@@ -155,7 +155,7 @@ class Exporter:
         """ONNX name of a value; a constant becomes an initialiser."""
         if value not in self._names and isinstance(value, Constant):
             suffix = "_quantized" if value.type.quant is not None else ""
-            self._names[value] = self.constant(value.array, f"{value.name}{suffix}")
+            self._names[value] = self.constant(value.array, f"{value.base}{suffix}")
         elif value not in self._names:
             self._names[value] = self._tensors.take(value.name)
         return self._names[value]
@@ -219,13 +219,17 @@ class Exporter:
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer
 
+    def _base(self, value: Value) -> str:
+        """What names of a quantised tensor begin with."""
+        return self._bases.get(value, value.base if isinstance(value, Constant) else value.name)
+
     def parameters(self, value: Value, type: TensorType | None = None) -> tuple[str, str]:
         """Initialisers with scale and zero point of a quantised tensor, scalars or one for each channel; their names.
 
         Args:
             type: how it is quantised, if not as its own type says.
         """
-        type, base = type or value.type, self._bases.get(value, value.name)
+        type, base = type or value.type, self._base(value)
         assert type.quant is not None
         if (base, type) not in self._parameters:
             scale = np.asarray(type.quant.scale, np.float32)
@@ -256,7 +260,7 @@ class Exporter:
         """
         key = x, type or x.type
         if key not in self._reals:
-            base = self._bases.get(x, x.name)
+            base = self._base(x)
             results = [self._output_names.get(user.result) for user in x.users if is_op(user, Dequantize)]
             self._reals[key] = next(filter(None, results), None) or self._tensors.take(f"{base}{_AFTER}")
             self._convert("DequantizeLinear", x, self._reals[key], self.parameters(x, type), key[1])
