@@ -19,8 +19,9 @@ GROUPS = {
         "simulate": "runtime",
         "compare": "runtime.api",
         "bench": "compiler",
+        "sweep": "compiler",
     },
-    "Look into": {"inspect": "runtime", "opt": "compiler", "reduce": "compiler"},
+    "Look into": {"inspect": "runtime", "machine": "runtime", "opt": "compiler", "reduce": "compiler"},
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),
 }
 """The commands in the order in which help lists them, and the part of Tilewright that each belongs to."""

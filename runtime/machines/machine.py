@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from tilewright.blocks import CARD_LIMIT as CARD_LIMIT
 from tilewright.blocks import CHANNEL_BLOCK as CHANNEL_BLOCK
-from tilewright.errors import MachineError
+from tilewright.errors import MachineError, similar
 from tilewright.limits import MACHINE_DESCRIPTION
 
 from ..artifact.json_dataclasses import Bounds, Source, check, parse, read, write
@@ -157,6 +157,17 @@ class Machine:
         return self.input_lanes * self.output_lanes * self.pixel_lanes
 
     @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates of all clusters of all cards in a cycle."""
+        return self.cluster_macs_per_cycle * self.clusters * self.cards
+
+    @property
+    def scratchpad_bytes(self) -> int:
+        """Memory on chip, of all clusters of all cards."""
+        own = self.maps_bytes + self.weight_bytes + self.accumulator_bytes + self.parameter_bytes
+        return own * self.clusters * self.cards
+
+    @property
     def dram_bytes_per_cycle(self) -> float:
         """Bytes a card moves to or from DRAM in one cycle, efficiency included."""
         return self.dram_bytes_per_second * self.dram_efficiency / self.clock_hertz
@@ -277,22 +288,32 @@ def from_json(text: str, source: str = "machine description") -> Machine:
         MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or contradicts
             another; the message names the field.
     """
-    return _parse(text, source)[0]
+    return read_file(text, source).machine
 
 
-def _parse(text: str, source: str) -> tuple[Machine, EnergyConstants | None]:
+class MachineFile(NamedTuple):
+    """All that a machine file says; ``origins`` has a text for each field, by its name, that says where it is from."""
+
+    machine: Machine
+    energy: EnergyConstants | None
+    origins: Mapping[str, str]
+
+
+def read_file(text: str, source: str) -> MachineFile:
+    """As `from_json`, with what is no part of the machine."""
     origin = Source(source, MachineError)
     values = parse(text, origin, parse_constant=float)
     energy: object = None
+    origins: dict[str, str] = {}
     if isinstance(values, dict):
         version = values.pop("format", None)
         if version != FORMAT_VERSION:
             origin.refuse("format", "is not a known version", FORMAT_VERSION, shortened(version))
-        values = _without_notes(values, origin)
+        values = _without_notes(values, origin, origins)
         energy = values.pop("energy", None)
     try:
         constants = None if energy is None else read(_Energy, {"energy": energy}, origin).energy
-        return read(Machine, values, origin), constants
+        return MachineFile(read(Machine, values, origin), constants, origins)
     except MachineError as error:
         # The constructor knows the rules between fields, but not the name of the file.
         error.message = error.message.replace(_SOURCE.name, source, 1)
@@ -306,16 +327,18 @@ class _Energy:
     energy: EnergyConstants
 
 
-def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "") -> dict[str, object]:
-    """Numbers as such, where a description has objects that also say where they come from."""
+def _without_notes(
+    values: Mapping[str, object], source: Source, origins: dict[str, str], prefix: str = ""
+) -> dict[str, object]:
+    """Numbers as such, where a description has objects that also say where they come from; that goes to ``origins``."""
     plain = dict(values)
     for name, entry in values.items():
         if not isinstance(entry, dict):
             continue
         if name in ("timing", "energy") and not prefix:
-            plain[name] = _without_notes(entry, source, f"{name}.")
+            plain[name] = _without_notes(entry, source, origins, f"{name}.")
         elif set(entry) == {"value", "origin"} and isinstance(entry["origin"], str) and entry["origin"]:
-            plain[name] = entry["value"]
+            plain[name], origins[prefix + name] = entry["value"], entry["origin"]
         else:
             source.refuse(prefix + name, "is not an object of 'value' and a text 'origin'", found=shortened(entry))
     return plain
@@ -332,7 +355,7 @@ def load(name_or_path: str | Path) -> Machine:
     Raises:
         MachineError: neither a sample nor a readable file, or an invalid description.
     """
-    return from_json(*_text_of(name_or_path))
+    return load_file(name_or_path).machine
 
 
 def load_energy(name_or_path: str | Path) -> EnergyConstants | None:
@@ -341,11 +364,15 @@ def load_energy(name_or_path: str | Path) -> EnergyConstants | None:
     Raises:
         MachineError: as for `load`.
     """
-    return _parse(*_text_of(name_or_path))[1]
+    return load_file(name_or_path).energy
 
 
-def _text_of(name_or_path: str | Path) -> tuple[str, str]:
-    """The description, and the name of its file."""
+def load_file(name_or_path: str | Path) -> MachineFile:
+    """All that the file of a machine says, by its name or path as for `load`.
+
+    Raises:
+        MachineError: as for `load`.
+    """
     name = str(name_or_path).lower()
     path = Path(__file__).parent / f"{name}.json" if name in samples() else Path(name_or_path)
     try:
@@ -358,6 +385,6 @@ def _text_of(name_or_path: str | Path) -> tuple[str, str]:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise MachineError(
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
-            hint=f"Samples: {', '.join(samples())}.",
+            hint=" ".join(filter(None, (similar(name, samples()), f"Samples: {', '.join(samples())}."))),
         ) from None
-    return text, str(path.name)
+    return read_file(text, str(path.name))

@@ -11,11 +11,23 @@ if TYPE_CHECKING:
     from tilewright.compiler.containers.container import compile_container
     from tilewright.compiler.driver import compile_model as compile
     from tilewright.compiler.export import export_model as export
+    from tilewright.compiler.sweep.sweep import sweep
     from tilewright.runtime import Artifact, Request, Session, load
 
 __version__ = "0.1.0"
 
-__all__ = ["Artifact", "Request", "Session", "__version__", "compile", "compile_container", "errors", "export", "load"]
+__all__ = [
+    "Artifact",
+    "Request",
+    "Session",
+    "__version__",
+    "compile",
+    "compile_container",
+    "errors",
+    "export",
+    "load",
+    "sweep",
+]
 
 # Imported when they are asked for, so that importing the package costs nothing: the runtime needs NumPy, which takes
 # most of its import time, and the compiler much more.
@@ -26,6 +38,7 @@ _LATE = {
     "compile_container": ("tilewright.compiler.containers.container", "compile_container"),
     "compile": ("tilewright.compiler.driver", "compile_model"),
     "export": ("tilewright.compiler.export", "export_model"),
+    "sweep": ("tilewright.compiler.sweep.sweep", "sweep"),
     "load": ("tilewright.runtime.session", "load"),
 }
 

@@ -7,11 +7,12 @@ from functools import partial
 
 from tilewright.compiler.report.model import supported
 
-from . import isa
+from . import isa, machine_file
 from .pages import PAGES, page_text
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "isa": isa.document,
+    "machine_file": machine_file.document,
     "operators": partial(supported, as_json=False),
     **{f"api/{page}": partial(page_text, page) for page in PAGES},
 }

@@ -28,6 +28,7 @@ from tilewright.limits import check_count
 from ...artifact.artifact import Artifact
 from ...machines.machine import EnergyConstants, load_energy, samples
 from ...report.details import details_of
+from ...report.energy import modelled_energy
 from ...report.simulation import simulate_artifact
 from ...request import Request
 from ...session import Session
@@ -145,16 +146,14 @@ def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) 
     constants = _constants(artifact, machine)
     if total.seconds <= 0:
         raise ArtifactError(f"the device programs of {artifact.origin} take no time")
-    compute = total.macs * constants.mac_picojoules * 1e-12
-    memory = total.dram_bytes * constants.dram_byte_picojoules * 1e-12
-    chip = constants.idle_watts * total.cards + compute / total.seconds
+    energy = modelled_energy(total, constants)
     return Modelled(
         machine=simulation.machine,
         latency=total.seconds * calls,
         images_per_second=batch / (total.seconds * calls),
-        joules=(compute + memory) * calls,
-        chip_watts=chip,
-        board_watts=chip + constants.board_watts * total.cards + memory / total.seconds,
+        joules=energy.joules * calls,
+        chip_watts=energy.chip_watts,
+        board_watts=energy.board_watts,
     )
 
 

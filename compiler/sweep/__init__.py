@@ -1,0 +1,1 @@
+"""``tilewright sweep``: one network on many machines, modelled."""

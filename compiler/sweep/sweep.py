@@ -1,0 +1,209 @@
+"""Sweeps: the machines of a grid, what was found of them before, and what is found now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.limits import check_count
+
+from ...runtime.commands.console import progress_bar
+from ...runtime.files.output_file import check_output, output_file
+from ...runtime.machines.fields import machine_fields
+from ...runtime.machines.machine import DEFAULT, load_file
+from ...runtime.report.machines import show_number_of
+from ...runtime.report.table import Column, Table, show_bytes, show_count, show_seconds, significant
+from ..options import CompileOptions, option, with_keywords
+from .evaluation import Figures, Outcome
+from .grid import Combination, combination, combinations
+from .picture import Point, front, picture
+from .table_file import identity, read_table, write_table
+from .workers import outcomes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A machine of a sweep.
+
+    Attributes:
+        values: of the fields that are set, by name.
+        multipliers, scratchpad_bytes: of all clusters and cards; None where there is no such machine.
+        figures: what is modelled; None where the network cannot be compiled for it.
+        on_front: whether no other machine of the sweep is as fast with no more multipliers and memory on chip; not if
+            another one does more of the network, instead of the host.
+        error: why there are no figures; empty where there are.
+    """
+
+    values: Mapping[str, float]
+    multipliers: int | None
+    scratchpad_bytes: int | None
+    figures: Figures | None
+    on_front: bool
+    error: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One network on many machines, modelled, never measured; in order of the values of the fields that are set."""
+
+    network: str
+    machine: str
+    fields: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as JSON can hold them, figures not nested."""
+        nothing = dict.fromkeys(each.name for each in fields(Figures))
+        return [
+            {**asdict(row), "figures": None} | (asdict(row.figures) if row.figures else nothing) for row in self.rows
+        ]
+
+    def table(self) -> Table:
+        """A row for each machine."""
+        shown = {name: _show_of(name) for name in self.fields}
+        columns = [Column(name, name, show=show, right=True) for name, show in shown.items()]
+        columns += [
+            Column("seconds", "time", show=show_seconds, right=True),
+            Column("mac_utilization", "MAC use", show=_percent, right=True),
+            Column("dram_bytes", "DRAM", show=show_bytes, right=True),
+            Column("joules", "energy (mJ)", show=lambda joules: significant(joules * 1e3), right=True),
+            Column("board_watts", "board (W)", show=significant, right=True, spare=True),
+            Column("device_macs_share", "on device", show=_percent, right=True, spare=True),
+            Column("multipliers", "multipliers", show=lambda count: f"{count:,}", right=True, spare=True),
+            Column("scratchpad_bytes", "on chip", show=show_bytes, right=True, spare=True),
+            Column("on_front", "front", show=lambda best: "*" if best else "", spare=True),
+        ]
+        known = {column.key for column in columns}
+        if any(row.error for row in self.rows):
+            columns.append(Column("error", "why not", show=lambda error: error))
+            known.add("error")
+        title = f"{self.network} on {self.machine} with {' and '.join(self.fields)}, modelled, not measured on silicon"
+        rows = [{**record, **record["values"]} for record in self.records()]
+        return Table(columns, [{key: row[key] for key in row if key in known} for row in rows], title)
+
+    def svg(self) -> str:
+        """A picture: times along the field with most values, and what more speed takes; light and dark."""
+        most = _most(self.rows)
+        points = [
+            Point(tuple(row.values.values()), row.figures.seconds, *_sizes(row), row.figures.device_macs_share == most)
+            for row in self.rows
+            if row.figures is not None
+        ]
+        units = [_show_of(name) for name in self.fields]
+        return picture(f"{self.network} on {self.machine}, modelled", self.fields, units, points)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _show_of(name: str) -> Callable[[Any], str]:
+    """How people read the values of a field."""
+    unit = machine_fields()[name].unit
+    if unit in ("B/s", "Hz"):
+        return lambda rate: f"{show_count(rate)}{unit}"
+    return show_bytes if unit == "B" else show_number_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweeping(CompileOptions):
+    """What ``tilewright.sweep`` takes: the options of compilation, and what to vary."""
+
+    model: str | os.PathLike[str] | bytes = field(
+        kw_only=False, metadata={"documentation": "The path or the contents of a model, as for tilewright.compile."}
+    )
+    set: Mapping[str, Sequence[float]] | None = option(
+        None,
+        "Values by field of the machine, such as {'maps_bytes': [65536, 131072], 'clusters': [1, 2, 4]}: every "
+        "combination is a machine.",
+    )
+    output: str | os.PathLike[str] | None = option(
+        None,
+        "The CSV file to keep the table in. What it holds of this sweep is not computed again: a sweep that was "
+        "interrupted goes on, and one with more values takes over what there is.",
+    )
+    svg: str | os.PathLike[str] | None = option(None, "The file to draw a picture into.")
+    jobs: int = option(1, "Processes that compile at once. Results do not depend on it.")
+    progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
+
+
+@with_keywords(Sweeping, "tilewright.sweep")
+@resources("sweep")
+def sweep(sweeping: Sweeping) -> Sweep:
+    """Compile a network for many machines and model it on each; this is ``tilewright.sweep``.
+
+    What is wrong with one machine, such as a scratchpad that is too small, is told in its row.
+
+    Raises:
+        MachineError: there is no such machine or field.
+        UsageError: nothing is varied, an option has no use, or the file is of another sweep.
+        OutputError: the table or the picture cannot be written.
+        TilewrightError: the model cannot be compiled for any machine, as `tilewright.compile` says.
+    """
+    sweeping = sweeping.checked()
+    if sweeping.precision not in (None, "int8") or sweeping.engines is not None:
+        raise UsageError("a sweep is of int8 on the accelerator", hint="Leave precision and engines out.")
+    jobs = check_count("jobs", sweeping.jobs)
+    base = load_file(os.fspath(sweeping.machine or DEFAULT))
+    settings = sweeping.set or {}
+    machines = {each.values: each for each in combinations(base, settings)}
+    names = tuple(settings)
+    output = None if sweeping.output is None else Path(sweeping.output)
+    for path in (output, sweeping.svg):
+        if path is not None:
+            check_output(path, source=sweeping.model)
+    options = CompileOptions(**{each.name: getattr(sweeping, each.name) for each in fields(CompileOptions)})
+    options = replace(options, machine=None)
+    own = identity(sweeping.model, combination(base, {}).text, options)
+    done = read_table(output, names, own) if output is not None else {}
+    done |= {each.values: Outcome(None, each.error) for each in machines.values() if each.file is None}
+    left = [each for each in machines.values() if each.values not in done]
+    with (
+        progress_bar(quiet=not sweeping.progress) as report,
+        closing(outcomes(sweeping.model, options, [each.text for each in left], jobs)) as found,
+    ):
+        report("machines", len(machines) - len(left), len(machines))
+        for count, (number, outcome) in enumerate(found, 1):
+            done[left[number].values] = outcome
+            if output is not None:
+                write_table(output, names, own, done)
+            report("machines", len(machines) - len(left) + count, len(machines))
+    every = [combination(base, dict(zip(names, values, strict=True))) for values in sorted(done)]
+    network = "model" if isinstance(sweeping.model, bytes) else Path(sweeping.model).stem
+    result = Sweep(network, base.machine.name, names, tuple(_rows(names, every, done)))
+    if all(row.figures is None for row in result.rows):
+        raise ArtifactError("no machine of the sweep can run the network", stage="sweep", found=result.rows[0].error)
+    if sweeping.svg is not None:
+        with output_file(sweeping.svg) as file:
+            file.write(result.svg().encode())
+    return result
+
+
+def _rows(
+    names: Sequence[str], machines: Sequence[Combination], done: Mapping[tuple[float, ...], Outcome]
+) -> list[Row]:
+    rows: list[Row] = []
+    for each in machines:
+        outcome, machine = done[each.values], each.file.machine if each.file is not None else None
+        sizes = (None, None) if machine is None else (machine.macs_per_cycle, machine.scratchpad_bytes)
+        values = dict(zip(names, each.values, strict=True))
+        rows.append(Row(values, *sizes, outcome.figures, False, outcome.error))
+    most = _most(rows)
+    able = [row for row in rows if row.figures is not None and row.figures.device_macs_share == most]
+    costs = {tuple(row.values.values()): (row.figures.seconds, *_sizes(row)) for row in able if row.figures}
+    best = front(costs.values())
+    return [replace(row, on_front=costs.get(tuple(row.values.values())) in best) for row in rows]
+
+
+def _most(rows: Iterable[Row]) -> float:
+    """The largest share of the network that a machine computes."""
+    return max((row.figures.device_macs_share for row in rows if row.figures is not None), default=0.0)
+
+
+def _sizes(row: Row) -> tuple[float, float]:
+    return row.multipliers or 0, row.scratchpad_bytes or 0

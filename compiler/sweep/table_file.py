@@ -1,0 +1,127 @@
+"""The table of a sweep as a CSV file, from which a sweep that was interrupted goes on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+import tilewright
+from tilewright.errors import UsageError
+
+from ...runtime.files.input_file import input_file
+from ...runtime.files.output_file import output_file
+from ..options import CompileOptions
+from .evaluation import Figures, Model, Outcome
+
+Done = dict[tuple[float, ...], Outcome]
+"""What became of machines, by the values of the fields that are set."""
+
+IDENTITY = ("model", "machine", "options")
+"""Columns that tell which sweep a row is of."""
+
+_FIGURES = tuple(each.name for each in fields(Figures))
+_LONGEST = 2**28
+"""Bytes of a table."""
+
+
+def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, str]:
+    """What tells the sweep of a network from those of others: a digest for each column.
+
+    Args:
+        machine: the text of the file of the machine that is varied.
+    """
+    said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
+    words = json.dumps([tilewright.__version__, said], default=_plain)
+    of = {"model": _content(model), "machine": machine.encode(), "options": words.encode()}
+    return {name: hashlib.sha256(of[name]).hexdigest()[:16] for name in IDENTITY}
+
+
+def _content(model: Model) -> bytes:
+    if isinstance(model, bytes):
+        return model
+    path = Path(model)
+    # What is no file is refused by whoever compiles it.
+    return b"".join(each.read_bytes() for each in (path, path.with_suffix(".bin")) if each.is_file())
+
+
+def _plain(value: object) -> object:
+    """What is no JSON, as far as it can be told apart from others."""
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    return str(value)
+
+
+def read_table(path: Path, names: Sequence[str], own: Mapping[str, str]) -> Done:
+    """What a file holds of a sweep over the fields ``names``; nothing where there is no file.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: it is no such table, or of another sweep.
+    """
+    if not path.exists():
+        return {}
+    with input_file(str(path)) as file:
+        text = file.read(_LONGEST).decode(errors="replace")
+    done: Done = {}
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    hint = "Give the table another name with --output, or take the file away."
+    try:
+        header = [*(reader.fieldnames or ())]
+        if header[-len(IDENTITY) :] != [*IDENTITY] or header[-len(IDENTITY) - 1] != "error":
+            raise UsageError(f"{path} is no table of a sweep", hint=hint)
+        found = header[: -len(IDENTITY) - 1 - len(_FIGURES)]
+        if found != [*names]:
+            raise UsageError(
+                f"{path} holds a sweep of other fields", expected=", ".join(names), found=", ".join(found), hint=hint
+            )
+        for row in reader:
+            for name, digest in own.items():
+                if row[name] != digest:
+                    what = f"{path} holds a sweep {_OTHER[name]}"
+                    raise UsageError(what, expected=f"{name} {digest}", found=f"{row[name]:.40}", hint=hint)
+            done[tuple(_number(row[name]) for name in names)] = _outcome(row)
+    except (csv.Error, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is no table of a sweep: {error}", hint=hint) from None
+    return done
+
+
+_OTHER = {
+    "model": "of another model",
+    "machine": "over another machine",
+    "options": "with other options, or by another version",
+}
+
+
+def _outcome(row: Mapping[str, str]) -> Outcome:
+    if row["error"]:
+        return Outcome(None, row["error"])
+    return Outcome(Figures(*(_number(row[name]) if row[name] else None for name in _FIGURES)))  # pyright: ignore
+
+
+def _number(text: str) -> float:
+    """As it was written: whole numbers are ``int``."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def write_table(path: Path, names: Sequence[str], own: Mapping[str, str], done: Done) -> None:
+    """Write what is final, in order of the values.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *_FIGURES, "error", *IDENTITY])
+    for values, outcome in sorted(done.items()):
+        if outcome.is_final:
+            figures = [getattr(outcome.figures, name, None) for name in _FIGURES]
+            writer.writerow([*values, *figures, outcome.error, *own.values()])
+    with output_file(path) as file:
+        file.write(text.getvalue().encode())
