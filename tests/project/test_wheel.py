@@ -1,4 +1,4 @@
-"""The wheel: everything is in it, and the base install needs numpy alone."""
+"""What is released: everything is in the wheel and in the sdist, and the base install needs numpy alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +74,27 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*command, "--target", str(folder), str(wheel)], check=True)
     return folder
+
+
+FURTHER = (".ci", "benchmarks", "docs", "examples", "tests", "tools")
+
+
+def test_the_sdist_holds_what_it_takes_to_work_on_it(tmp_path: Path) -> None:
+    caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in (*CODE, "src", *FURTHER):
+        shutil.copytree(ROOT / name, tmp_path / "source" / name, ignore=caches)
+    for name in ("pyproject.toml", "MANIFEST.in", "constraints.txt", *(file.name for file in ROOT.glob("*.md"))):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    program = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "source", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    for name in (*CODE, *FURTHER):
+        files = [file for file in (tmp_path / "source" / name).rglob("*") if file.is_file()]
+        assert {file.relative_to(tmp_path / "source").as_posix() for file in files} - packed == set()
+    assert {"pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "SECURITY.md"} <= packed
 
 
 def import_all(installed: Path, patterns: list[str], hidden: Iterable[str] = ()) -> dict[str, Any]:
