@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ...ir.core import Constant, Value
+from ...ir.op import Operator
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.integer_products import MatMulInteger
 from ...ir.ops.matmul import MatMul
@@ -36,12 +37,19 @@ def product(
     Raises:
         ModelError: one of them is a scalar.
     """
+    operator = MatMul(transpose_a and x.type.rank > 1, transpose_b and w.type.rank > 1)
+    return product_by(node, importer, operator, x, w)
+
+
+def product_by(
+    node: SourceNode, importer: ModuleBuilder, operator: Operator, x: Value, w: Value, *others: Value | None
+) -> Value:
+    """As :func:`product`, by ``operator``, which takes matrices and reads ``others`` besides."""
     if x.type.rank == 0 or w.type.rank == 0:
         raise node.model_error("scalars have no matrix product", found=f"{x.type} and {w.type}")
-    operator = MatMul(transpose_a and x.type.rank > 1, transpose_b and w.type.rank > 1)
     row = reshape(importer, x, (1, *x.type.shape)) if x.type.rank == 1 else x
     column = reshape(importer, w, (*w.type.shape, 1)) if w.type.rank == 1 else w
-    y = importer.emit_one(operator, row, column)
+    y = importer.emit_one(operator, row, column, *others)
     shape = list(y.type.shape)
     if w.type.rank == 1:
         del shape[-1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx_nodes import node_model
+from onnx_nodes import assert_imports_like_onnxruntime, node_model
 
 import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
@@ -131,3 +131,10 @@ def test_parameters_that_no_operator_takes_are_said() -> None:
         arrays = (x, scale, zero, x, scalar(0.5), zero, scalar(0.5), zero)
         with pytest.raises(ModelError, match=message):
             import_onnx(node_model("QLinearAdd", arrays, constants=known, domain="com.microsoft"))
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (4,)), ((4,), (4, 5)), ((4,), (4,)), ((4,), (2, 4, 5))])
+def test_integers_in_vectors(shapes: Sequence[Sequence[int]], rng: np.random.Generator) -> None:
+    x, w = integers(rng, np.uint8, shapes[0]), weights(rng, np.int8, shapes[1])
+    inputs = [x, w, np.array(117, np.uint8), np.array(0, np.int8)]
+    assert_imports_like_onnxruntime(node_model("MatMulInteger", inputs, constants=(2, 3)), inputs)

@@ -11,7 +11,7 @@ from .....ir.core import Op, Value
 from .....ir.ops.integer_products import ConvInteger, MatMulInteger
 from .....ir.ops.matmul import Determinant, MatMul
 from .....ir.ops.weight_only import WeightOnlyMatMul
-from ...matmul import einsum, gemm, product
+from ...matmul import einsum, gemm, product, product_by
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -61,8 +61,14 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
 
 
 one_to_one("Det", Determinant)
-one_to_one("MatMulInteger", MatMulInteger)
+exports_as("MatMulInteger", MatMulInteger)
 exports_as("ConvInteger", ConvInteger)
+
+
+@imports("MatMulInteger")
+def import_matmul_integer(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    return product_by(node, importer, MatMulInteger(), x, w, node.optional(2), node.optional(3))
 
 
 @imports("ConvInteger")
