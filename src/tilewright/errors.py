@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ContextDecorator
+from types import TracebackType
 
 _SHOWN = 2000
 """Characters of each part of a message that are shown: what it quotes is as long as strangers like."""
@@ -222,18 +223,30 @@ def warn(message: str, category: type[TilewrightWarning]) -> None:
     warnings.warn(_legible(message), category, stacklevel=depth)
 
 
-@contextmanager
-def resources(stage: str) -> Iterator[None]:
+class _Resources(ContextDecorator):
+    """What :func:`resources` gives; a class, because a generator for each call takes a tenth of a small run."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, MemoryError):
+            raise ResourceError(
+                "this machine does not have enough memory", stage=self._stage, found=str(error) or None
+            ) from error
+        if isinstance(error, RecursionError):
+            raise ResourceError("what it reads is nested too deeply", stage=self._stage) from error
+
+
+def resources(stage: str) -> _Resources:
     """The door of a stage for what may run out anywhere behind it; also a decorator.
 
     Raises:
         ResourceError: memory ran out, or nesting was too deep.
     """
-    try:
-        yield
-    except MemoryError as error:
-        raise ResourceError(
-            "this machine does not have enough memory", stage=stage, found=str(error) or None
-        ) from error
-    except RecursionError as error:
-        raise ResourceError("what it reads is nested too deeply", stage=stage) from error
+    return _Resources(stage)
