@@ -14,7 +14,7 @@ from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.types import TensorType
 
 
-def execution(operator: Operator, x: np.ndarray, kernel: str, target: str) -> Execution:
+def execution(operator: Operator, x: np.ndarray, kernel: str | tuple[str, ...], target: str) -> Execution:
     function = Function("main", [("x", TensorType.of(x))])
     op = function.append(operator, function.parameters)
     made = lower(op, described(target))
@@ -36,7 +36,7 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
     for perm in ((1, 0), (0, 2, 1), (2, 1, 0), (0, 2, 3, 1), (3, 0, 2, 1), (1, 3, 0, 2)):
         shape = [int(extent) for extent in rng.integers(4, 39 if len(perm) < 4 else 20, len(perm))]
         x = rng.integers(0, 1 << 31, shape).astype(np.int32)
-        executions.append(execution(Transpose(perm), x, "transposition", target))
+        executions += [execution(Transpose(perm), x.astype(d), "transposition", target) for d in (np.int32, np.int8)]
     check(executions, target)
 
 
@@ -50,11 +50,8 @@ def test_pooling(target: str, rng: np.random.Generator) -> None:
         reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
         image = [int(r + rng.integers(0, 40 if d == rank - 1 else 6)) for d, r in enumerate(reach)]
         x = rng.standard_normal((2, 3, *image)).astype(np.float32)
-        executions += [
-            execution(MaxPool(kernel, strides, pads, dilations), x, "row_major_max", target),
-            execution(AveragePool(kernel, strides, pads, dilations, True, (0,) * rank), x, "row_major_average", target),
-            execution(
-                AveragePool(kernel, strides, (0,) * 2 * rank, dilations, False, (0,) * rank), x, "row_major", target
-            ),
-        ]
+        executions.append(execution(MaxPool(kernel, strides, pads, dilations), x, "row_major_max", target))
+        for around, counts in ((pads, True), ((0,) * 2 * rank, False), (pads, False)):
+            operator = AveragePool(kernel, strides, around, dilations, counts, (0,) * rank)
+            executions.append(execution(operator, x, ("row_major_average", "average_pool"), target))
     check(executions, target)

@@ -16,7 +16,8 @@ from ..llvm.types import F32, I8, Register, Type, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import layouts
 
-_ELEMENTS = {4: F32, 1: I8}
+ELEMENTS = {4: F32, 1: I8}
+"""What moves elements of so many bytes."""
 
 
 def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]:
@@ -133,7 +134,7 @@ class BlockChannels(KernelSpec):
 @lowers(Reorder)
 def reorder(op: Op, target: TargetDescription) -> Kernel | None:
     """From row-major order to layout ``c16`` or back."""
-    element = _ELEMENTS.get(op.result.type.dtype.bytes)
+    element = ELEMENTS.get(op.result.type.dtype.bytes)
     if element is None or layouts(op) not in (("", "c16"), ("c16", "")):
         return None
     shape = op.result.type.shape

@@ -46,6 +46,13 @@ class DotProducts(ProductSpec):
     rows: int
     columns: int
     inner: int
+    turned: bool = False
+    """x and w come in the other order."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        first, second, *others = super().arguments
+        return (second, first, *others) if self.turned else (first, second, *others)
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("residual", "y"))
@@ -98,6 +105,9 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
         rows, batch = rows * math.prod(batch), ()
         if operator.transpose_b and rows <= FEW_ROWS and not panels:
             return DotProducts(rows, columns, inner, **what_follows(op)).kernel(target)
+    if columns == 1 and not (batch or operator.transpose_a or panels) and op.operands.b is None:
+        # A matrix times a vector, which is the one row that the matrix is read for.
+        return DotProducts(1, rows, inner, True, **what_follows(op)).kernel(target)
     x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
     factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b and not panels, panels)
     return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)

@@ -1,4 +1,4 @@
-"""Transposes of elements of four bytes whose innermost dimension changes, by squares in registers."""
+"""Transposes of elements of one byte or four whose innermost dimension changes, by squares in registers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ....ir.ops.movement import Transpose
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, partial_mask, zero
+from ..llvm.types import F32, Register, Type, partial_mask, zero
 from ..nest import Access, Nest
 from ..spec import KernelSpec
 from ..tensors import is_movement, is_plain
-from .layout import transpose_square
+from .layout import ELEMENTS, transpose_square
 
 _LINE = 16
 """Elements of a cache line, of which all are moved at once."""
@@ -32,10 +32,12 @@ class Transposition(KernelSpec):
     Attributes:
         extents: of the result.
         strides: of x, in elements, along the dimensions of the result; not 1 along the last.
+        element: of one byte or four.
     """
 
     extents: tuple[int, ...]
     strides: tuple[int, ...]
+    element: Type = F32
 
     @property
     def turned(self) -> int:
@@ -44,18 +46,18 @@ class Transposition(KernelSpec):
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("y",))
-        extents, turned, last = self.extents, self.turned, len(self.extents) - 1
+        extents, turned, last, size = self.extents, self.turned, len(self.extents) - 1, self.element.bytes
         outer = [d for d in range(last) if d != turned]
         blocks, steps = -(-extents[turned] // _LINE), row_major(extents)
 
         def unit(index: Register) -> None:
             block, index = b.remainder(index, blocks), b.divide(index, blocks)
-            x = b.at(arguments["x"], b.multiply(block, 4 * _LINE))
-            y = b.at(arguments["y"], b.multiply(block, 4 * _LINE * steps[turned]))
+            x = b.at(arguments["x"], b.multiply(block, size * _LINE))
+            y = b.at(arguments["y"], b.multiply(block, size * _LINE * steps[turned]))
             for d in reversed(outer):
                 position, index = b.remainder(index, extents[d]), b.divide(index, extents[d])
-                x = b.at(x, b.multiply(position, 4 * self.strides[d]))
-                y = b.at(y, b.multiply(position, 4 * steps[d]))
+                x = b.at(x, b.multiply(position, size * self.strides[d]))
+                y = b.at(y, b.multiply(position, size * steps[d]))
             rest = extents[turned] % _LINE
             if not rest:
                 self._lines(b, x, y, _LINE)
@@ -67,22 +69,27 @@ class Transposition(KernelSpec):
 
     def _lines(self, b: FunctionBuilder, x: Register, y: Register, present: int) -> None:
         """Move so many neighbours of x, for all positions along the last dimension."""
-        lanes, length = b.target.lanes, self.extents[-1]
+        lanes, length = self._lanes(b.target), self.extents[-1]
         whole = length // lanes * lanes
         b.each(0, whole, partial(self._squares, b, x, y, present, lanes), step=lanes)
         if whole < length:
             self._squares(b, x, y, present, length - whole, b.integer(whole))
 
+    def _lanes(self, target: TargetDescription) -> int:
+        """Elements along a square."""
+        return min(_LINE, target.vector_bits // 8 // self.element.bytes)
+
     def _squares(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
-        lanes, step = b.target.lanes, row_major(self.extents)[self.turned]
-        x, y = b.at(x, b.multiply(first, 4 * self.strides[-1])), b.at(y, b.multiply(first, 4))
+        lanes, step, size = self._lanes(b.target), row_major(self.extents)[self.turned], self.element.bytes
+        vector = self.element.of(lanes)
+        x, y = b.at(x, b.multiply(first, size * self.strides[-1])), b.at(y, b.multiply(first, size))
         for begin in range(0, present, lanes):
-            rows = [zero(F32.of(lanes))] * lanes
+            rows = [zero(vector)] * lanes
             for index in range(count):
-                address = b.at(x, 4 * (index * self.strides[-1] + begin))
-                rows[index] = b.load_masked(F32.of(lanes), address, partial_mask(lanes, present - begin))
-            for index, vector in enumerate(transpose_square(b, rows)[: present - begin]):
-                b.store_masked(vector, b.at(y, 4 * (begin + index) * step), partial_mask(lanes, count))
+                address = b.at(x, size * (index * self.strides[-1] + begin))
+                rows[index] = b.load_masked(vector, address, partial_mask(lanes, present - begin))
+            for index, row in enumerate(transpose_square(b, rows)[: present - begin]):
+                b.store_masked(row, b.at(y, size * (begin + index) * step), partial_mask(lanes, count))
 
 
 @lowers(Transpose, needs=(is_plain, is_movement))
@@ -93,7 +100,8 @@ def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
     accesses = Access(tuple(strides[d] for d in op.operator.perm)), Access(row_major(y.shape))
     nest = Nest(y.shape, accesses).collapsed()
     extents, strides = nest.extents, nest.accesses[0].strides
-    if x.dtype.bytes != F32.bytes or strides[-1] == 1 or 1 not in strides:
+    element = ELEMENTS.get(x.dtype.bytes)
+    if element is None or strides[-1] == 1 or 1 not in strides:
         return None
-    spec = Transposition(extents, strides)
+    spec = Transposition(extents, strides, element)
     return spec.kernel(target) if min(extents[-1], extents[spec.turned]) >= _LEAST else None

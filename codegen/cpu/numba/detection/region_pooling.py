@@ -8,6 +8,7 @@ from tilewright.limits import SAMPLES
 
 from .....ir.core import Op
 from .....ir.ops.detection.region_pooling import FAR, OFFSETS, PsroiPool, RegionPool, RoiAlign, RoiPool
+from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
@@ -161,32 +162,41 @@ _ALIGN_SOURCE = """def kernel(x, regions, images, y, n, f, scratch, begin, end):
             return 1
         down = ratio if ratio > 0 else np.int64(np.ceil(long)) if long > 0 else 0
         across = ratio if ratio > 0 else np.int64(np.ceil(wide)) if wide > 0 else 0
-        for c in range(channels):
-            p = (np.int64(image) * channels + c) * height * width
-            for i in range(rows):
-                for j in range(columns):
-                    a = {initial} if down * across > 0 else 0.0
-                    for k in range(down):
-                        at_y = (np.float32(k) + half) * long / np.float32(down)
-                        at_y = first_y + np.float32(i) * long + at_y
-                        for l in range(across):
-                            at_x = (np.float32(l) + half) * wide / np.float32(across)
-                            at_x = first_x + np.float32(j) * wide + at_x
-                            if not (-1 <= at_y <= height and -1 <= at_x <= width):
-                                v0, v1, v2, v3 = 0.0, 0.0, 0.0, 0.0
-                            else:
-                                top, left = np.int64(max(at_y, 0.0)), np.int64(max(at_x, 0.0))
-                                below, beyond = max(at_y, 0.0) - np.float32(top), max(at_x, 0.0) - np.float32(left)
-                                bottom, right = top + 1, left + 1
-                                if top >= height - 1:
-                                    top, bottom, below = height - 1, height - 1, 0.0
-                                if left >= width - 1:
-                                    left, right, beyond = width - 1, width - 1, 0.0
-                                v0 = np.float64(x[p + top * width + left]) * ((1 - below) * (1 - beyond))
-                                v1 = np.float64(x[p + top * width + right]) * ((1 - below) * beyond)
-                                v2 = np.float64(x[p + bottom * width + left]) * (below * (1 - beyond))
-                                v3 = np.float64(x[p + bottom * width + right]) * (below * beyond)
-                            a = {step}
+        for i in range(rows):
+            for j in range(columns):
+                for c in range(channels):
+                    scratch[c] = {initial} if down * across > 0 else 0.0
+                for k in range(down):
+                    at_y = (np.float32(k) + half) * long / np.float32(down)
+                    at_y = first_y + np.float32(i) * long + at_y
+                    for l in range(across):
+                        at_x = (np.float32(l) + half) * wide / np.float32(across)
+                        at_x = first_x + np.float32(j) * wide + at_x
+                        if not (-1 <= at_y <= height and -1 <= at_x <= width):
+                            v0, v1, v2, v3 = 0.0, 0.0, 0.0, 0.0
+                            for c in range(channels):
+                                a = scratch[c]
+                                scratch[c] = {step}
+                            continue
+                        top, left = np.int64(max(at_y, 0.0)), np.int64(max(at_x, 0.0))
+                        below, beyond = max(at_y, 0.0) - np.float32(top), max(at_x, 0.0) - np.float32(left)
+                        bottom, right = top + 1, left + 1
+                        if top >= height - 1:
+                            top, bottom, below = height - 1, height - 1, 0.0
+                        if left >= width - 1:
+                            left, right, beyond = width - 1, width - 1, 0.0
+                        w0, w1 = (1 - below) * (1 - beyond), (1 - below) * beyond
+                        w2, w3 = below * (1 - beyond), below * beyond
+                        for c in range(channels):
+                            p = (np.int64(image) * channels + c) * height * width
+                            v0 = np.float64(x[p + top * width + left]) * w0
+                            v1 = np.float64(x[p + top * width + right]) * w1
+                            v2 = np.float64(x[p + bottom * width + left]) * w2
+                            v3 = np.float64(x[p + bottom * width + right]) * w3
+                            a = scratch[c]
+                            scratch[c] = {step}
+                for c in range(channels):
+                    a = scratch[c]
                     y[((u * channels + c) * rows + i) * columns + j] = {finish}
     return 0
 """
@@ -205,4 +215,5 @@ def lower_roi_align(op: Op[RoiAlign], target: TargetDescription) -> Kernel:
     source = _ALIGN_SOURCE.format(is_long=operator.alignment == "asymmetric", initial=initial, step=step, finish=finish)
     numbers = (*x.shape, *operator.size, operator.sampling_ratio, SAMPLES)
     floats = (operator.spatial_scale, *OFFSETS[operator.alignment])
-    return compile_kernel(op, source, target, units=regions.shape[0], integers=numbers, floats=floats)
+    scratch = DType.F64, x.shape[1]
+    return compile_kernel(op, source, target, units=regions.shape[0], integers=numbers, floats=floats, scratch=scratch)
