@@ -87,6 +87,14 @@ def test_the_commands_of_the_tour_run(workplace: Path) -> None:
         assert run.stdout, f"{line} printed nothing"
 
 
+def test_the_tutorial_runs(workplace: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for block in fenced_blocks(ROOT / "docs" / "tutorial.md"):
+        command = {"sh": ["bash", "-e", "-c"], "python": [sys.executable, "-c"]}[block.info]
+        run = subprocess.run([*command, block.text], cwd=workplace, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"line {block.line}\n{run.stderr}"
+
+
 def test_the_python_of_the_tour_runs(workplace: Path) -> None:
     (program,) = [block.text for block in fenced_blocks(ROOT / "README.md") if block.info == "python"]
     run = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True)
