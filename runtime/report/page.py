@@ -20,7 +20,8 @@ _STYLE = """
   :root { --text: #e6edf3; --back: #0d1117; --line: #768390; --good: #3fb950; --bad: #f0883e; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 2em; }
-svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
+svg { max-width: 100%; min-width: 34em; height: auto; }
+svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
 .good { fill: var(--good); } .bad { fill: var(--bad); } svg line { stroke: var(--line); stroke-dasharray: 4 3; }
 .wide { overflow-x: auto; } h1 { overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 1.5em 0; }
@@ -82,8 +83,8 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
             f'<text x="{_NAMES + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'
         )
     return (
-        f'<svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}">\n{drawn}</svg>\n'
+        f'<div class="wide"><svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}">\n{drawn}</svg></div>\n'
     )
 
 

@@ -14,10 +14,12 @@ from onnx.external_data_helper import load_external_data_for_model
 from .reader import load_model
 from .tensor_roles import add_outputs
 
-_SCALES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QLinearAdd": 6, "QLinearMul": 6}
-_SCALES |= {"QLinearSigmoid": 3, "QLinearLeakyRelu": 3, "QLinearGlobalAveragePool": 3, "QLinearAveragePool": 3}
-_SCALES |= {"QLinearSoftmax": 3, "QLinearConcat": 0, "QGemm": 7}
-"""The input that is the scale of the result, with its zero point behind it, of operators whose results are integers."""
+_SCALES: dict[str, int] = dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), 1)
+_SCALES |= dict.fromkeys(("QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul"), 6)
+_SCALES |= dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"), 3)
+_SCALES |= dict.fromkeys(("QLinearGlobalAveragePool", "QLinearAveragePool"), 3) | {"QLinearConcat": 0, "QGemm": 7}
+"""The input that is the scale of the result, with its zero point behind it, of operators whose results are integers or
+stand for some."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ComputedTensor:
         name: of the tensor.
         op_type, node: of the node; "" where it has no name.
         inputs: the tensors that it reads which are no constants.
-        scale, zero_point: of its integers, one or one for each index along ``axis``; ``None`` for all other tensors.
+        scale, zero_point: of the integers that it holds or stands for, one or one for each index along ``axis``;
+            ``None`` for all other tensors.
     """
 
     name: str
@@ -41,7 +44,7 @@ class ComputedTensor:
 
     def real(self, array: np.ndarray) -> np.ndarray:
         """The numbers that its elements stand for."""
-        if self.scale is None or self.zero_point is None:
+        if self.scale is None or self.zero_point is None or array.dtype.kind == "f":
             return array
         shape = [-1 if d == self.axis % array.ndim else 1 for d in range(array.ndim)] if self.scale.size > 1 else ()
         stored = array.astype(np.int32) - self.zero_point.astype(np.int32).reshape(shape)
@@ -65,11 +68,17 @@ def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], l
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[ComputedTensor]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    known = {*constants}
     for node in graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], attribute.t) for attribute in node.attribute)
+        if known.issuperset(filter(None, node.input)) and not any(
+            attribute.HasField("g") for attribute in node.attribute
+        ):
+            # Of constants alone, such as weights that are dequantised.
+            known.update(node.output)
             continue
-        inputs = tuple(name for name in dict.fromkeys(node.input) if name and name not in constants)
+        inputs = tuple(name for name in dict.fromkeys(node.input) if name and name not in known)
         scale, zero = _parameters(node, constants)
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         for name in filter(None, node.output):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -91,6 +91,7 @@ class Result:
         samples: how many there were.
         rows: in the order of execution of the reference.
         only_reference, only_network: the values that one of them has alone.
+        closed: those of both that are artifacts without values in the middle.
         other_shapes: names of those that both have in different shapes.
     """
 
@@ -100,6 +101,7 @@ class Result:
     rows: Sequence[Row] = ()
     only_reference: Sequence[str] = ()
     only_network: Sequence[str] = ()
+    closed: Sequence[str] = ()
     other_shapes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -178,6 +180,10 @@ def paired(reference: Party, network: Party) -> list[Row]:
     """The values that both have, by the tensor that they stand for; outputs of other names by their position."""
     first, second = ({value.source: value for value in party.values} for party in (reference, network))
     ends = [[value.source for value in _outputs(party)] for party in (reference, network)]
+    for party, values in ((reference, first), (network, second)):
+        for value in reversed(party.values):
+            # What computes a tensor, and not what converts it.
+            values[value.source] = replace(values[value.source], op=value.op, nodes=value.nodes)
     pairs = {name: (value, second[name]) for name, value in first.items() if name in second}
     if len(ends[0]) == len(ends[1]):
         strangers = [(a, b) for a, b in zip(*ends, strict=True) if a not in second and b not in first]
@@ -201,6 +207,8 @@ def _fill(result: Result, reference: Party, network: Party, rows: Mapping[str, R
     result.only_reference, result.only_network = (
         [name for name in each if name not in known] for each, known in zip(names, taken, strict=True)
     )
+    parties = {result.reference: reference, result.network: network}
+    result.closed = [label for label, party in parties.items() if not any(value.op for value in party.values)]
 
 
 def feeders(party: Party, compared: set[str]) -> dict[str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ def page(result: Result) -> str:
     return html.page(
         heading,
         heading,
-        html.paragraphs([*conclusion(result), *left_out(result, every=False), what]),
+        html.paragraphs([*conclusion(result), *left_out(result, every=True), what]),
         html.picture("SQNR by value", bars, LIMIT),
         html.table(value_table(result.worst_first)),
     )

@@ -11,6 +11,9 @@ from .measures import LIMIT, Result, Row
 
 T = TypeVar("T")
 
+_STRANGE, _ALIKE = 0.5, 0.9
+"""Cosines of values that are hardly the same tensor, and of outputs that are."""
+
 _SHOWN = 20
 """Rows of the table unless all are asked for: the worst values."""
 
@@ -62,8 +65,14 @@ def conclusion(result: Result) -> list[str]:
     """Where the error comes from, and what the outputs are, in sentences."""
     lines = [_first_loss(result)]
     for row in (row for row in result.rows if row.is_output):
-        agreement = f", the largest at the same place in {row.top1:.1%}" if row.top1 is not None else ""
-        lines.append(f"Output {row.name}: {_spoken(row.sqnr)}{agreement}.")
+        agreement = f", and its largest number in the same place in {row.top1:.1%}" if row.top1 is not None else ""
+        lines.append(f"Output {row.name} is {_placed(row.sqnr)}{agreement}.")
+    strange = [row.name for row in result.rows if row.metric("cosine") < _STRANGE and not row.is_output]
+    if strange and any(row.metric("cosine") > _ALIKE for row in result.rows if row.is_output):
+        lines.append(
+            f"Of {', '.join(strange[:3])}{' and others' if len(strange) > 3 else ''} the two have little in common but "
+            "the name, while outputs agree: tools that write models call tensors by such names anew."
+        )
     return lines
 
 
@@ -71,6 +80,8 @@ def _first_loss(result: Result) -> str:
     first = next((row for row in result.rows if not row.sqnr >= LIMIT), None)
     if first is None:
         worst = result.worst_first[0]
+        if worst.sqnr == math.inf:
+            return "All values are equal."
         return f"No value is below {LIMIT:g} dB; the worst is {worst.name}, {_spoken(worst.sqnr)}."
     by_name = {row.name: row for row in result.rows}
     inputs = [f"{_placed(by_name[name].sqnr)} ({name})" for name in first.inputs[:3]]
@@ -81,7 +92,8 @@ def _first_loss(result: Result) -> str:
 
 
 def _placed(sqnr: float) -> str:
-    return "equal" if sqnr == math.inf else f"at {sqnr:.1f} dB"
+    spoken = _spoken(sqnr)
+    return f"at {spoken}" if spoken.endswith("dB") else spoken
 
 
 def _spoken(sqnr: float) -> str:
@@ -112,6 +124,8 @@ def left_out(result: Result, *, every: bool) -> list[str]:
         if names:
             listed = f": {', '.join(names)}" if every else ", such as fused ones; --all lists them"
             found.append(f"{show_number(len(names), 'value')} of {label} alone{listed}.")
+    for label in result.closed:
+        found.append(f"{label} shows nothing but its outputs: compile it with --keep all to look inside.")
     if result.other_shapes:
         shown = [f"{name} of {shapes}" for name, shapes in result.other_shapes.items()]
         listed = "; ".join(shown if every else shown[:3])

@@ -102,7 +102,11 @@ def test_integers_in_onnxruntime_are_ours(folder: Path) -> None:
     found = compared(folder, "onnxruntime:qdq.onnx", "qdq.onnx")
     rows = {row.name: row for row in found.rows}
     assert rows["r1"].sqnr > 50
+    assert rows["r1"].reference.op == "Conv"
+    assert rows["r1"].reference.range is not None
     assert rows["y"].sqnr > 40
+    # Weights are no values, though nodes make them real.
+    assert not any(name.startswith("w") for name in found.only_reference)
 
 
 def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -147,6 +151,30 @@ def test_artifacts_show_the_values_that_they_keep(folder: Path, tmp_path: Path) 
     assert all(row.sqnr > 100 for row in found.rows)
 
 
+def test_an_artifact_that_keeps_nothing_says_how_to_look_inside(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    artifact = tmp_path / "plain.twa"
+    tilewright.compile(folder / "float.onnx", output=artifact)
+    assert main(["compare", str(artifact), str(artifact), "--data", str(folder / "data.npz")]) == 0
+    shown = capsys.readouterr().out
+    assert "\nAll values are equal.\nOutput y is equal, and its largest number in the same place in 100.0%.\n" in shown
+    assert "plain.twa shows nothing but its outputs: compile it with --keep all to look inside.\n" in shown
+
+
+def test_names_that_mean_other_tensors_are_noticed(tmp_path: Path, capsys: Capture) -> None:
+    def written(name: str, first: str, second: str) -> str:
+        nodes = [
+            helper.make_node("Neg", ["x"], [first]),
+            helper.make_node("Exp", [first], [second]),
+            helper.make_node("Add", [first, second], ["y"]),
+        ]
+        return str(write_model(tmp_path / name, graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3])], ["y"])))
+
+    np.save(tmp_path / "data.npy", np.ones((1, 3), np.float32))
+    words = [written("one.onnx", "a", "b"), written("two.onnx", "b", "a"), "--data", str(tmp_path / "data.npy")]
+    assert main(["compare", *words]) == 0
+    assert "Of a, b the two have little in common but the name, while outputs agree" in capsys.readouterr().out
+
+
 def test_random_samples_and_images(folder: Path, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
@@ -169,7 +197,7 @@ def test_numbers_that_are_none_stand_first(tmp_path: Path, capsys: Capture) -> N
     first, second = numbers(tmp_path / "one.onnx", 2), numbers(tmp_path / "two.onnx", -2)
     assert main(["compare", first, second, "--data", str(tmp_path / "data.npy")]) == 0
     shown = capsys.readouterr().out
-    assert "Output y: not finite" in shown
+    assert "Output y is not finite" in shown
     assert math.isnan(compared_two(tmp_path, first, second).worst_first[0].sqnr)
 
 
