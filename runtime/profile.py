@@ -10,11 +10,18 @@ from .artifact.manifest import HostPiece, StepInfo
 
 
 class StepTime(NamedTuple):
-    """One execution of a step."""
+    """One execution of a step.
+
+    Attributes:
+        start: in seconds of `time.perf_counter`.
+        helpers: numbers of the threads that were called to take part, beside the one that runs the step.
+    """
 
     step: StepInfo
     kernel: str
     milliseconds: float
+    start: float
+    helpers: tuple[int, ...] = ()
 
 
 class HostTime(NamedTuple):

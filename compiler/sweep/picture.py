@@ -13,12 +13,15 @@ from html import escape
 from itertools import groupby, product
 from typing import NamedTuple
 
-from ...runtime.report.table import show_bytes, show_count, show_seconds
+from ...runtime.report.table import shortened, show_bytes, show_count, show_seconds
 
 Show = Callable[[float], str]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 660, 320, 76, 44, 34, 52, 20
 """Pixels of a panel and its margins, and of a line of the legend."""
+
+_TITLE = 70
+"""Characters of the title that there is room for."""
 
 _FAR = 10
 """From which ratio on a scale is logarithmic."""
@@ -205,19 +208,20 @@ def picture(title: str, names: Sequence[str], shown: Sequence[Show], points: Seq
     panels = [drawing.along_field()]
     panels += [drawing.along_cost(*each) for each in costs if len({each[-1](point) for point in points}) > 1]
     legend = drawing.legend()
-    top = 30 + _LINE * (-(-len(legend) // 2) + bool(legend))
+    top = 50 + _LINE * (-(-len(legend) // 2) + bool(legend))
     height = top + len(panels) * _HEIGHT
     parts = [
-        f'<g transform="translate({_LEFT + number % 2 * 270} {48 + number // 2 * _LINE})">{line}</g>\n'
+        f'<g transform="translate({_LEFT + number % 2 * 270} {66 + number // 2 * _LINE})">{line}</g>\n'
         for number, line in enumerate(legend)
     ]
     parts += [
         f'<g transform="translate(0 {top + number * _HEIGHT})">\n{each}</g>\n' for number, each in enumerate(panels)
     ]
-    words = f"{title}, not measured on silicon"
+    note = "Modelled, not measured on silicon"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(words)}" width="{_WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" width="{_WIDTH}" '
         f'height="{height}" viewBox="0 0 {_WIDTH} {height}">\n<style>{_STYLE}</style>\n'
         f'<rect class="back" width="{_WIDTH}" height="{height}"/>\n'
-        f'<text class="title" x="{_LEFT}" y="22">{escape(words)}</text>\n{"".join(parts)}</svg>\n'
+        f'<text class="title" x="{_LEFT}" y="22">{escape(shortened(title, _TITLE))}</text>\n'
+        f'<text x="{_LEFT}" y="40">{note}</text>\n{"".join(parts)}</svg>\n'
     )

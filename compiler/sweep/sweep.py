@@ -95,7 +95,7 @@ class Sweep:
             if row.figures is not None
         ]
         units = [_show_of(name) for name in self.fields]
-        return picture(f"{self.network} on {self.machine}, modelled", self.fields, units, points)
+        return picture(f"{self.network} on {self.machine}", self.fields, units, points)
 
 
 def _percent(share: float) -> str:

@@ -5,6 +5,7 @@ Examples:
   tilewright run mobilenet.twa photo.jpg --labels imagenet.txt --top 5
   tilewright run resnet50.twa image.npy -o scores.npz
   tilewright run resnet50.twa image.npy --profile
+  tilewright run resnet50.twa image.npy --trace run.json --requests 8 --workers 2
   tilewright run resnet50.twa five_images.npy --pad batch
 """
 
@@ -15,7 +16,10 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, whole_number
+from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, output_path, whole_number
+
+_REQUESTS, _MOST = 3, 1000
+"""Requests of a trace: by default, and at most."""
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -73,6 +77,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "environment variable TILEWRIGHT_THREADS says, and never more. Results do not depend on it.",
     )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
+    parser.add_argument(
+        "--trace",
+        type=output_path,
+        metavar="FILE.json",
+        help="Also write when requests wait and run, their steps and the threads that compute them, for Perfetto "
+        "(ui.perfetto.dev) and chrome://tracing. A name that ends in .gz: compressed.",
+    )
+    parser.add_argument(
+        "--requests",
+        type=whole_number(1),
+        metavar="N",
+        help=f"With --trace: requests of the same inputs, after one that is not drawn. Default: {_REQUESTS}.",
+    )
+    parser.add_argument(
+        "--workers", type=whole_number(1), metavar="N", help="With --trace: requests that run at once. Default: 1."
+    )
     allowed = parser.add_argument_group("What may run, and for how much")
     allowed.add_argument(
         "--machine",
@@ -131,8 +151,15 @@ def run(arguments: argparse.Namespace) -> str:
     top = arguments.top or (5 if names is not None else None)
     if arguments.profile and output is not None:
         raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
-    if output is not None:
-        check_output(output, source=arguments.artifact)
+    requests, workers = arguments.requests or _REQUESTS, arguments.workers or 1
+    if arguments.trace is None and (arguments.requests or arguments.workers):
+        raise UsageError("--requests and --workers are for --trace", hint="Give it a file, or leave them out.")
+    if arguments.trace is not None and (arguments.profile or max(requests, workers) > _MOST):
+        what = "--profile and --trace are different runs" if arguments.profile else "a trace is of too many requests"
+        raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
+    for path in (output, arguments.trace):
+        if path is not None:
+            check_output(path, source=arguments.artifact)
     with load(
         arguments.artifact,
         engine=arguments.engine,
@@ -150,7 +177,14 @@ def run(arguments: argparse.Namespace) -> str:
         if arguments.profile:
             table = profile_table(session.profile(arrays))
             return json_text(table.records()) if arguments.json else table.text()
-        results = session.run(arrays)
+        if arguments.trace is None:
+            results = session.run(arrays)
+        else:
+            from ..report.run_trace import traced_requests, write_run_trace
+
+            traced = traced_requests(session, arrays, requests, workers)
+            write_run_trace(arguments.trace, session, traced)
+            results = traced[-1].outputs
     if output is not None:
         save_outputs(output, results)
         if is_standard_output(output):

@@ -75,22 +75,24 @@ class CpuExecutor:
         for index in range(stage.first, stage.last):
             buffers.check_abandoned()
             start = perf_counter()
-            self._execute(buffers, index, index + 1)
+            helpers = self._execute(buffers, index, index + 1)
             elapsed = perf_counter() - start
             step = self._steps[index]
-            times.append(StepTime(step, step.kernel or "", elapsed * 1e3))
+            times.append(StepTime(step, step.kernel or "", elapsed * 1e3, start, helpers))
         return times
 
-    def _execute(self, buffers: Buffers, first: int, last: int) -> None:
+    def _execute(self, buffers: Buffers, first: int, last: int) -> tuple[int, ...]:
+        """Run steps; the numbers of the helpers that were called."""
         team = buffers.team
         if team is None and self._threads > 1:
             team = buffers.team = Team(self._native, self._threads)
+        helpers: tuple[int, ...] = ()
         if team is None:
             failed = self._run(buffers.context, first, last)
         else:
             pace = team.paces[first, last]
             together, start = pace.next(), perf_counter()
-            team.gather(together)
+            helpers = team.gather(together)
             try:
                 failed = self._run(buffers.context, first, last)
             finally:
@@ -107,3 +109,4 @@ class CpuExecutor:
                 node=", ".join(step.loc) or None,
                 hint=_HINTS.get(step.op, "Look for indices that are out of range in the inputs."),
             )
+        return helpers

@@ -217,7 +217,7 @@ class DeviceExecutor:
         start = perf_counter()
         self.run(stage, buffers)
         step = StepInfo(stage.program, "device", "simulated")
-        return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3)]
+        return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3, start)]
 
 
 def _map_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ class ReferenceExecutor:
         """
         start = perf_counter()
         self.run(stage, buffers)
-        return [StepTime(self._steps[stage.step], "reference", (perf_counter() - start) * 1e3)]
+        return [StepTime(self._steps[stage.step], "reference", (perf_counter() - start) * 1e3, start)]
 
     def _mismatch(self, stage: ReferenceStage, expected: object, found: object) -> ArtifactError:
         return ArtifactError(

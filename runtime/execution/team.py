@@ -217,8 +217,8 @@ class Team:
         # Helpers keep the work while they are in it, but not the team.
         weakref.finalize(self, work.send_all_away).atexit = False
 
-    def gather(self, together: bool = True) -> None:
-        """Begin a run, with as many helpers as are free, or with none."""
+    def gather(self, together: bool = True) -> tuple[int, ...]:
+        """Begin a run, with as many helpers as are free, or with none; the numbers of those that take part."""
         # Those of another process after a fork.
         free = self._free = _crew.free
         with suppress(IndexError):
@@ -228,6 +228,7 @@ class Team:
                 self._taken.append(free.pop())
                 self._call(self._taken[-1], len(self._taken) - 1)
         self._long[TeamLayout.THREADS // 8] = max(1, len(self._taken))
+        return tuple(helper.number for helper in self._taken[1:])
 
     def _call(self, helper: _Helper, place: int) -> None:
         work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES

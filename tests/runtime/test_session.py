@@ -295,7 +295,7 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
 
         def timed(self, stage: DeviceStage, buffers: Buffers) -> list[StepTime]:
             self.run(stage, buffers)
-            return [StepTime(StepInfo("net", "device", None), "device", 1.0)]
+            return [StepTime(StepInfo("net", "device", None), "device", 1.0, 0.0)]
 
     monkeypatch.setitem(runner.EXECUTORS, "device", Doubler)
     running = load(content)

@@ -334,6 +334,16 @@ def test_sessions_compute_the_same_bytes_on_any_number_of_threads(network: Path)
     assert len(found) == 1
 
 
+def test_steps_tell_who_helped(network: Path) -> None:
+    with tilewright.load(network, threads=THREADS) as session:
+        shapes = {spec.name: np.zeros(spec.shape, spec.numpy) for spec in session.inputs}
+        _, times = session.run_timed(shapes)
+    assert {len(time.helpers) for time in times} == {THREADS - 1}
+    assert {number for time in times for number in time.helpers} == {0, 1, 2}
+    with tilewright.load(network, threads=1) as session:
+        assert {time.helpers for time in session.run_timed(shapes)[1]} == {()}
+
+
 def test_sessions_are_closed_while_they_run(network: Path) -> None:
     x, i = np.ones((1, 16, 40, 40), np.float32), np.zeros(2000, np.int64)
     expected = None
