@@ -43,6 +43,7 @@ from ..runtime.pictures.inputs import declared, stored_inputs
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
 from .calibration.ranges import make_statistics
+from .calibration.statistics import Findings
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .debug_outputs import kept_names, lost_names
 from .device.plans import check_batch, check_units, choose_plans, clusters_of
@@ -120,6 +121,7 @@ class _Shared:
     """What the shapes of a network have in common: the ranges that calibration found for the first, and constants."""
 
     ranges: dict[str, Range] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
     pool: ConstantPool = field(default_factory=ConstantPool)
 
 
@@ -159,7 +161,9 @@ def _build_shape(
     else:
         check_units(options, machine)
         check_batch(options, machine, batch_of(module))
-    quantized = quantize_module(module, options, interface, shared.ranges) if precision == "int8" else None
+    findings, quantized = shared.findings, None
+    if precision == "int8":
+        quantized = quantize_module(module, options, interface, shared.ranges, findings)
     details: dict[str, object] = {}
     if quantized is not None and interface is None:
         details = _ranges_used(module, options)
@@ -174,7 +178,8 @@ def _build_shape(
     if keep and quantized is not None and "float" in engines:
         hint = "Give --engines float or --engines software."
         raise UsageError("with --keep, all engines must compute in integers, or none", hint=hint)
-    details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
+    details["calibration"] = [asdict(each) for each in findings.inputs]
+    details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *findings.warnings, *warnings_of(module)]
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
     package = Package(module, precision, tilewright.__version__, details, pool=shared.pool, extents=extents)

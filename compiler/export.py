@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.errors import ArtifactError, CalibrationWarning, UsageError, resources, warn
 from tilewright.limits import check_seconds
 
 from ..codegen.c_library import c_library, exportable
@@ -25,6 +25,7 @@ from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.inputs import Declaration
 from .calibration.dataset import Source
+from .calibration.statistics import Findings
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
 from .frontend.input_shapes import Frozen
@@ -131,7 +132,10 @@ def export_model(
         brings = brings_quantization(module)
         if calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
-        module = quantize_module(module, options)
+        findings = Findings()
+        module = quantize_module(module, options, findings=findings)
+        for each in findings.warnings:
+            warn(each, CalibrationWarning)
         signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")
         passes = (signed,) if quantized != "qdq" else (signed, SymmetricWeights(rounds=not brings))
         run_passes(Pipeline(passes, "export"), module, options)

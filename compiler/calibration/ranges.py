@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ...runtime.session import load
 from ..pipeline import cpu_pipeline
 from ..progress import ProgressReport, silent
 from ..quantization.encodings import read_encodings
-from .dataset import CalibrationSet, Inputs
+from .dataset import Inputs
 
 BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
@@ -201,6 +202,14 @@ def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict
     return found
 
 
+class Samples(Protocol):
+    """Samples one by one, of which the number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Inputs]: ...
+
+
 RunFunction = Callable[[Inputs], Mapping[str, np.ndarray]]
 """From inputs by name to the observed values by name."""
 
@@ -210,7 +219,7 @@ COMPILING = f"{KERNELS} (calibration)"
 
 def collect_ranges(
     run: RunFunction,
-    samples: CalibrationSet,
+    samples: Samples,
     *,
     method: str = "mse",
     percentile: float = 99.99,

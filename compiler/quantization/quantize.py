@@ -22,8 +22,10 @@ from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import KEEP_FLOAT, plan_quantization
 from ...passes.quantization.quantize import Quantize
-from ..calibration.dataset import open_calibration_set
+from ..calibration.dataset import RandomSet, open_calibration_set
 from ..calibration.ranges import collect_ranges, compiled, encoded_ranges
+from ..calibration.statistics import Findings
+from ..calibration.watch import Watch
 from ..containers.interface import (
     Interface,
     input_radix,
@@ -55,6 +57,7 @@ def quantize_module(
     options: CompileOptions,
     interface: Interface | None = None,
     known: dict[str, Range] | None = None,
+    findings: Findings | None = None,
 ) -> Module:
     """A copy of ``module`` with ops on quantised types.
 
@@ -62,6 +65,7 @@ def quantize_module(
         interface: makes inputs and outputs integers, too.
         known: ranges that samples gave for the same network in another shape; where it is empty, those of this one are
             put there.
+        findings: receives what the samples are like.
 
     Raises:
         NothingToQuantizeError: integers have no place in the network.
@@ -95,7 +99,7 @@ def quantize_module(
     if missing or ends:
         known = {} if known is None else known
         if not known:
-            known.update(_observed(copy, {**missing, **ends}, options))
+            known.update(_observed(copy, {**missing, **ends}, options, findings))
         if {*known} != {*missing, *ends}:
             unlike = sorted({*known} ^ {*missing, *ends})
             raise CalibrationError(
@@ -152,7 +156,9 @@ def _add_interface_to_quantized(
     run_passes(interface_pipeline(integers), module, options)
 
 
-def _observed(module: Module, values: Mapping[str, Value], options: CompileOptions) -> dict[str, Range]:
+def _observed(
+    module: Module, values: Mapping[str, Value], options: CompileOptions, findings: Findings | None = None
+) -> dict[str, Range]:
     """The ranges of values on the samples of the options."""
     if options.calibration is None:
         hint = (
@@ -173,12 +179,18 @@ def _observed(module: Module, values: Mapping[str, Value], options: CompileOptio
     # Rounding differs between processors, and so would the scales. Code for named ones is to be the same wherever it is
     # made.
     is_named = all(target.level for target in TargetDescription.several(options.target or "host"))
-    return collect_ranges(
-        compiled(module, values, options.report, PORTABLE if is_named else "host"),
-        samples,
+    target = PORTABLE if is_named else "host"
+    watch = Watch(module, samples, options) if findings is not None and not isinstance(samples, RandomSet) else None
+    run = compiled(module, {**values, **(watch.outputs if watch is not None else {})}, options.report, target)
+    found = collect_ranges(
+        run if watch is None else watch.watched(run),
+        samples if watch is None else watch.samples,
         method=options.calibration_method,
         percentile=options.percentile,
         report=options.report,
         # What an input may be, and not what may be cut off of it.
         whole=(_INPUT,),
     )
+    if watch is not None and findings is not None:
+        watch.report(findings)
+    return found

@@ -105,6 +105,16 @@ def _turn_of(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
+def is_turned(path: str | os.PathLike[str]) -> bool:
+    """Whether a camera noted that the image in a file is not stored upright; not of one that cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            return _turn_of(image) is not None
+    except _PILLOW_ERRORS:
+        return False
+
+
 class _Content(io.BytesIO):
     """A file in memory. Readers that are written in Python take it in small pieces, of which there may not be many."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ NAME = 24
 """Characters of a name that stands whole elsewhere on the page."""
 
 Extents = Annotated[tuple[int, ...], AtMost(16)]
+_Real = Annotated[float, Bounds(-math.inf, math.inf, whole=False)]
 _Signed = Annotated[int, Bounds(-(2**63))]
 
 
@@ -210,6 +212,40 @@ class KeptValue(_OfIntegers):
 
 
 @dataclass(frozen=True)
+class InputStatistics:
+    """What an input was given in calibration.
+
+    Attributes:
+        samples: how many.
+        mean, deviation: of each channel of an image, otherwise of all numbers; empty for integers.
+        expected: the range that the preprocessing or the encodings let expect.
+        clipped: the share of values outside it, 0 to 1.
+        levels: how many of its 256 levels the middle 98 % of the values span; 0 without an expected range.
+    """
+
+    input: str
+    samples: Annotated[int, Bounds()]
+    minimum: _Real
+    maximum: _Real
+    mean: tuple[_Real, ...]
+    deviation: tuple[_Real, ...]
+    expected: tuple[_Real, ...] | None
+    clipped: _Real
+    levels: Annotated[int, Bounds()]
+
+    @property
+    def text(self) -> str:
+        """In words, without the name."""
+        parts = [show_number(self.samples, "sample"), f"{self.minimum:.4g} to {self.maximum:.4g}"]
+        for name, values in (("mean", self.mean), ("deviation", self.deviation)):
+            if values:
+                parts.append(f"{name} {'/'.join(f'{value:.3g}' for value in values)}")
+        if self.expected is not None:
+            parts.append(f"{self.levels} of 256 levels, {self.clipped:.1%} clipped")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
 class Details:
     """What reports know of an artifact beside the manifest proper.
 
@@ -225,6 +261,7 @@ class Details:
             that the ml_dtypes package has for it, such as ``bfloat16``.
         images: how images become inputs, by the names of these; ``None`` where that is not known.
         kept: the outputs, in order of execution, where some are values in the middle of the network; else empty.
+        calibration: what inputs were given in calibration.
     """
 
     machine: str | None = None
@@ -237,6 +274,7 @@ class Details:
     elements: Mapping[str, str] | None = None
     images: Mapping[str, ImageInput] | None = None
     kept: tuple[KeptValue, ...] = ()
+    calibration: tuple[InputStatistics, ...] = ()
 
 
 def details_of(artifact: Artifact) -> Details:

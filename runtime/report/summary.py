@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -11,7 +11,7 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
 from ..containers.records import ContainedTensor, Container, raw_size
 from ..execution.shapes import shape_text
-from .details import Details, Schedule, details_of, schedule_lines
+from .details import Details, InputStatistics, Schedule, details_of, schedule_lines
 from .placement import device_share, fallback_lines, macs_of
 from .table import on_lines, on_one_line, show_bytes, show_count, show_number
 
@@ -76,6 +76,8 @@ class Summary:
         shapes: every shape of the network; the rest is of the first one.
         schedules: how the work of each device program was planned.
         fallbacks: which ops of engine ``device`` run on the CPU and why, as lines for people.
+        calibration: what inputs were given in calibration.
+        images: how images become inputs, as lines for people.
         warnings: sentences for stderr.
     """
 
@@ -89,6 +91,8 @@ class Summary:
     file_bytes: int
     engines: dict[str, EngineSummary]
     fallbacks: tuple[str, ...]
+    calibration: tuple[InputStatistics, ...]
+    images: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_text(self, path: str) -> str:
@@ -97,6 +101,8 @@ class Summary:
         if len(self.shapes) > 1:
             lines.append(f"  shapes           {_shapes(self.shapes)}")
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
+        lines += [f"  calibration      input {each.input}: {each.text}" for each in self.calibration]
+        lines += [f"  images           {line}" for line in self.images]
         lines += [f"  accelerator      {line}" for line in schedule_lines(self.schedules)]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
         return "".join(on_lines(line, 19 if line.startswith(" ") else 2) for line in lines)
@@ -135,6 +141,8 @@ def summarize(artifact: Artifact) -> Summary:
         schedules=details.schedules,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
+        calibration=details.calibration,
+        images=tuple(_images(details)),
         fallbacks=tuple(fallback_lines(details.placement)),
         warnings=(
             *details.warnings,
@@ -144,6 +152,12 @@ def summarize(artifact: Artifact) -> Summary:
             ),
         ),
     )
+
+
+def _images(details: Details) -> Iterator[str]:
+    for name, each in (details.images or {}).items():
+        calibrated = " and calibration" if each.calibrated else ""
+        yield f"input {name}: {each.read(name).text()} ({each.origin}{calibrated})"
 
 
 def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:

@@ -189,7 +189,8 @@ class RegenerationWarning(TilewrightWarning):
 
 
 class CalibrationWarning(TilewrightWarning):
-    """Nothing tells the ranges of a network's values, which stay in floating point; or only one picture does."""
+    """Nothing tells the ranges of a network's values, which stay in floating point; or samples are not as they should
+    be."""
 
 
 class EncodingsWarning(TilewrightWarning):

@@ -1,0 +1,119 @@
+"""Whether a network is surer of its samples when they are prepared otherwise, as it is of what it was trained with.
+
+A network that classifies gives one class most of the probability where its inputs are like those of its training, and
+spreads it where colours are swapped or numbers are in other units. That is the one statistic of its training that
+every network still has: batch normalisation, whose means would tell more, is folded into weights as a rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...runtime.pictures.preprocessing import Preprocessing
+
+SAMPLES, FEWEST = 48, 16
+"""Samples that are also tried otherwise, and the fewest that say anything."""
+
+_SURE, _STRONG = 2.5, 1.5
+"""How many standard errors of its mean the entropy must fall by; and how many standard deviations of one sample where
+numbers become larger, which alone makes outputs extreme."""
+
+_CLASSES = 10
+"""The fewest outputs that count as classes where they are not probabilities already."""
+
+_UNITS = ("units=0-1", "units=-1-1", "units=0-255", "imagenet")
+
+
+def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
+    """The mean entropy in nats of the distributions that outputs are, or that softmax makes of those that look like
+    classes: [..., classes]; None where there are none."""
+    found: list[np.ndarray] = []
+    for array in outputs.values():
+        if array.dtype.kind != "f" or array.ndim < 2 or array.shape[-1] < 2 or not array.size:
+            continue
+        values = array.astype(np.float64).reshape(-1, array.shape[-1])
+        if values.min() < 0 or np.abs(values.sum(-1) - 1).max() > 1e-3:
+            if math.prod(array.shape[1:]) != array.shape[-1] or array.shape[-1] < _CLASSES:
+                continue
+            values = np.exp(values - values.max(-1, keepdims=True))
+            values /= values.sum(-1, keepdims=True)
+        found.append(-(values * np.log(values + 1e-12)).sum(-1))
+    return float(np.concatenate(found).mean()) if found else None
+
+
+@dataclass
+class Certainty:
+    """Compares what a network makes of samples with what it makes of them prepared otherwise.
+
+    Args:
+        input: the input that images become.
+        run: the network: its outputs by name.
+        preprocessing: how the samples were prepared; None if that is not known.
+        every: one sample of so many is tried.
+    """
+
+    input: str
+    run: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
+    preprocessing: Preprocessing | None
+    every: int = 1
+    _seen: int = 0
+    _gains: dict[str, list[float]] = field(default_factory=dict)
+
+    def observe(self, inputs: dict[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Take in a sample and what the network made of it."""
+        self._seen += 1
+        given = entropy(outputs) if (self._seen - 1) % self.every == 0 else None
+        if given is None:
+            return
+        # A class for each of many places, most of them alike, is no measure of how extreme outputs may become.
+        classifies = all(array.ndim <= 2 for array in outputs.values())
+        for words, array in self._others(inputs[self.input]):
+            if self._is_larger(words) and not classifies:
+                continue
+            other = entropy(self.run({**inputs, self.input: array}))
+            if other is not None and math.isfinite(other):
+                self._gains.setdefault(words, []).append(given - other)
+
+    def _others(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        axis = 1 if self.preprocessing is None or self.preprocessing.layout == "nchw" else 3
+        if self.preprocessing is None:
+            yield "colour", np.flip(array, axis)
+            return
+        shape = (1, -1, 1, 1) if axis == 1 else (1, 1, 1, -1)
+        mean, scale = (np.reshape(values, shape) for values in (self.preprocessing.mean, self.preprocessing.scale))
+        pixels = array / scale + mean
+        yield "colour", ((np.flip(pixels, axis) - mean) * scale).astype(array.dtype)
+        for words in _UNITS:
+            other = Preprocessing.of(words)
+            if not {"mean", "scale"}.isdisjoint(self.preprocessing.differences(other)):
+                found = (pixels - np.reshape(other.mean, shape)) * np.reshape(other.scale, shape)
+                yield words, found.astype(array.dtype)
+
+    def warnings(self) -> list[str]:
+        """What to tell: the other preparation that makes the network surest, if any does beyond doubt."""
+        found: list[tuple[float, str]] = []
+        for words, gains in self._gains.items():
+            mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1)) if len(gains) > 1 else 0.0
+            if len(gains) < FEWEST or mean <= 0:
+                continue
+            strength = mean / (spread + 1e-9)
+            if strength * math.sqrt(len(gains)) > _SURE and (strength > _STRONG or not self._is_larger(words)):
+                found.append((strength, words))
+        if not found:
+            return []
+        _, words = max(found)
+        count = f"{len(self._gains[words])} samples"
+        if words == "colour":
+            own = self.preprocessing.colour if self.preprocessing is not None else "these"
+            other = {"rgb": "bgr", "bgr": "rgb"}.get(own, "the other order")
+            return [f"the colours of input {self.input!r} may be swapped: of {count} the network is surer in {other}"]
+        return [f"input {self.input!r} may be in wrong units: of {count} the network is surer with {words}"]
+
+    def _is_larger(self, words: str) -> bool:
+        if words == "colour" or self.preprocessing is None:
+            return False
+        return max(map(abs, Preprocessing.of(words).scale)) > 1.5 * max(map(abs, self.preprocessing.scale))

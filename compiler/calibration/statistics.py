@@ -1,0 +1,177 @@
+"""What each input is given in calibration: its statistics, and what in them tells that samples are not as they should
+be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+
+from ...ir.types import TensorType
+from ...passes.quantization.parameters import Range
+from ...runtime.report.details import InputStatistics
+from .dataset import CalibrationSet, Inputs
+
+FEW = 4
+"""Fewer different samples than these give ranges that do not hold for others."""
+
+_CLIPPED, _LEVELS = 0.05, 32
+"""The share of values outside the range that an input is expected to have, and how many of its 256 levels the middle
+98 % of the values span, that give rise to doubt."""
+
+_ENOUGH = "50 or more as the network will meet them serve most networks"
+
+
+@dataclass
+class Findings:
+    """What calibration found out about its samples.
+
+    Attributes:
+        inputs: the statistics of each input.
+        warnings: sentences for the user.
+    """
+
+    inputs: list[InputStatistics] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Watched:
+    """Samples that are looked at as they pass.
+
+    Args:
+        samples: the samples.
+        inputs: types by name.
+        expected: ranges that inputs are expected to have, where something tells them.
+    """
+
+    def __init__(
+        self,
+        samples: CalibrationSet,
+        inputs: Mapping[str, TensorType],
+        expected: Mapping[str, Range],
+    ) -> None:
+        self._samples = samples
+        self._inputs = {name: _Input(name, type, expected.get(name)) for name, type in inputs.items()}
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for sample in self._samples:
+            for name, array in sample.items():
+                self._inputs[name].observe(array)
+            yield sample
+
+    def report(self, findings: Findings) -> None:
+        """Put what was seen into the findings."""
+        for each in self._inputs.values():
+            findings.inputs.append(each.statistics())
+            findings.warnings += each.warnings()
+
+
+class _Input:
+    def __init__(self, name: str, type: TensorType, expected: Range | None) -> None:
+        shape = type.shape
+        self.name, self.is_float, self.expected = name, type.dtype.is_float, expected
+        self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)), None)
+        channels = shape[self.axis] if self.axis is not None else 1
+        self.low, self.high = math.inf, -math.inf
+        self.count = self.rows = self.constant = self.zero = self.grey = 0
+        self.sum, self.squares = np.zeros(channels), np.zeros(channels)
+        self.digests: set[bytes] = set()
+        self.levels = np.zeros(256, np.int64)
+        self.clipped = 0
+        self.near = self.far = 0.0
+
+    def observe(self, array: np.ndarray) -> None:
+        if not array.size:
+            return
+        for row in array if array.ndim > 1 else [array]:
+            self.rows += 1
+            self.digests.add(blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest())
+            first = row.flat[0]
+            if (row == first).all():
+                self.constant += 1
+                self.zero += int(first == 0)
+        self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
+        if not self.is_float:
+            return
+        values = array.astype(np.float64)
+        planes = np.moveaxis(values, self.axis, 0) if self.axis is not None else values[np.newaxis]
+        planes = planes.reshape(len(planes), -1)
+        self.count += planes.shape[1]
+        self.sum += planes.sum(1)
+        self.squares += (planes**2).sum(1)
+        if self.expected is not None:
+            low, high = self.expected
+            step = (high - low) / 255 or 1.0
+            codes = np.rint((planes - low) / step)
+            self.clipped += int(((codes < 0) | (codes > 255)).sum())
+            self.levels += np.bincount(np.clip(codes, 0, 255).astype(np.int64).ravel(), minlength=256)
+        if self.axis == 1 and len(planes) == 3 and array.shape[-1] > 8:
+            self.grey += sum(bool((row == row[:1]).all()) for row in array)
+            self.near += float(np.abs(np.diff(values)).mean())
+            self.far += float(np.abs(values[..., 3:] - values[..., :-3]).mean())
+
+    def statistics(self) -> InputStatistics:
+        mean = self.sum / max(self.count, 1)
+        deviation = np.sqrt(np.maximum(self.squares / max(self.count, 1) - mean**2, 0))
+        total = self.count * len(mean)
+        return InputStatistics(
+            input=self.name,
+            samples=self.rows,
+            minimum=self.low if self.rows else 0.0,
+            maximum=self.high if self.rows else 0.0,
+            mean=tuple(mean.tolist()) if self.is_float else (),
+            deviation=tuple(deviation.tolist()) if self.is_float else (),
+            expected=self.expected if self.is_float else None,
+            clipped=self.clipped / total if total else 0.0,
+            levels=self._span() if self.expected is not None and self.is_float else 0,
+        )
+
+    def _span(self) -> int:
+        """How many of 256 levels of the expected range the middle 98 % of the values span."""
+        below = np.cumsum(self.levels)
+        first, last = np.searchsorted(below, (0.01 * below[-1], 0.99 * below[-1]))
+        return int(last - first) + 1
+
+    def warnings(self) -> list[str]:
+        if not self.rows:
+            return []
+        what, found = f"input {self.name!r}", []
+        if self.constant == self.rows:
+            kind = "zero" if self.zero == self.rows else "constant"
+            found.append(f"the samples of {what} are {kind} throughout, and tell no ranges")
+        elif 2 * self.constant >= self.rows:
+            found.append(f"{self.constant} of {self.rows} samples of {what} are constant")
+        if self.rows > 1 and len(self.digests) == 1:
+            found.append(f"all {self.rows} samples of {what} are the same")
+        elif len(self.digests) < FEW:
+            number = "one sample" if len(self.digests) == 1 else f"{len(self.digests)} different samples"
+            found.append(f"{what} has only {number}, too few for ranges that hold for others: {_ENOUGH}")
+        if not self.is_float or self.constant == self.rows:
+            return found
+        if self.grey == self.rows:
+            found.append(f"all samples of {what} are grey, although it takes three colours")
+        if self.near and self.far < 0.8 * self.near:
+            found.append(
+                f"{what} looks like pixels whose colours lie one after the other: numbers three apart are more alike "
+                "than neighbours. It takes planes, [N, 3, H, W]"
+            )
+        if self.expected is None:
+            return found
+        statistics, (low, high) = self.statistics(), self.expected
+        if statistics.clipped > _CLIPPED:
+            found.append(
+                f"{statistics.clipped:.0%} of the values of {what} lie outside {low:.4g} to {high:.4g}, which it is "
+                f"expected to have: they are {self.low:.4g} to {self.high:.4g}"
+            )
+        elif statistics.levels < _LEVELS:
+            found.append(
+                f"the values of {what} use {statistics.levels} of the 256 levels from {low:.4g} to {high:.4g}, which "
+                "it is expected to have"
+            )
+        return found

@@ -1,0 +1,91 @@
+"""Watching a calibration: statistics of the samples, and whether the network is surer of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ...ir.core import Module, Value
+from ...passes.quantization.parameters import Range
+from ...runtime.pictures.inputs import for_input
+from ..options import CompileOptions
+from .certainty import FEWEST, SAMPLES, Certainty
+from .dataset import CalibrationSet, ImageFiles, Inputs, SideBySide
+from .statistics import Findings, Watched
+
+_OUTPUT = "watched output {}"
+"""What the outputs of the network go by among observed values."""
+
+
+class Watch:
+    """What is looked at while a network runs on its samples.
+
+    Args:
+        module: the network, one of floating point.
+        samples: what it is calibrated with.
+        options: how images become inputs.
+
+    Attributes:
+        samples: the samples to run, looked at as they pass.
+        outputs: values to compute beside those that are observed, by name; none where they are of no use.
+    """
+
+    def __init__(self, module: Module, samples: CalibrationSet, options: CompileOptions) -> None:
+        main = module.main
+        inputs = {parameter.name: parameter.type for parameter in main.parameters}
+        parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
+        self._files = [part for part in parts if isinstance(part, ImageFiles)]
+        names = inputs if options.preprocessing is not None else [part.input for part in self._files]
+        prepared = {name: for_input(options.preprocessing, name).preprocessing for name in names}
+        expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}
+        self.samples = Watched(samples, inputs, expected)
+        self.outputs: dict[str, Value] = {}
+        self._certainty: Certainty | None = None
+        chosen = [name for name, type in inputs.items() if type.rank == 4 and type.dtype.is_float]
+        own = prepared.get(chosen[0]) if len(chosen) == 1 else None
+        axis = 3 if own is not None and own.layout == "nhwc" else 1
+        is_coloured = len(chosen) == 1 and inputs[chosen[0]].shape[axis] == 3 and (own is None or own.colour != "grey")
+        if is_coloured and len(samples) >= FEWEST:
+            self.outputs = {_OUTPUT.format(index): value for index, value in enumerate(main.results)}
+            self._certainty = Certainty(chosen[0], lambda inputs: {}, own, max(1, len(samples) // SAMPLES))
+
+    def watched(self, run: Callable[[Inputs], Mapping[str, np.ndarray]]) -> Callable[[Inputs], dict[str, np.ndarray]]:
+        """The network as it is observed, with what it gives looked at."""
+        certainty = self._certainty
+        if certainty is None:
+            return lambda inputs: dict(run(inputs))
+
+        def outputs_of(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: found[name] for name in self.outputs if name in found}
+
+        def watched(inputs: Inputs) -> dict[str, np.ndarray]:
+            found = dict(run(inputs))
+            certainty.observe(inputs, outputs_of(found))
+            return {name: array for name, array in found.items() if name not in self.outputs}
+
+        certainty.run = lambda inputs: outputs_of(run(inputs))
+        return watched
+
+    def report(self, findings: Findings) -> None:
+        """Put what was seen into the findings."""
+        self.samples.report(findings)
+        if self._certainty is not None:
+            findings.warnings += self._certainty.warnings()
+        for part in self._files:
+            findings.warnings += _turned(part)
+
+
+def _turned(part: ImageFiles) -> list[str]:
+    """What to tell of images that a camera notes an orientation of, if it is not applied."""
+    from ...runtime.pictures.image_file import is_turned
+
+    if part.preprocessing.orientation == "exif":
+        return []
+    turned = sum(map(is_turned, part.files))
+    if not turned:
+        return []
+    return [
+        f"{turned} of {len(part.files)} images for input {part.input!r} lie on their side or head as they are stored: "
+        "orientation=exif turns them upright"
+    ]

@@ -1,0 +1,108 @@
+"""What samples are like, and what in them tells that they are not as they should be; right ones warn of nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tilewright.compiler.calibration.certainty import Certainty, entropy
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.statistics import Findings, Watched
+from tilewright.compiler.calibration.watch import _turned
+from tilewright.ir.types import DType, TensorType
+from tilewright.runtime.pictures.preprocessing import Preprocessing
+
+INPUT = {"x": TensorType((1, 3, 16, 16), DType.F32)}
+
+
+def pictures(rng: np.random.Generator, count: int = 8) -> np.ndarray:
+    """Smooth ones, as photographs are: float32[count, 3, 16, 16] of 0 to 255."""
+    coarse = rng.uniform(0, 255, (count, 3, 3, 3))
+    steps = np.linspace(0, 1.99, 16)
+    low, part = steps.astype(int), steps - steps.astype(int)
+    rows = coarse[:, :, low] * (1 - part)[:, None] + coarse[:, :, low + 1 if low.max() < 2 else low] * part[:, None]
+    found = rows[..., low] * (1 - part) + rows[..., low + 1] * part
+    return found.astype(np.float32)
+
+
+def warnings_of(samples: np.ndarray, preprocessing: str | None = None) -> list[str]:
+    prepared = {} if preprocessing is None else {"x": Preprocessing.of(preprocessing)}
+    expected = {name: each.range() for name, each in prepared.items()}
+    watched = Watched(open_calibration_set(samples, INPUT), INPUT, expected)
+    assert sum(1 for _ in watched) == len(samples)
+    findings = Findings()
+    watched.report(findings)
+    return findings.warnings
+
+
+def test_samples_as_they_should_be_warn_of_nothing(rng: np.random.Generator) -> None:
+    assert warnings_of(pictures(rng), "mean=0,scale=1") == []
+    assert warnings_of(pictures(rng) / 255, "units=0-1") == []
+    assert warnings_of(rng.standard_normal((8, 3, 16, 16)).astype(np.float32)) == []
+
+
+def test_what_is_wrong_with_samples_is_told(rng: np.random.Generator) -> None:
+    right = pictures(rng)
+    grey = np.repeat(right[:, :1], 3, axis=1)
+    interleaved = right.transpose(0, 2, 3, 1).reshape(right.shape)
+    cases: list[tuple[np.ndarray, str | None, str]] = [
+        (np.zeros_like(right), None, "the samples of input 'x' are zero throughout, and tell no ranges"),
+        (np.full_like(right, 7), None, "the samples of input 'x' are constant throughout"),
+        (np.repeat(right[:1], 5, axis=0), None, "all 5 samples of input 'x' are the same"),
+        (right[:1], None, "input 'x' has only one sample, too few for ranges that hold for others"),
+        (right[:3], None, "input 'x' has only 3 different samples"),
+        (grey, None, "all samples of input 'x' are grey, although it takes three colours"),
+        (interleaved, None, "input 'x' looks like pixels whose colours lie one after the other"),
+        (
+            right,
+            "units=0-1",
+            "% of the values of input 'x' lie outside 0 to 1, which it is expected to have",
+        ),
+        (right / 255, "mean=0,scale=1", "the values of input 'x' use 2 of the 256 levels from 0 to 255"),
+    ]
+    for samples, preprocessing, expected in cases:
+        assert any(expected in each for each in warnings_of(samples.astype(np.float32), preprocessing)), expected
+
+
+@pytest.mark.parametrize(("words", "expected"), [("colour=bgr", "swapped"), ("units=0-1", "units=-1-1"), ("", None)])
+def test_a_network_is_surest_of_what_it_was_trained_with(
+    rng: np.random.Generator, words: str, expected: str | None
+) -> None:
+    """It tells red pictures, and is sure of it only where colours and units are right."""
+    given = Preprocessing.of(f"resize=stretch,{words}")
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        red, green, blue = np.abs(inputs["x"].mean((2, 3))).T
+        other = np.exp(-4 * np.maximum(red - 2 * green - 2 * blue, 0))
+        return {"y": np.stack([1 / (1 + other), other / (1 + other)], -1)}
+
+    certainty = Certainty("x", run, given)
+    for _ in range(20):
+        pixels = np.empty((16, 16, 3), np.uint8)
+        pixels[..., 0], pixels[..., 1:] = rng.integers(200, 256), rng.integers(120, 136, 2)
+        inputs = {"x": given.normalize(pixels, (1, 3, 16, 16), np.dtype("f4"))}
+        certainty.observe(inputs, run(inputs))
+    found = certainty.warnings()
+    assert found == [] if expected is None else expected in found[0]
+
+
+def test_the_entropy_of_outputs() -> None:
+    even, sure = np.full((1, 16), 1 / 16, np.float32), np.eye(16, dtype=np.float32)[:1]
+    assert entropy({"y": even}) == pytest.approx(np.log(16), abs=1e-6)
+    assert entropy({"y": sure}) == pytest.approx(0, abs=1e-6)
+    assert entropy({"y": sure * 100 - 50}) == pytest.approx(0, abs=1e-6)
+    assert entropy({"boxes": np.full((1, 9, 4), 3, np.float32), "count": np.array([3])}) is None
+
+
+def test_images_that_lie_on_their_side_are_told_unless_they_are_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for index in range(2):
+        Image.new("RGB", (16, 8)).save(tmp_path / f"{index}.png", exif=exif if index else Image.Exif())
+    for orientation, expected in (("exif", []), ("stored", ["1 of 2 images for input 'x' lie on their side or head"])):
+        files = open_calibration_set(tmp_path, INPUT, preprocessing={"orientation": orientation})
+        found = _turned(files)  # pyright: ignore[reportArgumentType]
+        assert [each.partition(" as they")[0] for each in found] == expected
