@@ -8,11 +8,11 @@ from html import escape
 
 from .table import Table, shortened
 
-_BAR, _GAP, _NAMES, _WIDTH, _NUMBERS = 18, 8, 260, 420, 60
-"""Pixels: height of a bar, between bars, widths of names, of the longest bar and of the number behind it."""
+_BAR, _GAP, _WIDTH, _NUMBERS = 18, 8, 420, 60
+"""Pixels: height of a bar, between bars, widths of the longest bar and of the number behind it."""
 
-_LETTERS = 34
-"""Characters of a name that there is room for beside its bar."""
+_LETTERS, _LETTER = 34, 8
+"""Characters of a name that there is room for beside its bar at most, and the pixels of one."""
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --back: #ffffff; --line: #8c959f; --good: #1a7f37; --bad: #bc4c00; }
@@ -20,7 +20,7 @@ _STYLE = """
   :root { --text: #e6edf3; --back: #0d1117; --line: #768390; --good: #3fb950; --bad: #f0883e; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 2em; }
-svg { max-width: 100%; min-width: 34em; height: auto; }
+svg { max-width: 100%; min-width: 30em; height: auto; }
 svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
 .good { fill: var(--good); } .bad { fill: var(--bad); } svg line { stroke: var(--line); stroke-dasharray: 4 3; }
 .wide { overflow-x: auto; } h1 { overflow-wrap: anywhere; }
@@ -71,16 +71,17 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
         bars: of values of at least 0.
     """
     unit = _WIDTH / max(line, *(bar.value for bar in bars))
-    height, width = len(bars) * (_BAR + _GAP) + _GAP, _NAMES + _WIDTH + _NUMBERS
-    drawn = f'<line x1="{_NAMES + line * unit:.1f}" y1="0" x2="{_NAMES + line * unit:.1f}" y2="{height}"/>\n'
+    names = min(max(len(bar.name) for bar in bars), _LETTERS) * _LETTER + 2 * _GAP
+    height, width = len(bars) * (_BAR + _GAP) + _GAP, names + _WIDTH + _NUMBERS
+    drawn = f'<line x1="{names + line * unit:.1f}" y1="0" x2="{names + line * unit:.1f}" y2="{height}"/>\n'
     for number, bar in enumerate(bars):
         top, length = _GAP + number * (_BAR + _GAP), bar.value * unit
         middle, kind = top + _BAR - 4, "good" if bar.value >= line else "bad"
         drawn += (
-            f'<text x="{_NAMES - 8}" y="{middle}" text-anchor="end">{escape(shortened(bar.name, _LETTERS))}</text>'
-            f'<rect class="{kind}" x="{_NAMES}" y="{top}" width="{length:.1f}" height="{_BAR}">'
+            f'<text x="{names - 8}" y="{middle}" text-anchor="end">{escape(shortened(bar.name, _LETTERS))}</text>'
+            f'<rect class="{kind}" x="{names}" y="{top}" width="{length:.1f}" height="{_BAR}">'
             f"<title>{escape(bar.name)}</title></rect>"
-            f'<text x="{_NAMES + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'
+            f'<text x="{names + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'
         )
     return (
         f'<div class="wide"><svg role="img" aria-label="{escape(label)}" width="{width}" height="{height}" '

@@ -150,8 +150,8 @@ def test_bars_of_the_page_are_in_proportion_and_names_no_markup() -> None:
     times = {"tilewright": Times(1.0, 1.0, 1.0, 1.0)}
     networks = [NetworkResult(name, 1, "fp32", times, {}, {}, ratio) for name, ratio in (("<b>", 0.5), ("c", 2.0))]
     text = page(Comparison("a processor", 2, {}, [], 1, networks))
-    assert '<rect class="bad" x="260" y="8" width="105.0"' in text
-    assert '<rect class="good" x="260" y="34" width="420.0"' in text
-    assert '<line x1="470.0"' in text
+    assert '<rect class="bad" x="128" y="8" width="105.0"' in text
+    assert '<rect class="good" x="128" y="34" width="420.0"' in text
+    assert '<line x1="338.0"' in text
     assert "<b>" not in text
     assert "&lt;b&gt;, threads=1" in text
