@@ -25,6 +25,9 @@ from .trace import Slice, Trace, Track
 FETCH = "fetch"
 """What slices of the DRAM are called in which instructions come."""
 
+DUST = 1e-6
+"""Cycles that are only the rounding of sums."""
+
 Item = TypeVar("Item")
 
 
@@ -53,8 +56,9 @@ class DeviceTrace:
         for layer, group in groupby(charges(timeline), lambda charge: charge.layer):
             spans = [*group]
             begun, ended = spans[0].start, spans[-1].end
-            details = {"cycles": ended - begun}
-            self.trace.slice(self._layers, layer, "layer", self._at(begun), self._at(ended), details)
+            if ended - begun > DUST:
+                details = {"cycles": ended - begun}
+                self.trace.slice(self._layers, layer, "layer", self._at(begun), self._at(ended), details)
         self._draw_units(ordered, timeline.events)
         for card, services in sorted(traffic.dram.items()):
             self._draw_services(self._track(card, "DRAM", "DRAM"), services, ordered)

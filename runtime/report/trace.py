@@ -45,24 +45,25 @@ class Trace:
         self._metadata: list[dict[str, Any]] = []
         self._slices: list[dict[str, Any]] = []
         self._arrows: list[dict[str, Any]] = []
-        self._processes = self._tracks = self._ids = 0
+        # Of processes and tracks: viewers take a track with the number of its process for its main thread.
+        self._numbers = self._ids = 0
 
     def process(self, name: str) -> int:
-        """The number of a new group of tracks, which is shown below those that are there."""
-        self._processes += 1
-        self._describe("process", self._processes, 0, name, self._processes)
-        return self._processes
+        """The number of a new group of tracks, which is to be shown below those that are there."""
+        self._numbers += 1
+        self._describe("process", self._numbers, 0, name)
+        return self._numbers
 
     def track(self, process: int, name: str) -> Track:
         """A new track, the last of its process."""
-        self._tracks += 1
-        self._describe("thread", process, self._tracks, name, self._tracks)
-        return Track(process, self._tracks)
+        self._numbers += 1
+        self._describe("thread", process, self._numbers, name)
+        return Track(process, self._numbers)
 
-    def _describe(self, what: str, process: int, track: int, name: str, order: int) -> None:
+    def _describe(self, what: str, process: int, track: int, name: str) -> None:
         place = {"ph": "M", "pid": process, "tid": track, "ts": 0}
         self._metadata.append({"name": f"{what}_name", **place, "args": {"name": name}})
-        self._metadata.append({"name": f"{what}_sort_index", **place, "args": {"sort_index": order}})
+        self._metadata.append({"name": f"{what}_sort_index", **place, "args": {"sort_index": self._numbers}})
 
     def slice(
         self, track: Track, name: str, kind: str, start: int, end: int, details: Mapping[str, object] | None = None

@@ -98,9 +98,9 @@ def _names(events: list[Event]) -> dict[tuple[str, int, int], str]:
         assert key not in target
         target[key] = event["args"][fact]
     assert names.keys() == places.keys()
-    threads = [number for what, _, number in names if what == "thread"]
-    assert len(set(threads)) == len(threads)
-    assert min(threads) > 0, "0 is the idle thread"
+    numbers = [number if what == "thread" else process for what, process, number in names]
+    assert len(set(numbers)) == len(numbers), "a track with the number of a process is its main thread"
+    assert min(numbers) > 0, "0 is the idle thread"
     return names
 
 

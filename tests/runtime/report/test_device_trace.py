@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from device_cards import chained
 from device_programs import pointwise
-from trace_rules import CheckedTrace, nanoseconds, read_trace
+from trace_rules import CheckedTrace, ends, nanoseconds, read_trace
 
 import tilewright
 from tilewright.__main__ import main
@@ -56,6 +57,8 @@ def test_totals_are_those_of_the_cycle_model(cards: int, detail: str, tmp_path: 
         counted = [each["args"].get("instructions", 1) for each in found.slices[place]]
         assert sum(counted) == len(own)
         assert detail == LAYERS or len(counted) == len(own)
+    for slices in found.slices.values():
+        assert all(ends(one)[1] <= ends(other)[0] for one, other in pairwise(slices)), "no unit does two things at once"
     for card in range(cards):
         own = [event for event in timeline.events if event.stream.card == card]
         fetched = timeline.instruction_bytes * len(own) / S256.dram_bytes_per_cycle
