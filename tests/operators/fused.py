@@ -31,6 +31,10 @@ def fused_elementwise(cls: type[FusedElementwise], rng: np.random.Generator) -> 
     yield Sample(cls(choose), (array(3, 4, 8), array(1, 8), array()))
     convert = ("t0 = cast(a0) {to=f32}", "t1 = mul(t0, a1)", "t2 = floor(t1)", "t3 = cast(t2) {to=i64}")
     yield Sample(cls(convert), (array(5, 9, dtype=DType.I32), array(9)))
+    real = ("t0 = cast(a0) {to=f32}", "t1 = mul(t0, a1)")
+    for dtype in (DType.I32, DType.U8, DType.I8, DType.U16):
+        yield Sample(cls(real), (array(3, 21, dtype=dtype), array(21)))
+        yield Sample(cls(real), (array(3, 1, dtype=dtype), array(21)))
     yield Sample(cls(("t0 = add(a0, a0)", "t1 = abs(t0)")), (array(11, dtype=DType.I64),))
     widen = ("t0 = cast(a0) {to=u32}", "t1 = bit_shift(t0, a1) {left=true}", "t2 = bit_cast(t1) {to=f32}")
     yield Sample(cls(widen), (array(5, 9, dtype=DType.U16), np.array(16, np.uint32)), frozenset({1}))

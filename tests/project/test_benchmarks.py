@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 SHORT = {
     "kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
     "quantized_kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
+    "operators.py": ["--filter", "LeakyRelu", "--rounds", "1"],
     "models.py": ["--filter", "light_squeezenet", "--samples", "1", "--seconds", "0.05"],
     "device_performance.py": ["--filter", "SqueezeNet", "--effort", "quick"],
 }
