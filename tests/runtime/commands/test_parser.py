@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_help_of_every_command_has_one_form(command: str) -> None:
     assert examples
     assert all(line.startswith(f"  tilewright {command}") for line in examples)
     for example in rest.replace("\\\n", " ").splitlines():
-        parser_of(command).parse(example.split()[2:])
+        parser_of(command).parse(shlex.split(example)[2:])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
