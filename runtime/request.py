@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, InvalidStateError
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -24,8 +25,11 @@ Result = TypeVar("Result")
 Callback = Callable[["Request[Any]"], object]
 
 
-class Request(Generic[Result]):
+class Request(Future[Result]):
     """One inference that runs in the background, with inputs and outputs of its own.
+
+    It is a `concurrent.futures.Future`: `asyncio.wrap_future`, ``await`` and `concurrent.futures.wait` take it. What
+    was cancelled raises `RequestCancelledError` from `result`, and `asyncio.CancelledError` where it is awaited.
 
     Args:
         compute: gives its result, when its turn comes; called once.
@@ -40,11 +44,12 @@ class Request(Generic[Result]):
     """
 
     def __init__(self, compute: Callable[[], Result], callback: Callback | None = None) -> None:
+        super().__init__()
         self.status = QUEUED
         self.started = self.finished = 0.0
         self._compute: Callable[[], Result] | None = compute
         self._callback = callback
-        self._result: list[Result] = []
+        self._outcome: list[Result] = []
         self._error: BaseException | None = None
         self._finished = Latch()
         self.returned = Latch()
@@ -79,7 +84,30 @@ class Request(Generic[Result]):
             raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
         if self._error is not None:
             raise self._error
-        return self._result[0]
+        return self._outcome[0]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as `result` does; what went wrong, None if nothing did.
+
+        Raises:
+            RequestTimeoutError: it has not finished within `timeout` seconds.
+        """
+        if not self.wait(timeout):
+            raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
+        return self._error
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it ran."""
+        return self.status == CANCELLED
+
+    def running(self) -> bool:
+        """Whether it has begun and not finished."""
+        return self.status == RUNNING
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        from asyncio import wrap_future
+
+        return wrap_future(self).__await__()
 
     @property
     def error(self) -> BaseException | None:
@@ -106,6 +134,8 @@ class Request(Generic[Result]):
             self.returned.open()
             return
         self._lock, self._callback = threading.Lock(), None
+        # What waits for the future, and its callbacks, are of the other process.
+        super().__init__()
         error = RequestCancelledError(
             "the request belongs to the process that this one was forked from",
             found=f"it was {self.status}",
@@ -136,8 +166,9 @@ class Request(Generic[Result]):
 
     def _finish(self, status: str, result: list[Result], error: BaseException | None) -> None:
         self._compute = None
-        self._result, self._error, self.status = result, error, status
+        self._outcome, self._error, self.status = result, error, status
         self._finished.open()
+        self._tell_waiters(status, error)
         with self._lock:
             callback, self._callback = self._callback, None
         if callback is not None:
@@ -151,6 +182,20 @@ class Request(Generic[Result]):
             finally:
                 self.thread = None
         self.returned.open()
+
+    def _tell_waiters(self, status: str, error: BaseException | None) -> None:
+        """Finish as a future, too, whose own state is read by what waits for several."""
+        try:
+            if status == CANCELLED:
+                super().cancel()
+                self.set_running_or_notify_cancel()
+            elif error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(self._outcome[0])
+        except (InvalidStateError, RuntimeError):
+            # It was finished by someone else; its status is that of the request all the same.
+            return
 
 
 class RequestQueue:

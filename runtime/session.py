@@ -7,9 +7,10 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
 from .execution.buffers import check_arrays, check_inputs
 from .execution.device import check_machine
+from .execution.given_outputs import check_out, written_to
 from .execution.native_code import CodePolicy
 from .execution.runner import Runner
 from .execution.shapes import ShapeTable, naming_shape
@@ -124,7 +126,30 @@ def load(
         for each in views:
             with naming_shape(each, len(views)):
                 check_machine(each, each.manifest.engines[chosen], at_hand)
-    return Session(artifact, chosen, _Runners(artifact, chosen, policy, memory_limit, together, names), workers, queue)
+    runners = _Runners(artifact, chosen, policy, memory_limit, together, names)
+    session = Session(artifact, chosen, runners, workers, queue)
+    if isinstance(source, (str, os.PathLike)):
+        session._loaded = (
+            os.path.abspath(source),
+            {
+                "engine": chosen,
+                "machine": machine,
+                "threads": threads,
+                "workers": workers,
+                "queue": queue,
+                "trust": trust,
+                "regenerate": regenerate,
+                "copy": copy,
+                "memory_limit": memory_limit,
+                "time_limit": time_limit,
+                "pad": names,
+            },
+        )
+    return session
+
+
+def _loaded_again(path: str, options: dict[str, Any]) -> Session:
+    return load(path, **options)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:
@@ -216,6 +241,7 @@ class Session:
         self._runner = runners.first
         self._queue = RequestQueue(workers, queue)
         self._closed = False
+        self._loaded: tuple[str, dict[str, Any]] | None = None
         # A session that is forgotten does what it was asked to; a worker itself may be what collects it.
         weakref.finalize(self, self._queue.end).atexit = False
 
@@ -235,20 +261,29 @@ class Session:
         return tuple(dict(shapes) for shapes in self._runners.table.shapes)
 
     @resources("run")
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
-        """The outputs for these inputs, by name, in new arrays.
+    def run(self, inputs: Mapping[str, np.ndarray], *, out: Mapping[str, np.ndarray] | None = None) -> Outputs:
+        """The outputs for these inputs, by name, in new arrays, or in those of `out`.
+
+        Args:
+            inputs: an array for each input by name.
+            out: arrays that receive outputs of these names when the run has succeeded: of the dtype and the shape of
+                the output, C-contiguous, writable, and apart from each other and from all inputs.
 
         Ctrl-C interrupts it on the main thread, and the session can be used on. What was begun is abandoned at the next
         step of the network; until then it may read the inputs.
 
         Raises:
-            InputError: an input is unknown, missing, of the wrong shape or dtype, or holds values out of range.
+            InputError: an input is unknown, missing, of the wrong shape or dtype, or holds values out of range; or an
+                array of `out` is not as it must be.
             ResourceError: this machine does not have enough memory.
             UsageError: the session is closed.
         """
         self._check_open()
         runner, arrays, cut = self._bound(inputs, copy=False)
-        return cut(self._compute(runner, partial(runner.run, arrays)))
+        if out is not None:
+            check_out(out, runner.outputs, inputs)
+        found = cut(self._compute(runner, partial(runner.run, arrays)))
+        return found if out is None else written_to(out, found)
 
     @resources("run")
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
@@ -374,6 +409,25 @@ class Session:
         """Cancel requests that wait, let those that run finish, and end the workers. Idempotent."""
         self._closed = True
         self._queue.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Session], tuple[object, ...]]:
+        """Pickled by path and the arguments of `load`, so that another process loads it for itself.
+
+        Raises:
+            UsageError: it was loaded from memory, or is closed.
+        """
+        self._check_open()
+        if self._loaded is None:
+            hint = "Write the artifact to a file and load that, or send its bytes and load them there."
+            raise UsageError("a session from memory cannot be pickled", expected="one from a path", hint=hint)
+        return _loaded_again, self._loaded
+
+    def _repr_html_(self) -> str:
+        rows = [("input", each) for each in self.inputs] + [("output", each) for each in self.outputs]
+        body = "".join(f"<tr><td>{kind}</td><td>{escape(str(each))}</td></tr>" for kind, each in rows)
+        state = ", closed" if self._closed else ""
+        heading = f"{escape(self.artifact.origin)}, engine {self.engine}{state}"
+        return f"<table><caption>Session {heading}</caption>{body}</table>"
 
     def __repr__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))

@@ -116,4 +116,4 @@ class Certainty:
     def _is_larger(self, words: str) -> bool:
         if words == "colour" or self.preprocessing is None:
             return False
-        return max(map(abs, Preprocessing.of(words).scale)) > 1.5 * max(map(abs, self.preprocessing.scale))
+        return max(map(abs, Preprocessing.of(words).scale)) > 8 * max(map(abs, self.preprocessing.scale))

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -141,7 +141,21 @@ def main(arguments: Sequence[str], version: str) -> int:
         shown = explain(error, words[0] if words else "")
         tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
+        if "--json" in words:
+            _show_record(shown, code)
     return code
+
+
+ERROR_SCHEMA = 1
+"""The version of the form in which errors are printed as JSON."""
+
+
+def _show_record(error: TilewrightError, code: int) -> None:
+    """Print an error as JSON, on stdout even where a file was named for the result, which there is none of."""
+    from ..report.table import json_text
+
+    with suppress(OSError):
+        show(json_text({"schema": ERROR_SCHEMA, "error": {**error.record(), "exit_code": int(code)}}))
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def complete() -> None:
     argcomplete.autocomplete(parser)
 
 
-_JSON = "Print one JSON object instead of text. A name behind it that ends in .json: write it to that file."
+_JSON = "Print one JSON object instead of text, errors too. A name behind it that ends in .json: write it to that file."
 
 
 def _declared(parser: CommandParser, command: str) -> CommandParser:

@@ -69,6 +69,12 @@ class TilewrightError(Exception):
         self.found = found
         self.hint = hint
 
+    def record(self) -> dict[str, str | None]:
+        """The fields as texts, as shown, for programs: also the type of the error and its whole text."""
+        parts = {name: getattr(self, name) for name in ("message", "stage", "op", "node", "expected", "found", "hint")}
+        shown = {name: None if part is None else _legible(part) for name, part in parts.items()}
+        return {"type": type(self).__name__, "text": str(self), **shown}
+
     def __str__(self) -> str:
         where = (self.stage, self.op, f"node {self.node!r}" if self.node else None, self.message)
         text = ": ".join(_legible(part) for part in where if part)

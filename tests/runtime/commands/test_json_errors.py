@@ -1,0 +1,30 @@
+"""With --json a command that fails prints the error's fields, as documented."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tilewright.__main__ import main
+
+
+def test_errors_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        "run missing.twa --random 1": (1, "ArtifactError"),
+        "inspect missing.twa": (1, "ArtifactError"),
+        "run --randm 1 x": (2, "UsageError"),
+        "nothing": (2, "UsageError"),
+    }
+    fields = ["type", "text", "message", "stage", "op", "node", "expected", "found", "hint", "exit_code"]
+    for words, (code, type) in cases.items():
+        assert main([*words.split(), "--json"]) == code
+        shown = capsys.readouterr()
+        found = json.loads(shown.out)
+        assert [*found] == ["schema", "error"]
+        assert found["schema"] == 1
+        error = found["error"]
+        assert [*error] == fields
+        assert (error["type"], error["exit_code"]) == (type, code), error
+        assert shown.err == f"error: {error['text']}\n"
+        assert error["text"].startswith(f"{error['stage']}: " if error["stage"] else error["message"])

@@ -1,0 +1,104 @@
+"""Sessions and requests where programs expect them: asyncio, pickle, arrays of the caller's, notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilewright
+from tilewright.compiler.demo import MODEL
+from tilewright.errors import InputError, RequestCancelledError, UsageError
+from tilewright.runtime.request import Request
+
+IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "digits.twa"
+    tilewright.compile(MODEL, output=path)
+    return path
+
+
+def test_requests_are_awaited_and_waited_for(path: Path) -> None:
+    with tilewright.load(path) as session:
+        expected = session.run({"image": IMAGE})["probabilities"]
+
+        async def both() -> list[np.ndarray]:
+            first = await session.submit({"image": IMAGE})
+            second = await asyncio.wrap_future(session.submit({"image": IMAGE}))
+            return [first["probabilities"], second["probabilities"]]
+
+        for found in asyncio.run(both()):
+            np.testing.assert_array_equal(found, expected)
+        requests = [session.submit({"image": IMAGE}) for _ in range(3)]
+        done, waiting = concurrent.futures.wait(requests, timeout=60)
+        assert done == set(requests)
+        assert not waiting
+        assert requests[0].exception() is None
+
+
+def test_what_fails_or_is_cancelled_does_so_where_it_is_awaited() -> None:
+    failing, cancelled = Request(lambda: 1 / 0), Request(lambda: 1.0)
+    assert cancelled.cancel()
+    failing.execute()
+
+    async def outcome(request: Request[float]) -> None:
+        await request
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(outcome(failing))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(outcome(cancelled))
+    with pytest.raises(RequestCancelledError):
+        cancelled.result()
+    assert cancelled.cancelled()
+    assert not failing.cancelled()
+    assert isinstance(failing.exception(), ZeroDivisionError)
+    assert concurrent.futures.wait([failing, cancelled], timeout=60).not_done == set()
+
+
+def test_sessions_are_pickled_by_path(path: Path) -> None:
+    with tilewright.load(path, engine="float", threads=1) as session:
+        expected = session.run({"image": IMAGE})["probabilities"]
+        with pickle.loads(pickle.dumps(session)) as other:
+            assert other.engine == "float"
+            np.testing.assert_array_equal(other.run({"image": IMAGE})["probabilities"], expected)
+    in_memory = tilewright.compile(MODEL)
+    with tilewright.load(in_memory) as session, pytest.raises(UsageError, match="from memory cannot be pickled"):
+        pickle.dumps(session)
+
+
+def test_outputs_go_into_arrays_that_are_given(path: Path) -> None:
+    with tilewright.load(path) as session:
+        expected = session.run({"image": IMAGE})["probabilities"]
+        out = np.zeros_like(expected)
+        assert session.run({"image": IMAGE}, out={"probabilities": out})["probabilities"] is out
+        np.testing.assert_array_equal(out, expected)
+        memory = np.zeros(64, np.float32)
+        image = memory.reshape(1, 1, 8, 8)
+        fixed = expected.copy()
+        fixed.flags.writeable = False
+        cases: list[tuple[dict[str, np.ndarray], str]] = [
+            ({"other": out}, "out has an array for no output; expected probabilities, found other"),
+            ({"probabilities": out.astype(np.float64)}, "does not fit the output; expected .*, found float64"),
+            ({"probabilities": out[:, :5]}, "does not fit the output"),
+            ({"probabilities": np.zeros((1, 20), np.float32)[:, ::2]}, "cannot be written; .* found strides"),
+            ({"probabilities": fixed}, "cannot be written; expected C-contiguous and writable, found read-only"),
+            ({"probabilities": memory[:10].reshape(1, 10)}, "overlaps input 'image'"),
+        ]
+        for given, message in cases:
+            with pytest.raises(InputError, match=message):
+                session.run({"image": image}, out=given)
+
+
+def test_notebooks_show_a_session_as_a_table(path: Path) -> None:
+    with tilewright.load(path) as session:
+        shown = session._repr_html_()
+        assert "<td>input</td><td>image" in shown
+        assert "engine float" in shown
