@@ -13,7 +13,12 @@ from tilewright.errors import TilewrightError
 _PACKAGES = {"PIL": "Pillow"}
 """What packages are called whose modules have another name."""
 
-_EXTRAS = {"Pillow": "pictures", "h5py": "simulator", "pydantic": "simulator"}
+_EXTRAS = {
+    "Pillow": "pictures",
+    "h5py": "simulator",
+    "pydantic": "simulator",
+    **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn"), "serve"),
+}
 """Which extra installs a package, but for those of the compiler."""
 
 

@@ -14,6 +14,7 @@ GROUPS = {
     "Make": {"compile": "compiler", "export": "compiler", "demo": "compiler"},
     "Run and measure": {
         "run": "runtime",
+        "serve": "runtime.serving",
         "classify": "runtime.api",
         "power": "runtime.api",
         "simulate": "runtime",

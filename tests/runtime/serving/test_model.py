@@ -1,0 +1,237 @@
+"""Requests that wait: in what order and how many together they are computed, how many may wait, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from asgi_client import Answer, ask
+from inference_requests import outputs_of, request_of
+
+from tilewright.errors import InputError, ResourceError, UsageError
+from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
+from tilewright.runtime.serving.application import Application
+from tilewright.runtime.serving.batching import Batching
+from tilewright.runtime.serving.model import Model
+
+PATH = "/v2/models/sums/infer"
+
+
+def ends(batch: int, length: int = 3, sums: int = 1) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    return [TensorSpec("x", "i32", (batch, length))], [TensorSpec("y", "i32", (batch, sums))]
+
+
+class Sums:
+    """Sums of rows, computed when the door is open; no sum may be negative."""
+
+    def __init__(self) -> None:
+        self.door = threading.Event()
+        self.batches: list[int] = []
+        self.broken: Exception | None = None
+        self._queue = RequestQueue(1, 1)
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        pass
+
+    def submit(self, inputs: Mapping[str, np.ndarray], callback: Callback) -> Request[Outputs]:
+        if self.broken is not None:
+            raise self.broken
+        request = Request(lambda: self._computed(inputs["x"]), callback)
+        self._queue.put(request, 0)
+        return request
+
+    def _computed(self, x: np.ndarray) -> Outputs:
+        self.batches.append(len(x))
+        self.door.wait()
+        y = x.sum(1, np.int32, keepdims=True)
+        if (y < 0).any():
+            raise InputError("a sum is negative")
+        return {"y": y}
+
+
+def served(
+    engine: Sums, sizes: Sequence[int] = (1, 4), *, batched: bool = True, queue: int = 16, timeout: float = 20
+) -> tuple[Application, Model]:
+    shapes = [ends(size) for size in sizes]
+    model = Model("sums", 1, engine, shapes, Batching("sums", shapes) if batched else None, 1, queue)
+    return Application([model], "1", timeout), model
+
+
+async def asked_together(
+    application: Application, model: Model, engine: Sums, rows: Sequence[np.ndarray]
+) -> list[Answer]:
+    """The answers to requests that are all there before the first has been computed."""
+    tasks = []
+    for count, x in enumerate(rows, 1):
+        body, headers = request_of({"x": x}, binary=True)
+        tasks.append(asyncio.create_task(ask(application.asgi, PATH, body, headers)))
+        while model.pending < count and not tasks[-1].done():
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    engine.door.set()
+    return await asyncio.gather(*tasks)
+
+
+def test_what_waits_is_computed_together_and_everyone_gets_their_own(rng: np.random.Generator) -> None:
+    engine = Sums()
+    application, model = served(engine)
+    rows = [rng.integers(0, 1000, (items, 3)).astype(np.int32) for items in (1, 1, 2, 3, 1, 1, 4)]
+    answers = asyncio.run(asked_together(application, model, engine, rows))
+    for x, found in zip(rows, answers, strict=True):
+        assert found.status == 200
+        np.testing.assert_array_equal(outputs_of(found.headers, found.body)["y"], x.sum(1, keepdims=True))
+    # The first alone; 1, 2 and, past 3, which does not fit, 1; then 3 and 1; then 4.
+    assert engine.batches == [1, 4, 4, 4]
+    assert model.pending == 0
+
+
+def test_what_is_wrong_with_one_concerns_no_other() -> None:
+    engine = Sums()
+    application, model = served(engine)
+    rows = [np.full((1, 3), value, np.int32) for value in (1, 2, -3, 4)]
+    answers = asyncio.run(asked_together(application, model, engine, rows))
+    assert [each.status for each in answers] == [200, 200, 400, 200]
+    assert answers[2].json == {"error": "a sum is negative"}
+    assert outputs_of(answers[3].headers, answers[3].body)["y"] == 12
+    assert engine.batches == [1, 4, 1, 1, 1]
+
+
+def test_too_many_are_told_to_come_later() -> None:
+    engine = Sums()
+    application, model = served(engine, batched=False, queue=2)
+    rows = [np.full((1, 3), value, np.int32) for value in range(5)]
+    answers = asyncio.run(asked_together(application, model, engine, rows))
+    assert [each.status for each in answers] == [200, 200, 200, 429, 429]
+    assert answers[3].json == {"error": "3 requests wait for 'sums' already. Try again later."}
+    assert answers[3].headers["retry-after"] == "1"
+    assert application.answered == {200: 3, 429: 2}
+
+
+def test_who_waits_too_long_is_told_and_not_computed() -> None:
+    engine = Sums()
+    application, model = served(engine, batched=False, timeout=0.05)
+
+    async def late() -> list[Answer]:
+        body, headers = request_of({"x": np.ones((1, 3), np.int32)}, binary=True)
+        found = await asyncio.gather(*(ask(application.asgi, PATH, body, headers) for _ in range(3)))
+        engine.door.set()
+        while len(engine.batches) != 1 or model.pending:
+            await asyncio.sleep(0.001)
+        return [*found, await ask(application.asgi, PATH, [body[:9]], headers, ends=False)]
+
+    answers = asyncio.run(late())
+    assert [each.status for each in answers] == [504, 504, 504, 400]
+    assert answers[0].json == {"error": "the outputs are not computed; expected within 0.05 s"}
+    assert engine.batches == [1]
+
+
+def test_a_body_that_does_not_come() -> None:
+    application, model = served(Sums(), timeout=0.05)
+
+    async def wait() -> int:
+        sent: list[int] = []
+
+        async def receive() -> dict[str, object]:
+            return await asyncio.Future()
+
+        async def send(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                sent.append(int(str(message["status"])))
+
+        scope = {"type": "http", "method": "POST", "path": PATH, "headers": [], "query_string": b"", "root_path": ""}
+        await application.asgi(scope, receive, send)  # pyright: ignore[reportArgumentType]
+        return sent[0]
+
+    assert asyncio.run(wait()) == 408
+    assert model.pending == 0
+
+
+def test_other_errors() -> None:
+    engine = Sums()
+    application, model = served(engine)
+    engine.door.set()
+    body, headers = request_of({"x": np.ones((1, 3), np.int32)}, binary=True)
+    engine.broken = ResourceError("there is no memory")
+    found = asyncio.run(ask(application.asgi, PATH, body, headers))
+    assert (found.status, found.json) == (503, {"error": "there is no memory"})
+    engine.broken = ValueError("secret")
+
+    async def failed() -> tuple[int, object]:
+        sent: list[Answer] = []
+        with pytest.raises(ValueError, match="secret"):
+            sent.append(await ask(application.asgi, PATH, body, headers))
+        return model.pending, sent
+
+    assert asyncio.run(failed()) == (0, [])
+    assert application.answered == {503: 1, 500: 1}
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (0, 3), (1, 4), (3,), (), (1, 3, 1)])
+def test_shapes_that_no_batch_holds(shape: tuple[int, ...]) -> None:
+    application, _ = served(Sums())
+    body, headers = request_of({"x": np.ones(shape, np.int32)}, binary=True)
+    found = asyncio.run(ask(application.asgi, PATH, body, headers))
+    assert (found.status, found.json) == (
+        400,
+        {
+            "error": "the network has no shape that fits the inputs; expected x [-1, 3], with at most 4 for -1, "
+            f"found x [{', '.join(map(str, shape))}]"
+        },
+    )
+
+
+def test_batches_stand_in_the_metadata() -> None:
+    application, _ = served(Sums())
+    found = asyncio.run(ask(application.asgi, "/v2/models/sums")).json
+    assert found["inputs"] == [{"name": "x", "datatype": "INT32", "shape": [-1, 3]}]
+    assert found["outputs"] == [{"name": "y", "datatype": "INT32", "shape": [-1, 1]}]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "error"),
+    [
+        (
+            [ends(1)],
+            "model 'm' has no batch but 1. Compile it for several, such as --input-shape batch=1,4,8, or leave ",
+        ),
+        (
+            [([TensorSpec("x", "f32", (4, 3))], [TensorSpec("y", "f32", (3, 4))])],
+            "requests for 'm' cannot be computed together; expected a first extent that all its inputs and outputs "
+            "share, found x: f32[4,3] and y: f32[3,4]. Leave --batch out.",
+        ),
+        (
+            [([TensorSpec("x", "f32", (4,))], [TensorSpec("y", "f32", ())])],
+            "requests for 'm' cannot be computed together",
+        ),
+        (
+            [([TensorSpec("x", "f32", (4, 3))], [TensorSpec("y", "f32", (4, 9), (-1, 0))])],
+            "requests for 'm' cannot be computed together",
+        ),
+        (
+            [ends(1), ends(4, sums=4)],
+            "requests for 'm' cannot be computed together; expected outputs that the batch changes in the first extent "
+            "alone",
+        ),
+    ],
+)
+def test_networks_without_a_batch(shapes: list[tuple[list[TensorSpec], list[TensorSpec]]], error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Batching("m", shapes)
+    assert str(caught.value).startswith(error)
+
+
+def test_a_batch_for_each_length() -> None:
+    batching = Batching("m", [ends(1), ends(4), ends(2, 5)])
+    batching.check({"x": (2, 5)})
+    with pytest.raises(InputError, match=r"expected x \[-1, 3\] or x \[-1, 5\], with at most 4 for -1"):
+        batching.check({"x": (3, 5)})
+    short, long = ({"x": np.ones((1, length), np.int32)} for length in (3, 5))
+    assert (batching.room(short), batching.room(long), batching.alike(short, long)) == (4, 2, False)
+    assert batching.joined([long])["x"].tolist() == [[1] * 5, [0] * 5]
