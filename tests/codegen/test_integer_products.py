@@ -7,7 +7,7 @@ from typing import Union
 
 import numpy as np
 import pytest
-from kernel_harness import ARM, TARGETS, Execution, described, in_two_calls, run_kernels
+from kernel_harness import EMULATED, TARGETS, Execution, described, in_two_calls, run_kernels
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir.core import Constant, Function, Op
@@ -110,7 +110,7 @@ def known_matrix(rng: np.random.Generator) -> Case:
     return MatMulInteger(), (a, b, zero_point(rng, a), zero_point(rng, b, columns))
 
 
-@pytest.mark.parametrize("target", [*TARGETS, *ARM])
+@pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_products_with_known_matrices_are_exact(target: str, rng: np.random.Generator) -> None:
     """Of which four bytes at once are multiplied."""
     executions, expected = [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_harness import ARM, TARGETS
+from kernel_harness import EMULATED, TARGETS
 from quantized_cases import blocked, check, product
 
 from tilewright.codegen.cpu.families import lower
@@ -15,7 +15,7 @@ KINDS = ("blocked", "grouped", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs."""
 
 
-LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *ARM)
+LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
 """With those of the processors that have other products of bytes."""
 
 
@@ -25,7 +25,7 @@ def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None
     check([blocked(kind, rng) for _ in range(6 if target in TARGETS else 2)], target)
 
 
-@pytest.mark.parametrize("target", [*TARGETS, *ARM])
+@pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_random_products(target: str, rng: np.random.Generator) -> None:
     check([product(rng) for _ in range(8)], target)
 

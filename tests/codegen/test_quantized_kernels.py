@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from kernel_harness import ARM, TARGETS
+from kernel_harness import EMULATED, TARGETS
 from operator_samples import Case, all_cases, make_case, samples
 from quantized_cases import check, integers, product_sample, random_activation, random_type, weight_type
 from samples import Sample
@@ -107,7 +107,7 @@ def test_scales_far_apart(target: str, rng: np.random.Generator) -> None:
     check([make_case(f"far-{i}", sample) for i, sample in enumerate(samples)], target)
 
 
-@pytest.mark.parametrize("target", [*TARGETS, *ARM])
+@pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_every_pair_of_bytes(target: str) -> None:
     """All 65536 pairs at scales at which one in four sums and many products are ties."""
     every = np.arange(256, dtype=np.uint8)
