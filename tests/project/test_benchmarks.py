@@ -32,6 +32,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     "name",
     [
         *("accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "peers.py"),
+        "serving.py",
         "simulated_quantization.py",
     ],
 )

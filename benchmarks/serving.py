@@ -1,0 +1,226 @@
+"""Load on served networks: latency and throughput beside onnxruntime behind the same server, and bodies of strangers.
+
+The two servers run in processes of their own and are asked in turn, round by round, by clients that each keep one
+connection and send their next request when they have the answer. A share of the requests is wrong; every right answer
+of ours is compared with what the session gives, and every wrong request has to be refused.
+
+Run by hand: python benchmarks/serving.py MODEL.onnx MODEL.twa [--clients 64] [--seconds 10] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
+from tilewright.runtime.serving.application import Application
+from tilewright.runtime.serving.batching import Ends
+from tilewright.runtime.serving.model import Model
+from tilewright.runtime.serving.server import address_of, listen, serve
+from tilewright.runtime.session import Session, load
+
+HEADER = "Inference-Header-Content-Length"
+NAMES = {"float32": "FP32", "int8": "INT8", "uint8": "UINT8", "int64": "INT64"}
+EXAMPLES = 8
+"""Different right requests."""
+
+
+class Onnxruntime:
+    """A session of onnxruntime in the place of ours, on one thread."""
+
+    def __init__(self, model: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        self._names = [each.name for each in self._session.get_outputs()]
+        self._queue = RequestQueue(1, 1)
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """The session itself refuses others."""
+
+    def submit(self, inputs: Mapping[str, np.ndarray], callback: Callback) -> Request[Outputs]:
+        request = Request(lambda: self._computed(inputs), callback)
+        self._queue.put(request, 0)
+        return request
+
+    def _computed(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
+        found = self._session.run(None, dict(inputs))
+        return {name: np.asarray(array) for name, array in zip(self._names, found, strict=True)}
+
+
+def shapes_of(session: Session) -> list[Ends]:
+    return [(each.manifest.inputs, each.manifest.outputs) for each in session.artifact.in_shapes()]
+
+
+def serve_one(model: Path, artifact: Path, *, peer: bool) -> None:
+    """Serve the network, until the process is ended."""
+    with load(artifact, threads=1, queue=1) as session:
+        engine = Onnxruntime(model) if peer else session
+        served = Model("network", 1, engine, shapes_of(session), None, 1, 256)
+        listening = listen("127.0.0.1", 0)
+        served_by = Application([served], "0", 60).asgi
+        serve(served_by, listening, 60, lambda: print(address_of(listening), flush=True))
+
+
+def examples(session: Session) -> list[tuple[bytes, dict[str, bytes]]]:
+    """Right requests, and the bytes of the outputs that they have."""
+    rng, found = np.random.default_rng(0), list[tuple[bytes, dict[str, bytes]]]()
+    for _ in range(EXAMPLES):
+        inputs = {
+            spec.name: rng.standard_normal(spec.shape).astype(spec.numpy)
+            if spec.numpy.kind == "f"
+            else rng.integers(0, 100, spec.shape).astype(spec.numpy)
+            for spec in session.inputs
+        }
+        tensors = [
+            {
+                "name": name,
+                "datatype": NAMES[array.dtype.name],
+                "shape": array.shape,
+                "parameters": {"binary_data_size": array.nbytes},
+            }
+            for name, array in inputs.items()
+        ]
+        text = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
+        body = text + b"".join(array.tobytes() for array in inputs.values())
+        found.append((head(len(body), len(text)) + body, {n: a.tobytes() for n, a in session.run(inputs).items()}))
+    return found
+
+
+def head(length: int, text: int | None = None) -> bytes:
+    header = "" if text is None else f"{HEADER}: {text}\r\n"
+    return f"POST /v2/models/network/infer HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {length}\r\n\r\n".encode()
+
+
+def strange(rng: np.random.Generator, right: bytes) -> bytes:
+    """A request that nobody may compute."""
+    start, _, body = right.partition(b"\r\n\r\n")
+    text = int(re.findall(rf"{HEADER}: (\d+)".encode(), start)[0])
+    described = body[:text]
+    kinds = [
+        lambda: (body[: int(rng.integers(0, len(body)))], text),
+        lambda: (body + rng.bytes(int(rng.integers(1, 100))), text),
+        lambda: (rng.bytes(int(rng.integers(0, 5000))), None),
+        lambda: (b"[" * int(rng.integers(1000, 60_000)), None),
+        lambda: (b'{"inputs":' * int(rng.integers(100, 6000)), None),
+        lambda: (
+            described.replace(b'"shape": [', b'"shape": [' + str(int(rng.integers(-(2**62), 2**62))).encode() + b","),
+            text,
+        ),
+        lambda: (described.replace(b"FP32", b"BYTES").replace(b"INT8", b"FP64") + body[text:], text),
+        lambda: (described.replace(b'"binary_data_size": ', b'"binary_data_size": -') + body[text:], None),
+        lambda: (body, int(rng.integers(text + 1, 2**40))),
+        lambda: (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', None),
+        lambda: (described.replace(b'"name": "', b'"name": "' + rng.bytes(2).hex().encode()) + body[text:], text),
+    ]
+    content, length = kinds[int(rng.integers(len(kinds)))]()
+    made = head(len(content), length)
+    if rng.integers(10) == 0:
+        made = made.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    return made + content
+
+
+async def answered(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+) -> tuple[int, dict[str, bytes]]:
+    """The status of the answer, and the bytes of each output."""
+    writer.write(request)
+    start = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    size = int(re.findall(r"\ncontent-length: (\d+)", start)[0])
+    body = await reader.readexactly(size)
+    outputs: dict[str, bytes] = {}
+    if position := re.findall(rf"\n{HEADER.lower()}: (\d+)", start):
+        end = int(position[0])
+        for tensor in json.loads(body[:end])["outputs"]:
+            length = tensor["parameters"]["binary_data_size"]
+            outputs[tensor["name"]], end = body[end : end + length], end + length
+    elif "error" not in json.loads(body):
+        raise AssertionError(body)
+    return int(start[9:12]), outputs
+
+
+async def load_on(
+    port: int, requests: list[tuple[bytes, dict[str, bytes]]], clients: int, seconds: float, bad: float, exact: bool
+) -> tuple[list[float], int]:
+    """Seconds from request to answer of the right ones, and how many wrong ones were refused."""
+    took, refused, end = list[float](), [0], time.perf_counter() + seconds
+
+    async def client(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        while time.perf_counter() < end:
+            request, expected = requests[int(rng.integers(len(requests)))]
+            if rng.random() < bad:
+                status, _ = await answered(reader, writer, strange(rng, request))
+                assert 400 <= status < 500, status
+                refused[0] += 1
+                continue
+            start = time.perf_counter()
+            status, outputs = await answered(reader, writer, request)
+            took.append(time.perf_counter() - start)
+            assert status == 200, status
+            assert not exact or outputs == expected, "a wrong answer"
+        writer.close()
+
+    await asyncio.gather(*(client(seed) for seed in range(clients)))
+    return took, refused[0]
+
+
+def resident(process: subprocess.Popen[str]) -> float:
+    """Memory of a process, in MiB."""
+    text = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="the network, for onnxruntime")
+    parser.add_argument("artifact", type=Path, help="what tilewright compile made of it")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10, help="of each round and server")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bad", type=float, default=0.1, help="share of wrong requests")
+    parser.add_argument("--serve", choices=("tilewright", "onnxruntime"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve_one(arguments.model, arguments.artifact, peer=arguments.serve == "onnxruntime")
+        return
+    with load(arguments.artifact, threads=1) as session:
+        requests = examples(session)
+    servers: dict[str, tuple[subprocess.Popen[str], int]] = {}
+    words = [sys.executable, __file__, str(arguments.model), str(arguments.artifact), "--serve"]
+    try:
+        for name in ("tilewright", "onnxruntime"):
+            process = subprocess.Popen([*words, name], text=True, stdout=subprocess.PIPE)
+            assert process.stdout is not None
+            servers[name] = process, int(process.stdout.readline().rpartition(":")[2])
+        print("| round | server | requests/s | p50 ms | p99 ms | refused | MiB |\n|---:|---|---:|---:|---:|---:|---:|")
+        for number in range(arguments.rounds):
+            for name, (process, port) in servers.items():
+                exact = name == "tilewright"
+                work = load_on(port, requests, arguments.clients, arguments.seconds, arguments.bad, exact)
+                took, refused = asyncio.run(work)
+                p50, p99 = np.percentile(took, (50, 99)) * 1e3
+                speed = len(took) / arguments.seconds
+                memory = resident(process)
+                cells = f"{speed:.0f} | {p50:.1f} | {p99:.1f} | {refused} | {memory:.0f}"
+                print(f"| {number + 1} | {name} | {cells} |", flush=True)
+    finally:
+        for process, _ in servers.values():
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
