@@ -7,13 +7,13 @@ one beats in both. Times begin at 0, or where they differ much, are on a logarit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import groupby, product
 from typing import NamedTuple
 
 from ...runtime.report.table import shortened, show_bytes, show_count, show_seconds
+from ..report.scale import Scale
 
 Show = Callable[[float], str]
 
@@ -22,9 +22,6 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 660, 320, 76, 44, 34, 52,
 
 _TITLE = 70
 """Characters of the title that there is room for."""
-
-_FAR = 10
-"""From which ratio on a scale is logarithmic."""
 
 _COLOURS, _DASHES = 6, ("", "7 4", "2 3", "9 3 2 3")
 
@@ -62,34 +59,6 @@ def front(costs: Iterable[tuple[float, ...]]) -> set[tuple[float, ...]]:
     }
 
 
-class _Scale:
-    """Numbers to pixels, and the numbers that a grid shows: round ones, or round multiples of the unit."""
-
-    def __init__(self, numbers: Sequence[float], first: float, last: float, unit: float = 1) -> None:
-        self._unit = unit
-        low, high = min(numbers) / unit, max(numbers) / unit
-        self._is_logarithmic = low > 0 and high > _FAR * low
-        if self._is_logarithmic:
-            powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            every = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-            begin, end = max(each for each in every if each <= low), min(each for each in every if each >= high)
-            ticks = [each for each in every if begin <= each <= end]
-        else:
-            power = 10.0 ** math.floor(math.log10(high)) if high else 1.0
-            step = next(each * power for each in (0.2, 0.5, 1, 2) if high <= 6 * each * power)
-            begin, end = 0.0, max(math.ceil(high / step), 1) * step
-            ticks = [step * count for count in range(round(end / step) + 1)]
-        self.ticks = [each * unit for each in ticks]
-        self._begin, self._end, self._first, self._last = self._place(begin), self._place(end), first, last
-
-    def _place(self, number: float) -> float:
-        return math.log10(number) if self._is_logarithmic else number
-
-    def __call__(self, number: float) -> float:
-        share = (self._place(number / self._unit) - self._begin) / (self._end - self._begin)
-        return self._first + share * (self._last - self._first)
-
-
 class _Drawing:
     """The picture of a sweep over fields; see `picture`."""
 
@@ -99,7 +68,7 @@ class _Drawing:
         self._values = [sorted({point.values[field] for point in points}) for field in fields]
         by_count = sorted(fields, key=lambda field: -len(self._values[field]))
         self._along, self._coloured, self._dashed = by_count[0], by_count[1:2], by_count[2:]
-        self._y = _Scale([point.seconds for point in points], _HEIGHT - _BOTTOM, _TOP)
+        self._y = Scale([point.seconds for point in points], _HEIGHT - _BOTTOM, _TOP)
 
     def _combinations(self, fields: Sequence[int]) -> list[tuple[float, ...]]:
         return [*product(*(self._values[field] for field in fields))]
@@ -149,7 +118,7 @@ class _Drawing:
 
     def along_cost(self, name: str, show: Show, unit: float, cost: Callable[[Point], float]) -> str:
         """Times along a cost, and the steps of the machines that none beats in both."""
-        scale = _Scale([cost(point) for point in self._points], _LEFT, _WIDTH - _RIGHT, unit)
+        scale = Scale([cost(point) for point in self._points], _LEFT, _WIDTH - _RIGHT, unit)
         drawn = self._frame(name, [(scale(each), show(each)) for each in scale.ticks])
         best = sorted(front((cost(point), point.seconds) for point in self._points if point.is_whole))
         steps: list[tuple[float, float]] = []

@@ -21,6 +21,7 @@ GROUPS = {
         "compare": "runtime.api",
         "bench": "compiler",
         "sweep": "compiler",
+        "report": "compiler",
     },
     "Look into": {"inspect": "runtime", "machine": "runtime", "opt": "compiler", "reduce": "compiler"},
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),

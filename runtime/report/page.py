@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing else: a picture of bars, and tables."""
+"""Pages of HTML that need nothing else: a picture of bars, and tables that sort."""
 
 from __future__ import annotations
 
@@ -27,7 +27,28 @@ svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
 table { border-collapse: collapse; margin: 1.5em 0; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.2em 0.8em; text-align: left; }
 .right { text-align: right; }
+th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid; }
+[aria-sort] button { text-decoration: underline; }
+@media print { .wide { overflow: visible; } * { print-color-adjust: exact; } }
 """
+
+_SORT = """
+for (const button of document.querySelectorAll("th button")) button.onclick = () => {
+  const head = button.parentNode, column = head.cellIndex, body = head.closest("table").tBodies[0];
+  const down = head.ariaSort ? head.ariaSort == "ascending" : head.className == "right";
+  for (const each of head.parentNode.cells) each.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const rows = [...body.rows].map(row => [row.cells[column], row]);
+  const compare = (a, b) => "v" in a.dataset && "v" in b.dataset ? a.dataset.v - b.dataset.v
+    : a.textContent.localeCompare(b.textContent, undefined, {numeric: true});
+  rows.sort(([a], [b]) => (a.textContent == "") - (b.textContent == "") || (down ? compare(b, a) : compare(a, b)));
+  body.append(...rows.map(([, row]) => row));
+};
+"""
+"""Sorts a table by the column whose heading is chosen: numbers from the largest first, empty cells always last."""
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""Nothing is loaded from anywhere, whatever names of a model may say."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +66,18 @@ class Bar:
     shown: str
 
 
-def page(title: str, heading: str, *parts: str) -> str:
+def page(title: str, heading: str, *parts: str, style: str = "", script: str = "") -> str:
     """The whole page.
 
     Args:
         parts: of the body, as HTML.
+        style, script: further ones.
     """
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{escape(title)}</title><style>{_STYLE}</style></head>\n'
-        f"<body>\n<h1>{escape(heading)}</h1>\n{''.join(parts)}</body>\n</html>\n"
+        f'content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" '
+        f'content="{_POLICY}"><title>{escape(title)}</title><style>{_STYLE}{style}</style></head>\n'
+        f"<body>\n<h1>{escape(heading)}</h1>\n{''.join(parts)}<script>{_SORT}{script}</script></body>\n</html>\n"
     )
 
 
@@ -89,13 +112,22 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
     )
 
 
-def table(found: Table) -> str:
-    """A table, which scrolls where the window is too narrow for it."""
+def table(found: Table, *, numbered: bool = False) -> str:
+    """A table, which scrolls where the window is too narrow for it, and sorts by the column whose heading is chosen.
 
-    def row(tag: str, cells: list[str]) -> str:
-        pairs = zip(found.columns, cells, strict=True)
-        spelled = (f"<{tag}{' class=right' if each.right else ''}>{escape(cell)}</{tag}>" for each, cell in pairs)
-        return f"<tr>{''.join(spelled)}</tr>\n"
-
-    rows = [row("th", [each.title for each in found.columns]), *(row("td", cells) for cells in found.cells())]
-    return f'<div class="wide"><table>\n{"".join(rows)}</table></div>\n'
+    Args:
+        numbered: whether rows say which layer they are of, from 0.
+    """
+    kinds = [" class=right" if each.right else "" for each in found.columns]
+    heads = (
+        f'<th{kind}><button type="button">{escape(each.title)}</button></th>'
+        for each, kind in zip(found.columns, kinds, strict=True)
+    )
+    rows = ""
+    for number, (record, cells) in enumerate(zip(found.records(), found.cells(), strict=True)):
+        values = ("" if not isinstance(each, int | float) else f' data-v="{each}"' for each in record.values())
+        spelled = (
+            f"<td{kind}{value}>{escape(cell)}</td>" for kind, value, cell in zip(kinds, values, cells, strict=True)
+        )
+        rows += f"<tr{f' data-layer={number}' if numbered else ''}>{''.join(spelled)}</tr>\n"
+    return f'<div class="wide"><table>\n<thead><tr>{"".join(heads)}</tr></thead>\n<tbody>{rows}</tbody></table></div>\n'

@@ -116,15 +116,20 @@ class Simulation:
         rows: list[Mapping[str, object]] = [
             {**asdict(layer), "share": share} for layer, share in zip(self.layers, self.bound_shares, strict=True)
         ]
-        total, machine = self.total, ""
+        total = self.total
         if total.mac_utilization == total.machine_utilization:
             # The whole machine works: the column would say the same again.
             columns = [column for column in columns if column.key != "machine_utilization"]
             rows = [{key: value for key, value in row.items() if key != "machine_utilization"} for row in rows]
-        else:
+        return Table(columns, rows).text() + "".join(on_lines(line, 2) for line in self.lines())
+
+    def lines(self) -> list[str]:
+        """What is said of the whole, in sentences."""
+        total, machine = self.total, ""
+        if total.mac_utilization != total.machine_utilization:
             machine = f", {total.machine_utilization:.1%} of the machine"
         parts = ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items() if round(cycles))
-        lines = [
+        return [
             f"modelled on {self.machine}: {total.cycles:,} cycles, {show_seconds(total.seconds)}, "
             f"{show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
             f"of {show_clusters(total.clusters, total.cards)}{machine}, {show_bytes(total.dram_bytes)} of DRAM traffic",
@@ -135,7 +140,6 @@ class Simulation:
             "Times of the accelerator and of its links are modelled with the constants of the machine description, "
             "not measured on silicon.",
         ]
-        return Table(columns, rows).text() + "".join(on_lines(line, 2) for line in lines)
 
 
 def _percent(share: float) -> str:

@@ -89,6 +89,14 @@ class Trace:
         # "e": it ends in the slice around it and not in the next.
         self._arrows.append({**common, "ph": "f", "bp": "e", **_place(target.track, ended)})
 
+    def tracks(self) -> list[tuple[str, str, list[dict[str, Any]]]]:
+        """Each track in order: the name of its process, its own, and its slices by time, as the file has them."""
+        named = {(each["pid"], each["tid"]): each["args"] for each in self._metadata if "name" in each["args"]}
+        own: dict[tuple[int, int], list[dict[str, Any]]] = {key: [] for key in named if key[1]}
+        for each in _in_order(self._slices):
+            own[each["pid"], each["tid"]].append(each)
+        return [(named[key[0], 0]["name"], named[key]["name"], slices) for key, slices in own.items()]
+
     def write(self, path: Path, about: Mapping[str, object]) -> int:
         """Write the file, one event a line; the bytes that it has.
 

@@ -15,10 +15,11 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.report.scale import Scale
 from tilewright.compiler.sweep import evaluation, workers
 from tilewright.compiler.sweep.evaluation import Figures, Outcome
 from tilewright.compiler.sweep.grid import combinations, parse_settings
-from tilewright.compiler.sweep.picture import Point, _Scale, front, picture
+from tilewright.compiler.sweep.picture import Point, front, picture
 from tilewright.compiler.sweep.workers import outcomes
 from tilewright.errors import MachineError, UsageError
 from tilewright.runtime.machines import machine
@@ -280,7 +281,7 @@ def test_machines_that_leave_work_to_the_host_are_on_no_front(model: Path, monke
 
 @pytest.mark.parametrize("numbers", [[1e-5, 9e-3], [3e-6], [2e-4, 2.1e-4], [1.0, 9.99], [1.0, 10.01], [4096], [7e9]])
 def test_scales_hold_what_they_show(numbers: list[float]) -> None:
-    scale = _Scale(numbers, 0, 100)
+    scale = Scale(numbers, 0, 100)
     places = [scale(each) for each in numbers]
     assert all(0 <= place <= 100 for place in places)
     assert places == sorted(places)
