@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tilewright.errors import ArtifactError, CalibrationWarning, UsageError, resources, warn
+from tilewright.errors import ArtifactError, CalibrationWarning, UnsupportedError, UsageError, resources, warn
 from tilewright.limits import check_seconds
 
 from ..codegen.c_library import c_library, exportable
@@ -39,6 +39,9 @@ from .progress import ProgressReport, silent
 from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
+
+LARGEST_FILE = 2**31 - 2**20
+"""Bytes of constants of an ONNX file: protobuf writes no message of 2 GiB, and the nodes need some of them."""
 
 
 @resources("export")
@@ -84,6 +87,7 @@ def export_model(
     Raises:
         UsageError: an option has a value that it cannot have, or no use; the output is the model.
         ModelError: the model cannot be read, or holds what the format has no form for.
+        UnsupportedError: the network is too large for an ONNX file.
         CalibrationError: calibration data is needed and missing, or wrong.
         OutputError: the output cannot be written.
     """
@@ -147,6 +151,13 @@ def export_model(
         kinds = (layer.type for layer in document.layers.values() if layer.type not in _NO_OPERATORS)
         return dict(Counter(kinds).most_common())
     written = export_onnx(module, is_qdq=quantized == "qdq")
+    size = sum(len(each.raw_data) for each in written.graph.initializer)
+    if size > LARGEST_FILE:
+        hint = "Export it as IR (.xml), whose constants lie in a file of their own."
+        expected = f"constants of at most {LARGEST_FILE} bytes"
+        raise UnsupportedError(
+            "the network is too large for one ONNX file", stage="export", expected=expected, found=size, hint=hint
+        )
     with output_file(output) as file:
         file.write(written.SerializeToString())
     return dict(Counter(node.op_type for node in written.graph.node).most_common())

@@ -178,6 +178,15 @@ def test_layers_that_are_kept_have_no_conversions(tmp_path: Path) -> None:
     assert weights and all(name in {tensor.name for tensor in kept.initializer} for name in weights)
 
 
+def test_a_network_larger_than_a_file(tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tilewright.compiler.export.LARGEST_FILE", 1000)
+    assert fails(["export", MODEL, "-o", tmp_path / "large.onnx"]) == (
+        "export: the network is too large for one ONNX file; expected constants of at most 1000 bytes, found 41792. "
+        "Export it as IR (.xml), whose constants lie in a file of their own."
+    )
+    assert not (tmp_path / "large.onnx").exists()
+
+
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     export = ["export", MODEL, "-o", "out.onnx"]
     assert fails([*export, "--quantized", "qoperator"], 2) == (
