@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import FailedCheckError
 
 from ...runtime.commands.console import progress_bar, show, tell
 from ...runtime.commands.parser import delivered, output_path, whole_number
@@ -34,7 +34,7 @@ _PEERS = ("onnxruntime", "openvino")
 _MOST_ROUNDS, _MOST_THREADS = 10_000, 1024
 
 
-class WrongOutputsError(TilewrightError):
+class WrongOutputsError(FailedCheckError):
     """Contenders compute something else than Tilewright."""
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError, similar
+from tilewright.errors import FailedCheckError, InputError, TilewrightError, TilewrightWarning, UsageError, similar
 
 from .. import compiler
 from . import COMMANDS, GROUPS
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str], version: str) -> int:
         shown = explain(error, words[0] if words else "")
         tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
-        if "--json" in words:
+        if "--json" in words and not isinstance(shown, FailedCheckError):
             _show_record(shown, code)
     return code
 

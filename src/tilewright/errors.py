@@ -91,6 +91,10 @@ class UsageError(TilewrightError):
     """A command or call was put together wrongly (exit code 2)."""
 
 
+class FailedCheckError(TilewrightError):
+    """What a command was to check does not hold; it has printed what it found."""
+
+
 class ModelError(TilewrightError):
     """The model file is damaged, inconsistent or not an ONNX model."""
 

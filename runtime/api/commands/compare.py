@@ -28,17 +28,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
-from tilewright.errors import TilewrightError, UsageError
+from tilewright.errors import FailedCheckError, UsageError
 
 from ...commands.parser import number, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..comparison.parties import Party
+    from ..comparison.party import Party
     from ..simulator.inference import Comparison
     from ..simulator.input_data import Feeds
 
 
-class FailedComparisonError(TilewrightError):
+class FailedComparisonError(FailedCheckError):
     """Samples do not pass a comparison, or a value differs."""
 
 
@@ -161,7 +161,8 @@ def _opened(
 ) -> Iterator[tuple[Party, Party, Iterator[tuple[str, Feeds]], Callable[[int], object]]]:
     """Reference and network, the samples, and what is told how many of these are done."""
     from ...commands.console import progress_bar
-    from ..comparison.parties import ONNXRUNTIME, open_party
+    from ..comparison.parties import open_party
+    from ..comparison.party import ONNXRUNTIME
     from ..comparison.samples import RANDOM, read_samples
 
     first, second = arguments.reference, arguments.network

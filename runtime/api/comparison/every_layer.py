@@ -10,7 +10,7 @@ import numpy as np
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from .measures import Row, feeders, labels, paired, run_both
-from .parties import Party
+from .party import Party
 from .tables import finite
 
 TOLERANCE = 1e-3

@@ -14,7 +14,7 @@ from tilewright.errors import InputError, TilewrightError
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from ..simulator.metrics import METRICS, Sums, sums
-from .parties import ONNXRUNTIME, Party, Value
+from .party import ONNXRUNTIME, Party, Value
 
 STAGE = "compare"
 LIMIT = 30.0

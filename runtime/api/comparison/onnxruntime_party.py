@@ -11,7 +11,7 @@ from tilewright.errors import TilewrightError
 
 from ...compiler import NotInstalledError, compiler_for
 from ..simulator.input_data import Feeds, NodeArg
-from .parties import ONNXRUNTIME, Party, Value
+from .party import ONNXRUNTIME, Party, Value
 
 if TYPE_CHECKING:
     from ....compiler.frontend.onnx.every_tensor import ComputedTensor

@@ -1,11 +1,9 @@
-"""What can be compared: something that computes values which go by the names of a model's tensors."""
+"""Artifacts and models as parties of a comparison, and which party a path stands for."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,91 +11,13 @@ from tilewright.errors import UsageError
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
-from ...pictures.inputs import ImageInput
 from ...report.details import KeptValue, details_of
 from ...session import Session
 from ..network import open_session
 from ..simulator.input_data import TYPES, Feeds, NodeArg
 from ..simulator.session import ENDING, IR_ENDING
-
-ONNXRUNTIME = "onnxruntime:"
-"""What stands before the path of a model that onnxruntime is to run."""
-
-_SUFFIXES = (
-    "_DequantizeLinear_Output",
-    "_QuantizeLinear_Output",
-    "_QuantizeLinear_Input",
-    "_dequantized",
-    "_quantized",
-    "_updated",
-)
-"""What quantisers put behind the name of a tensor that they round."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor that a party computes.
-
-    Attributes:
-        name: the party's own for it.
-        op, nodes: what computes it; "" and none where nobody knows.
-        inputs: names of the nearest values that it is computed of.
-        range, step: the ends of the numbers that its integers can stand for, and how far apart these are; ``None`` for
-            all other tensors.
-    """
-
-    name: str
-    op: str = ""
-    nodes: tuple[str, ...] = ()
-    inputs: tuple[str, ...] = ()
-    range: tuple[float, float] | None = None
-    step: float | None = None
-
-    @property
-    def source(self) -> str:
-        """The tensor of the floating-point model that it stands for."""
-        name = self.name
-        while (suffix := next((each for each in _SUFFIXES if name.endswith(each)), None)) and len(suffix) < len(name):
-            name = name.removesuffix(suffix)
-        return name
-
-    @property
-    def computed_by(self) -> str:
-        """The operator and its node as messages name them."""
-        node = ", ".join(self.nodes[:2]) + (" and others" if len(self.nodes) > 2 else "")
-        return f"{self.op} ({node})" if node else self.op
-
-
-class Party(ABC):
-    """Something that computes values.
-
-    Attributes:
-        label: what the user calls it.
-        outputs: names of the outputs of the network; of a model, known after the first run.
-        values: what it computes, in order of execution; of a model, known after the first run.
-        images: how images become inputs, by the names of these, where it knows.
-    """
-
-    label: str
-    outputs: list[str]
-    values: list[Value]
-    images: Mapping[str, ImageInput] = {}
-
-    @abstractmethod
-    def get_inputs(self) -> list[NodeArg]:
-        """The inputs: name, type and shape."""
-
-    @abstractmethod
-    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
-        """The values by name, in real units.
-
-        Raises:
-            TilewrightError: it cannot be compiled or run for these inputs.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what it holds."""
+from .onnxruntime_party import OnnxruntimeParty
+from .party import ONNXRUNTIME, Party, Value
 
 
 def open_party(path: str, encodings: str | None = None) -> Party:
@@ -111,8 +31,6 @@ def open_party(path: str, encodings: str | None = None) -> Party:
     if encodings and (is_ir or is_artifact or path.startswith(ONNXRUNTIME)):
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
     if path.startswith(ONNXRUNTIME):
-        from .onnxruntime_party import OnnxruntimeParty
-
         return OnnxruntimeParty(path.removeprefix(ONNXRUNTIME))
     return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings)
 

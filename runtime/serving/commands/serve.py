@@ -12,7 +12,6 @@ Examples:
   tilewright serve mobilenet.twa
   tilewright serve mobilenet.twa --batch mobilenet --port 9000
   tilewright serve digits:1=old.twa digits:2=new.twa minilm.twa --host 0.0.0.0
-  curl localhost:8000/v2/models/mobilenet
 """
 
 from __future__ import annotations
