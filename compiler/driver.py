@@ -29,7 +29,6 @@ from ..passes.instruments import Timing
 from ..passes.named_ops import find_named
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import Partition, parse_order
-from ..passes.quantization.parameters import Range
 from ..passes.quantization.plan import KEEP_FLOAT
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
@@ -62,6 +61,7 @@ from .pipeline import (
     tile_pipeline,
 )
 from .progress import StageTimes
+from .quantization.methods import Choices, methods_of
 from .quantization.quantize import brings_quantization, quantize_module
 from .report.details import layers, maps, placement, schedules
 
@@ -118,9 +118,9 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
 
 @dataclass
 class _Shared:
-    """What the shapes of a network have in common: the ranges that calibration found for the first, and constants."""
+    """What the shapes of a network have in common: what calibration chose for the first, and constants."""
 
-    ranges: dict[str, Range] = field(default_factory=dict)
+    choices: Choices = field(default_factory=Choices)
     findings: Findings = field(default_factory=Findings)
     pool: ConstantPool = field(default_factory=ConstantPool)
 
@@ -163,7 +163,7 @@ def _build_shape(
         check_batch(options, machine, batch_of(module))
     findings, quantized = shared.findings, None
     if precision == "int8":
-        quantized = quantize_module(module, options, interface, shared.ranges, findings)
+        quantized = quantize_module(module, options, interface, shared.choices, findings)
     details: dict[str, object] = {}
     if quantized is not None and interface is None:
         details = _ranges_used(module, options)
@@ -238,6 +238,7 @@ def check_options(options: CompileOptions) -> CompileOptions:
     if options.calibration_method != "percentile" and options.percentile != CompileOptions.percentile:
         hint = "Give --calibration-method percentile, or leave --percentile out."
         raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
+    methods_of(options.methods)
     declared(options.preprocessing)
     check_names(options.print_after or ())
     check_seconds("--time-limit", options.time_limit)

@@ -17,6 +17,7 @@ from tilewright.limits import check_seconds
 from ..codegen.c_library import c_library, exportable
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.time_limit import KERNELS
+from ..passes.cpu.real_results import RealResults
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
 from ..passes.quantization.plan import KEEP_FLOAT
@@ -56,6 +57,7 @@ def export_model(
     calibration_method: str = CompileOptions.calibration_method,
     percentile: float = CompileOptions.percentile,
     calibration_limit: int | None = None,
+    methods: str = CompileOptions.methods,
     encodings: str | os.PathLike[str] | None = None,
     keep_float: Sequence[str] = (),
     input_shapes: InputShapes | None = None,
@@ -76,8 +78,8 @@ def export_model(
         activations: what those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``,
             that for ``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without
             VNNI. They stand for the same numbers.
-        calibration, preprocessing, calibration_method, percentile, calibration_limit, encodings, keep_float: as for
-            ``tilewright.compile``; for quantised networks.
+        calibration, preprocessing, calibration_method, percentile, calibration_limit, methods, encodings, keep_float:
+            as for ``tilewright.compile``; for quantised networks.
         input_shapes, freeze, external_data: as for ``tilewright.compile``.
 
     Returns:
@@ -108,6 +110,7 @@ def export_model(
         calibration_method=calibration_method,
         percentile=percentile,
         calibration_limit=calibration_limit,
+        methods=methods,
         encodings=encodings,
         keep_float=keep_float,
         input_shapes=input_shapes,
@@ -141,8 +144,9 @@ def export_model(
         for each in findings.warnings:
             warn(each, CalibrationWarning)
         signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")
-        passes = (signed,) if quantized != "qdq" else (signed, SymmetricWeights(rounds=not brings))
-        run_passes(Pipeline(passes, "export"), module, options)
+        # No QLinear operator gives real numbers.
+        further = SymmetricWeights(rounds=not brings) if quantized == "qdq" else RealResults()
+        run_passes(Pipeline((signed, further), "export"), module, options)
         # IR spells conversions as layers of real numbers, like the others of this form.
         module = import_model(export_onnx(module, is_qdq=True)) if is_ir else module
     if is_ir:

@@ -170,6 +170,16 @@ class CompileOptions:
         needs="calibration",
         group=QUANTIZATION,
     )
+    methods: str = option(
+        "channels,ranges,rounding",
+        "What makes the integers more exact, by what samples show: channels, scales by channel in front of depthwise "
+        "convolutions; ranges, by the error of the layers that read them; rounding, of weights, by the error of their "
+        "layer, with corrected biases; outputs, from the accumulators of the last layers, which then run on the CPU; "
+        "all, or none.",
+        metavar="METHODS",
+        needs="calibration",
+        group=QUANTIZATION,
+    )
     encodings: str | os.PathLike[str] | None = option(
         None,
         "An .encodings file of AIMET, which gives the ranges of its 8-bit activations instead of samples. Weights have "

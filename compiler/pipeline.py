@@ -14,6 +14,7 @@ from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.narrow_convolutions import NarrowConvolutions
 from ..passes.cpu.one_hot_products import OneHotProducts
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
+from ..passes.cpu.real_results import RealResults
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.cpu.volume_convolutions import VolumeConvolutions
@@ -70,7 +71,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = F
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
-    forms = (WidenHalf(), *convolutions, *products, UnsignedActivations())
+    forms = (WidenHalf(), *convolutions, *products, UnsignedActivations(), RealResults())
     forms = (*forms, NarrowConvolutions()) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
@@ -112,13 +113,16 @@ def calibration_pipeline() -> Pipeline:
     return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()), "calibration")
 
 
-def post_training_pipeline(ranges: Mapping[str, Range], keep: Sequence[str] = ()) -> Pipeline:
+def post_training_pipeline(
+    ranges: Mapping[str, Range], keep: Sequence[str] = (), *, real_outputs: bool = False
+) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep: names of operators or of source nodes that stay in floating point.
+        keep, real_outputs: see :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
-    quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()), keep=tuple(keep))
+    bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
+    quantize = Quantize(bounds, keep=tuple(keep), real_outputs=real_outputs)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 

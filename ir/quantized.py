@@ -124,9 +124,12 @@ def check_accumulating(operands: Types, results: Types, *, channel_axis: int, ac
         act: the fused activation.
     """
     x, w, b, residual = (*operands, None, None)[:4]
-    problem = not_eight_bit(x, "x") or not_eight_bit(results[0], "the result")
+    is_real = results[0] is not None and results[0].quant is None and results[0].dtype is DType.F32
+    problem = not_eight_bit(x, "x") or (None if is_real else not_eight_bit(results[0], "the result"))
     if problem is not None:
         return problem
+    if is_real and act != "none":
+        return "a result of real numbers takes no activation"
     if w is None or w.quant is None or w.dtype not in EIGHT_BIT:
         return "w must be quantised to i8 or u8"
     if w.quant.axis not in (None, channel_axis):
@@ -168,8 +171,12 @@ def _present(types: Types) -> list[TensorType]:
 
 
 def accumulator_factors(x: TensorType, w: TensorType, y: TensorType) -> np.ndarray:
-    """Requantisation multipliers: float32[channels], or float32[1] for weights quantised per tensor."""
+    """Requantisation multipliers: float32[channels], or float32[1] for weights quantised per tensor. Of a result of
+    real numbers, what accumulators are multiplied with.
+    """
     assert w.quant is not None
+    if y.quant is None:
+        return arithmetic.multiplier(parameters(x)[0], np.asarray(w.quant.scale, np.float32), np.float32(1))
     return arithmetic.multiplier(parameters(x)[0], np.asarray(w.quant.scale, np.float32), parameters(y)[0])
 
 
@@ -212,7 +219,7 @@ def requantized(
     act: str = "none",
     act_args: tuple[float, ...] = (),
 ) -> np.ndarray:
-    """Stored integers of the result from exact accumulators, bias included.
+    """Stored integers, or float32, of the result from exact accumulators, bias included.
 
     Args:
         accumulator: integers of any dtype.
@@ -227,6 +234,8 @@ def requantized(
     shape = [1] * accumulator.ndim
     shape[channel_axis] = -1
     factors = accumulator_factors(x, w, y).reshape(shape)
+    if y.quant is None:
+        return accumulator.astype(np.float32) * factors
     low, high = clamp_bounds(y, act, act_args)
     return arithmetic.requantize(accumulator.astype(np.int64), factors, parameters(y)[1], low, high)
 

@@ -8,8 +8,6 @@ from itertools import islice
 
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError
 
-from ...codegen.cpu.llvm.named_targets import PORTABLE
-from ...codegen.cpu.llvm.target import TargetDescription
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Value
 from ...ir.ops import REGISTRY
@@ -22,10 +20,9 @@ from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import KEEP_FLOAT, plan_quantization
 from ...passes.quantization.quantize import Quantize
-from ..calibration.dataset import RandomSet, open_calibration_set
-from ..calibration.ranges import collect_ranges, compiled, encoded_ranges
+from ..calibration.observation import Observation
+from ..calibration.ranges import encoded_ranges
 from ..calibration.statistics import Findings
-from ..calibration.watch import Watch
 from ..containers.interface import (
     Interface,
     input_radix,
@@ -42,6 +39,16 @@ from ..pipeline import (
     quantized_import_pipeline,
     run_passes,
 )
+from .methods import (
+    Choices,
+    apply_scales,
+    apply_weights,
+    choose_ranges,
+    choose_scales,
+    choose_weights,
+    methods_of,
+    observed_values,
+)
 
 
 def brings_quantization(module: Module) -> bool:
@@ -56,21 +63,21 @@ def quantize_module(
     module: Module,
     options: CompileOptions,
     interface: Interface | None = None,
-    known: dict[str, Range] | None = None,
+    choices: Choices | None = None,
     findings: Findings | None = None,
 ) -> Module:
     """A copy of ``module`` with ops on quantised types.
 
     Args:
         interface: makes inputs and outputs integers, too.
-        known: ranges that samples gave for the same network in another shape; where it is empty, those of this one are
-            put there.
+        choices: what samples made of the same network in another shape; where it is empty, what they make of this one
+            is put there.
         findings: receives what the samples are like.
 
     Raises:
         NothingToQuantizeError: integers have no place in the network.
         NoCalibrationError: scales are neither in the model nor given by samples.
-        CalibrationError: the samples are wrong, or the values that need ranges are not those in ``known``.
+        CalibrationError: the samples are wrong, or the values that need ranges are not those of ``choices``.
         PassError: an accumulator may overflow.
     """
     copy = clone_module(module)
@@ -82,7 +89,11 @@ def quantize_module(
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     run_passes(calibration_pipeline(), copy, options)
     keep = still_there(copy.ops, keep, REGISTRY)
-    values = plan_quantization(copy.main, keep).values
+    # Integers at the ends have scales that samples do not choose.
+    methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
+    real_outputs = "outputs" in methods
+    plan = plan_quantization(copy.main, keep, real_outputs=real_outputs)
+    values = plan.values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
         others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
@@ -96,10 +107,19 @@ def quantize_module(
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
+    choices = Choices() if choices is None else choices
+    is_first = not choices.ranges
+    observation = Observation(copy, {**observed_values(plan), **ends}, options, findings)
+    if is_first and "channels" in methods and len(missing) == len(values):
+        choices.scales = choose_scales(plan, observation)
+    apply_scales(copy, plan, choices)
     if missing or ends:
-        known = {} if known is None else known
-        if not known:
-            known.update(_observed(copy, {**missing, **ends}, options, findings))
+        known = choices.ranges
+        if is_first:
+            known.update(_observed(observation, {**missing, **ends}, options))
+            known.update({name: each.range for name, each in choices.scales.items()})
+            if "ranges" in methods:
+                known.update(choose_ranges(plan, choices, known, observation))
         if {*known} != {*missing, *ends}:
             unlike = sorted({*known} ^ {*missing, *ends})
             raise CalibrationError(
@@ -111,8 +131,11 @@ def quantize_module(
             )
         ranges.update(known)
     observed = {name: ranges.pop(name) for name in ends}
+    if is_first and "rounding" in methods:
+        choices.weights = choose_weights(plan, choices, ranges, observation)
+    apply_weights(copy, plan, choices)
     if interface is None:
-        run_passes(post_training_pipeline(ranges, keep), copy, options)
+        run_passes(post_training_pipeline(ranges, keep, real_outputs=real_outputs), copy, options)
         return copy
     radix = input_radix(interface, pixel_range(options) or observed[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)
@@ -143,7 +166,7 @@ def _add_interface_to_quantized(
     """
     ends = _ends(module.main)
     needed = {} if options.calibration is None else ends
-    observed = _observed(module, needed, options) if needed else {}
+    observed = _observed(Observation(module, ends, options), needed, options) if needed else {}
     range = own or pixel_range(options) or observed.get(_INPUT)
     if range is None and interface.radix is None:
         raise NoCalibrationError(
@@ -156,41 +179,19 @@ def _add_interface_to_quantized(
     run_passes(interface_pipeline(integers), module, options)
 
 
-def _observed(
-    module: Module, values: Mapping[str, Value], options: CompileOptions, findings: Findings | None = None
-) -> dict[str, Range]:
+def _observed(observation: Observation, values: Mapping[str, Value], options: CompileOptions) -> dict[str, Range]:
     """The ranges of values on the samples of the options."""
-    if options.calibration is None:
-        hint = (
-            "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
-            "or leave the network in floating point."
-        )
-        if options.encodings is None:
-            message = "the model is in floating point, and int8 needs sample inputs to derive scales from"
-            raise NoCalibrationError(message, stage="calibration", hint=hint)
-        names = ", ".join(map(repr, islice(values, 5))) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
-        message = f"encodings file {os.fspath(options.encodings)!r} does not tell all ranges"
-        expected = "8-bit integers with one scale for each activation"
-        raise NoCalibrationError(message, stage="calibration", expected=expected, found=f"none for {names}", hint=hint)
-    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
-    samples = open_calibration_set(
-        options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
-    )
-    # Rounding differs between processors, and so would the scales. Code for named ones is to be the same wherever it is
-    # made.
-    is_named = all(target.level for target in TargetDescription.several(options.target or "host"))
-    target = PORTABLE if is_named else "host"
-    watch = Watch(module, samples, options) if findings is not None and not isinstance(samples, RandomSet) else None
-    run = compiled(module, {**values, **(watch.outputs if watch is not None else {})}, options.report, target)
-    found = collect_ranges(
-        run if watch is None else watch.watched(run),
-        samples if watch is None else watch.samples,
-        method=options.calibration_method,
-        percentile=options.percentile,
-        report=options.report,
+    if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
-        whole=(_INPUT,),
+        return observation.ranges(values, whole=(_INPUT,))
+    hint = (
+        "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+        "or leave the network in floating point."
     )
-    if watch is not None and findings is not None:
-        watch.report(findings)
-    return found
+    if options.encodings is None:
+        message = "the model is in floating point, and int8 needs sample inputs to derive scales from"
+        raise NoCalibrationError(message, stage="calibration", hint=hint)
+    names = ", ".join(map(repr, islice(values, 5))) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    message = f"encodings file {os.fspath(options.encodings)!r} does not tell all ranges"
+    expected = "8-bit integers with one scale for each activation"
+    raise NoCalibrationError(message, stage="calibration", expected=expected, found=f"none for {names}", hint=hint)

@@ -40,9 +40,10 @@ class Conv(_Convolution):
     Engines differ in whether padding times an infinite weight is NaN, and in what becomes of sums that leave the range
     on the way.
 
-    Quantised: x and the result are 8-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of
-    w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused activations
-    clamp; there is no residual.
+    Quantised: x is 8-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of w;
+    accumulators are exact. The result is 8-bit, requantised as :func:`tilewright.ir.arithmetic.requantize` states,
+    where fused activations clamp; or f32, the accumulators times the scales of x and w, without an activation. There is
+    no residual.
 
     Attributes:
         strides, dilations: one for each spatial dimension.
@@ -76,7 +77,7 @@ class Conv(_Convolution):
             raise IRError("b needs one element for each output channel", expected=[w.shape[0]], found=list(b.shape))
         if residual is not None and residual.shape != shape:
             raise IRError("residual needs the shape of the result", expected=list(shape), found=list(residual.shape))
-        return TensorType(shape, x.dtype)
+        return TensorType(shape, x.dtype if x.quant is None else DType.F32)
 
     def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
         # In float64, so that channels with equal weights get equal results however the sums are blocked.

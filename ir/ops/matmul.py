@@ -21,9 +21,10 @@ class MatMul(Operator[LinearOperands]):
     to each row; residual, of the result's type, added before the activation. Result [*batch, M, N]. Integers wrap
     around; engines differ in what becomes of sums of floats that leave the range on the way.
 
-    Quantised: x and the result are 8-bit, w 8-bit per tensor or along its N columns, b int32 at the scale of x times
-    that of w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused
-    activations clamp; there is no residual.
+    Quantised: x is 8-bit, w 8-bit per tensor or along its N columns, b int32 at the scale of x times that of w;
+    accumulators are exact. The result is 8-bit, requantised as :func:`tilewright.ir.arithmetic.requantize` states,
+    where fused activations clamp; or f32, the accumulators times the scales of x and w, without an activation. There is
+    no residual.
 
     Attributes:
         transpose_a, transpose_b: x (the left factor), w (the right one) has its last two dimensions exchanged.
@@ -59,7 +60,7 @@ class MatMul(Operator[LinearOperands]):
             raise IRError("b needs one element for each column", expected=[columns], found=list(b.shape))
         if residual is not None and residual.shape != shape:
             raise IRError("residual needs the shape of the result", expected=list(shape), found=list(residual.shape))
-        return TensorType(shape, x.dtype)
+        return TensorType(shape, x.dtype if x.quant is None else DType.F32)
 
     def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
         x = np.swapaxes(x, -1, -2) if self.transpose_a else x

@@ -25,7 +25,7 @@ Product = Op[Union[Conv, MatMul]]
 
 def is_accumulating(op: Op) -> TypeGuard[Product]:
     """Whether the op is a convolution or product of quantised tensors."""
-    return is_op(op, Conv, MatMul) and op.result.type.quant is not None
+    return is_op(op, Conv, MatMul) and op.inputs[0].type.quant is not None
 
 
 def channel_axis(op: Op[Conv | ConvTranspose | MatMul]) -> int:

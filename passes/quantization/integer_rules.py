@@ -183,6 +183,26 @@ def _product(
     return found.emit(operator, x, w, bias, result_types=[y_type], origin=origin)
 
 
+def _real_product(found: Match[Conv | MatMul]) -> Value | None:
+    """A product whose result nothing quantises, on integers."""
+    op = found.root
+    x, w, b, residual = op.operands
+    x, w = integers_of(x), integers_of(w)
+    if x is None or w is None or residual is not None or any(map(_is_quantized_next, op.result.users)):
+        return None
+    bias = _bias(found, b, x.type, w.type) if b is not None else None
+    types = [x.type, w.type, bias.type if bias is not None else None]
+    if (b is not None and bias is None) or op.operator.check_quantized(types, [op.result.type]) is not None:
+        return None
+    return found.emit(op.operator, x, w, bias, result_types=[op.result.type])
+
+
+def _is_quantized_next(op: Op) -> bool:
+    """Whether an op makes integers, or clamps what becomes integers."""
+    clamped = op.result.users if is_op(op, Relu, Clip) else ()
+    return any(isinstance(each.operator, Quantize) for each in (op, *clamped))
+
+
 def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | None:
     """A constant bias as int32 at the scale of x times that of w; ``None`` if it is no constant or does not fit."""
     if x.quant is None or w.quant is None or x.quant.axis is not None:
@@ -279,3 +299,6 @@ RULES = on_quantized(
     Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),
 )
 """From ``quantize(f(dequantize(x)))`` to ``f`` on quantised types."""
+
+REAL_RESULTS = on_quantized(Rule("real_product", node((Conv, MatMul)), _real_product))
+"""From products of dequantised tensors to accumulators that become real numbers."""

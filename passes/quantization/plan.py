@@ -16,6 +16,7 @@ from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
+from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
 from ..named_ops import find_named
@@ -33,12 +34,14 @@ class Plan:
     Attributes:
         anchors: convolutions and products with constant weights.
         ops: all ops to quantise, anchors included.
+        real: anchors whose results nothing quantised comes after, and which are to be real numbers.
         values: where integers are made, in order, by unique names: the parameters and results of ops whose ranges
             calibration has to find out.
     """
 
     anchors: tuple[Op[Conv | ConvTranspose | MatMul], ...]
     ops: frozenset[Op]
+    real: frozenset[Op]
     values: Mapping[str, Value]
 
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
@@ -65,40 +68,52 @@ class Plan:
         return value if len(value.uses) == 1 else None
 
 
-def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
+def plan_quantization(function: Function, keep: Collection[str] = (), *, real_outputs: bool = False) -> Plan:
     """The plan for a function in floating point.
 
     Args:
         keep: names of operators, of source nodes or of results, whose ops stay as they are.
+        real_outputs: the last convolutions and products give real numbers.
 
     Raises:
         PassError: a name to keep stands for nothing.
     """
     wanted: set[Value] = set()
     taken: set[Op] = set()
+    real: set[Op] = set()
+    before: set[Value] = set()
     anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     for op in reversed(list(function.ops)):
+        is_last = before.isdisjoint(op.results)
+        if not is_last:
+            before.update(op.inputs)
         if op in kept:
             continue
         if is_anchor(op):
             anchors.append(op)
+            before.update(op.inputs)
+            if real_outputs and is_last and is_op(op, Conv, MatMul):
+                real.add(op)
         elif not (_has_rule(op) and any(value in wanted for value in op.results)):
             continue
         taken.add(op)
-        wanted.update(value for value in op.inputs if value.type.dtype.is_float and not isinstance(value, Constant))
+        wanted.update(value for value in op.inputs if value.type.dtype.is_float and not is_known(value))
     # An activation that becomes part of the last op before it need not be wanted itself.
-    fused = {op: user for op in taken for user in [_fused_activation(op)] if user is not None and user not in kept}
+    heads = taken - real
+    fused = {op: user for op in heads for user in [_fused_activation(op)] if user is not None and user not in kept}
     taken.update(fused.values())
     values = [value for value in function.parameters if value in wanted]
     for op in function.ops:
         if op in taken:
             is_unified = op.operator.QUANTIZATION is QuantizationRule.UNIFY
-            values += op.results if is_unified or not (is_moving(op) or op in fused) else ()
+            values += op.results if is_unified or not (is_moving(op) or op in fused or op in real) else ()
         else:
             values += [value for value in op.results if value in wanted]
     names = Names()
-    return Plan(tuple(reversed(anchors)), frozenset(taken), {names.take(value.name): value for value in values})
+    return Plan(
+        tuple(reversed(anchors)), frozenset(taken), frozenset(real), {names.take(value.name): value for value in values}
+    )
 
 
 def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:
@@ -112,9 +127,15 @@ def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:
     operator, (x, w, b, residual) = op.operator, op.operands
     if isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
         return False
-    if not isinstance(w, Constant) or not isinstance(b, (Constant, type(None))) or residual is not None:
+    if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None:
         return False
     return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
+
+
+def is_known(value: Value) -> bool:
+    """Whether a value is a constant, be it of integers that weights were rounded to already."""
+    op = value.producer
+    return isinstance(value, Constant) or (is_op(op, Dequantize) and isinstance(op.operands.x, Constant))
 
 
 def is_moving(op: Op) -> bool:

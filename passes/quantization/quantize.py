@@ -41,6 +41,7 @@ class Quantize(Pass):
         activations: ``i8`` or ``u8``. The device computes with signed integers, and onnxruntime multiplies u8 with i8
             exactly on some processors only; in accuracy the two are equal.
         keep: names of operators or of source nodes that stay in floating point.
+        real_outputs: accumulators of the last convolutions and products become real numbers, and no integers of 8 bits.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -48,52 +49,33 @@ class Quantize(Pass):
     ranges: tuple[tuple[str, float, float], ...]
     activations: str = "i8"
     keep: tuple[str, ...] = ()
+    real_outputs: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.activations not in ACTIVATIONS:
             raise PassError("no such activations", expected=" or ".join(ACTIVATIONS), found=self.activations)
         function = module.main
-        plan = plan_quantization(function, self.keep)
+        plan = plan_quantization(function, self.keep, real_outputs=self.real_outputs)
         _check_ranges(plan, self.ranges)
         if not plan.values:
             return False
-        types = self._types(plan)
+        types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations])
         for value, type in types.items():
             _insert_pair(function, value, type, plan)
         for op in plan.anchors:
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
-        Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(
-            module, record
-        )
+        rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)
+        Driver((*rules, *integer_rules.REAL_RESULTS) if plan.real else rules).run(module, record)
         module.drop_unused_constants()
         return True
 
-    def _types(self, plan: Plan) -> dict[Value, TensorType]:
-        """The type that each value is quantised to."""
-        dtype = ACTIVATIONS[self.activations]
-        ranges = {name: (low, high) for name, low, high in self.ranges}
-        found = {
-            value: TensorType(value.type.shape, dtype, affine_parameters(ranges[name], dtype))
-            for name, value in plan.values.items()
-        }
-        for value in plan.values.values():
-            if is_op(value.producer, Concat):
-                for operand in value.producer.inputs:
-                    source = plan.only_source(operand)
-                    if source in found:
-                        found[source] = found[source].with_quant(found[value].quant)
-        for value in plan.values.values():
-            # Interpolation keeps the parameters of its operand.
-            if value.producer in plan.ops and is_interpolation(value.producer.operator):
-                source = plan.source(value.producer.inputs[0])
-                if source in found:
-                    found[value] = found[value].with_quant(found[source].quant)
-        return found
-
     def _quantize_weights(self, module: Module, op: Op[Conv | ConvTranspose | MatMul], record: Record) -> None:
         x, w, b = op.operands[:3]
-        assert x is not None and isinstance(w, Constant)
+        assert x is not None
+        if not isinstance(w, Constant):
+            record.counts["weights rounded before"] += 1
+            return
         bias = b.array if isinstance(b, Constant) else None
         if bias is not None and is_op(op, ConvTranspose):
             # Of the groups, which share their scales, the largest.
@@ -107,6 +89,30 @@ class Quantize(Pass):
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
         op.set_operand(1, real.result)
+
+
+def quantized_types(
+    plan: Plan, ranges: Sequence[tuple[str, float, float]], dtype: DType = DType.I8
+) -> dict[Value, TensorType]:
+    """The type that each value of a plan is quantised to, given name, smallest and largest number of each."""
+    bounds = {name: (low, high) for name, low, high in ranges}
+    found = {
+        value: TensorType(value.type.shape, dtype, affine_parameters(bounds[name], dtype))
+        for name, value in plan.values.items()
+    }
+    for value in plan.values.values():
+        if is_op(value.producer, Concat):
+            for operand in value.producer.inputs:
+                source = plan.only_source(operand)
+                if source in found:
+                    found[source] = found[source].with_quant(found[value].quant)
+    for value in plan.values.values():
+        # Interpolation keeps the parameters of its operand.
+        if value.producer in plan.ops and is_interpolation(value.producer.operator):
+            source = plan.source(value.producer.inputs[0])
+            if source in found:
+                found[value] = found[value].with_quant(found[source].quant)
+    return found
 
 
 def _check_ranges(plan: Plan, ranges: Sequence[tuple[str, float, float]]) -> None:

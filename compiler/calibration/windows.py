@@ -1,0 +1,71 @@
+"""What convolutions and products multiply with their weights, at some places of each sample."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+import numpy as np
+
+from ...ir.core import Constant, Op, is_op
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.matmul import MatMul
+
+Product = Op[Conv] | Op[MatMul]
+
+PLACES = 64
+"""Of each sample, at most so many results of a layer are looked at."""
+
+
+def is_product(op: Op[Conv | ConvTranspose | MatMul]) -> TypeGuard[Product]:
+    """Whether the weights of an anchor meet windows as :func:`windows` gives them: not if it is transposed."""
+    return is_op(op, Conv, MatMul)
+
+
+def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.ndarray:
+    """Elements of x that results are made of: [places, groups, inner], in the order of :func:`rows_of_weights`.
+
+    Args:
+        x: the first operand.
+        index: of the sample; places are drawn anew for each, the same ones every time.
+        places: at most so many, all if there are fewer.
+    """
+    rng = np.random.default_rng(index)
+    if is_op(op, MatMul):
+        rows = np.swapaxes(x, -1, -2) if op.operator.transpose_a else x
+        rows = rows.reshape(-1, 1, rows.shape[-1])
+        return rows[_some(rng, len(rows), places)]
+    assert is_op(op, Conv)
+    conv, w = op.operator, op.operands.w.type
+    outputs = op.result.type.shape[2:]
+    count = x.shape[0] * int(np.prod(outputs))
+    image, *at = np.unravel_index(_some(rng, count, places), (x.shape[0], *outputs))
+    spatial = len(outputs)
+    padded = np.pad(x, [(0, 0), (0, 0), *zip(conv.pads[:spatial], conv.pads[spatial:], strict=True)])
+    taps: list[np.ndarray] = []
+    for d, places_along in enumerate(at):
+        along = places_along[:, None] * conv.strides[d] + np.arange(w.shape[2 + d]) * conv.dilations[d]
+        taps.append(along.reshape(len(along), *(-1 if e == d else 1 for e in range(spatial))))
+    # The dimension of the places first, then the window's, then that of the channels between the two slices.
+    found = padded[(image.reshape(-1, *[1] * spatial), slice(None), *taps)]
+    return np.moveaxis(found, -1, 1).reshape(len(image), conv.group, -1)
+
+
+def _some(rng: np.random.Generator, count: int, most: int) -> np.ndarray:
+    return np.sort(rng.choice(count, most, replace=False)) if count > most else np.arange(count)
+
+
+def rows_of_weights(op: Product, weights: np.ndarray) -> np.ndarray:
+    """Weights by output channel: [groups, outputs of a group, inner]."""
+    if is_op(op, MatMul):
+        return (weights if op.operator.transpose_b else weights.T)[None]
+    assert is_op(op, Conv)
+    return weights.reshape(op.operator.group, weights.shape[0] // op.operator.group, -1)
+
+
+def weights_of_rows(op: Product, rows: np.ndarray) -> np.ndarray:
+    """The reverse of :func:`rows_of_weights`."""
+    if is_op(op, MatMul):
+        return rows[0] if op.operator.transpose_b else rows[0].T
+    w = op.operands[1]
+    assert isinstance(w, Constant)
+    return rows.reshape(w.type.shape)

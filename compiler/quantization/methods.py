@@ -1,0 +1,150 @@
+"""What makes integers of 8 bits more exact than ranges alone: the methods, and what samples make them choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tilewright.errors import UsageError
+
+from ...ir.core import Constant, Module, Op, Value
+from ...ir.names import Names
+from ...ir.types import Quantization
+from ...passes.quantization.parameters import Range
+from ...passes.quantization.plan import Plan
+from ...passes.quantization.quantize import quantized_types
+from ..calibration.observation import Observation
+from ..calibration.windows import Product, is_product
+from .round_weights import Rounded, layers_to_round, set_rounded
+from .scale_channels import ChannelScales, candidates, set_scales
+from .search_ranges import RangeSearch, best_range
+
+METHODS = {
+    "channels": "scales by channel for what only depthwise convolutions read",
+    "outputs": "results of the last layers taken from their accumulators",
+    "ranges": "ranges by the error of the layers that read a value",
+    "rounding": "weights rounded by their layer's error, with corrected biases",
+}
+"""The methods in the order in which they are applied, and what each does."""
+
+ALL, NONE = "all", "none"
+
+
+def methods_of(text: str) -> tuple[str, ...]:
+    """The methods that an option names, with commas between them.
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    asked = {ALL: [*METHODS], NONE: []}.get(text, text.split(","))
+    for name in asked:
+        if name not in METHODS:
+            expected = f"{ALL}, {NONE} or some of {', '.join(METHODS)}"
+            raise UsageError("unknown method of quantisation", expected=expected, found=repr(name))
+    return tuple(name for name in METHODS if name in asked)
+
+
+@dataclass
+class Choices:
+    """What samples of a network's first shape made of it, for all its shapes.
+
+    Attributes:
+        ranges: of the values that are quantised, and others, by name.
+        scales: by channel, of values by name.
+        weights: by the name of the result that they make.
+    """
+
+    ranges: dict[str, Range] = field(default_factory=dict)
+    scales: dict[str, ChannelScales] = field(default_factory=dict)
+    weights: dict[str, Rounded] = field(default_factory=dict)
+
+
+def observed_values(plan: Plan) -> dict[str, Value]:
+    """The values of a plan, and what its convolutions and products read besides, by unique names."""
+    names = Names(plan.values)
+    found = dict(plan.values)
+    known = set(found.values())
+    for op in plan.anchors:
+        x = op.operands.x
+        if x not in known:
+            found[names.take(x.name)] = x
+            known.add(x)
+    return found
+
+
+def choose_scales(plan: Plan, observation: Observation) -> dict[str, ChannelScales]:
+    """Scales by channel for the values that can have them."""
+    wanted = candidates(plan)
+    # Zero is part of every range.
+    low = {name: np.zeros(each.value.type.shape[1], np.float32) for name, each in wanted.items()}
+    high = {name: array.copy() for name, array in low.items()}
+    for arrays in observation.arrays() if wanted else ():
+        for name in wanted:
+            array = arrays[name]
+            axes = (0, *range(2, array.ndim))
+            np.minimum(low[name], array.min(axes), out=low[name])
+            np.maximum(high[name], array.max(axes), out=high[name])
+    found = {name: each.scales(low[name], high[name]) for name, each in wanted.items()}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def choose_ranges(plan: Plan, choices: Choices, ranges: dict[str, Range], observation: Observation) -> dict[str, Range]:
+    """Other ranges for values without scales by channel, where the layers that read them err less so."""
+    names = {value: name for name, value in plan.values.items()}
+    operands = {value: name for name, value in observed_values(plan).items()}
+    found: dict[str, list[tuple[str, RangeSearch]]] = {}
+    for op in plan.anchors:
+        name, w = names.get(plan.source(op.operands.x)), op.operands[1]
+        if is_product(op) and name in ranges and name not in choices.scales and isinstance(w, Constant):
+            search = RangeSearch(op, w.array, ranges[name])
+            found.setdefault(name, []).append((operands[op.operands.x], search))
+    for index, arrays in enumerate(observation.arrays() if found else ()):
+        for readers in found.values():
+            for x, search in readers:
+                search.observe(arrays[x], index)
+    return {name: best_range(ranges[name], [search for _, search in readers]) for name, readers in found.items()}
+
+
+def choose_weights(
+    plan: Plan, choices: Choices, ranges: Mapping[str, Range], observation: Observation
+) -> dict[str, Rounded]:
+    """Weights rounded by what the layers read, for those on no grid of their own."""
+    layers = layers_to_round(_inputs(plan, ranges))
+    names = {value: name for name, value in observed_values(plan).items()}
+    for index, arrays in enumerate(observation.arrays() if layers else ()):
+        for each in layers:
+            name = names[each.op.operands.x]
+            scales = choices.scales.get(name)
+            x = arrays[name]
+            each.observe(x if scales is None else scales.divided(x), index)
+    rounded: dict[Op, Rounded] = {each.op: each.rounded() for each in layers}
+    return {name: rounded[op] for name, op in _anchors(plan).items() if op in rounded}
+
+
+def _anchors(plan: Plan) -> dict[str, Op]:
+    """The anchors by unique names, which are those of their results."""
+    names = Names()
+    return {names.take(op.result.name): op for op in plan.anchors}
+
+
+def _inputs(plan: Plan, ranges: Mapping[str, Range]) -> Iterator[tuple[Product, Quantization]]:
+    """Convolutions and products, and how what they read is quantised."""
+    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values])
+    for op in plan.anchors:
+        type = types.get(plan.source(op.operands.x))
+        if is_product(op) and type is not None and type.quant is not None:
+            yield op, type.quant
+
+
+def apply_scales(module: Module, plan: Plan, choices: Choices) -> None:
+    """Scale channels of a module in floating point."""
+    if choices.scales:
+        set_scales(module, plan, choices.scales)
+
+
+def apply_weights(module: Module, plan: Plan, choices: Choices) -> None:
+    """Give the layers their rounded weights."""
+    anchors = _anchors(plan)
+    set_rounded(module, [(anchors[name], each) for name, each in choices.weights.items() if name in anchors])

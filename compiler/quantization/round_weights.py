@@ -1,0 +1,187 @@
+"""Weights rounded so that each layer's result changes least, and biases that make good what remains on average.
+
+Weights are rounded one input after the other, and each error is made up for by the weights of the inputs that are yet
+to be rounded: Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative
+Pre-trained Transformers", 2022, in the equal form of Chee, Cai, Kuleshov, De Sa, "QuIP: 2-Bit Quantization of Large
+Language Models With Guarantees", 2023, section 3, which needs one decomposition and no inverse.
+
+Sums over samples are of integers and exact, and what follows is computed element by element, so that the same samples
+give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op
+from ...ir.ops.quantization import Dequantize
+from ...ir.types import Quantization, TensorType
+from ...passes.quantization.accumulators import channel_axis
+from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
+from ..calibration.windows import Product, rows_of_weights, weights_of_rows, windows
+
+DAMPING = 0.01
+"""Of the mean of the diagonal, added to it: inputs that samples hardly show are not relied on."""
+
+LARGEST_INNER = 2304
+"""Inputs of a result, beyond which weights are rounded to the nearest: time grows with their third power."""
+
+MOST_BYTES = 1 << 29
+"""Of the sums of all layers; the largest layers that do not fit are rounded to the nearest."""
+
+MOST_STEPS = 3e10
+"""Multiplications of all layers, about half a minute; as above."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Weights as integers of a type, and the bias, float32[outputs]."""
+
+    weights: np.ndarray
+    type: TensorType
+    bias: np.ndarray
+
+
+@dataclass
+class LayerSums:
+    """What is known of the inputs of a layer, by group.
+
+    Attributes:
+        products: sums of products of each two inputs, as integers less the zero point, [groups, inner, inner]; ``None``
+            where the weights are rounded to the nearest.
+        integers: sums of the inputs, as such integers, [groups, inner].
+        reals: of the inputs before they were rounded.
+        count: of the windows.
+    """
+
+    op: Product
+    quantization: Quantization
+    products: np.ndarray | None
+    integers: np.ndarray
+    reals: np.ndarray
+    count: int = field(default=0)
+
+    @classmethod
+    def empty(cls, op: Product, quantization: Quantization, *, is_optimised: bool) -> LayerSums:
+        groups, _, inner = rows_of_weights(op, _weights(op)).shape
+        products = np.zeros((groups, inner, inner)) if is_optimised else None
+        return cls(op, quantization, products, np.zeros((groups, inner)), np.zeros((groups, inner)))
+
+    def observe(self, x: np.ndarray, index: int) -> None:
+        """Take in the first operand of sample ``index``."""
+        found = windows(self.op, x, index).astype(np.float64)
+        stored = integers(found, self.quantization)
+        self.reals += found.sum(0)
+        self.integers += stored.sum(0)
+        self.count += len(found)
+        if self.products is not None:
+            by_group = stored.transpose(1, 2, 0)
+            self.products += by_group @ by_group.transpose(0, 2, 1)
+
+    def rounded(self) -> Rounded:
+        """The weights and the bias of the layer."""
+        op, scale = self.op, self.quantization.scale[0]
+        weights, bias = _weights(op), op.operands[2]
+        outputs = weights.shape[channel_axis(op)]
+        real_bias = bias.array if isinstance(bias, Constant) else np.zeros(outputs, np.float32)
+        nearest, type = per_channel(weights, channel_axis(op), real_bias, scale)
+        assert type.quant is not None
+        groups, each, _ = (rows := rows_of_weights(op, weights).astype(np.float64)).shape
+        steps = np.asarray(type.quant.scale, np.float64).reshape(groups, each, 1)
+        if self.products is None:
+            stored = rows_of_weights(op, nearest).astype(np.float64)
+        else:
+            # The bias takes care of means.
+            centred = self.products * self.count - self.integers[:, :, None] * self.integers[:, None, :]
+            stored = optimised(rows / steps, centred)
+        count = max(self.count, 1)
+        exact = (rows * (self.reals / count)[:, None, :]).sum(2)
+        found = (stored * steps * (self.integers * scale / count)[:, None, :]).sum(2)
+        corrected = real_bias.astype(np.float64) + (exact - found).reshape(-1)
+        return Rounded(weights_of_rows(op, stored).astype(np.int8), type, corrected.astype(np.float32))
+
+
+def integers(x: np.ndarray, quantization: Quantization) -> np.ndarray:
+    """The stored integers less the zero point that numbers become, in 8 bits; float64."""
+    scale, zero = np.float32(quantization.scale[0]), quantization.zero_point[0]
+    return np.clip(np.rint(x.astype(np.float32) / scale), -128 - zero, 127 - zero).astype(np.float64)
+
+
+def optimised(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Integers from -127 to 127 for weights in steps, [groups, outputs, inner].
+
+    Args:
+        products: of the inputs, [groups, inner, inner]; symmetric, not negative.
+    """
+    inner = weights.shape[2]
+    diagonal = np.arange(inner)
+    damped = products.copy()
+    damped[:, diagonal, diagonal] += DAMPING * products[:, diagonal, diagonal].mean(1, keepdims=True) + 1e-9
+    # (I + U) D (I + U)^T, with U above the diagonal.
+    for k in range(inner - 1, 0, -1):
+        column = damped[:, :k, k] / damped[:, k, k, None]
+        damped[:, :k, :k] -= column[:, :, None] * damped[:, None, :k, k]
+        damped[:, :k, k] = column
+    wanted, found = weights.copy(), np.empty_like(weights)
+    for k in range(inner):
+        found[:, :, k] = np.clip(np.rint(wanted[:, :, k]), -LARGEST, LARGEST)
+        error = weights[:, :, k] - found[:, :, k]
+        wanted[:, :, k + 1 :] += error[:, :, None] * damped[:, None, k, k + 1 :]
+    return found
+
+
+def layers_to_round(found: Iterable[tuple[Product, Quantization]]) -> list[LayerSums]:
+    """Empty sums for layers, given with the quantisation of their inputs, whose weights are on no grid of their own."""
+    off_grid = [(op, quant) for op, quant in found if not _is_exact(op, quant.scale[0])]
+    chosen: set[Op] = set()
+    left_bytes, left_steps = float(MOST_BYTES), MOST_STEPS
+    for op, _ in sorted(off_grid, key=lambda each: _costs(each[0])):
+        steps, size = _costs(op)
+        if rows_of_weights(op, _weights(op)).shape[2] <= LARGEST_INNER and size <= left_bytes and steps <= left_steps:
+            chosen.add(op)
+            left_bytes, left_steps = left_bytes - size, left_steps - steps
+    return [LayerSums.empty(op, quant, is_optimised=op in chosen) for op, quant in off_grid]
+
+
+def _is_exact(op: Product, scale: float) -> bool:
+    """Whether integers stand for the weights as they are."""
+    w, b = op.operands[1], op.operands[2]
+    if not isinstance(w, Constant):
+        return True
+    bias, axis = b.array if isinstance(b, Constant) else None, channel_axis(op)
+    if on_own_grid(w.array, bias, scale) is not None:
+        return True
+    stored, type = per_channel(w.array, axis, bias, scale)
+    assert type.quant is not None
+    steps = type.quant.broadcast(w.type.rank)[0]
+    return bool(np.abs(w.array / steps - stored).max(initial=0) <= GRID_TOLERANCE)
+
+
+def _costs(op: Product) -> tuple[float, int]:
+    groups, outputs, inner = rows_of_weights(op, _weights(op)).shape
+    return groups * (inner**3 / 3 + outputs * inner**2 / 2), 8 * groups * inner**2
+
+
+def set_weights(module: Module, op: Op, integers: np.ndarray, type: TensorType) -> None:
+    """Give an op integers as its weights, dequantised, which quantisation then leaves as they are."""
+    w = op.operands[1]
+    assert w is not None
+    constant = module.add_constant(w.name, integers, type)
+    real = module.main.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
+    op.set_operand(1, real.result)
+
+
+def set_rounded(module: Module, rounded: Iterable[tuple[Op, Rounded]]) -> None:
+    """Give ops their weights, dequantised, and their bias."""
+    for op, found in rounded:
+        set_weights(module, op, found.weights, found.type)
+        op.set_operand(2, module.add_constant(f"{op.results[0].name}_bias", found.bias))
+
+
+def _weights(op: Product) -> np.ndarray:
+    w = op.operands[1]
+    assert isinstance(w, Constant)
+    return w.array

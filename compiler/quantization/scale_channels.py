@@ -1,0 +1,142 @@
+"""A scale for each channel of what only depthwise convolutions read, folded into the weights on both sides.
+
+A depthwise convolution multiplies each channel with weights of its own, so a channel divided by a number before is
+multiplied by it there, and all channels fill the 8 bits that they share. The producer's weights and bias are divided by
+the number, the depthwise weights multiplied with it: nothing is computed that was not computed before. After Nagel,
+van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, but by
+what samples show of the activations instead of by the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.convolution import Conv
+from ...ir.ops.quantization import Dequantize
+from ...ir.types import Quantization, TensorType
+from ...passes.quantization.parameters import Range, on_own_grid
+from ...passes.quantization.plan import Plan
+from ...passes.quantization.sink_dequantize_rules import under
+from .round_weights import set_weights
+
+MARGIN = 1.25
+"""Channels have room for so many times the largest number that samples show of them, for each shows them less than all
+channels together."""
+
+SMALLEST = 2.0**-20
+"""Channels are multiplied by at most the reverse of this."""
+
+
+@dataclass(frozen=True)
+class ChannelScales:
+    """What a value is divided by, float32[channels], and the range of the quotient."""
+
+    factors: np.ndarray
+    range: Range
+
+    def divided(self, value: np.ndarray) -> np.ndarray:
+        """The quotient, of the value as it was."""
+        return value / self.factors.reshape(-1, *[1] * (value.ndim - 2))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A value that only depthwise convolutions read.
+
+    Attributes:
+        producer: the convolution whose result it is, clamped by an activation or not.
+        readers: the depthwise convolutions.
+        most: the upper bound of the activation.
+    """
+
+    value: Value
+    producer: Op[Conv]
+    readers: tuple[Op[Conv], ...]
+    is_positive: bool
+    most: float
+
+    def scales(self, low: np.ndarray, high: np.ndarray) -> ChannelScales | None:
+        """What to divide by where samples show these smallest and largest numbers, and 0, of each channel."""
+        reach = np.minimum(np.maximum(-low, high) * MARGIN, self.most)
+        largest = float(reach.max())
+        if not largest > 0:
+            return None
+        factors = np.where(reach > 0, np.maximum(reach / largest, SMALLEST), 1.0).astype(np.float32)
+        if self.is_positive:
+            return ChannelScales(factors, (0.0, largest))
+        return ChannelScales(factors, (float((low * MARGIN / factors).min()), float((high * MARGIN / factors).max())))
+
+
+def candidates(plan: Plan) -> dict[str, Candidate]:
+    """The values of a plan that can have scales per channel, by their names."""
+    found = ((name, _candidate(value, plan)) for name, value in plan.values.items())
+    return {name: each for name, each in found if each is not None}
+
+
+def _candidate(value: Value, plan: Plan) -> Candidate | None:
+    producer, clamp = value.producer, None
+    if is_op(producer, Relu, Clip):
+        clamp, producer = producer, producer.operands.x.producer
+        if producer is None or len(producer.result.uses) != 1:
+            return None
+    if isinstance(clamp, Op) and isinstance(clamp.operator, Clip) and clamp.operator.act_args[0] != 0:
+        return None
+    readers = [user for user in value.users if is_op(user, Conv)]
+    if not is_op(producer, Conv) or value.is_returned or len(readers) != len(value.uses) or not readers:
+        return None
+    convolutions = [producer, *readers]
+    if any(op not in plan.anchors for op in convolutions):
+        return None
+    channels = value.type.shape[1]
+    if channels < 2 or any(op.operands.x is not value or op.operator.group != channels for op in readers):
+        return None
+    most = clamp.operator.act_args[1] if clamp is not None and isinstance(clamp.operator, Clip) else np.inf
+    return Candidate(value, producer, tuple(readers), clamp is not None, float(most))
+
+
+def set_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) -> None:
+    """Divide the values of these names, and multiply the weights that read them."""
+    for name, candidate in candidates(plan).items():
+        if name in scales:
+            factors = scales[name].factors
+            for value in (candidate.producer.result, plan.values[name]):
+                # It holds other numbers than the tensor of the source.
+                value.origin = None
+            _scale(module, candidate.producer, 1 / factors.astype(np.float64), has_bias=True)
+            for op in candidate.readers:
+                outputs = op.operands.w.type.shape[0]
+                _scale(module, op, np.repeat(factors, outputs // len(factors)), has_bias=False)
+
+
+def _scale(module: Module, op: Op[Conv], by: np.ndarray, *, has_bias: bool) -> None:
+    """Multiply weights, and the bias, by a number for each output channel."""
+    w, b = op.operands.w, op.operands.b
+    stored = under(Dequantize, w)
+    if isinstance(stored, Constant):
+        _set_integers(module, op, stored.array, stored.type, by)
+    elif isinstance(w, Constant):
+        # Integers of one scale for all channels would not be found again.
+        grid = on_own_grid(w.array)
+        if grid is not None:
+            _set_integers(module, op, *grid, by)
+        else:
+            op.set_operand(1, module.add_constant(w.name, _scaled(w.array, by)))
+    if has_bias and isinstance(b, Constant):
+        op.set_operand(2, module.add_constant(b.name, _scaled(b.array, by)))
+
+
+def _scaled(array: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return (array * by.reshape(-1, *[1] * (array.ndim - 1))).astype(array.dtype)
+
+
+def _set_integers(module: Module, op: Op[Conv], integers: np.ndarray, type: TensorType, by: np.ndarray) -> None:
+    assert type.quant is not None
+    scales = np.broadcast_to(np.asarray(type.quant.scale, np.float64), by.shape) * by
+    zeros = np.broadcast_to(np.asarray(type.quant.zero_point, np.int64), by.shape)
+    quant = Quantization.per_channel(scales.astype(np.float32), 0, zeros.tolist())
+    set_weights(module, op, integers, TensorType(type.shape, type.dtype, quant))
