@@ -171,11 +171,10 @@ class CompileOptions:
         group=QUANTIZATION,
     )
     methods: str = option(
-        "channels,ranges,rounding",
+        "none",
         "What makes the integers more exact, by what samples show: channels, scales by channel in front of depthwise "
-        "convolutions; ranges, by the error of the layers that read them; rounding, of weights, by the error of their "
-        "layer, with corrected biases; outputs, from the accumulators of the last layers, which then run on the CPU; "
-        "all, or none.",
+        "convolutions; outputs, from the accumulators of the last layers, which then run on the CPU; rounding, of "
+        "weights, by the error of their layer, with corrected biases; all, or none.",
         metavar="METHODS",
         needs="calibration",
         group=QUANTIZATION,

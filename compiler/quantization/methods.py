@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import UsageError
 
-from ...ir.core import Constant, Module, Op, Value
+from ...ir.core import Module, Op, Value
 from ...ir.names import Names
 from ...ir.types import Quantization
 from ...passes.quantization.parameters import Range
@@ -19,12 +19,10 @@ from ..calibration.observation import Observation
 from ..calibration.windows import Product, is_product
 from .round_weights import Rounded, layers_to_round, set_rounded
 from .scale_channels import ChannelScales, candidates, set_scales
-from .search_ranges import RangeSearch, best_range
 
 METHODS = {
     "channels": "scales by channel for what only depthwise convolutions read",
     "outputs": "results of the last layers taken from their accumulators",
-    "ranges": "ranges by the error of the layers that read a value",
     "rounding": "weights rounded by their layer's error, with corrected biases",
 }
 """The methods in the order in which they are applied, and what each does."""
@@ -88,23 +86,6 @@ def choose_scales(plan: Plan, observation: Observation) -> dict[str, ChannelScal
             np.maximum(high[name], array.max(axes), out=high[name])
     found = {name: each.scales(low[name], high[name]) for name, each in wanted.items()}
     return {name: each for name, each in found.items() if each is not None}
-
-
-def choose_ranges(plan: Plan, choices: Choices, ranges: dict[str, Range], observation: Observation) -> dict[str, Range]:
-    """Other ranges for values without scales by channel, where the layers that read them err less so."""
-    names = {value: name for name, value in plan.values.items()}
-    operands = {value: name for name, value in observed_values(plan).items()}
-    found: dict[str, list[tuple[str, RangeSearch]]] = {}
-    for op in plan.anchors:
-        name, w = names.get(plan.source(op.operands.x)), op.operands[1]
-        if is_product(op) and name in ranges and name not in choices.scales and isinstance(w, Constant):
-            search = RangeSearch(op, w.array, ranges[name])
-            found.setdefault(name, []).append((operands[op.operands.x], search))
-    for index, arrays in enumerate(observation.arrays() if found else ()):
-        for readers in found.values():
-            for x, search in readers:
-                search.observe(arrays[x], index)
-    return {name: best_range(ranges[name], [search for _, search in readers]) for name, readers in found.items()}
 
 
 def choose_weights(

@@ -43,7 +43,6 @@ from .methods import (
     Choices,
     apply_scales,
     apply_weights,
-    choose_ranges,
     choose_scales,
     choose_weights,
     methods_of,
@@ -109,7 +108,8 @@ def quantize_module(
     ends = _ends(copy.main) if interface is not None else {}
     choices = Choices() if choices is None else choices
     is_first = not choices.ranges
-    observation = Observation(copy, {**observed_values(plan), **ends}, options, findings)
+    asked = observed_values(plan) if methods else values
+    observation = Observation(copy, {**asked, **ends}, options, findings)
     if is_first and "channels" in methods and len(missing) == len(values):
         choices.scales = choose_scales(plan, observation)
     apply_scales(copy, plan, choices)
@@ -118,8 +118,6 @@ def quantize_module(
         if is_first:
             known.update(_observed(observation, {**missing, **ends}, options))
             known.update({name: each.range for name, each in choices.scales.items()})
-            if "ranges" in methods:
-                known.update(choose_ranges(plan, choices, known, observation))
         if {*known} != {*missing, *ends}:
             unlike = sorted({*known} ^ {*missing, *ends})
             raise CalibrationError(

@@ -11,7 +11,7 @@ where they do it. So help, and what is said about wrong words, wait neither for 
 """
 
 GROUPS = {
-    "Make": {"compile": "compiler", "export": "compiler", "demo": "compiler"},
+    "Make": {"compile": "compiler", "quantize": "compiler", "export": "compiler", "demo": "compiler"},
     "Run and measure": {
         "run": "runtime",
         "serve": "runtime.serving",

@@ -1,0 +1,390 @@
+"""From a model and samples to integers that are as exact as asked: ``tilewright quantize``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from tilewright.errors import CalibrationError, UsageError, resources
+
+from ...codegen.cpu.llvm.named_targets import PORTABLE
+from ...ir.clone import clone_module
+from ...ir.core import Module, Value
+from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
+from ...ir.types import DType
+from ...passes.quantization.parameters import Range, affine_parameters
+from ...runtime.files.output_file import check_output, output_file
+from ..calibration.dataset import CalibrationSet, Inputs, open_calibration_set
+from ..calibration.ranges import compiled
+from ..driver import check_options, compile_to_file
+from ..export import export_model
+from ..frontend.formats import InputShapes, Model, ModelProto, import_model
+from ..frontend.ir.document import Document
+from ..options import CompileOptions, option, with_keywords
+from ..pipeline import simplify_pipeline
+from .judging import LayerLoss, Outputs, Score, answers, first_size, losses, read_labels, runner, score
+from .methods import METHODS, Choices
+from .quantize import brings_quantization, quantize_module
+
+CALIBRATED = 100
+"""Samples that are calibrated on unless the options say how many."""
+
+JUDGED = 500
+"""Samples that are judged on, at most."""
+
+LOOKED_AT = 8
+"""Samples whose every value is compared, for the layers' losses."""
+
+MOST_KEPT = 16
+"""Layers that are kept in floating point, at most."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One try: what it has that those before it have not, and how it did on samples that were not calibrated on."""
+
+    what: str
+    score: Score
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What became of a model.
+
+    Attributes:
+        calibrated, judged: numbers of samples.
+        top1: share of right answers in floating point; ``None`` without labels.
+        rungs: the tries in order.
+        chosen: which of them was written.
+        reached: whether it meets the goal; ``None`` where there was none.
+        goal: in words.
+        kept: nodes in floating point.
+        layers: values that lose most, of what was written.
+    """
+
+    model: str
+    output: str
+    calibrated: int
+    judged: int
+    top1: float | None
+    rungs: list[Rung]
+    chosen: int
+    reached: bool | None
+    goal: str | None
+    kept: list[str]
+    layers: list[LayerLoss] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizing(CompileOptions):
+    """What ``tilewright.quantize`` takes: the options, what to quantise, and the goal."""
+
+    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
+        kw_only=False,
+        metadata={"documentation": "As for ``tilewright.compile``, in floating point and of one shape."},
+    )
+    output: str | os.PathLike[str] = field(
+        kw_only=False,
+        metadata={"documentation": "The file to write: ONNX for a name in ``.onnx``, else an artifact."},
+    )
+    labels: str | os.PathLike[str] | None = option(
+        None, "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, or a .npy file."
+    )
+    max_drop: float | None = option(
+        None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
+    )
+    min_sqnr: float | None = option(None, "The goal, in decibels.")
+    written_encodings: str | os.PathLike[str] | None = option(
+        None, "A file for the ranges of the activations, as AIMET 1.0.0 has them."
+    )
+
+
+@with_keywords(Quantizing, "tilewright.quantize")
+@resources("quantize")
+def quantize_model(given: Quantizing) -> Quantization:
+    """Quantise a model by samples, trying methods until a goal is met, and write it; this is ``tilewright.quantize``.
+
+    Samples at even distances, up to two thirds of them and 100, are calibrated on, the others are judged on. The option
+    ``methods`` has no effect, for these are tried.
+
+    Raises:
+        UsageError: there is no calibration data, the model is quantised already, or the output is the model.
+        CalibrationError: the samples are wrong, or too few to divide.
+        TilewrightError: as for compiling and exporting.
+    """
+    own = {each.name for each in fields(CompileOptions)}
+    options = CompileOptions(**{name: value for name, value in vars(given).items() if name in own})
+    model, output, labels = given.model, given.output, given.labels
+    options = check_options(options)
+    if options.calibration is None:
+        raise UsageError("quantize needs sample inputs", hint="Give --calibration FOLDER of images, .npy or .npz.")
+    check_output(output, source=model)
+    module = import_model(model, options.input_shapes, options.external_data, options.freeze)
+    if brings_quantization(module):
+        raise UsageError("the model is quantised already", hint="`tilewright compile` takes it as it is.")
+    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
+    every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
+    used, held = _divided(every, options.calibration_limit or CALIBRATED)
+    classes = read_labels(labels, every, len(every)) if labels is not None else None
+    search = _Search(module, options, used, held, [classes[i] for i in held.at] if classes is not None else None)
+    goal = _Goal(given.max_drop, given.min_sqnr, search.top1)
+    kept = search.climb(goal)
+    best = search.best(goal)
+    rung = search.rungs[best]
+    tried = search.tried[best]
+    final = replace(options, methods=tried.methods, keep_float=tried.keep, calibration=used.samples, preprocessing=None)
+    _write(model, output, final)
+    if given.written_encodings is not None:
+        _write_encodings(given.written_encodings, search.tried[best].choices.ranges)
+    return Quantization(
+        model=module.name,
+        output=os.fspath(output),
+        calibrated=len(used.samples),
+        judged=len(held.samples),
+        top1=search.top1,
+        rungs=search.rungs,
+        chosen=best,
+        reached=goal.met(rung.score) if goal.words else None,
+        goal=goal.words,
+        kept=kept if tried.keep == tuple(kept) else [*tried.keep],
+        layers=search.losses(best),
+    )
+
+
+@dataclass(frozen=True)
+class _Samples:
+    at: list[int]
+    samples: list[Inputs]
+
+
+def _divided(every: CalibrationSet, most: int) -> tuple[_Samples, _Samples]:
+    """Samples to calibrate on and to judge on, both at even distances."""
+    total = len(every)
+    count = min(most, total * 2 // 3)
+    if count < 1:
+        raise CalibrationError(
+            "there are too few samples to calibrate on some and judge on others",
+            stage="quantize",
+            expected="at least 2, better 100 and more",
+            found=total,
+        )
+    chosen = {i * total // count for i in range(count)}
+    others = [i for i in range(total) if i not in chosen]
+    judged = {others[i * len(others) // min(JUDGED, len(others))] for i in range(min(JUDGED, len(others)))}
+    used, held = _Samples([], []), _Samples([], [])
+    for index, inputs in enumerate(islice(iter(every), total)):
+        part = used if index in chosen else held if index in judged else None
+        if part is not None:
+            part.at.append(index)
+            part.samples.append(dict(inputs))
+    return used, held
+
+
+@dataclass(frozen=True)
+class _Goal:
+    max_drop: float | None
+    min_sqnr: float | None
+    top1: float | None
+
+    @property
+    def words(self) -> str | None:
+        """The goal; ``None`` if there is none."""
+        drop = "top-1" if self.top1 is not None else "same answers"
+        parts = [f"{drop} at most {100 * self.max_drop:g} % lower"] if self.max_drop is not None else []
+        parts += [f"SQNR of at least {self.min_sqnr:g} dB"] if self.min_sqnr is not None else []
+        return " and ".join(parts) or None
+
+    def met(self, score: Score) -> bool:
+        """Whether a score is good enough; never without a goal."""
+        if self.max_drop is None and self.min_sqnr is None:
+            return False
+        drop = (1 - score.agreement) if self.top1 is None or score.top1 is None else self.top1 - score.top1
+        enough = self.min_sqnr is None or score.sqnr >= self.min_sqnr
+        return enough and (self.max_drop is None or drop <= self.max_drop + 1e-9)
+
+
+@dataclass(frozen=True)
+class _Try:
+    methods: str
+    keep: tuple[str, ...]
+    choices: Choices
+    quantized: Module
+
+
+class _Search:
+    """The network in floating point, and the tries to quantise it.
+
+    Choices of what to try next are made by the samples that were calibrated on; the others only judge.
+    """
+
+    def __init__(
+        self, module: Module, options: CompileOptions, used: _Samples, held: _Samples, labels: Sequence[int] | None
+    ) -> None:
+        self._module, self._labels = module, labels
+        self._options = replace(options, calibration=used.samples, preprocessing=None, calibration_limit=None)
+        self._used, self._held = used, held
+        floating = clone_module(module)
+        simplify_pipeline().run(floating)
+        self._size = first_size(floating)
+        run = runner(floating)
+        self._expected: Outputs = self._answers(run, "in floating point")
+        self._own: Outputs = answers(run, self._looked_at)
+        self.rungs: list[Rung] = []
+        self.tried: list[_Try] = []
+        self._chosen: list[float] = []
+
+    @property
+    def _looked_at(self) -> list[Inputs]:
+        return self._used.samples[:: max(1, len(self._used.samples) // LOOKED_AT)][:LOOKED_AT]
+
+    @property
+    def top1(self) -> float | None:
+        """Share of right answers in floating point."""
+        return score(self._expected, self._expected, self._labels, self._size).top1
+
+    def _answers(self, run: Callable[[Inputs], Mapping[str, np.ndarray]], what: str) -> Outputs:
+        total = len(self._held.samples)
+        found: Outputs = []
+        for index, inputs in enumerate(self._held.samples):
+            self._options.report(f"judge {what}", index, total)
+            found += answers(run, [inputs])
+        self._options.report(f"judge {what}", total, total)
+        return found
+
+    def attempt(self, what: str, methods: str, keep: Sequence[str]) -> Score:
+        """Quantise so, and judge it."""
+        choices = Choices()
+        options = replace(self._options, methods=methods, keep_float=tuple(keep))
+        quantized = quantize_module(self._module, options, None, choices)
+        run = runner(quantized)
+        found = score(self._expected, self._answers(run, what), self._labels, self._size)
+        self.rungs.append(Rung(what, found))
+        self.tried.append(_Try(methods, tuple(keep), choices, quantized))
+        self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._size).sqnr)
+        return found
+
+    def climb(self, goal: _Goal) -> list[str]:
+        """Try methods as far as the goal needs; the nodes that the last tries kept in floating point.
+
+        Without a goal all methods are tried, but nothing is kept in floating point.
+        """
+        given = [*self._options.keep_float]
+        if goal.met(self.attempt("ranges of values alone", "none", given)):
+            return given
+        methods: list[str] = []
+        for name, words in METHODS.items():
+            before = max(self._chosen)
+            found = self.attempt(f"+ {name}: {words}", ",".join([*methods, name]), given)
+            if self._chosen[-1] >= before:
+                methods.append(name)
+            if goal.met(found):
+                return given
+        if goal.words is None:
+            return given
+        kept: list[str] = []
+        ranked = self._sensitive()
+        # One layer at least remains to be quantised.
+        most = min(MOST_KEPT, len(ranked) - 1)
+        while len(kept) < most:
+            kept = ranked[: min(max(1, 2 * len(kept)), most)]
+            what = f"+ {len(kept)} layer{'s' if len(kept) > 1 else ''} in floating point"
+            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *kept])):
+                break
+        return [*given, *kept]
+
+    def _sensitive(self) -> list[str]:
+        """Convolutions and products by what their results lose beyond what comes in, over the time that they take."""
+        best = self.tried[int(np.argmax(self._chosen))]
+        noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(best)}
+        ranked: list[tuple[float, str]] = []
+        floating = clone_module(self._module)
+        simplify_pipeline().run(floating)
+        for op in floating.main.ops:
+            if not isinstance(op.operator, (Conv, MatMul)) or not op.loc:
+                continue
+            users = [user.result.name for user in op.result.users if len(user.results) == 1]
+            lost = max((noise.get(name, 0.0) for name in (op.result.name, *users)), default=0.0)
+            ranked.append((lost / max(op.macs, 1) ** 0.5, op.loc[0]))
+        return [name for _, name in sorted(ranked, key=lambda each: -each[0])]
+
+    def best(self, goal: _Goal) -> int:
+        """The first try that meets the goal, else that of the highest SQNR."""
+        met = [index for index, rung in enumerate(self.rungs) if goal.met(rung.score)]
+        return met[0] if met else int(np.argmax(self._chosen))
+
+    def losses(self, index: int) -> list[LayerLoss]:
+        """What the values of a try lose, the most harmed first."""
+        return self._losses(self.tried[index])
+
+    def _losses(self, tried: _Try) -> list[LayerLoss]:
+        floating = clone_module(self._module)
+        simplify_pipeline().run(floating)
+        names = [name for name in tried.choices.ranges if name not in tried.choices.scales]
+        a, b = _named(floating, names), _named(tried.quantized, names)
+        both = [name for name in names if name in a and name in b]
+        if not both:
+            return []
+        first = compiled(floating, {name: a[name] for name in both}, self._options.report, PORTABLE)
+        second = compiled(tried.quantized, {name: b[name] for name in both}, self._options.report, PORTABLE)
+        exact: dict[str, list[np.ndarray]] = {name: [] for name in both}
+        found: dict[str, list[np.ndarray]] = {name: [] for name in both}
+        for inputs in self._looked_at:
+            for name, array in first(inputs).items():
+                exact[name].append(array)
+            for name, array in second(inputs).items():
+                found[name].append(_real(array, b[name]))
+        return losses(exact, found, tried.choices.ranges)
+
+
+def _named(module: Module, names: Sequence[str]) -> dict[str, Value]:
+    wanted = set(names)
+    return {value.name: value for op in module.main.ops for value in op.results if value.name in wanted}
+
+
+def _real(array: np.ndarray, value: Value) -> np.ndarray:
+    quant = value.type.quant
+    if quant is None:
+        return array
+    scale, zero = quant.broadcast(array.ndim)
+    return (array.astype(np.int64) - zero).astype(np.float32) * scale
+
+
+def _write(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
+    if Path(output).suffix != ".onnx":
+        compile_to_file(model, output, replace(options, precision="int8"))
+        return
+    export_model(
+        model,
+        output,
+        quantized="qdq",
+        calibration=options.calibration,
+        calibration_method=options.calibration_method,
+        percentile=options.percentile,
+        methods=options.methods,
+        keep_float=options.keep_float,
+        input_shapes=cast("InputShapes | None", options.input_shapes),
+        freeze=options.freeze,
+        external_data=options.external_data,
+        report=options.report,
+    )
+
+
+def _write_encodings(path: str | os.PathLike[str], ranges: Mapping[str, Range]) -> None:
+    """The ranges of activations as AIMET 1.0.0 has them."""
+    entries: list[dict[str, object]] = []
+    for name, range in ranges.items():
+        quant = affine_parameters(range, DType.I8)
+        offset = [-128 - quant.zero_point[0]]
+        shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": 8, "is_sym": False}
+        entries.append({**shape, "scale": [quant.scale[0]], "offset": offset})
+    text = json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=2)
+    with output_file(path) as file:
+        file.write(f"{text}\n".encode())
