@@ -10,6 +10,8 @@ import pytest
 from kernel_harness import described
 from processors import PROCESSORS, Recorded
 
+from tilewright.codegen.cpu.assemble import KernelCall, Location, assemble
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.codegen.cpu.kernels.window import Axis
@@ -17,6 +19,9 @@ from tilewright.codegen.cpu.llvm.named_targets import NAMED_TARGETS, PORTABLE, N
 from tilewright.codegen.cpu.llvm.target import TargetDescription, allowed, machine
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import UsageError
+from tilewright.ir.core import Op, Value
+from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.native import host as machine_here
 from tilewright.runtime.native.extensions import EXTENSIONS, usable
 from tilewright.runtime.native.host import features_of, missing
@@ -169,3 +174,13 @@ def test_portable_code_needs_no_extension() -> None:
 def test_unknown_target() -> None:
     with pytest.raises(UsageError, match="no such target; expected host, portable, x86-64-v2, v2, x86-64-v3, v3, avx2"):
         TargetDescription.named("avx9000")
+
+
+@pytest.mark.parametrize("level", sorted({each.name for each in NAMED_TARGETS}))
+def test_half_precision_calls_no_function_of_a_compiler_library(level: str) -> None:
+    target = TargetDescription.named(level)
+    half = Value("x", TensorType((40,), DType.F16))
+    kernel = lower(Op(Add(), (half, half)), target)
+    assert kernel is not None
+    code = assemble([KernelCall(kernel, (Location("input", 0),) * 3)], target, 2, 0)
+    assert re.findall(rb"__(?:extendhfsf2|truncsfhf2|gnu_\w+)", code) == []

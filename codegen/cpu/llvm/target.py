@@ -133,7 +133,7 @@ class TargetDescription:
     @property
     def converts_half(self) -> bool:
         """Whether conversions between half and single precision are instructions."""
-        return not self.is_x86_64 or "f16c" in self.features
+        return self.is_aarch64 or "f16c" in self.features
 
 
 @cache
