@@ -547,7 +547,6 @@ def test_options_of_int8_in_floating_point(words: list[str], tmp_path: Path, fai
 @pytest.mark.parametrize(
     "words",
     [
-        ["--preprocess", "scale=1"],
         ["--calibration-limit", "3"],
         ["--calibration-method", "minmax"],
         ["--percentile", "99"],
@@ -560,12 +559,12 @@ def test_options_of_calibration_without_it(words: list[str], fails: Fails) -> No
     )
 
 
-def test_preprocessing_without_images(tmp_path: Path, fails: Fails) -> None:
+def test_preprocessing_for_what_is_no_image(tmp_path: Path, fails: Fails) -> None:
     np.save(tmp_path / "c.npy", SAMPLES)
     for source in ("c.npy", "random"):
-        assert fails([*COMPILE, "--calibration", source, "--preprocess", "scale=1"], code=2) == (
-            "preprocessing is for calibration with images. "
-            "Give an image or a folder of them, or leave --preprocess out."
+        assert fails([*COMPILE, "--calibration", source, "--preprocess", "scale=1"]) == (
+            "images do not fit this input; expected numbers of shape [N, 3, H, W] or [N, 1, H, W] "
+            "(NHWC with layout=nhwc), found f32[1,16,4,4]"
         )
     message = fails([*COMPILE, "--calibration", "none", "--preprocess", "scale=1"])
     assert message.startswith("calibration: there is no 'none'; ")

@@ -61,7 +61,8 @@ def test_odd_details_are_refused(
     path = forge(tmp_path / "odd.twa", artifact, replace(artifact.manifest, details=odd))
     assert main([words[0], path, *words[1:]]) == 1
     shown = capsys.readouterr()
-    assert shown.out == ""
+    assert not shown.out or json.loads(shown.out)["error"]["text"].startswith(f"details of {path}: {flaw}")
+    assert bool(shown.out) == ("--json" in words)
     assert shown.err.startswith(f"error: details of {path}: {flaw}")
     assert shown.err.count("\n") == 1
 
