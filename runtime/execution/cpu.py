@@ -90,7 +90,7 @@ class CpuExecutor:
         if team is None:
             failed = self._run(buffers.context, first, last)
         else:
-            pace = team.paces[first, last]
+            pace = team.pace(first, last)
             together, start = pace.next(), perf_counter()
             helpers = team.gather(together)
             try:

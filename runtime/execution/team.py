@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
+from time import perf_counter
 
 import numpy as np
 
@@ -37,6 +38,9 @@ _TRIED_AFTER = (4, 256)
 
 _REMEMBERED, _TRIALS = 5, 2
 """Times that are remembered of the usual way, and of the one that is tried."""
+
+_PAUSE = 1e-3
+"""Seconds after a run from which helpers sleep and caches belong to others, and the next run is unlike this one."""
 
 _NUMBERS = {"x86_64": (202, 24), "aarch64": (98, 124), "riscv64": (98, 124)}
 """The numbers of the system calls ``futex`` and ``sched_yield``, by architecture."""
@@ -196,7 +200,6 @@ class Team:
 
     Attributes:
         address: of the memory that they share, for the program.
-        paces: of the pieces of the program, by first and last step.
 
     Raises:
         ResourceError: no memory.
@@ -213,9 +216,14 @@ class Team:
         self._long[TeamLayout.FUTEX // 8], self._long[TeamLayout.YIELD // 8] = _NUMBERS[host.architecture()]
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
-        self.paces: defaultdict[tuple[int, int], Pace] = defaultdict(Pace)
+        self._paces: defaultdict[tuple[int, int, bool], Pace] = defaultdict(Pace)
+        self._ended = 0.0
         # Helpers keep the work while they are in it, but not the team.
         weakref.finalize(self, work.send_all_away).atexit = False
+
+    def pace(self, first: int, last: int) -> Pace:
+        """Of a piece of the program from one step to another that begins now. After a pause it is another one."""
+        return self._paces[first, last, perf_counter() - self._ended > _PAUSE]
 
     def gather(self, together: bool = True) -> tuple[int, ...]:
         """Begin a run, with as many helpers as are free, or with none; the numbers of those that take part."""
@@ -247,6 +255,7 @@ class Team:
 
     def dismiss(self) -> None:
         """End a run. Helpers stay, unless another team calls them."""
+        self._ended = perf_counter()
         taken, self._taken = self._taken, []
         # The next run takes them in the same order.
         self._free.extend(reversed(taken))

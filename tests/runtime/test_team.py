@@ -294,6 +294,22 @@ def test_a_slow_first_run_says_nothing_about_helpers() -> None:
     assert sum(found) > 35
 
 
+def test_runs_after_a_pause_are_not_compared_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pairs of runs with a pause between them the slower way, when it is tried, would always be the second."""
+    now = 0.0
+    monkeypatch.setattr(team, "perf_counter", lambda: now)
+    program = Program(1)
+    found: list[bool] = []
+    for number in range(100):
+        is_rested = number % 2 == 0
+        now += 20e-3 if is_rested else 10e-6
+        pace = program.team.pace(0, 1)
+        found.append(pace.next())
+        pace.took(found[-1], (9.0 if found[-1] else 12.0) if is_rested else (6.0 if found[-1] else 8.0))
+        program.team.dismiss()
+    assert sum(found) > 85
+
+
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """Two convolutions that are long enough to be shared out, then a gather, which refuses wrong indices."""
