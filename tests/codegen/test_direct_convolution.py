@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from kernel_harness import TARGETS, described, run
+from kernel_harness import EMULATED, TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
@@ -60,6 +60,12 @@ CASES = [
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.channels}to{case.outputs}-{case.act}")
 def test_agrees_with_reference(case: Case, target: str, rng: np.random.Generator) -> None:
+    check(case, target, rng)
+
+
+@pytest.mark.parametrize("target", [EMULATED[0], EMULATED[-1]])
+@pytest.mark.parametrize("case", CASES[1:3], ids=lambda case: f"{case.channels}to{case.outputs}-{case.act}")
+def test_agrees_on_other_architectures(case: Case, target: str, rng: np.random.Generator) -> None:
     check(case, target, rng)
 
 
