@@ -71,6 +71,25 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert names - {"tilewright"} <= pinned
 
 
+def test_digests_are_of_the_versions_that_are_pinned() -> None:
+    texts = [(ROOT / name).read_text() for name in ("constraints.txt", "hashes.txt")]
+    pinned, hashed = (dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)) for text in texts)
+    assert hashed.items() <= {name.lower().replace("_", "-"): version for name, version in pinned.items()}.items()
+    # Without a digest of each, pip would refuse to install any.
+    parts = re.split(r"^(?=[\w-]+==)", texts[1], flags=re.MULTILINE)[1:]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", part) for part in parts)
+    assert {re.split(r"[<>=; ]", each)[0].lower().replace("_", "-") for each in required("dev")} <= hashed.keys()
+
+
+def required(extra: str) -> set[str]:
+    """The packages that an extra names, itself or by other extras."""
+    found: set[str] = set()
+    for each in PROJECT["project"]["optional-dependencies"][extra]:
+        others = re.fullmatch(r"tilewright\[(.+)\]", each)
+        found |= set[str]().union(*map(required, others[1].split(","))) if others else {each.partition("[")[0]}
+    return found
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder in which the tour's paths lead somewhere."""

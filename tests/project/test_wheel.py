@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,11 @@ import numpy as np
 import pytest
 from setuptools.config.pyprojecttoml import load_file
 
+import tilewright
+
 ROOT = Path(__file__).parents[2]
 CODE = ("ir", "passes", "codegen", "compiler", "runtime")
+FURTHER = (".ci", "benchmarks", "docs", "examples", "tests", "tools")
 TOOL = load_file(ROOT / "pyproject.toml")["tool"]["setuptools"]
 
 IMPORT_ALL = """
@@ -54,16 +58,39 @@ print(json.dumps({"names": names, "failed": failed, "loaded": sorted(sys.modules
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources so that the checkout stays clean."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for name in (*CODE, "src"):
-        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / "source")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources as a clone without history has them, so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp("source")
+    caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in (*CODE, "src", *FURTHER):
+        shutil.copytree(ROOT / name, folder / name, ignore=caches)
+    for name in (
+        "pyproject.toml",
+        "MANIFEST.in",
+        "LICENSE",
+        "constraints.txt",
+        *(file.name for file in ROOT.glob("*.md")),
+    ):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    program = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    run = subprocess.run([sys.executable, "-c", program], cwd=source, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (built,) = folder.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """The wheel, built from the sdist: nothing that it takes is missing there."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(folder / "source")], check=True)
-    (built,) = folder.glob("*.whl")
+    subprocess.run([*command, "--wheel-dir", str(sdist.parent), str(sdist)], check=True)
+    (built,) = sdist.parent.glob("*.whl")
     return built
 
 
@@ -76,25 +103,21 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-FURTHER = (".ci", "benchmarks", "docs", "examples", "tests", "tools")
-
-
-def test_the_sdist_holds_what_it_takes_to_work_on_it(tmp_path: Path) -> None:
-    caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in (*CODE, "src", *FURTHER):
-        shutil.copytree(ROOT / name, tmp_path / "source" / name, ignore=caches)
-    for name in ("pyproject.toml", "MANIFEST.in", "constraints.txt", *(file.name for file in ROOT.glob("*.md"))):
-        shutil.copy(ROOT / name, tmp_path / "source")
-    program = "from setuptools import build_meta; build_meta.build_sdist('..')"
-    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "source", capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    (built,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(built) as archive:
+def test_the_sdist_holds_what_it_takes_to_work_on_it(source: Path, sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     for name in (*CODE, *FURTHER):
-        files = [file for file in (tmp_path / "source" / name).rglob("*") if file.is_file()]
-        assert {file.relative_to(tmp_path / "source").as_posix() for file in files} - packed == set()
+        files = [file for file in (source / name).rglob("*") if file.is_file()]
+        assert {file.relative_to(source).as_posix() for file in files} - packed == set()
     assert {"pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "SECURITY.md"} <= packed
+
+
+def test_the_version_is_that_of_the_newest_release_in_the_changelog(sdist: Path, wheel: Path) -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    unreleased, *released = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", text, re.MULTILINE)
+    assert (unreleased, released[0]) == ("Unreleased", tilewright.__version__)
+    assert sdist.name == f"tilewright-{tilewright.__version__}.tar.gz"
+    assert wheel.name == f"tilewright-{tilewright.__version__}-py3-none-any.whl"
 
 
 def import_all(installed: Path, patterns: list[str], hidden: Iterable[str] = ()) -> dict[str, Any]:
