@@ -128,10 +128,11 @@ def timeline(label: str, tracks: Iterable[Track], numbers: Mapping[str, int], se
         drawn += _text(_LEFT - 6, y + 12, shortened(name, _LETTERS), "end")
         drawn += "".join(_slices(slices, numbers, x, y)) + "\n"
         y += _ROW
+    grid = ""
     for each in _some(x.ticks, 9):
-        drawn += f'<line class="grid" x1="{x(each):.1f}" y1="{_TOP}" x2="{x(each):.1f}" y2="{y:.0f}"/>'
-        drawn += _text(x(each), y + 16, show_seconds(each) if each else "0")
-    return _svg(label, y + 24, drawn)
+        grid += f'<line class="grid" x1="{x(each):.1f}" y1="{_TOP}" x2="{x(each):.1f}" y2="{y:.0f}"/>'
+        grid += _text(x(each), y + 16, show_seconds(each) if each else "0")
+    return _svg(label, y + 24, grid + drawn)
 
 
 def _unit(seconds: float) -> float:

@@ -23,7 +23,7 @@ _MOST_BENDS = 20_000
 _WIDTH, _HEIGHT, _GAP, _DOWN, _BEND, _MARGIN = 172, 34, 16, 22, 10, 8
 """Pixels: of a layer, between layers of a rank, between ranks, of an edge that passes, around the picture."""
 
-_LETTERS = 25
+_LETTERS = 24
 """Characters that a layer has room for."""
 
 _ROUNDS, _STIFF = 4, 1e3
@@ -206,7 +206,7 @@ def _box(number: int, layer: Layer, middle: tuple[float, float], style: str) -> 
     x, y = round(middle[0] - _WIDTH / 2), round(middle[1] - _HEIGHT / 2)
     shape = "×".join(map(str, layer.output[1:] or layer.output))
     texts = (layer.name, _LETTERS), (f"{layer.op} {shape}", _LETTERS - 9)
-    name, op = (escape(on_one_line(shortened(text, width))) for text, width in texts)
+    name, op = (escape(shortened(on_one_line(text), width)) for text, width in texts)
     seconds = layer.seconds if layer.seconds is not None else layer.cpu_seconds
     time = f'<text class="time" x="{_WIDTH - 8}" y="28">{show_seconds(seconds)}</text>' if seconds is not None else ""
     return (

@@ -11,10 +11,11 @@ STYLE = (
     --k0: #58a6ff; --k1: #f0883e; --k2: #3fb950; --k3: #bc8cff; }
 }
 body { max-width: 1240px; margin: 1.5em auto; padding: 0 1em; }
-h2 { margin: 1.6em 0 0.4em; border-bottom: 1px solid var(--grid); } p { margin: 0.4em 0; }
+h2 { margin: 1.6em 0 0.4em; border-bottom: 1px solid var(--grid); }
+p { margin: 0.4em 0; overflow-wrap: anywhere; }
 .facts { display: flex; flex-wrap: wrap; gap: 0.6em; margin-bottom: 0.6em; }
 .facts div { border: 1px solid var(--grid); border-radius: 6px; padding: 0.4em 0.8em; font-size: 13px; }
-.facts b { display: block; font-size: 18px; } details p { overflow-wrap: anywhere; font-size: 13px; }
+.facts b { display: block; font-size: 18px; } details p { font-size: 13px; }
 .controls label, .legend span { display: inline-block; margin: 0 1em 0.4em 0; }
 .legend i { display: inline-block; width: 14px; height: 14px; border-radius: 3px; vertical-align: -2px; }
 .network { display: grid; grid-template-columns: minmax(0, 1fr) 320px; gap: 1em; align-items: start; }
@@ -39,6 +40,7 @@ circle { fill: var(--own); stroke: var(--text); } .roof { fill: none; stroke: va
 .n.on rect, circle.on, rect.on { stroke: var(--text); stroke-width: 2; stroke-opacity: 1; }
 i.on { outline: 2px solid var(--text); } tr.on { background: var(--cold); font-weight: 600; }
 table { font-size: 13px; white-space: nowrap; } td:last-child { white-space: normal; min-width: 16em; }
+td { max-width: 26em; overflow: hidden; text-overflow: ellipsis; overflow-wrap: anywhere; }
 thead th { position: sticky; top: 0; background: var(--back); }
 section:has(table) .wide { max-height: 80vh; overflow: auto; }
 """

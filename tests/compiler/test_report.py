@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -112,7 +113,7 @@ def test_names_of_strangers_are_text(compiled: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Artifact, "manifest", property(lambda _: manifest))
     text = page(artifact)
     assert [tag for tag, _ in Elements(text).found].count("script") == 1
-    layer = Layer('"><script>', "<b>", (1,), (), CPU, "'\"<i>")
+    layer = Layer('"><script>' + "\u2028" * 20, "<b>", (1,), (), CPU, "'\"<i>")
     assert {tag for tag, _ in Elements(graph.picture([layer], {})).found} <= {
         "div",
         "svg",
@@ -122,6 +123,8 @@ def test_names_of_strangers_are_text(compiled: Path, monkeypatch: pytest.MonkeyP
         "rect",
         "text",
     }
+    (shown,) = re.findall(r'<text x="8" y="14">(.*?)</text>', graph.picture([layer], {}))
+    assert len(html.unescape(shown)) == graph._LETTERS
     strip = Elements(graph.picture([layer] * (graph.MOST + 1), {})).found
     assert {tag for tag, _ in strip} == {"div", "i"} and len(strip) == graph.MOST + 2
 
@@ -236,12 +239,14 @@ def test_a_browser_sorts_and_shows_what_is_chosen(compiled: Path, tmp_path: Path
       heads.find(each => each.textContent == "MACs").click();
       document.querySelector('g[data-layer="1"] rect').dispatchEvent(new MouseEvent("click", {bubbles: true}));
       document.getElementById("by-t").click();
+      const name = document.querySelector("tbody td:nth-child(2)");
+      name.textContent = document.querySelector("p").textContent = "n".repeat(1000);
       const rows = [...document.querySelector("tbody").rows], fill = number =>
         getComputedStyle(document.querySelector(`g[data-layer="${number}"] rect`)).fill;
       document.title = JSON.stringify({
         order: rows.map(row => +row.dataset.layer), on: document.querySelectorAll(".on").length,
         shown: document.querySelector("aside dl").textContent, same: fill(0) == fill(1),
-        wide: document.documentElement.scrollWidth, window: innerWidth});
+        wide: document.documentElement.scrollWidth, window: innerWidth, name: name.offsetWidth});
     </script>"""
     file = tmp_path / "page.html"
     file.write_text(text.replace("</body>", f"{act}</body>"))
@@ -255,5 +260,5 @@ def test_a_browser_sorts_and_shows_what_is_chosen(compiled: Path, tmp_path: Path
     macs = [layers[number].macs for number in told["order"]]
     assert sorted(told["order"]) == list(range(len(layers))) and macs == sorted(macs, reverse=True)
     assert layers[1].name in told["shown"] and told["on"] > 2 and not told["same"]
-    # Nothing sticks out of a narrow window: what is wide scrolls by itself.
-    assert told["wide"] <= told["window"]
+    # Nothing sticks out of a narrow window: what is wide scrolls by itself, and long names are cut or broken.
+    assert told["wide"] <= told["window"] > told["name"]

@@ -38,9 +38,15 @@ def test_the_decisions_are_listed() -> None:
     assert listed == sorted(file.name for file in (ROOT / "docs/decisions").glob("[0-9]*.md"))
 
 
+def test_the_site_has_every_page() -> None:
+    pages = re.findall(r"^ +- .*?([A-Za-z_/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    written = {file.relative_to(ROOT / "docs").as_posix() for file in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in written if not page.startswith("decisions/0")} <= {*pages}
+
+
 def test_the_architecture_names_every_folder() -> None:
     named = " ".join(first_column(ROOT / "ARCHITECTURE.md", "One folder, one job"))
-    folders = re.findall(r"`([a-z_/]+)/`", named)
+    folders = re.findall(r"`([A-Za-z_/]+)/`", named)
     for folder in folders:
         assert (ROOT / folder).is_dir(), f"ARCHITECTURE.md names {folder}/, which does not exist"
     mapped = PROJECT["tool"]["setuptools"]["package-dir"]
