@@ -40,6 +40,8 @@ class ChannelTiles:
         vectors: most of them in a tile.
         rows: output rows.
         row_block: most of them in a work item.
+        is_even: tiles of a group and blocks of rows are about equally large, so that threads which share them have
+            equal work; otherwise all but the last have as many vectors and rows as they may.
     """
 
     batch: int
@@ -49,6 +51,7 @@ class ChannelTiles:
     vectors: int
     rows: int
     row_block: int
+    is_even: bool = False
 
     @property
     def blocks(self) -> int:
@@ -74,25 +77,50 @@ class ChannelTiles:
         """Generate the loop over the work items between the arguments ``begin`` and ``end``.
 
         Args:
-            visit: called once, or once for the last tile of a group and once for the others, where they differ.
+            visit: called once for each kind of tile in a group: the last one, and others that differ from it.
         """
-        tiles = self.groups * self.in_group
-        last = self.blocks - (self.in_group - 1) * self.vectors, (self.channels - 1) % self.lanes + 1
-        others = self.vectors, self.lanes
+        tiles, count = self.groups * self.in_group, self.in_group
+        small, uneven = divmod(self.blocks, count) if self.is_even else (self.vectors, 0)
+        full, less = (small + (uneven > 0), self.lanes), (small, self.lanes)
+        of_last = full[0] if self.is_even else self.blocks - (count - 1) * self.vectors
+        last = of_last, (self.channels - 1) % self.lanes + 1
+
+        def first(tile: Register) -> Register:
+            """The vector of a group where a tile begins."""
+            return b.divide(b.multiply(tile, self.blocks), count) if uneven else b.multiply(tile, small)
+
+        def rows(block: Register) -> tuple[Register, Register]:
+            if self.is_even:
+                bounds = (b.multiply(index, self.rows) for index in (block, b.add(block, 1)))
+                begin, end = (b.divide(bound, self.row_blocks) for bound in bounds)
+                return begin, end
+            begin = b.multiply(block, self.row_block)
+            return begin, b.minimum(b.add(begin, self.row_block), self.rows)
 
         def unit(index: Register) -> None:
             tile = b.remainder(index, tiles)
             index = b.divide(index, tiles)
             image, row_block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
-            first_row = b.multiply(row_block, self.row_block)
-            last_row = b.minimum(b.add(first_row, self.row_block), self.rows)
-            group, within = b.divide(tile, self.in_group), b.remainder(tile, self.in_group)
-            block = b.add(b.multiply(group, self.blocks), b.multiply(within, self.vectors))
+            first_row, last_row = rows(row_block)
+            group, within = b.divide(tile, count), b.remainder(tile, count)
+            begin = first(within)
+            block = b.add(b.multiply(group, self.blocks), begin)
             item = WorkItem(image, first_row, last_row, group, block)
-            if self.in_group == 1 or last == others:
+
+            def other() -> None:
+                # Of uneven tiles, the last one is large.
+                if uneven < 2:
+                    visit(item, *less)
+                    return
+                size = b.subtract(first(b.add(within, 1)), begin)
+                is_less = b.compare("eq", size, small)
+                b.if_(is_less, lambda: visit(item, *less), lambda: visit(item, *full))
+
+            if count == 1:
                 visit(item, *last)
+            elif last == full and uneven != 1:
+                other()
             else:
-                is_last = b.compare("eq", within, self.in_group - 1)
-                b.if_(is_last, lambda: visit(item, *last), lambda: visit(item, *others))
+                b.if_(b.compare("eq", within, count - 1), lambda: visit(item, *last), other)
 
         b.each(arguments["begin"], arguments["end"], unit)

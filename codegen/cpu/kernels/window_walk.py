@@ -5,7 +5,7 @@ The tiles are internal functions: units of register allocation, each of them gen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ....ir.layout import CHANNEL_BLOCK
@@ -136,9 +136,19 @@ class WindowWalk:
         """
         if not spec.element.is_float:
             channels += -channels % whole
-        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output * pieces, row_block)
+        rows = self.rows.output * pieces
+        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, rows, row_block, is_even=True)
         cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
+
+    def tiles_of(self, piece: Register, pieces: int) -> Iterator[tuple[TileRow, Register, Register]]:
+        """The tiles of one of so many equal pieces of a row: of each run, the first one and the one behind the last."""
+        b, count, done = self.b, sum(run.count for run in self.tiles), 0
+        bounds = [b.divide(b.multiply(index, count), pieces) for index in (piece, b.add(piece, 1))]
+        for run in self.tiles:
+            begin, end = (b.subtract(bound, done) for bound in bounds)
+            yield run, b.maximum(begin, 0), b.minimum(end, run.count)
+            done += run.count
 
     def row(self, y: Register, x: Register, w: Register | None, output: Register) -> tuple[Values, Reach]:
         """Arguments of tiles at the beginning of an output row, and the kernel rows in reach.

@@ -17,9 +17,12 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
 from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
-from .products.blocking import registers_per_vector
+from .products.blocking import registers_per_vector, rows_of_item
 from .window import Axis, PixelTile, cut
 from .window_walk import Values, WindowSpec, WindowWalk, over
+
+_MANY_ROWS = 12
+"""Of images that have so many, convolutions that make or read them mostly have less weights than pixels."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,8 @@ class _Walker(WindowWalk):
 
     def generate(self) -> Kernel:
         spec, height = self.spec, self.spec.rows.output
-        # Few channels are cut along y too, so that there is work for several threads.
-        row_blocks = min(height, max(1, 16 // max(1, spec.batch * spec.blocks)))
-        return self.walk(spec, 1, spec.channels, 1, -(-height // row_blocks), self._item)
+        row_block = rows_of_item(height, height, spec.batch * spec.blocks, by_rows=height >= _MANY_ROWS)
+        return self.walk(spec, 1, spec.channels, 1, row_block, self._item)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for 16 channels."""

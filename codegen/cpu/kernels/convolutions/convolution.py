@@ -63,7 +63,9 @@ class Convolution(FloatOutput, DirectConvolution):
         row_block = max(1, min(rows.output, budget // max(1, row_bytes)))
         seen = self.input_blocks * self.x_pixel * columns.input * min(rows.kernel, rows.input)
         pieces = -(-seen // (second // 2)) if row_block == 1 and vectors < self.output_blocks else 1
-        return Blocking(merge, pixels, vectors, chunk, row_block, max(1, min(pieces, columns.output // (8 * pixels))))
+        return Blocking(
+            merge, pixels, vectors, chunk, *self.cut_for_threads(merge, (pixels, vectors), row_block, pieces)
+        )
 
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
         a, b = tile.arguments, tile.b

@@ -26,7 +26,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import Register, Registers
 from ..channel_tiles import WorkItem
 from ..output_channels import VECTOR_BYTES
-from ..products.blocking import Blocking, Work, registers_per_vector
+from ..products.blocking import PARTS, Blocking, Work, registers_per_vector, rows_of_item
 from ..window import PixelTile, TileRow, cut
 from ..window_walk import Values, WindowSpec, WindowWalk, moved, over
 
@@ -107,6 +107,32 @@ class DirectConvolution(WindowSpec):
         steps = self.present_steps * self.rows.kernel * self.column_steps // self.steps
         may_merge = self.rows.is_pointwise and self.columns.is_pointwise and not self.plain_input
         return Work(self.rows, self.columns, steps, self.output_blocks, may_merge)
+
+    @property
+    def is_mostly_image(self) -> bool:
+        """Whether threads had better each read a part of the image and all weights than the other way round."""
+        weights = self.groups * self.output_blocks * self.input_blocks * self.rows.kernel * self.column_steps
+        pixels = self.rows.input * self.columns.input * self.input_blocks * self.groups * self.x_pixel
+        outputs = self.rows.output * self.columns.output * self.output_blocks * self.groups
+        return weights * VECTOR_BYTES <= pixels + outputs * self.element.bytes * CHANNEL_BLOCK
+
+    def cut_for_threads(self, merge: int, tile: tuple[int, int], fitting: int, pieces: int = 1) -> tuple[int, int]:
+        """Rows of a work item, and the pieces of a row that count as rows.
+
+        Args:
+            merge: rows treated as one.
+            tile: pixels and vectors of output channels.
+            fitting: rows that an item has at most.
+            pieces: so many at least, where rows are long enough; an item has one of them then.
+        """
+        (rows, columns), (pixels, vectors) = self.work.merged(merge), tile
+        by_rows, least = self.is_mostly_image, pieces
+        if by_rows:
+            pieces = max(pieces, -(-2 * PARTS // rows.output))
+        pieces = max(1, min(pieces, columns.output // (8 * pixels)))
+        tiles = self.groups * -(-self.output_blocks // vectors)
+        fitting = max(1, fitting * pieces // least)
+        return rows_of_item(rows.output * pieces, fitting, tiles, by_rows=by_rows), pieces
 
     @abstractmethod
     def choose_blocking(self, target: TargetDescription) -> Blocking:
@@ -240,14 +266,13 @@ class _Walker(WindowWalk):
 
     def _tiles(self, call: Values, piece: Register, vectors: int, active: int) -> None:
         """The tiles of a piece of an output row."""
-        b, done = self.b, 0
-        first = b.multiply(piece, self.tiles_in_piece)
-        for run in self.tiles:
-            tile = run.tile
-            key = (tile, vectors, CHANNEL_BLOCK if self.spec.keeps_zero else active)
+        b, start = self.b, self.b.divide(self.b.multiply(piece, self.tiles_in_row), self.blocking.pieces)
+        done = 0
+        for run, begin, end in self.tiles_of(piece, self.blocking.pieces):
+            key = (run.tile, vectors, CHANNEL_BLOCK if self.spec.keeps_zero else active)
 
             def body(index: Register, run: TileRow = run, key=key, done: int = done) -> None:
-                line = b.multiply(b.subtract(b.add(index, done), first), self.distances.prefetch * 64)
+                line = b.multiply(b.subtract(b.add(index, done), start), self.distances.prefetch * 64)
                 pixel = b.add(run.start, b.multiply(index, run.tile.pixels))
                 arguments = {**call, "following": b.at(call["following"], line)}
                 self.call(
@@ -257,8 +282,7 @@ class _Walker(WindowWalk):
                     lambda f, values: ConvolutionTile(self.spec, self.distances, f, values, *key).generate(),
                 )
 
-            begin, end = b.subtract(first, done), b.subtract(b.add(first, self.tiles_in_piece), done)
-            b.each(b.maximum(begin, 0), b.minimum(end, run.count), body)
+            b.each(begin, end, body)
             done += run.count
 
 

@@ -89,7 +89,7 @@ class _Walker(WindowWalk):
         spec, channels, rows = self.spec, self.spec.outputs // self.spec.groups, self.blocking.row_block
         # A half of 16 channels that would hold absent ones alone is left out, where it is a register or more.
         whole = max(CHANNEL_BLOCK // 2, self.b.target.lanes)
-        return self.walk(spec, spec.groups, channels, 1, rows, self._item, whole=whole)
+        return self.walk(spec, spec.groups, channels, 1, rows, self._item, whole=whole, pieces=self.blocking.pieces)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         spec, b = self.spec, self.b
@@ -101,7 +101,8 @@ class _Walker(WindowWalk):
         output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         output = b.multiply(output_block, self.rows.output * self.columns.output * CHANNEL_BLOCK)
 
-        def row_of_tiles(y: Register) -> None:
+        def tiles(index: Register) -> None:
+            y = b.divide(index, self.blocking.pieces)
             call, reach = self.row(y, x, lists, output)
             # Records count from the first row of the window, which may lie outside of the image.
             call["x"] = b.at(x, b.multiply(self.rows.coordinate(b, y), row))
@@ -109,15 +110,16 @@ class _Walker(WindowWalk):
                 tap = b.minimum(reach[0], spec.rows.kernel)
                 call |= {"w": b.at(lists, b.multiply(tap, self.w_row)), "kernel_rows": b.maximum(reach[1], 0)}
             call |= spec.row_values(b, values, y, reach)
-            for run in self.tiles:
+            piece = b.remainder(index, self.blocking.pieces)
+            for run, begin, end in self.tiles_of(piece, self.blocking.pieces):
 
                 def tile(index: Register, start: int = run.start, reach: PixelTile = run.tile) -> None:
                     pixel = b.add(start, b.multiply(index, reach.pixels))
                     self.call((reach, active), call, pixel, lambda f, values: self._tile(f, values, reach, active))
 
-                b.each(0, run.count, tile)
+                b.each(begin, end, tile)
 
-        b.each(item.first_row, item.last_row, row_of_tiles)
+        b.each(item.first_row, item.last_row, tiles)
 
     def _tile(self, b: FunctionBuilder, call: Values, reach: PixelTile, active: int) -> None:
         """Some output pixels by up to 16 channels."""

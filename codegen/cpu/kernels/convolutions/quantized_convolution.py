@@ -48,8 +48,9 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         merge, pixels, vectors = choose_tile(self.work, target)
         height = self.rows.output // merge
         row_bytes = self.input_blocks * self.x_pixel * self.columns.input * self.rows.stride * merge
-        row_block = max(1, min(height, target.cache_bytes[1] // 4 // max(1, row_bytes)))
-        return Blocking(merge, pixels, vectors, self.input_blocks, row_block)
+        fitting = max(1, min(height, target.cache_bytes[1] // 4 // max(1, row_bytes)))
+        rows_and_pieces = self.cut_for_threads(merge, (pixels, vectors), fitting)
+        return Blocking(merge, pixels, vectors, self.input_blocks, *rows_and_pieces)
 
     def bind(self, b: FunctionBuilder) -> Values:
         arguments = super().bind(b)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import F32, I32, I64, Register, Registers, Type, constant, zero
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..output_channels import VECTOR_BYTES
-from ..products.blocking import Work, choose_tile
+from ..products.blocking import Work, choose_tile, rows_of_item
 from ..window import Axis
 from ..window_walk import Values, WindowSpec, over
 
@@ -111,10 +111,10 @@ class _Generator:
         # The transformed inputs of a work item stay in the second level cache.
         runs = -(-tiles // self.together)
         run_bytes = self.n**2 * self.input_blocks * self.together * spec.inputs.bytes
-        runs_in_block = max(1, min(runs, target.cache_bytes[1] // 2 // run_bytes))
-        runs_in_block = -(-runs // -(-runs // runs_in_block))
-        self.block = runs_in_block * self.together
-        self.cut = ChannelTiles(1, 1, spec.outputs, CHANNEL_BLOCK, self.vectors, tiles, self.block)
+        fitting = max(1, min(runs, target.cache_bytes[1] // 2 // run_bytes))
+        runs_in_block = rows_of_item(runs, fitting, -(-self.output_blocks // self.vectors), by_rows=False)
+        self.block, self.tiles = runs_in_block * self.together, tiles
+        self.cut = ChannelTiles(1, 1, spec.outputs, CHANNEL_BLOCK, self.vectors, runs, runs_in_block, is_even=True)
         self.v_step = self.input_blocks * self.block * spec.inputs.bytes + _LINE
         self.m_step = self.vectors * self.block * VECTOR_BYTES + _LINE
         self.w_step = self.input_blocks * CHANNEL_BLOCK // spec.STEP * VECTOR_BYTES
@@ -132,6 +132,11 @@ class _Generator:
         return self.spec.finish(b, helpers, units=self.cut.units, scratch_bytes=scratch, common=self.cut.in_group)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
+        """Tiles in runs of those that are computed together."""
+        first, last = (self.b.multiply(run, self.together) for run in (item.first_row, item.last_row))
+        self._tiles(replace(item, first_row=first, last_row=self.b.minimum(last, self.tiles)), vectors, active)
+
+    def _tiles(self, item: WorkItem, vectors: int, active: int) -> None:
         b, a, spec = self.b, self.arguments, self.spec
         scratch = a["scratch"]
         is_new = b.compare("ne", b.load(I64, self.present), item.first_row)

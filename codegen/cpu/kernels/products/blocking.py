@@ -30,6 +30,24 @@ class Blocking:
     pieces: int = 1
 
 
+PARTS = 4
+"""Work items that a kernel has at least, where threads are to have parts of the image: blocks of rows."""
+
+
+def rows_of_item(rows: int, fitting: int, tiles: int, *, by_rows: bool) -> int:
+    """Output rows of a work item: few enough for several threads, which share out the items in order.
+
+    Args:
+        fitting: the most.
+        tiles: of output channels, of which each is an item.
+        by_rows: a thread is to have a part of the image and not of the channels. Where all steps are cut alike, it
+            reads what it wrote.
+    """
+    blocks = max(-(-rows // fitting), PARTS if by_rows else 1, -(-PARTS // tiles))
+    # An even number has the middle of the image between two blocks.
+    return -(-rows // min(rows, blocks + blocks % 2)) if blocks > 1 else rows
+
+
 @dataclass(frozen=True)
 class Work:
     """What the choice of a tile depends on.
@@ -118,11 +136,15 @@ def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> floa
         return work.steps * step + finish * p * q * parts + 25
 
     rows, columns = work.merged(merge)
-    count = -(-columns.output // pixels)
-    small, larger = divmod(columns.output, count)
-    sizes = ((small + 1, larger), (small, count - larger))
-    full, rest = divmod(work.output_blocks, vectors)
-    total = sum(n * (full * tile(p, vectors) + (tile(p, rest) if rest else 0)) for p, n in sizes if n)
+    sizes, parts_of_group = _even(columns.output, pixels), _even(work.output_blocks, vectors)
+    total = sum(n * m * tile(p, q) for p, n in sizes for q, m in parts_of_group)
     # Each further shape of tile is code to generate and to keep in the instruction cache.
-    shapes = (2 if larger else 1) + (2 if columns.is_padded else 0)
-    return rows.output * total * (1 + 0.004 * shapes * (2 if rest else 1))
+    shapes = len(sizes) + (2 if columns.is_padded else 0)
+    return rows.output * total * (1 + 0.004 * shapes * len(parts_of_group))
+
+
+def _even(extent: int, most: int) -> list[tuple[int, int]]:
+    """The sizes of equal parts, of at most so much, and how many there are of each."""
+    count = -(-extent // most)
+    small, larger = divmod(extent, count)
+    return [(size, n) for size, n in ((small + 1, larger), (small, count - larger)) if n]
