@@ -16,8 +16,8 @@ from tilewright.errors import InputError, resources
 
 from .frontend.onnx.smaller_models import ReducibleModel
 
-Test = Callable[[bytes], bool]
-"""Whether a model, as the contents of its file, still fails."""
+Test = Callable[[bytes], str | None]
+"""Of a model, as the contents of its file: None where it still fails, otherwise what was found instead."""
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Reduction:
     """A reduction under way.
 
     Attributes:
-        test: whether a model still fails.
+        test: tells of a model whether it still fails.
         limit: how many models are tried at most.
         keep: called with each smaller model that still fails.
         report: called with how many models were tried, and the limit.
@@ -49,12 +49,13 @@ class Reduction:
         Raises:
             InputError: the model itself does not fail.
         """
-        if not self._fails(model.content()):
+        found = self._tried(model.content())
+        if found is not None:
             raise InputError(
                 "the model does not fail",
                 stage="reduce",
                 expected="exit code 0 of the command, which says that it still fails",
-                found="another one",
+                found=found,
                 hint="Turn the command round, such as: ! COMMAND {}, or COMMAND {} | grep -q TEXT.",
             )
         while True:
@@ -93,21 +94,22 @@ class Reduction:
         for content in candidates:
             if self.tries >= self.limit:
                 return None
-            if content is not None and self._fails(content):
+            if content is not None and self._tried(content) is None:
                 found = ReducibleModel.parse(content)
                 self.keep(content)
                 return found
         return None
 
-    def _fails(self, content: bytes) -> bool:
+    def _tried(self, content: bytes) -> str | None:
+        """What was found in place of the failure; None where it still fails."""
         digest = hashlib.sha256(content).digest()
         if digest in self._known:
-            return False
+            return "a model that was tried before"
         self._known.add(digest)
         self.tries += 1
-        fails = self.test(content)
+        found = self.test(content)
         self.report(self.tries, self.limit)
-        return fails
+        return found
 
 
 def _bypassed(model: ReducibleModel) -> Iterator[bytes]:
@@ -130,7 +132,7 @@ def command_test(command: str, path: Path, seconds: float) -> Test:
     quoted = shlex.quote(os.fspath(path))
     line = command.replace(PLACE, quoted) if PLACE in command else f"{command} {quoted}"
 
-    def test(content: bytes) -> bool:
+    def test(content: bytes) -> str | None:
         path.write_bytes(content)
         process = subprocess.Popen(
             line,
@@ -141,9 +143,11 @@ def command_test(command: str, path: Path, seconds: float) -> Test:
             start_new_session=True,
         )
         try:
-            return process.wait(seconds) == 0
+            code = process.wait(seconds)
+            known = {126: ", a command that may not be run", 127: ", a command that is not there"}
+            return f"{code}{known.get(code, '')}" if code else None
         except subprocess.TimeoutExpired:
-            return False
+            return f"none within {seconds:g} s"
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

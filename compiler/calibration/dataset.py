@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Union, cast
@@ -34,6 +34,7 @@ Source = Union[
     Mapping[str, np.ndarray],
     Mapping[str, Union[str, "os.PathLike[str]", np.ndarray]],
     Iterable[Sample],
+    "Held",
 ]
 
 
@@ -65,6 +66,8 @@ def open_calibration_set(
     for name, type in inputs.items():
         if 0 in type.shape[:1]:
             raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)
+    if isinstance(source, Held):
+        return source
     named = sources_by_input(source)
     if named is not None:
         _check_names("the calibration data", named, inputs)
@@ -121,6 +124,8 @@ def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[st
 
 def image_inputs(source: Source | None, names: Iterable[str]) -> tuple[str, ...]:
     """The names of those inputs, of all these, that are given images as calibration data."""
+    if isinstance(source, Held):
+        return tuple(each.input for each in source.images)
     named = sources_by_input(source)
     if named is not None:
         return tuple(name for name, each in named.items() if are_images(each))
@@ -153,11 +158,18 @@ class ImageFiles:
     def __len__(self) -> int:
         return -(-len(self.files) // self.type.shape[0])
 
-    def __iter__(self) -> Iterator[Inputs]:
+    def only(self, at: Sequence[int]) -> ImageFiles:
+        """The samples at these places."""
+        return replace(self, files=tuple(self.files[index] for each in at for index in self.files_of(each)))
+
+    def files_of(self, index: int) -> list[int]:
+        """Which files a sample is made of; the last batch is filled up from the beginning."""
         batch = self.type.shape[0]
-        for first in range(0, len(self.files), batch):
-            # The last batch is filled up from the beginning.
-            chosen = [self.files[i % len(self.files)] for i in range(first, first + batch)]
+        return [place % len(self.files) for place in range(index * batch, (index + 1) * batch)]
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for index in range(len(self)):
+            chosen = [self.files[place] for place in self.files_of(index)]
             with _reading():
                 images = [self.preprocessing.load(file, self.type.shape, self.type.dtype.numpy) for file in chosen]
             array = np.concatenate(images)
@@ -244,8 +256,44 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(0, 2, type.shape).astype(bool)
 
 
-CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet, SideBySide]
+@dataclass(frozen=True)
+class Held:
+    """Samples in memory, and the images that they were read from, where they were."""
+
+    images: tuple[ImageFiles, ...]
+    samples: Sequence[Inputs]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return iter(self.samples)
+
+
+CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet, SideBySide, Held]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
+
+
+def hold(samples: CalibrationSet, at: Sequence[int]) -> Held:
+    """The samples at these places, in rising order, read once."""
+    if isinstance(samples, SideBySide):
+        parts = [hold(part, at) for part in samples.parts]
+        rows = zip(*(part.samples for part in parts), strict=True)
+        merged = [{name: array for sample in row for name, array in sample.items()} for row in rows]
+        return Held(tuple(images for part in parts for images in part.images), merged)
+    if isinstance(samples, ImageFiles):
+        images = samples.only(at)
+        return Held((images,), [*images])
+    wanted = set(at)
+    return Held((), [sample for index, sample in enumerate(islice(samples, at[-1] + 1)) if index in wanted])
+
+
+def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
+    """The images among samples."""
+    if isinstance(samples, Held):
+        return samples.images
+    parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
+    return tuple(part for part in parts if isinstance(part, ImageFiles))
 
 
 def _array(data: object, what: str, name: str) -> np.ndarray:

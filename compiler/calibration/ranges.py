@@ -278,6 +278,8 @@ def compiled(
     twins = _values_of(copy)
     parameters = {name: value.name for name, value in values.items() if value in module.main.parameters}
     computed = {name: twins[positions[value]] for name, value in values.items() if name not in parameters}
+    if not computed:
+        return lambda inputs: {name: inputs[source] for name, source in parameters.items()}
     copy.main.set_results(list(computed.values()), list(computed))
     EXTENTS.drop(copy.main)
     cpu_pipeline().run(copy)

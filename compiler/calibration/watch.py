@@ -11,7 +11,7 @@ from ...passes.quantization.parameters import Range
 from ...runtime.pictures.inputs import for_input
 from ..options import CompileOptions
 from .certainty import FEWEST, SAMPLES, Certainty
-from .dataset import CalibrationSet, ImageFiles, Inputs, SideBySide
+from .dataset import CalibrationSet, ImageFiles, Inputs, images_of
 from .statistics import Findings, Watched
 
 _OUTPUT = "watched output {}"
@@ -34,8 +34,7 @@ class Watch:
     def __init__(self, module: Module, samples: CalibrationSet, options: CompileOptions) -> None:
         main = module.main
         inputs = {parameter.name: parameter.type for parameter in main.parameters}
-        parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
-        self._files = [part for part in parts if isinstance(part, ImageFiles)]
+        self._files = images_of(samples)
         names = inputs if options.preprocessing is not None else [part.input for part in self._files]
         prepared = {name: for_input(options.preprocessing, name).preprocessing for name in names}
         expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from tilewright.errors import FailedCheckError
 
 from ...runtime.commands.console import progress_bar, show, tell
-from ...runtime.commands.parser import delivered, output_path, whole_number
+from ...runtime.commands.parser import output_path, whole_number
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> str:
     """What it prints, where every contender computes the same.
 
     Raises:
-        WrongOutputsError: one does not; what would have been returned is printed already.
+        WrongOutputsError: one does not.
         TilewrightError: as `compare` says; or the page cannot be written.
     """
     from ...runtime.files.output_file import check_output, output_file
@@ -122,9 +122,9 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.json_file is not None:
         show(_text(found))
     if found.wrong:
-        show(delivered(arguments, shown))
         raise WrongOutputsError(
             "outputs differ from ours by more than rounding explains",
+            shown,
             stage="bench",
             found="; ".join(found.wrong),
             hint="`tilewright compare` shows where two networks part.",

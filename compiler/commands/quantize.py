@@ -19,10 +19,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import FailedCheckError
 
-from ...runtime.commands.console import progress_bar, show
-from ...runtime.commands.parser import add_output, delivered, number, output_path
+from ...runtime.commands.console import progress_bar, tell
+from ...runtime.commands.parser import add_output, number, output_path
 from ..options import CALIBRATION
 from .compile import add_options, options_of
 
@@ -33,7 +33,7 @@ SHOWN = 8
 """Layers in the table."""
 
 
-class GoalMissedError(TilewrightError):
+class GoalMissedError(FailedCheckError):
     """A network is not as exact as was asked."""
 
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     meant = "The model, in floating point: .onnx, or .xml of IR with its .bin file beside it."
     parser.add_argument("model", type=Path, metavar="MODEL", help=meant)
-    written = "The file to write: a name in .onnx for ONNX between conversions, otherwise an artifact."
+    written = "The file to write: a name in .onnx or .xml for ONNX or IR between conversions, otherwise an artifact."
     add_output(parser, "OUT", written, required=True)
     goal = parser.add_argument_group("Goal")
     goal.add_argument(
@@ -60,14 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _share(text: str) -> float:
-    return number(text.removesuffix("%")) / 100
+    share = number(text.removesuffix("%"))
+    if not text.endswith("%") or not 0 <= share <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 1%")
+    return share / 100
 
 
 def run(arguments: argparse.Namespace) -> str:
     """What it prints, where the goal is reached.
 
     Raises:
-        GoalMissedError: it is not; what would have been returned is printed already.
+        GoalMissedError: it is not.
         TilewrightError: as `quantize_model` says.
     """
     from ...runtime.report.table import json_text
@@ -84,15 +87,15 @@ def run(arguments: argparse.Namespace) -> str:
             **options_of(arguments),
             report=report,
         )
+    for warning in found.warnings:
+        tell("warning", warning, quiet=arguments.quiet)
     shown = json_text(found) if arguments.json else as_text(found)
     if found.reached is not False:
         return shown
-    if arguments.json_file is not None:
-        show(as_text(found))
-    show(delivered(arguments, shown))
     best = found.rungs[found.chosen].score
     raise GoalMissedError(
         "the goal is not reached, and the best result was written",
+        shown,
         stage="quantize",
         expected=found.goal,
         found=f"{best.sqnr:.1f} dB" + (f", top-1 {100 * best.top1:.2f} %" if best.top1 is not None else ""),
@@ -133,6 +136,7 @@ def as_text(found: Quantization) -> str:
         layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
     lines = [f"{found.output}: {found.model} in int8"]
     lines.append(f"Calibrated on {show_number(found.calibrated, 'sample')}, judged on {found.judged} others.")
+    lines += [f"Input {each.input}: {each.text}" for each in found.inputs]
     if found.top1 is not None:
         lines.append(f"In floating point top-1 is {percent(found.top1)} %.")
     lines += ["", tries.text().rstrip("\n"), "  * was written", ""]

@@ -99,4 +99,5 @@ def run(arguments: argparse.Namespace) -> str:
     told = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     more = "; stopped at the limit of tries" if reduction.tries >= arguments.tries else ""
     tries = f"{reduction.tries} {'try' if reduction.tries == 1 else 'tries'}"
-    return f"{output}: {show_number(len(found.nodes), 'node')} of {count} ({told}) still fail, after {tries}{more}\n"
+    still = "still fails" if len(found.nodes) == 1 else "still fail"
+    return f"{output}: {show_number(len(found.nodes), 'node')} of {count} ({told}) {still}, after {tries}{more}\n"

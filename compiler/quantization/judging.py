@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from ...ir.ops.softmax import Softmax
 from ...ir.types import DType
 from ...passes.quantization.parameters import affine_parameters
 from ...runtime.artifact.artifact import Artifact
-from ...runtime.files.array_file import open_arrays
+from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import contents
 from ...runtime.session import load
-from ..calibration.dataset import ImageFiles, Inputs
+from ..calibration.dataset import CalibrationSet, ImageFiles, Inputs
 from ..calibration.ranges import RunFunction
 from ..pipeline import cpu_pipeline
 from ..progress import silent
@@ -68,63 +69,104 @@ def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
     return [np.concatenate([array.ravel() for array in run(inputs).values()]) for inputs in samples]
 
 
-def first_size(module: Module) -> int:
-    """Elements of the first result."""
-    return module.main.results[0].type.elements
+def first_shape(module: Module) -> tuple[int, int]:
+    """The first result as rows of numbers, of which the largest is the answer: how many rows, and how long they are."""
+    type = module.main.results[0].type
+    rows = type.shape[0] if type.rank > 1 else 1
+    return rows, type.elements // rows
 
 
-def score(expected: Outputs, found: Outputs, labels: Sequence[int] | None, size: int) -> Score:
-    """The score of results, given those in floating point, and the elements of the first."""
-    signal = sum(float(np.square(a, dtype=np.float64).sum()) for a in expected)
-    noise = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(expected, found, strict=True))
-    classes = [int(b[:size].argmax()) for b in found]
-    same = [int(a[:size].argmax()) == c for a, c in zip(expected, classes, strict=True)]
-    right = [c == label for c, label in zip(classes, labels, strict=True)] if labels is not None else None
-    sqnr = decibels(signal, noise)
-    return Score(sqnr, float(np.mean(same)), float(np.mean(right)) if right is not None else None)
+def score(expected: Outputs, found: Outputs, labels: Sequence[int] | None, shape: tuple[int, int]) -> Score:
+    """The score of results, given those in floating point, the class of each row, and the shape of the first."""
+    signal = noise = 0.0
+    for a, b in zip(expected, found, strict=True):
+        known = np.isfinite(a)
+        numbers = a[known].astype(np.float64)
+        signal += float(np.square(numbers).sum())
+        noise += float(np.square(b[known] - numbers).sum())
+    exact, classes = (np.stack([each[: shape[0] * shape[1]] for each in rows]) for rows in (expected, found))
+    exact, classes = (each.reshape(-1, shape[1]).argmax(1) for each in (exact, classes))
+    right = float(np.mean(classes == labels)) if labels is not None else None
+    return Score(decibels(signal, noise), float(np.mean(exact == classes)), right)
 
 
 def decibels(signal: float, noise: float) -> float:
-    """Ten times the logarithm of the ratio of two powers; at most 200."""
-    return min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), 200.0)
+    """Ten times the logarithm of the ratio of two powers, within 200 of 0; noise that is no number is endless."""
+    noise = noise if math.isfinite(noise) else 1e300
+    return max(-200.0, min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), 200.0))
 
 
-def read_labels(path: str | os.PathLike[str], samples: object, count: int) -> list[int]:
-    """The class of each sample: of a ``.npy`` file of whole numbers, or of lines ``CLASS``, in the order of the
-    samples, or ``NAME CLASS``, by the name of the image.
+def read_labels(path: str | os.PathLike[str], samples: CalibrationSet, shape: tuple[int, int]) -> list[list[int]]:
+    """The classes of each sample: of a ``.npy`` file of whole numbers, or of lines ``CLASS``, in the order of the
+    samples, or ``NAME CLASS``, by the name of the image, with the folders before it or without.
+
+    Args:
+        shape: of the answers to a sample: rows, and classes.
 
     Raises:
-        CalibrationError: a class is missing or none.
+        CalibrationError: classes are missing, too many, or none of the network's.
     """
     where = f"the labels {os.fspath(path)!r}"
+    named, listed = _named_or_listed(path, where)
+    files = samples.files if isinstance(samples, ImageFiles) else None
+    if named and files is None:
+        raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
+    if named and files is not None:
+        keys = ([Path(*file.parts[at:]).as_posix() for at in range(len(file.parts))] for file in files)
+        found = [next((named[key] for key in each if key in named), None) for each in keys]
+        if None in found:
+            raise _wrong(f"{where} lack images", "NAME CLASS", f"none for {files[found.index(None)].name!r}")
+        listed = [label for label in found if label is not None]
+    count = len(samples) * shape[0] if files is None else len(files)
+    if len(listed) != count:
+        raise _wrong(f"{where} are not as many as the samples", count, len(listed))
+    outside = [label for label in listed if not 0 <= label < shape[1]]
+    if outside:
+        raise _wrong(f"{where} hold a class that the network lacks", f"0 to {shape[1] - 1}", outside[0])
+    return [[listed[(index * shape[0] + row) % count] for row in range(shape[0])] for index in range(len(samples))]
+
+
+def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str, int], list[int]]:
+    """Classes by name, or in order."""
+    whole = "whole numbers, the first class being 0"
     if Path(path).suffix == ".npy":
-        array = np.load(path, allow_pickle=False) if isinstance(open_arrays(path), dict) is False else None
-        found = [int(each) for each in np.asarray(array).reshape(-1)]
-        return _enough(found, count, where)
-    lines = contents(os.fspath(path), limits.AFFINITY, where).decode(errors="replace").split("\n")
-    words = [line.rsplit(maxsplit=1) for line in lines if line.strip()]
-    try:
-        if all(len(each) == 1 for each in words):
-            return _enough([int(each[0]) for each in words], count, where)
-        by_name = {each[0]: int(each[1]) for each in words if len(each) == 2}
-    except ValueError as error:
-        raise CalibrationError(f"{where} hold no whole number: {error}", stage="quantize") from None
-    if not isinstance(samples, ImageFiles):
-        raise CalibrationError(f"{where} name images", stage="quantize", expected="a class for each sample, in order")
-    missing = [file.name for file in samples.files if file.name not in by_name]
-    if missing:
-        raise CalibrationError(
-            f"{where} lack images", stage="quantize", expected="NAME CLASS", found=f"none for {missing[0]!r}"
-        )
-    return [by_name[file.name] for file in samples.files]
+        array = open_arrays(path)
+        if not isinstance(array, StoredArray) or array.dtype.kind not in "iu":
+            raise _wrong(f"{where} are no classes", whole, array.dtype if isinstance(array, StoredArray) else ".npz")
+        return {}, array.read().reshape(-1).tolist()
+    lines = contents(os.fspath(path), limits.LABELS_FILE, where).decode("utf-8-sig", "replace").splitlines()
+    words = [line.replace(",", " ").rsplit(maxsplit=1) for line in lines if line.strip()]
+    wrong = next((each[-1] for each in words if not each[-1].lstrip("-").isdecimal() or len(each[-1]) > 18), None)
+    if wrong is not None:
+        raise _wrong(f"{where} are no classes", whole, repr(wrong))
+    is_named = all(len(each) == 2 for each in words)
+    if not is_named and any(len(each) == 2 for each in words):
+        raise _wrong(f"{where} are no classes", "lines CLASS, or lines NAME CLASS", "both")
+    return (
+        ({each[0].strip(): int(each[1]) for each in words}, []) if is_named else ({}, [int(each[0]) for each in words])
+    )
 
 
-def _enough(labels: list[int], count: int, where: str) -> list[int]:
-    if len(labels) < count:
-        raise CalibrationError(
-            f"{where} are fewer than the samples", stage="quantize", expected=count, found=len(labels)
-        )
-    return labels[:count]
+def _wrong(message: str, expected: object, found: object) -> CalibrationError:
+    return CalibrationError(message, stage="quantize", expected=expected, found=found)
+
+
+def doubts(outputs: Outputs, labels: Sequence[int], shape: tuple[int, int]) -> list[str]:
+    """What to tell of labels that a network in floating point meets no better than by guessing."""
+    guessed = 1 / shape[1]
+    right = {by: score(outputs, outputs, [label + by for label in labels], shape).top1 or 0.0 for by in (0, 1, -1)}
+    if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / len(labels)):
+        return []
+    said = (
+        f"in floating point {100 * right[0]:.2f} % of {len(labels)} answers are as labelled, no more than by guessing"
+    )
+    by = 1 if right[1] > right[-1] else -1
+    if right[by] > 2 * right[0] + guessed:
+        return [f"{said}; with {by} added to each label it would be {100 * right[by]:.2f} %"]
+    return [
+        f"{said}: classes count from 0, in the order of the samples unless lines name images, and inputs are to be "
+        "prepared as in training"
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from tilewright.errors import CalibrationError, UsageError, resources
+from tilewright.errors import CalibrationError, CalibrationWarning, UsageError, resources
 
 from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...ir.clone import clone_module
@@ -22,15 +23,17 @@ from ...ir.ops.matmul import MatMul
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
 from ...runtime.files.output_file import check_output, output_file
-from ..calibration.dataset import CalibrationSet, Inputs, open_calibration_set
+from ...runtime.report.details import InputStatistics
+from ..calibration.dataset import CalibrationSet, Held, Inputs, hold, open_calibration_set
 from ..calibration.ranges import compiled
+from ..calibration.statistics import Findings
 from ..driver import check_options, compile_to_file
 from ..export import export_model
 from ..frontend.formats import InputShapes, Model, ModelProto, import_model
 from ..frontend.ir.document import Document
 from ..options import CompileOptions, option, with_keywords
 from ..pipeline import simplify_pipeline
-from .judging import LayerLoss, Outputs, Score, answers, first_size, losses, read_labels, runner, score
+from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, read_labels, runner, score
 from .methods import METHODS, Choices
 from .quantize import brings_quantization, quantize_module
 
@@ -39,6 +42,9 @@ CALIBRATED = 100
 
 JUDGED = 500
 """Samples that are judged on, at most."""
+
+HELD = 2**30
+"""Bytes of samples that are judged on, at most, but for one of them."""
 
 LOOKED_AT = 8
 """Samples whose every value is compared, for the layers' losses."""
@@ -67,6 +73,8 @@ class Quantization:
         reached: whether it meets the goal; ``None`` where there was none.
         goal: in words.
         kept: nodes in floating point.
+        inputs: statistics of the samples that were calibrated on.
+        warnings: what is doubtful of the samples and the labels.
         layers: values that lose most, of what was written.
     """
 
@@ -80,6 +88,8 @@ class Quantization:
     reached: bool | None
     goal: str | None
     kept: list[str]
+    inputs: list[InputStatistics]
+    warnings: list[str]
     layers: list[LayerLoss] = field(default_factory=list)
 
 
@@ -93,7 +103,9 @@ class Quantizing(CompileOptions):
     )
     output: str | os.PathLike[str] = field(
         kw_only=False,
-        metadata={"documentation": "The file to write: ONNX for a name in ``.onnx``, else an artifact."},
+        metadata={
+            "documentation": "The file to write: ONNX or IR for a name in ``.onnx`` or ``.xml``, else an artifact."
+        },
     )
     labels: str | os.PathLike[str] | None = option(
         None, "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, or a .npy file."
@@ -116,57 +128,68 @@ def quantize_model(given: Quantizing) -> Quantization:
     ``methods`` has no effect, for these are tried.
 
     Raises:
-        UsageError: there is no calibration data, the model is quantised already, or the output is the model.
+        UsageError: there is no calibration data, the model is quantised already, the goal is none, or an output is the
+            model or the other one.
         CalibrationError: the samples are wrong, or too few to divide.
         TilewrightError: as for compiling and exporting.
     """
-    own = {each.name for each in fields(CompileOptions)}
-    options = CompileOptions(**{name: value for name, value in vars(given).items() if name in own})
+    given = given.checked()
+    options = check_options(CompileOptions(**{each.name: getattr(given, each.name) for each in fields(CompileOptions)}))
     model, output, labels = given.model, given.output, given.labels
-    options = check_options(options)
     if options.calibration is None:
         raise UsageError("quantize needs sample inputs", hint="Give --calibration FOLDER of images, .npy or .npz.")
+    goal = given.max_drop, given.min_sqnr
+    if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
+        raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=goal)
     check_output(output, source=model)
+    encodings = given.written_encodings
+    if encodings is not None:
+        check_output(encodings, source=model)
+        if os.path.realpath(encodings) == os.path.realpath(output):
+            raise UsageError("the encodings would replace the output", found=encodings, hint="Choose another file.")
     module = import_model(model, options.input_shapes, options.external_data, options.freeze)
     if brings_quantization(module):
         raise UsageError("the model is quantised already", hint="`tilewright compile` takes it as it is.")
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
-    used, held = _divided(every, options.calibration_limit or CALIBRATED)
-    classes = read_labels(labels, every, len(every)) if labels is not None else None
-    search = _Search(module, options, used, held, [classes[i] for i in held.at] if classes is not None else None)
-    goal = _Goal(given.max_drop, given.min_sqnr, search.top1)
+    shape = first_shape(module)
+    classes = read_labels(labels, every, shape) if labels is not None else None
+    used, at = _divided(every, options.calibration_limit or CALIBRATED)
+    held = hold(every, at)
+    wanted = [label for index in at for label in classes[index]] if classes is not None else None
+    search = _Search(module, options, used, held, wanted)
+    answered = len(at) * shape[0]
+    doubtful = search.doubts()
+    if given.max_drop is not None and given.max_drop * answered < 1:
+        doubtful.append(f"{answered} answers tell no fall of {100 * given.max_drop:g} %: one of them is more than that")
+    goal = _Goal(*goal, search.top1)
     kept = search.climb(goal)
     best = search.best(goal)
     rung = search.rungs[best]
     tried = search.tried[best]
-    final = replace(options, methods=tried.methods, keep_float=tried.keep, calibration=used.samples, preprocessing=None)
+    final = replace(options, methods=tried.methods, keep_float=tried.keep, calibration=used, calibration_limit=None)
     _write(model, output, final)
-    if given.written_encodings is not None:
-        _write_encodings(given.written_encodings, search.tried[best].choices.ranges)
+    if encodings is not None:
+        _write_encodings(encodings, tried.choices.ranges)
     return Quantization(
         model=module.name,
         output=os.fspath(output),
-        calibrated=len(used.samples),
-        judged=len(held.samples),
+        calibrated=len(used),
+        judged=len(held),
         top1=search.top1,
         rungs=search.rungs,
         chosen=best,
         reached=goal.met(rung.score) if goal.words else None,
         goal=goal.words,
         kept=kept if tried.keep == tuple(kept) else [*tried.keep],
+        inputs=search.findings.inputs,
+        warnings=[*search.findings.warnings, *doubtful],
         layers=search.losses(best),
     )
 
 
-@dataclass(frozen=True)
-class _Samples:
-    at: list[int]
-    samples: list[Inputs]
-
-
-def _divided(every: CalibrationSet, most: int) -> tuple[_Samples, _Samples]:
-    """Samples to calibrate on and to judge on, both at even distances."""
+def _divided(every: CalibrationSet, most: int) -> tuple[Held, list[int]]:
+    """Samples to calibrate on, and which ones to judge on, both at even distances."""
     total = len(every)
     count = min(most, total * 2 // 3)
     if count < 1:
@@ -176,16 +199,15 @@ def _divided(every: CalibrationSet, most: int) -> tuple[_Samples, _Samples]:
             expected="at least 2, better 100 and more",
             found=total,
         )
-    chosen = {i * total // count for i in range(count)}
-    others = [i for i in range(total) if i not in chosen]
-    judged = {others[i * len(others) // min(JUDGED, len(others))] for i in range(min(JUDGED, len(others)))}
-    used, held = _Samples([], []), _Samples([], [])
-    for index, inputs in enumerate(islice(iter(every), total)):
-        part = used if index in chosen else held if index in judged else None
-        if part is not None:
-            part.at.append(index)
-            part.samples.append(dict(inputs))
-    return used, held
+    chosen = _even(range(total), count)
+    used = hold(every, chosen)
+    size = sum(array.nbytes for array in used.samples[0].values())
+    others = sorted({*range(total)} - {*chosen})
+    return used, _even(others, min(JUDGED, len(others), max(1, HELD // size)))
+
+
+def _even(places: Sequence[int], count: int) -> list[int]:
+    return [places[index * len(places) // count] for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -226,14 +248,15 @@ class _Search:
     """
 
     def __init__(
-        self, module: Module, options: CompileOptions, used: _Samples, held: _Samples, labels: Sequence[int] | None
+        self, module: Module, options: CompileOptions, used: Held, held: Held, labels: Sequence[int] | None
     ) -> None:
         self._module, self._labels = module, labels
-        self._options = replace(options, calibration=used.samples, preprocessing=None, calibration_limit=None)
+        self._options = replace(options, calibration=used, calibration_limit=None)
+        self.findings = Findings()
         self._used, self._held = used, held
         floating = clone_module(module)
         simplify_pipeline().run(floating)
-        self._size = first_size(floating)
+        self._shape = first_shape(floating)
         run = runner(floating)
         self._expected: Outputs = self._answers(run, "in floating point")
         self._own: Outputs = answers(run, self._looked_at)
@@ -242,13 +265,17 @@ class _Search:
         self._chosen: list[float] = []
 
     @property
-    def _looked_at(self) -> list[Inputs]:
+    def _looked_at(self) -> Sequence[Inputs]:
         return self._used.samples[:: max(1, len(self._used.samples) // LOOKED_AT)][:LOOKED_AT]
 
     @property
     def top1(self) -> float | None:
         """Share of right answers in floating point."""
-        return score(self._expected, self._expected, self._labels, self._size).top1
+        return score(self._expected, self._expected, self._labels, self._shape).top1
+
+    def doubts(self) -> list[str]:
+        """What is doubtful of the labels."""
+        return doubts(self._expected, self._labels, self._shape) if self._labels is not None else []
 
     def _answers(self, run: Callable[[Inputs], Mapping[str, np.ndarray]], what: str) -> Outputs:
         total = len(self._held.samples)
@@ -263,12 +290,13 @@ class _Search:
         """Quantise so, and judge it."""
         choices = Choices()
         options = replace(self._options, methods=methods, keep_float=tuple(keep))
-        quantized = quantize_module(self._module, options, None, choices)
+        findings = None if self.tried else self.findings
+        quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
-        found = score(self._expected, self._answers(run, what), self._labels, self._size)
+        found = score(self._expected, self._answers(run, what), self._labels, self._shape)
         self.rungs.append(Rung(what, found))
         self.tried.append(_Try(methods, tuple(keep), choices, quantized))
-        self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._size).sqnr)
+        self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._shape).sqnr)
         return found
 
     def climb(self, goal: _Goal) -> list[str]:
@@ -358,14 +386,22 @@ def _real(array: np.ndarray, value: Value) -> np.ndarray:
 
 
 def _write(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
-    if Path(output).suffix != ".onnx":
+    if Path(output).suffix.lower() not in (".onnx", ".xml"):
         compile_to_file(model, output, replace(options, precision="int8"))
         return
+    with warnings.catch_warnings():
+        # They are told already.
+        warnings.simplefilter("ignore", CalibrationWarning)
+        _export(model, output, options)
+
+
+def _export(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
     export_model(
         model,
         output,
         quantized="qdq",
         calibration=options.calibration,
+        preprocessing=options.preprocessing,
         calibration_method=options.calibration_method,
         percentile=options.percentile,
         methods=options.methods,

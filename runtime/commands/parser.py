@@ -11,9 +11,10 @@ from shutil import get_terminal_size
 from types import ModuleType
 from typing import NoReturn
 
-from tilewright.errors import UsageError, similar
+from tilewright.errors import FailedCheckError, UsageError, similar
 
 from . import COMMANDS
+from .console import show
 
 ENGINES = ("device", "software", "float")
 """What artifacts may hold, as the manifest lists them."""
@@ -123,10 +124,14 @@ def execute(command: str, words: Sequence[str]) -> str:
     if {"-h", "--help"} & {*words[: [*words, "--"].index("--")]}:
         return parser.format_help()
     arguments = parser.parse(words)
-    return delivered(arguments, module_of(command).run(arguments))
+    try:
+        return _delivered(arguments, module_of(command).run(arguments))
+    except FailedCheckError as error:
+        show(_delivered(arguments, error.result))
+        raise
 
 
-def delivered(arguments: argparse.Namespace, result: str) -> str:
+def _delivered(arguments: argparse.Namespace, result: str) -> str:
     """What to print of a result: nothing if ``--json`` named a file, which it is then written to.
 
     Raises:

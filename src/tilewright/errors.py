@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import ContextDecorator
 from types import TracebackType
+from typing import Any
 
 _SHOWN = 2000
 """Characters of each part of a message that are shown: what it quotes is as long as strangers like."""
@@ -92,7 +93,15 @@ class UsageError(TilewrightError):
 
 
 class FailedCheckError(TilewrightError):
-    """What a command was to check does not hold; it has printed what it found."""
+    """What a command was to check does not hold.
+
+    Attributes:
+        result: what it found, which the command prints or writes as if the check held.
+    """
+
+    def __init__(self, message: str, result: str = "", **parts: Any) -> None:
+        super().__init__(message, **parts)
+        self.result = result
 
 
 class ModelError(TilewrightError):

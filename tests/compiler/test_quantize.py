@@ -13,6 +13,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 from exact_onnxruntime import qdq_session
+from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
@@ -23,10 +24,13 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import optimised
-from tilewright.errors import UsageError
+from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, is_op
 from tilewright.ir.ops.convolution import Conv
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.pictures.preprocessing import Preprocessing
+from tilewright.runtime.report.details import details_of
 
 Fails = Callable[..., str]
 F32 = onnx.TensorProto.FLOAT
@@ -165,3 +169,144 @@ def test_a_goal_that_is_missed_ends_with_the_best_and_with_code_1(
     assert "* was written" in shown.out and "Goal: SQNR of at least 150 dB: not reached." in shown.out
     assert max(map(len, shown.out.splitlines()[1:])) <= 80
     assert any(node.op_type == "DequantizeLinear" for node in onnx.load(written).graph.node)
+
+
+def photos(folder: Path, count: int, suffix: str = ".png") -> Path:
+    """Coloured noise as images."""
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"photo {number}{suffix}")
+    return folder
+
+
+def classifier(path: Path, batch: int = 1) -> Path:
+    """Scores of four classes: a convolution, and means of its channels."""
+    weights = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
+            onnx.helper.make_node("GlobalAveragePool", ["c"], ["m"]),
+            onnx.helper.make_node("Flatten", ["m"], ["y"]),
+        ],
+        "classifier",
+        [onnx.helper.make_tensor_value_info("x", F32, [batch, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", F32, [batch, 4])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_an_artifact_knows_how_images_become_inputs_and_what_is_doubtful_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, model, written = photos(tmp_path / "фото", 6), classifier(tmp_path / "net.onnx"), tmp_path / "net.twa"
+    words = ["quantize", str(model), "--calibration", str(folder), "--preprocess", "tf,resize=stretch"]
+    assert main([*words, "-o", str(written), "--max-drop", "1%"]) in (0, 1)
+    shown = capsys.readouterr()
+    assert "Input x: 4 samples, -1 to 1, mean " in shown.out
+    assert "warning: 2 answers tell no fall of 1 %: one of them is more than that\n" in shown.err
+    details = details_of(Artifact.open(written))
+    assert details.images is not None
+    assert (details.images["x"].origin, details.images["x"].calibrated) == ("preset tf with other resize", True)
+    assert [each.samples for each in details.calibration] == [4]
+    assert main(["run", str(written), str(folder / "photo 0.png"), "--engine", "software", "--top", "1"]) == 0
+
+
+def test_what_was_found_is_one_object_where_the_goal_is_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, written = classifier(tmp_path / "net.onnx"), tmp_path / "found.json"
+    words = ["quantize", str(model), "--calibration", "random", "-o", str(tmp_path / "net.twa")]
+    assert main([*words, "--min-sqnr", "150", "--json", str(written)]) == 1
+    assert capsys.readouterr().out == ""
+    assert json.loads(written.read_text())["reached"] is False
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("0\n1\n", "are not as many as the samples; expected 6, found 2"),
+        ("0\n" * 7, "are not as many as the samples; expected 6, found 7"),
+        ("0\n1\n2\n3\n4\n0\n", "hold a class that the network lacks; expected 0 to 3, found 4"),
+        ("cat\n" * 6, "are no classes; expected whole numbers, the first class being 0, found 'cat'"),
+        ("photo 0.png 0\n1\n", "are no classes; expected lines CLASS, or lines NAME CLASS, found both"),
+        ("photo 0.png,0\n", "lack images; expected NAME CLASS, found none for 'photo 1.png'"),
+    ],
+)
+def test_labels_that_do_not_match_are_refused(tmp_path: Path, lines: str, message: str) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text(lines)
+    with pytest.raises(CalibrationError, match=message):
+        tilewright.quantize(
+            classifier(tmp_path / "net.onnx"),
+            tmp_path / "net.twa",
+            calibration=photos(tmp_path / "photos", 6),
+            labels=labels,
+        )
+    assert not (tmp_path / "net.twa").exists()
+
+
+def test_labels_of_files_of_arrays_are_whole_numbers(tmp_path: Path) -> None:
+    for array, found in ((np.zeros(6), "float64"), (np.zeros(6, np.int8) - 1, "-1")):
+        np.save(tmp_path / "labels.npy", array)
+        with pytest.raises(CalibrationError, match=f"found {found}"):
+            tilewright.quantize(
+                classifier(tmp_path / "net.onnx"),
+                tmp_path / "net.twa",
+                calibration=np.zeros((6, 3, 8, 8), np.float32),
+                labels=tmp_path / "labels.npy",
+            )
+
+
+def test_each_row_of_a_batch_is_an_answer(tmp_path: Path) -> None:
+    folder, model = photos(tmp_path / "photos", 22), classifier(tmp_path / "net.onnx", batch=4)
+    session = onnxruntime.InferenceSession(classifier(tmp_path / "one.onnx").read_bytes())
+    right = Preprocessing.of("resize=stretch")
+    lines = []
+    for file in folder.iterdir():
+        (scores,) = session.run(None, {"x": right.load(file, (1, 3, 8, 8), np.dtype(np.float32))})
+        lines.append(f"photos/{file.name} {int(np.asarray(scores).argmax())}\n")
+    (tmp_path / "labels.csv").write_text("\ufeff" + "".join(lines).replace(".png ", ".png,"), encoding="utf-8")
+    found = tilewright.quantize(
+        model,
+        tmp_path / "net.twa",
+        calibration=folder,
+        preprocessing="resize=stretch",
+        labels=tmp_path / "labels.csv",
+        max_drop=0.5,
+    )
+    assert (found.calibrated, found.judged, found.top1, found.reached) == (4, 2, 1.0, True)
+    assert found.warnings == []
+    moved = [line.rsplit(maxsplit=1) for line in lines]
+    (tmp_path / "labels.txt").write_text("".join(f"{name} {(int(label) - 1) % 4}\n" for name, label in moved))
+    found = tilewright.quantize(
+        model,
+        tmp_path / "net.twa",
+        calibration=folder,
+        preprocessing="resize=stretch",
+        labels=tmp_path / "labels.txt",
+    )
+    assert found.top1 == 0
+    assert found.warnings[0].startswith("in floating point 0.00 % of 8 answers are as labelled")
+
+
+def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
+    tmp_path: Path, digits: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "digits.twa")
+    for words, message in (
+        (["--max-drop", "0.01"], "'0.01' is no share such as 1%"),
+        (["--max-drop", "101%"], "'101%' is no share such as 1%"),
+        (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or decibels"),
+        (["--encodings", output], "the encodings would replace the output"),
+        (["--encodings", "/nowhere/x.encodings"], "cannot write '/nowhere/x.encodings'"),
+    ):
+        assert main([*digits, "-o", output, *words]) in (1, 2)
+        assert message in capsys.readouterr().err
+    assert not Path(output).exists()
+    with pytest.raises(UsageError, match="option 'max_drop' has the wrong type"):
+        tilewright.quantize(MODEL, output, calibration="random", max_drop="1%")  # pyright: ignore[reportArgumentType]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_files import graph_model
+from onnx import TensorProto, helper
+from open_networks import convolutional
 
 import tilewright
 from tilewright.compiler.demo import MODEL
@@ -95,6 +98,29 @@ def test_outputs_go_into_arrays_that_are_given(path: Path) -> None:
         for given, message in cases:
             with pytest.raises(InputError, match=message):
                 session.run({"image": image}, out=given)
+
+
+def test_given_arrays_have_the_extents_that_outputs_have_in_the_end() -> None:
+    nodes = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("NonZero", ["a"], ["y"])]
+    decided = graph_model(nodes, [("x", TensorProto.FLOAT, [2, 3])], ["y"])
+    decided.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    padded = tilewright.load(tilewright.compile(convolutional(), input_shapes={"batch": (2, 4)}), pad="batch")
+    with padded, tilewright.load(tilewright.compile(decided)) as session:
+        x = np.ones((1, 3, 8, 8), np.float32)
+        expected = padded.run({"x": x})["y"]
+        out = np.zeros_like(expected)
+        np.testing.assert_array_equal(padded.run({"x": x}, out={"y": out})["y"], expected)
+        np.testing.assert_array_equal(out, expected)
+        with pytest.raises(InputError, match=r"expected float32\[1,12\], found float32\[2,12\]"):
+            padded.run({"x": x}, out={"y": np.zeros((2, 12), np.float32)})
+        one = np.array([[0, 0, 1], [0, 0, 0]], np.float32)
+        with pytest.raises(InputError, match=r"expected int64\[2,1\], found int64\[2,6\]"):
+            session.run({"x": one}, out={"y": np.zeros((2, 6), np.int64)})
+        places = np.zeros((2, 1), np.int64)
+        session.run({"x": one}, out={"y": places})
+        np.testing.assert_array_equal(places, [[0], [2]])
+        with pytest.raises(InputError, match=r"out is no mapping; expected arrays .*, found ndarray"):
+            session.run({"x": one}, out=places)  # pyright: ignore[reportArgumentType]
 
 
 def test_notebooks_show_a_session_as_a_table(path: Path) -> None:

@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> str:
     """What it prints.
 
     Raises:
-        FailedComparisonError: samples do not pass; what would have been returned is printed already.
+        FailedComparisonError: samples do not pass, or a value differs.
         UsageError: the arguments contradict each other, the metric is unknown, or has no threshold.
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
@@ -134,7 +134,6 @@ def _by_value(arguments: argparse.Namespace) -> str:
 
 
 def _every_layer(arguments: argparse.Namespace) -> str:
-    from ...commands.console import show
     from ...report.table import json_text, on_lines
     from ..comparison.every_layer import TOLERANCE, first_difference
 
@@ -144,9 +143,9 @@ def _every_layer(arguments: argparse.Namespace) -> str:
     shown = json_text(found.plain) if arguments.json else on_lines(found.text)
     if found.difference is None:
         return shown
-    show(shown)
     raise FailedComparisonError(
         f"{found.network} differs from {found.reference}",
+        shown,
         stage="compare",
         op=found.difference.op,
         expected=found.difference.expected,
@@ -184,7 +183,6 @@ def _opened(
 
 
 def _by_sample(arguments: argparse.Namespace) -> str:
-    from ...commands.console import show
     from ..simulator.inference import compare_on_data
     from ..simulator.metrics import METRICS, default_threshold, metric_name
 
@@ -210,10 +208,10 @@ def _by_sample(arguments: argparse.Namespace) -> str:
     shown = _json(found, metric, threshold) if arguments.json else _text(found, metric)
     failed = [sample for sample, (passed, _) in found.items() if not passed]
     if failed:
-        show(shown)
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise FailedComparisonError(
             f"{len(failed)} of {len(found)} samples do not pass",
+            shown,
             expected=f"{metric} of at {'least' if METRICS[metric].higher_passes else 'most'} {threshold:g}",
             found=f"less well in {', '.join(failed[:3])}{more}",
         )
