@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tilewright.errors import ArtifactError, CodegenError
 from ..ir.annotations import CARDS, EXTENTS, OBSERVED
 from ..ir.calls import device_programs, host_functions, is_endless, macs_of
 from ..ir.clone import clone_module
-from ..ir.core import Constant, Function, Module, Op, Value, is_op
+from ..ir.core import Constant, Function, Module, Op, is_op
 from ..ir.layout import bytes_of, pack
 from ..ir.ops.call import Call
 from ..ir.text.printer import blobs, print_module
@@ -46,6 +47,7 @@ from ..runtime.artifact.manifest import (
     TensorSpec,
 )
 from ..runtime.machines.machine import Machine
+from .checked_values import checked_values, reference
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
@@ -204,6 +206,9 @@ def add_engine(
     if all(part.name != _CONSTANTS for part in package.sections):
         package.sections.append(Section(_CONSTANTS, SectionKind.CONSTANTS, program.constants))
     package.engines[name] = Engine(_stages(module, name, program))
+    checked = [asdict(each) for each in checked_values(program)]
+    if checked:
+        package.details["checked"] = {**cast("dict[str, object]", package.details.get("checked", {})), name: checked}
     return program
 
 
@@ -327,15 +332,12 @@ def _references(
             found=f"%{blocked.name}: {blocked.type}",
         )
 
-    def reference(value: Value) -> BufferRef:
-        location, type = program.locations[value], value.type
-        return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
-
     stored = {
         constant.digest: offset for constant, offset in program.constant_offsets.items() if not constant.type.layout
     }
     constants = (BufferRef("constants", stored[c.digest], c.type.dtype.value, c.type.shape) for c in inside)
-    return (*map(reference, op.inputs), *constants), tuple(map(reference, op.results))
+    operands, results = ([reference(program, value) for value in values] for values in (op.inputs, op.results))
+    return (*operands, *constants), (*results,)
 
 
 def _spec(name: str, type: TensorType) -> TensorSpec:

@@ -247,3 +247,14 @@ class OneHot(Operator[OneHotOperands]):
         wanted = np.where(inside, whole % self.depth, -1)
         line = np.arange(self.depth).reshape(-1, *[1] * (indices.ndim - self.axis))
         return np.where(np.expand_dims(wanted, self.axis) == line, values[1], values[0])
+
+
+Indexing = Gather | GatherElements | GatherND | ScatterElements | ScatterND
+
+
+def indexed_extents(operator: Indexing, x: TensorType, indices: TensorType) -> tuple[int, ...]:
+    """What the indices count along: one extent, or one for each coordinate, the last dimension of the indices."""
+    if isinstance(operator, (GatherND, ScatterND)):
+        first = operator.batch_dims if isinstance(operator, GatherND) else 0
+        return x.shape[first : first + indices.shape[-1]]
+    return x.shape[operator.axis : operator.axis + 1]

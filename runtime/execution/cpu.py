@@ -5,23 +5,15 @@ from __future__ import annotations
 import ctypes
 from time import perf_counter
 
-from tilewright.errors import InputError
-
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import CpuStage, Engine, InnerStep
+from ..artifact.manifest import CpuStage, Engine
 from ..native.mapping import NativeObject
 from ..native.team_layout import HELP
 from ..profile import StepTime
 from .buffers import Buffers
 from .native_code import CodePolicy, object_code
+from .refusal import refusal
 from .team import Team, scratch_bytes
-
-_HINTS = {
-    "bounded": "An extent that follows from the data has another value than the node allows.",
-    "refuse": "The branch that they choose makes no sense with the shapes of the network.",
-    "loop": "It takes more steps than its results have room for.",
-}
-"""What is wrong with the operands of operators that take no indices."""
 
 ENTRY_POINT = "tilewright_run"
 
@@ -46,8 +38,8 @@ class CpuExecutor:
 
     def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, threads: int) -> None:
         name = engine.cpu_program or ""
-        program = artifact.manifest.cpu_programs[name]
-        self._steps, self._inner = program.steps, program.inner
+        self._artifact, self._program = artifact, name
+        self._steps = artifact.manifest.cpu_programs[name].steps
         code, self.arena_bytes, self.constants = object_code(artifact, name, policy)
         self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
@@ -100,13 +92,5 @@ class CpuExecutor:
             pace.took(together, perf_counter() - start)
         if failed:
             buffers.check_abandoned()
-            step = [*self._steps, *self._inner][failed - 1]
-            function = f", in the function {step.function!r}" if isinstance(step, InnerStep) else ""
-            raise InputError(
-                f"the values that reach it are out of its range{function}",
-                stage=f"step {step.name!r}",
-                op=step.op,
-                node=", ".join(step.loc) or None,
-                hint=_HINTS.get(step.op, "Look for indices that are out of range in the inputs."),
-            )
+            raise refusal(self._artifact, self._program, failed - 1, buffers)
         return helpers

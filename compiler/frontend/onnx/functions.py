@@ -133,7 +133,8 @@ class Functions:
             return None
         where = {"stage": "import", "op": proto.op_type, "node": name}
         if not function.node and not set(function.output) <= set(function.input):
-            raise ModelError("the function has no body", hint="Export the model with what it computes.", **where)
+            hint = "Export the model with what it computes."
+            raise ModelError(f"the function {_shown(key)!r} has no body", hint=hint, **where)
         if key in self.calls:
             circle = " calls ".join(repr(_shown(each)) for each in [*self.calls[self.calls.index(key) :], key])
             raise ModelError("a function calls itself", found=circle, hint="Write it as a Loop or Scan.", **where)

@@ -107,7 +107,7 @@ BAD: dict[str, tuple[type[TilewrightError], list[onnx.FunctionProto], str]] = {
     "no body": (
         ModelError,
         [function("F")],
-        "import: F: node 'c': the function has no body. Export the model with what it computes.",
+        "import: F: node 'c': the function 'acme:F' has no body. Export the model with what it computes.",
     ),
     "not there": (
         ModelError,

@@ -12,6 +12,7 @@ from onnx_nodes import assert_imports_like_onnxruntime, import_checked
 from onnx_nodes import node_model as any_node_model
 
 from tilewright.errors import ModelError, UnsupportedError
+from tilewright.ir import interp
 
 node_model = partial(any_node_model, domain="com.microsoft")
 
@@ -107,6 +108,28 @@ def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> N
             import_checked(node_model("MatMulNBits", [inputs[0], *others], constants=range(1, 4), **attributes))
 
 
+def test_weights_of_blocks_in_another_order(rng: np.random.Generator) -> None:
+    columns, rows, size = 64, 6, 16
+    w = rng.integers(0, 256, (rows, columns // size, size // 2)).astype(np.uint8)
+    scales = rng.uniform(0.01, 0.02, rows * columns // size).astype(np.float32)
+    group = rng.permutation(np.arange(columns, dtype=np.int32) // size)
+    inputs = [real(rng, 3, columns), w, scales, None, group]
+    attributes: dict[str, Any] = {"K": columns, "N": rows, "bits": 4, "block_size": size}
+    assert_imports_like_onnxruntime(node_model("MatMulNBits", inputs, constants=range(1, 5), **attributes), inputs)
+    # onnxruntime leaves zero points out where there are groups.
+    inputs[3] = rng.integers(0, 256, (rows, columns // size // 2)).astype(np.uint8)
+    module = import_checked(node_model("MatMulNBits", inputs, constants=range(1, 5), **attributes))
+    integers, zeros = (
+        np.stack([each & 15, each >> 4], -1).reshape(rows, -1).astype(np.float32) for each in (w, inputs[3])
+    )
+    expected = (integers - zeros[:, group]) * scales.reshape(rows, -1)[:, group]
+    (found,) = interp.run(module, {module.main.parameters[0].name: inputs[0]}).values()
+    np.testing.assert_allclose(found, inputs[0] @ expected.T, rtol=1e-4, atol=1e-5)
+    for wrong in (group + 1, group[:-1], np.zeros(0, np.int32)):
+        with pytest.raises(ModelError, match=r"the groups \(g_idx\) do not fit the weights; expected 64 numbers of"):
+            import_checked(node_model("MatMulNBits", [*inputs[:4], wrong], constants=range(1, 5), **attributes))
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("has_zeros", [False, True])
 def test_rows_of_blocks(bits: int, has_zeros: bool, rng: np.random.Generator) -> None:
@@ -129,6 +152,40 @@ def test_operators_that_the_standard_has_too(rng: np.random.Generator) -> None:
     grid = rng.uniform(-1.2, 1.2, (1, 3, 4, 2)).astype(np.float32)
     for op_type, other in (("Trilu", np.array(1)), ("GridSample", grid)):
         assert_imports_like_onnxruntime(node_model(op_type, [x, other], constants=(1,)), [x, other])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 3, 4, 4), (2, 7, 7)])
+def test_inverses(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    x = real(rng, *shape) + 2 * np.eye(shape[-1], dtype=np.float32)
+    assert_imports_like_onnxruntime(node_model("Inverse", [x]), [x])
+
+
+def test_inverses_that_are_not_supported(rng: np.random.Generator) -> None:
+    for shape in ((2, 3), (17, 17)):
+        with pytest.raises(UnsupportedError, match=r"inverses of such matrices .* square matrices of at most 16 rows"):
+            import_checked(node_model("Inverse", [real(rng, *shape)]))
+
+
+def test_further_dimensions(rng: np.random.Generator) -> None:
+    for axis in (0, 2, -1):
+        inputs = [real(rng, 3, 4), np.array(axis, np.int32)]
+        assert_imports_like_onnxruntime(node_model("ExpandDims", inputs, constants=(1,)), inputs)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])
+def test_distances(metric: str, rng: np.random.Generator) -> None:
+    inputs = [real(rng, 5, 3), real(rng, 4, 3)]
+    assert_imports_like_onnxruntime(node_model("CDist", inputs, metric=metric), inputs)
+
+
+def test_pools_with_channels_last(rng: np.random.Generator) -> None:
+    x = rng.integers(0, 255, (2, 7, 6, 5)).astype(np.uint8)
+    window: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    assert_imports_like_onnxruntime(node_model("NhwcMaxPool", [x], **window), [x])
+    scales = [np.array(0.02, np.float32), np.array(3, np.uint8), np.array(0.03, np.float32), np.array(7, np.uint8)]
+    for op_type, more in (("QLinearAveragePool", window), ("QLinearGlobalAveragePool", {})):
+        model = node_model(op_type, [x, *scales], constants=range(1, 5), channels_last=1, **more)
+        assert_imports_like_onnxruntime(model, [x, *scales])
 
 
 def test_choices_of_integers(rng: np.random.Generator) -> None:
@@ -181,6 +238,22 @@ def test_heads_of_projected_inputs(has_bias: bool, rng: np.random.Generator) -> 
     inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 2, 7, 8), real(rng, 2, 7, 12)]
     inputs += [real(rng, 28) if has_bias else None, None, real(rng, 1, 2, 5, 7)]
     assert_imports_like_onnxruntime(node_model("MultiHeadAttention", inputs, num_heads=2, scale=0.3), inputs)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_packed_heads(parts: int, rng: np.random.Generator) -> None:
+    """As the same tensors apart; onnxruntime computes packed ones on other processors alone."""
+    q, packed = real(rng, 2, 5, 8), real(rng, 2, 5, 2, parts, 4)
+    given = [packed] if parts == 3 else [q, packed]
+    apart = [*given[:-1], *(packed[:, :, :, part].reshape(2, 5, 8) for part in range(parts))]
+    results: list[np.ndarray] = []
+    for inputs in (given, apart):
+        module = import_checked(node_model("MultiHeadAttention", inputs, num_heads=2))
+        names = (parameter.name for parameter in module.main.parameters)
+        results += interp.run(module, dict(zip(names, inputs, strict=True))).values()
+    np.testing.assert_array_equal(results[0], results[1])
+    with pytest.raises(ModelError, match="there are no queries, keys and values of such shapes"):
+        import_checked(node_model("MultiHeadAttention", [packed, packed], num_heads=2))
 
 
 def test_attention_that_is_not_supported(rng: np.random.Generator) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ......ir.ops.pooling import (
     Windowed,
     lowest,
 )
-from ....movement import padded
+from ....movement import padded, transpose
 from ....shape import reshape
 from ....windows import Integers, Window, rounded_up, slack, widened
 from ...exporter import Exporter, exports
@@ -87,6 +88,14 @@ def average_pool(node: Node, x: Value) -> AveragePool:
         padded, overhang = _window(node, x)
         return AveragePool(*padded, count_include_pad=True, overhang=overhang)
     return AveragePool(*widened(*_window(node, x)), count_include_pad=False, overhang=(0,) * (x.type.rank - 2))
+
+
+def channels_last(node: Node, importer: Importer, make: Callable[[Node, Importer], Value]) -> Value:
+    """What ``make`` makes of a node, where its input and its result have their channels behind the positions."""
+    x, last = node.input(0), node.input(0).type.rank - 1
+    inputs = transpose(importer, x, (0, last, *range(1, last))), *node.inputs[1:]
+    y = make(replace(node, inputs=inputs, attributes=node.attributes | {"channels_last": 0}), importer)
+    return transpose(importer, y, (0, *range(2, last + 1), 1))
 
 
 @imports("AveragePool")

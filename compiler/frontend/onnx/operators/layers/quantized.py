@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,8 +28,9 @@ from ...exporter import MICROSOFT, Exporter, exports
 from ...importer import Importer, Node, imports
 from ..matmul import matrix
 from ..quantization import scale_and_zero_point
+from ..reduction import import_reduce
 from .convolution import convolution, convolution_attributes
-from .pooling import average_pool, window_attributes
+from .pooling import average_pool, channels_last, window_attributes
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:
@@ -238,14 +240,25 @@ def _unified(node: Node, importer: Importer, indices: Iterable[int], index: int)
 
 @imports("QLinearSoftmax", domain=MICROSOFT)
 def import_softmax(node: Node, importer: Importer) -> Value:
-    """In floating point between its quantised operand and result."""
     if node.int("opset", 13) < 13:
         raise node.unsupported("only the softmax of operator sets from 13 on is supported", found=node.int("opset"))
-    real = importer.emit_one(Dequantize(), _typed(node, importer, 0))
-    x = node.input(0).type
-    y = importer.emit_one(Softmax(node.axis(x.rank, -1)), real)
-    integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3, x.dtype))])
-    return importer.emit_one(StorageCast(), integers)
+    axis = node.axis(node.input(0).type.rank, -1)
+    return _in_real(node, importer, lambda real: importer.emit_one(Softmax(axis), real))
+
+
+@imports("QLinearReduceMean", domain=MICROSOFT)
+def import_mean(node: Node, importer: Importer) -> Value:
+    def mean(real: Value) -> Value:
+        return import_reduce(replace(node, op_type="ReduceMean", inputs=(real,)), importer)
+
+    return _in_real(node, importer, mean)
+
+
+def _in_real(node: Node, importer: Importer, compute: Callable[[Value], Value]) -> Value:
+    """What is computed of input 0 in floating point, quantised as inputs 3 and 4 say."""
+    y, dtype = compute(importer.emit_one(Dequantize(), _typed(node, importer, 0))), node.input(0).type.dtype
+    type = TensorType(y.type.shape, dtype, _quantization(node, 3, dtype))
+    return importer.emit_one(StorageCast(), importer.emit_one(Quantize(), y, types=[type]))
 
 
 @imports("QGemm", domain=MICROSOFT)
@@ -263,8 +276,10 @@ def import_gemm(node: Node, importer: Importer) -> Value:
 
 @imports("QLinearAveragePool", domain=MICROSOFT)
 def import_average_pool(node: Node, importer: Importer) -> Value:
-    if node.int("channels_last", 0) or node.int("ceil_mode", 0):
-        raise node.unsupported("channels_last and ceil_mode are not supported on integers")
+    if node.int("channels_last", 0):
+        return channels_last(node, importer, import_average_pool)
+    if node.int("ceil_mode", 0):
+        raise node.unsupported("ceil_mode is not supported on integers")
     operator = average_pool(node, node.input(0))
     x = _typed(node, importer, 0)
     return _emit(importer, operator, _quantization(node, 3, x.type.dtype), x)
@@ -273,6 +288,6 @@ def import_average_pool(node: Node, importer: Importer) -> Value:
 @imports("QLinearGlobalAveragePool", domain=MICROSOFT)
 def import_global_average_pool(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0):
-        raise node.unsupported("channels_last is not supported")
+        return channels_last(node, importer, import_global_average_pool)
     x = _typed(node, importer, 0)
     return _emit(importer, GlobalAveragePool(), _quantization(node, 3, x.type.dtype), x)

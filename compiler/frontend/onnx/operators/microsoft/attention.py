@@ -68,17 +68,26 @@ def _projected(
 
 @imports("MultiHeadAttention", domain=MICROSOFT)
 def import_multi_head_attention(node: Node, importer: Importer) -> list[Value]:
+    """Queries, keys and values are apart, or side by side behind the heads, all three or the last two of them."""
     refuse(node, {8: "lengths of past states", 9: "indirections of a cache"}, ())
-    parts = [node.input(index) for index in range(3)]
-    if any(part.type.rank not in (3, 4) for part in parts) or parts[0].type.rank != 3:
+    given = [value for index in range(3) if (value := node.optional(index)) is not None]
+    parts = [part for value in given for part in (_unpacked(importer, value) if value.type.rank == 5 else [value])]
+    if len(parts) != 3 or any(part.type.rank not in (3, 4) for part in parts) or parts[0].type.rank != 3:
         found = ", ".join(str(part.type) for part in parts)
-        raise node.unsupported("queries, keys and values in one tensor are not supported", found=found)
+        raise node.model_error("there are no queries, keys and values of such shapes", found=found)
     if node.optional(3) is not None:
         sizes = tuple(part.type.shape[-1] for part in parts)
         biases = split(importer, node.input(3), 0, sizes)
         parts = [added(importer, part, bias) for part, bias in zip(parts, biases, strict=True)]
     past = [node.input(index) for index in (6, 7)] if node.optional(6) is not None else ()
     return _attention(node, importer, parts, node.optional(4), node.optional(5), past)
+
+
+def _unpacked(importer: Importer, packed: Value) -> list[Value]:
+    """The parts of [batch, positions, heads, parts, width], each [batch, positions, heads * width]."""
+    batch, positions, heads, parts, width = packed.type.shape
+    split_up = split(importer, packed, 3, (1,) * parts)
+    return [reshape(importer, part, (batch, positions, heads * width)) for part in split_up]
 
 
 def _attention(

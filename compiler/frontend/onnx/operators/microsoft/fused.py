@@ -6,21 +6,28 @@ import numpy as np
 
 from ......ir.core import Value
 from ......ir.ops.activation import Clip, Gelu, GeluTanh
+from ......ir.ops.comparison import Where
 from ......ir.ops.convolution import Conv
-from ......ir.ops.elementwise import Add, Mul
+from ......ir.ops.elementwise import Add, Div, Mul, Sub
 from ......ir.ops.indexing import Gather
 from ......ir.ops.integer_products import MatMulInteger
-from ......ir.ops.matmul import MatMul
+from ......ir.ops.matmul import Determinant, MatMul
 from ......ir.ops.normalization import LayerNorm, RmsNorm
-from ......ir.ops.reduction import ReduceSum
+from ......ir.ops.reduction import ReduceSum, ReduceSumSquare
+from ......ir.ops.unary import Sqrt
 from ......ir.types import DType
 from ....elementwise import scaled
 from ....matmul import gemm, product, quantized_product
+from ....movement import transpose
 from ....recurrent import ACTIVATIONS, activate, numbers_of
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
 from ..layers.convolution import convolution
+from ..layers.pooling import channels_last, import_max_pool
+
+_LARGEST_INVERSE = 16
+"""Rows of a matrix whose inverse is made of determinants, which take its rows to the power of 5."""
 
 
 def added(importer: Importer, x: Value, addend: Value | None) -> Value:
@@ -28,7 +35,7 @@ def added(importer: Importer, x: Value, addend: Value | None) -> Value:
     return importer.emit_one(Add(), x, addend) if addend is not None else x
 
 
-@imports("FusedMatMul", domain=MICROSOFT)
+@imports("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def import_matmul(node: Node, importer: Importer) -> Value:
     if node.bool("transBatchA", 0) or node.bool("transBatchB", 0):
         raise node.unsupported("factors whose batch dimensions are exchanged are not supported")
@@ -114,6 +121,49 @@ def import_embedding(node: Node, importer: Importer) -> list[Value]:
     return [y, lengths, total]
 
 
+@imports("ExpandDims", domain=MICROSOFT)
+def import_expand(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    axis = node.from_front(node.scalar(1, "the axis"), x.type.rank + 1)
+    return reshape(importer, x, (*x.type.shape[:axis], 1, *x.type.shape[axis:]))
+
+
+@imports("Inverse", domain=MICROSOFT)
+def import_inverse(node: Node, importer: Importer) -> Value:
+    """Determinants in which a unit vector stands for a row, over the determinant of the matrix: Cramer's rule."""
+    x = node.input(0)
+    *batch, size, columns = x.type.shape
+    if size != columns or not 1 <= size <= _LARGEST_INVERSE:
+        expected = f"square matrices of at most {_LARGEST_INVERSE} rows"
+        raise node.unsupported("inverses of such matrices are not supported", expected=expected, found=x.type)
+    wide = cast(importer, x, DType.F64)
+    units = np.eye(size**2).reshape(size, size, size, size)
+    is_row = importer.constant(np.eye(size, dtype=np.bool_).reshape(size, 1, size, 1), f"{node.name}_rows")
+    rest = reshape(importer, wide, (*batch, 1, 1, size, size))
+    replaced = importer.emit_one(Where(), is_row, importer.constant(units, f"{node.name}_units"), rest)
+    cofactors = importer.emit_one(Determinant(), replaced)
+    whole = reshape(importer, importer.emit_one(Determinant(), wide), (*batch, 1, 1))
+    order = (*range(len(batch)), len(batch) + 1, len(batch))
+    inverse = importer.emit_one(Div(), transpose(importer, cofactors, order), whole)
+    return cast(importer, inverse, x.type.dtype)
+
+
+@imports("CDist", domain=MICROSOFT)
+def import_distances(node: Node, importer: Importer) -> Value:
+    """Distances of each row of one matrix from each of another."""
+    a, b = node.input(0), node.input(1)
+    rows, width = a.type.shape
+    apart = reshape(importer, a, (rows, 1, width)), reshape(importer, b, (1, *b.type.shape))
+    differences = importer.emit_one(Sub(), *apart)
+    squares = importer.emit_one(ReduceSumSquare((2,), keepdims=False), differences)
+    return squares if node.word("metric", "sqeuclidean") == "sqeuclidean" else importer.emit_one(Sqrt(), squares)
+
+
+@imports("NhwcMaxPool", domain=MICROSOFT)
+def import_channels_last_pool(node: Node, importer: Importer) -> Value:
+    return channels_last(node, importer, lambda node, importer: import_max_pool(node, importer)[0])
+
+
 @imports("DynamicQuantizeMatMul", domain=MICROSOFT)
 def import_dynamic_matmul(node: Node, importer: Importer) -> Value:
     x, w, scale, zero = node.input(0), node.input(1), node.input(2), node.optional(3)
@@ -147,8 +197,6 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     bits, size = node.int("bits", 4), node.int("block_size")
     if bits not in (2, 4, 8) or size < 1 or columns < 1 or rows < 1 or x.type.shape[-1:] != (columns,):
         raise node.model_error("there are no such weights", found=f"{bits} bits, blocks of {size}, {rows} x {columns}")
-    if node.optional(4) is not None:
-        raise node.unsupported("groups in another order (g_idx) are not supported")
     blocks = -(-columns // size)
     packed, scales = node.constant(1, "the weights"), node.constant(2, "the scales")
     zeros = node.optional_constant(3, "the zero points")
@@ -158,17 +206,21 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
             expected=f"{rows * blocks * size * bits // 8} bytes and {rows * blocks} scales",
             found=f"{packed.dtype}[{packed.size}] and {scales.size} scales",
         )
-    packed, scales = packed.reshape(rows, blocks, -1), scales.reshape(rows, blocks, 1)
+    group = np.arange(columns) // size
+    if node.optional(4) is not None:
+        group = np.asarray(node.integers(4, "the groups"))[:columns]
+    if len(group) < columns or not 0 <= group.min() <= group.max() < blocks:
+        expected = f"{columns} numbers of blocks, 0 to {blocks - 1}"
+        raise node.model_error("the groups (g_idx) do not fit the weights", expected=expected, found=group.tolist())
 
     def weights() -> np.ndarray:
-        integers = _unpacked(packed, bits)[..., :size]
+        integers = _unpacked(packed.reshape(rows, blocks, -1), bits)[..., :size].reshape(rows, -1)[:, :columns]
         zero: np.ndarray | int = 1 << (bits - 1)
-        if zeros is not None and zeros.dtype.kind == "f":
-            zero = zeros.reshape(rows, blocks, 1)
-        elif zeros is not None:
-            zero = _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks, None]
-        real = (integers.astype(np.float32) - zero) * scales.astype(np.float32)
-        return real.reshape(rows, -1)[:, :columns].astype(dtype.numpy)
+        if zeros is not None:
+            each = zeros if zeros.dtype.kind == "f" else _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
+            zero = each.reshape(rows, blocks)[:, group]
+        real = (integers.astype(np.float32) - zero) * scales.reshape(rows, blocks)[:, group].astype(np.float32)
+        return real.astype(dtype.numpy)
 
     w = importer.described(node, (rows, columns), dtype, weights, "_weights")
     y = importer.emit_one(MatMul(transpose_b=True), x, w)
