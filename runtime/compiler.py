@@ -17,7 +17,7 @@ _EXTRAS = {
     "Pillow": "pictures",
     "h5py": "simulator",
     "pydantic": "simulator",
-    **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    **dict.fromkeys(("h11", "prometheus_client", "starlette", "uvicorn"), "serve"),
 }
 """Which extra installs a package, but for those of the compiler."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
 from tilewright.limits import check_timeout
 
-from .waiting import Latch, Monitor, Wait, at_fork
+from .waiting import Abandoned, Asked, Latch, Monitor, Wait, at_fork
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 
@@ -39,6 +39,7 @@ class Request(Future[Result]):
     `finished` are when it began to run and ended, in seconds of `time.monotonic`, 0 before and if it was cancelled.
 
     Attributes:
+        abandoned: tells what computes it that nobody waits any more.
         returned: open when the callback has returned as well.
         thread: the identifier of the thread that calls it, while it does.
     """
@@ -52,6 +53,7 @@ class Request(Future[Result]):
         self._outcome: list[Result] = []
         self._error: BaseException | None = None
         self._finished = Latch()
+        self.abandoned = Asked()
         self.returned = Latch()
         self.thread: int | None = None
         self._lock = threading.Lock()
@@ -125,6 +127,11 @@ class Request(Future[Result]):
         self._finish_cancelled()
         return True
 
+    def abandon(self) -> None:
+        """Prevent the request from running, or have a run that has begun end, and fail, at its next step."""
+        self.abandoned.flag.value = 1
+        self.cancel()
+
     def _finish_cancelled(self) -> None:
         self._finish(CANCELLED, [], RequestCancelledError("the request was cancelled before it ran"))
 
@@ -159,6 +166,8 @@ class Request(Future[Result]):
             result = [compute()]
         except BaseException as error:
             self.finished = monotonic()
+            if isinstance(error, Abandoned):
+                error = RequestCancelledError("the request was abandoned while it ran")
             self._finish(FAILED, [], error)
         else:
             self.finished = monotonic()

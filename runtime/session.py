@@ -342,7 +342,7 @@ class Session:
         self._check_open()
         check_timeout(timeout)
         runner, arrays, cut = self._bound(inputs, copy=True)
-        request = Request(lambda: cut(runner.run(arrays)), callback)
+        request: Request[Outputs] = Request(lambda: cut(runner.run(arrays, request.abandoned)), callback)
         self._queue.put(request, timeout)
         return request
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tilewright.errors import InputError, ResourceError, TilewrightError, similar
 from tilewright.limits import SERVED_BODIES
@@ -24,6 +25,8 @@ _Result = TypeVar("_Result")
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
+_PIECE = 1 << 16
+"""Bytes of an answer that are given to the connection at a time; it holds few that the client has not taken."""
 
 
 class Application:
@@ -121,8 +124,9 @@ class Application:
             model.enter()
             try:
                 response = await self._inferred(model, request)
-            finally:
+            except BaseException:
                 model.leave()
+                raise
             status = response.status_code
             self._seconds.labels(model.name, model.version).observe(perf_counter() - start)
         except TilewrightError as error:
@@ -145,7 +149,7 @@ class Application:
             self._held -= len(body)
         description = {"model_name": model.name, "model_version": str(model.version)}
         content, headers = answer(description, outputs, model.outputs, inference)
-        return Response(content, headers=headers)
+        return _Answer(content, headers, model.leave)
 
     async def _within(self, awaited: Coroutine[Any, Any, _Result], status: int, late: str) -> _Result:
         try:
@@ -180,6 +184,24 @@ class Application:
                 self._held += len(piece)
         except ClientDisconnect:
             raise RefusedError(400, "the body ends early, with the connection") from None
+
+
+class _Answer(Response):
+    """Sent in pieces, each when the client has taken most of those before; ``sent`` is called at the end."""
+
+    def __init__(self, content: bytes, headers: dict[str, str], sent: Callable[[], None]) -> None:
+        super().__init__(content, headers=headers)
+        self._sent = sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for begin in range(0, len(self.body), _PIECE):
+                piece = self.body[begin : begin + _PIECE]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            self._sent()
 
 
 def _error(status: int, message: str) -> JSONResponse:

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,12 +31,18 @@ class Engine(Protocol):
         ...
 
 
+class _Run(NamedTuple):
+    jobs: Sequence[_Job]
+    request: Request[Outputs]
+
+
 @dataclass(eq=False)
 class _Job:
     inputs: Mapping[str, np.ndarray]
     items: int
     outputs: asyncio.Future[Outputs] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     alone: bool = False
+    run: _Run | None = None
 
 
 class Model:
@@ -130,7 +136,12 @@ class Model:
         job = _Job(inputs, items)
         self._waiting.append(job)
         self._start()
-        return await job.outputs
+        try:
+            return await job.outputs
+        except asyncio.CancelledError:
+            if job.run is not None and all(each.outputs.done() for each in job.run.jobs):
+                job.run.request.abandon()
+            raise
 
     def _start(self) -> None:
         while self._running < self._workers and (jobs := self._take()):
@@ -152,7 +163,9 @@ class Model:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._finished, jobs, outputs, request.error)
 
-        self._engine.submit(inputs, finished)
+        run = _Run(jobs, self._engine.submit(inputs, finished))
+        for job in jobs:
+            job.run = run
         self.ran(sum(job.items for job in jobs))
 
     def _take(self) -> list[_Job]:

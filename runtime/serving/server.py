@@ -18,11 +18,13 @@ from tilewright.limits import SERVED_CONNECTIONS
 
 from ..session import Session
 from .batching import Batching
+from .connection import Connection
 from .model import Model
 
 _NAMED = re.compile(r"(?:([\w.-]+)(?::([1-9]\d{0,8}))?=)?(.+)", re.ASCII | re.DOTALL)
 _KEEP_ALIVE = 75
-"""Seconds that a connection without requests stays open, longer than those who balance loads keep theirs."""
+"""Seconds that a connection without requests stays open, longer than those who balance loads keep theirs; that the head
+of a request may take to arrive, and a client to go on taking an answer."""
 
 
 class Named(NamedTuple):
@@ -124,7 +126,7 @@ def serve(application: ASGIApp, listening: socket.socket, drain: float, started:
     config = uvicorn.Config(
         application,
         loop="asyncio",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_level="error",

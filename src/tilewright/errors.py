@@ -188,7 +188,7 @@ class RequestTimeoutError(TilewrightError, TimeoutError):
 
 
 class RequestCancelledError(TilewrightError):
-    """A request was cancelled before it ran, or was left behind in another process by a fork."""
+    """A request was cancelled before it ran, abandoned while it ran, or left behind in another process by a fork."""
 
 
 class ResourceError(TilewrightError):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from artifact_samples import compile_object, expected, small_artifact, small_manifest, small_sections
 
 import tilewright
-from tilewright.errors import ArtifactError, ResourceError, UsageError
+from tilewright.errors import ArtifactError, RequestCancelledError, ResourceError, UsageError
 from tilewright.runtime import load
 from tilewright.runtime.artifact import memory as checksum
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
@@ -318,6 +319,37 @@ y = session.run({"x": x})
 print(x[0, 1] != 0)
 """
     assert python(INTERRUPTED + script, waiting).splitlines() == ["interrupted", "0.0 1", "True"]
+
+
+ENDLESS = """
+define i32 @tilewright_run(ptr %context, i64 %first, i64 %last) {
+entry:
+  %place = getelementptr { ptr, ptr, ptr, ptr }, ptr %context, i32 0, i32 3
+  %stop = load ptr, ptr %place
+  br label %spin
+spin:
+  %asked = load volatile i32, ptr %stop
+  %goes_on = icmp eq i32 %asked, 0
+  br i1 %goes_on, label %spin, label %done
+done:
+  ret i32 1
+}
+"""
+"""Runs until it is asked to stop."""
+
+
+def test_requests_can_be_abandoned(tmp_path: Path) -> None:
+    path = tmp_path / "endless.twa"
+    write_artifact(path, small_manifest(), small_sections(compile_object(ENDLESS)))
+    with load(path) as session:
+        runs, waits = session.submit({"x": X}), session.submit({"x": X})
+        while not runs.running():
+            time.sleep(0.001)
+        waits.abandon()
+        runs.abandon()
+        with pytest.raises(RequestCancelledError, match="the request was abandoned while it ran"):
+            runs.result(PATIENCE)
+        assert waits.cancelled()
 
 
 def test_only_runs_that_may_be_long_take_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
 from tilewright.runtime.serving.application import Application
 from tilewright.runtime.serving.batching import Batching
 from tilewright.runtime.serving.model import Model
+from tilewright.runtime.waiting import Abandoned, Asked
 
 PATH = "/v2/models/sums/infer"
 
@@ -32,6 +33,7 @@ class Sums:
     def __init__(self) -> None:
         self.door = threading.Event()
         self.batches: list[int] = []
+        self.requests: list[Request[Outputs]] = []
         self.broken: Exception | None = None
         self._queue = RequestQueue(1, 1)
 
@@ -41,13 +43,16 @@ class Sums:
     def submit(self, inputs: Mapping[str, np.ndarray], callback: Callback) -> Request[Outputs]:
         if self.broken is not None:
             raise self.broken
-        request = Request(lambda: self._computed(inputs["x"]), callback)
+        request: Request[Outputs] = Request(lambda: self._computed(inputs["x"], request.abandoned), callback)
         self._queue.put(request, 0)
+        self.requests.append(request)
         return request
 
-    def _computed(self, x: np.ndarray) -> Outputs:
+    def _computed(self, x: np.ndarray, abandoned: Asked) -> Outputs:
         self.batches.append(len(x))
-        self.door.wait()
+        while not self.door.wait(0.001):
+            if abandoned():
+                raise Abandoned
         y = x.sum(1, np.int32, keepdims=True)
         if (y < 0).any():
             raise InputError("a sum is negative")
@@ -129,6 +134,57 @@ def test_who_waits_too_long_is_told_and_not_computed() -> None:
     assert [each.status for each in answers] == [504, 504, 504, 400]
     assert answers[0].json == {"error": "the outputs are not computed; expected within 0.05 s"}
     assert engine.batches == [1]
+    assert [each.abandoned() for each in engine.requests] == [True]
+
+
+def test_a_run_is_abandoned_when_nobody_waits_for_it_any_more() -> None:
+    engine = Sums()
+    _, model = served(engine)
+
+    async def given_up() -> list[bool]:
+        x = {"x": np.ones((1, 3), np.int32)}
+        # The first alone, then the others together.
+        tasks = [asyncio.create_task(model.infer(x)) for _ in range(3)]
+        found: list[bool] = []
+        for task, run in zip(tasks, (0, 1, 1), strict=True):
+            while len(engine.requests) <= run:
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            found.append(engine.requests[run].abandoned())
+        return found
+
+    assert asyncio.run(given_up()) == [True, False, True]
+
+
+def test_an_answer_that_nobody_takes_has_its_place() -> None:
+    """Otherwise the answers of clients that never read would take all memory."""
+    engine = Sums()
+    engine.door.set()
+    application, model = served(engine, batched=False, queue=0)
+    body, headers = request_of({"x": np.ones((1, 3), np.int32)}, binary=True)
+
+    async def asked_while_unread() -> tuple[int, int, int]:
+        taken, sent = asyncio.Event(), list[dict[str, object]]()
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+            await taken.wait()
+
+        scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "root_path": ""}
+        scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        unread = asyncio.create_task(application.asgi(scope, receive, send))  # pyright: ignore[reportArgumentType]
+        while not sent:
+            await asyncio.sleep(0.001)
+        refused = await ask(application.asgi, PATH, body, headers)
+        taken.set()
+        await unread
+        return refused.status, (await ask(application.asgi, PATH, body, headers)).status, model.pending
+
+    assert asyncio.run(asked_while_unread()) == (429, 200, 0)
 
 
 def test_a_body_that_does_not_come() -> None:
