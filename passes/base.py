@@ -124,6 +124,7 @@ class Record:
         name: the pass.
         counts: how often each rule or kind of change happened.
         declined: why a rule that matched could not be applied, by the name of the result.
+        applied: the rule that made a value, by its name; the last one where it was made several times.
         modified: whether the module changed.
         seconds: wall-clock time of the pass itself, without checks.
     """
@@ -131,6 +132,7 @@ class Record:
     name: str
     counts: Counter[str] = field(default_factory=Counter)
     declined: dict[str, str] = field(default_factory=dict)
+    applied: dict[str, str] = field(default_factory=dict)
     modified: bool = False
     seconds: float = 0.0
 

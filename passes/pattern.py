@@ -379,6 +379,7 @@ def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> lis
         touched += value.users
     op.replace_with(*values)
     for value in values:
+        record.applied[value.name] = rule.name
         _share_origin(value)
     for source in sources:
         erase_dead(source)

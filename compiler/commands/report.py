@@ -29,6 +29,7 @@ from ..options import CALIBRATION, CompileOptions
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
+    from ...passes.instruments import Instrument
     from ...runtime.artifact.artifact import Artifact
 
 _OPTIONS = ("precision", *CALIBRATION, "machine", "clusters", "images_per_cluster", "effort", "freeze")
@@ -38,17 +39,22 @@ _ARTIFACT = ".twa"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    what = "An artifact (.twa), or a model (.onnx, or .xml of IR with its .bin file beside it)."
-    parser.add_argument("path", type=Path, metavar="FILE", help=what)
     add_output(parser, "FOLDER", "Where to write NAME.html, after the name of FILE. Default: this folder.")
-    parser.add_argument("--measure", action="store_true", help="Run the network on this CPU, and show its times.")
-    parser.add_argument("--threads", type=whole_number(1), metavar="N", help="Threads to measure with. Default: all.")
     parser.add_argument(
         "--compared",
         type=Path,
         metavar="FILE.json",
         help="Show the loss by quantisation, which `tilewright compare --json` wrote to this file.",
     )
+    add_network(parser)
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Declare the artifact or model that `artifact_of` opens or compiles, and whether to measure it."""
+    what = "An artifact (.twa), or a model (.onnx, or .xml of IR with its .bin file beside it)."
+    parser.add_argument("path", type=Path, metavar="FILE", help=what)
+    parser.add_argument("--measure", action="store_true", help="Run the network on this CPU, and show its times.")
+    parser.add_argument("--threads", type=whole_number(1), metavar="N", help="Threads to measure with. Default: all.")
     add_input_shape(parser, "The shape of an input that a model leaves open. ")
     add_options(parser.add_argument_group("Of a model"), _OPTIONS)
 
@@ -66,14 +72,12 @@ def run(arguments: argparse.Namespace) -> str:
     from ..network_page.layers import read_comparison
     from ..network_page.page import measure, page
 
-    if arguments.threads is not None and not arguments.measure:
-        raise UsageError("--threads is for measuring", hint="Add --measure, or leave --threads out.")
     folder: Path = arguments.output or Path()
     compared = read_comparison(arguments.compared) if arguments.compared is not None else None
     make_folder(folder)
     target = folder / f"{arguments.path.stem}.html"
     check_output(target, source=arguments.path)
-    artifact = _artifact(arguments)
+    artifact = artifact_of(arguments)
     measured = measure(artifact, arguments.threads) if arguments.measure else None
     content = page(artifact, measured, compared).encode()
     with output_file(target) as file:
@@ -82,10 +86,21 @@ def run(arguments: argparse.Namespace) -> str:
     return json_text(found) if arguments.json else f"{target}: {show_bytes(len(content))}\n"
 
 
-def _artifact(arguments: argparse.Namespace) -> Artifact:
+def artifact_of(arguments: argparse.Namespace, *instruments: Instrument) -> Artifact:
+    """The artifact that is named, or what becomes of the model that is.
+
+    Args:
+        instruments: that watch how a model is compiled.
+
+    Raises:
+        UsageError: options are for models, and it is an artifact; --threads without --measure.
+        TilewrightError: it cannot be read, is damaged or cannot be compiled.
+    """
     from ...runtime.artifact.artifact import Artifact
     from ..driver import compile_to_memory
 
+    if arguments.threads is not None and not arguments.measure:
+        raise UsageError("--threads is for measuring", hint="Add --measure, or leave --threads out.")
     arguments.input_shapes = arguments.input_shape
     if arguments.path.suffix == _ARTIFACT:
         defaults = {each: getattr(CompileOptions(), each) for each in _OPTIONS}
@@ -94,5 +109,5 @@ def _artifact(arguments: argparse.Namespace) -> Artifact:
             raise UsageError(f"--{given.replace('_', '-')} is for models", found=str(arguments.path))
         return chosen_shape(arguments, Artifact.open(arguments.path))
     with progress_bar(quiet=arguments.quiet) as report:
-        options = CompileOptions(**options_of(arguments), report=report)
+        options = CompileOptions(**options_of(arguments), instruments=instruments, report=report)
         return compile_to_memory(arguments.path, options).in_shapes()[0]

@@ -23,7 +23,13 @@ GROUPS = {
         "sweep": "compiler",
         "report": "compiler",
     },
-    "Look into": {"inspect": "runtime", "machine": "runtime", "opt": "compiler", "reduce": "compiler"},
+    "Look into": {
+        "inspect": "runtime",
+        "graph": "compiler",
+        "machine": "runtime",
+        "opt": "compiler",
+        "reduce": "compiler",
+    },
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),
 }
 """The commands in the order in which help lists them, and the part of Tilewright that each belongs to."""
