@@ -16,6 +16,9 @@ from tilewright.errors import UsageError, similar
 
 from .progress import ProgressReport, silent
 
+Shares = Callable[[Callable[[Any], Any], Sequence[Any], Sequence[str]], list[Any]]
+"""Given a function, shards, and paths of files that it reads: what the function makes of each shard, in order."""
+
 # For types alone: the command line reads the declarations whatever the command, and must not wait for the compiler.
 if TYPE_CHECKING:
     from ..codegen.cpu.llvm.target import TargetDescription
@@ -76,7 +79,7 @@ def _fits(value: object, hint: str) -> bool:
     base, _, inner = hint.partition("[")
     if base in _LATER:
         return True
-    if base == "ProgressReport":
+    if base in ("ProgressReport", "Shares"):
         return callable(value)
     if base == "Sequence" and isinstance(value, (list, tuple, str)):
         return not isinstance(value, str) and all(_fits(each, inner[:-1]) for each in value)
@@ -349,6 +352,11 @@ class CompileOptions:
     )
     instruments: Sequence[Instrument] = option((), "Observers of the passes.")
     report: ProgressReport = option(silent, "Called as the stages advance.")
+    shares: Shares | None = option(
+        None,
+        "Shares out the samples of calibration: called with a function, shards and the paths of files, it returns what "
+        "the function makes of each shard, in order. Results do not depend on it.",
+    )
 
     def checked(self: Options) -> Options:
         """The same options as :func:`check_type` returns them.

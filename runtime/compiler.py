@@ -17,6 +17,7 @@ _EXTRAS = {
     "Pillow": "pictures",
     "h5py": "simulator",
     "pydantic": "simulator",
+    **dict.fromkeys(("dask", "distributed", "fsspec"), "cluster"),
     **dict.fromkeys(("h11", "prometheus_client", "starlette", "uvicorn"), "serve"),
 }
 """Which extra installs a package, but for those of the compiler."""

@@ -54,19 +54,21 @@ class Certainty:
         run: the network: its outputs by name.
         preprocessing: how the samples were prepared; None if that is not known.
         every: one sample of so many is tried.
+        seen: samples before the first that is taken in.
+        gains: by words for another preparation, what each sample's entropy falls by.
     """
 
     input: str
     run: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
     preprocessing: Preprocessing | None
     every: int = 1
-    _seen: int = 0
-    _gains: dict[str, list[float]] = field(default_factory=dict)
+    seen: int = 0
+    gains: dict[str, list[float]] = field(default_factory=dict)
 
     def observe(self, inputs: dict[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """Take in a sample and what the network made of it."""
-        self._seen += 1
-        given = entropy(outputs) if (self._seen - 1) % self.every == 0 else None
+        self.seen += 1
+        given = entropy(outputs) if (self.seen - 1) % self.every == 0 else None
         if given is None:
             return
         # A class for each of many places, most of them alike, is no measure of how extreme outputs may become.
@@ -76,7 +78,7 @@ class Certainty:
                 continue
             other = entropy(self.run({**inputs, self.input: array}))
             if other is not None and math.isfinite(other):
-                self._gains.setdefault(words, []).append(given - other)
+                self.gains.setdefault(words, []).append(given - other)
 
     def _others(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         axis = 1 if self.preprocessing is None or self.preprocessing.layout == "nchw" else 3
@@ -96,7 +98,7 @@ class Certainty:
     def warnings(self) -> list[str]:
         """What to tell: the other preparation that makes the network surest, if any does beyond doubt."""
         found: list[tuple[float, str]] = []
-        for words, gains in self._gains.items():
+        for words, gains in self.gains.items():
             mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1)) if len(gains) > 1 else 0.0
             if len(gains) < FEWEST or mean <= 0:
                 continue
@@ -106,7 +108,7 @@ class Certainty:
         if not found:
             return []
         _, words = max(found)
-        count = f"{len(self._gains[words])} samples"
+        count = f"{len(self.gains[words])} samples"
         if words == "colour":
             own = self.preprocessing.colour if self.preprocessing is not None else "these"
             other = {"rgb": "bgr", "bgr": "rgb"}.get(own, "the other order")

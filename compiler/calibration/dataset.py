@@ -18,12 +18,15 @@ from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
+from ...runtime.files.remote import is_url, listed
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
 from ...runtime.pictures.preprocessing import Preprocessing
 
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
+
+_ARRAYS = (".npy", ".npz")
 
 Inputs = dict[str, np.ndarray]
 Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
@@ -51,7 +54,8 @@ def open_calibration_set(
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
             ``.npz`` file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples,
             each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or
-            any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``.
+            any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``. Files may
+            be named by URLs, where fsspec is installed.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
         preprocessing: how images become inputs, of all inputs or by name.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
@@ -79,10 +83,12 @@ def open_calibration_set(
         if len(set(counts.values())) > 1:
             raise _error("the inputs have different numbers of samples", found=_listed(counts))
         return SideBySide(tuple(parts.values()))
-    path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
-    if path is not None and not os.path.exists(path):
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    path = source if isinstance(source, str) and source != RANDOM else None
+    if path is not None and not is_url(path) and not os.path.exists(path):
         raise _error(
-            f"there is no {os.fspath(path)!r}",
+            f"there is no {path!r}",
             expected=f"an image or a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
         )
     if path is not None and are_images(source):
@@ -92,23 +98,26 @@ def open_calibration_set(
     if isinstance(source, Mapping):
         arrays = {str(name): _array(array, "the mapping", str(name)) for name, array in source.items()}
         return _arrays("the mapping", arrays, inputs, limit)
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, str):
         return _samples(source, inputs, limit)
     if path is None:
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
-    if path.suffix in (".npy", ".npz"):
-        what = repr(os.fspath(path))
+    suffix = Path(path).suffix
+    if suffix in _ARRAYS:
+        what = repr(path)
         with _reading():
             found = open_arrays(path)
         arrays = found if isinstance(found, dict) else {_only_input(inputs, what): found}
         return _arrays(what, arrays, inputs, limit)
-    raise _error(f"{os.fspath(path)!r} is not calibration data", expected="images, .npy or .npz", found=path.suffix)
+    raise _error(f"{path!r} is not calibration data", expected="images, .npy or .npz", found=suffix)
 
 
 def are_images(source: Source | None) -> bool:
     """Whether calibration data is a folder of images, or an image."""
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
+    if is_url(source):
+        return Path(source).suffix not in _ARRAYS
     return os.path.isdir(source) or Path(source).suffix.lower() in SUFFIXES
 
 
@@ -116,7 +125,7 @@ def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[st
     """The calibration data of each input, where each is given its own."""
     if isinstance(source, Mapping) and any(isinstance(each, (str, os.PathLike)) for each in source.values()):
         return cast("Mapping[str, str | os.PathLike[str] | np.ndarray]", source)
-    if not isinstance(source, str) or "=" not in source or os.path.exists(source):
+    if not isinstance(source, str) or "=" not in source or is_url(source) or os.path.exists(source):
         return None
     parts = [part.partition("=") for part in source.split(",")]
     return {name: path for name, _, path in parts} if all(name and path for name, _, path in parts) else None
@@ -142,15 +151,14 @@ class SideBySide:
         return len(self.parts[0])
 
     def __iter__(self) -> Iterator[Inputs]:
-        for sample in zip(*self.parts, strict=True):
-            yield {name: array for part in sample for name, array in part.items()}
+        return between(self, 0, len(self))
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     """Images: of a folder and its subfolders, in order of their names, or one."""
 
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     input: str
     type: TensorType
     preprocessing: Preprocessing
@@ -173,7 +181,7 @@ class ImageFiles:
             with _reading():
                 images = [self.preprocessing.load(file, self.type.shape, self.type.dtype.numpy) for file in chosen]
             array = np.concatenate(images)
-            yield {self.input: check_sample(array, self.type, f"{os.fspath(chosen[0])!r}", self.input)}
+            yield {self.input: check_sample(array, self.type, f"{chosen[0]!r}", self.input)}
 
 
 @dataclass(frozen=True)
@@ -215,18 +223,22 @@ class StackedArrays:
         return self.samples
 
     def __iter__(self) -> Iterator[Inputs]:
-        parts = {name: self._parts(name) for name in self.inputs}
-        for index in range(self.samples):
+        return self.between(0, self.samples)
+
+    def between(self, first: int, last: int) -> Iterator[Inputs]:
+        """Samples of these numbers alone."""
+        parts = {name: self._parts(name, first, last) for name in self.inputs}
+        for index in range(first, last):
             what = f"{self.what}, sample {index}"
             with _reading():
                 sample = {name: next(parts[name]).reshape(type.shape) for name, type in self.inputs.items()}
             yield {name: check_sample(sample[name], type, what, name) for name, type in self.inputs.items()}
 
-    def _parts(self, name: str) -> Iterator[np.ndarray]:
+    def _parts(self, name: str, first: int, last: int) -> Iterator[np.ndarray]:
         array, rows = self.arrays[name], self.rows[name]
         if isinstance(array, StoredArray):
-            return array.blocks(rows, self.samples)
-        return (array[index * rows : (index + 1) * rows] for index in range(self.samples))
+            return array.blocks(rows, last - first, first)
+        return (array[index * rows : (index + 1) * rows] for index in range(first, last))
 
 
 @dataclass(frozen=True)
@@ -296,6 +308,28 @@ def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
     return tuple(part for part in parts if isinstance(part, ImageFiles))
 
 
+def between(samples: CalibrationSet, first: int, last: int) -> Iterator[Inputs]:
+    """Samples of these numbers alone; what files hold of others is not read."""
+    if isinstance(samples, SideBySide):
+        for sample in zip(*(between(part, first, last) for part in samples.parts), strict=True):
+            yield {name: array for part in sample for name, array in part.items()}
+    elif isinstance(samples, ImageFiles):
+        yield from samples.only(range(first, last))
+    elif isinstance(samples, StackedArrays):
+        yield from samples.between(first, last)
+    else:
+        yield from islice(samples, first, last)
+
+
+def files_of(samples: CalibrationSet) -> list[str]:
+    """Paths of the files that samples are read from."""
+    if isinstance(samples, SideBySide):
+        return [file for part in samples.parts for file in files_of(part)]
+    if isinstance(samples, StackedArrays):
+        return [array.path for array in samples.arrays.values() if isinstance(array, StoredArray)]
+    return [file for each in images_of(samples) for file in each.files]
+
+
 def _array(data: object, what: str, name: str) -> np.ndarray:
     try:
         return np.asarray(data)
@@ -331,16 +365,19 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
 
 
 def _images(
-    path: Path, inputs: Mapping[str, TensorType], declaration: Declaration | None, limit: int | None
+    path: str, inputs: Mapping[str, TensorType], declaration: Declaration | None, limit: int | None
 ) -> ImageFiles:
-    name = _only_input(inputs, repr(os.fspath(path)))
+    name = _only_input(inputs, repr(path))
     preprocessing = for_input(declaration, name).preprocessing
     files = [path]
-    if os.path.isdir(path):
-        files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
+    if is_url(path):
+        files = [each for each in listed(path) if Path(each).suffix.lower() in SUFFIXES]
+    elif os.path.isdir(path):
+        found = sorted(f for f in Path(path).rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
+        files = [os.fspath(each) for each in found]
     if not files:
         raise _error(
-            f"there are no images in {os.fspath(path)!r}",
+            f"there are no images in {path!r}",
             expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
         )
     with _reading("Give the calibration inputs as .npy or .npz instead."):
@@ -348,7 +385,7 @@ def _images(
     return ImageFiles(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
 
 
-def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
+def _spread(files: Sequence[str], limit: int | None) -> Sequence[str]:
     """At most ``limit`` files at even distances: sorted folders often hold one class after the other."""
     if limit is None or limit >= len(files):
         return files

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
-
-import numpy as np
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...ir.core import Module, Value
 from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
-from .dataset import CalibrationSet, Inputs, RandomSet, open_calibration_set
-from .ranges import STAGE, RunFunction, collect_ranges, compiled
+from .dataset import CalibrationSet, Inputs, RandomSet, between, files_of, open_calibration_set
+from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
 from .statistics import Findings
 from .watch import Watch
+
+SHARD = 32
+"""Samples of a shard, where they are shared out."""
 
 
 class Observation:
@@ -30,19 +33,23 @@ class Observation:
         self, module: Module, values: Mapping[str, Value], options: CompileOptions, findings: Findings | None = None
     ) -> None:
         self._module, self._values, self._options, self._findings = module, values, options, findings
+        self._inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
 
     @cached_property
-    def _watch(self) -> Watch | None:
+    def _watch(self) -> Callable[..., Watch] | None:
+        """Makes what looks at samples, given the numbers of the first and behind the last."""
         if self._findings is None or isinstance(self.samples, RandomSet):
             return None
-        return Watch(self._module, self.samples, self._options)
+        results = len(self._module.main.results)
+        return partial(Watch, self._inputs, results, self.samples, self._options.preprocessing)
 
     @cached_property
-    def _run(self) -> RunFunction:
+    def _run(self) -> Kernels:
         # Rounding differs between processors, and so would the scales. Code for named ones is to be the same wherever
         # it is made.
         is_named = all(target.level for target in TargetDescription.several(self._options.target or "host"))
-        watched = self._watch.outputs if self._watch is not None else {}
+        outputs = self._watch().outputs if self._watch is not None else []
+        watched = dict(zip(outputs, self._module.main.results, strict=False))
         target = PORTABLE if is_named else "host"
         return compiled(self._module, {**self._values, **watched}, self._options.report, target)
 
@@ -55,33 +62,44 @@ class Observation:
         """
         options = self._options
         assert options.calibration is not None
-        inputs = {parameter.name: parameter.type for parameter in self._module.main.parameters}
         return open_calibration_set(
-            options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
+            options.calibration, self._inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
         )
 
     def ranges(self, names: Collection[str], whole: Collection[str] = ()) -> dict[str, Range]:
-        """As :func:`collect_ranges`, of the values of these names."""
+        """The range of each of the values of these names, over all samples.
 
-        watch, findings, options = self._watch, self._findings, self._options
-        compute = self._run if watch is None else watch.watched(self._run)
+        Args:
+            whole: names of values whose range is from the smallest to the largest number, whatever the method is.
 
-        def run(inputs: Inputs) -> Mapping[str, np.ndarray]:
-            found = compute(inputs)
-            return {name: found[name] for name in names}
-
-        ranges = collect_ranges(
-            run,
-            self.samples if watch is None else watch.samples,
-            method=options.calibration_method,
-            percentile=options.percentile,
-            report=options.report,
-            whole=whole,
-        )
-        if watch is not None and findings is not None:
-            watch.report(findings)
-            self._findings = None
-        return ranges
+        Raises:
+            CalibrationError: a bad sample, or one that makes a value infinite or not a number.
+        """
+        options, total = self._options, len(self.samples)
+        statistics = {
+            name: partial(MinMax)
+            if name in whole
+            else partial(make_statistics, options.calibration_method, options.percentile)
+            for name in names
+        }
+        seeing = Seeing(self._run, self.samples, statistics, self._watch)
+        if options.shares is None:
+            parts = [seeing((0, total), lambda done: options.report(STAGE, done, total))]
+        else:
+            shards = [(first, min(first + SHARD, total)) for first in range(0, total, SHARD)]
+            parts = options.shares(seeing, shards, files_of(self.samples))
+        found, watch = {name: make() for name, make in statistics.items()}, self._watch and self._watch()
+        for part in parts:
+            for name, seen in part["values"].items():
+                other = statistics[name]()
+                vars(other).update(seen)
+                found[name].include(other)
+            if watch is not None:
+                watch.include(part["watch"])
+        if watch is not None and self._findings is not None:
+            watch.report(self._findings)
+            self._findings, self._watch = None, None
+        return {name: each.range() for name, each in found.items()}
 
     def arrays(self) -> Iterator[Inputs]:
         """All values by name on each sample, in order."""
@@ -91,3 +109,35 @@ class Observation:
             found = self._run(inputs)
             yield {name: found[name] for name in self._values}
         self._options.report(STAGE, total, total)
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """What values of a network are on some of the samples, as numbers, lists and arrays; of no process alone.
+
+    What is seen of samples one after the other, in pieces of any size, is exactly what is seen of all of them.
+
+    Attributes:
+        run: computes the values.
+        samples: all of them.
+        statistics: makers of those of each value, by name.
+        watch: makes what looks at samples, if they are to be looked at.
+    """
+
+    run: RunFunction
+    samples: CalibrationSet
+    statistics: Mapping[str, Callable[[], MinMax]]
+    watch: Callable[..., Watch] | None
+
+    def __call__(self, shard: Sequence[int], report: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+        """What is seen of the samples from one number to before another."""
+        first, last = shard
+        samples, run, watch = between(self.samples, first, last), self.run, None
+        if self.watch is not None:
+            watch = self.watch(first, last)
+            samples, run = iter(watch.samples), watch.watched(run)
+        found = {name: make() for name, make in self.statistics.items()}
+        report(0)
+        collect_statistics(run, samples, found, first=first, report=report)
+        values = {name: vars(each) for name, each in found.items()}
+        return {"values": values, "watch": watch.seen() if watch is not None else None}

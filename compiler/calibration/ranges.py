@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ...ir.core import Module, Value
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
 from ...runtime.artifact.artifact import Artifact
-from ...runtime.session import load
+from ...runtime.session import Session, load
 from ..pipeline import cpu_pipeline
 from ..progress import ProgressReport, silent
 from ..quantization.encodings import read_encodings
@@ -43,6 +44,10 @@ class MinMax:
             self.low = min(self.low, float(values.min()))
             self.high = max(self.high, float(values.max()))
 
+    def include(self, other: MinMax) -> None:
+        """Take in what statistics of the same kind have seen, as if it were seen here, and use them up."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
     def range(self) -> Range:
         """The range to quantise; (0, 0) before any value was seen."""
         return (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
@@ -51,14 +56,17 @@ class MinMax:
 class Histogram(MinMax):
     """Counts too, over equal bins from ``-limit`` to ``limit``; the limit, a power of two, doubles as values demand.
 
+    Counts depend on what was seen alone, not on its order: a value's bin follows from the limit in exact arithmetic,
+    and what is at the limit itself has one of its own, which stays right when the limit doubles.
+
     Attributes:
-        counts: int64[BINS].
-        limit: 0 while only zeros were seen; these are counted in ``zeros``.
+        counts: int64[BINS + 1].
+        limit: the least power of two that no value is beyond; 0 while only zeros were seen, which ``zeros`` counts.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts = np.zeros(BINS, np.int64)
+        self.counts = np.zeros(BINS + 1, np.int64)
         self.limit = 0.0
         self.zeros = 0
 
@@ -70,20 +78,40 @@ class Histogram(MinMax):
         if largest == 0:
             self.zeros += values.size
             return
+        self._reach(largest)
+        scaled = values.ravel().astype(np.float64) * (BINS / 2 / self.limit)
+        index = np.floor(scaled, out=scaled).astype(np.int64) + BINS // 2
+        self.counts += np.bincount(index, minlength=BINS + 1)
+
+    def include(self, other: MinMax) -> None:
+        assert isinstance(other, Histogram)
+        super().include(other)
+        largest = max(-self.low, self.high)
+        if largest > 0:
+            self._reach(largest)
+            other._reach(largest)
+        self.counts += other.counts
+        self.zeros += other.zeros
+
+    def _reach(self, largest: float) -> None:
+        """Have the limit be that of a larger value, more than 0."""
         if self.limit == 0:
             self.limit = 2.0 ** math.ceil(math.log2(largest))
             self.counts[BINS // 2] += self.zeros
+            self.zeros = 0
         while largest > self.limit:
-            self._double()
-        scaled = values.ravel().astype(np.float64) * (BINS / 2 / self.limit) + BINS / 2
-        index = np.minimum(scaled.astype(np.int64), BINS - 1)
-        self.counts += np.bincount(index, minlength=BINS)
+            halves = self.counts[:BINS].reshape(-1, 2).sum(1)
+            counts = np.zeros(BINS + 1, np.int64)
+            counts[BINS // 4 : BINS // 4 + BINS // 2] = halves
+            counts[BINS // 4 + BINS // 2] = self.counts[BINS]
+            self.counts = counts
+            self.limit *= 2
 
-    def _double(self) -> None:
-        merged = self.counts.reshape(-1, 2).sum(1)
-        self.counts = np.zeros(BINS, np.int64)
-        self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
-        self.limit *= 2
+    def in_bins(self) -> np.ndarray:
+        """The counts, int64[BINS], with what is at the limit in the last one."""
+        counts = self.counts[:BINS].copy()
+        counts[-1] += self.counts[BINS]
+        return counts
 
 
 class Percentile(Histogram):
@@ -101,14 +129,15 @@ class Percentile(Histogram):
 
     def range(self) -> Range:
         low, high = super().range()
-        total = int(self.counts.sum())
+        counts = self.in_bins()
+        total = int(counts.sum())
         if total == 0:
             return low, high
         outside = total * (1 - self.percentile / 100)
         width = 2 * self.limit / BINS
-        below = np.cumsum(self.counts)
+        below = np.cumsum(counts)
         first = int(np.searchsorted(below, outside, side="right"))
-        above = np.cumsum(self.counts[::-1])
+        above = np.cumsum(counts[::-1])
         last = BINS - 1 - int(np.searchsorted(above, outside, side="right"))
         return max(low, (first - BINS / 2) * width), min(high, (last + 1 - BINS / 2) * width)
 
@@ -124,12 +153,13 @@ class MeanSquaredError(Histogram):
 
     def range(self) -> Range:
         low, high = super().range()
-        seen = self.counts.nonzero()[0]
+        counts = self.in_bins()
+        seen = counts.nonzero()[0]
         if not seen.size:
             return low, high
         # The values of the outermost bins are known better than by their centres.
         centres = np.clip((seen + 0.5 - BINS / 2) * (2 * self.limit / BINS), low, high)
-        weights = self.counts[seen] / self.counts.sum()
+        weights = counts[seen] / counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
         error = _squared_error(centres, weights, best)
         for _ in range(self.ROUNDS):
@@ -202,14 +232,6 @@ def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict
     return found
 
 
-class Samples(Protocol):
-    """Samples one by one, of which the number is known."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Inputs]: ...
-
-
 RunFunction = Callable[[Inputs], Mapping[str, np.ndarray]]
 """From inputs by name to the observed values by name."""
 
@@ -217,32 +239,29 @@ STAGE = "calibration"
 COMPILING = f"{KERNELS} (calibration)"
 
 
-def collect_ranges(
+def collect_statistics(
     run: RunFunction,
-    samples: Samples,
+    samples: Iterable[Inputs],
+    statistics: Mapping[str, MinMax],
     *,
-    method: str = "mse",
-    percentile: float = 99.99,
-    report: ProgressReport = silent,
-    whole: Collection[str] = (),
-) -> dict[str, Range]:
-    """Range of each value that ``run`` returns, over all samples.
+    first: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Take in each value that ``run`` returns, over all samples.
 
     Args:
-        run: called once for each sample; always returns the same names.
-        method: ``mse``, ``minmax`` or ``percentile``, see :mod:`.ranges`.
-        percentile: for the method of that name.
-        whole: names of values whose range is from the smallest to the largest number, whatever the method is.
+        run: called once for each sample.
+        statistics: of values by name.
+        first: the number of the first sample.
+        report: called with the number of samples that are done with.
 
     Raises:
         CalibrationError: a bad sample, or one that makes a value infinite or not a number.
-        UsageError: there is no such method.
     """
-    statistics: dict[str, MinMax] = {}
-    total = len(samples)
-    report(STAGE, 0, total)
-    for index, inputs in enumerate(samples):
-        for name, array in run(inputs).items():
+    for index, inputs in enumerate(samples, first):
+        found = run(inputs)
+        for name, each in statistics.items():
+            array = found[name]
             if array.dtype.kind == "f" and not _is_finite(array):
                 raise CalibrationError(
                     f"the network computes numbers that are not finite on calibration sample {index}",
@@ -250,11 +269,8 @@ def collect_ranges(
                     found=f"NaN or infinity in {name!r}",
                     hint="Check the preprocessing (mean, scale), or leave the sample out.",
                 )
-            if name not in statistics:
-                statistics[name] = MinMax() if name in whole else make_statistics(method, percentile)
-            statistics[name].observe(array)
-        report(STAGE, index + 1, total)
-    return {name: each.range() for name, each in statistics.items()}
+            each.observe(array)
+        report(index + 1 - first)
 
 
 def _is_finite(array: np.ndarray) -> bool:
@@ -263,9 +279,35 @@ def _is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """A run function on the CPU kernels of an artifact; other processes can be sent it, and run these very kernels.
+
+    Attributes:
+        artifact: its content; nothing where all values are inputs.
+        parameters: names of inputs by those that they are returned under.
+    """
+
+    artifact: bytes
+    parameters: Mapping[str, str]
+
+    def __call__(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        given = {name: inputs[source] for name, source in self.parameters.items()}
+        return {**self._session.run(inputs), **given} if self.artifact else given
+
+    @cached_property
+    def _session(self) -> Session:
+        # Other code, made again for a processor that this code does not fit, might round otherwise.
+        opened = Artifact.open(self.artifact)
+        return load(opened, trust=opened.credentials.digest_text, regenerate=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Kernels, (self.artifact, self.parameters)
+
+
 def compiled(
     module: Module, values: Mapping[str, Value], report: ProgressReport = silent, target: str = "host"
-) -> RunFunction:
+) -> Kernels:
     """A run function on CPU kernels, which take milliseconds where the reference interpreter takes seconds.
 
     Args:
@@ -279,19 +321,14 @@ def compiled(
     parameters = {name: value.name for name, value in values.items() if value in module.main.parameters}
     computed = {name: twins[positions[value]] for name, value in values.items() if name not in parameters}
     if not computed:
-        return lambda inputs: {name: inputs[source] for name, source in parameters.items()}
+        return Kernels(b"", parameters)
     copy.main.set_results(list(computed.values()), list(computed))
     EXTENTS.drop(copy.main)
     cpu_pipeline().run(copy)
     package = Package(copy, "fp32", "calibration")
     targets = TargetDescription.several(target)
     add_engine(package, "float", copy, targets, report=lambda _, done, total: report(COMPILING, done, total))
-    session = load(Artifact.open(package.to_bytes()))
-
-    def run(inputs: Inputs) -> dict[str, np.ndarray]:
-        return {**session.run(inputs), **{name: inputs[source] for name, source in parameters.items()}}
-
-    return run
+    return Kernels(package.to_bytes(), parameters)
 
 
 def _values_of(module: Module) -> list[Value]:

@@ -4,16 +4,19 @@ be."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from hashlib import blake2b
+from math import fsum
+from typing import Any
 
 import numpy as np
 
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.report.details import InputStatistics
-from .dataset import CalibrationSet, Inputs
+from .dataset import Inputs
 
 FEW = 4
 """Fewer different samples than these give ranges that do not hold for others."""
@@ -49,21 +52,27 @@ class Watched:
 
     def __init__(
         self,
-        samples: CalibrationSet,
+        samples: Iterable[Inputs],
         inputs: Mapping[str, TensorType],
         expected: Mapping[str, Range],
     ) -> None:
         self._samples = samples
         self._inputs = {name: _Input(name, type, expected.get(name)) for name, type in inputs.items()}
 
-    def __len__(self) -> int:
-        return len(self._samples)
-
     def __iter__(self) -> Iterator[Inputs]:
         for sample in self._samples:
             for name, array in sample.items():
                 self._inputs[name].observe(array)
             yield sample
+
+    def seen(self) -> dict[str, dict[str, Any]]:
+        """What was seen so far, by name of the input, of numbers, lists and arrays."""
+        return {name: {key: vars(each)[key] for key in _SEEN} for name, each in self._inputs.items()}
+
+    def include(self, seen: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what was seen of the samples that follow."""
+        for name, each in seen.items():
+            self._inputs[name].include(each)
 
     def report(self, findings: Findings) -> None:
         """Put what was seen into the findings."""
@@ -72,26 +81,43 @@ class Watched:
             findings.warnings += each.warnings()
 
 
+_COUNTS, _LISTS = ("count", "rows", "constant", "zero", "grey", "clipped", "levels"), ("sum", "squares", "near", "far")
+_SEEN = ("low", "high", "digests", *_COUNTS, *_LISTS)
+
+
 class _Input:
+    """What is seen of an input.
+
+    Terms of sums are kept, one of each sample, and added up at the end: so the sums do not depend on who saw what.
+    """
+
     def __init__(self, name: str, type: TensorType, expected: Range | None) -> None:
         shape = type.shape
         self.name, self.is_float, self.expected = name, type.dtype.is_float, expected
         self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)), None)
-        channels = shape[self.axis] if self.axis is not None else 1
+        self.channels = shape[self.axis] if self.axis is not None else 1
         self.low, self.high = math.inf, -math.inf
         self.count = self.rows = self.constant = self.zero = self.grey = 0
-        self.sum, self.squares = np.zeros(channels), np.zeros(channels)
-        self.digests: set[bytes] = set()
+        self.sum: list[list[float]] = []
+        self.squares: list[list[float]] = []
+        self.digests: dict[str, int] = {}
         self.levels = np.zeros(256, np.int64)
         self.clipped = 0
-        self.near = self.far = 0.0
+        self.near: list[float] = []
+        self.far: list[float] = []
+
+    def include(self, seen: Mapping[str, Any]) -> None:
+        self.low, self.high = min(self.low, seen["low"]), max(self.high, seen["high"])
+        self.digests |= seen["digests"]
+        for name in (*_COUNTS, *_LISTS):
+            setattr(self, name, getattr(self, name) + seen[name])
 
     def observe(self, array: np.ndarray) -> None:
         if not array.size:
             return
         for row in array if array.ndim > 1 else [array]:
             self.rows += 1
-            self.digests.add(blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest())
+            self.digests[blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).hexdigest()] = 1
             first = row.flat[0]
             if (row == first).all():
                 self.constant += 1
@@ -103,8 +129,8 @@ class _Input:
         planes = np.moveaxis(values, self.axis, 0) if self.axis is not None else values[np.newaxis]
         planes = planes.reshape(len(planes), -1)
         self.count += planes.shape[1]
-        self.sum += planes.sum(1)
-        self.squares += (planes**2).sum(1)
+        self.sum.append(planes.sum(1).tolist())
+        self.squares.append((planes**2).sum(1).tolist())
         if self.expected is not None:
             low, high = self.expected
             step = (high - low) / 255 or 1.0
@@ -113,12 +139,13 @@ class _Input:
             self.levels += np.bincount(np.clip(codes, 0, 255).astype(np.int64).ravel(), minlength=256)
         if self.axis == 1 and len(planes) == 3 and array.shape[-1] > 8:
             self.grey += sum(bool((row == row[:1]).all()) for row in array)
-            self.near += float(np.abs(np.diff(values)).mean())
-            self.far += float(np.abs(values[..., 3:] - values[..., :-3]).mean())
+            self.near.append(float(np.abs(np.diff(values)).mean()))
+            self.far.append(float(np.abs(values[..., 3:] - values[..., :-3]).mean()))
 
     def statistics(self) -> InputStatistics:
-        mean = self.sum / max(self.count, 1)
-        deviation = np.sqrt(np.maximum(self.squares / max(self.count, 1) - mean**2, 0))
+        summed, squares = (reduce(np.add, terms, np.zeros(self.channels)) for terms in (self.sum, self.squares))
+        mean = summed / max(self.count, 1)
+        deviation = np.sqrt(np.maximum(squares / max(self.count, 1) - mean**2, 0))
         total = self.count * len(mean)
         return InputStatistics(
             input=self.name,
@@ -156,7 +183,8 @@ class _Input:
             return found
         if self.grey == self.rows:
             found.append(f"all samples of {what} are grey, although it takes three colours")
-        if self.near and self.far < 0.8 * self.near:
+        near, far = fsum(self.near), fsum(self.far)
+        if near and far < 0.8 * near:
             found.append(
                 f"{what} looks like pixels whose colours lie one after the other: numbers three apart are more alike "
                 "than neighbours. It takes planes, [N, 3, H, W]"

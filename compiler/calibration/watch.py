@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from ...ir.core import Module, Value
+from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
-from ...runtime.pictures.inputs import for_input
-from ..options import CompileOptions
+from ...runtime.files.remote import is_url
+from ...runtime.pictures.inputs import Declaration, for_input
 from .certainty import FEWEST, SAMPLES, Certainty
-from .dataset import CalibrationSet, ImageFiles, Inputs, images_of
+from .dataset import CalibrationSet, ImageFiles, Inputs, between, images_of
 from .statistics import Findings, Watched
 
 _OUTPUT = "watched output {}"
@@ -22,32 +23,40 @@ class Watch:
     """What is looked at while a network runs on its samples.
 
     Args:
-        module: the network, one of floating point.
+        inputs: types of the network, one of floating point, by name.
+        results: how many outputs it has.
         samples: what it is calibrated with.
-        options: how images become inputs.
+        preprocessing: how images become inputs.
+        first, last: numbers of the samples that are looked at here.
 
     Attributes:
         samples: the samples to run, looked at as they pass.
-        outputs: values to compute beside those that are observed, by name; none where they are of no use.
+        outputs: names of the outputs to compute beside what is observed, in order; none where they are of no use.
     """
 
-    def __init__(self, module: Module, samples: CalibrationSet, options: CompileOptions) -> None:
-        main = module.main
-        inputs = {parameter.name: parameter.type for parameter in main.parameters}
+    def __init__(
+        self,
+        inputs: Mapping[str, TensorType],
+        results: int,
+        samples: CalibrationSet,
+        preprocessing: Declaration | None,
+        first: int = 0,
+        last: int = 0,
+    ) -> None:
         self._files = images_of(samples)
-        names = inputs if options.preprocessing is not None else [part.input for part in self._files]
-        prepared = {name: for_input(options.preprocessing, name).preprocessing for name in names}
+        names = inputs if preprocessing is not None else [part.input for part in self._files]
+        prepared = {name: for_input(preprocessing, name).preprocessing for name in names}
         expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}
-        self.samples = Watched(samples, inputs, expected)
-        self.outputs: dict[str, Value] = {}
+        self.samples = Watched(between(samples, first, last), inputs, expected)
+        self.outputs: list[str] = []
         self._certainty: Certainty | None = None
         chosen = [name for name, type in inputs.items() if type.rank == 4 and type.dtype.is_float]
         own = prepared.get(chosen[0]) if len(chosen) == 1 else None
         axis = 3 if own is not None and own.layout == "nhwc" else 1
         is_coloured = len(chosen) == 1 and inputs[chosen[0]].shape[axis] == 3 and (own is None or own.colour != "grey")
         if is_coloured and len(samples) >= FEWEST:
-            self.outputs = {_OUTPUT.format(index): value for index, value in enumerate(main.results)}
-            self._certainty = Certainty(chosen[0], lambda inputs: {}, own, max(1, len(samples) // SAMPLES))
+            self.outputs = [_OUTPUT.format(index) for index in range(results)]
+            self._certainty = Certainty(chosen[0], lambda inputs: {}, own, max(1, len(samples) // SAMPLES), first)
 
     def watched(self, run: Callable[[Inputs], Mapping[str, np.ndarray]]) -> Callable[[Inputs], dict[str, np.ndarray]]:
         """The network as it is observed, with what it gives looked at."""
@@ -66,6 +75,18 @@ class Watch:
         certainty.run = lambda inputs: outputs_of(run(inputs))
         return watched
 
+    def seen(self) -> dict[str, Any]:
+        """What was seen of its samples, of numbers, lists and arrays."""
+        gains = self._certainty.gains if self._certainty is not None else {}
+        return {"inputs": self.samples.seen(), "gains": gains}
+
+    def include(self, seen: Mapping[str, Any]) -> None:
+        """Take in what was seen of the samples that follow."""
+        self.samples.include(seen["inputs"])
+        if self._certainty is not None:
+            for words, gains in seen["gains"].items():
+                self._certainty.gains.setdefault(words, []).extend(gains)
+
     def report(self, findings: Findings) -> None:
         """Put what was seen into the findings."""
         self.samples.report(findings)
@@ -81,7 +102,7 @@ def _turned(part: ImageFiles) -> list[str]:
 
     if part.preprocessing.orientation == "exif":
         return []
-    turned = sum(map(is_turned, part.files))
+    turned = sum(is_turned(file) for file in part.files if not is_url(file))
     if not turned:
         return []
     return [

@@ -22,7 +22,10 @@ from ...runtime.commands.parser import add_output, output_path, whole_number
 from ..options import CALIBRATION
 from .compile import add_options, options_of
 
-_OPTIONS = (*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices", "input_shapes")
+OPTIONS = (
+    *(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"),
+    *("input_shapes", "freeze"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Processes that compile at once. Results do not depend on it.",
     )
-    add_options(parser, (*_OPTIONS, "freeze"))
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> str:
             output=arguments.output,
             svg=arguments.svg,
             jobs=arguments.jobs,
+            **({"on": arguments.on} if "on" in arguments else {}),
             progress=not arguments.quiet,
         )
     except KeyboardInterrupt:

@@ -108,7 +108,7 @@ def read_labels(path: str | os.PathLike[str], samples: CalibrationSet, shape: tu
     """
     where = f"the labels {os.fspath(path)!r}"
     named, listed = _named_or_listed(path, where)
-    files = samples.files if isinstance(samples, ImageFiles) else None
+    files = [*map(Path, samples.files)] if isinstance(samples, ImageFiles) else None
     if named and files is None:
         raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
     if named and files is not None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,19 +96,3 @@ def _figures(model: Model, options: CompileOptions) -> Figures:
         device_share(details_of(artifact).placement),
         *((None, None) if energy is None else (energy.joules, energy.board_watts)),
     )
-
-
-def serve(descriptor: int) -> None:
-    """What a worker process does: it is told a network and options, then machines one by one, and answers each."""
-    connection = Connection(descriptor)
-    model, options = connection.recv()
-    while True:
-        try:
-            machine = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: Outcome | TilewrightError = evaluate(model, options, machine)
-        except TilewrightError as error:
-            answer = error
-        connection.send_bytes(pickle.dumps(answer))

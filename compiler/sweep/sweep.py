@@ -12,6 +12,7 @@ from typing import Any
 from tilewright.errors import ArtifactError, UsageError, resources
 from tilewright.limits import check_count
 
+from ...runtime.cluster.computing import LOCAL
 from ...runtime.commands.console import progress_bar
 from ...runtime.files.output_file import check_output, output_file
 from ...runtime.machines.fields import machine_fields
@@ -129,6 +130,7 @@ class Sweeping(CompileOptions):
     )
     svg: str | os.PathLike[str] | None = option(None, "The file to draw a picture into.")
     jobs: int = option(1, "Processes that compile at once. Results do not depend on it.")
+    on: str = option(LOCAL, "Where they are: local, or dask://HOST:PORT, whose workers are as many as there are.")
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
@@ -165,7 +167,7 @@ def sweep(sweeping: Sweeping) -> Sweep:
     left = [each for each in machines.values() if each.values not in done]
     with (
         progress_bar(quiet=not sweeping.progress) as report,
-        closing(outcomes(sweeping.model, options, [each.text for each in left], jobs)) as found,
+        closing(outcomes(sweeping.model, options, [each.text for each in left], jobs, sweeping.on)) as found,
     ):
         report("machines", len(machines) - len(left), len(machines))
         for count, (number, outcome) in enumerate(found, 1):

@@ -21,6 +21,7 @@ GROUPS = {
         "compare": "runtime.api",
         "bench": "compiler",
         "sweep": "compiler",
+        "batch": "runtime.api",
         "report": "compiler",
     },
     "Look into": {

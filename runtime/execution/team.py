@@ -29,7 +29,7 @@ from ..native.mapping import NativeObject
 from ..native.team_layout import HELP, RECALL, SCRATCH, TeamLayout
 from ..waiting import at_fork
 
-_VARIABLE = "TILEWRIGHT_THREADS"
+VARIABLE = "TILEWRIGHT_THREADS"
 
 _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
@@ -53,11 +53,11 @@ def processors() -> int:
     Raises:
         UsageError: the environment says what is no number, or out of range.
     """
-    given = os.environ.get(_VARIABLE)
+    given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= THREADS):
-        raise UsageError(f"wrong {_VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given:.40}")
+        raise UsageError(f"wrong {VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given:.40}")
     return int(given)
 
 

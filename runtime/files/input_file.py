@@ -1,4 +1,4 @@
-"""What a user names as input: regular files, which are never waited for."""
+"""What a user names as input: regular files, which are never waited for, and copies of files elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from tilewright import limits
 from tilewright.errors import InputError, TilewrightError
+
+from .remote import fetched, is_url
 
 
 class InputFile(io.FileIO):
@@ -41,12 +43,19 @@ class InputFile(io.FileIO):
 _File = TypeVar("_File", bound=io.FileIO)
 
 
-def open_regular(path: str, kind: type[_File]) -> _File:
+def open_regular(path: str, kind: type[_File], at_most: limits.Limit = limits.FETCHED) -> _File:
     """Open a file for reading, as a FileIO or a class derived from it.
+
+    Args:
+        at_most: how much of a file that a URL names is fetched, which tells a longer one.
 
     Raises:
         OSError: it cannot be opened, or is a folder, a FIFO or a device.
     """
+    if is_url(path):
+        file = kind(fetched(path, at_most), "rb")
+        file.name = path
+        return file
     # Without O_NONBLOCK, opening a FIFO waits for someone to write to it.
     flag = getattr(os, "O_NONBLOCK", 0)
     try:
@@ -60,15 +69,20 @@ def open_regular(path: str, kind: type[_File]) -> _File:
 
 
 @contextmanager
-def input_file(path: str, refusal: type[TilewrightError] = InputError, stage: str | None = None) -> Iterator[InputFile]:
-    """Open a file.
+def input_file(
+    path: str,
+    refusal: type[TilewrightError] = InputError,
+    stage: str | None = None,
+    at_most: limits.Limit = limits.FETCHED,
+) -> Iterator[InputFile]:
+    """Open a file; of one that a URL names, a copy.
 
     Raises:
         TilewrightError: of type ``refusal``: it cannot be read, or is a folder, a FIFO, a device; also for an OSError
             from within the block.
     """
     try:
-        with open_regular(path, InputFile) as file:
+        with open_regular(path, InputFile, at_most) as file:
             yield file
     except OSError as error:
         # Late: only refusals need it.
@@ -96,7 +110,7 @@ def contents(
     Raises:
         TilewrightError: of type ``refusal``: as for `input_file`, or it is longer than the limit.
     """
-    with input_file(path, refusal, stage) as file:
+    with input_file(path, refusal, stage, limit) as file:
         length = file.length
         if length > limit:
             raise too_large(what or repr(path), limit, f"{length} bytes", hint, refusal, stage)

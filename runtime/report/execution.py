@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -138,6 +138,17 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    with output_file(path) as file:
+        write_outputs(file, results)
+
+
+def write_outputs(file: BinaryIO, results: Mapping[str, np.ndarray]) -> None:
+    """Write the outputs as ``.npz`` into an open file, with bytes that they alone decide.
+
+    Raises:
+        OutputError: an output has a name that no such file can hold.
+        OSError: they cannot be written.
+    """
     for name in results:
         if "\0" in name or len(name.encode()) > _ARCHIVE_NAME:
             expected = f"at most {_ARCHIVE_NAME} bytes without a zero"
@@ -145,9 +156,9 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
                 "an output has a name that no .npz file can hold", expected=expected, found=repr(name[:80])
             )
     # Not by numpy.savez, which knows no array of the name "file".
-    with output_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, array in results.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 

@@ -22,6 +22,7 @@ from tilewright.compiler.sweep.grid import combinations, parse_settings
 from tilewright.compiler.sweep.picture import Point, front, picture
 from tilewright.compiler.sweep.workers import outcomes
 from tilewright.errors import MachineError, UsageError
+from tilewright.runtime.cluster import processes
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.fields import read_number
 from tilewright.runtime.report.simulation import simulate_artifact
@@ -223,9 +224,9 @@ def test_a_process_that_ends_is_told_and_tried_again(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [each.text for each in combinations(S256, {"clusters": [1, 2, 3]})]
-    monkeypatch.setattr(workers, "_PROGRAM", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(processes, "_PROGRAM", "import os; os.kill(os.getpid(), 9)")
     found = dict(outcomes(model, CompileOptions(), texts, 2))
-    gone = Outcome(None, "the process that evaluated it ended by signal 9", is_final=False)
+    gone = Outcome(None, "the process that computed it ended by signal 9", is_final=False)
     assert found == {0: gone, 1: gone, 2: gone}
     table = tmp_path / "table.csv"
     with pytest.raises(tilewright.errors.ArtifactError, match="can run the network; found the process"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
 from tilewright.compiler.calibration.dataset import Inputs
-from tilewright.compiler.calibration.ranges import RunFunction
+from tilewright.compiler.calibration.ranges import MinMax, RunFunction, collect_statistics, make_statistics
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op, Value
 from tilewright.passes.quantization.parameters import Range
@@ -41,6 +41,19 @@ def interpreter(module: Module, values: Mapping[str, Value]) -> RunFunction:
         return found
 
     return run
+
+
+def collect_ranges(
+    run: RunFunction,
+    samples: Iterable[Inputs],
+    names: Iterable[str],
+    method: str = "mse",
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, Range]:
+    """The ranges of values over samples, as calibration finds them."""
+    statistics: dict[str, MinMax] = {name: make_statistics(method) for name in names}
+    collect_statistics(run, samples, statistics, report=report)
+    return {name: each.range() for name, each in statistics.items()}
 
 
 def quantize_with(ranges: Mapping[str, Range], activations: str = "i8", keep: tuple[str, ...] = ()) -> Quantize:

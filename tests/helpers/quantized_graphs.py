@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from calibration_interpreter import interpreter, quantize_with
+from calibration_interpreter import collect_ranges, interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
 from tilewright.compiler.calibration.dataset import RandomSet
-from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
 from tilewright.passes.quantization.plan import plan_quantization
@@ -36,6 +35,6 @@ def random_quantized_graph(
             break
     types = {parameter.name: parameter.type for parameter in module.main.parameters}
     samples = RandomSet(types, 2, seed=int(rng.integers(1 << 30)))
-    ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
+    ranges = collect_ranges(interpreter(module, values), samples, values, method="minmax")
     quantize_with(ranges, activations).run(module)
     return module

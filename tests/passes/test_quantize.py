@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import clone, parse, run_pass
-from calibration_interpreter import interpreter, quantize_with
+from calibration_interpreter import collect_ranges, interpreter, quantize_with
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.errors import ParseError, PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
@@ -55,7 +54,7 @@ def calibrated(module: Module, data: np.ndarray, *, activations: str = "i8", kee
     values = plan_quantization(module.main, keep).values
     (parameter,) = module.main.parameters
     samples = open_calibration_set(data, {parameter.name: parameter.type})
-    ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
+    ranges = collect_ranges(interpreter(module, values), samples, values, method="minmax")
     return quantize_with(ranges, activations, keep)
 
 

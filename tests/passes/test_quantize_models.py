@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from calibration_interpreter import quantize_with
+from calibration_interpreter import collect_ranges, quantize_with
 from PIL import Image
 
 from tilewright.compiler.calibration.dataset import Inputs, open_calibration_set
-from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import simplify_pipeline
@@ -96,7 +95,7 @@ def calibrate(module: Module, data: np.ndarray) -> Quantize:
 
     (parameter,) = module.main.parameters
     samples = open_calibration_set(data, {parameter.name: parameter.type})
-    return quantize_with(collect_ranges(run, samples))
+    return quantize_with(collect_ranges(run, samples, values))
 
 
 # Signal-to-noise ratios are those that this pass reached when it was written, less 1 dB.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from calibration_interpreter import interpreter, quantize_with
+from calibration_interpreter import collect_ranges, interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.ranges import collect_ranges
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import calibration_pipeline, simplify_pipeline
@@ -36,7 +35,7 @@ def quantized_network(seed: int) -> tuple[Module, dict[str, np.ndarray]]:
     values = plan_quantization(module.main, keep).values
     samples = open_calibration_set("random", {p.name: p.type for p in module.main.parameters}, limit=3)
     try:
-        ranges = collect_ranges(interpreter(module, values), samples)
+        ranges = collect_ranges(interpreter(module, values), samples, values)
     except CalibrationError:
         pytest.skip("the network computes numbers that are not finite")
     quantize_with(ranges, keep=keep).run(module)

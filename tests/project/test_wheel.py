@@ -164,12 +164,14 @@ def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
 
 EXTRAS = (
     *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL"),
+    *("dask", "distributed", "fsspec"),
     *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi", "h5py"),
 )
 
 
 NEEDING_EXTRAS = {
     *(f"tilewright.runtime.api.simulator.{name}" for name in ("api", "schema.base", "cuda_kernel")),
+    "tilewright.runtime.cluster.dask_workers",
     "tilewright.runtime.pictures.image_file",
 }
 """Modules of the runtime that are made of what an extra installs."""

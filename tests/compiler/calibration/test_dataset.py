@@ -41,7 +41,7 @@ def test_limit_spreads_over_a_sorted_folder(tmp_path: Path) -> None:
         save_image(tmp_path / f"{index}.png", index)
     samples = open_calibration_set(tmp_path, IMAGE, limit=3)
     assert isinstance(samples, ImageFiles)
-    assert [f.stem for f in samples.files] == ["0", "3", "6"]
+    assert [Path(file).stem for file in samples.files] == ["0", "3", "6"]
 
 
 def test_folder_fills_batches(tmp_path: Path) -> None:

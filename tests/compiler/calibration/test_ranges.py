@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from calibration_interpreter import interpreter
+from calibration_interpreter import collect_ranges, interpreter
 
 import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
@@ -12,7 +12,6 @@ from tilewright.compiler.calibration.ranges import (
     METHODS,
     MeanSquaredError,
     Percentile,
-    collect_ranges,
     make_statistics,
 )
 from tilewright.compiler.demo import MODEL
@@ -111,13 +110,11 @@ def network() -> Module:
 def test_collects_over_all_samples_and_reports_progress() -> None:
     module = network()
     values = {"x": module.main.parameters[0], "root": module.main.results[0]}
-    calls: list[tuple[str, int, int]] = []
+    calls: list[int] = []
     samples = open_calibration_set(np.array([[0, 1, 2, 8], [0.5, 2, 2, 2]], np.float32), {"x": values["x"].type})
-    found = collect_ranges(
-        interpreter(module, values), samples, method="minmax", report=lambda *call: calls.append(call)
-    )
+    found = collect_ranges(interpreter(module, values), samples, values, method="minmax", report=calls.append)
     assert found == {"x": (0.0, 8.0), "root": (0.0, 4.0)}
-    assert calls == [("calibration", 0, 2), ("calibration", 1, 2), ("calibration", 2, 2)]
+    assert calls == [1, 2]
 
 
 def test_a_network_that_leaves_the_real_numbers_is_named() -> None:
@@ -126,4 +123,4 @@ def test_a_network_that_leaves_the_real_numbers_is_named() -> None:
         np.array([[1, 1, 1, 1], [1, -1, 1, 1]], np.float32), {"x": module.main.parameters[0].type}
     )
     with pytest.raises(CalibrationError, match=r"not finite on calibration sample 1; found NaN or infinity in 'root'"):
-        collect_ranges(interpreter(module, {"root": module.main.results[0]}), samples)
+        collect_ranges(interpreter(module, {"root": module.main.results[0]}), samples, ["root"])

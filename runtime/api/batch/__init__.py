@@ -1,0 +1,1 @@
+"""``tilewright batch``: networks on many inputs, shared out among processes or the workers of a cluster."""

@@ -1,0 +1,132 @@
+"""A network on many samples: shards, computed wherever, whose outputs become files here."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.errors import InputError
+
+from ...artifact.artifact import Artifact
+from ...cluster.job import Job
+from ...compiler import compiler_for
+from ...files.remote import is_url, write
+from ...pictures.inputs import Declaration, chosen
+from ...report.details import details_of
+from ...report.execution import write_outputs
+from ...report.table import json_text
+from ...session import Session, choose_engine, load
+from ..network import accelerator_engine
+
+if TYPE_CHECKING:
+    from ....compiler.calibration.dataset import CalibrationSet
+
+
+@dataclass(frozen=True)
+class Part:
+    """Outputs of some of the samples, in a file.
+
+    Attributes:
+        file: its name in the folder: ``.npz``, outputs by name, which go on from sample to sample along their first
+            dimension if that is the batch; others have one more dimension before it.
+        first, samples: which. Where a network takes several images at once, these are a sample, and the last ones are
+            filled up from the first.
+    """
+
+    file: str
+    first: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """Runs a network, which it loads when it is called first, on some of the samples."""
+
+    artifact: bytes
+    engine: str
+    samples: CalibrationSet
+
+    @cached_property
+    def _session(self) -> Session:
+        return load(Artifact.open(self.artifact), engine=self.engine)
+
+    def __call__(self, shard: Sequence[int]) -> dict[str, np.ndarray]:
+        """Outputs by name of the samples from one number to before another."""
+        from ....compiler.calibration.dataset import between
+
+        found = [self._session.run(inputs) for inputs in between(self.samples, *shard)]
+        batch = self._session.inputs[0].shape[:1]
+        joins = {
+            spec.name: np.concatenate if batch and spec.shape[:1] == batch else np.stack
+            for spec in self._session.outputs
+        }
+        return {name: join([outputs[name] for outputs in found]) for name, join in joins.items()}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Running, (self.artifact, self.engine, self.samples)
+
+
+def infer(
+    artifact: bytes,
+    source: str,
+    output: str,
+    job: Job,
+    *,
+    size: int,
+    engine: str | None = None,
+    preprocessing: Declaration | None = None,
+    force: bool = False,
+) -> list[Part]:
+    """Run a network on samples and write its outputs, a file for each shard, and what is where, as ``index.json``.
+
+    Args:
+        artifact: the content of an artifact.
+        source: samples as ``tilewright.compile`` takes them for calibration: a folder of images, ``.npy`` or ``.npz``.
+        output: a folder, or the URL of one.
+        size: samples of a shard.
+        engine: by default the one that stands for the accelerator.
+        preprocessing, force: how images become inputs, as for `chosen`.
+
+    Raises:
+        TilewrightError: the artifact or the samples are wrong, or as `Job` says.
+    """
+    with compiler_for("reading samples"):
+        from ....compiler.calibration.dataset import ImageFiles, files_of, open_calibration_set
+        from ....ir.types import DType, TensorType
+
+    opened = Artifact.open(artifact)
+    inputs = opened.manifest.inputs
+    if any(each.counts for each in opened.manifest.outputs):
+        what = "outputs of many samples cannot be in one array where the data decide their extents"
+        raise InputError(what, found=", ".join(str(each) for each in opened.manifest.outputs if each.counts))
+    stored = details_of(opened).images or {}
+    prepared = {
+        each.name: chosen(each.name, stored, preprocessing, force=force, flag="--preprocess") for each in inputs
+    }
+    known = {name: each for name, each in prepared.items() if each is not None}
+    types = {each.name: TensorType(tuple(each.shape), DType(each.dtype)) for each in inputs}
+    samples = open_calibration_set(source, types, preprocessing=known or None)
+    running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples)
+    shards = [(first, min(first + size, len(samples))) for first in range(0, len(samples), size)]
+
+    def keep(number: int, outputs: dict[str, np.ndarray]) -> str:
+        name, content = f"part-{number:06}.npz", io.BytesIO()
+        write_outputs(content, outputs)
+        write(f"{folder}/{name}", content.getvalue())
+        return name
+
+    folder = output.rstrip("/") or "/"
+    if not is_url(output):
+        os.makedirs(output, exist_ok=True)
+    names = job(running, shards, files_of(samples), keep)
+    parts = [Part(name, first, last - first) for name, (first, last) in zip(names, shards, strict=True)]
+    images = samples.files if isinstance(samples, ImageFiles) else None
+    index = {"parts": [asdict(each) for each in parts], "images": images}
+    write(f"{folder}/index.json", json_text(index).encode())
+    return parts
