@@ -8,11 +8,11 @@ from ...ir.ops.convolution import Conv
 from ...ir.types import DType
 from ...ir.winograd import WINDOW, WINOGRAD
 
-_CACHE_BYTES, _BYTES_PER_CYCLE = 1 << 20, 8
-"""Of weights, that many stay close from image to image, and the others come from memory while products are computed."""
+_BYTES_PER_CYCLE = 3
+"""Of weights, which come from behind the second level cache: networks have more than a core's share of the third."""
 
-_TRANSFORM = 8
-"""Cycles for each of the n x n vectors that a transform reads or makes of 16 channels of a tile."""
+_TRANSFORM = 7 / 3
+"""Cycles for each of the n x n vectors that a transform reads or makes of 16 channels of a tile, by n."""
 
 _LEAST_GAIN = 0.9
 """What it may take at most of the time of direct convolution: its rounding error is several times as large."""
@@ -30,13 +30,13 @@ def transformed_weights(op: Op[Conv]) -> str | None:
 
     def cost(layout: str) -> float:
         """Cycles, where a product of vectors takes one."""
-        streamed = (bytes_of(w.type.with_layout(layout)) - _CACHE_BYTES) / _BYTES_PER_CYCLE
+        streamed = bytes_of(w.type.with_layout(layout)) / _BYTES_PER_CYCLE
         algorithm = WINOGRAD.get(layout)
         if algorithm is None:
-            return max(batch * extents[0] * extents[1] * WINDOW**2 * products, streamed) * _LEAST_GAIN
+            return batch * extents[0] * extents[1] * WINDOW**2 * products * _LEAST_GAIN + streamed
         tiles = batch * -(-extents[0] // algorithm.tile) * -(-extents[1] // algorithm.tile)
-        positions = tiles * algorithm.extent**2
-        return max(positions * products, streamed) + positions * _TRANSFORM * (input_blocks + output_blocks)
+        positions, n = tiles * algorithm.extent**2, algorithm.extent
+        return positions * (products + _TRANSFORM * n * (input_blocks + output_blocks)) + streamed
 
     best = min(("o16i16", *WINOGRAD), key=cost)
     return best if best in WINOGRAD else None

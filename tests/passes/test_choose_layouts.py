@@ -190,10 +190,11 @@ def test_groups(group: int, weights: tuple[int, int], expected: str, rng: np.ran
 @pytest.mark.parametrize(
     ("channels", "extent", "settings", "layout"),
     [
-        (64, 14, "", "f4o16i16"),
-        (32, 3, "", "f4o16i16"),
+        (64, 28, "", "f4o16i16"),
         # Weights that few tiles read had better be few.
-        (512, 7, "", "f2o16i16"),
+        (64, 14, "", "f2o16i16"),
+        (32, 3, "", "o16i16"),
+        (512, 7, "", "o16i16"),
         (32, 1, "", "o16i16"),
         (64, 14, "strides=[2,1]", "o16i16"),
         (64, 14, "dilations=[1,2]", "o16i16"),

@@ -30,6 +30,13 @@ from ..window_walk import Values, WindowSpec, over
 _LINE = 64
 """Bytes between products of one tile more than they take: at powers of two they would evict each other from caches."""
 
+_AHEAD = 4096
+"""Bytes of weights that are asked for before they are read: they are read once, one stream after the other, which the
+processor alone does not foresee far enough."""
+
+_MOST_INPUTS = 4
+"""Second level caches that transformed inputs may take: what is left of the third beside weights."""
+
 
 @dataclass(frozen=True)
 class WinogradSpec(WindowSpec):
@@ -108,11 +115,17 @@ class _Generator:
         work = Work(Axis.line(1), Axis.line(tiles), steps, self.output_blocks)
         _, self.together, self.vectors = choose_tile(work, target)
         self.together = -(-tiles // -(-tiles // self.together))
-        # The transformed inputs of a work item stay in the second level cache.
-        runs = -(-tiles // self.together)
+        runs, items = -(-tiles // self.together), -(-self.output_blocks // self.vectors)
         run_bytes = self.n**2 * self.input_blocks * self.together * spec.inputs.bytes
-        fitting = max(1, min(runs, target.cache_bytes[1] // 2 // run_bytes))
-        runs_in_block = rows_of_item(runs, fitting, -(-self.output_blocks // self.vectors), by_rows=False)
+        second = target.cache_bytes[1]
+        # The transformed inputs of a work item stay in the second level cache, unless it is more to read all weights
+        # for each such block than all inputs for each item.
+        fitting = max(1, min(runs, second // 2 // run_bytes))
+        inputs, weights = runs * run_bytes, self.n**2 * self.input_blocks * self.output_blocks * CHANNEL_BLOCK
+        weights *= CHANNEL_BLOCK // spec.STEP * I32.bytes
+        if weights + items * inputs <= -(-runs // fitting) * weights and inputs <= _MOST_INPUTS * second:
+            fitting = runs
+        runs_in_block = rows_of_item(runs, fitting, items, by_rows=False)
         self.block, self.tiles = runs_in_block * self.together, tiles
         self.cut = ChannelTiles(1, 1, spec.outputs, CHANNEL_BLOCK, self.vectors, runs, runs_in_block, is_even=True)
         self.v_step = self.input_blocks * self.block * spec.inputs.bytes + _LINE
@@ -273,6 +286,8 @@ class _Generator:
         def channels(pointers: Registers, sums: Registers) -> Registers:
             x, w = pointers
             weights = [f.load(scalar.of(CHANNEL_BLOCK), w, q * self.n**2 * self.w_step) for q in range(vectors)]
+            for q in range(vectors):
+                f.prefetch(f.at(w, q * self.n**2 * self.w_step + _AHEAD))
             sums_after = []
             for p in range(self.together):
                 value = f.splat(f.load(scalar, x, p * spec.inputs.bytes), CHANNEL_BLOCK)
