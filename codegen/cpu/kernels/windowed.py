@@ -21,6 +21,9 @@ from .products.blocking import registers_per_vector, rows_of_item
 from .window import Axis, PixelTile, cut
 from .window_walk import Values, WindowSpec, WindowWalk, over
 
+_LEAST_PIXELS = 4
+"""Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them."""
+
 _MANY_ROWS = 12
 """Of images that have so many, convolutions that make or read them mostly have less weights than pixels."""
 
@@ -108,7 +111,7 @@ class TapByTap(Windowed):
 
     def most_pixels(self, target: TargetDescription) -> int:
         registers = target.registers // registers_per_vector(target)
-        return min(14, max(1, registers - self.columns.kernel - 2))
+        return min(14, max(_LEAST_PIXELS, registers - self.columns.kernel - 2))
 
     @abstractmethod
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
