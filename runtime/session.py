@@ -59,7 +59,9 @@ def load(
 
     Args:
         source: path of a ``.twa`` file, its content, or an opened artifact.
-        engine: ``device``, ``software`` or ``float``; by default the first of these that the artifact holds.
+        engine: ``device``, ``software`` or ``float``; by default ``device`` where a machine is given, else
+            ``software`` where the artifact holds it, which computes the same integers without a simulator, else what it
+            holds.
         machine: the accelerator at hand, or the name or path of its description, which must be the one that the
             artifact was compiled for; for engine ``device`` only.
         threads: threads that compute one request on the CPU; by default one for each core that this process may use,
@@ -112,7 +114,7 @@ def load(
         raise UsageError("wrong pad", expected="names of open extents, such as 'batch'", found=f"{pad!r:.60}")
     artifact = source if is_open else Artifact.open(source, copy=copy, memory_limit=memory_limit)
     policy = CodePolicy(artifact.judge(trust), regenerate, time_limit)
-    chosen = choose_engine(artifact, engine)
+    chosen = choose_engine(artifact, engine, None if machine is None else "device")
     if machine is not None:
         if chosen != "device":
             raise UsageError(
@@ -152,15 +154,15 @@ def _loaded_again(path: str, options: dict[str, Any]) -> Session:
     return load(path, **options)
 
 
-def choose_engine(artifact: Artifact, engine: str | None) -> str:
-    """The engine asked for, or the preferred one that the artifact holds.
+def choose_engine(artifact: Artifact, engine: str | None, preferred: str | None = None) -> str:
+    """The engine asked for; or the preferred one, or ``software``, or another one that the artifact holds.
 
     Raises:
         ArtifactError: the artifact does not hold it.
     """
     held = [name for name in ENGINES if name in artifact.manifest.engines]
     if engine is None:
-        return held[0]
+        return next(name for name in (preferred, "software", *held) if name in held)
     if engine not in held:
         precision = "" if engine == "float" else "--precision int8 "
         raise ArtifactError(

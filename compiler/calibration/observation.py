@@ -12,8 +12,9 @@ from ...codegen.cpu.llvm.target import TargetDescription
 from ...ir.core import Module, Value
 from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
-from .dataset import CalibrationSet, Inputs, RandomSet, between, files_of, open_calibration_set
+from .dataset import open_calibration_set
 from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
+from .sample_sets import CalibrationSet, Inputs, RandomSet, between, files_of
 from .statistics import Findings
 from .watch import Watch
 

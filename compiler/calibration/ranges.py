@@ -25,7 +25,7 @@ from ...runtime.session import Session, load
 from ..pipeline import cpu_pipeline
 from ..progress import ProgressReport, silent
 from ..quantization.encodings import read_encodings
-from .dataset import Inputs
+from .sample_sets import Inputs
 
 BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""

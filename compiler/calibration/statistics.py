@@ -16,7 +16,7 @@ import numpy as np
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.report.details import InputStatistics
-from .dataset import Inputs
+from .sample_sets import Inputs
 
 FEW = 4
 """Fewer different samples than these give ranges that do not hold for others."""

@@ -12,7 +12,7 @@ from ...passes.quantization.parameters import Range
 from ...runtime.files.remote import is_url
 from ...runtime.pictures.inputs import Declaration, for_input
 from .certainty import FEWEST, SAMPLES, Certainty
-from .dataset import CalibrationSet, ImageFiles, Inputs, between, images_of
+from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of
 from .statistics import Findings, Watched
 
 _OUTPUT = "watched output {}"

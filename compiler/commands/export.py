@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for_c.add_argument(
         "--name", metavar="NAME", help="What files and names in C begin with. Default: the model's name."
     )
-    add_engine(for_c, "software if the artifact holds it, else float.")
+    add_engine(for_c)
     add_options(for_c, ("target",))
     add_time_limit(for_c, "; none if it is trusted")
     parser.add_argument(

@@ -1,8 +1,8 @@
 """Quantise a model to int8 by samples, as exactly as asked, and tell what it costs.
 
-Some samples are calibrated on, the others judge. Methods are tried one after the other until the goal is reached; what
-is still missing then is sought by keeping the layers that lose most in floating point. Without a goal every method is
-tried, and the best result is written.
+Some samples are calibrated on, at most 100 or --calibration-limit, and of the others up to 500 judge. Methods are tried
+one after the other until the goal is reached; what is still missing then is sought by keeping the layers that lose most
+in floating point. Without a goal every method is tried, and the best result is written.
 
 Exits with 1 where the goal is not reached; the best result is written all the same.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tilewright.errors import FailedCheckError
 
@@ -25,12 +24,6 @@ from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, output_path
 from ..options import CALIBRATION
 from .compile import add_options, options_of
-
-if TYPE_CHECKING:
-    from ..quantization.ladder import Quantization
-
-SHOWN = 8
-"""Layers in the table."""
 
 
 class GoalMissedError(FailedCheckError):
@@ -89,7 +82,7 @@ def run(arguments: argparse.Namespace) -> str:
         )
     for warning in found.warnings:
         tell("warning", warning, quiet=arguments.quiet)
-    shown = json_text(found) if arguments.json else as_text(found)
+    shown = json_text(found) if arguments.json else found.to_text()
     if found.reached is not False:
         return shown
     best = found.rungs[found.chosen].score
@@ -101,50 +94,3 @@ def run(arguments: argparse.Namespace) -> str:
         found=f"{best.sqnr:.1f} dB" + (f", top-1 {100 * best.top1:.2f} %" if best.top1 is not None else ""),
         hint="Give more samples, or a lower goal, or --keep-float with the layers that lose most.",
     )
-
-
-def as_text(found: Quantization) -> str:
-    """The result for people, at most 80 columns wide."""
-    from ...runtime.report.table import Column, Table, show_number
-
-    def percent(share: float) -> str:
-        return f"{100 * share:.2f}"
-
-    labelled = found.top1 is not None
-    tries = Table(
-        (
-            Column("mark", ""),
-            Column("what", "methods"),
-            Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
-            *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
-            Column("agreement", "same (%)", percent, right=True),
-        )
-    )
-    for index, rung in enumerate(found.rungs):
-        row = {"mark": "*" if index == found.chosen else "", "what": rung.what.partition(":")[0]}
-        row |= {"sqnr": rung.score.sqnr, "agreement": rung.score.agreement}
-        tries.add(**row, **({"top1": rung.score.top1} if labelled else {}))
-    layers = Table(
-        (
-            Column("name", "tensor", lambda name: name if len(name) <= 24 else f"{name[:10]}…{name[-13:]}"),
-            Column("here", "SQNR", lambda value: f"{value:.1f}", right=True),
-            Column("own", "alone", lambda value: f"{value:.1f}", right=True),
-            Column("why", "mostly because of"),
-        )
-    )
-    for each in found.layers[:SHOWN]:
-        layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
-    lines = [f"{found.output}: {found.model} in int8"]
-    lines.append(f"Calibrated on {show_number(found.calibrated, 'sample')}, judged on {found.judged} others.")
-    lines += [f"Input {each.input}: {each.text}" for each in found.inputs]
-    if found.top1 is not None:
-        lines.append(f"In floating point top-1 is {percent(found.top1)} %.")
-    lines += ["", tries.text().rstrip("\n"), "  * was written", ""]
-    if found.kept:
-        lines += [f"In floating point: {', '.join(found.kept)}", ""]
-    if found.goal is not None:
-        lines += [f"Goal: {found.goal}: {'reached' if found.reached else 'not reached'}.", ""]
-    if found.layers:
-        lines += ["The values that lose most, as they arrive and if they alone were rounded (dB):", ""]
-        lines.append(layers.text().rstrip("\n"))
-    return "\n".join(lines) + "\n"

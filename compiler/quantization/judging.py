@@ -24,8 +24,8 @@ from ...runtime.artifact.artifact import Artifact
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import contents
 from ...runtime.session import load
-from ..calibration.dataset import CalibrationSet, ImageFiles, Inputs
 from ..calibration.ranges import RunFunction
+from ..calibration.sample_sets import CalibrationSet, ImageFiles, Inputs
 from ..pipeline import cpu_pipeline
 from ..progress import silent
 

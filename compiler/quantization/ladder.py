@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from tilewright.errors import CalibrationError, CalibrationWarning, UsageError, resources
+from tilewright.limits import check_count
 
 from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...ir.clone import clone_module
@@ -23,9 +24,9 @@ from ...ir.ops.matmul import MatMul
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
 from ...runtime.files.output_file import check_output, output_file
-from ...runtime.report.details import InputStatistics
-from ..calibration.dataset import CalibrationSet, Held, Inputs, hold, open_calibration_set
+from ..calibration.dataset import open_calibration_set
 from ..calibration.ranges import compiled
+from ..calibration.sample_sets import CalibrationSet, Held, Inputs, hold
 from ..calibration.statistics import Findings
 from ..driver import check_options, compile_to_file
 from ..export import export_model
@@ -36,6 +37,7 @@ from ..pipeline import simplify_pipeline
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, read_labels, runner, score
 from .methods import METHODS, Choices
 from .quantize import brings_quantization, quantize_module
+from .result import Quantization, Rung
 
 CALIBRATED = 100
 """Samples that are calibrated on unless the options say how many."""
@@ -51,46 +53,6 @@ LOOKED_AT = 8
 
 MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One try: what it has that those before it have not, and how it did on samples that were not calibrated on."""
-
-    what: str
-    score: Score
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """What became of a model.
-
-    Attributes:
-        calibrated, judged: numbers of samples.
-        top1: share of right answers in floating point; ``None`` without labels.
-        rungs: the tries in order.
-        chosen: which of them was written.
-        reached: whether it meets the goal; ``None`` where there was none.
-        goal: in words.
-        kept: nodes in floating point.
-        inputs: statistics of the samples that were calibrated on.
-        warnings: what is doubtful of the samples and the labels.
-        layers: values that lose most, of what was written.
-    """
-
-    model: str
-    output: str
-    calibrated: int
-    judged: int
-    top1: float | None
-    rungs: list[Rung]
-    chosen: int
-    reached: bool | None
-    goal: str | None
-    kept: list[str]
-    inputs: list[InputStatistics]
-    warnings: list[str]
-    layers: list[LayerLoss] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +116,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
     classes = read_labels(labels, every, shape) if labels is not None else None
-    used, at = _divided(every, options.calibration_limit or CALIBRATED)
+    limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
+    used, at = _divided(every, check_count("--calibration-limit", limit))
     held = hold(every, at)
     wanted = [label for index in at for label in classes[index]] if classes is not None else None
     search = _Search(module, options, used, held, wanted)

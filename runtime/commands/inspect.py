@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
     )
-    add_engine(parser)
+    add_engine(parser, "the first of these that the artifact holds.")
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
 

@@ -45,7 +45,7 @@ def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
 
 
 def add_engine(
-    parser: argparse._ActionsContainer, default: str = "the first of these that the artifact holds."
+    parser: argparse._ActionsContainer, default: str = "software if the artifact holds it, else what it holds."
 ) -> None:
     """Declare the option ``--engine``, which has this default."""
     words = f"device, software or float. Default: {default}"

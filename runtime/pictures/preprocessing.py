@@ -134,7 +134,9 @@ class Preprocessing:
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if len(values) not in (1, channels):
                 raise InputError(
-                    f"{name} does not match the channels of the input", expected=f"1 or {channels}", found=len(values)
+                    f"{name} does not match the channels of the input",
+                    expected="1" if channels == 1 else f"1 or {channels}",
+                    found=len(values),
                 )
 
     def apply(self, image: Image.Image, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:

@@ -291,6 +291,7 @@ def test_each_row_of_a_batch_is_an_answer(tmp_path: Path) -> None:
         labels=tmp_path / "labels.txt",
     )
     assert found.top1 == 0
+    assert found._repr_html_() == f"<pre>{found.to_text()}</pre>"
     assert found.warnings[0].startswith("in floating point 0.00 % of 8 answers are as labelled")
 
 
@@ -301,6 +302,7 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
     for words, message in (
         (["--max-drop", "0.01"], "'0.01' is no share such as 1%"),
         (["--max-drop", "101%"], "'101%' is no share such as 1%"),
+        (["--calibration-limit", "0"], "--calibration-limit is out of range; expected an integer of at least 1"),
         (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or decibels"),
         (["--encodings", output], "the encodings would replace the output"),
         (["--encodings", "/nowhere/x.encodings"], "cannot write '/nowhere/x.encodings'"),

@@ -179,8 +179,10 @@ def test_a_program_for_another_machine(tmp_path: Path, fails: Fails) -> None:
 def test_the_machine_that_it_was_made_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(artifact()), "--random", "1", "--machine", "s256"]) == 0
     same = dataclasses.replace(load("s256"), name="another name")
-    with load_session(artifact(), machine=same) as session:
+    with load_session(artifact(), machine=same) as session, load_session(artifact()) as other:
         assert session.engine == "device"
+        # The same integers, without a simulator.
+        assert other.engine == "software"
 
 
 def test_engines_that_need_no_machine(fails: Fails) -> None:
@@ -346,7 +348,7 @@ def test_unsafe_programs_are_refused_before_they_run(
     monkeypatch.setattr(
         "tilewright.runtime.simulator.functional.FunctionalEngine.run", lambda *_: pytest.fail("it has been run")
     )
-    assert fails(["run", "bad.twa", "--random", "1"]) == WHERE + message
+    assert fails(["run", "bad.twa", "--random", "1", "--engine", "device"]) == WHERE + message
     assert fails(["simulate", "bad.twa"]) == message
 
 
@@ -357,7 +359,7 @@ def test_programs_of_another_instruction_set_are_to_be_compiled_again(tmp_path: 
         "device program: instruction set 1 is not the one that is run here; expected 5, found 1. "
         "Compile the model again."
     )
-    assert fails(["run", "old.twa", "--random", "1"]) == WHERE + message
+    assert fails(["run", "old.twa", "--random", "1", "--engine", "device"]) == WHERE + message
     assert fails(["simulate", "old.twa"]) == message
     assert fails(["inspect", "old.twa", "--disassemble"]) == message
 
@@ -370,7 +372,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
         for index in range(len(program().queues[stream]) // 64):
             for bit in rng.choice(512, 40, replace=False):
                 try:
-                    with load_session(rebuilt(with_bits(stream, index, int(bit)))) as session:
+                    with load_session(rebuilt(with_bits(stream, index, int(bit))), engine="device") as session:
                         session.run(inputs)
                 except InstructionError:
                     refused += 1
@@ -604,7 +606,9 @@ def test_the_device_alone(fails: Fails) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [["simulate", "a.twa"], ["run", "a.twa", "--random", "1"], ["verify", "a.twa"]])
+@pytest.mark.parametrize(
+    "words", [["simulate", "a.twa"], ["run", "a.twa", "--random", "1", "--engine", "device"], ["verify", "a.twa"]]
+)
 def test_constants_of_another_size(words: list[str], tmp_path: Path, fails: Fails) -> None:
     constants = Artifact.open(artifact()).copy("weights.device_0")
     (tmp_path / "a.twa").write_bytes(holding(constants[:-64], "weights.device_0"))

@@ -90,7 +90,7 @@ def test_simulate_reports_the_host_beside_the_total(artifact: Path, capsys: Capt
     before, after = host["stages"]
     assert (before["after"], before["before"]) == ("", "device_0")
     assert (after["after"], after["before"]) == ("device_0", "")
-    with tilewright.load(artifact) as session:
+    with tilewright.load(artifact, engine="device") as session:
         steps = [step.kernel for step in session.profile(rounds=1).steps]
         assert steps[before["operators"]] == "functional simulator"
         assert before["operators"] + 1 + after["operators"] == len(steps)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
-from tilewright.compiler.calibration.dataset import Inputs
 from tilewright.compiler.calibration.ranges import MinMax, RunFunction, collect_statistics, make_statistics
+from tilewright.compiler.calibration.sample_sets import Inputs
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op, Value
 from tilewright.passes.quantization.parameters import Range

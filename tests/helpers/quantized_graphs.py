@@ -8,7 +8,7 @@ import numpy as np
 from calibration_interpreter import collect_ranges, interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
-from tilewright.compiler.calibration.dataset import RandomSet
+from tilewright.compiler.calibration.sample_sets import RandomSet
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
 from tilewright.passes.quantization.plan import plan_quantization

@@ -13,7 +13,8 @@ import pytest
 from calibration_interpreter import collect_ranges, quantize_with
 from PIL import Image
 
-from tilewright.compiler.calibration.dataset import Inputs, open_calibration_set
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.sample_sets import Inputs
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import simplify_pipeline

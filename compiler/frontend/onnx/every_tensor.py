@@ -21,6 +21,9 @@ _SCALES |= dict.fromkeys(("QLinearGlobalAveragePool", "QLinearAveragePool"), 3) 
 """The input that is the scale of the result, with its zero point behind it, of operators whose results are integers or
 stand for some."""
 
+_PASSED_ON = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather")
+"""Operators whose results are elements of their first input, whatever integers stand for."""
+
 
 @dataclass(frozen=True)
 class ComputedTensor:
@@ -69,6 +72,7 @@ def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], l
 def _tensors(graph: onnx.GraphProto) -> Iterator[ComputedTensor]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     known = {*constants}
+    held: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
     for node in graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], attribute.t) for attribute in node.attribute)
@@ -79,10 +83,15 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[ComputedTensor]:
             known.update(node.output)
             continue
         inputs = tuple(name for name in dict.fromkeys(node.input) if name and name not in known)
-        scale, zero = _parameters(node, constants)
+        passed_on = held.get(node.input[0]) if node.op_type in _PASSED_ON else None
+        scale, zero = passed_on or _parameters(node, constants)
+        if node.op_type != "DequantizeLinear" and scale is not None and scale.size == 1:
+            held[node.output[0]] = scale, zero
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-        for name in filter(None, node.output):
-            yield ComputedTensor(name, node.op_type, node.name, inputs, scale, zero, axis)
+        for number, name in enumerate(node.output):
+            own = (scale, zero) if number == 0 else (None, None)
+            if name:
+                yield ComputedTensor(name, node.op_type, node.name, inputs, *own, axis)
 
 
 def _parameters(

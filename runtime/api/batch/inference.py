@@ -25,7 +25,7 @@ from ...session import Session, choose_engine, load
 from ..network import accelerator_engine
 
 if TYPE_CHECKING:
-    from ....compiler.calibration.dataset import CalibrationSet
+    from ....compiler.calibration.sample_sets import CalibrationSet
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Running:
 
     def __call__(self, shard: Sequence[int]) -> dict[str, np.ndarray]:
         """Outputs by name of the samples from one number to before another."""
-        from ....compiler.calibration.dataset import between
+        from ....compiler.calibration.sample_sets import between
 
         found = [self._session.run(inputs) for inputs in between(self.samples, *shard)]
         batch = self._session.inputs[0].shape[:1]
@@ -97,7 +97,8 @@ def infer(
         TilewrightError: the artifact or the samples are wrong, or as `Job` says.
     """
     with compiler_for("reading samples"):
-        from ....compiler.calibration.dataset import ImageFiles, files_of, open_calibration_set
+        from ....compiler.calibration.dataset import open_calibration_set
+        from ....compiler.calibration.sample_sets import ImageFiles, files_of
         from ....ir.types import DType, TensorType
 
     opened = Artifact.open(artifact)

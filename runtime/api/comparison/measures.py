@@ -170,9 +170,8 @@ def run_both(
 
 def labels(first: str, second: str) -> tuple[str, str]:
     """Names of files without their folders, unless these alone tell them apart."""
-    short = [
-        (ONNXRUNTIME if label.startswith(ONNXRUNTIME) else "") + os.path.basename(label) for label in (first, second)
-    ]
+    parts = ((ONNXRUNTIME if label.startswith(ONNXRUNTIME) else "", label) for label in (first, second))
+    short = [sign + os.path.basename(label.removeprefix(sign)) for sign, label in parts]
     return (short[0], short[1]) if short[0] != short[1] else (first, second)
 
 

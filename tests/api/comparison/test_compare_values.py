@@ -109,6 +109,17 @@ def test_integers_in_onnxruntime_are_ours(folder: Path) -> None:
     assert not any(name.startswith("w") for name in found.only_reference)
 
 
+def test_integers_that_are_passed_on_are_real_in_onnxruntime_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    data = np.load(folder / "data.npz")["x"]
+    tilewright.export(folder / "float.onnx", folder / "qlinear.onnx", quantized="qlinear", calibration=data)
+    monkeypatch.chdir(folder)
+    assert main(["compare", "qlinear.onnx", "--every-layer", "--data", "data.npz"]) == 0
+    assert " values that qlinear.onnx has in common with onnxruntime:qlinear.onnx agree." in capsys.readouterr().out
+
+
 def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     noisy = network(tmp_path / "noisy.onnx", noise=0.05)
     assert main(["compare", str(folder / "float.onnx"), noisy, "--data", str(folder / "data.npz")]) == 0

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.compiler.calibration.dataset import ImageFiles, RandomSet, open_calibration_set
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.sample_sets import ImageFiles, RandomSet
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing

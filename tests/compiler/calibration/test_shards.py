@@ -11,15 +11,9 @@ from PIL import Image
 
 import tilewright
 from tilewright.compiler.calibration import observation
-from tilewright.compiler.calibration.dataset import (
-    CalibrationSet,
-    RandomSet,
-    SideBySide,
-    between,
-    files_of,
-    open_calibration_set,
-)
+from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.ranges import BINS, METHODS, Histogram, make_statistics
+from tilewright.compiler.calibration.sample_sets import CalibrationSet, RandomSet, SideBySide, between, files_of
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.cluster.job import Job
