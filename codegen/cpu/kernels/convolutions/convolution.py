@@ -42,6 +42,11 @@ class Convolution(FloatOutput, DirectConvolution):
     STEP: ClassVar[int] = 1
 
     @property
+    def unrolled(self) -> int:
+        # A column of a plain input is one step, about as long as what a loop takes.
+        return 128 if self.plain_input else 0
+
+    @property
     def present_steps(self) -> int:
         return self.input_blocks if self.plain_input else self.channels // self.groups
 
@@ -87,7 +92,7 @@ class Convolution(FloatOutput, DirectConvolution):
         self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         b, (x, w) = tile.b, pointers
-        if b.target.is_aarch64:
+        if b.target.is_aarch64 or self.plain_input:
             b.fence()
         vectors = range(tile.vectors)
         weights = [b.load(VECTOR, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES)) for q in vectors]

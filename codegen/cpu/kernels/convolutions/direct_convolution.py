@@ -54,7 +54,7 @@ class DirectConvolution(WindowSpec):
     """Elements of x that are summed up by a product: channels of a pixel, or neighbours of a row where x is plain."""
 
     UNROLLED: ClassVar[int] = 0
-    """Products in an unrolled run of kernel columns, at most about."""
+    """See :attr:`unrolled`."""
 
     outputs: int
     groups: int = 1
@@ -100,6 +100,11 @@ class DirectConvolution(WindowSpec):
     def fill(self) -> int:
         """What taps outside of the image hold."""
         return 0
+
+    @property
+    def unrolled(self) -> int:
+        """Products in an unrolled run of kernel columns, at most about."""
+        return self.UNROLLED
 
     @property
     def work(self) -> Work:
@@ -366,7 +371,7 @@ class ConvolutionTile:
             if any(masks) or spec.fill:
                 here = moved(b, pointers, column, first)
                 steps = partial(self._over_steps, masks)
-                if count * spec.steps * len(carried) <= spec.UNROLLED and not widens(self.b.target):
+                if count * spec.steps * len(carried) <= spec.unrolled and not widens(self.b.target):
                     for index in range(count):
                         carried = steps(moved(b, here, column, index), carried)
                 else:
