@@ -20,7 +20,6 @@ from ..codegen.time_limit import KERNELS
 from ..passes.cpu.real_results import RealResults
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
-from ..passes.quantization.plan import KEEP_FLOAT
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
@@ -120,8 +119,7 @@ def export_model(
     )
     check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
-    others = {KEEP_FLOAT: keep_float, "--activations": activations}
-    unused = [*options.given("int8"), *(flag for flag, value in others.items() if value)]
+    unused = [*options.given("int8"), *(["--activations"] if activations else [])]
     for flag in unused if quantized is None else ():
         hint = f"Give --quantized {FORMS[0]}, or leave {flag} out."
         raise UsageError(f"{flag} is for quantised networks", hint=hint)

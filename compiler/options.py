@@ -252,6 +252,7 @@ class CompileOptions:
         "model by name, with * for any characters, and operators, such as matmul; with commas between them.",
         in_python="A list.",
         metavar="NAME,…",
+        needs="int8",
         group=QUANTIZATION,
     )
     keep: Sequence[str] = option(
@@ -376,7 +377,9 @@ class CompileOptions:
         """The flags of those options that need ``needs`` and have another value than by default."""
         for each in fields(self):
             value, default = getattr(self, each.name), each.default
-            if each.metadata.get("needs") == needs and (value is not None if default is None else value != default):
+            if each.metadata.get("needs") == needs and (
+                value is not None if default is None else value not in (default, [])
+            ):
                 yield flag_of(each)
 
 

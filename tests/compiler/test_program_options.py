@@ -58,6 +58,12 @@ def test_names_to_keep_that_stand_for_nothing_are_refused(precision: str, kept: 
     assert str(caught.value) == f"quantize: --keep-float names ops that the network does not have; {message}"
 
 
+def test_where_everything_is_in_floating_point_nothing_can_be_kept() -> None:
+    with pytest.raises(UsageError, match="--keep-float is for precision int8; in fp32"):
+        tilewright.compile(model(), keep_float=["classifier"])
+    tilewright.compile(model(), keep_float=[])
+
+
 def test_one_name_to_keep_is_given_in_a_list() -> None:
     with pytest.raises(UsageError, match="option 'keep_float' has the wrong type; expected Sequence"):
         tilewright.compile(model(), keep_float="conv")

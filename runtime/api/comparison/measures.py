@@ -61,6 +61,7 @@ class Row:
         """The share of rows of scores whose largest is at the same place."""
         return self._agreeing / self._ranked if self._ranked else None
 
+    @np.errstate(over="ignore")
     def add(self, reference: np.ndarray, test: np.ndarray) -> None:
         """Take in a sample."""
         self._sums += sums(reference, test)

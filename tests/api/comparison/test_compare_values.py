@@ -18,8 +18,9 @@ from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
 from tilewright.ir.ops.elementwise import Add
 from tilewright.runtime.api.comparison.every_layer import first_difference
-from tilewright.runtime.api.comparison.measures import Result, compare_values
+from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
 from tilewright.runtime.api.comparison.parties import open_party
+from tilewright.runtime.api.comparison.party import Value
 from tilewright.runtime.api.comparison.samples import read_samples
 
 Capture = pytest.CaptureFixture[str]
@@ -118,6 +119,14 @@ def test_integers_that_are_passed_on_are_real_in_onnxruntime_too(
     monkeypatch.chdir(folder)
     assert main(["compare", "qlinear.onnx", "--every-layer", "--data", "data.npz"]) == 0
     assert " values that qlinear.onnx has in common with onnxruntime:qlinear.onnx agree." in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("error")
+def test_ranges_that_strangers_state_are_compared_whatever_they_are() -> None:
+    value = Value("x", range=(-1e308, 1e308), step=1e306)
+    row = Row("x", value, value, is_output=False)
+    row.add(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+    assert row.saturated == 0
 
 
 def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, capsys: Capture) -> None:
