@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Op, is_op
 from tilewright.ir.feature_map import is_depthwise, map_shape, window_of
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.machines.cost import ceil_divide, dense_steps, depthwise_steps, vector_steps
-from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
+from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, vector_steps
+from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.simulator.cycles import Event
 
 
@@ -66,9 +67,11 @@ def array_steps(op: Op, machine: Machine) -> float:
     pixels = target.images * target.height * target.width
     if is_depthwise(op):
         return float(depthwise_steps(machine, pixels, target.blocks, window.taps))
-    channels, groups = op.inputs[1].type.shape[1], op.operator.group
-    blocks = ceil_divide(target.channels // groups, CHANNEL_BLOCK)
-    return float(groups * dense_steps(machine, pixels, blocks, 1, window.taps * channels))
+    if op.operator.group == 1 and not MACS.is_at(op):
+        return float(dense_steps(machine, pixels, target.blocks, 1, window.taps * op.inputs[1].type.shape[1]))
+    # Several groups may share the lanes: all of them have work at best.
+    products = -(-op.macs // (pixels * machine.input_lanes * machine.output_lanes))
+    return float(-(-pixels // machine.pixel_lanes) * products)
 
 
 def _vector(op: Op, machine: Machine) -> float:
@@ -80,8 +83,8 @@ def _vector(op: Op, machine: Machine) -> float:
 
 
 def weight_bytes(op: Op) -> int:
-    """Elements of the weights of a convolution, a byte each."""
-    return op.inputs[1].type.elements if is_op(op, Conv) else 0
+    """Elements of the weights of a convolution that are not zero for want of a group, a byte each."""
+    return op.macs // (op.result.type.elements // op.inputs[1].type.shape[0]) if is_op(op, Conv) else 0
 
 
 def is_convolution(op: Op) -> bool:

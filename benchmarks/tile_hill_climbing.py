@@ -29,9 +29,8 @@ from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.errors import TilewrightError
 from tilewright.ir.annotations import CLUSTERS, FUSED, KEPT, ON, PLAN, SPLIT, STATIONARY, TILE
 from tilewright.ir.clone import clone_module, clone_op
-from tilewright.ir.core import Constant, Function, Module, Op, Value, is_op
-from tilewright.ir.feature_map import convolution_maps, is_depthwise, map_shape
-from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.core import Constant, Function, Module, Op, Value
+from tilewright.ir.feature_map import convolution_maps, is_depthwise, is_product, map_shape
 from tilewright.passes.base import Verification
 from tilewright.passes.device.fused_pairs import fused_convolution, fused_user
 from tilewright.passes.device.kept.chip_places import obstacle
@@ -149,7 +148,7 @@ class Climber:
             if size == tile[axis]:
                 return ""
             tile[axis] = size
-            if not is_op(op, Conv) or is_depthwise(op):
+            if not is_product(op) or is_depthwise(op):
                 tile[2] = tile[3] = tile[axis] if axis > 1 else tile[2]
             for each in _together(op):
                 TILE.set(each, (tile[0], tile[1], tile[2], tile[3]))
@@ -158,9 +157,8 @@ class Climber:
 
 def extents(op: Op, clusters: int) -> tuple[int, int, int, int]:
     """Rows, columns, output blocks and input blocks of the largest share of an op."""
-    source, target = convolution_maps(op) if is_op(op, Conv) else (map_shape(op.result.type),) * 2
-    split, groups = SPLIT.get(op), op.operator.group if is_op(op, Conv) and not is_depthwise(op) else 1
-    inputs, outputs = (-(-shape.channels // (16 * groups)) for shape in (source, target))
+    source, target = convolution_maps(op) if is_product(op) else (map_shape(op.result.type),) * 2
+    split, inputs, outputs = SPLIT.get(op), source.blocks, target.blocks
     rows = -(-target.height // clusters) if split == "rows" else target.height
     return rows, target.width, -(-outputs // clusters) if split == "channels" else outputs, inputs
 

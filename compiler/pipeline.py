@@ -21,6 +21,7 @@ from ..passes.cpu.volume_convolutions import VolumeConvolutions
 from ..passes.cpu.weight_only_products import WeightOnlyProducts
 from ..passes.cpu.widen_half import WidenHalf
 from ..passes.device.cascade_rows import CascadeRows
+from ..passes.device.fold_gathers import FoldGathers
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import OrderTiles
@@ -178,6 +179,7 @@ def outline_pipeline(
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),
             OutlineDevice(),
+            FoldGathers(),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
             SplitCards(machine=machine, cards=split_cards, clusters=clusters),
         ),

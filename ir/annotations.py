@@ -188,6 +188,9 @@ WHY = Annotation[Union[str, Reason]]("why", Union[str, Reason], Op)
 REGION = Annotation[int]("region", int, Op)
 """Number of the ops of ``main`` that the device runs at one call, or of the call itself."""
 
+MACS = Annotation[int]("macs", int, Op)
+"""Multiply-accumulates that count, of an op that multiplies zeros besides."""
+
 TILE = Annotation["tuple[int, int, int, int]"]("tile", tuple[int, int, int, int], Op)
 """Rows, columns, output blocks and input blocks that the device computes at once."""
 

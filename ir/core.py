@@ -185,7 +185,11 @@ class Op(Generic[OperatorT_co]):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one execution; 0 for operators that are not counted in them."""
+        """Multiply-accumulates of one execution; 0 for operators that are not counted in them. What ``macs`` says, if a
+        pass noted it."""
+        noted = self.annotations.get("macs")
+        if isinstance(noted, int):
+            return noted
         return self.operator.macs(types_of(self._operands), types_of(self.results))
 
     @property

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .core import Op, Value
 from .layout import CHANNEL_BLOCK
 from .ops.convolution import Conv
+from .ops.indexing import Gather
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
 from .types import TensorType
 
@@ -100,6 +101,12 @@ def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:
     rows = source.images * source.height
     height, width = (1, rows) if source.width == 1 else (rows, source.width)
     return MapShape(1, height, width, source.channels), MapShape(1, height, width, target.channels)
+
+
+def is_product(op: Op) -> bool:
+    """Whether the array computes an op, as sums of products: a convolution, or a choice of channels, which is one with
+    a 1 for each."""
+    return isinstance(op.operator, (Conv, Gather))
 
 
 def is_depthwise(op: Op) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ...ir.annotations import FUSED, OVER
 from ...ir.core import Function, Op, Value, is_op
-from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape
+from ...ir.feature_map import MapShape, convolution_maps, map_shape
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, Slice
@@ -74,7 +74,7 @@ def pairs_brought_together(function: Function) -> Iterator[tuple[Op, Op]]:
 
 def can_be_fused(conv: Op, user: Op) -> bool:
     """Whether an op that is the only one to read a convolution's result can be computed with each of its tiles."""
-    if not is_op(conv, Conv) or (conv.operator.group > 1 and not is_depthwise(conv)):
+    if not is_op(conv, Conv):
         return False
     shape = conv.result.type.shape
     if len(conv.result.uses) != 1 or len(user.inputs) != 2 or user.result.type.shape != shape:

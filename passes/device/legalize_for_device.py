@@ -12,6 +12,7 @@ from ...ir.core import Constant, Module, Op, Value
 from ...ir.feature_map import MAP_RANKS
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Slice, Split, Transpose
 from ...ir.ops.pooling import MaxPool
@@ -27,8 +28,9 @@ from ..simplify import movement_rules, window_rules
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
-    padding goes into windows; splits become slices; clamps that saturation does anyway go; constants get the shape of
-    maps. No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
+    padding goes into windows; splits become slices; channel shuffles become choices of channels, which also copy a
+    channel that has several kernels of its own; clamps that saturation does anyway go; constants get the shape of maps.
+    No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
     """
@@ -98,6 +100,18 @@ def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...]] | None:
     return source, order
 
 
+def _multiplied_depthwise(found: Match[Conv]) -> Value | None:
+    """Several kernels for each channel: one for each of as many copies of it. Kernels of one or two elements cost less
+    as parts of a product of all channels."""
+    conv, (x, w, b, _) = found.root.operator, found.root.operands
+    outputs, inputs = w.type.shape[:2]
+    if conv.group == 1 or inputs != 1 or outputs == conv.group or math.prod(w.type.shape[2:]) < 3:
+        return None
+    order = np.arange(outputs) // (outputs // conv.group)
+    copies = found.emit(Gather(1), x, found.add_constant(f"{found.root.result.name}.channels", order))
+    return found.emit(replace(conv, group=outputs), copies, w, b, result_types=[found.root.result.type])
+
+
 # Windows
 
 
@@ -110,6 +124,21 @@ def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
 
 
 # Movement
+
+
+def _movements_as_gather(found: Match) -> Value | None:
+    """Channels that change places while all else stays: each comes from one channel of the operand."""
+    x, y = found["x"], found.root.result
+    if x.type.rank not in MAP_RANKS[1:] or x.type.shape != y.type.shape or not y.type.elements:
+        return None
+    places = np.arange(x.type.elements, dtype=np.int64).reshape(x.type.shape)
+    moved = places
+    for op in reversed(found.ops):
+        moved = op.operator.reference(moved)
+    order = moved[0].reshape(len(moved[0]), -1)[:, 0] // math.prod(x.type.shape[2:])
+    if order.max() >= x.type.shape[1] or not np.array_equal(places[:, order], moved):
+        return None
+    return found.emit(Gather(1), x, found.add_constant(f"{y.name}.channels", order))
 
 
 def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
@@ -165,6 +194,12 @@ RULES: tuple[Rule, ...] = (
         ),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=_is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=_is_quantized), _product_as_convolution),
+        Rule(
+            "movements_as_gather",
+            node(Reshape, node(Transpose, node(Reshape, "x")), where=_is_quantized),
+            _movements_as_gather,
+        ),
+        Rule("multiplied_depthwise", node(Conv, "x", where=_is_quantized), _multiplied_depthwise),
         Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
         Rule(
             "constant_as_map",

@@ -13,6 +13,7 @@ from ...ir.op import Operator
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Elementwise
+from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
@@ -22,7 +23,7 @@ from ..base import PLACED, UNPLANNED, Pass, Record
 from ..placement.device_support import map_operands
 from .outline_device import device_functions
 
-_IMAGE_BY_IMAGE = (AveragePool, Conv, ConvTranspose, DepthToSpace, GlobalPool, MaxPool, Requantize, Resize)
+_IMAGE_BY_IMAGE = (AveragePool, Conv, ConvTranspose, DepthToSpace, Gather, GlobalPool, MaxPool, Requantize, Resize)
 """Operators whose result at an index of the first dimension follows from the operands at that index alone."""
 
 

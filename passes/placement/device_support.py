@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
 from ...ir.core import Constant, Op, Value
-from ...ir.feature_map import MAP_RANKS, map_shape, window_of
+from ...ir.feature_map import MAP_RANKS, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
@@ -79,7 +80,7 @@ def listed(numbers: tuple[int, ...]) -> str:
 
 def is_weight(op: Op, index: int) -> bool:
     """Whether operand ``index`` is part of the program, rather than a feature map."""
-    return isinstance(op.operator, Conv) and index > 0
+    return is_product(op) and index > 0
 
 
 def map_operands(op: Op) -> list[Value]:
@@ -232,6 +233,18 @@ MAXIMUM_RULES: tuple[Rule, ...] = (
 AVERAGE_RULES: tuple[Rule, ...] = (*MAXIMUM_RULES, no_overhang)
 
 
+def picks_channels(op: Op[Gather], machine: Machine) -> Found | None:
+    """A gather picks channels, axis 1, by a list of indices that is known."""
+    x, indices = op.operands
+    if not isinstance(indices, Constant):
+        return Found(indices, "a computed tensor")
+    if op.operator.axis != 1 or indices.type.rank != 1:
+        return Found(indices, f"{list(indices.type.shape)} along axis {op.operator.axis}")
+    channels = x.type.shape[1]
+    outside = [index for index in indices.array.tolist() if not -channels <= index < channels]
+    return Found(indices, f"{outside[0]} of {channels} channels") if outside else None
+
+
 def along_channels(op: Op[Concat], machine: Machine) -> Found | None:
     """Feature maps are joined along channels, axis 1."""
     axis = op.operator.axis
@@ -310,6 +323,7 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     GlobalMaxPool: GLOBAL_RULES,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), ARITHMETIC_RULES),
     Concat: (along_channels,),
+    Gather: (picks_channels,),
     DepthToSpace: (whole_pixels, rows_of_phases),
     Slice: (neighbours,),
     Reshape: (moves_no_byte,),

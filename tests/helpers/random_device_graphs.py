@@ -12,9 +12,11 @@ from tilewright.ir.core import Module, Value
 from tilewright.ir.ops.activation import HardSwish, LeakyRelu, Sigmoid, Tanh
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice
+from tilewright.ir.ops.indexing import Gather
+from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
+from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, Quantization
 
 
@@ -165,6 +167,26 @@ def _odd_channels(g: Builder, x: Value) -> Value | None:
     return g.op(Concat(1), *parts)
 
 
+def _shuffled_channels(g: Builder, x: Value) -> Value | None:
+    """Groups of channels that change places with what is in them, as exporters spell it."""
+    if not _is_map(x) or x.type.shape[1] < 4:
+        return None
+    images, channels, *spatial = x.type.shape
+    group = g.choose(*(n for n in range(1, channels + 1) if channels % n == 0))
+    axes = (0, 2, 1, *range(3, 3 + len(spatial)))
+    parts = g.op(Reshape((images, group, channels // group, *spatial)), x)
+    return g.op(Reshape(x.type.shape), g.op(Transpose(axes), parts))
+
+
+def _picked_channels(g: Builder, x: Value) -> Value | None:
+    """Any channels in any order, some of them several times, counted from either end."""
+    if not _is_map(x) or x.type.elements > 4096:
+        return None
+    channels = x.type.shape[1]
+    picked = g.rng.integers(-channels, channels, g.choose(1, 5, 16, 40))
+    return g.op(Gather(1), x, g.module.add_constant("channels", picked))
+
+
 def _join_many(g: Builder, x: Value) -> Value | None:
     """Parts of any number of channels, some of them several times, joined again."""
     if x.type.rank < 3 or x.type.elements > 4096:
@@ -180,6 +202,7 @@ ON_THE_DEVICE: tuple[Maker, ...] = (
     *(_wide_convolution, _wide_convolution, _wide_convolution, _wide_pooling, _table, _two_maps, _two_maps),
     *(_residual, _residual, _grouped_convolution, _transposed_convolution),
     *(_box, _grid, _linear_grid, _join_many, _odd_channels, _spread_channels),
+    *(_shuffled_channels, _shuffled_channels, _picked_channels),
 )
 """Everything that the device has a form for."""
 

@@ -184,6 +184,19 @@ REJECTIONS = [
         "found columns 0, 32",
     ),
     (
+        f"const @i : i64[1] = [0]\n{unary('gather(%x, @i) {axis=2}', f'i8[1,2,3]{Q}', f'i8[1,2,1]{Q}')}",
+        "gather @i: A gather picks channels, axis 1, by a list of indices that is known; found [1] along axis 2",
+    ),
+    (
+        f"const @i : i64[2] = [1, 2]\n{unary('gather(%x, @i) {axis=1}', f'i8[1,2,3]{Q}', f'i8[1,2,3]{Q}')}",
+        "gather @i: A gather picks channels, axis 1, by a list of indices that is known; found 2 of 2 channels",
+    ),
+    (
+        f"func @main(%x: i8[1,2,3]{Q}, %i: i64[2]) -> (%y: i8[1,2,3]{Q}) "
+        f"{{ %y = gather(%x, %i) {{axis=1}} : i8[1,2,3]{Q} return %y }}",
+        "gather %i: A gather picks channels, axis 1, by a list of indices that is known; found a computed tensor",
+    ),
+    (
         unary("transpose(%x) {perm=[1, 0]}", f"i8[2,3]{Q}", f"i8[3,2]{Q}"),
         "the device has no transpose",
     ),

@@ -286,6 +286,63 @@ def test_no_sample_changes_by_a_byte(case: Case) -> None:
         np.testing.assert_array_equal(found[name], array)
 
 
+def test_a_channel_shuffle_is_a_choice_of_channels(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  func @main(%x: i8[2,6,2,2]{X}) -> (%y: i8[2,6,2,2]{X}) {{
+    %g = reshape(%x) {{shape=[2, 2, 3, 2, 2]}} : i8[2,2,3,2,2]{X}
+    %t = transpose(%g) {{perm=[0, 2, 1, 3, 4]}} : i8[2,3,2,2,2]{X}
+    %y = reshape(%t) {{shape=[2, 6, 2, 2]}} : i8[2,6,2,2]{X}
+    return %y
+  }}""",
+        f"""
+  const @c : i64[6] = [0, 3, 1, 4, 2, 5]
+  func @main(%x: i8[2,6,2,2]{X}) -> (%y: i8[2,6,2,2]{X}) {{
+    %y = gather(%x, @c) {{axis=1}} : i8[2,6,2,2]{X}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+@pytest.mark.parametrize("perm", [(0, 2, 1, 4, 3), (0, 1, 3, 2, 4), (1, 0, 2, 3, 4)])
+def test_movements_of_pixels_or_images_are_none(perm: tuple[int, ...]) -> None:
+    assert_leaves_alone(
+        PASS,
+        f"""
+  func @main(%x: i8[2,4,2,2]{X}) -> (%y: i8[2,4,2,2]{X}) {{
+    %g = reshape(%x) {{shape=[2, 2, 2, 2, 2]}} : i8[2,2,2,2,2]{X}
+    %t = transpose(%g) {{perm={list(perm)}}} : i8[2,2,2,2,2]{X}
+    %y = reshape(%t) {{shape=[2, 4, 2, 2]}} : i8[2,4,2,2]{X}
+    return %y
+  }}""",
+    )
+
+
+def test_several_kernels_of_a_channel_are_those_of_copies(rng: np.random.Generator) -> None:
+    conv = 'strides=[1], pads=[1, 1], dilations=[1], act="none", act_args=[]'
+    weights = f"const @w : i8[4,1,3]{W} = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]"
+    assert_rewrites(
+        PASS,
+        f"""
+  {weights}
+  func @main(%x: i8[1,2,5]{X}) -> (%y: i8[1,4,5]{Y}) {{
+    %y = conv(%x, @w, _) {{{conv}, group=2}} : i8[1,4,5]{Y}
+    return %y
+  }}""",
+        f"""
+  const @c : i64[4] = [0, 0, 1, 1]
+  {weights}
+  func @main(%x: i8[1,2,5]{X}) -> (%y: i8[1,4,5]{Y}) {{
+    %g = gather(%x, @c) {{axis=1}} : i8[1,4,5]{X}
+    %y = conv(%g, @w, _) {{{conv}, group=4}} : i8[1,4,5]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
 def test_a_map_of_another_order_is_no_flattened_map(rng: np.random.Generator) -> None:
     """The images themselves must not have moved."""
     module = parse(f"""

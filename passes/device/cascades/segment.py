@@ -15,8 +15,9 @@ import numpy as np
 
 from ....ir.annotations import CASCADE
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import convolution_maps, map_shape, window_of
+from ....ir.feature_map import convolution_maps, is_product, map_shape, window_of
 from ....ir.ops.convolution import Conv
+from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ....ir.ops.shape import Reshape
@@ -150,7 +151,7 @@ def units_of(ops: Sequence[Op]) -> list[Unit]:
     units: list[Unit] = []
     for step, op in enumerate(ops):
         if fused_convolution(op) is None:
-            height = convolution_maps(op)[1].height if is_op(op, Conv) else map_shape(op.result.type).height
+            height = convolution_maps(op)[1].height if is_product(op) else map_shape(op.result.type).height
             units.append(Unit(op, (step, step + len(with_fused(op))), made_by(op), height))
     return units
 
@@ -189,10 +190,12 @@ class Reads:
 def _reads(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[Read]:
     op, user, window = unit.op, fused_user(unit.op), window_of(unit.op)
     # Windows find rows around the end of a ring, unless they begin above the map.
-    goes_round = is_op(op, Conv, MaxPool, AveragePool, GlobalPool) and rows[0] * window.stride[0] >= window.begin[0]
+    goes_round = (
+        is_op(op, Conv, Gather, MaxPool, AveragePool, GlobalPool) and rows[0] * window.stride[0] >= window.begin[0]
+    )
     for value in operands:
         shape = map_shape(value.type)
-        if is_op(op, Conv):
+        if is_product(op):
             yield Read(value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round)
         elif is_op(op, Concat, Reshape):
             yield Read(value, rows, False)

@@ -15,8 +15,7 @@ import numpy as np
 
 from ....ir.annotations import SENDS
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
-from ....ir.ops.convolution import Conv
+from ....ir.feature_map import MapShape, convolution_maps, is_product, map_shape, window_of
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
@@ -122,7 +121,7 @@ def _cannot_make(op: Op) -> str | None:
         begins = np.cumsum([map_shape(value.type).channels for value in op.inputs])[:-1]
         if any(begin % CHANNEL_BLOCK for begin in begins.tolist()):
             return f"whose operands do not begin at multiples of {CHANNEL_BLOCK} channels"
-    return _cannot_convolve(fused_convolution(op) or op, map_shape(op.result.type).channels, 1)
+    return _cannot_multiply(fused_convolution(op) or op, 1)
 
 
 def _cannot_read(op: Op, value: Value) -> str | None:
@@ -135,14 +134,12 @@ def _cannot_read(op: Op, value: Value) -> str | None:
     if is_op(op, Reshape) and map_shape(op.result.type) != map_shape(value.type):
         return "which makes other rows of it"
     fused = fused_convolution(op)
-    return _cannot_convolve(fused or op, map_shape(value.type).channels, 0 if fused is None else 1)
+    return _cannot_multiply(fused or op, 0 if fused is None else 1)
 
 
-def _cannot_convolve(op: Op, channels: int, side: int) -> str | None:
-    if not is_op(op, Conv):
+def _cannot_multiply(op: Op, side: int) -> str | None:
+    if not is_product(op):
         return None
-    if op.operator.group > 1 and not is_depthwise(op) and channels // op.operator.group % CHANNEL_BLOCK:
-        return f"whose groups do not begin at multiples of {CHANNEL_BLOCK} channels"
     own = map_shape((op.inputs[0], op.result)[side].type)
     if convolution_maps(op)[side].width != own.width:
         return "which takes its rows as pixels of one"
@@ -152,8 +149,8 @@ def _cannot_convolve(op: Op, channels: int, side: int) -> str | None:
 def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
-    if is_op(op, Conv):
-        shapes = [_group(op, convolution_maps(op)[1])]
+    if is_product(op):
+        shapes = [convolution_maps(op)[1]]
     else:
         shapes = [map_shape(value.type) for value in (op.inputs if is_op(op, Concat) else op.results)]
     for shape in shapes:
@@ -165,9 +162,9 @@ def rows_read(op: Op, value: Value) -> Touched:
     shape = map_shape(value.type)
     if fused_convolution(op) is not None and value.type.shape == op.result.type.shape:
         yield from rows_made(op)
-    elif is_op(op, Conv):
+    elif is_product(op):
         source, target = convolution_maps(op)
-        for lane in lanes_of(op, _group(op, target)):
+        for lane in lanes_of(op, target):
             rows = rows_through(window_of(op), lane.rows, source.height)
             yield from _through(source, [lane], rows)
     elif is_op(op, Concat):
@@ -185,12 +182,6 @@ def rows_read(op: Op, value: Value) -> Touched:
     else:
         for lane in lanes_of(op, map_shape(op.result.type)):
             yield from _through(shape, [lane], rows_below(op, shape, lane.rows))
-
-
-def _group(op: Op[Conv], target: MapShape) -> MapShape:
-    """What a group of a convolution makes; clusters share out each by itself."""
-    group = 1 if is_depthwise(op) else op.operator.group
-    return target._replace(channels=target.channels // group)
 
 
 def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:

@@ -9,13 +9,14 @@ from ....ir.core import Op
 from ....ir.op import Operator
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....ir.ops.unary import Unary
-from .convolution import lower_convolution
+from .convolution import lower_convolution, lower_gather
 from .elementwise import lower_elementwise, lower_table
 from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
 from .pooling import lower_pooling, lower_resize
@@ -25,6 +26,7 @@ LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
     Conv: lower_convolution,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), lower_elementwise),
     **dict.fromkeys((Unary, Requantize), lower_table),
+    Gather: lower_gather,
     Concat: lower_concat,
     DepthToSpace: lower_depth_to_space,
     Reshape: lower_reshape,

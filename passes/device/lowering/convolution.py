@@ -1,12 +1,12 @@
-"""Convolution: dense, grouped and depthwise, tile by tile."""
+"""Products with weights: convolution, dense, grouped and depthwise, and choices of channels, tile by tile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,11 +16,14 @@ from ....ir.annotations import STATIONARY
 from ....ir.core import Constant, Op, Value
 from ....ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
+from ....ir.ops.indexing import Gather
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
-from ..boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
+from ....runtime.machines.machine import CHANNEL_BLOCK
+from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
+from ..channel_blocks import blocks_read, channels_picked, of_all_inputs, runs_of
 from ..fused_pairs import fused_user, made_by
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
@@ -30,12 +33,31 @@ Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
-class GroupConvolution:
-    """A convolution of one group, everything as the device holds it.
+class Weights:
+    """What a map is multiplied by, and how sums become the result, as the device holds it.
+
+    Attributes:
+        values: int8 [outputs, inputs, rows, columns]; inputs is 1 for depthwise.
+        zero: their zero point.
+        bias: int64 [outputs], without what the zero point of the input adds.
+        factors: requantisation multipliers, for each output or one for all.
+        low, high: clamp of the result.
+    """
+
+    values: np.ndarray
+    zero: int
+    bias: np.ndarray
+    factors: np.ndarray
+    low: int = -128
+    high: int = 127
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A product, everything as the device holds it.
 
     Attributes:
         source, target: maps.
-        inputs: channels of the source.
         is_packed: whether the pixels of the source follow each other without padding.
         weights: int8 [outputs, inputs, rows, columns]; inputs is 1 for depthwise.
         weight_zero: their zero point.
@@ -47,7 +69,6 @@ class GroupConvolution:
 
     source: Value | ChipMap
     target: Value | ChipMap
-    inputs: int
     is_packed: bool
     window: Window
     weights: np.ndarray
@@ -59,21 +80,27 @@ class GroupConvolution:
 
 
 class Held(NamedTuple):
-    """What is on chip for a slice of output channels; its weights only where they are loaded once."""
+    """What is on chip for a slice of output channels; its weights, chunk by chunk, only where they are loaded once."""
 
-    weights: Value | None
+    weights: list[Value]
     parameters: Value
 
 
 def lower_convolution(op: Op[Conv], program: TileProgram) -> None:
     """Load, convolve, requantise and store, tile by tile; before that combine with another map, if fused."""
-    whole = _layer(op, program)
     if is_depthwise(op):
-        _Depthwise(op, whole, program).lower()
-        return
-    stationary = STATIONARY.get(op) or "inputs"
-    for layer in _groups(whole, op.operator.group, program):
-        _Dense(op, layer, program).lower(stationary)
+        _Depthwise(op, _layer(op, _weights_of(op), program), program).lower()
+    else:
+        _Dense(op, _layer(op, _weights_of(op), program), program).lower(STATIONARY.get(op) or "inputs")
+
+
+def lower_gather(op: Op[Gather], program: TileProgram) -> None:
+    """Multiply by a 1 for each channel that is picked, which changes no value."""
+    picked, (source, target) = channels_picked(op), convolution_maps(op)
+    ones = np.zeros((target.channels, source.channels, 1, 1), np.int8)
+    ones[np.arange(len(picked)), picked] = 1
+    weights = Weights(ones, 0, np.zeros(len(ones), np.int64), np.ones(1, np.float32))
+    _Dense(op, _layer(op, weights, program), program).lower(STATIONARY.get(op) or "inputs")
 
 
 def _constant(op: Op[Conv], value: Value) -> Constant:
@@ -82,51 +109,40 @@ def _constant(op: Op[Conv], value: Value) -> Constant:
     return value
 
 
-def _layer(op: Op[Conv], program: TileProgram) -> GroupConvolution:
+def _weights_of(op: Op[Conv]) -> Weights:
     conv, x, y = op.operator, op.operands.x, op.result.type
-    weights = _constant(op, op.operands.w)
-    stored, type = weights.array, weights.type
+    constant = _constant(op, op.operands.w)
+    stored, type = constant.array, constant.type
     assert type.quant is not None
     if stored.ndim == 3:
         stored = stored[:, :, None, :]
-    zero = on_chip(type, type.quant.zero_point[0])
-    values = as_on_chip(stored)
+    zero, values = on_chip(type, type.quant.zero_point[0]), as_on_chip(stored)
+    if conv.group > 1 and not is_depthwise(op):
+        values = of_all_inputs(values, conv.group, zero)
     bias = np.zeros(len(values), np.int64)
     if op.operands.b is not None:
         bias += _constant(op, op.operands.b).array
-    # The array multiplies stored integers; what their zero point adds is the same for every window.
-    bias -= chip_zero(x) * (values.sum((1, 2, 3), np.int64) - zero * values[0].size)
     low, high = clamp_bounds(y, conv.act, conv.act_args)
+    return Weights(values, zero, bias, accumulator_factors(x.type, type, y), on_chip(y, low), on_chip(y, high))
+
+
+def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
+    x, y, values = op.inputs[0], op.result.type, weights.values
+    # The array multiplies stored integers; what their zero point adds is the same for every window.
+    bias = weights.bias - chip_zero(x) * (values.sum((1, 2, 3), np.int64) - weights.zero * values[0].size)
     source, target = convolution_maps(op)
-    return GroupConvolution(
+    return Layer(
         program.reshaped(program.map(x), source),
         program.reshaped(program.map(made_by(op)), target),
-        source.channels,
         program.is_packed(x),
         window_of(op),
         values,
-        zero,
+        weights.zero,
         bias.astype(np.int32),  # sums wrap around, here as in the accumulators
-        np.broadcast_to(accumulator_factors(x.type, type, y), bias.shape).astype(np.float32),
+        np.broadcast_to(weights.factors, bias.shape).astype(np.float32),
         chip_zero(x),
-        Requantize(on_chip(y, parameters(y)[1]), on_chip(y, low), on_chip(y, high)),
+        Requantize(on_chip(y, parameters(y)[1]), weights.low, weights.high),
     )
-
-
-def _groups(layer: GroupConvolution, count: int, program: TileProgram) -> Iterator[GroupConvolution]:
-    """Each group as a convolution of its own."""
-    inputs, outputs = layer.inputs // count, program.shape(layer.target).channels // count
-    for group in range(count):
-        part = slice(group * outputs, (group + 1) * outputs)
-        yield replace(
-            layer,
-            source=program.channels(layer.source, group * inputs, inputs),
-            target=program.channels(layer.target, group * outputs, outputs),
-            inputs=inputs,
-            weights=layer.weights[part],
-            bias=layer.bias[part],
-            factors=layer.factors[part],
-        )
 
 
 class _Convolution:
@@ -134,7 +150,7 @@ class _Convolution:
 
     PRODUCT: type[Product]
 
-    def __init__(self, op: Op[Conv], layer: GroupConvolution, program: TileProgram) -> None:
+    def __init__(self, op: Op[Any], layer: Layer, program: TileProgram) -> None:
         self.layer = layer
         self.program = program
         self.source, self.target = program.shape(layer.source), program.shape(layer.target)
@@ -195,24 +211,44 @@ class _Convolution:
 
 
 class _Dense(_Convolution):
-    """Convolution over all input channels, in chunks where they do not fit at once."""
+    """All input channels that have weights, in chunks where they do not fit at once."""
 
     PRODUCT = Convolve
 
+    def __init__(self, op: Op[Any], layer: Layer, program: TileProgram) -> None:
+        super().__init__(op, layer, program)
+        self._reads = blocks_read(op)
+        self._at_once = layer.is_packed or self.input_blocks >= self.source.blocks
+
     def lower(self, stationary: str) -> None:
-        inputs = self.layer.inputs
-        self._chunks = [(0, inputs)] if self.layer.is_packed else channel_pieces(inputs, self.input_blocks)
         if stationary == "weights":
             for index in range(self.slices):
                 self._tiles([index], self._load(index))
         else:
             self._tiles(range(self.slices), self._load(0) if self.slices == 1 else None)
 
+    def _chunks(self, channels: Span) -> list[Span]:
+        """The input channels that a slice is made of, in pieces that are multiplied at once."""
+        inputs = self.source.channels
+        if self._reads is None:
+            return [(0, inputs)] if self._at_once else channel_pieces(inputs, self.input_blocks)
+        first, stop = channels[0] // CHANNEL_BLOCK, -(-sum(channels) // CHANNEL_BLOCK)
+        found = [
+            (begin + piece, count)
+            for begin, blocks in runs_of(self._reads[first:stop])
+            for piece, count in pieces(blocks, self.input_blocks)
+        ]
+        return [
+            (block * CHANNEL_BLOCK, min(count * CHANNEL_BLOCK, inputs - block * CHANNEL_BLOCK))
+            for block, count in found
+        ]
+
     def _load(self, index: int) -> list[Held | None]:
-        """For each lane the parameters of a slice, and its weights if all input channels are done at once."""
+        """For each lane the parameters of a slice, and its weights if all its input channels are done at once."""
 
         def load(channels: Span, cluster: int) -> Held:
-            weights = self.load_weights(channels, self._chunks[0], cluster) if len(self._chunks) == 1 else None
+            chunks = self._chunks(channels) if self._at_once else []
+            weights = [self.load_weights(channels, chunk, cluster) for chunk in chunks]
             return Held(weights, self.load_parameters(channels, cluster))
 
         return self.for_lanes(index, load)
@@ -227,17 +263,23 @@ class _Dense(_Convolution):
         whole = [(0, self.source.channels)]
         for areas in zip_longest(*(lane.boxes(whole) for lane in self.lanes)):
             tiles = [
-                self._tile(lane, area) if area is not None else None
+                self._tile(lane, area, slices) if area is not None else None
                 for lane, area in zip(self.lanes, areas, strict=True)
             ]
             for index in slices:
                 self._products(tiles, index, held if held is not None else self._load(index))
 
-    def _tile(self, lane: Lane, area: Part) -> _Tile:
+    def _tile(self, lane: Lane, area: Part, slices: Sequence[int]) -> _Tile | None:
         read, product = self.read(area)
         tile = _Tile(lane, area, read, product)
-        if len(self._chunks) == 1:
-            tile.x = self._load_map(tile, self._chunks[0])
+        chunks = [each for i in slices if i < len(lane.slices) for each in self._chunks(lane.slices[i])]
+        if not chunks:
+            return None
+        first = min(chunk[0] for chunk in chunks)
+        tile.channels = first, max(map(sum, chunks)) - first
+        # Of a map on chip every part is there already.
+        if self._at_once and (not isinstance(self.layer.source, ChipMap) or {*chunks} == {tile.channels}):
+            tile.x = self._load_map(tile, tile.channels)
         return tile
 
     def _load_map(self, tile: _Tile, chunk: Span) -> Value:
@@ -245,38 +287,47 @@ class _Dense(_Convolution):
         box = Part(tile.read.image, tile.read.rows, tile.read.columns, chunk)
         return self.program.load(self.layer.source, box, packed=self.layer.is_packed)
 
+    def _map(self, tile: _Tile, chunk: Span) -> Value:
+        """Input channels of a tile, of what is loaded or loaded now."""
+        if tile.x is None or chunk == tile.channels:
+            return tile.x or self._load_map(tile, chunk)
+        rows, columns = tile.read.rows[1], tile.read.columns[1]
+        return self.program.part(tile.x, Part(-1, (0, rows), (0, columns), (chunk[0] - tile.channels[0], chunk[1])))
+
     def _products(self, tiles: list[_Tile | None], index: int, held: list[Held | None]) -> None:
         """A slice of output channels of a tile of each lane."""
         work = [
-            (number, tile, each)
+            (number, tile, each, self._chunks(tile.lane.slices[index]))
             for number, (tile, each) in enumerate(zip(tiles, held, strict=True))
             if tile is not None and each is not None
         ]
         sums: dict[int, Value] = {}
-        for chunk in self._chunks:
-            maps = [tile.x or self._load_map(tile, chunk) for _, tile, _ in work]
-            weights = [each.weights if each is not None else None for each in held]
-            if len(self._chunks) > 1:
-                weights = self.for_lanes(index, partial(self._chunk_weights, chunk))
-            for (number, tile, _), x in zip(work, maps, strict=True):
-                sums[number] = self.program.add(tile.product, x, weights[number], sums.get(number))
-        for number, tile, each in work:
+        for step in range(max((len(chunks) for *_, chunks in work), default=0)):
+            maps = {n: self._map(tile, chunks[step]) for n, tile, _, chunks in work if step < len(chunks)}
+            streamed = [] if self._at_once else self.for_lanes(index, partial(self._chunk_weights, step))
+            for number, tile, each, _ in work:
+                if number in maps:
+                    weights = each.weights[step] if each.weights else streamed[number]
+                    sums[number] = self.program.add(tile.product, maps[number], weights, sums.get(number))
+        for number, tile, each, _ in work:
             self.program.cluster = tile.lane.cluster
             box = replace(tile.area, channels=tile.lane.slices[index])
             self.finish(box, sums[number], each.parameters)
 
-    def _chunk_weights(self, chunk: Span, channels: Span, cluster: int) -> Value:
-        return self.load_weights(channels, chunk, cluster)
+    def _chunk_weights(self, step: int, channels: Span, cluster: int) -> Value | None:
+        chunks = self._chunks(channels)
+        return self.load_weights(channels, chunks[step], cluster) if step < len(chunks) else None
 
 
 @dataclass
 class _Tile:
-    """A tile of one lane, and its map once that is loaded."""
+    """A tile of one lane, and input channels of its map once these are loaded."""
 
     lane: Lane
     area: Part
     read: Part
     product: Product
+    channels: Span = (0, 0)
     x: Value | None = None
 
 
@@ -295,7 +346,7 @@ class _Depthwise(_Convolution):
                         self.program.cluster = lane.cluster
                         read, product = self.read(box)
                         x = self.program.load(self.layer.source, read)
-                        self.finish(box, self.program.add(product, x, loaded.weights), loaded.parameters)
+                        self.finish(box, self.program.add(product, x, loaded.weights[0]), loaded.parameters)
 
     def _load(self, channels: Span, cluster: int) -> Held:
-        return Held(self.load_weights(channels, (0, 1), cluster), self.load_parameters(channels, cluster))
+        return Held([self.load_weights(channels, (0, 1), cluster)], self.load_parameters(channels, cluster))

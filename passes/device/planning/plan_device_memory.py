@@ -7,8 +7,7 @@ from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import is_depthwise, is_packed, map_shape
-from ....ir.ops.convolution import Conv
+from ....ir.feature_map import is_packed, map_shape
 from ....ir.ops.movement import Concat
 from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
@@ -55,8 +54,7 @@ def _writes_padding(value: Value) -> bool:
     op = value.producer
     if op is None or map_shape(value.type).channels % CHANNEL_BLOCK == 0:
         return True
-    grouped = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
-    return not grouped and not isinstance(op.operator, Concat)
+    return not isinstance(op.operator, Concat)
 
 
 def _parameter_pixel(value: Value) -> int:

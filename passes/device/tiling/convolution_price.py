@@ -11,7 +11,6 @@ import numpy as np
 from ....ir.annotations import Stationary
 from ....ir.core import Op
 from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
-from ....ir.ops.convolution import Conv
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ....runtime.machines.banks import Trace, dense_conflicts, depthwise_conflicts
@@ -27,6 +26,7 @@ from ....runtime.machines.cost import (
     vector_steps,
 )
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
+from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import made_by, other_map, other_operand
 from .tile_price import Counts, Price, Share, box, parts, rows_read
 
@@ -41,7 +41,7 @@ class Candidates(NamedTuple):
     chunk: Counts
 
 
-def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts, packed: bool) -> Counts:
+def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
     """Weights of so many blocks of output channels for so many of input channels, in bytes.
 
     Args:
@@ -61,22 +61,27 @@ def parameter_bytes(blocks: Counts) -> Counts:
 
 
 class ConvolutionPrice:
-    """The work of every unit for one group of a convolution, and for the op that is fused with it."""
+    """The work of every unit for a convolution, and for the op that is fused with it."""
 
-    def __init__(self, op: Op[Conv], machine: Machine, tiles: Candidates, share: Share) -> None:
+    def __init__(self, op: Op, machine: Machine, tiles: Candidates, share: Share) -> None:
         self.price, self.tiles = Price(machine, share), tiles
-        self.constants = weight_bytes(op, tiles.blocks, tiles.chunk, share.packed), parameter_bytes(tiles.blocks)
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
         self.depthwise, self.packed = is_depthwise(op), share.packed
-        group = 1 if self.depthwise else op.operator.group
-        self.outputs = share.blocks(-(-self.target.channels // (group * CHANNEL_BLOCK)))
+        self.outputs = share.blocks(self.target.blocks)
         self.images, self.height, self.width = share.pixels(self.target)
-        self.inputs = -(-self.source.channels // (group * CHANNEL_BLOCK))
+        self.inputs = self.source.blocks
         self.slices = ceil_divide(self.outputs, tiles.blocks)
         self.chunks = np.int64(1) if self.depthwise else ceil_divide(self.inputs, tiles.chunk)
+        self.products, chunk = self.slices * self.chunks, tiles.chunk
+        reads = blocks_read(op)
+        self.reads = slice_reads(reads, self.outputs, tiles.blocks) if reads is not None else None
+        if self.reads is not None:
+            self.products = np.maximum(self.reads.runs, ceil_divide(self.reads.blocks, chunk))
+            chunk = np.asarray(ceil_divide(self.reads.blocks, self.products))
+        self.constants = weight_bytes(op, tiles.blocks, chunk, share.packed), parameter_bytes(tiles.blocks)
         self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
 
-        self.loads, self.stores = share.moves(op.operands.x), share.moves(made_by(op))
+        self.loads, self.stores = share.moves(op.inputs[0]), share.moves(made_by(op))
         other = other_operand(op)
         self.is_fused = other is not None
         self.other = other_map(op) if other is not None and share.moves(other) else None
@@ -109,12 +114,12 @@ class ConvolutionPrice:
             pixels = rows * columns
             groups = ceil_divide(pixels, machine.pixel_lanes)
             for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
-                for chunks, chunk, is_chunk in self._chunks(blocks):
+                for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
                     steps = self._steps(pixels, blocks, chunk) + groups * waits * (1 if self.depthwise else blocks)
                     # Sums are added up over chunks: all but the first read them as well.
                     steps = steps + accumulator_stalls(machine, pixels, blocks, steps, not self.depthwise)
                     once = timing.mac_setup + steps + timing.mac_drain
-                    self.price.array.add(areas * slices * chunks, once, whole=is_area and is_slice and is_chunk)
+                    self.price.array.add(areas * count, once, whole=is_area and is_slice and is_chunk)
                 elements = pixels * blocks * CHANNEL_BLOCK
                 steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1, True)
                 once = timing.vector_setup + steps + timing.vector_drain
@@ -124,8 +129,18 @@ class ConvolutionPrice:
                     once = timing.vector_setup + steps + timing.vector_drain
                     self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
 
-    def _chunks(self, blocks: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
-        return iter([(np.ones_like(blocks), blocks, True)]) if self.depthwise else parts(self.inputs, self.tiles.chunk)
+    def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
+        """What so many slices are summed up of: products, the blocks of input channels of each, and whether they are
+        whole."""
+        if self.reads is None:
+            alone = [(np.ones_like(blocks), blocks, True)]
+            for chunks, chunk, is_chunk in alone if self.depthwise else parts(self.inputs, self.tiles.chunk):
+                yield slices * chunks, chunk, is_chunk
+        elif is_slice:
+            size = self.reads.blocks // self.products
+            larger = self.reads.blocks - size * self.products
+            yield self.products - larger, size, True
+            yield larger, size + 1, False
 
     def _steps(self, pixels: Counts, blocks: Counts, chunk: Counts) -> Count:
         machine, window = self.price.machine, self.window
@@ -181,6 +196,11 @@ class ConvolutionPrice:
             widths = rows_read(self.window, 1, columns, self.source.width)
             for count, blocks, is_part in parts(extent, size):
                 loads = areas * count * (1 if self.depthwise else reads)
+                if self.reads is not None:
+                    # A slice that is made by itself has only the channels loaded that it is made of.
+                    apart = np.asarray(stationary == "weights") | (self.chunks > 1)
+                    blocks = np.where(apart, ceil_divide(self.reads.blocks, self.products), blocks)
+                    loads = np.where(apart, areas * self.products * is_part, loads)
                 runs = box(self.source, heights, widths, blocks, packed=self.packed)
                 price.transfer(price.loads, loads, runs, whole=is_area and is_part)
 
@@ -194,7 +214,7 @@ class ConvolutionPrice:
 
     def _load_constants(self, price: Price, stationary: Stationary) -> None:
         is_held = (self.chunks == 1) if stationary == "weights" else (self.slices * self.chunks == 1)
-        weights = self.slices * self.chunks * np.where(is_held, 1, self.areas)
+        weights = self.products * np.where(is_held, 1, self.areas)
         is_kept = np.asarray(stationary == "weights") | (self.slices == 1)
         parameters = self.slices * np.where(is_kept, 1, self.areas)
         for count, size in zip((weights, parameters), self.constants, strict=True):

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 
 from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, is_packed, map_shape, window_of
-from ....ir.ops.convolution import Conv
+from ....ir.feature_map import (
+    MapShape,
+    convolution_maps,
+    is_depthwise,
+    is_packed,
+    is_product,
+    map_shape,
+    window_of,
+)
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
@@ -35,6 +42,7 @@ from ....runtime.machines.machine import (
     Machine,
 )
 from ..boxes import outer_dimension
+from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
@@ -128,7 +136,7 @@ def splits(op: Op, clusters: int) -> list[Split]:
 
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
-    found = _convolution_candidates(op, Share()) if is_op(op, Conv) else _pointwise_candidates(op, Share())
+    found = _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
     return found.misfit(machine)
 
 
@@ -137,14 +145,13 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     alone = Share(kept=kept)
     if clusters == 1:
         return [alone]
-    target = convolution_maps(op)[1] if is_op(op, Conv) else map_shape(op.result.type)
+    target = convolution_maps(op)[1] if is_product(op) else map_shape(op.result.type)
     images = (IMAGES.get(op.function) if op.function is not None else None) or (1, 1)
     pieces = -(-images[0] // images[1])
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
-    in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
     shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 else []
-    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not in_groups else []
+    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 else []
     return shares or [alone]
 
 
@@ -194,12 +201,10 @@ def available(machine: Machine, memory: str) -> int:
     return getattr(machine, f"{memory}_bytes")
 
 
-def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
+def _convolution_candidates(op: Op, share: Share) -> _Found:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
-    groups = 1 if depthwise else op.operator.group
-    inputs, outputs = (-(-shape.channels // (groups * CHANNEL_BLOCK)) for shape in (source, target))
-    outputs = share.blocks(outputs)
+    inputs, outputs = source.blocks, share.blocks(target.blocks)
     _, height, width = share.pixels(target)
     rows, columns, blocks, chunk = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
@@ -223,10 +228,12 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
         result_bytes = result_bytes + pixels * blocks * CHANNEL_BLOCK
     chunks = np.ones_like(chunk) if depthwise else -(-inputs // chunk)
     slices = -(-outputs // blocks)
+    reads = blocks_read(op)
+    read = chunk if reads is None else np.minimum(chunk, slice_reads(reads, outputs, blocks).most)
     needs = {
         # With several slices or chunks two results or two chunks of the map are in flight.
         "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
-        "weight": weight_bytes(op, blocks, chunk, share.packed),
+        "weight": weight_bytes(op, blocks, read, share.packed),
         "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
         "parameter": parameter_bytes(blocks) + (RECORD_BYTES if other is not None else 0),
     }
@@ -263,7 +270,7 @@ class _Priced:
 
 
 def _priced(op: Op, machine: Machine, orders: Sequence[Stationary], share: Share) -> _Priced:
-    if not is_op(op, Conv):
+    if not is_product(op):
         found = _pointwise_candidates(op, share)
         return _Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
     found = _convolution_candidates(op, share)

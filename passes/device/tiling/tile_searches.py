@@ -11,13 +11,13 @@ import numpy as np
 
 from ....ir.annotations import SPLIT, STATIONARY, TILE, Split, Stationary
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import convolution_maps, is_depthwise, is_packed
-from ....ir.ops.convolution import Conv
+from ....ir.feature_map import convolution_maps, is_depthwise, is_packed, is_product
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.unary import Unary
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
-from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
+from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
+from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
 from .convolution_price import parameter_bytes, weight_bytes
 from .tile_search import Tile, TileSearch
@@ -47,7 +47,17 @@ class TileSearches:
         over = user is not None and overwritten(user) is not None
         maps = *maps_of_pair(op), *op.inputs
         alike = [(value.type.shape, value.type.quant is None, value in kept) for value in maps]
-        key = op.operator, split, type(user and user.operator), over, *alike, *map(is_packed, map_operands(op))
+        reads = blocks_read(op)
+        channels = reads.tobytes() if reads is not None else b""
+        key = (
+            op.operator,
+            split,
+            type(user and user.operator),
+            over,
+            channels,
+            *alike,
+            *map(is_packed, map_operands(op)),
+        )
         if key not in self._searches:
             search = TileSearch(op, self._machine, self._stationary, self._clusters, split, kept)
             self._searches[key] = search
@@ -75,17 +85,18 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     """The weights and parameters of an op and of what is fused with it: all of them where each is loaded once, else
     those of two tiles."""
     record = RECORD_BYTES if fused_user(op) is not None else 0
-    if not is_op(op, Conv):
+    if not is_product(op):
         return Constants(0, TABLE_BYTES if is_op(op, Unary, Requantize) else RECORD_BYTES)
     source, target = convolution_maps(op)
     depthwise = is_depthwise(op)
-    groups = 1 if depthwise else op.operator.group
-    inputs, outputs = (-(-shape.channels // (groups * CHANNEL_BLOCK)) for shape in (source, target))
+    inputs, outputs = source.blocks, target.blocks
     slices = -(-outputs // tile.output_blocks)
     in_chunks = not depthwise and tile.input_blocks < inputs
     once = slices == 1 or tile.stationary == "weights" or depthwise
-    blocks = outputs * groups if once else 2 * tile.output_blocks
+    blocks = outputs if once else 2 * tile.output_blocks
     kernels = blocks if not in_chunks else 2 * tile.output_blocks
-    chunk = 1 if depthwise else min(tile.input_blocks, inputs)
-    weights = weight_bytes(op, np.array(kernels), np.array(chunk), is_packed(op.operands.x))
+    chunk, reads = 1 if depthwise else min(tile.input_blocks, inputs), blocks_read(op)
+    if reads is not None:
+        chunk = min(chunk, int(slice_reads(reads, outputs, np.array(tile.output_blocks)).most))
+    weights = weight_bytes(op, np.array(kernels), np.array(chunk), is_packed(op.inputs[0]))
     return Constants(int(weights), int(parameter_bytes(np.array(blocks))) + record)

@@ -1,0 +1,237 @@
+"""Fold choices of channels into the convolutions around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.annotations import MACS
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.feature_map import convolution_maps, is_depthwise, window_of
+from ...ir.ops.convolution import Conv
+from ...ir.ops.indexing import Gather
+from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
+from ...ir.ops.quantization import Requantize
+from ...ir.ops.unary import Unary
+from ...ir.types import Quantization
+from ..base import PLACED, UNPLANNED, Pass, Record
+from .channel_blocks import blocks_read, channels_picked, nonzero_blocks, of_all_inputs, zero_of_weights
+from .outline_device import device_functions
+
+Channels = NDArray[np.int64]
+"""Channels of a map, in some order."""
+
+_BY_CHANNEL = (AveragePool, GlobalPool, MaxPool, Requantize, Unary)
+"""Operators that do with every channel the same, whatever the others hold."""
+
+
+class FoldGathers(Pass):
+    """Choices of channels on the device go into the weights of the convolutions around them where the array then has
+    less to do: the one before makes its channels in another order, or the one behind reads them so, and what stands
+    between and works channel by channel has its weights in that order, too. No output changes by a bit.
+
+    A convolution in groups that then reads inputs from anywhere becomes one of all of them, for which most weights are
+    zero; ``macs`` says of it what it multiplies but for these.
+    """
+
+    requires = (PLACED, UNPLANNED)
+    ensures = (PLACED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        for function in device_functions(module):
+            for op in [*function.ops]:
+                if is_op(op, Gather) and _fold(module, op):
+                    record.counts["gather"] += 1
+        if record.counts:
+            module.drop_unused_constants()
+        return bool(record.counts)
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution with weights [outputs, inputs, …] for all input channels, most of them zero if it is in groups."""
+
+    op: Op[Conv]
+    weights: np.ndarray
+
+    @staticmethod
+    def of(op: Op[Conv]) -> _Convolution:
+        return _Convolution(op, of_all_inputs(_array(op.operands.w), op.operator.group, zero_of_weights(op)))
+
+    def making(self, outputs: Channels) -> _Convolution:
+        """With these of its outputs."""
+        return replace(self, weights=self.weights[outputs])
+
+    def reading(self, inputs: Channels) -> _Convolution:
+        """With these of its inputs."""
+        return replace(self, weights=self.weights[:, inputs])
+
+    @property
+    def products(self) -> int:
+        """Of blocks of channels, at all taps and pixels."""
+        window = window_of(self.op)
+        return int(nonzero_blocks(self.weights, zero_of_weights(self.op)).sum()) * window.taps * _pixels(self.op)
+
+    def write(self, module: Module) -> None:
+        """Give the op these weights, in its groups where those between them are zero."""
+        macs, zero = self.op.macs, zero_of_weights(self.op)
+        outputs, inputs, *kernel = self.weights.shape
+        weights, group = self.weights, self.op.operator.group
+        if group > 1:
+            each = np.arange(group)
+            own = weights.reshape(group, outputs // group, group, inputs // group, *kernel)[each, :, each]
+            own = own.reshape(outputs, inputs // group, *kernel)
+            weights, group = (own, group) if np.array_equal(of_all_inputs(own, group, zero), weights) else (weights, 1)
+        _set_constant(module, self.op, 1, weights)
+        self.op.operator = replace(self.op.operator, group=group)
+        if self.op.macs != macs:
+            MACS.set(self.op, macs)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A choice of channels and what is around it.
+
+    Attributes:
+        picked: the channel of the operand that each of the result is.
+        maker: makes the operand, in the end; ``None`` where something else does, or others read it, too.
+        before, after: what works channel by channel between the maker and the choice, and behind that.
+        reader: reads the result, in the end, and nothing else does.
+    """
+
+    gather: Op[Gather]
+    picked: Channels
+    maker: _Convolution | None
+    before: list[Op]
+    after: list[Op]
+    reader: _Convolution | None
+
+    @staticmethod
+    def around(gather: Op[Gather]) -> _Chain:
+        before, after = [*_makers(gather.inputs[0])], [*_readers(gather.result)]
+        maker = before.pop() if before and not _is_by_channel(before[-1]) else None
+        reader = after.pop() if after and not _is_by_channel(after[-1]) else None
+        ends = [_Convolution.of(op) if op is not None and is_op(op, Conv) else None for op in (maker, reader)]
+        return _Chain(gather, channels_picked(gather), ends[0], before, after, ends[1])
+
+    def orders(self) -> Iterator[Channels]:
+        """Channels of the operand, in orders in which the maker could make, and the reader read, all that is needed."""
+        count = self.gather.inputs[0].type.shape[1]
+        places = np.argsort(self.picked)
+        if not np.array_equal(self.picked[places], np.arange(count)):
+            return  # there are copies, or channels are left out
+        if self.maker is not None:
+            yield self.picked
+        if self.reader is not None:
+            yield np.arange(count)
+        if self.maker is not None and self.reader is not None:
+            made = np.arange(count) * self.maker.op.operator.group // count
+            read = places * self.reader.op.operator.group // count
+            yield np.lexsort((places, read, made))
+            yield np.lexsort((places, made, read))
+
+    def products(self, order: Channels) -> int:
+        """What the array does for the maker and the reader if the channels between them have this order."""
+        maker = self.maker.making(order).products if self.maker is not None else 0
+        reader = self.reader.reading(self.places(order)).products if self.reader is not None else 0
+        return maker + reader
+
+    @property
+    def products_apart(self) -> int:
+        """The same with the choice by itself."""
+        reads = blocks_read(self.gather)
+        own = int(reads.sum()) if reads is not None else 1
+        ends = (each.products for each in (self.maker, self.reader) if each is not None)
+        return own * _pixels(self.gather) + sum(ends)
+
+    def places(self, order: Channels) -> Channels:
+        """Where in the result of the choice each channel of an order is."""
+        return np.argsort(self.picked)[order]
+
+    def write(self, module: Module, order: Channels) -> None:
+        """Do without the choice."""
+        places = self.places(order)
+        for ops, channels in ((self.before, order), (self.after, places)):
+            for op in ops:
+                if is_op(op, Conv):
+                    _pick_outputs(module, op, channels)
+        if self.maker is not None:
+            _pick_outputs(module, self.maker.op, order, self.maker)
+        if self.reader is not None:
+            self.reader.reading(places).write(module)
+        self.gather.replace_with(self.gather.inputs[0])
+
+
+def _fold(module: Module, gather: Op[Gather]) -> bool:
+    """Whether a choice of channels is gone."""
+    chain = _Chain.around(gather)
+    found = min(chain.orders(), key=chain.products, default=None)
+    if found is None or chain.products(found) >= chain.products_apart:
+        return False
+    chain.write(module, found)
+    return True
+
+
+def _makers(value: Value) -> Iterator[Op]:
+    """What makes a map that nothing else reads, from the last op back to a convolution that mixes channels."""
+    while value.producer is not None and len(value.uses) == 1:
+        op = value.producer
+        if not is_op(op, Conv) and not _is_by_channel(op):
+            return
+        yield op
+        if not _is_by_channel(op):
+            return
+        value = op.inputs[0]
+
+
+def _readers(value: Value) -> Iterator[Op]:
+    """What reads a map, and nothing else does, up to a convolution that mixes channels."""
+    while not value.is_returned and len(value.uses) == 1:
+        op = value.users[0]
+        if not is_op(op, Conv) and not _is_by_channel(op):
+            return
+        yield op
+        if not _is_by_channel(op):
+            return
+        value = op.result
+
+
+def _is_by_channel(op: Op) -> bool:
+    return is_depthwise(op) or isinstance(op.operator, _BY_CHANNEL)
+
+
+def _pixels(op: Op) -> int:
+    _, target = convolution_maps(op)
+    return target.images * target.height * target.width
+
+
+def _array(value: Value) -> np.ndarray:
+    assert isinstance(value, Constant), "weights on the device are known"
+    return value.array
+
+
+def _pick_outputs(module: Module, op: Op[Conv], channels: Channels, whole: _Convolution | None = None) -> None:
+    """Let a convolution make its outputs in another order.
+
+    Args:
+        whole: it, unless it works channel by channel.
+    """
+    bias, quant = op.operands.b, op.operands.w.type.quant
+    if bias is not None:
+        _set_constant(module, op, 2, _array(bias)[channels])
+    if whole is None:
+        _set_constant(module, op, 1, _array(op.operands.w)[channels])
+    else:
+        whole.making(channels).write(module)
+    if quant is not None and quant.axis is not None:
+        scale, zeros = (tuple(each[c] for c in channels.tolist()) for each in (quant.scale, quant.zero_point))
+        op.inputs[1].type = op.inputs[1].type.with_quant(Quantization(scale, zeros, quant.axis))
+
+
+def _set_constant(module: Module, op: Op[Conv], index: int, array: np.ndarray) -> None:
+    old = op.inputs[index]
+    type = old.type.with_shape(array.shape)
+    op.set_operand(index, module.add_constant(old.name, np.ascontiguousarray(array), type))

@@ -1,0 +1,72 @@
+"""Shuffles and groups on the device: one program, and the bytes of the reference on any machine and any clusters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from channel_networks import ChannelNetwork
+from device_runs import compile_for_device, run_on_device
+
+from tilewright.compiler.pipeline import outline_pipeline
+from tilewright.ir import interp
+from tilewright.ir.annotations import ON
+from tilewright.ir.core import Module
+from tilewright.passes.device.outline_device import device_functions
+from tilewright.runtime.isa.encoding import Queue, Stream
+from tilewright.runtime.isa.matrix import Convolve
+from tilewright.runtime.machines.machine import load
+from tilewright.runtime.simulator.verifier import verify_cards
+
+SMALL = replace(
+    load("s256"), name="small", maps_bytes=8192, weight_bytes=4096, accumulator_bytes=4096, parameter_bytes=1024
+)
+
+
+def shuffled(rng: np.random.Generator, *, read_twice: bool) -> ChannelNetwork:
+    """Convolutions in groups of 17 channels with a shuffle before or between them, and a sum behind.
+
+    Args:
+        read_twice: the shuffle comes first, and the sum reads it, too.
+    """
+    net = ChannelNetwork(rng, 68)
+    first = net.x
+    if not read_twice:
+        net.convolution(68, 4)
+    net.spelled_shuffle(4)
+    middle = net.x
+    net.convolution(68, 68, 3)
+    net.convolution(68, 4)
+    net.add(middle if read_twice else first)
+    net.function.set_results([net.x])
+    return net
+
+
+@pytest.mark.parametrize("read_twice", [False, True])
+@pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])
+def test_a_shuffle_is_no_border(machine, clusters: int, read_twice: bool, rng: np.random.Generator) -> None:
+    net = shuffled(rng, read_twice=read_twice)
+    inputs = net.inputs()
+    expected = interp.run(net.module, inputs)
+    ON.drop(net.function)
+    outline_pipeline("m4096", order="device", clusters=clusters).run(net.module)
+    (function,) = device_functions(net.module)
+    assert any(op.name == "gather" for op in function.ops) == read_twice
+    alone = Module("alone")
+    alone.constants, alone.functions["main"] = net.module.constants, function
+    compiled = compile_for_device(alone, machine, clusters)
+    verify_cards([compiled.program], machine)
+    arguments = dict(zip((p.name for p in function.parameters), inputs.values(), strict=True))
+    (found,) = run_on_device(alone, compiled, machine, arguments).values()
+    np.testing.assert_array_equal(found, next(iter(expected.values())))
+
+
+def test_blocks_without_weights_are_not_multiplied(rng: np.random.Generator) -> None:
+    """Of four groups of 16 channels, at most two are multiplied at once."""
+    net = ChannelNetwork(rng, 64)
+    net.convolution(64, 4)
+    net.function.set_results([net.x])
+    compiled = compile_for_device(net.module, load("m4096"))
+    items = compiled.program.instructions(Stream(0, Queue.MAC))
+    assert 0 < sum(item.macs for item in items if isinstance(item, Convolve)) <= 5 * 4 * 64 * 64 // 2

@@ -1,0 +1,89 @@
+"""Choices of channels go into the convolutions around them, and not one byte of any output changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from before_after import clone, run_pass
+from channel_networks import ChannelNetwork
+
+from tilewright.ir import interp
+from tilewright.ir.annotations import MACS
+from tilewright.ir.core import Module, Value, is_op
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType
+from tilewright.passes.device.channel_blocks import blocks_read
+from tilewright.passes.device.fold_gathers import FoldGathers
+
+
+def folded(net: ChannelNetwork, *more: Value) -> tuple[Module, Counter[str]]:
+    """The module after the pass, and its ops; what it computes has not changed."""
+    net.function.set_results([net.x, *more])
+    after = clone(net.module)
+    run_pass(FoldGathers(), after)
+    inputs = net.inputs()
+    expected, found = interp.run(net.module, inputs), interp.run(after, inputs)
+    for name, array in expected.items():
+        assert len(np.unique(array)) > 8
+        np.testing.assert_array_equal(found[name], array)
+    assert sum(op.macs for op in after.ops) == sum(op.macs for op in net.module.ops)
+    return after, Counter(op.name for op in after.ops)
+
+
+@pytest.mark.parametrize("weights", [DType.I8, DType.U8])
+@pytest.mark.parametrize(("channels", "groups"), [(24, (2, 4)), (48, (4, 4)), (68, (4, 4)), (96, (3, 2)), (40, (1, 4))])
+def test_a_shuffle_between_convolutions_in_groups(
+    channels: int, groups: tuple[int, int], weights: DType, rng: np.random.Generator
+) -> None:
+    net = ChannelNetwork(rng, 24, weights=weights)
+    net.convolution(channels, groups[0])
+    net.table()
+    net.shuffle(groups[1])
+    net.convolution(channels, channels, 3)
+    net.pool()
+    net.convolution(32, groups[1])
+    module, found = folded(net)
+    assert found == Counter(conv=3, tanh=1, max_pool=1)
+    # What counts is what there was, and of two convolutions in groups one has become one of all channels.
+    convolutions = [op for op in module.ops if is_op(op, Conv)]
+    assert sum(MACS.is_at(op) for op in convolutions) == (groups[0] > 1)
+
+
+def test_the_order_that_costs_the_array_least(rng: np.random.Generator) -> None:
+    """Runs of a whole block of 16 go from each group to each: no product is of more blocks than before."""
+    net = ChannelNetwork(rng, 64)
+    net.convolution(64, 2)
+    net.shuffle(2)
+    net.convolution(64, 2)
+    module, _ = folded(net)
+    blocks = [blocks_read(op) for op in module.ops]
+    assert [int(found.sum()) for found in blocks if found is not None] == [8, 8]
+
+
+def test_what_the_weights_before_or_behind_take_alone(rng: np.random.Generator) -> None:
+    for convolution_first in (True, False):
+        net = ChannelNetwork(rng, 32)
+        if convolution_first:
+            net.convolution(32, 1)
+        net.shuffle(4)
+        if not convolution_first:
+            net.convolution(32, 1)
+        assert folded(net)[1] == Counter(conv=1)
+
+
+def test_a_choice_that_others_read_stays(rng: np.random.Generator) -> None:
+    net = ChannelNetwork(rng, 32)
+    net.convolution(32, 1)
+    before = net.x
+    net.shuffle(4)
+    assert folded(net, before)[1]["gather"] == 1
+
+
+def test_copies_stay(rng: np.random.Generator) -> None:
+    net = ChannelNetwork(rng, 16)
+    net.convolution(16, 1)
+    net.choice(np.arange(32) // 2)
+    net.convolution(32, 32, 3)
+    assert folded(net)[1]["gather"] == 1
