@@ -36,10 +36,12 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def model_inputs(model: onnx.ModelProto) -> list[TensorSpec]:
-    """The inputs, all float32 and of known shape."""
+    """The inputs, all float32 and of known shape; old files list their weights among them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
     return [
         TensorSpec(info.name, "f32", tuple(d.dim_value for d in info.type.tensor_type.shape.dim))
         for info in model.graph.input
+        if info.name not in weights
     ]
 
 

@@ -76,6 +76,11 @@ def measured(file: Path, target: str, rounds: int, peers: list[str], folder: Pat
     loaded |= {name: LOADERS[name](str(file), 1, "int8", shapes) for name in peers if is_quantized}
     runs = {name: partial(each.run, inputs) for name, each in loaded.items()}
     runs["fp32"] = partial(loaded["fp32"].run, dict(zip(named, inputs.values(), strict=True)))
+    return Row(file.stem, take_turns(runs, rounds))
+
+
+def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Milliseconds of processor time of a run of each, medians of rounds."""
     repeats: dict[str, int] = {}
     for name, run in runs.items():
         seconds(run, 2)
@@ -84,7 +89,7 @@ def measured(file: Path, target: str, rounds: int, peers: list[str], folder: Pat
     for _, name in in_turn([*runs], rounds):
         runs[name]()
         found[name].append(seconds(runs[name], repeats[name]))
-    return Row(file.stem, {name: 1e3 * float(np.median(each)) for name, each in found.items()})
+    return {name: 1e3 * float(np.median(each)) for name, each in found.items()}
 
 
 def in_floats(file: Path) -> Path | None:

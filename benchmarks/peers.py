@@ -28,19 +28,30 @@ TRAINED = (
 """Of the folder that ``TILEWRIGHT_DATA`` names."""
 
 
+def network(name: str, data: Path) -> onnx.ModelProto:
+    """A network in floating point, extents that are open as 1.
+
+    Args:
+        name: of `LIGHT`, or of a file in ``data``, the folder of the models.
+    """
+    if name in LIGHT:
+        model = with_random_weights(onnx.load(FOLDER / f"light_{name}.onnx"))
+    else:
+        model = real_meaning(onnx.load(data / f"{name}.onnx"))
+    for value in model.graph.input:
+        for extent in value.type.tensor_type.shape.dim:
+            extent.dim_value = extent.dim_value or 1
+    return model
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="NETWORKS", help="where to write them; made if there is none")
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     data = Path(os.environ["TILEWRIGHT_DATA"]) / "models"
-    models = {name: with_random_weights(onnx.load(FOLDER / f"light_{name}.onnx")) for name in LIGHT}
-    models |= {name: real_meaning(onnx.load(data / f"{name}.onnx")) for name in TRAINED}
-    for name, model in models.items():
-        for value in model.graph.input:
-            for extent in value.type.tensor_type.shape.dim:
-                extent.dim_value = extent.dim_value or 1
-        onnx.save(model, folder / f"{name}.onnx")
+    for name in (*LIGHT, *TRAINED):
+        onnx.save(network(name, data), folder / f"{name}.onnx")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         *("accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "peers.py"),
         "serving.py",
         "simulated_quantization.py",
+        "zoo.py",
     ],
 )
 def test_help(name: str) -> None:

@@ -1,0 +1,187 @@
+"""The networks of tests and benchmarks: accuracy, times beside peers, modelled speed. Remakes `docs/zoo.md`.
+
+    TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json [--networks TEXT ...] [--rounds 9] [--write docs]
+        [--reports FOLDER] [--float]
+
+Accuracies are those that `accuracy.py` has written into `docs/models.md`. Rows of an existing JSON file that the choice
+leaves out stay, so that the page can be made of rows from several runs. `--write` takes the folder that the page and
+its picture are written into.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from accuracy import BROUGHT, CALIBRATED, FLOATING, chosen_samples
+from integer_networks import model_inputs
+from integer_speed import in_floats, installed, take_turns
+from peers import LIGHT, network
+from real_inputs import noise, samples
+from zoo_document import document, headline, picture
+
+import tilewright
+from tilewright.compiler.benchmark.comparison import FLOAT_TOLERANCE, INTEGER_TOLERANCE, difference, processor_name
+from tilewright.compiler.benchmark.contenders import LOADERS, OURS, PEERS
+from tilewright.compiler.driver import compile_to_file, compile_to_memory
+from tilewright.compiler.network_page.page import page
+from tilewright.compiler.options import CompileOptions
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.machines.machine import load_file
+from tilewright.runtime.machines.machine import samples as machines
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.report.energy import modelled_energy
+from tilewright.runtime.report.placement import device_share, fallbacks
+from tilewright.runtime.report.simulation import simulate_artifact
+from tilewright.runtime.report.summary import summarize
+
+Row = dict[str, Any]
+
+UNLABELLED = ("vww_float", "yunet_n_320_320", "ultraface_rfb_320_simplified", "minilm_l6_wint8")
+"""Of the data folder, calibrated on what there is of inputs."""
+
+RANDOM = ("resnet50", "inception_v1", "densenet121", "squeezenet", "shufflenet")
+"""Of the onnx package, with random weights, calibrated on random inputs."""
+
+LABELLED = tuple(case.name for case in (*FLOATING, *BROUGHT))
+NETWORKS = (*LABELLED, *UNLABELLED, *RANDOM)
+
+
+def is_brought(name: str, data: Path) -> bool:
+    """Whether the file of a network has its own quantisation, of activations too."""
+    file = data / "models" / f"{name}.onnx"
+    return name not in LIGHT and any(node.op_type == "QuantizeLinear" for node in onnx.load(file).graph.node)
+
+
+def inputs_of(name: str, model: onnx.ModelProto, data: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """Real ones, those that `accuracy.py` calibrates on where it does; random ones for networks of the onnx package."""
+    specs = model_inputs(model)
+    if name in LIGHT:
+        found = noise(data, specs)
+    elif name in LABELLED:
+        found = iter(chosen_samples(name, model, data, CALIBRATED + 1000))
+    else:
+        found = samples(name, data, specs)
+    return [sample.inputs for sample in islice(found, count)]
+
+
+def write_integers(name: str, model: onnx.ModelProto, data: Path, target: Path) -> None:
+    """The network in int8, in the QDQ form: as it is brought, or quantised here with the default options."""
+    if is_brought(name, data):
+        target.write_bytes((data / "models" / f"{name}.onnx").read_bytes())
+        return
+    chosen = inputs_of(name, model, data, CALIBRATED)
+    calibration = {key: np.stack([each[key] for each in chosen]) for key in chosen[0]}
+    tilewright.export(model.SerializeToString(), target, quantized="qdq", calibration=calibration)
+
+
+def times(file: Path, precision: str, inputs: Mapping[str, np.ndarray], rounds: int) -> Row:
+    """Milliseconds of processor time on one thread, by contender, and who computes something else."""
+    engine, most = ("software", INTEGER_TOLERANCE) if precision == "int8" else ("float", FLOAT_TOLERANCE)
+    ours = file.with_suffix(".twa")
+    compile_to_file(file, ours, CompileOptions(precision=precision, engines=(engine,)))
+    shapes = {name: list(array.shape) for name, array in inputs.items()}
+    files = {OURS: ours} | {name: file for name in PEERS if installed(name)}
+    runs = {name: partial(LOADERS[name](str(each), 1, precision, shapes).run, inputs) for name, each in files.items()}
+    expected = runs[OURS]()
+    apart = [name for name, run in runs.items() if not difference(run(), expected) <= most]
+    return {"times": take_turns(runs, rounds), "apart": apart}
+
+
+def modelled(artifact: Artifact, machine: str) -> Row:
+    """What is modelled of a network on a sample machine, without what the host does."""
+    total, constants = simulate_artifact(artifact).total, load_file(machine).energy
+    assert constants is not None
+    placement = details_of(artifact).placement
+    host = [op for op in placement if op.on != "device"]
+    return {
+        "seconds": total.seconds,
+        "joules": modelled_energy(total, constants).joules,
+        "share": device_share(placement),
+        "host": sorted({op.op for op in host}),
+        "host_ops": len(host),
+        "ops": len(placement),
+        "why": {each.why: each.count for each in fallbacks([op for op in host if not op.routine])},
+    }
+
+
+def measure(name: str, data: Path, options: argparse.Namespace) -> Row:
+    """The row of a network."""
+    model = network(name, data / "models")
+    row: Row = {"made": time.strftime("%Y-%m-%d", time.gmtime()), "processor": processor_name(), "machines": {}}
+    with TemporaryDirectory() as folder:
+        files = {precision: Path(folder) / f"{precision}.onnx" for precision in ("fp32", "int8")}
+        onnx.save(model, files["fp32"])
+        if options.float:
+            del files["int8"]
+        else:
+            write_integers(name, model, data, files["int8"])
+        inputs = inputs_of(name, model, data, 1)[0]
+        row["cpu"] = {each: times(file, each, inputs, options.rounds) for each, file in files.items()}
+        for machine in machines() if "int8" in files else ():
+            chosen = CompileOptions(precision="int8", engines=("device",), machine=machine)
+            artifact = compile_to_memory(files["int8"], chosen)
+            row["macs"] = summarize(artifact).engines["device"].macs
+            row["machines"][machine] = modelled(artifact, machine)
+            if options.reports is not None:
+                (options.reports / f"{name}_{machine}.html").write_text(page(artifact), encoding="utf-8")
+    return row
+
+
+def distinct(rows: Mapping[str, Row], data: Path) -> dict[str, Row]:
+    """The rows in order, without times in floating point of networks whose floating-point file has a row of its own."""
+    found: dict[str, Row] = {}
+    for name in (each for each in NETWORKS if each in rows):
+        floats = in_floats(data / "models" / f"{name}.onnx")
+        leave = {"fp32"} if floats is not None and floats.stem in rows else set[str]()
+        cpu = {each: times for each, times in rows[name]["cpu"].items() if each not in leave}
+        found[name] = {**rows[name], "cpu": cpu}
+    return found
+
+
+def about() -> dict[str, str]:
+    """Versions of all contenders."""
+    found = {name: installed(name) for name in PEERS}
+    return {"tilewright": tilewright.__version__, **{name: number for name, number in found.items() if number}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="*", default=[""], help="only networks whose name contains one of these")
+    parser.add_argument("--float", action="store_true", help="times in floating point alone, which takes least")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
+    parser.add_argument("--json", type=Path, required=True, help="where rows are kept")
+    parser.add_argument("--reports", type=Path, help="the folder to write a page of each network and machine into")
+    parser.add_argument("--write", type=Path, help="the folder to write zoo.md and zoo.svg into")
+    options = parser.parse_args()
+    data = Path(os.environ["TILEWRIGHT_DATA"])
+    rows: dict[str, Row] = {}
+    if options.json.exists():
+        rows = json.loads(options.json.read_text(encoding="utf-8"))
+    for name in NETWORKS:
+        if any(text in name for text in options.networks):
+            begin = time.monotonic()
+            rows[name] = measure(name, data, options)
+            options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s\n")
+    ordered = distinct(rows, data)
+    print(headline(ordered))
+    if options.write is not None:
+        text = document(ordered, about(), RANDOM, options.rounds)
+        (options.write / "zoo.md").write_text(text, encoding="utf-8")
+        (options.write / "zoo.svg").write_text(picture(ordered), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
