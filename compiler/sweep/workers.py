@@ -29,7 +29,8 @@ def outcomes(
     Raises:
         TilewrightError: as `evaluate` and `answers` say.
     """
-    if on != LOCAL or min(jobs, len(machines)) > 1:
+    jobs = min(jobs, len(machines))
+    if on != LOCAL or jobs > 1:
         options = replace(options, report=silent)
     with closing(answers(partial(evaluate, model, options), deque(enumerate(machines)), on, jobs)) as found:
         for number, answer in found:

@@ -6,6 +6,7 @@ again. What a worker that died was given, another one is; a task that ends sever
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import uuid
 from functools import cached_property
@@ -64,7 +65,7 @@ def on_dask(function: Function, queue: Queue, address: str) -> Answers:
     with client:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             hint = "Start one: dask worker ADDRESS."
             raise ClusterError("the cluster has no worker", found=address, hint=hint) from None
         client.register_plugin(_Held(pickled), name=job)

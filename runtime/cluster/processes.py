@@ -79,12 +79,12 @@ def in_processes(function: Function, queue: Queue, jobs: int) -> Answers:
     """What the function makes of the items of the queue.
 
     Args:
-        jobs: processes that compute one item each; with 1, or for one item, it is this one.
+        jobs: processes that compute one item each; with 1 it is this one.
 
     Raises:
         UsageError: the function is what no other process can be told.
     """
-    if min(jobs, len(queue)) < 2:
+    if jobs < 2:
         while queue:
             number, item = queue.popleft()
             yield number, attempt(function, item)

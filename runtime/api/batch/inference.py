@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,22 +26,6 @@ from ..network import accelerator_engine
 
 if TYPE_CHECKING:
     from ....compiler.calibration.sample_sets import CalibrationSet
-
-
-@dataclass(frozen=True)
-class Part:
-    """Outputs of some of the samples, in a file.
-
-    Attributes:
-        file: its name in the folder: ``.npz``, outputs by name, which go on from sample to sample along their first
-            dimension if that is the batch; others have one more dimension before it.
-        first, samples: which. Where a network takes several images at once, these are a sample, and the last ones are
-            filled up from the first.
-    """
-
-    file: str
-    first: int
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -82,8 +66,12 @@ def infer(
     engine: str | None = None,
     preprocessing: Declaration | None = None,
     force: bool = False,
-) -> list[Part]:
+) -> list[dict[str, Any]]:
     """Run a network on samples and write its outputs, a file for each shard, and what is where, as ``index.json``.
+
+    Files are ``.npz`` of outputs by name, which go on from sample to sample along their first dimension if that is the
+    batch; others have one more before it. Where a network takes several images at once, these are a sample, and the
+    last ones are filled up from the first.
 
     Args:
         artifact: the content of an artifact.
@@ -92,6 +80,9 @@ def infer(
         size: samples of a shard.
         engine: by default the one that stands for the accelerator.
         preprocessing, force: how images become inputs, as for `chosen`.
+
+    Returns:
+        Of each file its name, and the number of its first sample and how many follow.
 
     Raises:
         TilewrightError: the artifact or the samples are wrong, or as `Job` says.
@@ -126,8 +117,10 @@ def infer(
     if not is_url(output):
         os.makedirs(output, exist_ok=True)
     names = job(running, shards, files_of(samples), keep)
-    parts = [Part(name, first, last - first) for name, (first, last) in zip(names, shards, strict=True)]
+    parts = [
+        {"file": name, "first": first, "samples": last - first}
+        for name, (first, last) in zip(names, shards, strict=True)
+    ]
     images = samples.files if isinstance(samples, ImageFiles) else None
-    index = {"parts": [asdict(each) for each in parts], "images": images}
-    write(f"{folder}/index.json", json_text(index).encode())
+    write(f"{folder}/index.json", json_text({"parts": parts, "images": images}).encode())
     return parts

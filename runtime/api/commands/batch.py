@@ -24,9 +24,9 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tilewright.errors import UsageError
+from tilewright.errors import ArtifactError, UsageError
 
 from ...commands.console import progress_bar, tell
 from ...commands.parser import add_engine, add_force, options_of, output_path, whole_number
@@ -113,24 +113,20 @@ def run(arguments: argparse.Namespace) -> str:
             vars(arguments)[name] = os.path.abspath(given)
     arguments.workers = arguments.workers or min(thread_count(None), 8)
     with progress_bar(quiet=arguments.quiet) as report:
-        job = Job(
-            action,
-            on=arguments.on,
-            workers=arguments.workers,
-            retries=arguments.retries,
-            resume=arguments.resume,
-            report=report,
+        where = {"on": arguments.on, "workers": arguments.workers}
+        return perform(
+            arguments, Job(action, **where, retries=arguments.retries, resume=arguments.resume, report=report)
         )
-        return perform(arguments, job)
 
 
-def _artifact(path: str) -> bytes:
-    from tilewright.errors import ArtifactError
-
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The artifact of evaluate and infer, and the options that both take."""
     from ...files.input_file import input_file
 
-    with input_file(path, ArtifactError, "load artifact") as file:
-        return file.read()
+    with input_file(arguments.network, ArtifactError, "load artifact") as file:
+        artifact = file.read()
+    names = {"size": "size", "engine": "engine", "preprocessing": "preprocessing", "force": "force_preprocess"}
+    return {"artifact": artifact, **{name: vars(arguments)[dest] for name, dest in names.items()}}
 
 
 def _evaluate(arguments: argparse.Namespace, job: Job) -> str:
@@ -141,17 +137,8 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str:
 
     if arguments.labels is None:
         raise UsageError("batch evaluate needs the right classes", hint="Give them with --labels FILE.")
-    found = evaluate(
-        _artifact(arguments.network),
-        arguments.inputs,
-        arguments.labels,
-        job,
-        size=arguments.size,
-        engine=arguments.engine,
-        preprocessing=arguments.preprocessing,
-        label_offset=arguments.label_offset,
-        force=arguments.force_preprocess,
-    )
+    given = {**_given(arguments), "images": arguments.inputs, "labels": arguments.labels}
+    found = evaluate(**given, job=job, label_offset=arguments.label_offset)
     for note in found.notes:
         tell("note", note, quiet=arguments.quiet)
     for skipped in found.skipped[:20]:
@@ -172,26 +159,15 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str:
 
 
 def _infer(arguments: argparse.Namespace, job: Job) -> str:
-    from dataclasses import asdict
-
     from ...report.table import json_text
     from ..batch.inference import infer
 
     if arguments.output is None:
         raise UsageError("batch infer needs a folder for the outputs", hint="Give it with --output FOLDER.")
-    parts = infer(
-        _artifact(arguments.network),
-        arguments.inputs,
-        arguments.output,
-        job,
-        size=arguments.size,
-        engine=arguments.engine,
-        preprocessing=arguments.preprocessing,
-        force=arguments.force_preprocess,
-    )
+    parts = infer(**_given(arguments), source=arguments.inputs, output=arguments.output, job=job)
     if arguments.json:
-        return json_text([asdict(each) for each in parts])
-    return f"{sum(each.samples for each in parts)} samples in {len(parts)} files of {arguments.output}\n"
+        return json_text(parts)
+    return f"{sum(each['samples'] for each in parts)} samples in {len(parts)} files of {arguments.output}\n"
 
 
 def _calibrate(arguments: argparse.Namespace, job: Job) -> str:
