@@ -26,7 +26,7 @@ from ...passes.quantization.parameters import Range, affine_parameters
 from ...runtime.files.output_file import check_output, output_file
 from ..calibration.dataset import open_calibration_set
 from ..calibration.ranges import compiled
-from ..calibration.sample_sets import CalibrationSet, Held, Inputs, hold
+from ..calibration.sample_sets import CalibrationSet, Held, Inputs, RandomSet, hold
 from ..calibration.statistics import Findings
 from ..driver import check_options, compile_to_file
 from ..export import export_model
@@ -123,10 +123,12 @@ def quantize_model(given: Quantizing) -> Quantization:
     search = _Search(module, options, used, held, wanted)
     answered = len(at) * shape[0]
     doubtful = search.doubts()
+    if isinstance(every, RandomSet):
+        doubtful.append("random inputs tell nothing of what the network will meet")
     if given.max_drop is not None and given.max_drop * answered < 1:
         doubtful.append(f"{answered} answers tell no fall of {100 * given.max_drop:g} %: one of them is more than that")
     goal = _Goal(*goal, search.top1)
-    kept = search.climb(goal)
+    search.climb(goal)
     best = search.best(goal)
     rung = search.rungs[best]
     tried = search.tried[best]
@@ -144,7 +146,7 @@ def quantize_model(given: Quantizing) -> Quantization:
         chosen=best,
         reached=goal.met(rung.score) if goal.words else None,
         goal=goal.words,
-        kept=kept if tried.keep == tuple(kept) else [*tried.keep],
+        kept=[*tried.keep],
         inputs=search.findings.inputs,
         warnings=[*search.findings.warnings, *doubtful],
         layers=search.losses(best),
@@ -217,10 +219,10 @@ class _Search:
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
         self._used, self._held = used, held
-        floating = clone_module(module)
-        simplify_pipeline().run(floating)
-        self._shape = first_shape(floating)
-        run = runner(floating)
+        self._floating = clone_module(module)
+        simplify_pipeline().run(self._floating)
+        self._shape = first_shape(module)
+        run = runner(self._floating)
         self._expected: Outputs = self._answers(run, "in floating point")
         self._own: Outputs = answers(run, self._looked_at)
         self.rungs: list[Rung] = []
@@ -262,14 +264,11 @@ class _Search:
         self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._shape).sqnr)
         return found
 
-    def climb(self, goal: _Goal) -> list[str]:
-        """Try methods as far as the goal needs; the nodes that the last tries kept in floating point.
-
-        Without a goal all methods are tried, but nothing is kept in floating point.
-        """
+    def climb(self, goal: _Goal) -> None:
+        """Try methods as far as the goal needs; without one all of them, but nothing is kept in floating point."""
         given = [*self._options.keep_float]
         if goal.met(self.attempt("ranges of values alone", "none", given)):
-            return given
+            return
         methods: list[str] = []
         for name, words in METHODS.items():
             before = max(self._chosen)
@@ -277,9 +276,9 @@ class _Search:
             if self._chosen[-1] >= before:
                 methods.append(name)
             if goal.met(found):
-                return given
+                return
         if goal.words is None:
-            return given
+            return
         kept: list[str] = []
         ranked = self._sensitive()
         # One layer at least remains to be quantised.
@@ -289,16 +288,13 @@ class _Search:
             what = f"+ {len(kept)} layer{'s' if len(kept) > 1 else ''} in floating point"
             if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *kept])):
                 break
-        return [*given, *kept]
 
     def _sensitive(self) -> list[str]:
         """Convolutions and products by what their results lose beyond what comes in, over the time that they take."""
         best = self.tried[int(np.argmax(self._chosen))]
         noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(best)}
         ranked: list[tuple[float, str]] = []
-        floating = clone_module(self._module)
-        simplify_pipeline().run(floating)
-        for op in floating.main.ops:
+        for op in self._floating.main.ops:
             if not isinstance(op.operator, (Conv, MatMul)) or not op.loc:
                 continue
             users = [user.result.name for user in op.result.users if len(user.results) == 1]
@@ -316,14 +312,12 @@ class _Search:
         return self._losses(self.tried[index])
 
     def _losses(self, tried: _Try) -> list[LayerLoss]:
-        floating = clone_module(self._module)
-        simplify_pipeline().run(floating)
         names = [name for name in tried.choices.ranges if name not in tried.choices.scales]
-        a, b = _named(floating, names), _named(tried.quantized, names)
+        a, b = _named(self._floating, names), _named(tried.quantized, names)
         both = [name for name in names if name in a and name in b]
         if not both:
             return []
-        first = compiled(floating, {name: a[name] for name in both}, self._options.report, PORTABLE)
+        first = compiled(self._floating, {name: a[name] for name in both}, self._options.report, PORTABLE)
         second = compiled(tried.quantized, {name: b[name] for name in both}, self._options.report, PORTABLE)
         exact: dict[str, list[np.ndarray]] = {name: [] for name in both}
         found: dict[str, list[np.ndarray]] = {name: [] for name in both}
