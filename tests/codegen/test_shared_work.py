@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_harness import CANARY, Invocation, described, invoke
+from kernel_harness import CANARY, Invocation, described, in_two_calls, invoke
 
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
-from tilewright.codegen.cpu.kernels.products.blocking import rows_of_item
+from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_item
 from tilewright.codegen.cpu.kernels.window import Axis
 
 EXTENT = 28
@@ -45,6 +45,23 @@ def _results(kernel: Kernel, spec: Convolution | Depthwise, weights: int) -> lis
     )
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize("outputs", [70, 112, 256])
+def test_tiles_of_unequal_size_are_the_whole(outputs: int, rng: np.random.Generator) -> None:
+    """5, 7 and 16 vectors of channels in tiles of three at most, the last channels absent or not."""
+    blocks = -(-outputs // 16)
+    shapes = (16 * EXTENT**2,), (blocks * 16 * 16,)
+    operands = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    found: list[bytes] = []
+    for vectors in (1, 3):
+        spec = Convolution(1, 16, LINE, LINE, outputs, blocking=Blocking(1, 2, vectors, 1, 5))
+        kernel = in_two_calls(spec.generate(described("host")), len(spec.arguments))
+        result = [((blocks, EXTENT, EXTENT, 16), np.dtype(np.float32))]
+        (arrays,) = invoke([Invocation(kernel, operands, result)], described("host"))
+        assert arrays is not None
+        found.append(arrays[0].tobytes())
+    assert found[0] == found[1]
 
 
 def test_threads_get_equal_parts_of_rows() -> None:
