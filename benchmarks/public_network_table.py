@@ -22,7 +22,7 @@ class PublicNetwork:
         member: how the path of its file in the package ends; in a repository the whole path.
         open: extents by the names that the model gives them; 1 where it is left open without a name or not listed.
         shapes: of inputs, where names do not say enough.
-        restated: whether these stand for what the file states of its inputs, more than a test needs, and of its outputs,
+        restated: whether these stand for what the file states of its inputs, more than a test needs, and of outputs,
             which is wrong.
         below: exclusive bounds of the integers that an input is given; 16 otherwise.
         values: what inputs are given in place of random numbers, or what makes it of their shape. Noise on which a
