@@ -22,14 +22,20 @@ class Oracle:
         optimize: whether onnxruntime may rewrite the network; some of its rewrites approximate.
         integers: whether it is to take signed integers for quantised operators everywhere. On x86 it converts them to
             unsigned ones by default, and computes in floating point where two ops read one of them.
+        exact: whether sums of products of integers are to be exact on processors without VNNI, too, where onnxruntime
+            lets pairs of them saturate by default.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, optimize: bool = True, integers: bool = False) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, *, optimize: bool = True, integers: bool = False, exact: bool = False
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         if integers:
             options.add_session_config_entry("session.qdqisint8allowed", "1")
+        if exact:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(

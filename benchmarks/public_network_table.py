@@ -356,7 +356,13 @@ NETWORKS = (
         shapes={"input": (1, 1, 64, 64, 64)},
         restated=True,
     ),
-    PublicNetwork("captcha_digits", "classifier, transposed", "vietcombank-captcha==0.1.0", "vietcombank_captcha.onnx"),
+    PublicNetwork(
+        "captcha_digits",
+        "classifier, transposed",
+        "vietcombank-captcha==0.1.0",
+        "vietcombank_captcha.onnx",
+        values={"input": lambda shape: np.random.default_rng(0).random(shape)},
+    ),
     PublicNetwork(
         "diacritics", "LSTM, dynamically quantised", "text2tashkeel==0.1.0", "rawi_v3.int8.onnx", {"seq": 30}, most=2e-2
     ),

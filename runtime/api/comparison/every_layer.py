@@ -144,7 +144,8 @@ def _difference(
     is_float = expected.dtype.kind == "f" or found.dtype.kind == "f"
     with np.errstate(all="ignore"):
         r, t = (array.reshape(expected.shape).astype(np.float64) for array in (expected, found))
-        apart = np.abs(r - t)
+        # A difference of numbers without dimensions is no array.
+        apart = np.asarray(np.abs(r - t))
         apart[(r == t) | (np.isnan(r) & np.isnan(t))] = 0
         apart[np.isnan(apart)] = np.inf
     finite = np.abs(r[np.isfinite(r)])

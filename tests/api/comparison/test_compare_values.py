@@ -320,3 +320,11 @@ def test_integers_may_differ_in_no_element(tmp_path: Path) -> None:
     found = first_difference(*parties, samples).difference
     assert found is not None
     assert (found.name, found.largest, found.inputs) == ("y", 1.0, ("a",))
+
+
+def test_numbers_without_dimensions_are_compared(folder: Path) -> None:
+    nodes = [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Mul", ["x", "m"], ["y"])]
+    model = write_model(
+        folder / "scalar.onnx", graph_model(nodes, [("x", TensorProto.FLOAT, MODEL["x"])], ["m", "y"], {})
+    )
+    assert main(["compare", str(model), "--every-layer", "--data", str(folder / "data.npz")]) == 0
