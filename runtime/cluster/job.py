@@ -6,8 +6,8 @@ import hashlib
 import os
 import pickle
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Job:
         tries: Counter[int] = Counter()
         failed: dict[int, Failed] = {}
         self.report(self.stage, len(done), total)
-        with closing(answers(function, queue, self.on, self.workers)) as found:
+        with closing(answers(function, queue, self.on, self.workers)) as found, _interruption(path):
             for number, answer in found:
                 tries[number] += 1
                 if not isinstance(answer, Failed):
@@ -101,6 +101,16 @@ class Job:
         if self.resume is None:
             path.unlink(missing_ok=True)
         return [done[number] for number in range(total)]
+
+
+@contextmanager
+def _interruption(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if path.exists():
+            tell("note", f"what is done is noted in {os.fspath(path)!r}: the same command goes on")
+        raise
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -83,7 +83,7 @@ def test_a_shard_that_fails_is_told_and_the_others_are_kept(
     assert resume.read_text().count("\n") == 6 + 7
 
 
-def test_a_job_goes_on_where_it_was_interrupted(marks: str, tmp_path: Path) -> None:
+def test_a_job_goes_on_where_it_was_interrupted(marks: str, tmp_path: Path, capsys: Capture) -> None:
     def keep(number: int, result: dict[str, Any]) -> list[int]:
         if number == 4:
             raise KeyboardInterrupt
@@ -93,6 +93,7 @@ def test_a_job_goes_on_where_it_was_interrupted(marks: str, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         job(Squares(marks), SHARDS, keep=keep)
     (noted,) = tmp_path.glob("tilewright-squares-*.jsonl")
+    assert capsys.readouterr().err == f"note: what is done is noted in {noted.name!r}: the same command goes on\n"
     noted.write_bytes(noted.read_bytes()[:-5])
     found = job(Squares(marks), SHARDS, keep=lambda number, result: result["squares"])
     assert found == [[n**2 for n in shard] for shard in SHARDS]
