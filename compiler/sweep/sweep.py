@@ -14,7 +14,7 @@ from tilewright.limits import check_count
 
 from ...runtime.cluster.computing import LOCAL
 from ...runtime.commands.console import progress_bar
-from ...runtime.files.output_file import check_output, output_file
+from ...runtime.files.output_file import check_outputs, output_file
 from ...runtime.machines.fields import machine_fields
 from ...runtime.machines.machine import DEFAULT, load_file
 from ...runtime.report.machines import show_number_of
@@ -156,9 +156,8 @@ def sweep(sweeping: Sweeping) -> Sweep:
     machines = {each.values: each for each in combinations(base, settings)}
     names = tuple(settings)
     output = None if sweeping.output is None else Path(sweeping.output)
-    for path in (output, sweeping.svg):
-        if path is not None:
-            check_output(path, source=sweeping.model)
+    inputs = (sweeping.machine, sweeping.affinity, sweeping.calibration)
+    check_outputs((output, sweeping.svg), source=sweeping.model, inputs=inputs)
     options = CompileOptions(**{each.name: getattr(sweeping, each.name) for each in fields(CompileOptions)})
     options = replace(options, machine=None)
     own = identity(sweeping.model, combination(base, {}).text, options)

@@ -6,9 +6,12 @@ import csv
 import hashlib
 import io
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +30,9 @@ IDENTITY = ("model", "machine", "options")
 """Columns that tell which sweep a row is of."""
 
 _FIGURES = tuple(each.name for each in fields(Figures))
+_OF_ENERGY = ("joules", "board_watts")
+"""Figures of machines that state an energy model."""
+
 _LONGEST = 2**28
 """Bytes of a table."""
 
@@ -38,6 +44,8 @@ def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, s
         machine: the text of the file of the machine that is varied.
     """
     said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
+    if isinstance(options.affinity, (str, os.PathLike)):
+        said["affinity"] = hashlib.sha256(_content(options.affinity)).hexdigest()
     words = json.dumps([tilewright.__version__, said], default=_plain)
     of = {"model": _content(model), "machine": machine.encode(), "options": words.encode()}
     return {name: hashlib.sha256(of[name]).hexdigest()[:16] for name in IDENTITY}
@@ -102,12 +110,18 @@ _OTHER = {
 def _outcome(row: Mapping[str, str]) -> Outcome:
     if row["error"]:
         return Outcome(None, row["error"])
-    return Outcome(Figures(*(_number(row[name]) if row[name] else None for name in _FIGURES)))  # pyright: ignore
+    figures = {name: _number(row[name]) for name in _FIGURES if row[name] or name not in _OF_ENERGY}
+    if min(figures.values()) < 0:
+        raise ValueError("a figure is below 0")
+    return Outcome(Figures(**dict[str, Any](dict.fromkeys(_OF_ENERGY) | figures)))
 
 
 def _number(text: str) -> float:
     """As it was written: whole numbers are ``int``."""
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    found = int(text) if text.lstrip("-").isdigit() else float(text)
+    if not math.isfinite(found):
+        raise ValueError(f"{text!r:.40} is no finite number")
+    return found
 
 
 def write_table(path: Path, names: Sequence[str], own: Mapping[str, str], done: Done) -> None:

@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> str:
         UsageError: the arguments contradict each other, or the output would replace the artifact.
         TilewrightError: as `load` and `Session.run` say.
     """
-    from ..files.output_file import check_output, is_standard_output
+    from ..files.output_file import check_outputs, is_standard_output
     from ..report.classes import read_names
     from ..report.details import details_of
     from ..report.execution import Images, gather_inputs, profile_table, results_json, results_text, save_outputs
@@ -157,9 +157,7 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.trace is not None and (arguments.profile or max(requests, workers) > _MOST):
         what = "--profile and --trace are different runs" if arguments.profile else "a trace is of too many requests"
         raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
-    for path in (output, arguments.trace):
-        if path is not None:
-            check_output(path, source=arguments.artifact)
+    check_outputs((output, arguments.trace), source=arguments.artifact)
     with load(
         arguments.artifact,
         engine=arguments.engine,

@@ -48,12 +48,12 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
-def check_output(path: Path, *, source: object = None, inputs: Iterable[Path] = ()) -> None:
+def check_output(path: Path, *, source: object = None, inputs: Iterable[object] = ()) -> None:
     """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
 
     Args:
         source: the model that the result is made of; anything but a path is no file.
-        inputs: further files that are read for it.
+        inputs: further files that are read for it, as the source.
 
     Raises:
         OutputError: `output_file` could not begin to write it.
@@ -74,6 +74,24 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[Path] = 
             if isinstance(each, (str, os.PathLike)) and os.path.samestat(standing, os.stat(each)):
                 hint = "Choose another output."
                 raise UsageError(f"the output would replace {what}", found=os.fspath(path), hint=hint)
+
+
+def check_outputs(paths: Iterable[Path | None], *, source: object = None, inputs: Iterable[object] = ()) -> None:
+    """As `check_output`, for several results, of which those that are None are not written.
+
+    Raises:
+        OutputError: as `check_output`.
+        UsageError: an output is one of the inputs, or of the others.
+    """
+    found: set[str] = set()
+    for path in paths:
+        if path is None:
+            continue
+        check_output(path, source=source, inputs=inputs)
+        place = os.path.realpath(path)
+        if place in found and not is_stream(path):
+            raise UsageError("two results would be one file", found=os.fspath(path), hint="Choose another output.")
+        found.add(place)
 
 
 def is_stream(path: Path) -> bool:

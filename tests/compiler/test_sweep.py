@@ -194,7 +194,34 @@ def test_a_file_of_another_sweep_is_refused(model: Path, tmp_path: Path, asked: 
         with pytest.raises(UsageError, match=r"table.csv (is no table of a sweep|holds a sweep)"):
             tilewright.sweep(model, output=table, **common)
         assert table.read_bytes() == content
+    head, row = kept.splitlines()
+    for place, number in ((2, b""), (2, b"nan"), (2, b"-1"), (2, b"1e400"), (0, b"inf")):
+        cells = row.split(b",")
+        cells[place] = number
+        table.write_bytes(b"\n".join((head, b",".join(cells), b"")))
+        with pytest.raises(UsageError, match=r"table.csv is no table of a sweep: .*(convert|finite|below 0)"):
+            tilewright.sweep(model, output=table, **common)
     assert len(asked) == 1
+
+
+def test_results_do_not_replace_each_other_or_what_they_are_made_of(model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"format": 1, **S256.machine.to_dictionary()}))
+    common = {"machine": own, "set": {"clusters": [1]}}
+    with pytest.raises(UsageError, match=r"two results would be one file; found .*x\. Choose another output\."):
+        tilewright.sweep(model, output=tmp_path / "x", svg=tmp_path / "x", **common)
+    with pytest.raises(UsageError, match=r"the output would replace an input; found .*own\.json"):
+        tilewright.sweep(model, svg=own, **common)
+
+
+def test_a_file_of_places_belongs_to_the_sweep(model: Path, tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    places = tmp_path / "places.json"
+    sweep = {"machine": "s256", "set": {"maps_bytes": [65536]}, "output": tmp_path / "t.csv", "affinity": places}
+    places.write_text("{}")
+    tilewright.sweep(model, **sweep)
+    places.write_text("{} ")
+    with pytest.raises(UsageError, match="holds a sweep with other options"):
+        tilewright.sweep(model, **sweep)
 
 
 def test_an_interrupted_sweep_goes_on(

@@ -166,6 +166,7 @@ EXTRAS = (
     *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL"),
     *("dask", "distributed", "fsspec"),
     *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi", "h5py"),
+    *("starlette", "uvicorn", "h11", "prometheus_client"),
 )
 
 
@@ -173,6 +174,7 @@ NEEDING_EXTRAS = {
     *(f"tilewright.runtime.api.simulator.{name}" for name in ("api", "schema.base", "cuda_kernel")),
     "tilewright.runtime.cluster.dask_workers",
     "tilewright.runtime.pictures.image_file",
+    *(f"tilewright.runtime.serving.{name}" for name in ("application", "connection", "server")),
 }
 """Modules of the runtime that are made of what an extra installs."""
 

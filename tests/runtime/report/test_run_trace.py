@@ -88,6 +88,7 @@ def test_a_step_is_shown_with_those_who_helped(artifact: Path, tmp_path: Path) -
             "--profile and --trace are different runs; expected --trace alone, of at most 1000",
         ),
         ("--trace t.json --requests 1001", "a trace is of too many requests; expected --trace alone, of at most 1000"),
+        ("--trace t.json -o t.json", "two results would be one file; found t.json. Choose another output."),
         ("--trace t.json --workers 0", "'0' is not a whole number of at least 1"),
     ],
 )
