@@ -129,16 +129,16 @@ def integers_in_onnxruntime(model: onnx.ModelProto, *, exact: bool) -> Callable[
     """
     seen = onnx.ModelProto()
     seen.CopyFrom(model)
-    names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    seen.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    tensors = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    seen.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
     session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Arrays) -> Arrays:
-        found = map(np.asarray, session.run(names, inputs))
-        return {name.removesuffix("_QuantizeLinear_Output"): array for name, array in zip(names, found, strict=True)}
+        found = map(np.asarray, session.run([*tensors], inputs))
+        return dict(zip(tensors.values(), found, strict=True))
 
     return run
 
