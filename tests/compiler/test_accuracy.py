@@ -27,7 +27,7 @@ def run(artifact: Artifact, x: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def arrays(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    x = rng.standard_normal((1, 24, 9, 9)).astype(np.float32)
+    x = rng.standard_normal((1, 24, 36, 36)).astype(np.float32)
     return x, *(rng.standard_normal((40, 24, 3, 3)).astype(np.float32) for _ in range(2))
 
 

@@ -37,7 +37,7 @@ def test_the_function_takes_every_option() -> None:
 def test_the_command_takes_every_option_but_those_of_programs() -> None:
     options = {flag: action for action in parser_of("compile")._actions for flag in action.option_strings}
     for each in fields(CompileOptions):
-        if each.name in ("external_data", "stationary", "instruments", "report"):
+        if each.name in ("external_data", "stationary", "instruments", "report", "shares"):
             assert flag_of(each) not in options
             continue
         action = options[flag_of(each)]
