@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> str:
     folder: Path = arguments.output or Path()
     name: str = arguments.path.stem
     make_folder(folder)
+    check_output(folder / f"{name}.graph.json", source=arguments.path)
     history = History()
     artifact = artifact_of(arguments, history)
     engine = next(name for name in ENGINES if name in artifact.manifest.engines)
