@@ -145,9 +145,7 @@ def measure(network: PublicNetwork, file: Path, seconds: float) -> dict[str, obj
         expected, found = Oracle(model, exact=True).run(inputs), session.run(given)
         pairs = [(np.asarray(found[name]), expected[name]) for name in expected]
         if network.ranked:
-            pairs = [
-                (np.sort(ours, -min(2, ours.ndim)), np.sort(theirs, -min(2, theirs.ndim))) for ours, theirs in pairs
-            ]
+            pairs = [(_sorted(ours), _sorted(theirs)) for ours, theirs in pairs]
         row["difference"] = max(difference(*pair) for pair in pairs)
         ours: list[float] = []
         theirs: list[float] = []

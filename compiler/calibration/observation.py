@@ -14,7 +14,7 @@ from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
 from .dataset import open_calibration_set
 from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
-from .sample_sets import CalibrationSet, Inputs, RandomSet, between, files_of
+from .sample_sets import CalibrationSet, Inputs, RandomSet, between, files_of, shards_of
 from .statistics import Findings
 from .watch import Watch
 
@@ -87,8 +87,7 @@ class Observation:
         if options.shares is None:
             parts = [seeing((0, total), lambda done: options.report(STAGE, done, total))]
         else:
-            shards = [(first, min(first + SHARD, total)) for first in range(0, total, SHARD)]
-            parts = options.shares(seeing, shards, files_of(self.samples))
+            parts = options.shares(seeing, shards_of(self.samples, SHARD), files_of(self.samples))
         found, watch = {name: make() for name, make in statistics.items()}, self._watch and self._watch()
         for part in parts:
             for name, seen in part["values"].items():

@@ -200,6 +200,12 @@ def between(samples: CalibrationSet, first: int, last: int) -> Iterator[Inputs]:
         yield from islice(samples, first, last)
 
 
+def shards_of(samples: CalibrationSet, size: int) -> list[tuple[int, int]]:
+    """All samples, so many to a shard: the numbers of its first one and of that behind its last, as for `between`."""
+    total = len(samples)
+    return [(first, min(first + size, total)) for first in range(0, total, size)]
+
+
 def files_of(samples: CalibrationSet) -> list[str]:
     """Paths of the files that samples are read from."""
     if isinstance(samples, SideBySide):

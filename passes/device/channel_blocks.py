@@ -82,6 +82,12 @@ def blocks_read(op: Op) -> Matrix | None:
     return found
 
 
+def reads_key(op: Op) -> bytes:
+    """The same for ops of equal shapes that read the same blocks."""
+    reads = blocks_read(op)
+    return reads.tobytes() if reads is not None else b""
+
+
 def runs_of(reads: Matrix) -> list[Span]:
     """The blocks that any of some output blocks is made of, in runs of neighbours."""
     edges = np.flatnonzero(np.diff(reads.any(0), prepend=False, append=False))

@@ -15,7 +15,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.cost import host_link_cycles
 from ...runtime.machines.machine import Machine
-from ..device.channel_blocks import blocks_read
+from ..device.channel_blocks import reads_key
 from ..device.tiling.tile_search import Misfit, TileSearch
 from ..minimum_cut import charge_crossing
 from .device_support import is_weight, maps_of
@@ -57,9 +57,7 @@ class CostModel:
         if isinstance(op.operator, Reshape):
             return 0.0
         types = (value.type for value in (*op.inputs, *op.results))
-        reads = blocks_read(op)
-        channels = reads.tobytes() if reads is not None else b""
-        key = op.operator, packed, channels, *((type.shape, type.quant is None) for type in types)
+        key = op.operator, packed, reads_key(op), *((type.shape, type.quant is None) for type in types)
         if key not in self._known:
             search = TileSearch(op, self.machine, clusters=self.clusters, packed=packed)
             found = search.cheapest(self.machine, taken=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -273,25 +274,15 @@ def test_each_row_of_a_batch_is_an_answer(tmp_path: Path) -> None:
         (scores,) = session.run(None, {"x": right.load(file, (1, 3, 8, 8), np.dtype(np.float32))})
         lines.append(f"photos/{file.name} {int(np.asarray(scores).argmax())}\n")
     (tmp_path / "labels.csv").write_text("\ufeff" + "".join(lines).replace(".png ", ".png,"), encoding="utf-8")
-    found = tilewright.quantize(
-        model,
-        tmp_path / "net.twa",
-        calibration=folder,
-        preprocessing="resize=stretch",
-        labels=tmp_path / "labels.csv",
-        max_drop=0.5,
+    quantize = partial(
+        tilewright.quantize, model, tmp_path / "net.twa", calibration=folder, preprocessing="resize=stretch"
     )
+    found = quantize(labels=tmp_path / "labels.csv", max_drop=0.5)
     assert (found.calibrated, found.judged, found.top1, found.reached) == (4, 2, 1.0, True)
     assert found.warnings == []
     moved = [line.rsplit(maxsplit=1) for line in lines]
     (tmp_path / "labels.txt").write_text("".join(f"{name} {(int(label) - 1) % 4}\n" for name, label in moved))
-    found = tilewright.quantize(
-        model,
-        tmp_path / "net.twa",
-        calibration=folder,
-        preprocessing="resize=stretch",
-        labels=tmp_path / "labels.txt",
-    )
+    found = quantize(labels=tmp_path / "labels.txt")
     assert found.top1 == 0
     assert found._repr_html_() == f"<pre>{found.to_text()}</pre>"
     assert found.warnings[0].startswith("in floating point 0.00 % of 8 answers are as labelled")

@@ -17,7 +17,7 @@ from ....ir.ops.unary import Unary
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
 from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
-from ..channel_blocks import blocks_read, slice_reads
+from ..channel_blocks import blocks_read, reads_key, slice_reads
 from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
 from .convolution_price import parameter_bytes, weight_bytes
 from .tile_search import Tile, TileSearch
@@ -47,14 +47,12 @@ class TileSearches:
         over = user is not None and overwritten(user) is not None
         maps = *maps_of_pair(op), *op.inputs
         alike = [(value.type.shape, value.type.quant is None, value in kept) for value in maps]
-        reads = blocks_read(op)
-        channels = reads.tobytes() if reads is not None else b""
         key = (
             op.operator,
             split,
             type(user and user.operator),
             over,
-            channels,
+            reads_key(op),
             *alike,
             *map(is_packed, map_operands(op)),
         )

@@ -89,7 +89,7 @@ def infer(
     """
     with compiler_for("reading samples"):
         from ....compiler.calibration.dataset import open_calibration_set
-        from ....compiler.calibration.sample_sets import ImageFiles, files_of
+        from ....compiler.calibration.sample_sets import ImageFiles, files_of, shards_of
         from ....ir.types import DType, TensorType
 
     opened = Artifact.open(artifact)
@@ -105,7 +105,7 @@ def infer(
     types = {each.name: TensorType(tuple(each.shape), DType(each.dtype)) for each in inputs}
     samples = open_calibration_set(source, types, preprocessing=known or None)
     running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples)
-    shards = [(first, min(first + size, len(samples))) for first in range(0, len(samples), size)]
+    shards = shards_of(samples, size)
 
     def keep(number: int, outputs: dict[str, np.ndarray]) -> str:
         name, content = f"part-{number:06}.npz", io.BytesIO()
