@@ -28,7 +28,8 @@ TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json --write docs
 ```
 
 on {made}, {processor}, which did much else at the same time, with {versions}. The networks are files that others have
-trained (`TILEWRIGHT_DATA`); {random} of the onnx package have random weights, which say nothing of accuracy.
+trained (`TILEWRIGHT_DATA`); {random} of the onnx package have random weights, which say nothing of accuracy. With
+`--reports FOLDER` the same command writes the report of each network on each machine, one page of HTML each.
 
 {headline}
 

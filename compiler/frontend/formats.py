@@ -18,9 +18,19 @@ from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
-from .onnx.reader import declared_inputs, import_onnx, load_model
+from .onnx.reader import declared_inputs, digest_of_onnx, import_onnx, load_model
 
-__all__ = ["IR_SUFFIX", "GivenShapes", "InputShapes", "Model", "ModelProto", "import_model", "read_module", "shapes_of"]
+__all__ = [
+    "IR_SUFFIX",
+    "GivenShapes",
+    "InputShapes",
+    "Model",
+    "ModelProto",
+    "digest_of",
+    "import_model",
+    "read_module",
+    "shapes_of",
+]
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
@@ -66,6 +76,13 @@ def import_model(
     module = import_document(source, one_shape(_declared(source), input_shapes).inputs, frozen)
     module.name = title.encode(errors="replace").decode() or module.name
     return module
+
+
+def digest_of(source: str | os.PathLike[str] | bytes, external_data: str | os.PathLike[str] | None = None) -> str:
+    """SHA-256 of all files that a model consists of; arguments and errors as for :func:`import_model`."""
+    if not isinstance(source, bytes) and Path(source).suffix.lower() == IR_SUFFIX:
+        return read_document(source).digest
+    return digest_of_onnx(source, external_data)
 
 
 def shapes_of(

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from tilewright.errors import UsageError
 
 from ...runtime.files.input_file import input_file
 from ...runtime.files.output_file import output_file
+from ..frontend.formats import digest_of
 from ..options import CompileOptions
 from .evaluation import Figures, Model, Outcome
 
@@ -42,21 +44,24 @@ def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, s
 
     Args:
         machine: the text of the file of the machine that is varied.
+
+    Raises:
+        ModelError: the model cannot be read.
     """
     said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
-    if isinstance(options.affinity, (str, os.PathLike)):
-        said["affinity"] = hashlib.sha256(_content(options.affinity)).hexdigest()
-    words = json.dumps([tilewright.__version__, said], default=_plain)
-    of = {"model": _content(model), "machine": machine.encode(), "options": words.encode()}
-    return {name: hashlib.sha256(of[name]).hexdigest()[:16] for name in IDENTITY}
+    files = [_files(said[name]) for name in ("affinity", "calibration", "freeze")]
+    words = json.dumps([tilewright.__version__, said, files], default=_plain)
+    of = {"model": digest_of(model, options.external_data), "machine": machine, "options": words}
+    return {name: hashlib.sha256(of[name].encode()).hexdigest()[:16] for name in IDENTITY}
 
 
-def _content(model: Model) -> bytes:
-    if isinstance(model, bytes):
-        return model
-    path = Path(model)
-    # What is no file is refused by whoever compiles it.
-    return b"".join(each.read_bytes() for each in (path, path.with_suffix(".bin")) if each.is_file())
+def _files(value: object) -> list[object]:
+    """Size and time of change of all files that an option names, also in a folder or by input."""
+    if isinstance(value, Mapping):
+        return [_files(each) for each in value.values()]
+    parts = re.split("[,=]", os.fspath(value)) if isinstance(value, (str, os.PathLike)) else []
+    found = [each for part in map(Path, parts) for each in (part, *(sorted(part.rglob("*")) if part.is_dir() else ()))]
+    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in found if each.is_file()]
 
 
 def _plain(value: object) -> object:

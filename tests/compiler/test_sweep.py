@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from shared_files import made_once
 
@@ -21,7 +22,7 @@ from tilewright.compiler.sweep.evaluation import Figures, Outcome
 from tilewright.compiler.sweep.grid import combinations, parse_settings
 from tilewright.compiler.sweep.picture import Point, front, picture
 from tilewright.compiler.sweep.workers import outcomes
-from tilewright.errors import MachineError, UsageError
+from tilewright.errors import MachineError, ModelError, UsageError
 from tilewright.runtime.cluster import processes
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.fields import read_number
@@ -222,6 +223,36 @@ def test_a_file_of_places_belongs_to_the_sweep(model: Path, tmp_path: Path, aske
     places.write_text("{} ")
     with pytest.raises(UsageError, match="holds a sweep with other options"):
         tilewright.sweep(model, **sweep)
+
+
+def test_tensors_in_other_files_belong_to_the_sweep(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.load(MODEL), path, save_as_external_data=True, location="net.data", size_threshold=0)
+    words = {"machine": "s256", "set": {"maps_bytes": [65536]}, "output": tmp_path / "t.csv", "calibration": "random"}
+    tilewright.sweep(path, **words)
+    data = tmp_path / "net.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UsageError, match="holds a sweep of another model"):
+        tilewright.sweep(path, **words)
+    data.write_bytes(data.read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"lie beyond the end of 'net.data'"):
+        tilewright.sweep(path, **words)
+
+
+def test_samples_belong_to_the_sweep(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    (samples / "one.png").write_bytes(b"1")
+    words = {"machine": "s256", "set": {"maps_bytes": [65536]}, "output": tmp_path / "t.csv"}
+    for given in (samples, f"image={samples}", {"image": samples}):
+        words |= {"calibration": given, "output": tmp_path / f"{len(asked)}.csv"}
+        tilewright.sweep(MODEL, **words)
+        tilewright.sweep(MODEL, **words)
+        with open(samples / "one.png", "ab") as file:
+            file.write(b"1")
+        with pytest.raises(UsageError, match="holds a sweep with other options"):
+            tilewright.sweep(MODEL, **words)
+    assert len(asked) == 3
 
 
 def test_an_interrupted_sweep_goes_on(

@@ -26,11 +26,21 @@ def first_column(document: Path, heading: str) -> list[str]:
     return cells[2:]
 
 
+def anchors(document: Path) -> set[str]:
+    """Of each heading, what a link to it ends in."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = [re.sub(r"\]\(.*?\)", "", each) for each in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_files(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?[^)]*\)", document.read_text(encoding="utf-8")):
         if "://" not in target:
-            assert (document.parent / target).exists(), f"{document.name} links to {target}, which does not exist"
+            there = document.parent / target if target else document
+            assert there.exists(), f"{document.name} links to {target}, which does not exist"
+            if anchor and there.suffix == ".md":
+                assert anchor in anchors(there), f"{document.name} links to {target}#{anchor}, which is no heading"
 
 
 def test_the_decisions_are_listed() -> None:

@@ -34,7 +34,7 @@ from .importer import Importer, Replacement
 from .narrow_types import STORED, name_of
 from .open_extents.counts import Count
 from .open_extents.open_shapes import OpenShapes
-from .tensors import TensorReader, stored_type
+from .tensors import TensorReader, stored_type, tensors_in
 
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
@@ -84,8 +84,8 @@ def import_onnx(
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
-    folder = external_data if external_data is not None or not is_file else Path(source).parent
-    importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement, Functions(model.functions))
+    reader = _tensor_reader(source, external_data)
+    importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions))
     _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
     if not results:
@@ -180,6 +180,26 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
             hint="Check it with onnx.checker.check_model.",
         )
     return model, hashlib.sha256(data).hexdigest()
+
+
+def _tensor_reader(source: object, external_data: str | os.PathLike[str] | None) -> TensorReader:
+    """What reads the tensors of a model, which are in files of ``external_data``, by default those beside its own."""
+    is_file = isinstance(source, (str, os.PathLike))
+    return TensorReader(Path(source).parent if external_data is None and is_file else external_data)
+
+
+def digest_of_onnx(source: str | os.PathLike[str] | bytes, external_data: str | os.PathLike[str] | None) -> str:
+    """SHA-256 of a model and of the tensors that it keeps in other files.
+
+    Raises:
+        ModelError: as for `import_onnx`.
+    """
+    model, digest = load_model(source)
+    reader, found = _tensor_reader(source, external_data), hashlib.sha256(digest.encode())
+    for tensor in tensors_in(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            found.update(reader.array(tensor).tobytes())
+    return found.hexdigest()
 
 
 def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -163,6 +165,16 @@ def _number(tensor: onnx.TensorProto, key: str, default: int) -> int:
         message = f"tensor {tensor.name!r} has a wrong {key} of its elements"
         raise ModelError(message, stage="import", expected="a number of bytes", found=repr(text[:40]))
     return int(text)
+
+
+def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a model or a part of one, in the bodies of its nodes and functions too."""
+    for field, value in message.ListFields():
+        for each in (value if isinstance(value, Sequence) else (value,)) if field.message_type else ():
+            if isinstance(each, onnx.TensorProto):
+                yield each
+            else:
+                yield from tensors_in(each)
 
 
 def stored_type(code: int, what: str) -> DType:
