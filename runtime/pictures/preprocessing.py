@@ -128,7 +128,7 @@ class Preprocessing:
             names = {numpy: name for name, numpy in NUMPY_DTYPES.items()}
             raise InputError(
                 "images do not fit this input",
-                expected="numbers of shape [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc)",
+                expected="numbers of shape [N, 3, H, W] or [N, 1, H, W], with layout=nhwc [N, H, W, 3] or [N, H, W, 1]",
                 found=f"{names.get(dtype, dtype)}[{','.join(map(str, shape))}]",
             )
         for name, values in (("mean", self.mean), ("scale", self.scale)):

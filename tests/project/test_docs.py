@@ -109,7 +109,7 @@ def required(extra: str) -> set[str]:
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder in which the tour's paths lead somewhere."""
-    for folder in ("compiler/demo", "examples/accelerator"):
+    for folder in ("compiler/demo", "examples/accelerator", "runtime/machines"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
