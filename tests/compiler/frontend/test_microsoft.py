@@ -26,6 +26,7 @@ def real(rng: np.random.Generator, *shape: int) -> np.ndarray:
     [
         ("FusedMatMul", [(2, 3, 4), (2, 5, 4)], {"transB": 1, "alpha": 0.25}),
         ("FusedMatMul", [(4, 3), (4, 5)], {"transA": 1}),
+        ("TransposeMatMul", [(2, 4, 3), (2, 5, 4)], {"transA": 1, "transB": 1, "alpha": 0.5}),
         ("FusedGemm", [(3, 4), (4, 5), (5,)], {"activation": "Relu", "alpha": 0.5}),
         ("FusedGemm", [(3, 4), (4, 5)], {"activation": "LeakyRelu", "activation_alpha": 0.3}),
         ("FusedConv", [(1, 3, 6, 6), (4, 3, 3, 3), (4,)], {"activation": "Relu", "pads": [1, 1, 1, 1]}),
@@ -204,6 +205,22 @@ def test_choices_of_integers(rng: np.random.Generator) -> None:
         zeros[2],
     ]
     assert_imports_like_onnxruntime(node_model("QLinearWhere", inputs, constants=(2, 3, 5, 6, 7, 8)), inputs)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_means_of_integers(dtype: type, keepdims: int, rng: np.random.Generator) -> None:
+    # onnxruntime has the operator's schema but no kernel, so that its parts stand in for it.
+    limits = np.iinfo(dtype)
+    x = rng.integers(limits.min, limits.max, (2, 3, 5, 7), dtype, endpoint=True)
+    inputs = [x, *map(np.asarray, (np.float32(0.03), dtype(7), np.float32(0.011), dtype(60)))]
+    model = node_model("QLinearReduceMean", inputs, constants=range(1, 5), axes=[1, -1], keepdims=keepdims)
+    mean = ((x.astype(np.float32) - 7) * np.float32(0.03)).mean((1, 3), keepdims=bool(keepdims), dtype=np.float32)
+    expected = np.clip(np.rint(mean / np.float32(0.011)) + 60, limits.min, limits.max).astype(dtype)
+    found = interp.run(import_checked(model), {"x0": x})["y0"]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) > 5
 
 
 def test_what_is_not_supported(rng: np.random.Generator) -> None:
