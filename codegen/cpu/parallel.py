@@ -8,9 +8,9 @@ are done, whether helpers came or not, so that nobody waits for a thread that ha
 chunk is taken by one subtraction from a number that carries the count: who comes late gets nothing and reads no other
 field, or gets a chunk of the region that has begun meanwhile, which then cannot end before it.
 
-Whoever waits spins for a moment and then sleeps in the kernel (``futex``). Sleepers are woken only for regions that
-take longer than waking does, some ten microseconds. Helpers give way (``sched_yield``) between chunks: one that lost
-its processor within a chunk would keep all others waiting.
+Whoever waits spins for a millisecond and then sleeps in the kernel (``futex``). Sleepers are woken only for regions
+that take longer than waking does, some ten microseconds. Helpers give way (``sched_yield``) between chunks: one that
+lost its processor within a chunk would keep all others waiting.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ POOL = (HELP, RECALL, SCRATCH)
 ARGUMENTS = 32
 """Tensors that a step may have whose work is shared out."""
 
-_SPINS = 1500
-"""Looks before sleeping: 10 to 50 microseconds, by the processor's ``pause``."""
+_LOOKS, _SPIN = 200, 1_000_000
+"""Looks between two at the clock, and nanoseconds before sleeping: longer than what one thread does alone between two
+steps. Where processors are virtual, one that has gone to sleep comes late, and with caches of others.
+"""
 
 _CHUNKS = 4
 """Chunks for each thread: fewer leave threads idle at the end, more cost."""
@@ -96,23 +98,6 @@ define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value) noi
   ret i64 %result
 }}
 
-define internal i1 @changes(ptr %word, i32 %old) noinline nounwind {{
-entry:
-  br label %look
-look:
-  %looks = phi i32 [ 0, %entry ], [ %more, %again ]
-  %value = load atomic i32, ptr %word acquire, align 4
-  %changed = icmp ne i32 %value, %old
-  br i1 %changed, label %end, label %again
-again:
-  {PAUSE}
-  %more = add i32 %looks, 1
-  %goes_on = icmp ult i32 %more, {SPINS}
-  br i1 %goes_on, label %look, label %end
-end:
-  ret i1 %changed
-}}
-
 define internal i64 @clock(ptr %team) noinline nounwind {{
   %time = alloca [2 x i64], align 8
   %function = getelementptr i8, ptr %team, i64 {CLOCK}
@@ -124,6 +109,31 @@ define internal i64 @clock(ptr %team) noinline nounwind {{
   %whole = mul i64 %seconds, 1000000000
   %now = add i64 %whole, %rest
   ret i64 %now
+}}
+
+define internal i1 @changes(ptr %team, ptr %word, i32 %old) noinline nounwind {{
+entry:
+  br label %look
+look:
+  %looks = phi i32 [ 0, %entry ], [ %more, %again ], [ 0, %on ]
+  %since = phi i64 [ 0, %entry ], [ %since, %again ], [ %start, %on ]
+  %value = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %value, %old
+  br i1 %changed, label %end, label %again
+again:
+  {PAUSE}
+  %more = add i32 %looks, 1
+  %goes_on = icmp ult i32 %more, {LOOKS}
+  br i1 %goes_on, label %look, label %on
+on:
+  %now = call i64 @clock(ptr %team)
+  %is_first = icmp eq i64 %since, 0
+  %start = select i1 %is_first, i64 %now, i64 %since
+  %spent = sub i64 %now, %start
+  %is_over = icmp sgt i64 %spent, {SPIN}
+  br i1 %is_over, label %end, label %look
+end:
+  ret i1 %changed
 }}
 
 define internal void @give_way(ptr %team, ptr %since) noinline nounwind {{
@@ -296,7 +306,7 @@ look:
   %is_finished = icmp eq i32 %finished, %all
   br i1 %is_finished, label %end, label %wait
 wait:
-  %changed = call i1 @changes(ptr %done, i32 %finished)
+  %changed = call i1 @changes(ptr %team, ptr %done, i32 %finished)
   br i1 %changed, label %look, label %sleep
 sleep:
   %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
@@ -335,7 +345,7 @@ look:
   %is_away = icmp ne i32 %away, 0
   br i1 %is_away, label %leave, label %spin
 spin:
-  %changed = call i1 @changes(ptr %generation, i32 %seen)
+  %changed = call i1 @changes(ptr %team, ptr %generation, i32 %seen)
   br i1 %changed, label %next, label %tire
 tire:
   %away_now = load atomic i32, ptr %away_at seq_cst, align 4
@@ -379,6 +389,6 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
-    numbers = {"SPINS": _SPINS, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
+    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

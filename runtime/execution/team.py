@@ -33,11 +33,11 @@ VARIABLE = "TILEWRIGHT_THREADS"
 
 _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
-_TRIED_AFTER = (4, 256)
+_TRIED_AFTER = (4, 128)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
 
 _REMEMBERED, _TRIALS = 5, 2
-"""Times that are remembered of the usual way, and of the one that is tried."""
+"""Times that are remembered of the usual way, and runs in a row of the one that is tried."""
 
 _PAUSE = 1e-3
 """Seconds after a run from which helpers sleep and caches belong to others, and the next run is unlike this one."""
@@ -146,7 +146,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._together = True
-        self._seconds = {way: deque[float](maxlen=_REMEMBERED) for way in (True, False)}
+        self._usual, self._tried = deque[float](maxlen=_REMEMBERED), list[float]()
         self._runs, self._patience = 0, _TRIED_AFTER[0]
 
     def next(self) -> bool:
@@ -156,15 +156,18 @@ class Pace:
 
     def took(self, together: bool, seconds: float) -> None:
         """Learn how long a run took."""
-        self._seconds[together].append(seconds)
         if together == self._together:
+            self._usual.append(seconds)
             return
-        self._runs = 0
-        usual = sorted(self._seconds[not together])
-        # Of the way that is tried, the oldest times may be of a machine that had other things to do.
-        tried = [*self._seconds[together]][-_TRIALS:]
+        self._tried.append(seconds)
+        if len(self._tried) < _TRIALS:
+            return
+        usual, tried = sorted(self._usual), self._tried
+        self._runs, self._tried = 0, []
+        # Only times of now are compared: earlier ones may be of a machine that had other things to do.
         if sum(tried) / len(tried) < usual[len(usual) // 2]:
             self._together, self._patience = together, _TRIED_AFTER[0]
+            self._usual = deque(tried, maxlen=_REMEMBERED)
         else:
             self._patience = min(2 * self._patience, _TRIED_AFTER[1])
 
