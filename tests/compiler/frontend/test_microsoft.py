@@ -213,9 +213,10 @@ def test_means_of_integers(dtype: type, keepdims: int, rng: np.random.Generator)
     # onnxruntime has the operator's schema but no kernel, so that its parts stand in for it.
     limits = np.iinfo(dtype)
     x = rng.integers(limits.min, limits.max, (2, 3, 5, 7), dtype, endpoint=True)
-    inputs = [x, *map(np.asarray, (np.float32(0.03), dtype(7), np.float32(0.011), dtype(60)))]
+    zero = 7 if dtype is np.int8 else 121
+    inputs = [x, *map(np.asarray, (np.float32(0.03), dtype(zero), np.float32(0.011), dtype(60)))]
     model = node_model("QLinearReduceMean", inputs, constants=range(1, 5), axes=[1, -1], keepdims=keepdims)
-    mean = ((x.astype(np.float32) - 7) * np.float32(0.03)).mean((1, 3), keepdims=bool(keepdims), dtype=np.float32)
+    mean = ((x.astype(np.float32) - zero) * np.float32(0.03)).mean((1, 3), keepdims=bool(keepdims), dtype=np.float32)
     expected = np.clip(np.rint(mean / np.float32(0.011)) + 60, limits.min, limits.max).astype(dtype)
     found = interp.run(import_checked(model), {"x0": x})["y0"]
     assert found.dtype == dtype
