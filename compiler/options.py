@@ -175,7 +175,8 @@ class CompileOptions:
     )
     methods: str = option(
         "none",
-        "What makes the integers more exact, by what samples show: channels, scales by channel in front of depthwise "
+        "What makes the integers more exact, by what samples show: inputs, of 8 bits, such as pixels, as these very "
+        "integers; channels, scales by channel in front of depthwise "
         "convolutions; outputs, from the accumulators of the last layers, which then run on the CPU; rounding, of "
         "weights, by the error of their layer, with corrected biases; all, or none.",
         metavar="METHODS",

@@ -17,10 +17,12 @@ from ...passes.quantization.plan import Plan
 from ...passes.quantization.quantize import quantized_types
 from ..calibration.observation import Observation
 from ..calibration.windows import Product, is_product
+from .exact_inputs import InputGrid
 from .round_weights import Rounded, layers_to_round, set_rounded
 from .scale_channels import ChannelScales, candidates, set_scales
 
 METHODS = {
+    "inputs": "inputs of 8 bits, such as pixels, as these integers",
     "channels": "scales by channel for what only depthwise convolutions read",
     "outputs": "results of the last layers taken from their accumulators",
     "rounding": "weights rounded by their layer's error, with corrected biases",
@@ -49,11 +51,13 @@ class Choices:
     """What samples of a network's first shape made of it, for all its shapes.
 
     Attributes:
+        inputs: grids of those that have one, by name.
         ranges: of the values that are quantised, and others, by name.
         scales: by channel, of values by name.
         weights: by the name of the result that they make.
     """
 
+    inputs: dict[str, InputGrid] = field(default_factory=dict)
     ranges: dict[str, Range] = field(default_factory=dict)
     scales: dict[str, ChannelScales] = field(default_factory=dict)
     weights: dict[str, Rounded] = field(default_factory=dict)

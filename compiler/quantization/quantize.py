@@ -39,6 +39,7 @@ from ..pipeline import (
     quantized_import_pipeline,
     run_passes,
 )
+from .exact_inputs import choose_inputs, set_inputs
 from .methods import (
     Choices,
     apply_scales,
@@ -90,6 +91,14 @@ def quantize_module(
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
+    choices = Choices() if choices is None else choices
+    is_first = not choices.ranges
+    observed: dict[str, Value] = {}
+    observation = Observation(copy, observed, options, findings)
+    if is_first and "inputs" in methods and options.encodings is None:
+        choices.inputs = choose_inputs(copy, observation.samples)
+    moved = set_inputs(copy, choices.inputs)
+    keep = (*keep, *(name for names in moved.values() for name in names))
     real_outputs = "outputs" in methods
     plan = plan_quantization(copy.main, keep, real_outputs=real_outputs)
     values = plan.values
@@ -106,10 +115,7 @@ def quantize_module(
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
-    choices = Choices() if choices is None else choices
-    is_first = not choices.ranges
-    asked = observed_values(plan) if methods else values
-    observation = Observation(copy, {**asked, **ends}, options, findings)
+    observed.update({**(observed_values(plan) if methods else values), **ends})
     if is_first and "channels" in methods and len(missing) == len(values):
         choices.scales = choose_scales(plan, observation)
     apply_scales(copy, plan, choices)
@@ -118,6 +124,8 @@ def quantize_module(
         if is_first:
             known.update(_observed(observation, {**missing, **ends}, options))
             known.update({name: each.range for name, each in choices.scales.items()})
+            grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
+            known.update({name: range for name, range in grids.items() if name in missing})
         if {*known} != {*missing, *ends}:
             unlike = sorted({*known} ^ {*missing, *ends})
             raise CalibrationError(
@@ -128,19 +136,19 @@ def quantize_module(
                 hint="Compile an artifact for each shape.",
             )
         ranges.update(known)
-    observed = {name: ranges.pop(name) for name in ends}
+    at_ends = {name: ranges.pop(name) for name in ends}
     if is_first and "rounding" in methods:
         choices.weights = choose_weights(plan, choices, ranges, observation)
     apply_weights(copy, plan, choices)
     if interface is None:
         run_passes(post_training_pipeline(ranges, keep, real_outputs=real_outputs), copy, options)
         return copy
-    radix = input_radix(interface, pixel_range(options) or observed[_INPUT])
+    radix = input_radix(interface, pixel_range(options) or at_ends[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)
     parameter = copy.main.parameters[0]
     ranges |= {name: covered(2.0**-radix) for name, value in values.items() if value is parameter}
     run_passes(post_training_pipeline(ranges, keep), copy, options)
-    integers = integer_interface(copy, radix, lambda index: observed.get(_OUTPUT.format(index)))
+    integers = integer_interface(copy, radix, lambda index: at_ends.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), copy, options)
     return copy
 

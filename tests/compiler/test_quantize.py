@@ -22,12 +22,13 @@ from tilewright.compiler.calibration.windows import windows
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.exact_inputs import choose_inputs
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import optimised
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir import interp
-from tilewright.ir.core import Constant, is_op
+from tilewright.ir.core import Constant, Module, is_op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.pictures.preprocessing import Preprocessing
@@ -83,6 +84,69 @@ def test_each_method_makes_integers_more_exact() -> None:
     assert every > channels + 0.5
 
 
+def first_layer(pads: int, factors: bool) -> bytes:
+    """One convolution over colours, whose weights are on a grid of their own or not."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((8, 3, 3, 3)) if factors else rng.integers(-127, 128, (8, 3, 3, 3)) / 64
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[pads] * 4)
+    graph = onnx.helper.make_graph(
+        [node],
+        "colours",
+        [onnx.helper.make_tensor_value_info("x", F32, [1, 3, 12, 12])],
+        [onnx.helper.make_tensor_value_info("y", F32, [1, 8, 10 + 2 * pads, 10 + 2 * pads])],
+        [onnx.numpy_helper.from_array(weights.astype(np.float32), "w")],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "pads", "gain"),
+    [
+        ([83.0, 83.0, 83.0], [1.7, 1.7, 1.7], 1, 15),  # on the grid as they are
+        ([127.5, 127.5, 127.5], [127.5, 127.5, 127.5], 0, 15),  # half a step beside it
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 1, 3),  # each channel on a grid of its own
+    ],
+)
+def test_pixels_stay_the_integers_that_they_are(
+    tmp_path: Path, mean: list[float], deviation: list[float], pads: int, gain: float
+) -> None:
+    rng = np.random.default_rng(2)
+    pixels = np.clip(rng.normal(120, 25, (40, 3, 12, 12)), 0, 255).round()
+    shift, by = (np.asarray(each).reshape(3, 1, 1) for each in (mean, deviation))
+    samples = ((pixels - shift) / by).astype(np.float32)
+    model = first_layer(pads, factors=len(set(deviation)) > 1)
+    module = import_model(model)
+
+    def decibels(methods: str) -> tuple[float, Module]:
+        found = quantize_module(module, CompileOptions(calibration=samples[:30], methods=methods))
+        pairs = [[interp.run(each, {"x": x[None]})["y"] for each in (module, found)] for x in samples[30:]]
+        signal, wrong = (
+            sum(float(np.square(each).sum()) for each in arrays)
+            for arrays in zip(*((a, b - a) for a, b in pairs), strict=True)
+        )
+        return 10 * float(np.log10(signal / max(wrong, 1e-30))), found
+
+    plain, exact = decibels("outputs")[0], decibels("inputs,outputs")
+    assert exact[0] > plain + gain
+    options = {"calibration": samples[:30], "methods": "inputs,outputs"}
+    artifact = tilewright.compile(model, engines="device,software", **options)
+    expected = interp.run(exact[1], {"x": samples[35][None]})["y"]
+    for engine in ("device", "software"):
+        with tilewright.load(artifact, engine=engine) as session:
+            assert session.run({"x": samples[35][None]})["y"].tobytes() == expected.tobytes()
+    tilewright.export(model, tmp_path / "colours.onnx", quantized="qdq", **options)
+    (found,) = qdq_session(tmp_path / "colours.onnx").run(None, {"x": samples[35][None]})
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))
+
+
+def test_inputs_that_are_no_integers_of_8_bits_are_left_alone() -> None:
+    model = import_model(first_layer(1, factors=True))
+    smooth = np.random.default_rng(3).standard_normal((20, 3, 12, 12)).astype(np.float32)
+    few = np.random.default_rng(3).integers(0, 8, (20, 3, 12, 12)).astype(np.float32)
+    for samples in (smooth, few):
+        assert choose_inputs(model, [{"x": x[None]} for x in samples]) == {}
+
+
 def test_results_of_the_last_layer_are_exact_sums_on_every_engine(tmp_path: Path) -> None:
     options = {"calibration": SAMPLES[:16], "methods": "all"}
     artifact = tilewright.compile(separable(), engines="device,software", **options)
@@ -132,7 +196,9 @@ def test_windows_are_what_a_convolution_multiplies(rng: np.random.Generator) -> 
 def test_names_of_methods() -> None:
     assert methods_of("none") == ()
     assert methods_of("rounding,channels") == ("channels", "rounding")
-    with pytest.raises(UsageError, match=r"unknown method of quantisation; expected all, none or some of channels"):
+    with pytest.raises(
+        UsageError, match=r"unknown method of quantisation; expected all, none or some of inputs, channels"
+    ):
         methods_of("chanels")
 
 
