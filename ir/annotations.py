@@ -6,7 +6,7 @@ reads them by :meth:`Annotation.get`, and :func:`tilewright.ir.verify.verify` ho
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from tilewright.errors import IRError
 
@@ -34,13 +34,18 @@ class Annotation(Generic[T]):
         self.key = key
         self.type = type
         self.owners = owners
+        # Most are read very often, and need no more than a look.
+        self._words = get_args(type) if get_origin(type) is Literal else ()
         ANNOTATIONS[key] = self
 
     def get(self, owner: Owner) -> T | None:
         """The value; ``None`` where there is none, or one of another type in a module that nobody verified."""
+        value: Any = owner.annotations.get(self.key)
+        if value is None or type(value) is self.type or value in self._words:
+            return value
         try:
-            return coerce(owner.annotations[self.key], self.type)
-        except (KeyError, IRError):
+            return coerce(value, self.type)
+        except IRError:
             return None
 
     def set(self, owner: Owner, value: T) -> None:

@@ -181,7 +181,7 @@ class Op(Generic[OperatorT_co]):
     @property
     def inputs(self) -> tuple[Value, ...]:
         """The operands that are present."""
-        return tuple(value for value in self._operands if value is not None)
+        return tuple([value for value in self._operands if value is not None])
 
     @property
     def macs(self) -> int:

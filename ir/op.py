@@ -103,7 +103,7 @@ class Operator(Generic[OperandsT_co]):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            largest = _largest(value)
+            largest = _largest(value) if isinstance(value, (int, tuple)) else 0
             if largest > ATTRIBUTE:
                 raise IRError(
                     f"attribute {name!r} is too large",
@@ -216,9 +216,9 @@ class Operator(Generic[OperandsT_co]):
 
 def _largest(value: object) -> int:
     """The largest magnitude of the integers in an attribute, 0 without any."""
-    if isinstance(value, tuple):
-        return max(map(_largest, value), default=0)
-    return abs(value) if isinstance(value, int) else 0
+    if isinstance(value, int):
+        return abs(value)
+    return max(map(_largest, value), default=0) if isinstance(value, tuple) else 0
 
 
 OperatorClass = TypeVar("OperatorClass", bound=type[Operator])

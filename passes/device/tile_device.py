@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...ir.annotations import (
     CASCADE,
     CLUSTERS,
     FUSED,
+    IMAGES,
     KEPT,
     MAP,
     PLAN,
@@ -33,7 +35,7 @@ from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.tile_search import MOVEMENT, Misfit, Tile
-from .tiling.tile_searches import TileSearches, set_tile
+from .tiling.tile_searches import KnownSearches, TileSearches, set_tile
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",
@@ -84,6 +86,11 @@ class TileDevice(Pass):
     kept_share: float = KEPT_SHARE
     cascades: bool = False
 
+    @cached_property
+    def _known(self) -> KnownSearches:
+        """A function is tiled for one plan after the other, and then for the best."""
+        return {}
+
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
             expected = " or ".join(ORDERS)
@@ -98,7 +105,8 @@ class TileDevice(Pass):
         for function in device_functions(module):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
             planned = planned_machine(function, machine)
-            tile_function(function, planned, wanted, plan.clusters, plan.kept_share, cascades=plan.cascades)
+            searches = TileSearches(planned, wanted, plan.clusters, self._known, IMAGES.get(function))
+            tile_function(function, planned, plan.clusters, plan.kept_share, searches, cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 
@@ -126,9 +134,9 @@ def tile_of(op: Op, machine: Machine, searches: TileSearches | None = None) -> T
 def tile_function(
     function: Function,
     machine: Machine,
-    wanted: Stationary | None = None,
     clusters: int = 1,
     kept_share: float = KEPT_SHARE,
+    searches: TileSearches | None = None,
     *,
     cascades: bool = False,
 ) -> None:
@@ -140,7 +148,7 @@ def tile_function(
     if not CARD.is_at(function):
         # Several cards send and receive in the order of the network that they were cut from.
         _vector_ops_first(function)
-    searches = TileSearches(machine, wanted, clusters)
+    searches = searches or TileSearches(machine, None, clusters)
     if clusters > 1:
         CLUSTERS.set(function, clusters)
     for conv, user in pairs_brought_together(function):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....ir.annotations import SENDS
+from ....ir.annotations import SENDS, SPLIT, Split
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import MapShape, convolution_maps, is_product, map_shape, window_of
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
@@ -192,6 +192,21 @@ def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
     if window.taps == 1 and shape.height != map_shape(op.result.type).height and window.stride == (1, 1):
         return 0, shape.height  # one row, which is repeated
     return rows_through(window, outputs, shape.height)
+
+
+class Rows:
+    """The rows that ops make and read, remembered for each way to split an op."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Op, Value | None, Split | None], tuple[tuple[int, Span], ...]] = {}
+
+    def of(self, op: Op, operand: Value | None = None) -> tuple[tuple[int, Span], ...]:
+        """Those of an operand that an op reads on each cluster, or of its result that it makes."""
+        key = op, operand, SPLIT.get(op)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = tuple(rows_made(op) if operand is None else rows_read(op, operand))
+        return found
 
 
 def _through(shape: MapShape, lanes: list[Lane], rows: Span | None = None) -> Touched:

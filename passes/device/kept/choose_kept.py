@@ -12,10 +12,11 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
-from ....ir.annotations import FUSED, SPLIT
+from ....ir.annotations import FUSED, SPLIT, Split
 from ....ir.core import Function, Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
@@ -26,7 +27,7 @@ from ..fused_pairs import fused_convolution, with_fused
 from ..planning.plan_device_memory import parts_of
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch
 from ..tiling.tile_searches import TileSearches, maps_of_pair
-from .chip_places import copied, obstacle
+from .chip_places import Rows, copied, obstacle
 from .kept_maps import holdings, root_of
 
 TRAFFIC_WEIGHT = 0.25
@@ -80,12 +81,17 @@ class KeptMaps:
 
     Attributes:
         ops: of the function, in order.
+        rows: that they make and read.
     """
 
     def __init__(self, function: Function, machine: Machine, clusters: int, searches: TileSearches) -> None:
         self.ops = [*function.ops]
+        self.rows = Rows()
         self.machine, self.clusters = machine, clusters
         self._parts = parts_of(function)
+        self._maps = {op: maps_of_pair(op) for op in self.ops}
+        # By an op, its split, and those of its maps that stay on chip.
+        self._costs: dict[tuple[Op, Split | None, frozenset[Value]], tuple[TileSearch, int]] = {}
         self._searches = searches
         self._prices: dict[tuple[TileSearch, int], tuple[float, Tile] | Misfit] = {}
 
@@ -96,16 +102,18 @@ class KeptMaps:
     def choices(self, share: float) -> list[Chosen]:
         """One for each limit up to a share of the scratchpad, those that fit, without those that are alike."""
         found: dict[frozenset[Value], Chosen | None] = {}
-        groups = self._groups(frozenset(op.result for op in self.ops if obstacle(op.result) is None))
+        # As ops are split now, which is so for all limits.
+        groups_of = cache(self._groups)
+        values = frozenset(op.result for op in self.ops if obstacle(op.result) is None)
         for limit in (0, *_limits(int(self.machine.maps_bytes * share))):
-            kept, taken = self._fill(groups, limit)
+            kept, taken = self._fill(values, groups_of, limit)
             if kept not in found:
                 found[kept] = self._tiled(kept, taken)
         return [each for each in found.values() if each is not None]
 
     def _groups(self, values: frozenset[Value]) -> list[_Group]:
         """Maps that may stay on chip as groups of those that lie in each other."""
-        held = holdings(self.ops, self.clusters, values)
+        held = holdings(self.ops, self.clusters, values, self.rows)
         members: dict[Value, list[Value]] = {}
         for value in values:
             members.setdefault(root_of(value, values).whole, []).append(value)
@@ -119,11 +127,13 @@ class KeptMaps:
         ops = {op for value in members for op in (value.producer, *value.users) if op is not None}
         return sum(traffic(op, frozenset(), self._parts) - traffic(op, kept, self._parts) for op in ops)
 
-    def _fill(self, groups: Sequence[_Group], limit: int) -> tuple[frozenset[Value], tuple[int, ...]]:
-        """Groups, the best first, while they fit; parts of one that does not fit as a whole."""
+    def _fill(
+        self, values: frozenset[Value], groups_of: Callable[[frozenset[Value]], list[_Group]], limit: int
+    ) -> tuple[frozenset[Value], tuple[int, ...]]:
+        """Groups of these maps, the best first, while they fit; parts of one that does not fit as a whole."""
         taken = np.zeros(len(self.ops), np.int64)
         kept: set[Value] = set()
-        waiting = [(-each.density, each.first, number, each) for number, each in enumerate(groups)]
+        waiting = [(-each.density, each.first, number, each) for number, each in enumerate(groups_of(values))]
         heapq.heapify(waiting)
         number = len(waiting)
         while waiting:
@@ -136,7 +146,7 @@ class KeptMaps:
                 kept |= group.members
             elif len(group.members) > 1:
                 root = root_of(next(iter(group.members)), group.members).whole
-                for part in self._groups(group.members - {root}):
+                for part in groups_of(group.members - {root}):
                     heapq.heappush(waiting, (-part.density, part.first, number, part))
                     number += 1
         return frozenset(kept), tuple(taken.tolist())
@@ -164,10 +174,15 @@ class KeptMaps:
         Args:
             price: of the cheapest tile of a search that is to be taken.
         """
-        found = price(self._searches.of(op, SPLIT.get(op), frozenset(kept).intersection(maps_of_pair(op))))
+        split, own = SPLIT.get(op), frozenset([value for value in self._maps[op] if value in kept])
+        known = self._costs.get((op, split, own))
+        if known is None:
+            moved = sum(traffic(each, own, self._parts) for each in with_fused(op))
+            known = self._costs[op, split, own] = self._searches.of(op, split, own), moved
+        search, moved = known
+        found = price(search)
         if isinstance(found, Misfit):
             return found
-        moved = sum(traffic(each, kept, self._parts) for each in with_fused(op))
         cost = TRAFFIC_WEIGHT * moved / self.machine.dram_bytes_per_cycle
         if moved or not isinstance(op.operator, MOVEMENT):
             cost += found[0]

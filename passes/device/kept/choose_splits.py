@@ -21,7 +21,7 @@ from ..fused_pairs import fused_convolution, with_fused
 from ..tiling.tile_price import Share
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, splits
 from ..tiling.tile_searches import set_tile
-from .chip_places import obstacle, rows_made
+from .chip_places import Rows, obstacle
 from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps
 from .kept_maps import Holding, Touch, Touched, holdings, root_of, touches
 
@@ -69,8 +69,10 @@ class _OnChip:
         values: the maps.
     """
 
-    def __init__(self, ops: Sequence[Op], clusters: int, machine: Machine, values: frozenset[Value]) -> None:
-        self._clusters, self._machine = clusters, machine
+    def __init__(
+        self, ops: Sequence[Op], clusters: int, machine: Machine, values: frozenset[Value], rows: Rows
+    ) -> None:
+        self._clusters, self._machine, self._rows = clusters, machine, rows
         self._roots = {value: root_of(value, values).whole for value in values}
         self._members: dict[Value, set[Value]] = {}
         for value, root in self._roots.items():
@@ -80,7 +82,7 @@ class _OnChip:
             for value in (*op.inputs, op.result):
                 if value in self._roots:
                     self._touching[self._roots[value]][op] = None
-        self.held = holdings(ops, clusters, values)
+        self.held = holdings(ops, clusters, values, rows)
         # By what they depend on, of all that is looked at again and again.
         self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
 
@@ -94,7 +96,7 @@ class _OnChip:
         for op in self._touching[root]:
             key = op, SPLIT.get(op)
             if key not in self._touches:
-                self._touches[key] = [*touches(op, self._roots.keys())]
+                self._touches[key] = [*touches(op, self._roots.keys(), self._rows)]
             for touch in self._touches[key]:
                 if touch.root is root:
                     found.add(touch)
@@ -111,7 +113,7 @@ class _OnChip:
                 continue
             distance = root_of(value, self._members[root]).row
             blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)
-            for cluster, (first, count) in rows_made(op):
+            for cluster, (first, count) in self._rows.of(op):
                 first += distance
                 for other, span in enumerate(holding.read):
                     if span is not None and other != cluster:
@@ -129,10 +131,10 @@ class _Weights:
     """
 
     def __init__(self, choice: KeptMaps, share: float, kept: frozenset[Value]) -> None:
-        ops, clusters, machine = choice.ops, choice.clusters, choice.machine
-        self._kept = _OnChip(ops, clusters, machine, kept)
+        ops, clusters, machine, rows = choice.ops, choice.clusters, choice.machine, choice.rows
+        self._kept = _OnChip(ops, clusters, machine, kept, rows)
         possible = frozenset(op.result for op in ops if obstacle(op.result) is None)
-        self._possible = _OnChip(ops, clusters, machine, possible)
+        self._possible = _OnChip(ops, clusters, machine, possible, rows)
         self._limit = machine.maps_bytes * share
         self._taken = np.zeros(len(ops))
         for root, holding in self._possible.held.items():

@@ -17,7 +17,7 @@ from ....ir.feature_map import map_shape
 from ....runtime.machines.machine import Machine
 from ..boxes import Span
 from ..fused_pairs import fused_convolution, fused_user
-from .chip_places import Inside, copied, inside_of, obstacle, rows_made, rows_read
+from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ class Touch(NamedTuple):
     is_read: bool
 
 
-def touches(op: Op, kept: AbstractSet[Value]) -> Iterator[Touch]:
+def touches(op: Op, kept: AbstractSet[Value], rows: Rows) -> Iterator[Touch]:
     """What an op, tiled and split, does with maps on chip."""
-    moved = copied(op, kept)
-    touched = [(value, rows_read(op, value) if value in moved else (), True) for value in dict.fromkeys(op.inputs)]
-    touched.append((op.result, rows_made(op) if moved else (), False))
-    for value, rows, is_read in touched:
-        if value in kept:
-            root = root_of(value, kept)
-            through = tuple((cluster, (first + root.row, count)) for cluster, (first, count) in rows)
-            yield Touch(root.whole, through, is_read)
+    touched = [value for value in dict.fromkeys((*op.inputs, op.result)) if value in kept]
+    moved = copied(op, kept) if touched else []
+    for value in touched:
+        is_read, root = value is not op.result, root_of(value, kept)
+        is_moved = value in moved if is_read else bool(moved)
+        found = rows.of(op, value if is_read else None) if is_moved else ()
+        through = tuple([(cluster, (first + root.row, count)) for cluster, (first, count) in found])
+        yield Touch(root.whole, through, is_read)
 
 
 class Touched:
@@ -100,18 +100,24 @@ class Touched:
         return Holding(tuple(self.rows), tuple(self.read), first, last)
 
 
-def holdings(ops: Sequence[Op], clusters: int, kept: AbstractSet[Value]) -> dict[Value, Holding]:
+def holdings(
+    ops: Sequence[Op], clusters: int, kept: AbstractSet[Value], rows: Rows | None = None
+) -> dict[Value, Holding]:
     """What each of so many clusters holds of every map on chip that lies in no other one.
 
     Args:
         ops: of a function, tiled and split.
+        rows: what is known of these.
     """
+    rows = rows or Rows()
     found: dict[Value, Touched] = {}
     steps: dict[Value, tuple[int, int]] = {}
     for step, op in enumerate(ops):
+        if kept.isdisjoint((*op.inputs, op.result)):
+            continue
         # Its tiles are there from those of a convolution on that it is fused with.
         begin = step - 1 if fused_convolution(op) is not None else step
-        for touch in touches(op, kept):
+        for touch in touches(op, kept, rows):
             found.setdefault(touch.root, Touched(clusters)).add(touch)
             steps[touch.root] = steps.get(touch.root, (begin, step))[0], step
     return {root: each.holding(*steps[root]) for root, each in found.items()}

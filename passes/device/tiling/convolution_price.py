@@ -64,7 +64,7 @@ class ConvolutionPrice:
     """The work of every unit for a convolution, and for the op that is fused with it."""
 
     def __init__(self, op: Op, machine: Machine, tiles: Candidates, share: Share) -> None:
-        self.price, self.tiles = Price(machine, share), tiles
+        self.price, self.tiles, self._share = Price(machine, share), tiles, share
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
         self.depthwise, self.packed = is_depthwise(op), share.packed
         self.outputs = share.blocks(self.target.blocks)
@@ -91,7 +91,7 @@ class ConvolutionPrice:
 
     def keeping(self, stationary: Stationary) -> Price:
         """With what is kept in the scratchpads."""
-        price = Price(self.price.machine, self.price.share)
+        price = Price(self.price.machine, self._share)
         price.array, price.vector, price.stores = self.price.array, self.price.vector, self.price.stores
         if self.loads:
             self._load_maps(price, stationary)

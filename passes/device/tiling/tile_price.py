@@ -99,7 +99,8 @@ class Price:
     """
 
     def __init__(self, machine: Machine, share: Share) -> None:
-        self.machine, self.share = machine, share
+        # Not the share itself: prices outlive the function whose maps that names.
+        self.machine, self.clusters, self.split = machine, share.clusters, share.split
         self.array, self.vector = Work(), Work()
         self.loads, self.weights, self.stores = Work(), Work(), Work()
         self.wait: Cycles = 0.0
@@ -119,12 +120,12 @@ class Price:
         instructions = sum(work.count for work in every) * INSTRUCTION_BYTES / machine.dram_bytes_per_cycle
         turns = 2 * np.minimum(self.stores.count, self.loads.count + self.weights.count) * timing.dram_turnaround
         # All clusters have one DRAM. Rows and images have the same weights, which are loaded once for all.
-        copies = 1 if self.share.split in ("rows", "images") else self.share.clusters
+        copies = 1 if self.split in ("rows", "images") else self.clusters
         shared = self.weights.cycles * copies
         # While the op before computes, the DRAM fills the half of the scratchpads with weights that this one leaves:
         # of all clusters, if each has weights of its own.
         ahead = copies * (machine.weight_bytes // 2) / machine.dram_bytes_per_cycle
-        dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.share.clusters + shared
+        dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.clusters + shared
         array, vector = self.array.cycles, self.vector.cycles
         compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
         # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
@@ -146,10 +147,12 @@ class Price:
 
 
 def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
-    """Pieces of a size that cut an extent: how many and how large, and whether they are whole; then the rest."""
+    """Pieces of a size that cut an extent: how many and how large, and whether they are whole; then the rest, if any
+    size leaves one."""
     yield extent // size, size, True
     rest = extent % size
-    yield np.minimum(rest, 1), np.maximum(rest, 1), False
+    if rest.any():
+        yield np.minimum(rest, 1), np.maximum(rest, 1), False
 
 
 def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False) -> Runs:

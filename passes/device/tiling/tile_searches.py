@@ -29,17 +29,38 @@ def maps_of_pair(op: Op) -> list[Value]:
     return [*map_operands(op), *([other] if other is not None else []), made_by(op)]
 
 
+KnownSearches = dict[Hashable, dict[Hashable, TileSearch]]
+"""By what they have in common, the last used ones last."""
+
+_REMEMBERED = 4
+"""Machines, or numbers of clusters, whose searches are remembered."""
+
+
 class TileSearches:
     """Makes searches, and remembers them.
 
     Args:
         stationary, clusters: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
+        known: what to remember them in, for all functions and machines alike.
+        images: of the function, see :data:`tilewright.ir.annotations.IMAGES`.
     """
 
-    def __init__(self, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        stationary: Stationary | None = None,
+        clusters: int = 1,
+        known: KnownSearches | None = None,
+        images: tuple[int, int] | None = None,
+    ) -> None:
         self._machine, self._clusters = machine, clusters
         self._stationary: Stationary | None = stationary
-        self._searches: dict[Hashable, TileSearch] = {}
+        known = known if known is not None else {}
+        # What depends on the size of this scratchpad is asked of a search later.
+        alike = *(value for name, value in vars(machine).items() if name != "maps_bytes"), stationary, clusters, images
+        self._searches = known[alike] = known.pop(alike, {})
+        while len(known) > _REMEMBERED:
+            del known[next(iter(known))]
 
     def of(self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset()) -> TileSearch:
         """The search for an op."""
