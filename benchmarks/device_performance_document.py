@@ -46,7 +46,7 @@ softmax are the host's, so GoogLeNet and AlexNet are three device programs each,
 
 {bounds}
 - **array**, **vector**, **DRAM**: the share of the cycles in which each is busy, averaged over the clusters used;
-  setup, drain, conflicts, row openings and turnarounds included.
+  conflicts, row openings and turnarounds included, set-up and drain not.
 - **floor**: cycles that no schedule goes below, the largest of four: *MAC steps* with all lanes busy that there is work
   for (raster lanes, output channels in blocks of 16, kernels packed without gaps), shared out evenly; *DRAM bytes*:
   each byte that is needed moved once at full bandwidth; *vector steps*, shared out evenly; *weights in time*: the MAC

@@ -16,8 +16,10 @@ from tilewright.runtime.machines.machine import FORMAT_VERSION, Machine, load
 BEFORE: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "m4096_4_taps": ("m4096", {"depthwise_taps": 4}),
     "s256_4_taps": ("s256", {"depthwise_taps": 4}),
+    "m4096_9_taps": ("m4096", {"depthwise_taps": 9}),
+    "s256_9_taps": ("s256", {"depthwise_taps": 9}),
 }
-"""The sample that each machine has become, and what its fields were (decision 0103)."""
+"""The sample that each machine has become, and what its fields were (decisions 0103 and 0160)."""
 
 
 def older_machine(name: str) -> Machine:

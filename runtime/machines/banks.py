@@ -5,15 +5,17 @@ the banks: line n is in bank ``(n + 5 * (n // banks)) mod banks``, so that pixel
 do not meet in one, and of eight banks the three rows of a window that lie so begin 0, 5 and 2 banks further on. The
 array takes the lines that a group of pixels needs into line registers, two sets of them: while it works on one set, the
 next is fetched. A line that several lanes need is fetched once for a trace. So the array waits where the fullest bank
-has more lines to give for a trace than the trace has steps. All groups of an instruction count as its first, and its
-map as if it began in bank 0. A trace in pieces, which are the kernel rows of a packed convolution, is fetched at once
-where the lines of all of them fit the line registers, otherwise piece by piece.
+has more lines to give for a trace than the trace has steps. All groups of an instruction count as its first, those of a
+depthwise convolution that do not begin a row as its second, and its map as if it began in bank 0. A trace in pieces,
+which are the kernel rows of a packed convolution, is fetched at once where the lines of all of them fit the line
+registers, otherwise piece by piece.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +38,14 @@ def _lines(first: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.unique(line[line <= (first.reshape(-1, 1) + size - 1) // LINE_BYTES])
 
 
+def _in_turn(lines: NDArray[np.int64], banks: int) -> int:
+    """Cycles until the banks have given every line."""
+    return int(np.bincount(bank_of(lines, banks)).max()) if lines.size else 0
+
+
 def _fullest(first: NDArray[np.int64], size: int, banks: int) -> int:
     """Cycles until the banks have given every line of pieces of ``size`` bytes at the addresses ``first``."""
-    return int(np.bincount(bank_of(_lines(first, size), banks)).max())
+    return _in_turn(_lines(first, size), banks)
 
 
 def _lanes(pixels: int, width: int, row: int, column: int) -> NDArray[np.int64]:
@@ -91,6 +98,14 @@ def dense_conflicts(machine: Machine, width: int, row: int, column: int, trace: 
     return trace.pieces * max(_fullest(lanes, size, machine.maps_banks) - size // machine.input_lanes, 0)
 
 
+class Waits(NamedTuple):
+    """Cycles that the array waits for all channels of a group of pixels: of one that begins a row, and of those after
+    it, which may have columns in common with the one before. Numbers, or one for each candidate."""
+
+    first: Any
+    after: Any
+
+
 @lru_cache(4096)
 def depthwise_conflicts(
     machine: Machine,
@@ -100,11 +115,12 @@ def depthwise_conflicts(
     kernel: tuple[int, int],
     blocks: int,
     steps: int,
-) -> int:
+) -> Waits:
     """Cycles that the array waits for all ``blocks`` channel blocks of a group of pixels of a depthwise convolution.
 
-    A line holds four blocks of 16 channels. The lines of all taps are fetched for all blocks at once where they fit the
-    line registers, otherwise for as few equal parts of the blocks as do, or one block after the other.
+    A line holds four blocks of 16 channels. All pixels are done for as many blocks as the line registers, both sets
+    together, hold the lines of all taps of a group of pixels and of the next one; or for as few equal parts of the
+    blocks, one part after the other. Lines that a group has in common with the one before in its row are there already.
 
     Args:
         width: output columns.
@@ -116,12 +132,21 @@ def depthwise_conflicts(
     lanes = _lanes(machine.pixel_lanes, width, *output)
     taps = np.add.outer(np.arange(kernel[0]) * tap[0], np.arange(kernel[1]) * tap[1])
     first = np.add.outer(lanes, taps.reshape(-1))
+    following = first + machine.pixel_lanes * output[1]
     parts, together = 1, blocks
-    while together > 1 and _lines(first, together * CHANNEL_BLOCK).size > machine.line_registers:
+    while (
+        together > 1 and _lines(np.append(first, following), together * CHANNEL_BLOCK).size > 2 * machine.line_registers
+    ):
         parts += 1
         together = -(-blocks // parts)
 
-    def wait(some: int) -> int:
-        return max(_fullest(first, some * CHANNEL_BLOCK, machine.maps_banks) - some * steps, 0) if some else 0
+    def waits(some: int) -> Waits:
+        if not some:
+            return Waits(0, 0)
+        size = some * CHANNEL_BLOCK
+        fetched = _lines(first, size)
+        fresh = np.setdiff1d(_lines(following, size), fetched)
+        return Waits(*(max(_in_turn(lines, machine.maps_banks) - some * steps, 0) for lines in (fetched, fresh)))
 
-    return blocks // together * wait(together) + wait(blocks % together)
+    whole, rest, times = waits(together), waits(blocks % together), blocks // together
+    return Waits(times * whole.first + rest.first, times * whole.after + rest.after)

@@ -17,7 +17,7 @@ from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
 from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
-from .banks import Trace, dense_conflicts, depthwise_conflicts
+from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
 Count = int | NDArray[np.int64]
@@ -29,24 +29,22 @@ class Cost:
     """What one instruction costs, alone. All but bytes, row openings and multiplications are cycles.
 
     Attributes:
-        setup: decoding, addresses, descriptors.
+        setup: decoding, addresses, descriptors; done while the instruction before it works or this one waits.
         steps: work of the unit with all lanes busy that there is work for.
         divisions: of averages.
-        drain: depth of the pipeline.
         bank_conflicts: the array waits for lines of the map, as :mod:`tilewright.runtime.machines.banks` says.
         port_stalls: a unit waits for a port that is narrower than what it takes or makes in a step.
         dram_bytes: to or from DRAM, whole bursts counted.
         row_openings: runs that begin in another row of the DRAM than the run before.
         writes: whether the DRAM is written.
         link_bytes: to another card.
-        latency: after the last byte until the transfer is complete.
+        latency: after the last step or byte until the instruction is complete: depth of the pipeline, or of the DRAM.
         macs: multiply-accumulates, those of padded channels included.
     """
 
     setup: int = 0
     steps: int = 0
     divisions: int = 0
-    drain: int = 0
     bank_conflicts: int = 0
     port_stalls: int = 0
     dram_bytes: int = 0
@@ -58,8 +56,8 @@ class Cost:
 
     @property
     def unit(self) -> int:
-        """Cycles the unit is busy, without waiting for DRAM."""
-        return self.setup + self.steps + self.divisions + self.drain + self.bank_conflicts + self.port_stalls
+        """Cycles the unit is busy once it is set up, without waiting for DRAM."""
+        return self.steps + self.divisions + self.bank_conflicts + self.port_stalls
 
     def dram(self, machine: Machine) -> float:
         """Cycles the DRAM is busy."""
@@ -82,6 +80,17 @@ def cost(item: Instruction, machine: Machine) -> Cost:
     if isinstance(item, MapInstruction):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)
+
+
+def in_turn(setup: Any, work: Any) -> Any:
+    """Cycles from one instruction of a unit to the next, which is set up while the first works."""
+    return np.maximum(setup, work)
+
+
+def follows_closely(item: Instruction) -> bool:
+    """Whether a unit takes an instruction up before the one ahead of it is complete, as soon as that leaves its first
+    stage: what it reads, the unit does not write, or it reads it at the end where that has been written."""
+    return not isinstance(item, MapInstruction) or isinstance(item, Requantize)
 
 
 def ceil_divide(dividend: Count, divisor: Count) -> Count:
@@ -116,6 +125,14 @@ def depthwise_steps(machine: Machine, pixels: Count, blocks: Count, taps: int) -
     return ceil_divide(pixels, machine.pixel_lanes) * outputs * ceil_divide(taps, machine.depthwise_taps)
 
 
+def bank_waits(machine: Machine, rows: Count, columns: Count, waits: Waits) -> Count:
+    """Cycles that the array waits for banks in so many output rows and columns: each row begins with a group of pixels
+    that has nothing in common with the one before, if it is not done with that."""
+    groups = ceil_divide(rows * columns, machine.pixel_lanes)
+    begun = np.minimum(rows, groups)
+    return begun * waits.first + (groups - begun) * waits.after
+
+
 def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Count, accumulate: bool) -> Count:
     """Cycles in which the array waits to write its sums, or with ``accumulate`` to read and to write them.
 
@@ -144,22 +161,23 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
             machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width, trace
         )
         wait *= (1 if item.packed else taps) * int(ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes))
+        waits = Waits(wait, wait)
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
         steps = depthwise_steps(machine, pixels, blocks, taps)
-        wait = depthwise_conflicts(
+        waits = depthwise_conflicts(
             *(machine, item.output_width, (row * item.stride_height, column * item.stride_width)),
             *((row * item.dilation_height, column * item.dilation_width), (item.kernel_height, item.kernel_width)),
             *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
         )
-    conflicts = ceil_divide(pixels, machine.pixel_lanes) * wait
+    conflicts = bank_waits(machine, item.output_height, item.output_width, waits)
     accumulate = isinstance(item, Convolve) and bool(item.accumulate)
     stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, accumulate)
     timing = machine.timing
     return Cost(
         setup=timing.mac_setup,
         steps=int(steps),
-        drain=timing.mac_drain,
+        latency=timing.mac_drain,
         bank_conflicts=int(conflicts),
         port_stalls=int(stalls),
         macs=item.macs,
@@ -205,7 +223,7 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements, taps)),
         divisions=int(groups * 2 * machine.timing.divide) if is_average else 0,
-        drain=machine.timing.vector_drain,
+        latency=machine.timing.vector_drain,
         port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize)) * taps),
     )
 

@@ -1,11 +1,12 @@
 """The cycle model: when every instruction of a program runs, if each unit takes its own one by one.
 
-No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and its waits are
-satisfied. All streams of a card share its DRAM, which serves one request after the other; the latency of a transfer
-delays its completion but not the next request. Cards that run together have a link each way between any two: a message
-is on it from when the DRAM begins to read it, as long as its bytes take there or on the link, whatever is slower; what
-one card waits for of another it learns the latency of the link later, so that a message is written when all of it has
-arrived. Instructions come from DRAM as well, some of a stream at a time, as far ahead as its queue has room.
+No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and set up and its
+waits are satisfied; it sets one up while it works on the one before. All streams of a card share its DRAM, which serves
+one request after the other; the latency of a transfer delays its completion but not the next request. Cards that run
+together have a link each way between any two: a message is on it from when the DRAM begins to read it, as long as its
+bytes take there or on the link, whatever is slower; what one card waits for of another it learns the latency of the
+link later, so that a message is written when all of it has arrived. Instructions come from DRAM as well, some of a
+stream at a time, as far ahead as its queue has room.
 
 The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
 machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays.
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
 from ..isa.transfer import Send
-from ..machines.cost import Cost, cost, link_cycles
+from ..machines.cost import Cost, cost, follows_closely, link_cycles
 from ..machines.machine import Machine
 from .verifier import OrderedProgram
 
@@ -73,6 +74,7 @@ class Event:
     """One instruction in modelled time, in cycles from the start of the program.
 
     Attributes:
+        start: when its unit begins to work on it; it is set up by then.
         free: when its unit takes the next one, for which it need not be complete.
         end: when it is complete.
     """
@@ -155,6 +157,7 @@ class _Dram:
     """That of a card: what it has served, and when it is free.
 
     Attributes:
+        fetches_apart: fetches that come after something else; those in between go on in an open row.
         order: of its requests; None where that is found out.
         early: requests that could start before those that it serves first.
     """
@@ -163,6 +166,7 @@ class _Dram:
         self.free = 0.0
         self.wrote = False
         self.turnarounds = 0
+        self.fetches_apart = 0
         self.served: list[Request] = []
         self.order = order
         self.early: dict[Request, float] = {}
@@ -208,6 +212,8 @@ class _Engine:
         self._waiting: dict[tuple[_Kind, Stream], set[tuple[_Kind, Stream]]] = {}
         # Transfers that have started: the instruction's start and its cost.
         self._asking: dict[Stream, tuple[float, Cost]] = {}
+        # Of the next instruction of each stream.
+        self._next: dict[Stream, Cost] = {}
 
     def run(self) -> list[list[Request]]:
         """Every instruction; for each card, the requests in the order in which its DRAM served them."""
@@ -228,7 +234,7 @@ class _Engine:
         macs = sum(event.cost.macs for event in events)
         fetched = INSTRUCTION_BYTES if self._has_fetches else 0
         moved = sum(event.cost.dram_bytes for event in events) + fetched * len(events)
-        fetches = sum(request.is_fetch for dram in self._drams for request in dram.served)
+        fetches = sum(dram.fetches_apart for dram in self._drams)
         openings = sum(event.cost.row_openings for event in events) + fetches
         turnarounds = sum(dram.turnarounds for dram in self._drams)
         timing, clusters = machine.timing, {(stream.card, stream.cluster) for stream in self._streams}
@@ -281,17 +287,22 @@ class _Engine:
         return max(self._fetch_free[stream], self._starts[stream][taken - 1])
 
     def _start_time(self, stream: Stream) -> float | None:
-        """When the next instruction is there, its unit free and its waits are satisfied."""
+        """When the next instruction is there and set up, its unit free and its waits are satisfied."""
         index = len(self._starts[stream])
         if index == len(self._ordered.queues[stream]):
             return None
-        time = self._unit_free[stream]
+        # There are registers for two: one is set up from when the one before it starts.
+        known = self._starts[stream][-1] if index else 0.0
         if self._has_fetches:
             fetched = self._fetched[stream]
             if len(fetched) <= index // self._chunk:
                 self._waiting.setdefault((_Kind.FETCH, stream), set()).add((_Kind.START, stream))
                 return None
-            time = max(time, fetched[index // self._chunk])
+            known = max(known, fetched[index // self._chunk])
+        item = self._ordered.queues[stream][index]
+        price = self._next[stream] = self._priced(cost(item, self._machines[stream.card]))
+        before = self._ends[stream][-1] if index and not follows_closely(item) else 0.0
+        time = max(self._unit_free[stream], known + price.setup, before)
         for other, position in self._ordered.targets[stream][index]:
             if position > len(self._ends[other]):
                 self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
@@ -315,8 +326,7 @@ class _Engine:
         self._offer(_Kind.FETCH, stream)
 
     def _start(self, stream: Stream, time: float) -> None:
-        index = len(self._starts[stream])
-        price = self._priced(cost(self._ordered.queues[stream][index], self._machines[stream.card]))
+        price = self._next[stream]
         self._starts[stream].append(time)
         self._wake(_Kind.START, stream)
         if price.dram_bytes:
@@ -365,6 +375,9 @@ class _Engine:
         if order is not None and order[position] != request:
             dram.early[request] = asked
             return None
+        if request.is_fetch and dram.served and dram.served[-1].is_fetch:
+            price = replace(price, row_openings=0)
+        dram.fetches_apart += request.is_fetch and price.row_openings
         dram.served.append(request)
         turns = price.writes != dram.wrote
         dram.turnarounds += turns

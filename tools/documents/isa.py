@@ -27,11 +27,14 @@ Made from the instruction table by `python tools/make_documents.py isa`; do not 
 
 A card has DRAM and up to {CLUSTER_LIMIT} clusters. A cluster has five units, each with an in-order queue: LD (loads of
 maps), LW (loads of weights and parameters), ST (stores), MAC (matrix array), VEC (vector unit). A queue of a cluster is
-a stream, named by both: MAC0 is that of cluster 0. A unit executes one instruction at a time: an instruction starts
-when the one before it in its stream is complete and its waits are satisfied, and is complete when all its writes are
-visible. Instructions keep no state; everything that one needs is in its fields and in the memories. There are no
-branches. The last instruction of every stream is END. A program uses clusters 0, 1, … up to some number, and has all
-five streams of each.
+a stream, named by both: MAC0 is that of cluster 0. A unit works on one instruction at a time, in order: an instruction
+starts when the one before it in its stream has taken its last step and its waits are satisfied, and is complete when
+all its writes are visible, which instructions of a stream are in order. It finds what the one before it in its stream
+wrote: sums are added to accumulators in order, and a vector instruction that reads maps, which is any but RQ, starts
+when the one before it is complete. While it works or waits, a unit sets up the next instruction: it decodes its fields
+and computes addresses and steps, but touches no memory. Instructions keep no state; everything that one needs is in its
+fields and in the memories. There are no branches. The last instruction of every stream is END. A program uses clusters
+0, 1, … up to some number, and has all five streams of each.
 
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
@@ -123,8 +126,12 @@ a step. In packed mode it is the whole window: the pieces of all kernel rows, on
 the last bytes of one row and the first of the next. Line registers give each pixel bytes of two rows in a cycle, each
 shifted to its place; where rows are so short that a step has bytes of more than two, it takes a cycle for every two.
 Bytes of rows and columns outside the map are replaced by `pad_value` on their way and take the same time. Rows whose
-lines do not fit `line_registers` together are fetched one after the other. DWC fetches all taps of a group of pixels at
-once, for all blocks of channels if their lines fit `line_registers`, otherwise for equal parts of the blocks.
+lines do not fit `line_registers` together are fetched one after the other.
+
+DWC takes `depthwise_taps` taps of a channel in a step, and the two sets of line registers as one: lines that a group of
+pixels has in common with the one before in its row stay, and only the others are fetched for it. It does so for all
+blocks of channels if the lines of all taps of two groups that follow each other fit both sets, otherwise for equal
+parts of the blocks, one part for all pixels after the other.
 
 The array waits where the fullest bank has more lines to give than there are steps. Weights are read in every step, so a
 machine whose weight banks, or whose maps banks, give less than the array multiplies in a cycle is refused. Sums leave
@@ -136,7 +143,8 @@ The DRAM serves one request after the other: transfers, and the instructions of 
 time and as far ahead as its queue has room (`queue_depth`). The order of the requests is a property of the program:
 that in which they could first start on the machine that it was compiled for. A request moves whole bursts, opens a row
 (`dram_row_bytes`) for every run that begins in another than the run before, and turns the bus where reads and writes
-meet. Rows that a run goes on into are opened ahead of it.
+meet. Rows that a run goes on into are opened ahead of it. Instructions are laid out in the order in which they are
+fetched: a fetch that follows another goes on in its row.
 
 ## Link
 

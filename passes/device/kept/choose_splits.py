@@ -118,8 +118,8 @@ class _OnChip:
                 for other, span in enumerate(holding.read):
                     if span is not None and other != cluster:
                         rows = max(min(first + count, sum(span)) - max(first, span[0]), 0)
-                        size = rows * shape.width * blocks * CHANNEL_BLOCK
-                        cycles[cluster] += size / LINE_BYTES + (rows > 0) * self._machine.timing.transfer_setup
+                        work = rows * shape.width * blocks * CHANNEL_BLOCK / LINE_BYTES
+                        cycles[cluster] += max(work, (rows > 0) * self._machine.timing.transfer_setup)
         return max(cycles)
 
 

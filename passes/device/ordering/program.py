@@ -34,13 +34,15 @@ class OpCost(NamedTuple):
     Attributes:
         queue: that it is an instruction of.
         cluster: whose.
-        unit: cycles that the unit is busy, without waiting for DRAM.
+        setup: cycles that it is set up, while the one before it works.
+        unit: cycles that the unit is busy from then on, without waiting for DRAM.
         dram: cycles that the DRAM is busy.
         latency: cycles from then until it is complete.
     """
 
     queue: Queue
     cluster: int
+    setup: int
     unit: int
     dram: float
     latency: int
@@ -63,14 +65,13 @@ def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
         # What counts of the address is where in a burst it begins.
         fields["offset"] %= machine.dram_burst_bytes
     item = build(name, fields)
-    unit, dram, latency = _priced(item, machine)
-    return OpCost(item.QUEUES[0], cluster_of(op), unit, dram, latency)
+    return OpCost(item.QUEUES[0], cluster_of(op), *_priced(item, machine))
 
 
 @lru_cache(1 << 14)
-def _priced(item: Instruction, machine: Machine) -> tuple[int, float, int]:
+def _priced(item: Instruction, machine: Machine) -> tuple[int, int, float, int]:
     price = cost(item, machine)
-    return price.unit, price.dram(machine), price.latency
+    return price.setup, price.unit, price.dram(machine), price.latency
 
 
 @dataclass(eq=False)

@@ -258,7 +258,7 @@ class _Scheduler:
                 price = self._steps[each].cost
                 served = self._dram.serve(time + price.unit, price.dram, take=False)
                 ends[each] = served + price.latency
-                free[price.cluster, price.queue] = served
+                free[price.cluster, price.queue] = max(served, time + price.setup)
         self._room.undo(tried, positions)
         return time
 
@@ -316,7 +316,8 @@ class _Scheduler:
         for place in opened:
             self._room.reserve(place)
         served = self._dram.serve(begin + price.unit, price.dram)
-        self._free[price.cluster, price.queue] = served
+        # The next one, as a rule of the same kind, is set up meanwhile.
+        self._free[price.cluster, price.queue] = max(served, begin + price.setup)
         self._ends[number] = served + price.latency
         self._order.append(number)
         while self._oldest < len(self._steps) and self._ends[self._oldest] >= 0:

@@ -13,14 +13,16 @@ from ....ir.core import Op
 from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from ....runtime.machines.banks import Trace, dense_conflicts, depthwise_conflicts
+from ....runtime.machines.banks import Trace, Waits, dense_conflicts, depthwise_conflicts
 from ....runtime.machines.cost import (
     Count,
     Runs,
     accumulator_stalls,
+    bank_waits,
     ceil_divide,
     dense_steps,
     depthwise_steps,
+    in_turn,
     packed_steps,
     vector_stalls,
     vector_steps,
@@ -112,21 +114,21 @@ class ConvolutionPrice:
         waits = self._conflicts()
         for areas, rows, columns, is_area in self._each():
             pixels = rows * columns
-            groups = ceil_divide(pixels, machine.pixel_lanes)
             for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
                 for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
-                    steps = self._steps(pixels, blocks, chunk) + groups * waits * (1 if self.depthwise else blocks)
+                    conflicts = bank_waits(machine, rows, columns, waits) * (1 if self.depthwise else blocks)
+                    steps = self._steps(pixels, blocks, chunk) + conflicts
                     # Sums are added up over chunks: all but the first read them as well.
                     steps = steps + accumulator_stalls(machine, pixels, blocks, steps, not self.depthwise)
-                    once = timing.mac_setup + steps + timing.mac_drain
+                    once = in_turn(timing.mac_setup, steps + timing.mac_drain)
                     self.price.array.add(areas * count, once, whole=is_area and is_slice and is_chunk)
                 elements = pixels * blocks * CHANNEL_BLOCK
                 steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1, True)
-                once = timing.vector_setup + steps + timing.vector_drain
+                once = in_turn(timing.vector_setup, steps + timing.vector_drain)
                 self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
                 if self.is_fused:
                     steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
-                    once = timing.vector_setup + steps + timing.vector_drain
+                    once = in_turn(timing.vector_setup, steps + timing.vector_drain)
                     self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
 
     def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
@@ -150,13 +152,13 @@ class ConvolutionPrice:
             return packed_steps(machine, pixels, blocks, self._trace(0))
         return dense_steps(machine, pixels, blocks, window.taps, chunk * CHANNEL_BLOCK)
 
-    def _conflicts(self) -> Counts:
+    def _conflicts(self) -> Waits:
         """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs."""
         machine, window = self.price.machine, self.window
         widths = rows_read(window, 1, self.tiles.columns, self.source.width)
         columns, read, chunks = np.broadcast_arrays(self.tiles.columns, widths, self.tiles.chunk)
-        found = np.zeros(columns.shape, np.int64)
-        for index in np.ndindex(found.shape):
+        found = np.zeros((2, *columns.shape), np.int64)
+        for index in np.ndindex(columns.shape):
             blocks, width = int(chunks[index]), int(columns[index])
             if self.loads:
                 pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
@@ -169,12 +171,14 @@ class ConvolutionPrice:
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
                 steps = int(depthwise_steps(machine, 1, 1, window.taps))
-                found[index] = depthwise_conflicts(machine, width, output, tap, window.kernel, blocks, steps)
+                found[(slice(None), *index)] = depthwise_conflicts(
+                    machine, width, output, tap, window.kernel, blocks, steps
+                )
             else:
                 traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))
                 waits = dense_conflicts(machine, width, *output, trace)
-                found[index] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
-        return found
+                found[(slice(None), *index)] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
+        return Waits(*found)
 
     def _trace(self, row: int) -> Trace:
         """What a pixel of a packed map is multiplied by; ``row``: bytes from row to row of the map."""

@@ -19,7 +19,7 @@ from ....ir.annotations import Split
 from ....ir.core import Value
 from ....ir.feature_map import MapShape, Window
 from ....runtime.isa import INSTRUCTION_BYTES
-from ....runtime.machines.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
+from ....runtime.machines.cost import Count, Runs, dram_bytes, dram_cycles, in_turn, row_openings
 from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
 from ..boxes import image_pieces, outer_dimension, rows_of_clusters
 
@@ -114,7 +114,7 @@ class Price:
         """Cycles of the op, and with ``taken`` what a cycle of the DRAM costs others."""
         machine, timing = self.machine, self.machine.timing
         loads, weights, stores = (
-            work.cycles + work.count * timing.transfer_setup for work in (self.loads, self.weights, self.stores)
+            in_turn(work.count * timing.transfer_setup, work.cycles) for work in (self.loads, self.weights, self.stores)
         )
         every = (self.array, self.vector, self.loads, self.weights, self.stores)
         instructions = sum(work.count for work in every) * INSTRUCTION_BYTES / machine.dram_bytes_per_cycle
@@ -130,8 +130,7 @@ class Price:
         compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
         # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
         compute = np.maximum(np.where(fits.weights, compute, compute + np.maximum(weights, shared)), weights)
-        first = timing.transfer_setup + self.loads.once + timing.dram_latency
-        last = timing.transfer_setup + self.stores.once + timing.dram_latency
+        first, last = (work.once + timing.dram_latency for work in (self.loads, self.stores))
         # What goes on while the busiest works does so, but for what comes before or after it.
         together = np.maximum.reduce(
             np.broadcast_arrays(

@@ -30,7 +30,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....runtime.isa.vector import RECORD_BYTES
-from ....runtime.machines.cost import INTERPOLATED, vector_steps
+from ....runtime.machines.cost import INTERPOLATED, in_turn, vector_steps
 from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -333,7 +333,7 @@ def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> P
             price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
             steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, taps)
-            once = machine.timing.vector_setup + steps + machine.timing.vector_drain
+            once = in_turn(machine.timing.vector_setup, steps + machine.timing.vector_drain)
             price.vector.add(count, once, whole=whole)
     if any(not share.moves(value) for value in op.inputs):
         # Rows of a map that stays on chip are used as soon as they are made, on another unit; a tile waits for all its

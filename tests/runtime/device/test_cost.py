@@ -169,8 +169,8 @@ def test_pixels_in_one_bank_wait_for_each_other() -> None:
     assert parts(cost(isa.Convolve(**fields), one)) == {
         "setup": 16,
         "steps": groups * 3,
-        "drain": 12,
         "bank_conflicts": groups * 3 * (4 - 1),
+        "latency": 12,
         "macs": 16 * 16 * 48,
     }
     assert cost(isa.Convolve(**fields), M4096).bank_conflicts == 0
@@ -229,13 +229,27 @@ def test_a_depthwise_convolution_waits_where_its_taps_lie_in_more_lines_than_the
     item = depthwise(stride_width=2, stride_height=2, row_pitch=4 * 99, input_height=3)
     lines = np.add.outer(np.arange(3) * 99, np.arange(9)).reshape(-1)
     fullest = int(np.bincount(bank_of(lines, 8)).max())
-    for taps, steps in ((4, 3), (9, 1)):
+    for taps, steps in ((4, 3), (9, 1), (16, 1)):
         wide = replace(M4096, depthwise_taps=taps)
         assert cost(item, wide).steps == 4 * steps
         assert cost(item, wide).bank_conflicts == max(fullest - 4 * steps, 0)
-    # With room for fewer lines than those 27, each of the four blocks fetches its own.
-    poor = replace(M4096, depthwise_taps=9, line_registers=26)
+    # With room for fewer lines than those of two groups, 3 x 17, each of the four blocks fetches its own.
+    enough, poor = (replace(M4096, depthwise_taps=9, line_registers=lines) for lines in (26, 25))
+    assert cost(item, enough).bank_conflicts == max(fullest - 4, 0)
     assert cost(item, poor).bank_conflicts == 4 * (fullest - 1)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "width"), [(7, 1, 28), (5, 1, 13), (5, 2, 14), (3, 1, 9), (3, 1, 4)])
+def test_a_row_of_a_depthwise_convolution_fetches_every_line_once(kernel: int, stride: int, width: int) -> None:
+    # One bank and no steps to speak of: the array waits for every line, each pixel in one of its own.
+    one = replace(M4096, maps_banks=1, depthwise_taps=16, line_registers=1024)
+    fields = {"kernel_height": kernel, "kernel_width": kernel, "stride_width": stride, "stride_height": stride}
+    item = depthwise(**fields, output_width=width, output_height=2, blocks=1)
+    steps = -(-(kernel**2) // 16)
+    first, step = kernel * (3 * stride + kernel), 4 * stride
+    after = kernel * min(step, 3 * stride + kernel)
+    groups = -(-2 * width // 4)
+    assert cost(item, one).bank_conflicts == 2 * (first - steps) + (groups - 2) * max(after - steps, 0)
 
 
 def test_a_depthwise_convolution_keeps_lines_for_as_many_blocks_as_the_registers_hold() -> None:
@@ -244,17 +258,24 @@ def test_a_depthwise_convolution_keeps_lines_for_as_many_blocks_as_the_registers
     first = (np.add.outer(np.arange(3) * 56, np.arange(6)) * 144).reshape(-1)
 
     def fullest(blocks: int) -> int:
-        touched = {line for at in first.tolist() for line in range(at // 64, (at + 16 * blocks - 1) // 64 + 1)}
-        return int(np.bincount(bank_of(np.array(sorted(touched)), 8)).max())
+        return int(np.bincount(bank_of(np.array(sorted(lines(first, blocks))), 8)).max())
+
+    def lines(begin: np.ndarray, blocks: int) -> set[int]:
+        return {line for at in begin.tolist() for line in range(at // 64, (at + 16 * blocks - 1) // 64 + 1)}
+
+    def room(blocks: int) -> int:
+        """Half of the lines of a group and of the one four columns on."""
+        return -(-len(lines(first, blocks) | lines(first + 4 * 144, blocks)) // 2)
 
     item = depthwise(**fields)
     assert fullest(4) > 4  # four blocks at a time would wait
     assert cost(item, M4096).bank_conflicts == max(fullest(9) - 9, 0) == 0
-    # With 26 registers, blocks go in three parts of three.
-    poor = replace(M4096, line_registers=26)
-    assert cost(item, poor).bank_conflicts == 3 * max(fullest(3) - 3, 0)
-    # With so few that a part has two blocks, the last has one.
-    assert cost(item, replace(poor, line_registers=23)).bank_conflicts == 4 * (fullest(2) - 2) + fullest(1) - 1
+    # With room for those of three, blocks go in three parts of three.
+    assert cost(item, replace(M4096, line_registers=room(3))).bank_conflicts == 3 * max(fullest(3) - 3, 0)
+    # With so little that a part has two blocks, the last has one.
+    poor = replace(M4096, line_registers=room(3) - 1)
+    assert room(2) < room(3)
+    assert cost(item, poor).bank_conflicts == 4 * (fullest(2) - 2) + fullest(1) - 1
 
 
 def test_sums_wait_for_the_port_of_the_accumulators() -> None:
@@ -323,4 +344,4 @@ def test_an_interpolated_element_is_made_of_four() -> None:
     fields: dict[str, Any] = {"source": 0, "destination": 64, "height": 4, "width": 6, "blocks": 4, "input_height": 2}
     fields |= {"input_width": 3, "source_row_pitch": 12, "destination_row_pitch": 24}
     found = cost(isa.ResizeLinear(**fields, source_pixel_pitch=4, destination_pixel_pitch=4), M4096)
-    assert parts(found) == {"setup": 12, "steps": 4 * 6 * 4 * 16 // 64 * 4, "drain": 12}
+    assert parts(found) == {"setup": 12, "steps": 4 * 6 * 4 * 16 // 64 * 4, "latency": 12}
