@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, CalibrationWarning, UnsupportedError, UsageError, resources, warn
@@ -36,6 +37,7 @@ from .frontend.onnx.writer import export_onnx
 from .options import ACTIVATIONS, FORMS, CompileOptions, check_type
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
+from .quantization.methods import exported
 from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
@@ -124,6 +126,7 @@ def export_model(
         hint = f"Give --quantized {FORMS[0]}, or leave {flag} out."
         raise UsageError(f"{flag} is for quantised networks", hint=hint)
     options = check_options(options)
+    options = replace(options, methods=exported(options.methods))
     check_output(output, source=model)
     if is_ir:
         is_path = isinstance(model, (str, os.PathLike))

@@ -115,15 +115,15 @@ def calibration_pipeline() -> Pipeline:
 
 
 def post_training_pipeline(
-    ranges: Mapping[str, Range], keep: Sequence[str] = (), *, real_outputs: bool = False
+    ranges: Mapping[str, Range], keep: Sequence[str] = (), *, real_outputs: bool = False, exact_sums: bool = False
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep, real_outputs: see :class:`tilewright.passes.quantization.quantize.Quantize`.
+        keep, real_outputs, exact_sums: see :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
-    quantize = Quantize(bounds, keep=tuple(keep), real_outputs=real_outputs)
+    quantize = Quantize(bounds, keep=tuple(keep), real_outputs=real_outputs, exact_sums=exact_sums)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 

@@ -87,6 +87,38 @@ def requantize(
     return np.clip(rounded + zero_point, low, high)
 
 
+RESIDUAL_FACTOR_LIMIT = 2.0**16
+"""Largest factor of a residual: with it, its product is finite, and so is no sum of it what is not a number."""
+
+
+def requantize_sum(
+    accumulator: Integers,
+    factor: NDArray[np.float32],
+    residual: Integers,
+    residual_zero: int,
+    residual_factor: np.float32,
+    zero_point: int,
+    low: int,
+    high: int,
+) -> NDArray[np.int64]:
+    """Bring int32 accumulators and 8-bit integers to the scale of the output, and round their sum to integers, once.
+
+    As ``requantize``, with a product of the residual beside that of the accumulator: either is rounded to 24
+    significant bits, and so is their sum, before that is rounded to an integer.
+
+    Args:
+        accumulator, factor, zero_point, low, high: see ``requantize``.
+        residual: of the shape of ``accumulator``.
+        residual_zero: its zero point.
+        residual_factor: its scale over that of the output, at most ``RESIDUAL_FACTOR_LIMIT``.
+    """
+    with np.errstate(over="ignore"):  # what is infinite is clamped
+        own = np.asarray(accumulator, np.int64).astype(np.float32) * np.asarray(factor, np.float32)
+    other = (np.asarray(residual, np.int64) - residual_zero).astype(np.float32) * np.float32(residual_factor)
+    rounded = np.rint(own + other)
+    return np.clip(rounded, low - zero_point, high - zero_point).astype(np.int64) + zero_point
+
+
 def add_multipliers(scale_a: np.float32, scale_b: np.float32, scale_c: np.float32) -> tuple[int, int, int]:
     """Integer multipliers of an addition: (a, b, shift) with ``scale_a / scale_c`` about ``a / 2**shift``.
 

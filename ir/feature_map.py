@@ -123,7 +123,8 @@ def may_be_packed(value: Value, readers: Iterable[Op]) -> bool:
 
     def reads_rows(op: Op) -> bool:
         conv = op.operator
-        return isinstance(conv, Conv) and conv.group == 1 and conv.dilations[-1] == 1 and op.operands[0] is value
+        reads = isinstance(conv, Conv) and conv.group == 1 and conv.dilations[-1] == 1
+        return reads and op.operands[0] is value and value not in op.operands[1:]
 
     return value.type.rank > 2 and map_shape(value.type).channels < CHANNEL_BLOCK and all(map(reads_rows, readers))
 

@@ -143,6 +143,22 @@ def check_accumulating(operands: Types, results: Types, *, channel_axis: int, ac
     return "a quantised result takes no residual" if residual is not None else None
 
 
+def residual_factor(residual: TensorType, y: TensorType) -> np.float32:
+    """What the integers of a residual, less their zero point, are multiplied with at the scale of the result."""
+    with np.errstate(over="ignore"):
+        return np.float32(parameters(residual)[0] / parameters(y)[0])
+
+
+def check_residual(residual: TensorType | None, y: TensorType | None) -> str | None:
+    """Why a result cannot have such a residual, ``None`` if it can."""
+    if residual is None:
+        return None
+    problem = not_eight_bit(y, "the result with a residual") or not_eight_bit(residual, "the residual")
+    if problem is not None or y is None or residual_factor(residual, y) <= arithmetic.RESIDUAL_FACTOR_LIMIT:
+        return problem
+    return f"the scale of the residual is more than {arithmetic.RESIDUAL_FACTOR_LIMIT:.0f} times that of the result"
+
+
 def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract: bool = False) -> np.ndarray:
     """Stored integers of the sum, or difference, of two 8-bit tensors that broadcast.
 
@@ -218,12 +234,14 @@ def requantized(
     channel_axis: int,
     act: str = "none",
     act_args: tuple[float, ...] = (),
+    residual: tuple[np.ndarray, TensorType] | None = None,
 ) -> np.ndarray:
     """Stored integers, or float32, of the result from exact accumulators, bias included.
 
     Args:
         accumulator: integers of any dtype.
         channel_axis: the dimension of ``accumulator`` that the scales of ``w`` run along.
+        residual: what is added before the activation, and its type.
 
     Raises:
         IRError: an accumulator does not fit int32.
@@ -236,8 +254,12 @@ def requantized(
     factors = accumulator_factors(x, w, y).reshape(shape)
     if y.quant is None:
         return accumulator.astype(np.float32) * factors
-    low, high = clamp_bounds(y, act, act_args)
-    return arithmetic.requantize(accumulator.astype(np.int64), factors, parameters(y)[1], low, high)
+    into = parameters(y)[1], *clamp_bounds(y, act, act_args)
+    total = accumulator.astype(np.int64)
+    if residual is None:
+        return arithmetic.requantize(total, factors, *into)
+    array, type = residual
+    return arithmetic.requantize_sum(total, factors, array, parameters(type)[1], residual_factor(type, y), *into)
 
 
 def table(function: Callable[[np.ndarray], np.ndarray], x: TensorType, y: TensorType) -> np.ndarray:

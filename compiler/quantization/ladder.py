@@ -35,7 +35,7 @@ from ..frontend.ir.document import Document
 from ..options import CompileOptions, option, with_keywords
 from ..pipeline import simplify_pipeline
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, read_labels, runner, score
-from .methods import METHODS, Choices
+from .methods import METHODS, UNEXPORTED, Choices
 from .quantize import brings_quantization, quantize_module
 from .result import Quantization, Rung
 
@@ -120,7 +120,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     used, at = _divided(every, check_count("--calibration-limit", limit))
     held = hold(every, at)
     wanted = [label for index in at for label in classes[index]] if classes is not None else None
-    search = _Search(module, options, used, held, wanted)
+    methods = [name for name in METHODS if not (_is_exported(output) and name in UNEXPORTED)]
+    search = _Search(module, options, methods, used, held, wanted)
     answered = len(at) * shape[0]
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
@@ -213,9 +214,15 @@ class _Search:
     """
 
     def __init__(
-        self, module: Module, options: CompileOptions, used: Held, held: Held, labels: Sequence[int] | None
+        self,
+        module: Module,
+        options: CompileOptions,
+        methods: Sequence[str],
+        used: Held,
+        held: Held,
+        labels: Sequence[int] | None,
     ) -> None:
-        self._module, self._labels = module, labels
+        self._module, self._methods, self._labels = module, methods, labels
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
         self._used, self._held = used, held
@@ -270,9 +277,9 @@ class _Search:
         if goal.met(self.attempt("ranges of values alone", "none", given)):
             return
         methods: list[str] = []
-        for name, words in METHODS.items():
+        for name in self._methods:
             before = max(self._chosen)
-            found = self.attempt(f"+ {name}: {words}", ",".join([*methods, name]), given)
+            found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), given)
             if self._chosen[-1] >= before:
                 methods.append(name)
             if goal.met(found):
@@ -342,8 +349,13 @@ def _real(array: np.ndarray, value: Value) -> np.ndarray:
     return (array.astype(np.int64) - zero).astype(np.float32) * scale
 
 
+def _is_exported(output: str | os.PathLike[str]) -> bool:
+    """Whether an output is for other runtimes."""
+    return Path(output).suffix.lower() in (".onnx", ".xml")
+
+
 def _write(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
-    if Path(output).suffix.lower() not in (".onnx", ".xml"):
+    if not _is_exported(output):
         compile_to_file(model, output, replace(options, precision="int8"))
         return
     with warnings.catch_warnings():

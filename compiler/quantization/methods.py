@@ -24,10 +24,14 @@ from .scale_channels import ChannelScales, candidates, set_scales
 METHODS = {
     "inputs": "inputs of 8 bits, such as pixels, as these integers",
     "channels": "scales by channel for what only depthwise convolutions read",
+    "additions": "sums of convolutions taken from their accumulators",
     "outputs": "results of the last layers taken from their accumulators",
     "rounding": "weights rounded by their layer's error, with corrected biases",
 }
 """The methods in the order in which they are applied, and what each does."""
+
+UNEXPORTED = frozenset({"additions"})
+"""Methods without a form that other runtimes fuse: files for them are made without."""
 
 ALL, NONE = "all", "none"
 
@@ -44,6 +48,11 @@ def methods_of(text: str) -> tuple[str, ...]:
             expected = f"{ALL}, {NONE} or some of {', '.join(METHODS)}"
             raise UsageError("unknown method of quantisation", expected=expected, found=repr(name))
     return tuple(name for name in METHODS if name in asked)
+
+
+def exported(text: str) -> str:
+    """What is left of such an option for files that other runtimes read."""
+    return ",".join(name for name in methods_of(text) if name not in UNEXPORTED) or NONE
 
 
 @dataclass

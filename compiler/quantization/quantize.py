@@ -99,8 +99,8 @@ def quantize_module(
         choices.inputs = choose_inputs(copy, observation.samples)
     moved = set_inputs(copy, choices.inputs)
     keep = (*keep, *(name for names in moved.values() for name in names))
-    real_outputs = "outputs" in methods
-    plan = plan_quantization(copy.main, keep, real_outputs=real_outputs)
+    forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods}
+    plan = plan_quantization(copy.main, keep, **forms)
     values = plan.values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
@@ -141,7 +141,7 @@ def quantize_module(
         choices.weights = choose_weights(plan, choices, ranges, observation)
     apply_weights(copy, plan, choices)
     if interface is None:
-        run_passes(post_training_pipeline(ranges, keep, real_outputs=real_outputs), copy, options)
+        run_passes(post_training_pipeline(ranges, keep, **forms), copy, options)
         return copy
     radix = input_radix(interface, pixel_range(options) or at_ends[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)

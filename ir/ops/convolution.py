@@ -14,7 +14,7 @@ from ..activation import activate, check_activation
 from ..arithmetic import rounded_to_bfloat16
 from ..core import Value
 from ..op import LinearOperands, Operator, QuantizationRule, operator
-from ..quantized import centred, check_accumulating, requantized
+from ..quantized import centred, check_accumulating, check_residual, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
 from .elementwise import FLOATS, check_dtype
@@ -41,9 +41,9 @@ class Conv(_Convolution):
     on the way.
 
     Quantised: x is 8-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of w;
-    accumulators are exact. The result is 8-bit, requantised as :func:`tilewright.ir.arithmetic.requantize` states,
-    where fused activations clamp; or f32, the accumulators times the scales of x and w, without an activation. There is
-    no residual.
+    accumulators are exact. The result is 8-bit, requantised as :func:`tilewright.ir.arithmetic.requantize` states, or
+    with a residual, which is 8-bit with a scale of its own, as :func:`tilewright.ir.arithmetic.requantize_sum`; fused
+    activations clamp. Or it is f32, the accumulators times the scales of x and w, without residual and activation.
 
     Attributes:
         strides, dilations: one for each spatial dimension.
@@ -90,15 +90,19 @@ class Conv(_Convolution):
         return activate(y.astype(x.dtype), self.act, self.act_args)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        (x, w, b, _), (x_type, w_type, *_) = arrays, operand_types
+        (x, w, b, residual), (x_type, w_type, _, residual_type) = arrays, operand_types
         assert x is not None and w is not None and x_type is not None and w_type is not None
         y = accumulate(centred(x, x_type), centred(w, w_type), self)
         if b is not None:
             y += b.reshape(-1, *[1] * (x.ndim - 2))
-        return requantized(y, x_type, w_type, result_types[0], channel_axis=1, act=self.act, act_args=self.act_args)
+        added = (residual, residual_type) if residual is not None and residual_type is not None else None
+        act = {"act": self.act, "act_args": self.act_args}
+        return requantized(y, x_type, w_type, result_types[0], channel_axis=1, residual=added, **act)
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
-        return check_accumulating(operand_types, result_types, channel_axis=0, act=self.act)
+        *operands, residual = (*operand_types, None)[:4]
+        problem = check_accumulating(operands, result_types, channel_axis=0, act=self.act)
+        return problem or check_residual(residual, result_types[0])
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         w = operand_types[1]

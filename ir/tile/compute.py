@@ -191,6 +191,52 @@ class Requantize(Operator[RequantizeOperands]):
         return written(arithmetic.requantize(total, multiplier, self.zero_point, self.low, self.high), into)
 
 
+class RequantizeSumOperands(NamedTuple):
+    """Accumulators, bias and multipliers, the map that is added, and where the result goes; it may be that map."""
+
+    x: Value
+    parameters: Value
+    residual: Value
+    into: Value | None = None
+
+
+@operator("tile_requantize_sum", TILE_OPERATORS)
+class RequantizeSum(Operator[RequantizeSumOperands]):
+    """Accumulators and a map as a map: ``arithmetic.requantize_sum`` of the sum with the bias.
+
+    Attributes:
+        zero_point, low, high: see :class:`Requantize`.
+        residual_zero, residual_factor: what is taken off the map that is added, and what is multiplied with then.
+    """
+
+    zero_point: int
+    low: int
+    high: int
+    residual_zero: int
+    residual_factor: float
+
+    def infer(self, x: TensorType, parameters: TensorType, residual: TensorType, into: TensorType | None) -> TensorType:
+        result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, into)
+        added = tile(residual, "maps", "what is added")
+        on_cluster(added, tile(x, "accumulators", "what is requantised").cluster, "what is added")
+        if added.shape != x.shape:
+            raise IRError("what is added has another shape than the sums", expected=list(x.shape), found=added)
+        if not LOWEST <= self.residual_zero <= HIGHEST:
+            raise IRError("the zero point is none", expected="-128 to 127", found=self.residual_zero)
+        if not 0 <= self.residual_factor <= arithmetic.RESIDUAL_FACTOR_LIMIT:
+            expected = f"0 to {arithmetic.RESIDUAL_FACTOR_LIMIT:.0f}"
+            raise IRError("the factor of what is added is none", expected=expected, found=self.residual_factor)
+        return result
+
+    def reference(
+        self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray, into: np.ndarray | None
+    ) -> np.ndarray:
+        bias, multiplier = parameters[0].astype(np.int32), parameters[1].astype(np.float32)
+        added = residual, self.residual_zero, np.float32(self.residual_factor)
+        found = arithmetic.requantize_sum(x + bias, multiplier, *added, self.zero_point, self.low, self.high)
+        return written(found, into)
+
+
 class RecordOperands(NamedTuple):
     """A map, the numbers of a record, and where the result goes."""
 

@@ -14,7 +14,18 @@ from tilewright.errors import IRError
 from ..core import Op, OperatorT, Value, is_op
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator
-from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Requantize, Resize, ResizeLinear
+from .compute import (
+    Combine,
+    Convolve,
+    ConvolveDepthwise,
+    LookUp,
+    Pool,
+    Product,
+    Requantize,
+    RequantizeSum,
+    Resize,
+    ResizeLinear,
+)
 from .locations import Located, Locations
 from .places import PLACES
 from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
@@ -256,8 +267,7 @@ _builds("Convolve", Convolve)(_product)
 _builds("ConvolveDepthwise", ConvolveDepthwise)(_product)
 
 
-@_builds("Requantize", Requantize)
-def _requantize(op: Op[Requantize], places: Places) -> Fields:
+def _requantize(op: Op[Requantize] | Op[RequantizeSum], places: Places) -> Fields:
     return {
         "accumulator": places.line(op.operands.x),
         "parameters": places.line(op.operands.parameters),
@@ -265,6 +275,19 @@ def _requantize(op: Op[Requantize], places: Places) -> Fields:
         "low": op.operator.low,
         "high": op.operator.high,
         **_result(op, places),
+    }
+
+
+_builds("Requantize", Requantize)(_requantize)
+
+
+@_builds("RequantizeSum", RequantizeSum)
+def _requantize_sum(op: Op[RequantizeSum], places: Places) -> Fields:
+    return {
+        **_requantize(op, places),
+        **_source(op.operands.residual, places),
+        "source_zero": op.operator.residual_zero,
+        "source_multiplier": op.operator.residual_factor,
     }
 
 

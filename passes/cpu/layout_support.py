@@ -66,9 +66,9 @@ def _convolution(op: Op[Conv]) -> Support | None:
     reads rows of four bytes at least. In floating point, products of one pixel each or along long rows, and depthwise
     ones, are almost as fast in row-major order.
     """
-    conv, (x, w, *others) = op.operator, op.inputs
+    conv, (x, w, b, _) = op.operator, op.operands
     is_quantized = x.type.quant is not None
-    if any(not isinstance(value, Constant) for value in (w, *(others if is_quantized else ()))):
+    if any(not isinstance(value, Constant | None) for value in (w, *((b,) if is_quantized else ()))):
         return None
     if max(w.type.shape[2:]) > SHORT:
         return None

@@ -179,7 +179,7 @@ def _makers(value: Value) -> Iterator[Op]:
     """What makes a map that nothing else reads, from the last op back to a convolution that mixes channels."""
     while value.producer is not None and len(value.uses) == 1:
         op = value.producer
-        if not is_op(op, Conv) and not _is_by_channel(op):
+        if not _has_channels(op):
             return
         yield op
         if not _is_by_channel(op):
@@ -191,12 +191,17 @@ def _readers(value: Value) -> Iterator[Op]:
     """What reads a map, and nothing else does, up to a convolution that mixes channels."""
     while not value.is_returned and len(value.uses) == 1:
         op = value.users[0]
-        if not is_op(op, Conv) and not _is_by_channel(op):
+        if not _has_channels(op):
             return
         yield op
         if not _is_by_channel(op):
             return
         value = op.result
+
+
+def _has_channels(op: Op) -> bool:
+    """Whether an op can have the channels of its only map in another order."""
+    return op.operands.residual is None if is_op(op, Conv) else _is_by_channel(op)
 
 
 def _is_by_channel(op: Op) -> bool:

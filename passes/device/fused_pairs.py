@@ -1,7 +1,8 @@
 """Pairs of a convolution and the element-wise op that reads its result, computed together tile by tile.
 
 The convolution's result is requantised into a tile on chip, combined there with the same box of the other operand, and
-what that makes is stored, or left where it stays on chip. The map of the convolution is nowhere as a whole.
+what that makes is stored, or left where it stays on chip. The map of the convolution is nowhere as a whole. A
+convolution with a residual is such a pair by itself.
 """
 
 from __future__ import annotations
@@ -39,8 +40,15 @@ def made_by(op: Op) -> Value:
     return (fused_user(op) or op).result
 
 
+def residual_of(op: Op) -> Value | None:
+    """What a convolution adds to its sums."""
+    return op.operands.residual if is_op(op, Conv) else None
+
+
 def other_operand(op: Op) -> Value | None:
     """What a convolution's result is combined with tile by tile, ``None`` if it is not."""
+    if residual_of(op) is not None:
+        return residual_of(op)
     user = fused_user(op)
     return next(value for value in user.inputs if value is not op.result) if user is not None else None
 
@@ -74,7 +82,7 @@ def pairs_brought_together(function: Function) -> Iterator[tuple[Op, Op]]:
 
 def can_be_fused(conv: Op, user: Op) -> bool:
     """Whether an op that is the only one to read a convolution's result can be computed with each of its tiles."""
-    if not is_op(conv, Conv):
+    if not is_op(conv, Conv) or residual_of(conv) is not None:
         return False
     shape = conv.result.type.shape
     if len(conv.result.uses) != 1 or len(user.inputs) != 2 or user.result.type.shape != shape:
@@ -97,9 +105,10 @@ def choose_overwritten(function: Function) -> None:
     """
     steps = {op: step for step, op in enumerate(function.ops)}
     for op in function.ops:
-        if is_op(op, Add, Sub, Mul, Max, Min):
-            fitting = (number for number, value in enumerate(op.inputs) if _can_be_overwritten(value, op, steps))
-            number = next(fitting, None)
+        residual = residual_of(op)
+        if residual is not None or is_op(op, Add, Sub, Mul, Max, Min):
+            values = [(number, value) for number, value in enumerate(op.inputs) if residual in (None, value)]
+            number = next((number for number, value in values if _can_be_overwritten(value, op, steps)), None)
             if number is not None:
                 OVER.set(op, number)
 

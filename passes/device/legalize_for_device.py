@@ -103,13 +103,13 @@ def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...]] | None:
 def _multiplied_depthwise(found: Match[Conv]) -> Value | None:
     """Several kernels for each channel: one for each of as many copies of it. Kernels of one or two elements cost less
     as parts of a product of all channels."""
-    conv, (x, w, b, _) = found.root.operator, found.root.operands
+    conv, (x, w, *others) = found.root.operator, found.root.operands
     outputs, inputs = w.type.shape[:2]
     if conv.group == 1 or inputs != 1 or outputs == conv.group or math.prod(w.type.shape[2:]) < 3:
         return None
     order = np.arange(outputs) // (outputs // conv.group)
     copies = found.emit(Gather(1), x, found.add_constant(f"{found.root.result.name}.channels", order))
-    return found.emit(replace(conv, group=outputs), copies, w, b, result_types=[found.root.result.type])
+    return found.emit(replace(conv, group=outputs), copies, w, *others, result_types=[found.root.result.type])
 
 
 # Windows

@@ -80,7 +80,7 @@ def listed(numbers: tuple[int, ...]) -> str:
 
 def is_weight(op: Op, index: int) -> bool:
     """Whether operand ``index`` is part of the program, rather than a feature map."""
-    return is_product(op) and index > 0
+    return is_product(op) and 0 < index < 3
 
 
 def map_operands(op: Op) -> list[Value]:
@@ -150,7 +150,7 @@ def one_or_two_spatial_dimensions(op: Op, machine: Machine) -> Found | None:
 
 def weights_are_constants(op: Op, machine: Machine) -> Found | None:
     """Weights and bias are constants."""
-    return next((Found(v, "a computed tensor") for v in op.inputs[1:] if not isinstance(v, Constant)), None)
+    return next((Found(v, "a computed tensor") for v in op.operands[1:3] if not isinstance(v, Constant | None)), None)
 
 
 def weights_of_eight_bits(op: Op, machine: Machine) -> Found | None:

@@ -101,8 +101,11 @@ def _settle_channels(found: Match[Conv | MatMul]) -> Value | None:
     with a bias that fills 32 bits.
     """
     op = found.root
-    x, w, b, _ = op.operands
-    if op.result.type.quant is None or not isinstance(w, Constant) or not isinstance(b, Constant):
+    x, w, b, residual = op.operands
+    # The least that is added to a residual may decide how that is rounded.
+    if op.result.type.quant is None or residual is not None:
+        return None
+    if not isinstance(w, Constant) or not isinstance(b, Constant):
         return None
     channels = overflowing_channels(op)
     y = op.result.type

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Op, Value, is_op
+from ...ir.core import Constant, Op, Value, is_op, types_of
 from ...ir.op import QuantizationRule
 from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import GlobalAveragePool
@@ -51,8 +52,14 @@ def _collapse(found: Match) -> Value | None:
         activation, source = source, only_producer(source)
         if source is None:
             return None
+    last: Op = activation or source
     origin = [source] if activation is None else [source, activation]
-    result = _quantized_form(found, source, activation, y_type, origin)
+    residual: Value | None = None
+    summed = _exact_sum(source) if is_op(source, Add) else None
+    if summed is not None:
+        source, residual = summed
+        origin.insert(0, source)
+    result = _quantized_form(found, source, activation, y_type, origin, residual)
     if result is None:
         return None
     if (
@@ -63,8 +70,19 @@ def _collapse(found: Match) -> Value | None:
         result.name = source.result.name
         result = found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
     # The tensor of the model whose numbers it stands for, and not the conversion behind it.
-    result.name = (activation or source).result.name
+    result.name = last.result.name
     return result
+
+
+def _exact_sum(op: Op[Add]) -> tuple[Op[Conv], Value] | None:
+    """The convolution that nothing rounds before it is added to integers, and these; ``None`` if it is no such sum."""
+    for value, other in (op.operands, op.operands[::-1]):
+        conv, residual = value.producer, integers_of(other)
+        if not is_op(conv, Conv) or len(value.uses) != 1 or residual is None or isinstance(residual, Constant):
+            continue
+        if value.type == other.type:
+            return conv, residual
+    return None
 
 
 def only_producer(op: Op) -> Op | None:
@@ -80,11 +98,16 @@ def only_producer(op: Op) -> Op | None:
 
 
 def _quantized_form(
-    found: Match, source: Op, activation: Op[Relu | Clip] | None, y_type: TensorType, origin: Sequence[Op]
+    found: Match,
+    source: Op,
+    activation: Op[Relu | Clip] | None,
+    y_type: TensorType,
+    origin: Sequence[Op],
+    residual: Value | None,
 ) -> Value | None:
     operator = source.operator
     if is_op(source, Conv, MatMul):
-        return _product(found, source, activation, y_type, origin)
+        return _product(found, source, activation, y_type, origin, residual)
     if is_op(source, ReduceMean):
         return _mean(found, source, y_type, origin)
     if is_op(source, Resize):
@@ -167,20 +190,21 @@ def _product(
     activation: Op[Relu | Clip] | None,
     y_type: TensorType,
     origin: Sequence[Op],
+    residual: Value | None,
 ) -> Value | None:
-    operator, (x, w, b, residual) = source.operator, source.operands
+    operator, (x, w, b, real_residual) = source.operator, source.operands
     x, w = integers_of(x), integers_of(w)
-    if x is None or w is None or residual is not None:
+    if x is None or w is None or real_residual is not None or (residual is not None and operator.act != "none"):
         return None
     if activation is not None:
         if operator.act != "none":
             return None
         operator = replace(operator, act=activation.operator.act, act_args=activation.operator.act_args)
     bias = _bias(found, b, x.type, w.type) if b is not None else None
-    types = [x.type, w.type, bias.type if bias is not None else None]
+    types = types_of((x, w, bias, residual))
     if (b is not None and bias is None) or operator.check_quantized(types, [y_type]) is not None:
         return None
-    return found.emit(operator, x, w, bias, result_types=[y_type], origin=origin)
+    return found.emit(operator, x, w, bias, residual, result_types=[y_type], origin=origin)
 
 
 def _real_product(found: Match[Conv | MatMul]) -> Value | None:
@@ -198,9 +222,10 @@ def _real_product(found: Match[Conv | MatMul]) -> Value | None:
 
 
 def _is_quantized_next(op: Op) -> bool:
-    """Whether an op makes integers, or clamps what becomes integers."""
-    clamped = op.result.users if is_op(op, Relu, Clip) else ()
-    return any(isinstance(each.operator, Quantize) for each in (op, *clamped))
+    """Whether an op makes integers, or adds to or clamps what becomes integers."""
+    summed = (op, *(op.result.users if is_op(op, Add) else ()))
+    clamped = [user for each in summed if is_op(each, Relu, Clip) for user in each.result.users]
+    return any(isinstance(each.operator, Quantize) for each in (*summed, *clamped))
 
 
 def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | None:

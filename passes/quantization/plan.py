@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -68,12 +68,15 @@ class Plan:
         return value if len(value.uses) == 1 else None
 
 
-def plan_quantization(function: Function, keep: Collection[str] = (), *, real_outputs: bool = False) -> Plan:
+def plan_quantization(
+    function: Function, keep: Collection[str] = (), *, real_outputs: bool = False, exact_sums: bool = False
+) -> Plan:
     """The plan for a function in floating point.
 
     Args:
         keep: names of operators, of source nodes or of results, whose ops stay as they are.
         real_outputs: the last convolutions and products give real numbers.
+        exact_sums: what convolutions alone give to sums is not rounded before.
 
     Raises:
         PassError: a name to keep stands for nothing.
@@ -103,6 +106,8 @@ def plan_quantization(function: Function, keep: Collection[str] = (), *, real_ou
     heads = taken - real
     fused = {op: user for op in heads for user in [_fused_activation(op)] if user is not None and user not in kept}
     taken.update(fused.values())
+    if exact_sums:
+        fused.update(_into_sums(op for op in function.ops if op in heads))
     values = [value for value in function.parameters if value in wanted]
     for op in function.ops:
         if op in taken:
@@ -114,6 +119,22 @@ def plan_quantization(function: Function, keep: Collection[str] = (), *, real_ou
     return Plan(
         tuple(reversed(anchors)), frozenset(taken), frozenset(real), {names.take(value.name): value for value in values}
     )
+
+
+def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:
+    """For each sum the convolution that nothing else reads: of two the later one, when the other is there already.
+
+    Args:
+        ops: in order of execution.
+    """
+    position: dict[Op | None, int] = {}
+    for op in ops:
+        position[op] = len(position)
+        if is_op(op, Add) and not any(isinstance(value, Constant) for value in op.inputs):
+            makers = [value.producer for value in op.inputs if len(value.uses) == 1]
+            convs = [maker for maker in makers if is_op(maker, Conv) and maker in position]
+            if convs and all(value.type == op.result.type for value in op.inputs):
+                yield max(convs, key=position.__getitem__), op
 
 
 def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:

@@ -42,6 +42,7 @@ class Quantize(Pass):
             exactly on some processors only; in accuracy the two are equal.
         keep: names of operators or of source nodes that stay in floating point.
         real_outputs: accumulators of the last convolutions and products become real numbers, and no integers of 8 bits.
+        exact_sums: sums round the accumulators of a convolution and their other operand together.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -50,12 +51,13 @@ class Quantize(Pass):
     activations: str = "i8"
     keep: tuple[str, ...] = ()
     real_outputs: bool = False
+    exact_sums: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.activations not in ACTIVATIONS:
             raise PassError("no such activations", expected=" or ".join(ACTIVATIONS), found=self.activations)
         function = module.main
-        plan = plan_quantization(function, self.keep, real_outputs=self.real_outputs)
+        plan = plan_quantization(function, self.keep, real_outputs=self.real_outputs, exact_sums=self.exact_sums)
         _check_ranges(plan, self.ranges)
         if not plan.values:
             return False

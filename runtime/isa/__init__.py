@@ -32,7 +32,17 @@ from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, p
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
-from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
+from .vector import (
+    Elementwise,
+    ElementwiseKind,
+    LookUp,
+    Pool,
+    PoolKind,
+    Requantize,
+    RequantizeSum,
+    ResizeLinear,
+    ResizeNearest,
+)
 
 __all__ = [
     "ACCUMULATOR_UNIT",
@@ -66,6 +76,7 @@ __all__ = [
     "Region",
     "RegionKind",
     "Requantize",
+    "RequantizeSum",
     "ResizeLinear",
     "ResizeNearest",
     "Send",

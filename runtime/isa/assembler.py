@@ -22,7 +22,17 @@ from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
 from .program import NO_LAYER, Program, Region
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
-from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
+from .vector import (
+    Elementwise,
+    ElementwiseKind,
+    LookUp,
+    Pool,
+    PoolKind,
+    Requantize,
+    RequantizeSum,
+    ResizeLinear,
+    ResizeNearest,
+)
 
 
 class Assembler:
@@ -209,6 +219,10 @@ _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
     **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
+    RequantizeSum: lambda source_multiplier, **fields: {
+        "source_multiplier": int(np.float32(source_multiplier).view(np.uint32)),
+        **fields,
+    },
     **dict.fromkeys((ResizeNearest, ResizeLinear), dict),
 }
 _BUILT = {kind.__name__: (kind, derived) for kind, derived in _DERIVED.items()}

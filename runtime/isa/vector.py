@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
 from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .matrix import MapWindows, map_reads, ring_violations
@@ -13,6 +15,8 @@ from .matrix import MapWindows, map_reads, ring_violations
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
 TABLE_BYTES = 256
+RESIDUAL_FACTOR_BITS = 0x47800000
+"""65536 as binary32; the bit patterns of numbers that are not negative are in the order of the numbers."""
 INTERPOLATION_BITS = 11
 """Fraction of a point between two pixels."""
 
@@ -118,6 +122,41 @@ class Requantize(MapInstruction):
         """Clamps are ordered, written pixels do not overlap."""
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
+        yield from super().violations()
+
+
+@instruction("RQA", 23, Queue.VEC)
+class RequantizeSum(Requantize):
+    """Turn int32 accumulators and a feature map into an int8 feature map, their sum.
+
+    As RQ with one rounding for the sum: with p of RQ and the byte b of the input map at `source + y * source_row_pitch
+    + x * source_pixel_pitch + o`, `r = binary32((b - source_zero) * source_multiplier)` and `v = low … high clamp of
+    (round(binary32(p + r)) + zero_point)`. `source_multiplier` is the bit pattern of a binary32 from 0 to 65536. The
+    output may lie where the input map lies.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B")
+    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input map", unit="16 B")
+    source_zero: int = bits(8, "zero point of the input map", signed=True)
+    source_multiplier: int = bits(32, "of what is added, as binary32")
+
+    @property
+    def residual_factor(self) -> np.float32:
+        """`source_multiplier` as the number that it is."""
+        return np.uint32(self.source_multiplier).view(np.float32)
+
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """Accumulators, parameters, input map, output map."""
+        *read, written = super().accesses(cluster)
+        pitches = self.source_row_pitch, self.source_pixel_pitch
+        return *read, _map(cluster, self.source, (self.height, self.width, self.blocks), pitches, False), written
+
+    def violations(self) -> Iterator[Violation]:
+        """As RQ, and the multiplier is a number from 0 to 65536."""
+        if self.source_multiplier > RESIDUAL_FACTOR_BITS:
+            rule = f"a binary32 from 0 to 65536: at most {RESIDUAL_FACTOR_BITS}"
+            yield Violation("source_multiplier", self.source_multiplier, rule)
         yield from super().violations()
 
 

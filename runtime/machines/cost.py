@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
-from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
+from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, RequantizeSum, ResizeLinear
 from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
@@ -211,6 +211,11 @@ def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumul
     return np.maximum(needed - vector_steps(machine, elements), 0)
 
 
+def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
+    """Cycles until the last element is through; a sum with accumulators passes what requantises and what adds."""
+    return machine.timing.vector_drain * (2 if is_sum else 1)
+
+
 def _vector(item: MapInstruction, machine: Machine) -> Cost:
     elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
@@ -218,12 +223,13 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
         taps = INTERPOLATED
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
-    streams = 3 if isinstance(item, Elementwise) else 1 if isinstance(item, Requantize) else 2
+    is_plain = isinstance(item, Requantize) and not isinstance(item, RequantizeSum)
+    streams = 3 if isinstance(item, Elementwise) else 1 if is_plain else 2
     return Cost(
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements, taps)),
         divisions=int(groups * 2 * machine.timing.divide) if is_average else 0,
-        latency=machine.timing.vector_drain,
+        latency=vector_drain(machine, is_sum=isinstance(item, RequantizeSum)),
         port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize)) * taps),
     )
 

@@ -15,18 +15,26 @@ LOWEST, HIGHEST = -128, 127
 
 
 def requantize(
-    accumulator: NDArray[np.int32], multiplier: NDArray[np.float32], zero_point: int, low: int, high: int
+    accumulator: NDArray[np.int32],
+    multiplier: NDArray[np.float32],
+    zero_point: int,
+    low: int,
+    high: int,
+    residual: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int8]:
-    """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``.
+    """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``, of ``binary32(… + residual)`` with a residual.
 
     Args:
         accumulator: int32 [..., channels], bias included.
         multiplier: float32 [channels].
         zero_point: added after rounding.
         low, high: clamp, within int8.
+        residual: of the shape of the accumulators, finite.
     """
     value = accumulator.astype(np.float32)
     np.multiply(value, multiplier, out=value)
+    if residual is not None:
+        np.add(value, residual, out=value)
     # Clamping first keeps the sum with the zero point exact and costs nothing: rounding is monotone.
     np.maximum(value, np.float32(low - zero_point), out=value)
     np.minimum(value, np.float32(high - zero_point), out=value)

@@ -15,6 +15,7 @@ from ..isa.vector import (
     Pool,
     PoolKind,
     Requantize,
+    RequantizeSum,
     ResizeLinear,
     ResizeNearest,
 )
@@ -40,10 +41,15 @@ def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
 
 
 def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]) -> None:
-    """Execute RQ."""
+    """Execute RQ, or RQA."""
     bias, multiplier = parameters
     total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
-    value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high)
+    residual = None
+    if isinstance(item, RequantizeSum):
+        added = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
+        steps = (added.astype(np.int16) - item.source_zero).astype(np.float32)
+        residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
+    value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high, residual)
     target = _output(memory, item)
     target[...] = value.reshape(target.shape)
 

@@ -56,6 +56,9 @@ def collect_ranges(
     return {name: each.range() for name, each in statistics.items()}
 
 
-def quantize_with(ranges: Mapping[str, Range], activations: str = "i8", keep: tuple[str, ...] = ()) -> Quantize:
+def quantize_with(
+    ranges: Mapping[str, Range], activations: str = "i8", keep: tuple[str, ...] = (), *, exact_sums: bool = False
+) -> Quantize:
     """The pass for ranges as they are collected."""
-    return Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()), activations, keep)
+    bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
+    return Quantize(bounds, activations, keep, exact_sums=exact_sums)

@@ -38,7 +38,7 @@ class ChainGraph:
         if is_real:
             self.values = [self.function.append(Quantize(), self.values, [type], names=["stored"]).result]
 
-    def op(self, operator: Operator, *operands: Value, shape: tuple[int, ...]) -> Value:
+    def op(self, operator: Operator, *operands: Value | None, shape: tuple[int, ...]) -> Value:
         name = f"v{len(self.values)}"
         type = TensorType(shape, self.dtype, QUANT)
         self.values.append(self.function.append(operator, operands, [type], names=[name], loc=[name]).result)
@@ -73,11 +73,13 @@ class ChainGraph:
         stride: tuple[int, int],
         pads: tuple[int, ...],
         size: tuple[int, int],
+        residual: Value | None = None,
     ) -> Value:
         weights = self.rng.integers(-9, 10, (outputs, x.type.shape[1] // group, *kernel)).astype(np.int8)
         type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(2.0**-6))
         constant = self.module.add_constant("w", weights, type)
-        return self.op(Conv(stride, pads, (1, 1), group), x, constant, shape=(1, outputs, *size))
+        added = () if residual is None else (None, residual)
+        return self.op(Conv(stride, pads, (1, 1), group), x, constant, *added, shape=(1, outputs, *size))
 
     def finish(self, is_real: bool = False) -> None:
         """What nothing reads is a result, as real numbers if so wanted; the device runs everything."""
@@ -103,7 +105,10 @@ class ChainGraph:
         x = self.values[-1]
         others = [v for v in self.values[-5:] if v.type.shape[2:] == x.type.shape[2:]]
         other = others[int(self.rng.integers(len(others)))]
-        made = self.convolve(x, other.type.shape[1], 1, (1, 1), (1, 1), (0, 0, 0, 0), x.type.shape[2:])  # pyright: ignore
+        own = other if self.rng.integers(2) else None
+        made = self.convolve(x, other.type.shape[1], 1, (1, 1), (1, 1), (0, 0, 0, 0), x.type.shape[2:], own)  # pyright: ignore
+        if own is not None:
+            return made
         operands = (other, made) if self.rng.integers(2) else (made, other)
         return self.op(Sub() if self.rng.integers(2) else Add(), *operands, shape=made.type.shape)
 

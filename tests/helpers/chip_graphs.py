@@ -45,7 +45,7 @@ class ChipGraph:
         if is_real:
             self.values = [self.function.append(Quantize(), self.values, [stored], names=["stored"]).result]
 
-    def op(self, operator: Operator, *operands: Value, shape: tuple[int, ...]) -> None:
+    def op(self, operator: Operator, *operands: Value | None, shape: tuple[int, ...]) -> None:
         name = f"v{len(self.values)}"
         op = self.function.append(operator, operands, [TensorType(shape, self.dtype, QUANT)], names=[name], loc=[name])
         ON.set(op, "device")
@@ -66,7 +66,7 @@ class ChipGraph:
         outputs = channels if group == channels else group * int(rng.choice([16, 16, 32, 24]))
         self.convolve(x, outputs, group, int(rng.choice([1, 1, 2])))
 
-    def convolve(self, x: Value, outputs: int, group: int, stride: int) -> None:
+    def convolve(self, x: Value, outputs: int, group: int, stride: int, residual: Value | None = None) -> None:
         images, channels, height, width = x.type.shape
         kernel = int(self.rng.choice([1, 1, 3]))
         pad = kernel // 2
@@ -75,13 +75,17 @@ class ChipGraph:
         type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(2.0**-6))
         constant = self.module.add_constant("w", weights, type)
         conv = Conv((stride, stride), (pad,) * 4, (1, 1), group)
-        self.op(conv, x, constant, shape=(images, outputs, *size))
+        added = () if residual is None else (None, residual)
+        self.op(conv, x, constant, *added, shape=(images, outputs, *size))
 
     def residual(self, x: Value) -> None:
         others = [
             v for v in self.values if (v.type.shape[0], *v.type.shape[2:]) == (x.type.shape[0], *x.type.shape[2:])
         ]
         other = others[int(self.rng.integers(len(others)))]
+        if self.rng.integers(2):
+            self.convolve(x, other.type.shape[1], 1, 1, other)
+            return
         self.convolve(x, other.type.shape[1], 1, 1)
         made = self.values[-1]
         self.op(Add(), *((other, made) if self.rng.integers(2) else (made, other)), shape=made.type.shape)

@@ -153,7 +153,7 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, 0)
 
 
-def requantize(memory: Memories, item: isa.Requantize) -> None:
+def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum) -> None:
     for y in range(item.height):
         for x in range(item.width):
             for o in range(item.blocks * 16):
@@ -161,6 +161,11 @@ def requantize(memory: Memories, item: isa.Requantize) -> None:
                 lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
                 total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
                 product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+                if isinstance(item, isa.RequantizeSum):
+                    at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16 + o
+                    factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])
+                    added = binary32((signed(memory.maps[at]) - item.source_zero) * factor)
+                    product = binary32(product + added)
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
                 memory.maps[target] = value & 255
@@ -290,6 +295,7 @@ _EXECUTE = {
     isa.Convolve: convolve,
     isa.ConvolveDepthwise: convolve_depthwise,
     isa.Requantize: requantize,
+    isa.RequantizeSum: requantize,
     isa.Pool: pool,
     isa.Elementwise: elementwise,
     isa.LookUp: look_up,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from before_after import parse
 
@@ -20,7 +22,7 @@ def network(
     weights = "\n".join(
         f"const @{name} : i8{[*shape]}<s=0x1.0p-6, z=0> = {rng.integers(-9, 9, shape).ravel().tolist()}"
         for name, shape in sizes.items()
-        if f"@{name})" in middle
+        if re.search(rf"@{name}\b", middle)
     )
     text = f"""
     {weights}

@@ -56,7 +56,15 @@ def narrow_conv(cls: type[NarrowConv], rng: np.random.Generator) -> Iterator[Sam
 
 
 def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterator[Sample]:
-    def sample(x: TensorType, w: TensorType, bias: bool, scale: float, zero_point: int = 0, **changes) -> Sample:
+    def sample(
+        x: TensorType,
+        w: TensorType,
+        bias: bool,
+        scale: float,
+        zero_point: int = 0,
+        added: tuple[DType, float, int] | None = None,
+        **changes,
+    ) -> Sample:
         spatial = x.rank - 2
         base = {"strides": (1,) * spatial, "pads": (0,) * 2 * spatial, "dilations": (1,) * spatial}
         conv = Conv(**{**base, **changes})
@@ -64,6 +72,9 @@ def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterato
         y = quantized_type(x.dtype, conv.infer(x, w, None, None).shape, scale, zero_point)
         arrays = (stored_array(rng, x.dtype, x.shape), weight_array(rng, w.dtype, w.shape), b)
         types = (x, w, TensorType.of(b) if b is not None else None)
+        if added is not None:
+            residual = quantized_type(added[0], y.shape, *added[1:])
+            arrays, types = (*arrays, stored_array(rng, added[0], y.shape)), (*types, residual)
         return Sample(conv, arrays, frozenset({1, 2}), types, (y,))
 
     u8, i8 = DType.U8, DType.I8
@@ -111,6 +122,50 @@ def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterato
     yield sample(quantized_type(i8, (1, 2, 9), 0.5), quantized_type(i8, (5, 2, 1), 2.0**-8), False, 2.0**-2)
     yield sample(
         quantized_type(u8, (1, 16, 4, 4), 0.02, 1), quantized_type(u8, (5, 16, 1, 1), 0.01, 60), False, 0.2, 255
+    )
+    # Sums that are rounded with what is added to them.
+    yield sample(
+        quantized_type(i8, (2, 17, 6, 5), 0.02, -3),
+        channel_type(rng, i8, (18, 17, 3, 3), 0),
+        True,
+        0.17,
+        5,
+        (i8, 0.09, -11),
+        pads=(1, 1, 1, 1),
+        act="relu",
+    )
+    yield sample(
+        quantized_type(u8, (1, 19, 7, 7), 0.02, 128),
+        channel_type(rng, i8, (19, 1, 3, 3), 0),
+        True,
+        0.06,
+        97,
+        (i8, 0.05, 100),
+        group=19,
+        pads=(1, 1, 1, 1),
+    )
+    yield sample(
+        quantized_type(i8, (1, 16, 12, 12), 0.02),
+        channel_type(rng, i8, (16, 16, 3, 3), 0),
+        False,
+        0.15,
+        0,
+        (u8, 0.08, 3),
+        pads=(1, 1, 1, 1),
+        act="clip",
+        act_args=(-3.0, 6.0),
+    )
+    yield sample(
+        quantized_type(u8, (1, 16, 9), 0.02, 4),
+        quantized_type(u8, (32, 16, 1), 0.01, 60),
+        True,
+        0.1,
+        20,
+        (u8, 3.0, 9),
+    )
+    # A step of the result is two of either: every other sum is an exact tie.
+    yield sample(
+        quantized_type(i8, (1, 2, 9), 0.5), quantized_type(i8, (5, 2, 1), 2.0**-8), False, 2.0**-2, 1, (i8, 0.125, 0)
     )
 
 

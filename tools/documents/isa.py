@@ -88,7 +88,7 @@ number of channels in bytes, without padding.
 is stored as [row][column][channel], channels padded to 16; a run is then a pixel, or a whole row.
 
 **Accumulators.** CONV and DWC write [output row][output column][output channel], channels padded to 16, without
-gaps; RQ reads the same.
+gaps; RQ and RQA read the same.
 
 **Dense weights** (CONV; `pack_dense`). [output block of 16][window][16 output channels], int8. A window is [kernel
 row][kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is not used. Input
@@ -97,7 +97,7 @@ channels are padded to 16 with `weight_zero` except in packed mode.
 **Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
 starts on a multiple of 64 bytes.
 
-**Requantise parameters** (RQ; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then 16
+**Requantise parameters** (RQ, RQA; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then 16
 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over the
 window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
 

@@ -12,21 +12,22 @@ of an output channel and are folded into its bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ....ir.core import Constant, Op
+from ....ir.core import Constant, Op, is_op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
+from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
-from ..llvm.quantized_math import StoredRange, single
+from ..llvm.quantized_math import StoredRange, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
+from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, partial_mask, zero
 from ..spec import ConstantTable, KernelSpec
 from ..tensors import is_quantized_product
 from .activation import ProductSpec
@@ -43,6 +44,37 @@ VECTOR_BYTES = VECTOR.bytes
 
 
 @dataclass(frozen=True)
+class Residual:
+    """What is added to results before they are rounded: integers less their zero point, times a factor.
+
+    Attributes:
+        dtype: i8 or u8.
+    """
+
+    dtype: DType
+    zero_point: int
+    factor: float
+
+    @staticmethod
+    def of(op: Op) -> Residual | None:
+        """That of a convolution, if it has one."""
+        value = op.operands.residual if is_op(op, Conv) else None
+        if value is None:
+            return None
+        return Residual(value.type.dtype, parameters(value.type)[1], float(residual_factor(value.type, op.result.type)))
+
+    def added(self, b: FunctionBuilder, reals: Sequence[Register], address: Register) -> list[Register]:
+        """To results of neighbouring pixels, each a block of channels, what lies from an address on."""
+        zero_point, factor = constant(VECTOR, self.zero_point), constant(F32.of(CHANNEL_BLOCK), self.factor)
+        found = []
+        for index, real in enumerate(reals):
+            stored = b.load(I8.of(CHANNEL_BLOCK), b.at(address, index * CHANNEL_BLOCK))
+            steps = single(b, b.binary("sub", widened(b, stored, self.dtype), zero_point))
+            found.append(b.binary("fadd", real, b.binary("fmul", steps, factor)))
+        return found
+
+
+@dataclass(frozen=True)
 class Channels:
     """Constants by output channel, which are part of a kernel; channels are filled up to whole blocks.
 
@@ -55,6 +87,7 @@ class Channels:
         flips_x, flips_w: stored integers are signed where factors are not, or the other way round.
         result: what is made of the accumulators.
         is_signed: factors x' are.
+        residual: what is added to the results.
     """
 
     start: Row
@@ -66,6 +99,7 @@ class Channels:
     flips_w: bool
     result: StoredRange
     is_signed: bool = False
+    residual: Residual | None = None
 
     @property
     def without_zeros(self) -> Channels:
@@ -97,8 +131,8 @@ class Channels:
 
     @property
     def are_small(self) -> bool:
-        """Whether no product of an accumulator, which is below 2^31, and a factor is above 2^30."""
-        return max(self.factors) <= 0.5
+        """Whether no result, of accumulators below 2^31 and residuals below 2^24, is above 2^30."""
+        return max(self.factors) <= (0.5 if self.residual is None else 0.25)
 
     def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
         """Addresses of the constants by name, as tables that become part of the module of ``b``."""
@@ -112,7 +146,7 @@ class Channels:
 
 def has_constant_channels(op: Op) -> bool:
     """Whether a convolution or matrix product is quantised, and its weights and bias are known."""
-    return is_quantized_product(op) and all(isinstance(value, Constant) for value in op.inputs[1:])
+    return is_quantized_product(op) and all(isinstance(value, Constant | None) for value in op.operands[1:3])
 
 
 def without_zero_points(op: Op) -> np.ndarray:
@@ -129,7 +163,7 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     Args:
         target: x and w become what its dot products take; without one they stay as they are stored.
     """
-    operator, (x, w, *rest), y = op.operator, op.inputs, op.result.type
+    operator, (x, w), b, y = op.operator, op.inputs[:2], op.operands[2], op.result.type
     assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
     stored = x.type.dtype is DType.I8
     is_signed = multiplies_signed(target, stored) if target is not None else stored
@@ -141,7 +175,7 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     weights = weights.reshape(outputs, weights.shape[1], -1, weights.shape[-1])
     zero = parameters(x.type)[1] + 128 * (stored - is_signed)
     zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int64), outputs) - 128 * flips_w
-    bias = rest[0].array.astype(np.int64) if rest and isinstance(rest[0], Constant) else np.zeros(outputs, np.int64)
+    bias = b.array.astype(np.int64) if isinstance(b, Constant) else np.zeros(outputs, np.int64)
     is_padded = isinstance(operator, Conv) and any(operator.pads)
     terms = weights[0, :, 0].size
     missing = zero * (weights.sum((1, 3)) - terms * zeros[:, None])
@@ -158,6 +192,7 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
         flips_w=flips_w,
         result=StoredRange(y.dtype, parameters(y)[1], low, high),
         is_signed=is_signed,
+        residual=Residual.of(op),
     )
 
 
@@ -198,7 +233,8 @@ class QuantizedProductSpec(KernelSpec):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return ("x", "w", *(("bias",) if self.has_bias else ()), "y")
+        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.constants.residual else ())
+        return ("x", "w", *optional, "y")
 
     def bind(self, b: FunctionBuilder) -> Values:
         return {**super().bind(b), **self.constants.define(b, b.name)}
@@ -238,13 +274,25 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
         return values | dict(zip(starts, totals, strict=True))
 
     def requantize(
-        self, b: FunctionBuilder, call: Values, q: int, totals: Registers, windows: Registers, address: Register
+        self,
+        b: FunctionBuilder,
+        call: Values,
+        q: int,
+        totals: Registers,
+        windows: Registers,
+        address: Callable[[str], Register],
     ) -> None:
-        """Store the results of neighbouring pixels for the vector ``q`` of channels; see :meth:`Channels.reals`."""
+        """Store the results of neighbouring pixels for the vector ``q`` of channels; see :meth:`Channels.reals`.
+
+        Args:
+            address: of the first of these in ``y`` or ``residual``.
+        """
         offset, constants = q * VECTOR_BYTES, self.constants
         zeros = b.at(call["zeros"], offset) if constants.zeros else None
         reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)
+        if constants.residual is not None:
+            reals = constants.residual.added(b, reals, address("residual"))
         offset = 0
         for packed in constants.result.store_forms(b, reals, are_small=constants.are_small):
-            b.store(packed, b.at(address, offset))
+            b.store(packed, b.at(address("y"), offset))
             offset += packed.type.bytes

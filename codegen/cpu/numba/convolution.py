@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ....ir.core import Op
 from ....ir.ops.convolution import Conv, ConvTranspose
 from ....ir.ops.integer_products import ConvInteger
+from ....ir.quantized import parameters, residual_factor
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -143,14 +144,19 @@ def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kern
     numbers = _numbers(op, w.shape[1])
     if numbers is None:
         return None
-    names = pointers(op)
+    names, added = pointers(op), ""
     integers, factors = requantization(op, w.shape[0])
+    if op.operands.residual is not None:
+        # Behind the numbers of channels.
+        type = op.operands.residual.type
+        added = f" + np.float32(np.int32(residual[q + c]) - n[{25 + w.shape[0]}]) * np.float32(f[{w.shape[0]}])"
+        integers, factors = [*integers, parameters(type)[1]], [*factors, residual_factor(type, op.result.type)]
     source = _FORWARD.format(
         tensors=", ".join(names),
         bias="b[o]" if "b" in names else "0",
         weight="np.int32(w[r + k] - n[25 + o])",
         element=f"np.int32({_ELEMENT} - n[21])",
-        finish="y[q + c] = stored_form(np.float32(scratch[c]) * np.float32(f[o]), n[23], n[24], n[22])",
+        finish=f"y[q + c] = stored_form(np.float32(scratch[c]) * np.float32(f[o]){added}, n[23], n[24], n[22])",
     )
     return _compiled(op, source, (*numbers, *integers), DType.I32, target, factors)
 

@@ -22,7 +22,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ....ir.ops.shape import Reshape
 from ..boxes import Span, pieces, rows_through
-from ..fused_pairs import fused_convolution, fused_user, made_by, with_fused
+from ..fused_pairs import fused_convolution, fused_user, made_by, residual_of, with_fused
 from ..kept.chip_places import copied, rows_below
 from ..kept.kept_maps import root_of
 from ..tiling.tile_search import Tile
@@ -196,7 +196,10 @@ def _reads(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[Read]:
     for value in operands:
         shape = map_shape(value.type)
         if is_product(op):
-            yield Read(value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round)
+            if value is residual_of(op):
+                yield Read(value, rows, False)
+            if value is op.inputs[0]:
+                yield Read(value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round)
         elif is_op(op, Concat, Reshape):
             yield Read(value, rows, False)
         else:

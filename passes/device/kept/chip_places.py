@@ -22,7 +22,7 @@ from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support import is_weight, map_operands
 from ..boxes import Lane, Span, lanes_of, rows_through
-from ..fused_pairs import fused_convolution, fused_user, overwritten
+from ..fused_pairs import fused_convolution, fused_user, overwritten, residual_of
 from ..resampling import resize_axes
 
 Touched = Iterator[tuple[int, Span]]
@@ -164,7 +164,9 @@ def rows_read(op: Op, value: Value) -> Touched:
         yield from rows_made(op)
     elif is_product(op):
         source, target = convolution_maps(op)
-        for lane in lanes_of(op, target):
+        if value is residual_of(op):
+            yield from rows_made(op)
+        for lane in lanes_of(op, target) if value is op.inputs[0] else ():
             rows = rows_through(window_of(op), lane.rows, source.height)
             yield from _through(source, [lane], rows)
     elif is_op(op, Concat):

@@ -17,14 +17,14 @@ from ....ir.core import Constant, Op, Value
 from ....ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
-from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
-from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
+from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
+from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize, RequantizeSum
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
 from ..channel_blocks import blocks_read, channels_picked, of_all_inputs, runs_of
-from ..fused_pairs import fused_user, made_by
+from ..fused_pairs import fused_user, made_by, residual_of
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
 from .program import ChipMap, TileProgram
@@ -76,7 +76,7 @@ class Layer:
     bias: np.ndarray
     factors: np.ndarray
     pad_value: int
-    requantize: Requantize
+    requantize: Requantize | RequantizeSum
 
 
 class Held(NamedTuple):
@@ -127,7 +127,7 @@ def _weights_of(op: Op[Conv]) -> Weights:
 
 
 def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
-    x, y, values = op.inputs[0], op.result.type, weights.values
+    x, values = op.inputs[0], weights.values
     # The array multiplies stored integers; what their zero point adds is the same for every window.
     bias = weights.bias - chip_zero(x) * (values.sum((1, 2, 3), np.int64) - weights.zero * values[0].size)
     source, target = convolution_maps(op)
@@ -141,8 +141,16 @@ def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
         bias.astype(np.int32),  # sums wrap around, here as in the accumulators
         np.broadcast_to(weights.factors, bias.shape).astype(np.float32),
         chip_zero(x),
-        Requantize(on_chip(y, parameters(y)[1]), weights.low, weights.high),
+        _requantize(op, weights),
     )
+
+
+def _requantize(op: Op[Any], weights: Weights) -> Requantize | RequantizeSum:
+    y, residual = op.result.type, residual_of(op)
+    into = on_chip(y, parameters(y)[1]), weights.low, weights.high
+    if residual is None:
+        return Requantize(*into)
+    return RequantizeSum(*into, chip_zero(residual), float(residual_factor(residual.type, y)))
 
 
 class _Convolution:
@@ -159,6 +167,8 @@ class _Convolution:
         self.slices = max(len(lane.slices) for lane in self.lanes)
         user = fused_user(op)
         self.fused = FusedElementwise(user, op, self.target, program) if user is not None else None
+        residual = residual_of(op)
+        self.residual = program.reshaped(program.map(residual), self.target) if residual is not None else None
         # What is streamed for every tile is made once.
         self._weights: dict[tuple[int, int], Constant] = {}
         self._parameters: dict[int, tuple[Constant, Constant]] = {}
@@ -207,7 +217,8 @@ class _Convolution:
         if self.fused is not None:
             self.fused.finish(self.layer.target, box, self.layer.requantize, sums, parameters)
         else:
-            self.program.store(self.layer.target, box, self.layer.requantize, sums, parameters)
+            added = [self.program.load(self.residual, box)] if self.residual is not None else []
+            self.program.store(self.layer.target, box, self.layer.requantize, sums, parameters, *added)
 
 
 class _Dense(_Convolution):

@@ -17,7 +17,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ....ir.core import Function, Module, Op, Value, is_op
-from ....ir.tile.compute import Combine, Convolve, LookUp
+from ....ir.tile.compute import Combine, Convolve, LookUp, RequantizeSum
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape, clusters_of
 from ....ir.tile.transfer import Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
@@ -189,7 +189,7 @@ class _Execution:
         # An instruction may write a part of its result before it has read all of its operands.
         for value in operands.values():
             piece = self._pieces[value]
-            if piece.meets(target) and not (is_op(op, Combine, LookUp) and piece.box == target.box):
+            if piece.meets(target) and not (is_op(op, Combine, LookUp, RequantizeSum) and piece.box == target.box):
                 raise self._error(op, f"the op writes over %{value.name}, which it reads")
             self._read(op, value)
 

@@ -24,12 +24,13 @@ from ....runtime.machines.cost import (
     depthwise_steps,
     in_turn,
     packed_steps,
+    vector_drain,
     vector_stalls,
     vector_steps,
 )
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ..channel_blocks import blocks_read, slice_reads
-from ..fused_pairs import made_by, other_map, other_operand
+from ..fused_pairs import fused_user, made_by, other_map, other_operand, residual_of
 from .tile_price import Counts, Price, Share, box, parts, rows_read
 
 
@@ -85,7 +86,7 @@ class ConvolutionPrice:
 
         self.loads, self.stores = share.moves(op.inputs[0]), share.moves(made_by(op))
         other = other_operand(op)
-        self.is_fused = other is not None
+        self.is_fused, self.is_sum = fused_user(op) is not None, residual_of(op) is not None
         self.other = other_map(op) if other is not None and share.moves(other) else None
         self._compute()
         if self.stores:
@@ -123,8 +124,8 @@ class ConvolutionPrice:
                     once = in_turn(timing.mac_setup, steps + timing.mac_drain)
                     self.price.array.add(areas * count, once, whole=is_area and is_slice and is_chunk)
                 elements = pixels * blocks * CHANNEL_BLOCK
-                steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1, True)
-                once = in_turn(timing.vector_setup, steps + timing.vector_drain)
+                steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1 + self.is_sum, True)
+                once = in_turn(timing.vector_setup, steps + vector_drain(machine, is_sum=self.is_sum))
                 self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
                 if self.is_fused:
                     steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)

@@ -43,7 +43,7 @@ from ....runtime.machines.machine import (
 )
 from ..boxes import outer_dimension
 from ..channel_blocks import blocks_read, slice_reads
-from ..fused_pairs import made_by, other_map, other_operand, overwritten
+from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read
@@ -219,8 +219,9 @@ def _convolution_candidates(op: Op, share: Share) -> _Found:
     row = widths * (source.channels if share.packed else chunk * CHANNEL_BLOCK)
     map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
     made, other = made_by(op), other_operand(op)
-    # What is combined in the place of the other operand is made beside it.
-    beside = made.producer is not None and overwritten(made.producer) is other is not None
+    # What is combined in the place of the other operand is made beside it, unless sums and it become one at once.
+    is_pair = fused_user(op) is not None
+    beside = is_pair and made.producer is not None and overwritten(made.producer) is other
     result_bytes = rows * columns * blocks * CHANNEL_BLOCK * (share.moves(made) or beside)
     if other is not None and share.moves(other):
         shape = other_map(op)
@@ -235,7 +236,7 @@ def _convolution_candidates(op: Op, share: Share) -> _Found:
         "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
         "weight": weight_bytes(op, blocks, read, share.packed),
         "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
-        "parameter": parameter_bytes(blocks) + (RECORD_BYTES if other is not None else 0),
+        "parameter": parameter_bytes(blocks) + (RECORD_BYTES if is_pair else 0),
     }
     within = (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     return _Found(Candidates(rows, columns, blocks, chunk), needs, within)

@@ -26,7 +26,7 @@ from .tile_search import Tile, TileSearch
 def maps_of_pair(op: Op) -> list[Value]:
     """The maps that an op reads and makes, together with the one that is fused with it."""
     other = other_operand(op)
-    return [*map_operands(op), *([other] if other is not None else []), made_by(op)]
+    return [*dict.fromkeys((*map_operands(op), *([other] if other is not None else []))), made_by(op)]
 
 
 KnownSearches = dict[Hashable, dict[Hashable, TileSearch]]
@@ -64,8 +64,8 @@ class TileSearches:
 
     def of(self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset()) -> TileSearch:
         """The search for an op."""
-        user = fused_user(op)
-        over = user is not None and overwritten(user) is not None
+        user, last = fused_user(op), made_by(op).producer
+        over = last is not None and overwritten(last) is not None
         maps = *maps_of_pair(op), *op.inputs
         alike = [(value.type.shape, value.type.quant is None, value in kept) for value in maps]
         key = (

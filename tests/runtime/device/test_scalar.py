@@ -85,17 +85,38 @@ def size(rng: np.random.Generator) -> dict[str, Any]:
     return {"height": pick(rng, 1, 3), "width": pick(rng, 1, 4), "blocks": pick(rng, 1, 2)}
 
 
-def requantize(rng: np.random.Generator) -> isa.Instruction:
+def requantized(rng: np.random.Generator) -> dict[str, Any]:
+    """Fields that RQ and RQA share."""
     shape = size(rng)
-    return isa.Requantize(
-        accumulator=pick(rng, 0, 8),
-        parameters=pick(rng, 0, 3) * 2,
-        zero_point=pick(rng, -256, 255),
-        low=pick(rng, -128, 0),
-        high=pick(rng, 0, 127),
+    return {
+        "accumulator": pick(rng, 0, 8),
+        "parameters": pick(rng, 0, 3) * 2,
+        "zero_point": pick(rng, -256, 255),
+        "low": pick(rng, -128, 0),
+        "high": pick(rng, 0, 127),
         **shape,
         **output(rng, **shape),
-    )
+    }
+
+
+def requantize(rng: np.random.Generator) -> isa.Instruction:
+    return isa.Requantize(**requantized(rng))
+
+
+def requantize_sum(rng: np.random.Generator) -> isa.Instruction:
+    fields = requantized(rng)
+    source: dict[str, Any] = {
+        "source": pick(rng, 0, 64),
+        "source_row_pitch": pick(rng, 0, 24),
+        "source_pixel_pitch": pick(rng, 0, 4),
+    }
+    if rng.random() < 0.5:
+        # In place.
+        source = {name: fields[name.replace("source", "destination")] for name in source}
+    # From beside nothing to beside everything, and to the largest there may be.
+    factor = rng.choice([np.exp2(rng.uniform(-12, 3)), 0.5, 1.0, 0.0, 2.0**16])
+    bits = int(np.float32(factor).view(np.uint32))
+    return isa.RequantizeSum(**fields, **source, source_zero=pick(rng, -128, 127), source_multiplier=bits)
 
 
 def pool(rng: np.random.Generator) -> isa.Instruction:
@@ -235,6 +256,7 @@ MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     resize_linear,
     load_maps,
     store,
+    requantize_sum,
 ]
 
 

@@ -72,7 +72,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
 
     def end(self, tile: WindowTile, totals: Registers) -> None:
         pixels = tile.reach.pixels
-        self.requantize(tile.b, tile.arguments, 0, totals[:pixels], totals[pixels:], tile.arguments["y"])
+        self.requantize(tile.b, tile.arguments, 0, totals[:pixels], totals[pixels:], tile.arguments.__getitem__)
 
     def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         b, columns, (x, w) = tile.b, self.columns, pointers
@@ -181,7 +181,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         order = _order(tile.b.target)
         places = [order.index(channel) for channel in range(CHANNEL_BLOCK)]
         natural = tuple(tile.b.shuffle(total, total, places) for total in totals)
-        self.requantize(tile.b, tile.arguments, 0, natural, (), tile.arguments["y"])
+        self.requantize(tile.b, tile.arguments, 0, natural, (), tile.arguments.__getitem__)
 
     def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         """For each two neighbours of the row, the pixels and taps that see them."""

@@ -156,7 +156,7 @@ class _Walker(WindowWalk):
         if active < CHANNEL_BLOCK:
             lanes = [lane % active for lane in range(CHANNEL_BLOCK)]
             sums = tuple(b.shuffle(total, total, lanes) for total in sums)
-        spec.requantize(b, call, 0, sums, (), call["y"])
+        spec.requantize(b, call, 0, sums, (), call.__getitem__)
 
     def _record(
         self, b: FunctionBuilder, call: Values, record: Register, masks: tuple[int, ...], sums: Registers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK, QUAD
@@ -128,5 +129,5 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         count = len(tile.positions)
         for q in range(tile.vectors):
-            totals, address = sums[q : count : tile.vectors], tile.output("y", 0, q)
+            totals, address = sums[q : count : tile.vectors], partial(tile.output, p=0, q=q)
             self.requantize(tile.b, tile.arguments, q, totals, sums[count:], address)

@@ -56,10 +56,11 @@ class TiledConvolution(TiledWindow, QuantizedOutput):
         plane = self.rows.output * self.columns.output * CHANNEL_BLOCK
 
         def stored(b: FunctionBuilder, values: Values, row: int, column: int, _: int, sums: Register) -> None:
-            y = b.at(values[f"y{row}"], column * plane)
-
             def some(first: Register, totals: Registers) -> None:
-                self.requantize(b, values, column, totals, (), b.at(y, b.multiply(first, CHANNEL_BLOCK)))
+                def address(name: str) -> Register:
+                    return b.at(values[f"{name}{row}"], column * plane, b.multiply(first, CHANNEL_BLOCK))
+
+                self.requantize(b, values, column, totals, (), address)
 
             each_four_rows(b, rows, sums, some)
 

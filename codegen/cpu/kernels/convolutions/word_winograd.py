@@ -117,7 +117,7 @@ class WordWinograd(QuantizedOutput, WinogradSpec):
             values = tuple(f.binary("mul", value, inverse) for value in values)
         values = tuple(f.binary("ashr", value, constant(self.sums, shift)) for value in values)
         totals = tuple(f.binary("add", value, call["start"]) for value in values)
-        self.requantize(f, call, 0, totals, (), f.at(call["y"], offset))
+        self.requantize(f, call, 0, totals, (), lambda name: f.at(call[name], offset))
 
 
 def _odd_and_shift(number: int) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from ..matmul import matrix
 from ..quantization import scale_and_zero_point
 from ..reduction import import_reduce
 from .convolution import convolution, convolution_attributes
+from .convolution import export_conv as export_real_conv
 from .pooling import average_pool, channels_last, window_attributes
 
 
@@ -49,7 +50,11 @@ def _no_integer_form(op: Op, what: str) -> UnsupportedError:
 @exports(Conv, quantized=True)
 def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
-    x, w, b, _ = op.operands
+    x, w, b, residual = op.operands
+    if residual is not None:
+        # No integer operator adds before it rounds.
+        exporter.write_between_conversions(op, export_real_conv)
+        return
     inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result), b]
     y = exporter.node("QLinearConv", inputs, **convolution_attributes(conv))
     exporter.define(op, _clamped(exporter, y, op.result.type, conv.act, conv.act_args))
