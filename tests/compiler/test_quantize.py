@@ -77,6 +77,44 @@ def noise(methods: str) -> float:
     return 10 * float(np.log10(signal / wrong))
 
 
+def block() -> bytes:
+    """A convolution around which there is a way, and one more."""
+    rng = np.random.default_rng(0)
+    weights = (rng.standard_normal((3, 3, 3, 3)) for _ in range(2))
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+            onnx.helper.make_node("Add", ["c", "x"], ["s"]),
+            onnx.helper.make_node("Relu", ["s"], ["r"]),
+            onnx.helper.make_node("Conv", ["r", "v"], ["y"]),
+        ],
+        "block",
+        [onnx.helper.make_tensor_value_info("x", F32, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", F32, [1, 3, 6, 6])],
+        [onnx.numpy_helper.from_array(a.astype(np.float32), n) for a, n in zip(weights, "wv", strict=True)],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+def test_sums_are_taken_from_accumulators(tmp_path: Path) -> None:
+    artifact = tilewright.compile(block(), precision="int8", calibration=SAMPLES[:16], methods="additions")
+    sessions = [tilewright.load(artifact, engine=engine) for engine in ("software", "device")]
+    for x in SAMPLES[16:20, None]:
+        first, second = (session.run({"x": x})["y"] for session in sessions)
+        assert first.tobytes() == second.tobytes()
+    # In exported files there is a pair behind the convolution, as other runtimes fuse it.
+    for methods in ("additions", "none"):
+        path = tmp_path / f"{methods}.onnx"
+        tilewright.export(block(), path, quantized="qdq", calibration=SAMPLES[:16], methods=methods)
+    assert (tmp_path / "additions.onnx").read_bytes() == (tmp_path / "none.onnx").read_bytes()
+
+
+def test_what_is_written_for_others_is_not_tried_with_sums_from_accumulators(tmp_path: Path) -> None:
+    for name, expected in (("block.onnx", False), ("block.twa", True)):
+        found = tilewright.quantize(block(), tmp_path / name, calibration=SAMPLES)
+        assert any("additions" in rung.what for rung in found.rungs) is expected
+
+
 def test_each_method_makes_integers_more_exact() -> None:
     alone, channels, every = noise("none"), noise("channels"), noise("all")
     assert channels > alone + 10

@@ -30,15 +30,15 @@ def quantized(middle: str, rng: np.random.Generator, ranges: Mapping[str, tuple[
     """A network in floating point, its operands %x and %o, with sums rounded once."""
     weights = [float(each).hex() for each in rng.standard_normal(4 * 4 * 3 * 3)]
     module = parse(f"""
-    const @w : f32[4,4,3,3] = [{', '.join(weights)}]
-    const @v : f32[4,4,3,3] = [{', '.join(weights[::-1])}]
+    const @w : f32[4,4,3,3] = [{", ".join(weights)}]
+    const @v : f32[4,4,3,3] = [{", ".join(weights[::-1])}]
     func @main(%x: {SHAPE}, %o: {SHAPE}) -> (%y: {SHAPE}) {{
       {middle.replace("CONV", conv(1)).replace("MAP", SHAPE)}
       return %y
     }}
     """)
     values = plan_quantization(module.main, exact_sums=True).values
-    found = {name: (-20.0, 20.0) for name in values} | dict(ranges or {})
+    found = dict.fromkeys(values, (-20.0, 20.0)) | dict(ranges or {})
     quantize_with(found, exact_sums=True).run(module)
     return module
 
@@ -63,7 +63,8 @@ LAST = "%y = conv(%s, @v) CONV : MAP"
         ("%c = conv(%x, @w) CONV : MAP\n%d = add(%c, %o) : MAP\n%s = relu(%d) : MAP", {"s": "o"}),
         # One sum behind the other.
         (
-            "%c = conv(%x, @w) CONV : MAP\n%a = add(%c, %o) : MAP\n%d = conv(%a, @w) CONV : MAP\n%s = add(%d, %a) : MAP",
+            "%c = conv(%x, @w) CONV : MAP\n%a = add(%c, %o) : MAP\n"
+            "%d = conv(%a, @w) CONV : MAP\n%s = add(%d, %a) : MAP",
             {"a": "o", "s": "a"},
         ),
     ],
@@ -111,7 +112,7 @@ def with_residual(scale: float) -> Module:
 
 
 def test_it_is_the_nearest_integer(rng: np.random.Generator) -> None:
-    """Of the exact sum in steps of the result; the convolution alone, and the residual alone, would be rounded twice."""
+    """Of the exact sum in steps of the result, where a convolution and a sum by themselves would round twice."""
     module = with_residual(0.05)
     inputs = random_inputs(module, rng)
     (op,) = module.main.ops

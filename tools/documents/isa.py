@@ -97,9 +97,9 @@ channels are padded to 16 with `weight_zero` except in packed mode.
 **Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
 starts on a multiple of 64 bytes.
 
-**Requantise parameters** (RQ, RQA; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then 16
-binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over the
-window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
+**Requantise parameters** (RQ, RQA; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then
+16 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over
+the window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
 
 **Vector record** (POOL, ELT; `pack_record`). 64 bytes, little-endian words: 0 `zero_a`, 1 `zero_b`, 2 `zero_output`,
 3 `offset`, 4 `multiplier_a`, 5 `multiplier_b`, 6 `shift` (int32); 7 `scale_a`, 8 `scale_output`, 9 `multiplier`

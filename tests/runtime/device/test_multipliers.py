@@ -104,6 +104,26 @@ def test_what_is_no_multiplier_is_refused(wrong: float) -> None:
         assert f"found {name} is {shown}, {where}" in refused(item, isa.pack_record(**words))
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, -1e-30, 65537.0, -0.0])
+def test_what_a_sum_multiplies_by_is_within_bounds(wrong: float) -> None:
+    def added(factor: float) -> isa.Instruction:
+        bits = int(np.float32(factor).view(np.uint32))
+        source = {"source": 0, "source_row_pitch": 4, "source_pixel_pitch": 2, "source_zero": 3}
+        return isa.RequantizeSum(accumulator=0, parameters=0, **SIZE, **TARGET, **source, source_multiplier=bits)
+
+    expected = f"a binary32 from 0 to 65536: at most {0x47800000}"
+    rule = f"RQA: field 'source_multiplier' breaks a rule; expected {expected}, found "
+    assert rule in refused(added(wrong), multipliers(0.5))
+    # It is looked at where the program comes from a file, too.
+    place = next(each for each in isa.encoded_fields(isa.RequantizeSum) if each.name == "source_multiplier")
+    word = int.from_bytes(isa.encode(added(0.0)), "little") | int(np.float32(wrong).view(np.uint32)) << place.shift
+    with pytest.raises(InstructionError, match="breaks a rule"):
+        isa.decode(word.to_bytes(64, "little"))
+    for right in (0.0, 1e-45, 65536.0):
+        assert engine(added(right), multipliers(0.5)).run({}) == {}
+    assert "found multiplier 20 is" in refused(added(1.0), multipliers(np.nan))
+
+
 def test_what_divides_is_not_0() -> None:
     item = pool(isa.PoolKind.AVERAGE)
     assert "found scale_output is 0.0" in refused(item, isa.pack_record(scale_a=1.0))
