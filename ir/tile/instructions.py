@@ -21,13 +21,12 @@ from .compute import (
     LookUp,
     Pool,
     Product,
-    Requantize,
-    RequantizeSum,
     Resize,
     ResizeLinear,
 )
 from .locations import Located, Locations
 from .places import PLACES
+from .requantization import Requantize, RequantizeSum
 from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
 from .types import TileType
 

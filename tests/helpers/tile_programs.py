@@ -9,8 +9,9 @@ import numpy as np
 from tilewright.ir.annotations import DRAM, ON, REGION_BYTES, MapAddress
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.op import Operator
-from tilewright.ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Requantize, Resize
+from tilewright.ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Resize
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
+from tilewright.ir.tile.requantization import Requantize, RequantizeSum
 from tilewright.ir.tile.transfer import (
     Load,
     LoadRecord,
@@ -186,7 +187,7 @@ class RandomProgram:
         self.requantize(self.add(conv, x, w), self._parameters(channels, cluster))
 
     def requantize(self, sums: Value, parameters: Value) -> None:
-        """Into a place of its own, or into part of a larger one."""
+        """Into a place of its own, or into part of a larger one; with part of another map, if one is as large."""
         rows, columns, channels = sums.type.shape
         cluster: int = sums.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
         requantize = Requantize(self.integer(-9, 9), -120, 100)
@@ -194,6 +195,13 @@ class RandomProgram:
         if self.integer(0, 1):
             whole = self.add(Buffer((rows + 1, columns + 2, channels + 16), DType.I8, "maps", cluster, 0))
             into = self.add(Part(-1, (1, rows), (1, columns), (16, channels)), whole)
+        near = [each for each in self.maps if each.type.cluster == cluster]  # pyright: ignore[reportAttributeAccessIssue]
+        large = [each for each in near if all(a >= b for a, b in zip(each.type.shape, sums.type.shape, strict=True))]
+        if large and self.integer(0, 1):
+            added = self.add(Part(-1, (0, rows), (0, columns), (0, channels)), large[self.integer(0, len(large) - 1)])
+            with_map = RequantizeSum(requantize.zero_point, -120, 100, self.integer(-128, 127), 0.3)
+            self.maps.append(self.add(with_map, sums, parameters, added, into))
+            return
         self.maps.append(self.add(requantize, sums, parameters, into))
 
     def _record(self, cluster: int, **words: float) -> Value:

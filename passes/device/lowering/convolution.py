@@ -18,8 +18,9 @@ from ....ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
-from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize, RequantizeSum
+from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product
 from ....ir.tile.places import Part
+from ....ir.tile.requantization import Requantize, RequantizeSum
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation

@@ -17,8 +17,9 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ....ir.core import Function, Module, Op, Value, is_op
-from ....ir.tile.compute import Combine, Convolve, LookUp, RequantizeSum
+from ....ir.tile.compute import Combine, Convolve, LookUp
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape, clusters_of
+from ....ir.tile.requantization import RequantizeSum
 from ....ir.tile.transfer import Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
 from ....runtime.machines.machine import CHANNEL_BLOCK

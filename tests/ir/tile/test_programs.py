@@ -10,8 +10,9 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
-from tilewright.ir.tile.compute import Combine, Convolve, LookUp, Requantize
+from tilewright.ir.tile.compute import Combine, Convolve, LookUp
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
+from tilewright.ir.tile.requantization import Requantize
 from tilewright.ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadWeights, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER, TileType
 from tilewright.ir.types import DType, Quantization, TensorType
