@@ -108,7 +108,7 @@ def test_what_is_no_multiplier_is_refused(wrong: float) -> None:
 def test_what_a_sum_multiplies_by_is_within_bounds(wrong: float) -> None:
     def added(factor: float) -> isa.Instruction:
         bits = int(np.float32(factor).view(np.uint32))
-        source = {"source": 0, "source_row_pitch": 4, "source_pixel_pitch": 2, "source_zero": 3}
+        source: dict[str, Any] = {"source": 0, "source_row_pitch": 4, "source_pixel_pitch": 2, "source_zero": 3}
         return isa.RequantizeSum(accumulator=0, parameters=0, **SIZE, **TARGET, **source, source_multiplier=bits)
 
     expected = f"a binary32 from 0 to 65536: at most {0x47800000}"
