@@ -90,7 +90,11 @@ def in_turn(setup: Any, work: Any) -> Any:
 def follows_closely(item: Instruction) -> bool:
     """Whether a unit takes an instruction up before the one ahead of it is complete, as soon as that leaves its first
     stage: what it reads, the unit does not write, or it reads it at the end where that has been written."""
-    return not isinstance(item, MapInstruction) or isinstance(item, Requantize)
+    return not isinstance(item, MapInstruction) or _reads_no_map(item)
+
+
+def _reads_no_map(item: MapInstruction) -> bool:
+    return isinstance(item, Requantize) and not isinstance(item, RequantizeSum)
 
 
 def ceil_divide(dividend: Count, divisor: Count) -> Count:
@@ -223,8 +227,7 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
         taps = INTERPOLATED
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
-    is_plain = isinstance(item, Requantize) and not isinstance(item, RequantizeSum)
-    streams = 3 if isinstance(item, Elementwise) else 1 if is_plain else 2
+    streams = 3 if isinstance(item, Elementwise) else 1 if _reads_no_map(item) else 2
     return Cost(
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements, taps)),
