@@ -22,6 +22,12 @@ _SURE, _STRONG = 2.5, 1.5
 """How many standard errors of its mean the entropy must fall by; and how many standard deviations of one sample where
 numbers become larger, which alone makes outputs extreme."""
 
+_LEAST = 0.02
+"""The least gain in nats that tells of other units: less is what networks tell apart without being wrong."""
+
+_PLACES = 64
+"""The fewest distributions of one sample that are those of places, most of which show nothing."""
+
 _CLASSES = 10
 """The fewest outputs that count as classes where they are not probabilities already."""
 
@@ -30,7 +36,9 @@ _UNITS = ("units=0-1", "units=-1-1", "units=0-255", "imagenet")
 
 def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
     """The mean entropy in nats of the distributions that outputs are, or that softmax makes of those that look like
-    classes: [..., classes]; None where there are none."""
+    classes: [..., classes]; None where there are none. Of many places, one that surely shows something is worth more
+    than that nothing is seen: to their entropy comes the negative logarithm of what the surest of them gives to other
+    classes than the one of most places."""
     found: list[np.ndarray] = []
     for array in outputs.values():
         if array.dtype.kind != "f" or array.ndim < 2 or array.shape[-1] < 2 or not array.size:
@@ -41,8 +49,21 @@ def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
                 continue
             values = np.exp(values - values.max(-1, keepdims=True))
             values /= values.sum(-1, keepdims=True)
-        found.append(-(values * np.log(values + 1e-12)).sum(-1))
+        found.append(-(values * np.log(values + 1e-12)).sum(-1).mean(keepdims=True))
+        if len(values) >= _PLACES:
+            nothing = values.mean(0).argmax()
+            found[-1] -= np.log(1 - values[:, nothing].min() + 1e-12)
     return float(np.concatenate(found).mean()) if found else None
+
+
+def _guessed(array: np.ndarray) -> Preprocessing | None:
+    """What the numbers of an image say of their units."""
+    low, high = float(array.min()), float(array.max())
+    if low >= 0 and high <= 1:
+        return Preprocessing.of("units=0-1")
+    if low >= 0 and high <= 255 and (array == np.rint(array)).all():
+        return Preprocessing.of("units=0-255")
+    return Preprocessing.of("units=-1-1") if -1 <= low < 0 and high <= 1 else None
 
 
 @dataclass
@@ -52,7 +73,8 @@ class Certainty:
     Args:
         input: the input that images become.
         run: the network: its outputs by name.
-        preprocessing: how the samples were prepared; None if that is not known.
+        preprocessing: how the samples were prepared; None if that is not known: numbers from 0 to 1, from -1 to 1 and
+            whole ones from 0 to 255 tell, of each sample.
         every: one sample of so many is tried.
         seen: samples before the first that is taken in.
         gains: by words for another preparation, what each sample's entropy falls by.
@@ -81,17 +103,18 @@ class Certainty:
                 self.gains.setdefault(words, []).append(given - other)
 
     def _others(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        axis = 1 if self.preprocessing is None or self.preprocessing.layout == "nchw" else 3
-        if self.preprocessing is None:
+        own = self.preprocessing or _guessed(array)
+        axis = 1 if own is None or own.layout == "nchw" else 3
+        if own is None:
             yield "colour", np.flip(array, axis)
             return
         shape = (1, -1, 1, 1) if axis == 1 else (1, 1, 1, -1)
-        mean, scale = (np.reshape(values, shape) for values in (self.preprocessing.mean, self.preprocessing.scale))
+        mean, scale = (np.reshape(values, shape) for values in (own.mean, own.scale))
         pixels = array / scale + mean
         yield "colour", ((np.flip(pixels, axis) - mean) * scale).astype(array.dtype)
         for words in _UNITS:
             other = Preprocessing.of(words)
-            if not {"mean", "scale"}.isdisjoint(self.preprocessing.differences(other)):
+            if not {"mean", "scale"}.isdisjoint(own.differences(other)):
                 found = (pixels - np.reshape(other.mean, shape)) * np.reshape(other.scale, shape)
                 yield words, found.astype(array.dtype)
 
@@ -100,7 +123,7 @@ class Certainty:
         found: list[tuple[float, str]] = []
         for words, gains in self.gains.items():
             mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1)) if len(gains) > 1 else 0.0
-            if len(gains) < FEWEST or mean <= 0:
+            if len(gains) < FEWEST or mean <= (0 if words == "colour" else _LEAST):
                 continue
             strength = mean / (spread + 1e-9)
             if strength * math.sqrt(len(gains)) > _SURE and (strength > _STRONG or not self._is_larger(words)):
@@ -117,5 +140,5 @@ class Certainty:
 
     def _is_larger(self, words: str) -> bool:
         if words == "colour" or self.preprocessing is None:
-            return False
+            return words == "units=0-255"
         return max(map(abs, Preprocessing.of(words).scale)) > 8 * max(map(abs, self.preprocessing.scale))

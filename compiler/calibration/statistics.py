@@ -16,6 +16,7 @@ import numpy as np
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.report.details import InputStatistics
+from ...runtime.report.input_doubts import INTERLEAVED, is_interleaved, neighbours
 from .sample_sets import Inputs
 
 FEW = 4
@@ -139,8 +140,9 @@ class _Input:
             self.levels += np.bincount(np.clip(codes, 0, 255).astype(np.int64).ravel(), minlength=256)
         if self.axis == 1 and len(planes) == 3 and array.shape[-1] > 8:
             self.grey += sum(bool((row == row[:1]).all()) for row in array)
-            self.near.append(float(np.abs(np.diff(values)).mean()))
-            self.far.append(float(np.abs(values[..., 3:] - values[..., :-3]).mean()))
+            near, far = neighbours(values)
+            self.near.append(near)
+            self.far.append(far)
 
     def statistics(self) -> InputStatistics:
         summed, squares = (reduce(np.add, terms, np.zeros(self.channels)) for terms in (self.sum, self.squares))
@@ -183,12 +185,8 @@ class _Input:
             return found
         if self.grey == self.rows:
             found.append(f"all samples of {what} are grey, although it takes three colours")
-        near, far = fsum(self.near), fsum(self.far)
-        if near and far < 0.8 * near:
-            found.append(
-                f"{what} looks like pixels whose colours lie one after the other: numbers three apart are more alike "
-                "than neighbours. It takes planes, [N, 3, H, W]"
-            )
+        if is_interleaved(fsum(self.near), fsum(self.far)):
+            found.append(f"{what} {INTERLEAVED}")
         if self.expected is None:
             return found
         statistics, (low, high) = self.statistics(), self.expected
@@ -201,5 +199,10 @@ class _Input:
             found.append(
                 f"the values of {what} use {statistics.levels} of the 256 levels from {low:.4g} to {high:.4g}, which "
                 "it is expected to have"
+            )
+        elif self.low >= 0.51 * low + 0.49 * high or self.high <= 0.49 * low + 0.51 * high:
+            found.append(
+                f"the values of {what} are {self.low:.4g} to {self.high:.4g}, and lie in one half of the range that it "
+                f"is expected to have, {low:.4g} to {high:.4g}: they may be in other units"
             )
         return found

@@ -62,6 +62,7 @@ def test_what_is_wrong_with_samples_is_told(rng: np.random.Generator) -> None:
             "% of the values of input 'x' lie outside 0 to 1, which it is expected to have",
         ),
         (right / 255, "mean=0,scale=1", "the values of input 'x' use 2 of the 256 levels from 0 to 255"),
+        (right / 255, "units=-1-1", ", and lie in one half of the range that it is expected to have, -1 to 1"),
     ]
     for samples, preprocessing, expected in cases:
         assert any(expected in each for each in warnings_of(samples.astype(np.float32), preprocessing)), expected
@@ -87,6 +88,30 @@ def test_a_network_is_surest_of_what_it_was_trained_with(
         certainty.observe(inputs, run(inputs))
     found = certainty.warnings()
     assert found == [] if expected is None else expected in found[0]
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1 / 255, "units=-1-1"), (1, "units=-1-1"), (None, "")])
+def test_units_of_arrays_are_told_by_their_numbers(
+    rng: np.random.Generator, scale: float | None, expected: str
+) -> None:
+    """Of many places a network sees something in a few, where pixels are from -1 to 1."""
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        x = inputs["x"]
+        is_right = np.abs(x).max() <= 1 and np.abs(x.mean()) < 0.3
+        surely = rng.uniform(0.9, 0.99) if is_right else rng.uniform(0.2, 0.5)
+        seen = np.full(100, 0.01)
+        seen[:3] = surely
+        return {"scores": np.stack([1 - seen, seen], -1)[np.newaxis]}
+
+    certainty = Certainty("x", run, None)
+    for _ in range(20):
+        pixels = np.rint(rng.uniform(0, 255, (1, 3, 16, 16))).astype(np.float32)
+        inputs = {"x": pixels * scale if scale is not None else pixels / 127.5 - 1}
+        certainty.observe(inputs, run(inputs))
+    found = " ".join(certainty.warnings())
+    assert expected in found
+    assert bool(expected) == bool(found)
 
 
 def test_the_entropy_of_outputs() -> None:

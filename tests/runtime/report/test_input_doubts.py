@@ -1,0 +1,57 @@
+"""Inputs of a run that are unlike the samples of calibration are told; those that are alike are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tilewright.runtime.report.details import InputStatistics
+from tilewright.runtime.report.input_doubts import doubts
+
+
+def photo(rng: np.random.Generator) -> np.ndarray:
+    """Smooth, from black to white: float32[1, 3, 32, 32] of 0 to 255."""
+    ramp = np.linspace(0, 255, 32, dtype=np.float32)
+    return np.clip(np.add.outer(ramp / 2, ramp / 2) + rng.uniform(-9, 9, (1, 3, 32, 32)), 0, 255).astype(np.float32)
+
+
+def statistics(low: float, high: float) -> InputStatistics:
+    middle, spread = (low + high) / 2, (high - low) / 4
+    return InputStatistics("x", 50, low, high, (middle,) * 3, (spread,) * 3, None, 0.0, 0)
+
+
+def doubt(array: np.ndarray, known: InputStatistics) -> str:
+    return " ".join(doubts({"x": array.astype(np.float32)}, [known]))
+
+
+UNITS = {"0-255": (0.0, 255.0), "0-1": (0.0, 1.0), "-1-1": (-1.0, 1.0), "normalised": (-2.1, 2.6)}
+
+
+@pytest.mark.parametrize("right", UNITS)
+@pytest.mark.parametrize("given", UNITS)
+def test_other_units_are_told(right: str, given: str, rng: np.random.Generator) -> None:
+    low, high = UNITS[given]
+    array = photo(rng) / 255 * (high - low) + low
+    found = doubt(array, statistics(*UNITS[right]))
+    if given == right:
+        assert found == ""
+    elif (given, right) == ("-1-1", "normalised"):
+        # A photograph of less contrast looks the same.
+        assert found == ""
+    else:
+        assert found.startswith("input 'x' has values of ")
+        assert "the samples of calibration had " in found
+
+
+def test_what_is_constant_or_in_another_layout_is_told(rng: np.random.Generator) -> None:
+    known = statistics(0, 255)
+    assert doubt(np.full((1, 3, 32, 32), 7), known).startswith("input 'x' is 7 throughout; the samples")
+    colours = photo(rng) * np.asarray([1, 0.5, 0.1]).reshape(1, 3, 1, 1)
+    interleaved = colours.transpose(0, 2, 3, 1).reshape(1, 3, 32, 32)
+    assert "colours lie one after the other" in doubt(interleaved, known)
+    assert doubt(photo(rng), known) == ""
+
+
+def test_what_has_no_statistics_is_not_judged(rng: np.random.Generator) -> None:
+    integers = InputStatistics("x", 50, 0, 9, (), (), None, 0.0, 0)
+    assert doubts({"x": photo(rng)}, [integers]) == doubts({"y": photo(rng)}, [statistics(0, 1)]) == []
