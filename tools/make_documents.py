@@ -17,7 +17,7 @@ def main() -> None:
     for name in names:
         if name not in DOCUMENTS:
             parser.error(f"no document {name!r}: it is one of {', '.join(DOCUMENTS)}")
-        path = FOLDER / f"{name}.md"
+        path = FOLDER / (name if "." in name else f"{name}.md")
         text = DOCUMENTS[name]()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

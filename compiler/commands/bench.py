@@ -90,7 +90,7 @@ def _within(text: str, most: int) -> int:
     return number
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Comparison:
     """What it prints, where every contender computes the same.
 
     Raises:
@@ -98,7 +98,6 @@ def run(arguments: argparse.Namespace) -> str:
         TilewrightError: as `compare` says; or the page cannot be written.
     """
     from ...runtime.files.output_file import check_output, output_file
-    from ...runtime.report.table import json_text
     from ..benchmark.comparison import compare
     from ..benchmark.page import page
     from ..options import CompileOptions
@@ -118,7 +117,7 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.html is not None:
         with output_file(arguments.html) as file:
             file.write(page(found).encode())
-    shown = json_text(found) if arguments.json else _text(found)
+    shown = found if arguments.json else _text(found)
     if arguments.json_file is not None:
         show(_text(found))
     if found.wrong:

@@ -87,7 +87,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Summary | ContainerSummary:
     """What it prints.
 
     Raises:
@@ -113,13 +113,12 @@ def run(arguments: argparse.Namespace) -> str:
         else:
             summary = _artifact(models[0], output, options)
     from ...runtime.files.output_file import is_standard_output
-    from ...runtime.report.table import json_text
 
     for warning in summary.warnings:
         tell("warning", warning, quiet=arguments.quiet)
     if is_standard_output(output):
         return ""
-    return json_text(summary) if arguments.json else summary.to_text(str(output))
+    return summary if arguments.json else summary.to_text(str(output))
 
 
 def _artifact(model: Path, output: Path, options: dict[str, Any]) -> Summary:

@@ -38,17 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "FOLDER", "Where to put the artifact. Default: the user's cache folder.")
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | DemoResult:
     """What it prints.
 
     Raises:
         TilewrightError: as `run_demo` says.
     """
-    from ...runtime.report.table import json_text
-
     with progress_bar(quiet=arguments.quiet) as report:
         result = run_demo(arguments.output, report)
-    return json_text(result) if arguments.json else result.to_text()
+    return result if arguments.json else result.to_text()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypedDict
 
 from tilewright.errors import UsageError
 
@@ -62,7 +63,21 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, others:
     parser.add_argument("path", nargs=nargs, type=Path, metavar="FILE", help=meant)
 
 
-def run(arguments: argparse.Namespace) -> str:
+class ExportedModel(TypedDict):
+    """A model in a file, and how many nodes of which type it has."""
+
+    output: str
+    nodes: dict[str, int]
+
+
+class ExportedObject(TypedDict):
+    """Files for C, and how many bytes each has."""
+
+    folder: str
+    files: dict[str, int]
+
+
+def run(arguments: argparse.Namespace) -> str | ExportedModel | ExportedObject:
     """What it prints.
 
     Raises:
@@ -77,7 +92,6 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.output is None:
         raise UsageError("Missing argument '--output'", hint="See `tilewright export --help`.")
     from ...runtime.files.output_file import is_standard_output
-    from ...runtime.report.table import json_text
     from ..export import export_model
 
     with progress_bar(quiet=arguments.quiet) as report:
@@ -87,13 +101,12 @@ def run(arguments: argparse.Namespace) -> str:
     if is_standard_output(arguments.output):
         return ""
     if arguments.json:
-        return json_text({"output": str(arguments.output), "nodes": nodes})
+        return {"output": str(arguments.output), "nodes": nodes}
     counts = ", ".join(f"{count} {op_type}" for op_type, count in nodes.items()) or "no nodes"
     return f"{arguments.output}: {counts}\n"
 
 
-def _c(arguments: argparse.Namespace) -> str:
-    from ...runtime.report.table import json_text
+def _c(arguments: argparse.Namespace) -> str | ExportedObject:
     from ..export import export_c
 
     given = [each for each in ("output", "quantized", "activations", "calibration") if getattr(arguments, each)]
@@ -103,5 +116,5 @@ def _c(arguments: argparse.Namespace) -> str:
     with progress_bar(quiet=arguments.quiet) as report:
         sizes = export_c(arguments.path, arguments.c, **options, report=report)
     if arguments.json:
-        return json_text({"folder": str(arguments.c), "files": sizes})
+        return {"folder": str(arguments.c), "files": sizes}
     return "".join(f"{arguments.c / name}: {show_bytes(size)}\n" for name, size in sizes.items())

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypedDict
 
 from ...runtime.commands.parser import add_output
 from .report import add_network, artifact_of
@@ -28,7 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
 
 
-def run(arguments: argparse.Namespace) -> str:
+class WrittenFile(TypedDict):
+    """The path of a file, and its size."""
+
+    path: str
+    bytes: int
+
+
+class WrittenFiles(TypedDict):
+    """Every file that was written."""
+
+    files: list[WrittenFile]
+
+
+def run(arguments: argparse.Namespace) -> str | WrittenFiles:
     """What it prints.
 
     Raises:
@@ -68,5 +82,5 @@ def run(arguments: argparse.Namespace) -> str:
             file.write(content)
         sizes[str(target)] = len(content)
     if arguments.json:
-        return json_text({"files": [{"path": path, "bytes": size} for path, size in sizes.items()]})
+        return {"files": [{"path": path, "bytes": size} for path, size in sizes.items()]}
     return "".join(f"{path}: {show_bytes(size)}\n" for path, size in sizes.items())

@@ -13,6 +13,7 @@ import argparse
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import TypedDict
 
 from tilewright.errors import ParseError, UsageError, resources
 
@@ -36,8 +37,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ("input_shapes", "freeze", "print_after", "time_passes"))
 
 
+class RanPass(TypedDict):
+    """What a pass did: how many changes of which kind it made, and which it declined, and why."""
+
+    name: str
+    modified: bool
+    seconds: float
+    changes: dict[str, int]
+    declined: dict[str, str]
+
+
+class OptimizedModule(TypedDict):
+    """The passes in the order in which they ran, and the module as text."""
+
+    passes: list[RanPass]
+    module: str
+
+
+class KnownPass(TypedDict):
+    """What a pass is for, and its options with their types and what they are by default."""
+
+    summary: str
+    options: dict[str, str]
+
+
 @resources("opt")
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | OptimizedModule | dict[str, KnownPass]:
     """What it prints.
 
     Raises:
@@ -47,7 +72,6 @@ def run(arguments: argparse.Namespace) -> str:
     from ...passes.instruments import Print, Timing, dump_module, instruments_from_environment
     from ...passes.pipeline import Pipeline, check_names
     from ...runtime.files.output_file import check_output
-    from ...runtime.report.table import json_text
     from ..frontend.formats import read_module
 
     if arguments.list:
@@ -75,20 +99,24 @@ def run(arguments: argparse.Namespace) -> str:
     if not arguments.json:
         return str(module) if output is None else ""
     passes = [
-        {"name": each.name, "modified": each.modified, "seconds": each.seconds, "changes": dict(each.counts)}
-        | {"declined": each.declined}
+        RanPass(
+            name=each.name,
+            modified=each.modified,
+            seconds=each.seconds,
+            changes=dict(each.counts),
+            declined=each.declined,
+        )
         for each in timing.records
     ]
-    return json_text({"passes": passes, "module": str(module)})
+    return {"passes": passes, "module": str(module)}
 
 
-def _listed(*, as_json: bool) -> str:
+def _listed(*, as_json: bool) -> str | dict[str, KnownPass]:
     """All passes by name: what each is for, and its options with their types and what they are by default."""
     from ...passes.base import print_option
     from ...passes.pipeline import PASSES
-    from ...runtime.report.table import json_text
 
-    listed = {
+    listed: dict[str, KnownPass] = {
         name: {
             "summary": (sys.modules[cls.__module__].__doc__ or "").partition("\n")[0],
             "options": {
@@ -99,7 +127,7 @@ def _listed(*, as_json: bool) -> str:
         for name, cls in PASSES.items()
     }
     if as_json:
-        return json_text(listed)
+        return listed
     lines = []
     for name, each in listed.items():
         lines += [f"{name}: {each['summary']}", *(f"    {key}: {type}" for key, type in each["options"].items())]

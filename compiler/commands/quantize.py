@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilewright.errors import FailedCheckError
 
@@ -24,6 +25,9 @@ from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, output_path
 from ..options import CALIBRATION
 from .compile import add_options, options_of
+
+if TYPE_CHECKING:
+    from ..quantization.result import Quantization
 
 
 class GoalMissedError(FailedCheckError):
@@ -59,14 +63,13 @@ def _share(text: str) -> float:
     return share / 100
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Quantization:
     """What it prints, where the goal is reached.
 
     Raises:
         GoalMissedError: it is not.
         TilewrightError: as `quantize_model` says.
     """
-    from ...runtime.report.table import json_text
     from ..quantization.ladder import quantize_model
 
     with progress_bar(quiet=arguments.quiet) as report:
@@ -82,7 +85,7 @@ def run(arguments: argparse.Namespace) -> str:
         )
     for warning in found.warnings:
         tell("warning", warning, quiet=arguments.quiet)
-    shown = json_text(found) if arguments.json else found.to_text()
+    shown = found if arguments.json else found.to_text()
     if found.reached is not False:
         return shown
     best = found.rungs[found.chosen].score

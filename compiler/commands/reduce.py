@@ -20,6 +20,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypedDict
 
 from tilewright.errors import UsageError
 
@@ -53,7 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+class ReducedModel(TypedDict):
+    """The small model that still fails.
+
+    Attributes:
+        nodes: how many of which type it has.
+        before: how many nodes there were.
+        tries: models that were tried.
+    """
+
+    output: str
+    nodes: dict[str, int]
+    before: int
+    tries: int
+
+
+def run(arguments: argparse.Namespace) -> str | ReducedModel:
     """What it prints.
 
     Raises:
@@ -63,7 +79,7 @@ def run(arguments: argparse.Namespace) -> str:
         OutputError: the result cannot be written.
     """
     from ...runtime.files.output_file import check_output, output_file
-    from ...runtime.report.table import json_text, show_number
+    from ...runtime.report.table import show_number
     from ..frontend.onnx.smaller_models import ReducibleModel
     from ..reduction import Reduction, command_test
 
@@ -95,7 +111,7 @@ def run(arguments: argparse.Namespace) -> str:
         keep(found.content())
     kinds = Counter(found.kinds)
     if arguments.json:
-        return json_text({"output": str(output), "nodes": dict(kinds), "before": count, "tries": reduction.tries})
+        return {"output": str(output), "nodes": dict(kinds), "before": count, "tries": reduction.tries}
     told = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     more = "; stopped at the limit of tries" if reduction.tries >= arguments.tries else ""
     tries = f"{reduction.tries} {'try' if reduction.tries == 1 else 'tries'}"

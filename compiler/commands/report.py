@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tilewright.errors import UsageError
 
@@ -59,7 +59,14 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     add_options(parser.add_argument_group("Of a model"), _OPTIONS)
 
 
-def run(arguments: argparse.Namespace) -> str:
+class WrittenPage(TypedDict):
+    """The path of a page, and its size."""
+
+    page: str
+    bytes: int
+
+
+def run(arguments: argparse.Namespace) -> str | WrittenPage:
     """What it prints.
 
     Raises:
@@ -68,7 +75,7 @@ def run(arguments: argparse.Namespace) -> str:
             cannot be written.
     """
     from ...runtime.files.output_file import check_output, make_folder, output_file
-    from ...runtime.report.table import json_text, show_bytes
+    from ...runtime.report.table import show_bytes
     from ..network_page.layers import read_comparison
     from ..network_page.page import measure, page
 
@@ -82,8 +89,8 @@ def run(arguments: argparse.Namespace) -> str:
     content = page(artifact, measured, compared).encode()
     with output_file(target) as file:
         file.write(content)
-    found = {"page": str(target), "bytes": len(content)}
-    return json_text(found) if arguments.json else f"{target}: {show_bytes(len(content))}\n"
+    found: WrittenPage = {"page": str(target), "bytes": len(content)}
+    return found if arguments.json else f"{target}: {show_bytes(len(content))}\n"
 
 
 def artifact_of(arguments: argparse.Namespace, *instruments: Instrument) -> Artifact:

@@ -16,11 +16,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...runtime.commands.console import tell
 from ...runtime.commands.parser import add_output, output_path, whole_number
 from ..options import CALIBRATION
 from .compile import add_options, options_of
+
+if TYPE_CHECKING:
+    from ...runtime.report.table import Records
 
 OPTIONS = (
     *(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"),
@@ -52,13 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, OPTIONS)
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Records:
     """What it prints.
 
     Raises:
         TilewrightError: as `sweep` says.
     """
-    from ...runtime.report.table import json_text
     from ..sweep.grid import parse_settings
     from ..sweep.sweep import sweep
 
@@ -78,4 +81,4 @@ def run(arguments: argparse.Namespace) -> str:
             kept = f"what is done stands in {arguments.output}; the same command goes on with the rest"
             tell("note", kept, quiet=arguments.quiet)
         raise
-    return json_text(found.records()) if arguments.json else found.table().text()
+    return found.records() if arguments.json else found.table().text()

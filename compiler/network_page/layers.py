@@ -212,7 +212,7 @@ def read_comparison(path: Path) -> dict[str, float]:
         text = file.read(_LONGEST)
     found: dict[str, float] = {}
     try:
-        for each in json.loads(text)["values"]:
+        for each in json.loads(text)["result"]["values"]:
             value = float(each["sqnr"])
             decibels = 0.0 if math.isnan(value) else min(max(value, -_EQUAL), _EQUAL)
             found.update({str(name): decibels for name in (each["name"], *each["nodes"][-1:])})

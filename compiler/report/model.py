@@ -14,7 +14,8 @@ from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT, text_of
 from ...runtime.commands.shapes import parse_input_shapes
-from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
+from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
+from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.input_shapes import names_in, one_shape
 from ..frontend.ir.document import Document, shape_text
@@ -27,7 +28,9 @@ from ..options import parse_frozen
 
 
 @resources("inspect")
-def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str], *, ir: bool, as_json: bool) -> str:
+def inspect_model(
+    path: Path, input_shapes: Sequence[str], freeze: Sequence[str], *, ir: bool, as_json: bool
+) -> str | ModuleText | ModelLayers | OpenModel:
     """A model as imported, before any pass: its ops, or the module as text. Of a model that leaves shapes open, and is
     not given them, the inputs and the nodes as they stand in the file.
 
@@ -55,19 +58,21 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
             return _outline(path, inputs, _unknown_operators(model), _nodes(model), as_json=as_json)
     module = import_model(source, shapes, frozen=frozen)
     if ir:
-        return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
+        return ModuleText(name=module.name, engine=None, ir=str(module)) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
         shown = ", ".join(str(value.type.plain) for value in op.results)
         table.add(name=op.node or "", op=op.name, result=shown, macs=macs_of(module, op))
     if as_json:
-        return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
+        return ModelLayers(name=module.name, metadata=module.metadata, layers=table.records())
     return table.text()
 
 
-def _outline(path: Path, inputs: Mapping[str, str], missing: Sequence[str], nodes: Table, *, as_json: bool) -> str:
+def _outline(
+    path: Path, inputs: Mapping[str, str], missing: Sequence[str], nodes: Table, *, as_json: bool
+) -> str | OpenModel:
     if as_json:
-        return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()})
+        return {"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()}
     lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]
     lines += [f"not supported: {kind}" for kind in missing]
     hint = "--input-shape NAME=1,3,224,224 gives shapes, NAME=1 a named extent; the ops with their results are shown."
@@ -97,8 +102,8 @@ def _layers(document: Document) -> Table:
     return table
 
 
-def supported(*, as_json: bool) -> str:
-    """All supported operators in Markdown, or as JSON."""
+def supported(*, as_json: bool) -> str | dict[str, Records]:
+    """All supported operators in Markdown, or their tables for JSON."""
     tables = {
         "operators": supported_operators(),
         "device": device_rules(),
@@ -106,7 +111,7 @@ def supported(*, as_json: bool) -> str:
         "ir": supported_ir_layers(),
     }
     if as_json:
-        return json_text({key: table.records() for key, table in tables.items()})
+        return {key: table.records() for key, table in tables.items()}
     return "\n".join(table.markdown() for table in tables.values())
 
 

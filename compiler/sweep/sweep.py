@@ -17,8 +17,9 @@ from ...runtime.commands.console import progress_bar
 from ...runtime.files.output_file import check_outputs, output_file
 from ...runtime.machines.fields import machine_fields
 from ...runtime.machines.machine import DEFAULT, load_file
+from ...runtime.report import page as html
 from ...runtime.report.machines import show_number_of
-from ...runtime.report.table import Column, Table, show_bytes, show_count, show_seconds, significant
+from ...runtime.report.table import Column, Records, Table, show_bytes, show_count, show_seconds, significant
 from ..options import CompileOptions, option, with_keywords
 from .evaluation import Figures, Outcome
 from .grid import Combination, combination, combinations
@@ -57,7 +58,7 @@ class Sweep:
     fields: tuple[str, ...]
     rows: tuple[Row, ...]
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> Records:
         """The rows as JSON can hold them, figures not nested."""
         nothing = dict.fromkeys(each.name for each in fields(Figures))
         return [
@@ -86,6 +87,9 @@ class Sweep:
         title = f"{self.network} on {self.machine} with {' and '.join(self.fields)}, modelled, not measured on silicon"
         rows = [{**record, **record["values"]} for record in self.records()]
         return Table(columns, [{key: row[key] for key in row if key in known} for row in rows], title)
+
+    def _repr_html_(self) -> str:
+        return html.table(self.table())
 
     def svg(self) -> str:
         """A picture: times along the field with most values, and what more speed takes; light and dark."""

@@ -13,12 +13,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilewright.errors import UsageError
 
 from ..compiler import compiler_for
 from .parser import add_engine
 from .shapes import add_input_shape, chosen_shape
+
+if TYPE_CHECKING:
+    from ..report.inspection import InspectedArtifact, ModelLayers, ModuleText, OpenModel
+    from ..report.summary import ContainerSummary
+    from ..report.table import Records
 
 _MODELS = (".onnx", ".xml")
 """What the paths of models end in."""
@@ -52,7 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(
+    arguments: argparse.Namespace,
+) -> (
+    str
+    | InspectedArtifact
+    | ModuleText
+    | dict[str, str]
+    | ModelLayers
+    | OpenModel
+    | ContainerSummary
+    | dict[str, Records]
+):
     """What it prints.
 
     Raises:
@@ -83,10 +100,9 @@ def run(arguments: argparse.Namespace) -> str:
     return _artifact(path, arguments)
 
 
-def _container(path: Path, arguments: argparse.Namespace) -> str:
+def _container(path: Path, arguments: argparse.Namespace) -> str | ContainerSummary:
     from ..containers.files import open_container
     from ..report.summary import summarize_container
-    from ..report.table import json_text
 
     others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
     others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
@@ -95,10 +111,10 @@ def _container(path: Path, arguments: argparse.Namespace) -> str:
         if given:
             raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))
     summary = summarize_container(open_container(path))
-    return json_text(summary) if arguments.json else summary.to_text(str(path))
+    return summary if arguments.json else summary.to_text(str(path))
 
 
-def _artifact(path: Path, arguments: argparse.Namespace) -> str:
+def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtifact | ModuleText | dict[str, str]:
     from ..artifact.artifact import Artifact
     from ..report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
 

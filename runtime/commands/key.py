@@ -16,7 +16,8 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict
 
 from tilewright.errors import InputError, TrustError, UsageError
 from tilewright.limits import KEY_FILE
@@ -46,7 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "FILE", "Export into a file.")
 
 
-def run(arguments: argparse.Namespace) -> str:
+class KeyRecord(TypedDict):
+    """A public key, how its owner is called, and what people compare."""
+
+    name: str
+    key: str
+    fingerprint: str
+
+
+class KeysRecord(TypedDict):
+    """All keys of a user.
+
+    Attributes:
+        signing_key: nothing if none was made.
+        machine_key: what is with the key that this user's own artifacts are known by.
+        paths: where keys lie, by kind; nothing without a home folder.
+    """
+
+    signing_key: KeyRecord | None
+    trusted_keys: list[KeyRecord]
+    machine_key: str
+    paths: dict[str, str | None]
+
+
+def run(arguments: argparse.Namespace) -> str | KeyRecord | KeysRecord:
     """What it prints.
 
     Raises:
@@ -64,14 +88,13 @@ def run(arguments: argparse.Namespace) -> str:
         raise UsageError("--name is for key create and key import", hint="Leave it out.")
     if arguments.output is not None and action != "export":
         raise UsageError("--output is for key export", hint="Leave it out.")
-    from ..report.table import json_text
-
+    done: dict[str, Callable[[argparse.Namespace], tuple[KeyRecord | KeysRecord, str]]]
     done = {"show": _show, "create": _create, "export": _export, "import": _import, "remove": _remove}
     record, text = done[action](arguments)
-    return json_text(record) if arguments.json else text
+    return record if arguments.json else text
 
 
-def _record(key: PublicKey) -> dict[str, str]:
+def _record(key: PublicKey) -> KeyRecord:
     return {"name": key.name, "key": key.text, "fingerprint": key.fingerprint}
 
 
@@ -79,7 +102,7 @@ def _describe(key: PublicKey) -> str:
     return f"{key.name}\n  {key.text}\n  fingerprint {key.fingerprint}\n"
 
 
-def _show(_: argparse.Namespace) -> tuple[dict[str, object], str]:
+def _show(_: argparse.Namespace) -> tuple[KeysRecord, str]:
     from ..trust import machine_key, public_keys, signing_key
 
     own = signing_key.public()
@@ -90,7 +113,7 @@ def _show(_: argparse.Namespace) -> tuple[dict[str, object], str]:
         machine = f"{flaw.message}; writing an artifact sets it aside and makes a new one"
     places = {"machine": machine_key.path(), "signing": signing_key.path(), "trusted": public_keys.trusted_path()}
     lies = {name: place or "nowhere, without a home folder" for name, place in places.items()}
-    record = {
+    record: KeysRecord = {
         "signing_key": None if own is None else _record(own),
         "trusted_keys": [_record(key) for key in trusted],
         "machine_key": machine,
@@ -116,7 +139,7 @@ def _default_name() -> str:
         return socket.gethostname()
 
 
-def _create(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+def _create(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
     from ..trust import signing_key
 
     key = signing_key.create(arguments.name if arguments.name is not None else _default_name())
@@ -126,7 +149,7 @@ def _create(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
     )
 
 
-def _export(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+def _export(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
     from ..files.output_file import output_file
     from ..trust import signing_key
 
@@ -142,7 +165,7 @@ def _export(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
     return _record(key), ""
 
 
-def _import(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+def _import(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
     from ..trust import public_keys
 
     given: str = arguments.key
@@ -168,7 +191,7 @@ def _read(path: str) -> str:
         raise
 
 
-def _remove(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+def _remove(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
     from ..trust import public_keys
 
     key = public_keys.remove(arguments.key)

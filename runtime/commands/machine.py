@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tilewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..report.table import Table
+    from ..report.table import Records, Table
 
 _ACTIONS = ("list", "show", "explain")
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="The machine to show, or the field to explain.")
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Records:
     """What it prints.
 
     Raises:
@@ -42,7 +42,6 @@ def run(arguments: argparse.Namespace) -> str:
         MachineError: there is no such machine or field, or a machine file is wrong.
     """
     from ..report import machines
-    from ..report.table import json_text
 
     name: str | None = arguments.name
     if arguments.action != "explain" and (name is None) == (arguments.action == "show"):
@@ -55,4 +54,4 @@ def run(arguments: argparse.Namespace) -> str:
         "explain": lambda: machines.field_table([name] if name else ()),
     }
     table = tables[arguments.action]()
-    return json_text(table.records()) if arguments.json else table.text()
+    return table.records() if arguments.json else table.text()

@@ -20,6 +20,7 @@ from tilewright.errors import FailedCheckError, InputError, TilewrightError, Til
 from .. import compiler
 from . import COMMANDS, GROUPS
 from .console import ExitCode, drop, exit_code, prepare_streams, show, tell
+from .envelope import enveloped
 from .parser import complete, execute, summary_of
 
 _DEFAULTS = {
@@ -142,20 +143,11 @@ def main(arguments: Sequence[str], version: str) -> int:
         tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
         if "--json" in words and not isinstance(shown, FailedCheckError):
-            _show_record(shown, code)
+            # On stdout even where a file was named for the result, which there is none of.
+            with suppress(OSError):
+                command = words[0] if words[0] in COMMANDS else None
+                show(enveloped(command, error=shown, strict="--strict" in words))
     return code
-
-
-ERROR_SCHEMA = 1
-"""The version of the form in which errors are printed as JSON."""
-
-
-def _show_record(error: TilewrightError, code: int) -> None:
-    """Print an error as JSON, on stdout even where a file was named for the result, which there is none of."""
-    from ..report.table import json_text
-
-    with suppress(OSError):
-        show(json_text({"schema": ERROR_SCHEMA, "error": {**error.record(), "exit_code": int(code)}}))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tilewright.errors import FailedCheckError, UsageError, similar
 
 from . import COMMANDS
 from .console import show
+from .envelope import enveloped
 
 ENGINES = ("device", "software", "float")
 """What artifacts may hold, as the manifest lists them."""
@@ -125,24 +126,27 @@ def execute(command: str, words: Sequence[str]) -> str:
         return parser.format_help()
     arguments = parser.parse(words)
     try:
-        return _delivered(arguments, module_of(command).run(arguments))
+        return _delivered(arguments, command, module_of(command).run(arguments))
     except FailedCheckError as error:
-        show(_delivered(arguments, error.result))
+        show(_delivered(arguments, command, error.result, error))
         raise
 
 
-def _delivered(arguments: argparse.Namespace, result: str) -> str:
-    """What to print of a result: nothing if ``--json`` named a file, which it is then written to.
+def _delivered(
+    arguments: argparse.Namespace, command: str, result: object, error: FailedCheckError | None = None
+) -> str:
+    """What to print of a result: of texts themselves; nothing if ``--json`` named a file, which it is then written to.
 
     Raises:
         OutputError: it cannot be written.
     """
+    text = result if isinstance(result, str) else enveloped(command, result, error)
     if arguments.json_file is None:
-        return result
+        return text
     from ..files.output_file import output_file
 
     with output_file(arguments.json_file) as file:
-        file.write(result.encode())
+        file.write(text.encode())
     return ""
 
 

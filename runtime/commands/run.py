@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilewright.errors import UsageError
 
+from .console import tell
 from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, output_path, whole_number
+
+if TYPE_CHECKING:
+    from ..report.classes import BestClass
+    from ..report.execution import OutputArray
+    from ..report.table import Records
 
 _REQUESTS, _MOST = 3, 1000
 """Requests of a trace: by default, and at most."""
@@ -132,7 +139,9 @@ def _size(text: str) -> int:
     return size
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(
+    arguments: argparse.Namespace,
+) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
     """What it prints.
 
     Raises:
@@ -140,10 +149,11 @@ def run(arguments: argparse.Namespace) -> str:
         TilewrightError: as `load` and `Session.run` say.
     """
     from ..files.output_file import check_outputs, is_standard_output
-    from ..report.classes import read_names
+    from ..report.classes import best_classes, read_names
     from ..report.details import details_of
-    from ..report.execution import Images, gather_inputs, profile_table, results_json, results_text, save_outputs
-    from ..report.table import json_text
+    from ..report.execution import Images, gather_inputs, output_arrays, profile_table, results_text, save_outputs
+    from ..report.input_doubts import doubts
+    from ..report.table import show_number
     from ..session import load
 
     output: Path | None = arguments.output
@@ -170,11 +180,14 @@ def run(arguments: argparse.Namespace) -> str:
         pad=arguments.pad,
     ) as session:
         check = session.check_shapes if len(session.shapes) > 1 else None
-        images = Images(details_of(session.artifact).images or {}, arguments.preprocess, arguments.force_preprocess)
+        details = details_of(session.artifact)
+        images = Images(details.images or {}, arguments.preprocess, arguments.force_preprocess)
         arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images)
+        for doubt in doubts(arrays, details.calibration) if arguments.random is None else ():
+            tell("warning", doubt, quiet=arguments.quiet)
         if arguments.profile:
             table = profile_table(session.profile(arrays))
-            return json_text(table.records()) if arguments.json else table.text()
+            return table.records() if arguments.json else table.text()
         if arguments.trace is None:
             results = session.run(arrays)
         else:
@@ -187,4 +200,10 @@ def run(arguments: argparse.Namespace) -> str:
         save_outputs(output, results)
         if is_standard_output(output):
             return ""
-    return results_json(results, top, names) if arguments.json else results_text(results, top, names)
+    kept = {each.name for each in details.kept if not each.is_output}
+    own = {name: array for name, array in results.items() if name not in kept}
+    if arguments.json:
+        return output_arrays(results) if top is None else best_classes(own, top, names)
+    count = len(results) - len(own)
+    more = f"{show_number(count, 'kept value')} not shown: --json prints, and -o FILE.npz saves them.\n"
+    return results_text(own, top, names) + (more if count else "")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypedDict
 
 from tilewright.errors import TrustError
 
@@ -30,7 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+class SignedArtifact(TypedDict):
+    """Where it is, and who signed which digest."""
+
+    output: str
+    digest: str
+    signer: str
+
+
+def run(arguments: argparse.Namespace) -> str | SignedArtifact:
     """What it prints.
 
     Raises:
@@ -40,7 +49,6 @@ def run(arguments: argparse.Namespace) -> str:
     """
     from ..artifact.artifact import Artifact
     from ..files.output_file import check_output, is_standard_output, output_file
-    from ..report.table import json_text
     from ..trust import signing_key
     from ..trust.credentials import signed_message
 
@@ -60,5 +68,5 @@ def run(arguments: argparse.Namespace) -> str:
     if is_standard_output(output):
         return ""
     if arguments.json:
-        return json_text({"output": str(output), "digest": artifact.digest, "signer": key.text})
+        return {"output": str(output), "digest": artifact.digest, "signer": key.text}
     return f"{output} is signed by {key.name}\n  {key.text}\n  {artifact.digest}\n"

@@ -21,10 +21,14 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..simulator.left_out import BESIDE, COSTS, DETAILS
 from .parser import add_artifact, output_path
 from .shapes import add_input_shape, chosen_shape
+
+if TYPE_CHECKING:
+    from ..report.simulation import Simulation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | Simulation:
     """What it prints.
 
     Raises:
@@ -73,7 +77,6 @@ def run(arguments: argparse.Namespace) -> str:
     from ..artifact.artifact import Artifact
     from ..files.output_file import check_output
     from ..report.simulation import SimulatedProgram, check_machine, simulate_artifact
-    from ..report.table import json_text
 
     without = [name for name in map(str.strip, arguments.without.split(",")) if name]
     artifact = chosen_shape(arguments, Artifact.open(arguments.artifact))
@@ -89,4 +92,4 @@ def run(arguments: argparse.Namespace) -> str:
         from ..report.device_trace import write_trace
 
         write_trace(arguments.trace, artifact.manifest.model.name, programs, arguments.trace_detail)
-    return json_text(simulation) if arguments.json else simulation.to_text()
+    return simulation if arguments.json else simulation.to_text()

@@ -11,7 +11,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tilewright.errors import InstructionError, MachineError, TrustError
 
@@ -32,7 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+class VerifiedArtifact(TypedDict):
+    """An artifact that is intact, and whose native code is trusted.
+
+    Attributes:
+        signer: its key; nothing if nobody signed it.
+        reason: why its native code is trusted.
+        unfit: by CPU program, why its native code does not run here; nothing where it does.
+    """
+
+    artifact: str
+    digest: str
+    signer: str | None
+    reason: str
+    native_code_runs_here: bool
+    unfit: dict[str, str | None]
+
+
+def run(arguments: argparse.Namespace) -> str | VerifiedArtifact:
     """What it prints.
 
     Raises:
@@ -42,7 +59,6 @@ def run(arguments: argparse.Namespace) -> str:
     from ..artifact.artifact import Artifact
     from ..execution.native_code import fitting, reasons_against
     from ..execution.shapes import naming_shape
-    from ..report.table import json_text
     from ..trust.verdict import how_to_trust
 
     artifact = Artifact.open(arguments.artifact)
@@ -61,16 +77,14 @@ def run(arguments: argparse.Namespace) -> str:
         )
     reasons = reasons_against(artifact)
     if arguments.json:
-        return json_text(
-            {
-                "artifact": artifact.origin,
-                "digest": artifact.digest,
-                "signer": artifact.signer,
-                "reason": verdict.reason,
-                "native_code_runs_here": not reasons,
-                "unfit": {name: fitting(each)[1] for name, each in artifact.manifest.cpu_programs.items()},
-            }
-        )
+        return {
+            "artifact": artifact.origin,
+            "digest": artifact.digest,
+            "signer": artifact.signer,
+            "reason": verdict.reason,
+            "native_code_runs_here": not reasons,
+            "unfit": {name: fitting(each)[1] for name, each in artifact.manifest.cpu_programs.items()},
+        }
     use = f"does not fit this machine: {', '.join(reasons)}" if reasons else "runs here"
     return (
         f"{artifact.origin} is intact\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from ..pictures.declaration import SUFFIXES
 from ..pictures.inputs import Declaration, ImageInput, chosen
 from ..session import Profile
 from .classes import best_classes, best_lines
-from .table import Column, Table, json_text, on_lines, show_kernel
+from .table import Column, Table, on_lines, show_kernel
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
@@ -190,20 +189,20 @@ def results_text(results: Mapping[str, np.ndarray], top: int | None = None, name
     return "".join(on_lines(line, 4) for line in lines)
 
 
-def results_json(results: Mapping[str, np.ndarray], top: int | None = None, names: Sequence[str] | None = None) -> str:
-    """All elements of all outputs, or the best classes as for `results_text`."""
-    if top is not None:
-        return json_text(
-            {
-                name: [[each._asdict() for each in item] for item in items]
-                for name, items in best_classes(results, top, names).items()
-            }
-        )
-    found: dict[str, Any] = {
+class OutputArray(TypedDict):
+    """An output: NumPy's name of its type, its shape, and all elements in order."""
+
+    dtype: str
+    shape: list[int]
+    data: list[float | str]
+
+
+def output_arrays(results: Mapping[str, np.ndarray]) -> dict[str, OutputArray]:
+    """All elements of all outputs."""
+    return {
         name: {"dtype": str(array.dtype), "shape": list(array.shape), "data": array.reshape(-1).tolist()}
         for name, array in results.items()
     }
-    return json.dumps(found) + "\n"
 
 
 def profile_table(profile: Profile) -> Table:

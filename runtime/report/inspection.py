@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from typing import TypedDict
 
 from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import ENGINES, DeviceStage, TensorSpec
+from ..artifact.manifest import ENGINES, DeviceStage, ModelInfo, Processor, TensorSpec
 from ..execution.native_code import fitting, reasons_against, unfit
 from ..execution.shapes import shape_of
-from .details import NAME, details_of
+from .details import NAME, PlacedMap, PlacedOp, Schedule, details_of
 from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
 from .simulation import device_programs
 from .summary import summarize
 from .table import (
     MACS,
     Column,
+    Records,
     Table,
-    json_text,
     on_lines,
     on_one_line,
     shortened,
@@ -34,7 +34,106 @@ _KERNEL = "CPU kernel "
 """What comes before the name of a kernel in JSON, where other places stand beside it."""
 
 
-def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str:
+class ModuleText(TypedDict):
+    """A module as text, before any pass of a model, after all of them of an engine."""
+
+    name: str
+    engine: str | None
+    ir: str
+
+
+class InspectedTensor(TypedDict):
+    """An input or an output.
+
+    Attributes:
+        at_most: the dimensions of which the shape has the most there can be, where the data decide any.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    at_most: list[int]
+
+
+class InspectedProgram(TypedDict):
+    """The native code of a CPU program.
+
+    Attributes:
+        target: the processor that the code which fits here best is for.
+        unfit: why it does not run here; nothing where it does.
+        levels: one for each processor: ``cpu``, ``code_bytes``, ``constant_bytes``, ``ram_bytes``, ``use``.
+    """
+
+    arena_bytes: int
+    target: Processor
+    unfit: str | None
+    levels: Records
+
+
+class InspectedLayers(TypedDict):
+    """The steps of an engine: ``name``, ``op``, ``place``, ``macs``, ``bytes``, ``nodes`` of each."""
+
+    layers: Records
+
+
+class InspectedArtifact(TypedDict):
+    """All that an artifact says of itself.
+
+    Attributes:
+        signer: the key that it is signed by; nothing where it is not.
+        trusted: whether its native code is.
+        machine: what it was compiled for; nothing without engine ``device``.
+        engines, cpu_programs: by name.
+        shapes: by engine, where there are several: ``shape``, ``macs``, ``arena_bytes``, ``code_bytes`` of each.
+        fallbacks: why ops of engine ``device`` run on the CPU.
+        sections: ``name``, ``kind`` and ``bytes`` of each.
+        memory: with --memory, where intermediate results lie.
+    """
+
+    model: ModelInfo
+    precision: str
+    compiler_version: str
+    digest: str
+    signer: str | None
+    trusted: bool
+    inputs: list[InspectedTensor]
+    outputs: list[InspectedTensor]
+    machine: str | None
+    schedules: tuple[Schedule, ...]
+    engines: dict[str, InspectedLayers]
+    shapes: dict[str, Records]
+    placement: tuple[PlacedOp, ...]
+    maps: tuple[PlacedMap, ...]
+    fallbacks: list[Fallback]
+    cpu_programs: dict[str, InspectedProgram]
+    sections: Records
+    memory: Records | None
+
+
+class ModelLayers(TypedDict):
+    """A model as imported: of each op the ``name`` of its node, ``op``, ``result`` and ``macs``."""
+
+    name: str
+    metadata: dict[str, str]
+    layers: Records
+
+
+class OpenModel(TypedDict):
+    """A model that leaves shapes open.
+
+    Attributes:
+        open_inputs: the shapes of these inputs, by name.
+        unsupported: kinds of nodes that are not imported.
+        nodes: ``name``, ``op`` and ``result`` of each, as they stand in the file.
+    """
+
+    name: str
+    open_inputs: Mapping[str, str]
+    unsupported: Sequence[str]
+    nodes: Records
+
+
+def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str | InspectedArtifact:
     """The engines of an artifact, layer by layer, and where its bytes go.
 
     Args:
@@ -46,8 +145,7 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     """
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
-        found = _artifact_json(artifact, layers)
-        return json_text({**found, "memory": memory.records()} if memory is not None else found)
+        return _found(artifact, layers, memory)
     # Why ops run on the CPU stands below the table, all of it.
     parts = [replace(summarize(artifact), fallbacks=()).to_text(artifact.origin), _interface(artifact)]
     details = details_of(artifact)
@@ -77,7 +175,7 @@ def _reasons(title: str, noun: str, reasons: Sequence[Fallback], first: int) -> 
     return "".join([f"\n{title}, by reason\n", *lines]) if lines else ""
 
 
-def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str:
+def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str | ModuleText:
     """The module that an engine was made from, as one text, with the functions that run on the device.
 
     Raises:
@@ -87,7 +185,7 @@ def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str:
     names = [artifact.manifest.cpu_programs[program].module] if program is not None else []
     names += [f"module.{name}" for name in sorted({each.program for each in stages if isinstance(each, DeviceStage)})]
     text = merged([artifact.text(name) for name in names])
-    return json_text({"name": artifact.manifest.model.name, "engine": shown, "ir": text}) if as_json else text
+    return {"name": artifact.manifest.model.name, "engine": shown, "ir": text} if as_json else text
 
 
 def merged(texts: Sequence[str]) -> str:
@@ -115,8 +213,8 @@ def chosen_engine(artifact: Artifact, engine: str | None) -> str:
     return engine or held[0]
 
 
-def disassembly(artifact: Artifact, *, as_json: bool) -> str:
-    """The device programs of an artifact as text.
+def disassembly(artifact: Artifact, *, as_json: bool) -> str | dict[str, str]:
+    """The device programs of an artifact as text, by name for JSON.
 
     Raises:
         ArtifactError: it holds none, or is damaged.
@@ -126,7 +224,7 @@ def disassembly(artifact: Artifact, *, as_json: bool) -> str:
         for name, programs in device_programs(artifact, "inspect").items()
         for card, program in enumerate(programs)
     }
-    return json_text(texts) if as_json else "".join(f"; {on_one_line(name)}\n{text}\n" for name, text in texts.items())
+    return texts if as_json else "".join(f"; {on_one_line(name)}\n{text}\n" for name, text in texts.items())
 
 
 def _layers(artifact: Artifact, engine: str) -> Table:
@@ -217,39 +315,38 @@ def _sections(artifact: Artifact) -> Table:
     return table
 
 
-def _tensor_json(tensor: TensorSpec) -> dict[str, Any]:
-    """`at_most` lists the dimensions of which the shape has the most there can be, where the data decide any."""
-    found: dict[str, Any] = {"name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape}
+def _tensor(tensor: TensorSpec) -> InspectedTensor:
     at_most = [dimension for dimension, count in enumerate(tensor.counts) if count >= 0]
-    return {**found, "at_most": at_most} if at_most else found
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape, "at_most": at_most}
 
 
-def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str, Any]:
+def _found(artifact: Artifact, layers: Mapping[str, Table], memory: Table | None) -> InspectedArtifact:
     manifest, details = artifact.manifest, details_of(artifact)
     return {
-        "model": {"name": manifest.model.name, "sha256": manifest.model.sha256},
+        "model": manifest.model,
         "precision": manifest.precision,
         "compiler_version": manifest.compiler_version,
         "digest": artifact.digest,
         "signer": artifact.signer,
         "trusted": artifact.trusted,
-        "inputs": [_tensor_json(tensor) for tensor in manifest.inputs],
-        "outputs": [_tensor_json(tensor) for tensor in manifest.outputs],
+        "inputs": [_tensor(tensor) for tensor in manifest.inputs],
+        "outputs": [_tensor(tensor) for tensor in manifest.outputs],
         "machine": details.machine,
-        "schedules": [asdict(each) for each in details.schedules],
+        "schedules": details.schedules,
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
         "shapes": {name: _shapes(artifact, name).records() for name in layers if manifest.shapes is not None},
-        "placement": [asdict(op) for op in details.placement],
-        "maps": [asdict(each) for each in details.maps],
-        "fallbacks": [asdict(each) for each in fallbacks(details.placement)],
+        "placement": details.placement,
+        "maps": details.maps,
+        "fallbacks": fallbacks(details.placement),
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,
-                "target": asdict(program.target),
+                "target": program.target,
                 "unfit": fitting(program)[1],
                 "levels": _levels(artifact, name).records(),
             }
             for name, program in manifest.cpu_programs.items()
         },
         "sections": _sections(artifact).records(),
+        "memory": memory.records() if memory is not None else None,
     }

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
@@ -19,6 +19,15 @@ from tilewright.errors import printable
 
 MARGIN, GAP = "  ", "  "
 """What stands left of a table, and between its columns."""
+
+_COMPACT = 100_000
+"""Characters from which JSON stands on one line, which takes a tenth of the time to write."""
+
+_NUMBERS = re.compile(r"\[\n\s+([-+.\deE,\s]+?)\s+\]")
+"""A list of numbers, a line for each; texts hold no line breaks of their own."""
+
+Records = list[dict[str, Any]]
+"""The rows of a table: objects of what JSON can hold."""
 
 NARROWEST, READABLE, WIDEST = 8, 16, 60
 """Widths in characters: no column is made narrower than the first; before any is made narrower than the second, columns
@@ -31,9 +40,24 @@ def on_one_line(text: str) -> str:
 
 
 def json_text(found: object) -> str:
-    """A result, of dataclasses or of what JSON can hold, as the command line prints it."""
-    plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
-    return json.dumps(plain, indent=2) + "\n"
+    """A result as JSON: dataclasses and named tuples are objects; infinities and NaN, which JSON lacks, are texts."""
+    plain = _plain(found)
+    text = json.dumps(plain)
+    if len(text) < _COMPACT:
+        text = _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", json.dumps(plain, indent=2))
+    return f"{text}\n"
+
+
+def _plain(found: Any) -> object:
+    if is_dataclass(found):
+        found = {each.name: getattr(found, each.name) for each in fields(found)}
+    elif hasattr(found, "_asdict"):
+        found = found._asdict()
+    if isinstance(found, Mapping):
+        return {name: _plain(value) for name, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_plain(value) for value in found]
+    return str(found) if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def terminal_width() -> int | None:
@@ -140,7 +164,7 @@ class Table:
         self._check(values)
         self.rows.append(values)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> Records:
         """The rows as dictionaries with every column's key in order, ``None`` where a row has no value."""
         return [{column.key: row.get(column.key) for column in self.columns} for row in self.rows]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tilewright.compiler.quantization.ladder import quantize_model as quantize
     from tilewright.compiler.sweep.sweep import sweep
     from tilewright.runtime import Artifact, Request, Session, load
+    from tilewright.runtime.api.comparison.comparison import compare
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "Request",
     "Session",
     "__version__",
+    "compare",
     "compile",
     "compile_container",
     "errors",
@@ -37,6 +39,7 @@ _LATE = {
     "Artifact": ("tilewright.runtime.artifact.artifact", "Artifact"),
     "Request": ("tilewright.runtime.request", "Request"),
     "Session": ("tilewright.runtime.session", "Session"),
+    "compare": ("tilewright.runtime.api.comparison.comparison", "compare"),
     "compile_container": ("tilewright.compiler.containers.container", "compile_container"),
     "compile": ("tilewright.compiler.driver", "compile_model"),
     "export": ("tilewright.compiler.export", "export_model"),

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, cast
 
 _SHOWN = 2000
 """Characters of each part of a message that are shown: what it quotes is as long as strangers like."""
@@ -33,6 +33,32 @@ def _legible(part: object) -> str:
 
 _LONGEST_NAME = 200
 """Characters of a wrong name that are compared with known ones, which takes time for the product of both lengths."""
+
+
+class ErrorRecord(TypedDict):
+    """The fields of an error as texts, as shown, for programs.
+
+    Attributes:
+        type: the class, one of ``tilewright.errors`` or a subclass of these.
+        text: the whole, as people read it.
+        message: what went wrong.
+        stage: the pass or stage that noticed it.
+        op: the operator concerned.
+        node: the name of the node in the source model.
+        expected: what would have been right.
+        found: what was there instead.
+        hint: what can be done about it.
+    """
+
+    type: str
+    text: str
+    message: str
+    stage: str | None
+    op: str | None
+    node: str | None
+    expected: str | None
+    found: str | None
+    hint: str | None
 
 
 class TilewrightError(Exception):
@@ -70,11 +96,11 @@ class TilewrightError(Exception):
         self.found = found
         self.hint = hint
 
-    def record(self) -> dict[str, str | None]:
+    def record(self) -> ErrorRecord:
         """The fields as texts, as shown, for programs: also the type of the error and its whole text."""
         parts = {name: getattr(self, name) for name in ("message", "stage", "op", "node", "expected", "found", "hint")}
         shown = {name: None if part is None else _legible(part) for name, part in parts.items()}
-        return {"type": type(self).__name__, "text": str(self), **shown}
+        return cast("ErrorRecord", {"type": type(self).__name__, "text": str(self), **shown})
 
     def __str__(self) -> str:
         where = (self.stage, self.op, f"node {self.node!r}" if self.node else None, self.message)
@@ -99,7 +125,7 @@ class FailedCheckError(TilewrightError):
         result: what it found, which the command prints or writes as if the check held.
     """
 
-    def __init__(self, message: str, result: str = "", **parts: Any) -> None:
+    def __init__(self, message: str, result: object = "", **parts: Any) -> None:
         super().__init__(message, **parts)
         self.result = result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from json_results import result_of
 
 import tilewright
 from tilewright.__main__ import main
@@ -33,7 +33,7 @@ def test_json_and_the_page_say_everything(tmp_path: Path, capsys: Capture) -> No
     assert bench("--against", "onnxruntime", "--threads", "1,2", "--json", "--html", str(html)) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    found = json.loads(shown.out)
+    found = result_of(shown.out)
     assert found["versions"]["tilewright"] == tilewright.__version__
     assert found["versions"]["onnxruntime"] == onnxruntime.__version__
     assert found["processor"]
@@ -82,7 +82,7 @@ def test_who_computes_something_else_is_no_contender(capsys: Capture, monkeypatc
     monkeypatch.setitem(contenders.LOADERS, "onnxruntime", wrong)
     assert bench("--against", "onnxruntime", "--json") == 1
     shown = capsys.readouterr()
-    (network,) = json.loads(shown.out)["networks"]
+    (network,) = result_of(shown.out)["networks"]
     assert [*network["times"]] == ["tilewright"]
     assert network["ratio"] is None
     assert shown.err == (

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from network_files import digits_model, graph_model
 from onnx import TensorProto, helper
 
 import tilewright
+from tilewright.__main__ import main
+from tilewright.compiler.demo import MODEL
 from tilewright.errors import UsageError
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.report.details import details_of
 
 
@@ -86,6 +90,24 @@ def test_names_that_stand_for_nothing_are_refused(asked: list[str], text: str) -
 def test_engines_that_compute_other_values_are_refused() -> None:
     with pytest.raises(UsageError, match="with --keep, all engines must compute in integers, or none"):
         tilewright.compile(relu_model(), calibration=X, engines="software,float", keep=["all"])
+
+
+def test_classes_are_those_of_the_outputs_and_not_of_kept_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kept.twa"
+    tilewright.compile(MODEL, output=path, keep=["all"])
+    kept = [each.name for each in details_of(Artifact.open(path)).kept if not each.is_output]
+    assert kept
+    assert main(["run", str(path), "--random", "1", "--top", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("probabilities:\n")
+    assert shown.endswith(f"{len(kept)} kept values not shown: --json prints, and -o FILE.npz saves them.\n")
+    assert len(shown.splitlines()) == 4
+    assert main(["run", str(path), "--random", "1"]) == 0
+    assert kept[0] not in capsys.readouterr().out
+    assert main(["run", str(path), "--random", "1", "--json"]) == 0
+    assert {"probabilities", *kept} == result_of(capsys.readouterr().out).keys()
 
 
 def test_extents_that_the_data_decide_stay_behind_what_is_kept() -> None:

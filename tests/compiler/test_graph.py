@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from json_results import result_of
 
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
@@ -101,7 +102,7 @@ module @net {
 def test_the_command_writes_what_lies_over_the_model(tmp_path: Path, capsys: Capture) -> None:
     command = ["graph", str(MODEL), "--precision", "fp32", "--measure", "--threads", "1", "-o", str(tmp_path), "--json"]
     assert main(command) == 0
-    files = [Path(each["path"]) for each in json.loads(capsys.readouterr().out)["files"]]
+    files = [Path(each["path"]) for each in result_of(capsys.readouterr().out)["files"]]
     endings = ("place.json", "measured_us.json", "macs.json", "graph.json", "passes.html")
     assert [file.name for file in files] == [f"digits.{ending}" for ending in endings]
     names = {node.name for node in onnx.load(MODEL).graph.node}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from json_results import result_of
 
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
@@ -48,7 +48,7 @@ def test_the_environment_asks_for_dumps(tmp_path: Path, monkeypatch: pytest.Monk
 def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
     assert main(["opt", str(MODEL), "--passes", PASSES, "--print-after", "fuse", "--time-passes", "--json"]) == 0
     shown = capsys.readouterr()
-    found = json.loads(shown.out)
+    found = result_of(shown.out)
     assert [each["name"] for each in found["passes"]] == [word.split("{")[0] for word in PASSES.split(",")]
     assert found["module"].startswith("module @digits {\n")
     assert shown.err.startswith("// after fuse\nmodule @digits {\n")
@@ -107,7 +107,7 @@ def test_all_passes_are_listed_with_their_options(capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "\nfold_constants: " in f"\n{text}" and "\n    max_operands: int = 8\n" in text
     assert main(["opt", "--list", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
+    listed = result_of(capsys.readouterr().out)
     assert set(listed) == set(ALL_PASSES)
     assert all(each["summary"].endswith(".") for each in listed.values())
     assert listed["partition"]["options"]["order"] == 'str = "device,cpu"'

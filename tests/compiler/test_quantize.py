@@ -14,6 +14,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 from exact_onnxruntime import qdq_session
+from json_results import result_of
 from PIL import Image
 
 import tilewright
@@ -255,7 +256,7 @@ def test_a_goal_is_reached_by_one_command(
     written = tmp_path / "digits.twa"
     encodings = tmp_path / "digits.encodings"
     assert main([*digits, "--max-drop", "5%", "-o", str(written), "--encodings", str(encodings), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert found["reached"] is True and found["calibrated"] == 40 and found["judged"] == 20
     assert found["rungs"][found["chosen"]]["score"]["sqnr"] > 20
     assert found["layers"][0]["here"] <= found["layers"][-1]["here"]
@@ -328,7 +329,7 @@ def test_what_was_found_is_one_object_where_the_goal_is_missed(
     words = ["quantize", str(model), "--calibration", "random", "-o", str(tmp_path / "net.twa")]
     assert main([*words, "--min-sqnr", "150", "--json", str(written)]) == 1
     assert capsys.readouterr().out == ""
-    found = json.loads(written.read_text())
+    found = result_of(written.read_text())
     assert found["reached"] is False
     assert "random inputs tell nothing of what the network will meet" in found["warnings"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from json_results import result_of
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
@@ -93,7 +93,7 @@ def test_the_number_of_tries_is_bounded_and_the_best_is_kept(tmp_path: Path, cap
     path, output = write_model(tmp_path / "deep.onnx", deep_model()), tmp_path / "small.onnx"
     words = ["reduce", str(path), "-o", str(output), "--while", "grep -q Softsign {}", "--tries", "4", "--json"]
     assert main(words) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert found["tries"] == 4
     assert 1 < sum(found["nodes"].values()) < found["before"] == 100
     assert kinds(onnx.load(output)).count("Softsign") == 1

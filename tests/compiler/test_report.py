@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from shared_files import made_once
 
 import tilewright
@@ -69,7 +70,7 @@ class Elements(HTMLParser):
 
 def test_a_page_needs_nothing_else_and_has_every_layer(compiled: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["report", str(compiled), "-o", str(tmp_path / "new"), "--measure", "--threads", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = result_of(capsys.readouterr().out)
     text = Path(told["page"]).read_text()
     assert told == {"page": str(tmp_path / "new" / "digits_report.html"), "bytes": len(text.encode())}
     elements = Elements(text).found

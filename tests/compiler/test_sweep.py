@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 import pytest
+from json_results import result_of
 from shared_files import made_once
 
 import tilewright
@@ -124,7 +125,7 @@ def test_figures_are_those_of_compile_and_simulate(model: Path, tmp_path: Path, 
     table, svg = tmp_path / "table.csv", tmp_path / "times.svg"
     words = ["sweep", str(model), *WORDS, "--set", "maps_bytes=1,32Ki,64Ki", "--set", "cards=1,2", "--cards", "2"]
     assert main([*words, "--jobs", "2", "-o", str(table), "--svg", str(svg), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = result_of(capsys.readouterr().out)
     assert [tuple(row["values"].values()) for row in rows] == [(m, c) for m in (1, 32768, 65536) for c in (1, 2)]
     values = {"maps_bytes": [1, 32768, 65536], "cards": [1, 2]}
     alone = tilewright.sweep(model, machine="s256", effort="quick", cards=2, set=values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -16,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from ir_networks import Opset
+from json_results import result_of
 from network_files import digits_artifact, digits_model, graph_model, write_model
 from onnx import TensorProto, helper
 
@@ -307,7 +307,7 @@ def test_open_shapes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines[0] == "input x has an open shape: [N, 3, ?]"
     assert lines[-1].split() == ["r", "Relu", "y"]
     assert main(["inspect", model, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     nodes = [{"name": "r", "op": "Relu", "result": "y"}]
     assert found == {"name": "m", "open_inputs": {"x": "[N, 3, ?]"}, "unsupported": [], "nodes": nodes}
     blurs = [helper.make_node("Blur\x1b[2J", ["x"], ["z"], domain="own"), helper.make_node("Sharpen", ["z"], ["y"])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from emulated_programs import PROCESSORS, linked
+from json_results import result_of
 from network_files import digits_artifact, graph_model
 from onnx import TensorProto, helper, numpy_helper
 
@@ -342,7 +342,7 @@ def test_the_header_is_strict_c_and_c_plus_plus(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(digits_artifact()), "--c", str(tmp_path / "a" / "b"), "--name", "net", "-q"]
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["files"]
+    found = result_of(capsys.readouterr().out)["files"]
     assert found == {each.name: each.stat().st_size for each in (tmp_path / "a" / "b").iterdir()}
     assert main([*words, "--engine", "float", "--target", "portable"]) == 0
     assert "portable: no extension" in (tmp_path / "a" / "b" / "net.h").read_text()

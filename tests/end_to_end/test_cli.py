@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from network_files import digits_artifact, digits_model, write_model
 from onnx import TensorProto, helper
 
@@ -69,7 +69,7 @@ def test_the_artifact_is_named_after_the_model(tmp_path: Path, monkeypatch: pyte
 
 def test_compile_json(tmp_path: Path, capsys: Capture) -> None:
     assert main(["compile", str(MODEL), "-o", str(tmp_path / "digits.twa"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert {"model", "precision", "file_bytes", "engines", "warnings"} <= found.keys()
     assert (found["model"], found["precision"]) == ("digits", "fp32")
     engine = found["engines"]["float"]
@@ -81,7 +81,7 @@ def test_run_json_holds_every_element(tmp_path: Path, capsys: Capture) -> None:
     image = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
     np.save(tmp_path / "image.npy", image)
     assert main(["run", str(digits_artifact()), str(tmp_path / "image.npy"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["probabilities"]
+    found = result_of(capsys.readouterr().out)["probabilities"]
     assert (found["dtype"], found["shape"]) == ("float32", [1, 10])
     with tilewright.load(digits_artifact()) as session:
         expected = session.run({"image": image})["probabilities"]
@@ -112,7 +112,7 @@ def test_random_inputs_depend_on_the_seed_alone(capsys: Capture) -> None:
 
 def test_profile_names_every_step(capsys: Capture) -> None:
     assert main(["run", str(digits_artifact()), "--random", "1", "--profile", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = result_of(capsys.readouterr().out)
     steps = tilewright.load(digits_artifact()).artifact.manifest.cpu_programs["float"].steps
     assert [row["name"] for row in rows] == [step.name for step in steps]
     assert {"name", "op", "kernel", "milliseconds", "share"} <= rows[0].keys()
@@ -122,7 +122,7 @@ def test_profile_names_every_step(capsys: Capture) -> None:
 
 def test_inspect_json(capsys: Capture) -> None:
     assert main(["inspect", str(digits_artifact()), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert {
         "model",
         "precision",
@@ -141,7 +141,7 @@ def test_inspect_a_model(capsys: Capture) -> None:
     assert main(["inspect", str(MODEL)]) == 0
     assert "conv" in capsys.readouterr().out
     assert main(["inspect", str(MODEL), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["layers"][0]["op"]
+    assert result_of(capsys.readouterr().out)["layers"][0]["op"]
     for file in (MODEL, digits_artifact()):
         assert main(["inspect", str(file), "--ir"]) == 0
         assert capsys.readouterr().out.startswith("module @digits")
@@ -151,7 +151,7 @@ def test_the_ir_of_a_model_in_json(capsys: Capture) -> None:
     assert main(["inspect", str(MODEL), "--ir"]) == 0
     text = capsys.readouterr().out
     assert main(["inspect", str(MODEL), "--ir", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "digits", "ir": text}
+    assert result_of(capsys.readouterr().out) == {"name": "digits", "engine": None, "ir": text}
 
 
 def test_supported_operators(capsys: Capture) -> None:
@@ -161,7 +161,7 @@ def test_supported_operators(capsys: Capture) -> None:
     assert "| Conv | ai.onnx |" in shown
     assert "| Feature maps are joined along channels, axis 1 | concat |" in shown
     assert main(["inspect", "--supported-ops", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert {"Conv", "Gemm", "LayerNormalization"} <= {row["operator"] for row in found["onnx"]}
     assert {row["operator"]: row["device"] for row in found["operators"]}["softmax"] is False
     assert {"rule": "A pooling window has no dilation", "operators": ["average_pool", "max_pool"]} in found["device"]
@@ -170,7 +170,7 @@ def test_supported_operators(capsys: Capture) -> None:
 def test_demo(tmp_path: Path, capsys: Capture) -> None:
     assert main(["demo", "-o", str(tmp_path), "--json"]) == 0
     shown = capsys.readouterr()
-    found = json.loads(shown.out)
+    found = result_of(shown.out)
     assert shown.err == ""
     assert found["artifact"] == str(tmp_path / "digits.twa")
     assert found["engines"]["float"]["correct"] / found["images"] > 0.97
@@ -190,7 +190,7 @@ def test_passes_can_be_watched(tmp_path: Path, capsys: Capture) -> None:
     words = ["compile", str(MODEL), "-o", str(tmp_path / "a.twa"), "--time-passes", "--print-after", "canonicalize"]
     assert main([*words, "--dump", str(tmp_path / "dump"), "--json"]) == 0
     shown = capsys.readouterr()
-    json.loads(shown.out)
+    result_of(shown.out)
     assert "canonicalize" in shown.err
     assert "module @digits" in shown.err
     assert list((tmp_path / "dump").rglob("*plan_cpu_memory*"))

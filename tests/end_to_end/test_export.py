@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import onnx.helper
 import onnxruntime
 import pytest
 from exact_onnxruntime import qdq_session
+from json_results import result_of
 from network_files import partly_quantized_model, write_model
 from onnxruntime.quantization.qdq_loss_debug import create_activation_matching
 
@@ -90,7 +90,7 @@ def test_a_quantised_network(
 
 def test_a_network_as_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str], original: tilewright.Artifact) -> None:
     assert main(["export", str(MODEL), "-o", str(tmp_path / "digits.xml"), "--json"]) == 0
-    layers = json.loads(capsys.readouterr().out)["nodes"]
+    layers = result_of(capsys.readouterr().out)["nodes"]
     assert layers["Convolution"] + layers["GroupConvolution"] == 4
     assert not layers.keys() & {"Const", "Parameter", "Result"}
     np.testing.assert_array_equal(
@@ -114,7 +114,7 @@ def test_a_quantised_network_as_ir(tmp_path: Path, original_in_integers: tilewri
 def test_a_network_that_brings_its_scales_changes_its_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path / "partly.onnx", partly_quantized_model())
     assert main(["export", str(model), "-o", str(tmp_path / "q.onnx"), "--quantized", "qlinear", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["nodes"]["QLinearConv"] == 1
+    assert result_of(capsys.readouterr().out)["nodes"]["QLinearConv"] == 1
     x = np.random.default_rng(0).standard_normal((1, 3, 6, 6)).astype(np.float32)
     found = []
     for path in (model, tmp_path / "q.onnx"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_results import printed
 
 import tilewright
 from tilewright.__main__ import main
@@ -61,7 +62,7 @@ def test_odd_details_are_refused(
     path = forge(tmp_path / "odd.twa", artifact, replace(artifact.manifest, details=odd))
     assert main([words[0], path, *words[1:]]) == 1
     shown = capsys.readouterr()
-    assert not shown.out or json.loads(shown.out)["error"]["text"].startswith(f"details of {path}: {flaw}")
+    assert not shown.out or printed(shown.out)["error"]["text"].startswith(f"details of {path}: {flaw}")
     assert bool(shown.out) == ("--json" in words)
     assert shown.err.startswith(f"error: details of {path}: {flaw}")
     assert shown.err.count("\n") == 1
@@ -132,7 +133,7 @@ def test_names_play_no_tricks(artifact: Artifact, tmp_path: Path, capsys: Captur
         assert all(map(str.isprintable, shown.split("\n"))), words
         assert "\nerror" not in shown
         if "--json" in words:
-            json.loads(shown)
+            printed(shown)
 
 
 def test_thousands_of_long_names(artifact: Artifact, tmp_path: Path, capsys: Capture) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from trace_rules import read_trace
 
 import tilewright
@@ -44,7 +44,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: Capture) -> None:
     assert main(["simulate", str(artifact), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert found["machine"] == "S256"
     assert set(found["total"]) == {
         *("cycles", "seconds", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "clusters", "cards")
@@ -68,10 +68,10 @@ def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: C
 
 def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> None:
     assert main(["simulate", str(artifact), "--json"]) == 0
-    whole = json.loads(capsys.readouterr().out)
+    whole = result_of(capsys.readouterr().out)
     names = ["instruction-fetch", "row-openings"]
     assert main(["simulate", str(artifact), "--json", "--without", ", ".join(names)]) == 0
-    less = json.loads(capsys.readouterr().out)
+    less = result_of(capsys.readouterr().out)
     assert less["total"]["cycles"] < whole["total"]["cycles"]
     assert less["without"] == names
     assert all(whole["parts"][name] > 0 == less["parts"][name] for name in names)
@@ -81,7 +81,7 @@ def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> N
 
 def test_simulate_reports_the_host_beside_the_total(artifact: Path, capsys: Capture) -> None:
     assert main(["simulate", str(artifact), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     host = found["host"]
     assert set(host) == {"messages", "stages", "rounds", "not_measured"}
     link = {(each["program"], each["to"]): (each["bytes"], each["seconds"]) for each in host["messages"]}
@@ -97,7 +97,7 @@ def test_simulate_reports_the_host_beside_the_total(artifact: Path, capsys: Capt
     assert before["seconds"] > 0 < after["seconds"]
     assert (host["rounds"], host["not_measured"]) == (5, "")
     assert main(["simulate", str(artifact), "--json", "--without", "host-link,host-stages"]) == 0
-    less = json.loads(capsys.readouterr().out)
+    less = result_of(capsys.readouterr().out)
     assert less["total"] == found["total"]
     assert less["host"]["messages"] == []
     assert less["host"]["not_measured"] == "left out"
@@ -118,7 +118,7 @@ def test_simulate_draws_a_trace_of_what_it_counts(artifact: Path, tmp_path: Path
     for words in ([], ["--trace-detail", "layers"]):
         file = tmp_path / "trace.json"
         assert main(["simulate", str(artifact), "--json", "--machine", "s256", "--trace", str(file), *words]) == 0
-        total = json.loads(capsys.readouterr().out)["total"]
+        total = result_of(capsys.readouterr().out)["total"]
         found = read_trace(file)
         assert round(found.total("network", "layers", "cycles")) == total["cycles"] == round(found.about["cycles"])
         assert found.total("card 0 (S256)", "cluster 0: MAC", "multiply-accumulates") >= total["macs"]
@@ -147,10 +147,10 @@ def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) 
 
 def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    shown = result_of(capsys.readouterr().out)
     placement = shown["placement"]
     assert main(["simulate", str(artifact), "--json"]) == 0
-    simulated = json.loads(capsys.readouterr().out)
+    simulated = result_of(capsys.readouterr().out)
     total = simulated["total"]
     (schedule,) = shown["schedules"]
     assert (schedule["name"], schedule["clusters"], schedule["cards"]) == (
@@ -164,7 +164,7 @@ def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture
 
 def test_every_result_of_the_device_has_a_place(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    shown = result_of(capsys.readouterr().out)
     places = {each["name"]: each for each in shown["maps"]}
     assert [*places] == [record["name"] for record in shown["placement"] if record["on"] == "device"]
     assert all(bool(each["rows"]) == (each["memory"] == "chip") != bool(each["why"]) for each in places.values())
@@ -184,7 +184,7 @@ def test_the_disassembly_in_json(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--disassemble"]) == 0
     text = capsys.readouterr().out
     assert main(["inspect", str(artifact), "--disassemble", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert list(found) == ["device_0"]
     assert text == f"; device_0\n{found['device_0']}\n"
 
@@ -199,7 +199,7 @@ def test_the_ir_of_an_engine_is_one_module(engine: str, artifact: Path, capsys: 
     assert ("quantize" in {op.name for op in module.main.ops}) == (engine != "float")
     assert print_module(module).count("\n  const ") == text.count("\n  const ") == len(module.constants)
     assert main(["inspect", str(artifact), "--ir", "--engine", engine, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "digits", "engine": engine, "ir": text}
+    assert result_of(capsys.readouterr().out) == {"name": "digits", "engine": engine, "ir": text}
 
 
 def test_the_ir_is_that_of_the_preferred_engine(artifact: Path, capsys: Capture) -> None:
@@ -213,7 +213,7 @@ def test_where_results_lie(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--memory", "--engine", "software"]) == 0
     assert "\nwork memory of engine software\n" in capsys.readouterr().out
     assert main(["inspect", str(artifact), "--memory", "--engine", "software", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["memory"]
+    rows = result_of(capsys.readouterr().out)["memory"]
     assert rows[0]["name"] == "image.1"
     assert rows[0]["shared"] == "work memory"
     assert rows[-1]["shared"] == "the caller's output buffer"

@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import replace
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.execution import native_code
 from tilewright.runtime.execution.native_code import fitting
 from tilewright.runtime.native import host
-from tilewright.runtime.report.inspection import inspect_artifact
+from tilewright.runtime.report.inspection import InspectedArtifact, inspect_artifact
 
 on_x86_64 = pytest.mark.skipif(host.architecture() != "x86_64", reason="levels of x86-64")
 
@@ -124,9 +125,10 @@ def test_the_most_capable_level_that_runs_here_is_loaded(
     assert reason is None
     assert chosen in (None, level.target.cpu)
     np.testing.assert_array_equal(outputs(artifact), expected)
-    rows = json.loads(inspect_artifact(artifact, "software", None, as_json=True))["cpu_programs"]["software"]["levels"]
+    found = cast("InspectedArtifact", inspect_artifact(artifact, "software", None, as_json=True))
+    rows = found["cpu_programs"]["software"]["levels"]
     assert [row["cpu"] for row in rows if row["use"] == "runs"] == [level.target.cpu]
-    assert "levels of engine software" in inspect_artifact(artifact, "software", None, as_json=False)
+    assert "levels of engine software" in str(inspect_artifact(artifact, "software", None, as_json=False))
 
 
 @on_x86_64

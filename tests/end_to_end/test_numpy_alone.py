@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from json_results import result_of
 from network_files import digits_artifact
 
 import tilewright
@@ -58,7 +58,7 @@ def test_help_lists_all_commands_and_what_is_missing() -> None:
 
 
 def test_run() -> None:
-    outputs = json.loads(shown("run", str(digits_artifact()), "--random", "1", "--json"))
+    outputs = result_of(shown("run", str(digits_artifact()), "--random", "1", "--json"))
     assert outputs["probabilities"]["shape"] == [1, 10]
     assert "time (ms)" in shown("run", str(digits_artifact()), "--random", "1", "--profile")
 
@@ -73,9 +73,9 @@ def test_what_is_compiled_here_runs_here(target: str, tmp_path: Path) -> None:
     tilewright.compile(MODEL, output=file, target=target, **options)
     for engine in ENGINES:
         found = shown("run", str(file), "--engine", engine, "--random", "1", "--json", "--no-regenerate")
-        assert json.loads(found)["probabilities"]["shape"] == [1, 10]
+        assert result_of(found)["probabilities"]["shape"] == [1, 10]
     assert "; its native code is used: " in shown("inspect", str(file))
-    assert json.loads(shown("simulate", str(file), "--json"))["host"]["not_measured"] == ""
+    assert result_of(shown("simulate", str(file), "--json"))["host"]["not_measured"] == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from json_results import result_of
 from onnx import helper
 from open_networks import Info, convolutional, open_model, recurrent
 
@@ -155,6 +155,6 @@ def test_the_command_pads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     words = ["run", str(tmp_path / "m.twa"), str(tmp_path / "x.npy"), "--json"]
     capsys.readouterr()
     assert main([*words, "--pad", "batch"]) == 0
-    assert json.loads(capsys.readouterr().out)["y"]["shape"] == [3, 12]
+    assert result_of(capsys.readouterr().out)["y"]["shape"] == [3, 12]
     assert main(words) == 1
     assert "no shape that fits the inputs" in capsys.readouterr().err

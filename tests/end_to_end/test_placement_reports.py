@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
@@ -70,7 +70,7 @@ def test_the_summary_says_what_the_device_does_not_do(compiled: str) -> None:
 
 
 def test_inspect_lists_each_op_with_its_reason(compiled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shown("inspect m.twa --json", capsys))
+    found = result_of(shown("inspect m.twa --json", capsys))
     records = without_added(found["placement"])
     assert [(r["name"], r["op"], r["on"], r["why"]) for r in records] == EXPECTED
     text = shown("inspect m.twa", capsys)
@@ -82,7 +82,7 @@ def test_inspect_lists_each_op_with_its_reason(compiled: str, capsys: pytest.Cap
 
 
 def test_inspect_groups_the_reasons(compiled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shown("inspect m.twa --json", capsys))
+    found = result_of(shown("inspect m.twa --json", capsys))
     reasons = {row["why"]: row["ops"] for row in found["fallbacks"]}
     assert reasons[MIDDLE] == ["softmax softmax"]
     assert reasons[CONVERSION] == [f"{op} {name}" for name, op, _, why in EXPECTED if why == CONVERSION]
@@ -94,7 +94,7 @@ def test_inspect_groups_the_reasons(compiled: str, capsys: pytest.CaptureFixture
 
 
 def test_every_op_has_a_reason(compiled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shown("inspect m.twa --json", capsys))
+    found = result_of(shown("inspect m.twa --json", capsys))
     assert all(record["why"] for record in found["placement"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_results import result_of
 from onnx import helper
 from open_networks import convolutional, open_model, recurrent
 
@@ -270,10 +270,10 @@ def test_commands_show_the_shape_that_is_named(tmp_path: Path, capsys: pytest.Ca
         return found.out, found.err
 
     def cycles(*more: str) -> int:
-        return json.loads(says("simulate", artifact, "--json", *more)[0])["total"]["cycles"]
+        return result_of(says("simulate", artifact, "--json", *more)[0])["total"]["cycles"]
 
     assert "\n  shapes           batch 1, 3\n" in says(*words)[0]
-    shapes = json.loads(says(*words, "--json")[0])["shapes"]
+    shapes = result_of(says(*words, "--json")[0])["shapes"]
     assert [(each["inputs"], each["extents"]) for each in shapes] == [
         ({"x": [count, 3, 8, 8]}, {"batch": count}) for count in (1, 3)
     ]
@@ -423,8 +423,8 @@ def test_commands_take_the_shape_of_their_inputs(tmp_path: Path, capsys: pytest.
     assert main(["inspect", artifact]) == 0
     assert "shapes of engine float; below, the first" in capsys.readouterr().out
     assert main(["inspect", artifact, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["shapes"]["float"]
+    rows = result_of(capsys.readouterr().out)["shapes"]["float"]
     assert [row["shape"] for row in rows] == ["x [1, 3, 8, 8]", "x [4, 3, 8, 8]"]
     assert rows[1]["macs"] == 4 * rows[0]["macs"]
     assert main(["inspect", str(tmp_path / "x.twa"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["shapes"] == {}
+    assert result_of(capsys.readouterr().out)["shapes"] == {}

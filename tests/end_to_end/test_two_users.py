@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from markdown_blocks import fenced_blocks
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_three_commands_to_the_first_result(alice: User, bob: User) -> None:
     bob.sees(second)
     assert bob.sees(third) == alice.sees(third)
     assert not (bob.folder / ".cache").exists()
-    outputs = json.loads(bob.sees("tilewright run digits.twa --random 1 --json"))
+    outputs = result_of(bob.sees("tilewright run digits.twa --random 1 --json"))
     assert np.isclose(sum(outputs["probabilities"]["data"]), 1)
 
 
@@ -109,7 +109,7 @@ def test_without_the_key_the_error_says_what_to_type(bob: User) -> None:
 
 
 def test_the_digest_serves_as_well(alice: User, bob: User) -> None:
-    digest = json.loads(alice.sees("tilewright inspect unsigned.twa --json"))["digest"]
+    digest = result_of(alice.sees("tilewright inspect unsigned.twa --json"))["digest"]
     expected = alice.sees("tilewright run digits.twa --random 1")
     assert bob.sees(f"tilewright run unsigned.twa --random 1 --trust {digest}") == expected
 

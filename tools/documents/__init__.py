@@ -7,13 +7,15 @@ from functools import partial
 
 from tilewright.compiler.report.model import supported
 
-from . import isa, machine_file
+from . import isa, json_schemas, machine_file
 from .pages import PAGES, page_text
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "isa": isa.document,
     "machine_file": machine_file.document,
-    "operators": partial(supported, as_json=False),
+    "json": json_schemas.document,
+    "json_schema.json": json_schemas.schema_text,
+    "operators": lambda: str(supported(as_json=False)),
     **{f"api/{page}": partial(page_text, page) for page in PAGES},
 }
-"""Path below ``docs``, without its ending: what makes the text."""
+"""Path below ``docs``, without ``.md``: what makes the text."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -26,6 +26,14 @@ from ..network import accelerator_engine
 
 if TYPE_CHECKING:
     from ....compiler.calibration.sample_sets import CalibrationSet
+
+
+class Part(TypedDict):
+    """A file of outputs, the number of the first sample in it, and how many there are."""
+
+    file: str
+    first: int
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def infer(
     engine: str | None = None,
     preprocessing: Declaration | None = None,
     force: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Part]:
     """Run a network on samples and write its outputs, a file for each shard, and what is where, as ``index.json``.
 
     Files are ``.npz`` of outputs by name, which go on from sample to sample along their first dimension if that is the
@@ -118,8 +126,7 @@ def infer(
         os.makedirs(output, exist_ok=True)
     names = job(running, shards, files_of(samples), keep)
     parts = [
-        {"file": name, "first": first, "samples": last - first}
-        for name, (first, last) in zip(names, shards, strict=True)
+        Part(file=name, first=first, samples=last - first) for name, (first, last) in zip(names, shards, strict=True)
     ]
     images = samples.files if isinstance(samples, ImageFiles) else None
     write(f"{folder}/index.json", json_text({"parts": parts, "images": images}).encode())

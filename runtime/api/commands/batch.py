@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tilewright.errors import ArtifactError, UsageError
 
@@ -34,6 +34,11 @@ from .classify import ENGINE
 
 if TYPE_CHECKING:
     from ...cluster.job import Job
+    from ...report.summary import Summary
+    from ...report.table import Records
+    from ..batch.inference import Part
+    from ..classify.pipeline import Skipped
+    from ..classify.results import Accuracy
 
 _COMMON = {"on", "workers", "json", "quiet", "help", "output"}
 _SHARDS = {"retries", "resume"}
@@ -86,7 +91,7 @@ def _compiled() -> list[str]:
     return [each.name for each in fields(CompileOptions) if each.metadata["group"] not in (None, PASSES)][1:]
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | EvaluatedImages | list[Part] | Summary | Records:
     """What it prints.
 
     Raises:
@@ -129,9 +134,16 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"artifact": artifact, **{name: vars(arguments)[dest] for name, dest in names.items()}}
 
 
-def _evaluate(arguments: argparse.Namespace, job: Job) -> str:
+class EvaluatedImages(TypedDict):
+    """How many images were classified, which files were not, and how many are right where any has a label."""
+
+    images: int
+    skipped: Sequence[Skipped]
+    accuracy: Accuracy | None
+
+
+def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
     from ...files.remote import write
-    from ...report.table import json_text
     from ..batch.evaluation import evaluate
     from ..classify.results import csv_text
 
@@ -150,42 +162,39 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str:
     if arguments.output is not None:
         write(arguments.output, csv_text(found.results, profile=False).encode("utf-8", "surrogateescape"))
     if arguments.json:
-        counts = {"images": len(found.results), "skipped": [each._asdict() for each in found.skipped]}
-        return json_text({**counts, "accuracy": None if rated is None else rated._asdict()})
+        return {"images": len(found.results), "skipped": found.skipped, "accuracy": rated}
     lines = [f"{len(found.results)} images, {len(found.skipped)} skipped"]
     if rated is not None:
         lines += [f"of {rated.labelled} with a label: top-1 {rated.top1}, top-5 {rated.top5}"]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _infer(arguments: argparse.Namespace, job: Job) -> str:
-    from ...report.table import json_text
+def _infer(arguments: argparse.Namespace, job: Job) -> str | list[Part]:
     from ..batch.inference import infer
 
     if arguments.output is None:
         raise UsageError("batch infer needs a folder for the outputs", hint="Give it with --output FOLDER.")
     parts = infer(**_given(arguments), source=arguments.inputs, output=arguments.output, job=job)
     if arguments.json:
-        return json_text(parts)
+        return parts
     return f"{sum(each['samples'] for each in parts)} samples in {len(parts)} files of {arguments.output}\n"
 
 
-def _calibrate(arguments: argparse.Namespace, job: Job) -> str:
+def _calibrate(arguments: argparse.Namespace, job: Job) -> str | Summary:
     from ....compiler.commands.compile import options_of as compile_options
     from ....compiler.driver import compile_to_file
     from ....compiler.options import CompileOptions
     from ...report.summary import summarize
-    from ...report.table import json_text
 
     output = Path(arguments.output or Path(arguments.network).with_suffix(".twa").name)
     options = {**compile_options(arguments), "precision": "int8", "report": job.report, "shares": job}
     summary = summarize(compile_to_file(arguments.network, output, CompileOptions(**options)))
     for warning in summary.warnings:
         tell("warning", warning, quiet=arguments.quiet)
-    return json_text(summary) if arguments.json else summary.to_text(str(output))
+    return summary if arguments.json else summary.to_text(str(output))
 
 
-def _sweep(arguments: argparse.Namespace, job: Job) -> str:
+def _sweep(arguments: argparse.Namespace, job: Job) -> str | Records:
     from ....compiler.commands import sweep
 
     arguments.model, arguments.jobs = Path(arguments.network), job.workers
@@ -200,7 +209,7 @@ def _of_sweep() -> set[str]:
     return {*OPTIONS, *_SWEPT}
 
 
-_ACTIONS: dict[str, tuple[Callable[[], set[str]], Callable[[argparse.Namespace, Job], str]]] = {
+_ACTIONS: dict[str, tuple[Callable[[], set[str]], Callable[[argparse.Namespace, Job], Any]]] = {
     "evaluate": (lambda: {"labels", "label_offset"} | _IMAGES | _SHARDS, _evaluate),
     "infer": (lambda: _IMAGES | _SHARDS, _infer),
     "calibrate": (lambda: {*_compiled()} | _SHARDS, _calibrate),

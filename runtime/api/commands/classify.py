@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tilewright.errors import InputError, UsageError
 
@@ -22,7 +23,8 @@ from ...commands.console import progress_bar, tell
 from ...commands.parser import add_engine, add_force, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..classify.pipeline import Classification
+    from ...report.table import Records
+    from ..classify.pipeline import Classification, Skipped
     from ..classify.results import Accuracy
 
 ENGINE = "what TILEWRIGHT_ENGINE says, otherwise software, which computes the integers of the device."
@@ -111,7 +113,7 @@ def network_of(arguments: argparse.Namespace) -> Path:
     return given[0]
 
 
-def run(arguments: argparse.Namespace) -> str:
+def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
     """What it prints.
 
     Raises:
@@ -169,7 +171,7 @@ def run(arguments: argparse.Namespace) -> str:
         if is_standard_output(arguments.outfile):
             return ""
     if arguments.json:
-        return _json(found, rated, profile=arguments.profile)
+        return _found(found, rated, profile=arguments.profile)
     return _text(found, rated, profile=arguments.profile, tabulate=arguments.outfile is None)
 
 
@@ -187,25 +189,43 @@ def _text(found: Classification, rated: Accuracy | None, *, profile: bool, tabul
     return "".join(parts)
 
 
-def _json(found: Classification, rated: Accuracy | None, *, profile: bool) -> str:
-    from ...report.table import json_text
+class ClassifiedImages(TypedDict):
+    """What was made of images.
+
+    Attributes:
+        accuracy: nothing where no image has a label.
+        skipped: files that cannot be classified, and why.
+        results: of each image its ``file`` and the ``prediction``, the best classes first; with --profile, times, too.
+        profile: with --profile, number, mean, deviation and quartiles of each time.
+    """
+
+    images: int
+    seconds: float
+    images_per_second: float
+    accuracy: Accuracy | None
+    skipped: Sequence[Skipped]
+    results: Records
+    profile: dict[str, dict[str, float]] | None
+
+
+def _found(found: Classification, rated: Accuracy | None, *, profile: bool) -> ClassifiedImages:
     from ..classify.results import SPANS, STAMPS, spans, summarize
 
-    results: list[dict[str, object]] = []
+    results: Records = []
     for each in found.results:
         result: dict[str, object] = {"file": each.file, "prediction": each.prediction.tolist()}
         if profile:
             result |= dict(zip(STAMPS + SPANS, (*each.stamps, *spans(each.stamps)), strict=True))
         results.append(result)
-    summary = {name: dict(zip(SPANS, row, strict=True)) for name, row in summarize(found.results).items()}
-    return json_text(
-        {
-            "images": len(found.results),
-            "seconds": found.seconds,
-            "images_per_second": len(found.results) / found.seconds,
-            "accuracy": None if rated is None else rated._asdict(),
-            "skipped": [each._asdict() for each in found.skipped],
-            "results": results,
-            **({"profile": summary} if profile else {}),
-        }
-    )
+    summary: dict[str, dict[str, float]] = {
+        name: dict(zip(SPANS, row, strict=True)) for name, row in summarize(found.results).items()
+    }
+    return {
+        "images": len(found.results),
+        "seconds": found.seconds,
+        "images_per_second": len(found.results) / found.seconds,
+        "accuracy": rated,
+        "skipped": found.skipped,
+        "results": results,
+        "profile": summary if profile else None,
+    }

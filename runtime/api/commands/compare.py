@@ -25,15 +25,17 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypedDict
 
 from tilewright.errors import FailedCheckError, UsageError
 
 from ...commands.parser import number, output_path, whole_number
 
 if TYPE_CHECKING:
+    from ..comparison.every_layer import Agreement
     from ..comparison.party import Party
+    from ..comparison.tables import ComparedValues
     from ..simulator.inference import Comparison
     from ..simulator.input_data import Feeds
 
@@ -92,7 +94,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     by_sample.add_argument("--cuda", action="store_true", help="Compute the metric on an NVIDIA GPU.")
 
 
-def run(arguments: argparse.Namespace) -> str:
+class ComparedSample(TypedDict):
+    """Whether a sample passes, and the metric of each tensor."""
+
+    passed: bool
+    values: dict[str, float | str]
+
+
+class ComparedSamples(TypedDict):
+    """Outputs, or the layers that were named, on each sample.
+
+    Attributes:
+        threshold: what passes.
+        samples: by name.
+    """
+
+    metric: str
+    threshold: float | str
+    passed: bool
+    samples: dict[str, ComparedSample]
+
+
+def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | ComparedSamples:
     """What it prints.
 
     Raises:
@@ -116,10 +139,10 @@ def run(arguments: argparse.Namespace) -> str:
     return _by_sample(arguments) if by_sample else _by_value(arguments)
 
 
-def _by_value(arguments: argparse.Namespace) -> str:
+def _by_value(arguments: argparse.Namespace) -> str | ComparedValues:
     from ...files.output_file import check_output, output_file
     from ..comparison.measures import compare_values
-    from ..comparison.tables import as_json, text
+    from ..comparison.tables import compared_values, text
 
     if arguments.html is not None:
         check_output(arguments.html, inputs=[arguments.reference, arguments.network])
@@ -130,17 +153,17 @@ def _by_value(arguments: argparse.Namespace) -> str:
 
         with output_file(arguments.html) as file:
             file.write(page(result).encode())
-    return as_json(result) if arguments.json else text(result, every=arguments.all)
+    return compared_values(result) if arguments.json else text(result, every=arguments.all)
 
 
-def _every_layer(arguments: argparse.Namespace) -> str:
-    from ...report.table import json_text, on_lines
+def _every_layer(arguments: argparse.Namespace) -> str | Agreement:
+    from ...report.table import on_lines
     from ..comparison.every_layer import TOLERANCE, first_difference
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
     with _opened(arguments) as (reference, network, samples, report):
         found = first_difference(reference, network, samples, tolerance, report)
-    shown = json_text(found.plain) if arguments.json else on_lines(found.text)
+    shown = found if arguments.json else on_lines(found.text)
     if found.difference is None:
         return shown
     raise FailedComparisonError(
@@ -160,29 +183,25 @@ def _opened(
 ) -> Iterator[tuple[Party, Party, Iterator[tuple[str, Feeds]], Callable[[int], object]]]:
     """Reference and network, the samples, and what is told how many of these are done."""
     from ...commands.console import progress_bar
-    from ..comparison.parties import open_party
-    from ..comparison.party import ONNXRUNTIME
-    from ..comparison.samples import RANDOM, read_samples
+    from ..comparison.comparison import opened
 
-    first, second = arguments.reference, arguments.network
-    if second is None:
-        first, second = f"{ONNXRUNTIME}{first}", first
-    with ExitStack() as stack:
-        reference = stack.enter_context(closing(open_party(first, arguments.reference_encodings)))
-        network = stack.enter_context(closing(open_party(second, arguments.encodings)))
-        total, samples = read_samples(
-            arguments.data or RANDOM,
-            reference.get_inputs(),
-            arguments.preprocess,
-            arguments.limit or (None if arguments.data else 1),
-            {**network.images, **reference.images},
+    with (
+        opened(
+            arguments.reference,
+            arguments.network,
+            arguments.data,
+            preprocessing=arguments.preprocess,
+            limit=arguments.limit,
+            encodings=arguments.encodings,
+            reference_encodings=arguments.reference_encodings,
             force=arguments.force_preprocess,
-        )
-        report = stack.enter_context(progress_bar(quiet=arguments.quiet))
+        ) as (reference, network, total, samples),
+        progress_bar(quiet=arguments.quiet) as report,
+    ):
         yield reference, network, samples, lambda done: report("compare", done, total)
 
 
-def _by_sample(arguments: argparse.Namespace) -> str:
+def _by_sample(arguments: argparse.Namespace) -> str | ComparedSamples:
     from ..simulator.inference import compare_on_data
     from ..simulator.metrics import METRICS, default_threshold, metric_name
 
@@ -205,7 +224,7 @@ def _by_sample(arguments: argparse.Namespace) -> str:
         use_cuda=arguments.cuda,
         quiet=arguments.quiet,
     )
-    shown = _json(found, metric, threshold) if arguments.json else _text(found, metric)
+    shown = _found(found, metric, threshold) if arguments.json else _text(found, metric)
     failed = [sample for sample, (passed, _) in found.items() if not passed]
     if failed:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
@@ -232,13 +251,7 @@ def _text(found: Comparison, metric: str) -> str:
     return table.text()
 
 
-def _json(found: Comparison, metric: str, threshold: float) -> str:
-    from ...report.table import json_text
-    from ..comparison.tables import finite
-
-    samples = {
-        sample: {"passed": passed, "values": {tensor: finite(value) for tensor, value in values.items()}}
-        for sample, (passed, values) in found.items()
-    }
+def _found(found: Comparison, metric: str, threshold: float) -> ComparedSamples:
+    samples = {sample: ComparedSample(passed=passed, values={**values}) for sample, (passed, values) in found.items()}
     passed = all(passed for passed, _ in found.values())
-    return json_text({"metric": metric, "threshold": finite(threshold), "passed": passed, "samples": samples})
+    return {"metric": metric, "threshold": threshold, "passed": passed, "samples": samples}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ...commands.console import progress_bar
 from ...commands.parser import add_engine, whole_number
@@ -38,7 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+class PowerFigures(TypedDict):
+    """What was measured on this processor, and what the models say of the accelerator; nothing without a part for it.
+
+    Attributes:
+        measured: ``repetitions``, ``batch``, ``seconds`` of all, ``latency`` of a call, ``images_per_second``,
+            ``watts`` of the processor, where they can be read, and ``engine``.
+    """
+
+    measured: dict[str, float | str | None]
+    modelled: Modelled | None
+
+
+def run(arguments: argparse.Namespace) -> str | PowerFigures:
     """What it prints.
 
     Raises:
@@ -47,7 +59,6 @@ def run(arguments: argparse.Namespace) -> str:
     import os
 
     from ...artifact.artifact import Artifact
-    from ...report.table import json_text
     from ...session import load
     from ..classify.application import open_network
     from ..classify.classifier import in_batches
@@ -69,7 +80,7 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.json:
         found = {**asdict(measured), "latency": measured.latency, "images_per_second": measured.images_per_second}
         found["engine"] = engine
-        return json_text({"measured": found, "modelled": None if modelled is None else asdict(modelled)})
+        return {"measured": found, "modelled": modelled}
     return _text(measured, modelled, engine)
 
 

@@ -11,7 +11,6 @@ from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from .measures import Row, feeders, labels, paired, run_both
 from .party import Party
-from .tables import finite
 
 TOLERANCE = 1e-3
 """Of the largest number of a value, what sums in another order may add up to over many layers."""
@@ -73,12 +72,6 @@ class Agreement:
     values: int
     others: int
     difference: Difference | None
-
-    @property
-    def plain(self) -> dict[str, object]:
-        """As JSON can hold it."""
-        difference = self.difference and {name: finite(value) for name, value in vars(self.difference).items()}
-        return {**vars(self), "difference": difference}
 
     @property
     def text(self) -> str:

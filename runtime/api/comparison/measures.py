@@ -110,6 +110,16 @@ class Result:
         """The rows by rising SQNR, those that are no numbers first."""
         return sorted(self.rows, key=lambda row: -math.inf if math.isnan(row.sqnr) else row.sqnr)
 
+    def __str__(self) -> str:
+        from .tables import text
+
+        return text(self, every=False)
+
+    def _repr_html_(self) -> str:
+        from .page import body
+
+        return body(self)
+
 
 def compare_values(
     reference: Party,

@@ -13,6 +13,12 @@ _MOST = 100.0
 """dB that the longest bar stands for: nearly equal floats would make all others short."""
 
 
+def body(result: Result, between: str = "") -> str:
+    """What was found, in sentences and in a table, worst first, and HTML between the two."""
+    lines = [*conclusion(result), *left_out(result, every=True)]
+    return html.paragraphs(lines) + between + html.table(value_table(result.worst_first))
+
+
 def page(result: Result) -> str:
     """The whole page; the picture is in the order of execution."""
     bars = [html.Bar(row.name, _length(row.sqnr), decibels(row.sqnr)) for row in result.rows]
@@ -22,9 +28,7 @@ def page(result: Result) -> str:
     return html.page(
         heading,
         heading,
-        html.paragraphs([*conclusion(result), *left_out(result, every=True), what]),
-        html.picture("SQNR by value", bars, LIMIT),
-        html.table(value_table(result.worst_first)),
+        body(result, html.paragraphs([what]) + html.picture("SQNR by value", bars, LIMIT)),
     )
 
 

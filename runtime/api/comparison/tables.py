@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypedDict
 
-from ...report.table import Column, Table, json_text, on_lines, show_number, significant
+from ...report.table import Column, Table, on_lines, show_number, significant
 from .measures import LIMIT, Result, Row
-
-T = TypeVar("T")
 
 _STRANGE, _ALIKE = 0.5, 0.9
 """Cosines of values that are hardly the same tensor, and of outputs that are."""
@@ -133,39 +131,78 @@ def left_out(result: Result, *, every: bool) -> list[str]:
     return found
 
 
-def finite(value: T) -> T | str:
-    """A value for JSON, which has no infinities and no NaN: these are texts."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+class ComparedValue(TypedDict):
+    """A value that both have, over all samples.
+
+    Attributes:
+        output: whether it is an output of the network.
+        op, nodes: what computes it in the second network, and the nodes of the model that it came from.
+        inputs: the nearest such values that it is computed of.
+        sqnr: in decibels.
+        max: how far two elements lie apart at most.
+        saturated: the share of elements at an end of the integers; nothing without integers.
+        top1: the share of rows of scores whose largest is at the same place; nothing but of scores.
+    """
+
+    name: str
+    output: bool
+    op: str
+    nodes: Sequence[str]
+    inputs: Sequence[str]
+    sqnr: float
+    rmse: float
+    max: float
+    cosine: float
+    saturated: float | None
+    top1: float | None
 
 
-def as_json(result: Result) -> str:
-    """One object; numbers that JSON has not are texts."""
+class ComparedValues(TypedDict):
+    """Two networks, value by value.
 
+    Attributes:
+        samples: how many there were.
+        conclusion: in sentences, where the error comes from.
+        values: the worst first.
+        only_reference, only_network: the values that one has alone.
+        other_shapes: of those that both have in different shapes, by name.
+    """
+
+    reference: str
+    network: str
+    samples: int
+    conclusion: list[str]
+    values: list[ComparedValue]
+    only_reference: Sequence[str]
+    only_network: Sequence[str]
+    other_shapes: dict[str, str]
+
+
+def compared_values(result: Result) -> ComparedValues:
+    """The whole result for programs."""
     values = [
-        {
-            "name": row.name,
-            "output": row.is_output,
-            "op": row.network.op,
-            "nodes": list(row.network.nodes),
-            "inputs": list(row.inputs),
-            "sqnr": finite(row.sqnr),
-            "rmse": finite(row.metric("rmse")),
-            "max": finite(row.metric("max_abs")),
-            "cosine": finite(row.metric("cosine")),
-            "saturated": row.saturated,
-            "top1": row.top1,
-        }
+        ComparedValue(
+            name=row.name,
+            output=row.is_output,
+            op=row.network.op,
+            nodes=row.network.nodes,
+            inputs=row.inputs,
+            sqnr=row.sqnr,
+            rmse=row.metric("rmse"),
+            max=row.metric("max_abs"),
+            cosine=row.metric("cosine"),
+            saturated=row.saturated,
+            top1=row.top1,
+        )
         for row in result.worst_first
     ]
-    return json_text(
-        {
-            "reference": result.reference,
-            "network": result.network,
-            "samples": result.samples,
-            "conclusion": conclusion(result),
-            "values": values,
-            "only_reference": list(result.only_reference),
-            "only_network": list(result.only_network),
-            "other_shapes": result.other_shapes,
-        }
-    )
+    return {
+        "reference": result.reference,
+        "network": result.network,
+        "samples": result.samples,
+        "conclusion": conclusion(result),
+        "values": values,
+        "only_reference": result.only_reference,
+        "only_network": result.only_network,
+        "other_shapes": result.other_shapes,
+    }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from typing import TypedDict
 
 from ...commands.console import tell
 from ...commands.parser import add_engine, seconds, whole_number
@@ -82,7 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> str:
+class Answered(TypedDict):
+    """How many requests for inference were answered with which status of HTTP."""
+
+    answered: dict[str, int]
+
+
+def run(arguments: argparse.Namespace) -> str | Answered:
     """What it prints, when it is told to end.
 
     Raises:
@@ -92,7 +99,6 @@ def run(arguments: argparse.Namespace) -> str:
     """
     import tilewright
 
-    from ...report.table import json_text
     from ...session import load
     from ..application import Application
     from ..server import address_of, check_batched, listen, model_of, named, serve
@@ -122,6 +128,6 @@ def run(arguments: argparse.Namespace) -> str:
         serve(application.asgi, listening, arguments.timeout, lambda: tell("note", note, quiet=arguments.quiet))
     answered = {str(status): count for status, count in sorted(application.answered.items())}
     if arguments.json:
-        return json_text({"answered": answered})
+        return {"answered": answered}
     each = ", ".join(f"{count} with {status}" for status, count in answered.items())
     return f"Answered {sum(application.answered.values())} requests for inference{': ' if each else ''}{each}.\n"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from json_results import result_of
 from PIL import Image
 
 import tilewright
@@ -72,7 +73,7 @@ def test_an_evaluation_is_that_of_classify(task: Task, tmp_path: Path, capsys: C
         main(["classify", str(task.artifact), "--img_path", str(task.folder), "--labels", str(task.labels), "--json"])
         == 0
     )
-    expected, record = json.loads(capsys.readouterr().out), json.loads(found[0])
+    expected, record = result_of(capsys.readouterr().out), result_of(found[0])
     assert record["accuracy"] == expected["accuracy"]
     assert record["accuracy"]["labelled"] == COUNT
     assert (record["images"], record["skipped"]) == (COUNT, expected["skipped"])
@@ -172,7 +173,7 @@ def test_files_may_be_named_by_urls(task: Task, tmp_path: Path, capsys: Capture)
             1,
             "--json",
         ]
-        expected, found = (json.loads(printed(capsys, *each)) for each in (local, words))
+        expected, found = (result_of(printed(capsys, *each)) for each in (local, words))
         assert found["accuracy"] == expected["accuracy"]
         assert found["skipped"][0]["file"] == "memory:///tilewright/images/99.png"
         memory.rm("/tilewright/images/99.png")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 from PIL import Image
@@ -80,7 +81,7 @@ def test_predictions_do_not_depend_on_batch_and_threads(
     batch: str, threads: str, task: Task, expected: Expected, capsys: Capture
 ) -> None:
     options = ("--max-bs", batch, "--preprocess-workers", threads, "--json")
-    found = json.loads(classified(task, *options, capsys=capsys))
+    found = result_of(classified(task, *options, capsys=capsys))
     assert found["images"] == 23
     assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
 
@@ -124,14 +125,14 @@ def test_one_image(task: Task, expected: Expected, capsys: Capture) -> None:
     assert lines[1].split("  ")[0] == "0"
     assert lines[5].split() == ["std"] + ["NaN"] * 6
     assert main([*words, "--json"]) == 0
-    (result,) = json.loads(capsys.readouterr().out)["results"]
+    (result,) = result_of(capsys.readouterr().out)["results"]
     assert (result["file"], result["prediction"]) == expected[0]
     assert [*result][2:] == STAMPS + SPANS
 
 
 def test_engines_agree(task: Task, expected: Expected, capsys: Capture) -> None:
     for engine in ("software", "device"):
-        found = json.loads(classified(task, "--engine", engine, "--json", capsys=capsys))
+        found = result_of(classified(task, "--engine", engine, "--json", capsys=capsys))
         assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
 
 
@@ -147,7 +148,7 @@ def test_what_is_no_image_is_named_and_skipped(task: Task, tmp_path: Path, capsy
     words = ["classify", "--xclbin", str(task.artifact), "--img_path", str(tmp_path / "folder"), "--max_bs", "5"]
     assert main([*words, "--json"]) == 0
     shown = capsys.readouterr()
-    found = json.loads(shown.out)
+    found = result_of(shown.out)
     left = [name for name in os.listdir(tmp_path / "folder") if name in task.labels and name != "4.png"]
     assert [os.path.basename(each["file"]) for each in found["results"]] == left
     assert sorted(os.path.basename(each["file"]) for each in found["skipped"]) == ["4.png", "notes.txt"]
@@ -287,9 +288,9 @@ def test_preprocessing_comes_from_the_environment_too(
         "Leave --preprocess or TILEWRIGHT_PREPROCESS out, or give --force-preprocess to prepare images otherwise all "
         "the same."
     )
-    found = json.loads(classified(task, "--force-preprocess", "--json", capsys=capsys))
+    found = result_of(classified(task, "--force-preprocess", "--json", capsys=capsys))
     assert [(each["file"], each["prediction"]) for each in found["results"]] != expected
-    found = json.loads(classified(task, "--preprocess", json.dumps(PREPROCESSING), "--json", capsys=capsys))
+    found = result_of(classified(task, "--preprocess", json.dumps(PREPROCESSING), "--json", capsys=capsys))
     assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
 
 
@@ -315,7 +316,7 @@ def test_the_original_preprocessing_and_the_background(layout: str, tmp_path: Pa
     for offset in ((), ("--label-offset", "0")):
         assert main([*words, *offset]) == 0
         shown = capsys.readouterr()
-        found[offset] = json.loads(shown.out)["results"][0]["prediction"]
+        found[offset] = result_of(shown.out)["results"][0]["prediction"]
         assert "note: the network does not say how its images were prepared: they are stretched, their channels in" in (
             shown.err
         )
@@ -339,7 +340,7 @@ def test_networks_of_a_batch(task: Task, tmp_path: Path, capsys: Capture) -> Non
         for images in ("1", "2", "5"):
             words = ["classify", "--xclbin", str(path), "--img_path", str(tmp_path / "images"), "--json"]
             assert main([*words, "--max_bs", images]) == 0
-            found.append([each["prediction"] for each in json.loads(capsys.readouterr().out)["results"]])
+            found.append([each["prediction"] for each in result_of(capsys.readouterr().out)["results"]])
     assert len(found[0]) == 5
     assert all(each == found[0] for each in found)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 
 import tilewright
 from tilewright.__main__ import main
@@ -119,7 +120,7 @@ def test_the_command(task: Task, capsys: Capture) -> None:
         "Board power",
     ]
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert (found["measured"]["batch"], found["measured"]["repetitions"], found["measured"]["engine"]) == (
         2,
         3,

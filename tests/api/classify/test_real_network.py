@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 
 import tilewright
 from tilewright.__main__ import main
@@ -29,7 +29,7 @@ def photos(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classified(artifact: Path, photos: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, list[int]]:
     words = ("--xclbin", str(artifact), "--img_path", str(photos), "--preprocess", "mean=127.5", "--json", *words)
     assert main(["classify", *words]) == 0
-    results = json.loads(capsys.readouterr().out)["results"]
+    results = result_of(capsys.readouterr().out)["results"]
     return {os.path.basename(each["file"]): each["prediction"] for each in results}
 
 

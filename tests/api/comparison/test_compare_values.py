@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from json_results import result_of
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
@@ -143,7 +144,7 @@ def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, ca
 def test_json_has_every_figure(folder: Path, capsys: Capture) -> None:
     words = ("compare", folder / "float.onnx", folder / "qdq.onnx", "--data", folder / "data.npz", "--json")
     assert main([*map(str, words)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = result_of(capsys.readouterr().out)
     assert found["samples"] == 4
     assert found["reference"] == "float.onnx"
     figures = {"name", "output", "op", "nodes", "inputs", "sqnr", "rmse", "max", "cosine", "saturated", "top1"}
@@ -160,6 +161,21 @@ def test_the_page_has_a_bar_for_each_value(folder: Path, tmp_path: Path, capsys:
     assert "1 value of float.onnx alone: c1." in shown
     assert text.count("<rect") == text.count("<tr>") - 1 > 3
     assert "qdq.onnx compared with float.onnx" in text
+
+
+def test_notebooks_show_a_comparison_worst_first(folder: Path, tmp_path: Path) -> None:
+    hostile = network(tmp_path / "a&b.onnx", noise=0.05, prefix="<b>")
+    found = tilewright.compare(hostile, hostile, folder / "data.npz", limit=2)
+    assert found.samples == 2
+    shown = found._repr_html_()
+    assert "&lt;b&gt;c1" in shown
+    assert "<b>" not in shown
+    found = tilewright.compare(folder / "float.onnx", folder / "qdq.onnx", folder / "data.npz")
+    shown = found._repr_html_()
+    places = [shown.index(f"<td>{row.name}{' *' if row.is_output else ''}</td>") for row in found.worst_first]
+    assert places == sorted(places)
+    assert found.worst_first[0].sqnr < found.worst_first[-1].sqnr
+    assert "qdq.onnx compared with float.onnx on 4 samples" in str(found)
 
 
 def test_artifacts_show_the_values_that_they_keep(folder: Path, tmp_path: Path) -> None:
@@ -302,7 +318,7 @@ def test_the_first_op_that_differs_is_named(folder: Path, monkeypatch: pytest.Mo
     assert shown.out.endswith(". What it is computed of agrees: c2, r1.\n")
     assert "differs from onnxruntime:float.onnx" in shown.err
     assert main(["compare", model, "--every-layer", "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)["difference"]
+    found = result_of(capsys.readouterr().out)["difference"]
     assert found["expected"] + 0.25 == pytest.approx(found["found"], abs=1e-5)
     assert found["largest"] == pytest.approx(0.25, abs=1e-5)
     assert main(["compare", model, "--every-layer", "--tolerance", "10"]) == 0

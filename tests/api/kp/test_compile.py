@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from compat_programs import draw_pictures, picture_model
+from json_results import result_of
 from kp_containers import picture_samples
 from kp_interfaces import check_engines, expected_integers, real
 from onnx import TensorProto, helper, numpy_helper
@@ -302,7 +302,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     assert main(["inspect", "a.nef"]) == 0
     assert capfd.readouterr().out.splitlines() == lines
     assert main(["inspect", "a.nef", "--json"]) == 0
-    found = json.loads(capfd.readouterr().out)
+    found = result_of(capfd.readouterr().out)
     assert (found["target"], found["crc"], len(found["models"])) == ("KL720", f"0x{container.crc:08X}", 2)
     assert main(["inspect", "a.nef", "--memory"]) == 2
     assert "--memory is for artifacts and models, not for containers of them; found a.nef" in capfd.readouterr().err

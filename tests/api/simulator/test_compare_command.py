@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_results import result_of
 
 import tilewright
 from tilewright.__main__ import main
@@ -43,7 +43,7 @@ def test_equal_networks(network: Network, samples: Path, capsys: Capture) -> Non
 def test_json_is_that_of_the_api(network: Network, encodings: str, samples: Path, capsys: Capture) -> None:
     model = network()
     words = (model, model, "--encodings", encodings, "--data", samples, "--metric", "Max-Abs", "--threshold", 1)
-    found = json.loads(compared(capsys, 0, *words, "--json")[0])
+    found = result_of(compared(capsys, 0, *words, "--json")[0])
     parameters = api.InferenceCheckerParameters(
         input_model_path_0=model,
         input_model_path_1=model,
@@ -59,7 +59,7 @@ def test_json_is_that_of_the_api(network: Network, encodings: str, samples: Path
         "passed": True,
         "samples": {name: {"passed": passed, "values": values} for name, (passed, values) in expected.items()},
     }
-    infinite = json.loads(compared(capsys, 0, model, model, "--data", samples, "--metric", "snr", "--json")[0])
+    infinite = result_of(compared(capsys, 0, model, model, "--data", samples, "--metric", "snr", "--json")[0])
     assert infinite["samples"]["first"]["values"] == {"y": "inf", "z": "inf"}
 
 
@@ -71,7 +71,7 @@ def test_samples_that_do_not_pass_end_in_1(network: Network, samples: Path, caps
         "error: 3 of 3 samples do not pass; expected snr of at least 200, found less well in first, more[0], more[1]\n"
     )
     out, err = compared(capsys, 1, *words, "--json")
-    assert json.loads(out)["passed"] is False
+    assert result_of(out)["passed"] is False
 
 
 def test_layers_and_their_export(network: Network, samples: Path, tmp_path: Path, capsys: Capture) -> None:

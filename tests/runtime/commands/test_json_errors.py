@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from json_results import printed
 
 from tilewright.__main__ import main
 
@@ -20,9 +19,10 @@ def test_errors_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     for words, (code, type) in cases.items():
         assert main([*words.split(), "--json"]) == code
         shown = capsys.readouterr()
-        found = json.loads(shown.out)
-        assert [*found] == ["schema", "error"]
-        assert found["schema"] == 1
+        found = printed(shown.out)
+        assert [*found] == ["schema", "command", "result", "error"]
+        assert (found["schema"], found["result"]) == (1, None)
+        assert found["command"] == (words.split()[0] if words != "nothing" else None)
         error = found["error"]
         assert [*error] == fields
         assert (error["type"], error["exit_code"]) == (type, code), error

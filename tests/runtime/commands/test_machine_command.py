@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_results import result_of
 
 from tilewright.__main__ import main
 from tilewright.errors import MachineError
@@ -20,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 def shown(capsys: Capture, *words: str) -> Any:
     assert main(["machine", *words, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    return result_of(capsys.readouterr().out)
 
 
 def test_the_samples_are_listed(capsys: Capture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifact_samples import small_artifact, small_manifest, small_sections, with_compiler
+from json_results import result_of
 
 from tilewright.__main__ import main
 from tilewright.errors import ArtifactError
@@ -76,7 +76,7 @@ def test_keys_are_made_shown_exchanged_and_removed(
         )
     )
     assert "Make one with: tilewright key create" in refused("key", "export")
-    made = json.loads(shown("key", "create", "--name", "alice@there", "--json"))
+    made = result_of(shown("key", "create", "--name", "alice@there", "--json"))
     assert made["name"] == "alice@there"
     assert len(made["fingerprint"]) == 39
     assert "there is a signing key at" in refused("key", "create", code=2)
@@ -88,7 +88,7 @@ def test_keys_are_made_shown_exchanged_and_removed(
     assert shown("key", "import", "alice.key").startswith(
         f"{described}Native code that its owner signs will run here. "
     )
-    found = json.loads(shown("key", "show", "--json"))
+    found = result_of(shown("key", "show", "--json"))
     assert found["trusted_keys"] == [made]
     assert found["signing_key"] is None
     assert described in shown("key")
@@ -98,7 +98,7 @@ def test_keys_are_made_shown_exchanged_and_removed(
     )
     assert shown("key", "remove", "alice@there").endswith("It is trusted no longer.\n")
     assert refused("key", "import", made["key"], code=2) == "the key has no name. Give it one with --name."
-    assert json.loads(shown("key", "import", made["key"], "--name", "al", "--json"))["name"] == "al"
+    assert result_of(shown("key", "import", made["key"], "--name", "al", "--json"))["name"] == "al"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_without_a_home_there_are_no_keys(
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "nowhere")
     assert shown("key").startswith("own key (nowhere, without a home folder)\nnone")
-    assert json.loads(shown("key", "--json"))["paths"] == {"machine": None, "signing": None, "trusted": None}
+    assert result_of(shown("key", "--json"))["paths"] == {"machine": None, "signing": None, "trusted": None}
     assert refused("key", "create") == "there is no home folder to keep a key in"
     key = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a x"
     assert refused("key", "import", key) == "there is no home folder to keep keys in"
@@ -166,7 +166,7 @@ def test_signing_and_verifying(
     assert sorted(os.listdir()) == ["home", "small.twa"]
     assert Artifact.open(path).digest == digest
     assert Artifact.open(path).judge().local
-    found = json.loads(shown("inspect", "small.twa", "--json"))
+    found = result_of(shown("inspect", "small.twa", "--json"))
     assert (found["digest"], found["signer"], found["trusted"]) == (digest, key.text, True)
     assert f"  {digest}, signed by {key.text}\n" in shown("inspect", "small.twa")
     user("bob")
@@ -175,7 +175,7 @@ def test_signing_and_verifying(
         f"{tmp_path}/home/bob/tilewright/key, and it is signed by {key.text}, which this user does not trust. "
         f"If you trust its signer: tilewright key import {key.text} --name NAME"
     )
-    found = json.loads(shown("verify", "small.twa", "--trust", key.text, "--json"))
+    found = result_of(shown("verify", "small.twa", "--trust", key.text, "--json"))
     assert found == {
         "artifact": "small.twa",
         "digest": digest,
@@ -192,7 +192,7 @@ def test_signing_and_verifying(
     assert message.startswith("nothing says that the native code of small.twa may be vouched for: ")
     assert message.endswith(f"If you know it to be what you want to sign, add: --trust {digest}")
     assert not Path("mine.twa").exists()
-    found = json.loads(shown("sign", "small.twa", "-o", "mine.twa", "--trust", digest, "--json"))
+    found = result_of(shown("sign", "small.twa", "-o", "mine.twa", "--trust", digest, "--json"))
     assert found == {"output": "mine.twa", "digest": digest, "signer": mine.text}
     assert Artifact.open("mine.twa").signer == mine.text
     assert Artifact.open("small.twa").signer == key.text
@@ -212,10 +212,10 @@ def test_trusted_code_for_another_processor_is_told_apart(user: Users, shown: Ca
     Path("a.twa").write_bytes(content)
     lacking = "this processor lacks abacus"
     assert shown("verify", "a.twa").endswith(f"  its native code does not fit this machine: {lacking}\n")
-    found = json.loads(shown("verify", "a.twa", "--json"))
+    found = result_of(shown("verify", "a.twa", "--json"))
     assert (found["native_code_runs_here"], found["unfit"]) == (False, {"main": lacking})
     assert f"; its native code is not used: {lacking}\n" in shown("inspect", "a.twa")
-    inspected = json.loads(shown("inspect", "a.twa", "--json"))["cpu_programs"]["main"]
+    inspected = result_of(shown("inspect", "a.twa", "--json"))["cpu_programs"]["main"]
     assert (inspected["target"]["features"], inspected["unfit"]) == (["abacus"], lacking)
     with pytest.raises(ArtifactError) as caught:
         load(content, trust=found["digest"], regenerate=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from inference_requests import outputs_of, request_of
+from json_results import result_of
 from network_files import digits_artifact
 
 from tilewright.__main__ import main
@@ -72,7 +72,7 @@ def test_what_has_begun_is_answered_at_the_end(rng: np.random.Generator) -> None
         idle.close()
         begun.close()
     assert (process.returncode, stderr) == (0, "")
-    assert json.loads(stdout) == {"answered": {"200": 1, "415": 1}}
+    assert result_of(stdout) == {"answered": {"200": 1, "415": 1}}
     found = outputs_of({name.lower(): value for name, value in answer.getheaders()}, content)
     with load(digits_artifact(), trust=trust) as session:
         np.testing.assert_array_equal(found["probabilities"], session.run(image)["probabilities"])

@@ -1,0 +1,85 @@
+"""Two networks compared on data, each as a path or what it holds: ``tilewright.compare``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from ..simulator.input_data import Feeds
+from .measures import Result, compare_values
+from .parties import open_party
+from .party import ONNXRUNTIME, Party
+from .samples import RANDOM, read_samples
+
+
+@contextmanager
+def opened(
+    reference: str,
+    network: str | None,
+    data: str | None = None,
+    *,
+    preprocessing: str | None = None,
+    limit: int | None = None,
+    encodings: str | None = None,
+    reference_encodings: str | None = None,
+    force: bool = False,
+) -> Iterator[tuple[Party, Party, int, Iterator[tuple[str, Feeds]]]]:
+    """Reference and network, how many samples there are, and these; as for `compare`.
+
+    Args:
+        network: nothing for the reference itself, which onnxruntime then is the reference of.
+        data: nothing for random numbers, one sample unless there is a limit.
+    """
+    if network is None:
+        reference, network = f"{ONNXRUNTIME}{reference}", reference
+    with ExitStack() as stack:
+        first = stack.enter_context(closing(open_party(reference, reference_encodings)))
+        second = stack.enter_context(closing(open_party(network, encodings)))
+        images = {**second.images, **first.images}
+        limit = limit or (None if data else 1)
+        total, samples = read_samples(data or RANDOM, first.get_inputs(), preprocessing, limit, images, force=force)
+        yield first, second, total, samples
+
+
+def compare(
+    reference: str | os.PathLike[str],
+    network: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    preprocessing: str | None = None,
+    limit: int | None = None,
+    encodings: str | None = None,
+    reference_encodings: str | None = None,
+    force: bool = False,
+    report: Callable[[str, int, int], object] = lambda stage, done, total: None,
+) -> Result:
+    """Compare every value that two networks have; this is ``tilewright.compare``.
+
+    In a notebook the result shows itself as a table, worst first.
+
+    Args:
+        reference, network: models (``.onnx``, ``.xml``), artifacts (``.twa``), or ``onnxruntime:`` and a model.
+        data: a folder or file of arrays or images, or ``random``.
+        preprocessing: how images become inputs, as ``tilewright.compile`` takes it.
+        limit: use at most so many samples.
+        encodings, reference_encodings: how either is quantised: files for ONNX models.
+        force: prepare images so even if an artifact says otherwise.
+        report: called before each sample with a word, how many are done, and how many there are.
+
+    Raises:
+        UsageError: arguments contradict each other.
+        InputError, CalibrationError: there is no sample, or it does not fit; or the two have nothing in common.
+        TilewrightError: a network cannot be read, compiled or run.
+    """
+    with opened(
+        os.fspath(reference),
+        os.fspath(network),
+        os.fspath(data),
+        preprocessing=preprocessing,
+        limit=limit,
+        encodings=encodings,
+        reference_encodings=reference_encodings,
+        force=force,
+    ) as (first, second, total, samples):
+        return compare_values(first, second, samples, lambda done: report("compare", done, total))
