@@ -20,6 +20,7 @@ from ...runtime.files.remote import is_url, listed
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
 from .sample_sets import (
+    ArrayFiles,
     CalibrationSet,
     Held,
     ImageFiles,
@@ -62,7 +63,8 @@ def open_calibration_set(
 
     Args:
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
-            ``.npz`` file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples,
+            ``.npz`` file or mapping with such an array for each input by name; a folder of such files, of one sample
+            or more each; ``"random"``; or an iterable of samples,
             each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or
             any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``. Files may
             be named by URLs, where fsspec is installed.
@@ -99,7 +101,7 @@ def open_calibration_set(
     if path is not None and not is_url(path) and not os.path.exists(path):
         raise refusal(
             f"there is no {path!r}",
-            expected=f"an image or a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
+            expected=f"an image, a .npy or .npz file, a folder of these, or {RANDOM!r} for random inputs",
         )
     if path is not None and are_images(source):
         return _images(path, inputs, preprocessing, limit)
@@ -114,12 +116,28 @@ def open_calibration_set(
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
     suffix = Path(path).suffix
     if suffix in _ARRAYS:
-        what = repr(path)
-        with reading():
-            found = open_arrays(path)
-        arrays = found if isinstance(found, dict) else {only_input(inputs, what): found}
-        return _arrays(what, arrays, inputs, limit)
+        return _array_file(path, inputs, limit)
+    files = _array_files(path)
+    if files:
+        chosen = tuple(_spread(files, limit))
+        return ArrayFiles(chosen, tuple(_array_file(file, inputs, None) for file in chosen), limit)
     raise refusal(f"{path!r} is not calibration data", expected="images, .npy or .npz", found=suffix)
+
+
+def _array_files(path: str | os.PathLike[str]) -> list[str]:
+    """The files of arrays in a folder and its subfolders, if there are no images in it."""
+    found = sorted(each for each in Path(path).rglob("*") if each.is_file())
+    if any(each.suffix.lower() in SUFFIXES for each in found):
+        return []
+    return [os.fspath(each) for each in found if each.suffix in _ARRAYS]
+
+
+def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) -> StackedArrays:
+    what = repr(path)
+    with reading():
+        found = open_arrays(path)
+    arrays = found if isinstance(found, dict) else {only_input(inputs, what): found}
+    return _arrays(what, arrays, inputs, limit)
 
 
 def are_images(source: Source | None) -> bool:
@@ -128,7 +146,7 @@ def are_images(source: Source | None) -> bool:
         return False
     if is_url(source):
         return Path(source).suffix not in _ARRAYS
-    return os.path.isdir(source) or Path(source).suffix.lower() in SUFFIXES
+    return not _array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 
 def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[str] | np.ndarray] | None:
@@ -165,7 +183,7 @@ def _images(
     if not files:
         raise refusal(
             f"there are no images in {path!r}",
-            expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
+            expected=f"files that end in {', '.join(sorted(SUFFIXES))}, or in {' or '.join(_ARRAYS)}",
         )
     with reading("Give the calibration inputs as .npy or .npz instead."):
         preprocessing.check(inputs[name].shape, inputs[name].dtype.numpy)
@@ -188,15 +206,17 @@ def _arrays(
     for name, type in inputs.items():
         array = arrays[name]
         rank = len(array.shape)
+        # A sample by itself, without the dimension of a batch of one.
+        single = rank == type.rank - 1 > 0 and (1, *array.shape) == type.shape
         stacked = rank == type.rank + 1 and array.shape[1:] == type.shape
         batched = rank == type.rank and type.rank > 0 and array.shape[1:] == type.shape[1:]
-        if not stacked and not batched:
+        if not single and not stacked and not batched:
             raise refusal(
                 f"{what} does not fit input {name!r}",
                 expected=f"[samples, {', '.join(map(str, type.shape[1:]))}]",
                 found=list(array.shape),
             )
-        rows[name] = 1 if stacked else type.shape[0]
+        rows[name] = 1 if stacked else array.shape[0] if single else type.shape[0]
         counts[name] = array.shape[0] // rows[name]
     # Of nothing, a file of a few bytes can hold any number.
     samples = min(counts.values()) if any(0 not in type.shape for type in inputs.values()) else 0

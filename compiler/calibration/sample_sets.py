@@ -121,6 +121,29 @@ class StackedArrays:
 
 
 @dataclass(frozen=True)
+class ArrayFiles:
+    """The samples of several files of arrays, one file after the other."""
+
+    files: tuple[str, ...]
+    parts: tuple[StackedArrays, ...]
+    limit: int | None = None
+
+    def __len__(self) -> int:
+        total = sum(map(len, self.parts))
+        return total if self.limit is None else min(total, self.limit)
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return self.between(0, len(self))
+
+    def between(self, first: int, last: int) -> Iterator[Inputs]:
+        """Samples of these numbers alone."""
+        start = 0
+        for part in self.parts:
+            yield from part.between(max(first - start, 0), min(last - start, len(part)))
+            start += len(part)
+
+
+@dataclass(frozen=True)
 class RandomSet:
     """Standard normal floats and uniform integers, the same ones at each iteration."""
 
@@ -161,7 +184,7 @@ class Held:
         return iter(self.samples)
 
 
-CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet, SideBySide, Held]
+CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, ArrayFiles, RandomSet, SideBySide, Held]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
 
 
@@ -194,7 +217,7 @@ def between(samples: CalibrationSet, first: int, last: int) -> Iterator[Inputs]:
             yield {name: array for part in sample for name, array in part.items()}
     elif isinstance(samples, ImageFiles):
         yield from samples.only(range(first, last))
-    elif isinstance(samples, StackedArrays):
+    elif isinstance(samples, (StackedArrays, ArrayFiles)):
         yield from samples.between(first, last)
     else:
         yield from islice(samples, first, last)
@@ -210,6 +233,8 @@ def files_of(samples: CalibrationSet) -> list[str]:
     """Paths of the files that samples are read from."""
     if isinstance(samples, SideBySide):
         return [file for part in samples.parts for file in files_of(part)]
+    if isinstance(samples, ArrayFiles):
+        return [*samples.files]
     if isinstance(samples, StackedArrays):
         return [array.path for array in samples.arrays.values() if isinstance(array, StoredArray)]
     return [file for each in images_of(samples) for file in each.files]

@@ -25,7 +25,7 @@ from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import contents
 from ...runtime.session import load
 from ..calibration.ranges import RunFunction
-from ..calibration.sample_sets import CalibrationSet, ImageFiles, Inputs
+from ..calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs
 from ..pipeline import cpu_pipeline
 from ..progress import silent
 
@@ -108,7 +108,8 @@ def read_labels(path: str | os.PathLike[str], samples: CalibrationSet, shape: tu
     """
     where = f"the labels {os.fspath(path)!r}"
     named, listed = _named_or_listed(path, where)
-    files = [*map(Path, samples.files)] if isinstance(samples, ImageFiles) else None
+    one_each = isinstance(samples, ArrayFiles) and len(samples.files) == len(samples) and shape[0] == 1
+    files = [*map(Path, samples.files)] if isinstance(samples, ImageFiles) or one_each else None
     if named and files is None:
         raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
     if named and files is not None:

@@ -382,7 +382,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 # Calibration data
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
-FORMATS = "expected an image or a folder of images, a .npy or .npz file, or 'random' for random inputs"
+FORMATS = "expected an image, a .npy or .npz file, a folder of these, or 'random' for random inputs"
 FOREIGN = (
     "is not a .npy or .npz file; found b'1, 2, ' at its beginning. "
     "Save it as an array of numbers with numpy.save or numpy.savez."

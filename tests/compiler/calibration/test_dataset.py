@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.sample_sets import ImageFiles, RandomSet
+from tilewright.compiler.calibration.dataset import are_images, open_calibration_set
+from tilewright.compiler.calibration.sample_sets import ArrayFiles, ImageFiles, RandomSet, between, files_of, hold
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing
@@ -61,6 +61,33 @@ def test_array_npy_and_npz_give_the_same_samples(tmp_path: Path, rng: np.random.
         samples = list(open_calibration_set(source, VECTOR))
         np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples]), array)
     assert len(open_calibration_set(array, VECTOR, limit=2)) == 2
+
+
+def test_a_folder_of_arrays_holds_a_sample_or_more_a_file(tmp_path: Path, rng: np.random.Generator) -> None:
+    array = rng.standard_normal((6, 3, 8, 8)).astype(np.float32)
+    (tmp_path / "more").mkdir()
+    np.save(tmp_path / "a.npy", array[0])
+    np.save(tmp_path / "b.npy", array[1:2])
+    np.savez(tmp_path / "c.npz", image=array[2:5])
+    np.save(tmp_path / "more" / "d.npy", array[5])
+    (tmp_path / "notes.txt").write_text("of no interest")
+    samples = open_calibration_set(tmp_path, IMAGE)
+    assert isinstance(samples, ArrayFiles)
+    assert len(samples) == 6
+    for part, expected in (
+        (samples, array),
+        (between(samples, 1, 4), array[1:4]),
+        (hold(samples, [0, 5]), array[[0, 5]]),
+    ):
+        np.testing.assert_array_equal(np.concatenate([each["image"] for each in part]), expected)
+    assert [Path(file).name for file in files_of(samples)] == ["a.npy", "b.npy", "c.npz", "d.npy"]
+    assert not are_images(tmp_path)
+    assert len(open_calibration_set(tmp_path, IMAGE, limit=2)) == 2
+    np.save(tmp_path / "z.npy", array[0, :2])
+    with pytest.raises(CalibrationError, match=r"z\.npy' does not fit input 'image'; expected \[samples, 3, 8, 8\]"):
+        open_calibration_set(tmp_path, IMAGE)
+    save_image(tmp_path / "0.png", 7)
+    assert isinstance(open_calibration_set(tmp_path, IMAGE), ImageFiles)
 
 
 def test_what_a_file_holds_counts_and_not_how_its_name_ends(tmp_path: Path) -> None:
@@ -135,7 +162,7 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "other.bin").write_bytes(b"0")
     np.savez(tmp_path / "names.npz", y=np.zeros((2, 4), np.float32))
     cases = {
-        "missing": r"there is no .*missing'; expected an image or a folder of images",
+        "missing": r"there is no .*missing'; expected an image, a .npy or .npz file, a folder of these",
         "empty": r"there are no images in .*empty'; expected files that end in",
         "text.npy": r"text\.npy' is not a \.npy or \.npz file; found b'no arr' at its beginning\. Save it as",
         "text.npz": r"text\.npz' is not a \.npy or \.npz file; found b'no arc' at its beginning",
