@@ -108,8 +108,9 @@ def read_labels(path: str | os.PathLike[str], samples: CalibrationSet, shape: tu
     """
     where = f"the labels {os.fspath(path)!r}"
     named, listed = _named_or_listed(path, where)
-    one_each = isinstance(samples, ArrayFiles) and len(samples.files) == len(samples) and shape[0] == 1
-    files = [*map(Path, samples.files)] if isinstance(samples, ImageFiles) or one_each else None
+    files = [*map(Path, samples.files)] if isinstance(samples, (ImageFiles, ArrayFiles)) else None
+    if isinstance(samples, ArrayFiles) and (len(samples.files) != len(samples) or shape[0] != 1):
+        files = None
     if named and files is None:
         raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
     if named and files is not None:

@@ -133,7 +133,7 @@ def test_inspect_json(capsys: Capture) -> None:
         "outputs",
         "engines",
     } <= found.keys()
-    assert found["inputs"] == [{"name": "image", "dtype": "f32", "shape": [1, 1, 8, 8]}]
+    assert found["inputs"] == [{"name": "image", "dtype": "f32", "shape": [1, 1, 8, 8], "at_most": []}]
     assert {"name", "op", "place", "macs", "bytes", "nodes"} <= found["engines"]["float"]["layers"][0].keys()
 
 
