@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Op, is_op
-from tilewright.ir.feature_map import is_depthwise, map_shape, window_of
+from tilewright.ir.feature_map import is_depthwise, is_product, map_shape, window_of
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, vector_steps
-from tilewright.runtime.machines.machine import Machine
+from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, idle_elements, vector_steps
+from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.simulator.cycles import Event
 
 
@@ -66,9 +66,9 @@ def array_steps(op: Op, machine: Machine) -> float:
     target, window = map_shape(op.result.type), window_of(op)
     pixels = target.images * target.height * target.width
     if is_depthwise(op):
-        return float(depthwise_steps(machine, pixels, target.blocks, window.taps))
+        return float(depthwise_steps(machine, pixels, target.channels, window.taps))
     if op.operator.group == 1 and not MACS.is_at(op):
-        return float(dense_steps(machine, pixels, target.blocks, 1, window.taps * op.inputs[1].type.shape[1]))
+        return float(dense_steps(machine, pixels, target.channels, 1, window.taps * op.inputs[1].type.shape[1]))
     # Several groups may share the lanes: all of them have work at best.
     products = -(-op.macs // (pixels * machine.input_lanes * machine.output_lanes))
     return float(-(-pixels // machine.pixel_lanes) * products)
@@ -79,7 +79,10 @@ def _vector(op: Op, machine: Machine) -> float:
     if isinstance(op.operator, MOVEMENT):
         return 0.0
     taps = 1 if is_op(op, Conv) else window_of(op).taps
-    return float(vector_steps(machine, map_shape(op.result.type).padded_elements, taps))
+    shape = map_shape(op.result.type)
+    idle = idle_elements(-shape.channels % CHANNEL_BLOCK) if is_product(op) else 0
+    elements = shape.padded_elements - shape.images * shape.height * shape.width * idle
+    return float(vector_steps(machine, elements, taps))
 
 
 def weight_bytes(op: Op) -> int:

@@ -212,6 +212,11 @@ def _result(op: Op, places: Places) -> Fields:
     return {"destination": places.map(op.result), **_pitches(op.result, places, "destination_"), **size}
 
 
+def _unused(op: Op) -> Fields:
+    """Channels of the last block that the result does not have."""
+    return {"unused": -op.result.type.shape[-1] % CHANNEL_BLOCK}
+
+
 def _windows(windows: Product | Pool, x: Value, kernel: tuple[int, ...], places: Places) -> Fields:
     """Where windows lie on a map: from its first row on, or on a ring from the first row of that."""
     place, (rows, columns, _) = places[x], x.type.shape
@@ -248,6 +253,7 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Places) -> Fields
         "dilation_width": product.dilation[1],
         "pad_value": product.pad_value,
         "weight_zero": product.weight_zero,
+        **_unused(op),
     }
     if x.packed:
         fields["pixel_pitch"] = x.shape[2]
@@ -273,6 +279,7 @@ def _requantize(op: Op[Requantize] | Op[RequantizeSum], places: Places) -> Field
         "zero_point": op.operator.zero_point,
         "low": op.operator.low,
         "high": op.operator.high,
+        **_unused(op),
         **_result(op, places),
     }
 

@@ -125,6 +125,7 @@ class MatrixInstruction(Instruction):
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
     weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
+    unused: int = bits(4, "output channels at the end of the last block that are left out", default=0)
 
     @property
     def weight_bytes(self) -> int:
@@ -149,7 +150,8 @@ class Convolve(MatrixInstruction):
     before the map; padding after it needs no field. With a `ring` of r rows, row iy lies where row iy modulo r would
     without one; all rows that are read must be in it.
 
-    With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix.
+    With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix. The sums of
+    the last `unused` output channels are 0: no lane is taken for them.
 
     `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
     `dilation_width` is 1, so that the taps of a kernel row are contiguous bytes. The kernel rows of a pixel are then
@@ -185,7 +187,12 @@ class Convolve(MatrixInstruction):
     @property
     def macs(self) -> int:
         """Multiplications whose result counts, padding included."""
-        return self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK * self.window
+        return self.output_height * self.output_width * self.outputs * self.window
+
+    @property
+    def outputs(self) -> int:
+        """Output channels that are computed."""
+        return self.output_blocks * CHANNEL_BLOCK - self.unused
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
@@ -233,8 +240,12 @@ class ConvolveDepthwise(MatrixInstruction):
     @property
     def macs(self) -> int:
         """Multiplications, padding included."""
-        pixels = self.output_height * self.output_width * self.blocks * CHANNEL_BLOCK
-        return pixels * self.kernel_height * self.kernel_width
+        return self.output_height * self.output_width * self.outputs * self.kernel_height * self.kernel_width
+
+    @property
+    def outputs(self) -> int:
+        """Channels that are computed."""
+        return self.blocks * CHANNEL_BLOCK - self.unused
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""

@@ -99,7 +99,8 @@ class Requantize(MapInstruction):
     For every pixel (y, x) and channel o: `a = acc[(y * width + x) * blocks * 16 + o] + bias[o]` in int32,
     `p = binary32(binary32(a) * multiplier[o])`, `v = low … high clamp of (round(p) + zero_point)`, where binary32
     rounds to nearest even with 24 significant bits and round rounds to nearest even. The byte at
-    `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v. Bias and multiplier come from
+    `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v, or 0 if o is one of the last
+    `unused`, for eight of which half of the lanes of a block take another pixel. Bias and multiplier come from
     the requantise parameters at `parameters`.
     """
 
@@ -108,6 +109,7 @@ class Requantize(MapInstruction):
     zero_point: int = bits(9, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
+    unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, output map."""

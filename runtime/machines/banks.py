@@ -80,16 +80,17 @@ class Trace:
 
 
 @lru_cache(4096)
-def dense_conflicts(machine: Machine, width: int, row: int, column: int, trace: Trace) -> int:
+def dense_conflicts(machine: Machine, pixels: int, width: int, row: int, column: int, trace: Trace) -> int:
     """Cycles that the array waits in one trace of a group of pixels.
 
     Args:
+        pixels: of a group.
         width: output columns; groups go on in the next row.
         row, column: bytes of the map from output row to output row and from output column to output column.
     """
-    lanes, size = _lanes(machine.pixel_lanes, width, row, column), trace.piece
+    lanes, size = _lanes(pixels, width, row, column), trace.piece
     steps = trace.steps(machine.input_lanes)
-    most = machine.pixel_lanes * trace.pieces * (size // LINE_BYTES + 2)
+    most = pixels * trace.pieces * (size // LINE_BYTES + 2)
     if most <= steps:
         return 0
     every = np.add.outer(lanes, np.arange(trace.pieces) * trace.distance)
@@ -105,10 +106,16 @@ class Waits(NamedTuple):
     first: Any
     after: Any
 
+    @classmethod
+    def alike(cls, cycles: Any) -> Waits:
+        """Where groups of pixels have nothing in common."""
+        return cls(cycles, cycles)
+
 
 @lru_cache(4096)
 def depthwise_conflicts(
     machine: Machine,
+    pixels: int,
     width: int,
     output: tuple[int, int],
     tap: tuple[int, int],
@@ -123,16 +130,17 @@ def depthwise_conflicts(
     blocks, one part after the other. Lines that a group has in common with the one before in its row are there already.
 
     Args:
+        pixels: of a group.
         width: output columns.
         output: bytes of the map from output row to output row and from output column to output column.
         tap: bytes from tap to tap of a kernel column, and of a kernel row.
         kernel: rows and columns.
-        steps: of one block.
+        steps: of all blocks.
     """
-    lanes = _lanes(machine.pixel_lanes, width, *output)
+    lanes = _lanes(pixels, width, *output)
     taps = np.add.outer(np.arange(kernel[0]) * tap[0], np.arange(kernel[1]) * tap[1])
     first = np.add.outer(lanes, taps.reshape(-1))
-    following = first + machine.pixel_lanes * output[1]
+    following = first + pixels * output[1]
     parts, together = 1, blocks
     while (
         together > 1 and _lines(np.append(first, following), together * CHANNEL_BLOCK).size > 2 * machine.line_registers
@@ -146,7 +154,8 @@ def depthwise_conflicts(
         size = some * CHANNEL_BLOCK
         fetched = _lines(first, size)
         fresh = np.setdiff1d(_lines(following, size), fetched)
-        return Waits(*(max(_in_turn(lines, machine.maps_banks) - some * steps, 0) for lines in (fetched, fresh)))
+        own = some * steps // blocks
+        return Waits(*(max(_in_turn(lines, machine.maps_banks) - own, 0) for lines in (fetched, fresh)))
 
     whole, rest, times = waits(together), waits(blocks % together), blocks // together
     return Waits(times * whole.first + rest.first, times * whole.after + rest.after)

@@ -6,6 +6,7 @@ machine description, which says where each comes from. Waiting for other instruc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -105,34 +106,56 @@ def ceil_divide(dividend: Count, divisor: Count) -> Count:
 # The array
 
 
-def dense_steps(machine: Machine, pixels: Count, output_blocks: Count, traces: int, trace_bytes: Count) -> Count:
+def output_groups(machine: Machine, outputs: Count) -> tuple[Count, Count]:
+    """Groups of output channels that lanes are taken for, and 1 if the last ones fill no more than half of them: these
+    have twice as many pixels at once, if the maps give as many bytes in a cycle."""
+    rest = outputs % machine.output_lanes
+    bytes_of_both = 2 * machine.pixel_lanes * machine.input_lanes
+    shared = (rest > 0) & (2 * rest <= machine.output_lanes) & (bytes_of_both <= machine.maps_banks * LINE_BYTES)
+    return ceil_divide(outputs, machine.output_lanes) - shared, shared * 1
+
+
+def lane_groups(machine: Machine, pixels: Count, outputs: Count) -> Count:
+    """Groups of pixels and of output channels that the lanes are taken for one after the other."""
+    whole, shared = output_groups(machine, outputs)
+    lanes = machine.pixel_lanes
+    return ceil_divide(pixels, lanes) * whole + ceil_divide(pixels, 2 * lanes) * shared
+
+
+def dense_steps(machine: Machine, pixels: Count, outputs: Count, traces: int, trace_bytes: Count) -> Count:
     """Steps of a convolution: every group of pixels, of output channels, every trace, the trace in input lanes.
 
     Args:
         pixels: output rows times columns; lanes take pixels in raster order, across the ends of rows.
+        outputs: output channels that are computed.
         traces: contiguous pieces of the map that an output pixel is made of: taps.
         trace_bytes: bytes of each.
     """
-    outputs = ceil_divide(output_blocks * CHANNEL_BLOCK, machine.output_lanes)
-    return ceil_divide(pixels, machine.pixel_lanes) * outputs * traces * ceil_divide(trace_bytes, machine.input_lanes)
+    return lane_groups(machine, pixels, outputs) * traces * ceil_divide(trace_bytes, machine.input_lanes)
 
 
-def packed_steps(machine: Machine, pixels: Count, output_blocks: Count, trace: Trace) -> Count:
+def packed_steps(machine: Machine, pixels: Count, outputs: Count, trace: Trace) -> Count:
     """Steps of a packed convolution, as `dense_steps`: one trace of all kernel rows."""
-    outputs = ceil_divide(output_blocks * CHANNEL_BLOCK, machine.output_lanes)
-    return ceil_divide(pixels, machine.pixel_lanes) * outputs * trace.steps(machine.input_lanes)
+    return lane_groups(machine, pixels, outputs) * trace.steps(machine.input_lanes)
 
 
-def depthwise_steps(machine: Machine, pixels: Count, blocks: Count, taps: int) -> Count:
+def depthwise_steps(machine: Machine, pixels: Count, channels: Count, taps: int) -> Count:
     """Steps of a depthwise convolution, which works on ``depthwise_taps`` taps of a kernel at once."""
-    outputs = ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
-    return ceil_divide(pixels, machine.pixel_lanes) * outputs * ceil_divide(taps, machine.depthwise_taps)
+    return lane_groups(machine, pixels, channels) * ceil_divide(taps, machine.depthwise_taps)
 
 
-def bank_waits(machine: Machine, rows: Count, columns: Count, waits: Waits) -> Count:
-    """Cycles that the array waits for banks in so many output rows and columns: each row begins with a group of pixels
-    that has nothing in common with the one before, if it is not done with that."""
-    groups = ceil_divide(rows * columns, machine.pixel_lanes)
+def passes(machine: Machine, blocks: int, unused: int) -> list[tuple[int, int, int]]:
+    """How the array goes through the output channels of an instruction: for so many pixels at once, so many blocks, in
+    so many groups of channels."""
+    whole, shared = (int(groups) for groups in output_groups(machine, blocks * CHANNEL_BLOCK - unused))
+    each = [(machine.pixel_lanes, blocks - shared, whole), (2 * machine.pixel_lanes, shared, shared)]
+    return [item for item in each if item[1]]
+
+
+def bank_waits(rows: Count, columns: Count, waits: Waits, lanes: int) -> Count:
+    """Cycles that the array waits for banks in so many output rows and columns, ``lanes`` of them at once: each row
+    begins with a group of pixels that has nothing in common with the one before, if it is not done with that."""
+    groups = ceil_divide(rows * columns, lanes)
     begun = np.minimum(rows, groups)
     return begun * waits.first + (groups - begun) * waits.after
 
@@ -157,24 +180,35 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
         blocks = item.output_blocks
         if item.packed:
             trace = Trace(item.kernel_width * item.channels, item.kernel_height, row * item.dilation_height)
-            steps = packed_steps(machine, pixels, blocks, trace)
+            steps = packed_steps(machine, pixels, item.outputs, trace)
         else:
             trace = Trace(item.channels)
-            steps = dense_steps(machine, pixels, blocks, taps, item.channels)
-        wait = dense_conflicts(
-            machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width, trace
-        )
-        wait *= (1 if item.packed else taps) * int(ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes))
-        waits = Waits(wait, wait)
+            steps = dense_steps(machine, pixels, item.outputs, taps, item.channels)
+        distances = row * item.stride_height, item.pitch * item.stride_width
+
+        def of_dense(lanes: int, blocks: int, groups: int) -> Waits:
+            wait = dense_conflicts(machine, lanes, item.output_width, *distances, trace)
+            return Waits.alike(wait * groups * (1 if item.packed else taps))
+
+        waits: Callable[[int, int, int], Waits] = of_dense
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
-        steps = depthwise_steps(machine, pixels, blocks, taps)
-        waits = depthwise_conflicts(
-            *(machine, item.output_width, (row * item.stride_height, column * item.stride_width)),
-            *((row * item.dilation_height, column * item.dilation_width), (item.kernel_height, item.kernel_width)),
-            *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
+        steps = depthwise_steps(machine, pixels, item.outputs, taps)
+        output, tap = (
+            (row * item.stride_height, column * item.stride_width),
+            (row * item.dilation_height, column * item.dilation_width),
         )
-    conflicts = bank_waits(machine, item.output_height, item.output_width, waits)
+        kernel, at_once = (item.kernel_height, item.kernel_width), int(ceil_divide(taps, machine.depthwise_taps))
+
+        def of_depthwise(lanes: int, blocks: int, groups: int) -> Waits:
+            every = groups * at_once
+            return depthwise_conflicts(machine, lanes, item.output_width, output, tap, kernel, blocks, every)
+
+        waits = of_depthwise
+    conflicts = sum(
+        int(bank_waits(item.output_height, item.output_width, waits(lanes, some, groups), lanes))
+        for lanes, some, groups in passes(machine, blocks, item.unused)
+    )
     accumulate = isinstance(item, Convolve) and bool(item.accumulate)
     stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, accumulate)
     timing = machine.timing
@@ -199,7 +233,15 @@ def vector_steps(machine: Machine, elements: Count, taps: int = 1) -> Count:
     return ceil_divide(elements, machine.vector_lanes) * taps
 
 
-def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumulators: bool = False) -> Count:
+def idle_elements(unused: int) -> int:
+    """Elements of a pixel that requantisation takes no lanes for: where a block has no more than half of its channels,
+    half of its lanes take another pixel."""
+    return CHANNEL_BLOCK // 2 if 2 * unused >= CHANNEL_BLOCK else 0
+
+
+def vector_stalls(
+    machine: Machine, elements: Count, streams: int, reads_accumulators: bool = False, idle: Count = 0
+) -> Count:
     """Cycles in which the vector unit waits for a port.
 
     Each bank of the maps has a port of 64 bytes a cycle for the array and one for all others, and each of the
@@ -207,12 +249,13 @@ def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumul
 
     Args:
         streams: maps that are read or written, as many bytes of each as there are elements.
+        idle: elements that pass the ports but take no lane.
     """
     needed = ceil_divide(streams * elements, machine.maps_banks * LINE_BYTES)
     if reads_accumulators:
         sums = elements * (ACCUMULATOR_UNIT // CHANNEL_BLOCK)
         needed = np.maximum(needed, ceil_divide(sums, machine.accumulator_banks * LINE_BYTES))
-    return np.maximum(needed - vector_steps(machine, elements), 0)
+    return np.maximum(needed - vector_steps(machine, elements - idle), 0)
 
 
 def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
@@ -225,15 +268,16 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
     if isinstance(item, ResizeLinear):
         taps = INTERPOLATED
+    idle = idle_elements(item.unused) * item.height * item.width if isinstance(item, Requantize) else 0
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
     streams = 3 if isinstance(item, Elementwise) else 1 if _reads_no_map(item) else 2
     return Cost(
         setup=machine.timing.vector_setup,
-        steps=int(vector_steps(machine, elements, taps)),
+        steps=int(vector_steps(machine, elements - idle, taps)),
         divisions=int(groups * 2 * machine.timing.divide) if is_average else 0,
         latency=vector_drain(machine, is_sum=isinstance(item, RequantizeSum)),
-        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize)) * taps),
+        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize), idle) * taps),
     )
 
 

@@ -33,11 +33,14 @@ class DenseWeights:
     pieces: tuple[slice, ...]
 
 
-def decode_dense(data: NDArray[np.uint8], output_blocks: int, length: int, weight_zero: int) -> DenseWeights:
+def decode_dense(
+    data: NDArray[np.uint8], output_blocks: int, length: int, weight_zero: int, outputs: int
+) -> DenseWeights:
     """Unpack weight bytes by what :func:`dense_key` gives."""
     matrix = unpack_dense(data, output_blocks, length).astype(np.float32)
     if weight_zero:
         matrix -= np.float32(weight_zero)
+    matrix[:, outputs:] = 0
     magnitude = np.abs(matrix)
     length = len(matrix)
     if float(magnitude.sum(axis=0, dtype=np.float64).max()) * _LARGEST_INPUT > _EXACT:
@@ -45,15 +48,18 @@ def decode_dense(data: NDArray[np.uint8], output_blocks: int, length: int, weigh
     return DenseWeights(matrix, tuple(slice(at, at + length) for at in range(0, len(matrix), length)))
 
 
-def dense_key(item: Convolve) -> tuple[int, int, int]:
-    """What of an instruction determines the decoded weights: output blocks, length of a window, zero point."""
-    return (item.output_blocks, item.window, item.weight_zero)
+def dense_key(item: Convolve) -> tuple[int, int, int, int]:
+    """What of an instruction determines the decoded weights: output blocks, length of a window, zero point, and how
+    many output channels are computed."""
+    return (item.output_blocks, item.window, item.weight_zero, item.outputs)
 
 
 def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArray[np.int32]:
     """Unpack depthwise weights minus their zero point: int32 [taps, channels]."""
     values = unpack_depthwise(data, item.blocks, item.kernel_height * item.kernel_width)
-    return values.astype(np.int32) - item.weight_zero
+    weights = values.astype(np.int32) - item.weight_zero
+    weights[:, item.outputs :] = 0
+    return weights
 
 
 def windows(image: NDArray, axes: Axes) -> NDArray:

@@ -52,6 +52,7 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
     value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high, residual)
     target = _output(memory, item)
     target[...] = value.reshape(target.shape)
+    target[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
 
 
 def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:

@@ -127,6 +127,8 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
                         ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
                         for c in range(channels):
                             total += x(iy, ix, c) * (w(o, ky, kx, c) - item.weight_zero)
+                if o >= item.output_blocks * 16 - item.unused:
+                    total = 0
                 at = (oy * item.output_width + ox) * item.output_blocks * 16 + o
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)
 
@@ -149,6 +151,8 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                             value = signed(memory.maps[at])
                         at = item.weights * 64 + c // 16 * block_bytes + (ky * item.kernel_width + kx) * 16 + c % 16
                         total += value * (signed(memory.weights[at]) - item.weight_zero)
+                if c >= item.blocks * 16 - item.unused:
+                    total = 0
                 at = (oy * item.output_width + ox) * item.blocks * 16 + c
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, 0)
 
@@ -167,6 +171,8 @@ def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum) -> No
                     added = binary32((signed(memory.maps[at]) - item.source_zero) * factor)
                     product = binary32(product + added)
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
+                if o >= item.blocks * 16 - item.unused:
+                    value = 0
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
                 memory.maps[target] = value & 255
 

@@ -133,6 +133,10 @@ pixels has in common with the one before in its row stay, and only the others ar
 blocks of channels if the lines of all taps of two groups that follow each other fit both sets, otherwise for equal
 parts of the blocks, one part for all pixels after the other.
 
+Channels at the end of the last block that an instruction leaves out (`unused`) take no lanes of outputs. Where those
+that are left fill no more than half of `output_lanes`, the other half takes as many further pixels, if the maps give as
+many bytes in a cycle; for a block of eight channels or fewer, half of the vector unit's lanes take another pixel in RQ.
+
 The array waits where the fullest bank has more lines to give than there are steps. Weights are read in every step, so a
 machine whose weight banks, or whose maps banks, give less than the array multiplies in a cycle is refused. Sums leave
 the array, and enter it with `accumulate`, once an instruction, through the array's port of the accumulators.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ....runtime.machines.cost import (
     ceil_divide,
     dense_steps,
     depthwise_steps,
+    idle_elements,
     in_turn,
     packed_steps,
     vector_drain,
@@ -115,22 +116,36 @@ class ConvolutionPrice:
         waits = self._conflicts()
         for areas, rows, columns, is_area in self._each():
             pixels = rows * columns
-            for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
+            for slices, blocks, unused, is_slice in self._slices():
                 for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
-                    conflicts = bank_waits(machine, rows, columns, waits) * (1 if self.depthwise else blocks)
-                    steps = self._steps(pixels, blocks, chunk) + conflicts
+                    conflicts = bank_waits(rows, columns, waits, machine.pixel_lanes)
+                    conflicts = conflicts * (1 if self.depthwise else blocks)
+                    steps = self._steps(pixels, blocks * CHANNEL_BLOCK - unused, chunk) + conflicts
                     # Sums are added up over chunks: all but the first read them as well.
                     steps = steps + accumulator_stalls(machine, pixels, blocks, steps, not self.depthwise)
                     once = in_turn(timing.mac_setup, steps + timing.mac_drain)
                     self.price.array.add(areas * count, once, whole=is_area and is_slice and is_chunk)
                 elements = pixels * blocks * CHANNEL_BLOCK
-                steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1 + self.is_sum, True)
+                idle = pixels * idle_elements(unused)
+                steps = vector_steps(machine, elements - idle)
+                steps = steps + vector_stalls(machine, elements, 1 + self.is_sum, True, idle)
                 once = in_turn(timing.vector_setup, steps + vector_drain(machine, is_sum=self.is_sum))
                 self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
                 if self.is_fused:
                     steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
                     once = in_turn(timing.vector_setup, steps + timing.vector_drain)
                     self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
+
+    def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
+        """Pieces that cut the output channels: how many, their blocks, which of the last block are none, and whether
+        they are whole."""
+        size, unused = self.tiles.blocks, -self.target.channels % CHANNEL_BLOCK
+        if not unused or self.outputs < self.target.blocks:
+            yield from ((count, blocks, 0, whole) for count, blocks, whole in parts(self.outputs, size))
+        else:
+            before = self.slices - 1
+            yield before, size, 0, True
+            yield np.ones_like(size), self.outputs - before * size, unused, False
 
     def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
         """What so many slices are summed up of: products, the blocks of input channels of each, and whether they are
@@ -145,17 +160,17 @@ class ConvolutionPrice:
             yield self.products - larger, size, True
             yield larger, size + 1, False
 
-    def _steps(self, pixels: Counts, blocks: Counts, chunk: Counts) -> Count:
+    def _steps(self, pixels: Counts, outputs: Counts, chunk: Counts) -> Count:
         machine, window = self.price.machine, self.window
         if self.depthwise:
-            return depthwise_steps(machine, pixels, blocks, window.taps)
+            return depthwise_steps(machine, pixels, outputs, window.taps)
         if self.packed:
-            return packed_steps(machine, pixels, blocks, self._trace(0))
-        return dense_steps(machine, pixels, blocks, window.taps, chunk * CHANNEL_BLOCK)
+            return packed_steps(machine, pixels, outputs, self._trace(0))
+        return dense_steps(machine, pixels, outputs, window.taps, chunk * CHANNEL_BLOCK)
 
     def _conflicts(self) -> Waits:
         """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs."""
-        machine, window = self.price.machine, self.window
+        machine, window, lanes = self.price.machine, self.window, self.price.machine.pixel_lanes
         widths = rows_read(window, 1, self.tiles.columns, self.source.width)
         columns, read, chunks = np.broadcast_arrays(self.tiles.columns, widths, self.tiles.chunk)
         found = np.zeros((2, *columns.shape), np.int64)
@@ -171,13 +186,13 @@ class ConvolutionPrice:
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
-                steps = int(depthwise_steps(machine, 1, 1, window.taps))
+                steps = int(depthwise_steps(machine, 1, blocks * CHANNEL_BLOCK, window.taps))
                 found[(slice(None), *index)] = depthwise_conflicts(
-                    machine, width, output, tap, window.kernel, blocks, steps
+                    machine, lanes, width, output, tap, window.kernel, blocks, steps
                 )
             else:
                 traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))
-                waits = dense_conflicts(machine, width, *output, trace)
+                waits = dense_conflicts(machine, lanes, width, *output, trace)
                 found[(slice(None), *index)] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
         return Waits(*found)
 

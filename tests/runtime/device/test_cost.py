@@ -102,8 +102,9 @@ def test_a_row_is_opened_for_every_run_that_begins_in_another(runs: Runs, openin
 def test_the_formulas_give_the_same_for_arrays_as_for_numbers(device: machine.Machine) -> None:
     sizes = np.array([1, 3, 16, 49, 196, 3136], np.int64)
     for formula in (
-        lambda n: dense_steps(device, n, 3, 9, 48),
-        lambda n: depthwise_steps(device, n, 3, 9),
+        lambda n: dense_steps(device, n, 3 * 16, 9, 48),
+        lambda n: dense_steps(device, 13, n, 9, 48),
+        lambda n: depthwise_steps(device, n, 3 * 16, 9),
         lambda n: vector_steps(device, n, 9),
         lambda n: dram_bytes(device, Runs(n, n, 2, 2 * n, 5 * n * n)),
         lambda n: row_openings(device, Runs(n, n, 2, 2 * n, 5 * n * n)),
@@ -112,9 +113,46 @@ def test_the_formulas_give_the_same_for_arrays_as_for_numbers(device: machine.Ma
 
 
 def test_pixel_lanes_go_on_in_the_next_row() -> None:
-    assert dense_steps(M4096, 7 * 7, 1, 1, 16) == 13
-    assert depthwise_steps(M4096, 7 * 7, 1, 9) == 13
-    assert depthwise_steps(replace(M4096, depthwise_taps=4), 7 * 7, 1, 9) == 13 * 3
+    assert dense_steps(M4096, 7 * 7, 16, 1, 16) == 13
+    assert depthwise_steps(M4096, 7 * 7, 16, 9) == 13
+    assert depthwise_steps(replace(M4096, depthwise_taps=4), 7 * 7, 16, 9) == 13 * 3
+
+
+@pytest.mark.parametrize(
+    ("device", "outputs", "expected"),
+    [
+        (M4096, 16, 13),
+        (M4096, 9, 13),
+        (M4096, 8, 7),  # half of the lanes, eight pixels at once
+        (M4096, 24, 13 + 7),
+        (S256, 16, 4 * 13),
+        (S256, 9, 2 * 13 + 7),  # two whole groups of four, and one channel for eight pixels
+        (S256, 8, 2 * 13),
+        (S256, 24, 6 * 13),
+        (replace(M4096, maps_banks=1), 8, 13),  # a bank gives four pixels a cycle
+    ],
+)
+def test_channels_that_are_none_take_no_lanes(device: machine.Machine, outputs: int, expected: int) -> None:
+    assert dense_steps(device, 7 * 7, outputs, 1, 16) == expected
+    assert depthwise_steps(device, 7 * 7, outputs, 9) == expected
+    blocks = -(-outputs // 16)
+    fields: dict[str, Any] = {"output_height": 7, "output_width": 7, "input_height": 9, "blocks": blocks}
+    wide = replace(device, line_registers=4096, accumulator_banks=16, depthwise_taps=9)
+    found = cost(depthwise(**fields, unused=16 * blocks - outputs), wide)
+    assert (found.steps, found.macs) == (expected, 49 * 9 * outputs)
+    assert found.macs <= found.unit * device.cluster_macs_per_cycle
+
+
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+@pytest.mark.parametrize("unused", [0, 7, 8, 15])
+def test_requantisation_takes_half_of_a_block_for_a_pixel_or_all_of_it(device: machine.Machine, unused: int) -> None:
+    common: dict[str, Any] = {"accumulator": 0, "parameters": 0, "destination": 0, "height": 8, "width": 8, "blocks": 2}
+    item = isa.Requantize(**common, destination_row_pitch=16, destination_pixel_pitch=2, unused=unused)
+    found, elements = cost(item, device), 64 * (32 if unused < 8 else 24)
+    assert found.steps == elements // device.vector_lanes
+    # Sums of half a block are a line of their bank as well.
+    lines = 64 * 2 // device.accumulator_banks
+    assert found.port_stalls == max(lines - found.steps, 0)
 
 
 def test_lines_a_multiple_of_all_banks_apart_do_not_meet() -> None:
@@ -186,11 +224,11 @@ def by_hand(rows: int, row: int, lanes: int) -> int:
 
 
 def test_packed_windows_go_on_from_kernel_row_to_kernel_row() -> None:
-    assert packed_steps(M4096, 4, 1, Trace(7 * 3, 7)) == 10  # 147 bytes; every row by itself were 14 steps
-    assert packed_steps(M4096, 4, 1, Trace(11 * 3, 11)) == 23  # 363 bytes, 33 steps
-    assert packed_steps(M4096, 5, 2, Trace(3 * 3, 3)) == 2 * 2 * 2
+    assert packed_steps(M4096, 4, 16, Trace(7 * 3, 7)) == 10  # 147 bytes; every row by itself were 14 steps
+    assert packed_steps(M4096, 4, 16, Trace(11 * 3, 11)) == 23  # 363 bytes, 33 steps
+    assert packed_steps(M4096, 5, 32, Trace(3 * 3, 3)) == 2 * 2 * 2
     # Three rows of three bytes are one step of the array, but the registers give bytes of two rows in a cycle.
-    assert packed_steps(M4096, 4, 1, Trace(3, 3)) == 2
+    assert packed_steps(M4096, 4, 16, Trace(3, 3)) == 2
     for rows, row, lanes in np.random.default_rng(4).integers(1, 40, (200, 3)).tolist():
         assert Trace(row, rows).steps(lanes) == by_hand(rows, row, lanes)
 

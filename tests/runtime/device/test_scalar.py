@@ -54,6 +54,7 @@ def geometry(rng: np.random.Generator) -> dict[str, Any]:
         "row_pitch": pick(rng, 0, 24),
         "weight_zero": int(rng.choice([0, pick(rng, -128, 127)])),
         "ring": int(rng.choice([0, pick(rng, 1, 6)])),
+        "unused": int(rng.choice([0, pick(rng, 1, 15)])),
     }
 
 
@@ -94,6 +95,7 @@ def requantized(rng: np.random.Generator) -> dict[str, Any]:
         "zero_point": pick(rng, -256, 255),
         "low": pick(rng, -128, 0),
         "high": pick(rng, 0, 127),
+        "unused": int(rng.choice([0, pick(rng, 1, 15)])),
         **shape,
         **output(rng, **shape),
     }
