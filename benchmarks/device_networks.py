@@ -1,7 +1,7 @@
 """Networks that the benchmarks of the device measure, from file to programs in modelled time.
 
 Light networks of the onnx package have random weights and made-up ranges, which no time of the device depends on.
-MobileNetV2 is the quantised file in the folder that ``TILEWRIGHT_DATA`` names.
+The others are quantised files in the folder that ``TILEWRIGHT_DATA`` names.
 """
 
 from __future__ import annotations
@@ -43,8 +43,15 @@ LIGHT = {
     "GoogLeNet": "light_inception_v1",
     "AlexNet": "light_bvlc_alexnet",
     "SqueezeNet": "light_squeezenet",
+    "ShuffleNet": "light_shufflenet",
 }
-QUANTIZED = {"MobileNetV2": "mobilenet_v2_1.0_224_qdq.onnx"}
+QUANTIZED = {
+    "MobileNetV2": "mobilenet_v2_1.0_224_qdq.onnx",
+    "KWS": "kws_int8_qdq.onnx",
+    "VWW": "vww_int8_qdq.onnx",
+    "MobileNetV1 0.25": "mobilenet_v1_0.25_128_qdq.onnx",
+    "MCUNet": "mcunet_imagenet_best_qdq.onnx",
+}
 NETWORKS = (*LIGHT, *QUANTIZED)
 
 ANY_RANGE = (0.0, 3.0)

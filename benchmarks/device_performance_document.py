@@ -28,9 +28,9 @@ TEXT = """## Modelled time
 
 Made by `TILEWRIGHT_DATA=FOLDER python benchmarks/device_performance.py --write docs/device_performance.md`. Batch 1,
 int8, every cost of the cycle model switched on; **modelled, never measured**. ResNet-50, GoogLeNet (`inception_v1`),
-AlexNet and SqueezeNet are the light networks of the onnx package with random weights, MobileNetV2 is the quantised file
-of the test data. Only what the device runs is in the table: normalisation across channels (GoogLeNet, AlexNet) and
-softmax are the host's, so GoogLeNet and AlexNet are three device programs each, one after the other.
+AlexNet, SqueezeNet and ShuffleNet are the light networks of the onnx package with random weights, the others are the
+quantised files of the test data. Only what the device runs is in the table: normalisation across channels (GoogLeNet,
+AlexNet) and softmax are the host's, so GoogLeNet and AlexNet are three device programs each, one after the other.
 
 {shares}
 - **whole**: multiplications of the network's ops, padding not counted, over cycles times the multipliers of all
@@ -48,7 +48,7 @@ softmax are the host's, so GoogLeNet and AlexNet are three device programs each,
 - **array**, **vector**, **DRAM**: the share of the cycles in which each is busy, averaged over the clusters used;
   conflicts, row openings and turnarounds included, set-up and drain not.
 - **floor**: cycles that no schedule goes below, the largest of four: *MAC steps* with all lanes busy that there is work
-  for (raster lanes, output channels in blocks of 16, kernels packed without gaps), shared out evenly; *DRAM bytes*:
+  for (raster lanes, no lanes for padding of outputs, kernels packed without gaps), shared out evenly; *DRAM bytes*:
   each byte that is needed moved once at full bandwidth; *vector steps*, shared out evenly; *weights in time*: the MAC
   steps where weights come in the order of the layers, no further ahead than the weight scratchpads of all clusters hold
   together.
