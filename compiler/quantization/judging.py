@@ -230,4 +230,4 @@ def _why(own: float, here: float, levels: int, saturated: float) -> str:
         return "errors of layers before, and of its weights"
     if levels < FEW_LEVELS:
         return f"few levels used: {levels} of 256"
-    return "numbers beyond its range" if saturated > MUCH_SATURATED else "one scale for all of its range"
+    return "numbers beyond its range" if saturated > MUCH_SATURATED else "rounding to 256 equal steps"

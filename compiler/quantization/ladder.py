@@ -28,13 +28,14 @@ from ..calibration.dataset import open_calibration_set
 from ..calibration.ranges import compiled
 from ..calibration.sample_sets import CalibrationSet, Held, Inputs, RandomSet, hold
 from ..calibration.statistics import Findings
-from ..driver import check_options, compile_to_file
+from ..driver import check_options, compile_to_file, engines_of
 from ..export import export_model
 from ..frontend.formats import InputShapes, Model, ModelProto, import_model
 from ..frontend.ir.document import Document
 from ..options import CompileOptions, option, with_keywords
 from ..pipeline import simplify_pipeline
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, read_labels, runner, score
+from .layer_costs import seconds_more
 from .methods import METHODS, UNEXPORTED, Choices
 from .quantize import brings_quantization, quantize_module
 from .result import Quantization, Rung
@@ -121,7 +122,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     held = hold(every, at)
     wanted = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (_is_exported(output) and name in UNEXPORTED)]
-    search = _Search(module, options, methods, used, held, wanted)
+    on_device = not _is_exported(output) and "device" in engines_of(options, "int8")
+    search = _Search(module, options, methods, used, held, wanted, on_device=on_device)
     answered = len(at) * shape[0]
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
@@ -164,6 +166,7 @@ def _divided(every: CalibrationSet, most: int) -> tuple[Held, list[int]]:
             stage="quantize",
             expected="at least 2, better 100 and more",
             found=total,
+            hint="`tilewright compile --calibration` calibrates on all there are, and judges nothing.",
         )
     chosen = _even(range(total), count)
     used = hold(every, chosen)
@@ -221,7 +224,10 @@ class _Search:
         used: Held,
         held: Held,
         labels: Sequence[int] | None,
+        *,
+        on_device: bool,
     ) -> None:
+        self._on_device = on_device
         self._module, self._methods, self._labels = module, methods, labels
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
@@ -297,8 +303,10 @@ class _Search:
                 break
 
     def _sensitive(self) -> list[str]:
-        """Convolutions and products by what their results lose beyond what comes in, over the time that they take."""
+        """Convolutions and products by what their results lose beyond what comes in, over the time that floating point
+        takes longer for them: on the machine, where the accelerator is to compute the network."""
         best = self.tried[int(np.argmax(self._chosen))]
+        seconds = seconds_more(best.quantized, self._options, on_device=self._on_device)
         noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(best)}
         ranked: list[tuple[float, str]] = []
         for op in self._floating.main.ops:
@@ -306,7 +314,7 @@ class _Search:
                 continue
             users = [user.result.name for user in op.result.users if len(user.results) == 1]
             lost = max((noise.get(name, 0.0) for name in (op.result.name, *users)), default=0.0)
-            ranked.append((lost / max(op.macs, 1) ** 0.5, op.loc[0]))
+            ranked.append((lost / seconds.get(op.loc[0], math.inf), op.loc[0]))
         return [name for _, name in sorted(ranked, key=lambda each: -each[0])]
 
     def best(self, goal: _Goal) -> int:

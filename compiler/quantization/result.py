@@ -65,7 +65,7 @@ class Quantization:
                 Column("what", "methods"),
                 Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
                 *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
-                Column("agreement", "same (%)", percent, right=True),
+                Column("agreement", "same answers (%)", percent, right=True),
             )
         )
         for index, rung in enumerate(self.rungs):
@@ -89,7 +89,7 @@ class Quantization:
             lines.append(f"In floating point top-1 is {percent(self.top1)} %.")
         lines += ["", tries.text().rstrip("\n"), "  * was written", ""]
         if self.kept:
-            lines += [f"In floating point: {', '.join(self.kept)}", ""]
+            lines += [f"Kept in floating point: {', '.join(self.kept)}", ""]
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:

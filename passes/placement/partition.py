@@ -8,7 +8,7 @@ from typing import get_args
 from tilewright.errors import PassError, UsageError
 
 from ...ir.annotations import ON, REGION, WHY, Place, Reason
-from ...ir.core import Module, Op
+from ...ir.core import Function, Module, Op
 from ...ir.ops.call import Call
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
@@ -97,6 +97,12 @@ class Partition(Pass):
                 modified = True
         return modified
 
+    def cost_model(self) -> CostModel:
+        """By which it chooses."""
+        machine = load(self.machine)
+        clusters = min(self.clusters or machine.clusters, machine.clusters)
+        return CostModel(machine, self.host_macs_per_second, self.host_bytes_per_second, clusters)
+
     def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str | Reason], dict[Op, tuple[str, str]]]:
         """The ops that may go on the device, why the others may not, and what the affinity wants."""
         ops, machine, places = [*module.main.ops], load(self.machine), parse_order(self.order)
@@ -118,10 +124,7 @@ class Partition(Pass):
 
     def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str | Reason]) -> set[Op]:
         """The candidates to place on the device; ``reasons`` learns why the others are not."""
-        function = module.main
-        machine = load(self.machine)
-        clusters = min(self.clusters or machine.clusters, machine.clusters)
-        model = CostModel(machine, self.host_macs_per_second, self.host_bytes_per_second, clusters)
+        function, model = module.main, self.cost_model()
         if self.keep_islands or "cpu" not in parse_order(self.order):
             chosen = _without_idle_regions(module, candidates)
         else:
@@ -130,6 +133,19 @@ class Partition(Pass):
             found = times(island, chosen, new_regions, model)
             reasons.update(dict.fromkeys(island, _not_worth_it(island, found)))
         return chosen
+
+
+def seconds_apart(function: Function, model: CostModel) -> dict[Op, float]:
+    """Of each op of the device, by how many seconds the network would take longer if the host alone computed it."""
+    producers = producers_of(function)
+    chosen = {op for op in function.ops if ON.get(op) == "device"}
+    regions = len(set(assign_regions(producers, chosen).values()))
+    found: dict[Op, float] = {}
+    for op in chosen:
+        without = chosen - {op}
+        fewer = regions - len(set(assign_regions(producers, without).values()))
+        found[op] = times({op}, without, fewer, model).gain
+    return found
 
 
 def _annotate(op: Op, reason: str | Reason | None, region: int | None, wanted: tuple[str, str] | None) -> bool:

@@ -74,7 +74,8 @@ def plan_quantization(
     """The plan for a function in floating point.
 
     Args:
-        keep: names of operators, of source nodes or of results, whose ops stay as they are.
+        keep: names of operators, of source nodes or of results, whose ops stay as they are, and the clamps that are
+            all that reads kept convolutions and products.
         real_outputs: the last convolutions and products give real numbers.
         exact_sums: what convolutions alone give to sums is not rounded before.
 
@@ -87,6 +88,8 @@ def plan_quantization(
     before: set[Value] = set()
     anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
+    # Integers for what a clamp cuts off would leave few of them for the rest.
+    kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
     for op in reversed(list(function.ops)):
         is_last = before.isdisjoint(op.results)
         if not is_last:
