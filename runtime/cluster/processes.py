@@ -114,13 +114,20 @@ def in_processes(function: Function, queue: Queue, jobs: int) -> Answers:
 def serve(descriptor: int) -> None:
     """What a worker process does: it is told a function, then items one by one, and answers each."""
     connection = Connection(descriptor)
-    function = connection.recv()
-    while True:
+
+    def told() -> Any:
         try:
-            item = connection.recv()
-        except EOFError:
-            return
-        connection.send_bytes(pickle.dumps(attempt(function, item)))
+            content = connection.recv_bytes()
+        except (EOFError, OSError):
+            # Whoever asked has ended, maybe in the middle of a word.
+            sys.exit()
+        return pickle.loads(content)
+
+    function = told()
+    while True:
+        answer = pickle.dumps(attempt(function, told()))
+        with suppress(OSError):
+            connection.send_bytes(answer)
 
 
 class _Worker:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from shard_functions import Squares
 
 from tilewright.errors import InputError, UsageError
+from tilewright.runtime.cluster import processes
 from tilewright.runtime.cluster.computing import answers
 from tilewright.runtime.cluster.job import Job, ShardsFailedError, in_shards
 from tilewright.runtime.cluster.notes import Notes, as_text, of_text
@@ -53,6 +57,19 @@ def test_a_process_that_is_killed_costs_its_shard_another_try(marks: str) -> Non
     squares = Squares(marks, deadly=10)
     assert plain(Job("squares", workers=2)(squares, SHARDS)) == expected()
     assert squares.calls() == {first: 1 + (first == 9) for first in range(0, 20, 3)}
+
+
+@pytest.mark.parametrize("words", [b"", b"\0\0", b"\0\0\x10\0half"])
+def test_a_process_ends_in_silence_when_nobody_asks_it_any_more(words: bytes) -> None:
+    """Also where whoever did is interrupted while it tells what is to be computed."""
+    ours, its = socket.socketpair()
+    with its:
+        command = [sys.executable, "-c", processes._PROGRAM, str(its.fileno()), *sys.path]
+        process = subprocess.Popen(command, pass_fds=[its.fileno()], stderr=subprocess.PIPE)
+    with ours:
+        ours.sendall(words)
+    assert process.communicate(timeout=120) == (None, b"")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
