@@ -1,10 +1,13 @@
-"""Load on served networks: latency and throughput beside onnxruntime behind the same server, and bodies of strangers.
+"""Load on served networks: latency and throughput beside a peer, and bodies of strangers.
+
+The peer is onnxruntime behind the same server, or ours with another parser of HTTP, httptools, in place of h11.
 
 The two servers run in processes of their own and are asked in turn, round by round, by clients that each keep one
 connection and send their next request when they have the answer. A share of the requests is wrong; every right answer
 of ours is compared with what the session gives, and every wrong request has to be refused.
 
 Run by hand: python benchmarks/serving.py MODEL.onnx MODEL.twa [--clients 64] [--seconds 10] [--rounds 3]
+    [--peer onnxruntime|httptools]
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
+from tilewright.runtime.serving import server
 from tilewright.runtime.serving.application import Application
 from tilewright.runtime.serving.batching import Ends
 from tilewright.runtime.serving.model import Model
@@ -63,10 +69,14 @@ def shapes_of(session: Session) -> list[Ends]:
     return [(each.manifest.inputs, each.manifest.outputs) for each in session.artifact.in_shapes()]
 
 
-def serve_one(model: Path, artifact: Path, *, peer: bool) -> None:
+def serve_one(model: Path, artifact: Path, name: str) -> None:
     """Serve the network, until the process is ended."""
+    if name == "httptools":
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+        patch.object(server, "Connection", HttpToolsProtocol).start()
     with load(artifact, threads=1, queue=1) as session:
-        engine = Onnxruntime(model) if peer else session
+        engine = Onnxruntime(model) if name == "onnxruntime" else session
         served = Model("network", 1, engine, shapes_of(session), None, 1, 256)
         listening = listen("127.0.0.1", 0)
         served_by = Application([served], "0", 60).asgi
@@ -183,6 +193,12 @@ def resident(process: subprocess.Popen[str]) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
 
+def processor_seconds(process: subprocess.Popen[str]) -> float:
+    """Of the process until now, however many others there are."""
+    cells = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the network, for onnxruntime")
@@ -191,30 +207,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each round and server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bad", type=float, default=0.1, help="share of wrong requests")
-    parser.add_argument("--serve", choices=("tilewright", "onnxruntime"), help=argparse.SUPPRESS)
+    parser.add_argument("--peer", choices=("onnxruntime", "httptools"), default="onnxruntime")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve_one(arguments.model, arguments.artifact, peer=arguments.serve == "onnxruntime")
+        serve_one(arguments.model, arguments.artifact, arguments.serve)
         return
     with load(arguments.artifact, threads=1) as session:
         requests = examples(session)
     servers: dict[str, tuple[subprocess.Popen[str], int]] = {}
     words = [sys.executable, __file__, str(arguments.model), str(arguments.artifact), "--serve"]
     try:
-        for name in ("tilewright", "onnxruntime"):
+        for name in ("tilewright", arguments.peer):
             process = subprocess.Popen([*words, name], text=True, stdout=subprocess.PIPE)
             assert process.stdout is not None
             servers[name] = process, int(process.stdout.readline().rpartition(":")[2])
-        print("| round | server | requests/s | p50 ms | p99 ms | refused | MiB |\n|---:|---|---:|---:|---:|---:|---:|")
+        columns = ("round", "server", "requests/s", "p50 ms", "p99 ms", "processor ms/answer", "refused", "MiB")
+        print(f"| {' | '.join(columns)} |\n|---:|---|{'---:|' * (len(columns) - 2)}")
         for number in range(arguments.rounds):
             for name, (process, port) in servers.items():
-                exact = name == "tilewright"
+                exact, before = name != "onnxruntime", processor_seconds(process)
                 work = load_on(port, requests, arguments.clients, arguments.seconds, arguments.bad, exact)
                 took, refused = asyncio.run(work)
                 p50, p99 = np.percentile(took, (50, 99)) * 1e3
                 speed = len(took) / arguments.seconds
                 memory = resident(process)
-                cells = f"{speed:.0f} | {p50:.1f} | {p99:.1f} | {refused} | {memory:.0f}"
+                each = (processor_seconds(process) - before) / (len(took) + refused) * 1e3
+                cells = f"{speed:.0f} | {p50:.1f} | {p99:.1f} | {each:.3f} | {refused} | {memory:.0f}"
                 print(f"| {number + 1} | {name} | {cells} |", flush=True)
     finally:
         for process, _ in servers.values():

@@ -1,7 +1,7 @@
 """The networks of tests and benchmarks: accuracy, times beside peers, modelled speed. Remakes `docs/zoo.md`.
 
     TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json [--networks TEXT ...] [--rounds 9] [--write docs]
-        [--reports FOLDER] [--float]
+        [--reports FOLDER] [--float | --modelled]
 
 Accuracies are those that `accuracy.py` has written into `docs/models.md`. Rows of an existing JSON file that the choice
 leaves out stay, so that the page can be made of rows from several runs. `--write` takes the folder that the page and
@@ -116,8 +116,8 @@ def modelled(artifact: Artifact, machine: str) -> Row:
     }
 
 
-def measure(name: str, data: Path, options: argparse.Namespace) -> Row:
-    """The row of a network."""
+def measure(name: str, data: Path, options: argparse.Namespace, known: Row) -> Row:
+    """The row of a network; ``known`` is what there is of it."""
     model = network(name, data / "models")
     row: Row = {"made": time.strftime("%Y-%m-%d", time.gmtime()), "processor": processor_name(), "machines": {}}
     with TemporaryDirectory() as folder:
@@ -127,8 +127,11 @@ def measure(name: str, data: Path, options: argparse.Namespace) -> Row:
             del files["int8"]
         else:
             write_integers(name, model, data, files["int8"])
-        inputs = inputs_of(name, model, data, 1)[0]
-        row["cpu"] = {each: times(file, each, inputs, options.rounds) for each, file in files.items()}
+        if options.modelled:
+            row["cpu"] = known["cpu"]
+        else:
+            inputs = inputs_of(name, model, data, 1)[0]
+            row["cpu"] = {each: times(file, each, inputs, options.rounds) for each, file in files.items()}
         for machine in machines() if "int8" in files else ():
             chosen = CompileOptions(precision="int8", engines=("device",), machine=machine)
             artifact = compile_to_memory(files["int8"], chosen)
@@ -159,7 +162,9 @@ def about() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=[""], help="only networks whose name contains one of these")
-    parser.add_argument("--float", action="store_true", help="times in floating point alone, which takes least")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--float", action="store_true", help="times in floating point alone, which takes least")
+    parts.add_argument("--modelled", action="store_true", help="what is modelled alone; times stay as they are")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
     parser.add_argument("--json", type=Path, required=True, help="where rows are kept")
     parser.add_argument("--reports", type=Path, help="the folder to write a page of each network and machine into")
@@ -172,7 +177,7 @@ def main() -> None:
     for name in NETWORKS:
         if any(text in name for text in options.networks):
             begin = time.monotonic()
-            rows[name] = measure(name, data, options)
+            rows[name] = measure(name, data, options, rows.get(name, {"cpu": {}}))
             options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
             sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s\n")
     ordered = distinct(rows, data)

@@ -49,7 +49,7 @@ def node_data(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {"place": {"results": shown}}
     for name, own in amounts.items():
         if own:
-            results = {node: {"value": value} for node, value in own.items()}
+            results = {node: {"value": round(value, 3)} for node, value in own.items()}
             found[name] = {"results": results, "gradient": _GRADIENT}
     return found
 

@@ -21,7 +21,8 @@ import tilewright
 
 ROOT = Path(__file__).parents[2]
 CODE = ("ir", "passes", "codegen", "compiler", "runtime")
-FURTHER = (".ci", "benchmarks", "docs", "examples", "tests", "tools")
+FURTHER = (".ci", ".github", "benchmarks", "docs", "examples", "tests", "tools")
+NAMED = ("constraints.txt", "hashes.txt", "mkdocs.yml", ".gitignore", ".pre-commit-config.yaml")
 TOOL = load_file(ROOT / "pyproject.toml")["tool"]["setuptools"]
 
 IMPORT_ALL = """
@@ -68,7 +69,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pyproject.toml",
         "MANIFEST.in",
         "LICENSE",
-        "constraints.txt",
+        *NAMED,
         *(file.name for file in ROOT.glob("*.md")),
     ):
         shutil.copy(ROOT / name, folder)
@@ -109,7 +110,7 @@ def test_the_sdist_holds_what_it_takes_to_work_on_it(source: Path, sdist: Path) 
     for name in (*CODE, *FURTHER):
         files = [file for file in (source / name).rglob("*") if file.is_file()]
         assert {file.relative_to(source).as_posix() for file in files} - packed == set()
-    assert {"pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "SECURITY.md"} <= packed
+    assert {"pyproject.toml", *NAMED, "README.md", "CHANGELOG.md", "SECURITY.md"} <= packed
 
 
 def test_the_version_is_that_of_the_newest_release_in_the_changelog(sdist: Path, wheel: Path) -> None:
