@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,21 @@ RUN = ("machines", "preprocessing", "embedding")
 """Pages whose commands are run, one after the other, in a folder with the files that they name. README's, the
 tutorial's and those of other pages are run by tests of their own."""
 
-LONG = "tilewright sweep"
+LONG = "sweep"
 """A command that takes long: `tests/compiler/test_sweep.py` runs it."""
 
 
-def commands(page: Path) -> Iterator[str]:
-    """The commands of Tilewright that stand in the blocks of a page for shells."""
+def commands(page: Path) -> Iterator[list[str]]:
+    """The commands of Tilewright that stand in the blocks of a page for shells, without what reads their output."""
     for block in fenced_blocks(page):
         if block.info.partition(" ")[0] == "sh":
-            for line in block.text.replace("\\\n", " ").splitlines():
-                yield from re.findall(r"^(tilewright .*)", line)
+            for line in re.findall(r"^tilewright .*", block.text.replace("\\\n", " "), re.MULTILINE):
+                yield [*takewhile(lambda word: word not in ("|", ">", "&&"), shlex.split(line, comments=True)[1:])]
 
 
 @pytest.mark.parametrize("page", [each for each in PAGES if [*commands(each)]], ids=lambda path: path.stem)
 def test_there_is_every_command(page: Path) -> None:
-    for line in commands(page):
-        _, command, *words = shlex.split(line, comments=True)
+    for command, *words in commands(page):
         parser_of(command).parse(words)
 
 
@@ -67,11 +67,10 @@ def test_the_commands_of_pages_run(
     page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workplace)
-    lines = [line for line in commands(ROOT / "docs" / f"{page}.md") if not line.startswith(LONG)]
-    assert lines
-    for line in lines:
-        _, *words = shlex.split(line, comments=True)
+    found = [words for words in commands(ROOT / "docs" / f"{page}.md") if words[0] != LONG]
+    assert found
+    for words in found:
         code = main(words)
         shown = capsys.readouterr()
-        assert code == 0, f"{line}\n{shown.err}"
-        assert shown.out or "--json" in words, f"{line} printed nothing"
+        assert code == 0, f"{words}\n{shown.err}"
+        assert shown.out or "--json" in words, f"{words} printed nothing"
