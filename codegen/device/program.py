@@ -80,6 +80,18 @@ def build_device_program(
     Raises:
         IRError: an op is none of a tile program, or a place has no address.
     """
+    assembler, constants, places = assemble(function, machine, report)
+    return DeviceProgram(assembler.finish(), bytes(constants.data), *_references(function, places))
+
+
+def assemble(
+    function: Function, machine: Machine, report: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Assembler, Constants, Places]:
+    """The instructions of a tile program whose places have addresses, its constants, and where its values lie.
+
+    Raises:
+        IRError: as `build_device_program`.
+    """
     places, constants, clusters = _Addressed(), Constants(), clusters_of(function)
     printed: list[tuple[Instruction, str | None, int]] = []
     total = len(function)
@@ -100,7 +112,7 @@ def build_device_program(
     assembler = Assembler(machine, _regions(function, len(constants.data)), clusters, reduced)
     for item, layer, cluster in printed:
         assembler.add(item, layer, cluster=cluster)
-    return DeviceProgram(assembler.finish(), bytes(constants.data), *_references(function, places))
+    return assembler, constants, places
 
 
 class _Addressed(Places):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from tilewright.errors import MachineError, PassError, UsageError
 
-from ...codegen.device.program import build_device_program
+from ...codegen.device.program import assemble
 from ...ir.annotations import IMAGES, PLAN, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
@@ -34,7 +34,7 @@ from ...passes.device.tile_device import KEPT_SHARE, TileDevice
 from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
 from ...runtime.simulator.cycles import simulate
-from ...runtime.simulator.verifier import order
+from ...runtime.simulator.verifier import drafted
 from ..options import CompileOptions
 
 
@@ -261,5 +261,6 @@ class _Drafts:
 
     def _model(self, draft: Module) -> _Modelled:
         """A draft that is a tile program, in the cycle model."""
-        found = simulate(order(build_device_program(draft.functions[self._name], self._machine).program))
+        assembler, *_ = assemble(draft.functions[self._name], self._machine)
+        found = simulate(drafted(assembler))
         return _Modelled(found.cycles, found.dram_bytes)

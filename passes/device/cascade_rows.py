@@ -144,7 +144,7 @@ def _rings(steps: Sequence[_Step], roots: set[Op]) -> dict[Op, int]:
                 # Around the end of a ring windows find what they read, but for those that begin above the map.
                 is_window = is_op(step.op, Convolve, ConvolveDepthwise, Pool) and step.op.operator.origin[0] >= 0
                 touched.setdefault(root, []).append(RowAccess(first, stop, is_window and not access.write))
-    lengths = {root: ring_rows(rows, root.result.type.shape[0]) for root, rows in touched.items()}
+    lengths = {root: ring_rows(tuple(rows), root.result.type.shape[0]) for root, rows in touched.items()}
     return {root: ring for root, ring in lengths.items() if ring < root.result.type.shape[0]}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
-from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, streams
+from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, refuse_violations, streams
 from .hazards import LastTouch
 from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
@@ -44,6 +44,10 @@ class Assembler:
         clusters: how many clusters of a card the program uses.
         reduced: fields of the machine of which the schedule uses less than there is, and how much.
 
+    Attributes:
+        queues: the instructions so far, without waits and signals.
+        targets: for each stream and instruction, what it waits for: (other stream, instructions of it completed).
+
     Raises:
         InstructionError: the machine has fewer clusters.
     """
@@ -65,7 +69,8 @@ class Assembler:
         self.reduced = dict(reduced or {})
         self._streams = streams(clusters)
         self._touched = LastTouch(machine, self.regions)
-        self._code: dict[Stream, list[bytes]] = {stream: [] for stream in self._streams}
+        self.queues: dict[Stream, list[Instruction]] = {stream: [] for stream in self._streams}
+        self.targets: dict[Stream, list[tuple[tuple[Stream, int], ...]]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
@@ -90,54 +95,65 @@ class Assembler:
         if item.waits or item.signal:
             raise InstructionError(f"{item.MNEMONIC}: the assembler sets waits and signals itself")
         stream = Stream(cluster, item.QUEUES[0] if queue is None else queue)
-        if stream not in self._code:
+        if stream not in self.queues:
             raise InstructionError(
                 f"{item.MNEMONIC}: the program has no such cluster", expected=f"below {self.clusters}", found=cluster
             )
-        encode(item)
+        refuse_violations(item)
         self._check_memory(item, stream)
         accesses = item.accesses(cluster)
         waits = self._needed(stream, self._touched.conflicts(stream.number, accesses, self._known[stream.number]))
         while len(waits) > WAITS:
-            self._emit(stream, Barrier(waits=tuple(waits[-WAITS:])), layer)
+            self._emit(stream, Barrier(), waits[-WAITS:], layer)
             del waits[-WAITS:]
-        self._emit(stream, replace(item, waits=tuple(waits)), layer)
-        position = len(self._code[stream])
+        self._emit(stream, item, waits, layer)
+        position = len(self.queues[stream])
         self._touched.record(stream.number, position, accesses)
         return position
 
-    def finish(self) -> Program:
-        """Close every stream and return the program."""
+    def finish(self, *, encoded: bool = True) -> Program:
+        """Close every stream and return the program; not ``encoded``, its streams are empty, and it cannot run."""
         for stream in self._streams:
-            self._emit(stream, End(), None)
+            self._emit(stream, End(), [], None)
         return Program(
             self.machine,
             self.regions,
-            {stream: b"".join(code) for stream, code in self._code.items()},
+            {stream: self._code(stream) if encoded else b"" for stream in self._streams},
             tuple(self._layers),
             {stream: np.array(layers, np.uint32) for stream, layers in self._layer_of.items()},
             self.reduced,
         )
 
-    def _needed(self, stream: Stream, latest: list[int]) -> list[Wait]:
+    def _code(self, stream: Stream) -> bytes:
+        # Every instruction raises the counter of its stream.
+        waits = ([Wait(other.counter, position) for other, position in each] for each in self.targets[stream])
+        return b"".join(
+            encode(replace(item, waits=tuple(each), signal=1))
+            for item, each in zip(self.queues[stream], waits, strict=True)
+        )
+
+    def _needed(self, stream: Stream, latest: list[int]) -> list[tuple[Stream, int]]:
         """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""
         known = self._known[stream.number]
         conflicts = [(number, position) for number, position in enumerate(latest) if position > known[number]]
         conflicts.sort(key=lambda each: -sum(self._clocks[each[0]][each[1]]))
-        needed: list[Wait] = []
+        needed: list[tuple[Stream, int]] = []
         for number, position in conflicts:
             if position > known[number]:
-                needed.append(Wait(number + 1, position))
+                needed.append((self._streams[number], position))
                 known[:] = map(max, known, self._clocks[number][position])
                 known[number] = max(known[number], position)
         return needed
 
-    def _emit(self, stream: Stream, item: Instruction, layer: str | None) -> None:
-        self._code[stream].append(encode(replace(item, signal=1)))
+    def _emit(
+        self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
+    ) -> None:
+        self.queues[stream].append(item)
+        self.targets[stream].append(tuple(targets))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))
         self._layer_of[stream].append(index)
         known = self._known[stream.number]
-        known[stream.number] = len(self._code[stream]) - 1
+        known[stream.number] = len(self.queues[stream]) - 1
         self._clocks[stream.number].append(tuple(known))
 
     def _check_memory(self, item: Instruction, stream: Stream) -> None:

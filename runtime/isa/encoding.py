@@ -315,7 +315,8 @@ def check(item: Instruction) -> Violation | None:
     return next(item.violations(), None)
 
 
-def _refuse_violations(item: Instruction) -> None:
+def refuse_violations(item: Instruction) -> None:
+    """Raise InstructionError if an instruction breaks a rule, see `check`."""
     found = check(item)
     if found:
         raise InstructionError(
@@ -329,7 +330,7 @@ def encode(item: Instruction) -> bytes:
     Raises:
         InstructionError: a value does not fit its field or breaks a rule of the instruction.
     """
-    _refuse_violations(item)
+    refuse_violations(item)
     word = item.OPCODE | item.signal << 8
     for index, wait in enumerate(item.waits):
         word |= (wait.counter | wait.value << 8) << 32 + 32 * index
@@ -367,7 +368,7 @@ def decode(data: bytes) -> Instruction:
             value -= 1 << entry.bits.width
         values[entry.name] = value
     item = cls(waits=_waits(word >> 32), signal=word >> 8 & 1, **values)
-    _refuse_violations(item)
+    refuse_violations(item)
     return item
 
 

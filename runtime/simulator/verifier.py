@@ -17,6 +17,7 @@ from typing import TypeVar
 from tilewright.errors import InstructionError, MachineError, ResourceError
 from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
+from ..isa.assembler import Assembler
 from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check
 from ..isa.hazards import LastTouch
 from ..isa.layouts import outside, place_of
@@ -116,17 +117,13 @@ class VerifiedProgram(OrderedProgram):
     """A program that is safe to run."""
 
 
-def order(program: Program) -> OrderedProgram:
-    """A program of our own for one card that is not run: decoded, and its waits followed, but nothing else proved.
+def drafted(assembler: Assembler) -> OrderedProgram:
+    """What an assembler has of a program for one card that is modelled and not run: in no order, and nothing is proved.
 
     Messages are taken to find their other end ready.
-
-    Raises:
-        InstructionError: an instruction does not decode, or the waits go in a circle.
     """
-    queues = {stream: program.instructions(stream) for stream in program.queues}
-    found, targets, _ = _order(queues, {})
-    return OrderedProgram((program,), queues, found, targets, {})
+    program = assembler.finish(encoded=False)
+    return OrderedProgram((program,), assembler.queues, [], assembler.targets, {})
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:

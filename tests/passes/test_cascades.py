@@ -201,7 +201,7 @@ def test_the_shortest_ring_by_brute_force() -> None:
     for _ in range(300):
         rows = int(rng.integers(2, 20))
         accesses = [*_window_accesses(rng, rows)]
-        found = ring_rows(accesses, rows)
+        found = ring_rows(tuple(accesses), rows)
         assert _holds(accesses, found, rows)
         for shorter in range(1, found):
             straddles = any(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +93,8 @@ class RowAccess(NamedTuple):
     goes_round: bool
 
 
-def ring_rows(accesses: Sequence[RowAccess], rows: int) -> int:
+@lru_cache(1 << 10)
+def ring_rows(accesses: tuple[RowAccess, ...], rows: int) -> int:
     """The rows of the shortest ring in which a map can be accessed like that, one after the other.
 
     A row is needed from the first access to it to the last one. Two rows that are needed at the same time have to be
@@ -293,7 +295,7 @@ def rings_of(
     for number in interleaved(stripes):
         for each in touched[number]:
             accesses.setdefault(each.root, []).append(each.rows)
-    return {root: ring_rows(accesses[root], map_shape(root.type).height) for root in rolling if root in accesses}
+    return {root: ring_rows(tuple(accesses[root]), map_shape(root.type).height) for root in rolling if root in accesses}
 
 
 def ring_bytes(rings: Mapping[Value, int]) -> int:

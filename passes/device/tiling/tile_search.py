@@ -137,7 +137,7 @@ def splits(op: Op, clusters: int) -> list[Split]:
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
     found = _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
-    return found.misfit(machine)
+    return None if found.fitting(machine).any() else found.overflow(machine)
 
 
 def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
@@ -167,10 +167,8 @@ class _Found:
     needs: Mapping[str, Counts]
     within: NDArray[np.bool_]
 
-    def misfit(self, machine: Machine) -> Misfit | None:
-        """What the smallest of them overflows, if none fits."""
-        if self.fitting(machine).any():
-            return None
+    def overflow(self, machine: Machine) -> Misfit:
+        """What the smallest of them overflows, as none fits."""
         smallest = {memory: (int(need.min()), available(machine, memory)) for memory, need in self.needs.items()}
         memory = max(smallest, key=lambda name: smallest[name][0] / smallest[name][1])
         return Misfit(memory, *smallest[memory])
@@ -184,12 +182,9 @@ class _Found:
         return times * self.needs[memory] <= available(machine, memory)
 
     def cheapest(
-        self, machine: Machine, cost: NDArray[np.float64], most_rows: int | None
+        self, possible: NDArray[np.bool_], cost: NDArray[np.float64]
     ) -> tuple[float, tuple[int, int, int, int]]:
-        """The least cost of those that fit, and the rows, columns, blocks and chunk of that candidate."""
-        possible = self.fitting(machine) & self.within
-        if most_rows is not None:
-            possible = possible & (self.tiles.rows <= most_rows)
+        """The least cost of those that are possible, and the rows, columns, blocks and chunk of that candidate."""
         cost = np.where(possible, cost, np.inf)
         index = np.unravel_index(np.argmin(cost), cost.shape)
         rows, columns, blocks, chunk = (int(np.broadcast_to(size, cost.shape)[index]) for size in self.tiles)
@@ -252,9 +247,12 @@ class _Priced:
     _totals: dict[Hashable, NDArray[Any]] = field(default_factory=dict[Hashable, NDArray[Any]], init=False)
 
     def cheapest(self, machine: Machine, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
-        misfit = self.found.misfit(machine)
-        if misfit is not None:
-            return misfit
+        possible = self.found.fitting(machine)
+        if not possible.any():
+            return self.found.overflow(machine)
+        possible = possible & self.found.within
+        if rows is not None:
+            possible = possible & (self.found.tiles.rows <= rows)
         memories = [memory for memory in ("maps", "weight", "accumulator") if memory in self.found.needs]
         two = [self.found.holds(machine, memory) for memory in memories]
         # Machines on which the same candidates fit twice have the same totals; of limits for kept maps there are many.
@@ -265,7 +263,7 @@ class _Priced:
             total = self._totals.get(key)
             if total is None:
                 total = self._totals[key] = price.total(Fits(*two), taken)
-            cost, sizes = self.found.cheapest(machine, total, rows)
+            cost, sizes = self.found.cheapest(possible, total)
             best.append((cost, Tile(*sizes, order, self.split)))
         return min(best, key=lambda each: each[0])
 
