@@ -31,6 +31,7 @@ from ...passes.base import Verification
 from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
+from ...passes.device.tiling.tile_search import least_steps
 from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
 from ...runtime.simulator.cycles import simulate
@@ -201,7 +202,7 @@ class _Drafts:
     ) -> None:
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
-        self._macs = sum(op.macs for op in function.ops)
+        self._function = function
         self._best: tuple[_Modelled, Plan] | None = None
         self._error: PassError | None = None
         self._seen: list[object] = []
@@ -225,10 +226,11 @@ class _Drafts:
             is_any_new: the same tiles for another machine count as another schedule: addresses and the order of
                 requests differ.
         """
-        # Not even with every multiplier busy all the time would it be faster.
-        bound = self._macs / (plan.clusters * self._machine.cluster_macs_per_cycle)
-        if self._best is not None and bound >= self._best[0].cycles:
-            return
+        # Not even with one array busy all the time would it be faster.
+        if self._best is not None:
+            steps = (least_steps(op, self._machine, plan.clusters) for op in self._function.ops)
+            if sum(steps) >= self._best[0].cycles:
+                return
         for share in SHARES:
             try:
                 current = plan._replace(kept_share=share)

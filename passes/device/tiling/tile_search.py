@@ -30,7 +30,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....runtime.isa.vector import RECORD_BYTES
-from ....runtime.machines.cost import INTERPOLATED, in_turn, vector_steps
+from ....runtime.machines.cost import INTERPOLATED, dense_steps, depthwise_steps, in_turn, vector_steps
 from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -132,6 +132,23 @@ class TileSearch:
 def splits(op: Op, clusters: int) -> list[Split]:
     """What so many clusters can share out of an op; nothing where one of them does it all."""
     return [share.split for share in _shares(op, clusters, frozenset()) if share.split is not None]
+
+
+def least_steps(op: Op, machine: Machine, clusters: int) -> float:
+    """Cycles that the first of so many clusters, which never has less to do than others, multiplies at least for an
+    op: pieces take no fewer steps than the whole."""
+    if not is_product(op) or blocks_read(op) is not None:
+        return op.macs / (clusters * machine.cluster_macs_per_cycle)
+    (source, target), taps = convolution_maps(op), window_of(op).taps
+    # Several taps of a packed map may share a step.
+    trace = (1, taps * source.channels) if is_packed(op.inputs[0]) else (taps, source.padded_channels)
+    found: list[float] = []
+    for share in _shares(op, clusters, frozenset()):
+        images, height, width = share.pixels(target)
+        work = machine, height * width, min(share.blocks(target.blocks) * CHANNEL_BLOCK, target.channels)
+        steps = depthwise_steps(*work, taps) if is_depthwise(op) else dense_steps(*work, *trace)
+        found.append(images * float(steps))
+    return min(found)
 
 
 def misfit(op: Op, machine: Machine) -> Misfit | None:
