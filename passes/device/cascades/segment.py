@@ -6,10 +6,12 @@ none is written over that is still to be read.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -136,18 +138,6 @@ class Unit:
     height: int
 
 
-class Read(NamedTuple):
-    """Rows of a map that an op reads.
-
-    Attributes:
-        goes_round: whether they may lie around the end of a ring.
-    """
-
-    value: Value
-    rows: Span
-    goes_round: bool
-
-
 def units_of(ops: Sequence[Op]) -> list[Unit]:
     """The ops of a function as units, in their order."""
     units: list[Unit] = []
@@ -174,22 +164,30 @@ class Reads:
     """What the units of a function read of maps, for rows of their results."""
 
     def __init__(self) -> None:
-        self._stripes: dict[tuple[Unit, int, tuple[Value, ...]], list[tuple[Span, tuple[Read, ...]]]] = {}
+        self._stripes: dict[tuple[Unit, int, tuple[Value, ...]], list[tuple[Value, tuple[RowAccess, ...]]]] = {}
 
-    def stripes(self, unit: Unit, rows: int, kept: AbstractSet[Value]) -> list[tuple[Span, tuple[Read, ...]]]:
-        """The result in stripes of so many rows, and what each reads, given which maps stay on chip; none of an op
-        that only gives maps other names."""
+    def stripes(self, unit: Unit, rows: int, kept: AbstractSet[Value]) -> list[tuple[Value, tuple[RowAccess, ...]]]:
+        """The result in stripes of so many rows, last, behind the rows that each stripe reads of every map that is read,
+        given which stay on chip; nothing for an op that only gives maps other names."""
         operands = tuple(dict.fromkeys(copied(unit.op, kept)))
         if not operands:
             return []
         key = unit, rows, operands
         if key not in self._stripes:
             spans = pieces(unit.height, rows)
-            self._stripes[key] = [(span, tuple(_reads(unit, span, operands))) for span in spans]
+            read = zip(*(_reads(unit, span, operands) for span in spans), strict=True)
+            found = [(each[0][0], tuple(rows for _, rows in each)) for each in read]
+            made = tuple(RowAccess(first, first + count, False) for first, count in spans)
+            self._stripes[key] = [*found, (unit.made, made)]
         return self._stripes[key]
 
 
-def _reads(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[Read]:
+def _reads(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[tuple[Value, RowAccess]]:
+    for value, (first, count), goes_round in _rows_read(unit, rows, operands):
+        yield value, RowAccess(first, first + count, goes_round)
+
+
+def _rows_read(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[tuple[Value, Span, bool]]:
     op, user, window = unit.op, fused_user(unit.op), window_of(unit.op)
     # Windows find rows around the end of a ring, unless they begin above the map.
     goes_round = (
@@ -199,18 +197,18 @@ def _reads(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[Read]:
         shape = map_shape(value.type)
         if is_product(op):
             if value is residual_of(op):
-                yield Read(value, rows, False)
+                yield value, rows, False
             if value is op.inputs[0]:
-                yield Read(value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round)
+                yield value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round
         elif is_op(op, Concat, Reshape):
-            yield Read(value, rows, False)
+            yield value, rows, False
         else:
-            yield Read(value, rows_below(op, shape, rows), goes_round)
+            yield value, rows_below(op, shape, rows), goes_round
     if user is not None:
         for value in user.inputs:
             if value is not op.result:
                 alike = map_shape(value.type).height == map_shape(user.result.type).height
-                yield Read(value, rows if alike else (0, 1), False)
+                yield value, rows if alike else (0, 1), False
 
 
 def rows_limits(units: Sequence[Unit], height: int) -> list[int]:
@@ -227,22 +225,32 @@ def rows_limits(units: Sequence[Unit], height: int) -> list[int]:
 
 
 class _Touched(NamedTuple):
-    """What a stripe touches of a map that lies in no other one.
+    """What the stripes of an op touch of a map that lies in no other one.
 
     Attributes:
         channels: of that, from the first to one past the last.
+        start: number of the first stripe.
+        rows: of each stripe, from the top down.
     """
 
     root: Value
-    rows: RowAccess
     channels: tuple[int, int]
     is_written: bool
+    start: int
+    rows: tuple[RowAccess, ...]
 
     def conflicts(self, other: _Touched) -> bool:
-        """Whether an access to the same map has to stay before or behind this one."""
-        meets = self.rows.first < other.rows.stop and other.rows.first < self.rows.stop
-        meets = meets and self.channels[0] < other.channels[1] and other.channels[0] < self.channels[1]
+        """Whether what meets an access to the same map has to stay before or behind it."""
+        meets = self.channels[0] < other.channels[1] and other.channels[0] < self.channels[1]
         return meets and (self.is_written or other.is_written)
+
+    def meeting(self, rows: RowAccess) -> range:
+        """The stripes that touch any of these rows."""
+        low = bisect_right(self.rows, rows.first, key=_STOP)
+        return range(self.start + low, self.start + max(bisect_left(self.rows, rows.stop, key=_FIRST), low))
+
+
+_FIRST, _STOP = itemgetter(0), itemgetter(1)
 
 
 class _Place(NamedTuple):
@@ -255,9 +263,6 @@ class _Place(NamedTuple):
     def of(value: Value, kept: AbstractSet[Value]) -> _Place:
         inside = root_of(value, kept)
         return _Place(inside.whole, (inside.channel, inside.channel + map_shape(value.type).padded_channels))
-
-    def touched(self, rows: RowAccess, is_written: bool) -> _Touched:
-        return _Touched(self.root, rows, self.channels, is_written)
 
 
 def rings_of(
@@ -273,28 +278,22 @@ def rings_of(
     places = {value: _Place.of(value, kept if value in kept else made - kept) for value in made}
     rolling = {places[value].root for value in rolled}
     stripes: list[Stripe] = []
-    touched: list[list[_Touched]] = []
-    before: dict[Value, list[tuple[int, _Touched]]] = {}
+    touched: list[list[tuple[Value, RowAccess]]] = []
+    before: dict[Value, list[_Touched]] = {}
     for layer, (unit, tile) in enumerate(zip(units, tiles, strict=True)):
-        start = len(stripes)
-        for rows, needed in reads.stripes(unit, tile.rows, kept):
-            found = [
-                places[each.value].touched(RowAccess(each.rows[0], sum(each.rows), each.goes_round), False)
-                for each in needed
-                if each.value in places
-            ]
-            if unit.made in places:
-                found.append(places[unit.made].touched(RowAccess(rows[0], sum(rows), False), True))
-            needs = {number for each in found for number, other in before.get(each.root, ()) if each.conflicts(other)}
+        cut, start = reads.stripes(unit, tile.rows, kept), len(stripes)
+        found = [_Touched(*places[value], value is unit.made, start, rows) for value, rows in cut if value in places]
+        pairs = [(each, other) for each in found for other in before.get(each.root, ()) if each.conflicts(other)]
+        for index in range(len(cut[-1][1]) if cut else 0):
+            needs = {number for each, other in pairs for number in other.meeting(each.rows[index])}
             stripes.append(Stripe(layer, tuple(sorted(needs))))
-            touched.append(found)
-        for number in range(start, len(stripes)):
-            for each in touched[number]:
-                before.setdefault(each.root, []).append((number, each))
+            touched.append([(each.root, each.rows[index]) for each in found])
+        for each in found:
+            before.setdefault(each.root, []).append(each)
     accesses: dict[Value, list[RowAccess]] = {}
     for number in interleaved(stripes):
-        for each in touched[number]:
-            accesses.setdefault(each.root, []).append(each.rows)
+        for root, rows in touched[number]:
+            accesses.setdefault(root, []).append(rows)
     return {root: ring_rows(tuple(accesses[root]), map_shape(root.type).height) for root in rolling if root in accesses}
 
 
