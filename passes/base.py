@@ -127,6 +127,7 @@ class Record:
         applied: the rule that made a value, by its name; the last one where it was made several times.
         modified: whether the module changed.
         seconds: wall-clock time of the pass itself, without checks.
+        price: in cycles, of what a pass chose by prices; 0 where it did not.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Record:
     applied: dict[str, str] = field(default_factory=dict)
     modified: bool = False
     seconds: float = 0.0
+    price: float = 0.0
 
 
 @dataclass_transform(frozen_default=True)

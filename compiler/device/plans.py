@@ -4,8 +4,9 @@ A schedule is chosen by prices, which rank the tiles of single ops, so that one 
 slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
 
 - ``quick`` the plan is the machine itself;
-- ``normal`` also half of the maps scratchpad, and half, a quarter, … of the clusters, and where one cluster works on
-  its own, ops computed in turn by stripes of rows (:mod:`tilewright.passes.device.cascades`);
+- ``normal`` also half of the maps scratchpad, if that is not a quarter dearer, and half, a quarter, … of the clusters,
+  and where one cluster works on its own, ops computed in turn by stripes of rows
+  (:mod:`tilewright.passes.device.cascades`);
 - ``thorough`` every machine below this one: with half, a quarter, … of each of the `AXES` and of the clusters, in all
   combinations, down to `FLOORS`.
 
@@ -187,6 +188,11 @@ def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator
         yield tuple(values.items())
 
 
+_WORTH = 1.25
+"""Of the price with all of the maps scratchpad, above which `normal` does not lower the plan with half of it: for one
+function on as many clusters, prices are more exact than that."""
+
+
 class _Modelled(NamedTuple):
     """What is compared of drafts: cycles, then bytes between DRAM and chip."""
 
@@ -206,6 +212,8 @@ class _Drafts:
         self._best: tuple[_Modelled, Plan] | None = None
         self._error: PassError | None = None
         self._seen: list[object] = []
+        # By number of clusters.
+        self._prices: dict[int, float] = {}
 
     def best(self) -> tuple[float, Plan]:
         """The fastest with its cycles; of equally fast ones that which moves fewest bytes, of these the first.
@@ -237,8 +245,9 @@ class _Drafts:
                 # Nothing is proved of a draft.
                 draft = clone_module(self._module, {self._name})
                 PLAN.set(draft.functions[self._name], current)
-                self._schedule.run(draft, verification=Verification.OFF)
-                if not is_any_new and self._is_known(draft):
+                price = sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
+                is_dear = price > _WORTH * self._prices.get(plan.clusters, price)
+                if not is_any_new and (is_dear or self._is_known(draft)):
                     return
                 self._tiles.run(draft, verification=Verification.OFF)
             except PassError as error:
@@ -248,6 +257,7 @@ class _Drafts:
                 if error.stage == PlanScratchpads.name:
                     continue
                 return
+            self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
             modelled = _Modelled(0.0, 0) if is_alone else self._model(draft)
             if self._best is None or modelled < self._best[0]:
                 self._best = modelled, current

@@ -106,7 +106,8 @@ class TileDevice(Pass):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
             planned = planned_machine(function, machine)
             searches = TileSearches(planned, wanted, plan.clusters, self._known, IMAGES.get(function))
-            tile_function(function, planned, plan.clusters, plan.kept_share, searches, cascades=plan.cascades)
+            share = plan.kept_share
+            record.price += tile_function(function, planned, plan.clusters, share, searches, cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 
@@ -139,8 +140,11 @@ def tile_function(
     searches: TileSearches | None = None,
     *,
     cascades: bool = False,
-) -> None:
+) -> float:
     """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
+
+    Returns:
+        What all ops cost together by price, in cycles; 0 where no choice of kept maps has one.
 
     Raises:
         PassError: as `tile_of`.
@@ -171,7 +175,7 @@ def tile_function(
             chosen = with_best_splits(maps, chosen, kept_share)
         found = (chosen, None) if chosen is not None else None
     if found is None:
-        return
+        return 0.0
     chosen, cascading = found
     for op, tile in zip(ops, chosen.tiles, strict=True):
         if fused_convolution(op) is None:
@@ -180,8 +184,10 @@ def tile_function(
             KEPT.set(op, True)
     for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
         MAP.set(op, place)
-    if cascading is not None:
-        _set_cascades(ops, cascading)
+    if cascading is None:
+        return chosen.cost
+    _set_cascades(ops, cascading)
+    return chosen.cost - cascading.saved
 
 
 def _vector_ops_first(function: Function) -> None:

@@ -167,8 +167,8 @@ class Reads:
         self._stripes: dict[tuple[Unit, int, tuple[Value, ...]], list[tuple[Value, tuple[RowAccess, ...]]]] = {}
 
     def stripes(self, unit: Unit, rows: int, kept: AbstractSet[Value]) -> list[tuple[Value, tuple[RowAccess, ...]]]:
-        """The result in stripes of so many rows, last, behind the rows that each stripe reads of every map that is read,
-        given which stay on chip; nothing for an op that only gives maps other names."""
+        """The result in stripes of so many rows, which comes last, behind what each stripe reads of every map, given
+        which stay on chip; nothing for an op that only gives maps other names."""
         operands = tuple(dict.fromkeys(copied(unit.op, kept)))
         if not operands:
             return []

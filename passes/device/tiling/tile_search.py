@@ -204,7 +204,11 @@ class _Found:
         """The least cost of those that are possible, and the rows, columns, blocks and chunk of that candidate."""
         cost = np.where(possible, cost, np.inf)
         index = np.unravel_index(np.argmin(cost), cost.shape)
-        rows, columns, blocks, chunk = (int(np.broadcast_to(size, cost.shape)[index]) for size in self.tiles)
+        # Along an axis that it does not depend on, a size has one element.
+        rows, columns, blocks, chunk = (
+            int(size[tuple([min(at, extent - 1) for at, extent in zip(index, size.shape, strict=True)])])
+            for size in self.tiles
+        )
         return float(cost[index]), (rows, columns, blocks, chunk)
 
 
