@@ -25,7 +25,7 @@ from typing import NamedTuple
 from tilewright.errors import MachineError, PassError, UsageError
 
 from ...codegen.device.program import assemble
-from ...ir.annotations import IMAGES, PLAN, Plan
+from ...ir.annotations import IMAGES, MAP, PLAN, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
 from ...passes.base import Verification
@@ -264,8 +264,8 @@ class _Drafts:
             return
 
     def _is_known(self, draft: Module) -> bool:
-        """Whether another one had the same tiles; remembers these."""
-        tiles = [(op.name, op.annotations.copy()) for op in draft.functions[self._name].ops]
+        """Whether another one had the same tiles, for whatever reason; remembers these."""
+        tiles = [(op.name, op.annotations | {MAP.key: None}) for op in draft.functions[self._name].ops]
         if tiles in self._seen:
             return True
         self._seen.append(tiles)
