@@ -38,7 +38,7 @@ from tilewright.runtime import isa
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.verifier import verify_cards
 
-NETWORKS = {8: (1, 6), 1: (2, 6), 10: (3, 6), 6: (3, 6), 65: (4, 4)}
+NETWORKS = {8: (1, 6), 11: (2, 6), 10: (3, 6), 6: (3, 6), 65: (4, 4)}
 """Random networks by seed: for how many clusters, and of how many ops."""
 
 CASES: dict[str, Callable[[], Case]] = {
