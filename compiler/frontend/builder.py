@@ -128,18 +128,23 @@ class SourceNode:
 AnyNode = TypeVar("AnyNode", bound=SourceNode)
 
 
-def input_shape_hint(name: str, example: Sequence[int] | None, open_extents: Sequence[str | None] = ()) -> str:
+def input_shape_hint(name: str, example: Sequence[int] | None, declared: Sequence[int | str | None] = ()) -> str:
     """How a user gives an input its shape, on the command line and in Python.
 
     Args:
         example: such a shape; ``None`` where the model does not even say how many dimensions there are.
-        open_extents: the names of those that are open.
+        declared: the shape in the model, with the names of open extents.
     """
-    names = list(dict.fromkeys(each for each in open_extents if each is not None))
-    if names and None not in open_extents:
-        options = " ".join(f"--input-shape {quote(each)}=1" for each in names)
-        several = f"; several shapes as --input-shape {quote(names[0])}=1,4"
-        return f"Fix it with {options} (input_shapes={ {each: [1] for each in names}!r} in Python){several}."
+    is_open = [not isinstance(each, int) for each in declared]
+    if example is not None and len(declared) == 4 and sum(is_open[1:]) == 2:
+        # An image of one pixel is no use.
+        example = [224 if at and is_open[at] else extent for at, extent in enumerate(example)]
+    named = {each: [extent] for each, extent in zip(declared, example or (), strict=False) if isinstance(each, str)}
+    if named and None not in declared:
+        options = " ".join(f"--input-shape {quote(each)}={extent}" for each, (extent,) in named.items())
+        first, (extent,) = next(iter(named.items()))
+        several = f"; several shapes as --input-shape {quote(first)}={extent},{4 * extent}"
+        return f"Fix it with {options} (input_shapes={named!r} in Python){several}."
     shown = ",".join(map(str, example or (1, 3, 224, 224)))
     return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
 

@@ -204,6 +204,17 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape [N, 3, ?]. "
         "Fix it with --input-shape x=1,3,1 (input_shapes={'x': [1,3,1]} in Python).",
     ),
+    "open image": (
+        graph_model([relu()], [("x", FLOAT, [None, 3, None, None])]),
+        "import: input 'x' has an open shape [?, 3, ?, ?]. "
+        "Fix it with --input-shape x=1,3,224,224 (input_shapes={'x': [1,3,224,224]} in Python).",
+    ),
+    "image of named extents": (
+        graph_model([relu()], [("x", FLOAT, [1, "height", "width", 3])]),
+        "import: input 'x' has an open shape [1, height, width, 3]. "
+        "Fix it with --input-shape height=224 --input-shape width=224 (input_shapes={'height': [224], 'width': [224]} "
+        "in Python); several shapes as --input-shape height=224,896.",
+    ),
     "unknown rank": (
         graph_model([relu()], [("x", FLOAT, None)]),
         "import: input 'x' has an open shape of unknown rank. "

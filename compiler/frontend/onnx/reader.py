@@ -325,7 +325,7 @@ def _resolve_shape(
         raise ModelError(
             f"input {name!r} has an open shape {text}",
             stage="import",
-            hint=input_shape_hint(name, shape, [d for d in declared if not isinstance(d, int)]),
+            hint=input_shape_hint(name, shape, declared),
         )
     return shape
 
