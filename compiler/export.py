@@ -59,6 +59,7 @@ def export_model(
     percentile: float = CompileOptions.percentile,
     calibration_limit: int | None = None,
     methods: str = CompileOptions.methods,
+    weights_bits: int = CompileOptions.weights_bits,
     encodings: str | os.PathLike[str] | None = None,
     keep_float: Sequence[str] = (),
     input_shapes: InputShapes | None = None,
@@ -79,8 +80,8 @@ def export_model(
         activations: what those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``,
             that for ``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without
             VNNI. They stand for the same numbers.
-        calibration, preprocessing, calibration_method, percentile, calibration_limit, methods, encodings, keep_float:
-            as for ``tilewright.compile``; for quantised networks.
+        calibration, preprocessing, calibration_method, percentile, calibration_limit, methods, weights_bits,
+            encodings, keep_float: as for ``tilewright.compile``; for quantised networks.
         input_shapes, freeze, external_data: as for ``tilewright.compile``.
 
     Returns:
@@ -112,6 +113,7 @@ def export_model(
         percentile=percentile,
         calibration_limit=calibration_limit,
         methods=methods,
+        weights_bits=weights_bits,
         encodings=encodings,
         keep_float=keep_float,
         input_shapes=input_shapes,

@@ -95,7 +95,7 @@ def option(
     group: str | None = None,
     metavar: str | None = None,
     flag: str | None = None,
-    choices: Sequence[str] = (),
+    choices: Sequence[str | int] = (),
     repeatable: bool = False,
     needs: str | None = None,
     in_python: str = "",
@@ -181,6 +181,15 @@ class CompileOptions:
         "last layers, which then run on the CPU; rounding, of weights, by the error of their layer, with corrected "
         "biases; all, or none.",
         metavar="METHODS",
+        needs="calibration",
+        group=QUANTIZATION,
+    )
+    weights_bits: int = option(
+        8,
+        "Of the weights' integers: 8 or 4. Those of 4 bits are rounded as is learnt from the samples, layer after "
+        "layer, which takes minutes; the first and the last layer keep 8.",
+        metavar="BITS",
+        choices=(4, 8),
         needs="calibration",
         group=QUANTIZATION,
     )
@@ -372,7 +381,7 @@ class CompileOptions:
             choices = each.metadata.get("choices")
             if choices and found[each.name] not in (None, *choices):
                 name = each.name.replace("_", " ")
-                raise UsageError(f"unknown {name}", expected=" or ".join(choices), found=found[each.name])
+                raise UsageError(f"unknown {name}", expected=" or ".join(map(str, choices)), found=found[each.name])
         return replace(self, **found)
 
     def given(self, needs: str) -> Iterator[str]:

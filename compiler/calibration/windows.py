@@ -6,19 +6,24 @@ from typing import TypeGuard
 
 import numpy as np
 
-from ...ir.core import Constant, Op, is_op
+from ...ir.core import Op, is_op
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
 
 Product = Op[Conv] | Op[MatMul]
 
-PLACES = 64
-"""Of each sample, at most so many results of a layer are looked at."""
+PLACES, WINDOWS = 64, 6400
+"""Of each sample, at most so many results of a layer are looked at, or more where so many of all samples need it."""
 
 
 def is_product(op: Op[Conv | ConvTranspose | MatMul]) -> TypeGuard[Product]:
     """Whether the weights of an anchor meet windows as :func:`windows` gives them: not if it is transposed."""
     return is_op(op, Conv, MatMul)
+
+
+def places_of(samples: int) -> int:
+    """How many results of each of so many samples are looked at."""
+    return max(PLACES, -(-WINDOWS // max(samples, 1)))
 
 
 def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.ndarray:
@@ -66,6 +71,5 @@ def weights_of_rows(op: Product, rows: np.ndarray) -> np.ndarray:
     """The reverse of :func:`rows_of_weights`."""
     if is_op(op, MatMul):
         return rows[0] if op.operator.transpose_b else rows[0].T
-    w = op.operands[1]
-    assert isinstance(w, Constant)
-    return rows.reshape(w.type.shape)
+    assert is_op(op, Conv)
+    return rows.reshape(op.operands.w.type.shape)

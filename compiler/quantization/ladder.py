@@ -25,7 +25,7 @@ from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
 from ...runtime.files.output_file import check_output, output_file
 from ..calibration.dataset import open_calibration_set
-from ..calibration.ranges import compiled
+from ..calibration.ranges import BITS, compiled
 from ..calibration.sample_sets import CalibrationSet, Held, Inputs, RandomSet, hold
 from ..calibration.statistics import Findings
 from ..driver import check_options, compile_to_file, engines_of
@@ -280,10 +280,16 @@ class _Search:
     def climb(self, goal: _Goal) -> None:
         """Try methods as far as the goal needs; without one all of them, but nothing is kept in floating point."""
         given = [*self._options.keep_float]
-        if goal.met(self.attempt("ranges of values alone", "none", given)):
-            return
         methods: list[str] = []
-        for name in self._methods:
+        if self._options.weights_bits < BITS:
+            # Weights are learnt once.
+            methods += self._methods
+            what = f"all methods, weights of {self._options.weights_bits} bits"
+        else:
+            what = "ranges of values alone"
+        if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
+            return
+        for name in self._methods if not methods else ():
             before = max(self._chosen)
             found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), given)
             if self._chosen[-1] >= before:
@@ -382,6 +388,7 @@ def _export(model: Model, output: str | os.PathLike[str], options: CompileOption
         calibration_method=options.calibration_method,
         percentile=options.percentile,
         methods=options.methods,
+        weights_bits=options.weights_bits,
         keep_float=options.keep_float,
         input_shapes=cast("InputShapes | None", options.input_shapes),
         freeze=options.freeze,

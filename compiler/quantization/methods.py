@@ -17,7 +17,9 @@ from ...passes.quantization.plan import Plan
 from ...passes.quantization.quantize import quantized_types
 from ..calibration.observation import Observation
 from ..calibration.windows import Product, is_product
+from ..options import CompileOptions
 from .exact_inputs import InputGrid
+from .learn_rounding import learn_weights
 from .round_weights import Rounded, layers_to_round, set_rounded
 from .scale_channels import ChannelScales, candidates, set_scales
 
@@ -112,9 +114,18 @@ def choose_weights(
             name = names[each.op.operands.x]
             scales = choices.scales.get(name)
             x = arrays[name]
-            each.observe(x if scales is None else scales.divided(x), index)
+            each.observe(x if scales is None else scales.divided(x), index, len(observation.samples))
     rounded: dict[Op, Rounded] = {each.op: each.rounded() for each in layers}
     return {name: rounded[op] for name, op in _anchors(plan).items() if op in rounded}
+
+
+def learn_narrow_weights(
+    module: Module, plan: Plan, ranges: Mapping[str, Range], observation: Observation, options: CompileOptions
+) -> dict[str, Rounded]:
+    """Weights of as many bits as the options say, by what the layers read in the quantised network."""
+    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values])
+    found = learn_weights(module, plan, types, [*observation.samples], options.weights_bits, options.report)
+    return {name: found[op] for name, op in _anchors(plan).items() if op in found}
 
 
 def _anchors(plan: Plan) -> dict[str, Op]:

@@ -21,7 +21,7 @@ from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import KEEP_FLOAT, plan_quantization
 from ...passes.quantization.quantize import Quantize
 from ..calibration.observation import Observation
-from ..calibration.ranges import encoded_ranges
+from ..calibration.ranges import BITS, encoded_ranges
 from ..calibration.statistics import Findings
 from ..containers.interface import (
     Interface,
@@ -46,6 +46,7 @@ from .methods import (
     apply_weights,
     choose_scales,
     choose_weights,
+    learn_narrow_weights,
     methods_of,
     observed_values,
 )
@@ -137,7 +138,9 @@ def quantize_module(
             )
         ranges.update(known)
     at_ends = {name: ranges.pop(name) for name in ends}
-    if is_first and "rounding" in methods:
+    if is_first and options.weights_bits < BITS and options.calibration is not None:
+        choices.weights = learn_narrow_weights(copy, plan, ranges, observation, options)
+    elif is_first and "rounding" in methods:
         choices.weights = choose_weights(plan, choices, ranges, observation)
     apply_weights(copy, plan, choices)
     if interface is None:

@@ -21,7 +21,7 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.types import Quantization, TensorType
 from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
-from ..calibration.windows import Product, rows_of_weights, weights_of_rows, windows
+from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
 
 DAMPING = 0.01
 """Of the mean of the diagonal, added to it: inputs that samples hardly show are not relied on."""
@@ -70,9 +70,9 @@ class LayerSums:
         products = np.zeros((groups, inner, inner)) if is_optimised else None
         return cls(op, quantization, products, np.zeros((groups, inner)), np.zeros((groups, inner)))
 
-    def observe(self, x: np.ndarray, index: int) -> None:
-        """Take in the first operand of sample ``index``."""
-        found = windows(self.op, x, index).astype(np.float64)
+    def observe(self, x: np.ndarray, index: int, samples: int) -> None:
+        """Take in the first operand of sample ``index`` of so many."""
+        found = windows(self.op, x, index, places_of(samples)).astype(np.float64)
         stored = integers(found, self.quantization)
         self.reals += found.sum(0)
         self.integers += stored.sum(0)

@@ -281,10 +281,10 @@ class CommandParser(argparse.ArgumentParser):
         known = [name for name in self._option_string_actions if name.startswith("--")]
         self.error(f"No such option: {option}{_question(option, known)}")
 
-    def _check_value(self, action: argparse.Action, value: str) -> None:
+    def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(each) for each in action.choices]
-            message = f"{value!r} is none of {', '.join(known)}{_question(value, known)}"
+            message = f"{value!r} is none of {', '.join(known)}{_question(str(value), known)}"
             raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:

@@ -1,0 +1,216 @@
+"""Weights of few bits, each rounded up or down as learnt from what its layer makes of samples.
+
+After Nagel, Amjad, van Baalen, Louizos, Blankevoort, "Up or Down? Adaptive Rounding for Post-Training Quantization",
+2020: a number between 0 and 1 for each weight, the share by which it is rounded up, follows the gradient of the squared
+error of the layer behind its activation, and a second term drives it to one of the two. Inputs are those that the layer
+has in the quantised network, so that it makes good what the layers before it lost. The gradient is followed as Kingma,
+Ba, "Adam: A Method for Stochastic Optimization", 2014, say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
+from ...ir.types import DType, Quantization, TensorType
+from ...passes.quantization.accumulators import channel_axis
+from ...passes.quantization.parameters import SMALLEST_SCALE
+from ...passes.quantization.plan import Plan
+from ..calibration.sample_sets import Inputs
+from ..calibration.windows import Product, is_product, places_of, rows_of_weights, weights_of_rows, windows
+from ..progress import ProgressReport
+from .layer_walk import Arrays, Chosen, computed, walk
+from .round_weights import Rounded
+
+STEPS, BATCH = 400, 256
+"""Steps along the gradient, and windows that each is taken by."""
+
+RATE, BIAS_RATE = 5e-2, 1e-3
+"""Lengths of the steps: of what becomes the shares, and of the bias over the deviation of the results."""
+
+WARM, STEEP, FLAT = 0.2, 20.0, 2.0
+"""For this part of the steps only the error counts; the exponent of the second term falls from one to the other."""
+
+WEIGHT = 300.0
+"""Of the second term at the end, of the mean over the weights, where the error is that of rounding to the nearest; it
+grows from 0, so that layers of any size end with whole shares."""
+
+STRETCH = 1.2
+"""The logistic function is stretched by this about its middle and cut off, so that 0 and 1 are reached."""
+
+NARROWED = np.linspace(1.0, 0.4, 25)
+"""Steps of a channel that are tried, over that which its largest weight needs."""
+
+STAGE = "weights"
+
+
+def learn_weights(
+    module: Module,
+    plan: Plan,
+    types: Mapping[Value, TensorType],
+    samples: Sequence[Inputs],
+    bits: int,
+    report: ProgressReport,
+) -> dict[Op, Rounded]:
+    """Weights of ``bits`` bits for all layers of constant weights but the first and the last, which keep 8.
+
+    Args:
+        plan: of the module, in floating point.
+        types: of the plan's values, as they are quantised.
+    """
+    layers = [op for op in plan.anchors if is_product(op)][1:-1]
+    found: dict[Op, Rounded] = {}
+
+    def choose(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+        assert is_op(op, Conv, MatMul)
+        report(STAGE, len(found), len(layers))
+        found[op], chosen = _learnt(module, op, x, y, given, bits, len(found))
+        return chosen
+
+    walk(module, plan, types, samples, dict.fromkeys(layers, choose))
+    report(STAGE, len(layers), len(layers))
+    return found
+
+
+def _learnt(
+    module: Module, op: Product, x: Arrays, y: Arrays, given: Arrays, bits: int, seed: int
+) -> tuple[Rounded, Chosen]:
+    """The weights and the bias of a layer, as integers and as real numbers."""
+    real, bias = real_weights(op), op.operands[2]
+    axis, low, high = channel_axis(op), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    first = bias.array if isinstance(bias, Constant) else np.zeros(real.shape[axis], np.float32)
+    rows = rows_of_weights(op, real)
+    steps = best_steps(rows, low, high)
+    wanted, inputs = (_inputs(op, arrays) for arrays in (x, given))
+    shifts = first.reshape(rows.shape[0], 1, -1)
+    bounds = _bounds(op)
+    problem = Problem(inputs, wanted @ np.swapaxes(rows, 1, 2) + shifts, rows, steps, shifts, (low, high), bounds)
+    stored, shifts = problem.solved(np.random.default_rng(seed))
+    weights = weights_of_rows(op, (stored * steps).astype(np.float32))
+    # What remains on average over all places.
+    found = [computed(module, op, [each, weights, shifts.reshape(-1), None])[0] for each in given]
+    channels = 1 if is_op(op, Conv) else y[0].ndim - 1
+    others = tuple(d for d in range(y[0].ndim) if d != channels)
+    missing = np.mean([(a - b).mean(others, dtype=np.float64) for a, b in zip(y, found, strict=True)], 0)
+    corrected = (shifts.reshape(-1) + missing).astype(np.float32)
+    quant = Quantization.per_channel(steps.reshape(-1), axis)
+    type = TensorType(real.shape, DType.I8, quant)
+    return Rounded(weights_of_rows(op, stored).astype(np.int8), type, corrected), (weights, corrected)
+
+
+def _inputs(op: Product, arrays: Arrays) -> np.ndarray:
+    """Windows of samples, [groups, windows, inner]."""
+    places = places_of(len(arrays))
+    found = np.concatenate([windows(op, each, index, places) for index, each in enumerate(arrays)])
+    return np.ascontiguousarray(found.transpose(1, 0, 2), np.float32)
+
+
+def _bounds(op: Product) -> tuple[float, float]:
+    """What the activation clamps the results to."""
+    (user,) = op.result.users if len(op.result.uses) == 1 and op.result.users else (None,)
+    if is_op(user, Clip):
+        low, high = user.operator.act_args
+        return low, high
+    return (0.0, np.inf) if is_op(user, Relu) else (-np.inf, np.inf)
+
+
+def real_weights(op: Product) -> np.ndarray:
+    """The weights of an anchor as real numbers, also where they are integers already."""
+    w = op.operands[1]
+    assert w is not None
+    if isinstance(w, Constant):
+        return w.array
+    assert w.producer is not None
+    (stored,) = w.producer.inputs
+    assert isinstance(stored, Constant)
+    return w.producer.evaluate([stored.array])[0]
+
+
+def best_steps(rows: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Steps for each channel of [groups, outputs, inner] that change weights least in the mean square, […, 1]."""
+    widest = np.maximum(rows.max(2, keepdims=True, initial=0) / high, rows.min(2, keepdims=True, initial=0) / low)
+    widest = np.where(widest > SMALLEST_SCALE, widest, 1.0).astype(np.float32)
+    best, least = widest, np.full(widest.shape, np.inf)
+    for factor in NARROWED:
+        steps = (widest * factor).astype(np.float32)
+        error = np.square(np.clip(np.rint(rows / steps), low, high) * steps - rows).sum(2, keepdims=True)
+        best, least = np.where(error < least, steps, best), np.minimum(error, least)
+    return best
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A layer whose weights are to be rounded.
+
+    Attributes:
+        inputs: [groups, windows, inner], of the quantised network.
+        wanted: results before the activation in floating point, [groups, windows, outputs].
+        weights: [groups, outputs, inner], real numbers.
+        steps: of the channels, [groups, outputs, 1].
+        bias: [groups, 1, outputs].
+        limits: the least and the largest integer.
+        bounds: of the activation.
+    """
+
+    inputs: np.ndarray
+    wanted: np.ndarray
+    weights: np.ndarray
+    steps: np.ndarray
+    bias: np.ndarray
+    limits: tuple[int, int]
+    bounds: tuple[float, float]
+
+    def solved(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Integers of the shape of the weights, and the bias."""
+        scaled = self.weights / self.steps
+        floor = np.floor(scaled)
+        rest = np.clip(scaled - floor, 0.01, 0.99)
+        edge = (STRETCH - 1) / 2
+        free, bias = np.log((rest + edge) / (1 + edge - rest)), self.bias.astype(np.float32)
+        wanted = np.clip(self.wanted, *self.bounds)
+        nearest = np.clip(np.rint(scaled), *self.limits) * self.steps
+        missed = np.clip(self.inputs @ np.swapaxes(nearest, 1, 2) + bias, *self.bounds) - wanted
+        power = float(np.square(missed, dtype=np.float64).mean()) + 1e-30
+        movers = _Adam(free, RATE), _Adam(bias, BIAS_RATE * float(self.wanted.std() + 1e-9))
+        for step in range(STEPS):
+            places = rng.integers(self.inputs.shape[1], size=min(BATCH, self.inputs.shape[1]))
+            x = self.inputs[:, places]
+            logistic = 1 / (1 + np.exp(-free))
+            share = np.clip(logistic * STRETCH - edge, 0, 1)
+            integers = np.clip(floor + share, *self.limits)
+            y = x @ np.swapaxes(integers * self.steps, 1, 2) + bias
+            error = np.clip(y, *self.bounds) - wanted[:, places]
+            error *= (y > self.bounds[0]) & (y < self.bounds[1])
+            error *= 2 / (power * error.size)
+            slope = (np.swapaxes(error, 1, 2) @ x) * self.steps * (integers == floor + share)
+            if step > WARM * STEPS:
+                grown = (step / STEPS - WARM) / (1 - WARM)
+                exponent = STEEP - (STEEP - FLAT) * grown
+                from_middle = 2 * share - 1
+                pulled = np.sign(from_middle) * np.abs(from_middle) ** (exponent - 1)
+                slope -= (WEIGHT * grown * 2 * exponent / free.size) * pulled
+            slope *= STRETCH * logistic * (1 - logistic) * ((share > 0) & (share < 1))
+            movers[0].move(slope)
+            movers[1].move(error.sum(1, keepdims=True))
+        return np.clip(floor + (free > 0), *self.limits), bias
+
+
+class _Adam:
+    """Moves numbers, in place, against the slope of what is to become small."""
+
+    def __init__(self, numbers: np.ndarray, rate: float) -> None:
+        self._numbers, self._rate, self._time = numbers, rate, 0
+        self._mean, self._square = np.zeros_like(numbers), np.zeros_like(numbers)
+
+    def move(self, slope: np.ndarray) -> None:
+        self._time += 1
+        self._mean += 0.1 * (slope - self._mean)
+        self._square += 0.001 * (slope * slope - self._square)
+        mean, square = self._mean / (1 - 0.9**self._time), self._square / (1 - 0.999**self._time)
+        self._numbers -= self._rate * mean / (np.sqrt(square) + 1e-8)
