@@ -19,7 +19,7 @@ from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.calibration.windows import windows
+from tilewright.compiler.calibration.windows import places_of, windows
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
@@ -230,6 +230,7 @@ def test_windows_are_what_a_convolution_multiplies(rng: np.random.Generator) -> 
     expected = op.operator.reference(x, w.array, None, None)
     np.testing.assert_allclose(sums, expected[0].reshape(4, -1).T, rtol=1e-5, atol=1e-6)
     assert windows(op, x, 3, places=5).tobytes() == windows(op, x, 3, places=5).tobytes()
+    assert [places_of(samples) for samples in (1, 12, 100, 5000)] == [6400, 534, 64, 64]
 
 
 def test_names_of_methods() -> None:
