@@ -17,7 +17,6 @@ import numpy as np
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.matmul import MatMul
 from ...ir.types import DType, Quantization, TensorType
 from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import SMALLEST_SCALE
@@ -64,13 +63,12 @@ def learn_weights(
         plan: of the module, in floating point.
         types: of the plan's values, as they are quantised.
     """
-    layers = [op for op in plan.anchors if is_product(op)][1:-1]
+    layers: dict[Op, Product] = {op: op for op in [op for op in plan.anchors if is_product(op)][1:-1]}
     found: dict[Op, Rounded] = {}
 
     def choose(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
-        assert is_op(op, Conv, MatMul)
         report(STAGE, len(found), len(layers))
-        found[op], chosen = _learnt(module, op, x, y, given, bits, len(found))
+        found[op], chosen = _learnt(module, layers[op], x, y, given, bits, len(found))
         return chosen
 
     walk(module, plan, types, samples, dict.fromkeys(layers, choose))
