@@ -14,11 +14,11 @@ from tilewright.errors import InputError, TilewrightError
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from ..simulator.metrics import METRICS, Sums, sums
+from .page import body
 from .party import ONNXRUNTIME, Party, Value
+from .tables import text
 
 STAGE = "compare"
-LIMIT = 30.0
-"""dB below which a value is worth a look: its error is 3 % of it."""
 
 
 @dataclass
@@ -111,13 +111,9 @@ class Result:
         return sorted(self.rows, key=lambda row: -math.inf if math.isnan(row.sqnr) else row.sqnr)
 
     def __str__(self) -> str:
-        from .tables import text
-
         return text(self, every=False)
 
     def _repr_html_(self) -> str:
-        from .page import body
-
         return body(self)
 
 

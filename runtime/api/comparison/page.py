@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from ...report import page as html
 from ...report.table import show_number
-from .measures import LIMIT, Result
-from .tables import conclusion, decibels, left_out, value_table
+from .tables import LIMIT, conclusion, decibels, left_out, value_table
+
+if TYPE_CHECKING:
+    from .measures import Result
 
 _MOST = 100.0
 """dB that the longest bar stands for: nearly equal floats would make all others short."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ...report.table import Column, Table, on_lines, show_number, significant
-from .measures import LIMIT, Result, Row
+
+if TYPE_CHECKING:
+    from .measures import Result, Row
+
+LIMIT = 30.0
+"""dB below which a value is worth a look: its error is 3 % of it."""
 
 _STRANGE, _ALIKE = 0.5, 0.9
 """Cosines of values that are hardly the same tensor, and of outputs that are."""
