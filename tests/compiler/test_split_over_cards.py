@@ -91,6 +91,7 @@ def test_cards_change_no_byte(machine: str, split: Artifact) -> None:
 
 def test_what_is_shown_of_several_cards(split: Artifact, tmp_path: Path, capsys: Capture) -> None:
     text = disassembly(split, as_json=False)
+    assert isinstance(text, str)
     assert "; device_0\n" in text and "; device_0, card 1\n" in text
     assert text.count("SND ") == text.count("RCV ") > 0
     shown = artifact_ir(split, "device", as_json=False)

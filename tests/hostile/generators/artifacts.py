@@ -13,6 +13,7 @@ from tilewright.compiler.report.memory import memory_map
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind, chunks, lay_out
+from tilewright.runtime.commands.envelope import enveloped
 from tilewright.runtime.report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
 from tilewright.runtime.report.simulation import simulate_artifact
 
@@ -154,9 +155,9 @@ def _use(rng: np.random.Generator, content: bytes) -> None:
 def _inspect(artifact: Artifact) -> None:
     engine = chosen_engine(artifact, None)
     for as_json in (False, True):
-        inspect_artifact(artifact, engine, None, as_json=as_json).encode()
-    artifact_ir(artifact, engine, as_json=False).encode()
-    inspect_artifact(artifact, engine, memory_map(artifact, engine), as_json=False).encode()
+        enveloped("inspect", inspect_artifact(artifact, engine, None, as_json=as_json)).encode()
+    enveloped("inspect", artifact_ir(artifact, engine, as_json=False)).encode()
+    enveloped("inspect", inspect_artifact(artifact, engine, memory_map(artifact, engine), as_json=False)).encode()
 
 
 def _simulate(artifact: Artifact) -> None:
@@ -164,7 +165,7 @@ def _simulate(artifact: Artifact) -> None:
 
 
 def _disassemble(artifact: Artifact) -> None:
-    disassembly(artifact, as_json=False).encode()
+    enveloped("inspect", disassembly(artifact, as_json=False)).encode()
 
 
 def _run(rng: np.random.Generator, artifact: Artifact) -> None:
