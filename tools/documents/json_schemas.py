@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from tilewright.runtime.commands import COMMANDS, GROUPS
@@ -43,12 +44,9 @@ def results(command: str) -> tuple[Any, ...]:
     """
     module = module_of(command)
     names: dict[str, Any] = {"__name__": module.__name__, "__package__": module.__package__}
-    source = open(str(module.__file__), encoding="utf-8").read()  # noqa: SIM115
-    typing.TYPE_CHECKING = True
-    try:
-        exec(compile(source, str(module.__file__), "exec"), names)
-    finally:
-        typing.TYPE_CHECKING = False
+    # In this module alone: others that are imported for the first time here may know each other by type only.
+    source = Path(str(module.__file__)).read_text(encoding="utf-8").replace("if TYPE_CHECKING:", "if True:")
+    exec(compile(source, str(module.__file__), "exec"), names)
     # Fields of classes that stand there are looked up in the module.
     vars(sys.modules[module.__name__]).update({k: v for k, v in names.items() if k not in vars(module)})
     found = get_type_hints(names["run"], names)["return"]
