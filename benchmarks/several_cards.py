@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from device_networks import Scheduled, Schedules, outlined
 
-from tilewright.codegen.device.program import feature_maps
+from tilewright.codegen.device.program import assemble, feature_maps
 from tilewright.ir.core import Function, Module, is_op
 from tilewright.ir.ops.call import Call
 from tilewright.runtime.execution.device import as_map
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.functional import CardsEngine
-from tilewright.runtime.simulator.verifier import order
+from tilewright.runtime.simulator.verifier import drafted
 
 BATCH_SPEEDUP = 1.95
 """Two cards over one at batch, at least."""
@@ -127,14 +127,14 @@ class CardRows:
             sum(time.dram_bytes * shared[each.name] for time, each in zip(timelines, found, strict=True)),
             sent,
             sum(timeline.parts["card-link"] for timeline in timelines) if sent else 0.0,
-            sum(_busiest(each) for each in found),
+            sum(_busiest(each, machine) for each in found),
             results_digest(module, found, machine) if case.images == 1 else "",
         )
 
 
-def _busiest(found: Scheduled) -> float:
+def _busiest(found: Scheduled, machine: Machine) -> float:
     """Cycles of the card that takes longest if no message is waited for."""
-    return max(simulate(order(each.program)).cycles for each in found.built)
+    return max(simulate(drafted(assemble(each, machine)[0])).cycles for each in found.functions)
 
 
 def results_digest(module: Module, found: Sequence[Scheduled], machine: Machine) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from device_networks import NETWORKS, outlined, quantized
 from report import replace_section
 
-from tilewright.codegen.device.program import build_device_program
+from tilewright.codegen.device.program import assemble
 from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.errors import TilewrightError
@@ -40,7 +40,7 @@ from tilewright.passes.pipeline import Pipeline
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.layer_times import layer_times
 from tilewright.runtime.simulator.cycles import Timeline, simulate
-from tilewright.runtime.simulator.verifier import order
+from tilewright.runtime.simulator.verifier import drafted
 
 BESIDE = 1
 """Layers before and behind one that its neighbourhood has."""
@@ -108,7 +108,8 @@ class Climber:
 
     def _timeline(self, module: Module, name: str) -> Timeline:
         self._passes.run(module, verification=Verification.OFF)
-        return simulate(order(build_device_program(module.functions[name], self._machine).program))
+        assembler, *_ = assemble(module.functions[name], self._machine)
+        return simulate(drafted(assembler))
 
     def _neighbourhood(self, op: Op) -> float:
         """Cycles of a layer and those beside it alone; infinite if they cannot be scheduled so."""

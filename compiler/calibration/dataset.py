@@ -126,10 +126,14 @@ def open_calibration_set(
 
 def _array_files(path: str | os.PathLike[str]) -> list[str]:
     """The files of arrays in a folder and its subfolders, if there are no images in it."""
-    found = sorted(each for each in Path(path).rglob("*") if each.is_file())
-    if any(each.suffix.lower() in SUFFIXES for each in found):
-        return []
-    return [os.fspath(each) for each in found if each.suffix in _ARRAYS]
+    found: list[Path] = []
+    for each in Path(path).rglob("*"):
+        # The first image ends it: there may be a million.
+        if each.suffix.lower() in SUFFIXES and each.is_file():
+            return []
+        if each.suffix in _ARRAYS and each.is_file():
+            found.append(each)
+    return [os.fspath(each) for each in sorted(found)]
 
 
 def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) -> StackedArrays:

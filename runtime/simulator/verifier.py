@@ -126,19 +126,6 @@ def drafted(assembler: Assembler) -> OrderedProgram:
     return OrderedProgram((program,), assembler.queues, [], assembler.targets, {})
 
 
-def order(program: Program) -> OrderedProgram:
-    """A program of our own for one card that is not run: decoded, and its waits followed, but nothing else proved.
-
-    Messages are taken to find their other end ready.
-
-    Raises:
-        InstructionError: an instruction does not decode, or the waits go in a circle.
-    """
-    queues = {stream: program.instructions(stream) for stream in program.queues}
-    found, targets, _ = _order(queues, {})
-    return OrderedProgram((program,), queues, found, targets, {})
-
-
 def verify(program: Program, machine: Machine) -> VerifiedProgram:
     """Prove a program of one card safe for a machine; see :func:`verify_cards`."""
     return verify_cards((program,), machine)

@@ -47,7 +47,7 @@ def test_the_engine_computes_what_the_references_do(seed: int) -> None:
 def test_addresses_that_the_checker_lets_pass_change_no_byte(seed: int) -> None:
     """Any place is put anywhere: the checker refuses, or the engine computes the same."""
     rng = np.random.default_rng(2000 + seed)
-    module = random_program(rng, steps=8, clusters=1 + seed % 2)
+    module = random_program(rng, steps=9, clusters=1 + seed % 2)
     plan(module.main, MACHINE)
     refused = passed = 0
     for memory, places in places_of(module.main).items():
@@ -66,7 +66,7 @@ def test_addresses_that_the_checker_lets_pass_change_no_byte(seed: int) -> None:
                 if passed < 8:
                     computes_what_it_says(module, MACHINE, rng)
             ADDRESS.set(place.op, sound)
-    assert refused > 3 and passed > 1
+    assert refused > 5 and passed > 1
 
 
 def loaded() -> RandomProgram:

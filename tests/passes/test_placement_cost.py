@@ -16,7 +16,7 @@ from tilewright.passes.placement.choice import CostModel
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load, samples
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.verifier import order
+from tilewright.runtime.simulator.verifier import verify
 
 Q = "<s=0x1.0p-4, z=3>"
 
@@ -47,7 +47,7 @@ def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) ->
         module = first_layer(inputs, *sizes)
         (op,) = module.main.ops
         priced = model.on_device(op, packed=True) * machine.clock_hertz
-        modelled = simulate(order(compile_for_device(module, machine, machine.clusters).program)).cycles
+        modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
         assert 0.5 < priced / modelled < 1.5, (inputs, sizes)
         errors.append(abs(math.log(priced / modelled)))
     assert np.mean(errors) < 0.16

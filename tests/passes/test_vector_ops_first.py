@@ -15,7 +15,7 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.runtime.isa import Queue
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.verifier import order
+from tilewright.runtime.simulator.verifier import verify
 
 S256 = load("s256")
 QUANT = Quantization.per_tensor(0.1)
@@ -58,7 +58,7 @@ def inception(size: int, channels: int, pool_first: bool) -> Module:
 def test_a_pooling_that_stands_last_does_not_keep_the_array_waiting() -> None:
     found = {}
     for first in (False, True):
-        timeline = simulate(order(compile_for_device(inception(27, 192, first), S256).program))
+        timeline = simulate(verify(compile_for_device(inception(27, 192, first), S256).program, S256))
         array = sum(event.cost.unit for event in timeline.events if event.stream.queue == Queue.MAC)
         found[first] = timeline.cycles / array
     assert found[False] == pytest.approx(found[True], rel=0.01)
