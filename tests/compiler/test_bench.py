@@ -130,6 +130,34 @@ def test_every_second_run_counts() -> None:
         assert times.first_quartile <= times.median <= times.third_quartile
 
 
+def test_a_turn_waits_until_threads_of_the_one_before_have_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, busy, started = 0.0, 0.0, list[float]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def spinning() -> None:
+        """Its threads compute for 42 ms more."""
+        nonlocal busy
+        started.append(now)
+        busy = now + 0.042
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    monkeypatch.setattr("time.process_time", lambda: min(now, busy))
+    take_turns({"a": spinning}, 3)
+    assert [second - first >= 0.042 for first, second in zip(started[1::2], started[2::2], strict=False)] == [True] * 2
+
+    def endless() -> None:
+        started.append(now)
+
+    started.clear()
+    monkeypatch.setattr("time.process_time", lambda: now)
+    take_turns({"a": endless}, 2)
+    assert started[2] - started[1] < 1
+
+
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     inputs = {"x": np.zeros(1, np.float32)}
     with pytest.raises(TilewrightError, match=r"^a fresh process of onnxruntime fails; found .*nothing\.onnx"):
