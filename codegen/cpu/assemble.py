@@ -15,12 +15,12 @@ from functools import partial
 
 from tilewright.errors import CodegenError
 
-from .kernel import Kernel
+from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
 from .llvm.target import TargetDescription, machine
 from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
-from .parallel import ARGUMENTS, POOL, chunks, is_shared, pool_text, task, task_name, wakes
+from .parallel import POOL, chunks, is_shared, pool_text, wakes
 
 ENTRY = "tilewright_run"
 
@@ -58,7 +58,7 @@ class KernelCall:
     @property
     def is_shared(self) -> bool:
         """Whether several threads share the work."""
-        return is_shared(self.kernel, self.time, len(self.tensors))
+        return is_shared(self.kernel, self.time)
 
 
 def emit_call(b: FunctionBuilder, call: KernelCall, address: Callable[[Location], Register], work: Register) -> None:
@@ -67,6 +67,40 @@ def emit_call(b: FunctionBuilder, call: KernelCall, address: Callable[[Location]
     arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
     status = b.intrinsic(call.kernel.name, I32, arguments)
     b.return_if(b.compare("ne", status, 0), status if call.kernel.calls else constant(I32, call.number))
+
+
+def _addresses(b: FunctionBuilder, context: Register, input_count: int) -> Callable[[Location], Register]:
+    """Where tensors lie, by the context of a run."""
+    memories = {"arena": b.load(PTR, context, ARENA), "constants": b.load(PTR, context, CONSTANTS)}
+    table = b.load(PTR, context, TABLE)
+
+    def address(location: Location) -> Register:
+        if location.memory in memories:
+            return b.at(memories[location.memory], location.position)
+        if location.memory == "context":
+            return context
+        index = location.position + (input_count if location.memory == "output" else 0)
+        return b.load(PTR, table, index * PTR.bytes)
+
+    return address
+
+
+def _task_name(call: KernelCall) -> str:
+    return kernel_name("task", call.kernel.name, call.tensors)
+
+
+def _task(call: KernelCall, target: TargetDescription, input_count: int) -> FunctionBuilder:
+    """``i32 task(ptr context, ptr scratch, i64 begin, i64 end)``: some work items of a step.
+
+    It finds its tensors by the context, which lies in the caches of all threads: what the caller would write down for
+    each step they would have to fetch from its cache.
+    """
+    parameters = [("context", PTR), ("scratch", PTR), ("begin", I64), ("end", I64)]
+    b = FunctionBuilder(target, _task_name(call), parameters, I32, internal=True)
+    context, *others = b.arguments
+    address = _addresses(b, context, input_count)
+    b.return_(b.intrinsic(call.kernel.name, I32, [*map(address, call.tensors), *others]))
+    return b
 
 
 def _entry(
@@ -80,19 +114,8 @@ def _entry(
     """
     b = FunctionBuilder(target, ENTRY, [("context", PTR), ("first", I64), ("last", I64)], I32)
     context, first, last = b.arguments
-    arena, constants, table, stop, team = (
-        b.load(PTR, context, offset) for offset in (ARENA, CONSTANTS, TABLE, STOP, TEAM)
-    )
-    memories = {"arena": arena, "constants": constants}
-    work, arguments = b.at(arena, scratch), b.allocate(PTR.of(ARGUMENTS))
-
-    def address(location: Location) -> Register:
-        if location.memory in memories:
-            return b.at(memories[location.memory], location.position)
-        if location.memory == "context":
-            return context
-        index = location.position + (input_count if location.memory == "output" else 0)
-        return b.load(PTR, table, index * PTR.bytes)
+    address = _addresses(b, context, input_count)
+    stop, team, work = b.load(PTR, context, STOP), b.load(PTR, context, TEAM), address(Location("arena", scratch))
 
     def run(call: KernelCall) -> None:
         refused = constant(I32, call.number)
@@ -100,11 +123,9 @@ def _entry(
         if not call.is_shared:
             emit_call(b, call, address, work)
             return
-        for index, location in enumerate(call.tensors):
-            b.store(address(location), arguments, index * PTR.bytes)
         counts = b.integer(call.kernel.units), b.integer(chunks(call.kernel))
         is_long = constant(I1, wakes(call.time))
-        shared = [team, Register(PTR, f"@{task_name(call.kernel)}"), arguments, work, *counts, is_long]
+        shared = [team, Register(PTR, f"@{_task_name(call)}"), context, work, *counts, is_long]
         b.return_if(b.compare("ne", b.call("region", I32, shared), 0), refused)
 
     for step, call in enumerate(calls):
@@ -148,8 +169,8 @@ def assemble(
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
     kernels = kernels_of(calls)
-    shared = {call.kernel.name: call for call in calls if call is not None and call.is_shared}
-    tasks = [task(call.kernel, len(call.tensors), target) for call in shared.values()]
+    shared = {_task_name(call): call for call in calls if call is not None and call.is_shared}
+    tasks = [_task(call, target, input_count) for call in shared.values()]
     most = max((call.kernel.scratch_bytes for call in shared.values()), default=0)
     pool = pool_text(target, most) if shared else ""
     visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])

@@ -6,11 +6,14 @@ chunks, as many for each thread, which takes its own first and then those that o
 same part of each step, so that what it reads is mostly what it wrote, in its own caches. A region ends when its chunks
 are done, whether helpers came or not, so that nobody waits for a thread that has no processor. That is safe because a
 chunk is taken by one subtraction from a number that carries the count: who comes late gets nothing and reads no other
-field, or gets a chunk of the region that has begun meanwhile, which then cannot end before it.
+field, or gets a chunk of the region that has begun meanwhile, which then cannot end before it. A helper counts its
+chunks and tells when it finds no more: what two threads write in turn costs each time what a cache miss does, and more
+where their processors share no cache.
 
 Whoever waits spins for a millisecond and then sleeps in the kernel (``futex``). Sleepers are woken only for regions
 that take longer than waking does, some ten microseconds. Helpers give way (``sched_yield``) between chunks: one that
-lost its processor within a chunk would keep all others waiting.
+lost its processor within a chunk would keep all others waiting. One that wakes up on the processor of the caller, where
+the scheduler may have put it although both compute at once, moves to another one.
 """
 
 from __future__ import annotations
@@ -20,15 +23,10 @@ from ...ir.core import Module, Op
 from ...ir.layout import bytes_of
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
-from .llvm.builder import FunctionBuilder
 from .llvm.target import TargetDescription
-from .llvm.types import I32, I64, PTR
 
 POOL = (HELP, RECALL, SCRATCH)
 """What a program exports that has something to share out."""
-
-ARGUMENTS = 32
-"""Tensors that a step may have whose work is shared out."""
 
 _LOOKS, _SPIN = 200, 1_000_000
 """Looks between two at the clock, and nanoseconds before sleeping: longer than what one thread does alone between two
@@ -46,6 +44,9 @@ _TURN = 1_000_000
 """Nanoseconds that a helper computes before it gives way to other programs: a little less than a scheduler lets it, so
 that it is rarely stopped while it has a chunk for which the others must wait."""
 
+_MASK_BYTES = 1024
+"""Of the set of processors that a thread may use; it stays where it is on systems with more than 8192 of them."""
+
 _ALONE, _ASLEEP = 8_000, 40_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
 
@@ -59,9 +60,9 @@ def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     return macs_of(module, op) // products + moved // 16
 
 
-def is_shared(kernel: Kernel, time: int, tensors: int) -> bool:
+def is_shared(kernel: Kernel, time: int) -> bool:
     """Whether a step of this kernel is worth several threads."""
-    return kernel.units > 1 and time >= _ALONE and tensors <= ARGUMENTS
+    return kernel.units > 1 and time >= _ALONE
 
 
 def wakes(time: int) -> bool:
@@ -72,20 +73,6 @@ def wakes(time: int) -> bool:
 def chunks(kernel: Kernel) -> int:
     """The most chunks for each thread."""
     return _CHUNKS if kernel.common == 1 or kernel.units >= _APART * kernel.common else 1
-
-
-def task_name(kernel: Kernel) -> str:
-    return f"task_{kernel.name}"
-
-
-def task(kernel: Kernel, tensors: int, target: TargetDescription) -> FunctionBuilder:
-    """``i32 task(ptr arguments, ptr scratch, i64 begin, i64 end)``: a kernel whose tensors' addresses lie in memory."""
-    parameters = [("arguments", PTR), ("scratch", PTR), ("begin", I64), ("end", I64)]
-    b = FunctionBuilder(target, task_name(kernel), parameters, I32, internal=True)
-    arguments, *others = b.arguments
-    addresses = [b.load(PTR, arguments, index * PTR.bytes) for index in range(tensors)]
-    b.return_(b.intrinsic(kernel.name, I32, [*addresses, *others]))
-    return b
 
 
 _POOL = """
@@ -136,29 +123,83 @@ end:
   ret i1 %changed
 }}
 
-define internal void @give_way(ptr %team, ptr %since) noinline nounwind {{
+define internal i32 @processor(ptr %team) noinline nounwind {{
+  %function = getelementptr i8, ptr %team, i64 {GETCPU}
+  %getcpu = load ptr, ptr %function, align 8
+  %processor = call i32 %getcpu()
+  ret i32 %processor
+}}
+
+define internal void @part_from_caller(ptr %team) noinline nounwind {{
 entry:
-  %now = call i64 @clock(ptr %team)
-  %start = load i64, ptr %since, align 8
-  %used = sub i64 %now, %start
-  %is_over = icmp sgt i64 %used, {TURN}
-  br i1 %is_over, label %yield, label %end
-yield:
+  %mask = alloca [{MASK_BYTES} x i8], align 8
+  %processor = call i32 @processor(ptr %team)
+  %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
+  %callers = load atomic i32, ptr %callers_at monotonic, align 4
+  %is_same = icmp eq i32 %processor, %callers
+  br i1 %is_same, label %ask, label %end
+ask:
   %function = getelementptr i8, ptr %team, i64 {SYSCALL}
   %syscall = load ptr, ptr %function, align 8
-  %place = getelementptr i8, ptr %team, i64 {YIELD}
-  %number = load i64, ptr %place, align 8
-  call i64 (i64, ...) %syscall(i64 %number)
-  %new = call i64 @clock(ptr %team)
-  store i64 %new, ptr %since, align 8
+  %get_at = getelementptr i8, ptr %team, i64 {GET_AFFINITY}
+  %get = load i64, ptr %get_at, align 8
+  %size = call i64 (i64, ...) %syscall(i64 %get, i64 0, i64 {MASK_BYTES}, ptr %mask)
+  %byte = lshr i32 %processor, 3
+  %offset = zext i32 %byte to i64
+  %is_inside = icmp sgt i64 %size, %offset
+  br i1 %is_inside, label %move, label %end
+move:
+  %set_at = getelementptr i8, ptr %team, i64 {SET_AFFINITY}
+  %set = load i64, ptr %set_at, align 8
+  %place = getelementptr i8, ptr %mask, i64 %offset
+  %old = load i8, ptr %place, align 1
+  %within = and i32 %processor, 7
+  %bit = shl i32 1, %within
+  %one = trunc i32 %bit to i8
+  %others = xor i8 %one, -1
+  %new = and i8 %old, %others
+  store i8 %new, ptr %place, align 1
+  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
+  store i8 %old, ptr %place, align 1
+  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
   br label %end
 end:
   ret void
 }}
 
-define internal void @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since) noinline nounwind {{
+define internal void @give_way(ptr %team, ptr %since) noinline nounwind {{
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %place = getelementptr i8, ptr %team, i64 {YIELD}
+  %number = load i64, ptr %place, align 8
+  call i64 (i64, ...) %syscall(i64 %number)
+  call void @part_from_caller(ptr %team)
+  %new = call i64 @clock(ptr %team)
+  store i64 %new, ptr %since, align 8
+  ret void
+}}
+
+define internal void @tell(ptr %team, i32 %mine) noinline nounwind {{
 entry:
+  %some = icmp sgt i32 %mine, 0
+  br i1 %some, label %add, label %end
+add:
   %done = getelementptr i8, ptr %team, i64 {DONE}
+  atomicrmw add ptr %done, i32 %mine seq_cst
+  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
+  %waiting = load atomic i32, ptr %waiting_at seq_cst, align 4
+  %is_asleep = icmp ne i32 %waiting, 0
+  br i1 %is_asleep, label %wake, label %end
+wake:
+  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1)
+  br label %end
+end:
+  ret void
+}}
+
+define internal i32 @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since) noinline nounwind {{
+entry:
+  %is_caller = icmp eq ptr %since, null
   %members = getelementptr i8, ptr %team, i64 {MEMBERS}
   %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
   %threads = load atomic i64, ptr %threads_at monotonic, align 8
@@ -166,17 +207,21 @@ entry:
   %own = select i1 %inside, i64 %place, i64 0
   br label %visit
 visit:
-  %seen = phi i64 [ 0, %entry ], [ %more, %other ]
-  %part = phi i64 [ %own, %entry ], [ %following, %other ]
+  %seen = phi i64 [ 0, %entry ], [ %more, %further ]
+  %part = phi i64 [ %own, %entry ], [ %following, %further ]
+  %kept = phi i32 [ 0, %entry ], [ %held, %further ]
   %bytes = mul i64 %part, {MEMBER_BYTES}
   %member = getelementptr i8, ptr %members, i64 %bytes
   %open = getelementptr i8, ptr %member, i64 {OPEN}
-  br label %next
+  %is_own = icmp eq i64 %seen, 0
+  br i1 %is_own, label %take, label %next
 next:
+  %so_far = phi i32 [ %kept, %visit ], [ %now, %finish ], [ %now, %look ], [ 0, %yield ]
   %now_open = load atomic i64, ptr %open monotonic, align 8
   %some = icmp sgt i64 %now_open, 0
   br i1 %some, label %take, label %other
 take:
+  %mine = phi i32 [ %kept, %visit ], [ %so_far, %next ]
   %left = atomicrmw sub ptr %open, i64 1 acquire
   %is_mine = icmp sgt i64 %left, 0
   br i1 %is_mine, label %run, label %other
@@ -189,8 +234,8 @@ run:
   %units = load i64, ptr %units_at, align 8
   %task_at = getelementptr i8, ptr %team, i64 {TASK}
   %task = load ptr, ptr %task_at, align 8
-  %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
-  %arguments = load ptr, ptr %arguments_at, align 8
+  %context_at = getelementptr i8, ptr %team, i64 {CONTEXT}
+  %context = load ptr, ptr %context_at, align 8
   %part_end = add i64 %part, 1
   %chunks_before = mul i64 %part_end, %each
   %chunk = sub i64 %chunks_before, %left
@@ -199,10 +244,11 @@ run:
   %begin = udiv i64 %scaled, %count
   %scaled_end = mul i64 %units, %chunk_end
   %end_unit = udiv i64 %scaled_end, %count
+  %now = add i32 %mine, 1
   %is_empty = icmp eq i64 %begin, %end_unit
   br i1 %is_empty, label %finish, label %compute
 compute:
-  %status = call i32 %task(ptr %arguments, ptr %scratch, i64 %begin, i64 %end_unit)
+  %status = call i32 %task(ptr %context, ptr %scratch, i64 %begin, i64 %end_unit)
   %refused = icmp ne i32 %status, 0
   br i1 %refused, label %refuse, label %finish
 refuse:
@@ -210,26 +256,25 @@ refuse:
   store atomic i32 %status, ptr %status_at monotonic, align 4
   br label %finish
 finish:
-  %before = atomicrmw add ptr %done, i32 1 seq_cst
-  %now = add i32 %before, 1
-  %all = trunc i64 %count to i32
-  %is_last = icmp eq i32 %now, %all
-  br i1 %is_last, label %last, label %go_on
-last:
-  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
-  %waiting = load atomic i32, ptr %waiting_at seq_cst, align 4
-  %is_asleep = icmp ne i32 %waiting, 0
-  br i1 %is_asleep, label %wake, label %go_on
-wake:
-  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1)
-  br label %go_on
-go_on:
-  %is_caller = icmp eq ptr %since, null
-  br i1 %is_caller, label %next, label %give_way
-give_way:
+  br i1 %is_caller, label %next, label %look
+look:
+  %time = call i64 @clock(ptr %team)
+  %start = load i64, ptr %since, align 8
+  %used = sub i64 %time, %start
+  %is_over = icmp sgt i64 %used, {TURN}
+  br i1 %is_over, label %yield, label %next
+yield:
+  call void @tell(ptr %team, i32 %now)
   call void @give_way(ptr %team, ptr %since)
   br label %next
 other:
+  %had = phi i32 [ %so_far, %next ], [ %mine, %take ]
+  br i1 %is_caller, label %further, label %tell
+tell:
+  call void @tell(ptr %team, i32 %had)
+  br label %further
+further:
+  %held = phi i32 [ %had, %other ], [ 0, %tell ]
   %more = add i64 %seen, 1
   %after = add i64 %part, 1
   %wraps = icmp sge i64 %after, %threads
@@ -237,11 +282,10 @@ other:
   %unseen = icmp slt i64 %more, %threads
   br i1 %unseen, label %visit, label %end
 end:
-  ret void
+  ret i32 %held
 }}
 
-define internal i32 @region(ptr %team, ptr %task, ptr %arguments, ptr %scratch, i64 %units, i64 %chunks,
-                            i1 %wakes)
+define internal i32 @region(ptr %team, ptr %task, ptr %context, ptr %scratch, i64 %units, i64 %chunks, i1 %wakes)
     noinline nounwind {{
 entry:
   %no_team = icmp eq ptr %team, null
@@ -252,7 +296,7 @@ ask:
   %is_alone = icmp slt i64 %threads, 2
   br i1 %is_alone, label %alone, label %share
 alone:
-  %result = call i32 %task(ptr %arguments, ptr %scratch, i64 0, i64 %units)
+  %result = call i32 %task(ptr %context, ptr %scratch, i64 0, i64 %units)
   ret i32 %result
 share:
   %rest = sub i64 %threads, 1
@@ -270,12 +314,13 @@ share:
   store i64 %each, ptr %each_at, align 8
   %task_at = getelementptr i8, ptr %team, i64 {TASK}
   store ptr %task, ptr %task_at, align 8
-  %arguments_at = getelementptr i8, ptr %team, i64 {ARGUMENTS}
-  store ptr %arguments, ptr %arguments_at, align 8
-  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
-  store atomic i32 0, ptr %status_at monotonic, align 4
+  %context_at = getelementptr i8, ptr %team, i64 {CONTEXT}
+  store ptr %context, ptr %context_at, align 8
+  %here = call i32 @processor(ptr %team)
+  %processor_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
+  store atomic i32 %here, ptr %processor_at monotonic, align 4
   %done = getelementptr i8, ptr %team, i64 {DONE}
-  store atomic i32 0, ptr %done monotonic, align 4
+  %before = load atomic i32, ptr %done monotonic, align 4
   %members = getelementptr i8, ptr %team, i64 {MEMBERS}
   br label %publish
 publish:
@@ -299,11 +344,13 @@ wake:
   call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
   br label %work
 work:
-  call void @chunks(ptr %team, ptr %scratch, i64 0, ptr null)
+  %mine = call i32 @chunks(ptr %team, ptr %scratch, i64 0, ptr null)
+  %others = sub i32 %all, %mine
+  %due = add i32 %before, %others
   br label %look
 look:
   %finished = load atomic i32, ptr %done acquire, align 4
-  %is_finished = icmp eq i32 %finished, %all
+  %is_finished = icmp eq i32 %finished, %due
   br i1 %is_finished, label %end, label %wait
 wait:
   %changed = call i1 @changes(ptr %team, ptr %done, i32 %finished)
@@ -315,7 +362,14 @@ sleep:
   store atomic i32 0, ptr %waiting_at seq_cst, align 4
   br label %look
 end:
+  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
   %status = load atomic i32, ptr %status_at monotonic, align 4
+  %refused = icmp ne i32 %status, 0
+  br i1 %refused, label %refuse, label %return
+refuse:
+  store atomic i32 0, ptr %status_at monotonic, align 4
+  br label %return
+return:
   ret i32 %status
 }}
 
@@ -338,7 +392,7 @@ entry:
 next:
   %seen = load atomic i32, ptr %generation acquire, align 4
   %place = load atomic i64, ptr %place_at monotonic, align 8
-  call void @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since)
+  call i32 @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since)
   br label %look
 look:
   %away = load atomic i32, ptr %away_at seq_cst, align 4
@@ -355,6 +409,7 @@ sleep:
   atomicrmw add ptr %sleepers, i32 1 seq_cst
   %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
   atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  call void @part_from_caller(ptr %team)
   %awake = call i64 @clock(ptr %team)
   store i64 %awake, ptr %since, align 8
   br label %next
@@ -389,6 +444,13 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     fields = {name: value for name, value in vars(TeamLayout).items() if name.isupper()}
-    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
+    numbers = {
+        "LOOKS": _LOOKS,
+        "SPIN": _SPIN,
+        "TURN": _TURN,
+        "WAIT": FUTEX_WAIT,
+        "WAKE": FUTEX_WAKE,
+        "MASK_BYTES": _MASK_BYTES,
+    }
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

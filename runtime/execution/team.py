@@ -42,8 +42,17 @@ _REMEMBERED, _TRIALS = 5, 2
 _PAUSE = 1e-3
 """Seconds after a run from which helpers sleep and caches belong to others, and the next run is unlike this one."""
 
-_NUMBERS = {"x86_64": (202, 24), "aarch64": (98, 124), "riscv64": (98, 124)}
-"""The numbers of the system calls ``futex`` and ``sched_yield``, by architecture."""
+_FUNCTIONS = {
+    TeamLayout.SYSCALL: "syscall",
+    TeamLayout.CLOCK: "clock_gettime",
+    TeamLayout.GETCPU: "sched_getcpu",
+}
+"""Of the C library, by the field that holds their address."""
+
+_GENERIC = (98, 124, 123, 122)
+_NUMBERS = {"x86_64": (202, 24, 204, 203), "aarch64": _GENERIC, "riscv64": _GENERIC}
+"""The numbers of the system calls ``futex``, ``sched_yield``, ``sched_getaffinity`` and ``sched_setaffinity``, by
+architecture."""
 
 
 @cache
@@ -214,9 +223,10 @@ class Team:
         self._scratch_bytes = scratch_bytes(native)
         self._short, self._long = work.memory.view(np.int32), work.memory.view(np.int64)
         self.address = work.address
-        for field, name in ((TeamLayout.SYSCALL, "syscall"), (TeamLayout.CLOCK, "clock_gettime")):
+        for field, name in _FUNCTIONS.items():
             self._long[field // 8] = ctypes.cast(ctypes.CDLL(None)[name], ctypes.c_void_p).value or 0
-        self._long[TeamLayout.FUTEX // 8], self._long[TeamLayout.YIELD // 8] = _NUMBERS[host.architecture()]
+        fields = (TeamLayout.FUTEX, TeamLayout.YIELD, TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY)
+        self._long[[field // 8 for field in fields]] = _NUMBERS[host.architecture()]
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
         self._paces: defaultdict[tuple[int, int, bool], Pace] = defaultdict(Pace)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-HELP = "tilewright_take_part"
-"""``void tilewright_take_part(ptr team, i64 helper)``: take part in what a team does until the team is left by
+HELP = "tilewright_join"
+"""``void tilewright_join(ptr team, i64 helper)``: take part in what a team does until the team is left by
 :data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread."""
 
 RECALL = "tilewright_recall"
@@ -18,26 +18,28 @@ FUTEX_WAIT, FUTEX_WAKE = 128, 129
 
 
 class TeamLayout:
-    """Bytes of each field in the memory of a team; those that different threads write lie in different cache lines.
+    """Bytes of each field in the memory of a team. What a helper needs to know of a region lies in one cache line;
+    fields that different threads write lie in different ones.
 
     Attributes:
         generation: i32, counts regions; helpers wait for it to change.
-        done: i32, chunks that are done; the caller waits for it.
-        sleepers: i32, helpers that sleep.
-        waiting: i32, 1 while the caller sleeps.
-        status: i32, what a kernel returned that refused its data, else 0.
         threads: i64, how many threads there are, the caller among them.
         count, each, units: i64, chunks of the region, how many of them are whose, and its work items.
-        task, arguments: what a chunk calls, and its first argument.
-        syscall, clock: the C library's functions ``syscall`` and ``clock_gettime``.
-        futex, yield: numbers of system calls.
+        task, context: what a chunk calls, and its first argument.
+        processor: i32, where the caller was when the region began.
+        done: i32, chunks that helpers have told, of all regions; the caller waits for it.
+        status: i32, what a kernel returned that refused its data, else 0.
+        sleepers: i32, helpers that sleep.
+        waiting: i32, 1 while the caller sleeps.
+        syscall, clock, getcpu: the C library's functions ``syscall``, ``clock_gettime`` and ``sched_getcpu``.
+        futex, yield, get_affinity, set_affinity: numbers of system calls.
         members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
             for each helper of the process, by its number: a pointer to its scratch memory; i64 ``place``, which of the
             threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away; i64 ``since``, the
             nanosecond when it woke up or gave way last.
     """
 
-    GENERATION, DONE, SLEEPERS, WAITING, STATUS, THREADS = 0, 64, 128, 132, 136, 144
-    COUNT, EACH, UNITS, TASK, ARGUMENTS, SYSCALL, FUTEX = 192, 200, 208, 216, 224, 232, 240
-    YIELD, CLOCK = 256, 264
-    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN = 320, 128, 8, 16, 20, 24, 64
+    GENERATION, THREADS, COUNT, EACH, UNITS, TASK, CONTEXT, PROCESSOR = 0, 8, 16, 24, 32, 40, 48, 56
+    DONE, STATUS, SLEEPERS, WAITING = 64, 68, 128, 132
+    SYSCALL, FUTEX, YIELD, CLOCK, GETCPU, GET_AFFINITY, SET_AFFINITY = 192, 200, 208, 216, 224, 232, 240
+    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN = 256, 128, 8, 16, 20, 24, 64

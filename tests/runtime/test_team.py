@@ -208,6 +208,38 @@ def test_between_runs_helpers_stay_in_native_code(monkeypatch: pytest.MonkeyPatc
     assert program.run() == 0
 
 
+def test_a_helper_on_the_processor_of_the_caller_moves_away() -> None:
+    program = Program(1)
+    assert program.run() == 0
+    wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
+    fields = TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY
+    get, set_ = (int(program.team._long[field // 8]) for field in fields)
+    real = ctypes.CDLL(None, use_errno=False).syscall
+    real.restype = ctypes.c_long
+    before, masks = os.sched_getaffinity(0), list[set[int]]()
+
+    @ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 5)
+    def syscall(number: int, first: int, second: int, third: int, fourth: int) -> int:
+        if number == set_:
+            mask = int.from_bytes(ctypes.string_at(third, second), "little")
+            masks.append({bit for bit in range(8 * second) if mask >> bit & 1})
+        if number == get:
+            assert (first, second) == (0, parallel._MASK_BYTES)
+        return int(real(*map(ctypes.c_long, (number, first, second, third, fourth))))
+
+    here = min(before)
+    processor = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: here)
+    for field, function in ((TeamLayout.SYSCALL, syscall), (TeamLayout.GETCPU, processor)):
+        program.team._long[field // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    assert program.run() == 0
+    wait_until(lambda: len(masks) >= 2 * (THREADS - 1))
+    wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
+    assert all(mask == before for mask in masks if here in mask)
+    assert sum(mask == before - {here} for mask in masks) == sum(mask == before for mask in masks) == len(masks) // 2
+    tasks = [each.native_id for each in threading.enumerate() if each.name.startswith("tilewright-helper")]
+    assert {frozenset(os.sched_getaffinity(task or 0)) for task in tasks} == {frozenset(before)}
+
+
 def test_helpers_leave_what_is_gone() -> None:
     program = Program(20)
     assert program.run() == 0
