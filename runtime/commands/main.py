@@ -66,6 +66,8 @@ def orderly_termination() -> Iterator[None]:
         time.sleep(_AGAIN)
         with sending:
             if not is_over and main_thread.ident is not None:
+                # Whoever handles it by then, such as a server, has it.
+                waiting.remove(number)
                 signal.pthread_kill(main_thread.ident, number)
 
     for each in ours:

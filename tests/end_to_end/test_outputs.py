@@ -177,6 +177,21 @@ def test_a_signal_waits_until_an_import_is_complete(
     assert sys.modules.pop("told_to_end").is_complete
 
 
+def test_a_signal_that_someone_else_handles_meanwhile_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server that ends in order, and is told to when it has just begun to listen."""
+    (tmp_path / "told_early.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    taken = threading.Event()
+    with orderly_termination():
+        import told_early  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+        signal.signal(signal.SIGTERM, lambda *_: taken.set())
+        assert taken.wait(60)
+    del sys.modules["told_early"]
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As under nohup."""
     with writing(tmp_path, signal.SIGHUP) as process:
