@@ -53,11 +53,11 @@ def _plain(annotation: object) -> object:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Paragraphs; a section, whose items may have paragraphs of their own, is one."""
+    """Paragraphs; a section, whose items may have paragraphs of their own, is one, and so is code with empty lines."""
     block: list[str] = []
     for line in text.split("\n"):
-        section = bool(block) and _SECTION.match(block[0]) is not None
-        ends = section and line and not line.startswith(" ") if section else not line
+        whole = bool(block) and (_SECTION.match(block[0]) is not None or block[0].startswith("    "))
+        ends = line and not line.startswith(" ") if whole else not line
         if ends and block:
             yield "\n".join(block).rstrip()
             block = []
@@ -95,10 +95,11 @@ def _items(block: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _verbatim(text: str) -> str:
-    """Blocks that a docstring indents are code."""
+    """Blocks that a docstring indents are code, in Python where they begin so."""
     if not text.startswith("    "):
         return text
-    return f"```\n{textwrap.dedent(text)}\n```"
+    language = "python" if text.startswith("    import ") else ""
+    return f"```{language}\n{textwrap.dedent(text)}\n```"
 
 
 def _code(text: str) -> str:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ir_files import LayerText, write_network
+from markdown_blocks import blocks_to_run
 
 from tilewright.compiler import operator_library
 from tilewright.compiler.frontend.ir.families import layer_types
 from tilewright.runtime.api.inference_engine import IECore, IENetwork, IEPlugin
-from tilewright.runtime.api.inference_engine.devices import extension
 
 
 def documented_library() -> str:
     """The one of the documentation."""
-    text = extension.__doc__ or ""
-    begin, end = text.index("    import numpy as np"), text.index("A library that ends")
-    return textwrap.dedent(text[begin:end])
+    (block,) = blocks_to_run(Path(__file__).parents[3] / "docs" / "api" / "inference_engine.md")
+    return block.text
 
 
 @pytest.fixture(autouse=True)
