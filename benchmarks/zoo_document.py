@@ -23,7 +23,8 @@ TEXT = """# Zoo
 The networks that tests and benchmarks use, each as it comes out with the default options: what it gets right, how
 long it takes beside other programs, and what is modelled of it on the sample machines. Made by
 
-```text
+<!-- not run: it measures for an hour, and tests measure nothing -->
+```sh
 TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json --write docs
 ```
 
@@ -43,6 +44,12 @@ stand beside onnxruntime on the same samples. *int8* and *device* are the engine
 `software` to the last bit.
 
 {accuracy}
+
+Networks without labels are set beside themselves in floating point, on samples that they were not calibrated on:
+decibels of the output that differs most, and how often the best class is the same. Of random weights that says how
+integers round, and nothing of a task.
+
+{likeness}
 
 ## On the CPU
 
@@ -126,6 +133,7 @@ def document(rows: Rows, versions: Mapping[str, str], random: tuple[str, ...], r
         headline=headline(rows),
         calibrated=CALIBRATED,
         accuracy=_accuracy().markdown(),
+        likeness=_likeness(rows, random).markdown(),
         rounds=f"{rounds} rounds",
         times=_times(rows).markdown(),
         machines=_machines(modelled).markdown(),
@@ -136,7 +144,7 @@ def document(rows: Rows, versions: Mapping[str, str], random: tuple[str, ...], r
 
 
 def _wrapped(paragraph: str) -> str:
-    return paragraph if re.match(r"[|#`!-]", paragraph) else fill(paragraph, 120, break_on_hyphens=False)
+    return paragraph if re.match(r"[|#`!<-]", paragraph) else fill(paragraph, 120, break_on_hyphens=False)
 
 
 def _decimals(value: float) -> str:
@@ -158,6 +166,22 @@ def _accuracy() -> Table:
     shown = ("network", "samples", *ANSWERS)
     rows = [{title: row[title] for title in shown if title in row} for row in found.values()]
     return Table(columns, [row for row in rows if any(row.get(title) for title in ANSWERS)])
+
+
+def _likeness(rows: Rows, random: tuple[str, ...]) -> Table:
+    table = Table(
+        [
+            Column("network", "network"),
+            Column("weights", "weights"),
+            Column("samples", "samples", right=True),
+            Column("decibels", "int8 beside fp32 (dB)", lambda number: f"{number:.1f}", right=True),
+            Column("same", "same best class", lambda share: f"{share:.0%}", right=True),
+        ]
+    )
+    for name, row in rows.items():
+        if found := row.get("likeness"):
+            table.add(network=name, weights="random" if name in random else "trained", **found)
+    return table
 
 
 def _times(rows: Rows) -> Table:

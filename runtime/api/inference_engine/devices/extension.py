@@ -13,6 +13,7 @@ later, and of 2 to 7), ``formula`` the kernel of an elementwise operator, and ``
     from tilewright.ir.op import operator
     from tilewright.ir.ops.unary import Unary
 
+
     @operator("threshold")
     class Threshold(Unary):
         """x where it is above ``limit``, otherwise 0."""
@@ -22,10 +23,12 @@ later, and of 2 to 7), ``formula`` the kernel of an elementwise operator, and ``
         def reference(self, x):
             return np.where(x > self.limit, x, np.zeros((), x.dtype))
 
+
     @opset("Threshold")
     @legacy("Threshold")
     def import_threshold(node, importer):
         return importer.emit_one(Threshold(node.float("limit", 0.0)), node.input(0))
+
 
     @formula(Threshold)
     def threshold(operator, x):
