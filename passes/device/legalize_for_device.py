@@ -17,6 +17,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Slice, Split, Transpose
 from ...ir.ops.pooling import MaxPool
 from ...ir.ops.shape import Reshape
+from ...ir.ops.unary import Unary
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
 from ...runtime.machines.machine import KERNEL_LIMIT
@@ -29,7 +30,8 @@ from ..simplify import movement_rules, window_rules
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows; splits become slices; channel shuffles become choices of channels, which also copy a
-    channel that has several kernels of its own; clamps that saturation does anyway go; constants get the shape of maps.
+    channel that has several kernels of its own; what works element by element does so on the pixels of the product
+    before it; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -45,6 +47,8 @@ class LegalizeForDevice(Pass):
 def _is_quantized(op: Op) -> bool:
     return op.inputs[0].type.quant is not None and op.inputs[0].type.quant.axis is None
 
+
+_BINARY = (Add, Sub, Mul, Max, Min)
 
 # Products
 
@@ -110,6 +114,31 @@ def _multiplied_depthwise(found: Match[Conv]) -> Value | None:
     order = np.arange(outputs) // (outputs // conv.group)
     copies = found.emit(Gather(1), x, found.add_constant(f"{found.root.result.name}.channels", order))
     return found.emit(replace(conv, group=outputs), copies, w, *others, result_types=[found.root.result.type])
+
+
+def _on_rows(found: Match) -> Value | None:
+    """What works element by element has no shape of its own: it gets that of the product before it, whose rows are
+    pixels, and the reshape between them follows."""
+    root, y, rows = found.root, found.root.result.type, found["x"].type
+    if not _has_rows(rows) or _has_rows(y) or y.elements != rows.elements:
+        return None
+    operands: list[Value] = []
+    for value in root.inputs:
+        if isinstance(value, Constant):
+            array = np.broadcast_to(value.array, y.shape).reshape(rows.shape)
+            array = array[:1] if (array == array[:1]).all() else array
+            operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
+        elif value.type.shape == y.shape:
+            operands.append(found.emit(Reshape(rows.shape), value))
+        else:
+            return None
+    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows.shape)])
+    return found.emit(Reshape(y.shape), result)
+
+
+def _has_rows(type: TensorType) -> bool:
+    """Whether a tensor is rows of a matrix as pixels with their elements as channels."""
+    return type.rank == 4 and type.shape[2:] == (1, 1)
 
 
 # Windows
@@ -199,11 +228,16 @@ RULES: tuple[Rule, ...] = (
             node(Reshape, node(Transpose, node(Reshape, "x")), where=_is_quantized),
             _movements_as_gather,
         ),
+        Rule(
+            "elementwise_on_rows",
+            node((Unary, *_BINARY), node(Reshape, "x", single_use=False), where=_is_quantized, commutative=True),
+            _on_rows,
+        ),
         Rule("multiplied_depthwise", node(Conv, "x", where=_is_quantized), _multiplied_depthwise),
         Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
         Rule(
             "constant_as_map",
-            node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized, commutative=True),
+            node(_BINARY, "x", Const("c"), where=_is_quantized, commutative=True),
             _constant_as_map,
         ),
     ),

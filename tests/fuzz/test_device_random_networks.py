@@ -25,7 +25,7 @@ from before_after import random_inputs
 from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from quantized_graphs import random_quantized_graph
-from random_device_graphs import ON_THE_DEVICE, shift_weights
+from random_device_graphs import OF_ROWS, ON_THE_DEVICE, shift_weights
 from random_device_settings import CARDS, CLUSTERS, Setting, random_settings
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 from random_machines import write_machine
@@ -56,7 +56,12 @@ STYLES = (
     *("quantised i8", "quantised u8", "maps on chip", "quantised i8", "maps on chip"),
     *("float for the device", "float classifier", "quantised u8", "high maps", "float of everything"),
 )
-MAKERS = {"float classifier": CONVOLUTIONAL, "float of everything": EVERYTHING, "float for the device": ON_THE_DEVICE}
+MAKERS = {
+    "float classifier": CONVOLUTIONAL,
+    "float of everything": EVERYTHING,
+    "float for the device": ON_THE_DEVICE,
+    "float rows": OF_ROWS,
+}
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
 
@@ -139,14 +144,17 @@ def in_turn(setting: Setting, rng: np.random.Generator) -> Setting:
     return replace(setting, machine=slow, effort="normal", **units)
 
 
-def check(seed: int, folder: Path, settings: int) -> Counter[str]:
+def check(seed: int, folder: Path, settings: int, style: str = "") -> Counter[str]:
     """Compile a random network for random machines, clusters, cards and batch modes with random places, and compare.
+
+    Args:
+        style: of the network; by default that of the seed.
 
     Returns:
         How often what several clusters and cards can do was done.
     """
     rng = np.random.default_rng(90_000 + seed)
-    style = STYLES[seed % len(STYLES)]
+    style = style or STYLES[seed % len(STYLES)]
     model, quantized = quantized_model(rng, style, int(rng.choice([1, 1, 1, 2, 3, 4, 6])))
     inputs = random_inputs(quantized, rng)
     expected = interp.run(quantized, inputs) if computes_integers_only(quantized) else {}
@@ -232,6 +240,11 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
     for seed in range(first, first + GROUP):
         found += check(seed, tmp_path, settings=1 + seed % 2)
     assert all(found[each] for each in EXPECTED), found
+
+
+def test_engines_agree_on_rows(tmp_path: Path) -> None:
+    for seed in range(4):
+        check(seed, tmp_path, settings=1, style="float rows")
 
 
 @pytest.mark.sweep

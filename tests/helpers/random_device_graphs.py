@@ -9,10 +9,11 @@ import numpy as np
 from random_graphs import CONVOLUTIONAL, Builder, Maker
 
 from tilewright.ir.core import Module, Value
-from tilewright.ir.ops.activation import HardSwish, LeakyRelu, Sigmoid, Tanh
+from tilewright.ir.ops.activation import Gelu, HardSwish, LeakyRelu, Sigmoid, Tanh
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from tilewright.ir.ops.indexing import Gather
+from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
@@ -205,6 +206,24 @@ ON_THE_DEVICE: tuple[Maker, ...] = (
     *(_shuffled_channels, _shuffled_channels, _picked_channels),
 )
 """Everything that the device has a form for."""
+
+
+def _rows(g: Builder, x: Value) -> Value | None:
+    """A product of the last dimension that mostly keeps its size, and often a function of it."""
+    if x.type.rank < 2 or x.type.shape[-1] > 64:
+        return None
+    inner = x.type.shape[-1]
+    outputs = g.choose(inner, inner, inner, 5, 40)
+    y = g.op(MatMul(), x, g.constant(inner, outputs))
+    return g.op(g.choose(Gelu(), Sigmoid(), HardSwish()), y) if g.chance(0.5) else y
+
+
+def _with_number(g: Builder, x: Value) -> Value | None:
+    return g.commuted(g.choose(Add(), Mul(), Sub()), x, g.scalar(g.choose(0.125, -0.5, 1.5)))
+
+
+OF_ROWS: tuple[Maker, ...] = (_rows, _rows, _rows, _table, _two_maps, _two_maps, _with_number, _box, _join_many)
+"""What transformers are made of but for attention."""
 
 
 def shift_weights(module: Module, rng: np.random.Generator) -> int:

@@ -131,6 +131,53 @@ def test_rows_of_several_batches_are_multiplied_together(rng: np.random.Generato
     )
 
 
+def test_what_follows_a_product_element_by_element_works_on_its_rows(rng: np.random.Generator) -> None:
+    """Functions and sums, with numbers, with other tensors and with what the product makes: one reshape is left."""
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[2,2]{W} = [1, 2, 3, 4]
+  const @c : i8[1,2]{X} = [5, 6]
+  func @main(%x: i8[1,3,2]{X}, %r: i8[1,3,2]{X}) -> (%y: i8[1,3,2]{Y}) {{
+    %p = matmul(%x, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,3,2]{X}
+    %f = gelu(%p) : i8[1,3,2]{X}
+    %b = mul(@c, %f) : i8[1,3,2]{X}
+    %a = add(%r, %b) : i8[1,3,2]{X}
+    %y = add(%a, %p) : i8[1,3,2]{Y}
+    return %y
+  }}""",
+        f"""
+  const @w : i8[2,2,1,1]{W} = [1, 3, 2, 4]
+  const @c : i8[1,2,1,1]{X} = [5, 6]
+  func @main(%x: i8[1,3,2]{X}, %r: i8[1,3,2]{X}) -> (%y: i8[1,3,2]{Y}) {{
+    %m = reshape(%x) {{shape=[3, 2, 1, 1]}} : i8[3,2,1,1]{X}
+    %p = conv(%m, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[3,2,1,1]{X}
+    %f = gelu(%p) : i8[3,2,1,1]{X}
+    %b = mul(@c, %f) : i8[3,2,1,1]{X}
+    %o = reshape(%r) {{shape=[3, 2, 1, 1]}} : i8[3,2,1,1]{X}
+    %a = add(%o, %b) : i8[3,2,1,1]{X}
+    %s = add(%a, %p) : i8[3,2,1,1]{Y}
+    %y = reshape(%s) {{shape=[1, 3, 2]}} : i8[1,3,2]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_what_is_repeated_keeps_its_shape(rng: np.random.Generator) -> None:
+    """One row, or one element, of a tensor that is computed, is none of all rows."""
+    for shape in ("1,1,2", "1,3,1"):
+        module = parse(f"""
+  const @w : i8[2,2]{W} = [1, 2, 3, 4]
+  func @main(%x: i8[1,3,2]{X}, %r: i8[{shape}]{X}) -> (%y: i8[1,3,2]{Y}) {{
+    %p = matmul(%x, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,3,2]{X}
+    %y = add(%p, %r) : i8[1,3,2]{Y}
+    return %y
+  }}""")
+        run_pass(PASS, module)
+        assert module.main.results[0].producer is not None and module.main.results[0].producer.name == "add"
+
+
 def test_products_that_stay() -> None:
     float_product = """
   const @w : f32[2,2] = [0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0]
