@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Op, is_op
-from tilewright.ir.feature_map import is_depthwise, is_product, map_shape, window_of
+from tilewright.ir.feature_map import is_block_by_block, is_product, map_shape, sum_products, window_of
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
 from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, idle_elements, vector_steps
@@ -63,12 +63,12 @@ def array_steps(op: Op, machine: Machine) -> float:
     """Steps of one array for a whole convolution, every lane busy that there is work for; 0 for other ops."""
     if not is_op(op, Conv):
         return 0.0
-    target, window = map_shape(op.result.type), window_of(op)
+    target = map_shape(op.result.type)
     pixels = target.images * target.height * target.width
-    if is_depthwise(op):
-        return float(depthwise_steps(machine, pixels, target.channels, window.taps))
+    if is_block_by_block(op):
+        return float(depthwise_steps(machine, pixels, target.channels, sum_products(op)))
     if op.operator.group == 1 and not MACS.is_at(op):
-        return float(dense_steps(machine, pixels, target.channels, 1, window.taps * op.inputs[1].type.shape[1]))
+        return float(dense_steps(machine, pixels, target.channels, 1, sum_products(op)))
     # Several groups may share the lanes: all of them have work at best.
     products = -(-op.macs // (pixels * machine.input_lanes * machine.output_lanes))
     return float(-(-pixels // machine.pixel_lanes) * products)

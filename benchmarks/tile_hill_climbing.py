@@ -30,7 +30,7 @@ from tilewright.errors import TilewrightError
 from tilewright.ir.annotations import CLUSTERS, FUSED, KEPT, ON, PLAN, SPLIT, STATIONARY, TILE
 from tilewright.ir.clone import clone_module, clone_op
 from tilewright.ir.core import Constant, Function, Module, Op, Value
-from tilewright.ir.feature_map import convolution_maps, is_depthwise, is_product, map_shape
+from tilewright.ir.feature_map import convolution_maps, is_block_by_block, is_product, map_shape
 from tilewright.passes.base import Verification
 from tilewright.passes.device.fused_pairs import fused_convolution, fused_user
 from tilewright.passes.device.kept.chip_places import obstacle
@@ -149,7 +149,7 @@ class Climber:
             if size == tile[axis]:
                 return ""
             tile[axis] = size
-            if not is_product(op) or is_depthwise(op):
+            if not is_product(op) or is_block_by_block(op):
                 tile[2] = tile[3] = tile[axis] if axis > 1 else tile[2]
             for each in _together(op):
                 TILE.set(each, (tile[0], tile[1], tile[2], tile[3]))

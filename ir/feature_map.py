@@ -103,6 +103,11 @@ def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:
     return MapShape(1, height, width, source.channels), MapShape(1, height, width, target.channels)
 
 
+def sum_products(op: Op) -> int:
+    """Products that each element of the result of a convolution is a sum of."""
+    return window_of(op).taps * op.inputs[1].type.shape[1] if isinstance(op.operator, Conv) else 1
+
+
 def is_product(op: Op) -> bool:
     """Whether the array computes an op, as sums of products: a convolution, or a choice of channels, which is one with
     a 1 for each."""
@@ -111,10 +116,15 @@ def is_product(op: Op) -> bool:
 
 def is_depthwise(op: Op) -> bool:
     """Whether every channel of a convolution is a group of its own."""
+    return is_block_by_block(op) and op.inputs[1].type.shape[1] == 1
+
+
+def is_block_by_block(op: Op) -> bool:
+    """Whether a convolution is depthwise, or in groups of equal channels of which blocks of 16 hold whole ones."""
     if not isinstance(op.operator, Conv):
         return False
     outputs, inputs = op.inputs[1].type.shape[:2]
-    return op.operator.group == outputs > 1 == inputs
+    return op.operator.group * inputs == outputs and op.operator.group > 1 and CHANNEL_BLOCK % inputs == 0
 
 
 def may_be_packed(value: Value, readers: Iterable[Op]) -> bool:

@@ -45,12 +45,11 @@ class Constants:
         """Weights [outputs, inputs, rows, columns] as the array reads them. Streamed ones are packed once."""
         key = constant, load.zero, load.packed, load.depthwise
         if key not in self._weights:
-            array = constant.array
+            array = constant.array.transpose(0, 2, 3, 1)
             if load.depthwise:
-                self._weights[key] = isa.pack_depthwise(array[:, 0], weight_zero=load.zero)
+                self._weights[key] = isa.pack_depthwise(array, weight_zero=load.zero)
             else:
-                rows = array.transpose(0, 2, 3, 1)
-                self._weights[key] = isa.pack_dense(rows, weight_zero=load.zero, packed=load.packed)
+                self._weights[key] = isa.pack_dense(array, weight_zero=load.zero, packed=load.packed)
         return self._weights[key]
 
 

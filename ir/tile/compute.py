@@ -14,6 +14,7 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..core import OperandsT_co, Value
+from ..layout import CHANNEL_BLOCK
 from ..op import Operator, operator
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST
@@ -134,7 +135,7 @@ class Convolve(Product[ConvolutionOperands]):
 
 @operator("tile_depthwise", TILE_OPERATORS)
 class ConvolveDepthwise(Product[DepthwiseOperands]):
-    """Every channel with its own kernel."""
+    """Every channel, or every group of channels, with its own kernel: weights [channels, channels of a group, …]."""
 
     def infer(self, x: TensorType, w: TensorType) -> TensorType:
         return self.place_of_sums(x, w)
@@ -143,14 +144,17 @@ class ConvolveDepthwise(Product[DepthwiseOperands]):
         return self.sums(x, w)
 
     def channels(self, x: TileType, w: TileType) -> int:
-        if w.shape[:2] != (x.shape[2], 1):
+        if w.shape[0] != x.shape[2] or x.shape[2] % w.shape[1] or CHANNEL_BLOCK % w.shape[1]:
             raise IRError("the weights are for another number of channels", expected=[x.shape[2], 1], found=w)
         return w.shape[0]
 
     def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        result = np.zeros((*self.output, len(w)), np.int64)
+        outputs, group = w.shape[:2]
+        result = np.zeros((*self.output, outputs), np.int64)
         for ky, kx, read in self.taps(x, w.shape[2:]):
-            result += read * w[:, 0, ky, kx]
+            for channel in range(outputs):
+                first = channel // group * group
+                result[..., channel] += read[..., first : first + group] @ w[channel, :, ky, kx]
         return result
 
 

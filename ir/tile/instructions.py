@@ -258,7 +258,7 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Places) -> Fields
     if x.packed:
         fields["pixel_pitch"] = x.shape[2]
     if not is_op(op, Convolve):
-        return {**fields, "blocks": x.blocks}
+        return {**fields, "blocks": x.blocks, "group": operands.w.type.shape[1].bit_length() - 1}
     return {
         **fields,
         "output_blocks": _type(op.result).blocks,

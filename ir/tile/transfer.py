@@ -9,6 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Value
+from ..layout import CHANNEL_BLOCK
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
 from .places import Crossing, Enter, Leave
@@ -92,7 +93,7 @@ class LoadWeights(Operator[UnaryOperands]):
         cluster: whose, or ``EVERY_CLUSTER``: one read of DRAM for all of them.
         zero: zero point of the weights, with which they are filled up to whole blocks.
         packed: they multiply a packed map.
-        depthwise: each channel has its own kernel.
+        depthwise: each channel, or each small group of them, has its own kernel.
     """
 
     cluster: int
@@ -101,7 +102,7 @@ class LoadWeights(Operator[UnaryOperands]):
     depthwise: bool
 
     def infer(self, x: TensorType) -> TensorType:
-        if x.dtype is not DType.I8 or x.rank != 4 or (self.depthwise and x.shape[1] != 1):
+        if x.dtype is not DType.I8 or x.rank != 4 or (self.depthwise and CHANNEL_BLOCK % x.shape[1]):
             raise IRError("these are no weights", expected="i8 [outputs, inputs, rows, columns]", found=x)
         return TileType(x.shape, DType.I8, memory="weights", cluster=self.cluster)
 

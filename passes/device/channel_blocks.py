@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...ir.annotations import MACS
 from ...ir.core import Constant, Op, is_op
-from ...ir.feature_map import convolution_maps, is_depthwise
+from ...ir.feature_map import convolution_maps, is_block_by_block
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather, from_front
 from ...runtime.machines.machine import CHANNEL_BLOCK
@@ -67,7 +67,7 @@ def blocks_read(op: Op) -> Matrix | None:
     if is_op(op, Gather):
         picked = channels_picked(op)
         first, last = picked, picked + 1
-    elif is_op(op, Conv) and op.operator.group > 1 and not is_depthwise(op):
+    elif is_op(op, Conv) and op.operator.group > 1 and not is_block_by_block(op):
         outputs, inputs = op.inputs[1].type.shape[:2]
         first = np.arange(outputs) // (outputs // op.operator.group) * inputs
         last = first + inputs

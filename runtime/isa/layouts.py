@@ -119,9 +119,9 @@ def dense_bytes(outputs: int, inputs: int, rows: int, columns: int, *, packed: b
     return _blocks(outputs) * CHANNEL_BLOCK * _blocks(rows * columns * inputs) * CHANNEL_BLOCK
 
 
-def depthwise_bytes(channels: int, taps: int) -> int:
-    """Size of what :func:`pack_depthwise` makes of kernels of so many taps."""
-    return _blocks(channels) * -(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
+def depthwise_bytes(channels: int, products: int) -> int:
+    """Size of what :func:`pack_depthwise` makes of kernels of so many weights a channel."""
+    return _blocks(channels) * -(-products * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
 
 
 def requantize_bytes(channels: int) -> int:
@@ -160,21 +160,23 @@ def unpack_dense(data: NDArray[np.uint8], output_blocks: int, length: int) -> ND
 
 
 def pack_depthwise(weights: NDArray[np.int8], *, weight_zero: int = 0) -> bytes:
-    """Weights for DWC: int8 [channels, kernel rows, kernel columns] to [block][taps][16 channels], blocks on lines."""
-    channels, rows, columns = weights.shape
-    taps = rows * columns
-    stride = depthwise_bytes(1, taps)
-    block = np.full((_blocks(channels) * CHANNEL_BLOCK, taps), weight_zero, np.int8)
-    block[:channels] = weights.reshape(channels, taps)
+    """Weights for DWC: int8 [channels, kernel rows, kernel columns, channels of a group] to [block][window][16
+    channels], blocks on lines."""
+    channels = len(weights)
+    products = weights[0].size
+    stride = depthwise_bytes(1, products)
+    block = np.full((_blocks(channels) * CHANNEL_BLOCK, products), weight_zero, np.int8)
+    block[:channels] = weights.reshape(channels, products)
     lines = np.zeros((_blocks(channels), stride), np.int8)
-    lines[:, : taps * CHANNEL_BLOCK] = block.reshape(-1, CHANNEL_BLOCK, taps).transpose(0, 2, 1).reshape(len(lines), -1)
+    columns = block.reshape(-1, CHANNEL_BLOCK, products).transpose(0, 2, 1)
+    lines[:, : products * CHANNEL_BLOCK] = columns.reshape(len(lines), -1)
     return lines.tobytes()
 
 
-def unpack_depthwise(data: NDArray[np.uint8], blocks: int, taps: int) -> NDArray[np.int8]:
-    """Inverse of ``pack_depthwise`` as int8 [taps, blocks * 16]."""
-    lines = data.view(np.int8).reshape(blocks, -1)[:, : taps * CHANNEL_BLOCK]
-    return lines.reshape(blocks, taps, CHANNEL_BLOCK).transpose(1, 0, 2).reshape(taps, blocks * CHANNEL_BLOCK)
+def unpack_depthwise(data: NDArray[np.uint8], blocks: int, products: int) -> NDArray[np.int8]:
+    """Inverse of ``pack_depthwise`` as int8 [products, blocks * 16]."""
+    lines = data.view(np.int8).reshape(blocks, -1)[:, : products * CHANNEL_BLOCK]
+    return lines.reshape(blocks, products, CHANNEL_BLOCK).transpose(1, 0, 2).reshape(products, blocks * CHANNEL_BLOCK)
 
 
 def pack_requantize(bias: NDArray[np.int32], multiplier: NDArray[np.float32]) -> bytes:

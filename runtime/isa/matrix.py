@@ -217,30 +217,31 @@ class Convolve(MatrixInstruction):
 
 @instruction("DWC", 9, Queue.MAC)
 class ConvolveDepthwise(MatrixInstruction):
-    """Convolve every channel of a feature map with its own kernel.
+    """Convolve every channel of a feature map, or every small group of channels, with its own kernel.
 
-    As CONV, but output channel c sums over ky and kx only, of input channel c:
-    `x(…, c) * (w(c, ky, kx) - weight_zero)`. Accumulators are set, never added to.
+    As CONV, but output channel c sums over ky, kx and the input channels of its own group alone, which has
+    g = 2^`group` channels: `x(…, c - c mod g + j) * (w(c, ky, kx, j) - weight_zero)` for j from 0 to g - 1. With
+    `group` 0 that is input channel c. Accumulators are set, never added to.
     """
 
     weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
     blocks: int = bits(10, "channels", unit="16", minimum=1, after="output_width")
+    group: int = bits(3, "binary logarithm of the channels of a group", default=0)
 
     @property
-    def block_bytes(self) -> int:
-        """Weight bytes of 16 channels, padding to a line included."""
-        taps = self.kernel_height * self.kernel_width * CHANNEL_BLOCK
-        return -(-taps // WEIGHT_UNIT) * WEIGHT_UNIT
+    def products(self) -> int:
+        """Products that a sum is made of."""
+        return self.kernel_height * self.kernel_width << self.group
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights read."""
-        return self.blocks * self.block_bytes
+        """Bytes of weights read, those of a block of 16 channels rounded up to whole lines."""
+        return self.blocks * -(-self.products * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
 
     @property
     def macs(self) -> int:
         """Multiplications, padding included."""
-        return self.output_height * self.output_width * self.outputs * self.kernel_height * self.kernel_width
+        return self.output_height * self.output_width * self.outputs * self.products
 
     @property
     def outputs(self) -> int:
@@ -257,3 +258,9 @@ class ConvolveDepthwise(MatrixInstruction):
             _weights(self, cluster),
             _accumulators(self, cluster, self.blocks),
         )
+
+    def violations(self) -> Iterator[Violation]:
+        """A ring holds what is read, and a block of channels whole groups."""
+        yield from super().violations()
+        if 1 << self.group > CHANNEL_BLOCK:
+            yield Violation("group", self.group, f"at most 4, groups of {CHANNEL_BLOCK} channels")

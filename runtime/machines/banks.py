@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 
+JOINED = 4
+"""Products in which sums of a depthwise convolution follow each other: a step takes four of one sum or of none."""
+
 SKEW = 5
 """Banks that a line is further on than the one as many lines before it as there are banks."""
 
@@ -112,6 +115,19 @@ class Waits(NamedTuple):
         return cls(cycles, cycles)
 
 
+def window_steps(machine: Machine, groups: Any, products: int) -> Any:
+    """Steps for a group of pixels of so many groups of channels, or one number for each candidate, of whose sums each
+    is of so many products.
+
+    Sums follow each other in pieces of four products, so that a step may end one and begin the next; it ends no more
+    than one, as the accumulators take no more.
+    """
+    at_once, pieces = machine.depthwise_taps, machine.depthwise_taps // JOINED
+    if at_once % JOINED:
+        return groups * -(-products // at_once)
+    return -(-groups * max(-(-products // JOINED), pieces) // pieces)
+
+
 @lru_cache(4096)
 def depthwise_conflicts(
     machine: Machine,
@@ -121,7 +137,8 @@ def depthwise_conflicts(
     tap: tuple[int, int],
     kernel: tuple[int, int],
     blocks: int,
-    steps: int,
+    groups: int,
+    products: int,
 ) -> Waits:
     """Cycles that the array waits for all ``blocks`` channel blocks of a group of pixels of a depthwise convolution.
 
@@ -135,7 +152,8 @@ def depthwise_conflicts(
         output: bytes of the map from output row to output row and from output column to output column.
         tap: bytes from tap to tap of a kernel column, and of a kernel row.
         kernel: rows and columns.
-        steps: of all blocks.
+        groups: of output channels, in all blocks.
+        products: that each sum is made of.
     """
     lanes = _lanes(pixels, width, *output)
     taps = np.add.outer(np.arange(kernel[0]) * tap[0], np.arange(kernel[1]) * tap[1])
@@ -148,14 +166,18 @@ def depthwise_conflicts(
         parts += 1
         together = -(-blocks // parts)
 
+    def steps(some: int) -> int:
+        return window_steps(machine, some * groups // blocks, products)
+
     def waits(some: int) -> Waits:
         if not some:
             return Waits(0, 0)
         size = some * CHANNEL_BLOCK
         fetched = _lines(first, size)
         fresh = np.setdiff1d(_lines(following, size), fetched)
-        own = some * steps // blocks
-        return Waits(*(max(_in_turn(lines, machine.maps_banks) - own, 0) for lines in (fetched, fresh)))
+        return Waits(*(max(_in_turn(lines, machine.maps_banks) - steps(some), 0) for lines in (fetched, fresh)))
 
     whole, rest, times = waits(together), waits(blocks % together), blocks // together
-    return Waits(times * whole.first + rest.first, times * whole.after + rest.after)
+    # A part begins with a step of its own.
+    begun = max(times * steps(together) + steps(blocks % together) - steps(blocks), 0)
+    return Waits(times * whole.first + rest.first + begun, times * whole.after + rest.after + begun)

@@ -18,7 +18,7 @@ from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
 from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, RequantizeSum, ResizeLinear
-from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts
+from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts, window_steps
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
 Count = int | NDArray[np.int64]
@@ -139,9 +139,16 @@ def packed_steps(machine: Machine, pixels: Count, outputs: Count, trace: Trace) 
     return lane_groups(machine, pixels, outputs) * trace.steps(machine.input_lanes)
 
 
-def depthwise_steps(machine: Machine, pixels: Count, channels: Count, taps: int) -> Count:
-    """Steps of a depthwise convolution, which works on ``depthwise_taps`` taps of a kernel at once."""
-    return lane_groups(machine, pixels, channels) * ceil_divide(taps, machine.depthwise_taps)
+def depthwise_steps(machine: Machine, pixels: Count, channels: Count, products: int) -> Count:
+    """Steps of a depthwise convolution, or one in small groups, in which an output has ``depthwise_taps`` multipliers.
+
+    Args:
+        products: that a sum is made of: taps times the channels of a group.
+    """
+    whole, shared = output_groups(machine, channels)
+    lanes = machine.pixel_lanes
+    alone, both = (window_steps(machine, groups, products) for groups in (whole, shared))
+    return ceil_divide(pixels, lanes) * alone + ceil_divide(pixels, 2 * lanes) * both
 
 
 def passes(machine: Machine, blocks: int, unused: int) -> list[tuple[int, int, int]]:
@@ -193,16 +200,17 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
         waits: Callable[[int, int, int], Waits] = of_dense
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
-        steps = depthwise_steps(machine, pixels, item.outputs, taps)
+        steps = depthwise_steps(machine, pixels, item.outputs, item.products)
         output, tap = (
             (row * item.stride_height, column * item.stride_width),
             (row * item.dilation_height, column * item.dilation_width),
         )
-        kernel, at_once = (item.kernel_height, item.kernel_width), int(ceil_divide(taps, machine.depthwise_taps))
+        kernel = item.kernel_height, item.kernel_width
 
         def of_depthwise(lanes: int, blocks: int, groups: int) -> Waits:
-            every = groups * at_once
-            return depthwise_conflicts(machine, lanes, item.output_width, output, tap, kernel, blocks, every)
+            return depthwise_conflicts(
+                machine, lanes, item.output_width, output, tap, kernel, blocks, groups, item.products
+            )
 
         waits = of_depthwise
     conflicts = sum(

@@ -147,7 +147,7 @@ class CardsEngine:
             dense = self._reader(item, origin, key, lambda data: matrix.decode_dense(data, *key))
             return lambda memory: matrix.multiply(memory, item, dense(memory), sources.same_input)
         if isinstance(item, ConvolveDepthwise):
-            key = (item.outputs, item.kernel_height * item.kernel_width, item.weight_zero)
+            key = (item.outputs, item.products, item.weight_zero)
             taps = self._reader(item, origin, key, lambda data: matrix.decode_depthwise(data, item))
             return lambda memory: matrix.multiply_depthwise(memory, item, taps(memory))
         if isinstance(item, Requantize):

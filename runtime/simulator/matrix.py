@@ -55,8 +55,8 @@ def dense_key(item: Convolve) -> tuple[int, int, int, int]:
 
 
 def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArray[np.int32]:
-    """Unpack depthwise weights minus their zero point: int32 [taps, channels]."""
-    values = unpack_depthwise(data, item.blocks, item.kernel_height * item.kernel_width)
+    """Unpack depthwise weights minus their zero point: int32 [taps * channels of a group, channels]."""
+    values = unpack_depthwise(data, item.blocks, item.products)
     weights = values.astype(np.int32) - item.weight_zero
     weights[:, item.outputs :] = 0
     return weights
@@ -129,7 +129,7 @@ def _accumulate(
 
 
 def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray[np.int32]) -> None:
-    """Execute DWC, a tap at a time."""
+    """Execute DWC, a tap and channel of the groups at a time."""
     channels = item.blocks * CHANNEL_BLOCK
     limit = int(np.abs(weights).sum(axis=0).max()) * _LARGEST_INPUT
     factors = weights.astype(np.float32 if limit <= _EXACT else np.float64)
@@ -141,6 +141,9 @@ def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray
         parts = (view[:, :, row, column] for row in range(item.kernel_height) for column in range(item.kernel_width))
     else:
         parts = (values for _, _, values in taps(*source))
+    if item.group:
+        first = np.arange(channels) >> item.group << item.group
+        parts = (part[..., first + each] for part in parts for each in range(1 << item.group))
     total = next(parts) * factors[0]
     scratch = np.empty_like(total)
     for part, factor in zip(parts, factors[1:], strict=True):

@@ -1,4 +1,5 @@
-"""Depthwise convolutions of any shape on the device: the bytes of the reference, no lanes for padding."""
+"""Depthwise convolutions and those in small groups, of any shape, on the device: the bytes of the reference, no lanes
+for padding, no products of zeros."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ QUANT = Quantization((0.05,), (3,))
 
 
 def depthwise(rng: np.random.Generator) -> Module:
-    """One convolution: 2 to 40 channels, kernels of up to 7, strides of up to 3, dilated and padded by chance."""
-    channels = int(rng.integers(2, 41))
+    """One convolution: 2 to 48 channels, each alone or in groups of up to 16, kernels of up to 7, strides of up to 3,
+    dilated and padded by chance."""
+    group = int(rng.choice([1, 1, 2, 4, 8, 16]))
+    channels = group * int(rng.integers(2, max(41 // group, 4)))
     kernel, stride, dilation = (rng.integers(1, most + 1, 2) for most in (7, 3, 2))
     span = (kernel - 1) * dilation + 1
     begin, end = rng.integers(0, span), rng.integers(0, span)
@@ -31,18 +34,18 @@ def depthwise(rng: np.random.Generator) -> Module:
     x = TensorType((1, channels, *map(int, extent)), DType.I8, QUANT)
     function = module.add_function(Function("main", [("x", x)]))
     scales = tuple((2.0 ** -rng.integers(4, 7, channels).astype(float)).tolist())
-    shape = (channels, 1, *map(int, kernel))
+    shape = (channels, group, *map(int, kernel))
     type = TensorType(shape, DType.I8, Quantization(scales, (0,) * channels, 0))
     w = module.add_constant("w", rng.integers(-128, 128, shape).astype(np.int8), type)
     b = module.add_constant("b", rng.integers(-999, 1000, channels).astype(np.int32))
     pads = tuple(int(pad) for pad in (*begin, *end))
-    conv = Conv(tuple(map(int, stride)), pads, tuple(map(int, dilation)), channels)
+    conv = Conv(tuple(map(int, stride)), pads, tuple(map(int, dilation)), channels // group)
     result = TensorType((1, channels, *map(int, output)), DType.I8, QUANT)
     function.set_results([function.append(conv, [function.parameters[0], w, b], [result]).result])
     return module
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(36))
 def test_equals_the_reference(seed: int) -> None:
     rng = np.random.default_rng(160 + seed)
     module = depthwise(rng)

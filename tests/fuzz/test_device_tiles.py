@@ -12,7 +12,7 @@ from random_machines import odd_machine
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
-from tilewright.ir.feature_map import is_depthwise, map_shape
+from tilewright.ir.feature_map import is_block_by_block, map_shape
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
@@ -44,7 +44,7 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
         target = map_shape(op.result.type)
         tile = [some(target.height), some(target.width), some(target.blocks)]
         tile.append(tile[2])
-        if isinstance(op.operator, Conv) and not is_depthwise(op):
+        if isinstance(op.operator, Conv) and not is_block_by_block(op):
             tile[3] = some(map_shape(op.inputs[0].type).blocks)
         op.annotations["tile"] = tuple(tile)
         op.annotations["stationary"] = str(rng.choice(["weights", "inputs"]))

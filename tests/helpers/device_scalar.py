@@ -134,8 +134,8 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
 
 
 def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
-    taps = item.kernel_height * item.kernel_width
-    block_bytes = (taps * 16 + 63) // 64 * 64
+    taps, group = item.kernel_height * item.kernel_width, 2**item.group
+    block_bytes = (taps * group * 16 + 63) // 64 * 64
     for oy in range(item.output_height):
         for ox in range(item.output_width):
             for c in range(item.blocks * 16):
@@ -144,13 +144,15 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                     for kx in range(item.kernel_width):
                         iy = oy * item.stride_height + ky * item.dilation_height + item.row_origin
                         ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
-                        value = item.pad_value
-                        if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
-                            row = iy % item.ring if item.ring else iy
-                            at = (item.source + row * item.row_pitch + ix * item.pixel_pitch) * 16 + c
-                            value = signed(memory.maps[at])
-                        at = item.weights * 64 + c // 16 * block_bytes + (ky * item.kernel_width + kx) * 16 + c % 16
-                        total += value * (signed(memory.weights[at]) - item.weight_zero)
+                        tap = ky * item.kernel_width + kx
+                        for j in range(group):
+                            value = item.pad_value
+                            if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
+                                row = iy % item.ring if item.ring else iy
+                                at = (item.source + row * item.row_pitch + ix * item.pixel_pitch) * 16
+                                value = signed(memory.maps[at + c // group * group + j])
+                            at = item.weights * 64 + c // 16 * block_bytes + (tap * group + j) * 16 + c % 16
+                            total += value * (signed(memory.weights[at]) - item.weight_zero)
                 if c >= item.blocks * 16 - item.unused:
                     total = 0
                 at = (oy * item.output_width + ox) * item.blocks * 16 + c

@@ -182,7 +182,9 @@ class RandomProgram:
         x = self.some()
         cluster, channels = x.type.cluster, x.type.shape[-1]  # pyright: ignore[reportAttributeAccessIssue]
         kernel, zero = (self.integer(1, 3), self.integer(1, 3)), self.integer(-3, 3)
-        w = self._weights((channels, 1, *kernel), cluster, zero, False, True)
+        groups = [size for size in (1, 2, 4, 8, 16) if channels % size == 0]
+        group = groups[self.integer(0, len(groups) - 1)]
+        w = self._weights((channels, group, *kernel), cluster, zero, False, True)
         conv = ConvolveDepthwise(*self._geometry(x, kernel), self.integer(-128, 127), zero)  # pyright: ignore
         self.requantize(self.add(conv, x, w), self._parameters(channels, cluster))
 

@@ -18,7 +18,7 @@ from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, DRAM, KEPT, LAYER, ON
 from tilewright.ir.core import Constant, Function, Module, Value
-from tilewright.ir.feature_map import is_depthwise, map_shape
+from tilewright.ir.feature_map import is_block_by_block, map_shape
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
@@ -89,7 +89,7 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
     for op in function.ops:
         target = map_shape(op.result.type)
         tile = [some(target.height), some(target.width), some(target.blocks)]
-        is_dense = isinstance(op.operator, Conv) and not is_depthwise(op)
+        is_dense = isinstance(op.operator, Conv) and not is_block_by_block(op)
         tile.append(some(map_shape(op.inputs[0].type).blocks) if is_dense else tile[2])
         op.annotations.update(tile=tuple(tile), stationary=str(rng.choice(["weights", "inputs"])))
 

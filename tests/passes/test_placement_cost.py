@@ -21,13 +21,15 @@ from tilewright.runtime.simulator.verifier import verify
 Q = "<s=0x1.0p-4, z=3>"
 
 
-def first_layer(inputs: int, outputs: int, kernel: int, stride: int, size: int, before: str = "") -> Module:
+def first_layer(
+    inputs: int, outputs: int, kernel: int, stride: int, size: int, before: str = "", group: int = 1
+) -> Module:
     """A convolution of a map of few channels, and what stands ``before`` it, of %x and %r."""
-    pad, weights = kernel // 2, outputs * inputs * kernel**2
+    pad, weights = kernel // 2, outputs * inputs // group * kernel**2
     out = f"i8[1,{outputs},{(extent := (size + 2 * pad - kernel) // stride + 1)},{extent}]{Q}"
-    conv = f"strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}], dilations=[1, 1], group=1"
+    conv = f"strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}], dilations=[1, 1], group={group}"
     return parse(f"""
-  const @w : i8[{outputs},{inputs},{kernel},{kernel}]<s=0x1.0p-6, z=0> = {[0] * weights}
+  const @w : i8[{outputs},{inputs // group},{kernel},{kernel}]<s=0x1.0p-6, z=0> = {[0] * weights}
   func @main(%x: i8[1,{inputs},{size},{size}]{Q}) -> (%y: {out}) {{
     {before}
     %y = conv(%{"r" if before else "x"}, @w, _) {{{conv}, act="none", act_args=[]}} : {out}
@@ -51,6 +53,21 @@ def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) ->
         assert 0.5 < priced / modelled < 1.5, (inputs, sizes)
         errors.append(abs(math.log(priced / modelled)))
     assert np.mean(errors) < 0.16
+
+
+@pytest.mark.parametrize("name", samples())
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_prices_of_small_groups_are_near_what_the_cycle_model_says(name: str, size: int) -> None:
+    machine, rng = load(name), np.random.default_rng(7)
+    model = CostModel(machine, 2e9, 1e9, machine.clusters)
+    for _ in range(2):
+        groups = int(rng.integers(2, 256 // size))
+        kernel, stride, extent = int(rng.choice([3, 5, 7])), int(rng.integers(1, 3)), int(rng.choice([14, 28, 56]))
+        module = first_layer(groups * size, groups * size, kernel, stride, extent, group=groups)
+        (op,) = module.main.ops
+        priced = model.on_device(op, packed=False) * machine.clock_hertz
+        modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
+        assert 0.6 < priced / modelled < 1.3, (groups, kernel, stride, extent)
 
 
 def test_all_clusters_count() -> None:

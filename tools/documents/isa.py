@@ -94,8 +94,8 @@ gaps; RQ and RQA read the same.
 row][kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is not used. Input
 channels are padded to 16 with `weight_zero` except in packed mode.
 
-**Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
-starts on a multiple of 64 bytes.
+**Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][channel of a group][16
+channels], int8; every block starts on a multiple of 64 bytes.
 
 **Requantise parameters** (RQ, RQA; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then
 16 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over
@@ -128,10 +128,13 @@ shifted to its place; where rows are so short that a step has bytes of more than
 Bytes of rows and columns outside the map are replaced by `pad_value` on their way and take the same time. Rows whose
 lines do not fit `line_registers` together are fetched one after the other.
 
-DWC takes `depthwise_taps` taps of a channel in a step, and the two sets of line registers as one: lines that a group of
-pixels has in common with the one before in its row stay, and only the others are fetched for it. It does so for all
-blocks of channels if the lines of all taps of two groups that follow each other fit both sets, otherwise for equal
-parts of the blocks, one part for all pixels after the other.
+DWC takes `depthwise_taps` products of an output in a step: taps, and at each the channels of its `group`. Sums come in
+pieces of four products. Those that are of more products than a step takes follow each other without a gap, a group of
+output channels after the other: a step may have the last pieces of one sum and the first of the next. Each group of
+pixels begins with a step of its own, and so does every sum if `depthwise_taps` is no multiple of four. Of the line
+registers DWC takes the two sets as one: lines that a group of pixels has in common with the one before in its row stay,
+and only the others are fetched for it. It does so for all blocks of channels if the lines of all taps of two groups
+that follow each other fit both sets, otherwise for equal parts of the blocks, one part for all pixels after the other.
 
 Channels at the end of the last block that an instruction leaves out (`unused`) take no lanes of outputs. Where those
 that are left fill no more than half of `output_lanes`, the other half takes as many further pixels, if the maps give as

@@ -14,7 +14,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import STATIONARY
 from ....ir.core import Constant, Op, Value
-from ....ir.feature_map import Window, convolution_maps, is_depthwise, window_of
+from ....ir.feature_map import Window, convolution_maps, is_block_by_block, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
@@ -38,7 +38,7 @@ class Weights:
     """What a map is multiplied by, and how sums become the result, as the device holds it.
 
     Attributes:
-        values: int8 [outputs, inputs, rows, columns]; inputs is 1 for depthwise.
+        values: int8 [outputs, inputs, rows, columns]; inputs is a group's where blocks are made apart.
         zero: their zero point.
         bias: int64 [outputs], without what the zero point of the input adds.
         factors: requantisation multipliers, for each output or one for all.
@@ -60,7 +60,7 @@ class Layer:
     Attributes:
         source, target: maps.
         is_packed: whether the pixels of the source follow each other without padding.
-        weights: int8 [outputs, inputs, rows, columns]; inputs is 1 for depthwise.
+        weights: int8 [outputs, inputs, rows, columns]; inputs is a group's where blocks are made apart.
         weight_zero: their zero point.
         bias: int32 [outputs], with the zero point of the input folded in.
         factors: float32 [outputs], requantisation multipliers.
@@ -89,7 +89,7 @@ class Held(NamedTuple):
 
 def lower_convolution(op: Op[Conv], program: TileProgram) -> None:
     """Load, convolve, requantise and store, tile by tile; before that combine with another map, if fused."""
-    if is_depthwise(op):
+    if is_block_by_block(op):
         _Depthwise(op, _layer(op, _weights_of(op), program), program).lower()
     else:
         _Dense(op, _layer(op, _weights_of(op), program), program).lower(STATIONARY.get(op) or "inputs")
@@ -118,7 +118,7 @@ def _weights_of(op: Op[Conv]) -> Weights:
     if stored.ndim == 3:
         stored = stored[:, :, None, :]
     zero, values = on_chip(type, type.quant.zero_point[0]), as_on_chip(stored)
-    if conv.group > 1 and not is_depthwise(op):
+    if conv.group > 1 and not is_block_by_block(op):
         values = of_all_inputs(values, conv.group, zero)
     bias = np.zeros(len(values), np.int64)
     if op.operands.b is not None:
@@ -344,7 +344,7 @@ class _Tile:
 
 
 class _Depthwise(_Convolution):
-    """Every channel with its own kernel; input and output channels are cut alike."""
+    """Every channel, or every small group, with its own kernel; input and output channels are cut alike."""
 
     PRODUCT = ConvolveDepthwise
 
@@ -361,4 +361,5 @@ class _Depthwise(_Convolution):
                         self.finish(box, self.program.add(product, x, loaded.weights[0]), loaded.parameters)
 
     def _load(self, channels: Span, cluster: int) -> Held:
-        return Held([self.load_weights(channels, (0, 1), cluster)], self.load_parameters(channels, cluster))
+        group = 0, self.layer.weights.shape[1]
+        return Held([self.load_weights(channels, group, cluster)], self.load_parameters(channels, cluster))

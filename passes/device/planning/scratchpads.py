@@ -72,7 +72,7 @@ def place_bytes(op: Op) -> int:
     if is_op(op, LoadWeights):
         outputs, inputs, rows, columns = type.shape
         if op.operator.depthwise:
-            return depthwise_bytes(outputs, rows * columns)
+            return depthwise_bytes(outputs, inputs * rows * columns)
         return dense_bytes(outputs, inputs, rows, columns, packed=op.operator.packed)
     if is_op(op, LoadRequantization):
         return requantize_bytes(type.shape[-1])

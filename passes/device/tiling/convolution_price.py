@@ -10,7 +10,7 @@ import numpy as np
 
 from ....ir.annotations import Stationary
 from ....ir.core import Op
-from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
+from ....ir.feature_map import MapShape, convolution_maps, is_block_by_block, sum_products, window_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ....runtime.machines.banks import Trace, Waits, dense_conflicts, depthwise_conflicts
@@ -52,8 +52,8 @@ def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
         packed: whether the pixels of the operand lie without padding.
     """
     taps = window_of(op).taps
-    if is_depthwise(op):
-        return blocks * depthwise_bytes(CHANNEL_BLOCK, taps)
+    if is_block_by_block(op):
+        return blocks * depthwise_bytes(CHANNEL_BLOCK, sum_products(op))
     if packed:
         return blocks * dense_bytes(1, convolution_maps(op)[0].channels, 1, taps, packed=True)
     return blocks * taps * chunk * CHANNEL_BLOCK**2
@@ -70,7 +70,8 @@ class ConvolutionPrice:
     def __init__(self, op: Op, machine: Machine, tiles: Candidates, share: Share) -> None:
         self.price, self.tiles, self._share = Price(machine, share), tiles, share
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
-        self.depthwise, self.packed = is_depthwise(op), share.packed
+        self.depthwise, self.packed = is_block_by_block(op), share.packed
+        self.sum_products = sum_products(op)
         self.outputs = share.blocks(self.target.blocks)
         self.images, self.height, self.width = share.pixels(self.target)
         self.inputs = self.source.blocks
@@ -163,7 +164,7 @@ class ConvolutionPrice:
     def _steps(self, pixels: Counts, outputs: Counts, chunk: Counts) -> Count:
         machine, window = self.price.machine, self.window
         if self.depthwise:
-            return depthwise_steps(machine, pixels, outputs, window.taps)
+            return depthwise_steps(machine, pixels, outputs, self.sum_products)
         if self.packed:
             return packed_steps(machine, pixels, outputs, self._trace(0))
         return dense_steps(machine, pixels, outputs, window.taps, chunk * CHANNEL_BLOCK)
@@ -186,9 +187,9 @@ class ConvolutionPrice:
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
-                steps = int(depthwise_steps(machine, 1, blocks * CHANNEL_BLOCK, window.taps))
+                groups = blocks * -(-CHANNEL_BLOCK // machine.output_lanes)
                 found[(slice(None), *index)] = depthwise_conflicts(
-                    machine, lanes, width, output, tap, window.kernel, blocks, steps
+                    machine, lanes, width, output, tap, window.kernel, blocks, groups, self.sum_products
                 )
             else:
                 traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))

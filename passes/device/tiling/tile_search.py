@@ -20,10 +20,11 @@ from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import (
     MapShape,
     convolution_maps,
-    is_depthwise,
+    is_block_by_block,
     is_packed,
     is_product,
     map_shape,
+    sum_products,
     window_of,
 )
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
@@ -146,7 +147,7 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
     for share in _shares(op, clusters, frozenset()):
         images, height, width = share.pixels(target)
         work = machine, height * width, min(share.blocks(target.blocks) * CHANNEL_BLOCK, target.channels)
-        steps = depthwise_steps(*work, taps) if is_depthwise(op) else dense_steps(*work, *trace)
+        steps = depthwise_steps(*work, sum_products(op)) if is_block_by_block(op) else dense_steps(*work, *trace)
         found.append(images * float(steps))
     return min(found)
 
@@ -219,7 +220,7 @@ def available(machine: Machine, memory: str) -> int:
 
 def _convolution_candidates(op: Op, share: Share) -> _Found:
     (source, target), window = convolution_maps(op), window_of(op)
-    depthwise = is_depthwise(op)
+    depthwise = is_block_by_block(op)
     inputs, outputs = source.blocks, share.blocks(target.blocks)
     _, height, width = share.pixels(target)
     rows, columns, blocks, chunk = np.meshgrid(

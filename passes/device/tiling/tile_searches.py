@@ -11,7 +11,7 @@ import numpy as np
 
 from ....ir.annotations import SPLIT, STATIONARY, TILE, Split, Stationary
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import convolution_maps, is_depthwise, is_packed, is_product
+from ....ir.feature_map import convolution_maps, is_block_by_block, is_packed, is_product
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.unary import Unary
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
@@ -107,7 +107,7 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     if not is_product(op):
         return Constants(0, TABLE_BYTES if is_op(op, Unary, Requantize) else RECORD_BYTES)
     source, target = convolution_maps(op)
-    depthwise = is_depthwise(op)
+    depthwise = is_block_by_block(op)
     inputs, outputs = source.blocks, target.blocks
     slices = -(-outputs // tile.output_blocks)
     in_chunks = not depthwise and tile.input_blocks < inputs

@@ -143,6 +143,51 @@ def test_channels_that_are_none_take_no_lanes(device: machine.Machine, outputs: 
     assert found.macs <= found.unit * device.cluster_macs_per_cycle
 
 
+def joined_by_hand(groups: int, products: int, at_once: int) -> int:
+    """Steps of sums in pieces of four products: each piece goes into the step of the one before if that has room, and
+    ends no sum or none of the step has ended."""
+    step, room, ended = 0, 0, True
+    for _ in range(groups):
+        pieces = -(-products // 4)
+        for piece in range(pieces):
+            is_last = piece == pieces - 1
+            if room == 0 or (is_last and ended):
+                step, room, ended = step + 1, at_once // 4, False
+            room -= 1
+            ended |= is_last
+    return step
+
+
+@pytest.mark.parametrize("products", [1, 9, 16, 17, 18, 25, 36, 49, 72, 144])
+@pytest.mark.parametrize("outputs", [4, 16, 20, 48, 128])
+def test_sums_of_more_products_than_a_step_takes_follow_each_other_without_a_gap(products: int, outputs: int) -> None:
+    for device in (S256, replace(M4096, depthwise_taps=8), replace(M4096, pixel_lanes=8)):
+        if outputs % device.output_lanes == 0:
+            steps = joined_by_hand(outputs // device.output_lanes, products, device.depthwise_taps)
+            assert depthwise_steps(device, 4 * device.pixel_lanes, outputs, products) == 4 * steps
+    alone = replace(M4096, depthwise_taps=9)
+    assert depthwise_steps(alone, 4, 48, products) == 3 * -(-products // 9)
+
+
+def test_small_groups_take_the_products_that_they_have() -> None:
+    """128 channels in groups of four, 3x3: 36 products of 16 at once."""
+    fields: dict[str, Any] = {"output_height": 28, "output_width": 28, "input_height": 28, "input_width": 28}
+    for device, groups in ((M4096, 8), (S256, 32)):
+        found = cost(depthwise(**fields, blocks=8, row_pitch=8 * 28, pixel_pitch=8, group=2), device)
+        assert found.steps == 28 * 28 // 4 * groups * 36 // 16
+        assert found.macs == 28 * 28 * 128 * 36 == found.steps * device.cluster_macs_per_cycle
+        assert found.bank_conflicts == 0
+
+
+def test_a_part_of_the_blocks_begins_with_a_step_of_its_own() -> None:
+    """The lines of 5x5 windows of nine blocks are too many for the registers at once."""
+    fields: dict[str, Any] = {"blocks": 9, "kernel_height": 5, "kernel_width": 5, "row_pitch": 9 * 99, "pixel_pitch": 9}
+    few, many = (replace(M4096, line_registers=lines, maps_banks=64) for lines in (50, 4096))
+    whole, parts = cost(depthwise(**fields), many), cost(depthwise(**fields), few)
+    assert whole.steps == -(-9 * 7 // 4) == 16 and whole.bank_conflicts == 0
+    assert parts.steps == 16 and parts.bank_conflicts == 3 * -(-3 * 7 // 4) - 16 == 2
+
+
 @pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
 @pytest.mark.parametrize("unused", [0, 7, 8, 15])
 def test_requantisation_takes_half_of_a_block_for_a_pixel_or_all_of_it(device: machine.Machine, unused: int) -> None:

@@ -193,10 +193,12 @@ def test_packed_weights_unpack_to_themselves() -> None:
         np.testing.assert_array_equal(matrix[:, :, :5, :20], weights.transpose(1, 2, 3, 0))
         assert (matrix[:, :, 5:] == 7).all() and (matrix[:, :, :, 20:] == 7).all()
         assert len(data) % 64 == 0
-    weights = rng.integers(-128, 128, (20, 3, 3)).astype(np.int8)
-    data = np.frombuffer(isa.pack_depthwise(weights), np.uint8)
-    assert len(data) == 2 * 192
-    np.testing.assert_array_equal(layouts.unpack_depthwise(data, 2, 9)[:, :20], weights.reshape(20, 9).T)
+    for group in (1, 2, 4):
+        weights = rng.integers(-128, 128, (20, 3, 3, group)).astype(np.int8)
+        data = np.frombuffer(isa.pack_depthwise(weights), np.uint8)
+        assert len(data) == 2 * -(-9 * group // 4) * 64
+        found = layouts.unpack_depthwise(data, 2, 9 * group)
+        np.testing.assert_array_equal(found[:, :20], weights.reshape(20, 9 * group).T)
 
 
 def test_packed_parameters_unpack_to_themselves() -> None:

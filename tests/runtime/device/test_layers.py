@@ -123,7 +123,7 @@ def program(layer: Layer, tile_rows: int, tile_blocks: int, packed: bool) -> tup
     sums = (weights.astype(np.int64) - weight_zero).sum(axis=(1, 2, 3))
     bias = (layer.bias - (layer.zero_x - unsigned) * sums).astype(np.int32)
     if depthwise:
-        packed_weights = isa.pack_depthwise(weights[..., 0].astype(np.int8), weight_zero=weight_zero)
+        packed_weights = isa.pack_depthwise(weights.astype(np.int8), weight_zero=weight_zero)
     else:
         packed_weights = isa.pack_dense(weights.astype(np.int8), weight_zero=weight_zero, packed=packed)
     factors = np.broadcast_to(meaning.multiplier(*layer.scales), bias.shape)

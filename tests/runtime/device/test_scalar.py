@@ -69,7 +69,8 @@ def convolve(rng: np.random.Generator) -> isa.Instruction:
 
 
 def depthwise(rng: np.random.Generator) -> isa.Instruction:
-    return isa.ConvolveDepthwise(blocks=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), **geometry(rng))
+    blocks, group = pick(rng, 1, 2), int(rng.choice([0, pick(rng, 1, 4)]))
+    return isa.ConvolveDepthwise(blocks=blocks, group=group, pixel_pitch=pick(rng, 1, 4), **geometry(rng))
 
 
 def output(rng: np.random.Generator, height: int, width: int, blocks: int) -> dict[str, Any]:
