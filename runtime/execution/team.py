@@ -36,8 +36,8 @@ _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _TRIED_AFTER = (4, 128)
 """Runs after which the slower way is tried again: at first, and when it has been the slower one again and again."""
 
-_REMEMBERED, _TRIALS = 5, 2
-"""Times that are remembered of the usual way, and runs in a row of the one that is tried."""
+_REMEMBERED, _TRIALS = 16, 3
+"""Times that are remembered of the usual way, and runs in a row of the one that is tried, unless it is soon clear."""
 
 _PAUSE = 1e-3
 """Seconds after a run from which helpers sleep and caches belong to others, and the next run is unlike this one."""
@@ -149,36 +149,45 @@ class Pace:
     """Whether helpers make a piece of a program faster, found out as it runs.
 
     Where other programs use the processors, a helper that waits for one keeps the caller waiting, and both together may
-    be slower than the caller alone. So the other way is tried once in a while, and the faster one is taken: the median
-    of its last runs, since the first of all, or one after a pause, may take many times as long as those that follow.
+    be slower than the caller alone. So the other way is tried once in a while, and the faster one is taken, by the mean
+    of its last runs: helpers are held up in some runs, and then for long. The first run of all does not count: it may
+    take many times as long as those that follow.
     """
 
     def __init__(self) -> None:
-        self._together = True
+        self._together, self._is_proven = True, False
         self._usual, self._tried = deque[float](maxlen=_REMEMBERED), list[float]()
-        self._runs, self._patience = 0, _TRIED_AFTER[0]
+        # Runs in each way before the other is tried again.
+        self._patience = dict.fromkeys((True, False), _TRIED_AFTER[0])
+        self._runs = 0
 
     def next(self) -> bool:
         """Whether helpers are to take part in the next run."""
-        self._runs += 1
-        return self._together if self._runs < self._patience else not self._together
+        return self._together if self._runs <= self._patience[self._together] else not self._together
 
     def took(self, together: bool, seconds: float) -> None:
         """Learn how long a run took."""
+        self._runs += 1
         if together == self._together:
-            self._usual.append(seconds)
+            if self._runs > 1:
+                self._usual.append(seconds)
             return
         self._tried.append(seconds)
-        if len(self._tried) < _TRIALS:
+        usual = sum(self._usual) / len(self._usual)
+        if len(self._tried) < _TRIALS and seconds <= max(self._usual):
             return
-        usual, tried = sorted(self._usual), self._tried
-        self._runs, self._tried = 0, []
+        tried, self._tried = self._tried, []
         # Only times of now are compared: earlier ones may be of a machine that had other things to do.
-        if sum(tried) / len(tried) < usual[len(usual) // 2]:
-            self._together, self._patience = together, _TRIED_AFTER[0]
-            self._usual = deque(tried, maxlen=_REMEMBERED)
-        else:
-            self._patience = min(2 * self._patience, _TRIED_AFTER[1])
+        is_better = sum(tried) / len(tried) < usual
+        way = together if is_better else not together
+        # A way that is left as soon as it has been taken only seemed better: it is tried less often.
+        self._patience[way] = (
+            _TRIED_AFTER[0] if is_better and self._is_proven else min(2 * self._patience[way], _TRIED_AFTER[1])
+        )
+        self._is_proven = not is_better
+        if is_better:
+            self._together, self._usual = together, deque(tried, maxlen=_REMEMBERED)
+        self._runs = 1
 
 
 class _Work:

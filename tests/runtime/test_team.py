@@ -326,6 +326,26 @@ def test_a_slow_first_run_says_nothing_about_helpers() -> None:
     assert sum(found) > 32
 
 
+def test_helpers_that_are_held_up_now_and_then_are_left_out() -> None:
+    """Most runs with them are faster than without, but not in the mean; sometimes two fast ones follow each other."""
+    rng = np.random.default_rng(0)
+    pace = team.Pace()
+    found: list[bool] = []
+    for _ in range(1000):
+        found.append(pace.next())
+        pace.took(found[-1], rng.choice([8.0, 8.0, 8.0, 16.0]) if found[-1] else 9.0)
+    assert sum(found[100:]) < 450
+
+
+def test_the_slower_way_is_tried_in_one_run_where_that_is_clear() -> None:
+    pace = team.Pace()
+    found: list[bool] = []
+    for _ in range(15):
+        found.append(pace.next())
+        pace.took(found[-1], 6.0 if found[-1] else 8.0)
+    assert found.count(False) == 2
+
+
 def test_runs_after_a_pause_are_not_compared_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In pairs of runs with a pause between them the slower way, when it is tried, would always be the second."""
     now = 0.0
