@@ -176,10 +176,10 @@ class CompileOptions:
     methods: str = option(
         "none",
         "What makes the integers more exact, by what samples show: inputs, of 8 bits, such as pixels, as these very "
-        "integers; channels, scales by channel in front of depthwise convolutions; additions, sums from the "
-        "accumulators of the convolution before them, not in exported files; outputs, from the accumulators of the "
-        "last layers, which then run on the CPU; rounding, of weights, by the error of their layer, with corrected "
-        "biases; all, or none.",
+        "integers; channels, scales by channel in front of depthwise convolutions; products, scales by channel between "
+        "matrix products and floating point; additions, sums from the accumulators of the convolution before them, not "
+        "in exported files; outputs, from the accumulators of the last layers, which then run on the CPU; rounding, of "
+        "weights, by the error of their layer, with corrected biases; all, or none.",
         metavar="METHODS",
         needs="calibration",
         group=QUANTIZATION,

@@ -26,6 +26,7 @@ from .scale_channels import ChannelScales, candidates, set_scales
 METHODS = {
     "inputs": "inputs of 8 bits, such as pixels, as these integers",
     "channels": "scales by channel for what only depthwise convolutions read",
+    "products": "scales by channel between matrix products and floating point (SmoothQuant)",
     "additions": "sums of convolutions taken from their accumulators",
     "outputs": "results of the last layers taken from their accumulators",
     "rounding": "weights rounded by their layer's error, with corrected biases",
@@ -64,12 +65,14 @@ class Choices:
     Attributes:
         inputs: grids of those that have one, by name.
         ranges: of the values that are quantised, and others, by name.
+        boundaries: scales by channel between products and floating point, of values by name.
         scales: by channel, of values by name.
         weights: by the name of the result that they make.
     """
 
     inputs: dict[str, InputGrid] = field(default_factory=dict)
     ranges: dict[str, Range] = field(default_factory=dict)
+    boundaries: dict[str, ChannelScales] = field(default_factory=dict)
     scales: dict[str, ChannelScales] = field(default_factory=dict)
     weights: dict[str, Rounded] = field(default_factory=dict)
 

@@ -50,6 +50,7 @@ from .methods import (
     methods_of,
     observed_values,
 )
+from .smooth_products import choose_boundary_scales, set_boundary_scales
 
 
 def brings_quantization(module: Module) -> bool:
@@ -102,6 +103,11 @@ def quantize_module(
     keep = (*keep, *(name for names in moved.values() for name in names))
     forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods}
     plan = plan_quantization(copy.main, keep, **forms)
+    if is_first and "products" in methods and options.encodings is None:
+        choices.boundaries = choose_boundary_scales(copy, plan, options)
+    quotients = set_boundary_scales(copy, plan, choices.boundaries)
+    if quotients:
+        plan = plan_quantization(copy.main, keep, **forms)
     values = plan.values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
@@ -125,6 +131,7 @@ def quantize_module(
         if is_first:
             known.update(_observed(observation, {**missing, **ends}, options))
             known.update({name: each.range for name, each in choices.scales.items()})
+            known.update({quotients[name]: each.range for name, each in choices.boundaries.items()})
             grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
             known.update({name: range for name, range in grids.items() if name in missing})
         if {*known} != {*missing, *ends}:

@@ -19,9 +19,11 @@ from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.quantization import Dequantize
 from ...ir.types import Quantization, TensorType
+from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import Range, on_own_grid
 from ...passes.quantization.plan import Plan
 from ...passes.quantization.sink_dequantize_rules import under
+from ..calibration.windows import Product
 from .round_weights import set_weights
 
 MARGIN = 1.25
@@ -107,15 +109,16 @@ def set_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) 
             for value in (candidate.producer.result, plan.values[name]):
                 # It holds other numbers than the tensor of the source.
                 value.origin = None
-            _scale(module, candidate.producer, 1 / factors.astype(np.float64), has_bias=True)
+            scale_results(module, candidate.producer, 1 / factors.astype(np.float64), has_bias=True)
             for op in candidate.readers:
                 outputs = op.operands.w.type.shape[0]
-                _scale(module, op, np.repeat(factors, outputs // len(factors)), has_bias=False)
+                scale_results(module, op, np.repeat(factors, outputs // len(factors)), has_bias=False)
 
 
-def _scale(module: Module, op: Op[Conv], by: np.ndarray, *, has_bias: bool) -> None:
+def scale_results(module: Module, op: Product, by: np.ndarray, *, has_bias: bool) -> None:
     """Multiply weights, and the bias, by a number for each output channel."""
     w, b = op.operands.w, op.operands.b
+    rows = by.reshape([-1 if d == channel_axis(op) else 1 for d in range(w.type.rank)])
     stored = under(Dequantize, w)
     if isinstance(stored, Constant):
         _set_integers(module, op, stored.array, stored.type, by)
@@ -125,18 +128,14 @@ def _scale(module: Module, op: Op[Conv], by: np.ndarray, *, has_bias: bool) -> N
         if grid is not None:
             _set_integers(module, op, *grid, by)
         else:
-            op.set_operand(1, module.add_constant(w.name, _scaled(w.array, by)))
+            op.set_operand(1, module.add_constant(w.name, (w.array * rows).astype(w.array.dtype)))
     if has_bias and isinstance(b, Constant):
-        op.set_operand(2, module.add_constant(b.name, _scaled(b.array, by)))
+        op.set_operand(2, module.add_constant(b.name, (b.array * by).astype(b.array.dtype)))
 
 
-def _scaled(array: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return (array * by.reshape(-1, *[1] * (array.ndim - 1))).astype(array.dtype)
-
-
-def _set_integers(module: Module, op: Op[Conv], integers: np.ndarray, type: TensorType, by: np.ndarray) -> None:
+def _set_integers(module: Module, op: Product, integers: np.ndarray, type: TensorType, by: np.ndarray) -> None:
     assert type.quant is not None
     scales = np.broadcast_to(np.asarray(type.quant.scale, np.float64), by.shape) * by
     zeros = np.broadcast_to(np.asarray(type.quant.zero_point, np.int64), by.shape)
-    quant = Quantization.per_channel(scales.astype(np.float32), 0, zeros.tolist())
+    quant = Quantization.per_channel(scales.astype(np.float32), channel_axis(op), zeros.tolist())
     set_weights(module, op, integers, TensorType(type.shape, type.dtype, quant))

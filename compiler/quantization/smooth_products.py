@@ -1,0 +1,159 @@
+"""Scales by channel where matrix products meet floating point, folded into their weights.
+
+Transformers have a few channels whose numbers are many times larger than those of all others, for which these lose most
+of the 8 bits that they share. What products read is divided by a number for each channel, and their weights are
+multiplied by it: Xiao, Lin, Seznec, Wu, Demouth, Han, "SmoothQuant: Accurate and Efficient Post-Training Quantization
+for Large Language Models", 2023, with the exponent that changes the products least. The division goes into the
+parameters of a normalisation that nothing else reads; elsewhere it is a multiplication before numbers become integers.
+In the same way results that only floating point reads are divided in the weights, and multiplied when they are numbers
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...ir.core import Module, Op, Value, is_op
+from ...ir.names import Names
+from ...ir.ops.elementwise import Mul
+from ...ir.ops.matmul import MatMul
+from ...ir.types import DType, TensorType
+from ...passes.quantization.parameters import LARGEST, affine_parameters
+from ...passes.quantization.plan import Plan
+from ..calibration.observation import Observation
+from ..calibration.windows import rows_of_weights, weights_of_rows, windows
+from ..options import CompileOptions
+from .layer_walk import rounded
+from .learn_rounding import real_weights
+from .scale_channels import SMALLEST, ChannelScales, scale_results
+
+EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Of the channels' reach, against that of the weights, which has what is missing to 1."""
+
+ROWS = 1024
+"""By whose products the exponent is chosen, of all samples together."""
+
+WORTH = 0.25
+"""Of the power of what rounding does, at most so much must be left: factors are worth a multiplication for a bit."""
+
+
+@dataclass
+class Boundary:
+    """A value of one scale between products and floating point.
+
+    Attributes:
+        producer: the product whose result only floating point reads, or
+        readers: the products that read what floating point made.
+        low, high: the smallest and the largest number of each channel, and 0.
+        rows: some of what is read, [places, channels].
+    """
+
+    value: Value
+    producer: Op[MatMul] | None
+    readers: tuple[Op[MatMul], ...]
+    low: np.ndarray
+    high: np.ndarray
+    rows: list[np.ndarray] = field(default_factory=list)
+
+    def observe(self, x: np.ndarray, index: int, samples: int) -> None:
+        """Take in the value on sample ``index`` of so many."""
+        axes = tuple(range(x.ndim - 1))
+        np.minimum(self.low, x.min(axes), out=self.low)
+        np.maximum(self.high, x.max(axes), out=self.high)
+        if self.readers:
+            self.rows.append(windows(self.readers[0], x, index, -(-ROWS // samples))[:, 0])
+
+    def scales(self) -> ChannelScales | None:
+        """What to divide by; ``None`` if that is not worth it."""
+        reach = np.maximum(-self.low, self.high)
+        if self.readers:
+            return self._nearest(reach)
+        factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
+        return self._divided_by(factors) if np.square(factors).mean() < WORTH else None
+
+    def _divided_by(self, factors: np.ndarray) -> ChannelScales:
+        return ChannelScales(factors, (float((self.low / factors).min()), float((self.high / factors).max())))
+
+    def _nearest(self, reach: np.ndarray) -> ChannelScales | None:
+        """The scales by which the products of the rows change least."""
+        weights = np.concatenate([rows_of_weights(op, real_weights(op))[0] for op in self.readers])
+        rows, against = np.concatenate(self.rows), np.abs(weights).max(0)
+        is_used = (reach > 0) & (against > 0)
+        tried = [self._divided_by(np.ones(reach.shape, np.float32))]
+        for exponent in EXPONENTS:
+            factors = np.ones(reach.shape)
+            factors[is_used] = reach[is_used] ** exponent / against[is_used] ** (1 - exponent)
+            tried.append(self._divided_by(factors.astype(np.float32)))
+        wanted = rows @ weights.T
+        errors = [np.square(_products(rows, weights, each) - wanted).mean() for each in tried]
+        best = int(np.argmin(errors))
+        return tried[best] if errors[best] < WORTH * errors[0] else None
+
+
+def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales) -> np.ndarray:
+    """Of integers of 8 bits, rows divided and weights multiplied."""
+    type = TensorType(rows.shape, DType.I8, affine_parameters(scales.range, DType.I8))
+    scaled = weights * scales.factors
+    steps = np.maximum(np.abs(scaled).max(1, keepdims=True), SMALLEST) / LARGEST
+    return rounded(rows / scales.factors, type) @ (np.rint(scaled / steps) * steps).T
+
+
+def boundaries(plan: Plan) -> dict[str, Boundary]:
+    """The values of a plan between products and floating point, by their names."""
+    found: dict[str, Boundary] = {}
+    for name, value in plan.values.items():
+        producer = value.producer
+        made = producer if is_op(producer, MatMul) and producer in plan.anchors and not value.is_returned else None
+        users = [user for user in value.users if user in plan.ops]
+        readers = tuple(op for op in users if is_op(op, MatMul) and op in plan.anchors and not op.operator.transpose_a)
+        is_read = bool(readers) and producer not in plan.ops
+        if len(readers) == len(users) and (is_read or (made is not None and not readers)):
+            zeros = np.zeros(value.type.shape[-1], np.float32)
+            found[name] = Boundary(value, made, readers, zeros, zeros.copy())
+    return found
+
+
+def choose_boundary_scales(module: Module, plan: Plan, options: CompileOptions) -> dict[str, ChannelScales]:
+    """Scales by channel, by names of values in the plan, where they are worth it."""
+    wanted = boundaries(plan)
+    observation = Observation(module, {name: each.value for name, each in wanted.items()}, options)
+    for index, arrays in enumerate(observation.arrays() if wanted else ()):
+        for name, each in wanted.items():
+            each.observe(arrays[name], index, len(observation.samples))
+    found = {name: each.scales() for name, each in wanted.items()}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def set_boundary_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) -> dict[str, str]:
+    """Divide what products read and make, take it back in their weights and behind them.
+
+    Returns:
+        For each name that of the quotient.
+    """
+    names = Names(value.name for op in module.main.ops for value in op.results)
+    found: dict[str, str] = {}
+    for name, each in boundaries(plan).items():
+        if name not in scales:
+            continue
+        value, by = each.value, scales[name].factors
+        uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
+        constant = module.add_constant(f"{name}_by", by if each.producer is not None else 1 / by)
+        op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")])
+        if value.producer is not None:
+            module.main.insert_after(op, value.producer)
+        else:
+            module.main.insert(op, next(iter(module.main.ops)))
+        for user, index in uses:
+            user.set_operand(index, op.result)
+        if each.producer is not None:
+            # The tensor of the source is behind the multiplication.
+            op.result.origin, value.origin = value.origin, None
+            scale_results(module, each.producer, 1 / by.astype(np.float64), has_bias=True)
+        for reader in each.readers:
+            scaled = rows_of_weights(reader, real_weights(reader)) * by
+            reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
+        found[name] = name if each.producer is not None else op.result.name
+    return found

@@ -1,0 +1,104 @@
+"""Scales by channel between matrix products and floating point."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import pytest
+
+import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.methods import Choices
+from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.ir import interp
+from tilewright.ir.core import Module
+from tilewright.ir.ops.elementwise import Mul
+
+F32 = onnx.TensorProto.FLOAT
+ROWS, CHANNELS = 8, 32
+
+
+def transformer(*, has_shortcut: bool, reach: float = 60.0) -> bytes:
+    """A normalisation, two products with a softmax between them, a normalisation; one channel that products read, and
+    one that they make, reach further than all others."""
+    rng = np.random.default_rng(0)
+    outlying = np.ones(CHANNELS)
+    outlying[3] = reach
+    arrays = {
+        "g": outlying,
+        "h": np.zeros(CHANNELS),
+        "w": rng.standard_normal((CHANNELS, CHANNELS)) / outlying[:, None],
+        "b": rng.standard_normal(CHANNELS),
+        "v": rng.standard_normal((CHANNELS, CHANNELS)) * outlying,
+        "one": np.ones(CHANNELS),
+    }
+    nodes = [
+        onnx.helper.make_node("LayerNormalization", ["x", "g", "h"], ["n"]),
+        onnx.helper.make_node("MatMul", ["n", "w"], ["m"]),
+        onnx.helper.make_node("Add", ["m", "b"], ["q"]),
+        onnx.helper.make_node("Softmax", ["q"], ["s"]),
+        onnx.helper.make_node("MatMul", ["s", "v"], ["r"]),
+        onnx.helper.make_node("Add", ["r", "n" if has_shortcut else "x"], ["t"]),
+        onnx.helper.make_node("LayerNormalization", ["t", "one", "h"], ["y"]),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(name, F32, [1, ROWS, CHANNELS]) for name in "xy"]
+    weights = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph(nodes, "transformer", ends[:1], ends[1:], weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+SAMPLES = np.random.default_rng(1).standard_normal((24, ROWS, CHANNELS)).astype(np.float32)
+
+
+def quantized(model: bytes, methods: str, choices: Choices | None = None) -> Module:
+    return quantize_module(
+        import_model(model), CompileOptions(calibration=SAMPLES[:16], methods=methods), None, choices
+    )
+
+
+def decibels(model: bytes, methods: str) -> float:
+    """Signal over noise on samples that were not calibrated on."""
+    float_module, found = import_model(model), quantized(model, methods)
+    signal = wrong = 0.0
+    for x in SAMPLES[16:, None]:
+        a, b = (interp.run(each, {"x": x})["y"] for each in (float_module, found))
+        signal, wrong = signal + float((a**2).sum()), wrong + float(((b - a) ** 2).sum())
+    return 10 * float(np.log10(signal / wrong))
+
+
+@pytest.mark.parametrize("has_shortcut", [True, False])
+def test_channels_that_reach_far_do_not_coarsen_the_others(has_shortcut: bool) -> None:
+    model = transformer(has_shortcut=has_shortcut)
+    assert decibels(model, "products") > decibels(model, "none") + 10
+
+
+@pytest.mark.parametrize(("has_shortcut", "multiplications"), [(True, 2), (False, 1)])
+def test_a_normalisation_that_nothing_else_reads_takes_the_division_over(
+    has_shortcut: bool, multiplications: int
+) -> None:
+    choices = Choices()
+    found = quantized(transformer(has_shortcut=has_shortcut), "products", choices)
+    assert {*choices.boundaries} == {"n", "r"}
+    # The other one is behind the second product.
+    assert sum(isinstance(op.operator, Mul) for op in found.main.ops) == multiplications
+
+
+def test_channels_that_reach_alike_stay_as_they_are() -> None:
+    model = transformer(has_shortcut=True, reach=1.0)
+    choices = Choices()
+    assert str(quantized(model, "products", choices)) == str(quantized(model, "none"))
+    assert not choices.boundaries
+
+
+def test_engines_agree_on_them() -> None:
+    model = transformer(has_shortcut=True)
+    artifact = tilewright.compile(model, precision="int8", calibration=SAMPLES[:16], methods="all")
+    x = SAMPLES[20][None]
+    sessions = [tilewright.load(artifact, engine=engine) for engine in ("software", "device")]
+    a, b = (session.run({"x": x})["y"] for session in sessions)
+    assert a.tobytes() == b.tobytes()
+    expected = interp.run(quantized(model, "all"), {"x": x})["y"]
+    assert np.abs(a - expected).max() < 0.05 * np.abs(expected).max()
