@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -425,6 +424,9 @@ class Session:
         return _loaded_again, self._loaded
 
     def _repr_html_(self) -> str:
+        # Not above: programs that show no session would wait two milliseconds for its table of entities.
+        from html import escape
+
         rows = [("input", each) for each in self.inputs] + [("output", each) for each in self.outputs]
         body = "".join(f"<tr><td>{kind}</td><td>{escape(str(each))}</td></tr>" for kind, each in rows)
         state = ", closed" if self._closed else ""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from tilewright.errors import TilewrightError
@@ -60,6 +59,9 @@ def fetched(url: str, at_most: int) -> int:
         NotInstalledError: fsspec is not installed.
         RemoteError: it cannot be read.
     """
+    # Not above: it brings what few programs need, and every program imports this module.
+    from tempfile import TemporaryFile
+
     with TemporaryFile() as copy, _file_system(url, "read") as (files, place), files.open(place, "rb") as stream:
         while copy.tell() <= at_most and (piece := stream.read(_PIECE)):
             copy.write(piece)
