@@ -7,12 +7,13 @@ by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder
+from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
 from .channel_tiles import WorkItem
@@ -87,6 +88,23 @@ class Windowed(WindowSpec):
     @abstractmethod
     def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         """The accumulators after the taps of one more kernel row."""
+
+    def kernel_rows(
+        self,
+        tile: WindowTile,
+        count: Integer,
+        distances: Sequence[int],
+        pointers: Registers,
+        totals: Registers,
+        *,
+        runs: bool | None = None,
+    ) -> Registers:
+        """The accumulators after so many kernel rows, which lie ``distances`` apart. ``runs``: there are some."""
+
+        def row(pointers: Registers, totals: Registers) -> Registers:
+            return tuple(self.kernel_row(tile, pointers, list(totals)))
+
+        return over(tile.b, count, distances, pointers, totals, row, runs=runs)
 
     @abstractmethod
     def end(self, tile: WindowTile, totals: Registers) -> None:
@@ -202,10 +220,6 @@ class _Walker(WindowWalk):
         spec, rows = self.spec, self.spec.rows
         pointers = tuple(tile.arguments[name] for name in ("x", "w") if name in tile.arguments)
         distances = rows.dilation * spec.columns.input * spec.vector.bytes, self.w_row
-
-        def kernel_row(pointers: Registers, totals: Registers) -> Registers:
-            return tuple(spec.kernel_row(tile, pointers, list(totals)))
-
         count = tile.arguments["kernel_rows"] if rows.is_padded else rows.kernel
-        runs, start = rows.always_reaches or None, tuple(spec.start(tile))
-        spec.end(tile, over(tile.b, count, distances, pointers, start, kernel_row, runs=runs))
+        start, runs = tuple(spec.start(tile)), rows.always_reaches or None
+        spec.end(tile, spec.kernel_rows(tile, count, distances, pointers, start, runs=runs))

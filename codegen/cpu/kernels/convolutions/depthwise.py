@@ -15,7 +15,7 @@ import numpy as np
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
-from ...llvm.builder import FunctionBuilder
+from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
 from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
@@ -23,6 +23,7 @@ from ...llvm.types import I16, Register, Registers, constant, vector_constant, z
 from ..output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
 from ..products.blocking import registers_per_vector
 from ..window import ALL
+from ..window_walk import over
 from ..windowed import TapByTap, Windowed, WindowTile
 
 _WORDS = I16.of(2 * CHANNEL_BLOCK)
@@ -148,8 +149,11 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
 class WordDepthwise(QuantizedOutput, Windowed):
     """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
 
-    Weights are read as ``w``, words [C/16, kernel rows, pairs of taps, 16, 2], zero points taken off: the data of
-    :meth:`words`. The last two dimensions change places where no instruction adds up products of pairs.
+    A pair is the same column of two kernel rows, and in a last odd row two neighbouring columns.
+
+    Weights are read as ``w``, words [C/16, kernel rows, pairs, 16, 2], zero points taken off: the data of
+    :meth:`words`. The pairs of a row are those with the row below, if a kernel has several rows, then those within it.
+    The last two dimensions change places where no instruction adds up products of pairs.
     """
 
     @property
@@ -158,8 +162,13 @@ class WordDepthwise(QuantizedOutput, Windowed):
         return (x, f"stored_{stored}", *others, "w", y)
 
     @property
+    def columns_below(self) -> int:
+        """Pairs of a row with the one below."""
+        return self.columns.kernel if self.rows.kernel > 1 else 0
+
+    @property
     def row_steps(self) -> int:
-        return -(-self.columns.kernel // 2)
+        return self.columns_below + -(-self.columns.kernel // 2)
 
     def most_pixels(self, target: TargetDescription) -> int:
         return max(1, min(14, target.registers // registers_per_vector(target) - 2))
@@ -167,9 +176,11 @@ class WordDepthwise(QuantizedOutput, Windowed):
     def words(self, op: Op, target: TargetDescription) -> bytes:
         """The weights of an op, which are constant."""
         weights = without_zero_points(op).reshape(self.channels, self.rows.kernel, self.columns.kernel)
-        fill = -self.channels % CHANNEL_BLOCK, self.columns.kernel % 2
-        weights = np.pad(weights, ((0, fill[0]), (0, 0), (0, fill[1])))
-        weights = weights.reshape(-1, CHANNEL_BLOCK, self.rows.kernel, self.row_steps, 2)
+        rows, columns = self.rows.kernel, self.columns.kernel
+        weights = np.pad(weights, ((0, -self.channels % CHANNEL_BLOCK), (0, 1), (0, columns % 2)))
+        within = weights[:, :rows].reshape(-1, rows, self.row_steps - self.columns_below, 2)
+        below = np.stack([weights[:, :rows, :columns], weights[:, 1:, :columns]], axis=-1)[:, :, : self.columns_below]
+        weights = np.concatenate([below, within], axis=2).reshape(-1, CHANNEL_BLOCK, rows, self.row_steps, 2)
         order = (0, 2, 3, 1, 4) if target.is_x86_64 else (0, 2, 3, 4, 1)
         return weights[:, _order(target)].transpose(order).astype("<i2").tobytes()
 
@@ -183,24 +194,66 @@ class WordDepthwise(QuantizedOutput, Windowed):
         natural = tuple(tile.b.shuffle(total, total, places) for total in totals)
         self.requantize(tile.b, tile.arguments, 0, natural, (), tile.arguments.__getitem__)
 
-    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
-        """For each two neighbours of the row, the pixels and taps that see them."""
-        b, columns, (x, w) = tile.b, self.columns, pointers
-        inside = {
-            p * columns.stride + tap * columns.dilation: bool(mask)
+    def kernel_rows(
+        self,
+        tile: WindowTile,
+        count: Integer,
+        distances: Sequence[int],
+        pointers: Registers,
+        totals: Registers,
+        *,
+        runs: bool | None = None,
+    ) -> Registers:
+        """Two rows at a time, as long as there are two."""
+        if not self.columns_below:
+            return super().kernel_rows(tile, count, distances, pointers, totals, runs=runs)
+        b, (x_row, _) = tile.b, distances
+
+        def rows(pointers: Registers, totals: Registers) -> Registers:
+            return tuple(self._rows(tile, (pointers[0], b.at(pointers[0], x_row)), pointers[1], totals))
+
+        count = b.maximum(count, 0)
+        pairs, odd = b.divide(count, 2), b.remainder(count, 2)
+        totals = over(b, pairs, [2 * distance for distance in distances], pointers, totals, rows)
+        done = b.subtract(count, odd)
+        last = [b.at(pointer, b.multiply(done, d)) for pointer, d in zip(pointers, distances, strict=True)]
+        return super().kernel_rows(tile, odd, distances, tuple(last), totals)
+
+    def _inside(self, tile: WindowTile) -> dict[int, bool]:
+        """Which positions of a row a tile sees, and whether they are in the image."""
+        return {
+            p * self.columns.stride + tap * self.columns.dilation: bool(mask)
             for tap, masks in enumerate(tile.reach.columns)
             for p, mask in enumerate(masks)
         }
+
+    def _rows(self, tile: WindowTile, x: Registers, w: Register, totals: Registers) -> list[Register]:
+        """For each position of two rows, the pixels and taps that see it."""
+        b, columns, found = tile.b, self.columns, list(totals)
+        for position, is_inside in sorted(self._inside(tile).items()):
+            if is_inside or self.constants.fill:
+                b.fence()
+                above, below = (self._word(b, row, position if is_inside else None) for row in x)
+                value = b.shuffle(above, below, _interleaved(b.target))
+                for p in range(tile.reach.pixels):
+                    tap, rest = divmod(position - p * columns.stride, columns.dilation)
+                    if not rest and 0 <= tap < columns.kernel:
+                        found[p] = self._add(b, found[p], value, w, tap)
+        return found
+
+    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
+        """For each two neighbours of the row, the pixels and taps that see them."""
+        b, columns, (x, w) = tile.b, self.columns, pointers
+        inside = self._inside(tile)
         users: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for p in range(tile.reach.pixels):
-            for step in range(self.row_steps):
+            for step in range(-(-columns.kernel // 2)):
                 first = p * columns.stride + 2 * step * columns.dilation
                 second = first + columns.dilation
                 if 2 * step + 1 == columns.kernel and second not in inside:
                     # The last of an odd number of taps is alone: its neighbour is multiplied with 0.
                     second = first
                 users.setdefault((first, second), []).append((p, step))
-        weights = [b.load(_WORDS, b.at(w, step * VECTOR_BYTES)) for step in range(self.row_steps)]
         words: dict[int, Register] = {}
         for pair in sorted(users):
             if not self.constants.fill and not any(inside[position] for position in pair):
@@ -211,9 +264,12 @@ class WordDepthwise(QuantizedOutput, Windowed):
             b.fence()
             value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target))
             for p, step in users[pair]:
-                add = add_word_pairs if b.target.is_x86_64 else add_words
-                totals[p] = add(b, totals[p], value, weights[step])
+                totals[p] = self._add(b, totals[p], value, w, self.columns_below + step)
         return totals
+
+    def _add(self, b: FunctionBuilder, total: Register, value: Register, w: Register, pair: int) -> Register:
+        add = add_word_pairs if b.target.is_x86_64 else add_words
+        return add(b, total, value, b.load(_WORDS, b.at(w, pair * VECTOR_BYTES)))
 
     def _word(self, b: FunctionBuilder, x: Register, position: int | None) -> Register:
         """16 channels of a position; ``None`` for one outside of the image."""
