@@ -12,6 +12,7 @@ from quantized_cases import check, integers, product_sample, random_activation, 
 from samples import Sample
 
 from tilewright.errors import IRError
+from tilewright.ir.arithmetic import add_multipliers
 from tilewright.ir.op import REGISTRY, QuantizationRule
 from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
@@ -118,6 +119,30 @@ def test_every_pair_of_bytes(target: str) -> None:
         y = TensorType((256, 256), DType.U8, Quantization.per_tensor(scale, 120))
         samples.append(Sample(operator, (left, right), types=(a, a), result_types=(y,)))
     check([make_case(f"pairs-{i}", sample) for i, sample in enumerate(samples)], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [DType.I8, DType.U8])
+def test_every_sum_without_ties(dtype: DType, target: str) -> None:
+    """At scales at which sums are shifted by 12, 25 and 30 bits, and by 10 and 31."""
+    every = np.arange(256, dtype=np.uint8).view(dtype.numpy)
+    left, right = (np.ascontiguousarray(array) for array in np.broadcast_arrays(every[:, None], every))
+    samples, shifts = [], set[int]()
+    for scales in (
+        (130.0, 0.7, 0.033),
+        (0.137, 0.071, 0.31),
+        (0.0151, 0.0009, 0.97),
+        (130.0, 0.7, 0.013),
+        (0.007, 0.005, 0.97),
+    ):
+        a, b, y = (
+            TensorType((256, 256), dtype, Quantization.per_tensor(scale, zero))
+            for scale, zero in zip(scales, (11, 101, 57), strict=True)
+        )
+        shifts.add(add_multipliers(*map(np.float32, scales))[2])
+        samples += [Sample(op, (left, right), types=(a, b), result_types=(y,)) for op in (Add(), Sub())]
+    assert shifts == {10, 12, 25, 30, 31}
+    check([make_case(f"sums-{i}", sample) for i, sample in enumerate(samples)], target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

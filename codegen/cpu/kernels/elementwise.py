@@ -25,7 +25,7 @@ from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F64, Register, constant, type_of
+from ..llvm.types import F64, I32, Register, constant, type_of
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
 from .quantization import table_kernel
 from .vector_nest import Expression, nest_kernel
@@ -61,12 +61,18 @@ class Formulas(Expression):
         return elements[-1].value
 
 
+_HALF, _MOST_SHIFT = 12, 30
+"""Bits of the lower half of a multiplier, and those that a sum may lose for its upper half to have no more than 32."""
+
+
 @dataclass(frozen=True)
 class Sum(Expression):
-    """``arithmetic.add``: in double precision, in which everything but the one rounding is exact.
+    """``arithmetic.add``: in two halves of 32 bits where no two operands make a tie, else in double precision.
 
-    Products and their sum have 34 bits. Where the shift is so large that the zero point does not fit beside them, they
-    are so small that the result is the zero point, rounded or not.
+    Products and their sum have 34 bits: the lower half of each multiplier makes the lower half of the sum, of which
+    what is more than that is carried over. In double precision everything but the one rounding is exact; where the
+    shift is so large that the zero point does not fit beside the products, they are so small that the result is the
+    zero point, rounded or not.
 
     Attributes:
         dtype: of operands and result.
@@ -78,7 +84,44 @@ class Sum(Expression):
     multipliers: tuple[int, int, int]
     zeros: tuple[int, int, int]
 
+    @property
+    def offset(self) -> int:
+        """What is added to the products before the shift, one half for rounding included."""
+        *factors, shift = self.multipliers
+        products = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
+        return (self.zeros[2] << shift) - products + (1 << shift >> 1)
+
+    @property
+    def has_ties(self) -> bool:
+        """Whether some sum lies between two integers, of which the even one would be right."""
+        first, second, shift = self.multipliers
+        info = np.iinfo(self.dtype.numpy)
+        stored = np.arange(info.min, info.max + 1, dtype=np.int64)
+        totals = (stored * first)[:, None] + stored * second + self.offset
+        return bool((totals & ((1 << shift) - 1) == 0).any())
+
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        if _HALF <= self.multipliers[2] <= _MOST_SHIFT and not self.has_ties:
+            return self._in_halves(b, values)
+        return self._in_doubles(b, values)
+
+    def _in_halves(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        *factors, shift = self.multipliers
+        wide = I32.of(values[0].type.lanes)
+        stored = [widened(b, value, self.dtype) for value in values]
+        upper, lower = (constant(wide, half) for half in divmod(self.offset, 1 << _HALF))
+        for value, factor in zip(stored, factors, strict=True):
+            high, low = (constant(wide, half) for half in divmod(factor, 1 << _HALF))
+            upper = b.binary("add", upper, b.binary("mul", value, high))
+            lower = b.binary("add", lower, b.binary("mul", value, low))
+        total = b.binary("add", upper, b.binary("ashr", lower, constant(wide, _HALF)))
+        total = b.binary("ashr", total, constant(wide, shift - _HALF))
+        info = np.iinfo(self.dtype.numpy)
+        for name, bound in (("smax", info.min), ("smin", info.max)):
+            total = b.intrinsic(f"llvm.{name}.{wide.suffix}", wide, [total, constant(wide, int(bound))])
+        return b.convert("trunc", total, type_of(self.dtype, wide.lanes))
+
+    def _in_doubles(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         *factors, shift = self.multipliers
         offset = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
         real = F64.of(values[0].type.lanes)
