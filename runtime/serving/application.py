@@ -131,6 +131,8 @@ class Application:
             self._seconds.labels(model.name, model.version).observe(perf_counter() - start)
         except TilewrightError as error:
             response = await _refused(request, error)
+            # Its frames hold the body, and the task that read it holds the error: they would stay as long as a cycle.
+            error.__traceback__ = None
             status = response.status_code
         finally:
             self.answered[status] = self.answered.get(status, 0) + 1

@@ -142,6 +142,9 @@ class Model:
             if job.run is not None and all(each.outputs.done() for each in job.run.jobs):
                 job.run.request.abandon()
             raise
+        finally:
+            # A run knows its requests: what these hold would stay until somebody looks for cycles.
+            job.run = None
 
     def _start(self) -> None:
         while self._running < self._workers and (jobs := self._take()):

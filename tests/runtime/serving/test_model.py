@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import time
+import weakref
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -105,6 +108,40 @@ def test_what_is_wrong_with_one_concerns_no_other() -> None:
     assert answers[2].json == {"error": "a sum is negative"}
     assert outputs_of(answers[3].headers, answers[3].body)["y"] == 12
     assert engine.batches == [1, 4, 1, 1, 1]
+
+
+class Watched(Sums):
+    """Knows whether inputs are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door.set()
+        self.seen: list[weakref.ref[np.ndarray]] = []
+
+    def submit(self, inputs: Mapping[str, np.ndarray], callback: Callback) -> Request[Outputs]:
+        self.seen.append(weakref.ref(inputs["x"]))
+        request = super().submit(inputs, callback)
+        self.requests.clear()
+        return request
+
+
+@pytest.mark.parametrize("value", [1, -1])
+@pytest.mark.parametrize("batched", [True, False])
+def test_inputs_are_gone_when_they_are_answered(value: int, batched: bool) -> None:
+    """Without anyone looking for cycles, which happens rarely: bodies may be large."""
+    engine = Watched()
+    application, _ = served(engine, batched=batched)
+    body, headers = request_of({"x": np.full((1, 3), value, np.int32)}, binary=True)
+    gc.disable()
+    try:
+        assert asyncio.run(ask(application.asgi, PATH, body, headers)).status == (200 if value > 0 else 400)
+        end = time.monotonic() + 20
+        # The thread that has computed them may be about to let them go.
+        while engine.seen[0]() is not None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert engine.seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_too_many_are_told_to_come_later() -> None:
