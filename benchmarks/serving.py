@@ -1,13 +1,18 @@
-"""Load on served networks: latency and throughput beside a peer, and bodies of strangers.
+"""Load on served networks: latency and throughput beside a peer, a minute without a pause, and requests of strangers.
+
+    python benchmarks/serving.py MODEL.onnx MODEL.twa [--clients 64] [--seconds 10] [--rounds 3] [--soak 60]
+        [--hostile 1000] [--peer onnxruntime|httptools]
 
 The peer is onnxruntime behind the same server, or ours with another parser of HTTP, httptools, in place of h11.
 
 The two servers run in processes of their own and are asked in turn, round by round, by clients that each keep one
-connection and send their next request when they have the answer. A share of the requests is wrong; every right answer
-of ours is compared with what the session gives, and every wrong request has to be refused.
+connection and send their next request when they have the answer. A share of the requests is wrong. An answer that is
+late, wrong or missing ends the benchmark: every right answer of ours is compared with what the session gives, every
+wrong request has to be refused, and a connection that ends without an answer is an error.
 
-Run by hand: python benchmarks/serving.py MODEL.onnx MODEL.twa [--clients 64] [--seconds 10] [--rounds 3]
-    [--peer onnxruntime|httptools]
+Then ours alone is asked for a minute without a pause, its memory noted every five seconds, and sent hostile requests,
+each on a connection of its own, which must have an answer of 400 to 499. At the end it must still answer, and end when
+it is told to.
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from hostile_requests import HEADER, head, hostile, strange
 
 from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
 from tilewright.runtime.serving import server
@@ -34,10 +42,13 @@ from tilewright.runtime.serving.model import Model
 from tilewright.runtime.serving.server import address_of, listen, serve
 from tilewright.runtime.session import Session, load
 
-HEADER = "Inference-Header-Content-Length"
 NAMES = {"float32": "FP32", "int8": "INT8", "uint8": "UINT8", "int64": "INT64"}
 EXAMPLES = 8
 """Different right requests."""
+Right = tuple[bytes, dict[str, bytes]]
+"""A request, and the bytes of the outputs that it has."""
+LATE = 60
+"""Seconds after which an answer is lost."""
 
 
 class Onnxruntime:
@@ -83,9 +94,9 @@ def serve_one(model: Path, artifact: Path, name: str) -> None:
         serve(served_by, listening, 60, lambda: print(address_of(listening), flush=True))
 
 
-def examples(session: Session) -> list[tuple[bytes, dict[str, bytes]]]:
+def examples(session: Session) -> list[Right]:
     """Right requests, and the bytes of the outputs that they have."""
-    rng, found = np.random.default_rng(0), list[tuple[bytes, dict[str, bytes]]]()
+    rng, found = np.random.default_rng(0), list[Right]()
     for _ in range(EXAMPLES):
         inputs = {
             spec.name: rng.standard_normal(spec.shape).astype(spec.numpy)
@@ -108,43 +119,16 @@ def examples(session: Session) -> list[tuple[bytes, dict[str, bytes]]]:
     return found
 
 
-def head(length: int, text: int | None = None) -> bytes:
-    header = "" if text is None else f"{HEADER}: {text}\r\n"
-    return f"POST /v2/models/network/infer HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {length}\r\n\r\n".encode()
-
-
-def strange(rng: np.random.Generator, right: bytes) -> bytes:
-    """A request that nobody may compute."""
-    start, _, body = right.partition(b"\r\n\r\n")
-    text = int(re.findall(rf"{HEADER}: (\d+)".encode(), start)[0])
-    described = body[:text]
-    kinds = [
-        lambda: (body[: int(rng.integers(0, len(body)))], text),
-        lambda: (body + rng.bytes(int(rng.integers(1, 100))), text),
-        lambda: (rng.bytes(int(rng.integers(0, 5000))), None),
-        lambda: (b"[" * int(rng.integers(1000, 60_000)), None),
-        lambda: (b'{"inputs":' * int(rng.integers(100, 6000)), None),
-        lambda: (
-            described.replace(b'"shape": [', b'"shape": [' + str(int(rng.integers(-(2**62), 2**62))).encode() + b","),
-            text,
-        ),
-        lambda: (described.replace(b"FP32", b"BYTES").replace(b"INT8", b"FP64") + body[text:], text),
-        lambda: (described.replace(b'"binary_data_size": ', b'"binary_data_size": -') + body[text:], None),
-        lambda: (body, int(rng.integers(text + 1, 2**40))),
-        lambda: (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', None),
-        lambda: (described.replace(b'"name": "', b'"name": "' + rng.bytes(2).hex().encode()) + body[text:], text),
-    ]
-    content, length = kinds[int(rng.integers(len(kinds)))]()
-    made = head(len(content), length)
-    if rng.integers(10) == 0:
-        made = made.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
-    return made + content
-
-
 async def answered(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
 ) -> tuple[int, dict[str, bytes]]:
     """The status of the answer, and the bytes of each output."""
+    return await asyncio.wait_for(_answered(reader, writer, request), LATE)
+
+
+async def _answered(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+) -> tuple[int, dict[str, bytes]]:
     writer.write(request)
     start = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     size = int(re.findall(r"\ncontent-length: (\d+)", start)[0])
@@ -161,7 +145,7 @@ async def answered(
 
 
 async def load_on(
-    port: int, requests: list[tuple[bytes, dict[str, bytes]]], clients: int, seconds: float, bad: float, exact: bool
+    port: int, requests: list[Right], clients: int, seconds: float, bad: float, exact: bool
 ) -> tuple[list[float], int]:
     """Seconds from request to answer of the right ones, and how many wrong ones were refused."""
     took, refused, end = list[float](), [0], time.perf_counter() + seconds
@@ -193,6 +177,35 @@ def resident(process: subprocess.Popen[str]) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
 
+async def soak(
+    process: subprocess.Popen[str], port: int, requests: list[Right], options: argparse.Namespace
+) -> tuple[list[float], int, list[float]]:
+    """As `load_on`, without a pause, and MiB of the server every five seconds."""
+    memory = list[float]()
+
+    async def watch() -> None:
+        while True:
+            memory.append(resident(process))
+            await asyncio.sleep(5)
+
+    watching = asyncio.create_task(watch())
+    took, refused = await load_on(port, requests, options.clients, options.soak, options.bad, exact=True)
+    watching.cancel()
+    return took, refused, memory
+
+
+async def statuses(port: int, requests: list[bytes]) -> Counter[int]:
+    """Of the answers to hostile requests, all of which have to come."""
+    found = Counter[int]()
+    for request in requests:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        writer.write(request)
+        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), LATE)
+        found[int(start[9:12])] += 1
+        writer.close()
+    return found
+
+
 def processor_seconds(process: subprocess.Popen[str]) -> float:
     """Of the process until now, however many others there are."""
     cells = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -207,34 +220,51 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each round and server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bad", type=float, default=0.1, help="share of wrong requests")
+    parser.add_argument("--soak", type=float, default=60, help="seconds without a pause")
+    parser.add_argument("--hostile", type=int, default=1000, help="hostile requests")
     parser.add_argument("--peer", choices=("onnxruntime", "httptools"), default="onnxruntime")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve:
-        serve_one(arguments.model, arguments.artifact, arguments.serve)
+    options = parser.parse_args()
+    if options.serve:
+        serve_one(options.model, options.artifact, options.serve)
         return
-    with load(arguments.artifact, threads=1) as session:
+    with load(options.artifact, threads=1) as session:
         requests = examples(session)
     servers: dict[str, tuple[subprocess.Popen[str], int]] = {}
-    words = [sys.executable, __file__, str(arguments.model), str(arguments.artifact), "--serve"]
+    words = [sys.executable, __file__, str(options.model), str(options.artifact), "--serve"]
     try:
-        for name in ("tilewright", arguments.peer):
+        for name in ("tilewright", options.peer):
             process = subprocess.Popen([*words, name], text=True, stdout=subprocess.PIPE)
             assert process.stdout is not None
             servers[name] = process, int(process.stdout.readline().rpartition(":")[2])
         columns = ("round", "server", "requests/s", "p50 ms", "p99 ms", "processor ms/answer", "refused", "MiB")
         print(f"| {' | '.join(columns)} |\n|---:|---|{'---:|' * (len(columns) - 2)}")
-        for number in range(arguments.rounds):
+        for number in range(options.rounds):
             for name, (process, port) in servers.items():
                 exact, before = name != "onnxruntime", processor_seconds(process)
-                work = load_on(port, requests, arguments.clients, arguments.seconds, arguments.bad, exact)
+                work = load_on(port, requests, options.clients, options.seconds, options.bad, exact)
                 took, refused = asyncio.run(work)
                 p50, p99 = np.percentile(took, (50, 99)) * 1e3
-                speed = len(took) / arguments.seconds
+                speed = len(took) / options.seconds
                 memory = resident(process)
                 each = (processor_seconds(process) - before) / (len(took) + refused) * 1e3
                 cells = f"{speed:.0f} | {p50:.1f} | {p99:.1f} | {each:.3f} | {refused} | {memory:.0f}"
                 print(f"| {number + 1} | {name} | {cells} |", flush=True)
+        process, port = servers["tilewright"]
+        took, refused, memory = asyncio.run(soak(process, port, requests, options))
+        p50, p99 = np.percentile(took, (50, 99)) * 1e3
+        print(
+            f"\n{options.soak:.0f} s without a pause: {len(took)} right answers, {refused} refused, none wrong or "
+            f"lost; p50 {p50:.1f} ms, p99 {p99:.1f} ms; MiB every 5 s: {', '.join(f'{each:.1f}' for each in memory)}"
+        )
+        sent = [*hostile(np.random.default_rng(0), requests[0][0], options.hostile)]
+        found = asyncio.run(statuses(port, sent))
+        assert all(400 <= status < 500 for status in found), found
+        told = ", ".join(f"{status}: {count}" for status, count in sorted(found.items()))
+        print(f"{len(sent)} hostile requests: {told}; {resident(process):.1f} MiB")
+        asyncio.run(load_on(port, requests, 1, 1, 0, exact=True))
+        process.terminate()
+        assert process.wait() == -signal.SIGTERM, process.returncode
     finally:
         for process, _ in servers.values():
             process.terminate()
