@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Module, Op, Value
+from ...ir.core import Constant, Module, Value
 from ...ir.feature_map import MAP_RANKS
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad, Slice, Split, Transpose
+from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.pooling import MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
@@ -25,13 +24,15 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
+from . import movement_forms
+from .movement_forms import is_quantized
 
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
-    padding goes into windows; splits become slices; channel shuffles become choices of channels, which also copy a
-    channel that has several kernels of its own; what works element by element does so on the pixels of the product
-    before it; clamps that saturation does anyway go; constants get the shape of maps.
+    padding goes into windows; movements get the forms of :mod:`tilewright.passes.device.movement_forms`; choices of
+    channels copy a channel that has several kernels of its own; what works element by element does so on the pixels of
+    the product before it; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -42,10 +43,6 @@ class LegalizeForDevice(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         return Driver(RULES).run(module, record)
-
-
-def _is_quantized(op: Op) -> bool:
-    return op.inputs[0].type.quant is not None and op.inputs[0].type.quant.axis is None
 
 
 _BINARY = (Add, Sub, Mul, Max, Min)
@@ -152,34 +149,7 @@ def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     return found.emit(pool, x, result_types=[found.root.result.type])
 
 
-# Movement
-
-
-def _movements_as_gather(found: Match) -> Value | None:
-    """Channels that change places while all else stays: each comes from one channel of the operand."""
-    x, y = found["x"], found.root.result
-    if x.type.rank not in MAP_RANKS[1:] or x.type.shape != y.type.shape or not y.type.elements:
-        return None
-    places = np.arange(x.type.elements, dtype=np.int64).reshape(x.type.shape)
-    moved = places
-    for op in reversed(found.ops):
-        moved = op.operator.reference(moved)
-    order = moved[0].reshape(len(moved[0]), -1)[:, 0] // math.prod(x.type.shape[2:])
-    if order.max() >= x.type.shape[1] or not np.array_equal(places[:, order], moved):
-        return None
-    return found.emit(Gather(1), x, found.add_constant(f"{y.name}.channels", order))
-
-
-def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
-    split, shape = found.root.operator, found["x"].type.shape
-    results: list[Value] = []
-    position = 0
-    for value, size in zip(found.root.results, split.sizes, strict=True):
-        begin = tuple(position if d == split.axis else 0 for d in range(len(shape)))
-        results.append(found.emit(Slice(begin, value.type.shape, (1,) * len(shape)), found["x"]))
-        results[-1].name = value.name
-        position += size
-    return results
+# Constants
 
 
 def _constant_as_map(found: Match) -> Value | None:
@@ -218,28 +188,23 @@ RULES: tuple[Rule, ...] = (
     *on_quantized(
         Rule(
             "pad_into_quantized_max_pool",
-            node(MaxPool, node(Pad, "x", name="pad"), where=_is_quantized),
+            node(MaxPool, node(Pad, "x", name="pad"), where=is_quantized),
             _pad_into_max_pool,
         ),
-        Rule("product_of_batches", node(MatMul, "x", Const("w"), where=_is_quantized), _batched_product),
-        Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=_is_quantized), _product_as_convolution),
-        Rule(
-            "movements_as_gather",
-            node(Reshape, node(Transpose, node(Reshape, "x")), where=_is_quantized),
-            _movements_as_gather,
-        ),
+        Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
+        Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),
         Rule(
             "elementwise_on_rows",
-            node((Unary, *_BINARY), node(Reshape, "x", single_use=False), where=_is_quantized, commutative=True),
+            node((Unary, *_BINARY), node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),
             _on_rows,
         ),
-        Rule("multiplied_depthwise", node(Conv, "x", where=_is_quantized), _multiplied_depthwise),
-        Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
+        Rule("multiplied_depthwise", node(Conv, "x", where=is_quantized), _multiplied_depthwise),
         Rule(
             "constant_as_map",
-            node(_BINARY, "x", Const("c"), where=_is_quantized, commutative=True),
+            node(_BINARY, "x", Const("c"), where=is_quantized, commutative=True),
             _constant_as_map,
         ),
     ),
+    *movement_forms.RULES,
 )
 """In the order in which they are tried at each op."""

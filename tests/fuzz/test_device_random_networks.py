@@ -25,7 +25,7 @@ from before_after import random_inputs
 from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from quantized_graphs import random_quantized_graph
-from random_device_graphs import OF_ROWS, ON_THE_DEVICE, shift_weights
+from random_device_graphs import OF_MOVEMENT, OF_ROWS, ON_THE_DEVICE, shift_weights
 from random_device_settings import CARDS, CLUSTERS, Setting, random_settings
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 from random_machines import write_machine
@@ -61,6 +61,7 @@ MAKERS = {
     "float of everything": EVERYTHING,
     "float for the device": ON_THE_DEVICE,
     "float rows": OF_ROWS,
+    "float movement": OF_MOVEMENT,
 }
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
@@ -242,9 +243,10 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
     assert all(found[each] for each in EXPECTED), found
 
 
-def test_engines_agree_on_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("style", ["float rows", "float movement"])
+def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
     for seed in range(4):
-        check(seed, tmp_path, settings=1, style="float rows")
+        check(seed, tmp_path, settings=1, style=style)
 
 
 @pytest.mark.sweep

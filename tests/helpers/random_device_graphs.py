@@ -14,7 +14,7 @@ from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from tilewright.ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Reshape
@@ -154,6 +154,32 @@ def _spread_channels(g: Builder, x: Value) -> Value | None:
     return g.op(DepthToSpace(size, g.choose("DCR", "CRD")), x)
 
 
+def _moved(g: Builder, x: Value) -> Value | None:
+    """Every so many rows and columns, blocks of pixels as channels, channels as blocks of pixels spelled out, or zeros
+    around everything."""
+    if not _is_map(x) or x.type.elements > 4096:
+        return None
+    images, channels, *spatial = x.type.shape
+    kind = g.choose("steps", "steps", "zeros", "zeros", "blocks", "spread")
+    if kind == "steps":
+        steps = (1, 1, *_numbers(g, 1, 4, len(spatial)))
+        begin = (0, 0, *(int(g.rng.integers(0, extent)) for extent in spatial))
+        most = [(e - b - 1) // s + 1 for e, b, s in zip(x.type.shape, begin, steps, strict=True)]
+        return g.op(Slice(begin, tuple(int(g.rng.integers(max(1, m - 1), m + 1)) for m in most), steps), x)
+    if kind == "zeros":
+        pads = [*_numbers(g, 0, 2, 2 * x.type.rank)]
+        pads[0] = pads[x.type.rank] = 0
+        return g.op(Pad(tuple(pads)), x)
+    if x.type.rank == 4 and kind == "blocks" and not any(extent % 2 for extent in spatial):
+        return g.op(SpaceToDepth(2), x)
+    if x.type.rank == 4 and kind == "spread" and channels % 4 == 0:
+        parts = g.op(Reshape((images, channels // 4, 2, 2, *spatial)), x)
+        rows, columns = spatial
+        spread = g.op(Transpose((0, 1, 4, 2, 5, 3)), parts)
+        return g.op(Reshape((images, channels // 4, 2 * rows, 2 * columns)), spread)
+    return None
+
+
 def _odd_channels(g: Builder, x: Value) -> Value | None:
     """Two parts of the channels that meet or overlap anywhere, the other way round."""
     if not _is_map(x) or x.type.shape[1] < 3:
@@ -224,6 +250,17 @@ def _with_number(g: Builder, x: Value) -> Value | None:
 
 OF_ROWS: tuple[Maker, ...] = (_rows, _rows, _rows, _table, _two_maps, _two_maps, _with_number, _box, _join_many)
 """What transformers are made of but for attention."""
+
+OF_MOVEMENT: tuple[Maker, ...] = (
+    *CONVOLUTIONAL[:3],
+    *(_moved,) * 4,
+    _spread_channels,
+    _table,
+    _residual,
+    _join_many,
+    _box,
+)
+"""Maps whose elements move between convolutions."""
 
 
 def shift_weights(module: Module, rng: np.random.Generator) -> int:

@@ -247,15 +247,16 @@ def test_padding_with_the_smallest_integer_goes_into_max_pooling(rng: np.random.
   }}""",
         rng,
     )
-    assert_leaves_alone(
-        PASS,
-        f"""
-  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{X}) {{
+    pool = MAX_POOL.format("0, 0, 0, 0")
+    found = forms_of(
+        f"""(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{X}) {{
     %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : i8[1,1,4,2]{X}
-    %y = max_pool(%p) {{{MAX_POOL.format("0, 0, 0, 0")}}} : i8[1,1,3,1]{X}
+    %y = max_pool(%p) {{{pool}}} : i8[1,1,3,1]{X}
     return %y
   }}""",
+        rng,
     )
+    assert found == ["conv", "max_pool"], "zeros are no smallest integers"
 
 
 def test_padding_goes_into_average_pooling_that_counts_it(rng: np.random.Generator) -> None:
@@ -293,6 +294,100 @@ def test_a_split_becomes_slices(rng: np.random.Generator) -> None:
   }}""",
         rng,
     )
+
+
+def forms_of(text: str, rng: np.random.Generator) -> list[str]:
+    """The ops of the only function after the pass, which changes no byte."""
+    module = parse(f"func @main{text}")
+    original = clone(module)
+    run_pass(PASS, module)
+    inputs = random_inputs(original, rng)
+    for name, array in interp.run(original, inputs).items():
+        np.testing.assert_array_equal(interp.run(module, inputs)[name], array)
+    return [op.name for op in module.main.ops]
+
+
+@pytest.mark.parametrize(
+    ("begin", "extent", "step", "forms"),
+    [
+        ("0, 0, 0, 0", "1, 3, 4, 4", "1, 1, 2, 2", ["max_pool"]),
+        ("0, 0, 1, 0", "1, 3, 4, 7", "1, 1, 2, 1", ["slice", "max_pool"]),
+        ("0, 1, 0, 1", "1, 2, 2, 3", "1, 1, 3, 2", ["slice", "max_pool"]),
+        ("0, 0, 3, 0", "1, 3, 1, 7", "1, 1, 5, 1", ["slice"]),
+        ("0, 0, 7, 0", "1, 3, 4, 7", "1, 1, -2, 1", ["slice"]),
+        ("0, 0, 0, 0", "1, 2, 8, 7", "1, 2, 1, 1", ["slice"]),
+    ],
+)
+def test_steps_are_windows_of_one(
+    begin: str, extent: str, step: str, forms: list[str], rng: np.random.Generator
+) -> None:
+    """But for steps of channels, and backwards."""
+    y = f"i8[{extent.replace(' ', '')}]{X}"
+    cut = f"%y = slice(%x) {{begin=[{begin}], extent=[{extent}], step=[{step}]}}"
+    assert forms_of(f"(%x: i8[1,3,8,7]{X}) -> (%y: {y}) {{ {cut} : {y} return %y }}", rng) == forms
+
+
+def test_blocks_of_pixels_and_phases_of_channels(rng: np.random.Generator) -> None:
+    gathered = "%y = space_to_depth(%x) {blocksize=2}"
+    found = forms_of(f"(%x: i8[2,3,4,6]{X}) -> (%y: i8[2,12,2,3]{X}) {{ {gathered} : i8[2,12,2,3]{X} return %y }}", rng)
+    assert found == ["max_pool", *["slice", "max_pool"] * 3, "concat"]
+    spread = "%y = depth_to_space(%x) {blocksize=2, mode=CRD}"
+    found = forms_of(f"(%x: u8[2,12,2,3]{X}) -> (%y: u8[2,3,4,6]{X}) {{ {spread} : u8[2,3,4,6]{X} return %y }}", rng)
+    assert found == ["gather", "depth_to_space"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "perm", "moved", "result", "forms"),
+    [
+        ("1,3,2,2,4,6", "0, 1, 4, 2, 5, 3", "1,3,4,2,6,2", "1,3,8,12", ["gather", "depth_to_space"]),
+        ("1,2,2,3,4,6", "0, 3, 4, 1, 5, 2", "1,3,4,2,6,2", "1,3,8,12", ["depth_to_space"]),
+        ("1,12,2,2,1,6", "0, 3, 4, 1, 2, 5", "1,2,1,12,2,6", "1,24,2,6", ["reshape", "transpose", "reshape"]),
+        (
+            "1,12,2,2,3,2",
+            "0, 3, 5, 1, 2, 4",
+            "1,2,2,12,2,3",
+            "1,48,2,3",
+            ["max_pool", *["slice", "max_pool"] * 3, "concat"],
+        ),
+    ],
+)
+def test_spelled_movements(
+    parts: str, perm: str, moved: str, result: str, forms: list[str], rng: np.random.Generator
+) -> None:
+    module = f"""(%x: i8[1,12,4,6]{X}) -> (%y: i8[{result}]{X}) {{
+    %g = reshape(%x) {{shape=[{parts}]}} : i8[{parts}]{X}
+    %t = transpose(%g) {{perm=[{perm}]}} : i8[{moved}]{X}
+    %y = reshape(%t) {{shape=[{result}]}} : i8[{result}]{X}
+    return %y
+  }}"""
+    assert forms_of(module, rng) == forms
+
+
+@pytest.mark.parametrize(
+    ("pads", "shape", "forms"),
+    [
+        ("0, 1, 0, 0, 0, 2, 0, 0", "1,6,4,4", ["conv", "tanh"]),
+        ("0, 0, 1, 0, 0, 0, 0, 2", "1,3,5,6", ["conv", "tanh"]),
+        ("0, 1, 1, 0, 0, 2, 0, 2", "1,6,5,6", ["conv", "tanh"]),
+        ("1, 0, 0, 0, 0, 0, 0, 0", "2,3,4,4", ["pad", "tanh"]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_zeros_around_a_map_are_those_of_a_product(
+    pads: str, shape: str, forms: list[str], dtype: str, rng: np.random.Generator
+) -> None:
+    module = f"""(%x: {dtype}[1,3,4,4]{X}) -> (%y: {dtype}[{shape}]{X}) {{
+    %p = pad(%x) {{pads=[{pads}], mode=constant, value=0x0.0p0}} : {dtype}[{shape}]{X}
+    %y = tanh(%p) : {dtype}[{shape}]{X}
+    return %y
+  }}"""
+    assert forms_of(module, rng) == forms
+
+
+@pytest.mark.parametrize("padding", ["mode=constant, value=0x1.0p-4", "mode=edge, value=0x0.0p0"])
+def test_other_elements_around_a_map_stay(padding: str, rng: np.random.Generator) -> None:
+    pad = f"%y = pad(%x) {{pads=[0, 0, 1, 0, 0, 0], {padding}}} : i8[1,3,5]{X}"
+    assert forms_of(f"(%x: i8[1,3,4]{X}) -> (%y: i8[1,3,5]{X}) {{ {pad} return %y }}", rng) == ["pad"]
 
 
 @pytest.mark.parametrize("order", ["%x, {}", "{}, %x"])

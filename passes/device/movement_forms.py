@@ -1,0 +1,128 @@
+"""What moves elements of quantised maps, in the forms that the accelerator has. All rules are exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from ...ir.annotations import MACS
+from ...ir.core import Op, Value, is_op
+from ...ir.feature_map import MAP_RANKS
+from ...ir.ops.convolution import Conv
+from ...ir.ops.indexing import Gather
+from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
+from ...ir.ops.pooling import AveragePool, MaxPool
+from ...ir.ops.shape import Reshape
+from ...ir.quantized import limits, parameters, stored
+from ...ir.types import DType, Quantization, TensorType
+from ...runtime.machines.machine import STRIDE_LIMIT
+from ..pattern import Match, Rule, node, on_quantized
+
+
+def is_quantized(op: Op) -> bool:
+    """Whether the first operand of an op is quantised with one scale."""
+    return op.inputs[0].type.quant is not None and op.inputs[0].type.quant.axis is None
+
+
+def _movements(found: Match) -> Value | None:
+    """Reshapes around a transposition that give channels other places while all else stays, each coming from one
+    channel of the operand; or that spread channels over blocks of pixels, or gather these."""
+    x, y = found["x"], found.root.result
+    if x.type.rank not in MAP_RANKS[1:] or x.type.rank != y.type.rank or not y.type.elements:
+        return None
+    places = np.arange(x.type.elements, dtype=np.int64).reshape(x.type.shape)
+    moved = places
+    for op in reversed(found.ops):
+        moved = op.operator.reference(moved)
+    if x.type.shape != y.type.shape:
+        spread = y.type.shape[-1] // x.type.shape[-1], x.type.shape[-1] // y.type.shape[-1]
+        forms = DepthToSpace(spread[0]), DepthToSpace(spread[0], "CRD"), SpaceToDepth(spread[1])
+        for form in forms[:2] if spread[0] else forms[2:]:
+            if form.infer(x.type) == y.type and np.array_equal(form.reference(places), moved):
+                return found.emit(form, x)
+        return None
+    order = moved[0].reshape(len(moved[0]), -1)[:, 0] // math.prod(x.type.shape[2:])
+    if order.max() >= x.type.shape[1] or not np.array_equal(places[:, order], moved):
+        return None
+    return found.emit(Gather(1), x, found.add_constant(f"{y.name}.channels", order))
+
+
+def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
+    split, shape = found.root.operator, found["x"].type.shape
+    results: list[Value] = []
+    position = 0
+    for value, size in zip(found.root.results, split.sizes, strict=True):
+        begin = tuple(position if d == split.axis else 0 for d in range(len(shape)))
+        results.append(found.emit(Slice(begin, value.type.shape, (1,) * len(shape)), found["x"]))
+        results[-1].name = value.name
+        position += size
+    return results
+
+
+def _steps_as_pooling(found: Match[Slice]) -> Value | None:
+    """Every so many rows and columns: the largest elements of windows of one, in what lies between first and last."""
+    cut, x = found.root.operator, found["x"]
+    steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
+    if x.type.rank not in MAP_RANKS[1:] or steps[:2] != (1, 1) or min(steps) < 1 or not 1 < max(steps) <= STRIDE_LIMIT:
+        return None
+    # To the end of the map, where that makes no further window.
+    whole = [extent - begin for extent, begin in zip(x.type.shape, cut.begin, strict=True)]
+    last = [(extent - 1) * step + 1 for extent, step in zip(cut.extent, steps, strict=True)]
+    extents = tuple(w if w < e + s else e for w, e, s in zip(whole, last, steps, strict=True))
+    near = found.emit(Slice(cut.begin, (*cut.extent[:2], *extents[2:]), (1,) * len(steps)), x)
+    ones = (1,) * (len(steps) - 2)
+    return found.emit(MaxPool(ones, steps[2:], (0,) * 2 * len(ones), ones), near)
+
+
+def _blocks_as_slices(found: Match[SpaceToDepth]) -> Value:
+    """The pixels of each place in a block are every so many rows and columns, and channels of the result."""
+    x, size = found["x"], found.root.operator.blocksize
+    extent = (*x.type.shape[:2], *found.root.result.type.shape[2:])
+    places = product(range(size), range(size))
+    return found.emit(Concat(1), *(found.emit(Slice((0, 0, *at), extent, (1, 1, size, size)), x) for at in places))
+
+
+def _channels_of_phases(found: Match[DepthToSpace]) -> Value | None:
+    """The channels of a phase brought together."""
+    x, spread = found["x"], found.root.operator
+    if spread.mode == "DCR" or spread.blocksize == 1:
+        return None
+    order = np.arange(x.type.shape[1]).reshape(-1, spread.blocksize**2).T.reshape(-1)
+    chosen = found.emit(Gather(1), x, found.add_constant(f"{found.root.result.name}.channels", order))
+    return found.emit(DepthToSpace(spread.blocksize), chosen)
+
+
+def _pad_as_convolution(found: Match[Pad]) -> Value | None:
+    """Zeros around a map, channels of zeros among them: a convolution with a 1 for each channel, which pads with them.
+    Windows that take over what surrounds a map do so."""
+    pad, x, y, rank = found.root.operator, found["x"], found.root.result, found["x"].type.rank
+    if rank not in MAP_RANKS[1:] or pad.mode != "constant" or pad.pads[0] or pad.pads[rank] or not y.type.elements:
+        return None
+    inputs, outputs = x.type.shape[1], y.type.shape[1]
+    value, user = stored(pad.value, x.type), next(iter(y.users), None) if len(y.uses) == 1 else None
+    taken = is_op(user, Conv, AveragePool) or (is_op(user, MaxPool) and value == limits(x.type)[0])
+    if (taken and inputs == outputs) or value != parameters(x.type)[1]:
+        return None
+    ones = (1,) * (rank - 2)
+    weights = np.zeros((outputs, inputs, *ones), np.int8)
+    weights[pad.pads[1] + np.arange(inputs), np.arange(inputs)] = 1
+    type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(1.0))
+    conv = Conv(ones, (*pad.pads[2:rank], *pad.pads[rank + 2 :]), ones, 1)
+    padded = found.emit(conv, x, found.add_constant(f"{y.name}.ones", weights, type), None, result_types=[y.type])
+    assert padded.producer is not None
+    MACS.set(padded.producer, inputs * y.type.elements // outputs)
+    return padded
+
+
+RULES: tuple[Rule, ...] = on_quantized(
+    Rule("movements", node(Reshape, node(Transpose, node(Reshape, "x")), where=is_quantized), _movements),
+    Rule("split_as_slices", node(Split, "x", where=is_quantized), _split_as_slices),
+    Rule("steps_as_pooling", node(Slice, "x", where=is_quantized), _steps_as_pooling),
+    Rule("blocks_as_slices", node(SpaceToDepth, "x", where=is_quantized), _blocks_as_slices),
+    Rule("channels_of_phases", node(DepthToSpace, "x", where=is_quantized), _channels_of_phases),
+    Rule("pad_as_convolution", node(Pad, "x", where=is_quantized), _pad_as_convolution),
+)
+"""In the order in which they are tried at each op."""
