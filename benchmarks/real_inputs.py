@@ -76,7 +76,7 @@ class Cifar10:
 
 @dataclass(frozen=True)
 class Faces:
-    """``images/faces``: photographs of groups, without labels."""
+    """``images/faces``: photographs of groups, without labels; then all of ``images/imagenet500``, mostly faceless."""
 
     preprocessing: Preprocessing
 
@@ -84,6 +84,8 @@ class Faces:
         (spec,) = inputs
         for file in sorted((data / "images" / "faces").glob("*.jpg")):
             yield Sample({spec.name: self.preprocessing.load(file, spec.shape, spec.numpy)})
+        for photograph in ImageNet(self.preprocessing)(data, inputs):
+            yield Sample(photograph.inputs)
 
 
 def mnist(data: Path, inputs: Sequence[TensorSpec]) -> Iterator[Sample]:
