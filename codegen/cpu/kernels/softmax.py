@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 from ....ir.core import Op
 from ....ir.ops.softmax import LogSoftmax, Softmax
@@ -14,9 +14,12 @@ from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
 from ..llvm.row_vectors import RowStep, RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, constant, zero
+from ..llvm.types import F32, Register, Registers, constant, mask_constant, zero
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
+
+SHORT_ROW = 8
+"""Of rows with fewer elements several are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,37 @@ class VectorSoftmax(KernelSpec):
 
             self._softmax(b, b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4), over_columns)
 
+        if self.inner == 1 and self.length < SHORT_ROW:
+            return self.each_unit(b, partial(self._short_rows, b), units=-(-self.outer // lanes))
         return self.each_unit(b, rows if self.inner == 1 else columns, units=self.outer * strips)
+
+    def _short_rows(self, b: FunctionBuilder, index: Register) -> None:
+        """Softmax of as many neighbouring rows as a vector has lanes."""
+        pointers, lanes, length = self.bind(b), b.target.lanes, self.length
+        elements = lanes * length
+        x, y = (b.at(pointers[name], b.multiply(index, 4 * elements)) for name in ("x", "y"))
+
+        def over_columns(combine: Callable[[Register, Register], Register], rows: Register) -> Register:
+            """One number for each row."""
+            return reduce(combine, [b.shuffle(rows, rows, range(first, elements, length)) for first in range(length)])
+
+        def along_rows(numbers: Register) -> Register:
+            return b.shuffle(numbers, numbers, [lane // length for lane in range(elements)])
+
+        def group(mask: Register | None) -> None:
+            rows = b.load_masked(F32.of(elements), x, mask)
+            rows = b.binary("fsub", rows, along_rows(over_columns(b.larger, rows)))
+            e = vm.exp_below_zero(b, rows)
+            total = over_columns(partial(b.binary, "fadd"), e)
+            if self.is_log:
+                result = b.binary("fsub", rows, along_rows(vm.log(b, total)))
+            else:
+                result = b.binary("fmul", e, along_rows(b.binary("fdiv", constant(total.type, 1), total)))
+            b.store_masked(result, y, mask)
+
+        whole, rest = divmod(self.outer, lanes)
+        last = mask_constant(elements, rest * length)
+        b.if_(b.compare("slt", index, whole), lambda: group(None), lambda: group(last if rest else None))
 
     def _softmax(self, b: FunctionBuilder, offset: Register, over: Callable[..., Registers]) -> None:
         """Softmax of a row, or of columns side by side; ``over`` goes along it as :func:`over_row` does."""
@@ -92,16 +125,10 @@ class VectorSoftmax(KernelSpec):
         over(shifted)
 
 
-SHORT_ROW = 8
-"""Rows of fewer elements are left to loops over single elements."""
-
-
 @lowers(Softmax, LogSoftmax, needs=(is_float, is_plain))
 def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
     """Softmax along rows that are contiguous, or along columns side by side."""
     operator, shape = op.operator, op.result.type.shape
     length, inner = shape[operator.axis], math.prod(shape[operator.axis + 1 :])
-    if inner == 1 and length < SHORT_ROW:
-        return None
     outer = math.prod(shape[: operator.axis])
     return VectorSoftmax(outer, length, inner, isinstance(operator, LogSoftmax)).kernel(target)
