@@ -110,7 +110,7 @@ def measure(case: Case, sample_count: int, seconds: float) -> dict[str, object]:
         "size": summary.file_bytes,
     }
     oracle = Oracle(real_meaning(model))
-    with tilewright.load(artifact) as session:
+    with tilewright.load(artifact, threads=1) as session:
         inputs = case.inputs(session.inputs, sample_count)
         row["difference"] = max(relative_difference(session.run(x), oracle.run(x)) for x in inputs)
         ours, theirs = [], []

@@ -132,7 +132,8 @@ def measure(network: PublicNetwork, file: Path, seconds: float) -> dict[str, obj
     artifact = compile_to_memory(model, options)
     row: dict[str, object] = {"compile": time.perf_counter() - start}
     summary = summarize(artifact)
-    with tilewright.load(artifact, engine="software" if "software" in summary.engines else None) as session:
+    preferred = "software" if "software" in summary.engines else None
+    with tilewright.load(artifact, engine=preferred, threads=1) as session:
         engine = summary.engines[session.engine]
         row |= {
             "name": network.name,
