@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from kernel_harness import EMULATED, TARGETS
+from kernel_harness import EMULATED, TARGETS, described
 from operator_samples import Case, all_cases, make_case, samples
 from quantized_cases import check, integers, product_sample, random_activation, random_type, weight_type
 from samples import Sample
 
+from tilewright.codegen.cpu.families import lower
 from tilewright.errors import IRError
 from tilewright.ir.arithmetic import add_multipliers
 from tilewright.ir.op import REGISTRY, QuantizationRule
@@ -20,6 +21,7 @@ from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool
 from tilewright.ir.ops.quantization import Dequantize, Quantize
+from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType, Quantization, TensorType
 
 
@@ -76,6 +78,27 @@ def random_matmul(rng: np.random.Generator) -> Sample:
 def test_random_products(target: str, rng: np.random.Generator) -> None:
     makers = [random_convolution] * 8 + [random_matmul] * 5
     check([make_case(f"{make.__name__}-{i}", make(rng)) for i, make in enumerate(makers)], target)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
+def test_random_products_of_two_activations(target: str, rng: np.random.Generator) -> None:
+    """As in attention: batches, zero points on both sides, extents with remainders; by vectors, not by plain loops."""
+    samples = []
+    for index in range(10):
+        rows, inner, columns = (int(n) for n in rng.integers(1, 90, 3))
+        batch, of_right = [((), ()), ((2, 3), (2, 3)), ((2, 3), (1, 3)), ((4,), ())][index % 4]
+        types = tuple(
+            random_type(rng, DType.I8 if rng.random() < 0.5 else DType.U8, shape)
+            for shape in ((*batch, rows, inner), (*of_right, inner, columns))
+        )
+        scale = 100 * float(np.sqrt(inner)) * float(np.prod([parameters(type)[0] for type in types]))
+        y = random_type(rng, types[0].dtype, (*batch, rows, columns), scale)
+        operator, arrays = MatMul(False, False, *random_activation(rng)), tuple(integers(rng, type) for type in types)
+        samples.append(Sample(operator, arrays, types=types, result_types=(y,)))
+    cases = [make_case(f"activations-{i}", sample) for i, sample in enumerate(samples)]
+    kernels = [lower(op, described(target)) for case in cases for op in case.module.main.ops]
+    assert all(kernel is not None and kernel.name.startswith("word_product") for kernel in kernels)
+    check(cases, target)
 
 
 def random_binary(rng: np.random.Generator) -> Sample:

@@ -1,4 +1,4 @@
-"""Convolution and matrix product of plain 8-bit integers with zero points as operands."""
+"""Products of plain 8-bit integers: with zero points as operands, and of quantised matrices in any order."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from ....ir.core import Constant, Op, Value
 from ....ir.ops.integer_products import ConvInteger, MatMulInteger
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import EIGHT_BIT
+from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.byte_dot_product import multiplies_signed
+from ..llvm.quantized_math import StoredRange
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
-from ..tensors import is_plain
+from ..tensors import is_plain, is_quantized_product
 from .output_channels import filled
 from .products.byte_product import IntegerProduct
-from .products.word_product import Factor, WordProduct
+from .products.word_product import Factor, Requantization, WordProduct
 from .window import Axis, rows_and_columns, walked
 
 _LONGEST_STRIDE = 16
@@ -87,6 +88,38 @@ def integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel |
     names = ("left", "right", *(name for name, value in zeros if value is not None), "y")
     window = Axis.line(1), Axis.line(columns)
     spec = WordProduct(rows, columns, inner, names, batch, left_strides, right_strides, left, right, window)
+    return _kernel(spec, target)
+
+
+@lowers(MatMul, needs=(is_plain, is_quantized_product))
+def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
+    """Of matrices that are both computed, as in attention, each with one scale."""
+    operator, operands, y = op.operator, op.operands, op.result.type
+    x, w = operands.x.type, operands.w.type
+    is_simple = operands.b is None and operands.residual is None and y.dtype in EIGHT_BIT
+    if not is_simple or operator.transpose_a or operator.transpose_b or accumulator_factors(x, w, y).size > 1:
+        return None
+    rows, columns, inner = operator.extents(x, w)
+    batch = y.shape[:-2]
+    if math.prod(w.shape[:-2]) == 1:
+        rows, batch = rows * math.prod(batch), ()
+    left_strides, right_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
+    low, high = clamp_bounds(y, operator.act, operator.act_args)
+    spec = WordProduct(
+        rows,
+        columns,
+        inner,
+        names=("left", "right", "y"),
+        batch=batch,
+        left_strides=left_strides,
+        right_strides=right_strides,
+        left=Factor(x.dtype, known=parameters(x)[1]),
+        right=Factor(w.dtype, known=parameters(w)[1]),
+        window=(Axis.line(1), Axis.line(columns)),
+        requantization=Requantization(
+            float(accumulator_factors(x, w, y)[0]), StoredRange(y.dtype, parameters(y)[1], low, high)
+        ),
+    )
     return _kernel(spec, target)
 
 

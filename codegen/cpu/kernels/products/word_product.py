@@ -1,4 +1,4 @@
-"""Products of 8-bit integers whose zero points are data, by dot products of pairs of 16-bit integers.
+"""Products of 8-bit integers in row-major order, by dot products of pairs of 16-bit integers.
 
 Zero points are taken off first, into the work memory, which leaves 16-bit integers: no sign and no zero point matters
 after that, padding is 0, and sums of pairs are exact. A left factor [M, K], broadcast pair by pair, meets a right one
@@ -16,8 +16,9 @@ from typing import ClassVar, Union
 from .....ir.types import DType
 from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import dot_of_pairs
+from ...llvm.quantized_math import StoredRange, single
 from ...llvm.target import TargetDescription
-from ...llvm.types import I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
+from ...llvm.types import F32, I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..window import Axis
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, choose_tile, positions
@@ -38,13 +39,23 @@ class Factor:
 
     Attributes:
         dtype: of the bytes.
-        zero: of the zero points; ``None`` without them.
+        zero: of the zero points that are data; ``None`` without them.
         zeros: how many there are: one, or one for each row on the left, or for each column on the right.
+        known: the zero point, where it is no data.
     """
 
     dtype: DType
     zero: DType | None = None
     zeros: int = 1
+    known: int = 0
+
+
+@dataclass(frozen=True)
+class Requantization:
+    """What becomes of sums: times a factor of single precision, as stored integers of 8 bits."""
+
+    factor: float
+    result: StoredRange
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,8 @@ class WordProduct(MatrixProduct):
     """Products of weights and windows, or of matrices, of a batch.
 
     Arguments: left [*, M, K], right [*, C, *image] and their zero points, in the order of ``names``; result [*, M, N],
-    32-bit integers. K runs over the channels and taps of a window, N over windows; all row-major.
+    32-bit integers unless they are requantised; all row-major. K runs over the channels and taps of a window, N over
+    windows.
 
     Attributes:
         names: of the arguments.
@@ -79,6 +91,7 @@ class WordProduct(MatrixProduct):
         left_strides, right_strides: along each of them, in matrices; 0 where a factor is the same for all.
         left, right: the factors.
         window: geometry of the image, by rows and columns; a matrix is one row without neighbours.
+        requantization: of the sums, if any.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y")
@@ -91,6 +104,12 @@ class WordProduct(MatrixProduct):
     left: Factor
     right: Factor
     window: tuple[Axis, Axis]
+    requantization: Requantization | None = None
+
+    @property
+    def result_bytes(self) -> int:
+        """Of an element."""
+        return 4 if self.requantization is None else 1
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -150,11 +169,9 @@ class WordProduct(MatrixProduct):
         wide = choose_tile(self.rows, self.columns, self.inner, b.target)[1] * lanes
 
         def some(first: Register, count: int) -> None:
-            offset = b.multiply(first, 4)
-
             def moved(row: Register) -> Registers:
                 x, w, y = arguments(row)
-                return x, b.at(w, offset), b.at(y, offset)
+                return x, b.at(w, b.multiply(first, 4)), b.at(y, b.multiply(first, self.result_bytes))
 
             over_rows(item, -(-count // lanes), (count - 1) % lanes + 1, moved)
 
@@ -176,12 +193,12 @@ class WordProduct(MatrixProduct):
             self._pack_image(b, right, first, self._windows(columns), packing, image)
             self._pair(b, image, pairs, self._windows(columns), packing)
         pixel = b.add(b.multiply(first[0], self.window[1].output), first[1])
-        result = b.at(pointers["y"], b.multiply(b.multiply(item.image, self.rows * self.columns), 4))
-        result = b.at(result, b.multiply(pixel, 4))
+        first_element = b.add(b.multiply(item.image, self.rows * self.columns), pixel)
+        result = b.at(pointers["y"], b.multiply(first_element, self.result_bytes))
 
         def arguments(row: Register) -> Registers:
             x = b.at(scratch, b.multiply(b.subtract(row, item.first_row), shape.x_row))
-            return x, pairs, b.at(result, b.multiply(row, 4 * self.columns))
+            return x, pairs, b.at(result, b.multiply(row, self.result_bytes * self.columns))
 
         return arguments
 
@@ -194,7 +211,7 @@ class WordProduct(MatrixProduct):
             packed = b.at(target, b.multiply(b.subtract(index, item.first_row), 4 * self.steps))
             if self.inner % 2:
                 b.store(constant(I16, 0), packed, 2 * self.inner)
-            taken = None
+            taken = constant(I16, factor.known) if factor.known else None
             if factor.zero is not None:
                 position = b.add(zeros, index) if factor.zeros > 1 else b.integer(0)
                 taken = _words(b, b.at(pointers["left_zero"], position), factor.zero)
@@ -241,7 +258,7 @@ class WordProduct(MatrixProduct):
         """The zero points of some columns."""
         address, factor = self.bind(b).get("right_zero"), self.right
         if factor.zero is None or address is None:
-            return lambda index, count: None
+            return lambda index, count: constant(I16.of(count), factor.known) if factor.known else None
         dtype = factor.zero
         if factor.zeros > 1:
             return lambda index, count: _words(b, b.at(address, index), dtype, count)
@@ -351,7 +368,11 @@ class WordProduct(MatrixProduct):
         for index, total in enumerate(totals):
             row, vector = divmod(index, tile.vectors)
             mask = partial_mask(lanes, tile.active) if vector == tile.vectors - 1 else None
-            b.store_masked(total, b.at(b.arguments[2], 4 * (row * self.columns + vector * lanes)), mask)
+            if self.requantization is not None:
+                factor = constant(F32.of(lanes), self.requantization.factor)
+                total = self.requantization.result.store_form(b, b.binary("fmul", single(b, total), factor))
+            offset = self.result_bytes * (row * self.columns + vector * lanes)
+            b.store_masked(total, b.at(b.arguments[2], offset), mask)
 
 
 def _aligned(size: int) -> int:
