@@ -35,6 +35,14 @@ def fused_elementwise(cls: type[FusedElementwise], rng: np.random.Generator) -> 
     for dtype in (DType.I32, DType.U8, DType.I8, DType.U16):
         yield Sample(cls(real), (array(3, 21, dtype=dtype), array(21)))
         yield Sample(cls(real), (array(3, 1, dtype=dtype), array(21)))
+    # A bias behind a product of bytes; single precision does not hold these numbers.
+    biased = cls(("t0 = add(a0, a1)", "t1 = add(t0, a1)", "t2 = cast(t1) {to=f32}", "t3 = mul(t2, a2)"))
+    sums, bias = (rng.integers(-(2**28), 2**28, shape, np.int32) for shape in ((2, 3, 21), (3, 1)))
+    yield Sample(biased, (sums, bias, array()), frozenset({1, 2}))
+    yield Sample(
+        cls(("t0 = add(a0, a1)", "t1 = cast(t0) {to=f32}", "t2 = less(a0, a1)", "t3 = where(t2, t1, a2)")),
+        (sums, bias, array()),
+    )
     yield Sample(cls(("t0 = add(a0, a0)", "t1 = abs(t0)")), (array(11, dtype=DType.I64),))
     widen = ("t0 = cast(a0) {to=u32}", "t1 = bit_shift(t0, a1) {left=true}", "t2 = bit_cast(t1) {to=f32}")
     yield Sample(cls(widen), (array(5, 9, dtype=DType.U16), np.array(16, np.uint32)), frozenset({1}))

@@ -197,7 +197,7 @@ def formulas_of(op: Op[Elementwise]) -> Formulas | None:
     if isinstance(operator, FusedElementwise):
         steps = operator.steps
         dtypes = [type.dtype for type in operator.step_types(tuple(v.type.plain for v in op.inputs))]
-        if any(dtype not in DTYPES for dtype in dtypes):
+        if any(dtype not in DTYPES and not _is_sum(step, dtype) for step, dtype in zip(steps, dtypes, strict=True)):
             return None
         halves = tuple(index for index, dtype in enumerate(dtypes[:-1]) if dtype is DType.F16)
     if any(formula_of(step.operator) is None for step in steps):
@@ -223,13 +223,26 @@ _NARROW = (DType.I8, DType.U8, DType.I16, DType.U16, DType.I32)
 """Integers that are converted to single precision as vectors."""
 
 
+def _is_sum(step: Step, dtype: DType) -> bool:
+    """Whether a step adds integers of 32 bits, as a bias behind a product of bytes is added."""
+    return dtype is DType.I32 and isinstance(step.operator, Add)
+
+
 def _is_converted(op: Op[Elementwise], operand: int) -> bool:
-    """Whether nothing is made of an integer operand but a number of single precision."""
-    operator = op.operator
-    steps = operator.steps if isinstance(operator, FusedElementwise) else (Step(operator, (0,)),)
-    users = [step.operator for step in steps if operand in step.arguments]
-    is_cast = all(isinstance(user, Cast) and user.to is DType.F32 for user in users)
-    return is_cast and op.inputs[operand].type.dtype in _NARROW
+    """Whether nothing is made of an integer operand, or of what it is added to, but a number of single precision."""
+    operator, dtype = op.operator, op.inputs[operand].type.dtype
+    steps, count = ((Step(operator, (0,)),), 1)
+    if isinstance(operator, FusedElementwise):
+        steps, count = operator.steps, len(op.inputs)
+    integers = {operand}
+    for index, step in enumerate(steps, count):
+        if integers.isdisjoint(step.arguments):
+            continue
+        if _is_sum(step, dtype) and index < count + len(steps) - 1:
+            integers.add(index)
+        elif not isinstance(step.operator, Cast) or step.operator.to is not DType.F32:
+            return False
+    return dtype in _NARROW
 
 
 @lowers(Elementwise)

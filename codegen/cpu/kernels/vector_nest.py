@@ -32,7 +32,7 @@ class Expression(ABC):
     MASKS: ClassVar[bool] = False
     """Whether the rest of a row is a vector under a mask; else it is computed element by element."""
     REAL: ClassVar[bool] = False
-    """Whether integers are taken as single precision."""
+    """Whether integers of less than 32 bits are taken as single precision."""
 
     @abstractmethod
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
@@ -156,7 +156,7 @@ class _Walker:
         value = self.b.load_masked(type, pointer, mask)
         if dtype is DType.F16:
             return half_to_single(self.b, value)
-        if dtype.is_integer and self.spec.expression.REAL:
+        if dtype.is_integer and dtype.bytes < 4 and self.spec.expression.REAL:
             kind = "uitofp" if dtype.name.startswith("U") else "sitofp"
             return self.b.convert(kind, value, value.type.as_scalar(F32.scalar))
         return self.b.compare("ne", value, zero(type)) if dtype is DType.BOOL else value

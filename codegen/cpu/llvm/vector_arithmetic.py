@@ -1,4 +1,5 @@
-"""Formulas on vector registers: single precision, in which half floats are computed, and truth values."""
+"""Formulas on vector registers: single precision, in which half floats are computed, and truth values; 32-bit integers
+can be added and converted."""
 
 from __future__ import annotations
 
@@ -142,12 +143,14 @@ class VectorArithmetic(Arithmetic[Register]):
     b: FunctionBuilder
 
     def dtype(self, value: Register) -> DType:
-        return DType.F32 if value.type.is_float else DType.BOOL
+        return DType.F32 if value.type.is_float else DType.I32 if value.type.bits == 32 else DType.BOOL
 
     def number(self, like: Register, value: float) -> Register:
         return constant(like.type, value)
 
     def apply(self, function: str, operands: Sequence[Register]) -> Register:
+        if function == "add" and not operands[0].type.is_float:
+            return self.b.binary("add", *operands)
         return _INSTRUCTIONS[function](self.b, *operands)
 
     def cast(self, value: Register, to: DType) -> Register:
@@ -155,7 +158,8 @@ class VectorArithmetic(Arithmetic[Register]):
         if to is DType.BOOL:
             return self.b.compare("une", value, constant(value.type, 0)) if value.type.is_float else value
         if not value.type.is_float:
-            return self.b.convert("uitofp", value, value.type.as_scalar("float"))
+            conversion = "sitofp" if self.dtype(value) is DType.I32 else "uitofp"
+            return self.b.convert(conversion, value, value.type.as_scalar("float"))
         return half_to_single(self.b, single_to_half(self.b, value)) if to is DType.F16 else value
 
     def bit_cast(self, value: Register, to: DType) -> Register:
