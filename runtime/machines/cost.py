@@ -167,7 +167,9 @@ def bank_waits(rows: Count, columns: Count, waits: Waits, lanes: int) -> Count:
     return begun * waits.first + (groups - begun) * waits.after
 
 
-def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Count, accumulate: bool) -> Count:
+def accumulator_stalls(
+    machine: Machine, pixels: Count, blocks: Count, steps: Count, accumulate: bool | NDArray[np.bool_]
+) -> Count:
     """Cycles in which the array waits to write its sums, or with ``accumulate`` to read and to write them.
 
     Each bank of the accumulators has a port of 64 bytes a cycle for the array and one for the vector unit. A sum is
@@ -176,7 +178,7 @@ def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Co
     Args:
         steps: of the whole instruction.
     """
-    moved = pixels * blocks * ACCUMULATOR_UNIT * (2 if accumulate else 1)
+    moved = pixels * blocks * ACCUMULATOR_UNIT * (1 + accumulate)
     return np.maximum(ceil_divide(moved, machine.accumulator_banks * LINE_BYTES) - steps, 0)
 
 

@@ -115,27 +115,32 @@ class ConvolutionPrice:
         """Convolve and requantise."""
         machine, timing = self.price.machine, self.price.machine.timing
         waits = self._conflicts()
+        adds_up = self.products > self.slices
         for areas, rows, columns, is_area in self._each():
             pixels = rows * columns
             for slices, blocks, unused, is_slice in self._slices():
+                # A slice that is all of it counts as whole, though channels of its last block are none.
+                is_whole = is_area & (np.asarray(is_slice) | (self.slices == slices))
                 for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
                     conflicts = bank_waits(rows, columns, waits, machine.pixel_lanes)
                     conflicts = conflicts * (1 if self.depthwise else blocks)
                     steps = self._steps(pixels, blocks * CHANNEL_BLOCK - unused, chunk) + conflicts
                     # Sums are added up over chunks: all but the first read them as well.
-                    steps = steps + accumulator_stalls(machine, pixels, blocks, steps, not self.depthwise)
-                    once = in_turn(timing.mac_setup, steps + timing.mac_drain)
-                    self.price.array.add(areas * count, once, whole=is_area and is_slice and is_chunk)
+                    steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds_up)
+                    once = in_turn(timing.mac_setup, steps)
+                    self.price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
                 elements = pixels * blocks * CHANNEL_BLOCK
                 idle = pixels * idle_elements(unused)
                 steps = vector_steps(machine, elements - idle)
                 steps = steps + vector_stalls(machine, elements, 1 + self.is_sum, True, idle)
-                once = in_turn(timing.vector_setup, steps + vector_drain(machine, is_sum=self.is_sum))
-                self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
+                # What reads maps waits until the instruction before it is complete.
+                drain, waits_for = vector_drain(machine, is_sum=self.is_sum), self.is_sum or self.is_fused
+                once = in_turn(timing.vector_setup, steps + drain * waits_for)
+                self.price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for))
                 if self.is_fused:
                     steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
-                    once = in_turn(timing.vector_setup, steps + timing.vector_drain)
-                    self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
+                    once = in_turn(timing.vector_setup, steps)
+                    self.price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain)
 
     def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
         """Pieces that cut the output channels: how many, their blocks, which of the last block are none, and whether

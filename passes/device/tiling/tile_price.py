@@ -33,18 +33,20 @@ loaded. Of 0, 1/16, 1/8 and 1/4 this is the one with which ResNet-50 on M4096 st
 
 @dataclass
 class Work:
-    """What one unit does for an op: cycles of all its instructions, their number, and cycles of one."""
+    """What one unit does for an op: cycles of all its instructions, their number, cycles of one until it is complete,
+    and those of them that the unit does not wait for if it goes on."""
 
     cycles: Cycles = 0.0
     count: Count = 0
     once: Cycles = 0.0
+    drain: int = 0
 
-    def add(self, count: Count, cycles: Cycles, *, whole: bool = True) -> None:
+    def add(self, count: Count, cycles: Cycles, *, whole: bool | NDArray[np.bool_] = True, drain: int = 0) -> None:
         """So many instructions of so many cycles each; ``whole``: of whole tiles, not of those at an edge."""
         self.cycles = self.cycles + count * cycles
         self.count = self.count + count
-        if whole:
-            self.once = cycles
+        if whole is not False:
+            self.once, self.drain = np.where(whole, cycles + drain, self.once), drain
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Price:
         )
         every = (self.array, self.vector, self.loads, self.weights, self.stores)
         instructions = sum(work.count for work in every) * INSTRUCTION_BYTES / machine.dram_bytes_per_cycle
+        # What all clusters load or store at a time is one turn.
         turns = 2 * np.minimum(self.stores.count, self.loads.count + self.weights.count) * timing.dram_turnaround
         # All clusters have one DRAM. Rows and images have the same weights, which are loaded once for all.
         copies = 1 if self.split in ("rows", "images") else self.clusters
@@ -125,19 +128,25 @@ class Price:
         # While the op before computes, the DRAM fills the half of the scratchpads with weights that this one leaves:
         # of all clusters, if each has weights of its own.
         ahead = copies * (machine.weight_bytes // 2) / machine.dram_bytes_per_cycle
-        dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.clusters + shared
+        dram = (self.loads.cycles + self.stores.cycles + instructions) * self.clusters + turns + shared
         array, vector = self.array.cycles, self.vector.cycles
         compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
         # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
         compute = np.maximum(np.where(fits.weights, compute, compute + np.maximum(weights, shared)), weights)
         first, last = (work.once + timing.dram_latency for work in (self.loads, self.stores))
+        # While the first tile is computed the DRAM has others to load, of all clusters two each, and while the last one
+        # is, others to store.
+        meanwhile = [
+            np.minimum(work.cycles * self.clusters, 2 * self.clusters * work.once) - work.once
+            for work in (self.loads, self.stores)
+        ]
+        idle = np.maximum(self.array.once + self.vector.once - np.minimum(*meanwhile), 0)
         # What goes on while the busiest works does so, but for what comes before or after it.
         together = np.maximum.reduce(
             np.broadcast_arrays(
-                compute + first + self.vector.once + last,
+                compute + first + self.array.drain + self.vector.once + last,
                 np.maximum.reduce(np.broadcast_arrays(loads, stores, dram - np.minimum(ahead, shared)))
-                + self.array.once
-                + self.vector.once
+                + idle
                 + 2 * timing.dram_latency,
             )
         )
