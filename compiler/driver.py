@@ -41,7 +41,7 @@ from ..runtime.machines.machine import load as load_machine
 from ..runtime.pictures.inputs import declared, stored_inputs
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
-from .calibration.ranges import make_statistics
+from .calibration.ranges import BITS, make_statistics
 from .calibration.statistics import Findings
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .debug_outputs import kept_names, lost_names
@@ -335,7 +335,7 @@ def compile_to_file(model: Model, output: str | os.PathLike[str], options: Compi
     cannot_be_read_back = is_stream(output)
     package = build(model, options)
     options.report("write", 0, 1)
-    write_artifact(output, package.manifest(), package.sections)
+    write_artifact(output, package.manifest(), package.sections, is_packed=options.weights_bits < BITS)
     options.report("write", 1, 1)
     return Artifact.open(package.to_bytes() if cannot_be_read_back else output)
 

@@ -187,7 +187,7 @@ class CompileOptions:
     weights_bits: int = option(
         8,
         "Of the weights' integers: 8 or 4. Those of 4 bits are rounded as is learnt from the samples, layer after "
-        "layer, which takes minutes; the first and the last layer keep 8.",
+        "layer, which takes minutes; the first and the last layer, and those of short sums, keep 8. Files are packed.",
         metavar="BITS",
         choices=(4, 8),
         needs="calibration",

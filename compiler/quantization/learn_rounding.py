@@ -46,6 +46,10 @@ STRETCH = 1.2
 NARROWED = np.linspace(1.0, 0.4, 25)
 """Steps of a channel that are tried, over that which its largest weight needs."""
 
+FEWEST = 16
+"""Weights in each sum, below which a layer keeps 8 bits: nine of a depthwise convolution leave little to make good what
+rounding does to one of them, and four bits of each of them are less than the scale and the bias of their channel."""
+
 STAGE = "weights"
 
 
@@ -57,13 +61,15 @@ def learn_weights(
     bits: int,
     report: ProgressReport,
 ) -> dict[Op, Rounded]:
-    """Weights of ``bits`` bits for all layers of constant weights but the first and the last, which keep 8.
+    """Weights of ``bits`` bits for all layers of constant weights but the first, the last and those of short sums,
+    which keep 8.
 
     Args:
         plan: of the module, in floating point.
         types: of the plan's values, as they are quantised.
     """
-    layers: dict[Op, Product] = {op: op for op in [op for op in plan.anchors if is_product(op)][1:-1]}
+    inner = [op for op in plan.anchors if is_product(op)][1:-1]
+    layers: dict[Op, Product] = {op: op for op in inner if rows_of_weights(op, real_weights(op)).shape[2] >= FEWEST}
     found: dict[Op, Rounded] = {}
 
     def choose(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:

@@ -18,6 +18,7 @@ from .container import Container, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
 from .memory import Fill, already_filled, mapped, private_pages, reader
+from .packed import HEAD, packed, unpacked, unpacked_length
 
 MANIFEST_SECTION = "manifest"
 
@@ -31,8 +32,13 @@ def _pieces(manifest: Manifest, sections: Sequence[Section]) -> Iterable[bytes |
     return chunks(everything, layout, machine_key.tag(layout.digest))
 
 
-def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section]) -> None:
+def write_artifact(
+    path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section], *, is_packed: bool = False
+) -> None:
     """Write a ``.twa`` file: complete, or not at all. Equal arguments give equal bytes for the same user and machine.
+
+    Args:
+        is_packed: deflated, which takes fewer bytes and cannot be mapped.
 
     Raises:
         ArtifactError: the manifest contradicts itself or the sections.
@@ -41,7 +47,7 @@ def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: S
     """
     pieces = _pieces(manifest, sections)
     with output_file(path) as file:
-        file.writelines(pieces)
+        file.writelines(packed(pieces) if is_packed else pieces)
 
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
@@ -84,6 +90,7 @@ class Artifact(Container):
     Attributes:
         origin: the path, or ``artifact in memory``.
         mapped: the memory is the file itself, mapped, not a copy of it.
+        packed: the file holds it deflated.
         shape: of an artifact of several shapes, the one that this is a view of.
         extents: what the names of open extents stand for in that shape; empty where there is only one.
     """
@@ -95,12 +102,13 @@ class Artifact(Container):
         fill: Fill = already_filled,
         *,
         mapped: bool = False,
+        packed: bool = False,
     ) -> None:
         self._manifest: Manifest | None = None
         self.shape = 0
         self.extents: Mapping[str, int] = {}
         super().__init__(buffer, origin, fill)
-        self.mapped = mapped
+        self.mapped, self.packed = mapped, packed
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
 
     @property
@@ -144,10 +152,10 @@ class Artifact(Container):
         """Open a ``.twa`` file, or an artifact that is already in memory.
 
         Args:
-            copy: read a file into memory of this process's own. Otherwise it is mapped, and processes that map the same
-                file share its memory; then it must not change while anything of it is in use: another process that
-                overwrites it changes results, and one that truncates it ends this process with SIGBUS. (Replacing it
-                with a new file of the same name, as `write_artifact` does, is no change.)
+            copy: read a file into memory of this process's own. Otherwise it is mapped, unless it is packed, and
+                processes that map the same file share its memory; then it must not change while anything of it is in
+                use: another process that overwrites it changes results, and one that truncates it ends this process
+                with SIGBUS. (Replacing it with a new file of the same name, as `write_artifact` does, is no change.)
             memory_limit: bytes that the copy may have.
 
         Raises:
@@ -157,7 +165,10 @@ class Artifact(Container):
         """
         if not isinstance(source, (str, os.PathLike)):
             content = _bytes(source)
-            _check_size(len(content), "artifact in memory", memory_limit)
+            length = unpacked_length(content)
+            _check_size(length or len(content), "artifact in memory", memory_limit)
+            if length is not None:
+                return Artifact(unpacked(content, length, "artifact in memory"), "artifact in memory", packed=True)
             # On pages of its own, because kernels read constants in place and rely on their alignment.
             pages = private_pages(len(content), "an artifact")
             pages[:] = content
@@ -166,6 +177,11 @@ class Artifact(Container):
         origin = str(Path(path))
         with input_file(path, ArtifactError, "load artifact") as file:
             size = file.length
+            length = unpacked_length(file.read(HEAD.size))
+            if length is not None:
+                _check_size(max(length, size), origin, memory_limit)
+                file.seek(0)
+                return Artifact(unpacked(memoryview(file.read()), length, origin), origin, packed=True)
             if not copy and size:
                 return Artifact(mapped(file), origin, mapped=True)
             _check_size(size, origin, memory_limit)

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> str | SignedArtifact:
         OutputError: it cannot be written.
     """
     from ..artifact.artifact import Artifact
+    from ..artifact.packed import packed
     from ..files.output_file import check_output, is_standard_output, output_file
     from ..trust import signing_key
     from ..trust.credentials import signed_message
@@ -63,8 +64,9 @@ def run(arguments: argparse.Namespace) -> str | SignedArtifact:
         )
     artifact.check_sha256()
     key, signature = signing_key.sign(signed_message(artifact.credentials.digest))
+    pieces = artifact.signed(key.content, signature)
     with output_file(output) as file:
-        file.writelines(artifact.signed(key.content, signature))
+        file.writelines(packed(pieces) if artifact.packed else pieces)
     if is_standard_output(output):
         return ""
     if arguments.json:
