@@ -47,6 +47,9 @@ that it is rarely stopped while it has a chunk for which the others must wait.""
 _MASK_BYTES = 1024
 """Of the set of processors that a thread may use; it stays where it is on systems with more than 8192 of them."""
 
+_NOTHING = 100_000
+"""Nanoseconds that giving way may take where nobody waits for the processor."""
+
 _ALONE, _ASLEEP = 8_000, 40_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
 
@@ -167,12 +170,22 @@ end:
   ret void
 }}
 
-define internal void @give_way(ptr %team, ptr %since) noinline nounwind {{
+define internal void @give_way(ptr %team, ptr %since, i64 %before) noinline nounwind {{
+entry:
   %function = getelementptr i8, ptr %team, i64 {SYSCALL}
   %syscall = load ptr, ptr %function, align 8
   %place = getelementptr i8, ptr %team, i64 {YIELD}
   %number = load i64, ptr %place, align 8
   call i64 (i64, ...) %syscall(i64 %number)
+  %after = call i64 @clock(ptr %team)
+  %lost = sub i64 %after, %before
+  %others_ran = icmp sgt i64 %lost, {NOTHING}
+  br i1 %others_ran, label %tell, label %go_on
+tell:
+  %lost_at = getelementptr i8, ptr %team, i64 {LOST}
+  atomicrmw add ptr %lost_at, i64 %lost monotonic
+  br label %go_on
+go_on:
   call void @part_from_caller(ptr %team)
   %new = call i64 @clock(ptr %team)
   store i64 %new, ptr %since, align 8
@@ -265,7 +278,7 @@ look:
   br i1 %is_over, label %yield, label %next
 yield:
   call void @tell(ptr %team, i32 %now)
-  call void @give_way(ptr %team, ptr %since)
+  call void @give_way(ptr %team, ptr %since, i64 %time)
   br label %next
 other:
   %had = phi i32 [ %so_far, %next ], [ %mine, %take ]
@@ -451,6 +464,7 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
         "WAIT": FUTEX_WAIT,
         "WAKE": FUTEX_WAKE,
         "MASK_BYTES": _MASK_BYTES,
+        "NOTHING": _NOTHING,
     }
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes, "PAUSE": pause}
     return declaration + _POOL.format(**fields, **numbers, **names)

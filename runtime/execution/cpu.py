@@ -83,13 +83,14 @@ class CpuExecutor:
             failed = self._run(buffers.context, first, last)
         else:
             pace = team.pace(first, last)
-            together, start = pace.next(), perf_counter()
+            together, lost, start = pace.next(), team.lost, perf_counter()
             helpers = team.gather(together)
             try:
                 failed = self._run(buffers.context, first, last)
             finally:
                 team.dismiss()
-            pace.took(together, perf_counter() - start)
+            # A processor that others want is not had for nothing, even where this run is faster with it.
+            pace.took(together, perf_counter() - start + (team.lost - lost if together else 0))
         if failed:
             buffers.check_abandoned()
             raise refusal(self._artifact, self._program, failed - 1, buffers)

@@ -247,6 +247,11 @@ class Team:
         """Of a piece of the program from one step to another that begins now. After a pause it is another one."""
         return self._paces[first, last, perf_counter() - self._ended > _PAUSE]
 
+    @property
+    def lost(self) -> float:
+        """Seconds that other programs have had the processors of helpers, of all runs."""
+        return int(self._long[TeamLayout.LOST // 8]) * 1e-9
+
     def gather(self, together: bool = True) -> tuple[int, ...]:
         """Begin a run, with as many helpers as are free, or with none; the numbers of those that take part."""
         # Those of another process after a fork.

@@ -31,6 +31,7 @@ class TeamLayout:
         status: i32, what a kernel returned that refused its data, else 0.
         sleepers: i32, helpers that sleep.
         waiting: i32, 1 while the caller sleeps.
+        lost: i64, nanoseconds that others had the processors of helpers which gave way.
         syscall, clock, getcpu: the C library's functions ``syscall``, ``clock_gettime`` and ``sched_getcpu``.
         futex, yield, get_affinity, set_affinity: numbers of system calls.
         members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
@@ -40,6 +41,6 @@ class TeamLayout:
     """
 
     GENERATION, THREADS, COUNT, EACH, UNITS, TASK, CONTEXT, PROCESSOR = 0, 8, 16, 24, 32, 40, 48, 56
-    DONE, STATUS, SLEEPERS, WAITING = 64, 68, 128, 132
+    DONE, STATUS, SLEEPERS, WAITING, LOST = 64, 68, 128, 132, 136
     SYSCALL, FUTEX, YIELD, CLOCK, GETCPU, GET_AFFINITY, SET_AFFINITY = 192, 200, 208, 216, 224, 232, 240
     MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN = 256, 128, 8, 16, 20, 24, 64

@@ -240,6 +240,30 @@ def test_a_helper_on_the_processor_of_the_caller_moves_away() -> None:
     assert {frozenset(os.sched_getaffinity(task or 0)) for task in tasks} == {frozenset(before)}
 
 
+def test_what_others_took_of_the_processors_of_helpers_counts(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(20)
+    gives_way, real = int(program.team._long[TeamLayout.YIELD // 8]), ctypes.CDLL(None).syscall
+
+    @ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 5)
+    def syscall(number: int, *arguments: int) -> int:
+        """Others want the processor of whoever gives way."""
+        if number == gives_way:
+            time.sleep(2e-3)
+        return int(real(*map(ctypes.c_long, (number, *arguments))))
+
+    program.team._long[TeamLayout.SYSCALL // 8] = ctypes.cast(syscall, ctypes.c_void_p).value or 0
+    program.delays[:] = 500_000
+    assert program.team.lost == 0
+    wait_until(lambda: program.run() == 0 and program.team.lost >= 2e-3)
+    taken: list[tuple[bool, float]] = []
+    lost = iter([0.0, 1000.0])
+    monkeypatch.setattr(team.Team, "lost", property(lambda self: next(lost)))
+    monkeypatch.setattr(team.Pace, "took", lambda pace, together, seconds: taken.append((together, seconds)))
+    with tilewright.load(network, threads=2) as session:
+        session.run({spec.name: np.zeros(spec.shape, spec.numpy) for spec in session.inputs})
+    assert [(together, seconds > 1000) for together, seconds in taken] == [(True, True)]
+
+
 def test_helpers_leave_what_is_gone() -> None:
     program = Program(20)
     assert program.run() == 0
