@@ -92,14 +92,17 @@ def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:
     """Operand and result of a convolution.
 
     Where each pixel of the result comes from one pixel alone, images are taken as further rows, or as pixels of a row
-    if they are columns of single pixels: in memory they follow each other anyway, and larger maps cost less.
+    if they are columns of single pixels with few channels: in memory they follow each other anyway, and larger maps
+    cost less.
     """
     source, target, window = map_shape(op.inputs[0].type), map_shape(op.result.type), window_of(op)
     is_pointwise = window.taps == 1 and window.stride == (1, 1) and window.begin == (0, 0)
     if not is_pointwise or source[:3] != target[:3]:
         return source, target
     rows = source.images * source.height
-    height, width = (1, rows) if source.width == 1 else (rows, source.width)
+    # Without padding between pixels, the array reads bytes of few rows at once.
+    is_row = source.width == 1 and source.channels < CHANNEL_BLOCK
+    height, width = (1, rows) if is_row else (rows, source.width)
     return MapShape(1, height, width, source.channels), MapShape(1, height, width, target.channels)
 
 

@@ -58,6 +58,25 @@ def test_what_is_joined_lies_in_the_result_on_chip() -> None:
     assert found["y"] == MapPlace("dram", (), "", "leaves the device")
 
 
+@pytest.mark.parametrize("clusters", [1, 4])
+def test_rows_of_products_stay_on_chip(clusters: int) -> None:
+    """As pixels of their own they lie there as the function between the products wants them."""
+    rows = "i8[128,48,1,1]<s=0x1.0p-4, z=3>"
+    conv = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
+    module = parse(f"""
+    const @w : i8[48,48,1,1]<s=0x1.0p-5, z=0> = [{", ".join(["1"] * 48 * 48)}]
+    func @main(%x: {rows}) -> (%y: {rows}) {{
+      %a = conv(%x, @w, _) {{{conv}}} : {rows}
+      %g = gelu(%a) : {rows}
+      %y = conv(%g, @w, _) {{{conv}}} : {rows}
+      return %y
+    }}""")
+    for each in (module.main, *module.main.ops):
+        ON.set(each, "device")
+    found = places(module, clusters=clusters)
+    assert found["a"] == found["g"] == MapPlace("chip", (128 // clusters,) * clusters, "", "")
+
+
 def test_what_is_too_large_is_told_with_its_size() -> None:
     wide = MAP_TYPE.format(channels=64)
     found = places(network(JOINED.replace("WIDE", wide), wide), maps_bytes=2048)
