@@ -44,3 +44,8 @@ class TeamLayout:
     DONE, STATUS, SLEEPERS, WAITING, LOST = 64, 68, 128, 132, 136
     SYSCALL, FUTEX, YIELD, CLOCK, GETCPU, GET_AFFINITY, SET_AFFINITY = 192, 200, 208, 216, 224, 232, 240
     MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN = 256, 128, 8, 16, 20, 24, 64
+
+    @classmethod
+    def fields(cls) -> dict[str, int]:
+        """All of them by name."""
+        return {name: value for name, value in vars(cls).items() if name.isupper()}

@@ -19,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import tilewright
-from tilewright.codegen.cpu import parallel
+from tilewright.codegen.cpu import parallel, waiting
 from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
@@ -224,7 +224,7 @@ def test_a_helper_on_the_processor_of_the_caller_moves_away() -> None:
             mask = int.from_bytes(ctypes.string_at(third, second), "little")
             masks.append({bit for bit in range(8 * second) if mask >> bit & 1})
         if number == get:
-            assert (first, second) == (0, parallel._MASK_BYTES)
+            assert (first, second) == (0, waiting._MASK_BYTES)
         return int(real(*map(ctypes.c_long, (number, first, second, third, fourth))))
 
     here = min(before)

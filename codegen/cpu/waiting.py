@@ -1,0 +1,149 @@
+"""How threads of a team wait: by spinning for a millisecond, then asleep in the kernel (``futex``); and where they run.
+
+Helpers give way (``sched_yield``) now and then, and note how long others had their processor meanwhile. One that wakes
+up on the processor of the caller, where the scheduler may have put it although both compute at once, moves to another.
+"""
+
+from __future__ import annotations
+
+from ...runtime.native.team_layout import TeamLayout
+from .llvm.target import TargetDescription
+
+_LOOKS, _SPIN = 200, 1_000_000
+"""Looks between two at the clock, and nanoseconds before sleeping: longer than what one thread does alone between two
+steps. Where processors are virtual, one that has gone to sleep comes late, and with caches of others.
+"""
+
+_MASK_BYTES = 1024
+"""Of the set of processors that a thread may use; it stays where it is on systems with more than 8192 of them."""
+
+_NOTHING = 100_000
+"""Nanoseconds that giving way may take where nobody waits for the processor."""
+
+_WAITING = """
+define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value) noinline nounwind {{
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %place = getelementptr i8, ptr %team, i64 {FUTEX}
+  %number = load i64, ptr %place, align 8
+  %result = call i64 (i64, ...) %syscall(i64 %number, ptr %word, i32 %operation, i32 %value, ptr null)
+  ret i64 %result
+}}
+
+define internal i64 @clock(ptr %team) noinline nounwind {{
+  %time = alloca [2 x i64], align 8
+  %function = getelementptr i8, ptr %team, i64 {CLOCK}
+  %gettime = load ptr, ptr %function, align 8
+  call i32 %gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time, align 8
+  %rest_at = getelementptr i8, ptr %time, i64 8
+  %rest = load i64, ptr %rest_at, align 8
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %rest
+  ret i64 %now
+}}
+
+define internal i1 @changes(ptr %team, ptr %word, i32 %old) noinline nounwind {{
+entry:
+  br label %look
+look:
+  %looks = phi i32 [ 0, %entry ], [ %more, %again ], [ 0, %on ]
+  %since = phi i64 [ 0, %entry ], [ %since, %again ], [ %start, %on ]
+  %value = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %value, %old
+  br i1 %changed, label %end, label %again
+again:
+  {PAUSE}
+  %more = add i32 %looks, 1
+  %goes_on = icmp ult i32 %more, {LOOKS}
+  br i1 %goes_on, label %look, label %on
+on:
+  %now = call i64 @clock(ptr %team)
+  %is_first = icmp eq i64 %since, 0
+  %start = select i1 %is_first, i64 %now, i64 %since
+  %spent = sub i64 %now, %start
+  %is_over = icmp sgt i64 %spent, {SPIN}
+  br i1 %is_over, label %end, label %look
+end:
+  ret i1 %changed
+}}
+
+define internal i32 @processor(ptr %team) noinline nounwind {{
+  %function = getelementptr i8, ptr %team, i64 {GETCPU}
+  %getcpu = load ptr, ptr %function, align 8
+  %processor = call i32 %getcpu()
+  ret i32 %processor
+}}
+
+define internal void @part_from_caller(ptr %team) noinline nounwind {{
+entry:
+  %mask = alloca [{MASK_BYTES} x i8], align 8
+  %processor = call i32 @processor(ptr %team)
+  %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
+  %callers = load atomic i32, ptr %callers_at monotonic, align 4
+  %is_same = icmp eq i32 %processor, %callers
+  br i1 %is_same, label %ask, label %end
+ask:
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %get_at = getelementptr i8, ptr %team, i64 {GET_AFFINITY}
+  %get = load i64, ptr %get_at, align 8
+  %size = call i64 (i64, ...) %syscall(i64 %get, i64 0, i64 {MASK_BYTES}, ptr %mask)
+  %byte = lshr i32 %processor, 3
+  %offset = zext i32 %byte to i64
+  %is_inside = icmp sgt i64 %size, %offset
+  br i1 %is_inside, label %move, label %end
+move:
+  %set_at = getelementptr i8, ptr %team, i64 {SET_AFFINITY}
+  %set = load i64, ptr %set_at, align 8
+  %place = getelementptr i8, ptr %mask, i64 %offset
+  %old = load i8, ptr %place, align 1
+  %within = and i32 %processor, 7
+  %bit = shl i32 1, %within
+  %one = trunc i32 %bit to i8
+  %others = xor i8 %one, -1
+  %new = and i8 %old, %others
+  store i8 %new, ptr %place, align 1
+  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
+  store i8 %old, ptr %place, align 1
+  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
+  br label %end
+end:
+  ret void
+}}
+
+define internal void @give_way(ptr %team, ptr %since, i64 %before) noinline nounwind {{
+entry:
+  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
+  %syscall = load ptr, ptr %function, align 8
+  %place = getelementptr i8, ptr %team, i64 {YIELD}
+  %number = load i64, ptr %place, align 8
+  call i64 (i64, ...) %syscall(i64 %number)
+  %after = call i64 @clock(ptr %team)
+  %lost = sub i64 %after, %before
+  %others_ran = icmp sgt i64 %lost, {NOTHING}
+  br i1 %others_ran, label %tell, label %go_on
+tell:
+  %lost_at = getelementptr i8, ptr %team, i64 {LOST}
+  atomicrmw add ptr %lost_at, i64 %lost monotonic
+  br label %go_on
+go_on:
+  call void @part_from_caller(ptr %team)
+  %new = call i64 @clock(ptr %team)
+  store i64 %new, ptr %since, align 8
+  ret void
+}}
+"""
+
+_PAUSES = {
+    "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),
+    "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
+}
+_COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
+
+
+def waiting_text(target: TargetDescription) -> str:
+    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``part_from_caller`` and ``give_way``."""
+    pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
+    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "PAUSE": pause}
+    return declaration + _WAITING.format(**TeamLayout.fields(), **numbers)
