@@ -134,9 +134,10 @@ class Op(Generic[OperatorT_co]):
         annotations: what passes decided about this op (where it runs, addresses, tiles); never part of its meaning.
         loc: names of the nodes of the source model that it came from.
         function: where it stands, ``None`` while detached.
+        verified: operator and types of which the verifier found before that they go together.
     """
 
-    __slots__ = ("_next", "_operands", "_previous", "annotations", "function", "loc", "operator", "results")
+    __slots__ = ("_next", "_operands", "_previous", "annotations", "function", "loc", "operator", "results", "verified")
 
     def __init__(
         self,
@@ -152,6 +153,7 @@ class Op(Generic[OperatorT_co]):
         self.annotations: dict[str, Literal] = dict(annotations or {})
         self.loc = tuple(loc)
         self.function: Function | None = None
+        self.verified: tuple[object, ...] = ()
         self._previous: Op | None = None
         self._next: Op | None = None
         inferred = operator.result_types(types_of(operands), loc=self.loc) if not operator.GIVEN_RESULTS else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from operator import is_
 
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
@@ -134,6 +135,10 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
         _verify_control_flow(module, op, op.operator, stage)
         return
     operands, results = types_of(op.operands), types_of(op.results)
+    # None of them can change, and most passes leave most ops alone.
+    state = op.operator, *operands, None, *results
+    if len(state) == len(op.verified) and all(map(is_, state, op.verified)):
+        return
     try:
         inferred = results if op.operator.GIVEN_RESULTS else op.operator.result_types(operands, op.loc)
     except TilewrightError as error:
@@ -151,6 +156,7 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
         problem = op.operator.check_quantized(operands, results)
         if problem is not None:
             raise _op_error(problem, op, stage)
+    op.verified = state
 
 
 def _verify_call(module: Module, op: Op[Call], stage: str | None) -> None:

@@ -16,7 +16,19 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
-from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, refuse_violations, streams
+from .encoding import (
+    WAITS,
+    Barrier,
+    End,
+    Instruction,
+    MemoryAccess,
+    Queue,
+    Stream,
+    Wait,
+    encode,
+    refuse_violations,
+    streams,
+)
 from .hazards import LastTouch
 from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
@@ -100,8 +112,8 @@ class Assembler:
                 f"{item.MNEMONIC}: the program has no such cluster", expected=f"below {self.clusters}", found=cluster
             )
         refuse_violations(item)
-        self._check_memory(item, stream)
         accesses = item.accesses(cluster)
+        self._check_memory(item, stream, accesses)
         waits = self._needed(stream, self._touched.conflicts(stream.number, accesses, self._known[stream.number]))
         while len(waits) > WAITS:
             self._emit(stream, Barrier(), waits[-WAITS:], layer)
@@ -156,8 +168,8 @@ class Assembler:
         known[stream.number] = len(self.queues[stream]) - 1
         self._clocks[stream.number].append(tuple(known))
 
-    def _check_memory(self, item: Instruction, stream: Stream) -> None:
-        found = outside(item, stream, self.clusters, self.machine, self.regions)
+    def _check_memory(self, item: Instruction, stream: Stream, accesses: Sequence[MemoryAccess]) -> None:
+        found = outside(item, stream, self.clusters, self.machine, self.regions, accesses)
         if found:
             raise InstructionError(f"{item.MNEMONIC}: {found.rule}", found=found.found)
 

@@ -39,19 +39,25 @@ def scratchpad_bytes(machine: Machine) -> dict[Space, int]:
 
 
 def outside(
-    item: Instruction, stream: Stream, clusters: int, machine: Machine, regions: Sequence[Region]
+    item: Instruction,
+    stream: Stream,
+    clusters: int,
+    machine: Machine,
+    regions: Sequence[Region],
+    accesses: Sequence[MemoryAccess] | None = None,
 ) -> Violation | None:
     """The first access that leaves its memory or region or the clusters of the program, or writes where nothing may be.
 
     Args:
         stream: the one that runs the instruction.
         clusters: how many the program uses.
+        accesses: of the instruction, if they are known.
     """
     misplaced = item.misplaced(stream.cluster)
     if misplaced:
         return misplaced
     sizes = scratchpad_bytes(machine)
-    for access in item.accesses(stream.cluster):
+    for access in item.accesses(stream.cluster) if accesses is None else accesses:
         if access.space == Space.DRAM:
             if access.region >= len(regions):
                 return Violation("region", access.region, f"there are {len(regions)} regions")

@@ -133,7 +133,7 @@ class Piece(NamedTuple):
             for memory in layout.memories:
                 strides = [stride * memory.itemsize for stride in (*layout.strides, 1)]
                 shape = (images, count, columns, stop - first)
-                yield np.lib.stride_tricks.as_strided(memory[start:], shape, strides), layout.writer + lap
+                yield np.ndarray(shape, memory.dtype, memory, start * memory.itemsize, strides), layout.writer + lap
 
 
 class _Execution:
@@ -188,8 +188,11 @@ class _Execution:
             raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
         self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
+        written = {*map(id, target.layout.memories)}
         for value in operands.values():
             piece = self._pieces[value]
+            if written.isdisjoint(map(id, piece.layout.memories)):
+                continue
             if piece.meets(target) and not (is_op(op, Combine, LookUp, RequantizeSum) and piece.box == target.box):
                 raise self._error(op, f"the op writes over %{value.name}, which it reads")
             self._read(op, value)
