@@ -16,7 +16,6 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.pooling import MaxPool
 from ...ir.ops.shape import Reshape
-from ...ir.ops.unary import Unary
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
 from ...runtime.machines.machine import KERNEL_LIMIT
@@ -24,15 +23,15 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from . import movement_forms
+from . import movement_forms, row_forms
 from .movement_forms import is_quantized
 
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows; movements get the forms of :mod:`tilewright.passes.device.movement_forms`; choices of
-    channels copy a channel that has several kernels of its own; what works element by element does so on the pixels of
-    the product before it; clamps that saturation does anyway go; constants get the shape of maps.
+    channels copy a channel that has several kernels of its own; what is between products gets those of
+    :mod:`tilewright.passes.device.row_forms`; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -44,8 +43,6 @@ class LegalizeForDevice(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         return Driver(RULES).run(module, record)
 
-
-_BINARY = (Add, Sub, Mul, Max, Min)
 
 # Products
 
@@ -113,31 +110,6 @@ def _multiplied_depthwise(found: Match[Conv]) -> Value | None:
     return found.emit(replace(conv, group=outputs), copies, w, *others, result_types=[found.root.result.type])
 
 
-def _on_rows(found: Match) -> Value | None:
-    """What works element by element has no shape of its own: it gets that of the product before it, whose rows are
-    pixels, and the reshape between them follows."""
-    root, y, rows = found.root, found.root.result.type, found["x"].type
-    if not _has_rows(rows) or _has_rows(y) or y.elements != rows.elements:
-        return None
-    operands: list[Value] = []
-    for value in root.inputs:
-        if isinstance(value, Constant):
-            array = np.broadcast_to(value.array, y.shape).reshape(rows.shape)
-            array = array[:1] if (array == array[:1]).all() else array
-            operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
-        elif value.type.shape == y.shape:
-            operands.append(found.emit(Reshape(rows.shape), value))
-        else:
-            return None
-    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows.shape)])
-    return found.emit(Reshape(y.shape), result)
-
-
-def _has_rows(type: TensorType) -> bool:
-    """Whether a tensor is rows of a matrix as pixels with their elements as channels."""
-    return type.rank == 4 and type.shape[2:] == (1, 1)
-
-
 # Windows
 
 
@@ -180,11 +152,13 @@ RULES: tuple[Rule, ...] = (
         "slice_of_everything",
         "pad_by_nothing",
         "transpose_without_effect",
+        "transpose_of_transpose",
         "reshape_of_reshape",
         "slice_of_slice",
     ),
     *_named(integer_rules.RULES, "redundant_activation", "activation_into_product"),
     *_named(window_rules.RULES, "pad_into_conv", "pad_into_average_pool"),
+    *row_forms.RULES,
     *on_quantized(
         Rule(
             "pad_into_quantized_max_pool",
@@ -193,15 +167,10 @@ RULES: tuple[Rule, ...] = (
         ),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),
-        Rule(
-            "elementwise_on_rows",
-            node((Unary, *_BINARY), node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),
-            _on_rows,
-        ),
         Rule("multiplied_depthwise", node(Conv, "x", where=is_quantized), _multiplied_depthwise),
         Rule(
             "constant_as_map",
-            node(_BINARY, "x", Const("c"), where=is_quantized, commutative=True),
+            node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=is_quantized, commutative=True),
             _constant_as_map,
         ),
     ),

@@ -235,20 +235,26 @@ ON_THE_DEVICE: tuple[Maker, ...] = (
 
 
 def _rows(g: Builder, x: Value) -> Value | None:
-    """A product of the last dimension that mostly keeps its size, and often a function of it."""
-    if x.type.rank < 2 or x.type.shape[-1] > 64:
+    """A product of the last dimension that mostly keeps its size, and often a function of it; sometimes of channels,
+    which are the last dimension as long as that takes."""
+    rank, is_turned = x.type.rank, g.chance(0.4)
+    if rank < 2 or max(x.type.shape) > 64:
         return None
+    x = g.op(Transpose((0, *range(2, rank), 1)), x) if is_turned else x
     inner = x.type.shape[-1]
     outputs = g.choose(inner, inner, inner, 5, 40)
     y = g.op(MatMul(), x, g.constant(inner, outputs))
-    return g.op(g.choose(Gelu(), Sigmoid(), HardSwish()), y) if g.chance(0.5) else y
+    y = g.op(g.choose(Gelu(), Sigmoid(), HardSwish()), y) if g.chance(0.5) else y
+    return g.op(Transpose((0, rank - 1, *range(1, rank - 1))), y) if is_turned and g.chance(0.8) else y
 
 
 def _with_number(g: Builder, x: Value) -> Value | None:
     return g.commuted(g.choose(Add(), Mul(), Sub()), x, g.scalar(g.choose(0.125, -0.5, 1.5)))
 
 
-OF_ROWS: tuple[Maker, ...] = (_rows, _rows, _rows, _table, _two_maps, _two_maps, _with_number, _box, _join_many)
+OF_ROWS: tuple[Maker, ...] = (
+    *(_rows, _rows, _rows, _rows, _wide_convolution, _table, _two_maps, _two_maps, _with_number, _box, _join_many),
+)
 """What transformers are made of but for attention."""
 
 OF_MOVEMENT: tuple[Maker, ...] = (

@@ -1,0 +1,147 @@
+"""Rows of matrices as pixels of maps, [M, K, 1, 1], and what is between products of them. All rules are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...ir.core import Constant, Op, Value, is_op
+from ...ir.feature_map import Window, window_of
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.movement import Transpose
+from ...ir.ops.shape import Reshape
+from ...ir.ops.unary import Unary
+from ...ir.types import TensorType
+from ..pattern import Match, Rule, node, on_quantized
+from .movement_forms import is_quantized
+
+BY_ELEMENT = (Unary, Add, Sub, Mul, Max, Min)
+
+
+def _has_rows(type: TensorType) -> bool:
+    """Whether a tensor is rows of a matrix as pixels with their elements as channels."""
+    return type.rank == 4 and type.shape[2:] == (1, 1)
+
+
+def _on_rows(found: Match) -> Value | None:
+    """What works element by element has no shape of its own: it gets that of the product before it, whose rows are
+    pixels, and the reshape between them follows."""
+    root, y, rows = found.root, found.root.result.type, found["x"].type
+    if not _has_rows(rows) or _has_rows(y) or y.elements != rows.elements:
+        return None
+    operands: list[Value] = []
+    for value in root.inputs:
+        if isinstance(value, Constant):
+            array = np.broadcast_to(value.array, y.shape).reshape(rows.shape)
+            array = array[:1] if (array == array[:1]).all() else array
+            operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
+        elif value.type.shape == y.shape:
+            operands.append(found.emit(Reshape(rows.shape), value))
+        else:
+            return None
+    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows.shape)])
+    return found.emit(Reshape(y.shape), result)
+
+
+def _before_transposition(found: Match[Transpose]) -> Value | None:
+    """What is computed on rows and then becomes a map, channels first, is computed on the map."""
+    op, shape = found.op("op"), found.root.result.type.shape
+    if found.root.operator.perm != _channels_first(len(shape)) or op.result.type.shape[1:2] != shape[1:2]:
+        return None
+    return _on_map(found, op, (*shape[:1], *shape[2:]))
+
+
+def _behind_transposition(found: Match) -> Value | None:
+    """What is computed on the pixels of a map as rows is computed on the map."""
+    op, shape, last = found.root, found["x"].type.shape, found.op("last", Transpose).operator
+    rows = next(value for value in op.inputs if value.producer in found.ops).type
+    if last.perm != (0, *range(2, len(shape)), 1) or rows.shape[1:2] != shape[1:2]:
+        return None
+    result = _on_map(found, op, (*shape[:1], *shape[2:]))
+    return found.emit(Reshape(op.result.type.shape), found.emit(last, result)) if result is not None else None
+
+
+def _before_any_transposition(found: Match) -> Value | None:
+    """What works element by element on what was transposed alike, and on numbers, comes before the transposition."""
+    root, moved, y = found.root, found.op("last", Transpose).operator, found.root.result.type
+    back = [moved.perm.index(axis) for axis in range(y.rank)]
+    operands: list[Value] = []
+    for value in root.inputs:
+        maker = value.producer
+        if isinstance(value, Constant):
+            array = value.array.reshape((1,) * (y.rank - value.type.rank) + value.type.shape).transpose(back)
+            operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
+        elif maker is not None and maker.operator == moved and value.type.shape == y.shape:
+            source = maker.inputs[0].producer
+            if is_op(source, Reshape) and _has_rows(source.inputs[0].type):
+                return None  # What is computed on rows has just come behind the transposition.
+            operands.append(maker.inputs[0])
+        else:
+            return None
+    type = y.with_shape([y.shape[axis] for axis in back])
+    return found.emit(moved, found.emit(root.operator, *operands, result_types=[type]))
+
+
+def _channels_first(rank: int) -> tuple[int, ...]:
+    """The permutation from [N, …, C] to [N, C, …]."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
+    """The result, [N, C, …], of an op on rows as one on a map of ``pixels``, images first; ``None`` if it is not one
+    that treats each row by itself."""
+    y, ones = op.result.type, (1,) * (len(pixels) - 1)
+    if len(ones) not in (1, 2) or not _has_rows(y):
+        return None
+    operator = op.operator
+    if is_op(op, Conv):
+        if op.operator.group > 1 or window_of(op) != Window() or any(op.operator.pads) or len(op.inputs) > 3:
+            return None
+        operator = Conv(ones, (0,) * 2 * len(ones), ones, 1, op.operator.act, op.operator.act_args)
+    operands: list[Value | None] = []
+    for value in op.operands:
+        if isinstance(value, Constant):
+            shape = (*value.type.shape[:2], *ones)[: value.type.rank]
+            if not is_op(op, Conv) and value.type.shape[0] > 1:
+                return None
+            value = found.add_constant(value.name, value.array.reshape(shape), value.type.with_shape(shape))
+        elif value is not None:
+            if value.type.shape[0] != y.shape[0]:
+                return None
+            apart = found.emit(Reshape((*pixels, value.type.shape[1])), value)
+            value = found.emit(Transpose(_channels_first(2 + len(ones))), apart)
+        operands.append(value)
+    type = y.with_shape((pixels[0], y.shape[1], *pixels[1:]))
+    return found.emit(operator, *operands, result_types=[type])
+
+
+_ROWS = (Conv, *BY_ELEMENT)
+
+RULES: tuple[Rule, ...] = on_quantized(
+    Rule(
+        "elementwise_on_rows",
+        node(BY_ELEMENT, node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),
+        _on_rows,
+    ),
+    Rule(
+        "before_any_transposition",
+        node(BY_ELEMENT, node(Transpose, name="last", single_use=False), where=is_quantized, commutative=True),
+        _before_any_transposition,
+    ),
+    Rule(
+        "before_transposition",
+        node(Transpose, node(Reshape, node(_ROWS, name="op")), where=is_quantized),
+        _before_transposition,
+    ),
+    Rule(
+        "behind_transposition",
+        node(
+            _ROWS,
+            node(Reshape, node(Transpose, "x", name="last", single_use=False), single_use=False),
+            where=is_quantized,
+            commutative=True,
+        ),
+        _behind_transposition,
+    ),
+)
+"""In the order in which they are tried at each op."""
