@@ -6,6 +6,7 @@ and outputs. Of a model: its operators.
 Examples:
   tilewright inspect resnet50.twa
   tilewright inspect resnet50.twa --engine software --memory
+  tilewright inspect resnet50.twa --html resnet50.html
   tilewright inspect resnet50.onnx --ir
 """
 
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING
 from tilewright.errors import UsageError
 
 from ..compiler import compiler_for
-from .parser import add_engine
+from .parser import add_engine, output_path
 from .shapes import add_input_shape, chosen_shape
 
 if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
     from ..report.inspection import InspectedArtifact, ModelLayers, ModuleText, OpenModel
     from ..report.summary import ContainerSummary
     from ..report.table import Records
@@ -56,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser, "the first of these that the artifact holds.")
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
+    parser.add_argument(
+        "--html",
+        type=output_path,
+        metavar="FILE.html",
+        help="Also write the page that `tilewright report` makes, of the preferred engine.",
+    )
 
 
 def run(
@@ -92,6 +100,9 @@ def run(
     if path.suffix in _MODELS:
         if arguments.engine is not None or arguments.memory or arguments.disassemble:
             raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
+        if arguments.html is not None:
+            hint = "`tilewright report` compiles a model for its page."
+            raise UsageError("--html is for artifacts", found=str(path), hint=hint)
         with compiler_for("inspect of a model") as module:
             model = module("report.model")
         return model.inspect_model(path, arguments.input_shape, arguments.freeze, ir=arguments.ir, as_json=as_json)
@@ -106,7 +117,7 @@ def _container(path: Path, arguments: argparse.Namespace) -> str | ContainerSumm
 
     others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
     others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
-    others |= {"--freeze": arguments.freeze}
+    others |= {"--freeze": arguments.freeze, "--html": arguments.html}
     for flag, given in others.items():
         if given:
             raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))
@@ -119,8 +130,10 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtif
     from ..report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
 
     artifact = Artifact.open(path)
-    if arguments.input_shape or arguments.ir or arguments.memory or arguments.disassemble:
+    if arguments.input_shape or arguments.ir or arguments.memory or arguments.disassemble or arguments.html:
         artifact = chosen_shape(arguments, artifact)
+    if arguments.html is not None:
+        _write_page(arguments.html, artifact, arguments.path)
     if arguments.disassemble:
         return disassembly(artifact, as_json=arguments.json)
     engine = chosen_engine(artifact, arguments.engine)
@@ -132,3 +145,13 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtif
         with compiler_for("inspect --memory") as module:
             memory = module("report.memory").memory_map(artifact, engine)
     return inspect_artifact(artifact, engine, memory, as_json=arguments.json)
+
+
+def _write_page(target: Path, artifact: Artifact, source: Path) -> None:
+    from ..files.output_file import check_output, output_file
+
+    check_output(target, source=source)
+    with compiler_for("inspect --html") as module:
+        content = module("network_page.page").page(artifact).encode()
+    with output_file(target) as file:
+        file.write(content)

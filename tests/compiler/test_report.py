@@ -95,6 +95,16 @@ def test_a_page_needs_nothing_else_and_has_every_layer(compiled: Path, tmp_path:
     ]
 
 
+def test_inspect_writes_the_same_page(compiled: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "digits.html"
+    assert main(["inspect", str(compiled), "--html", str(file)]) == 0
+    assert "engine device" in capsys.readouterr().out
+    assert file.read_text(encoding="utf-8") == page(Artifact.open(compiled))
+    assert main(["inspect", str(compiled), "--html", str(compiled)]) == 2
+    assert main(["inspect", str(MODEL), "--html", str(file)]) == 2
+    assert "`tilewright report` compiles a model for its page." in capsys.readouterr().err
+
+
 def test_layers_have_the_times_of_the_simulation_and_the_reasons_of_the_placement(compiled: Path) -> None:
     artifact = Artifact.open(compiled)
     simulation = simulate_artifact(artifact)
