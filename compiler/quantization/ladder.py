@@ -292,7 +292,10 @@ class _Search:
         for name in self._methods if not methods else ():
             before = max(self._chosen)
             found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), given)
-            if self._chosen[-1] >= before:
+            if found in [each.score for each in self.rungs[:-1]]:
+                # The network has nothing for it.
+                del self.rungs[-1], self.tried[-1], self._chosen[-1]
+            elif self._chosen[-1] >= before:
                 methods.append(name)
             if goal.met(found):
                 return
@@ -333,7 +336,8 @@ class _Search:
         return self._losses(self.tried[index])
 
     def _losses(self, tried: _Try) -> list[LayerLoss]:
-        names = [name for name in tried.choices.ranges if name not in tried.choices.scales]
+        divided = {**tried.choices.scales, **tried.choices.boundaries}
+        names = [name for name in tried.choices.ranges if name not in divided]
         a, b = _named(self._floating, names), _named(tried.quantized, names)
         both = [name for name in names if name in a and name in b]
         if not both:

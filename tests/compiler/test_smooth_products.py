@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx.helper
@@ -102,3 +104,15 @@ def test_engines_agree_on_them() -> None:
     assert a.tobytes() == b.tobytes()
     expected = interp.run(quantized(model, "all"), {"x": x})["y"]
     assert np.abs(a - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_quantize_tells_of_methods_and_values_that_changed_as_they_are(tmp_path: Path) -> None:
+    options = {"calibration": SAMPLES, "engines": "software"}
+    found = tilewright.quantize(transformer(has_shortcut=True), tmp_path / "transformer.twa", **options)
+    tried = [rung.what.split(":")[0] for rung in found.rungs]
+    assert "+ products" in tried
+    # There are no depthwise convolutions, and no sums behind convolutions.
+    assert not {"+ channels", "+ additions"} & {*tried}
+    # The result of the second product is divided: it is no less exact for that.
+    assert "r" not in {each.name for each in found.layers}
+    assert all(each.here > 10 for each in found.layers)
