@@ -70,9 +70,14 @@ def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
 
 
 def first_shape(module: Module) -> tuple[int, int]:
-    """The first result as rows of numbers, of which the largest is the answer: how many rows, and how long they are."""
+    """The first result as rows of numbers, of which the largest is the answer: how many rows, and how long they are.
+
+    Of three dimensions the last is that of a row: detectors have one for each box, language models for each word.
+    """
     type = module.main.results[0].type
     rows = type.shape[0] if type.rank > 1 else 1
+    if type.rank == 3 and type.shape[2] > 1:
+        rows *= type.shape[1]
     return rows, type.elements // rows
 
 

@@ -24,6 +24,7 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
+from tilewright.compiler.quantization.judging import first_shape
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import optimised
@@ -114,6 +115,17 @@ def test_what_is_written_for_others_is_not_tried_with_sums_from_accumulators(tmp
     for name, expected in (("block.onnx", False), ("block.twa", True)):
         found = tilewright.quantize(block(), tmp_path / name, calibration=SAMPLES)
         assert any("additions" in rung.what for rung in found.rungs) is expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [([5], (1, 5)), ([2, 5], (2, 5)), ([2, 5, 1, 1], (2, 5)), ([2, 5, 1], (2, 5)), ([2, 7, 5], (14, 5))],
+)
+def test_answers_are_the_largest_number_of_each_row(shape: list[int], rows: tuple[int, int]) -> None:
+    ends = [onnx.helper.make_tensor_value_info(name, F32, shape) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "rows", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    assert first_shape(import_model(model.SerializeToString())) == rows
 
 
 def test_each_method_makes_integers_more_exact() -> None:
