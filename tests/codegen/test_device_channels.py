@@ -15,7 +15,7 @@ from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.runtime.isa.encoding import Queue, Stream
-from tilewright.runtime.isa.matrix import Convolve
+from tilewright.runtime.isa.matrix import Convolve, ConvolveDepthwise
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.verifier import verify_cards
 
@@ -62,11 +62,13 @@ def test_a_shuffle_is_no_border(machine, clusters: int, read_twice: bool, rng: n
     np.testing.assert_array_equal(found, next(iter(expected.values())))
 
 
-def test_blocks_without_weights_are_not_multiplied(rng: np.random.Generator) -> None:
-    """Of four groups of 16 channels, at most two are multiplied at once."""
-    net = ChannelNetwork(rng, 64)
-    net.convolution(64, 4)
+@pytest.mark.parametrize(("size", "most"), [(4, 4), (16, 16), (32, 64)])
+def test_blocks_without_weights_are_not_multiplied(size: int, most: int, rng: np.random.Generator) -> None:
+    """Of four groups of 32 channels, at most two are multiplied at once; of smaller ones, each by itself."""
+    net = ChannelNetwork(rng, 4 * size)
+    net.convolution(4 * size, 4)
     net.function.set_results([net.x])
     compiled = compile_for_device(net.module, load("m4096"))
     items = compiled.program.instructions(Stream(0, Queue.MAC))
-    assert 0 < sum(item.macs for item in items if isinstance(item, Convolve)) <= 5 * 4 * 64 * 64 // 2
+    macs = [item.macs for item in items if isinstance(item, (Convolve, ConvolveDepthwise))]
+    assert 0 < sum(macs) <= 5 * 4 * 4 * size * most
