@@ -226,7 +226,8 @@ def _over_time(programs: Sequence[SimulatedProgram], numbers: Mapping[str, int])
         if any(program.in_turn > 1 for program in programs)
         else ""
     )
-    what = f"When each unit works on which layer, modelled on {machine.name}.{repeated}"
+    units = "LD and LW load maps and weights, ST stores, MAC is the array, VEC the vector unit."
+    what = f"When each unit works on which layer, modelled on {machine.name}. {units}{repeated}"
     found = memories(programs)
     spaces = [
         charts.Series(f"{space.name.lower()}, of {show_bytes(size)}", np.asarray(taken) / size)
