@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from exact_onnxruntime import qdq_session
 from json_results import result_of
-from network_files import partly_quantized_model, write_model
+from network_files import graph_model, partly_quantized_model, write_model
+from onnx import TensorProto, helper
 from onnxruntime.quantization.qdq_loss_debug import create_activation_matching
 
 import tilewright
@@ -131,6 +132,22 @@ def test_a_module_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str], or
     assert main(["export", str(text), "-o", str(written)]) == 0
     assert capsys.readouterr().out.startswith(f"{written}: 4 Conv, ")
     np.testing.assert_array_equal(results(tilewright.compile(written), "float"), results(original, "float"))
+
+
+def test_averages_of_integers_are_taken_by_onnxruntime(tmp_path: Path, rng: np.random.Generator) -> None:
+    """It makes them an operator of its own, which has no dilations."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("AveragePool", ["c"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    inputs, weights = [("x", TensorProto.FLOAT, [1, 4, 6, 6])], {"w": np.eye(4, dtype=np.float32)[..., None, None]}
+    model = write_model(tmp_path / "a.onnx", graph_model(nodes, inputs, ["y"], weights))
+    x = rng.standard_normal((20, 4, 6, 6)).astype(np.float32)
+    tilewright.export(model, tmp_path / "b.onnx", quantized="qdq", calibration=x)
+    session = onnxruntime.InferenceSession(str(tmp_path / "b.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": x[:1]})
+    expected = x[:1].reshape(1, 4, 3, 2, 3, 2).mean((3, 5))
+    np.testing.assert_allclose(found, expected, atol=0.1)
 
 
 def test_names_of_outputs_are_kept() -> None:

@@ -146,4 +146,7 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
 
 def window_attributes(pool: Windowed) -> dict[str, Any]:
     """What ONNX writes of the window of a pooling operator."""
-    return dict(zip(_WINDOW, (pool.kernel, pool.strides, pool.pads, pool.dilations), strict=True))
+    # onnxruntime makes integer averages an operator that has no dilations, and refuses those of 1 as well.
+    dilations = pool.dilations if max(pool.dilations) > 1 else ()
+    parts = zip(_WINDOW, (pool.kernel, pool.strides, pool.pads, dilations), strict=True)
+    return {name: values for name, values in parts if values}

@@ -92,7 +92,7 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     if any(pool.overhang) or max(pool.dilations) > 1:
         raise _no_integer_form(op, "average with dilations, or with windows beyond the padding")
     inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result)]
-    attributes = {**window_attributes(pool), "dilations": None, "count_include_pad": int(pool.count_include_pad)}
+    attributes = {**window_attributes(pool), "count_include_pad": int(pool.count_include_pad)}
     exporter.write_as(op, "QLinearAveragePool", inputs, MICROSOFT, **attributes)
 
 
