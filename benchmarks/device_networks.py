@@ -44,9 +44,11 @@ LIGHT = {
     "AlexNet": "light_bvlc_alexnet",
     "SqueezeNet": "light_squeezenet",
     "ShuffleNet": "light_shufflenet",
+    "DenseNet-121": "light_densenet121",
 }
 QUANTIZED = {
     "MobileNetV2": "mobilenet_v2_1.0_224_qdq.onnx",
+    "TensorFlow MobileNetV2": "tf2_mobilenet_v2_1.0_224_perchannel_qdq.onnx",
     "KWS": "kws_int8_qdq.onnx",
     "VWW": "vww_int8_qdq.onnx",
     "MobileNetV1 0.25": "mobilenet_v1_0.25_128_qdq.onnx",

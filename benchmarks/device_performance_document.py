@@ -28,9 +28,10 @@ TEXT = """## Modelled time
 
 Made by `TILEWRIGHT_DATA=FOLDER python benchmarks/device_performance.py --write docs/device_performance.md`. Batch 1,
 int8, every cost of the cycle model switched on; **modelled, never measured**. ResNet-50, GoogLeNet (`inception_v1`),
-AlexNet, SqueezeNet and ShuffleNet are the light networks of the onnx package with random weights, the others are the
-quantised files of the test data. Only what the device runs is in the table: normalisation across channels (GoogLeNet,
-AlexNet) and softmax are the host's, so GoogLeNet and AlexNet are three device programs each, one after the other.
+AlexNet, SqueezeNet, ShuffleNet and DenseNet-121 are the light networks of the onnx package with random weights, the
+others are the quantised files of the test data. Only what the device runs is in the table: normalisation across
+channels (GoogLeNet, AlexNet) and softmax are the host's, so GoogLeNet and AlexNet are three device programs each, one
+after the other.
 
 {shares}
 - **whole**: multiplications of the network's ops, padding not counted, over cycles times the multipliers of all

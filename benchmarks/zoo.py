@@ -1,9 +1,10 @@
 """The networks of tests and benchmarks: accuracy, times beside peers, modelled speed. Remakes `docs/zoo.md`.
 
     TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json [--networks TEXT ...] [--rounds 9] [--write docs]
-        [--reports FOLDER] [--float | --modelled]
+        [--reports FOLDER] [--float | --times | --modelled]
 
-Accuracies are those that `accuracy.py` has written into `docs/models.md`. Rows of an existing JSON file that the choice
+Accuracies are those that `accuracy.py` has written into `docs/models.md`; networks without labels are set beside
+themselves in floating point, on samples that they were not calibrated on. Rows of an existing JSON file that the choice
 leaves out stay, so that the page can be made of rows from several runs. `--write` takes the folder that the page and
 its picture are written into.
 """
@@ -24,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from accuracy import BROUGHT, CALIBRATED, FLOATING, chosen_samples
-from integer_networks import model_inputs
+from accuracy import BROUGHT, CALIBRATED, FLOATING, Brought, chosen_samples
+from integer_networks import model_inputs, signal_to_noise
 from integer_speed import in_floats, installed, take_turns
 from peers import LIGHT, network
 from real_inputs import noise, samples
@@ -54,7 +55,16 @@ UNLABELLED = ("vww_float", "yunet_n_320_320", "ultraface_rfb_320_simplified", "m
 RANDOM = ("resnet50", "inception_v1", "densenet121", "squeezenet", "shufflenet")
 """Of the onnx package, with random weights, calibrated on random inputs."""
 
+JUDGED = 50
+"""Samples that networks without labels are judged on, where there are so many."""
+
 LABELLED = tuple(case.name for case in (*FLOATING, *BROUGHT))
+EMBEDDING = ("minilm_l6_wint8",)
+"""Of these, those whose one output is no row of classes."""
+
+ANSWERED = tuple(case.name for case in (*FLOATING, *BROUGHT) if not isinstance(case, Brought) or case.stated)
+"""Of these, those whose right answers are known."""
+
 NETWORKS = (*LABELLED, *UNLABELLED, *RANDOM)
 
 
@@ -76,12 +86,21 @@ def inputs_of(name: str, model: onnx.ModelProto, data: Path, count: int) -> list
     return [sample.inputs for sample in islice(found, count)]
 
 
-def write_integers(name: str, model: onnx.ModelProto, data: Path, target: Path) -> None:
+Samples = list[dict[str, np.ndarray]]
+
+
+def divided(name: str, model: onnx.ModelProto, data: Path) -> tuple[Samples, Samples]:
+    """Samples to calibrate on, and others; of few, a quarter are others."""
+    found = inputs_of(name, model, data, CALIBRATED + JUDGED)
+    end = min(CALIBRATED, len(found) * 3 // 4)
+    return found[:end], found[end:]
+
+
+def write_integers(name: str, chosen: Samples, model: onnx.ModelProto, data: Path, target: Path) -> None:
     """The network in int8, in the QDQ form: as it is brought, or quantised here with the default options."""
     if is_brought(name, data):
         target.write_bytes((data / "models" / f"{name}.onnx").read_bytes())
         return
-    chosen = inputs_of(name, model, data, CALIBRATED)
     calibration = {key: np.stack([each[key] for each in chosen]) for key in chosen[0]}
     tilewright.export(model.SerializeToString(), target, quantized="qdq", calibration=calibration)
 
@@ -93,10 +112,38 @@ def times(file: Path, precision: str, inputs: Mapping[str, np.ndarray], rounds: 
     compile_to_file(file, ours, CompileOptions(precision=precision, engines=(engine,)))
     shapes = {name: list(array.shape) for name, array in inputs.items()}
     files = {OURS: ours} | {name: file for name in PEERS if installed(name)}
-    runs = {name: partial(LOADERS[name](str(each), 1, precision, shapes).run, inputs) for name, each in files.items()}
+    runs: dict[str, partial[Mapping[str, np.ndarray]]] = {}
+    for name, each in files.items():
+        try:
+            runs[name] = partial(LOADERS[name](str(each), 1, precision, shapes).run, inputs)
+        except Exception as error:
+            if name == OURS:
+                raise
+            sys.stderr.write(f"{file.name}: {name} refuses it: {error!s:.200}\n")
     expected = runs[OURS]()
     apart = [name for name, run in runs.items() if not difference(run(), expected) <= most]
     return {"times": take_turns(runs, rounds), "apart": apart}
+
+
+def likeness(name: str, files: Mapping[str, Path], held_out: Samples) -> Row:
+    """How near outputs in int8 are to those in floating point: decibels of the worst output, and how often the best
+    class is the same, where there is one output of classes."""
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for precision, engine in (("fp32", "float"), ("int8", "software")):
+        with tilewright.load(files[precision].with_suffix(".twa"), engine=engine) as session:
+            found[precision] = [session.run(inputs) for inputs in held_out]
+    by_output = {
+        output: [np.stack([each[output] for each in found[precision]]) for precision in ("fp32", "int8")]
+        for output in found["fp32"][0]
+    }
+    ((expected, answers), *others) = by_output.values()
+    is_classes = name not in EMBEDDING and not others and expected[0].squeeze().ndim == 1
+    same = [a.argmax() == b.argmax() for a, b in zip(expected, answers, strict=True)]
+    return {
+        "samples": len(held_out),
+        "decibels": min(signal_to_noise(*pair) for pair in by_output.values()),
+        "same": float(np.mean(same)) if is_classes else None,
+    }
 
 
 def modelled(artifact: Artifact, machine: str) -> Row:
@@ -120,18 +167,22 @@ def measure(name: str, data: Path, options: argparse.Namespace, known: Row) -> R
     """The row of a network; ``known`` is what there is of it."""
     model = network(name, data / "models")
     row: Row = {"made": time.strftime("%Y-%m-%d", time.gmtime()), "processor": processor_name(), "machines": {}}
+    calibration, held_out = divided(name, model, data)
     with TemporaryDirectory() as folder:
         files = {precision: Path(folder) / f"{precision}.onnx" for precision in ("fp32", "int8")}
         onnx.save(model, files["fp32"])
         if options.float:
             del files["int8"]
         else:
-            write_integers(name, model, data, files["int8"])
+            write_integers(name, calibration, model, data, files["int8"])
         if options.modelled:
-            row["cpu"] = known["cpu"]
+            row |= {part: known[part] for part in ("cpu", "likeness") if part in known}
         else:
-            inputs = inputs_of(name, model, data, 1)[0]
-            row["cpu"] = {each: times(file, each, inputs, options.rounds) for each, file in files.items()}
+            row["cpu"] = {each: times(file, each, calibration[0], options.rounds) for each, file in files.items()}
+            if "int8" in files and name not in ANSWERED:
+                row["likeness"] = likeness(name, files, held_out)
+        if options.times:
+            return {**known, **row, "machines": known.get("machines", {})}
         for machine in machines() if "int8" in files else ():
             chosen = CompileOptions(precision="int8", engines=("device",), machine=machine)
             artifact = compile_to_memory(files["int8"], chosen)
@@ -164,6 +215,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=[""], help="only networks whose name contains one of these")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--float", action="store_true", help="times in floating point alone, which takes least")
+    parts.add_argument("--times", action="store_true", help="times on the CPU alone; what is modelled stays as it is")
     parts.add_argument("--modelled", action="store_true", help="what is modelled alone; times stay as they are")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
     parser.add_argument("--json", type=Path, required=True, help="where rows are kept")

@@ -147,7 +147,7 @@ def test_averages_of_integers_are_taken_by_onnxruntime(tmp_path: Path, rng: np.r
     session = onnxruntime.InferenceSession(str(tmp_path / "b.onnx"), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"x": x[:1]})
     expected = x[:1].reshape(1, 4, 3, 2, 3, 2).mean((3, 5))
-    np.testing.assert_allclose(found, expected, atol=0.1)
+    np.testing.assert_allclose(np.asarray(found), expected, atol=0.1)
 
 
 def test_names_of_outputs_are_kept() -> None:
