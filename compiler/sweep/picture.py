@@ -12,7 +12,7 @@ from html import escape
 from itertools import groupby, product
 from typing import NamedTuple
 
-from ...runtime.report.table import shortened, show_bytes, show_count, show_seconds
+from ...runtime.report.table import on_one_line, shortened, show_bytes, show_count, show_seconds
 from ..report.scale import Scale
 
 Show = Callable[[float], str]
@@ -168,6 +168,7 @@ def picture(title: str, names: Sequence[str], shown: Sequence[Show], points: Seq
         shown: how the values of each field are spelled.
         points: one at least.
     """
+    title = on_one_line(title)
     drawing = _Drawing(names, shown, points)
     size_unit = 2**20 if max(point.scratchpad_bytes for point in points) > 2**20 else 2**10
     costs: list[tuple[str, Show, float, Callable[[Point], float]]] = [

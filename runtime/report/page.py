@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from .table import Table, shortened
+from .table import Table, on_one_line, shortened
 
 _BAR, _GAP, _WIDTH, _NUMBERS = 18, 8, 420, 60
 """Pixels: height of a bar, between bars, widths of the longest bar and of the number behind it."""
@@ -83,7 +83,7 @@ def page(title: str, heading: str, *parts: str, style: str = "", script: str = "
 
 def paragraphs(lines: Sequence[str]) -> str:
     """Sentences, a paragraph each."""
-    return "".join(f"<p>{escape(line)}</p>\n" for line in lines)
+    return "".join(f"<p>{escape(on_one_line(line))}</p>\n" for line in lines)
 
 
 def picture(label: str, bars: Sequence[Bar], line: float) -> str:

@@ -25,6 +25,7 @@ from tilewright.compiler.network_page.page import page
 from tilewright.errors import InputError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.isa.encoding import MemoryAccess, Space
+from tilewright.runtime.report.page import paragraphs
 from tilewright.runtime.report.simulation import SimulatedProgram, simulate_artifact
 
 Capture = pytest.CaptureFixture[str]
@@ -275,3 +276,7 @@ def test_a_browser_sorts_and_shows_what_is_chosen(compiled: Path, tmp_path: Path
     assert layers[1].name in told["shown"] and told["on"] > 2 and not told["same"]
     # Nothing sticks out of a narrow window: what is wide scrolls by itself, and long names are cut or broken.
     assert told["wide"] <= told["window"] > told["name"]
+
+
+def test_sentences_hold_no_characters_that_turn_the_text() -> None:
+    assert paragraphs(["relu a\u202eb\x1b<c>\nd"]) == "<p>relu a\\u202eb\\x1b&lt;c&gt;\\nd</p>\n"

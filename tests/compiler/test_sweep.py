@@ -357,13 +357,13 @@ def test_the_picture_has_every_machine(fields: int) -> None:
     for count in counts[:fields]:
         machines = [(*each, value) for each in machines for value in range(1, count + 1)]
     points = [Point(each, 1e-3 / each[0], 256 * each[0], 1024.0, True) for each in machines]
-    text = picture("net & co", names, [str] * fields, points)
+    text = picture("net & co\x1b\u202e", names, [str] * fields, points)
     drawn = ElementTree.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     # Times by the field and by multipliers; the memory is the same everywhere.
     assert len(list(drawn.iter(f"{space}circle"))) == 2 * len(points)
     titles = [each.text for each in drawn.iter(f"{space}text") if each.get("class") == "title"]
-    assert titles == ["net & co", "Time by maps_bytes", "Time by multipliers"]
+    assert titles == [r"net & co\x1b\u202e", "Time by maps_bytes", "Time by multipliers"]
     hints = {each.text for each in drawn.iter(f"{space}title")}
     assert len(hints) == len(points)
     assert all(f"{names[-1]} {point.values[-1]}" in "".join(filter(None, hints)) for point in points)
