@@ -95,6 +95,8 @@ def read_table(path: Path, names: Sequence[str], own: Mapping[str, str]) -> Done
                 f"{path} holds a sweep of other fields", expected=", ".join(names), found=", ".join(found), hint=hint
             )
         for row in reader:
+            if None in (*row, *row.values()):
+                raise ValueError(f"line {reader.line_num} has not a value for each column")
             for name, digest in own.items():
                 if row[name] != digest:
                     what = f"{path} holds a sweep {_OTHER[name]}"

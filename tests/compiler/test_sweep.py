@@ -22,6 +22,7 @@ from tilewright.compiler.sweep import evaluation, workers
 from tilewright.compiler.sweep.evaluation import Figures, Outcome
 from tilewright.compiler.sweep.grid import combinations, parse_settings
 from tilewright.compiler.sweep.picture import Point, front, picture
+from tilewright.compiler.sweep.table_file import read_table, write_table
 from tilewright.compiler.sweep.workers import outcomes
 from tilewright.errors import MachineError, ModelError, UsageError
 from tilewright.runtime.cluster import processes
@@ -369,3 +370,13 @@ def test_the_picture_has_every_machine(fields: int) -> None:
     assert all(f"{names[-1]} {point.values[-1]}" in "".join(filter(None, hints)) for point in points)
     assert "prefers-color-scheme: dark" in text
     assert ">Modelled, not measured on silicon<" in text
+
+
+def test_a_table_that_was_cut_off_says_where(tmp_path: Path) -> None:
+    own = {"model": "0", "machine": "0", "options": "0"}
+    table = tmp_path / "table.csv"
+    write_table(table, ["clusters"], own, {(1,): Outcome(None, "too small"), (2,): Outcome(None, "too small")})
+    assert len(read_table(table, ["clusters"], own)) == 2
+    table.write_text(table.read_text(encoding="utf-8")[:-6], encoding="utf-8")
+    with pytest.raises(UsageError, match="is no table of a sweep: line 3 has not a value for each column"):
+        read_table(table, ["clusters"], own)
