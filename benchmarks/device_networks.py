@@ -66,12 +66,14 @@ class Scheduled:
     Attributes:
         name: that is called.
         functions: ops with tiles, by card; one where no others run together with it.
+        lowered: the same as tile programs.
         built: the same in binary form.
         plan: what the schedule of the first was made for.
     """
 
     name: str
     functions: tuple[Function, ...]
+    lowered: tuple[Function, ...]
     built: tuple[DeviceProgram, ...]
     timeline: Timeline
     plan: Plan | None
@@ -151,9 +153,10 @@ def scheduled(
     tile.run(tiles)
     found: list[Scheduled] = []
     for name, functions in device_programs(module).items():
-        built = tuple(build_device_program(tiles.functions[each.name], device) for each in functions)
+        lowered = tuple(tiles.functions[each.name] for each in functions)
+        built = tuple(build_device_program(each, device) for each in lowered)
         timeline = simulate(verify_cards([each.program for each in built], device))
-        found.append(Scheduled(name, tuple(functions), built, timeline, PLAN.get(functions[0])))
+        found.append(Scheduled(name, tuple(functions), lowered, built, timeline, PLAN.get(functions[0])))
     return found
 
 
