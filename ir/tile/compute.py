@@ -145,17 +145,21 @@ class ConvolveDepthwise(Product[DepthwiseOperands]):
 
     def channels(self, x: TileType, w: TileType) -> int:
         if w.shape[0] != x.shape[2] or x.shape[2] % w.shape[1] or CHANNEL_BLOCK % w.shape[1]:
-            raise IRError("the weights are for another number of channels", expected=[x.shape[2], 1], found=w)
+            raise IRError(
+                "the weights are for another number of channels",
+                expected=f"[{x.shape[2]}, channels of a group, …]",
+                found=w,
+            )
         return w.shape[0]
 
     def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         outputs, group = w.shape[:2]
-        result = np.zeros((*self.output, outputs), np.int64)
+        kernels = w.reshape(outputs // group, group, group, *w.shape[2:])
+        result = np.zeros((*self.output, outputs // group, group), np.int64)
         for ky, kx, read in self.taps(x, w.shape[2:]):
-            for channel in range(outputs):
-                first = channel // group * group
-                result[..., channel] += read[..., first : first + group] @ w[channel, :, ky, kx]
-        return result
+            of_groups = read.reshape(*self.output, outputs // group, group)
+            result += np.einsum("...gi,goi->...go", of_groups, kernels[..., ky, kx])
+        return result.reshape(*self.output, outputs)
 
 
 class RecordOperands(NamedTuple):

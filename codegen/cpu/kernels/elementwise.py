@@ -85,11 +85,15 @@ class Sum(Expression):
     zeros: tuple[int, int, int]
 
     @property
+    def of_zeros(self) -> int:
+        """The products of the zero points of the operands."""
+        return sum(factor * zero for factor, zero in zip(self.multipliers[:2], self.zeros[:2], strict=True))
+
+    @property
     def offset(self) -> int:
         """What is added to the products before the shift, one half for rounding included."""
-        *factors, shift = self.multipliers
-        products = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
-        return (self.zeros[2] << shift) - products + (1 << shift >> 1)
+        shift = self.multipliers[2]
+        return (self.zeros[2] << shift) - self.of_zeros + (1 << shift >> 1)
 
     @property
     def has_ties(self) -> bool:
@@ -123,9 +127,8 @@ class Sum(Expression):
 
     def _in_doubles(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         *factors, shift = self.multipliers
-        offset = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
         real = F64.of(values[0].type.lanes)
-        total = constant(real, self.zeros[2] - math.ldexp(offset, -shift))
+        total = constant(real, self.zeros[2] - math.ldexp(self.of_zeros, -shift))
         for value, factor in zip(values, factors, strict=True):
             stored = b.convert("sitofp", widened(b, value, self.dtype), real)
             total = b.fma(stored, constant(real, math.ldexp(factor, -shift)), total)

@@ -167,8 +167,13 @@ class WordDepthwise(QuantizedOutput, Windowed):
         return self.columns.kernel if self.rows.kernel > 1 else 0
 
     @property
+    def columns_within(self) -> int:
+        """Pairs of neighbours in a row."""
+        return -(-self.columns.kernel // 2)
+
+    @property
     def row_steps(self) -> int:
-        return self.columns_below + -(-self.columns.kernel // 2)
+        return self.columns_below + self.columns_within
 
     def most_pixels(self, target: TargetDescription) -> int:
         return max(1, min(14, target.registers // registers_per_vector(target) - 2))
@@ -178,7 +183,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         weights = without_zero_points(op).reshape(self.channels, self.rows.kernel, self.columns.kernel)
         rows, columns = self.rows.kernel, self.columns.kernel
         weights = np.pad(weights, ((0, -self.channels % CHANNEL_BLOCK), (0, 1), (0, columns % 2)))
-        within = weights[:, :rows].reshape(-1, rows, self.row_steps - self.columns_below, 2)
+        within = weights[:, :rows].reshape(-1, rows, self.columns_within, 2)
         below = np.stack([weights[:, :rows, :columns], weights[:, 1:, :columns]], axis=-1)[:, :, : self.columns_below]
         weights = np.concatenate([below, within], axis=2).reshape(-1, CHANNEL_BLOCK, rows, self.row_steps, 2)
         order = (0, 2, 3, 1, 4) if target.is_x86_64 else (0, 2, 3, 4, 1)
@@ -247,7 +252,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         inside = self._inside(tile)
         users: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for p in range(tile.reach.pixels):
-            for step in range(-(-columns.kernel // 2)):
+            for step in range(self.columns_within):
                 first = p * columns.stride + 2 * step * columns.dilation
                 second = first + columns.dilation
                 if 2 * step + 1 == columns.kernel and second not in inside:
