@@ -26,6 +26,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
+from ..simplify.linear_rules import row_as_bias
 from ..simplify.window_rules import pad_into_conv
 from .sink_dequantize_rules import is_interpolation, under
 
@@ -310,6 +311,11 @@ def _drop_shift(found: Match[Conv | MatMul]) -> Value | None:
     return found.emit(product.operator, x, *product.operands[1:], result_types=[product.result.type])
 
 
+def _adds_constant(op: Op) -> bool:
+    """Whether an operand is constant, in real numbers or integers, as a bias on integers has to be."""
+    return any(isinstance(integers_of(value) or value, Constant) for value in op.inputs)
+
+
 def _is_quantized(op: Op) -> bool:
     return op.inputs[0].type.quant is not None
 
@@ -318,6 +324,11 @@ RULES = on_quantized(
     Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
     Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),
+    Rule(
+        "row_into_product",
+        node(Add, node(MatMul, name="linear"), "c", commutative=True, where=_adds_constant),
+        row_as_bias,
+    ),
     Rule("quantized_op", node(Quantize), _collapse),
     Rule("shift_before_product", node((Conv, MatMul), node(Requantize, name="shift", single_use=False)), _drop_shift),
     Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),

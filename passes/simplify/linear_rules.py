@@ -130,7 +130,7 @@ def _before(found: Match[Linear]) -> Value | None:
     return _emit(found, op, fed if scales else w, b if scales else b + fed.reshape(len(w), -1).sum(1), found["x"])
 
 
-def _matmul_bias(found: Match) -> Value | None:
+def row_as_bias(found: Match) -> Value | None:
     """A summand that runs along the columns becomes the bias, constant or not."""
     op, summand = found.op("linear", MatMul), found["c"]
     matmul, (_, _, b, residual) = op.operator, op.operands
@@ -173,7 +173,7 @@ RULES: tuple[Rule, ...] = (
         node(LINEAR, node((Div, Sub), "x", Const("c"), name="inner"), where=_is_foldable),
         _before,
     ),
-    Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), _matmul_bias),
+    Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), row_as_bias),
     *on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose)),
 )
 """Constants into weights, rows into biases, transposes into flags."""

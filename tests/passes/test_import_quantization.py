@@ -67,6 +67,34 @@ def test_convolution_with_relu_and_quantised_bias(rng: np.random.Generator) -> N
     assert_rewrites(PASS, qdq(body, "%r"), after, rng)
 
 
+@pytest.mark.parametrize(
+    ("row", "bias"),
+    [
+        ("%bq = dequantize_linear(@b, @bs, _) {axis=0} : f32[2]", ""),
+        ("", "  const @bq : f32[2] = [0x1.4p-4, -0x1.68p-4]\n"),
+    ],
+    ids=["integers", "real"],
+)
+def test_a_row_that_is_added_to_a_product_is_its_bias(rng: np.random.Generator, row: str, bias: str) -> None:
+    summand = "@bq" if bias else "%bq"
+    flags = 'transpose_a=false, transpose_b=false, act="none", act_args=[]'
+    body = f"""%wq = dequantize_linear(@m, @ws, @wz) {{axis=1}} : f32[2,2]
+    {row}
+    %p = matmul(%xq, %wq, _) {{{flags}}} : f32[1,3,2] loc("the_product")
+    %r = add({summand}, %p) : f32[1,3,2] loc("the_sum")"""
+    after = f"""
+  const @m : i8[2,2]<axis=1, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [5, -7, 3, 9]
+  const @b : i32[2] = [40, -90]
+  func @main(%x: f32[1,3,2]) -> (%y: f32[1,3,2]) {{
+    %q = quantize(%x) : i8[1,3,2]<s=0x1.0p-4, z=3>
+    %p = matmul(%q, @m, @b) {{{flags}}} : i8[1,3,2]<s=0x1.0p-3, z=0> loc("the_product", "the_sum")
+    %y = dequantize(%p) : f32[1,3,2]
+    return %y
+  }}"""
+    constants = f"  const @m : i8[2,2] = [5, -7, 3, 9]\n{bias}"
+    assert_rewrites(PASS, qdq(body, "%r", "1,3,2", constants, "1,3,2"), after, rng)
+
+
 def test_padding_goes_into_the_convolution_through_another_scale(rng: np.random.Generator) -> None:
     body = f"""%p = pad(%xq) {{pads=[0, 0, 1, 0, 0, 0, 0, 1], mode=constant, value=0x0.0p+0}} : f32[1,1,3,3]
     %pi = quantize_linear(%p, @t, @zero) {{to=i8, axis=none}} : i8[1,1,3,3]
