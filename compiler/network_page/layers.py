@@ -216,9 +216,10 @@ def read_comparison(path: Path) -> dict[str, float]:
             value = float(each["sqnr"])
             decibels = 0.0 if math.isnan(value) else min(max(value, -_EQUAL), _EQUAL)
             found.update({str(name): decibels for name in (each["name"], *each["nodes"][-1:])})
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
-            f"{path} holds no comparison: {type(error).__name__} {error}",
+            f"{path} holds no comparison",
+            expected="JSON with result.values, each with 'name', 'nodes' and a number 'sqnr'",
             hint="`tilewright compare MODEL X.twa --data … --json comparison.json` writes one.",
         ) from None
     return found

@@ -116,7 +116,11 @@ def make_folder(path: Path) -> None:
         OutputError: it cannot be made.
     """
     with _reported(path):
-        os.makedirs(path, exist_ok=True)
+        try:
+            os.makedirs(path, exist_ok=True)
+        except FileExistsError:
+            hint = "Name a folder, or what is not there yet."
+            raise OutputError(f"cannot make folder {os.fspath(path)!r}: it is a file", hint=hint) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Users name them, on a command line or in a call; what stands in models and artif
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from .output_file import output_file
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://")
 _PIECE = 1 << 20
+_NUMBERS = {
+    FileNotFoundError: errno.ENOENT,
+    PermissionError: errno.EACCES,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+}
 
 
 class RemoteError(TilewrightError):
@@ -46,7 +53,13 @@ def _file_system(url: str, what: str) -> Iterator[tuple[Any, str]]:
         yield fsspec.core.url_to_fs(url)
     except Exception as error:
         # Each of its many backends has errors of its own.
-        raise RemoteError(f"cannot {what} {url!r}", found=f"{type(error).__name__}: {error}") from None
+        raise RemoteError(f"cannot {what} {url!r}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """In words, which those of the standard library's errors say only with a number: backends give the path alone."""
+    known = next((number for kind, number in _NUMBERS.items() if isinstance(error, kind)), None)
+    return os.strerror(known) if known is not None else str(error) or type(error).__name__
 
 
 def fetched(url: str, at_most: int) -> int:
@@ -81,7 +94,7 @@ def listed(url: str) -> list[str]:
         through, chained, _ = url.rpartition("::")
         found = files.find(place)
         if not found:
-            raise FileNotFoundError("there is no file")
+            raise FileNotFoundError
         return [through + chained + files.unstrip_protocol(each) for each in sorted(found)]
 
 

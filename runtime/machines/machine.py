@@ -303,16 +303,16 @@ def read_file(text: str, source: str) -> MachineFile:
     """As `from_json`, with what is no part of the machine."""
     origin = Source(source, MachineError)
     values = parse(text, origin, parse_constant=float)
-    energy: object = None
+    stated: dict[str, object] = {}
     origins: dict[str, str] = {}
     if isinstance(values, dict):
         version = values.pop("format", None)
         if version != FORMAT_VERSION:
             origin.refuse("format", "is not a known version", FORMAT_VERSION, shortened(version))
         values = _without_notes(values, origin, origins)
-        energy = values.pop("energy", None)
+        stated = {name: values.pop(name) for name in ("energy",) if name in values}
     try:
-        constants = None if energy is None else read(_Energy, {"energy": energy}, origin).energy
+        constants = read(_Energy, stated, origin).energy if stated else None
         return MachineFile(read(Machine, values, origin), constants, origins)
     except MachineError as error:
         # The constructor knows the rules between fields, but not the name of the file.

@@ -51,9 +51,10 @@ def named(texts: Sequence[str]) -> list[Named]:
             stem = re.split(r"[/\\]", path)[-1]
             name = stem.removesuffix(".twa")
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            front, is_named, _ = text.partition("=")
             raise UsageError(
-                f"{name!r} is no name for a model",
-                expected="letters, digits, '_', '-' and '.'",
+                f"{front if is_named else name!r} is no name for a model",
+                expected="letters, digits, '_', '-' and '.'" + (", then :VERSION or not" if is_named else ""),
                 hint="Give it one in front of the file: NAME=FILE.twa.",
             )
         if (name, version) in found:

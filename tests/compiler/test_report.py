@@ -231,7 +231,8 @@ def test_a_comparison_is_read_by_node(compiled: Path, tmp_path: Path, capsys: Ca
     unnamed, no_number = '{"name": "x"}', '{"name": "x", "nodes": [], "sqnr": "y"}'
     for content in ("[", "[]", *(f'{{"result": {{"values": [{each}]}}}}' for each in (unnamed, no_number))):
         file.write_text(content)
-        with pytest.raises(InputError, match=r"holds no comparison: .* `tilewright compare MODEL X.twa"):
+        message = f"{file} holds no comparison; expected JSON with result.values, each with 'name', 'nodes' and a "
+        with pytest.raises(InputError, match=f"^{re.escape(message)}number 'sqnr'. `tilewright compare MODEL X.twa"):
             read_comparison(file)
 
 

@@ -215,6 +215,9 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=re.escape(f"cannot write '{tmp_path}/file/c': Not a directory. {FOLDER}")):
         make_folder(tmp_path / "file" / "c")
+    message = f"cannot make folder '{tmp_path}/file': it is a file. Name a folder, or what is not there yet."
+    with pytest.raises(OutputError, match=f"^{re.escape(message)}$"):
+        make_folder(tmp_path / "file")
 
 
 def test_a_process_that_is_killed_leaves_nothing(tmp_path: Path, temporary: str) -> None:

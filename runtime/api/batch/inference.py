@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from tilewright.errors import InputError
+from tilewright.errors import CalibrationError, InputError
 
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job
@@ -52,7 +53,8 @@ class Running:
         """Outputs by name of the samples from one number to before another."""
         from ....compiler.calibration.sample_sets import between
 
-        found = [self._session.run(inputs) for inputs in between(self.samples, *shard)]
+        with _samples_are_inputs():
+            found = [self._session.run(inputs) for inputs in between(self.samples, *shard)]
         batch = self._session.inputs[0].shape[:1]
         joins = {
             spec.name: np.concatenate if batch and spec.shape[:1] == batch else np.stack
@@ -62,6 +64,16 @@ class Running:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Running, (self.artifact, self.engine, self.samples)
+
+
+@contextmanager
+def _samples_are_inputs() -> Iterator[None]:
+    """What is wrong with samples, which are read as for calibration, is an error about inputs here."""
+    try:
+        yield
+    except CalibrationError as error:
+        parts = {name: getattr(error, name) for name in ("expected", "found", "hint")}
+        raise InputError(error.message, stage="infer", **parts) from None
 
 
 def infer(
@@ -111,7 +123,8 @@ def infer(
     }
     known = {name: each for name, each in prepared.items() if each is not None}
     types = {each.name: TensorType(tuple(each.shape), DType(each.dtype)) for each in inputs}
-    samples = open_calibration_set(source, types, preprocessing=known or None)
+    with _samples_are_inputs():
+        samples = open_calibration_set(source, types, preprocessing=known or None)
     running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples)
     shards = shards_of(samples, size)
 

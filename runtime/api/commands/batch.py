@@ -163,7 +163,8 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
         write(arguments.output, csv_text(found.results, profile=False).encode("utf-8", "surrogateescape"))
     if arguments.json:
         return {"images": len(found.results), "skipped": found.skipped, "accuracy": rated}
-    lines = [f"{len(found.results)} images, {len(found.skipped)} skipped"]
+    images = len(found.results)
+    lines = [f"{images} image{'' if images == 1 else 's'}, {len(found.skipped)} skipped"]
     if rated is not None:
         lines += [f"of {rated.labelled} with a label: top-1 {rated.top1}, top-5 {rated.top5}"]
     return "".join(f"{line}\n" for line in lines)
@@ -177,7 +178,9 @@ def _infer(arguments: argparse.Namespace, job: Job) -> str | list[Part]:
     parts = infer(**_given(arguments), source=arguments.inputs, output=arguments.output, job=job)
     if arguments.json:
         return parts
-    return f"{sum(each['samples'] for each in parts)} samples in {len(parts)} files of {arguments.output}\n"
+    samples = sum(each["samples"] for each in parts)
+    counts = f"{samples} sample{'' if samples == 1 else 's'} in {len(parts)} file{'' if len(parts) == 1 else 's'}"
+    return f"{counts} of {arguments.output}\n"
 
 
 def _calibrate(arguments: argparse.Namespace, job: Job) -> str | Summary:

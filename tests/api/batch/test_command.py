@@ -193,7 +193,7 @@ def test_what_cannot_be_fetched_is_no_picture_that_is_skipped(task: Task, capsys
     pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'tilewright[cluster]'")
     common = ["--labels", str(task.labels), "--workers", "1", "--retries", "0"]
     assert main(["batch", "evaluate", str(task.artifact), "memory://nowhere/images", *common]) == 1
-    expected = "error: cannot list 'memory://nowhere/images'; found FileNotFoundError: there is no file\n"
+    expected = "error: cannot list 'memory://nowhere/images': No such file or directory\n"
     assert capsys.readouterr().err == expected
     link = task.folder / "98.png"
     link.symlink_to(task.folder / "nowhere")
@@ -202,6 +202,17 @@ def test_what_cannot_be_fetched_is_no_picture_that_is_skipped(task: Task, capsys
     shown = capsys.readouterr().err
     assert "InputError: a file that was listed is not there; found " in shown
     assert "error: evaluate: 1 of 1 shards failed; found 0." in shown
+
+
+def test_what_is_no_picture_is_a_wrong_input(task: Task, capsys: Capture) -> None:
+    words = ["infer", str(task.artifact), "-o", "out", "--workers", "1", "--retries", "0"]
+    assert main(["batch", *words, str(task.folder / "99.png")]) == 1
+    shown = capsys.readouterr().err
+    assert f"InputError: infer: cannot read {str(task.folder / '99.png')!r}" in shown
+    assert "calibration" not in shown.lower()
+    assert main(["batch", *words, "nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("error: infer: there is no 'nowhere'; expected an image, ")
+    assert printed(capsys, *words, task.folder / "00.png") == "1 sample in 1 file of out\n"
 
 
 @pytest.mark.parametrize(

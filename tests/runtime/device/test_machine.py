@@ -108,6 +108,7 @@ def test_missing_unknown_and_repeated_fields_are_named() -> None:
         ("name", "n" * 256, "expected 1 to 255 characters, found 'nnnnnnnnnnnn...nnnnnnnnnnnnn'"),
         ("name", "\ud800", "field 'name' is not a text"),
         ("name", None, "field 'name' is not a text; found None"),
+        ("energy", None, "m.json: field 'energy' is not an object; found None"),
         ("clock_hertz", 10**400, "field 'clock_hertz' (clock) is out of range; expected 1000000 to 4000000000 Hz"),
         ("clock_hertz", float("nan"), "field 'clock_hertz' (clock) is not a whole number; found nan"),
         ("dram_efficiency", float("nan"), "expected 0.01 to 1.0, found nan"),

@@ -105,6 +105,12 @@ def test_names() -> None:
             "of the file: NAME=FILE.twa.\n",
         ),
         (
+            ["a/b:2=x.twa"],
+            2,
+            "error: 'a/b:2' is no name for a model; expected letters, digits, '_', '-' and '.', then :VERSION or not. "
+            "Give it one in front of the file: NAME=FILE.twa.\n",
+        ),
+        (
             ["net.twa", "--batch", "nets"],
             2,
             "error: --batch: there is no model 'nets'; expected net. Did you mean 'net'?\n",
