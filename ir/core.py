@@ -1,4 +1,4 @@
-"""Values, ops, functions and modules: the graph in static single assignment form.
+"""Ops, functions and modules, with the values between them: the graph in static single assignment form.
 
 Every value knows its producer and its uses, and every change goes through methods that keep both right. A
 function's ops form a linked list: inserting, erasing or moving ops while iterating over it is safe.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, KeysView, Sequence
-from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from .text.literals import Literal, digest_of
+from .text.literals import Literal
 from .types import TensorType
+from .values import Constant as Constant
+from .values import Value as Value
+from .values import types_of as types_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -34,96 +37,6 @@ else:
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 OperandsT = TypeVar("OperandsT", bound="tuple[Value | None, ...]")
-
-
-class Value:
-    """Something an op reads: a parameter, a constant or the result of an op.
-
-    Attributes:
-        name: a hint for people; the printer makes it unique.
-        type: shape, element type, quantisation and layout.
-        producer: the op that makes it, ``None`` for parameters and constants.
-        origin: the tensor of the source model whose numbers these are, exactly or rounded; ``None`` for what passes
-            put between such tensors. No part of the text of a module.
-    """
-
-    __slots__ = ("_returns", "_uses", "name", "origin", "producer", "type")
-
-    def __init__(self, name: str, type: TensorType, producer: Op | None = None) -> None:
-        self.name = name
-        self.type = type
-        self.producer = producer
-        self.origin: str | None = None
-        self._uses: dict[tuple[Op | Function, int], None] = {}
-        self._returns = 0
-
-    @property
-    def uses(self) -> KeysView[tuple[Op | Function, int]]:
-        """(user, operand index) pairs as they are now; a function uses the values that it returns."""
-        return self._uses.keys()
-
-    @property
-    def users(self) -> tuple[Op, ...]:
-        """The ops that read this value, each once, in order of first use."""
-        return tuple(dict.fromkeys(user for user, _ in self._uses if isinstance(user, Op)))
-
-    @property
-    def is_returned(self) -> bool:
-        return self._returns > 0
-
-    def replace_all_uses(self, other: Value) -> None:
-        """Make every user read ``other`` instead."""
-        for user, index in [*self._uses]:
-            user.set_operand(index, other)
-
-    def __repr__(self) -> str:
-        return f"%{self.name}: {self.type}"
-
-
-class Constant(Value):
-    """A value known at compile time.
-
-    Attributes:
-        array: the elements in logical order whatever ``type.layout`` says; read-only.
-        base: the name without the number that makes it unique, which constants have that were made of one another.
-    """
-
-    __slots__ = ("_digest", "array", "base")
-
-    def __init__(self, name: str, array: np.ndarray, type: TensorType | None = None, base: str | None = None) -> None:
-        array = np.asarray(array)
-        super().__init__(name, type or TensorType.of(array))
-        self.base = base or name
-        if self.type.shape != array.shape or self.type.dtype.numpy != array.dtype:
-            raise IRError(
-                f"constant {name!r} does not match its type",
-                expected=self.type,
-                found=f"{array.dtype}{list(array.shape)}",
-            )
-        if array.flags.writeable:
-            array = array.copy() if array.base is not None else array
-            array.flags.writeable = False
-        self.array = array
-        self._digest: str | None = None
-
-    @property
-    def digest(self) -> str:
-        """As :func:`digest_of` gives it, of the elements in logical order."""
-        if self._digest is None:
-            self._digest = digest_of(self.array)
-        return self._digest
-
-    def __repr__(self) -> str:
-        return f"@{self.name}: {self.type}"
-
-
-@overload
-def types_of(values: Sequence[Value]) -> tuple[TensorType, ...]: ...
-@overload
-def types_of(values: Sequence[Value | None]) -> tuple[TensorType | None, ...]: ...
-def types_of(values: Sequence[Value | None]) -> tuple[TensorType | None, ...]:
-    """The types of operands or results; ``None`` where an optional operand is absent."""
-    return tuple(value.type if value is not None else None for value in values)
 
 
 class Op(Generic[OperatorT_co]):

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import Constant, Function, Module, Op, Value
 from ..names import Names
 from .literals import INLINE_ELEMENTS, Literal, digest_of, print_literal, print_name
 
 if TYPE_CHECKING:
+    # For their types alone: ops and modules print themselves by what stands here.
+    from ..core import Constant, Function, Module, Op, Value
     from ..op import Operator
 
 
@@ -44,10 +45,9 @@ class _ValueNames:
     def use(self, value: Value | None) -> str:
         if value is None:
             return "_"
-        if isinstance(value, Constant):
-            return print_name("@", value.name)
-        # A value without definition cannot be printed rightly, but a message about it must be.
-        return print_name("%", self._names.get(value, value.name))
+        # Constants have names of their own. A value without definition cannot be printed rightly, but a message about
+        # it must be.
+        return print_name(value.SIGIL, self._names.get(value, value.name))
 
 
 def _fields(pairs: Mapping[str, Literal]) -> str:
