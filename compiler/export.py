@@ -62,6 +62,7 @@ def export_model(
     weights_bits: int = CompileOptions.weights_bits,
     encodings: str | os.PathLike[str] | None = None,
     keep_float: Sequence[str] = (),
+    wide: Sequence[str] = (),
     input_shapes: InputShapes | None = None,
     freeze: Frozen | None = None,
     external_data: str | os.PathLike[str] | None = None,
@@ -81,7 +82,7 @@ def export_model(
             that for ``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without
             VNNI. They stand for the same numbers.
         calibration, preprocessing, calibration_method, percentile, calibration_limit, methods, weights_bits,
-            encodings, keep_float: as for ``tilewright.compile``; for quantised networks.
+            encodings, keep_float, wide: as for ``tilewright.compile``; for quantised networks.
         input_shapes, freeze, external_data: as for ``tilewright.compile``.
 
     Returns:
@@ -116,6 +117,7 @@ def export_model(
         weights_bits=weights_bits,
         encodings=encodings,
         keep_float=keep_float,
+        wide=wide,
         input_shapes=input_shapes,
         freeze=freeze,
         external_data=external_data,

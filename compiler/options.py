@@ -266,6 +266,16 @@ class CompileOptions:
         needs="int8",
         group=QUANTIZATION,
     )
+    wide: Sequence[str] = option(
+        (),
+        "Activations that are integers of 16 bits instead of 8, which are finer and take twice the room: those that "
+        "nodes and tensors of the model make, by name, with * for any characters, and operators, with commas between "
+        "them, or all. They are symmetric about 0; weights keep their 8 bits.",
+        in_python="A list.",
+        metavar="NAME,…",
+        needs="int8",
+        group=QUANTIZATION,
+    )
     keep: Sequence[str] = option(
         (),
         "Tensors of the model that are outputs of the artifact as well, in real units and behind those of the network, "

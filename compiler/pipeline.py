@@ -42,6 +42,7 @@ from ..passes.quantization.integer_interface import IntegerInterface
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
+from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
 from ..passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from ..passes.simplify.eliminate_dead_code import EliminateDeadCode
@@ -72,7 +73,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = F
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
-    forms = (WidenHalf(), *convolutions, *products, UnsignedActivations(), RealResults())
+    forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
     forms = (*forms, NarrowConvolutions()) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
@@ -115,15 +116,20 @@ def calibration_pipeline() -> Pipeline:
 
 
 def post_training_pipeline(
-    ranges: Mapping[str, Range], keep: Sequence[str] = (), *, real_outputs: bool = False, exact_sums: bool = False
+    ranges: Mapping[str, Range],
+    keep: Sequence[str] = (),
+    *,
+    wide: Sequence[str] = (),
+    real_outputs: bool = False,
+    exact_sums: bool = False,
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep, real_outputs, exact_sums: see :class:`tilewright.passes.quantization.quantize.Quantize`.
+        keep, wide, real_outputs, exact_sums: see :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
-    quantize = Quantize(bounds, keep=tuple(keep), real_outputs=real_outputs, exact_sums=exact_sums)
+    quantize = Quantize(bounds, wide=tuple(wide), keep=tuple(keep), real_outputs=real_outputs, exact_sums=exact_sums)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
@@ -174,6 +180,7 @@ def outline_pipeline(
     """From a module with ops on quantised types to one with device functions; arguments as `device_pipeline`."""
     return Pipeline(
         (
+            WideForms(),
             LegalizeForDevice(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),

@@ -19,6 +19,9 @@ from .types import Arrays, DType, Quantization, TensorType, Types
 EIGHT_BIT = (DType.I8, DType.U8)
 """Element types of quantised activations and weights."""
 
+WIDE = (DType.I16, DType.U16)
+"""Element types of quantised activations of 16 bits, which operators have a meaning on that say so."""
+
 CLAMPING = ("none", "relu", "clip")
 """Fused activations that are a clamp of the stored integers; others are tables of their own."""
 
@@ -87,26 +90,34 @@ def is_redundant(type: TensorType, act: str, act_args: tuple[float, ...]) -> boo
     return act in CLAMPING and clamp_bounds(type, act, act_args) == limits(type)
 
 
-def not_eight_bit(type: TensorType | None, what: str) -> str | None:
-    """Why ``type`` is not an 8-bit type quantised per tensor, ``None`` if it is."""
+def is_wide(*types: TensorType | None) -> bool:
+    """Whether some of these are quantised to 16 bits."""
+    return any(type is not None and type.quant is not None and type.dtype in WIDE for type in types)
+
+
+def not_stored(type: TensorType | None, what: str, *, wide: bool = False) -> str | None:
+    """Why ``type`` is not a type of 8 bits, or with ``wide`` 16, quantised per tensor; ``None`` if it is."""
     if type is None or type.quant is None:
         return f"{what} must be quantised"
-    if type.dtype not in EIGHT_BIT:
-        return f"{what} must be i8 or u8, not {type.dtype.value}"
+    if type.dtype not in EIGHT_BIT and not (wide and type.dtype in WIDE):
+        return f"{what} must be {'i8, u8, i16 or u16' if wide else 'i8 or u8'}, not {type.dtype.value}"
     if type.quant.axis is not None:
         return f"{what} must be quantised per tensor, not per channel"
     return None
 
 
-def check_elementwise(operands: Types, results: Types) -> str | None:
-    """Why these are not 8-bit types quantised per tensor, ``None`` if they are."""
+def check_elementwise(operands: Types, results: Types, *, wide: bool = False) -> str | None:
+    """Why these are not types of 8 bits, or with ``wide`` 16, quantised per tensor; ``None`` if they are."""
     named = [*((t, f"operand {i}") for i, t in enumerate(operands)), *((t, "the result") for t in results)]
-    return next(filter(None, (not_eight_bit(type, what) for type, what in named)), None)
+    return next(filter(None, (not_stored(type, what, wide=wide) for type, what in named)), None)
 
 
 def check_sum(operands: Types, results: Types) -> str | None:
-    """Why these are not the 8-bit tensors of a sum, ``None`` if they are."""
-    problem = check_elementwise(operands, results)
+    """Why these are not the tensors of a sum, ``None`` if they are. Of 16 bits are those of one shape."""
+    problem = check_elementwise(operands, results, wide=True)
+    if problem is None and is_wide(*operands, *results):
+        shapes = {type.shape for type in _present((*operands, *results))}
+        return "a sum of 16 bits repeats no operand" if len(shapes) > 1 else check_residual(operands[1], results[0])
     if problem is None:
         try:
             arithmetic.add_multipliers(*(parameters(type)[0] for type in (*_present(operands), *_present(results))))
@@ -125,9 +136,11 @@ def check_accumulating(operands: Types, results: Types, *, channel_axis: int, ac
     """
     x, w, b, residual = (*operands, None, None)[:4]
     is_real = results[0] is not None and results[0].quant is None and results[0].dtype is DType.F32
-    problem = not_eight_bit(x, "x") or (None if is_real else not_eight_bit(results[0], "the result"))
+    problem = not_stored(x, "x", wide=True) or (None if is_real else not_stored(results[0], "the result", wide=True))
     if problem is not None:
         return problem
+    if is_real and is_wide(x):
+        return "a result of real numbers is of activations of 8 bits"
     if is_real and act != "none":
         return "a result of real numbers takes no activation"
     if w is None or w.quant is None or w.dtype not in EIGHT_BIT:
@@ -153,18 +166,22 @@ def check_residual(residual: TensorType | None, y: TensorType | None) -> str | N
     """Why a result cannot have such a residual, ``None`` if it can."""
     if residual is None:
         return None
-    problem = not_eight_bit(y, "the result with a residual") or not_eight_bit(residual, "the residual")
+    problem = not_stored(y, "the result with a residual", wide=True) or not_stored(residual, "the residual", wide=True)
     if problem is not None or y is None or residual_factor(residual, y) <= arithmetic.RESIDUAL_FACTOR_LIMIT:
         return problem
     return f"the scale of the residual is more than {arithmetic.RESIDUAL_FACTOR_LIMIT:.0f} times that of the result"
 
 
 def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract: bool = False) -> np.ndarray:
-    """Stored integers of the sum, or difference, of two 8-bit tensors that broadcast.
+    """Stored integers of the sum, or difference, of two tensors that broadcast; sums of 16 bits as those of a product
+    with one and a residual.
 
     Args:
         types: of a and b.
     """
+    if is_wide(*types, y):
+        first, second = _present(types)
+        return mixed(a, first, y, residual=(b, second))
     (scale_a, zero_a), (scale_b, zero_b), (scale_y, zero_y) = map(parameters, (*_present(types), y))
     first, second, shift = arithmetic.add_multipliers(scale_a, scale_b, scale_y)
     multipliers = (first, -second if subtract else second, shift)
@@ -213,6 +230,11 @@ def averaged(
         counts: by how many elements each window's sum is divided; broadcasts against the result.
     """
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+    if is_wide(x, y):
+        total = np.zeros(y.shape, np.int64)
+        for region, elements in taps:
+            total[region] += elements.astype(np.int64) - zero_x
+        return mixed(total + zero_x, x, y, share_of(int(counts.flat[0])))
     return arithmetic.average(taps, y.shape, counts, (scale_x, scale_y), (zero_x, zero_y), *limits(y))
 
 
@@ -221,8 +243,39 @@ def globally_averaged(array: np.ndarray, x: TensorType, y: TensorType) -> np.nda
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
     axes = tuple(range(2, array.ndim))
     total = (array.astype(np.int64) - zero_x).sum(axes, keepdims=True)
+    if is_wide(x, y):
+        return mixed(total + zero_x, x, y, share_of(int(np.prod(array.shape[2:]))))
     factor = arithmetic.global_average_multiplier(scale_x, scale_y, int(np.prod(array.shape[2:])))
     return arithmetic.requantize(total, np.asarray(factor), zero_y, *limits(y))
+
+
+def share_of(count: int) -> float:
+    """The scale of weights of one whose sum of products is a mean of so many: binary32, rounded."""
+    return float(np.float32(1) / np.float32(count))
+
+
+def mixed(
+    total: np.ndarray,
+    x: TensorType,
+    y: TensorType,
+    share: float = 1.0,
+    residual: tuple[np.ndarray, TensorType] | None = None,
+) -> np.ndarray:
+    """What a convolution of each channel with weights of one makes of 16 bits, which sums, means and other parameters
+    are: stored integers of the result.
+
+    Args:
+        total: sums of integers, of which the zero point is taken off once.
+        share: the scale of the weights.
+        residual: what is added, and its type.
+    """
+    ones = TensorType((1,), DType.I8, Quantization.per_tensor(share))
+    return requantized(total.astype(np.int64) - parameters(x)[1], x, ones, y, channel_axis=0, residual=residual)
+
+
+def accumulator_bits(x: TensorType) -> int:
+    """Those of accumulators, sign included: 32, or of activations of 16 bits what float64 holds exactly."""
+    return 54 if is_wide(x) else 32
 
 
 def requantized(
@@ -244,11 +297,12 @@ def requantized(
         residual: what is added before the activation, and its type.
 
     Raises:
-        IRError: an accumulator does not fit int32.
+        IRError: an accumulator does not fit `accumulator_bits`.
     """
-    largest = float(np.abs(accumulator).max(initial=0))
-    if largest >= 2.0**31:
-        raise IRError("an accumulator does not fit 32 bits", expected="below 2**31", found=f"{largest:.0f}")
+    largest, bits = float(np.abs(accumulator).max(initial=0)), accumulator_bits(x)
+    if largest >= 2.0 ** (bits - 1):
+        expected = f"below 2**{bits - 1}"
+        raise IRError(f"an accumulator does not fit {bits} bits", expected=expected, found=f"{largest:.0f}")
     shape = [1] * accumulator.ndim
     shape[channel_axis] = -1
     factors = accumulator_factors(x, w, y).reshape(shape)

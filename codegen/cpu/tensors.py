@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Op
 from ...ir.op import QuantizationRule
-from ...ir.quantized import EIGHT_BIT
+from ...ir.quantized import EIGHT_BIT, is_wide
 from ...ir.types import DType
 
 
@@ -37,6 +37,11 @@ def is_quantized_product(op: Op) -> bool:
     """Whether the factors and the result of a convolution or matrix product are quantised to 8 bits."""
     values = (*op.inputs[:2], *op.results)
     return all(value.type.quant is not None and value.type.dtype in EIGHT_BIT for value in values)
+
+
+def is_integer_product(op: Op) -> bool:
+    """The same, but that activations may have 16 bits."""
+    return is_quantized_product(op) or (is_wide(op.inputs[0].type, op.result.type) and op.result.type.quant is not None)
 
 
 _BITS = {1: DType.U8, 2: DType.U16, 4: DType.U32, 8: DType.U64}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,10 +107,14 @@ def choose_scales(plan: Plan, observation: Observation) -> dict[str, ChannelScal
 
 
 def choose_weights(
-    plan: Plan, choices: Choices, ranges: Mapping[str, Range], observation: Observation
+    plan: Plan, choices: Choices, ranges: Mapping[str, Range], observation: Observation, wide: Collection[str] = ()
 ) -> dict[str, Rounded]:
-    """Weights rounded by what the layers read, for those on no grid of their own."""
-    layers = layers_to_round(_inputs(plan, ranges))
+    """Weights rounded by what the layers read, for those on no grid of their own.
+
+    Args:
+        wide: names of values of 16 bits.
+    """
+    layers = layers_to_round(_inputs(plan, ranges, wide))
     names = {value: name for name, value in observed_values(plan).items()}
     for index, arrays in enumerate(observation.arrays() if layers else ()):
         for each in layers:
@@ -123,10 +127,19 @@ def choose_weights(
 
 
 def learn_narrow_weights(
-    module: Module, plan: Plan, ranges: Mapping[str, Range], observation: Observation, options: CompileOptions
+    module: Module,
+    plan: Plan,
+    ranges: Mapping[str, Range],
+    observation: Observation,
+    options: CompileOptions,
+    wide: Collection[str] = (),
 ) -> dict[str, Rounded]:
-    """Weights of as many bits as the options say, by what the layers read in the quantised network."""
-    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values])
+    """Weights of as many bits as the options say, by what the layers read in the quantised network.
+
+    Args:
+        wide: names of values of 16 bits.
+    """
+    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
     found = learn_weights(module, plan, types, [*observation.samples], options.weights_bits, options.report)
     return {name: found[op] for name, op in _anchors(plan).items() if op in found}
 
@@ -137,9 +150,9 @@ def _anchors(plan: Plan) -> dict[str, Op]:
     return {names.take(op.result.name): op for op in plan.anchors}
 
 
-def _inputs(plan: Plan, ranges: Mapping[str, Range]) -> Iterator[tuple[Product, Quantization]]:
+def _inputs(plan: Plan, ranges: Mapping[str, Range], wide: Collection[str]) -> Iterator[tuple[Product, Quantization]]:
     """Convolutions and products, and how what they read is quantised."""
-    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values])
+    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
     for op in plan.anchors:
         type = types.get(plan.source(op.operands.x))
         if is_product(op) and type is not None and type.quant is not None:

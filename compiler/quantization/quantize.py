@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError
@@ -18,7 +18,7 @@ from ...ir.types import DType
 from ...passes.named_ops import named_nodes, still_there
 from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.plan import KEEP_FLOAT, plan_quantization
+from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
 from ...passes.quantization.quantize import Quantize
 from ..calibration.observation import Observation
 from ..calibration.ranges import BITS, encoded_ranges
@@ -89,6 +89,7 @@ def quantize_module(
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
         return copy
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+    wide = _wide_names(module, options)
     run_passes(calibration_pipeline(), copy, options)
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
@@ -119,6 +120,7 @@ def quantize_module(
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
+    wide = wide_values(plan, copy.main, wide)
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
@@ -129,7 +131,7 @@ def quantize_module(
     if missing or ends:
         known = choices.ranges
         if is_first:
-            known.update(_observed(observation, {**missing, **ends}, options))
+            known.update(_observed(observation, {**missing, **ends}, options, wide))
             known.update({name: each.range for name, each in choices.scales.items()})
             known.update({quotients[name]: each.range for name, each in choices.boundaries.items()})
             grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
@@ -146,12 +148,12 @@ def quantize_module(
         ranges.update(known)
     at_ends = {name: ranges.pop(name) for name in ends}
     if is_first and options.weights_bits < BITS and options.calibration is not None:
-        choices.weights = learn_narrow_weights(copy, plan, ranges, observation, options)
+        choices.weights = learn_narrow_weights(copy, plan, ranges, observation, options, wide)
     elif is_first and "rounding" in methods:
-        choices.weights = choose_weights(plan, choices, ranges, observation)
+        choices.weights = choose_weights(plan, choices, ranges, observation, wide)
     apply_weights(copy, plan, choices)
     if interface is None:
-        run_passes(post_training_pipeline(ranges, keep, **forms), copy, options)
+        run_passes(post_training_pipeline(ranges, keep, wide=wide, **forms), copy, options)
         return copy
     radix = input_radix(interface, pixel_range(options) or at_ends[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)
@@ -195,11 +197,31 @@ def _add_interface_to_quantized(
     run_passes(interface_pipeline(integers), module, options)
 
 
-def _observed(observation: Observation, values: Mapping[str, Value], options: CompileOptions) -> dict[str, Range]:
-    """The ranges of values on the samples of the options."""
+def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
+    """What the option names for 16 bits, by names that passes keep.
+
+    Raises:
+        PassError: a name stands for nothing.
+    """
+    others = {EVERY, *(each.name for each in module.main.parameters)}
+    named = [name for name in options.wide if name not in others]
+    ops = named_nodes(module.ops, named, WIDE, Quantize.name, REGISTRY)
+    return (*(name for name in options.wide if name in others), *ops)
+
+
+def _observed(
+    observation: Observation, values: Mapping[str, Value], options: CompileOptions, wide: Sequence[str] = ()
+) -> dict[str, Range]:
+    """The ranges of values on the samples of the options.
+
+    Args:
+        wide: names of those of 16 bits, which have integers enough for the whole range, and for twice that, so that
+            nothing is cut off of what other samples make of them.
+    """
     if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
-        return observation.ranges(values, whole=(_INPUT,))
+        found = observation.ranges(values, whole=(_INPUT, *wide))
+        return found | {name: (2 * low, 2 * high) for name in wide for low, high in [found[name]]}
     hint = (
         "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
         "or leave the network in floating point."

@@ -11,7 +11,8 @@ from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
 from ..op import operator
-from ..types import DType, TensorType
+from ..quantized import clamp_bounds, is_wide, only_operand
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
 
@@ -40,13 +41,30 @@ class Activation(Unary):
         return activate(x, self.act, self.act_args)
 
 
+class Clamp(Activation):
+    """Base: between two bounds. Of 16 bits, parameters stay, and stored integers are clamped."""
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        x, y = operand_types[0], result_types[0]
+        if not is_wide(x, y):
+            return super().check_quantized(operand_types, result_types)
+        is_kept = x is not None and (x.dtype, x.quant) == (y.dtype, y.quant)
+        return None if is_kept else "a clamp of 16 bits keeps the parameters"
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        x, type = only_operand(arrays, operand_types)
+        if not is_wide(type):
+            return super().reference_quantized(arrays, operand_types, result_types)
+        return np.clip(x, *clamp_bounds(type, self.act, self.act_args))
+
+
 @operator("relu")
-class Relu(Activation, dtypes=(*FLOATS, *SIGNED)):
+class Relu(Clamp, dtypes=(*FLOATS, *SIGNED)):
     """max(x, 0)"""
 
 
 @operator("clip")
-class Clip(Activation, dtypes=NUMBERS):
+class Clip(Clamp, dtypes=NUMBERS):
     """x brought between two bounds; ``max`` wins where the bounds cross.
 
     Attributes:

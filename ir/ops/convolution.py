@@ -40,10 +40,11 @@ class Conv(_Convolution):
     Engines differ in whether padding times an infinite weight is NaN, and in what becomes of sums that leave the range
     on the way.
 
-    Quantised: x is 8-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of w;
-    accumulators are exact. The result is 8-bit, requantised as :func:`tilewright.ir.arithmetic.requantize` states, or
-    with a residual, which is 8-bit with a scale of its own, as :func:`tilewright.ir.arithmetic.requantize_sum`; fused
-    activations clamp. Or it is f32, the accumulators times the scales of x and w, without residual and activation.
+    Quantised: x is 8-bit or 16-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of w;
+    accumulators are exact. The result is 8-bit or 16-bit, requantised as :func:`tilewright.ir.arithmetic.requantize`
+    states, or with a residual, which is so with a scale of its own, as
+    :func:`tilewright.ir.arithmetic.requantize_sum`; fused activations clamp. Or it is f32, the accumulators times the
+    scales of x and w, without residual and activation.
 
     Attributes:
         strides, dilations: one for each spatial dimension.

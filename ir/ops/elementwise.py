@@ -12,7 +12,7 @@ from tilewright.limits import RANK
 
 from ..core import OperandsT_co
 from ..op import BinaryOperands, Operator, QuantizationRule, operator
-from ..quantized import added, check_sum, multiplied
+from ..quantized import added, check_sum, is_wide, multiplied
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
@@ -121,6 +121,8 @@ class Sub(Rescaling, function=np.subtract):
         return added(x, y, types, z, subtract=True)
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        if is_wide(*operand_types, *result_types):
+            return "a difference has no form of 16 bits"
         return check_sum(operand_types, result_types)
 
 

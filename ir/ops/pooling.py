@@ -12,7 +12,7 @@ from tilewright.errors import IRError
 
 from ..arithmetic import Region
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import averaged, globally_averaged, only_operand
+from ..quantized import averaged, check_elementwise, globally_averaged, is_wide, only_operand
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, window_axes
 from .elementwise import FLOATS, NUMBERS, check_dtype
@@ -119,7 +119,8 @@ class AveragePool(Pool):
     """The mean of each window.
 
     Quantised: 8-bit tensors of any scales; the sum of the real numbers in binary32, one after the other, see
-    :func:`tilewright.ir.arithmetic.average`.
+    :func:`tilewright.ir.arithmetic.average`. Of 16 bits, where all windows have as many elements, see
+    :func:`tilewright.ir.quantized.mixed`.
 
     Attributes:
         count_include_pad: padding counts as zeros; else the mean is over the elements of x in the window.
@@ -157,6 +158,12 @@ class AveragePool(Pool):
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = only_operand(arrays, operand_types)
         return averaged(self.taps(x), self.counts(x.shape[2:]), x_type, result_types[0])
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        x = operand_types[0]
+        if x is not None and is_wide(x, *result_types) and np.ptp(self.counts(x.shape[2:])):
+            return "means of 16 bits are of windows of as many elements"
+        return check_elementwise(operand_types, result_types, wide=True)
 
 
 def _check_norm(p: int, x: TensorType) -> None:
@@ -203,8 +210,8 @@ class GlobalPool(Operator[UnaryOperands]):
 class GlobalAveragePool(GlobalPool):
     """The mean of each channel.
 
-    Quantised: 8-bit tensors of any scales; the exact sum of the integers is requantised, see
-    :func:`tilewright.ir.arithmetic.requantize`.
+    Quantised: tensors of any scales; the exact sum of the integers is requantised, see
+    :func:`tilewright.ir.arithmetic.requantize`, and for 16 bits :func:`tilewright.ir.quantized.mixed`.
     """
 
     QUANTIZATION = QuantizationRule.RESCALE
@@ -218,6 +225,9 @@ class GlobalAveragePool(GlobalPool):
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = only_operand(arrays, operand_types)
         return globally_averaged(x, x_type, result_types[0])
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        return check_elementwise(operand_types, result_types, wide=True)
 
 
 @operator("global_max_pool")

@@ -17,7 +17,7 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import only_operand
+from ..quantized import is_wide, mixed, only_operand
 from ..types import Arrays, DType, Quantization, ResultTypes, TensorType, Types
 from .elementwise import Elementwise, broadcast_shape, check_dtype
 from .movement import check_axis
@@ -212,7 +212,8 @@ class Dequantize(Operator[UnaryOperands]):
 
 @operator("requantize")
 class Requantize(Operator[UnaryOperands]):
-    """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32.
+    """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32. From or to 16 bits,
+    with one scale on both sides, see :func:`tilewright.ir.quantized.mixed`.
 
     Operands: x, quantised. Result: the shape of x, quantised in any way; its type says how.
     """
@@ -228,7 +229,11 @@ class Requantize(Operator[UnaryOperands]):
         return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        return quantized(real(*only_operand(arrays, operand_types)), result_types[0])
+        (x, type), y = only_operand(arrays, operand_types), result_types[0]
+        one_scale = all(each.quant is not None and each.quant.axis is None for each in (type, y))
+        if one_scale and is_wide(type, y) and DType.I32 not in (type.dtype, y.dtype):
+            return mixed(x, type, y)
+        return quantized(real(x, type), y)
 
 
 @operator("storage_cast")

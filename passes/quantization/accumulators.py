@@ -13,12 +13,12 @@ import numpy as np
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
-from ...ir.quantized import accumulator_factors, limits, parameters
+from ...ir.quantized import accumulator_bits, accumulator_factors, is_wide, limits, parameters
 from ...ir.types import TensorType
 from ..pattern import Match, Rule, node, on_quantized
 
 LIMIT = 2**31
-"""Magnitude that an accumulator must stay below."""
+"""Magnitude that an accumulator of 32 bits must stay below."""
 
 Product = Op[Union[Conv, MatMul]]
 
@@ -43,6 +43,9 @@ def accumulator_bounds(op: Product) -> np.ndarray:
     magnitude, total = _weight_sums(op, w)
     bias = _bias_of(b, len(magnitude))
     centred = magnitude * max(high - zero, zero - low) + np.abs(bias)
+    if is_wide(x.type):
+        # What 32 bits wrap around on the way does not matter.
+        return centred
     # Folded, activations are taken as signed 8-bit integers, and the zero point moves into the bias.
     half = (low + high + 1) // 2
     folded = magnitude * 128 + np.abs(bias) + np.abs((zero - half) * total)
@@ -84,14 +87,20 @@ def _bias_of(b: Value | None, channels: int) -> np.ndarray:
     return b.array.astype(np.int64) if isinstance(b, Constant) else np.full(channels, LIMIT, np.int64)
 
 
-def overflowing_channels(op: Product) -> np.ndarray:
-    """Indices of the output channels whose accumulators may not fit int32."""
-    _, w, b, _ = op.operands
+def overflowing_channels(op: Product, bits: int | None = None) -> np.ndarray:
+    """Indices of the output channels whose accumulators may not fit.
+
+    Args:
+        bits: of the accumulators, by default those that they have by definition.
+    """
+    x, w, b, _ = op.operands
+    limit = 2 ** ((accumulator_bits(x.type) if bits is None else bits) - 1)
     bias = _bias_of(b, w.type.shape[channel_axis(op)])
-    if _inner(op, w.type) * 255 * 256 + np.abs(bias).max(initial=0) < LIMIT:
+    low, high = limits(x.type)
+    if _inner(op, w.type) * 255 * (high - low + 1) + np.abs(bias).max(initial=0) < limit:
         # Short sums of any weights fit.
         return np.zeros(0, np.int64)
-    return np.flatnonzero(accumulator_bounds(op) >= LIMIT)
+    return np.flatnonzero(accumulator_bounds(op) >= limit)
 
 
 def _settle_channels(found: Match[Conv | MatMul]) -> Value | None:

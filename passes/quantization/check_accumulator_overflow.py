@@ -16,7 +16,7 @@ class CheckAccumulatorOverflow(Pass):
     """Checks each convolution and product of quantised tensors, by its actual weights and biases.
 
     For each output channel, the sum of the magnitudes of the weights times the largest magnitude of an activation,
-    plus that of the bias, must stay below 2**31.
+    plus that of the bias, must stay below 2**31; of activations of 16 bits, whose accumulators have 54, below 2**53.
     """
 
     requires = (UNPLANNED,)

@@ -23,7 +23,7 @@ from ...ir.ops.quantization import Dequantize, Quantize, Requantize
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
-from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
+from ...ir.quantized import CLAMPING, EIGHT_BIT, WIDE, is_redundant, is_wide
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
 from ..simplify.linear_rules import row_as_bias
@@ -46,7 +46,12 @@ def _collapse(found: Match) -> Value | None:
     """The op before a ``quantize`` on quantised types, a clamping activation between them included."""
     quantize, y_type = found.root, found.root.result.type
     source = only_producer(quantize)
-    if source is None or y_type.dtype not in EIGHT_BIT or y_type.quant is None or y_type.quant.axis is not None:
+    if (
+        source is None
+        or y_type.dtype not in (*EIGHT_BIT, *WIDE)
+        or y_type.quant is None
+        or y_type.quant.axis is not None
+    ):
         return None
     activation: Op[Relu | Clip] | None = None
     if is_op(source, Relu, Clip) and integers_of(source.operands[0]) is None:
@@ -121,7 +126,8 @@ def _quantized_form(
     if any(value is None for value in operands):
         return None
     types = [value.type for value in operands if value is not None]
-    if operator.check_quantized(types, [y_type]) is not None or len({t.dtype for t in types}) > 1:
+    mixed = len({t.dtype for t in types}) > 1 and not is_wide(*types)
+    if mixed or operator.check_quantized(types, [y_type]) is not None:
         return None
     return found.emit(operator, *operands, result_types=[y_type], origin=origin)
 

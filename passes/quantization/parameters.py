@@ -21,14 +21,18 @@ def affine_parameters(range: Range, dtype: DType) -> Quantization:
     """Scale and zero point per tensor with which the integers of ``dtype`` cover ``range``.
 
     The range is widened to contain zero, which is represented exactly: padding and ReLU need it. A range of no
-    width, such as that of a tensor that is always zero, gets the scale 1.
+    width, such as that of a tensor that is always zero, gets the scale 1. Integers of 16 bits are symmetric, with the
+    zero point 0, which halves what accumulators have to hold, and no range fills them as it does 8 bits.
 
     Args:
         range: finite numbers, the smaller one first.
-        dtype: ``i8``, ``u8`` or another integer type.
+        dtype: ``i8``, ``u8``, ``i16`` or another integer type.
     """
     low, high = min(range[0], 0.0), max(range[1], 0.0)
     limits = np.iinfo(dtype.numpy)
+    if dtype is DType.I16:
+        largest = max(-low, high) / limits.max
+        low, high = largest * limits.min, largest * limits.max
     scale = float(np.float32((high - low) / (limits.max - limits.min)))
     if not scale > SMALLEST_SCALE or not math.isfinite(scale):
         return Quantization.per_tensor(1.0 if scale <= SMALLEST_SCALE else float(np.finfo(np.float32).max))

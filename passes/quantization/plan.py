@@ -19,12 +19,18 @@ from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
-from ..named_ops import find_named
+from ..named_ops import find_named, still_there
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
 KEEP_FLOAT = "--keep-float"
 """What names ops that stay in floating point, for messages."""
+
+WIDE = "--wide"
+"""What names ops whose results are integers of 16 bits, for messages."""
+
+EVERY = "all"
+"""The word for every value there."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,22 @@ def plan_quantization(
     return Plan(
         tuple(reversed(anchors)), frozenset(taken), frozenset(real), {names.take(value.name): value for value in values}
     )
+
+
+def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple[str, ...]:
+    """Names of the values of a plan that are to be of 16 bits.
+
+    Args:
+        names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
+            an op counts as part of it.
+    """
+    if EVERY in names:
+        return (*plan.values,)
+    ops = find_named(function.ops, [*still_there(function.ops, names, REGISTRY)], WIDE, "quantize", REGISTRY)
+    makers = {op for found in ops.values() for op in found}
+    makers |= {user for op in makers for user in [_fused_activation(op)] if user is not None}
+    given = {value for value in function.parameters if value.name in names}
+    return tuple(name for name, value in plan.values.items() if value.producer in makers or value in given)
 
 
 def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Quantize(Pass):
         keep: names of operators or of source nodes that stay in floating point.
         real_outputs: accumulators of the last convolutions and products become real numbers, and no integers of 8 bits.
         exact_sums: sums round the accumulators of a convolution and their other operand together.
+        wide: names of values that are ``i16`` whatever the others are.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -52,6 +53,7 @@ class Quantize(Pass):
     keep: tuple[str, ...] = ()
     real_outputs: bool = False
     exact_sums: bool = False
+    wide: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.activations not in ACTIVATIONS:
@@ -61,7 +63,7 @@ class Quantize(Pass):
         _check_ranges(plan, self.ranges)
         if not plan.values:
             return False
-        types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations])
+        types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
         for value, type in types.items():
             _insert_pair(function, value, type, plan)
         for op in plan.anchors:
@@ -94,26 +96,36 @@ class Quantize(Pass):
 
 
 def quantized_types(
-    plan: Plan, ranges: Sequence[tuple[str, float, float]], dtype: DType = DType.I8
+    plan: Plan, ranges: Sequence[tuple[str, float, float]], dtype: DType = DType.I8, wide: Collection[str] = ()
 ) -> dict[Value, TensorType]:
-    """The type that each value of a plan is quantised to, given name, smallest and largest number of each."""
+    """The type that each value of a plan is quantised to, given name, smallest and largest number of each.
+
+    Args:
+        wide: names of those that are ``i16``.
+    """
     bounds = {name: (low, high) for name, low, high in ranges}
+    dtypes = {name: DType.I16 if name in wide else dtype for name in plan.values}
     found = {
-        value: TensorType(value.type.shape, dtype, affine_parameters(bounds[name], dtype))
+        value: TensorType(value.type.shape, dtypes[name], affine_parameters(bounds[name], dtypes[name]))
         for name, value in plan.values.items()
     }
+
+    def share(value: Value, other: Value) -> None:
+        """Quantise a value as another one."""
+        found[value] = TensorType(value.type.shape, found[other].dtype, found[other].quant)
+
     for value in plan.values.values():
         if is_op(value.producer, Concat):
             for operand in value.producer.inputs:
                 source = plan.only_source(operand)
                 if source in found:
-                    found[source] = found[source].with_quant(found[value].quant)
+                    share(source, value)
     for value in plan.values.values():
         # Interpolation keeps the parameters of its operand.
         if value.producer in plan.ops and is_interpolation(value.producer.operator):
             source = plan.source(value.producer.inputs[0])
             if source in found:
-                found[value] = found[value].with_quant(found[source].quant)
+                share(value, source)
     return found
 
 

@@ -13,7 +13,7 @@ from ...ir.ops import REGISTRY
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.quantization import Dequantize, StorageCast
 from ...ir.ops.resize import Resize
-from ...ir.quantized import EIGHT_BIT, parameters, stored
+from ...ir.quantized import EIGHT_BIT, WIDE, parameters, stored
 from ...ir.types import DType, TensorType
 from ..pattern import Match, Rule, node, on_quantized
 
@@ -88,7 +88,7 @@ def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Op
 def _can_move(operator: Operator, value: Value) -> bool:
     type = value.type
     # Biases are wider, but constants.
-    if type.quant is None or (type.dtype not in EIGHT_BIT and not isinstance(value, Constant)):
+    if type.quant is None or (type.dtype not in (*EIGHT_BIT, *WIDE) and not isinstance(value, Constant)):
         return False
     if type.quant.axis is not None:
         # Channels stay together in a transposition; elsewhere they may not.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from ....ir.core import Op
 from ....ir.ops.convolution import Conv, ConvTranspose
 from ....ir.ops.integer_products import ConvInteger
-from ....ir.quantized import parameters, residual_factor
+from ....ir.quantized import is_wide, parameters, residual_factor
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..tensors import has_real_meaning, is_plain, is_quantized_product, pointers
+from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, number
 from .quantization import centred, requantization, zero_point
@@ -110,7 +110,9 @@ def _compiled(
     target: TargetDescription,
     floats: Sequence[float] = (),
 ) -> Kernel:
-    units, scratch, fast = math.prod(op.result.type.shape[:2]), (sums, numbers[8]), sums.is_float
+    # What rounds to integers is computed as it is written.
+    fast = op.result.type.dtype.is_float
+    units, scratch = math.prod(op.result.type.shape[:2]), (sums, numbers[8])
     return compile_kernel(
         op, source, target, units=units, integers=numbers, floats=floats, scratch=scratch, fastmath=fast
     )
@@ -138,8 +140,9 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
     return _compiled(op, source, numbers, dtype, target)
 
 
-@lowers(Conv, needs=(is_plain, is_quantized_product))
+@lowers(Conv, needs=(is_plain, is_integer_product))
 def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
+    """Sums are of 32 bits, or of double precision where activations have 16 bits, in which they are exact as well."""
     w = op.inputs[1].type
     numbers = _numbers(op, w.shape[1])
     if numbers is None:
@@ -151,14 +154,16 @@ def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kern
         type = op.operands.residual.type
         added = f" + np.float32(np.int32(residual[q + c]) - n[{25 + w.shape[0]}]) * np.float32(f[{w.shape[0]}])"
         integers, factors = [*integers, parameters(type)[1]], [*factors, residual_factor(type, op.result.type)]
+    sums = DType.F64 if is_wide(op.inputs[0].type) else DType.I32
+    exact = f"np.{sums.numpy.name}"
     source = _FORWARD.format(
         tensors=", ".join(names),
         bias="b[o]" if "b" in names else "0",
-        weight="np.int32(w[r + k] - n[25 + o])",
-        element=f"np.int32({_ELEMENT} - n[21])",
+        weight=f"{exact}(w[r + k] - n[25 + o])",
+        element=f"{exact}({_ELEMENT} - n[21])",
         finish=f"y[q + c] = stored_form(np.float32(scratch[c]) * np.float32(f[o]){added}, n[23], n[24], n[22])",
     )
-    return _compiled(op, source, (*numbers, *integers), DType.I32, target, factors)
+    return _compiled(op, source, (*numbers, *integers), sums, target, factors)
 
 
 @lowers(ConvInteger, needs=(is_plain,))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from ....ir.core import Op
 from ....ir.ops.integer_products import MatMulInteger
 from ....ir.ops.matmul import Determinant, MatMul
+from ....ir.quantized import is_wide
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
-from ..tensors import has_real_meaning, is_plain, is_quantized_product, pointers
+from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, load, number, store
 from .quantization import centred, requantization, zero_point
@@ -78,7 +79,8 @@ def _compiled(
     along_x = (1, rows) if product.transpose_a else (inner, 1)
     along_w = (1, inner) if product.transpose_b else (columns, 1)
     integers = (rows, columns, inner, *along_x, *along_w, *_batch(x.shape, w.shape, shape[:-2]), *integers)
-    units, scratch, fast = math.prod(shape[:-1]), (sums, columns), sums.is_float
+    # What rounds to integers is computed as it is written.
+    units, scratch, fast = math.prod(shape[:-1]), (sums, columns), op.result.type.dtype.is_float
     return compile_kernel(
         op, source, target, units=units, integers=integers, floats=floats, scratch=scratch, fastmath=fast
     )
@@ -103,24 +105,26 @@ def lower_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     return _compiled(op, operator, source, dtype, target)
 
 
-@lowers(MatMul, needs=(is_plain, is_quantized_product))
+@lowers(MatMul, needs=(is_plain, is_integer_product))
 def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel:
     operator = op.operator
     # Behind the numbers that _compiled puts into the table.
     names, first = pointers(op), 8 + 3 * (op.result.type.rank - 2)
     integers, factors = requantization(op, op.result.type.shape[-1])
+    sums = DType.F64 if is_wide(op.inputs[0].type) else DType.I32
+    exact = f"np.{sums.numpy.name}"
     # The zero points of w are taken off at the end, times the sum of a row of x.
     source = _SOURCE.format(
         tensors=", ".join(names),
         before=f"x_zero, y_zero, low, high = n[{first}], n[{first + 1}], n[{first + 2}], n[{first + 3}]; row = 0\n"
         f"        for k in range(inner): row += np.int32(x[p + k * n[4]] - x_zero)",
-        zero="0",
-        left="np.int32(x[i] - x_zero)",
+        zero=number(0, sums) if sums.is_float else "0",
+        left=f"{exact}(x[i] - x_zero)",
         right="w[i]",
         finish=f"v = scratch[j] - n[{first + 4} + j] * row{' + b[j]' if 'b' in names else ''}; "
         "y[q + j] = stored_form(np.float32(v) * np.float32(f[j]), low, high, y_zero)",
     )
-    return _compiled(op, operator, source, DType.I32, target, integers, factors)
+    return _compiled(op, operator, source, sums, target, integers, factors)
 
 
 @lowers(MatMulInteger, needs=(is_plain,))

@@ -1,0 +1,201 @@
+"""Activations of 16 bits: what makes them, and that kernels, reference and other runtimes compute the same integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnxruntime
+import pytest
+
+import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.errors import IRError, PassError
+from tilewright.ir import interp
+from tilewright.ir.clone import clone_module
+from tilewright.ir.core import Module, is_op
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.pooling import AveragePool
+from tilewright.ir.quantized import is_wide, requantized
+from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.passes.base import Record
+from tilewright.passes.quantization.accumulators import overflowing_channels
+from tilewright.passes.quantization.wide_forms import WideForms
+
+F32 = onnx.TensorProto.FLOAT
+
+
+@pytest.fixture
+def model(rng: np.random.Generator) -> bytes:
+    """Convolutions of three kinds, a sum that is clamped, pooling of three kinds, and a product."""
+    constants = {
+        "w0": (8, 3, 3, 3),
+        "w1": (8, 1, 3, 3),
+        "w2": (8, 8, 1, 1),
+        "w3": (16, 8, 3, 3),
+        "b": (8,),
+        "v": (16, 7),
+    }
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w0", "b"], ["c0"], name="first", pads=[1] * 4),
+        node("Relu", ["c0"], ["r0"]),
+        node("Conv", ["r0", "w1", "b"], ["c1"], name="depthwise", pads=[1] * 4, group=8),
+        node("Clip", ["c1", "low", "high"], ["r1"]),
+        node("Conv", ["r1", "w2", "b"], ["c2"], name="pointwise"),
+        node("Add", ["r0", "c2"], ["s"], name="sum"),
+        node("Relu", ["s"], ["r2"]),
+        node("Conv", ["r2", "w3"], ["c3"], name="strided", pads=[1] * 4, strides=[2, 2]),
+        node("MaxPool", ["c3"], ["m"], kernel_shape=[2, 2]),
+        node("AveragePool", ["m"], ["a"], kernel_shape=[2, 2]),
+        node("GlobalAveragePool", ["a"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("MatMul", ["f", "v"], ["y"], name="product"),
+    ]
+    # Of 8 bits, so that activations alone are rounded.
+    arrays = {name: rng.integers(-100, 100, shape).astype(np.float32) / 64 for name, shape in constants.items()}
+    arrays |= {"low": np.float32(0), "high": np.float32(6)}
+    ends = [onnx.helper.make_tensor_value_info(*each) for each in (("x", F32, [1, 3, 13, 13]), ("y", F32, [1, 7]))]
+    initializers = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], initializers)
+    return onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8
+    ).SerializeToString()
+
+
+@pytest.fixture
+def samples(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((4, 3, 13, 13)).astype(np.float32)
+
+
+def quantized(model: bytes, samples: np.ndarray, *wide: str, methods: str = "none") -> Module:
+    options = CompileOptions(calibration=samples, wide=wide, methods=methods)
+    return quantize_module(import_model(model), options)
+
+
+def widths(module: Module) -> dict[str, str]:
+    """The element types of quantised values by name."""
+    return {v.name: v.type.dtype.value for op in module.main.ops for v in op.results if v.type.quant is not None}
+
+
+SOME = ("x", "depthwise", "c3")
+
+
+@pytest.mark.parametrize("methods", ["none", "additions"])
+@pytest.mark.parametrize("wide", [("all",), SOME])
+def test_kernels_compute_the_integers_of_the_reference(
+    model: bytes, samples: np.ndarray, wide: tuple[str, ...], methods: str
+) -> None:
+    module = quantized(model, samples, *wide, methods=methods)
+    options = {"calibration": samples, "wide": wide, "methods": methods, "engines": "software", "strict": True}
+    with tilewright.load(tilewright.compile(model, **options)) as session:
+        for sample in samples:
+            expected = interp.run(module, {"x": sample[None]})["y"]
+            assert session.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
+
+
+def test_names_say_which_values_have_16_bits(model: bytes, samples: np.ndarray) -> None:
+    assert set(widths(quantized(model, samples)).values()) == {"i8"}
+    assert set(widths(quantized(model, samples, "all")).values()) == {"i16"}
+    found = widths(quantized(model, samples, *SOME))
+    # The clamp behind a convolution is part of it, and a maximum is among the numbers that it chooses from.
+    assert {name for name, dtype in found.items() if dtype == "i16"} >= {"r1", "c3", "m"}
+    assert {found[name] for name in ("r0", "c2", "y")} == {"i8"}
+    assert {
+        v.type.quant.zero_point for op in quantized(model, samples, "all").main.ops for v in op.results if v.type.quant
+    } == {(0,)}
+    with pytest.raises(PassError, match=r"--wide names ops that the network does not have; found 'firts'.*'first'"):
+        quantized(model, samples, "firts")
+
+
+def test_16_bits_are_nearer_to_floating_point(model: bytes, samples: np.ndarray) -> None:
+    exact = np.concatenate([interp.run(import_model(model), {"x": each[None]})["y"] for each in samples])
+
+    def error(*wide: str) -> float:
+        module = quantized(model, samples, *wide)
+        found = np.concatenate([interp.run(module, {"x": each[None]})["y"] for each in samples])
+        return float(np.square(found - exact).sum())
+
+    assert error("all") < error() / 10
+
+
+def test_exported_files_mean_the_same_in_onnxruntime(model: bytes, samples: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "wide.onnx"
+    tilewright.export(model, path, quantized="qdq", calibration=samples, wide=["all"])
+    exported = onnx.load(path)
+    onnx.checker.check_model(exported)
+    stored = {each.data_type for each in exported.graph.initializer if each.name.endswith("_zero_point")}
+    assert onnx.TensorProto.INT16 in stored and onnx.TensorProto.UINT8 not in stored
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    other = onnxruntime.InferenceSession(exported.SerializeToString(), options)
+    own, again = quantized(model, samples, "all"), quantize_module(import_model(path), CompileOptions())
+    assert set(widths(again).values()) == {"i16"}
+    steps = [op.inputs[0].type.quant for op in own.main.ops if op.name == "dequantize"]
+    assert steps[0] is not None
+    for sample in samples:
+        expected = interp.run(own, {"x": sample[None]})["y"]
+        assert interp.run(again, {"x": sample[None]})["y"].tobytes() == expected.tobytes()
+        assert np.abs(other.run(None, {"x": sample[None]})[0] - expected).max() <= 2.01 * steps[0].scale[0]
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [(np.uint16, 32768), (np.uint16, 1234), (np.int16, -77)])
+def test_files_with_any_zero_point_are_read(
+    model: bytes, samples: np.ndarray, tmp_path: Path, dtype: type, zero: int
+) -> None:
+    tilewright.export(model, tmp_path / "wide.onnx", quantized="qdq", calibration=samples, wide=["all"])
+    changed = onnx.load(tmp_path / "wide.onnx")
+    for each in changed.graph.initializer:
+        if each.name.endswith("_zero_point") and each.data_type == onnx.TensorProto.INT16:
+            each.CopyFrom(onnx.numpy_helper.from_array(np.array(zero, dtype), each.name))
+    del changed.graph.value_info[:]
+    contents = changed.SerializeToString()
+    module = quantize_module(import_model(contents), CompileOptions())
+    assert set(widths(module).values()) == {np.dtype(dtype).name.replace("uint", "u").replace("int", "i")}
+    with tilewright.load(tilewright.compile(contents, engines="software", strict=True)) as session:
+        expected = interp.run(module, {"x": samples[:1]})["y"]
+        assert session.run({"x": samples[:1]})["y"].tobytes() == expected.tobytes()
+
+
+def test_forms_of_16_bits_become_convolutions_without_another_byte(model: bytes, samples: np.ndarray) -> None:
+    module = quantized(model, samples, *SOME, "sum", "a", "g")
+    forms = clone_module(module)
+    record = Record("wide_forms")
+    assert WideForms().apply(forms, record)
+    left = [op for op in forms.main.ops if any(is_wide(v.type) for v in op.results) and not is_op(op, Conv)]
+    assert {op.name for op in left} <= {"quantize", "max_pool", "reshape"}
+    for sample in samples:
+        before, after = (interp.run(each, {"x": sample[None]})["y"] for each in (module, forms))
+        assert before.tobytes() == after.tobytes()
+
+
+def type_of(dtype: DType, *shape: int, scale: float = 1.0) -> TensorType:
+    return TensorType(shape, dtype, Quantization.per_tensor(scale))
+
+
+def test_accumulators_have_54_bits() -> None:
+    x, w, y = type_of(DType.I16, 1), type_of(DType.I8, 1), type_of(DType.I16, 1, scale=2.0**40)
+    found = requantized(np.array([2.0**50, -(2.0**50)]), x, w, y, channel_axis=0)
+    assert found.tolist() == [1024, -1024]
+    with pytest.raises(IRError, match=r"does not fit 54 bits; expected below 2\*\*53"):
+        requantized(np.array([2.0**53]), x, w, y, channel_axis=0)
+    with pytest.raises(IRError, match=r"does not fit 32 bits; expected below 2\*\*31"):
+        requantized(np.array([2.0**31]), type_of(DType.I8, 1), w, y, channel_axis=0)
+
+
+def test_sums_of_many_products_need_more_than_32_bits(model: bytes, samples: np.ndarray) -> None:
+    module = quantized(model, samples, "all")
+    convs = [op for op in module.main.ops if is_op(op, Conv)]
+    assert all(not overflowing_channels(op).size for op in convs)
+    assert [overflowing_channels(op, 25).size > 0 for op in convs] == [True] * len(convs)
+
+
+def test_what_has_no_form_of_16_bits_is_refused() -> None:
+    x, y = type_of(DType.I16, 1, 2, 4, 4), type_of(DType.I16, 1, 2, 3, 3)
+    pool = AveragePool((3, 3), (2, 2), (1, 1, 1, 1), (1, 1), count_include_pad=False, overhang=(0, 0))
+    assert pool.check_quantized([x], [y]) == "means of 16 bits are of windows of as many elements"
