@@ -134,7 +134,7 @@ class CardRows:
 
 def _busiest(found: Scheduled, machine: Machine) -> float:
     """Cycles of the card that takes longest if no message is waited for."""
-    return max(simulate(drafted(assemble(each, machine)[0])).cycles for each in found.lowered)
+    return max(simulate(drafted(assemble(each, machine).assembler)).cycles for each in found.lowered)
 
 
 def results_digest(module: Module, found: Sequence[Scheduled], machine: Machine) -> str:

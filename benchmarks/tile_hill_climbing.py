@@ -108,8 +108,7 @@ class Climber:
 
     def _timeline(self, module: Module, name: str) -> Timeline:
         self._passes.run(module, verification=Verification.OFF)
-        assembler, *_ = assemble(module.functions[name], self._machine)
-        return simulate(drafted(assembler))
+        return simulate(drafted(assemble(module.functions[name], self._machine).assembler))
 
     def _neighbourhood(self, op: Op) -> float:
         """Cycles of a layer and those beside it alone; infinite if they cannot be scheduled so."""

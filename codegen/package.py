@@ -46,12 +46,11 @@ from ..runtime.artifact.manifest import (
     StepInfo,
     TensorSpec,
 )
-from ..runtime.machines.machine import Machine
 from .checked_values import checked_values, reference
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
-from .device.program import build_device_program, feature_maps
+from .device.program import Assembled, feature_maps
 from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
 
@@ -259,22 +258,17 @@ def _stages(module: Module, name: str, program: LoweredProgram) -> tuple[Stage, 
     return tuple(found)
 
 
-def add_device_programs(package: Package, module: Module, tiles: Module, machine: Machine, report: Progress) -> None:
-    """Generate the device programs of a module's functions for the accelerator, and add them.
+def add_device_programs(package: Package, module: Module, assembled: Mapping[str, Assembled]) -> None:
+    """Encode the device programs of a module's functions for the accelerator, and add them.
 
     Args:
-        tiles: the same functions as tile programs with addresses.
+        assembled: the same functions as instructions, by name.
 
     Raises:
         MachineError: the DRAM of a card does not hold what a program works on.
     """
     for name, functions in device_programs(module).items():
-        built = [
-            build_device_program(
-                tiles.functions[each.name], machine, functools.partial(report, f"device code ({each.name})")
-            )
-            for each in functions
-        ]
+        built = [assembled[each.name].finish() for each in functions]
         for each in built:
             each.program.check_dram()
         text = print_module(clone_module(module, _texts(name, functions))).encode()

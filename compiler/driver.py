@@ -17,12 +17,13 @@ from tilewright.limits import check_seconds
 from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.cpu.llvm.tiles import check_narrow
+from ..codegen.device.program import Assembled, assemble
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..ir.ops import REGISTRY
-from ..passes.base import Record
+from ..passes.base import Record, Verification
 from ..passes.device.outline_device import device_part
 from ..passes.device.share_batch import batch_of
 from ..passes.instruments import Timing
@@ -92,7 +93,8 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     hint = "Give it more with --time-limit SECONDS."
     limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
     timing, stages = Timing(), StageTimes(limit.watched(options.report))
-    options = replace(options, instruments=(*observers(options), timing), report=stages)
+    watching = (*observers(options), timing) if options.time_passes else observers(options)
+    options = replace(options, instruments=tuple(watching), report=stages)
     machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
     targets = TargetDescription.several(options.target if options.target is not None else "host")
     build_shape = functools.partial(_build_shape, model, machine, targets, interface, _Shared())
@@ -286,16 +288,16 @@ def _add_integer_engines(
     if "device" not in engines:
         return
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
-    quantized, tiles = _on_device(quantized, machine_name, places, options)
+    quantized, assembled = _on_device(quantized, machine_name, places, options)
     package.details["machine"] = machine.name
     energy = load_energy(machine_name)
     if energy is not None and machine_name.lower() not in samples():
         package.details["energy"] = asdict(energy)
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
-    package.details["schedules"] = [asdict(each) for each in schedules(quantized, tiles, options.effort)]
+    package.details["schedules"] = [asdict(each) for each in schedules(quantized, assembled, options.effort)]
     package.details["maps"] = [asdict(each) for each in maps(quantized)]
-    add_device_programs(package, quantized, tiles, machine, options.report)
+    add_device_programs(package, quantized, assembled)
     add_engine(package, "device", quantized, targets, strict=options.strict, report=options.report)
     if "software" in engines:
         add_device_arrays(package, quantized)
@@ -303,8 +305,8 @@ def _add_integer_engines(
 
 def _on_device(
     quantized: Module, machine_name: str, places: Affinity, options: CompileOptions
-) -> tuple[Module, Module]:
-    """The module with ops placed, and the tile programs of its device functions.
+) -> tuple[Module, dict[str, Assembled]]:
+    """The module with ops placed, and its device functions as instructions, by name.
 
     What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
     """
@@ -317,12 +319,17 @@ def _on_device(
     run_passes(outline_pipeline(machine_name, places, options.devices, *shares), placed, options)
     schedule, tile = schedule_pipeline(machine_name, options.stationary, clusters), tile_pipeline(machine_name)
     report = functools.partial(options.report, "schedules")
-    choose_plans(placed, machine, schedule, tile, clusters, options.effort, report)
+    drafts = choose_plans(placed, machine, schedule, tile, clusters, options.effort, report)
     run_passes(schedule, placed, options)
     run_passes(cpu_pipeline("device"), placed, options)
+    if not options.instruments and Verification.from_environment() is not Verification.FULL:
+        for draft in drafts.values():
+            tile.passes[-1].check(draft.module)
+        return placed, {name: draft.assembled for name, draft in drafts.items()}
+    # Whoever watches sees the passes that made the draft once more.
     tiles = device_part(placed)
     run_passes(tile, tiles, options)
-    return placed, tiles
+    return placed, {name: assemble(function, machine) for name, function in tiles.functions.items()}
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:

@@ -13,6 +13,7 @@ from tilewright.errors import InputError
 
 from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
+from ..codegen.device.program import Assembled, assemble
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.stored_module import load_device_module, load_module
 from ..codegen.time_limit import generation_limit
@@ -236,8 +237,8 @@ def _replace(module: Module, op: Op, parameters: Parameters) -> None:
         )
 
 
-def _tiles(module: Module, machine: Machine) -> Module:
-    """The device functions of a module as tile programs with addresses."""
+def _assembled(module: Module, machine: Machine) -> dict[str, Assembled]:
+    """The device functions of a module as instructions, by name."""
     tiles = device_part(module)
     LowerToTiles().run(tiles)
     for function in tiles.functions.values():
@@ -246,7 +247,7 @@ def _tiles(module: Module, machine: Machine) -> Module:
         order_tiles(function, planned)
         plan_scratchpads(function, planned)
         check_scratchpads(function)
-    return tiles
+    return {name: assemble(function, machine) for name, function in tiles.functions.items()}
 
 
 def _generated(artifact: Artifact, engine: str, modules: _Modules, pool: ConstantPool) -> Package:
@@ -258,7 +259,7 @@ def _generated(artifact: Artifact, engine: str, modules: _Modules, pool: Constan
     package = Package(modules.host, manifest.precision, version, details, pool=pool, extents=extents)
     for name, module in modules.device.items():
         machine = read_programs(artifact, name)[0].machine
-        add_device_programs(package, module, _tiles(module, machine), machine, report)
+        add_device_programs(package, module, _assembled(module, machine))
     add_engine(package, engine, modules.host, [TargetDescription.host()], report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)

@@ -198,12 +198,20 @@ class Pass:
             return record
         if before is not None and not record.modified and print_module(module) != before:
             raise PassError("the pass changed the module but reports that it did not", stage=self.name)
+        self.check(module)
+        return record
+
+    def check(self, module: Module) -> None:
+        """Check what the pass left.
+
+        Raises:
+            PassError: the module is not well-formed or breaks what the pass ensures; names pass, op and source node.
+        """
         try:
             verify(module, stage=self.name)
         except TilewrightError as error:
             raise self._error(error, f"the pass left a module that is not well-formed: {error.message}") from error
         self._check(self.ensures, module, "promises")
-        return record
 
     def _error(self, error: TilewrightError, message: str) -> PassError:
         """An error of this pass, about the same as another error."""

@@ -79,14 +79,35 @@ def build_device_program(
     Raises:
         IRError: an op is none of a tile program, or a place has no address.
     """
-    assembler, constants, places = assemble(function, machine, report)
-    return DeviceProgram(assembler.finish(), bytes(constants.data), *_references(function, places))
+    return assemble(function, machine, report).finish()
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A tile program as instructions that are not encoded yet.
+
+    Attributes:
+        function: the tile program.
+        assembler: has its instructions.
+        constants: contents of the constants region.
+        places: where its values lie.
+    """
+
+    function: Function
+    assembler: Assembler
+    constants: Constants
+    places: Places
+
+    def finish(self) -> DeviceProgram:
+        """The program in binary form."""
+        references = _references(self.function, self.places)
+        return DeviceProgram(self.assembler.finish(), bytes(self.constants.data), *references)
 
 
 def assemble(
     function: Function, machine: Machine, report: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[Assembler, Constants, Places]:
-    """The instructions of a tile program whose places have addresses, its constants, and where its values lie.
+) -> Assembled:
+    """The instructions of a tile program whose places have addresses.
 
     Raises:
         IRError: as `build_device_program`.
@@ -111,7 +132,7 @@ def assemble(
     assembler = Assembler(machine, _regions(function, len(constants.data)), clusters, reduced)
     for item, layer, cluster in printed:
         assembler.add(item, layer, cluster=cluster)
-    return assembler, constants, places
+    return Assembled(function, assembler, constants, places)
 
 
 class _Addressed(Places):

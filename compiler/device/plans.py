@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tilewright.errors import MachineError, PassError, UsageError
 
-from ...codegen.device.program import assemble
+from ...codegen.device.program import Assembled, assemble
 from ...ir.annotations import IMAGES, MAP, PLAN, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
@@ -128,7 +128,7 @@ def choose_plans(
     clusters: int,
     effort: str = "normal",
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, float]:
+) -> dict[str, Draft]:
     """Annotate every device function with the plan whose schedule is the fastest on the machine.
 
     Args:
@@ -138,7 +138,7 @@ def choose_plans(
         report: of each draft, one of how many.
 
     Returns:
-        Modelled cycles of each function; 0 where there was only one plan to take.
+        The draft that won, by name of the function. Nothing is proved of it.
 
     Raises:
         PassError: there is no schedule at all.
@@ -146,7 +146,7 @@ def choose_plans(
     functions = device_functions(module)
     wanted = [*plans(machine, clusters, effort)]
     total = len(wanted) * len(functions)
-    cycles: dict[str, float] = {}
+    found: dict[str, Draft] = {}
     for number, function in enumerate(functions):
         drafts = _Drafts(module, function, machine, schedule, tiles)
         for index, plan in enumerate(wanted):
@@ -155,9 +155,9 @@ def choose_plans(
                 continue
             drafts.add(plan, is_alone=len(wanted) == 1 and effort != "thorough", is_any_new=effort == "thorough")
             report(number * len(wanted) + index + 1, total)
-        cycles[function.name], plan = drafts.best()
-        PLAN.set(function, plan)
-    return cycles
+        best = found[function.name] = drafts.best()
+        PLAN.set(function, best.plan)
+    return found
 
 
 def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
@@ -193,11 +193,22 @@ _WORTH = 1.25
 function on as many clusters, prices are more exact than that."""
 
 
-class _Modelled(NamedTuple):
-    """What is compared of drafts: cycles, then bytes between DRAM and chip."""
+class Draft(NamedTuple):
+    """The schedule of a function by one plan.
+
+    Attributes:
+        cycles: modelled; 0 where there was only one plan to take.
+        dram_bytes: between DRAM and chip; 0 as well.
+        plan: what it was made by.
+        module: has nothing but the function, as a tile program with addresses.
+        assembled: the same as instructions.
+    """
 
     cycles: float
     dram_bytes: int
+    plan: Plan
+    module: Module
+    assembled: Assembled
 
 
 class _Drafts:
@@ -209,14 +220,14 @@ class _Drafts:
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
         self._function = function
-        self._best: tuple[_Modelled, Plan] | None = None
+        self._best: Draft | None = None
         self._error: PassError | None = None
         self._seen: list[object] = []
         # By number of clusters.
         self._prices: dict[int, float] = {}
 
-    def best(self) -> tuple[float, Plan]:
-        """The fastest with its cycles; of equally fast ones that which moves fewest bytes, of these the first.
+    def best(self) -> Draft:
+        """The fastest; of equally fast ones that which moves fewest bytes, of these the first.
 
         Raises:
             PassError: there is none.
@@ -224,7 +235,7 @@ class _Drafts:
         if self._best is None:
             assert self._error is not None
             raise self._error
-        return self._best[0].cycles, self._best[1]
+        return self._best
 
     def add(self, plan: Plan, *, is_alone: bool = False, is_any_new: bool = False) -> None:
         """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest.
@@ -237,7 +248,7 @@ class _Drafts:
         # Not even with one array busy all the time would it be faster.
         if self._best is not None:
             steps = (least_steps(op, self._machine, plan.clusters) for op in self._function.ops)
-            if sum(steps) >= self._best[0].cycles:
+            if sum(steps) >= self._best.cycles:
                 return
         for share in SHARES:
             try:
@@ -258,9 +269,11 @@ class _Drafts:
                     continue
                 return
             self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
-            modelled = _Modelled(0.0, 0) if is_alone else self._model(draft)
-            if self._best is None or modelled < self._best[0]:
-                self._best = modelled, current
+            assembled = assemble(draft.functions[self._name], self._machine)
+            timeline = None if is_alone else simulate(drafted(assembled.assembler))
+            cycles, dram_bytes = (timeline.cycles, timeline.dram_bytes) if timeline is not None else (0.0, 0)
+            if self._best is None or (cycles, dram_bytes) < self._best[:2]:
+                self._best = Draft(cycles, dram_bytes, current, draft, assembled)
             return
 
     def _is_known(self, draft: Module) -> bool:
@@ -270,9 +283,3 @@ class _Drafts:
             return True
         self._seen.append(tiles)
         return False
-
-    def _model(self, draft: Module) -> _Modelled:
-        """A draft that is a tile program, in the cycle model."""
-        assembler, *_ = assemble(draft.functions[self._name], self._machine)
-        found = simulate(drafted(assembler))
-        return _Modelled(found.cycles, found.dram_bytes)

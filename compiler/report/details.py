@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ...codegen.device.program import Assembled
 from ...ir.annotations import CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
 from ...ir.calls import called_ops, device_programs, macs_of
 from ...ir.core import Constant, Module, Op, is_op
@@ -85,12 +88,12 @@ def maps(module: Module) -> list[PlacedMap]:
     return [PlacedMap(name, *place) for name, place in placed if place is not None]
 
 
-def schedules(module: Module, tiles: Module, effort: str) -> list[Schedule]:
+def schedules(module: Module, assembled: Mapping[str, Assembled], effort: str) -> list[Schedule]:
     """The plan of each device program.
 
     Args:
         module: has device functions with plans.
-        tiles: the same functions as tile programs.
+        assembled: the same functions as instructions, by name.
         effort: with which plans were compared.
     """
     found: list[Schedule] = []
@@ -99,9 +102,10 @@ def schedules(module: Module, tiles: Module, effort: str) -> list[Schedule]:
         plan = PLAN.get(first)
         assert plan is not None
         _, images = IMAGES.get(first) or (0, 0)
-        clusters = max(clusters_of(tiles.functions[each.name]) for each in functions)
+        tiles = [assembled[each.name].function for each in functions]
+        clusters = max(map(clusters_of, tiles))
         cards = max(CARDS.get(first) or 1, len(functions))
-        numbers = [{CASCADE.get(op) for op in tiles.functions[each.name].ops} for each in functions]
+        numbers = [{CASCADE.get(op) for op in each.ops} for each in tiles]
         cascades = sum(len({place[0] for place in each if place is not None}) for each in numbers)
         found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort, cascades))
     return found

@@ -85,6 +85,7 @@ class Assembler:
         self.targets: dict[Stream, list[tuple[tuple[Stream, int], ...]]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
+        self._is_closed = False
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
         self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
         self._clocks: list[list[tuple[int, ...]]] = [[(0,) * len(self._streams)] for _ in self._streams]
@@ -125,8 +126,10 @@ class Assembler:
 
     def finish(self, *, encoded: bool = True) -> Program:
         """Close every stream and return the program; not ``encoded``, its streams are empty, and it cannot run."""
-        for stream in self._streams:
-            self._emit(stream, End(), [], None)
+        if not self._is_closed:
+            self._is_closed = True
+            for stream in self._streams:
+                self._emit(stream, End(), [], None)
         return Program(
             self.machine,
             self.regions,

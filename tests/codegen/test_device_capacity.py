@@ -91,7 +91,7 @@ def fastest(name: str, device: machine.Machine, folder: Path, effort: str = "tho
     for owner in (module.main, *module.ops):
         ON.set(owner, "device")
     schedule, tiles = schedule_pipeline(file), tile_pipeline(file)
-    return choose_plans(module, device, schedule, tiles, device.clusters, effort)["main"]
+    return choose_plans(module, device, schedule, tiles, device.clusters, effort)["main"].cycles
 
 
 LEAST = replace(

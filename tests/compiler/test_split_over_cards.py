@@ -56,6 +56,15 @@ def run(artifact: Artifact, engine: str) -> np.ndarray:
         return session.run({"x": IMAGE})["y"]
 
 
+def test_who_watches_the_passes_changes_no_byte(machine: str, tmp_path: Path) -> None:
+    """The draft that won is the program unless somebody watches; then its passes are run once more."""
+    options: tuple[dict[str, int | str], ...] = ({"clusters": 2}, {"cards": 2, "effort": "quick"})
+    for each in options:
+        watched, unwatched = compiled(machine, **each, dump=str(tmp_path / "dump")), compiled(machine, **each)
+        assert disassembly(watched, as_json=False) == disassembly(unwatched, as_json=False)
+    assert [*(tmp_path / "dump").rglob("*plan_scratchpads*")]
+
+
 def test_cards_change_no_byte(machine: str, split: Artifact) -> None:
     whole = compiled(machine, clusters=1)
     expected = run(whole, "software")
