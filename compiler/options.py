@@ -133,8 +133,9 @@ class CompileOptions:
     calibration: Source | None = option(
         None,
         "Sample inputs to derive scales from: an image or a folder of images; a .npy or .npz file whose first "
-        "dimension counts the samples; NAME=DATA with commas between them for several inputs; or the word random, only "
-        "to try things out.",
+        "dimension counts the samples; NAME=DATA with commas between them for several inputs; the word random, only "
+        "to try things out; or the word bounds, for ranges that follow from what --preprocess makes of pixels, without "
+        "samples, for activations of 16 bits.",
         in_python="Also such an array, a mapping of arrays or paths by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",

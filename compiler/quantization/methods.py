@@ -36,6 +36,9 @@ METHODS = {
 UNEXPORTED = frozenset({"additions"})
 """Methods without a form that other runtimes fuse: files for them are made without."""
 
+UNSEEN = frozenset({"additions", "outputs"})
+"""Methods that look at no samples."""
+
 ALL, NONE = "all", "none"
 
 

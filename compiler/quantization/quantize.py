@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError
+from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError
 
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Value
@@ -20,6 +20,7 @@ from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
 from ...passes.quantization.quantize import Quantize
+from ..calibration.bounds import BOUNDS, is_bounds, pixel_bounds, ranges_by_bounds
 from ..calibration.observation import Observation
 from ..calibration.ranges import BITS, encoded_ranges
 from ..calibration.statistics import Findings
@@ -41,6 +42,7 @@ from ..pipeline import (
 )
 from .exact_inputs import choose_inputs, set_inputs
 from .methods import (
+    UNSEEN,
     Choices,
     apply_scales,
     apply_weights,
@@ -94,6 +96,8 @@ def quantize_module(
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
+    if is_bounds(options.calibration):
+        _check_bounds(options, methods, all_wide=EVERY in options.wide and interface is None)
     choices = Choices() if choices is None else choices
     is_first = not choices.ranges
     observed: dict[str, Value] = {}
@@ -131,7 +135,10 @@ def quantize_module(
     if missing or ends:
         known = choices.ranges
         if is_first:
-            known.update(_observed(observation, {**missing, **ends}, options, wide))
+            if is_bounds(options.calibration):
+                known.update(ranges_by_bounds(copy.main, missing, pixel_bounds(copy.main, options.preprocessing)))
+            else:
+                known.update(_observed(observation, {**missing, **ends}, options, wide))
             known.update({name: each.range for name, each in choices.scales.items()})
             known.update({quotients[name]: each.range for name, each in choices.boundaries.items()})
             grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
@@ -195,6 +202,25 @@ def _add_interface_to_quantized(
     radix = input_radix(interface, range or (0.0, 0.0))
     integers = integer_interface(module, radix, lambda index: observed.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), module, options)
+
+
+def _check_bounds(options: CompileOptions, methods: Sequence[str], *, all_wide: bool) -> None:
+    """Refuse options that need samples, or more than 8 bits of ranges without.
+
+    Raises:
+        UsageError: names the option.
+    """
+    looking = [*(name for name in methods if name not in UNSEEN), *(["4 bits"] if options.weights_bits < BITS else [])]
+    if looking:
+        hint = "Give calibration data, or leave them out."
+        raise UsageError("methods look at samples", stage="calibration", found=", ".join(looking), hint=hint)
+    if not all_wide:
+        raise UsageError(
+            f"calibration by {BOUNDS} leaves 8 bits too few levels",
+            stage="calibration",
+            expected="activations of 16 bits, in no container",
+            hint="Give --wide all, or samples.",
+        )
 
 
 def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ Most programs hand over a network in floating point. The ranges of its values co
 
 1. the model itself, where it is quantised already;
 2. the samples that the interface has a place for;
-3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy`` or ``.npz`` file of inputs;
+3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy`` or ``.npz`` file of inputs; or the word ``bounds``, for
+   integers of 16 bits with ranges that hold for any image;
 4. the picture that the call names.
 
 With none of them the network is computed in floating point on CPU kernels: integers with ranges from invented data are
@@ -69,6 +70,9 @@ PREPROCESSING: Mapping[str, object] = {
     "scale": tuple(1 / (255 * deviation) for deviation in (0.229, 0.224, 0.225)),
 }
 """What images become unless the environment or the interface says otherwise."""
+
+BOUNDS = "bounds"
+"""The word for ranges without samples."""
 
 QUEUE = 2**16
 """Runs that may wait in a session; the interfaces themselves bound what they accept."""
@@ -132,6 +136,8 @@ def prepare(
     if source is None:
         source, origin = picture, None
     try:
+        if _is_bounds(source):
+            given |= {"wide": ("all",), "methods": "additions"}
         calibration = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
         placed = {**calibration, "affinity": affinity, "machine": machine, "clusters": clusters}
         artifact = compile_model(model, precision="int8", engines=ENGINES, **placed, **given)
@@ -163,7 +169,7 @@ def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] |
     """How images become inputs, where the samples are images."""
     with compiler_for(_WHAT):
         from ...compiler.calibration.dataset import are_images
-    if not are_images(source):
+    if not are_images(source) and not _is_bounds(source):
         return None
     text = os.environ.get(PREPROCESS)
     if not text:
@@ -173,6 +179,10 @@ def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] |
     except UsageError as error:
         error.stage = PREPROCESS
         raise
+
+
+def _is_bounds(source: Samples | None) -> bool:
+    return isinstance(source, str) and source == BOUNDS
 
 
 def _warn_once(model: Model, what: str, samples_by: str | None) -> None:

@@ -205,3 +205,16 @@ def test_the_environment_chooses_the_engine_of_what_holds_integers(
         assert str(caught.value) == (
             "TILEWRIGHT_ENGINE: unknown engine; expected device or software or float, found 'fpga'"
         )
+
+
+def test_ranges_may_do_without_samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(network.CALIBRATION, "bounds")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        artifact = prepare(model)
+    image = RNG.uniform(-2, 2, (1, 3, 8, 8)).astype(np.float32)
+    with open_session(artifact) as session, open_session(artifact, "float") as exact:
+        assert session.engine == "software"
+        expected = exact.run({"image": image})["y"]
+        # What weights of 8 bits leave.
+        assert 0 < np.abs(session.run({"image": image})["y"] - expected).max() < 0.02 * np.abs(expected).max()
