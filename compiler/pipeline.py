@@ -41,6 +41,7 @@ from ..passes.quantization.import_quantization import ImportQuantization
 from ..passes.quantization.integer_interface import IntegerInterface
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
+from ..passes.quantization.quantize_attention import QuantizeAttention
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
@@ -131,6 +132,11 @@ def post_training_pipeline(
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
     quantize = Quantize(bounds, wide=tuple(wide), keep=tuple(keep), real_outputs=real_outputs, exact_sums=exact_sums)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
+
+
+def attention_pipeline() -> Pipeline:
+    """From a module with ops on quantised types to one whose attention is on them, too, as the device has it."""
+    return Pipeline((FuseAttention(), QuantizeAttention(), *simplify_pipeline().passes), "attention")
 
 
 def interface_pipeline(interface: IntegerInterface) -> Pipeline:

@@ -8,6 +8,7 @@ are those of onnxruntime's QLinear operators: equal to them in every case tried,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -273,3 +274,88 @@ def bfloat16_bits(numbers: np.ndarray) -> np.ndarray:
 def rounded_to_bfloat16(numbers: np.ndarray) -> np.ndarray:
     """The same as single precision numbers."""
     return (bfloat16_bits(numbers).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+OCTAVE_BITS = 8
+"""Fraction of the logarithms to the base of 2 that weights of attention come from."""
+
+LARGEST_WEIGHT = 127
+"""Of attention: that of the key with the largest score of its row."""
+
+_POWER_BITS = 8
+POWERS = np.rint(np.exp2(-np.arange(1 << OCTAVE_BITS) / (1 << OCTAVE_BITS)) * (LARGEST_WEIGHT << _POWER_BITS))
+"""127 * 2^(8 - i / 256), rounded, for i from 0 to 255."""
+
+SCORE_MULTIPLIER_LIMIT = 1 << 24
+MASK_MULTIPLIER_LIMIT = 1 << 31
+
+
+def score_multipliers(score: float, mask: float) -> tuple[int, int, int]:
+    """Integer multipliers of scores and masks: (a, b, shift) with ``score * log2(e) * 2^8`` about ``a / 2**shift``.
+
+    The shift is the largest, at most 40, for which the first stays within 24 bits and a sign, and the second in 31.
+
+    Args:
+        score: what a step of the accumulators of scores stands for.
+        mask: what a step of the mask stands for, not negative.
+
+    Raises:
+        ValueError: a step is too large for any shift, or no number.
+    """
+    octaves = [value * math.log2(math.e) * (1 << OCTAVE_BITS) for value in (score, mask)]
+    if not all(map(math.isfinite, octaves)):
+        raise ValueError(f"the steps of scores and masks are no numbers: {score} and {mask}")
+    rooms = [bits - math.frexp(value)[1] for bits, value in zip((24, 31), octaves, strict=True) if value]
+    shift = min([40, *rooms])
+    # What rounds up to the next power of two takes a bit more.
+    for each in (shift, shift - 1):
+        found = [round(math.ldexp(value, each)) for value in octaves]
+        if abs(found[0]) < SCORE_MULTIPLIER_LIMIT and found[1] < MASK_MULTIPLIER_LIMIT and each >= 0:
+            return found[0], found[1], each
+    raise ValueError(f"a step of scores or masks is too large: {score} and {mask}")
+
+
+def attention_weights(
+    scores: Integers, multipliers: tuple[int, int, int], mask: Integers, seen: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Weights of keys, 127 for the largest score of a row: exact integers, two roundings.
+
+    ``z = round_shift(scores * a + mask * b, shift)`` is the logarithm to the base of 2, times 256. With ``d`` what the
+    largest z that is seen in a row exceeds it by, the weight is ``POWERS[d mod 256]`` shifted right by 8 + d // 256
+    bits, rounded to nearest, ties to even: that is less than one from 127 * 2^(-d / 256). What is not seen has the
+    weight 0.
+
+    Args:
+        scores: accumulators of queries and keys, [..., keys], within int32.
+        multipliers: see :func:`score_multipliers`.
+        mask: less its zero point, which broadcasts against the scores.
+        seen: which keys count, likewise.
+    """
+    first, second, shift = multipliers
+    z = round_shift(np.asarray(scores, np.int64) * first + np.asarray(mask, np.int64) * second, shift)
+    seen = np.broadcast_to(seen, z.shape)
+    lowest = np.iinfo(np.int64).min // 2
+    below = np.where(seen, z, lowest).max(-1, keepdims=True) - z
+    powers = POWERS.astype(np.int64)[np.where(seen, below & (1 << OCTAVE_BITS) - 1, 0)]
+    weights = round_shift(powers, np.clip(_POWER_BITS + (below >> OCTAVE_BITS), 0, 62))
+    return np.where(seen, weights, 0)
+
+
+def weighted_mean(
+    total: Integers, weights: Integers, factor: np.float32, zero_point: int, low: int, high: int
+) -> NDArray[np.int64]:
+    """Sums of weighted values over the sum of their weights, at the scale of the output; all in binary32.
+
+    As ``requantize``, with a product of the quotient 1 / weights before the number is rounded to an integer: four
+    roundings to 24 significant bits.
+
+    Args:
+        total: int32 sums [..., channels].
+        weights: their sums, [..., 1]; where there are none, 0 or less, 1 is taken.
+        factor: scale of the values over that of the output.
+        zero_point, low, high: see ``requantize``.
+    """
+    with np.errstate(over="ignore"):  # what is infinite is clamped
+        own = np.asarray(total, np.int64).astype(np.float32) * np.asarray(factor, np.float32)
+        mean = own * (np.float32(1) / np.maximum(np.asarray(weights, np.int64), 1).astype(np.float32))
+    return np.clip(np.rint(mean), low - zero_point, high - zero_point).astype(np.int64) + zero_point

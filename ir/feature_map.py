@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .core import Op, Value
+from .core import Op, Value, is_op
 from .layout import CHANNEL_BLOCK
+from .ops.attention import Attention
 from .ops.convolution import Conv
 from .ops.indexing import Gather
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
@@ -115,6 +116,11 @@ def is_product(op: Op) -> bool:
     """Whether the array computes an op, as sums of products: a convolution, or a choice of channels, which is one with
     a 1 for each."""
     return isinstance(op.operator, (Conv, Gather))
+
+
+def computed_map(op: Op) -> MapShape:
+    """The result of an op as the device computes it: that of a product, or of attention, may have images as rows."""
+    return convolution_maps(op)[1] if is_product(op) or is_op(op, Attention) else map_shape(op.result.type)
 
 
 def is_depthwise(op: Op) -> bool:

@@ -6,7 +6,8 @@ multiplied by it: Xiao, Lin, Seznec, Wu, Demouth, Han, "SmoothQuant: Accurate an
 for Large Language Models", 2023, with the exponent that changes the products least. The division goes into the
 parameters of a normalisation that nothing else reads; elsewhere it is a multiplication before numbers become integers.
 In the same way results that only floating point reads are divided in the weights, and multiplied when they are numbers
-again.
+again. What goes into products of two computed matrices, or comes out of them, stays as it is: attention takes integers
+of one scale.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import numpy as np
 
 from ...ir.core import Module, Op, Value, is_op
 from ...ir.names import Names
-from ...ir.ops.elementwise import Mul
+from ...ir.ops.elementwise import Div, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
-from ...passes.quantization.plan import Plan
+from ...passes.quantization.plan import Plan, is_moving
 from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
 from ..options import CompileOptions
@@ -107,13 +108,24 @@ def boundaries(plan: Plan) -> dict[str, Boundary]:
     for name, value in plan.values.items():
         producer = value.producer
         made = producer if is_op(producer, MatMul) and producer in plan.anchors and not value.is_returned else None
+        if _is_attended(value, plan):
+            made = None
         users = [user for user in value.users if user in plan.ops]
         readers = tuple(op for op in users if is_op(op, MatMul) and op in plan.anchors and not op.operator.transpose_a)
-        is_read = bool(readers) and producer not in plan.ops
+        is_read = bool(readers) and producer not in plan.ops and not is_op(producer, MatMul)
         if len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)
             found[name] = Boundary(value, made, readers, zeros, zeros.copy())
     return found
+
+
+def _is_attended(value: Value, plan: Plan, levels: int = 8) -> bool:
+    """Whether products of what is computed read a value, moved or times a number: these take integers of one scale."""
+    users = [user for user in value.users if isinstance(user, Op)]
+    if any(is_op(user, MatMul) and user not in plan.anchors for user in users):
+        return True
+    moved = [user for user in users if is_moving(user) or is_op(user, Mul, Div)]
+    return levels > 0 and any(_is_attended(each, plan, levels - 1) for user in moved for each in user.results)
 
 
 def choose_boundary_scales(module: Module, plan: Plan, options: CompileOptions) -> dict[str, ChannelScales]:

@@ -9,10 +9,15 @@ import numpy as np
 
 from tilewright.errors import IRError
 
+from .. import arithmetic
 from ..core import Value
-from ..op import Operator, operator
-from ..types import ResultTypes, TensorType, Types
+from ..op import Operator, QuantizationRule, operator
+from ..quantized import check_elementwise, limits, parameters
+from ..types import Arrays, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, check_dtype
+
+_MOST_PRODUCTS = 1 << 15
+"""Of two numbers of 8 bits and a sign, in a sum of 32 bits."""
 
 
 class AttentionOperands(NamedTuple):
@@ -32,6 +37,11 @@ class Attention(Operator[AttentionOperands]):
     and groups of queries with common keys need no copy. Result: of ``shape``; its matrices [rows, depth] lie in it as
     ``y_view`` says, and fill it.
 
+    Quantised: everything is 8-bit per tensor, each with parameters of its own. Scores are exact; weights are integers,
+    127 for the largest of a row, by :func:`tilewright.ir.arithmetic.attention_weights`; the sums of weighted values are
+    exact again, and :func:`tilewright.ir.arithmetic.weighted_mean` makes the result of them. Where the mask holds the
+    smallest integer of its type, the key is not seen at all; a row that sees none has the result 0.
+
     Attributes:
         batch: extents of the batch dimensions.
         rows, keys, width, depth: extents of the matrices.
@@ -40,6 +50,8 @@ class Attention(Operator[AttentionOperands]):
         scale: factor of the products of queries and keys.
         causal: row i sees the first keys only, as many as leave the last row all of them: up to i + keys - rows.
     """
+
+    QUANTIZATION = QuantizationRule.RESCALE
 
     batch: tuple[int, ...]
     rows: int
@@ -105,6 +117,57 @@ class Attention(Operator[AttentionOperands]):
         places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
         places[...] = np.matmul(weights, _seen(v, self.v_view, (*self.batch, self.keys, self.depth)))
         return y
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (q, k, v, mask), (q_type, k_type, v_type, mask_type) = arrays, operand_types
+        assert q is not None and k is not None and v is not None and q_type and k_type and v_type
+        matrices = ((q, q_type, self.q_view), (k, k_type, self.k_view), (v, v_type, self.v_view))
+        extents = ((self.rows, self.width), (self.keys, self.width), (self.keys, self.depth))
+        # Sums of products are exact in float64.
+        q, k, v = (
+            _seen(array, view, (*self.batch, *matrix)).astype(np.float64) - parameters(type)[1]
+            for (array, type, view), matrix in zip(matrices, extents, strict=True)
+        )
+        scores = np.matmul(q, np.swapaxes(k, -1, -2)).astype(np.int64)
+        seen, added = np.ones((self.rows, self.keys), np.bool_), np.zeros((1, 1), np.int64)
+        if self.causal:
+            seen = np.tri(self.rows, self.keys, self.keys - self.rows, bool)
+        if mask is not None and mask_type is not None:
+            stored = _seen(mask, self.mask_view, scores.shape).astype(np.int64)
+            seen, added = seen & (stored != limits(mask_type)[0]), stored - parameters(mask_type)[1]
+        weights = arithmetic.attention_weights(scores, self.multipliers(operand_types), added, seen)
+        total = np.matmul(weights.astype(np.float64), v).astype(np.int64)
+        (scale, zero), factor = parameters(result_types[0]), parameters(v_type)[0]
+        mean = arithmetic.weighted_mean(
+            total, weights.sum(-1, keepdims=True), factor / scale, zero, *limits(result_types[0])
+        )
+        y = np.empty(self.shape, result_types[0].dtype.numpy)
+        _seen(y, self.y_view, (*self.batch, self.rows, self.depth))[...] = mean
+        return y
+
+    def multipliers(self, operand_types: Types) -> tuple[int, int, int]:
+        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`.
+
+        Raises:
+            ValueError: there are none.
+        """
+        q, k, _, mask = (*operand_types, None)[:4]
+        assert q is not None and k is not None
+        score = float(parameters(q)[0]) * float(parameters(k)[0]) * self.scale
+        return arithmetic.score_multipliers(score, float(parameters(mask)[0]) if mask is not None else 0.0)
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        problem = check_elementwise([type for type in operand_types if type is not None], result_types)
+        if problem is not None:
+            return problem
+        for what, count in (("width", self.width), ("keys", self.keys)):
+            if count > _MOST_PRODUCTS:
+                return f"sums of {count} products may leave 32 bits: at most {_MOST_PRODUCTS} ({what})"
+        try:
+            self.multipliers(operand_types)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         return math.prod(self.batch) * self.rows * self.keys * (self.width + self.depth)

@@ -14,6 +14,7 @@ from tilewright.errors import IRError
 from ..core import Op, OperatorT, Value, is_op
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator
+from .attention import MapAsWeights, RequantizeMean, Weigh
 from .compute import (
     Combine,
     Convolve,
@@ -272,7 +273,7 @@ _builds("Convolve", Convolve)(_product)
 _builds("ConvolveDepthwise", ConvolveDepthwise)(_product)
 
 
-def _requantize(op: Op[Requantize] | Op[RequantizeSum], places: Places) -> Fields:
+def _requantize(op: Op[Requantize] | Op[RequantizeSum] | Op[RequantizeMean], places: Places) -> Fields:
     return {
         "accumulator": places.line(op.operands.x),
         "parameters": places.line(op.operands.parameters),
@@ -294,6 +295,44 @@ def _requantize_sum(op: Op[RequantizeSum], places: Places) -> Fields:
         **_source(op.operands.residual, places),
         "source_zero": op.operator.residual_zero,
         "source_multiplier": op.operator.residual_factor,
+    }
+
+
+@_builds("RequantizeMean", RequantizeMean)
+def _requantize_mean(op: Op[RequantizeMean], places: Places) -> Fields:
+    return {**_requantize(op, places), **_source(op.operands.weights, places)}
+
+
+@_builds("Weigh", Weigh)
+def _weigh(op: Op[Weigh], places: Places) -> Fields:
+    (x, mask), weigh, result = op.operands, op.operator, _result(op, places)
+    fields = {name: int(value) for name, value in vars(weigh).items()}
+    if mask is None:
+        fields |= {"mask_multiplier": 0, "mask_zero": 0}
+    else:
+        fields |= {"masked": 1, **_source(mask, places)}
+        if mask.type.shape[0] == 1:
+            fields["source_row_pitch"] = 0
+    keys = x.type.shape[-1]
+    unused = {"unused": -keys % CHANNEL_BLOCK, "blocks": _type(x).blocks}
+    return {"accumulator": places.line(x), **fields, **result, **unused}
+
+
+@_builds("MoveWeights", MapAsWeights)
+def _move_weights(op: Op[MapAsWeights], places: Places) -> Fields:
+    x = op.operands.x
+    rows, columns, _ = x.type.shape
+    type = places[x].type
+    row, pixel = type.row_bytes // CHANNEL_BLOCK, type.blocks
+    if rows > 1 and columns > 1 and row != columns * pixel:
+        raise IRError("pixels that become weights lie equally far apart", found=x.type)
+    return {
+        "source": places.map(x),
+        "destination": places.line(op.result),
+        "pixels": rows * columns,
+        "blocks": _type(x).blocks,
+        "pixel_pitch": pixel if rows == 1 else row // columns,
+        "turned": int(op.operator.turned),
     }
 
 

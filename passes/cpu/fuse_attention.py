@@ -16,11 +16,13 @@ from ...ir.ops.elementwise import Add, Div, Mul
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Slice, Split, Transpose
+from ...ir.ops.quantization import Dequantize
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.softmax import Softmax
+from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Driver, Match, Rule, node
+from ..pattern import Driver, Match, Rule, node, on_quantized
 
 _LEVELS = 16
 """So many ops are looked back over at most."""
@@ -35,7 +37,8 @@ _NEVER = -1e30
 class FuseAttention(Pass):
     """Replaces softmax(Q K^T) V by ``attention``, with factors of scores or of queries and keys, masks that are added
     or chosen, and whatever moves its operands and result without changing them: transpositions, reshapes, parts of
-    larger tensors and repetitions become views. Masks that are known and hide what follows a row become ``causal``.
+    larger tensors and repetitions become views, which also look behind the conversion of stored integers to numbers.
+    Masks that are known and hide what follows a row become ``causal``.
 
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
@@ -90,7 +93,8 @@ def _regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[in
 def _view(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> _View:
     """A value under another shape, as a view of what it is a part or another order of, at most so many ops before."""
     op = value.producer
-    if op is not None and is_op(op, Reshape) and levels:
+    is_number = op is not None and is_op(op, Dequantize) and op.inputs[0].type.dtype in EIGHT_BIT
+    if op is not None and (is_op(op, Reshape) or is_number) and levels:
         return _view(op.inputs[0], shape, levels - 1)
     seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
     strides = _regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
@@ -265,7 +269,12 @@ def _attention(found: Match[MatMul]) -> Value | None:
         *(batch, rows, keys, width, depth, y.shape),
         *(q.numbers, k.numbers, v.numbers, order, mask_view, scale, bool(causal)),
     )
-    return found.emit(operator, q.value, k.value, v.value, mask)
+    return found.emit(operator, *(_real(found, view.value) for view in views), mask)
+
+
+def _real(found: Match, value: Value) -> Value:
+    """A value as numbers: views also look behind the conversion of stored integers."""
+    return found.emit(Dequantize(), value) if value.type.quant is not None else value
 
 
 def _exchanged(value: Value) -> tuple[int, ...]:
@@ -325,15 +334,17 @@ def _placed(found: Match[Transpose]) -> Value | None:
     strides = _regrouped(y.shape, [order[perm.index(axis)] for axis in range(len(perm))], extents)
     if strides is None or strides[-1] != 1:
         return None
-    return found.emit(replace(y, shape=shape, y_view=(0, *strides)), *op.operands)
+    operator = replace(y, shape=shape, y_view=(0, *strides))
+    return found.emit(operator, *op.operands, result_types=[found.root.result.type])
 
 
 def _reshaped(found: Match[Reshape]) -> Value:
     op = found.op("attention", Attention)
-    return found.emit(replace(op.operator, shape=found.root.result.type.shape), *op.operands)
+    type = found.root.result.type
+    return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
 
 
-MOVEMENT: tuple[Rule, ...] = (
+MOVEMENT: tuple[Rule, ...] = on_quantized(
     Rule("attention_reshaped", node(Reshape, node(Attention, name="attention")), _reshaped),
     Rule("attention_transposed", node(Transpose, node(Attention, name="attention")), _placed),
 )

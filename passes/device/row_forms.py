@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import Window, window_of
+from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Transpose
@@ -13,6 +16,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
 from ...ir.types import TensorType
 from ..pattern import Match, Rule, node, on_quantized
+from .attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
 BY_ELEMENT = (Unary, Add, Sub, Mul, Max, Min)
@@ -115,9 +119,34 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
     return found.emit(operator, *operands, result_types=[type])
 
 
+def _attention_on_rows(found: Match[Attention]) -> Value | None:
+    """Operands and result as rows of as many elements as lie between rows of their matrices."""
+    op = found.root
+    operands: list[Value] = []
+    for value, view in views_of(op):
+        width = row_width(view, value)
+        if width < 1 or value.type.elements % width:
+            return None
+        operands.append(value)
+    shapes = [
+        (value.type.elements // row_width(view, value), row_width(view, value), 1, 1) for value, view in views_of(op)
+    ]
+    if all(value.type.shape == shape for value, shape in zip(operands, shapes, strict=True)):
+        return None
+    y, target = op.result.type, shapes[3]
+    moved = [
+        found.emit(Reshape(shape), value) if value.type.shape != shape else value
+        for index, (value, shape) in enumerate(zip(operands, shapes, strict=True))
+        if index != 3
+    ]
+    result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.with_shape(target)])
+    return found.emit(Reshape(y.shape), result)
+
+
 _ROWS = (Conv, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
+    Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),
     Rule(
         "elementwise_on_rows",
         node(BY_ELEMENT, node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),

@@ -16,6 +16,7 @@ from ...ir.core import Constant, Op, Value
 from ...ir.feature_map import MAP_RANKS, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
+from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
@@ -30,12 +31,14 @@ from ...ir.types import TensorType
 from ...runtime.machines.machine import (
     DILATION_LIMIT,
     KERNEL_LIMIT,
+    MAP_EXTENT_LIMIT,
     ORIGIN_LIMIT,
     POOL_KERNEL_LIMIT,
     ROW_LIMIT,
     STRIDE_LIMIT,
     Machine,
 )
+from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
 
@@ -312,10 +315,20 @@ def equal_steps(op: Op[Resize], machine: Machine) -> Found | None:
 RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest_or_linear, equal_steps)
 
 
+def heads_of_blocks(op: Op[Attention], machine: Machine) -> Found | None:
+    """Heads are blocks of 16 channels of rows that follow each other, and masks rows of all keys."""
+    found = unfit(op)
+    return Found(*found) if found is not None else None
+
+
 COMMON_RULES = (*FIRST, *LAST)
 """What holds for every operator of the device."""
 
 OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
+    Attention: (
+        heads_of_blocks,
+        at_most(MAP_EXTENT_LIMIT, "Attention has at most 4095 keys.", lambda op: (op.operator.keys,)),
+    ),
     Conv: CONVOLUTION_RULES,
     MaxPool: MAXIMUM_RULES,
     AveragePool: AVERAGE_RULES,

@@ -1,12 +1,13 @@
 """The instruction set: one table from which encoder, decoder, disassembler, verifier and ``docs/isa.md`` come.
 
-``encoding`` says how fields become bits, ``transfer``, ``matrix`` and ``vector`` declare the
+``encoding`` says how fields become bits, ``transfer``, ``matrix`` and ``vector`` and ``attention`` declare the
 instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
 ``docs/isa.md`` anew by ``python tools/make_documents.py isa`` after a change.
 """
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
 from .assembler import Assembler, build
+from .attention import MoveWeights, RequantizeMean, Weigh
 from .encoding import (
     COUNTER_LIMIT,
     COUNTERS,
@@ -68,6 +69,7 @@ __all__ = [
     "LookUp",
     "MemoryAccess",
     "Move",
+    "MoveWeights",
     "Pool",
     "PoolKind",
     "Program",
@@ -76,6 +78,7 @@ __all__ = [
     "Region",
     "RegionKind",
     "Requantize",
+    "RequantizeMean",
     "RequantizeSum",
     "ResizeLinear",
     "ResizeNearest",
@@ -84,6 +87,7 @@ __all__ = [
     "Store",
     "Stream",
     "Wait",
+    "Weigh",
     "build",
     "check",
     "decode",

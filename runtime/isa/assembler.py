@@ -16,6 +16,7 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
+from .attention import MoveWeights, RequantizeMean, Weigh
 from .encoding import (
     WAITS,
     Barrier,
@@ -250,6 +251,7 @@ _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
     **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
+    **dict.fromkeys((MoveWeights, RequantizeMean, Weigh), dict),
     RequantizeSum: lambda source_multiplier, **fields: {
         "source_multiplier": int(np.float32(source_multiplier).view(np.uint32)),
         **fields,

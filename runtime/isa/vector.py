@@ -38,7 +38,9 @@ class ElementwiseKind(IntEnum):
     MINIMUM = 3
 
 
-def _map(cluster: int, start: int, size: tuple[int, int, int], pitches: tuple[int, int], write: bool) -> MemoryAccess:
+def map_access(
+    cluster: int, start: int, size: tuple[int, int, int], pitches: tuple[int, int], write: bool
+) -> MemoryAccess:
     """The access to a map of rows, columns and blocks with distances from row to row and from pixel to pixel."""
     height, width, blocks = size
     steps = ((height, pitches[0] * MAPS_UNIT), (width, pitches[1] * MAPS_UNIT))
@@ -59,14 +61,19 @@ class MapInstruction(Instruction):
     destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
     destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
 
+    @property
+    def written_blocks(self) -> int:
+        """Blocks of 16 channels that a pixel of the output map takes."""
+        return self.blocks
+
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Output map."""
         pitches = (self.destination_row_pitch, self.destination_pixel_pitch)
-        return (_map(cluster, self.destination, (self.height, self.width, self.blocks), pitches, True),)
+        return (map_access(cluster, self.destination, (self.height, self.width, self.blocks), pitches, True),)
 
     def violations(self) -> Iterator[Violation]:
         """Written pixels do not overlap."""
-        pixel, row = self.blocks, self.blocks + (self.width - 1) * self.destination_pixel_pitch
+        pixel, row = self.written_blocks, self.written_blocks + (self.width - 1) * self.destination_pixel_pitch
         if self.width > 1 and self.destination_pixel_pitch < pixel:
             rule = f"written pixels do not overlap: at least {pixel}"
             yield Violation("destination_pixel_pitch", self.destination_pixel_pitch, rule)
@@ -88,7 +95,7 @@ class MapToMap(MapInstruction):
         """Input map, from the first to the last of these rows and columns, and output map."""
         start = self.source + rows[0] * self.source_row_pitch + columns[0] * self.source_pixel_pitch
         size = (rows[1] - rows[0] + 1, columns[1] - columns[0] + 1, self.blocks)
-        read = _map(cluster, start, size, (self.source_row_pitch, self.source_pixel_pitch), False)
+        read = map_access(cluster, start, size, (self.source_row_pitch, self.source_pixel_pitch), False)
         return read, *super().accesses(cluster)
 
 
@@ -152,7 +159,7 @@ class RequantizeSum(Requantize):
         """Accumulators, parameters, input map, output map."""
         *read, written = super().accesses(cluster)
         pitches = self.source_row_pitch, self.source_pixel_pitch
-        return *read, _map(cluster, self.source, (self.height, self.width, self.blocks), pitches, False), written
+        return *read, map_access(cluster, self.source, (self.height, self.width, self.blocks), pitches, False), written
 
     def violations(self) -> Iterator[Violation]:
         """As RQ, and the multiplier is a number from 0 to 65536."""
@@ -251,8 +258,8 @@ class Elementwise(MapInstruction):
         """Two input maps, record, output map."""
         size = (self.height, self.width, self.blocks)
         return (
-            _map(cluster, self.source_a, size, (self.row_pitch_a, self.pixel_pitch_a), False),
-            _map(cluster, self.source_b, size, (self.row_pitch_b, self.pixel_pitch_b), False),
+            map_access(cluster, self.source_a, size, (self.row_pitch_a, self.pixel_pitch_a), False),
+            map_access(cluster, self.source_b, size, (self.row_pitch_b, self.pixel_pitch_b), False),
             _parameters(cluster, self.parameters, RECORD_BYTES),
             *super().accesses(cluster),
         )
@@ -279,7 +286,7 @@ class LookUp(MapToMap):
         """Input map, table, output map."""
         size = (self.height, self.width, self.blocks)
         return (
-            _map(cluster, self.source, size, (self.source_row_pitch, self.source_pixel_pitch), False),
+            map_access(cluster, self.source, size, (self.source_row_pitch, self.source_pixel_pitch), False),
             _parameters(cluster, self.table, TABLE_BYTES),
             *super().accesses(cluster),
         )

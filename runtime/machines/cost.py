@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.attention import MoveWeights, RequantizeMean, Weigh
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
@@ -78,6 +79,8 @@ def cost(item: Instruction, machine: Machine) -> Cost:
     if isinstance(item, Move):
         # Both clusters give it the port of their maps that the array does not use, a line in a cycle.
         return Cost(machine.timing.transfer_setup, steps=int(ceil_divide(item.moved_bytes, LINE_BYTES)))
+    if isinstance(item, MoveWeights):
+        return Cost(machine.timing.transfer_setup, steps=int(weight_move_steps(item.padded_pixels, item.blocks)))
     if isinstance(item, MapInstruction):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)
@@ -95,12 +98,17 @@ def follows_closely(item: Instruction) -> bool:
 
 
 def _reads_no_map(item: MapInstruction) -> bool:
-    return isinstance(item, Requantize) and not isinstance(item, RequantizeSum)
+    return isinstance(item, Requantize) and not isinstance(item, (RequantizeSum, RequantizeMean))
 
 
 def ceil_divide(dividend: Count, divisor: Count) -> Count:
     """The quotient, rounded up."""
     return -(-dividend // divisor)
+
+
+def weight_move_steps(pixels: Count, blocks: Count) -> Count:
+    """Cycles in which pixels become weights: a line of a pixel in each, or a line of weights."""
+    return np.maximum(pixels * ceil_divide(blocks * CHANNEL_BLOCK, LINE_BYTES), CHANNEL_BLOCK)
 
 
 # The array
@@ -274,6 +282,8 @@ def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
 
 
 def _vector(item: MapInstruction, machine: Machine) -> Cost:
+    if isinstance(item, Weigh):
+        return _weigh(item, machine)
     elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
     if isinstance(item, ResizeLinear):
@@ -281,13 +291,31 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
     idle = idle_elements(item.unused) * item.height * item.width if isinstance(item, Requantize) else 0
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
+    # A pixel has one quotient, of which the lanes compute as many at once as there are.
+    pixels = int(vector_steps(machine, item.height * item.width)) if isinstance(item, RequantizeMean) else 0
+    divisions = 2 * groups if is_average else pixels
     streams = 3 if isinstance(item, Elementwise) else 1 if _reads_no_map(item) else 2
     return Cost(
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements - idle, taps)),
-        divisions=int(groups * 2 * machine.timing.divide) if is_average else 0,
-        latency=vector_drain(machine, is_sum=isinstance(item, RequantizeSum)),
+        divisions=int(divisions * machine.timing.divide),
+        latency=vector_drain(machine, is_sum=isinstance(item, (RequantizeSum, RequantizeMean))),
         port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize), idle) * taps),
+    )
+
+
+WEIGH_PASSES = 2
+"""Of SFM over the scores of a pixel: one for the largest, one for the weights."""
+
+
+def _weigh(item: Weigh, machine: Machine) -> Cost:
+    elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
+    stalls = vector_stalls(machine, elements, 1 + bool(item.masked), True)
+    return Cost(
+        setup=machine.timing.vector_setup,
+        steps=int(vector_steps(machine, elements, WEIGH_PASSES)),
+        latency=vector_drain(machine, is_sum=True),
+        port_stalls=int(stalls * WEIGH_PASSES),
     )
 
 

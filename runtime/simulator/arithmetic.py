@@ -21,8 +21,10 @@ def requantize(
     low: int,
     high: int,
     residual: NDArray[np.float32] | None = None,
+    quotient: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int8]:
-    """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``, of ``binary32(… + residual)`` with a residual.
+    """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``, of ``binary32(… + residual)`` with a residual,
+    and of ``binary32(… * quotient)`` with a quotient.
 
     Args:
         accumulator: int32 [..., channels], bias included.
@@ -30,11 +32,14 @@ def requantize(
         zero_point: added after rounding.
         low, high: clamp, within int8.
         residual: of the shape of the accumulators, finite.
+        quotient: of each pixel, finite and not 0.
     """
     value = accumulator.astype(np.float32)
     np.multiply(value, multiplier, out=value)
     if residual is not None:
         np.add(value, residual, out=value)
+    if quotient is not None:
+        np.multiply(value, quotient, out=value)
     # Clamping first keeps the sum with the zero point exact and costs nothing: rounding is monotone.
     np.maximum(value, np.float32(low - zero_point), out=value)
     np.minimum(value, np.float32(high - zero_point), out=value)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_STEPS
 
+from ..isa.attention import MoveWeights, Weigh
 from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
@@ -33,7 +34,7 @@ from ..isa.vector import (
     ResizeNearest,
 )
 from ..machines.machine import CHANNEL_BLOCK, Machine
-from . import matrix, transfer, vector
+from . import attention, matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions
 from .provenance import Origin, Sources, check_multipliers, constants_read, trace_sources
@@ -53,6 +54,8 @@ _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
     LoadParameters: transfer.load_lines,
     Store: transfer.store,
     Move: transfer.move,
+    MoveWeights: attention.move_weights,
+    Weigh: attention.weigh,
     ResizeLinear: vector.resize_linear,
     ResizeNearest: vector.resize_nearest,
 }
@@ -247,4 +250,6 @@ def _steps(item: Instruction) -> int:
     if isinstance(item, (LoadMaps, LoadLines, Move)):
         moved = item.moved_bytes if isinstance(item, Move) else item.dram_bytes
         return moved * max(item.clusters.bit_count(), 1)
+    if isinstance(item, MoveWeights):
+        return item.moved_bytes
     return item.dram_bytes if isinstance(item, (Store, Message)) else 0

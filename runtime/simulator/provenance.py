@@ -64,6 +64,10 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Stream, int], Sources
                 if access.write:
                     _load(item, lines[access.space, card, access.cluster], constant[card])
             continue
+        for access in accesses:
+            if access.write and access.space == Space.WEIGHTS:
+                # What a program makes of its inputs is none of a constant region.
+                lines[access.space, card, access.cluster][access.start // LINE : -(-access.stop // LINE)] = -1
         read = constants_read(accesses)
         if read is not None:
             origin = _origin(card, read, lines[read.space, card, read.cluster])
@@ -75,7 +79,8 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Stream, int], Sources
 
 def constants_read(accesses: Sequence[MemoryAccess]) -> MemoryAccess | None:
     """The weights or parameters among what an instruction touches; none reads two ranges of them."""
-    return next((each for each in accesses if each.space in (Space.WEIGHTS, Space.PARAMETERS)), None)
+    constants = (each for each in accesses if each.space in (Space.WEIGHTS, Space.PARAMETERS) and not each.write)
+    return next(constants, None)
 
 
 def _load(item: LoadLines, lines: NDArray[np.int64], constant: list[bool]) -> None:

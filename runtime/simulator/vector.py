@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.attention import RequantizeMean
 from ..isa.matrix import MapWindows
 from ..isa.vector import (
     INTERPOLATION_BITS,
@@ -20,7 +21,7 @@ from ..isa.vector import (
     ResizeNearest,
 )
 from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
-from . import arithmetic
+from . import arithmetic, attention
 from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
 from .memory import LARGEST_IMAGE, Memory, box, map_inside
 
@@ -41,7 +42,7 @@ def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
 
 
 def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]) -> None:
-    """Execute RQ, or RQA."""
+    """Execute RQ, RQA or RQM."""
     bias, multiplier = parameters
     total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
     residual = None
@@ -49,7 +50,8 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
         added = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
         steps = (added.astype(np.int16) - item.source_zero).astype(np.float32)
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
-    value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high, residual)
+    quotient = attention.quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
+    value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high, residual, quotient)
     target = _output(memory, item)
     target[...] = value.reshape(target.shape)
     target[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0

@@ -25,7 +25,7 @@ from before_after import random_inputs
 from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from quantized_graphs import random_quantized_graph
-from random_device_graphs import OF_MOVEMENT, OF_ROWS, ON_THE_DEVICE, shift_weights
+from random_device_graphs import OF_ATTENTION, OF_MOVEMENT, OF_ROWS, ON_THE_DEVICE, shift_weights
 from random_device_settings import CARDS, CLUSTERS, Setting, random_settings
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 from random_machines import write_machine
@@ -36,6 +36,7 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.pipeline import attention_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
@@ -61,6 +62,7 @@ MAKERS = {
     "float of everything": EVERYTHING,
     "float for the device": ON_THE_DEVICE,
     "float rows": OF_ROWS,
+    "float attention": OF_ATTENTION,
     "float movement": OF_MOVEMENT,
 }
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
@@ -80,7 +82,9 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
             if rng.random() < 0.5:
                 shift_weights(module, rng)
         else:
-            module = random_graph(rng, groups=8, makers=MAKERS[style], images=images)
+            # Of these a map is rows of channels.
+            spatial = 1 if style == "float attention" else None
+            module = random_graph(rng, groups=8, makers=MAKERS[style], images=images, spatial=spatial)
         try:
             return export_onnx(module).SerializeToString()
         except UnsupportedError as error:
@@ -131,7 +135,9 @@ def quantized_model(rng: np.random.Generator, style: str, images: int | None) ->
     while True:
         model = random_model(rng, style, images)
         try:
-            return model, quantize_module(import_onnx(model), OPTIONS)
+            quantized = quantize_module(import_onnx(model), OPTIONS)
+            run_passes(attention_pipeline(), quantized, OPTIONS)
+            return model, quantized
         except CalibrationError as error:
             assert error.message == "nothing in this network can be quantised"
 
@@ -191,6 +197,7 @@ def check(seed: int, folder: Path, settings: int, style: str = "") -> Counter[st
 def done_by(artifact: Artifact) -> Iterator[str]:
     """What the programs of an artifact do with clusters and cards."""
     manifest = artifact.manifest
+    yield from (each.op for each in details_of(artifact).placement if each.op == "attention" and each.on == "device")
     yield from ("kept map" for each in details_of(artifact).maps if each.memory == "chip")
     for name, info in manifest.device_programs.items():
         programs = read_programs(artifact, name)
@@ -247,6 +254,13 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
 def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
     for seed in range(4):
         check(seed, tmp_path, settings=1, style=style)
+
+
+def test_engines_agree_on_attention(tmp_path: Path) -> None:
+    found: Counter[str] = Counter()
+    for seed in range(5):
+        found += check(seed, tmp_path, settings=1, style="float attention")
+    assert found["attention"], found
 
 
 @pytest.mark.sweep

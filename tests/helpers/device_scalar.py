@@ -159,7 +159,41 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, 0)
 
 
-def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum) -> None:
+def move_weights(memory: Memories, item: isa.MoveWeights) -> None:
+    whole = -(-item.pixels // 16) * 16
+    for p in range(whole):
+        for c in range(item.blocks * 16):
+            byte = memory.maps[(item.source + p * item.pixel_pitch) * 16 + c] if p < item.pixels else 0
+            across = (p // 16 * item.blocks * 16 + c) * 16 + p % 16
+            along = (c // 16 * whole + p) * 16 + c % 16
+            memory.weights[item.destination * 64 + (across if item.turned else along)] = byte
+
+
+def weigh(memory: Memories, item: isa.Weigh) -> None:
+    for y in range(item.height):
+        for x in range(item.width):
+            found: dict[int, int] = {}
+            for o in range(item.blocks * 16 - item.unused):
+                at = ((y * item.width + x) * item.blocks * 16 + o) * 4
+                total = word(memory.accumulators, item.accumulator * 64 + at) * item.multiplier
+                if item.masked:
+                    at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16 + o
+                    if memory.maps[at] == 128:
+                        continue
+                    total += (signed(memory.maps[at]) - item.mask_zero) * item.mask_multiplier
+                if not item.causal or o <= item.first + y:
+                    found[o] = round(Fraction(total, 1 << item.shift))
+            weights = {o: max(found.values()) - z for o, z in found.items()}
+            for o, below in weights.items():
+                power = round(127 * 256 * 2 ** (-(below % 256) / 256))
+                weights[o] = round(Fraction(power, 1 << min(8 + below // 256, 100)))
+            target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+            written = [weights.get(o, 0) for o in range(item.blocks * 16)]
+            written += [*struct.pack("<i", sum(weights.values())), *bytes(12)]
+            memory.maps[target * 16 : target * 16 + len(written)] = bytes(written)
+
+
+def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.RequantizeMean) -> None:
     for y in range(item.height):
         for x in range(item.width):
             for o in range(item.blocks * 16):
@@ -172,6 +206,9 @@ def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum) -> No
                     factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])
                     added = binary32((signed(memory.maps[at]) - item.source_zero) * factor)
                     product = binary32(product + added)
+                if isinstance(item, isa.RequantizeMean):
+                    at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
+                    product = binary32(product * binary32(1 / binary32(Fraction(max(word(memory.maps, at), 1)))))
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
                 if o >= item.blocks * 16 - item.unused:
                     value = 0
@@ -304,6 +341,9 @@ _EXECUTE = {
     isa.ConvolveDepthwise: convolve_depthwise,
     isa.Requantize: requantize,
     isa.RequantizeSum: requantize,
+    isa.RequantizeMean: requantize,
+    isa.MoveWeights: move_weights,
+    isa.Weigh: weigh,
     isa.Pool: pool,
     isa.Elementwise: elementwise,
     isa.LookUp: look_up,

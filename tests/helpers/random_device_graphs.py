@@ -6,6 +6,7 @@ Channels are mostly no multiples of 16, and parts of maps begin anywhere.
 from __future__ import annotations
 
 import numpy as np
+from attention_blocks import attend, known_mask
 from random_graphs import CONVOLUTIONAL, Builder, Maker
 
 from tilewright.ir.core import Module, Value
@@ -251,6 +252,17 @@ def _rows(g: Builder, x: Value) -> Value | None:
 def _with_number(g: Builder, x: Value) -> Value | None:
     return g.commuted(g.choose(Add(), Mul(), Sub()), x, g.scalar(g.choose(0.125, -0.5, 1.5)))
 
+
+def _attention(g: Builder, x: Value) -> Value | None:
+    """Heads of whole blocks of channels, mostly, with a mask or without."""
+    if x.type.rank != 3 or x.type.shape[1] < 16 or max(x.type.shape) > 64 or x.type.shape[0] > 4:
+        return None
+    mask = known_mask(g, g.choose("none", "none", "causal", "bias"), x.type.shape[1])
+    return attend(g, x, g.choose(1, 2, 3), g.choose(16, 16, 32, 8), mask)
+
+
+OF_ATTENTION: tuple[Maker, ...] = (_attention, _attention, _attention, _rows, _rows, _two_maps, _with_number, _box)
+"""What transformers are made of but for normalisation."""
 
 OF_ROWS: tuple[Maker, ...] = (
     *(_rows, _rows, _rows, _rows, _wide_convolution, _table, _two_maps, _two_maps, _with_number, _box, _join_many),

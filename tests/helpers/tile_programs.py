@@ -9,6 +9,7 @@ import numpy as np
 from tilewright.ir.annotations import DRAM, ON, REGION_BYTES, MapAddress
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.op import Operator
+from tilewright.ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
 from tilewright.ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Resize
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
 from tilewright.ir.tile.requantization import Requantize, RequantizeSum
@@ -100,7 +101,7 @@ class RandomProgram:
     def grow(self, steps: int) -> Module:
         """So many steps, then everything on chip is stored."""
         kinds = (self.load, self.convolve, self.convolve, self.depthwise, self.pool, self.look_up, self.combine)
-        kinds += (self.resize, self.part, self.joined, self.ring, self.spill, self.forget)
+        kinds += (self.resize, self.part, self.joined, self.ring, self.spill, self.forget, self.attend)
         kinds += (self.move,) if self.clusters > 1 else ()
         for _ in range(steps):
             kinds[self.integer(0, len(kinds) - 1)]()
@@ -205,6 +206,40 @@ class RandomProgram:
             self.maps.append(self.add(with_map, sums, parameters, added, into))
             return
         self.maps.append(self.add(requantize, sums, parameters, into))
+
+    def attend(self) -> None:
+        """A map of whole blocks to itself, with what it is larger than its first pixels by as a mask, or none."""
+        x = self.some()
+        cluster: int = x.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
+        table = self.constant(self.rng.integers(-128, 128, 256).astype(np.int8))
+        x = self.add(LookUp(), x, self.add(LoadTable(self._whose(cluster)), table), None)
+        rows, columns, channels = x.type.shape
+        if channels % 16:
+            self.maps.append(x)
+            return
+        keys, values = self.add(MapAsWeights(True), x), self.add(MapAsWeights(False), x)
+        pixels = rows * columns
+        alone = (1, 1), (1, 1), (0, 0), 0, self.integer(-3, 3)
+        scores = self.add(Convolve((rows, columns), *alone), x, keys, None)
+        mask: Value | None = None
+        if self.integer(0, 1):
+            tall = self.add(Buffer((1, columns, pixels), DType.I8, "maps", cluster, 0))
+            for first in range(0, pixels, 16):
+                part = self.add(Part(-1, (0, 1), (0, columns), (first, min(16, pixels - first))), tall)
+                source = self.add(Part(-1, (0, 1), (0, columns), (0, min(16, pixels - first))), x)
+                self.add(LookUp(), source, self.add(LoadTable(cluster), table), part)
+            mask = tall
+        causal, zero = self.integer(0, 1) > 0, self.integer(-3, 3)
+        weigh = Weigh(self.integer(-900, 900), self.integer(0, 900), 8, zero, causal, self.integer(0, pixels - 1))
+        weights = self.add(weigh, scores, mask)
+        padded = -(-pixels // 16) * 16
+        whole = self.add(Part(-1, (0, rows), (0, columns), (0, padded)), weights)
+        total = self.add(Part(-1, (0, rows), (0, columns), (padded, 16)), weights)
+        sums = self.add(Convolve((rows, columns), *alone), whole, values, None)
+        factors = self.constant(self.rng.uniform(0.2, 2, channels).astype(np.float32))
+        bias = self.constant(self.rng.integers(-500, 500, channels).astype(np.int32))
+        parameters = self.add(LoadRequantization(self._whose(cluster)), bias, factors)
+        self.maps.append(self.add(RequantizeMean(self.integer(-9, 9), -120, 100), sums, parameters, total, None))
 
     def _record(self, cluster: int, **words: float) -> Value:
         zeros = {name: self.integer(-9, 9) for name in ("zero_a", "zero_b", "zero_output")}

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from samples import (
     Sample,
+    quantized_type,
     random_array,
     samples_of,
+    stored_array,
 )
 
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.types import DType
+
+
+def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Iterator[Sample]:
+    """8-bit numbers of any zero points: heads side by side, masks of keys and of rows, rows that see few keys."""
+
+    def made(operator: Attention, dtype: DType, shapes: list[tuple[int, ...]], wide: float) -> Sample:
+        least = int(np.iinfo(dtype.numpy).min)
+        zeros = [least + int(rng.integers(256)) for _ in range(5)]
+        scales = [float(rng.uniform(0.01, wide)) for _ in shapes]
+        types = [quantized_type(dtype, *each) for each in zip(shapes, scales, zeros, strict=False)]
+        y = quantized_type(dtype, operator.shape, scales[2] * 0.7, zeros[4])
+        arrays = [stored_array(rng, dtype, shape) for shape in shapes]
+        if len(arrays) > 3:
+            # Some keys are not seen, in one place none.
+            arrays[3][rng.random(shapes[3]) < 0.3] = least
+            arrays[3].reshape(-1, operator.keys)[: len(shapes[3]) - 1] = least
+        absent = [None] * (4 - len(arrays))
+        return Sample(operator, (*arrays, *absent), frozenset(), (*types, *absent), (y,))
+
+    side = dict.fromkeys(("q_view", "k_view", "v_view", "y_view"), (0, 16, 32, 1))
+    rows = [(20, 32)] * 3
+    yield made(plain(20, 20, 16, 16, shape=(20, 32), scale=0.25, **side), DType.I8, rows, 0.02)
+    yield made(plain(20, 20, 16, 16, shape=(20, 32), causal=True, **side), DType.U8, rows, 0.02)
+    heads = plain(20, 20, 16, 16, shape=(20, 32), scale=-0.5, mask_view=(0, 0, 0, 1), **side)
+    yield made(heads, DType.U8, [*rows, (20,)], 0.1)
+    wide = plain(18, 33, 8, 5, k_view=(0, 8 * 33, 1, 33), mask_view=(0, 0, 33, 1), scale=0.1)
+    yield made(wide, DType.I8, [(2, 18, 8), (2, 8, 33), (2, 33, 5), (18, 33)], 0.1)
 
 
 @samples_of(Attention)
@@ -49,5 +78,6 @@ def attention(cls: type[Attention], rng: np.random.Generator) -> Iterator[Sample
     arrays = (array(2, 70, 8), array(2, 8, 201), array(2, 201, 5), array(70, 201))
     yield Sample(turned, arrays)
     yield Sample(plain(3, 200, 8, 20, causal=True), (array(2, 3, 8), array(2, 200, 8), array(2, 200, 20), None))
+    yield from _quantized(plain, rng)
     backwards = plain(2, 3, 2, 2, q_view=(7, -4, -2, -1), v_view=(0, 6, 1, 3), mask_view=(0, 6, 1, 2))
     yield Sample(backwards, (array(2, 2, 2), array(2, 3, 2), array(2, 2, 3), array(2, 3, 2)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....ir.annotations import CASCADE
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import convolution_maps, is_product, map_shape, window_of
+from ....ir.feature_map import computed_map, convolution_maps, is_product, map_shape, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
@@ -143,7 +143,7 @@ def units_of(ops: Sequence[Op]) -> list[Unit]:
     units: list[Unit] = []
     for step, op in enumerate(ops):
         if fused_convolution(op) is None:
-            height = convolution_maps(op)[1].height if is_product(op) else map_shape(op.result.type).height
+            height = computed_map(op).height
             units.append(Unit(op, (step, step + len(with_fused(op))), made_by(op), height))
     return units
 

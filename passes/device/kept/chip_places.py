@@ -15,7 +15,8 @@ import numpy as np
 
 from ....ir.annotations import SENDS, SPLIT, Split
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, convolution_maps, is_product, map_shape, window_of
+from ....ir.feature_map import MapShape, computed_map, convolution_maps, is_product, map_shape, window_of
+from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
@@ -149,8 +150,8 @@ def _cannot_multiply(op: Op, side: int) -> str | None:
 def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
-    if is_product(op):
-        shapes = [convolution_maps(op)[1]]
+    if is_product(op) or is_op(op, Attention):
+        shapes = [computed_map(op)]
     else:
         shapes = [map_shape(value.type) for value in (op.inputs if is_op(op, Concat) else op.results)]
     for shape in shapes:
@@ -169,6 +170,10 @@ def rows_read(op: Op, value: Value) -> Touched:
         for lane in lanes_of(op, target) if value is op.inputs[0] else ():
             rows = rows_through(window_of(op), lane.rows, source.height)
             yield from _through(source, [lane], rows)
+    elif is_op(op, Attention):
+        every = 0, shape.images * shape.height
+        for lane in lanes_of(op, computed_map(op)):
+            yield lane.cluster, lane.rows if value not in op.inputs[1:] else every
     elif is_op(op, Concat):
         yield from _through(shape, lanes_of(op, shape))
     elif is_op(op, DepthToSpace):

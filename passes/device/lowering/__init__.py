@@ -7,6 +7,7 @@ from typing import Any
 
 from ....ir.core import Op
 from ....ir.op import Operator
+from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.indexing import Gather
@@ -16,6 +17,7 @@ from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....ir.ops.unary import Unary
+from .attention import lower_attention
 from .convolution import lower_convolution, lower_gather
 from .elementwise import lower_elementwise, lower_table
 from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
@@ -23,6 +25,7 @@ from .pooling import lower_pooling, lower_resize
 from .program import TileProgram
 
 LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
+    Attention: lower_attention,
     Conv: lower_convolution,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), lower_elementwise),
     **dict.fromkeys((Unary, Requantize), lower_table),

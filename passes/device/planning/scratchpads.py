@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tilewright.errors import PassError
 
 from ....ir.core import Op, is_op
+from ....ir.tile.attention import MapAsWeights
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
 from ....runtime.isa.encoding import Space
@@ -69,6 +70,8 @@ def place_bytes(op: Op) -> int:
     if type.memory == "accumulators":
         rows, columns, _ = type.shape
         return rows * columns * type.blocks * ACCUMULATOR_UNIT
+    if is_op(op, MapAsWeights):
+        return dense_bytes(*type.shape, packed=False)
     if is_op(op, LoadWeights):
         outputs, inputs, rows, columns = type.shape
         if op.operator.depthwise:

@@ -19,6 +19,7 @@ from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import (
     MapShape,
+    computed_map,
     convolution_maps,
     is_block_by_block,
     is_packed,
@@ -27,6 +28,7 @@ from ....ir.feature_map import (
     sum_products,
     window_of,
 )
+from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
@@ -42,10 +44,12 @@ from ....runtime.machines.machine import (
     OUTPUT_ROWS_LIMIT,
     Machine,
 )
+from ..attention_views import rows_shape
 from ..boxes import outer_dimension
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
+from .attention_price import AttentionPrice
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read
 
@@ -154,7 +158,10 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
 
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
-    found = _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
+    if is_op(op, Attention):
+        found = _attention_candidates(op, Share())[0]
+    else:
+        found = _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
     return None if found.fitting(machine).any() else found.overflow(machine)
 
 
@@ -163,13 +170,13 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     alone = Share(kept=kept)
     if clusters == 1:
         return [alone]
-    target = convolution_maps(op)[1] if is_product(op) else map_shape(op.result.type)
+    target = computed_map(op)
     images = (IMAGES.get(op.function) if op.function is not None else None) or (1, 1)
     pieces = -(-images[0] // images[1])
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
     shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 else []
-    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 else []
+    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not is_op(op, Attention) else []
     return shares or [alone]
 
 
@@ -290,7 +297,17 @@ class _Priced:
         return min(best, key=lambda each: each[0])
 
 
+def _attention_candidates(op: Op[Attention], share: Share) -> tuple[_Found, AttentionPrice]:
+    _, height, _ = share.pixels(rows_shape(op.result))
+    rows = _cuts(height, OUTPUT_ROWS_LIMIT).reshape(-1, 1, 1, 1)
+    priced = AttentionPrice(op, rows, share)
+    return _Found(priced.tiles, priced.needs, np.ones(rows.shape, np.bool_)), priced
+
+
 def _priced(op: Op, machine: Machine, orders: Sequence[Stationary], share: Share) -> _Priced:
+    if is_op(op, Attention):
+        found, attention = _attention_candidates(op, share)
+        return _Priced(found, {"inputs": attention.price(machine)}, share.split)
     if not is_product(op):
         found = _pointwise_candidates(op, share)
         return _Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)

@@ -122,6 +122,51 @@ def requantize_sum(rng: np.random.Generator) -> isa.Instruction:
     return isa.RequantizeSum(**fields, **source, source_zero=pick(rng, -128, 127), source_multiplier=bits)
 
 
+def requantize_mean(rng: np.random.Generator) -> isa.Instruction:
+    # Sums of weights that are bytes of any kind, one of them for all pixels or each its own.
+    source: dict[str, Any] = {
+        "source": pick(rng, 0, 64),
+        "source_row_pitch": pick(rng, 0, 24),
+        "source_pixel_pitch": pick(rng, 0, 4),
+    }
+    return isa.RequantizeMean(**requantized(rng), **source)
+
+
+def weigh(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    mask: dict[str, Any] = {
+        "source": pick(rng, 0, 64),
+        "source_row_pitch": pick(rng, 0, 24),
+        "source_pixel_pitch": pick(rng, 0, 4),
+        "mask_zero": pick(rng, -128, 127),
+        "mask_multiplier": pick(rng, 0, 1 << pick(rng, 0, 30)),
+    }
+    placed = output(rng, **{**shape, "blocks": shape["blocks"] + 1})
+    return isa.Weigh(
+        accumulator=pick(rng, 0, 8),
+        multiplier=pick(rng, -(1 << 24), (1 << 24) - 1) >> pick(rng, 0, 20),
+        # Weights of all sizes, or two of a row at most.
+        shift=pick(rng, 24, 36) if rng.random() < 0.8 else pick(rng, 0, 40),
+        first=pick(rng, 0, 20),
+        causal=pick(rng, 0, 1),
+        unused=int(rng.choice([0, pick(rng, 1, 15)])),
+        **({"masked": 1, **mask} if rng.random() < 0.7 else {}),
+        **shape,
+        **placed,
+    )
+
+
+def move_weights(rng: np.random.Generator) -> isa.Instruction:
+    return isa.MoveWeights(
+        source=pick(rng, 0, 64),
+        destination=pick(rng, 0, 8),
+        pixels=pick(rng, 1, 40),
+        blocks=pick(rng, 1, 3),
+        pixel_pitch=pick(rng, 0, 8),
+        turned=pick(rng, 0, 1),
+    )
+
+
 def pool(rng: np.random.Generator) -> isa.Instruction:
     shape = size(rng)
     kind = pick(rng, 0, 2)
@@ -260,6 +305,9 @@ MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     load_maps,
     store,
     requantize_sum,
+    requantize_mean,
+    weigh,
+    move_weights,
 ]
 
 
@@ -334,6 +382,7 @@ def compare(make: Callable[[np.random.Generator], isa.Instruction], rng: np.rand
             scalar.run(expected, engine.verified.queues[stream][index])
         assert found.accumulators.tobytes() == bytes(expected.accumulators), str(item)
         assert found.maps.tobytes() == bytes(expected.maps), str(item)
+        assert found.weights.tobytes() == bytes(expected.weights), str(item)
         for mine, theirs in zip(found.regions, regions, strict=True):
             assert mine.tobytes() == bytes(theirs), str(item)
         done += 1

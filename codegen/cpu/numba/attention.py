@@ -1,0 +1,109 @@
+"""Attention on quantised tensors, row by row."""
+
+from __future__ import annotations
+
+import math
+
+from ....ir.arithmetic import POWERS
+from ....ir.core import Op
+from ....ir.ops.attention import Attention
+from ....ir.quantized import limits, parameters
+from ....ir.types import DType
+from ..kernel import Kernel, lowers
+from ..llvm.target import TargetDescription
+from ..tensors import is_plain, pointers
+from .generation.function import compile_kernel
+
+_SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
+    rows, keys, width, depth, dimensions = n[0], n[1], n[2], n[3], n[4]
+    q_zero, k_zero, v_zero = np.int32(n[5]), np.int32(n[6]), np.int32(n[7])
+    y_zero, low, high = n[8], n[9], n[10]
+    factor, shift, ahead = n[11], n[12], n[13]
+    mask_factor, mask_zero, hidden = n[14], n[15], n[16]
+    half = (np.int64(1) << shift) >> 1
+    for u in range(begin, end):
+        batch, r = u // rows, u % rows
+        pq, pk, pv, py, pm = n[17], n[18], n[19], n[20], n[21]
+        for d in range(dimensions):
+            at = 32 + 6 * d
+            index, batch = batch % n[at], batch // n[at]
+            pq, pk, pv = pq + index * n[at + 1], pk + index * n[at + 2], pv + index * n[at + 3]
+            py, pm = py + index * n[at + 4], pm + index * n[at + 5]
+        pq, py, pm = pq + r * n[22], py + r * n[25], pm + r * n[26]
+        table = 32 + 6 * dimensions
+        count = min(keys, r + ahead)
+        top = np.int64(-4611686018427387904)
+        for j in range(count):
+            p = pk + j * n[23]
+            total = np.int32(0)
+            for c in range(width):
+                total += np.int32(np.int32(q[pq + c * n[27]]) - q_zero) * np.int32(np.int32(k[p + c * n[28]]) - k_zero)
+            z, seen = np.int64(total) * factor, True
+            {mask}
+            floor = z >> shift
+            rest = z - (floor << shift)
+            if rest > half or (rest == half and half > 0 and floor & 1 == 1):
+                floor += 1
+            if not seen:
+                floor = np.int64(-4611686018427387904)
+            scratch[j] = floor
+            top = max(top, floor)
+        for c in range(depth):
+            scratch[keys + c] = 0
+        weights = np.int64(0)
+        for j in range(count):
+            below = top - scratch[j]
+            away = 8 + (below >> 8)
+            if away < 17 and scratch[j] > np.int64(-4611686018427387904):
+                power = n[table + (below & 255)]
+                weight = power >> away
+                rest = power - (weight << away)
+                middle = np.int64(1) << (away - 1)
+                if rest > middle or (rest == middle and weight & 1 == 1):
+                    weight += 1
+                weights += weight
+                p = pv + j * n[24]
+                for c in range(depth):
+                    scratch[keys + c] += weight * np.int64(np.int32(v[p + c * n[29]]) - v_zero)
+        quotient = np.float32(1) / np.float32(max(weights, np.int64(1)))
+        for c in range(depth):
+            mean = np.float32(np.float32(scratch[keys + c]) * np.float32(f[0])) * quotient
+            y[py + c * n[30]] = stored_form(mean, low, high, y_zero)
+    return 0
+"""
+_MASK = """m = np.int64(mask[pm + j * n[31]])
+            seen = m != hidden
+            z += (m - mask_zero) * mask_factor"""
+
+
+def _is_quantized(op: Op) -> bool:
+    return all(value.type.quant is not None for value in (*op.inputs, *op.results))
+
+
+@lowers(Attention, needs=(is_plain, _is_quantized))
+def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> Kernel:
+    operator, (q, k, v, mask), y = op.operator, op.operands, op.result.type
+    zeros = [parameters(each.type)[1] for each in (q, k, v)]
+    low, high = (bound - parameters(y)[1] for bound in limits(y))
+    types = [value.type if value is not None else None for value in op.operands]
+    factor, mask_factor, shift = operator.multipliers(types)
+    ahead = operator.keys - operator.rows + 1 if operator.causal else operator.keys
+    of_mask = [parameters(mask.type)[1], limits(mask.type)[0]] if mask is not None else [0, 0]
+    views = [operator.q_view, operator.k_view, operator.v_view, operator.y_view]
+    views.append(operator.mask_view or (0,) * len(operator.q_view))
+    integers = [operator.rows, operator.keys, operator.width, operator.depth, len(operator.batch), *zeros]
+    integers += [parameters(y)[1], low, high, factor, shift, ahead, mask_factor, *of_mask]
+    integers += [view[0] for view in views] + [view[-2] for view in views] + [view[-1] for view in views]
+    for dimension, extent in reversed([*enumerate(operator.batch)]):
+        integers += [extent, *(view[1 + dimension] for view in views)]
+    scale = float(parameters(v.type)[0] / parameters(y)[0])
+    source = _SOURCE.format(tensors=", ".join(pointers(op)), mask=_MASK if mask is not None else "pass")
+    return compile_kernel(
+        op,
+        source,
+        target,
+        units=math.prod(operator.batch) * operator.rows,
+        integers=(*integers, *POWERS.astype(int).tolist()),
+        floats=(scale,),
+        scratch=(DType.I64, operator.keys + operator.depth),
+    )

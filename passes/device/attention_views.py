@@ -1,0 +1,82 @@
+"""Attention on maps: where the matrices of a head lie among the rows and the channels of its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.core import Op, Value
+from ...ir.feature_map import MapShape
+from ...ir.ops.attention import Attention
+from ...runtime.machines.machine import CHANNEL_BLOCK
+
+
+class Corner(NamedTuple):
+    """The first row and channel of a matrix."""
+
+    row: int
+    channel: int
+
+
+class Head(NamedTuple):
+    """Where the matrices of one product lie; ``mask`` is the row of that for the first query."""
+
+    q: Corner
+    k: Corner
+    v: Corner
+    y: Corner
+    mask: Corner | None
+
+
+def row_width(view: tuple[int, ...], value: Value) -> int:
+    """Elements from row to row of a matrix in a tensor, or where there is one row, of the last dimension that has
+    several."""
+    return view[-2] or next((extent for extent in reversed(value.type.shape) if extent > 1), 1)
+
+
+def rows_shape(value: Value) -> MapShape:
+    """A tensor of rows, [M, C, 1, 1], as one map of M rows."""
+    return MapShape(1, value.type.shape[0], 1, value.type.shape[1])
+
+
+def views_of(op: Op[Attention]) -> list[tuple[Value, tuple[int, ...]]]:
+    """Queries, keys, values, result, and the mask if there is one, each with its view."""
+    operator, (q, k, v, mask) = op.operator, op.operands
+    found = [(q, operator.q_view), (k, operator.k_view), (v, operator.v_view), (op.result, operator.y_view)]
+    return [*found, (mask, operator.mask_view)] if mask is not None else found
+
+
+def heads(op: Op[Attention]) -> Iterator[Head]:
+    """One for each product, of an op on rows."""
+    views = views_of(op)
+    for index in np.ndindex(*op.operator.batch):
+        corners = [
+            Corner(*divmod(view[0] + int(np.dot(index, view[1:-2]) if index else 0), value.type.shape[1]))
+            for value, view in views
+        ]
+        yield Head(*corners[:4], corners[4] if len(corners) > 4 else None)
+
+
+def unfit(op: Op[Attention]) -> tuple[Value, str] | None:
+    """An operand of which a head is no block of channels of rows that follow each other, and what it is."""
+    operator = op.operator
+    sizes = {"q": operator.width, "k": operator.width, "v": operator.depth, "y": operator.depth}
+    for name, (value, view) in zip((*sizes, "mask"), views_of(op), strict=False):
+        count = operator.keys if name == "mask" else sizes[name]
+        rows = operator.keys if name in "kv" else operator.rows
+        if value.type.rank != 4 or value.type.shape[2:] != (1, 1):
+            return value, f"{list(value.type.shape)}"
+        repeats = name == "mask" and view[-2] == 0
+        if (count > 1 and view[-1] != 1) or (rows > 1 and view[-2] != value.type.shape[1] and not repeats):
+            return value, f"strides {view[-2]} and {view[-1]} in rows of {value.type.shape[1]}"
+        corners = [getattr(head, name) for head in heads(op)]
+        if name == "mask":
+            if value.type.shape[1] != count or any(corner.channel for corner in corners):
+                return value, f"{value.type.shape[1]} elements in a row"
+        elif count % CHANNEL_BLOCK or any(corner.channel % CHANNEL_BLOCK for corner in corners):
+            return value, f"heads of {count} channels"
+        elif any(corner.channel + count > value.type.shape[1] for corner in corners):
+            return value, "heads across the ends of rows"
+    return None

@@ -1,0 +1,118 @@
+"""Attention, head by head: scores of a tile of queries, their weights, and means of values by these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ....ir.core import Op, Value
+from ....ir.ops.attention import Attention
+from ....ir.quantized import limits, parameters
+from ....ir.tile.attention import MapAsWeights, RequantizeMean, Weigh, padded
+from ....ir.tile.compute import Convolve
+from ....ir.tile.places import Part
+from ....ir.tile.transfer import LoadRequantization
+from ....runtime.machines.machine import CHANNEL_BLOCK
+from ..attention_views import Corner, Head, heads, rows_shape
+from .on_chip import chip_zero, on_chip
+from .program import ChipMap, TileProgram
+
+
+def lower_attention(op: Op[Attention], program: TileProgram) -> None:
+    """Each tile has queries of one head, or of several images of it."""
+    _Attention(op, program).lower()
+
+
+class _Attention:
+    def __init__(self, op: Op[Attention], program: TileProgram) -> None:
+        self.op, self.operator, self.program = op, op.operator, program
+        self.q, self.k, self.v = (self._map(value) for value in op.inputs[:3])
+        self.mask = self._map(op.operands.mask) if op.operands.mask is not None else None
+        self.target = self._map(op.result)
+        types = [value.type if value is not None else None for value in op.operands]
+        multiplier, mask_multiplier, shift = op.operator.multipliers(types)
+        mask_zero = chip_zero(op.operands.mask) if op.operands.mask is not None else 0
+        self.weigh = Weigh(multiplier, mask_multiplier, shift, mask_zero, op.operator.causal, 0)
+        y = op.result.type
+        low, high = (on_chip(y, bound) for bound in limits(y))
+        self.finish = RequantizeMean(on_chip(y, parameters(y)[1]), low, high)
+        depth = op.operator.depth
+        factor = np.float32(parameters(op.operands.v.type)[0] / parameters(y)[0])
+        bias = program.constant("bias", np.zeros(depth, np.int32))
+        factors = program.constant("multiplier", np.full(depth, factor, np.float32))
+        self.parameters = program.add(LoadRequantization(program.everywhere), bias, factors)
+        # On each cluster, what has been loaded or become weights last.
+        self._held: dict[tuple[int, str], tuple[object, Value]] = {}
+
+    def _map(self, value: Value) -> Value | ChipMap:
+        return self.program.reshaped(self.program.map(value), rows_shape(value))
+
+    def lower(self) -> None:
+        """Of a tile the queries of one image after the other."""
+        by_result = {head.y: head for head in heads(self.op)}
+        rows = self.operator.rows
+        for box in self.program.tiles(self.op, rows_shape(self.op.result)):
+            first, stop = box.rows[0], sum(box.rows)
+            while first < stop:
+                image, inner = divmod(first, rows)
+                count = min(stop - first, rows - inner)
+                head = by_result[Corner(image * rows, box.channels[0])]
+                self._rows(head, inner, replace(box, rows=(first, count)))
+                first += count
+
+    def _rows(self, head: Head, first: int, box: Part) -> None:
+        """Queries of a head from the row ``first`` on."""
+        program, operator, count = self.program, self.operator, box.rows[1]
+        x = program.load(self.q, self._box(head.q, first, count, operator.width))
+        keys = self._weights("k", self.k, head.k, operator.width, turned=True)
+        scores: Value | None = None
+        # The array takes no zero point off what it multiplies; where windows lie outside it reads one number.
+        zero, key_zero = -chip_zero(self.op.operands.q), chip_zero(self.op.operands.k)
+        for outside in () if not zero else (zero,) if zero < CHIP_LIMIT else (zero // 2, zero // 2):
+            scores = program.add(_product(count, key_zero, (-count, 0), outside), x, keys, scores)
+        scores = program.add(_product(count, key_zero), x, keys, scores)
+        weigh = replace(self.weigh, first=operator.keys - operator.rows + first) if operator.causal else self.weigh
+        weights = program.add(weigh, scores, self._mask(head, first, count))
+        values = self._weights("v", self.v, head.v, operator.depth, turned=False)
+        blocks = padded(operator.keys)
+        whole = Part(-1, (0, count), (0, 1), (0, blocks))
+        value_zero = chip_zero(self.op.operands.v)
+        sums = program.add(_product(count, value_zero), program.part(weights, whole), values)
+        total = program.part(weights, replace(whole, channels=(blocks, CHANNEL_BLOCK)))
+        program.store(self.target, box, self.finish, sums, self.parameters, total)
+
+    def _box(self, corner: Corner, first: int, count: int, channels: int) -> Part:
+        return Part(0, (corner.row + first, count), (0, 1), (corner.channel, channels))
+
+    def _weights(self, name: str, place: Value | ChipMap, corner: Corner, channels: int, *, turned: bool) -> Value:
+        """Keys or values of a head as weights."""
+
+        def make() -> Value:
+            loaded = self.program.load(place, self._box(corner, 0, self.operator.keys, channels))
+            return self.program.add(MapAsWeights(turned), loaded)
+
+        held = self._held.get((self.program.cluster, name))
+        if held is None or held[0] != corner:
+            held = self._held[self.program.cluster, name] = corner, make()
+        return held[1]
+
+    def _mask(self, head: Head, first: int, count: int) -> Value | None:
+        """The mask of queries; the same one for all of them where its view says so."""
+        if self.mask is None or head.mask is None:
+            return None
+        repeats = self.operator.mask_view[-2] == 0
+        rows = (head.mask.row, 1) if repeats else (head.mask.row + first, count)
+        held = self._held.get((self.program.cluster, "mask"))
+        if held is None or held[0] != rows:
+            mask = self.program.load(self.mask, Part(0, rows, (0, 1), (0, self.operator.keys)))
+            held = self._held[self.program.cluster, "mask"] = rows, mask
+        return held[1]
+
+
+CHIP_LIMIT = 128
+"""One more than the largest number that is read outside of maps."""
+
+
+def _product(count: int, weight_zero: int, origin: tuple[int, int] = (0, 0), outside: int = 0) -> Convolve:
+    return Convolve((count, 1), (1, 1), (1, 1), origin, outside, weight_zero)

@@ -1,0 +1,78 @@
+"""The price of attention for every candidate tile of queries: what its lowering emits, counted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.ops.attention import Attention
+from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
+from ....runtime.machines.cost import (
+    WEIGH_PASSES,
+    ceil_divide,
+    dense_steps,
+    in_turn,
+    vector_drain,
+    vector_stalls,
+    vector_steps,
+)
+from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
+from ..attention_views import heads, rows_shape
+from .convolution_price import Candidates
+from .tile_price import Counts, Price, Share, box, parts
+
+
+class AttentionPrice:
+    """Candidates are rows of queries of one head.
+
+    Attributes:
+        tiles: rows; one column, the channels of a head.
+        needs: bytes of each scratchpad.
+    """
+
+    def __init__(self, op: Op[Attention], rows: Counts, share: Share) -> None:
+        self._op, self._operator, self._share = op, op.operator, share
+        one, operator = np.ones_like(rows), op.operator
+        self.keys = ceil_divide(operator.keys, CHANNEL_BLOCK) * CHANNEL_BLOCK
+        depth = operator.depth // CHANNEL_BLOCK
+        self.tiles = Candidates(rows, one, one * depth, one)
+        q, k, v = (share.moves(value) for value in op.inputs[:3])
+        mask = op.operands.mask
+        mask_rows = 0 if mask is None else 1 if operator.mask_view[-2] == 0 else rows
+        loaded = operator.keys * (k * operator.width + v * operator.depth) + mask_rows * self.keys
+        each = q * operator.width + share.moves(op.result) * operator.depth + self.keys + CHANNEL_BLOCK
+        self.needs = {
+            "maps": rows * each + loaded,
+            "weight": one * self.keys * (operator.width + operator.depth),
+            "accumulator": rows * (self.keys + operator.depth) // CHANNEL_BLOCK * ACCUMULATOR_UNIT,
+            "parameter": one * depth * REQUANTIZE_BLOCK_BYTES,
+        }
+
+    def price(self, machine: Machine) -> Price:
+        """Of all heads."""
+        operator, op, share, timing = self._operator, self._op, self._share, machine.timing
+        price, rows = Price(machine, share), self.tiles.rows
+        _, height, _ = share.pixels(rows_shape(op.result))
+        count = len({head.y.channel for head in heads(op)})
+        q, k, v = (rows_shape(value) for value in op.inputs[:3])
+        width, depth = (size // CHANNEL_BLOCK for size in (operator.width, operator.depth))
+        one = np.ones_like(rows)
+        for shape, value, blocks in ((k, op.inputs[1], width), (v, op.inputs[2], depth)):
+            if share.moves(value):
+                price.transfer(price.loads, one * count, box(shape, one * shape.height, one, one * blocks))
+        for tiles, size, is_whole in parts(height, rows):
+            scores = dense_steps(machine, size, operator.keys, 1, operator.width)
+            sums = dense_steps(machine, size, operator.depth, 1, self.keys)
+            for steps in (scores, sums):
+                once = in_turn(timing.mac_setup, steps)
+                price.array.add(count * tiles, once, whole=is_whole, drain=timing.mac_drain)
+            drain = vector_drain(machine, is_sum=True)
+            for elements, passes in ((size * self.keys, WEIGH_PASSES), (size * operator.depth, 1)):
+                steps = vector_steps(machine, elements, passes) + vector_stalls(machine, elements, 2, True) * passes
+                price.vector.add(count * tiles, in_turn(timing.vector_setup, steps + drain), whole=is_whole)
+            if share.moves(op.inputs[0]):
+                price.transfer(price.loads, count * tiles, box(q, size, one, one * width), whole=is_whole)
+            if share.moves(op.result):
+                target = box(rows_shape(op.result), size, one, one * depth)
+                price.transfer(price.stores, count * tiles, target, whole=is_whole)
+        return price

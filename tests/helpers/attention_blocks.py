@@ -1,0 +1,51 @@
+"""Attention as exporters write it, between products."""
+
+from __future__ import annotations
+
+import numpy as np
+from random_graphs import Builder
+
+from tilewright.ir.core import Module, Value
+from tilewright.ir.ops.elementwise import Add, Mul, Sub
+from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.shape import Reshape
+from tilewright.ir.ops.softmax import Softmax
+from tilewright.ir.types import DType, TensorType
+
+
+def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None) -> Value:
+    """Heads side by side of three products of [images, tokens, channels], and a product of what they make."""
+    images, tokens, channels = x.type.shape
+
+    def rows(value: Value, inner: int, outputs: int) -> Value:
+        size = 1.7 / inner**0.5  # as large as what it is made of
+        return g.op(Add(), g.op(MatMul(), value, g.constant(inner, outputs, low=-size, high=size)), g.constant(outputs))
+
+    apart = (images, tokens, heads, depth)
+    q, k, v = (g.op(Reshape(apart), rows(x, channels, heads * depth)) for _ in range(3))
+    q, k, v = g.op(Transpose((0, 2, 1, 3)), q), g.op(Transpose((0, 2, 3, 1)), k), g.op(Transpose((0, 2, 1, 3)), v)
+    scores = g.op(Mul(), g.op(MatMul(), q, k), g.scalar(depth**-0.5))
+    scores = g.op(Add(), scores, mask) if mask is not None else scores
+    means = g.op(Transpose((0, 2, 1, 3)), g.op(MatMul(), g.op(Softmax(3), scores), v))
+    return rows(g.op(Reshape((images, tokens, heads * depth)), means), heads * depth, channels)
+
+
+def known_mask(g: Builder, kind: str, tokens: int) -> Value | None:
+    """What is added to scores: a triangle of rows that see keys, or numbers of either sign."""
+    if kind == "causal":
+        return g.module.add_constant("mask", np.where(np.tri(tokens, dtype=bool), 0, -1e9).astype(np.float32))
+    bias = g.rng.normal(size=(1, 1, tokens, tokens)).astype(np.float32)
+    return g.module.add_constant("mask", bias) if kind == "bias" else None
+
+
+def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: int = 1) -> Module:
+    """One product before and behind; ``mask``: ``none``, ``causal``, ``bias``, or ``keys``, which is an input."""
+    g = Builder(rng)
+    x = g.function.add_parameter("x", TensorType((images, tokens, 24), DType.F32))
+    hidden = known_mask(g, mask, tokens)
+    if mask == "keys":
+        given = g.function.add_parameter("mask", TensorType((images, 1, 1, tokens), DType.F32))
+        hidden = g.op(Mul(), g.op(Sub(), g.scalar(1.0), given), g.scalar(-1e9))
+    g.function.set_results([attend(g, x, 2, 16, hidden)], ["y"])
+    return g.module

@@ -1,0 +1,100 @@
+"""Attention on integers: what it takes, how far it is from numbers, and that the accelerator computes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from attention_blocks import random_block
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.frontend.onnx.writer import export_onnx
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.pipeline import attention_pipeline, run_passes
+from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.ir import arithmetic, interp
+from tilewright.ir.ops.attention import Attention
+from tilewright.ir.quantized import parameters
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.session import load
+
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+
+
+def test_powers_lie_far_from_ties() -> None:
+    """So that every library that computes them gives the same integers."""
+    exact = 127 * 256 * 2.0 ** (-np.arange(256) / 256)
+    assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-3
+    assert (np.rint(exact) == arithmetic.POWERS).all()
+
+
+def test_weights_are_within_a_step_of_exponentials(rng: np.random.Generator) -> None:
+    """A rounding of the logarithm and one of the weight: less than 0.5 + 127 * (2^(1/256) - 1)."""
+    scores = rng.integers(-(1 << 18), 1 << 18, (64, 100))
+    step = 2.0**-16
+    multipliers = arithmetic.score_multipliers(step, 0.0)
+    seen = rng.random(scores.shape) < 0.7
+    seen[0] = False
+    weights = arithmetic.attention_weights(scores, multipliers, np.zeros((1, 1), np.int64), seen)
+    top = np.where(seen, scores, -np.inf).max(-1, keepdims=True, initial=-1e9)
+    scores = np.minimum(scores, top)
+    exact = np.where(seen, 127 * np.exp((scores - top) * step), 0)
+    assert np.abs(weights - exact).max() <= 0.5 + 127 * (2 ** (1 / 256) - 1)
+    assert (weights.max(-1)[1:] == 127).all()
+    assert not weights[0].any(), "a row that sees nothing has no weights"
+
+
+@pytest.mark.parametrize("score", [2.0**-10, -(2.0**-10), 1e-30, 0.3, 1e4])
+@pytest.mark.parametrize("mask", [0.0, 1 / 8, 1e3])
+def test_multipliers_have_as_many_bits_as_fit(score: float, mask: float) -> None:
+    first, second, shift = arithmetic.score_multipliers(score, mask)
+    assert abs(first) < 1 << 24
+    assert second < 1 << 31
+    assert max(abs(first) >> 22, second >> 29, shift // 40), "one more bit would not fit"
+    for found, step in ((first, score), (second, mask)):
+        assert np.ldexp(float(found), -shift) == pytest.approx(step * np.log2(np.e) * 256, abs=2.0**-shift)
+
+
+@pytest.mark.parametrize("numbers", [(float("nan"), 0.0), (1e9, 0.0), (1.0, 1e12)])
+def test_steps_that_are_too_large_have_no_multipliers(numbers: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"the steps of scores and masks are no numbers|is too large"):
+        arithmetic.score_multipliers(*numbers)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "keys", "bias"])
+@pytest.mark.parametrize("images", [1, 2])
+def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, rng: np.random.Generator) -> None:
+    module = random_block(rng, tokens=21, mask=mask, images=images)
+    quantized = quantize_module(module, OPTIONS)
+    run_passes(attention_pipeline(), quantized, OPTIONS)
+    (op,) = [each for each in quantized.main.ops if isinstance(each.operator, Attention)]
+    assert all(value.type.quant is not None for value in (*op.inputs, op.result))
+    assert op.operator.causal == (mask == "causal")
+    assert parameters(op.inputs[0].type)[1] == 0, "queries have the zero point 0"
+    assert not any(each.name in ("transpose", "softmax") for each in quantized.main.ops)
+    inputs = {
+        each.name: (rng.random(each.type.shape) < 0.7).astype(np.float32)
+        if each.name == "mask"
+        else rng.normal(size=each.type.shape).astype(np.float32)
+        for each in module.main.parameters
+    }
+    (expected,), (found,) = (interp.run(each, inputs).values() for each in (module, quantized))
+    assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+@pytest.mark.parametrize(
+    ("machine", "mask", "tokens", "images"),
+    [("m4096", "none", 32, 1), ("m4096", "causal", 50, 1), ("s256", "keys", 33, 2), ("m4096", "bias", 20, 1)],
+)
+def test_the_accelerator_computes_it(
+    machine: str, mask: str, tokens: int, images: int, rng: np.random.Generator
+) -> None:
+    """In one program with the products around it, the same in every byte as the CPU."""
+    model = export_onnx(random_block(rng, tokens=tokens, mask=mask, images=images)).SerializeToString()
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    places = {each.op: each.on for each in details_of(artifact).placement}
+    assert places["attention"] == "device"
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        feeds = {each.name: rng.random(each.shape).round().astype(np.float32) for each in software.inputs}
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
