@@ -56,7 +56,8 @@ def heads(op: Op[Attention]) -> Iterator[Head]:
             Corner(*divmod(view[0] + int(np.dot(index, view[1:-2]) if index else 0), value.type.shape[1]))
             for value, view in views
         ]
-        yield Head(*corners[:4], corners[4] if len(corners) > 4 else None)
+        q, k, v, y = corners[:4]
+        yield Head(q, k, v, y, corners[4] if len(corners) > 4 else None)
 
 
 def unfit(op: Op[Attention]) -> tuple[Value, str] | None:

@@ -34,12 +34,18 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
         absent = [None] * (4 - len(arrays))
         return Sample(operator, (*arrays, *absent), frozenset(), (*types, *absent), (y,))
 
+    # As the accelerator has it: rows as images of one pixel.
     side = dict.fromkeys(("q_view", "k_view", "v_view", "y_view"), (0, 16, 32, 1))
-    rows = [(20, 32)] * 3
-    yield made(plain(20, 20, 16, 16, shape=(20, 32), scale=0.25, **side), DType.I8, rows, 0.02)
-    yield made(plain(20, 20, 16, 16, shape=(20, 32), causal=True, **side), DType.U8, rows, 0.02)
-    heads = plain(20, 20, 16, 16, shape=(20, 32), scale=-0.5, mask_view=(0, 0, 0, 1), **side)
-    yield made(heads, DType.U8, [*rows, (20,)], 0.1)
+    rows = [(20, 32, 1, 1)] * 3
+    shape = rows[0]
+    yield made(plain(20, 20, 16, 16, shape=shape, scale=0.25, **side), DType.I8, rows, 0.02)
+    yield made(plain(20, 20, 16, 16, shape=shape, causal=True, **side), DType.U8, rows, 0.02)
+    heads = plain(20, 20, 16, 16, shape=shape, scale=-0.5, mask_view=(0, 0, 0, 1), **side)
+    yield made(heads, DType.U8, [*rows, (1, 20, 1, 1)], 0.1)
+    # Two images of queries, each with keys and values that lie in one tensor, and a mask for each row.
+    joint = {"q_view": (0, 19 * 16, 16, 1), "k_view": (16, 40 * 64, 64, 1), "v_view": (32, 40 * 64, 64, 1)}
+    images = plain(19, 40, 16, 32, shape=(38, 32, 1, 1), y_view=(0, 19 * 32, 32, 1), mask_view=(0, 0, 40, 1), **joint)
+    yield made(images, DType.I8, [(38, 16, 1, 1), (80, 64, 1, 1), (80, 64, 1, 1), (19, 40, 1, 1)], 0.05)
     wide = plain(18, 33, 8, 5, k_view=(0, 8 * 33, 1, 33), mask_view=(0, 0, 33, 1), scale=0.1)
     yield made(wide, DType.I8, [(2, 18, 8), (2, 8, 33), (2, 33, 5), (18, 33)], 0.1)
 
