@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from device_cases import (
     Case,
+    attention_case,
     compiled_case,
     cut_case,
     engine_of,
@@ -49,6 +50,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "halos over clusters": lambda: moved_case(4, halos=True),
     "maps over clusters": lambda: moved_case(4, halos=False),
     **{f"network {seed}": lambda seed=seed: compiled_case(seed, *NETWORKS[seed]) for seed in NETWORKS},
+    **{f"attention over {n} clusters": lambda n=n: attention_case(n, n, 22) for n in (1, 3)},
     **{f"network {seed} in rings": lambda seed=seed: ring_case(seed) for seed in (2, 6)},
     **{f"network {seed} over cards": lambda seed=seed: cut_case(seed, 2) for seed in (1, 4)},
 }
@@ -79,6 +81,7 @@ def test_the_programs_do_all_that_compiled_ones_do() -> None:
         found.update({type(item).__name__ for item in items})
     for kind in ("several clusters", "in place", "Move"):
         assert found[kind] >= 3, found
+    assert min(found[each.__name__] for each in (isa.MoveWeights, isa.Weigh, isa.RequantizeMean)) >= 2, found
     assert found["Send"] >= 2 and found["ring"] >= 1, found
 
 

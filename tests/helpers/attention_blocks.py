@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from random_graphs import Builder
 
-from tilewright.ir.core import Module, Value
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.attention import Attention
+from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.softmax import Softmax
-from tilewright.ir.types import DType, TensorType
+from tilewright.ir.types import DType, Quantization, TensorType
 
 
 def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None) -> Value:
@@ -49,3 +51,28 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
         hidden = g.op(Mul(), g.op(Sub(), g.scalar(1.0), given), g.scalar(-1e9))
     g.function.set_results([attend(g, x, 2, 16, hidden)], ["y"])
     return g.module
+
+
+def quantized_block(rng: np.random.Generator, tokens: int) -> Module:
+    """Two heads of rows as the accelerator has them, between convolutions, with a mask for all rows."""
+    module = Module("attention")
+    function = module.add_function(Function("main"))
+
+    def type_of(shape: tuple[int, ...], scale: float, zero: int) -> TensorType:
+        return TensorType(shape, DType.I8, Quantization.per_tensor(scale, zero))
+
+    def product(x: Value, outputs: int, zero: int) -> Value:
+        inputs = x.type.shape[1]
+        array = rng.integers(-50, 51, (outputs, inputs, 1, 1)).astype(np.int8)
+        w = module.add_constant("w", array, type_of(array.shape, 0.01, 0))
+        types = [type_of((tokens, outputs, 1, 1), 0.02 * inputs**0.5, zero)]
+        return function.append(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [x, w], types).result
+
+    x = function.add_parameter("x", type_of((tokens, 16, 1, 1), 0.05, 3))
+    mask = function.add_parameter("mask", type_of((1, tokens, 1, 1), 0.1, 0))
+    q, k, v = product(x, 32, int(rng.choice([0, -128, 5]))), product(x, 32, -7), product(x, 32, 9)
+    view = (0, 16, 32, 1)
+    attention = Attention((2,), tokens, tokens, 16, 16, (tokens, 32, 1, 1), view, view, view, view, (0, 0, 0, 1), 0.25)
+    y = function.append(attention, [q, k, v, mask], [type_of((tokens, 32, 1, 1), 0.05, -4)]).result
+    function.set_results([product(y, 24, 0)], ["y"])
+    return module

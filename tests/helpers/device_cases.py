@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import numpy as np
+from attention_blocks import quantized_block
 from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from device_clusters import constants, gathered, twice_convolved
@@ -194,6 +195,14 @@ def compiled_case(seed: int, clusters: int, ops: int = 5) -> Case:
     """The program of a random network for so many clusters, whose maps stay on chip where they fit."""
     rng = np.random.default_rng(90_000 + seed)
     module = random_chip_graph(rng, ops)
+    made = compile_for_device(module, ROOMY, clusters)
+    return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
+
+
+def attention_case(seed: int, clusters: int, tokens: int) -> Case:
+    """Rows of a map that attend to all of them, over so many clusters."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = quantized_block(rng, tokens)
     made = compile_for_device(module, ROOMY, clusters)
     return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
 
