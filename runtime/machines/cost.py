@@ -281,13 +281,15 @@ def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
     return machine.timing.vector_drain * (2 if is_sum else 1)
 
 
+WEIGH_PASSES = 2
+"""Of SFM over the scores of a pixel: one for the largest, one for the weights."""
+
+
 def _vector(item: MapInstruction, machine: Machine) -> Cost:
-    if isinstance(item, Weigh):
-        return _weigh(item, machine)
     elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
-    if isinstance(item, ResizeLinear):
-        taps = INTERPOLATED
+    if isinstance(item, (ResizeLinear, Weigh)):
+        taps = INTERPOLATED if isinstance(item, ResizeLinear) else WEIGH_PASSES
     idle = idle_elements(item.unused) * item.height * item.width if isinstance(item, Requantize) else 0
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
@@ -299,23 +301,8 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements - idle, taps)),
         divisions=int(divisions * machine.timing.divide),
-        latency=vector_drain(machine, is_sum=isinstance(item, (RequantizeSum, RequantizeMean))),
-        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize), idle) * taps),
-    )
-
-
-WEIGH_PASSES = 2
-"""Of SFM over the scores of a pixel: one for the largest, one for the weights."""
-
-
-def _weigh(item: Weigh, machine: Machine) -> Cost:
-    elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
-    stalls = vector_stalls(machine, elements, 1 + bool(item.masked), True)
-    return Cost(
-        setup=machine.timing.vector_setup,
-        steps=int(vector_steps(machine, elements, WEIGH_PASSES)),
-        latency=vector_drain(machine, is_sum=True),
-        port_stalls=int(stalls * WEIGH_PASSES),
+        latency=vector_drain(machine, is_sum=isinstance(item, (RequantizeSum, RequantizeMean, Weigh))),
+        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, (Requantize, Weigh)), idle) * taps),
     )
 
 
