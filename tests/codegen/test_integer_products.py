@@ -8,6 +8,7 @@ from typing import Union
 import numpy as np
 import pytest
 from kernel_harness import EMULATED, TARGETS, Execution, described, in_two_calls, run_kernels
+from quantized_cases import weights
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir.core import Constant, Function, Op
@@ -106,7 +107,8 @@ def test_products_in_vectors_are_exact(target: str, rng: np.random.Generator) ->
 def known_matrix(rng: np.random.Generator) -> Case:
     rows, inner, columns = int(rng.integers(1, 30)), 4 * int(rng.integers(1, 30)), int(rng.integers(1, 150))
     batch = [(), (2,), (1, 3)][rng.integers(0, 3)]
-    a, b = stored(rng, (*batch, rows, inner), bytes_of(rng)), stored(rng, (inner, columns), bytes_of(rng))
+    a = stored(rng, (*batch, rows, inner), bytes_of(rng))
+    b = weights(rng, (inner, columns), DType.of(bytes_of(rng)))
     return MatMulInteger(), (a, b, zero_point(rng, a), zero_point(rng, b, columns))
 
 

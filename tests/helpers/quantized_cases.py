@@ -47,6 +47,14 @@ def integers(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(low, high + 1, type.shape).astype(type.dtype.numpy)
 
 
+def weights(rng: np.random.Generator, shape: Sequence[int], dtype: DType) -> np.ndarray:
+    """Over the whole range, or in its middle: so small that sums of two products with bytes take 16 bits, or mostly."""
+    info, most = np.iinfo(dtype.numpy), int(rng.choice([40, 64, 80, 128, 128]))
+    middle = (int(info.min) + int(info.max) + 1) // 2
+    found = rng.integers(middle - most, middle + most + 1, tuple(shape))
+    return np.clip(found, info.min, info.max).astype(dtype.numpy)
+
+
 def random_type(rng: np.random.Generator, dtype: DType, shape: Sequence[int], scale: float | None = None) -> TensorType:
     info = np.iinfo(dtype.numpy)
     zero = (info.min, 0, info.max, int(rng.integers(info.min, info.max + 1)))[int(rng.integers(4))]
@@ -73,7 +81,7 @@ def product_sample(
     rng: np.random.Generator, operator: Conv | MatMul, x: TensorType, w: TensorType, axis: int
 ) -> Sample:
     """Inputs over the whole range, and a result whose scale makes most elements fall inside its own."""
-    x_array, w_array = integers(rng, x), integers(rng, w)
+    x_array, w_array = integers(rng, x), weights(rng, w.shape, w.dtype)
     outputs = w.shape[axis]
     b = rng.integers(-20000, 20000, outputs).astype(np.int32) if rng.random() < 0.7 else None
     shape = operator.infer(x.plain, w.plain, None, None).shape

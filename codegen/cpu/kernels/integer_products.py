@@ -138,4 +138,4 @@ def known_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Ke
     zero = a_zero.type.dtype if a_zero is not None else None
     bytes = stored, signed, flips_w
     spec = IntegerProduct(a.type.elements // inner, columns, inner, *bytes, *tables, zero, w_zero is not None)
-    return spec.kernel(target)
+    return spec.reading(w.array, target)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ....ir.core import Op
+from ....ir.core import Constant, Op
 from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul
 from ..kernel import Kernel, lowers
@@ -124,4 +124,6 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
         return None
     channels, has_bias = channels_of(op, target), op.operands.b is not None
     spec = ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias)
-    return tiled_product(op, spec, target) or spec.kernel(target)
+    assert isinstance(op.operands.w, Constant)
+    weights = op.operands.w.array
+    return tiled_product(op, spec, target) or spec.reading(weights.T if operator.transpose_b else weights, target)

@@ -92,10 +92,15 @@ def shuffled(b: FunctionBuilder, window: Register, places: Register, *, flips: b
         value = b.splat(b.convert("bitcast", window, I32), lanes)
     else:
         value = b.shuffle(window, window, [*range(window.type.lanes)] * (bytes.lanes // window.type.lanes))
-    order = b.splat(b.convert("bitcast", places, I32), lanes)
-    operands = [b.convert("bitcast", each, bytes) for each in (value, order)]
-    value = b.intrinsic(_SATURATING[lanes][1], bytes, operands)
+    value = in_order(b, value, b.splat(b.convert("bitcast", places, I32), lanes))
     return b.binary("xor", value, constant(bytes, FLIP)) if flips else value
+
+
+def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
+    """The bytes of each 16 of a register whose numbers ``order`` holds."""
+    bytes = I8.of(4 * b.target.lanes)
+    operands = [b.convert("bitcast", each, bytes) for each in (value, order)]
+    return b.intrinsic(_SATURATING[b.target.lanes][1], bytes, operands)
 
 
 def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:

@@ -163,10 +163,17 @@ class _Walker(WindowWalk):
     ) -> list[Register]:
         spec, found = self.spec, list(sums)
         distance = b.convert("sext", b.load(I32, record, RECORD - 8), I64)
-        places, weights = b.load(I8.of(QUAD), record, RECORD - 4), b.load(I8.of(QUAD * sums[0].type.lanes), record)
+        places, type = b.load(I8.of(QUAD), record, RECORD - 4), I8.of(QUAD * sums[0].type.lanes)
+        # Where bytes are flipped, which takes a register, each product reads the weights from memory: a fence keeps
+        # LLVM from holding them in registers, of which it would lack two for sums.
+        rereads = spec.constants.flips_x and type.bytes > b.target.lanes * QUAD
+        weights = b.load(type, record)
         x = b.at(call["x"], distance)
         for p, mask in enumerate(masks):
             if mask or spec.fill:
+                if rereads:
+                    b.fence()
+                    weights = b.load(type, record)
                 address = b.at(x, p * self.columns.stride * spec.x_pixel)
                 value = self._window(b, mask, address)
                 value = shuffled(b, value, places, flips=spec.constants.flips_x)

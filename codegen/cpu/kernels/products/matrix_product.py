@@ -116,6 +116,31 @@ class MatrixProduct(KernelSpec):
     def end(self, tile: MatrixTile, totals: Registers) -> None:
         """Store what becomes of the accumulators."""
 
+    def summed(self, tile: MatrixTile, totals: Registers) -> Registers:
+        """The accumulators after all steps."""
+        b, shape = tile.b, tile.shape
+
+        def steps(_: Register, carried: Registers) -> Registers:
+            x, w, *totals = carried
+            for index in range(_UNROLL):
+                totals = self.step(tile, index, x, w, tuple(totals))
+            return (b.at(x, _UNROLL * shape.x_step), b.at(w, _UNROLL * shape.w_step), *totals)
+
+        x, w, *found = b.loop(0, shape.steps // _UNROLL, steps, (*b.arguments[:2], *totals))
+        for index in range(shape.steps % _UNROLL):
+            found = self.step(tile, index, x, w, tuple(found))
+        return tuple(found)
+
+    def step(self, tile: MatrixTile, index: int, x: Register, w: Register, totals: Registers) -> Registers:
+        """The accumulators after one more step, so many behind where ``x`` and ``w`` point."""
+        shape = tile.shape
+        weights = self.weights(tile, tile.b.at(w, index * shape.w_step))
+        result: list[Register] = []
+        for row in range(tile.rows):
+            element = tile.b.at(x, row * shape.x_row + index * shape.x_step)
+            result += self.multiply(tile.b, element, weights, totals[len(result) :])
+        return tuple(result)
+
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, target).generate()
 
@@ -211,24 +236,5 @@ class _Walker:
         return self.tiles[size].name
 
     def _generate_tile(self, tile: MatrixTile) -> None:
-        b, shape, spec = tile.b, self.shape, self.spec
-
-        def step(index: int, x: Register, w: Register, totals: Registers) -> Registers:
-            weights = spec.weights(tile, b.at(w, index * shape.w_step))
-            result: list[Register] = []
-            for row in range(tile.rows):
-                element = b.at(x, row * shape.x_row + index * shape.x_step)
-                result += spec.multiply(b, element, weights, totals[len(result) :])
-            return tuple(result)
-
-        def steps(_: Register, carried: Registers) -> Registers:
-            x, w, *totals = carried
-            for index in range(_UNROLL):
-                totals = step(index, x, w, tuple(totals))
-            return (b.at(x, _UNROLL * shape.x_step), b.at(w, _UNROLL * shape.w_step), *totals)
-
-        x, w, *totals = b.loop(0, shape.steps // _UNROLL, steps, (*b.arguments[:2], *spec.start(tile)))
-        for index in range(shape.steps % _UNROLL):
-            totals = step(index, x, w, tuple(totals))
-        spec.end(tile, tuple(totals))
-        b.return_()
+        self.spec.end(tile, self.spec.summed(tile, tuple(self.spec.start(tile))))
+        tile.b.return_()

@@ -1,6 +1,7 @@
 """Functions of boxes and of candidates in work memory that kernels of detection call; numba compiles them into each.
 
-Work memory holds float64: coordinates and scores, which are float32, and indices below 2^53 are exact in it.
+Work memory holds floats in which indices are exact, up to 2^24 in float32 and 2^53 in float64, beside coordinates and
+scores, which are float32.
 """
 
 from __future__ import annotations
@@ -87,18 +88,6 @@ def overlap_of(memory, a, b):
         return np.float32(0)
     shared = width * height
     return shared / ((right - left) * (bottom - top) + (right_b - left_b) * (bottom_b - top_b) - shared)
-
-
-def positive_overlap_of(memory, a, b):
-    """As :func:`overlap_of`, but 0 where a box, what they share or what they cover has no positive area."""
-    overlap = overlap_of(memory, a, b)
-    if not overlap > 0:
-        return np.float32(0)
-    area = (np.float32(memory[a + 2]) - np.float32(memory[a])) * (np.float32(memory[a + 3]) - np.float32(memory[a + 1]))
-    other = (np.float32(memory[b + 2]) - np.float32(memory[b])) * (
-        np.float32(memory[b + 3]) - np.float32(memory[b + 1])
-    )
-    return overlap if area > 0 and other > 0 else np.float32(0)
 
 
 def nearest_pixel(x, far):

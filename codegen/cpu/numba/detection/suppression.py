@@ -11,7 +11,7 @@ from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
 from ..generation.function import compile_kernel
-from .box_functions import positive_overlap_of, sink_candidate, swap
+from .box_functions import sink_candidate, swap
 
 
 def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, scratch, begin, end):
@@ -21,7 +21,9 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
     limit, bar, is_all = min(most[0], room), threshold[0], threshold[0] == -np.inf
     corners, keys = 0, 4 * boxes_count
     items = keys + boxes_count
-    kept_items = items + boxes_count
+    # The edges and areas of kept boxes, each kind side by side.
+    left, top = items + boxes_count, items + boxes_count + room
+    right, bottom, areas = top + room, top + 2 * room, top + 3 * room
     row = 0
     for image in range(images):
         for p in range(boxes_count):
@@ -54,18 +56,32 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
                 sink_candidate(scratch, keys, items, candidates // 2 - 1 - i, candidates)
             kept = 0
             while candidates > 0 and kept < limit:
-                p, is_kept = np.int64(scratch[items]), True
+                p, rivals = np.int64(scratch[items]), np.int32(0)
                 candidates -= 1
                 swap(scratch, keys, keys + candidates)
                 swap(scratch, items, items + candidates)
                 sink_candidate(scratch, keys, items, 0, candidates)
-                for j in range(kept):
-                    rival = np.int64(scratch[kept_items + j])
-                    if positive_overlap_of(scratch, corners + 4 * p, corners + 4 * rival) > overlap[0]:
-                        is_kept = False
+                x, y = scratch[corners + 4 * p], scratch[corners + 4 * p + 1]
+                x_end, y_end = scratch[corners + 4 * p + 2], scratch[corners + 4 * p + 3]
+                area = np.float32(np.float32(x_end - x) * np.float32(y_end - y))
+                for first in range(0, kept, 32):
+                    # Counted without a branch, which takes vectors. A box with a NaN has no area.
+                    for j in range(first, min(first + 32, kept)):
+                        near_x, near_y = scratch[left + j], scratch[top + j]
+                        far_x, far_y = scratch[right + j], scratch[bottom + j]
+                        width = np.float32((x_end if x_end < far_x else far_x) - (x if x > near_x else near_x))
+                        height = np.float32((y_end if y_end < far_y else far_y) - (y if y > near_y else near_y))
+                        other, shared = scratch[areas + j], np.float32(width * height)
+                        whole = np.float32(np.float32(area + other) - shared)
+                        meets = (width > 0) & (height > 0) & (area > 0) & (other > 0) & (shared > 0) & (whole > 0)
+                        part = np.float32(shared / whole) if meets else np.float32(0)
+                        rivals += np.int32(part > overlap[0])
+                    if rivals > 0:
                         break
-                if is_kept:
-                    scratch[kept_items + kept] = p
+                if rivals == 0:
+                    scratch[left + kept], scratch[top + kept] = x, y
+                    scratch[right + kept], scratch[bottom + kept] = x_end, y_end
+                    scratch[areas + kept] = area
                     kept += 1
                     selected[3 * row] = image
                     selected[3 * row + 1] = label
@@ -80,5 +96,8 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
 @lowers(NonMaxSuppression, needs=(is_plain, has_real_meaning))
 def lower_non_max_suppression(op: Op[NonMaxSuppression], target: TargetDescription) -> Kernel:
     operator, (images, classes, count) = op.operator, op.operands.scores.type.shape
-    integers = images, classes, count, min(operator.room, count), operator.centred
-    return compile_kernel(op, _suppress, target, units=1, integers=integers, scratch=(DType.F64, 7 * count))
+    room = min(operator.room, count)
+    # Box numbers are kept beside coordinates, as numbers of their type.
+    memory = DType.F32 if count <= 1 << 24 else DType.F64
+    numbers = images, classes, count, room, operator.centred
+    return compile_kernel(op, _suppress, target, units=1, integers=numbers, scratch=(memory, 6 * count + 5 * room))
