@@ -9,7 +9,7 @@ operands or was stopped: 1 plus its index, or a larger one where it stands in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,7 +20,7 @@ from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
 from .llvm.target import TargetDescription, machine
 from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
-from .parallel import POOL, chunks, is_shared, pool_text, wakes
+from .parallel import POOL, chunks, is_shared, pool_text, shared_steps
 
 ENTRY = "tilewright_run"
 
@@ -104,11 +104,16 @@ def _task(call: KernelCall, target: TargetDescription, input_count: int) -> Func
 
 
 def _entry(
-    calls: Sequence[KernelCall | None], target: TargetDescription, input_count: int, scratch: int
+    calls: Sequence[KernelCall | None],
+    shared: Mapping[int, bool],
+    target: TargetDescription,
+    input_count: int,
+    scratch: int,
 ) -> FunctionBuilder:
     """The entry point.
 
     Args:
+        shared: see `shared_steps`.
         input_count: number of graph inputs; outputs follow them in the table.
         scratch: offset in the arena of the work memory that all kernels share.
     """
@@ -117,22 +122,21 @@ def _entry(
     address = _addresses(b, context, input_count)
     stop, team, work = b.load(PTR, context, STOP), b.load(PTR, context, TEAM), address(Location("arena", scratch))
 
-    def run(call: KernelCall) -> None:
+    def run(call: KernelCall, wakes: bool | None) -> None:
         refused = constant(I32, call.number)
         b.return_if(b.compare("ne", b.load(I32, stop), 0), refused)
-        if not call.is_shared:
+        if wakes is None:
             emit_call(b, call, address, work)
             return
         counts = b.integer(call.kernel.units), b.integer(chunks(call.kernel))
-        is_long = constant(I1, wakes(call.time))
-        shared = [team, Register(PTR, f"@{_task_name(call)}"), context, work, *counts, is_long]
-        b.return_if(b.compare("ne", b.call("region", I32, shared), 0), refused)
+        arguments = [team, Register(PTR, f"@{_task_name(call)}"), context, work, *counts, constant(I1, wakes)]
+        b.return_if(b.compare("ne", b.call("region", I32, arguments), 0), refused)
 
     for step, call in enumerate(calls):
         if call is not None:
             call = replace(call, number=call.number or step + 1)
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
-            b.if_(is_asked, partial(run, call), lambda: None)
+            b.if_(is_asked, partial(run, call, shared.get(step)), lambda: None)
     b.return_(zero(I32))
     return b
 
@@ -169,12 +173,14 @@ def assemble(
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
     kernels = kernels_of(calls)
-    shared = {_task_name(call): call for call in calls if call is not None and call.is_shared}
+    times = {step: call.time for step, call in enumerate(calls) if call is not None and call.is_shared}
+    by_step = shared_steps(times)
+    shared = {_task_name(call): call for step, call in enumerate(calls) if call is not None and step in by_step}
     tasks = [_task(call, target, input_count) for call in shared.values()]
     most = max((call.kernel.scratch_bytes for call in shared.values()), default=0)
     pool = pool_text(target, most) if shared else ""
     visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])
-    entry = _entry(calls, target, input_count, scratch)
+    entry = _entry(calls, by_step, target, input_count, scratch)
     modules = [parse(module_text([entry, *tasks, *doors]) + pool, visible[0], target, *visible[1:])]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))

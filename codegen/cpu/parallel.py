@@ -17,11 +17,14 @@ others waiting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op
 from ...ir.layout import bytes_of
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
+from .llvm.byte_dot_product import saturates
 from .llvm.target import TargetDescription
 from .waiting import waiting_text
 
@@ -42,13 +45,19 @@ that it is rarely stopped while it has a chunk for which the others must wait.""
 _ALONE, _ASLEEP = 8_000, 40_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
 
+_TEAM, _LEFT = 100_000, 150_000
+"""Nanoseconds of shared steps below which a program has no team, which takes Python some microseconds in each run; and
+from which on, with what follows in the run, threads are woken for shorter steps."""
+
 
 def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     """A rough estimate of the time that one thread takes for an op, on the low side."""
     tensors = (*op.inputs, *op.results)
     moved = sum(bytes_of(value.type) for value in tensors)
-    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector.
-    products = target.lanes * 6 * (4 if op.results and op.results[0].type.dtype.bytes == 1 else 1)
+    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector, of which
+    # half of the products take another instruction where they are added up in pairs.
+    of_bytes = 2 if saturates(target) else 4
+    products = target.lanes * 6 * (of_bytes if op.results and op.results[0].type.dtype.bytes == 1 else 1)
     return macs_of(module, op) // products + moved // 16
 
 
@@ -57,9 +66,20 @@ def is_shared(kernel: Kernel, time: int) -> bool:
     return kernel.units > 1 and time >= _ALONE
 
 
-def wakes(time: int) -> bool:
-    """Whether a step is worth waking threads that sleep."""
-    return time >= _ASLEEP
+def shared_steps(times: Mapping[int, int]) -> dict[int, bool]:
+    """Of steps that are worth several threads those that are shared out in a program, and whether sleeping threads are
+    woken for each.
+
+    Args:
+        times: by step, in order.
+    """
+    left, found = sum(times.values()), dict[int, bool]()
+    if left < _TEAM:
+        return found
+    for step, time in times.items():
+        found[step] = time >= _ASLEEP or left >= _LEFT
+        left -= time
+    return found
 
 
 def chunks(kernel: Kernel) -> int:

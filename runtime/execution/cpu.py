@@ -83,7 +83,8 @@ class CpuExecutor:
             failed = self._run(buffers.context, first, last)
         else:
             pace = team.pace(first, last)
-            together, lost, start = pace.next(), team.lost, perf_counter()
+            together = pace.next()
+            lost, start = team.lost if together else 0.0, perf_counter()
             helpers = team.gather(together)
             try:
                 failed = self._run(buffers.context, first, last)

@@ -13,7 +13,6 @@ import os
 import threading
 import weakref
 from collections import defaultdict, deque
-from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
 from time import perf_counter
@@ -236,6 +235,7 @@ class Team:
             self._long[field // 8] = ctypes.cast(ctypes.CDLL(None)[name], ctypes.c_void_p).value or 0
         fields = (TeamLayout.FUTEX, TeamLayout.YIELD, TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY)
         self._long[[field // 8 for field in fields]] = _NUMBERS[host.architecture()]
+        self._count = 0
         self._taken: list[_Helper] = []
         self._free: list[_Helper] = []
         self._paces: defaultdict[tuple[int, int, bool], Pace] = defaultdict(Pace)
@@ -255,15 +255,19 @@ class Team:
     def gather(self, together: bool = True) -> tuple[int, ...]:
         """Begin a run, with as many helpers as are free, or with none; the numbers of those that take part."""
         # Those of another process after a fork.
-        free = self._free = _crew.free
-        with suppress(IndexError):
+        free, taken = self._free, self._taken = _crew.free, []
+        try:
             # The first for the processor of the thread that runs the program.
-            self._taken.append(free.pop())
-            while together and len(self._taken) < self._most:
-                self._taken.append(free.pop())
-                self._call(self._taken[-1], len(self._taken) - 1)
-        self._long[TeamLayout.THREADS // 8] = max(1, len(self._taken))
-        return tuple(helper.number for helper in self._taken[1:])
+            taken.append(free.pop())
+            while together and len(taken) < self._most:
+                taken.append(free.pop())
+                self._call(taken[-1], len(taken) - 1)
+        except IndexError:
+            # There are no more.
+            pass
+        if (count := max(1, len(taken))) != self._count:
+            self._count = self._long[TeamLayout.THREADS // 8] = count
+        return tuple(helper.number for helper in taken[1:]) if count > 1 else ()
 
     def _call(self, helper: _Helper, place: int) -> None:
         work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES

@@ -13,6 +13,7 @@ from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_item
 from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.parallel import shared_steps
 
 EXTENT = 28
 LINE, SAME = Axis.line(EXTENT), Axis(EXTENT, EXTENT, 3, 1, 1, 1)
@@ -73,3 +74,15 @@ def test_threads_get_equal_parts_of_rows() -> None:
     # 18 rows would fit and leave 10 for the other thread.
     assert rows_of_item(28, 18, 20, by_rows=False) == 14
     assert rows_of_item(1, 1, 1, by_rows=True) == 1
+
+
+def test_short_programs_have_no_team() -> None:
+    assert shared_steps({0: 30_000, 3: 60_000}) == {}
+    # Woken for a long step, or for what is left of the run.
+    assert shared_steps({0: 20_000, 1: 100_000, 4: 20_000, 5: 41_000, 7: 9_000}) == {
+        0: True,
+        1: True,
+        4: False,
+        5: True,
+        7: False,
+    }

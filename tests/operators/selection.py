@@ -50,3 +50,10 @@ def non_max_suppression(cls: type[NonMaxSuppression], rng: np.random.Generator) 
             scores = np.round(5 * rng.random((images, classes, count))).astype(np.float32) / 5
             numbers = np.asarray(most), np.float32(overlap), np.float32(threshold)
             yield Sample(cls(room, is_centred), (boxes, scores, *map(np.asarray, numbers)))
+    # More kept boxes than are compared at once; boxes without area, numbers that are none, and huge ones.
+    boxes = (10 * rng.random((1, 150, 4))).astype(np.float32)
+    boxes[0, :8, 2:] = boxes[0, :8, :2]
+    boxes[0, 8:16] = rng.choice(np.array([np.nan, np.inf, -np.inf, 3e38, 1e-30, 0.5], np.float32), (8, 4))
+    scores = rng.random((1, 1, 150)).astype(np.float32)
+    for overlap, is_centred in ((0.6, False), (0.0, False), (-1.0, False), (0.5, True)):
+        yield Sample(cls(150, is_centred), (boxes, scores, np.asarray(150), np.float32(overlap), np.float32(0.02)))

@@ -24,15 +24,16 @@ _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n,
             together = min({together}, trees - t)
             for u in range(block, behind):
                 row = u * features
+                # At the front those that are at a node, with their numbers; behind them where each has ended.
+                walking = 0
                 for j in range(together):
-                    scratch[j] = roots[t + j]
-                moves = True
-                while moves:
-                    moves = False
-                    for j in range(together):
+                    scratch[walking], scratch[{together} + walking] = roots[t + j], j
+                    scratch[2 * {together} + j] = roots[t + j]
+                    walking += np.int64(roots[t + j] >= 0)
+                while walking > 0:
+                    j = 0
+                    while j < walking:
                         k = scratch[j]
-                        if k < 0:
-                            continue
                         if k >= count:
                             return 1
                         mark = np.int64(nodes[3 * k])
@@ -44,12 +45,17 @@ _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n,
                         # Arithmetic in place of branches, which nothing could predict.
                         to_first = (value <= splits[k]) | ((flip != 0) & (value != value))
                         following = np.int64(nodes[3 * k + 2 - np.int64(to_first)])
-                        if 0 <= following <= k:
+                        if following > k:
+                            scratch[j] = following
+                            j += 1
+                        elif following >= 0:
                             return 1
-                        scratch[j] = following
-                        moves = True
+                        else:
+                            walking -= 1
+                            scratch[2 * {together} + scratch[{together} + j]] = following
+                            scratch[j], scratch[{together} + j] = scratch[walking], scratch[{together} + walking]
                 for j in range(together):
-                    leaf = -1 - scratch[j]
+                    leaf = -1 - scratch[2 * {together} + j]
                     if leaf >= leaves:
                         return 1
                     first, stop = np.int64(starts[leaf]), np.int64(starts[leaf + 1])
@@ -87,4 +93,4 @@ def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kern
         starts.elements - 1,
         targets.elements,
     )
-    return compile_kernel(op, source, target, units=x.shape[0], integers=numbers, scratch=(DType.I64, _TOGETHER))
+    return compile_kernel(op, source, target, units=x.shape[0], integers=numbers, scratch=(DType.I64, 3 * _TOGETHER))
