@@ -13,6 +13,7 @@ from ......ir.ops.indexing import Gather
 from ......ir.ops.integer_products import MatMulInteger
 from ......ir.ops.matmul import Determinant, MatMul
 from ......ir.ops.normalization import LayerNorm, RmsNorm
+from ......ir.ops.quantization import DequantizeLinear
 from ......ir.ops.reduction import ReduceSum, ReduceSumSquare
 from ......ir.ops.unary import Sqrt
 from ......ir.types import DType
@@ -191,7 +192,9 @@ def integer_product(node: Node, importer: Importer, scales: int, x_zero: Value |
 
 @imports("MatMulNBits", domain=MICROSOFT)
 def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
-    """Weights of 2, 4 or 8 bits, with a scale for each block of a row, which become real numbers when compiling."""
+    """Weights of 2, 4 or 8 bits, with a scale for each block of a row: whole blocks of single precision stay integers,
+    others become real numbers when compiling.
+    """
     x, dtype = node.input(0), node.input(0).type.dtype
     columns, rows = node.int("K"), node.int("N")
     bits, size = node.int("bits", 4), node.int("block_size")
@@ -222,7 +225,21 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
         real = (integers.astype(np.float32) - zero) * scales.reshape(rows, blocks)[:, group].astype(np.float32)
         return real.astype(dtype.numpy)
 
-    w = importer.described(node, (rows, columns), dtype, weights, "_weights")
+    middle, has_real_zeros = 1 << (bits - 1), zeros is not None and zeros.dtype.kind == "f"
+
+    def integers() -> np.ndarray:
+        return (_unpacked(packed.reshape(rows * blocks, -1), bits)[:, :size].astype(np.int16) - middle).astype(np.int8)
+
+    is_whole = np.array_equal(group, np.arange(blocks * size) // size)
+    if is_whole and dtype is DType.F32 and scales.dtype == np.float32 and not has_real_zeros:
+        stored, zero = importer.described(node, (rows * blocks, size), DType.I8, integers, "_weights"), None
+        if zeros is not None:
+            each = _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks].astype(np.int16) - middle
+            zero = importer.constant(each.astype(np.int8).reshape(-1))
+        real = importer.emit_one(DequantizeLinear(0), stored, importer.constant(scales.reshape(-1)), zero)
+        w = reshape(importer, real, (rows, columns))
+    else:
+        w = importer.described(node, (rows, columns), dtype, weights, "_weights")
     y = importer.emit_one(MatMul(transpose_b=True), x, w)
     return added(importer, y, node.optional(5))
 
