@@ -1,12 +1,12 @@
 """The networks of tests and benchmarks: accuracy, times beside peers, modelled speed. Remakes `docs/zoo.md`.
 
-    TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json [--networks TEXT ...] [--rounds 9] [--write docs]
-        [--reports FOLDER] [--float | --times | --modelled]
+    TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py [--networks TEXT ...] [--rounds 9] [--reports FOLDER]
+        [--float | --times | --modelled] [--write docs]
 
 Accuracies are those that `accuracy.py` has written into `docs/models.md`; networks without labels are set beside
-themselves in floating point, on samples that they were not calibrated on. Rows of an existing JSON file that the choice
-leaves out stay, so that the page can be made of rows from several runs. `--write` takes the folder that the page and
-its picture are written into.
+themselves in floating point, on samples that they were not calibrated on. The page and its picture are made of rows
+that are kept beside them, in `zoo.json`; those that the choice leaves out stay, so that any can be remade alone, and
+`--networks` without a text makes the page anew of what is there.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from integer_networks import model_inputs, signal_to_noise
 from integer_speed import in_floats, installed, take_turns
 from peers import LIGHT, network
 from real_inputs import noise, samples
-from zoo_document import document, headline, picture
+from zoo_document import DOCS, ROWS, document, headline, picture
 
 import tilewright
 from tilewright.compiler.benchmark.comparison import FLOAT_TOLERANCE, INTEGER_TOLERANCE, difference, processor_name
 from tilewright.compiler.benchmark.contenders import LOADERS, OURS, PEERS
+from tilewright.compiler.benchmark.measure import first_results
 from tilewright.compiler.driver import compile_to_file, compile_to_memory
 from tilewright.compiler.network_page.page import page
 from tilewright.compiler.options import CompileOptions
@@ -115,6 +116,9 @@ def times(file: Path, precision: str, inputs: Mapping[str, np.ndarray], rounds: 
     runs: dict[str, partial[Mapping[str, np.ndarray]]] = {}
     for name, each in files.items():
         try:
+            if name != OURS:
+                # Some do not refuse a network, but crash, which is to end a process of their own alone.
+                first_results({name: str(each)}, 1, precision, inputs, 1)
             runs[name] = partial(LOADERS[name](str(each), 1, precision, shapes).run, inputs)
         except Exception as error:
             if name == OURS:
@@ -147,14 +151,16 @@ def likeness(name: str, files: Mapping[str, Path], held_out: Samples) -> Row:
 
 
 def modelled(artifact: Artifact, machine: str) -> Row:
-    """What is modelled of a network on a sample machine, without what the host does."""
-    total, constants = simulate_artifact(artifact).total, load_file(machine).energy
-    assert constants is not None
+    """What is modelled of a network on a sample machine, without what the host does; no times where it does all."""
     placement = details_of(artifact).placement
     host = [op for op in placement if op.on != "device"]
+    figures: Row = {}
+    if artifact.manifest.device_programs:
+        total, constants = simulate_artifact(artifact).total, load_file(machine).energy
+        assert constants is not None
+        figures = {"seconds": total.seconds, "joules": modelled_energy(total, constants).joules}
     return {
-        "seconds": total.seconds,
-        "joules": modelled_energy(total, constants).joules,
+        **figures,
         "share": device_share(placement),
         "host": sorted({op.op for op in host}),
         "host_ops": len(host),
@@ -164,9 +170,10 @@ def modelled(artifact: Artifact, machine: str) -> Row:
 
 
 def measure(name: str, data: Path, options: argparse.Namespace, known: Row) -> Row:
-    """The row of a network; ``known`` is what there is of it."""
+    """The row of a network; ``known`` is what there is of it, of which what is not asked for stays."""
     model = network(name, data / "models")
-    row: Row = {"made": time.strftime("%Y-%m-%d", time.gmtime()), "processor": processor_name(), "machines": {}}
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    row: Row = {"cpu": {}, "machines": {}, **known}
     calibration, held_out = divided(name, model, data)
     with TemporaryDirectory() as folder:
         files = {precision: Path(folder) / f"{precision}.onnx" for precision in ("fp32", "int8")}
@@ -175,15 +182,16 @@ def measure(name: str, data: Path, options: argparse.Namespace, known: Row) -> R
             del files["int8"]
         else:
             write_integers(name, calibration, model, data, files["int8"])
-        if options.modelled:
-            row |= {part: known[part] for part in ("cpu", "likeness") if part in known}
-        else:
-            row["cpu"] = {each: times(file, each, calibration[0], options.rounds) for each, file in files.items()}
+        if not options.modelled:
+            row |= {"made": today, "processor": processor_name(), "versions": about(), "rounds": options.rounds}
+            found = {each: times(file, each, calibration[0], options.rounds) for each, file in files.items()}
+            row["cpu"] = {**row["cpu"], **found}
             if "int8" in files and name not in ANSWERED:
                 row["likeness"] = likeness(name, files, held_out)
-        if options.times:
-            return {**known, **row, "machines": known.get("machines", {})}
-        for machine in machines() if "int8" in files else ():
+        if options.times or options.float:
+            return row
+        row["modelled"] = today
+        for machine in machines():
             chosen = CompileOptions(precision="int8", engines=("device",), machine=machine)
             artifact = compile_to_memory(files["int8"], chosen)
             row["macs"] = summarize(artifact).engines["device"].macs
@@ -218,26 +226,21 @@ def main() -> None:
     parts.add_argument("--times", action="store_true", help="times on the CPU alone; what is modelled stays as it is")
     parts.add_argument("--modelled", action="store_true", help="what is modelled alone; times stay as they are")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
-    parser.add_argument("--json", type=Path, required=True, help="where rows are kept")
     parser.add_argument("--reports", type=Path, help="the folder to write a page of each network and machine into")
-    parser.add_argument("--write", type=Path, help="the folder to write zoo.md and zoo.svg into")
+    parser.add_argument("--write", type=Path, default=DOCS, help="the folder of zoo.json, zoo.md and zoo.svg")
     options = parser.parse_args()
     data = Path(os.environ["TILEWRIGHT_DATA"])
-    rows: dict[str, Row] = {}
-    if options.json.exists():
-        rows = json.loads(options.json.read_text(encoding="utf-8"))
+    file = options.write / ROWS.name
+    rows: dict[str, Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name in NETWORKS:
         if any(text in name for text in options.networks):
             begin = time.monotonic()
-            rows[name] = measure(name, data, options, rows.get(name, {"cpu": {}}))
-            options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            rows = distinct({**rows, name: measure(name, data, options, rows.get(name, {}))}, data)
+            file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
             sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s\n")
-    ordered = distinct(rows, data)
-    print(headline(ordered))
-    if options.write is not None:
-        text = document(ordered, about(), RANDOM, options.rounds)
-        (options.write / "zoo.md").write_text(text, encoding="utf-8")
-        (options.write / "zoo.svg").write_text(picture(ordered), encoding="utf-8")
+    print(headline(rows))
+    (options.write / "zoo.md").write_text(document(rows, RANDOM), encoding="utf-8")
+    (options.write / "zoo.svg").write_text(picture(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

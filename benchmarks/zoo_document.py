@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -25,12 +25,13 @@ long it takes beside other programs, and what is modelled of it on the sample ma
 
 <!-- not run: it measures for an hour, and tests measure nothing -->
 ```sh
-TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py --json ROWS.json --write docs
+TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py
 ```
 
 on {made}, {processor}, which did much else at the same time, with {versions}. The networks are files that others have
 trained (`TILEWRIGHT_DATA`); {random} of the onnx package have random weights, which say nothing of accuracy. With
-`--reports FOLDER` the same command writes the report of each network on each machine, one page of HTML each.
+`--reports FOLDER` the same command writes the report of each network on each machine, one page of HTML each; with
+`--networks TEXT` it remakes what is said of some, and keeps the rest, which stands in [zoo.json](zoo.json).
 
 {headline}
 
@@ -55,7 +56,7 @@ integers round, and nothing of a task.
 
 Milliseconds of processor time on one thread, medians of {rounds} in which all take turns in one process. In int8
 everyone runs the same file in QDQ form: the one that is brought, or what `tilewright export --quantized qdq` writes.
-*Ratio* is the faster peer over ours. † marks who
+*Ratio* is the faster peer over ours; who refuses the file, or crashes on it, has no time. † marks who
 computes something else than rounding explains: processors without VNNI multiply bytes by an instruction that saturates,
 and peers let it. Rows in fp32 alone were measured with `--float`, which takes a fraction of the time.
 
@@ -86,7 +87,9 @@ text { fill: var(--text); font: 13px system-ui, sans-serif; } line { stroke: var
 .good { fill: var(--good); } .bad { fill: var(--bad); }
 """
 
-MODELS = Path(__file__).parents[1] / "docs" / "models.md"
+DOCS = Path(__file__).parents[1] / "docs"
+MODELS = DOCS / "models.md"
+ROWS = DOCS / "zoo.json"
 ACCURATE = tuple(case.name for case in (*FLOATING, *BROUGHT))
 ANSWERS = ("fp32 top-1 (%)", "int8 top-1 (%)", "onnxruntime top-1 (%)", "device top-1 (%)")
 """Titles of the columns of its tables that tell accuracies."""
@@ -117,7 +120,7 @@ def headline(rows: Rows) -> str:
     )
 
 
-def document(rows: Rows, versions: Mapping[str, str], random: tuple[str, ...], rounds: int) -> str:
+def document(rows: Rows, random: tuple[str, ...]) -> str:
     """The whole page.
 
     Args:
@@ -125,22 +128,28 @@ def document(rows: Rows, versions: Mapping[str, str], random: tuple[str, ...], r
     """
     modelled = {name: row for name, row in rows.items() if row["machines"]}
     first = next(iter(next(iter(modelled.values()))["machines"]))
+    measured = [row for row in rows.values() if row["cpu"]]
+    versions = dict.fromkeys(f"{name} {number}" for row in measured for name, number in row["versions"].items())
     text = TEXT.format(
-        made=" and ".join(sorted({row["made"] for row in rows.values()})),
-        processor=" and ".join(sorted({row["processor"] for row in rows.values()})),
-        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
+        made=_all([*(row["made"] for row in measured), *(row["modelled"] for row in modelled.values())]),
+        processor=_all(row["processor"] for row in measured),
+        versions=", ".join(versions),
         random=", ".join(f"`{name}`" for name in random if name in rows),
         headline=headline(rows),
         calibrated=CALIBRATED,
         accuracy=_accuracy().markdown(),
         likeness=_likeness(rows, random).markdown(),
-        rounds=f"{rounds} rounds",
+        rounds=_all(f"{row['rounds']} rounds" for row in measured),
         times=_times(rows).markdown(),
         machines=_machines(modelled).markdown(),
         machine=first.upper(),
         host="\n".join(_host(modelled, first)),
     )
     return "\n\n".join(map(_wrapped, re.split(r"\n{2,}", text.strip()))) + "\n"
+
+
+def _all(found: Iterable[str]) -> str:
+    return " and ".join(sorted({*found}))
 
 
 def _wrapped(paragraph: str) -> str:
@@ -207,7 +216,8 @@ def _machines(rows: Rows) -> Table:
     for name, row in rows.items():
         cells: dict[str, float] = {}
         for machine, each in row["machines"].items():
-            cells |= {f"{machine}_rate": 1 / each["seconds"], f"{machine}_joules": 1e3 * each["joules"]}
+            if "seconds" in each:
+                cells |= {f"{machine}_rate": 1 / each["seconds"], f"{machine}_joules": 1e3 * each["joules"]}
         share = min(each["share"] for each in row["machines"].values())
         table.add(network=name, macs=row["macs"], **cells, share=share)
     return table

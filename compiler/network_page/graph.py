@@ -23,7 +23,7 @@ _MOST_BENDS = 20_000
 _WIDTH, _HEIGHT, _GAP, _DOWN, _BEND, _MARGIN = 172, 34, 16, 22, 10, 8
 """Pixels: of a layer, between layers of a rank, between ranks, of an edge that passes, around the picture."""
 
-_LETTERS = 24
+_LETTERS = 21
 """Characters that a layer has room for."""
 
 _ROUNDS, _STIFF = 4, 1e3

@@ -10,9 +10,11 @@ import pytest
 
 ON_THE_SIMULATOR = """
 import numpy as np
-from tilewright.runtime.api.simulator import cuda
+from tilewright.runtime.api.simulator import cuda, cuda_kernel
 from tilewright.runtime.api.simulator.metrics import sums
 
+# The simulator starts a thread of Python for each of a grid; these, too, go round several times.
+cuda_kernel._GRID = (8, 16)
 cuda.WORTH_COPYING, cuda.PIECE = 100, 3000
 gather = cuda.cuda_sums()
 rng = np.random.default_rng(0)
