@@ -16,11 +16,12 @@ from .generation.function import compile_kernel
 
 _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     rows, keys, width, depth, dimensions = n[0], n[1], n[2], n[3], n[4]
-    q_zero, k_zero, v_zero = np.int32(n[5]), np.int32(n[6]), np.int32(n[7])
+    q_zero, k_zero, v_zero = n[5], n[6], n[7]
     y_zero, low, high = n[8], n[9], n[10]
     factor, shift, ahead = n[11], n[12], n[13]
     mask_factor, mask_zero, hidden = n[14], n[15], n[16]
-    half = (np.int64(1) << shift) >> 1
+    half, never = (np.int64(1) << shift) >> 1, {scratch}({never})
+    table = 32 + 6 * dimensions
     for u in range(begin, end):
         batch, r = u // rows, u % rows
         pq, pk, pv, py, pm = n[17], n[18], n[19], n[20], n[21]
@@ -30,31 +31,33 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
             pq, pk, pv = pq + index * n[at + 1], pk + index * n[at + 2], pv + index * n[at + 3]
             py, pm = py + index * n[at + 4], pm + index * n[at + 5]
         pq, py, pm = pq + r * n[22], py + r * n[25], pm + r * n[26]
-        table = 32 + 6 * dimensions
         count = min(keys, r + ahead)
-        top = np.int64(-4611686018427387904)
+        row = np.int32(0)
+        for c in range(width):
+            row += np.int32(q[pq + {q}])
+        top = never
         for j in range(count):
             p = pk + j * n[23]
             total = np.int32(0)
             for c in range(width):
-                total += np.int32(np.int32(q[pq + c * n[27]]) - q_zero) * np.int32(np.int32(k[p + c * n[28]]) - k_zero)
-            z, seen = np.int64(total) * factor, True
+                total += np.int32(q[pq + {q}]) * np.int32(k[p + {k}])
+            z, seen = np.int64(total) - k_zero * row, True
+            {key}
+            z *= factor
             {mask}
             floor = z >> shift
             rest = z - (floor << shift)
             if rest > half or (rest == half and half > 0 and floor & 1 == 1):
                 floor += 1
-            if not seen:
-                floor = np.int64(-4611686018427387904)
-            scratch[j] = floor
-            top = max(top, floor)
+            scratch[j] = floor if seen else never
+            top = max(top, scratch[j])
         for c in range(depth):
             scratch[keys + c] = 0
         weights = np.int64(0)
         for j in range(count):
-            below = top - scratch[j]
-            away = 8 + (below >> 8)
-            if away < 17 and scratch[j] > np.int64(-4611686018427387904):
+            below = np.int64(top) - scratch[j]
+            if below < 4352 and scratch[j] > never:
+                away = 8 + (below >> 8)
                 power = n[table + (below & 255)]
                 weight = power >> away
                 rest = power - (weight << away)
@@ -62,15 +65,21 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
                 if rest > middle or (rest == middle and weight & 1 == 1):
                     weight += 1
                 weights += weight
-                p = pv + j * n[24]
+                p, w = pv + j * n[24], {scratch}(weight)
                 for c in range(depth):
-                    scratch[keys + c] += weight * np.int64(np.int32(v[p + c * n[29]]) - v_zero)
+                    scratch[keys + c] += w * {scratch}(v[p + {v}])
         quotient = np.float32(1) / np.float32(max(weights, np.int64(1)))
         for c in range(depth):
-            mean = np.float32(np.float32(scratch[keys + c]) * np.float32(f[0])) * quotient
-            y[py + c * n[30]] = stored_form(mean, low, high, y_zero)
+            mean = np.float32(np.float32(scratch[keys + c] - v_zero * weights) * np.float32(f[0])) * quotient
+            y[py + {y}] = stored_form(mean, low, high, y_zero)
     return 0
 """
+"""Zero points are taken off sums, so that their terms are products of bytes, which processors add in pairs."""
+
+_KEY = """keyed = np.int32(0)
+            for c in range(width):
+                keyed += np.int32(k[p + {k}])
+            z -= q_zero * (keyed - width * k_zero)"""
 _MASK = """m = np.int64(mask[pm + j * n[31]])
             seen = m != hidden
             z += (m - mask_zero) * mask_factor"""
@@ -97,7 +106,18 @@ def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> K
     for dimension, extent in reversed([*enumerate(operator.batch)]):
         integers += [extent, *(view[1 + dimension] for view in views)]
     scale = float(parameters(v.type)[0] / parameters(y)[0])
-    source = _SOURCE.format(tensors=", ".join(pointers(op)), mask=_MASK if mask is not None else "pass")
+    # What the largest scores and masks are rounded to; mostly half of the bits are enough.
+    largest = (operator.width * (255**2 * abs(factor)) + 255 * mask_factor >> shift) + 1
+    wide = largest >= 1 << 30
+    columns = {name: f"c * {view[-1]}" if view[-1] != 1 else "c" for name, view in zip("qkvy", views, strict=False)}
+    source = _SOURCE.format(
+        tensors=", ".join(pointers(op)),
+        key=_KEY.format(**columns) if zeros[0] else "pass",
+        mask=_MASK if mask is not None else "pass",
+        scratch="np.int64" if wide else "np.int32",
+        never=-(1 << (62 if wide else 31)),
+        **columns,
+    )
     return compile_kernel(
         op,
         source,
@@ -105,5 +125,5 @@ def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> K
         units=math.prod(operator.batch) * operator.rows,
         integers=(*integers, *POWERS.astype(int).tolist()),
         floats=(scale,),
-        scratch=(DType.I64, operator.keys + operator.depth),
+        scratch=(DType.I64 if wide else DType.I32, operator.keys + operator.depth),
     )
