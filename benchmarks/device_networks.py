@@ -20,6 +20,7 @@ from tilewright.codegen.device.program import DeviceProgram, build_device_progra
 from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.pipeline import (
+    attention_pipeline,
     calibration_pipeline,
     outline_pipeline,
     post_training_pipeline,
@@ -128,6 +129,7 @@ def outlined(
 ) -> Module:
     """A copy whose device functions stand apart; arguments as of `outline_pipeline`."""
     copy = clone_module(module)
+    attention_pipeline().run(copy)
     outline_pipeline(machine, (), "device,cpu", clusters, cards, images_per_cluster, split_cards).run(copy)
     return copy
 

@@ -21,6 +21,7 @@ from ..frontend.ir.document import Document
 from ..frontend.ir.families import LEGACY, OPSET
 from ..options import CompileOptions
 from ..pipeline import (
+    attention_pipeline,
     calibration_pipeline,
     device_pipeline,
     post_training_pipeline,
@@ -122,6 +123,7 @@ def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -
     module = import_model(model)
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
+    run_passes(attention_pipeline(), quantized, CompileOptions())
     passes = device_pipeline(name).passes
     first = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     run_passes(Pipeline(passes[:first], "before_partition"), quantized, CompileOptions())

@@ -10,7 +10,7 @@ from ...passes.pipeline import Pipeline
 from ...passes.placement.partition import Partition, seconds_apart
 from ...runtime.machines.machine import DEFAULT
 from ..options import CompileOptions
-from ..pipeline import outline_pipeline
+from ..pipeline import attention_pipeline, outline_pipeline
 
 
 def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool) -> dict[str, float]:
@@ -27,6 +27,8 @@ def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool)
     placed = clone_module(quantized)
     machine = os.fspath(options.machine or DEFAULT)
     passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes
+    if on_device:
+        attention_pipeline().run(placed)
     at = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     Pipeline(passes[: at + 1], "place").run(placed)
     partition = passes[at]
