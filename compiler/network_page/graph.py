@@ -205,7 +205,7 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
 def _box(number: int, layer: Layer, middle: tuple[float, float], style: str) -> str:
     x, y = round(middle[0] - _WIDTH / 2), round(middle[1] - _HEIGHT / 2)
     shape = "×".join(map(str, layer.output[1:] or layer.output))
-    texts = (layer.name, _LETTERS), (f"{layer.op} {shape}", _LETTERS - 9)
+    texts = (layer.name, _LETTERS), (f"{layer.op} {shape}", _LETTERS - 6)
     name, op = (escape(shortened(on_one_line(text), width)) for text, width in texts)
     seconds = layer.seconds if layer.seconds is not None else layer.cpu_seconds
     time = f'<text class="time" x="{_WIDTH - 8}" y="28">{show_seconds(seconds)}</text>' if seconds is not None else ""
