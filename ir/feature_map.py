@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from .core import Op, Value, is_op
 from .layout import CHANNEL_BLOCK
 from .ops.attention import Attention
 from .ops.convolution import Conv
 from .ops.indexing import Gather
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
-from .types import TensorType
+from .types import DType, TensorType
+
+WIDE = (DType.I16, DType.U16)
+"""Elements of maps of 16 bits."""
 
 MAP_RANKS = (2, 3, 4)
 """Ranks of the tensors that are feature maps."""
@@ -45,13 +50,37 @@ class MapShape(NamedTuple):
 
 
 def map_shape(type: TensorType) -> MapShape:
-    """[N, C, H, W] as it is; [N, C, L] as one row; [M, K] as a row of M pixels with K channels."""
+    """[N, C, H, W] as it is; [N, C, L] as one row; [M, K] as a row of M pixels with K channels.
+
+    Of 16 bits, blocks of 16 channels are two of bytes each, see :func:`in_bytes`.
+    """
     shape = type.shape
+    if type.dtype in WIDE:
+        shape = (*shape[:1], 2 * -(-shape[1] // CHANNEL_BLOCK) * CHANNEL_BLOCK, *shape[2:])
     if len(shape) == 4:
         return MapShape(shape[0], shape[2], shape[3], shape[1])
     if len(shape) == 3:
         return MapShape(shape[0], 1, shape[2], shape[1])
     return MapShape(1, 1, shape[0], shape[1])
+
+
+def in_bytes(numbers: np.ndarray) -> np.ndarray:
+    """Integers of 16 bits [..., channels] as int8 [..., bytes], the channels of the last block filled up with 0.
+
+    Each block of 16 channels is two: a number q is the byte floor(q / 256) in the first, the byte q modulo 256 - 128
+    in the second.
+    """
+    filled = np.pad(numbers, [*[(0, 0)] * (numbers.ndim - 1), (0, -numbers.shape[-1] % CHANNEL_BLOCK)])
+    blocks = filled.reshape(*numbers.shape[:-1], -1, 1, CHANNEL_BLOCK).astype(np.int64)
+    pairs = np.concatenate([blocks >> 8, (blocks & 255) - 128], axis=-2)
+    return pairs.astype(np.int8).reshape(*numbers.shape[:-1], -1)
+
+
+def of_bytes(bytes: np.ndarray, channels: int | None = None) -> np.ndarray:
+    """The inverse, int64 [..., channels]; by default of all channels that there is room for."""
+    pairs = bytes.reshape(*bytes.shape[:-1], -1, 2, CHANNEL_BLOCK).astype(np.int64)
+    numbers = 256 * pairs[..., 0, :] + pairs[..., 1, :] + 128
+    return numbers.reshape(*bytes.shape[:-1], -1)[..., :channels]
 
 
 class Window(NamedTuple):

@@ -30,6 +30,7 @@ from .places import PLACES
 from .requantization import Requantize, RequantizeSum
 from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
 from .types import TileType
+from .wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
 
 Fields = dict[str, Any]
 """Of an instruction, by name."""
@@ -258,19 +259,22 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Places) -> Fields
     }
     if x.packed:
         fields["pixel_pitch"] = x.shape[2]
+    wide = int(isinstance(product, (ConvolveWide, ConvolveDepthwiseWide)))
+    if wide:
+        fields["wide"] = 1
     if not is_op(op, Convolve):
-        return {**fields, "blocks": x.blocks, "group": operands.w.type.shape[1].bit_length() - 1}
+        return {**fields, "blocks": x.blocks >> wide, "group": operands.w.type.shape[1].bit_length() - 1}
     return {
         **fields,
         "output_blocks": _type(op.result).blocks,
-        "input_channels": x.shape[2] if x.packed else x.blocks,
+        "input_channels": x.shape[2] if x.packed else x.blocks >> wide,
         "accumulate": int(op.operands.into is not None),
         "packed": int(x.packed),
     }
 
 
-_builds("Convolve", Convolve)(_product)
-_builds("ConvolveDepthwise", ConvolveDepthwise)(_product)
+_builds("Convolve", Convolve, ConvolveWide)(_product)
+_builds("ConvolveDepthwise", ConvolveDepthwise, ConvolveDepthwiseWide)(_product)
 
 
 def _requantize(op: Op[Requantize] | Op[RequantizeSum] | Op[RequantizeMean], places: Places) -> Fields:
@@ -333,6 +337,25 @@ def _move_weights(op: Op[MapAsWeights], places: Places) -> Fields:
         "blocks": _type(x).blocks,
         "pixel_pitch": pixel if rows == 1 else row // columns,
         "turned": int(op.operator.turned),
+    }
+
+
+@_builds("RequantizeWide", RequantizeWide)
+def _requantize_wide(op: Op[RequantizeWide], places: Places) -> Fields:
+    residual = op.operands.residual
+    return {
+        "accumulator": places.line(op.operands.x),
+        "parameters": places.line(op.operands.parameters),
+        "zero_point": op.operator.zero_point,
+        "low": op.operator.low,
+        "high": op.operator.high,
+        "unused": -op.operands.x.type.shape[-1] % CHANNEL_BLOCK,
+        **_result(op, places),
+        "blocks": _type(op.operands.x).blocks,
+        **(_source(residual, places) if residual is not None else {}),
+        "sum": int(residual is not None),
+        "source_zero": op.operator.residual_zero,
+        "source_multiplier": op.operator.residual_factor,
     }
 
 

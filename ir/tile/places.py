@@ -9,7 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Function, Op, Value, is_op
-from ..feature_map import map_shape
+from ..feature_map import WIDE, in_bytes, map_shape
 from ..op import Operator, UnaryOperands, operator
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .types import EVERY_CLUSTER, TILE_OPERATORS, Memory, NoOperands, TileType, tile
@@ -32,12 +32,16 @@ class Crossing(Operator[UnaryOperands]):
 
 @operator("tile_enter", TILE_OPERATORS)
 class Enter(Crossing):
-    """A tensor of the network as a map in DRAM, stored integers as they are; the host has put it there."""
+    """A tensor of the network as a map in DRAM, stored integers as they are, of 16 bits in bytes; the host has put it
+    there."""
 
     def infer(self, x: TensorType) -> TensorType:
-        return TileType(map_shape(x), x.dtype, memory="dram", cluster=EVERY_CLUSTER)
+        dtype = DType.I8 if x.dtype in WIDE else x.dtype
+        return TileType(map_shape(x), dtype, memory="dram", cluster=EVERY_CLUSTER)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
+        if DType.of(x.dtype) in WIDE:
+            return in_bytes(self.reference(x.astype(np.int32)))
         shape = map_shape(TensorType.of(x))
         if x.ndim == 2:
             return x.reshape(shape).copy()

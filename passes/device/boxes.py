@@ -11,8 +11,9 @@ from tilewright.errors import PassError
 
 from ...ir.annotations import CLUSTERS, IMAGES, SPLIT, TILE
 from ...ir.core import Op
-from ...ir.feature_map import MapShape, Window
+from ...ir.feature_map import WIDE, MapShape, Window
 from ...ir.tile.places import Part
+from ...ir.types import TensorType
 from ...runtime.machines.machine import CHANNEL_BLOCK
 
 Span = tuple[int, int]
@@ -39,6 +40,11 @@ def pieces(extent: int, size: int) -> list[Span]:
 def channel_pieces(channels: int, blocks: int) -> list[Span]:
     """Channels in pieces of so many blocks of 16."""
     return pieces(channels, blocks * CHANNEL_BLOCK)
+
+
+def blocks_together(type: TensorType) -> int:
+    """How many blocks of a map are cut together: of 16 bits two, which hold the bytes of one."""
+    return 2 if type.dtype in WIDE else 1
 
 
 class Lane(NamedTuple):
@@ -71,7 +77,8 @@ def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
     if split == "rows":
         spans[:2] = map(pieces, shape[:2], rows_of_clusters(shape, clusters))
     elif split == "channels":
-        spans[3] = channel_pieces(shape.channels, -(-shape.blocks // clusters))
+        together = blocks_together(op.result.type)
+        spans[3] = channel_pieces(shape.channels, -(-shape.blocks // clusters // together) * together)
     elif split == "images":
         assert op.function is not None
         spans[outer_dimension(shape)] = image_pieces(shape, IMAGES.get(op.function) or (1, 1))

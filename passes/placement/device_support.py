@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
 from ...ir.core import Constant, Op, Value
-from ...ir.feature_map import MAP_RANKS, is_product, map_shape, window_of
+from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.attention import Attention
@@ -26,8 +26,8 @@ from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, Quant
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
-from ...ir.quantized import EIGHT_BIT
-from ...ir.types import TensorType
+from ...ir.quantized import EIGHT_BIT, is_wide
+from ...ir.types import DType, TensorType
 from ...runtime.machines.machine import (
     DILATION_LIMIT,
     KERNEL_LIMIT,
@@ -41,6 +41,7 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
+from ..quantization.accumulators import accumulator_bounds, overflowing_channels
 
 
 class Found(NamedTuple):
@@ -98,9 +99,11 @@ def maps_of(op: Op) -> list[Value]:
 
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
+    # Convolutions have a rule of their own for those of 16 bits.
+    dtypes = (*EIGHT_BIT, DType.I16) if isinstance(op.operator, (Conv, Reshape)) else EIGHT_BIT
     for value in maps_of(op):
         type = value.type
-        if type.quant is None or type.dtype not in EIGHT_BIT:
+        if type.quant is None or type.dtype not in dtypes:
             return Found(value, f"{type.dtype.value}, {'quantised' if type.quant else 'not quantised'}")
         if type.quant.axis is not None:
             return Found(value, f"{len(type.quant.scale)} scales along axis {type.quant.axis}")
@@ -171,10 +174,40 @@ def kernel_size(op: Op, machine: Machine) -> Found | None:
     return Found(op.inputs[1], f"{kernel[0]} x {kernel[1]}") if max(kernel) > KERNEL_LIMIT else None
 
 
+def of_equal_widths(op: Op[Conv], machine: Machine) -> Found | None:
+    """Convolutions of i16 are dense or depthwise, with the zero point 0; what they add has as many bits as the result,
+    and a depthwise one reads as many as it makes."""
+    x, y, residual = op.operands.x, op.result, op.operands.residual
+    if not is_wide(x.type, y.type, residual.type if residual is not None else None):
+        return None
+    shifted = [v for v in maps_of(op) if is_wide(v.type) and v.type.quant is not None and any(v.type.quant.zero_point)]
+    if shifted:
+        return Found(shifted[0], "another zero point")
+    if op.operator.group > 1 and not is_depthwise(op):
+        return Found(op.inputs[1], f"{op.operator.group} groups of {op.inputs[1].type.shape[1]} channels")
+    if residual is not None and is_wide(residual.type) is not is_wide(y.type):
+        return Found(residual, f"{residual.type.dtype.value} added to {y.type.dtype.value}")
+    if op.operator.group > 1 and is_wide(x.type) is not is_wide(y.type):
+        return Found(x, f"{x.type.dtype.value} to {y.type.dtype.value}")
+    return None
+
+
+def sums_of_32_bits(op: Op[Conv], machine: Machine) -> Found | None:
+    """Accumulators of 16-bit maps stay below 2^31 whatever the input is."""
+    if not is_wide(op.operands.x.type) or not isinstance(op.operands.w, Constant):
+        return None
+    channels = overflowing_channels(op, 32)
+    if not channels.size:
+        return None
+    return Found(op.operands.w, f"{int(accumulator_bounds(op).max())} in output channel {int(channels[0])}")
+
+
 CONVOLUTION_RULES: tuple[Rule, ...] = (
     one_or_two_spatial_dimensions,
     weights_are_constants,
     weights_of_eight_bits,
+    of_equal_widths,
+    sums_of_32_bits,
     kernel_size,
     at_most(STRIDE_LIMIT, "Strides of a convolution are at most 31.", lambda op: window_of(op).stride),
     at_most(DILATION_LIMIT, "Dilations of a convolution are at most 31.", lambda op: window_of(op).dilation),

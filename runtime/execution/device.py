@@ -25,18 +25,46 @@ if TYPE_CHECKING:
     from ..isa.program import Program
     from ..machines.machine import Machine
 
+CHANNEL_BLOCK = 16
+"""Channels that lie together on the device."""
+
 _CONSTANTS, _INPUT, _OUTPUT = "constants", "input", "output"
 """Names of the regions that the host fills and reads."""
 
 
 def as_map(array: np.ndarray) -> np.ndarray:
-    """A tensor as u8[images, rows, columns, channels]: rank 4 is NCHW, 3 a row of pixels, 2 pixels by channels."""
-    array = array.view(np.uint8)
+    """A tensor as u8[images, rows, columns, channels]: rank 4 is NCHW, 3 a row of pixels, 2 pixels by channels.
+
+    One of 16 bits stays so.
+    """
+    array = array.view(f"u{array.itemsize}")
     if array.ndim == 4:
         return array.transpose(0, 2, 3, 1)
     if array.ndim == 3:
         return array.transpose(0, 2, 1)[:, None]
     return array[None, None]
+
+
+def in_bytes(map: np.ndarray) -> np.ndarray:
+    """A map as the device holds it, of bytes: of 16 bits, each block of 16 channels is two, of the upper bytes and of
+    the lower ones less 128. The last block is filled up with 0.
+    """
+    if map.itemsize == 1:
+        return map
+    filled = np.pad(map, [*[(0, 0)] * 3, (0, -map.shape[3] % CHANNEL_BLOCK)])
+    blocks = filled.reshape(*map.shape[:3], -1, 1, CHANNEL_BLOCK)
+    pairs = np.concatenate([blocks >> 8, blocks & 255 ^ 128], axis=-2)
+    return pairs.astype(np.uint8).reshape(*map.shape[:3], -1)
+
+
+def of_bytes(bytes: np.ndarray, map: np.ndarray) -> None:
+    """Fill a map with what the device holds."""
+    if map.itemsize == 1:
+        map[...] = bytes
+        return
+    pairs = bytes.reshape(*bytes.shape[:3], -1, 2, CHANNEL_BLOCK).astype(map.dtype)
+    numbers = pairs[..., 0, :] << 8 | pairs[..., 1, :] ^ 128
+    map[...] = numbers.reshape(*bytes.shape[:3], -1)[..., : map.shape[3]]
 
 
 def check_machine(artifact: Artifact, engine: Engine, machine: Machine) -> None:
@@ -155,12 +183,12 @@ class _Loaded:
         # Memory of which only what is read and written is ever touched, however large the regions are.
         cards = [{name: np.zeros(size, np.uint8) for name, size in sizes.items()} for sizes in self._sizes]
         for ref, array in zip(self.info.inputs, operands, strict=True):
-            ref.view(cards[ref.card][_INPUT])[...] = as_map(array)
+            ref.view(cards[ref.card][_INPUT])[...] = in_bytes(as_map(array))
         for ref in self.info.outputs:
             ref.view(cards[ref.card][_OUTPUT])[...] = POISON
         self.engine.run(cards)
         for ref, array in zip(self.info.outputs, results, strict=True):
-            as_map(array)[...] = ref.view(cards[ref.card][_OUTPUT])
+            of_bytes(ref.view(cards[ref.card][_OUTPUT]), as_map(array))
 
 
 class DeviceExecutor:
@@ -186,13 +214,15 @@ class DeviceExecutor:
     def _check(self, stage: DeviceStage) -> None:
         info = self._programs[stage.program].info
         for refs, maps, is_result in ((stage.operands, info.inputs, False), (stage.results, info.outputs, True)):
-            expected, found = [ref.shape for ref in maps], [_map_shape(ref.shape) for ref in refs]
+            expected, found = [ref.shape for ref in maps], [_map_shape(ref.shape, ref.numpy.itemsize) for ref in refs]
             if stage.shares > 1 and len(refs) == len(maps):
                 found = [
-                    shape if shape == map.shape and not is_result else _map_shape(_share_of(ref.shape, stage.shares))
+                    shape
+                    if shape == map.shape and not is_result
+                    else _map_shape(_share_of(ref.shape, stage.shares), ref.numpy.itemsize)
                     for shape, ref, map in zip(found, refs, maps, strict=True)
                 ]
-            if expected != found or any(ref.numpy.itemsize != 1 for ref in refs):
+            if expected != found or any(ref.numpy.itemsize > 2 for ref in refs):
                 raise ArtifactError(
                     f"device program {stage.program!r} does not match the tensors of its stage",
                     stage="load artifact",
@@ -220,8 +250,9 @@ class DeviceExecutor:
         return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3, start)]
 
 
-def _map_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return as_map(np.broadcast_to(np.uint8(0), shape)).shape
+def _map_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    found = as_map(np.broadcast_to(np.zeros((), f"u{itemsize}"), shape)).shape
+    return found if itemsize == 1 else (*found[:-1], 2 * -(-found[-1] // CHANNEL_BLOCK) * CHANNEL_BLOCK)
 
 
 def _share_of(shape: tuple[int, ...], shares: int) -> tuple[int, ...]:
@@ -231,7 +262,7 @@ def _share_of(shape: tuple[int, ...], shares: int) -> tuple[int, ...]:
 
 def _cut(array: np.ndarray, map: FeatureMapRef, share: int, shares: int) -> np.ndarray:
     """The part of a tensor that a share of it works on; all of it, where that is the map of a program."""
-    if shares == 1 or _map_shape(array.shape) == map.shape:
+    if shares == 1 or _map_shape(array.shape, array.itemsize) == map.shape:
         return array
     images = len(array) // shares
     return array[share * images : (share + 1) * images]

@@ -41,6 +41,7 @@ from .vector import (
     PoolKind,
     Requantize,
     RequantizeSum,
+    RequantizeWide,
     ResizeLinear,
     ResizeNearest,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Requantize",
     "RequantizeMean",
     "RequantizeSum",
+    "RequantizeWide",
     "ResizeLinear",
     "ResizeNearest",
     "Send",

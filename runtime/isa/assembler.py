@@ -43,6 +43,7 @@ from .vector import (
     PoolKind,
     Requantize,
     RequantizeSum,
+    RequantizeWide,
     ResizeLinear,
     ResizeNearest,
 )
@@ -242,6 +243,10 @@ def _message(shape: Sequence[int], distances: tuple[int, int, int], **fields: An
     return {"run": run, "count_y": count_y, "count_z": count_z, **_strides("dram", count_y, count_z, *strides)} | fields
 
 
+def _of_sum(source_multiplier: float, **fields: Any) -> Fields:
+    return {"source_multiplier": int(np.float32(source_multiplier).view(np.uint32)), **fields}
+
+
 _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     LoadMaps: _box,
     Store: _box,
@@ -252,10 +257,7 @@ _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
     **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
     **dict.fromkeys((MoveWeights, RequantizeMean, Weigh), dict),
-    RequantizeSum: lambda source_multiplier, **fields: {
-        "source_multiplier": int(np.float32(source_multiplier).view(np.uint32)),
-        **fields,
-    },
+    **dict.fromkeys((RequantizeSum, RequantizeWide), _of_sum),
     **dict.fromkeys((ResizeNearest, ResizeLinear), dict),
 }
 _BUILT = {kind.__name__: (kind, derived) for kind, derived in _DERIVED.items()}

@@ -153,6 +153,10 @@ class Convolve(MatrixInstruction):
     With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix. The sums of
     the last `unused` output channels are 0: no lane is taken for them.
 
+    With `wide` a pixel of the map has two blocks for each block of input channels, which stand for integers of 16 bits:
+    `x(iy, ix, c)` is 256 times the byte of the first and the byte of the second, and outside the map
+    256 * `pad_value` - 128.
+
     `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
     `dilation_width` is 1, so that the taps of a kernel row are contiguous bytes. The kernel rows of a pixel are then
     one trace: the array multiplies them one behind the other, with nothing between them.
@@ -163,10 +167,16 @@ class Convolve(MatrixInstruction):
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
     accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
+    wide: int = flag("the map has 16 bits an element, in two blocks")
+
+    @property
+    def read(self) -> int:
+        """Bytes of a pixel of the map that are read."""
+        return self.channels << self.wide
 
     @property
     def channels(self) -> int:
-        """Input channels in bytes."""
+        """Input channels: bytes of the weights of a tap."""
         return self.input_channels if self.packed else self.input_channels * CHANNEL_BLOCK
 
     @property
@@ -176,7 +186,7 @@ class Convolve(MatrixInstruction):
 
     @property
     def window(self) -> int:
-        """Input bytes that an output pixel is made of."""
+        """Input channels and taps that an output pixel is made of."""
         return self.kernel_height * self.kernel_width * self.channels
 
     @property
@@ -187,7 +197,7 @@ class Convolve(MatrixInstruction):
     @property
     def macs(self) -> int:
         """Multiplications whose result counts, padding included."""
-        return self.output_height * self.output_width * self.outputs * self.window
+        return self.output_height * self.output_width * self.outputs * self.window << self.wide
 
     @property
     def outputs(self) -> int:
@@ -200,7 +210,7 @@ class Convolve(MatrixInstruction):
         return (
             *map_reads(
                 *(cluster, self.source * MAPS_UNIT, axes(self)),
-                *((self.row_pitch * MAPS_UNIT, self.pitch), self.channels),
+                *((self.row_pitch * MAPS_UNIT, self.pitch), self.read),
             ),
             _weights(self, cluster),
             *((sums, sums._replace(write=False)) if self.accumulate else (sums,)),
@@ -209,6 +219,8 @@ class Convolve(MatrixInstruction):
     def violations(self) -> Iterator[Violation]:
         """A ring holds what is read, and a packed trace is contiguous."""
         yield from super().violations()
+        if self.packed and self.wide:
+            yield Violation("wide", self.wide, "0 in packed mode")
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:
             yield Violation("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
         if self.packed and self.pixel_pitch != self.input_channels and self.kernel_width > 1:
@@ -221,12 +233,14 @@ class ConvolveDepthwise(MatrixInstruction):
 
     As CONV, but output channel c sums over ky, kx and the input channels of its own group alone, which has
     g = 2^`group` channels: `x(…, c - c mod g + j) * (w(c, ky, kx, j) - weight_zero)` for j from 0 to g - 1. With
-    `group` 0 that is input channel c. Accumulators are set, never added to.
+    `group` 0 that is input channel c. Accumulators are set, never added to. With `wide` the map is that of a CONV with
+    `wide`, and `group` is 0.
     """
 
     weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
     blocks: int = bits(10, "channels", unit="16", minimum=1, after="output_width")
     group: int = bits(3, "binary logarithm of the channels of a group", default=0)
+    wide: int = flag("the map has 16 bits an element, in two blocks")
 
     @property
     def products(self) -> int:
@@ -241,7 +255,7 @@ class ConvolveDepthwise(MatrixInstruction):
     @property
     def macs(self) -> int:
         """Multiplications, padding included."""
-        return self.output_height * self.output_width * self.outputs * self.products
+        return self.output_height * self.output_width * self.outputs * self.products << self.wide
 
     @property
     def outputs(self) -> int:
@@ -253,7 +267,7 @@ class ConvolveDepthwise(MatrixInstruction):
         return (
             *map_reads(
                 *(cluster, self.source * MAPS_UNIT, axes(self)),
-                *((self.row_pitch * MAPS_UNIT, self.pixel_pitch * MAPS_UNIT), self.blocks * CHANNEL_BLOCK),
+                *((self.row_pitch * MAPS_UNIT, self.pixel_pitch * MAPS_UNIT), self.blocks * CHANNEL_BLOCK << self.wide),
             ),
             _weights(self, cluster),
             _accumulators(self, cluster, self.blocks),
@@ -264,3 +278,5 @@ class ConvolveDepthwise(MatrixInstruction):
         yield from super().violations()
         if 1 << self.group > CHANNEL_BLOCK:
             yield Violation("group", self.group, f"at most 4, groups of {CHANNEL_BLOCK} channels")
+        if self.wide and self.group:
+            yield Violation("group", self.group, "0 for a map of 16 bits")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,16 @@ from ..isa.attention import MoveWeights, RequantizeMean, Weigh
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
-from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, RequantizeSum, ResizeLinear
+from ..isa.vector import (
+    Elementwise,
+    MapInstruction,
+    Pool,
+    PoolKind,
+    Requantize,
+    RequantizeSum,
+    RequantizeWide,
+    ResizeLinear,
+)
 from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts, window_steps
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
@@ -98,7 +107,15 @@ def follows_closely(item: Instruction) -> bool:
 
 
 def _reads_no_map(item: MapInstruction) -> bool:
-    return isinstance(item, Requantize) and not isinstance(item, (RequantizeSum, RequantizeMean))
+    return _requantizes(item) and not _is_sum(item)
+
+
+def _requantizes(item: MapInstruction) -> TypeGuard[Requantize | RequantizeWide]:
+    return isinstance(item, (Requantize, RequantizeWide))
+
+
+def _is_sum(item: MapInstruction) -> bool:
+    return isinstance(item, (RequantizeSum, RequantizeMean)) or (isinstance(item, RequantizeWide) and bool(item.sum))
 
 
 def ceil_divide(dividend: Count, divisor: Count) -> Count:
@@ -199,8 +216,8 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
             trace = Trace(item.kernel_width * item.channels, item.kernel_height, row * item.dilation_height)
             steps = packed_steps(machine, pixels, item.outputs, trace)
         else:
-            trace = Trace(item.channels)
-            steps = dense_steps(machine, pixels, item.outputs, taps, item.channels)
+            trace = Trace(item.read)
+            steps = dense_steps(machine, pixels, item.outputs, taps, item.read)
         distances = row * item.stride_height, item.pitch * item.stride_width
 
         def of_dense(lanes: int, blocks: int, groups: int) -> Waits:
@@ -210,7 +227,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
         waits: Callable[[int, int, int], Waits] = of_dense
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
-        steps = depthwise_steps(machine, pixels, item.outputs, item.products)
+        steps = depthwise_steps(machine, pixels, item.outputs, item.products << item.wide)
         output, tap = (
             (row * item.stride_height, column * item.stride_width),
             (row * item.dilation_height, column * item.dilation_width),
@@ -219,7 +236,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
 
         def of_depthwise(lanes: int, blocks: int, groups: int) -> Waits:
             return depthwise_conflicts(
-                machine, lanes, item.output_width, output, tap, kernel, blocks, groups, item.products
+                machine, lanes, item.output_width, output, tap, kernel, blocks, groups, item.products << item.wide
             )
 
         waits = of_depthwise
@@ -290,19 +307,21 @@ def _vector(item: MapInstruction, machine: Machine) -> Cost:
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
     if isinstance(item, (ResizeLinear, Weigh)):
         taps = INTERPOLATED if isinstance(item, ResizeLinear) else WEIGH_PASSES
-    idle = idle_elements(item.unused) * item.height * item.width if isinstance(item, Requantize) else 0
+    idle = idle_elements(item.unused) * item.height * item.width if _requantizes(item) else 0
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
     # A pixel has one quotient, of which the lanes compute as many at once as there are.
     pixels = int(vector_steps(machine, item.height * item.width)) if isinstance(item, RequantizeMean) else 0
     divisions = 2 * groups if is_average else pixels
     streams = 3 if isinstance(item, Elementwise) else 1 if _reads_no_map(item) else 2
+    streams <<= isinstance(item, RequantizeWide)
+    reads_sums = _requantizes(item) or isinstance(item, Weigh)
     return Cost(
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements - idle, taps)),
         divisions=int(divisions * machine.timing.divide),
-        latency=vector_drain(machine, is_sum=isinstance(item, (RequantizeSum, RequantizeMean, Weigh))),
-        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, (Requantize, Weigh)), idle) * taps),
+        latency=vector_drain(machine, is_sum=_is_sum(item) or isinstance(item, Weigh)),
+        port_stalls=int(vector_stalls(machine, elements, streams, reads_sums, idle) * taps),
     )
 
 

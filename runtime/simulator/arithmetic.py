@@ -22,7 +22,8 @@ def requantize(
     high: int,
     residual: NDArray[np.float32] | None = None,
     quotient: NDArray[np.float32] | None = None,
-) -> NDArray[np.int8]:
+    dtype: type[np.signedinteger] = np.int8,
+) -> NDArray[np.signedinteger]:
     """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``, of ``binary32(… + residual)`` with a residual,
     and of ``binary32(… * quotient)`` with a quotient.
 
@@ -30,9 +31,10 @@ def requantize(
         accumulator: int32 [..., channels], bias included.
         multiplier: float32 [channels].
         zero_point: added after rounding.
-        low, high: clamp, within int8.
+        low, high: clamp, within int8 or int16.
         residual: of the shape of the accumulators, finite.
         quotient: of each pixel, finite and not 0.
+        dtype: of the result.
     """
     value = accumulator.astype(np.float32)
     np.multiply(value, multiplier, out=value)
@@ -45,7 +47,7 @@ def requantize(
     np.minimum(value, np.float32(high - zero_point), out=value)
     np.rint(value, out=value)
     np.add(value, np.float32(zero_point), out=value)
-    return value.astype(np.int8)
+    return value.astype(dtype)
 
 
 def pool_sum(total: NDArray[np.int32], record: VectorRecord) -> NDArray[np.int8]:

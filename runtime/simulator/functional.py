@@ -30,6 +30,7 @@ from ..isa.vector import (
     Pool,
     PoolKind,
     Requantize,
+    RequantizeWide,
     ResizeLinear,
     ResizeNearest,
 )
@@ -156,6 +157,9 @@ class CardsEngine:
         if isinstance(item, Requantize):
             pair = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
             return lambda memory: vector.requantize(memory, item, pair(memory))
+        if isinstance(item, RequantizeWide):
+            wide = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
+            return lambda memory: vector.requantize_wide(memory, item, wide(memory))
         if isinstance(item, Pool):
             record = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
             return lambda memory: vector.pool(memory, item, record(memory))

@@ -82,16 +82,24 @@ def windows(image: NDArray, axes: Axes) -> NDArray:
 
 def gather(memory: Memory, item: Convolve, both: Axes) -> NDArray[np.float32]:
     """The left operand of the matrix product for windows of a convolution: float32 [pixels, reduction]."""
-    source = (memory, item.source * MAPS_UNIT, both, (item.row_pitch * MAPS_UNIT, item.pitch), item.channels)
-    image = windowed_map(*source, item.pad_value)
+    source = (memory, item.source * MAPS_UNIT, both, (item.row_pitch * MAPS_UNIT, item.pitch), item.read)
+    image = windowed_map(*source, padding(item))
     pixels = both[0].windows, both[1].windows
     if image is not None:
         values = windows(image, both).astype(np.float32, order="C")
     else:
-        values = np.empty((*pixels, item.kernel_height, item.kernel_width, item.channels), np.float32)
-        for row, column, tap in taps(*source, item.pad_value):
+        values = np.empty((*pixels, item.kernel_height, item.kernel_width, item.read), np.float32)
+        for row, column, tap in taps(*source, padding(item)):
             values[:, :, row, column] = tap
     return values.reshape(pixels[0] * pixels[1], -1)
+
+
+def padding(item: Convolve | ConvolveDepthwise) -> int | NDArray[np.int8]:
+    """What is read outside a map: a byte, or of 16 bits one for each of a pixel."""
+    if not item.wide:
+        return item.pad_value
+    blocks = item.input_channels if isinstance(item, Convolve) else item.blocks
+    return np.tile(np.repeat(np.array([item.pad_value, -128], np.int8), CHANNEL_BLOCK), blocks)
 
 
 def multiply(memory: Memory, item: Convolve, weights: DenseWeights, reuse: bool) -> None:
@@ -102,7 +110,7 @@ def multiply(memory: Memory, item: Convolve, weights: DenseWeights, reuse: bool)
     if lines * width <= at_once:
         if memory.gathered is None or not reuse:
             memory.gathered = gather(memory, item, axes(item))
-        _accumulate(target, memory.gathered, weights, bool(item.accumulate))
+        _accumulate_bytes(target, memory.gathered, weights, item)
         return
     memory.gathered = None
     rows, columns = axes(item)
@@ -112,7 +120,25 @@ def multiply(memory: Memory, item: Convolve, weights: DenseWeights, reuse: bool)
         both = rows.part(line, min(step, lines - line)), columns.part(column, min(piece, width - column))
         values = gather(memory, item, both)
         first = line * width + column
-        _accumulate(target[first : first + len(values)], values, weights, bool(item.accumulate))
+        _accumulate_bytes(target[first : first + len(values)], values, weights, item)
+
+
+def _accumulate_bytes(
+    target: NDArray[np.int32], values: NDArray[np.float32], weights: DenseWeights, item: Convolve
+) -> None:
+    """The sums of a map of 8 bits, or those of the upper bytes of 16 times 256, and those of the lower bytes."""
+    if not item.wide:
+        _accumulate(target, values, weights, bool(item.accumulate))
+        return
+    pairs = values.reshape(len(values), -1, 2, CHANNEL_BLOCK)
+    sums = np.empty_like(target)
+    for byte, shift in ((0, 8), (1, 0)):
+        _accumulate(sums, pairs[:, :, byte].reshape(len(values), -1), weights, accumulate=False)
+        np.left_shift(sums, shift, out=sums)
+        if byte or item.accumulate:
+            np.add(target, sums, out=target)
+        else:
+            np.copyto(target, sums)
 
 
 def _accumulate(
@@ -131,16 +157,19 @@ def _accumulate(
 def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray[np.int32]) -> None:
     """Execute DWC, a tap and channel of the groups at a time."""
     channels = item.blocks * CHANNEL_BLOCK
-    limit = int(np.abs(weights).sum(axis=0).max()) * _LARGEST_INPUT
+    limit = int(np.abs(weights).sum(axis=0).max()) * (_LARGEST_INPUT << 8 * item.wide)
     factors = weights.astype(np.float32 if limit <= _EXACT else np.float64)
     both, pitches = axes(item), (item.row_pitch * MAPS_UNIT, item.pixel_pitch * MAPS_UNIT)
-    source = (memory, item.source * MAPS_UNIT, both, pitches, channels, item.pad_value)
+    source = (memory, item.source * MAPS_UNIT, both, pitches, channels << item.wide, padding(item))
     image = windowed_map(*source)
     if image is not None:
         view = windows(image.astype(factors.dtype), both)
         parts = (view[:, :, row, column] for row in range(item.kernel_height) for column in range(item.kernel_width))
     else:
         parts = (values for _, _, values in taps(*source))
+    if item.wide:
+        pairs = (part.reshape(*part.shape[:2], -1, 2, CHANNEL_BLOCK).astype(factors.dtype) for part in parts)
+        parts = ((256 * pair[..., 0, :] + pair[..., 1, :]).reshape(*pair.shape[:2], channels) for pair in pairs)
     if item.group:
         first = np.arange(channels) >> item.group << item.group
         parts = (part[..., first + each] for part in parts for each in range(1 << item.group))
@@ -151,4 +180,5 @@ def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray
         np.add(total, scratch, out=total)
     pixels = item.output_height * item.output_width
     target = memory.accumulated(item.accumulator, pixels, item.blocks)
-    np.copyto(target, total.reshape(pixels, channels), casting="unsafe")
+    # Of 16 bits they may wrap.
+    np.copyto(target, total.astype(np.int64 if item.wide else total.dtype).reshape(pixels, channels), casting="unsafe")

@@ -132,7 +132,12 @@ def box(
 
 
 def windowed_map(
-    memory: Memory, start: int, axes: tuple[MapWindows, MapWindows], pitches: tuple[int, int], channels: int, fill: int
+    memory: Memory,
+    start: int,
+    axes: tuple[MapWindows, MapWindows],
+    pitches: tuple[int, int],
+    channels: int,
+    fill: int | NDArray[np.int8],
 ) -> NDArray[np.int8] | None:
     """A feature map from the first to the last row and column of any window: int8 [rows, columns, channels].
 
@@ -142,6 +147,7 @@ def windowed_map(
     Args:
         start: address of pixel (0, 0), in bytes.
         pitches: from row to row and from pixel to pixel, in bytes.
+        fill: one byte, or one for each of a pixel.
     """
     vertical, horizontal = axes
     rows, columns = vertical.inside, horizontal.inside
@@ -176,7 +182,12 @@ def map_inside(
 
 
 def taps(
-    memory: Memory, start: int, axes: tuple[MapWindows, MapWindows], pitches: tuple[int, int], channels: int, fill: int
+    memory: Memory,
+    start: int,
+    axes: tuple[MapWindows, MapWindows],
+    pitches: tuple[int, int],
+    channels: int,
+    fill: int | NDArray[np.int8],
 ) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
     """What each tap of all windows reads; arguments as for :func:`windowed_map`.
 

@@ -20,7 +20,15 @@ from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve
 from ..isa.program import RegionKind, fault
 from ..isa.transfer import LINE, LoadLines
-from ..isa.vector import REQUANTIZE_BLOCK_BYTES, Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
+from ..isa.vector import (
+    REQUANTIZE_BLOCK_BYTES,
+    Elementwise,
+    ElementwiseKind,
+    Pool,
+    PoolKind,
+    Requantize,
+    RequantizeWide,
+)
 from ..machines.machine import MAPS_UNIT
 from .verifier import VerifiedProgram
 
@@ -133,7 +141,15 @@ class _InputReuse:
 def input_key(item: Convolve) -> tuple[object, ...]:
     """Everything that determines the gathered input of a convolution besides the memory."""
     return (
-        *(item.source, item.output_height, item.output_width, item.channels, item.kernel_height, item.kernel_width),
+        *(
+            item.source,
+            item.output_height,
+            item.output_width,
+            item.read,
+            item.wide,
+            item.kernel_height,
+            item.kernel_width,
+        ),
         *(item.stride_height, item.stride_width, item.dilation_height, item.dilation_width, item.input_height),
         *(item.input_width, item.row_origin, item.column_origin, item.pad_value, item.row_pitch, item.pitch),
         item.ring,
@@ -198,7 +214,7 @@ def _wrong(words: _Words) -> str | None:
 
 def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
     """How to get what an instruction multiplies or divides by out of its parameters; None if it does neither."""
-    if isinstance(item, Requantize):
+    if isinstance(item, (Requantize, RequantizeWide)):
         return _requantize
     if isinstance(item, Pool):
         return {PoolKind.AVERAGE: _average, PoolKind.SUM: _multiplier}.get(PoolKind(item.kind))

@@ -17,6 +17,7 @@ from ..isa.vector import (
     PoolKind,
     Requantize,
     RequantizeSum,
+    RequantizeWide,
     ResizeLinear,
     ResizeNearest,
 )
@@ -55,6 +56,33 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
     target = _output(memory, item)
     target[...] = value.reshape(target.shape)
     target[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
+
+
+def requantize_wide(
+    memory: Memory, item: RequantizeWide, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]
+) -> None:
+    """Execute RQW."""
+    bias, multiplier = parameters
+    total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
+    residual = None
+    if item.sum:
+        added = _pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch)).astype(np.int32)
+        steps = (256 * added[..., 0, :] + added[..., 1, :] + 128 - item.source_zero).astype(np.float32)
+        residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
+    into = item.zero_point, item.low, item.high
+    value = arithmetic.requantize(total, multiplier, *into, residual, dtype=np.int32)
+    value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
+    value = value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK)
+    target = _pairs(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
+    target[..., 0, :] = value >> 8
+    target[..., 1, :] = (value & 255) - 128
+
+
+def _pairs(memory: Memory, start: int, item: RequantizeWide, pitches: tuple[int, int]) -> NDArray[np.int8]:
+    """View of a map of 16 bits of the size of an output: int8 [rows, columns, blocks, 2, 16]."""
+    shape = (item.height, item.width, item.blocks, 2, CHANNEL_BLOCK)
+    steps = (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 2 * CHANNEL_BLOCK, CHANNEL_BLOCK, 1)
+    return box(memory.maps, start * MAPS_UNIT, shape, steps, np.int8)
 
 
 def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:

@@ -26,6 +26,7 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Record
 from tilewright.passes.quantization.accumulators import overflowing_channels
 from tilewright.passes.quantization.wide_forms import WideForms
+from tilewright.runtime.report.details import details_of
 
 F32 = onnx.TensorProto.FLOAT
 
@@ -97,6 +98,17 @@ def test_kernels_compute_the_integers_of_the_reference(
         for sample in samples:
             expected = interp.run(module, {"x": sample[None]})["y"]
             assert session.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
+
+
+def test_the_accelerator_computes_the_same_integers(model: bytes, samples: np.ndarray) -> None:
+    options = {"calibration": samples, "methods": "additions", "machine": "s256", "effort": "quick"}
+    artifact = tilewright.compile(model, wide=SOME, **options)
+    placed = [op.op for op in details_of(artifact).placement if op.on == "device"]
+    assert placed.count("conv") >= 3
+    with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
+        for sample in samples:
+            expected = software.run({"x": sample[None]})["y"]
+            assert device.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
 
 
 def test_names_say_which_values_have_16_bits(model: bytes, samples: np.ndarray) -> None:

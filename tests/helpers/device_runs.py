@@ -17,7 +17,7 @@ from tilewright.passes.device.planning.check_scratchpads import check_scratchpad
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
-from tilewright.runtime.execution.device import as_map
+from tilewright.runtime.execution.device import as_map, in_bytes, of_bytes
 from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
@@ -58,12 +58,12 @@ def run_on_device(
     size = next(r.size for r in compiled.program.regions if r.name == "input")
     region = np.zeros(size, np.uint8)
     for value, feature_map in zip(module.main.parameters, compiled.inputs, strict=True):
-        feature_map.view(region)[...] = as_map(np.ascontiguousarray(inputs[value.name]))
+        feature_map.view(region)[...] = in_bytes(as_map(np.ascontiguousarray(inputs[value.name])))
     produced = engine.run({"input": region})["output"]
     results: dict[str, np.ndarray] = {}
     main = module.main
     for name, value, feature_map in zip(main.result_names, main.results, compiled.outputs, strict=True):
         array = np.empty(value.type.shape, value.type.dtype.numpy)
-        as_map(array)[...] = feature_map.view(produced)
+        of_bytes(feature_map.view(produced), as_map(array))
         results[name] = array
     return results

@@ -109,9 +109,10 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
 
     def x(iy: int, ix: int, c: int) -> int:
         if not (0 <= iy < item.input_height and 0 <= ix < item.input_width):
-            return item.pad_value
+            return 256 * item.pad_value - 128 if item.wide else item.pad_value
         row = iy % item.ring if item.ring else iy
-        return signed(memory.maps[item.source * 16 + row * item.row_pitch * 16 + ix * pitch + c])
+        pixel = item.source * 16 + row * item.row_pitch * 16 + ix * pitch
+        return pair(memory, pixel, c) if item.wide else signed(memory.maps[pixel + c])
 
     def w(o: int, ky: int, kx: int, c: int) -> int:
         row = o // 16 * trace + (ky * item.kernel_width + kx) * channels + c
@@ -146,11 +147,12 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                         ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
                         tap = ky * item.kernel_width + kx
                         for j in range(group):
-                            value = item.pad_value
+                            value = 256 * item.pad_value - 128 if item.wide else item.pad_value
                             if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
                                 row = iy % item.ring if item.ring else iy
                                 at = (item.source + row * item.row_pitch + ix * item.pixel_pitch) * 16
-                                value = signed(memory.maps[at + c // group * group + j])
+                                channel = c // group * group + j
+                                value = pair(memory, at, channel) if item.wide else signed(memory.maps[at + channel])
                             at = item.weights * 64 + c // 16 * block_bytes + (tap * group + j) * 16 + c % 16
                             total += value * (signed(memory.weights[at]) - item.weight_zero)
                 if c >= item.blocks * 16 - item.unused:
@@ -214,6 +216,34 @@ def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.
                     value = 0
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
                 memory.maps[target] = value & 255
+
+
+def pair(memory: Memories, pixel: int, channel: int) -> int:
+    """A number of 16 bits, without the 128 that its second byte is less."""
+    at = pixel + channel // 16 * 32 + channel % 16
+    return 256 * signed(memory.maps[at]) + signed(memory.maps[at + 16])
+
+
+def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
+    for y in range(item.height):
+        for x in range(item.width):
+            for o in range(item.blocks * 16):
+                at = item.accumulator * 64 + ((y * item.width + x) * item.blocks * 16 + o) * 4
+                lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
+                total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
+                product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+                if item.sum:
+                    at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
+                    factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])
+                    added = binary32((pair(memory, at, o) + 128 - item.source_zero) * factor)
+                    product = binary32(product + added)
+                value = clamp(round(product) + item.zero_point, item.low, item.high)
+                if o >= item.blocks * 16 - item.unused:
+                    value = 0
+                target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16
+                target += o // 16 * 32 + o % 16
+                memory.maps[target] = value // 256 & 255
+                memory.maps[target + 16] = value % 256 - 128 & 255
 
 
 @dataclass
@@ -344,6 +374,7 @@ _EXECUTE = {
     isa.RequantizeMean: requantize,
     isa.MoveWeights: move_weights,
     isa.Weigh: weigh,
+    isa.RequantizeWide: requantize_wide,
     isa.Pool: pool,
     isa.Elementwise: elementwise,
     isa.LookUp: look_up,

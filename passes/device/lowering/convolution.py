@@ -17,11 +17,12 @@ from ....ir.core import Constant, Op, Value
 from ....ir.feature_map import Window, convolution_maps, is_block_by_block, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
-from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
+from ....ir.quantized import accumulator_factors, clamp_bounds, is_wide, parameters, residual_factor
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product
 from ....ir.tile.places import Part
 from ....ir.tile.requantization import Requantize, RequantizeSum
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
+from ....ir.tile.wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
 from ..channel_blocks import blocks_read, channels_picked, of_all_inputs, runs_of
@@ -64,8 +65,9 @@ class Layer:
         weight_zero: their zero point.
         bias: int32 [outputs], with the zero point of the input folded in.
         factors: float32 [outputs], requantisation multipliers.
-        pad_value: zero point of the input, which padding counts as.
+        pad_value: zero point of the input, which padding counts as; of 16 bits its upper byte.
         requantize: makes accumulators the result.
+        wide: whether the source, and whether the target, has 16 bits, so that its channels are bytes.
     """
 
     source: Value | ChipMap
@@ -77,7 +79,21 @@ class Layer:
     bias: np.ndarray
     factors: np.ndarray
     pad_value: int
-    requantize: Requantize | RequantizeSum
+    requantize: Requantize | RequantizeSum | RequantizeWide
+    wide: tuple[bool, bool]
+
+    def outputs(self, channels: Span) -> Span:
+        """The sums that channels of the target are made of."""
+        return _numbers_of(channels, len(self.weights)) if self.wide[1] else channels
+
+    def inputs(self, chunk: Span) -> Span:
+        """The channels of the weights for some of the source."""
+        return _numbers_of(chunk, self.weights.shape[1]) if self.wide[0] else chunk
+
+
+def _numbers_of(bytes: Span, most: int) -> Span:
+    first, count = bytes
+    return first // 2, min(count // 2, most - first // 2)
 
 
 class Held(NamedTuple):
@@ -129,8 +145,9 @@ def _weights_of(op: Op[Conv]) -> Weights:
 
 def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
     x, values = op.inputs[0], weights.values
-    # The array multiplies stored integers; what their zero point adds is the same for every window.
-    bias = weights.bias - chip_zero(x) * (values.sum((1, 2, 3), np.int64) - weights.zero * values[0].size)
+    # The array multiplies stored integers, those of 16 bits less 128; what that adds is the same for every window.
+    wide, zero = is_wide(x.type), chip_zero(x)
+    bias = weights.bias - (zero - 128 * wide) * (values.sum((1, 2, 3), np.int64) - weights.zero * values[0].size)
     source, target = convolution_maps(op)
     return Layer(
         program.reshaped(program.map(x), source),
@@ -141,23 +158,25 @@ def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
         weights.zero,
         bias.astype(np.int32),  # sums wrap around, here as in the accumulators
         np.broadcast_to(weights.factors, bias.shape).astype(np.float32),
-        chip_zero(x),
+        zero >> 8 * wide,
         _requantize(op, weights),
+        (wide, is_wide(op.result.type)),
     )
 
 
-def _requantize(op: Op[Any], weights: Weights) -> Requantize | RequantizeSum:
+def _requantize(op: Op[Any], weights: Weights) -> Requantize | RequantizeSum | RequantizeWide:
     y, residual = op.result.type, residual_of(op)
     into = on_chip(y, parameters(y)[1]), weights.low, weights.high
+    kind = RequantizeWide if is_wide(y) else RequantizeSum
     if residual is None:
-        return Requantize(*into)
-    return RequantizeSum(*into, chip_zero(residual), float(residual_factor(residual.type, y)))
+        return RequantizeWide(*into) if is_wide(y) else Requantize(*into)
+    return kind(*into, chip_zero(residual), float(residual_factor(residual.type, y)))
 
 
 class _Convolution:
     """What dense and depthwise convolution share: geometry, constants, requantisation, stores."""
 
-    PRODUCT: type[Product]
+    PRODUCT: tuple[type[Product], type[Product]]
 
     def __init__(self, op: Op[Any], layer: Layer, program: TileProgram) -> None:
         self.layer = layer
@@ -193,22 +212,25 @@ class _Convolution:
         layer, window = self.layer, self.layer.window
         read, origin = read_through(window, self.source, box)
         output = box.rows[1], box.columns[1]
-        return read, self.PRODUCT(output, window.stride, window.dilation, origin, layer.pad_value, layer.weight_zero)
+        kind = self.PRODUCT[layer.wide[0]]
+        return read, kind(output, window.stride, window.dilation, origin, layer.pad_value, layer.weight_zero)
 
     def load_weights(self, channels: Span, chunk: Span, cluster: int) -> Value:
         """The weights of output channels for input channels."""
         layer, key = self.layer, (channels[0], chunk[0])
         if key not in self._weights:
-            part = layer.weights[channels[0] : sum(channels), chunk[0] : sum(chunk)]
+            (first, count), (low, inputs) = layer.outputs(channels), chunk
+            part = layer.weights[first : first + count, low : low + inputs]
             self._weights[key] = self.program.constant("weights", part)
-        depthwise = self.PRODUCT is ConvolveDepthwise
+        depthwise = self.PRODUCT[0] is ConvolveDepthwise
         load = LoadWeights(cluster, layer.weight_zero, layer.is_packed, depthwise)
         return self.program.add(load, self._weights[key])
 
     def load_parameters(self, channels: Span, cluster: int) -> Value:
         """Bias and multipliers of output channels."""
         if channels[0] not in self._parameters:
-            part = slice(channels[0], sum(channels))
+            first, count = self.layer.outputs(channels)
+            part = slice(first, first + count)
             bias = self.program.constant("bias", self.layer.bias[part])
             self._parameters[channels[0]] = bias, self.program.constant("multiplier", self.layer.factors[part])
         return self.program.add(LoadRequantization(cluster), *self._parameters[channels[0]])
@@ -225,7 +247,7 @@ class _Convolution:
 class _Dense(_Convolution):
     """All input channels that have weights, in chunks where they do not fit at once."""
 
-    PRODUCT = Convolve
+    PRODUCT = Convolve, ConvolveWide
 
     def __init__(self, op: Op[Any], layer: Layer, program: TileProgram) -> None:
         super().__init__(op, layer, program)
@@ -260,7 +282,7 @@ class _Dense(_Convolution):
 
         def load(channels: Span, cluster: int) -> Held:
             chunks = self._chunks(channels) if self._at_once else []
-            weights = [self.load_weights(channels, chunk, cluster) for chunk in chunks]
+            weights = [self.load_weights(channels, self.layer.inputs(chunk), cluster) for chunk in chunks]
             return Held(weights, self.load_parameters(channels, cluster))
 
         return self.for_lanes(index, load)
@@ -328,7 +350,7 @@ class _Dense(_Convolution):
 
     def _chunk_weights(self, step: int, channels: Span, cluster: int) -> Value | None:
         chunks = self._chunks(channels)
-        return self.load_weights(channels, chunks[step], cluster) if step < len(chunks) else None
+        return self.load_weights(channels, self.layer.inputs(chunks[step]), cluster) if step < len(chunks) else None
 
 
 @dataclass
@@ -346,7 +368,7 @@ class _Tile:
 class _Depthwise(_Convolution):
     """Every channel, or every small group, with its own kernel; input and output channels are cut alike."""
 
-    PRODUCT = ConvolveDepthwise
+    PRODUCT = ConvolveDepthwise, ConvolveDepthwiseWide
 
     def lower(self) -> None:
         for index in range(self.slices):

@@ -15,7 +15,7 @@ from tilewright.limits import DEVICE_INSTRUCTIONS
 
 from ....ir.annotations import CASCADE, CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
 from ....ir.core import Constant, Function, Module, Op, Value
-from ....ir.feature_map import MapShape, map_shape
+from ....ir.feature_map import WIDE, MapShape, map_shape
 from ....ir.op import Operator
 from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
@@ -24,6 +24,7 @@ from ....ir.tile.compute import Pool
 from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Receive, Send, Store
 from ....ir.tile.types import EVERY_CLUSTER
+from ....ir.tile.wide import LeaveWide
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import lanes_of
@@ -162,7 +163,8 @@ class TileProgram:
             if position in self._sent:
                 results.append(self._sent[position])
                 continue
-            leave = Op(places.Leave(value.type.shape), [self.place(value)], [value.type], names=[value.name])
+            kind = LeaveWide if value.type.dtype in WIDE else places.Leave
+            leave = Op(kind(value.type.shape), [self.place(value)], [value.type], names=[value.name])
             results.append(self._function.insert(leave).result)
         return results
 
@@ -243,7 +245,7 @@ class TileProgram:
         address = self.address(value)
         # Only what the host and other cards read and write holds u8 as such.
         dtype = value.type.dtype if address.region == "output" or value in self._sends else DType.I8
-        buffer = places.Buffer(tuple(shape), dtype, "dram", EVERY_CLUSTER, 0)
+        buffer = places.Buffer(tuple(shape), DType.I8 if dtype in WIDE else dtype, "dram", EVERY_CLUSTER, 0)
         place = self._add(buffer, name=value.name)
         self._annotate(place, address)
         return place

@@ -22,6 +22,7 @@ from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape, clust
 from ....ir.tile.requantization import RequantizeSum
 from ....ir.tile.transfer import Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
+from ....ir.tile.wide import RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import proved
 from ..outline_device import device_functions
@@ -193,7 +194,9 @@ class _Execution:
             piece = self._pieces[value]
             if written.isdisjoint(map(id, piece.layout.memories)):
                 continue
-            if piece.meets(target) and not (is_op(op, Combine, LookUp, RequantizeSum) and piece.box == target.box):
+            if piece.meets(target) and not (
+                is_op(op, Combine, LookUp, RequantizeSum, RequantizeWide) and piece.box == target.box
+            ):
                 raise self._error(op, f"the op writes over %{value.name}, which it reads")
             self._read(op, value)
 

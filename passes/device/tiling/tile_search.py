@@ -45,7 +45,7 @@ from ....runtime.machines.machine import (
     Machine,
 )
 from ..attention_views import rows_shape
-from ..boxes import outer_dimension
+from ..boxes import blocks_together, outer_dimension
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
@@ -89,6 +89,11 @@ def _cuts(extent: int, limit: int) -> Counts:
     """Sizes of pieces that cut an extent evenly: one for each number of pieces that makes a difference."""
     sizes = {min(-(-extent // pieces), limit) for pieces in range(1, extent + 1)}
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
+
+
+def _cuts_together(blocks: int, limit: int, together: int) -> Counts:
+    """The same for blocks of which so many are not cut apart."""
+    return _cuts(-(-blocks // together), limit // together) * together
 
 
 class TileSearch:
@@ -233,8 +238,8 @@ def _convolution_candidates(op: Op, share: Share) -> _Found:
     rows, columns, blocks, chunk = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        _cuts(outputs, OUTPUT_BLOCKS_LIMIT),
-        np.array([1], np.int64) if depthwise else _cuts(inputs, 255),
+        _cuts_together(outputs, OUTPUT_BLOCKS_LIMIT, blocks_together(op.result.type)),
+        np.array([1], np.int64) if depthwise else _cuts_together(inputs, 255, blocks_together(op.inputs[0].type)),
         indexing="ij",
         sparse=True,
     )

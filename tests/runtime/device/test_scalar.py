@@ -64,13 +64,14 @@ def convolve(rng: np.random.Generator) -> isa.Instruction:
         channels = pick(rng, 1, 9)
         fields.update(packed=1, input_channels=channels, pixel_pitch=channels, dilation_width=1)
     else:
-        fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4))
+        fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), wide=pick(rng, 0, 1))
     return isa.Convolve(output_blocks=pick(rng, 1, 2), accumulate=pick(rng, 0, 1), **fields)
 
 
 def depthwise(rng: np.random.Generator) -> isa.Instruction:
     blocks, group = pick(rng, 1, 2), int(rng.choice([0, pick(rng, 1, 4)]))
-    return isa.ConvolveDepthwise(blocks=blocks, group=group, pixel_pitch=pick(rng, 1, 4), **geometry(rng))
+    wide = pick(rng, 0, 1) if not group else 0
+    return isa.ConvolveDepthwise(blocks=blocks, group=group, wide=wide, pixel_pitch=pick(rng, 1, 4), **geometry(rng))
 
 
 def output(rng: np.random.Generator, height: int, width: int, blocks: int) -> dict[str, Any]:
@@ -164,6 +165,33 @@ def move_weights(rng: np.random.Generator) -> isa.Instruction:
         blocks=pick(rng, 1, 3),
         pixel_pitch=pick(rng, 0, 8),
         turned=pick(rng, 0, 1),
+    )
+
+
+def requantize_wide(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    place = output(rng, shape["height"], shape["width"], 2 * shape["blocks"])
+    source = {name.replace("destination", "source"): value for name, value in place.items()}
+    if rng.random() < 0.5:
+        source = {
+            "source": pick(rng, 0, 64),
+            "source_row_pitch": pick(rng, 0, 24),
+            "source_pixel_pitch": pick(rng, 0, 4),
+        }
+    factor = rng.choice([np.exp2(rng.uniform(-12, 3)), 0.5, 1.0, 0.0, 2.0**16])
+    return isa.RequantizeWide(
+        accumulator=pick(rng, 0, 8),
+        parameters=pick(rng, 0, 3) * 2,
+        zero_point=int(rng.choice([0, pick(rng, -(2**15), 2**15 - 1)])),
+        low=pick(rng, -(2**15), 0),
+        high=pick(rng, 0, 2**15 - 1),
+        unused=int(rng.choice([0, pick(rng, 1, 15)])),
+        sum=pick(rng, 0, 1),
+        source_zero=int(rng.choice([0, pick(rng, -(2**15), 2**15 - 1)])),
+        source_multiplier=int(np.float32(factor).view(np.uint32)),
+        **source,
+        **place,
+        **shape,
     )
 
 
@@ -308,6 +336,7 @@ MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     requantize_mean,
     weigh,
     move_weights,
+    requantize_wide,
 ]
 
 
