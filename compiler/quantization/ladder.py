@@ -21,8 +21,10 @@ from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
+from ...ir.quantized import is_wide
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
+from ...passes.quantization.plan import EVERY
 from ...runtime.files.output_file import check_output, output_file
 from ..calibration.dataset import open_calibration_set
 from ..calibration.ranges import BITS, compiled
@@ -54,6 +56,9 @@ LOOKED_AT = 8
 
 MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
+
+WIDE_SHARES = (1 / 16, 1 / 4)
+"""Of the layers, whose results are made of 16 bits, the most harmed first, before all activations are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +140,11 @@ def quantize_model(given: Quantizing) -> Quantization:
     best = search.best(goal)
     rung = search.rungs[best]
     tried = search.tried[best]
-    final = replace(options, methods=tried.methods, keep_float=tried.keep, calibration=used, calibration_limit=None)
+    chosen = {"methods": tried.methods, "keep_float": tried.keep, "wide": tried.wide}
+    final = replace(options, **chosen, calibration=used, calibration_limit=None)
     _write(model, output, final)
     if encodings is not None:
-        _write_encodings(encodings, tried.choices.ranges)
+        _write_encodings(encodings, tried.choices.ranges, tried.quantized)
     return Quantization(
         model=module.name,
         output=os.fspath(output),
@@ -206,6 +212,7 @@ class _Goal:
 class _Try:
     methods: str
     keep: tuple[str, ...]
+    wide: tuple[str, ...]
     choices: Choices
     quantized: Module
 
@@ -264,16 +271,17 @@ class _Search:
         self._options.report(f"judge {what}", total, total)
         return found
 
-    def attempt(self, what: str, methods: str, keep: Sequence[str]) -> Score:
+    def attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str] = ()) -> Score:
         """Quantise so, and judge it."""
         choices = Choices()
-        options = replace(self._options, methods=methods, keep_float=tuple(keep))
+        wide = (*self._options.wide, *wide)
+        options = replace(self._options, methods=methods, keep_float=tuple(keep), wide=wide)
         findings = None if self.tried else self.findings
         quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
         found = score(self._expected, self._answers(run, what), self._labels, self._shape)
         self.rungs.append(Rung(what, found))
-        self.tried.append(_Try(methods, tuple(keep), choices, quantized))
+        self.tried.append(_Try(methods, tuple(keep), wide, choices, quantized))
         self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._shape).sqnr)
         return found
 
@@ -301,6 +309,15 @@ class _Search:
                 return
         if goal.words is None:
             return
+        asked = ",".join(methods) or "none"
+        harmed = [name for name, _ in self._harmed()]
+        for share in WIDE_SHARES if not self._options.wide else ():
+            wide = harmed[: max(1, round(share * len(harmed)))]
+            what = f"+ results of {len(wide)} layer{'s' if len(wide) > 1 else ''} in 16 bits"
+            if goal.met(self.attempt(what, asked, given, wide)):
+                return
+        if not self._options.wide and goal.met(self.attempt("+ all activations in 16 bits", asked, given, [EVERY])):
+            return
         kept: list[str] = []
         ranked = self._sensitive()
         # One layer at least remains to be quantised.
@@ -308,23 +325,32 @@ class _Search:
         while len(kept) < most:
             kept = ranked[: min(max(1, 2 * len(kept)), most)]
             what = f"+ {len(kept)} layer{'s' if len(kept) > 1 else ''} in floating point"
-            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *kept])):
+            if goal.met(self.attempt(what, asked, [*given, *kept])):
                 break
+
+    def _narrowest(self) -> _Try:
+        """The best try in which no more activations have 16 bits than the options name."""
+        asked = [index for index, each in enumerate(self.tried) if each.wide == tuple(self._options.wide)]
+        return self.tried[max(asked, key=self._chosen.__getitem__)]
 
     def _sensitive(self) -> list[str]:
         """Convolutions and products by what their results lose beyond what comes in, over the time that floating point
         takes longer for them: on the machine, where the accelerator is to compute the network."""
-        best = self.tried[int(np.argmax(self._chosen))]
-        seconds = seconds_more(best.quantized, self._options, on_device=self._on_device)
-        noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(best)}
-        ranked: list[tuple[float, str]] = []
+        seconds = seconds_more(self._narrowest().quantized, self._options, on_device=self._on_device)
+        ranked = [(lost / seconds.get(name, math.inf), name) for name, lost in self._harmed()]
+        return [name for _, name in sorted(ranked, key=lambda each: -each[0])]
+
+    def _harmed(self) -> list[tuple[str, float]]:
+        """Convolutions and products, and the noise that their results get beyond what comes in, the most first."""
+        noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(self._narrowest())}
+        found: list[tuple[str, float]] = []
         for op in self._floating.main.ops:
             if not isinstance(op.operator, (Conv, MatMul)) or not op.loc:
                 continue
             users = [user.result.name for user in op.result.users if len(user.results) == 1]
             lost = max((noise.get(name, 0.0) for name in (op.result.name, *users)), default=0.0)
-            ranked.append((lost / seconds.get(op.loc[0], math.inf), op.loc[0]))
-        return [name for _, name in sorted(ranked, key=lambda each: -each[0])]
+            found.append((op.loc[0], lost))
+        return sorted(found, key=lambda each: -each[1])
 
     def best(self, goal: _Goal) -> int:
         """The first try that meets the goal, else that of the highest SQNR."""
@@ -394,6 +420,7 @@ def _export(model: Model, output: str | os.PathLike[str], options: CompileOption
         methods=options.methods,
         weights_bits=options.weights_bits,
         keep_float=options.keep_float,
+        wide=options.wide,
         input_shapes=cast("InputShapes | None", options.input_shapes),
         freeze=options.freeze,
         external_data=options.external_data,
@@ -401,13 +428,15 @@ def _export(model: Model, output: str | os.PathLike[str], options: CompileOption
     )
 
 
-def _write_encodings(path: str | os.PathLike[str], ranges: Mapping[str, Range]) -> None:
+def _write_encodings(path: str | os.PathLike[str], ranges: Mapping[str, Range], quantized: Module) -> None:
     """The ranges of activations as AIMET 1.0.0 has them."""
     entries: list[dict[str, object]] = []
+    wide = {value.name for op in quantized.main.ops for value in op.results if is_wide(value.type)}
     for name, range in ranges.items():
-        quant = affine_parameters(range, DType.I8)
-        offset = [-128 - quant.zero_point[0]]
-        shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": 8, "is_sym": False}
+        dtype, bits = (DType.I16, 16) if name in wide else (DType.I8, 8)
+        quant = affine_parameters(range, dtype)
+        offset = [-(2 ** (bits - 1)) - quant.zero_point[0]]
+        shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": bits, "is_sym": bits == 16}
         entries.append({**shape, "scale": [quant.scale[0]], "offset": offset})
     text = json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=2)
     with output_file(path) as file:

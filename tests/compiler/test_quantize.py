@@ -290,6 +290,25 @@ def test_a_goal_that_is_missed_ends_with_the_best_and_with_code_1(
     assert any(node.op_type == "DequantizeLinear" for node in onnx.load(written).graph.node)
 
 
+def test_16_bits_reach_what_the_methods_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(classifier(tmp_path / "net.onnx"))
+    # Of 8 bits, so that activations alone are rounded.
+    weights = np.rint(16 * onnx.numpy_helper.to_array(model.graph.initializer[0])) / 16
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float32), "w"))
+    onnx.save(model, tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", SAMPLES)
+    written, encodings = tmp_path / "wide.onnx", tmp_path / "wide.encodings"
+    words = ["quantize", str(tmp_path / "net.onnx"), "--calibration", str(tmp_path / "x.npy"), "-o", str(written)]
+    assert main([*words, "--min-sqnr", "60", "--encodings", str(encodings), "--json"]) == 0
+    found = result_of(capsys.readouterr().out)
+    assert found["rungs"][found["chosen"]]["what"] == "+ all activations in 16 bits"
+    assert found["kept"] == []
+    stored = {each.data_type for each in onnx.load(written).graph.initializer if each.name.endswith("_zero_point")}
+    assert onnx.TensorProto.INT16 in stored and onnx.TensorProto.UINT8 not in stored
+    entries = json.loads(encodings.read_text())["activation_encodings"]
+    assert {(each["bw"], each["is_sym"], *each["offset"]) for each in entries} == {(16, True, -32768)}
+
+
 def photos(folder: Path, count: int, suffix: str = ".png") -> Path:
     """Coloured noise as images."""
     folder.mkdir()
