@@ -9,7 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Function, Op, Value, is_op
-from ..feature_map import WIDE, in_bytes, map_shape
+from ..feature_map import WIDE, in_bytes, map_shape, of_bytes
 from ..op import Operator, UnaryOperands, operator
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .types import EVERY_CLUSTER, TILE_OPERATORS, Memory, NoOperands, TileType, tile
@@ -60,12 +60,16 @@ class Leave(Crossing):
 
     def infer(self, x: TensorType) -> TensorType:
         map = tile(x, "dram", "what leaves", rank=4)
-        result = TensorType(self.shape, map.dtype)
-        if len(self.shape) not in (2, 3, 4) or tuple(map_shape(result)) != map.shape:
+        types = [TensorType(self.shape, dtype) for dtype in (map.dtype, DType.I16) if len(self.shape) in (2, 3, 4)]
+        # A map of 16 bits has twice as many channels, and more.
+        result = next((type for type in types if tuple(map_shape(type)) == map.shape), None)
+        if result is None:
             raise IRError("the map is none of this tensor", expected=list(self.shape), found=map)
         return result
 
     def reference(self, x: np.ndarray) -> np.ndarray:
+        if x.shape[3] != self.shape[1]:
+            x = of_bytes(x, self.shape[1]).astype(np.int16)
         return (x.transpose(0, 3, 1, 2) if len(self.shape) > 2 else x).reshape(self.shape).copy()
 
 

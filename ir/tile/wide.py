@@ -13,30 +13,15 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..core import Value
-from ..feature_map import in_bytes, map_shape, of_bytes
+from ..feature_map import in_bytes, of_bytes
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator, operator
-from ..types import DType, TensorType
+from ..types import TensorType
 from .compute import Convolve, ConvolveDepthwise
-from .places import Leave
 from .requantization import Requantize
 from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
 
 LOWEST, HIGHEST = -(2**15), 2**15 - 1
-
-
-@operator("tile_leave_wide", TILE_OPERATORS)
-class LeaveWide(Leave):
-    """As :class:`Leave`, for a tensor of 16 bits."""
-
-    def infer(self, x: TensorType) -> TensorType:
-        map, result = tile(x, "dram", "what leaves", rank=4), TensorType(self.shape, DType.I16)
-        if tuple(map_shape(result)) != map.shape:
-            raise IRError("the map is none of this tensor", expected=list(self.shape), found=map)
-        return result
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return super().reference(of_bytes(x, self.shape[1])).astype(np.int16)
 
 
 class RequantizeWideOperands(NamedTuple):

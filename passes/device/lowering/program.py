@@ -24,7 +24,6 @@ from ....ir.tile.compute import Pool
 from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Receive, Send, Store
 from ....ir.tile.types import EVERY_CLUSTER
-from ....ir.tile.wide import LeaveWide
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import lanes_of
@@ -163,8 +162,7 @@ class TileProgram:
             if position in self._sent:
                 results.append(self._sent[position])
                 continue
-            kind = LeaveWide if value.type.dtype in WIDE else places.Leave
-            leave = Op(kind(value.type.shape), [self.place(value)], [value.type], names=[value.name])
+            leave = Op(places.Leave(value.type.shape), [self.place(value)], [value.type], names=[value.name])
             results.append(self._function.insert(leave).result)
         return results
 

@@ -53,7 +53,7 @@ def place_type(op: Op) -> TileType | None:
     Raises:
         PassError: the op is none of a tile program.
     """
-    if op.name in ("tile_leave", "tile_leave_wide", "tile_send"):
+    if op.name in ("tile_leave", "tile_send"):
         return None
     type = op.result.type
     if not isinstance(type, TileType):
