@@ -26,20 +26,20 @@ Made from the instruction table by `python tools/make_documents.py isa`; do not 
 ## Machine model
 
 A card has DRAM and up to {CLUSTER_LIMIT} clusters. A cluster has five units, each with an in-order queue: LD (loads of
-maps), LW (loads of weights and parameters), ST (stores), MAC (matrix array), VEC (vector unit). A queue of a cluster is
-a stream, named by both: MAC0 is that of cluster 0. A unit works on one instruction at a time, in order: an instruction
-starts when the one before it in its stream has taken its last step and its waits are satisfied, and is complete when
-all its writes are visible, which instructions of a stream are in order. It finds what the one before it in its stream
-wrote: sums are added to accumulators in order, and a vector instruction that reads maps, which is any but RQ, starts
-when the one before it is complete. While it works or waits, a unit sets up the next instruction: it decodes its fields
-and computes addresses and steps, but touches no memory. Instructions keep no state; everything that one needs is in its
-fields and in the memories. There are no branches. The last instruction of every stream is END. A program uses clusters
-0, 1, … up to some number, and has all five streams of each.
+maps), LW (loads of weights and parameters, weights also from maps), ST (stores), MAC (matrix array), VEC (vector
+unit). A queue of a cluster is a stream, named by both: MAC0 is that of cluster 0. A unit works on one instruction at a
+time, in order: an instruction starts when the one before it in its stream has taken its last step and its waits are
+satisfied, and is complete when all its writes are visible, which instructions of a stream are in order. It finds what
+the one before it in its stream wrote: sums are added to accumulators in order, and a vector instruction that reads
+maps, which is any but RQ, starts when the one before it is complete. While it works or waits, a unit sets up the next
+instruction: it decodes its fields and computes addresses and steps, but touches no memory. Instructions keep no state;
+everything that one needs is in its fields and in the memories. There are no branches. The last instruction of every
+stream is END. A program uses clusters 0, 1, … up to some number, and has all five streams of each.
 
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
 | DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW, ST (SND) | ST, LD (RCV) |
-| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC; of another cluster, ST and LD |
+| maps | cluster | feature maps, int8 | 16 B | LW, ST, MAC, VEC | LD, VEC; of another cluster, ST and LD |
 | weights | cluster | weights, int8 | 64 B | MAC | LW of any cluster |
 | accumulators | cluster | int32 | 64 B (16 of them) | MAC, VEC | MAC |
 | parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW of any cluster |
@@ -90,16 +90,16 @@ is stored as [row][column][channel], channels padded to 16; a run is then a pixe
 **Accumulators.** CONV and DWC write [output row][output column][output channel], channels padded to 16, without
 gaps; RQ and RQA read the same.
 
-**Dense weights** (CONV; `pack_dense`). [output block of 16][window][16 output channels], int8. A window is [kernel
+**Dense weights** (CONV, MVW; `pack_dense`). [output block of 16][window][16 output channels], int8. A window is [kernel
 row][kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is not used. Input
 channels are padded to 16 with `weight_zero` except in packed mode.
 
 **Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][channel of a group][16
 channels], int8; every block starts on a multiple of 64 bytes.
 
-**Requantise parameters** (RQ, RQA; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then
-16 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over
-the window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
+**Requantise parameters** (RQ, RQA, RQM; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases,
+then 16 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero)
+over the window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
 
 **Vector record** (POOL, ELT; `pack_record`). 64 bytes, little-endian words: 0 `zero_a`, 1 `zero_b`, 2 `zero_output`,
 3 `offset`, 4 `multiplier_a`, 5 `multiplier_b`, 6 `shift` (int32); 7 `scale_a`, 8 `scale_output`, 9 `multiplier`
