@@ -30,6 +30,7 @@ from device_cases import (
     random_order,
     ring_case,
     split_layers,
+    wide_case,
 )
 
 from tilewright.errors import InstructionError, ResourceError
@@ -51,6 +52,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "maps over clusters": lambda: moved_case(4, halos=False),
     **{f"network {seed}": lambda seed=seed: compiled_case(seed, *NETWORKS[seed]) for seed in NETWORKS},
     **{f"attention over {n} clusters": lambda n=n: attention_case(n, n, 22) for n in (1, 3)},
+    **{f"16 bits over {n} clusters": lambda n=n: wide_case(n, n) for n in (1, 3)},
     **{f"network {seed} in rings": lambda seed=seed: ring_case(seed) for seed in (2, 6)},
     **{f"network {seed} over cards": lambda seed=seed: cut_case(seed, 2) for seed in (1, 4)},
 }

@@ -1,0 +1,57 @@
+"""Networks of convolutions that read and make maps of 16 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType, Quantization, TensorType
+
+I8, I16 = DType.I8, DType.I16
+
+
+class WideNetwork:
+    """Convolutions of one image, one after the other."""
+
+    def __init__(self, rng: np.random.Generator, dtype: DType, *shape: int) -> None:
+        self.rng = rng
+        self.module = Module("network")
+        self.function = self.module.add_function(Function("main", [("x", self.type(dtype, shape))]))
+        self.x = self.function.parameters[0]
+
+    def type(self, dtype: DType, shape: tuple[int, ...]) -> TensorType:
+        scale = float(self.rng.uniform(1e-4, 2e-4) if dtype is I16 else self.rng.uniform(0.02, 0.04))
+        return TensorType(shape, dtype, Quantization.per_tensor(scale, 0 if dtype is I16 else 5))
+
+    def conv(self, x: Value, dtype: DType, outputs: int, kernel: int, stride: int = 1, **other: object) -> Value:
+        """Depthwise where it has as many groups as channels; padded."""
+        group, residual, act = other.get("group", 1), other.get("residual"), str(other.get("act", "none"))
+        assert isinstance(group, int)
+        shape = (outputs, x.type.shape[1] // group, kernel, kernel)
+        weights = self.rng.integers(-127, 128, shape).astype(np.int8)
+        scales = self.rng.uniform(0.5, 1.0, outputs) / (np.sqrt(np.prod(shape[1:])) * 127)
+        zeros = [int(self.rng.integers(-3, 4))] * outputs
+        quant = Quantization.per_channel(scales, 0, zeros)
+        w = self.module.add_constant("w", weights, TensorType(shape, I8, quant))
+        b = self.module.add_constant("b", self.rng.integers(-(2**16), 2**16, outputs).astype(np.int32))
+        pad = kernel // 2
+        operator = Conv((stride,) * 2, (pad,) * 4, (1, 1), group, act, (0.0, 3.0) if act == "clip" else ())
+        extents = [-(-extent // stride) for extent in x.type.shape[2:]]
+        assert isinstance(residual, Value | None)
+        type = self.type(dtype, (x.type.shape[0], outputs, *extents))
+        operands = [x, w, b, residual] if residual is not None else [x, w, b]
+        return self.function.append(operator, operands, [type], names=["y"]).result
+
+
+def wide_network(rng: np.random.Generator) -> Module:
+    """All ways in which convolutions read and make maps of 16 bits."""
+    made = WideNetwork(rng, I8, 1, 5, 9, 7)
+    a = made.conv(made.x, I16, 40, 3, act="relu")
+    b = made.conv(a, I16, 40, 3, stride=2, group=40, act="clip")
+    c = made.conv(b, I16, 24, 1)
+    d = made.conv(c, I16, 24, 3, residual=c)
+    e = made.conv(d, I8, 20, 3)
+    f = made.conv(e, I8, 20, 1, residual=e)
+    made.function.set_results([made.conv(f, I16, 33, 1)])
+    return made.module
