@@ -13,13 +13,16 @@ from ...ir.core import Module, Value
 from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
 from .dataset import open_calibration_set
-from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
+from .ranges import STAGE, Function, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
 from .sample_sets import CalibrationSet, Inputs, RandomSet, between, files_of, shards_of
 from .statistics import Findings
 from .watch import Watch
 
 SHARD = 32
 """Samples of a shard, where they are shared out."""
+
+
+_NONE: Mapping[str, Function] = {}
 
 
 class Observation:
@@ -67,11 +70,14 @@ class Observation:
             options.calibration, self._inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
         )
 
-    def ranges(self, names: Collection[str], whole: Collection[str] = ()) -> dict[str, Range]:
+    def ranges(
+        self, names: Collection[str], whole: Collection[str] = (), functions: Mapping[str, Function] = _NONE
+    ) -> dict[str, Range]:
         """The range of each of the values of these names, over all samples.
 
         Args:
             whole: names of values whose range is from the smallest to the largest number, whatever the method is.
+            functions: what alone is made of values, by name, for methods that ask what rounding changes.
 
         Raises:
             CalibrationError: a bad sample, or one that makes a value infinite or not a number.
@@ -80,7 +86,7 @@ class Observation:
         statistics = {
             name: partial(MinMax)
             if name in whole
-            else partial(make_statistics, options.calibration_method, options.percentile)
+            else partial(make_statistics, options.calibration_method, options.percentile, functions.get(name))
             for name in names
         }
         seeing = Seeing(self._run, self.samples, statistics, self._watch)

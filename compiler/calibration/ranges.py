@@ -27,6 +27,9 @@ from ..progress import ProgressReport, silent
 from ..quantization.encodings import read_encodings
 from .sample_sets import Inputs
 
+Function = Callable[[np.ndarray], np.ndarray]
+"""Of each number of an array for itself."""
+
 BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
 
@@ -146,10 +149,19 @@ class MeanSquaredError(Histogram):
     """The range whose quantisation to 8 bits changes the values least in the mean square.
 
     Both ends are narrowed from the extremes, in turn, as long as the error falls.
+
+    Args:
+        function: all that is made of the values, if it is one function: what it makes is to change least. Functions
+            that are flat beyond some number need no integers for what lies there.
     """
 
     STEPS = np.linspace(1.0, 0.2, 81)
+    SMALL = np.geomspace(0.2, 0.005, 60)
     ROUNDS = 3
+
+    def __init__(self, function: Function | None = None) -> None:
+        super().__init__()
+        self.function = function
 
     def range(self) -> Range:
         low, high = super().range()
@@ -161,16 +173,17 @@ class MeanSquaredError(Histogram):
         centres = np.clip((seen + 0.5 - BINS / 2) * (2 * self.limit / BINS), low, high)
         weights = counts[seen] / counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
-        error = _squared_error(centres, weights, best)
+        steps = self.STEPS if self.function is None else (*self.STEPS, *self.SMALL)
+        error = _squared_error(centres, weights, best, self.function)
         for _ in range(self.ROUNDS):
             before = best
             for side in (0, 1):
                 end = (low, high)[side]
                 if end * (1 if side else -1) <= 0:
                     continue
-                for step in self.STEPS:
+                for step in steps:
                     candidate = (end * float(step), best[1]) if side == 0 else (best[0], end * float(step))
-                    found = _squared_error(centres, weights, candidate)
+                    found = _squared_error(centres, weights, candidate, self.function)
                     if found < error:
                         best, error = candidate, found
             if best == before:
@@ -178,28 +191,30 @@ class MeanSquaredError(Histogram):
         return best
 
 
-def _squared_error(values: np.ndarray, weights: np.ndarray, range: Range) -> float:
+def _squared_error(values: np.ndarray, weights: np.ndarray, range: Range, function: Function | None) -> float:
     quantization = affine_parameters(range, DType.U8)
     scale, zero = quantization.scale[0], quantization.zero_point[0]
-    stored = np.clip(np.rint(values / scale) + zero, 0, 255)
-    return float(weights @ ((stored - zero) * scale - values) ** 2)
+    found = (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
+    if function is not None:
+        found, values = (np.asarray(function(each.astype(np.float32)), np.float64) for each in (found, values))
+    return float(weights @ (found - values) ** 2)
 
 
-METHODS: dict[str, Callable[[float], MinMax]] = {
-    "minmax": lambda _: MinMax(),
-    "percentile": Percentile,
-    "mse": lambda _: MeanSquaredError(),
+METHODS: dict[str, Callable[[float, Function | None], MinMax]] = {
+    "minmax": lambda *_: MinMax(),
+    "percentile": lambda percentile, _: Percentile(percentile),
+    "mse": lambda _, function: MeanSquaredError(function),
 }
-"""Makers of statistics by name of the method; they are given the percentile."""
+"""Makers of statistics by name of the method; they are given the percentile and what is made of the values."""
 
 
-def make_statistics(method: str, percentile: float = 99.99) -> MinMax:
+def make_statistics(method: str, percentile: float = 99.99, function: Function | None = None) -> MinMax:
     """Empty statistics of a method.
 
     Raises:
         UsageError: the percentile is out of bounds.
     """
-    return METHODS[method](percentile)
+    return METHODS[method](percentile, function)
 
 
 BITS = 8

@@ -183,6 +183,11 @@ class Held:
     def __iter__(self) -> Iterator[Inputs]:
         return iter(self.samples)
 
+    def only(self, at: Sequence[int]) -> Held:
+        """Those at these places."""
+        images = tuple(each.only(at) for each in self.images)
+        return Held(images, [self.samples[index] for index in at])
+
 
 CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, ArrayFiles, RandomSet, SideBySide, Held]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""

@@ -19,8 +19,6 @@ from tilewright.limits import check_count
 from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
-from ...ir.ops.convolution import Conv
-from ...ir.ops.matmul import MatMul
 from ...ir.quantized import is_wide
 from ...ir.types import DType
 from ...passes.quantization.parameters import Range, affine_parameters
@@ -38,7 +36,8 @@ from ..options import CompileOptions, option, with_keywords
 from ..pipeline import simplify_pipeline
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, read_labels, runner, score
 from .layer_costs import seconds_more
-from .methods import METHODS, UNEXPORTED, Choices
+from .methods import METHODS, UNEXPORTED, Choices, Prepared
+from .output_noise import OutputNoise, layers_by_results, layers_to_keep, output_noise
 from .quantize import brings_quantization, quantize_module
 from .result import Quantization, Rung
 
@@ -53,6 +52,9 @@ HELD = 2**30
 
 LOOKED_AT = 8
 """Samples whose every value is compared, for the layers' losses."""
+
+CHOSEN_BY = 4
+"""One sample in so many is not calibrated on, but chooses methods: what suits those is not what suits others."""
 
 MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
@@ -92,8 +94,8 @@ class Quantizing(CompileOptions):
 def quantize_model(given: Quantizing) -> Quantization:
     """Quantise a model by samples, trying methods until a goal is met, and write it; this is ``tilewright.quantize``.
 
-    Samples at even distances, up to two thirds of them and 100, are calibrated on, the others are judged on. The option
-    ``methods`` has no effect, for these are tried.
+    Samples at even distances, up to two thirds of them and 100, are calibrated on, but for every fourth, which chooses
+    methods; the others are judged on. The option ``methods`` has no effect, for these are tried.
 
     Raises:
         UsageError: there is no calibration data, the model is quantised already, the goal is none, or an output is the
@@ -123,12 +125,14 @@ def quantize_model(given: Quantizing) -> Quantization:
     shape = first_shape(module)
     classes = read_labels(labels, every, shape) if labels is not None else None
     limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
-    used, at = _divided(every, check_count("--calibration-limit", limit))
+    calibrating, at = _divided(every, check_count("--calibration-limit", limit))
+    # Weights of few bits are learnt from all of them, with all methods at once.
+    used, choosing = _set_apart(calibrating) if options.weights_bits == BITS else (calibrating,) * 2
     held = hold(every, at)
     wanted = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (_is_exported(output) and name in UNEXPORTED)]
     on_device = not _is_exported(output) and "device" in engines_of(options, "int8")
-    search = _Search(module, options, methods, used, held, wanted, on_device=on_device)
+    search = _Search(module, options, methods, used, choosing, held, wanted, on_device=on_device)
     answered = len(at) * shape[0]
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
@@ -149,6 +153,7 @@ def quantize_model(given: Quantizing) -> Quantization:
         model=module.name,
         output=os.fspath(output),
         calibrated=len(used),
+        chosen_by=len(choosing),
         judged=len(held),
         top1=search.top1,
         rungs=search.rungs,
@@ -179,6 +184,14 @@ def _divided(every: CalibrationSet, most: int) -> tuple[Held, list[int]]:
     size = sum(array.nbytes for array in used.samples[0].values())
     others = sorted({*range(total)} - {*chosen})
     return used, _even(others, min(JUDGED, len(others), max(1, HELD // size)))
+
+
+def _set_apart(given: Held) -> tuple[Held, Held]:
+    """What is calibrated on, and what chooses methods; both are all if there are few."""
+    apart = {*range(CHOSEN_BY - 1, len(given), CHOSEN_BY)}
+    if not apart:
+        return given, given
+    return given.only([at for at in range(len(given)) if at not in apart]), given.only([*apart])
 
 
 def _even(places: Sequence[int], count: int) -> list[int]:
@@ -229,6 +242,7 @@ class _Search:
         options: CompileOptions,
         methods: Sequence[str],
         used: Held,
+        choosing: Held,
         held: Held,
         labels: Sequence[int] | None,
         *,
@@ -238,13 +252,13 @@ class _Search:
         self._module, self._methods, self._labels = module, methods, labels
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
-        self._used, self._held = used, held
+        self._used, self._choosing, self._held = used, choosing, held
         self._floating = clone_module(module)
         simplify_pipeline().run(self._floating)
         self._shape = first_shape(module)
         run = runner(self._floating)
         self._expected: Outputs = self._answers(run, "in floating point")
-        self._own: Outputs = answers(run, self._looked_at)
+        self._own: Outputs = answers(run, self._choosing.samples)
         self.rungs: list[Rung] = []
         self.tried: list[_Try] = []
         self._chosen: list[float] = []
@@ -282,7 +296,7 @@ class _Search:
         found = score(self._expected, self._answers(run, what), self._labels, self._shape)
         self.rungs.append(Rung(what, found))
         self.tried.append(_Try(methods, tuple(keep), wide, choices, quantized))
-        self._chosen.append(score(self._own, answers(run, self._looked_at), None, self._shape).sqnr)
+        self._chosen.append(score(self._own, answers(run, self._choosing.samples), None, self._shape).sqnr)
         return found
 
     def climb(self, goal: _Goal) -> None:
@@ -310,7 +324,8 @@ class _Search:
         if goal.words is None:
             return
         asked = ",".join(methods) or "none"
-        harmed = [name for name, _ in self._harmed()]
+        prepared, noise = self._noise()
+        harmed = [op.loc[0] for op in layers_by_results(prepared, noise)]
         for share in WIDE_SHARES if not self._options.wide else ():
             wide = harmed[: max(1, round(share * len(harmed)))]
             what = f"+ results of {len(wide)} layer{'s' if len(wide) > 1 else ''} in 16 bits"
@@ -318,39 +333,28 @@ class _Search:
                 return
         if not self._options.wide and goal.met(self.attempt("+ all activations in 16 bits", asked, given, [EVERY])):
             return
-        kept: list[str] = []
-        ranked = self._sensitive()
-        # One layer at least remains to be quantised.
-        most = min(MOST_KEPT, len(ranked) - 1)
-        while len(kept) < most:
-            kept = ranked[: min(max(1, 2 * len(kept)), most)]
-            what = f"+ {len(kept)} layer{'s' if len(kept) > 1 else ''} in floating point"
-            if goal.met(self.attempt(what, asked, [*given, *kept])):
-                break
+        # On the machine, where the accelerator is to compute the network.
+        seconds = seconds_more(self._narrowest().quantized, self._options, on_device=self._on_device)
+        tried, ways = 0, [*layers_to_keep(prepared, noise, seconds, MOST_KEPT)]
+        for way in ways:
+            # Twice as many each time, and at least as many as are expected to do.
+            expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
+            if way is ways[-1] or (expected and len(way.nodes) >= 2 * tried):
+                tried = len(way.nodes)
+                what = f"+ {tried} layer{'s' if tried > 1 else ''} in floating point"
+                if goal.met(self.attempt(what, asked, [*given, *way.nodes])):
+                    break
 
     def _narrowest(self) -> _Try:
         """The best try in which no more activations have 16 bits than the options name."""
         asked = [index for index, each in enumerate(self.tried) if each.wide == tuple(self._options.wide)]
         return self.tried[max(asked, key=self._chosen.__getitem__)]
 
-    def _sensitive(self) -> list[str]:
-        """Convolutions and products by what their results lose beyond what comes in, over the time that floating point
-        takes longer for them: on the machine, where the accelerator is to compute the network."""
-        seconds = seconds_more(self._narrowest().quantized, self._options, on_device=self._on_device)
-        ranked = [(lost / seconds.get(name, math.inf), name) for name, lost in self._harmed()]
-        return [name for _, name in sorted(ranked, key=lambda each: -each[0])]
-
-    def _harmed(self) -> list[tuple[str, float]]:
-        """Convolutions and products, and the noise that their results get beyond what comes in, the most first."""
-        noise = {each.name: 10 ** (-each.own / 10) for each in self._losses(self._narrowest())}
-        found: list[tuple[str, float]] = []
-        for op in self._floating.main.ops:
-            if not isinstance(op.operator, (Conv, MatMul)) or not op.loc:
-                continue
-            users = [user.result.name for user in op.result.users if len(user.results) == 1]
-            lost = max((noise.get(name, 0.0) for name in (op.result.name, *users)), default=0.0)
-            found.append((op.loc[0], lost))
-        return sorted(found, key=lambda each: -each[1])
+    def _noise(self) -> tuple[Prepared, OutputNoise]:
+        """That try in floating point, and what each of its roundings does to the outputs."""
+        prepared = self._narrowest().choices.prepared
+        assert prepared is not None
+        return prepared, output_noise(prepared, self._looked_at, self._options.report)
 
     def best(self, goal: _Goal) -> int:
         """The first try that meets the goal, else that of the highest SQNR."""

@@ -20,7 +20,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.types import DType, Quantization, TensorType
 from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import SMALLEST_SCALE
-from ...passes.quantization.plan import Plan
+from ...passes.quantization.plan import Anchor, Plan
 from ..calibration.sample_sets import Inputs
 from ..calibration.windows import Product, is_product, places_of, rows_of_weights, weights_of_rows, windows
 from ..progress import ProgressReport
@@ -124,7 +124,7 @@ def _bounds(op: Product) -> tuple[float, float]:
     return (0.0, np.inf) if is_op(user, Relu) else (-np.inf, np.inf)
 
 
-def real_weights(op: Product) -> np.ndarray:
+def real_weights(op: Anchor) -> np.ndarray:
     """The weights of an anchor as real numbers, also where they are integers already."""
     w = op.operands[1]
     assert w is not None

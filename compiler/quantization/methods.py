@@ -9,11 +9,12 @@ import numpy as np
 
 from tilewright.errors import UsageError
 
+from ...ir.clone import clone_module
 from ...ir.core import Module, Op, Value
 from ...ir.names import Names
 from ...ir.types import Quantization
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.plan import Plan
+from ...passes.quantization.plan import Plan, plan_quantization
 from ...passes.quantization.quantize import quantized_types
 from ..calibration.observation import Observation
 from ..calibration.windows import Product, is_product
@@ -61,6 +62,28 @@ def exported(text: str) -> str:
     return ",".join(name for name in methods_of(text) if name not in UNEXPORTED) or NONE
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A network in floating point as it becomes integers, with all that is folded into its weights.
+
+    Attributes:
+        ranges: of the values of its plan, by name.
+        weights: those that are rounded already, by anchor.
+        wide: names of the values of 16 bits.
+    """
+
+    module: Module
+    keep: tuple[str, ...]
+    forms: Mapping[str, bool]
+    ranges: Mapping[str, Range]
+    weights: Mapping[Op, Rounded]
+    wide: tuple[str, ...] = ()
+
+    def plan(self, more: Collection[str] = ()) -> Plan:
+        """What is quantised while nodes of these further names stay in floating point."""
+        return plan_quantization(self.module.main, (*self.keep, *more), **self.forms)
+
+
 @dataclass
 class Choices:
     """What samples of a network's first shape made of it, for all its shapes.
@@ -71,6 +94,7 @@ class Choices:
         boundaries: scales by channel between products and floating point, of values by name.
         scales: by channel, of values by name.
         weights: by the name of the result that they make.
+        prepared: the network that they made.
     """
 
     inputs: dict[str, InputGrid] = field(default_factory=dict)
@@ -78,6 +102,7 @@ class Choices:
     boundaries: dict[str, ChannelScales] = field(default_factory=dict)
     scales: dict[str, ChannelScales] = field(default_factory=dict)
     weights: dict[str, Rounded] = field(default_factory=dict)
+    prepared: Prepared | None = None
 
 
 def observed_values(plan: Plan) -> dict[str, Value]:
@@ -166,6 +191,26 @@ def apply_scales(module: Module, plan: Plan, choices: Choices) -> None:
     """Scale channels of a module in floating point."""
     if choices.scales:
         set_scales(module, plan, choices.scales)
+
+
+def prepared_network(
+    module: Module,
+    plan: Plan,
+    choices: Choices,
+    keep: tuple[str, ...],
+    forms: Mapping[str, bool],
+    ranges: Mapping[str, Range],
+    wide: tuple[str, ...],
+) -> Prepared:
+    """A copy of a module before its weights are rounded.
+
+    Args:
+        keep, forms, ranges, wide: those of the plan.
+    """
+    copy, anchors = clone_module(module), _anchors(plan)
+    twins = dict(zip(module.main.ops, copy.main.ops, strict=True))
+    weights = {twins[anchors[name]]: each for name, each in choices.weights.items()}
+    return Prepared(copy, keep, forms, {**ranges}, weights, wide)
 
 
 def apply_weights(module: Module, plan: Plan, choices: Choices) -> None:

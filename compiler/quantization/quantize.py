@@ -51,8 +51,10 @@ from .methods import (
     learn_narrow_weights,
     methods_of,
     observed_values,
+    prepared_network,
 )
-from .smooth_products import choose_boundary_scales, set_boundary_scales
+from .smooth_maps import function_behind, map_boundaries
+from .smooth_products import boundaries, choose_boundary_scales, set_boundary_scales
 
 
 def brings_quantization(module: Module) -> bool:
@@ -108,10 +110,21 @@ def quantize_module(
     keep = (*keep, *(name for names in moved.values() for name in names))
     forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods}
     plan = plan_quantization(copy.main, keep, **forms)
-    if is_first and "products" in methods and options.encodings is None:
-        choices.boundaries = choose_boundary_scales(copy, plan, options)
-    quotients = set_boundary_scales(copy, plan, choices.boundaries)
-    if quotients:
+    quotients: dict[str, str] = {}
+    while True:
+        # What is made of a table gets results on its other side that only floating point reads.
+        divided = {*quotients, *quotients.values()}
+        wanted = {
+            **(boundaries(plan) if "products" in methods else {}),
+            **(map_boundaries(plan) if "channels" in methods else {}),
+        }
+        wanted = {name: each for name, each in wanted.items() if name not in divided}
+        if is_first and options.encodings is None:
+            choices.boundaries.update(choose_boundary_scales(copy, wanted, options))
+        scaled = set_boundary_scales(copy, wanted, choices.boundaries)
+        if not scaled:
+            break
+        quotients |= scaled
         plan = plan_quantization(copy.main, keep, **forms)
     values = plan.values
     if not values:
@@ -158,6 +171,8 @@ def quantize_module(
         choices.weights = learn_narrow_weights(copy, plan, ranges, observation, options, wide)
     elif is_first and "rounding" in methods:
         choices.weights = choose_weights(plan, choices, ranges, observation, wide)
+    if is_first and interface is None:
+        choices.prepared = prepared_network(copy, plan, choices, keep, forms, ranges, wide)
     apply_weights(copy, plan, choices)
     if interface is None:
         run_passes(post_training_pipeline(ranges, keep, wide=wide, **forms), copy, options)
@@ -246,7 +261,9 @@ def _observed(
     """
     if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
-        found = observation.ranges(values, whole=(_INPUT, *wide))
+        functions = {name: function_behind(value) for name, value in values.items()}
+        known = {name: each.reference for name, each in functions.items() if each is not None}
+        found = observation.ranges(values, whole=(_INPUT, *wide), functions=known)
         return found | {name: (2 * low, 2 * high) for name in wide for low, high in [found[name]]}
     hint = (
         "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "

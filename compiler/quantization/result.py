@@ -26,7 +26,7 @@ class Quantization:
     """What became of a model.
 
     Attributes:
-        calibrated, judged: numbers of samples.
+        calibrated, chosen_by, judged: numbers of samples; some chose methods, of which the others know nothing.
         top1: share of right answers in floating point; ``None`` without labels.
         rungs: the tries in order.
         chosen: which of them was written.
@@ -41,6 +41,7 @@ class Quantization:
     model: str
     output: str
     calibrated: int
+    chosen_by: int
     judged: int
     top1: float | None
     rungs: list[Rung]
@@ -83,7 +84,8 @@ class Quantization:
         for each in self.layers[:SHOWN]:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} in int8"]
-        lines.append(f"Calibrated on {show_number(self.calibrated, 'sample')}, judged on {self.judged} others.")
+        used = show_number(self.calibrated, "sample")
+        lines.append(f"Calibrated on {used}, methods chosen by {self.chosen_by}, judged on {self.judged} others.")
         lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
         if self.top1 is not None:
             lines.append(f"In floating point top-1 is {percent(self.top1)} %.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -80,6 +81,11 @@ def candidates(plan: Plan) -> dict[str, Candidate]:
     return {name: each for name, each in found if each is not None}
 
 
+def is_depthwise(op: Op) -> TypeGuard[Op[Conv]]:
+    """Whether each channel of what the op reads meets weights of its own."""
+    return is_op(op, Conv) and op.operator.group == op.operands.x.type.shape[1]
+
+
 def _candidate(value: Value, plan: Plan) -> Candidate | None:
     producer, clamp = value.producer, None
     if is_op(producer, Relu, Clip):
@@ -95,7 +101,7 @@ def _candidate(value: Value, plan: Plan) -> Candidate | None:
     if any(op not in plan.anchors for op in convolutions):
         return None
     channels = value.type.shape[1]
-    if channels < 2 or any(op.operands.x is not value or op.operator.group != channels for op in readers):
+    if channels < 2 or any(op.operands.x is not value or not is_depthwise(op) for op in readers):
         return None
     most = clamp.operator.act_args[1] if clamp is not None and isinstance(clamp.operator, Clip) else np.inf
     return Candidate(value, producer, tuple(readers), clamp is not None, float(most))

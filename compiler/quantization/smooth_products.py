@@ -8,6 +8,9 @@ parameters of a normalisation that nothing else reads; elsewhere it is a multipl
 In the same way results that only floating point reads are divided in the weights, and multiplied when they are numbers
 again. What goes into products of two computed matrices, or comes out of them, stays as it is: attention takes integers
 of one scale.
+
+A table of 256 entries, as GELU is, has one scale for all channels of its result. Where that loses a bit, the function
+is computed in floating point between two such multiplications.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from ..options import CompileOptions
 from .layer_walk import rounded
 from .learn_rounding import real_weights
 from .scale_channels import SMALLEST, ChannelScales, scale_results
+from .smooth_maps import MapBoundary, is_table
 
 EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Of the channels' reach, against that of the weights, which has what is missing to 1."""
@@ -59,6 +63,11 @@ class Boundary:
     high: np.ndarray
     rows: list[np.ndarray] = field(default_factory=list)
 
+    @property
+    def along(self) -> tuple[int, ...]:
+        """The shape of a number for each channel, against the value."""
+        return (-1,)
+
     def observe(self, x: np.ndarray, index: int, samples: int) -> None:
         """Take in the value on sample ``index`` of so many."""
         axes = tuple(range(x.ndim - 1))
@@ -74,6 +83,14 @@ class Boundary:
             return self._nearest(reach)
         factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
         return self._divided_by(factors) if np.square(factors).mean() < WORTH else None
+
+    def divide(self, module: Module, by: np.ndarray) -> None:
+        """Divide the value in the weights that make it, or multiply those that read it."""
+        if self.producer is not None:
+            scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
+        for reader in self.readers:
+            scaled = rows_of_weights(reader, real_weights(reader)) * by
+            reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
 
     def _divided_by(self, factors: np.ndarray) -> ChannelScales:
         return ChannelScales(factors, (float((self.low / factors).min()), float((self.high / factors).max())))
@@ -112,7 +129,8 @@ def boundaries(plan: Plan) -> dict[str, Boundary]:
             made = None
         users = [user for user in value.users if user in plan.ops]
         readers = tuple(op for op in users if is_op(op, MatMul) and op in plan.anchors and not op.operator.transpose_a)
-        is_read = bool(readers) and producer not in plan.ops and not is_op(producer, MatMul)
+        is_free = producer not in plan.ops or (is_table(producer) and len(users) == len(value.uses))
+        is_read = bool(readers) and is_free and not is_op(producer, MatMul)
         if len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)
             found[name] = Boundary(value, made, readers, zeros, zeros.copy())
@@ -128,9 +146,10 @@ def _is_attended(value: Value, plan: Plan, levels: int = 8) -> bool:
     return levels > 0 and any(_is_attended(each, plan, levels - 1) for user in moved for each in user.results)
 
 
-def choose_boundary_scales(module: Module, plan: Plan, options: CompileOptions) -> dict[str, ChannelScales]:
+def choose_boundary_scales(
+    module: Module, wanted: Mapping[str, Boundary | MapBoundary], options: CompileOptions
+) -> dict[str, ChannelScales]:
     """Scales by channel, by names of values in the plan, where they are worth it."""
-    wanted = boundaries(plan)
     observation = Observation(module, {name: each.value for name, each in wanted.items()}, options)
     for index, arrays in enumerate(observation.arrays() if wanted else ()):
         for name, each in wanted.items():
@@ -139,7 +158,9 @@ def choose_boundary_scales(module: Module, plan: Plan, options: CompileOptions) 
     return {name: each for name, each in found.items() if each is not None}
 
 
-def set_boundary_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) -> dict[str, str]:
+def set_boundary_scales(
+    module: Module, wanted: Mapping[str, Boundary | MapBoundary], scales: Mapping[str, ChannelScales]
+) -> dict[str, str]:
     """Divide what products read and make, take it back in their weights and behind them.
 
     Returns:
@@ -147,12 +168,13 @@ def set_boundary_scales(module: Module, plan: Plan, scales: Mapping[str, Channel
     """
     names = Names(value.name for op in module.main.ops for value in op.results)
     found: dict[str, str] = {}
-    for name, each in boundaries(plan).items():
+    for name, each in wanted.items():
         if name not in scales:
             continue
         value, by = each.value, scales[name].factors
         uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
-        constant = module.add_constant(f"{name}_by", by if each.producer is not None else 1 / by)
+        along = by.reshape(each.along)
+        constant = module.add_constant(f"{name}_by", along if each.producer is not None else 1 / along)
         op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")])
         if value.producer is not None:
             module.main.insert_after(op, value.producer)
@@ -163,9 +185,6 @@ def set_boundary_scales(module: Module, plan: Plan, scales: Mapping[str, Channel
         if each.producer is not None:
             # The tensor of the source is behind the multiplication.
             op.result.origin, value.origin = value.origin, None
-            scale_results(module, each.producer, 1 / by.astype(np.float64), has_bias=True)
-        for reader in each.readers:
-            scaled = rows_of_weights(reader, real_weights(reader)) * by
-            reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
+        each.divide(module, by)
         found[name] = name if each.producer is not None else op.result.name
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, Union
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.names import Names
@@ -22,6 +22,9 @@ from ...ir.types import DType
 from ..named_ops import find_named, still_there
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
+
+Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
+"""What is worth quantising for itself."""
 
 KEEP_FLOAT = "--keep-float"
 """What names ops that stay in floating point, for messages."""
@@ -45,7 +48,7 @@ class Plan:
             calibration has to find out.
     """
 
-    anchors: tuple[Op[Conv | ConvTranspose | MatMul], ...]
+    anchors: tuple[Anchor, ...]
     ops: frozenset[Op]
     real: frozenset[Op]
     values: Mapping[str, Value]
@@ -92,7 +95,7 @@ def plan_quantization(
     taken: set[Op] = set()
     real: set[Op] = set()
     before: set[Value] = set()
-    anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
+    anchors: list[Anchor] = []
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
     kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
@@ -162,7 +165,7 @@ def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:
                 yield max(convs, key=position.__getitem__), op
 
 
-def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:
+def is_anchor(op: Op) -> TypeGuard[Anchor]:
     """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
     if is_op(op, ConvTranspose):
         x = op.operands.x

@@ -9,8 +9,7 @@ import numpy as np
 from tilewright.errors import PassError
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.matmul import MatMul
+from ...ir.ops.convolution import ConvTranspose
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
@@ -19,7 +18,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters, on_own_grid, per_channel
-from .plan import Plan, plan_quantization
+from .plan import Anchor, Plan, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -74,25 +73,34 @@ class Quantize(Pass):
         module.drop_unused_constants()
         return True
 
-    def _quantize_weights(self, module: Module, op: Op[Conv | ConvTranspose | MatMul], record: Record) -> None:
-        x, w, b = op.operands[:3]
+    def _quantize_weights(self, module: Module, op: Anchor, record: Record) -> None:
+        x, w = op.operands[:2]
         assert x is not None
         if not isinstance(w, Constant):
             record.counts["weights rounded before"] += 1
             return
-        bias = b.array if isinstance(b, Constant) else None
-        if bias is not None and is_op(op, ConvTranspose):
-            # Of the groups, which share their scales, the largest.
-            bias = np.abs(bias).reshape(op.operator.group, -1).max(0)
-        scale = _scale_of(x)
-        stored = on_own_grid(w.array, bias, scale)
-        record.counts["weights on their own grid" if stored is not None else "weights per channel"] += 1
-        if stored is None:
-            stored = per_channel(w.array, accumulators.channel_axis(op), bias, scale)
+        stored = stored_weights(op, w.array, _scale_of(x))
+        quant = stored[1].quant
+        record.counts["weights on their own grid" if quant and quant.axis is None else "weights per channel"] += 1
         constant = module.add_constant(w.name, *stored)
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
         op.set_operand(1, real.result)
+
+
+def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.ndarray, TensorType]:
+    """Weights of an op as 8-bit integers, on the grid that they lie on or else the nearest ones.
+
+    Args:
+        x_scale: of the activations that they are multiplied with.
+    """
+    b = op.operands.b
+    bias = b.array if isinstance(b, Constant) else None
+    if bias is not None and is_op(op, ConvTranspose):
+        # Of the groups, which share their scales, the largest.
+        bias = np.abs(bias).reshape(op.operator.group, -1).max(0)
+    stored = on_own_grid(weights, bias, x_scale)
+    return stored or per_channel(weights, accumulators.channel_axis(op), bias, x_scale)
 
 
 def quantized_types(

@@ -1,0 +1,247 @@
+"""What each rounding in a quantised network does to its outputs, and which layers had best stay in floating point.
+
+Each value and each layer's weights are rounded alone, in a network that is otherwise in floating point: what a value
+loses itself tells little of what becomes of it on the way to the outputs. It is one network for all of them, of which
+an input says what is rounded. What the roundings do is taken to add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.clone import clone_module
+from ...ir.core import Constant, Module, Op, Value
+from ...ir.ops.elementwise import Add, Mul, Sub
+from ...ir.ops.movement import Slice
+from ...ir.ops.quantization import FakeQuantize
+from ...ir.types import DType, TensorType
+from ...passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantization
+from ...passes.quantization.quantize import quantized_types, stored_weights
+from ..calibration.sample_sets import Inputs
+from ..progress import ProgressReport
+from .judging import answers, decibels, runner
+from .learn_rounding import real_weights
+from .methods import Prepared
+from .round_weights import Rounded
+
+SAMPLES, WORK = 4, 4e11
+"""At most so many samples, and fewer, but one, where the roundings would take more multiplications than this."""
+
+WORTH = 0.05
+"""Layers that leave less of the noise out are not kept while others leave out more."""
+
+STAGE = "rank layers"
+
+
+@dataclass(frozen=True)
+class OutputNoise:
+    """Power of the outputs, and of what differs in them where one thing alone is rounded, over all samples.
+
+    Attributes:
+        values: by value of the plan.
+        weights: by anchor.
+    """
+
+    signal: float
+    values: Mapping[Value, float]
+    weights: Mapping[Op, float]
+
+    def of(self, plan: Plan) -> float:
+        """What all roundings of another plan of the same network make together."""
+        rounded = [self.values.get(value, 0.0) for value in plan.values.values()]
+        return math.fsum([*rounded, *(self.weights.get(op, 0.0) for op in plan.anchors)])
+
+
+def output_noise(prepared: Prepared, samples: Sequence[Inputs], report: ProgressReport) -> OutputNoise:
+    """Round one thing after the other, on some of the samples."""
+    plan, copy = prepared.plan(), clone_module(prepared.module)
+    values = [*plan.values.values()]
+    twin_plan = plan_quantization(copy.main, prepared.keep, **prepared.forms)
+    types = quantized_types(twin_plan, [(name, *range) for name, range in prepared.ranges.items()], wide=prepared.wide)
+    twins = dict(zip(plan.anchors, twin_plan.anchors, strict=True))
+    changes = {op: _change(twin, twin_plan, types, prepared.weights.get(op)) for op, twin in twins.items()}
+    layers = [op for op in plan.anchors if any(array.any() for array in changes[op])]
+    gates = copy.main.add_parameter("gates", TensorType((len(values) + len(layers),), DType.F32))
+    readers = {value: _readers(value, twin_plan) for value in twin_plan.values.values()}
+    for index, op in enumerate(layers, len(values)):
+        _gate_weights(copy, twins[op], changes[op], gates, index)
+    for index, (value, uses) in enumerate(readers.items()):
+        _gate_value(copy, value, uses, types[value], gates, index)
+    run, count = runner(copy), gates.type.elements
+    work = count * sum(op.macs for op in prepared.module.main.ops)
+    used = samples[: max(1, min(SAMPLES, int(WORK / max(work, 1))))]
+    signal, noise = 0.0, np.zeros(count)
+    for at, inputs in enumerate(used):
+        (exact,) = answers(run, [{**inputs, gates.name: np.zeros(count, np.float32)}])
+        signal += float(np.square(exact, dtype=np.float64).sum())
+        for index in range(count):
+            report(STAGE, at * count + index, len(used) * count)
+            (found,) = answers(run, [{**inputs, gates.name: np.eye(1, count, index, np.float32)[0]}])
+            noise[index] += float(np.square(found - exact, dtype=np.float64).sum())
+    report(STAGE, len(used) * count, len(used) * count)
+    each = noise.tolist()
+    return OutputNoise(
+        signal, dict(zip(values, each, strict=False)), dict(zip(layers, each[len(values) :], strict=True))
+    )
+
+
+def _x(op: Op) -> Value:
+    x = op.operands[0]
+    assert x is not None
+    return x
+
+
+def _change(
+    op: Anchor, plan: Plan, types: Mapping[Value, TensorType], rounded: Rounded | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What rounding adds to the weights and the bias of an anchor."""
+    w, bias, x = op.operands[1], op.operands[2], types[plan.source(_x(op))]
+    assert x.quant is not None
+    if rounded is not None:
+        stored, type = rounded.weights, rounded.type
+    elif isinstance(w, Constant):
+        stored, type = stored_weights(op, w.array, x.quant.scale[0])
+    else:
+        return np.zeros(1, np.float32), np.zeros(1, np.float32)
+    assert type.quant is not None
+    scale, zero = type.quant.broadcast(type.rank)
+    found = ((stored.astype(np.float32) - zero) * scale).astype(np.float32) - real_weights(op)
+    given = bias.array if isinstance(bias, Constant) else np.float32(0)
+    return found, rounded.bias - given if rounded is not None else np.zeros(1, np.float32)
+
+
+def _readers(value: Value, plan: Plan) -> list[tuple[Op, int]]:
+    uses = [(user, index) for user, index in value.uses if plan.reads_quantized(value, user)]
+    return [(user, index) for user, index in uses if isinstance(user, Op)]
+
+
+def _gate_weights(module: Module, op: Op, change: tuple[np.ndarray, np.ndarray], gates: Value, index: int) -> None:
+    """Add to the result, where its gate is open, what the rounding of the weights makes."""
+    uses = [*op.result.uses]
+    weights, bias = (module.add_constant(f"{op.result.name}_{name}", a) for name, a in zip("wb", change, strict=True))
+    wrong = Op(op.operator, [_x(op), weights, bias if bias.type.elements > 1 else None], [op.result.type])
+    module.main.insert_after(wrong, op)
+    _open(module, op.result, wrong, uses, gates, index)
+
+
+def _gate_value(
+    module: Module, value: Value, uses: Sequence[tuple[Op, int]], type: TensorType, gates: Value, index: int
+) -> None:
+    """Round a value for these readers where its gate is open."""
+    assert type.quant is not None
+    scale, zero, limits = np.float32(type.quant.scale[0]), type.quant.zero_point[0], np.iinfo(type.dtype.numpy)
+    numbers = scale, scale * np.float32(limits.min - zero), scale * np.float32(limits.max - zero)
+    if uses:
+        # Behind what the weights of its producer add.
+        x = uses[0][0].operands[uses[0][1]]
+        assert x is not None
+        constants = [module.add_constant(f"{value.name}_grid", np.asarray(number)) for number in numbers]
+        rounded = Op(FakeQuantize(), [x, *constants])
+        if x.producer is not None:
+            module.main.insert_after(rounded, x.producer)
+        else:
+            module.main.insert(rounded, next(iter(module.main.ops)))
+        wrong = module.main.insert_after(Op(Sub(), [rounded.result, x]), rounded)
+        _open(module, x, wrong, uses, gates, index)
+
+
+def _open(module: Module, x: Value, wrong: Op, uses: Sequence[tuple[object, int]], gates: Value, index: int) -> None:
+    """Let the uses have ``x`` and, where the gate is open, what is wrong."""
+    gate = module.main.insert_after(Op(Slice((index,), (1,), (1,)), [gates]), wrong)
+    share = module.main.insert_after(Op(Mul(), [wrong.result, gate.result]), gate)
+    whole = module.main.insert_after(Op(Add(), [x, share.result]), share)
+    for user, at in uses:
+        user.set_operand(at, whole.result)  # pyright: ignore
+
+
+def layers_by_results(prepared: Prepared, noise: OutputNoise) -> list[Anchor]:
+    """Anchors of a node by what rounding their results does to the outputs, the most first."""
+
+    def lost(op: Anchor) -> float:
+        behind = (result for user in op.result.users for result in user.results)
+        return math.fsum(noise.values.get(value, 0.0) for value in (op.result, *behind))
+
+    return sorted((op for op in prepared.plan().anchors if op.loc), key=lost, reverse=True)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Nodes that are to stay in floating point, and the SQNR that is expected then, in decibels."""
+
+    nodes: tuple[str, ...]
+    sqnr: float
+
+
+def layers_to_keep(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float], most: int) -> Iterator[Kept]:
+    """More and more nodes: each time those that leave most noise out for the time that they take longer.
+
+    Args:
+        seconds: by node, what the network takes longer when that one is in floating point.
+        most: nodes at most; at least one stays quantised.
+    """
+    kept: tuple[str, ...] = ()
+    left = noise.of(prepared.plan())
+    while True:
+        plan = prepared.plan(kept)
+        moves = [move for move in _moves(plan) if len(kept) + len(move) <= min(most, _nodes(plan) + len(kept) - 1)]
+        tried = {move: left - noise.of(prepared.plan((*kept, *move))) for move in _likely(moves, plan, noise)}
+        gains = {move: gain for move, gain in tried.items() if gain > 0}
+        if not gains:
+            return
+        floor = min(WORTH * left, max(gains.values()))
+        worth = [move for move, gain in gains.items() if gain >= floor]
+        best = max(worth, key=lambda move: gains[move] / math.fsum(seconds.get(node, math.inf) for node in move))
+        kept, left = (*kept, *best), left - gains[best]
+        yield Kept(kept, decibels(noise.signal, left))
+
+
+TRIED = 24
+"""Ways to keep further layers of which it is found out what they leave out, those that promise most."""
+
+
+def _likely(moves: Sequence[tuple[str, ...]], plan: Plan, noise: OutputNoise) -> list[tuple[str, ...]]:
+    near: dict[str, float] = {}
+    for op in plan.anchors:
+        around = (*op.inputs, *op.results, *(result for user in op.result.users for result in user.results))
+        total = math.fsum(noise.values.get(value, 0.0) for value in around) + noise.weights.get(op, 0.0)
+        for node in op.loc[:1]:
+            near[node] = near.get(node, 0.0) + total
+    return sorted(moves, key=lambda move: -math.fsum(near.get(node, 0.0) for node in move))[:TRIED]
+
+
+def _nodes(plan: Plan) -> int:
+    return len({op.loc[0] for op in plan.anchors if op.loc})
+
+
+def _moves(plan: Plan) -> list[tuple[str, ...]]:
+    """Each anchor, and all anchors around each value, by their nodes."""
+    found: dict[tuple[str, ...], None] = {}
+    around = [[op] for op in plan.anchors]
+    for value in plan.values.values():
+        ops = [*_behind(value, plan)]
+        around.append([*ops, *(op for op in plan.anchors if op is _maker(value, plan))])
+    for ops in around:
+        if ops and all(op.loc for op in ops):
+            found[tuple(dict.fromkeys(op.loc[0] for op in ops))] = None
+    return [*found]
+
+
+def _maker(value: Value, plan: Plan) -> Op | None:
+    """What makes a value, before what floating point does with it."""
+    maker = value.producer
+    while maker is not None and not is_anchor(maker) and maker not in plan.ops and len(maker.inputs) == 1:
+        maker = maker.inputs[0].producer
+    return maker
+
+
+def _behind(value: Value, plan: Plan) -> Iterator[Anchor]:
+    """The anchors that read a value, through what is quantised between them."""
+    for user in value.users:
+        if user in plan.anchors and is_anchor(user):
+            yield user
+        elif user in plan.ops:
+            yield from (op for result in user.results for op in _behind(result, plan))

@@ -1,0 +1,92 @@
+"""What roundings do to the outputs, and which layers are kept in floating point for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import pytest
+
+import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.progress import silent
+from tilewright.compiler.quantization.judging import decibels
+from tilewright.compiler.quantization.methods import Choices, Prepared
+from tilewright.compiler.quantization.output_noise import OutputNoise, layers_to_keep, output_noise
+from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.ir import interp
+
+F32 = onnx.TensorProto.FLOAT
+SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
+
+
+def branches() -> bytes:
+    """Two ways to the output: a coarse one of heavy tails that hardly counts, and one that does."""
+    rng = np.random.default_rng(0)
+    heavy = rng.standard_normal((8, 3, 1, 1)) * np.asarray([1e3, *[1.0] * 7]).reshape(-1, 1, 1, 1)
+    weights = {"a": heavy, "b": rng.standard_normal((8, 3, 1, 1))}
+    weights |= {"c": rng.standard_normal((2, 8, 1, 1)) * 1e-6, "d": rng.standard_normal((2, 8, 1, 1))}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "a"], ["coarse"], name="coarse"),
+        onnx.helper.make_node("Conv", ["x", "b"], ["fine"], name="fine"),
+        onnx.helper.make_node("Sigmoid", ["coarse"], ["p"]),
+        onnx.helper.make_node("Sigmoid", ["fine"], ["q"]),
+        onnx.helper.make_node("Conv", ["p", "c"], ["s"], name="little"),
+        onnx.helper.make_node("Conv", ["q", "d"], ["t"], name="much"),
+        onnx.helper.make_node("Add", ["s", "t"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "branches",
+        [onnx.helper.make_tensor_value_info("x", F32, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", F32, [1, 2, 8, 8])],
+        [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+def noise_of(model: bytes, methods: str) -> tuple[Prepared, OutputNoise, float]:
+    """The network, what its roundings do, and the SQNR that it has."""
+    module, choices = import_model(model), Choices()
+    found = quantize_module(module, CompileOptions(calibration=SAMPLES[:16], methods=methods), None, choices)
+    assert choices.prepared is not None
+    inputs = [{"x": x} for x in SAMPLES[16:20, None]]
+    signal = wrong = 0.0
+    for each in inputs:
+        a, b = (interp.run(network, each)["y"].astype(np.float64) for network in (module, found))
+        signal, wrong = signal + float(np.square(a).sum()), wrong + float(np.square(b - a).sum())
+    return choices.prepared, output_noise(choices.prepared, inputs, silent), decibels(signal, wrong)
+
+
+@pytest.mark.parametrize("methods", ["none", "all"])
+def test_roundings_add_up_to_what_the_network_loses(methods: str) -> None:
+    prepared, noise, found = noise_of(branches(), methods)
+    assert decibels(noise.signal, noise.of(prepared.plan())) == pytest.approx(found, abs=1.5)
+
+
+def test_layers_are_kept_by_what_they_do_to_the_outputs() -> None:
+    prepared, noise, found = noise_of(branches(), "none")
+    seconds: dict[str, float] = dict.fromkeys(["coarse", "fine", "little", "much"], 1.0)
+    ways = [*layers_to_keep(prepared, noise, seconds, 4)]
+    assert {*ways[0].nodes} <= {"fine", "much"}
+    assert ways[0].sqnr > found
+    assert [way.sqnr for way in ways] == sorted(way.sqnr for way in ways)
+    # One layer at least is left.
+    assert len(ways[-1].nodes) <= 3
+    # What costs a thousand times as much has to bring as much.
+    dear = [*layers_to_keep(prepared, noise, {**seconds, "fine": 1e3, "much": 1e3}, 1)]
+    assert len(dear) == 1
+
+
+def test_a_goal_that_methods_miss_is_reached_by_what_does_most_to_the_outputs(tmp_path: Path) -> None:
+    plain = tilewright.quantize(branches(), tmp_path / "plain.twa", calibration=SAMPLES, engines="software")
+    goal = max(rung.score.sqnr for rung in plain.rungs) + 3
+    found = tilewright.quantize(
+        branches(), tmp_path / "kept.twa", calibration=SAMPLES, engines="software", min_sqnr=goal
+    )
+    assert found.reached and len(found.rungs) > len(plain.rungs)
+    assert not {"coarse", "little"} & {*found.kept}
