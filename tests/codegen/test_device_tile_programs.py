@@ -93,7 +93,7 @@ def test_an_instruction_for_each_op() -> None:
 
 
 def test_streams_of_a_program_of_two_clusters() -> None:
-    module = random_program(np.random.default_rng(11), steps=20, clusters=2)
+    module = random_program(np.random.default_rng(1), steps=20, clusters=2)
     plan(module.main, MACHINE)
     built = build_device_program(module.main, MACHINE).program
     assert {stream.cluster for stream in built.queues} == {0, 1}
@@ -143,7 +143,7 @@ def test_no_instruction_goes_round_the_end_of_a_ring() -> None:
 
 
 def test_a_program_needs_its_clusters() -> None:
-    module = random_program(np.random.default_rng(11), steps=20, clusters=2)
+    module = random_program(np.random.default_rng(1), steps=20, clusters=2)
     plan(module.main, MACHINE)
     with pytest.raises(InstructionError, match="more clusters than a card has"):
         build_device_program(module.main, dataclasses.replace(MACHINE, clusters=1))

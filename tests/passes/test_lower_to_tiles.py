@@ -17,9 +17,10 @@ from random_device_graphs import ON_THE_DEVICE, shift_weights
 from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, DRAM, KEPT, LAYER, ON
-from tilewright.ir.core import Constant, Function, Module, Value
+from tilewright.ir.core import Constant, Function, Module, Value, is_op
 from tilewright.ir.feature_map import is_block_by_block, map_shape
 from tilewright.ir.op import Operator
+from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.movement import Concat, Slice
@@ -37,7 +38,7 @@ from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemor
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machines.machine import load
+from tilewright.runtime.machines.machine import CHANNEL_BLOCK, load
 
 QUANT = Quantization.per_tensor(0.25, 3)
 
@@ -88,7 +89,9 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
 
     for op in function.ops:
         target = map_shape(op.result.type)
-        tile = [some(target.height), some(target.width), some(target.blocks)]
+        # Attention goes head by head.
+        blocks = op.operator.depth // CHANNEL_BLOCK if is_op(op, Attention) else some(target.blocks)
+        tile = [some(target.height), some(target.width), blocks]
         is_dense = isinstance(op.operator, Conv) and not is_block_by_block(op)
         tile.append(some(map_shape(op.inputs[0].type).blocks) if is_dense else tile[2])
         op.annotations.update(tile=tuple(tile), stationary=str(rng.choice(["weights", "inputs"])))
@@ -98,7 +101,7 @@ def split_by_chance(function: Function, rng: np.random.Generator) -> None:
     """Up to four clusters, which share out rows or channels of a result, or leave it to one."""
     CLUSTERS.set(function, int(rng.integers(2, 5)))
     for op in function.ops:
-        split = str(rng.choice(["rows", "channels", "none"]))
+        split = str(rng.choice(["rows", "none"] if is_op(op, Attention) else ["rows", "channels", "none"]))
         if split != "none":
             op.annotations["split"] = split
 
