@@ -18,8 +18,9 @@ from ...codegen.package import Package, add_engine
 from ...ir.clone import clone_module
 from ...ir.core import Module, is_op
 from ...ir.ops.softmax import Softmax
-from ...ir.types import DType
-from ...passes.quantization.parameters import affine_parameters
+from ...ir.quantized import limits as limits_of
+from ...ir.quantized import parameters
+from ...ir.types import TensorType
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import contents
@@ -184,7 +185,7 @@ class LayerLoss:
         name: the tensor.
         own: SQNR of the value if it alone were rounded, in decibels.
         here: SQNR of the value as the quantised network computes it.
-        levels: of 256, that samples use.
+        levels: integers that samples use.
         saturated: share of the numbers beyond the range.
         why: the largest cause in words.
     """
@@ -200,19 +201,18 @@ class LayerLoss:
 def losses(
     floating: Mapping[str, list[np.ndarray]],
     quantized: Mapping[str, list[np.ndarray]],
-    ranges: Mapping[str, tuple[float, float]],
+    types: Mapping[str, TensorType],
 ) -> list[LayerLoss]:
-    """What each value loses, the most harmed first."""
+    """What each value loses as integers of its type, the most harmed first."""
     found: list[LayerLoss] = []
     for name, arrays in floating.items():
-        quant = affine_parameters(ranges[name], DType.I8)
-        scale, zero = quant.scale[0], quant.zero_point[0]
+        (scale, zero), (low, high) = parameters(types[name]), limits_of(types[name])
         signal = own = here = 0.0
         used: set[int] = set()
         outside = total = 0
         for a, b in zip(arrays, quantized[name], strict=True):
             steps = np.rint(a.astype(np.float64) / scale) + zero
-            stored = np.clip(steps, -128, 127)
+            stored = np.clip(steps, low, high)
             outside += int((np.abs(steps - stored) >= 1).sum())
             total += a.size
             used.update(np.unique(stored.astype(np.int64)).tolist())
@@ -221,7 +221,8 @@ def losses(
             here += float(np.square(b.astype(np.float64) - a).sum())
         alone, arrived = decibels(signal, own), decibels(signal, here)
         share = outside / max(total, 1)
-        found.append(LayerLoss(name, alone, arrived, len(used), share, _why(alone, arrived, len(used), share)))
+        why = _why(alone, arrived, len(used), high - low + 1, share)
+        found.append(LayerLoss(name, alone, arrived, len(used), share, why))
     return sorted(found, key=lambda each: each.here)
 
 
@@ -230,9 +231,9 @@ MUCH_SATURATED = 0.001
 """Share of the numbers."""
 
 
-def _why(own: float, here: float, levels: int, saturated: float) -> str:
+def _why(own: float, here: float, levels: int, steps: int, saturated: float) -> str:
     if here < own - 3:
         return "errors of layers before, and of its weights"
     if levels < FEW_LEVELS:
-        return f"few levels used: {levels} of 256"
-    return "numbers beyond its range" if saturated > MUCH_SATURATED else "rounding to 256 equal steps"
+        return f"few levels used: {levels} of {steps}"
+    return "numbers beyond its range" if saturated > MUCH_SATURATED else f"rounding to {steps} equal steps"

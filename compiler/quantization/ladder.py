@@ -20,7 +20,7 @@ from ...codegen.cpu.llvm.named_targets import PORTABLE
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...ir.quantized import is_wide
-from ...ir.types import DType
+from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import Range, affine_parameters
 from ...passes.quantization.plan import EVERY
 from ...runtime.files.output_file import check_output, output_file
@@ -326,8 +326,9 @@ class _Search:
         asked = ",".join(methods) or "none"
         prepared, noise = self._noise()
         harmed = [op.loc[0] for op in layers_by_results(prepared, noise)]
-        for share in WIDE_SHARES if not self._options.wide else ():
-            wide = harmed[: max(1, round(share * len(harmed)))]
+        counts = dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES)
+        for count in counts if not self._options.wide else ():
+            wide = harmed[:count]
             what = f"+ results of {len(wide)} layer{'s' if len(wide) > 1 else ''} in 16 bits"
             if goal.met(self.attempt(what, asked, given, wide)):
                 return
@@ -381,7 +382,12 @@ class _Search:
                 exact[name].append(array)
             for name, array in second(inputs).items():
                 found[name].append(_real(array, b[name]))
-        return losses(exact, found, tried.choices.ranges)
+        dtypes = {name: DType.I16 if is_wide(b[name].type) else DType.I8 for name in both}
+        types = {
+            name: TensorType(b[name].type.shape, dtype, affine_parameters(tried.choices.ranges[name], dtype))
+            for name, dtype in dtypes.items()
+        }
+        return losses(exact, found, types)
 
 
 def _named(module: Module, names: Sequence[str]) -> dict[str, Value]:

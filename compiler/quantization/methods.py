@@ -12,7 +12,7 @@ from tilewright.errors import UsageError
 from ...ir.clone import clone_module
 from ...ir.core import Module, Op, Value
 from ...ir.names import Names
-from ...ir.types import Quantization
+from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import Plan, plan_quantization
 from ...passes.quantization.quantize import quantized_types
@@ -178,13 +178,13 @@ def _anchors(plan: Plan) -> dict[str, Op]:
     return {names.take(op.result.name): op for op in plan.anchors}
 
 
-def _inputs(plan: Plan, ranges: Mapping[str, Range], wide: Collection[str]) -> Iterator[tuple[Product, Quantization]]:
+def _inputs(plan: Plan, ranges: Mapping[str, Range], wide: Collection[str]) -> Iterator[tuple[Product, TensorType]]:
     """Convolutions and products, and how what they read is quantised."""
     types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
     for op in plan.anchors:
         type = types.get(plan.source(op.operands.x))
         if is_product(op) and type is not None and type.quant is not None:
-            yield op, type.quant
+            yield op, type
 
 
 def apply_scales(module: Module, plan: Plan, choices: Choices) -> None:

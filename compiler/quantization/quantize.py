@@ -264,7 +264,8 @@ def _observed(
         functions = {name: function_behind(value) for name, value in values.items()}
         known = {name: each.reference for name, each in functions.items() if each is not None}
         found = observation.ranges(values, whole=(_INPUT, *wide), functions=known)
-        return found | {name: (2 * low, 2 * high) for name in wide for low, high in [found[name]]}
+        # Others have encodings.
+        return found | {name: (2 * found[name][0], 2 * found[name][1]) for name in wide if name in found}
     hint = (
         "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
         "or leave the network in floating point."

@@ -18,7 +18,8 @@ import numpy as np
 
 from ...ir.core import Constant, Module, Op
 from ...ir.ops.quantization import Dequantize
-from ...ir.types import Quantization, TensorType
+from ...ir.quantized import limits, parameters
+from ...ir.types import TensorType
 from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
 from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
@@ -50,6 +51,7 @@ class LayerSums:
     """What is known of the inputs of a layer, by group.
 
     Attributes:
+        x: the quantised type of the inputs.
         products: sums of products of each two inputs, as integers less the zero point, [groups, inner, inner]; ``None``
             where the weights are rounded to the nearest.
         integers: sums of the inputs, as such integers, [groups, inner].
@@ -58,22 +60,22 @@ class LayerSums:
     """
 
     op: Product
-    quantization: Quantization
+    x: TensorType
     products: np.ndarray | None
     integers: np.ndarray
     reals: np.ndarray
     count: int = field(default=0)
 
     @classmethod
-    def empty(cls, op: Product, quantization: Quantization, *, is_optimised: bool) -> LayerSums:
+    def empty(cls, op: Product, x: TensorType, *, is_optimised: bool) -> LayerSums:
         groups, _, inner = rows_of_weights(op, _weights(op)).shape
         products = np.zeros((groups, inner, inner)) if is_optimised else None
-        return cls(op, quantization, products, np.zeros((groups, inner)), np.zeros((groups, inner)))
+        return cls(op, x, products, np.zeros((groups, inner)), np.zeros((groups, inner)))
 
     def observe(self, x: np.ndarray, index: int, samples: int) -> None:
         """Take in the first operand of sample ``index`` of so many."""
         found = windows(self.op, x, index, places_of(samples)).astype(np.float64)
-        stored = integers(found, self.quantization)
+        stored = integers(found, self.x)
         self.reals += found.sum(0)
         self.integers += stored.sum(0)
         self.count += len(found)
@@ -83,7 +85,7 @@ class LayerSums:
 
     def rounded(self) -> Rounded:
         """The weights and the bias of the layer."""
-        op, scale = self.op, self.quantization.scale[0]
+        op, scale = self.op, float(parameters(self.x)[0])
         weights, bias = _weights(op), op.operands[2]
         outputs = weights.shape[channel_axis(op)]
         real_bias = bias.array if isinstance(bias, Constant) else np.zeros(outputs, np.float32)
@@ -104,10 +106,10 @@ class LayerSums:
         return Rounded(weights_of_rows(op, stored).astype(np.int8), type, corrected.astype(np.float32))
 
 
-def integers(x: np.ndarray, quantization: Quantization) -> np.ndarray:
-    """The stored integers less the zero point that numbers become, in 8 bits; float64."""
-    scale, zero = np.float32(quantization.scale[0]), quantization.zero_point[0]
-    return np.clip(np.rint(x.astype(np.float32) / scale), -128 - zero, 127 - zero).astype(np.float64)
+def integers(x: np.ndarray, type: TensorType) -> np.ndarray:
+    """The stored integers less the zero point that numbers become in a type; float64."""
+    (scale, zero), (low, high) = parameters(type), limits(type)
+    return np.clip(np.rint(x.astype(np.float32) / np.float32(scale)), low - zero, high - zero).astype(np.float64)
 
 
 def optimised(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
@@ -133,9 +135,13 @@ def optimised(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
     return found
 
 
-def layers_to_round(found: Iterable[tuple[Product, Quantization]]) -> list[LayerSums]:
-    """Empty sums for layers, given with the quantisation of their inputs, whose weights are on no grid of their own."""
-    off_grid = [(op, quant) for op, quant in found if not _is_exact(op, quant.scale[0])]
+def layers_to_round(found: Iterable[tuple[Product, TensorType]]) -> list[LayerSums]:
+    """Empty sums for layers whose weights are on no grid of their own.
+
+    Args:
+        found: the layers, each with the quantised type of its inputs.
+    """
+    off_grid = [(op, x) for op, x in found if not _is_exact(op, float(parameters(x)[0]))]
     chosen: set[Op] = set()
     left_bytes, left_steps = float(MOST_BYTES), MOST_STEPS
     for op, _ in sorted(off_grid, key=lambda each: _costs(each[0])):
@@ -143,7 +149,7 @@ def layers_to_round(found: Iterable[tuple[Product, Quantization]]) -> list[Layer
         if rows_of_weights(op, _weights(op)).shape[2] <= LARGEST_INNER and size <= left_bytes and steps <= left_steps:
             chosen.add(op)
             left_bytes, left_steps = left_bytes - size, left_steps - steps
-    return [LayerSums.empty(op, quant, is_optimised=op in chosen) for op, quant in off_grid]
+    return [LayerSums.empty(op, x, is_optimised=op in chosen) for op, x in off_grid]
 
 
 def _is_exact(op: Product, scale: float) -> bool:

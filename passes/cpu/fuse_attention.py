@@ -320,7 +320,7 @@ def _mask(
     strides = _regrouped(level, _broadcast(total.type.shape, seen.strides, level), shape)
     if strides is None:
         return found.emit(Expand(level), total), (0, *row_major(shape))
-    return seen.value, (seen.offset, *strides)
+    return _real(found, seen.value), (seen.offset, *strides)
 
 
 def _placed(found: Match[Transpose]) -> Value | None:

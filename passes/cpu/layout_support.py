@@ -242,7 +242,11 @@ def blocked_support(op: Op) -> Support | None:
     if ON.get(op) != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
     types = [value.type for value in (*op.inputs, op.result)]
-    activations = [types[0], types[-1]] if isinstance(op.operator, Conv) else types
+    activations = types
+    if is_op(op, Conv):
+        # Weights and biases have types of their own.
+        residual = op.operands.residual
+        activations = [types[0], types[-1], *([residual.type] if residual is not None else [])]
     if all(type.dtype is DType.F32 for type in types):
         support = SUPPORT
     elif all(type.dtype in EIGHT_BIT and type.quant is not None for type in activations):

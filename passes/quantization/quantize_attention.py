@@ -21,16 +21,20 @@ from .integer_rules import integers_of
 _MASK_STEP = 1 / 8
 """Of masks that are computed; what is 16 or more below 0 hides a key."""
 
-_HIDDEN = -64.0
-"""What known masks add, or less, hides a key: beside any other its exponential is 0."""
+_FAR = 64.0
+"""So far below the largest of its row what a known mask adds hides a key: its exponential is 0 beside that one's."""
+
+_LARGE = 1e3
+"""What is computed with such a number is 0 or hides a key."""
 
 
 class QuantizeAttention(Pass):
     """Makes ``attention`` of integers what stands between ``dequantize`` and ``quantize``.
 
-    Masks become i8, whose smallest integer hides a key: those that are computed in steps of 1/8, known ones in steps of
-    their own. Queries that a product makes for attention alone get the zero point 0, as the accelerator multiplies
-    them by what is computed, and would have to take off another one by a product of its own.
+    Masks become i8, whose smallest integer hides a key: those that are computed of integers, of truth values or with a
+    number that hides in steps of 1/8, known ones in steps of their own; of other masks nobody knows how far they reach,
+    and attention stays as it is. Queries that a product makes for attention alone get the zero point 0, as the
+    accelerator multiplies them by what is computed, and would have to take off another one by a product of its own.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -52,8 +56,11 @@ def _attention(found: Match[Quantize]) -> Value | None:
         if value is None or value.type.quant is None or value.type.quant.axis is not None:
             return None
         operands.append(value)
-    if op.operands.mask is not None:
-        operands.append(_mask(found, op.operands.mask, y.dtype))
+    mask = op.operands.mask
+    if mask is not None:
+        if not _is_known_or_hides(mask):
+            return None
+        operands.append(_mask(found, _centred(found, mask, op.operator), y.dtype))
     if operands[0] not in operands[1:]:
         operands[0] = _symmetric(found, operands[0], op)
     if len({value.type.dtype for value in operands} | {y.dtype}) > 1:
@@ -61,11 +68,43 @@ def _attention(found: Match[Quantize]) -> Value | None:
     return found.emit(op.operator, *operands, result_types=[y])
 
 
+def _is_known_or_hides(mask: Value) -> bool:
+    pending, seen = [mask], set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen or isinstance(value, Constant):
+            continue
+        seen.add(value)
+        if value.producer is None:
+            if value.type.dtype.is_float or value.type.quant is not None:
+                return False
+            continue
+        constants = [each.array for each in value.producer.inputs if isinstance(each, Constant)]
+        if not any(np.abs(each).max(initial=0) >= _LARGE for each in constants if each.dtype.kind == "f"):
+            pending += value.producer.inputs
+    return True
+
+
+def _centred(found: Match, mask: Value, attention: Attention) -> Value:
+    """A known mask whose rows reach as far below 0 as above it, which changes no softmax, with minus infinity for keys
+    that are hidden."""
+    if not isinstance(mask, Constant):
+        return mask
+    array = mask.array.astype(np.float64)
+    is_by_rows = array.ndim and attention.mask_view[-1] == 1 and array.shape[-1] == attention.keys
+    top = array.max(-1 if is_by_rows else None, keepdims=True)
+    shown = array > top - _FAR
+    middle = (top + np.where(shown, array, top).min(-1 if is_by_rows else None, keepdims=True)) / 2
+    with np.errstate(invalid="ignore"):
+        centred = np.where(shown, array - middle, -np.inf)
+    return found.add_constant(mask.name, centred.astype(np.float32))
+
+
 def _mask(found: Match, mask: Value, dtype: DType) -> Value:
     """What is added to scores as integers."""
     step = _MASK_STEP
     if isinstance(mask, Constant):
-        added = np.abs(mask.array[mask.array > _HIDDEN])
+        added = np.abs(mask.array[np.isfinite(mask.array)])
         step = float(np.float32(added.max(initial=0.0) / 127)) or 1.0
     low, high = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max
     quant = Quantization.per_tensor(step, (int(low) + int(high) + 1) // 2)
@@ -77,6 +116,9 @@ def _symmetric(found: Match, q: Value, attention: Op) -> Value:
     op, (scale, zero) = q.producer, parameters(q.type)
     middle = sum(limits(q.type)) // 2 + 1
     if op is None or not is_op(op, Conv, MatMul) or zero == middle or q.type.dtype is not DType.I8:
+        return q
+    if zero in limits(q.type):
+        # Saturation clamps at 0, as a ReLU that an exporter left out.
         return q
     if any(user is not attention.inputs[0].producer for user in q.users) or op.operator.act != "none":
         return q

@@ -211,3 +211,47 @@ def test_what_has_no_form_of_16_bits_is_refused() -> None:
     x, y = type_of(DType.I16, 1, 2, 4, 4), type_of(DType.I16, 1, 2, 3, 3)
     pool = AveragePool((3, 3), (2, 2), (1, 1, 1, 1), (1, 1), count_include_pad=False, overhang=(0, 0))
     assert pool.check_quantized([x], [y]) == "means of 16 bits are of windows of as many elements"
+
+
+def test_weights_are_rounded_by_what_16_bits_show(model: bytes, samples: np.ndarray, rng: np.random.Generator) -> None:
+    """Of weights on no grid: rounded by sums of inputs that were cut off to 8 bits, they would make noise alone."""
+    loaded = onnx.load_from_string(model)
+    for each in loaded.graph.initializer:
+        if each.name in ("w0", "w1", "w2", "w3", "v"):
+            array = onnx.numpy_helper.to_array(each)
+            array = array + rng.normal(0, 0.005, array.shape).astype(np.float32)
+            each.CopyFrom(onnx.numpy_helper.from_array(array, each.name))
+    module, noise = import_model(loaded), {}
+    for methods in ("none", "rounding"):
+        found = quantized(loaded.SerializeToString(), samples, "all", methods=methods)
+        pairs = [(interp.run(each, {"x": samples[:1]})["y"] for each in (module, found))]
+        noise[methods] = sum(float(np.square(a - b).sum()) for a, b in pairs)
+    assert noise["rounding"] < 2 * noise["none"]
+
+
+def test_a_sum_of_8_and_16_bits_is_computed(samples: np.ndarray, rng: np.random.Generator) -> None:
+    """A convolution of 8 bits that rounds its sum with a map of 16 bits, between blocks of channels."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "stem_w"], ["stem"], name="stem"),
+        node("Conv", ["stem", "expand_w"], ["e"], name="expand"),
+        node("Relu", ["e"], ["r"]),
+        node("Conv", ["r", "project_w"], ["p"], name="project"),
+        node("Add", ["stem", "p"], ["s"], name="sum"),
+        node("Conv", ["s", "expand_w"], ["y"], name="last"),
+    ]
+    shapes = {"stem_w": (8, 3, 1, 1), "expand_w": (16, 8, 1, 1), "project_w": (8, 16, 1, 1)}
+    initializers = [
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(*each) for each in (("x", F32, [1, 3, 13, 13]), ("y", F32, [1, 16, 13, 13]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], initializers)
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    module = quantized(made.SerializeToString(), samples, "stem", methods="additions")
+    expected = interp.run(module, {"x": samples[:1]})["y"]
+    options = {"calibration": samples, "wide": ["stem"], "methods": "additions", "engines": "software"}
+    with tilewright.load(tilewright.compile(made, precision="int8", **options)) as session:
+        np.testing.assert_array_equal(session.run({"x": samples[:1]})["y"], expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from random_graphs import Builder
 
@@ -11,6 +13,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.softmax import Softmax
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -38,23 +41,43 @@ def known_mask(g: Builder, kind: str, tokens: int) -> Value | None:
     if kind == "causal":
         return g.module.add_constant("mask", np.where(np.tri(tokens, dtype=bool), 0, -1e9).astype(np.float32))
     bias = g.rng.normal(size=(1, 1, tokens, tokens)).astype(np.float32)
-    return g.module.add_constant("mask", bias) if kind == "bias" else None
+    if kind == "far":
+        # Of which a softmax sees as much as of numbers around 0.
+        bias -= g.rng.uniform(100, 300, (1, 1, tokens, 1)).astype(np.float32)
+    return g.module.add_constant("mask", bias) if kind in ("bias", "far") else None
 
 
 def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: int = 1) -> Module:
-    """One product before and behind; ``mask``: ``none``, ``causal``, ``bias``, or ``keys``, which is an input."""
+    """One product before and behind.
+
+    Args:
+        mask: ``none``; known, ``causal``, ``bias`` or ``far`` from 0; made of an input, ``keys`` that are hidden, or
+            ``given`` numbers, or such that were ``stored`` as integers.
+    """
     g = Builder(rng)
     x = g.function.add_parameter("x", TensorType((images, tokens, 24), DType.F32))
     hidden = known_mask(g, mask, tokens)
     if mask == "keys":
         given = g.function.add_parameter("mask", TensorType((images, 1, 1, tokens), DType.F32))
         hidden = g.op(Mul(), g.op(Sub(), g.scalar(1.0), given), g.scalar(-1e9))
+    elif mask in ("given", "stored"):
+        hidden = g.function.add_parameter("mask", TensorType((images, 1, 1, tokens), DType.F32))
+    if mask == "stored":
+        type = TensorType((images, 1, 1, tokens), DType.I8, Quantization.per_tensor(0.01))
+        hidden = g.op(Dequantize(), g.function.append(Quantize(), [hidden], [type]).result)
     g.function.set_results([attend(g, x, 2, 16, hidden)], ["y"])
     return g.module
 
 
-def quantized_block(rng: np.random.Generator, tokens: int) -> Module:
-    """Two heads of rows as the accelerator has them, between convolutions, with a mask for all rows."""
+def quantized_block(
+    rng: np.random.Generator, tokens: int, zero: int | None = None, *, in_numbers: bool = False
+) -> Module:
+    """Two heads of rows as the accelerator has them, between convolutions, with a mask for all rows.
+
+    Args:
+        zero: zero point of the queries, by default one of several.
+        in_numbers: attention is of what the integers stand for, without the mask.
+    """
     module = Module("attention")
     function = module.add_function(Function("main"))
 
@@ -70,9 +93,16 @@ def quantized_block(rng: np.random.Generator, tokens: int) -> Module:
 
     x = function.add_parameter("x", type_of((tokens, 16, 1, 1), 0.05, 3))
     mask = function.add_parameter("mask", type_of((1, tokens, 1, 1), 0.1, 0))
-    q, k, v = product(x, 32, int(rng.choice([0, -128, 5]))), product(x, 32, -7), product(x, 32, 9)
+    zero = int(rng.choice([0, -128, 5])) if zero is None else zero
+    q, k, v = product(x, 32, zero), product(x, 32, -7), product(x, 32, 9)
     view = (0, 16, 32, 1)
     attention = Attention((2,), tokens, tokens, 16, 16, (tokens, 32, 1, 1), view, view, view, view, (0, 0, 0, 1), 0.25)
-    y = function.append(attention, [q, k, v, mask], [type_of((tokens, 32, 1, 1), 0.05, -4)]).result
+    made = type_of((tokens, 32, 1, 1), 0.05, -4)
+    if in_numbers:
+        numbers = [function.append(Dequantize(), [value]).result for value in (q, k, v)]
+        means = function.append(replace(attention, mask_view=()), [*numbers, None]).result
+        y = function.append(Quantize(), [means], [made]).result
+    else:
+        y = function.append(attention, [q, k, v, mask], [made]).result
     function.set_results([product(y, 24, 0)], ["y"])
     return module

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from attention_blocks import random_block
+from attention_blocks import quantized_block, random_block
+from before_after import random_inputs
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -12,9 +13,12 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.pipeline import attention_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import arithmetic, interp
+from tilewright.ir.clone import clone_module
 from tilewright.ir.core import is_op
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.quantized import parameters
+from tilewright.ir.types import DType
+from tilewright.passes.quantization.quantize_attention import QuantizeAttention
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
@@ -61,7 +65,7 @@ def test_steps_that_are_too_large_have_no_multipliers(numbers: tuple[float, floa
         arithmetic.score_multipliers(*numbers)
 
 
-@pytest.mark.parametrize("mask", ["none", "causal", "keys", "bias"])
+@pytest.mark.parametrize("mask", ["none", "causal", "keys", "bias", "far"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, rng: np.random.Generator) -> None:
     module = random_block(rng, tokens=21, mask=mask, images=images)
@@ -80,6 +84,26 @@ def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, 
     }
     (expected,), (found,) = (interp.run(each, inputs).values() for each in (module, quantized))
     assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+@pytest.mark.parametrize("mask", ["given", "stored"])
+def test_masks_that_may_reach_anywhere_leave_it_in_numbers(mask: str, rng: np.random.Generator) -> None:
+    quantized = quantize_module(random_block(rng, tokens=21, mask=mask), OPTIONS)
+    run_passes(attention_pipeline(), quantized, OPTIONS)
+    (op,) = [each for each in quantized.main.ops if is_op(each, Attention)]
+    assert all(value.type.dtype is DType.F32 for value in (*op.inputs, op.result))
+
+
+@pytest.mark.parametrize("zero", [-128, -100, 0, 5, 127])
+def test_queries_keep_what_saturation_clamps(zero: int, rng: np.random.Generator) -> None:
+    module = quantized_block(rng, 20, zero, in_numbers=True)
+    found = clone_module(module)
+    QuantizeAttention().run(found)
+    (op,) = [each for each in found.main.ops if is_op(each, Attention)]
+    assert parameters(op.operands.q.type)[1] == (zero if zero in (-128, 127) else 0)
+    inputs = random_inputs(module, rng)
+    (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, found))
+    assert np.abs(made.astype(int) - expected).mean() < 0.12
 
 
 @pytest.mark.parametrize(
