@@ -132,21 +132,22 @@ def _gate_value(
     module: Module, value: Value, uses: Sequence[tuple[Op, int]], type: TensorType, gates: Value, index: int
 ) -> None:
     """Round a value for these readers where its gate is open."""
+    if not uses:
+        return
     assert type.quant is not None
     scale, zero, limits = np.float32(type.quant.scale[0]), type.quant.zero_point[0], np.iinfo(type.dtype.numpy)
     numbers = scale, scale * np.float32(limits.min - zero), scale * np.float32(limits.max - zero)
-    if uses:
-        # Behind what the weights of its producer add.
-        x = uses[0][0].operands[uses[0][1]]
-        assert x is not None
-        constants = [module.add_constant(f"{value.name}_grid", np.asarray(number)) for number in numbers]
-        rounded = Op(FakeQuantize(), [x, *constants])
-        if x.producer is not None:
-            module.main.insert_after(rounded, x.producer)
-        else:
-            module.main.insert(rounded, next(iter(module.main.ops)))
-        wrong = module.main.insert_after(Op(Sub(), [rounded.result, x]), rounded)
-        _open(module, x, wrong, uses, gates, index)
+    # Behind what the weights of its producer add.
+    x = uses[0][0].operands[uses[0][1]]
+    assert x is not None
+    constants = [module.add_constant(f"{value.name}_grid", np.asarray(number)) for number in numbers]
+    rounded = Op(FakeQuantize(), [x, *constants])
+    if x.producer is not None:
+        module.main.insert_after(rounded, x.producer)
+    else:
+        module.main.insert(rounded, next(iter(module.main.ops)))
+    wrong = module.main.insert_after(Op(Sub(), [rounded.result, x]), rounded)
+    _open(module, x, wrong, uses, gates, index)
 
 
 def _open(module: Module, x: Value, wrong: Op, uses: Sequence[tuple[object, int]], gates: Value, index: int) -> None:

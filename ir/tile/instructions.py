@@ -277,7 +277,9 @@ _builds("Convolve", Convolve, ConvolveWide)(_product)
 _builds("ConvolveDepthwise", ConvolveDepthwise, ConvolveDepthwiseWide)(_product)
 
 
-def _requantize(op: Op[Requantize] | Op[RequantizeSum] | Op[RequantizeMean], places: Places) -> Fields:
+def _requantize(
+    op: Op[Requantize] | Op[RequantizeSum] | Op[RequantizeMean] | Op[RequantizeWide], places: Places
+) -> Fields:
     return {
         "accumulator": places.line(op.operands.x),
         "parameters": places.line(op.operands.parameters),
@@ -342,16 +344,12 @@ def _move_weights(op: Op[MapAsWeights], places: Places) -> Fields:
 
 @_builds("RequantizeWide", RequantizeWide)
 def _requantize_wide(op: Op[RequantizeWide], places: Places) -> Fields:
-    residual = op.operands.residual
+    x, residual = op.operands.x, op.operands.residual
     return {
-        "accumulator": places.line(op.operands.x),
-        "parameters": places.line(op.operands.parameters),
-        "zero_point": op.operator.zero_point,
-        "low": op.operator.low,
-        "high": op.operator.high,
-        "unused": -op.operands.x.type.shape[-1] % CHANNEL_BLOCK,
-        **_result(op, places),
-        "blocks": _type(op.operands.x).blocks,
+        **_requantize(op, places),
+        # Of numbers, where the result has two bytes for each.
+        "unused": -x.type.shape[-1] % CHANNEL_BLOCK,
+        "blocks": _type(x).blocks,
         **(_source(residual, places) if residual is not None else {}),
         "sum": int(residual is not None),
         "source_zero": op.operator.residual_zero,

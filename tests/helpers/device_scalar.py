@@ -195,14 +195,19 @@ def weigh(memory: Memories, item: isa.Weigh) -> None:
             memory.maps[target * 16 : target * 16 + len(written)] = bytes(written)
 
 
+def scaled(memory: Memories, item: isa.Requantize | isa.RequantizeWide, y: int, x: int, o: int) -> Fraction:
+    """An accumulator with its bias, times its multiplier."""
+    at = item.accumulator * 64 + ((y * item.width + x) * item.blocks * 16 + o) * 4
+    lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
+    total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
+    return binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+
+
 def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.RequantizeMean) -> None:
     for y in range(item.height):
         for x in range(item.width):
             for o in range(item.blocks * 16):
-                at = item.accumulator * 64 + ((y * item.width + x) * item.blocks * 16 + o) * 4
-                lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
-                total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
-                product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+                product = scaled(memory, item, y, x, o)
                 if isinstance(item, isa.RequantizeSum):
                     at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16 + o
                     factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])
@@ -228,10 +233,7 @@ def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
     for y in range(item.height):
         for x in range(item.width):
             for o in range(item.blocks * 16):
-                at = item.accumulator * 64 + ((y * item.width + x) * item.blocks * 16 + o) * 4
-                lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
-                total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
-                product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+                product = scaled(memory, item, y, x, o)
                 if item.sum:
                     at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
                     factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])

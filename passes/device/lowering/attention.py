@@ -24,6 +24,10 @@ def lower_attention(op: Op[Attention], program: TileProgram) -> None:
     _Attention(op, program).lower()
 
 
+CHIP_LIMIT = 128
+"""One more than the largest number that is read outside of maps."""
+
+
 class _Attention:
     def __init__(self, op: Op[Attention], program: TileProgram) -> None:
         self.op, self.operator, self.program = op, op.operator, program
@@ -108,10 +112,6 @@ class _Attention:
             mask = self.program.load(self.mask, Part(0, rows, (0, 1), (0, self.operator.keys)))
             held = self._held[self.program.cluster, "mask"] = rows, mask
         return held[1]
-
-
-CHIP_LIMIT = 128
-"""One more than the largest number that is read outside of maps."""
 
 
 def _product(count: int, weight_zero: int, origin: tuple[int, int] = (0, 0), outside: int = 0) -> Convolve:
