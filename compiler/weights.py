@@ -17,6 +17,7 @@ from ..codegen.device.program import Assembled, assemble
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.stored_module import load_device_module, load_module
 from ..codegen.time_limit import generation_limit
+from ..ir.accumulators import is_accumulating, overflowing_channels
 from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
@@ -27,7 +28,6 @@ from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part, planned_machine
 from ..passes.device.planning.check_scratchpads import check_scratchpads
 from ..passes.device.planning.plan_scratchpads import plan as plan_scratchpads
-from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.execution.device import program_names, read_programs
 from ..runtime.machines.machine import Machine

@@ -6,7 +6,7 @@ means.
 ========== ==========================================================================================
 ``""``     row-major, the logical order
 ``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero, those of
-           8-bit tensors anything
+           integers of 8 and 16 bits anything
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
 ``f4o16i16``, ``f2o16i16`` weights ``[O, I, 3, 3]``, transformed for Winograd's F(4 x 4) or F(2 x 2), which makes n x n
            of 3 x 3 (:mod:`.winograd`), as ``[ceil(O/16), n, n, ceil(I/16), 16 (I), 16 (O)]``, zero-filled

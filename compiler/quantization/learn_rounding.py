@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.types import DType, Quantization, TensorType
-from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import SMALLEST_SCALE
 from ...passes.quantization.plan import Anchor, Plan
 from ..calibration.sample_sets import Inputs

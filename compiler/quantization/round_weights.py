@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op
 from ...ir.ops.quantization import Dequantize
 from ...ir.quantized import limits, parameters
 from ...ir.types import TensorType
-from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
 from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
 

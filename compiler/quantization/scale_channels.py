@@ -15,12 +15,12 @@ from typing import TypeGuard
 
 import numpy as np
 
+from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.quantization import Dequantize
 from ...ir.types import Quantization, TensorType
-from ...passes.quantization.accumulators import channel_axis
 from ...passes.quantization.parameters import Range, on_own_grid
 from ...passes.quantization.plan import Plan
 from ...passes.quantization.sink_dequantize_rules import under

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...ir.accumulators import is_word_product
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
@@ -89,6 +90,12 @@ def _convolution(op: Op[Conv]) -> Support | None:
         return Support(operands, narrow, is_required, 0 if is_required else penalty)
     whole = channels % CHANNEL_BLOCK == 0 and (outputs // conv.group) % CHANNEL_BLOCK == 0
     return Support(operands, dense, is_required=True) if whole else None
+
+
+def _word_convolution(op: Op[Conv]) -> Support | None:
+    """As those of 8 bits, of i16 with sums that fit 32 bits, whose kernels have weights in a form of their own."""
+    found = _convolution(op) if is_word_product(op) else None
+    return Support(found.operands, is_required=True) if found is not None else None
 
 
 def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
@@ -237,7 +244,7 @@ def matrix_layout(op: Op) -> str | None:
 
 def blocked_support(op: Op) -> Support | None:
     """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
-    CPU, with 1 or 2 spatial dimensions and one result, do.
+    CPU, with 1 or 2 spatial dimensions and one result, do, and convolutions of 16 bits.
     """
     if ON.get(op) != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
@@ -252,7 +259,7 @@ def blocked_support(op: Op) -> Support | None:
     elif all(type.dtype in EIGHT_BIT and type.quant is not None for type in activations):
         support = QUANTIZED_SUPPORT
     else:
-        return None
+        return _word_convolution(op) if is_op(op, Conv) else None
     for base in op.operator.__class__.__mro__:
         if base in support:
             return support[base](op)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ...ir.accumulators import accumulator_bounds, overflowing_channels
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
 from ...ir.core import Constant, Op, Value
@@ -41,7 +42,6 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
-from ..quantization.accumulators import accumulator_bounds, overflowing_channels
 
 
 class Found(NamedTuple):

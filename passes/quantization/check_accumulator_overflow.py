@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tilewright.errors import PassError
 
+from ...ir.accumulators import Product, accumulator_bounds, is_accumulating, overflowing_channels
 from ...ir.core import Module
 from ..base import UNPLANNED, Pass, Record
-from .accumulators import Product, accumulator_bounds, is_accumulating, overflowing_channels
 
 NAMED_CHANNELS = 8
 """How many channels a message names before it only counts them."""

@@ -8,7 +8,7 @@ from ...ir.quantized import quantization_of
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record, erase_dead
 from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_same_type
-from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
+from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
 
 
 class ImportQuantization(Pass):
@@ -28,9 +28,9 @@ class ImportQuantization(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         Driver((*_TYPED, *sink_dequantize_rules.RULES)).run(module, record)
         record.counts["typed border"] = _type_borders(module.main)
-        Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(
-            module, record
-        )
+        Driver(
+            (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)
+        ).run(module, record)
         return record.counts.total() > 0
 
 

@@ -14,7 +14,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
-from . import accumulators, integer_rules, sink_dequantize_rules
+from . import integer_rules, settled_channels, sink_dequantize_rules
 from .parameters import SMALLEST_SCALE, Range
 
 IMAGE_CHANNELS = (1, 3, 4)
@@ -51,7 +51,7 @@ class IntegerInterface(Pass):
         self._take_integers(main, main.parameters[0])
         names = main.result_names
         main.set_results([self._given(main, index, value) for index, value in enumerate(main.results)], names)
-        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
+        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)).run(module, record)
         module.drop_unused_constants()
         return True
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tilewright.errors import PassError
 
+from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.convolution import ConvTranspose
 from ...ir.ops.movement import Concat
@@ -16,7 +17,7 @@ from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.types import DType, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
-from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
+from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters, on_own_grid, per_channel
 from .plan import Anchor, Plan, plan_quantization
 from .sink_dequantize_rules import is_interpolation
@@ -68,7 +69,7 @@ class Quantize(Pass):
         for op in plan.anchors:
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
-        rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)
+        rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)
         Driver((*rules, *integer_rules.REAL_RESULTS) if plan.real else rules).run(module, record)
         module.drop_unused_constants()
         return True
@@ -100,7 +101,7 @@ def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.
         # Of the groups, which share their scales, the largest.
         bias = np.abs(bias).reshape(op.operator.group, -1).max(0)
     stored = on_own_grid(weights, bias, x_scale)
-    return stored or per_channel(weights, accumulators.channel_axis(op), bias, x_scale)
+    return stored or per_channel(weights, channel_axis(op), bias, x_scale)
 
 
 def quantized_types(

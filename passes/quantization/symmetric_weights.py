@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Value
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
-from .accumulators import channel_axis
 from .parameters import LARGEST
 
 

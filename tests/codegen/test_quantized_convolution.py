@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_harness import EMULATED, TARGETS
-from quantized_cases import blocked, check, product
+from quantized_cases import blocked, check, product, words
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
@@ -28,6 +28,22 @@ def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None
 @pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_random_products(target: str, rng: np.random.Generator) -> None:
     check([product(rng) for _ in range(8)], target)
+
+
+OF_WORDS = ("blocked", "grouped", "pointwise", "depthwise", "product")
+
+
+@pytest.mark.parametrize("target", LEVELS)
+@pytest.mark.parametrize("kind", OF_WORDS)
+def test_random_shapes_of_16_bits(kind: str, target: str, rng: np.random.Generator) -> None:
+    check([words(kind, rng) for _ in range(6 if target in TARGETS else 2)], target)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("target", LEVELS)
+@pytest.mark.parametrize("kind", OF_WORDS)
+def test_many_random_shapes_of_16_bits(kind: str, target: str, rng: np.random.Generator) -> None:
+    check([words(kind, rng) for _ in range(50)], target)
 
 
 @pytest.mark.sweep

@@ -17,6 +17,7 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import IRError, PassError
 from tilewright.ir import interp
+from tilewright.ir.accumulators import overflowing_channels
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.convolution import Conv
@@ -24,7 +25,6 @@ from tilewright.ir.ops.pooling import AveragePool
 from tilewright.ir.quantized import is_wide, requantized
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Record
-from tilewright.passes.quantization.accumulators import overflowing_channels
 from tilewright.passes.quantization.wide_forms import WideForms
 from tilewright.runtime.report.details import details_of
 

@@ -13,6 +13,7 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir import interp
+from tilewright.ir.accumulators import is_word_product
 from tilewright.ir.core import Op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
@@ -106,8 +107,17 @@ def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
     return case
 
 
-def blocked(kind: str, rng: np.random.Generator) -> Case:
-    """A random convolution of a kind."""
+def words(kind: str, rng: np.random.Generator) -> Case:
+    """A random convolution of a kind, or product, of 16 bits, with sums that fit 32."""
+    while True:
+        case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16)
+        (op,) = case.module.main.ops
+        if is_word_product(op):
+            return case
+
+
+def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None) -> Case:
+    """A random convolution of a kind, of bytes unless ``dtype`` says otherwise."""
     rank = int(rng.choice([1, 2, 2, 2]))
 
     def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
@@ -126,7 +136,8 @@ def blocked(kind: str, rng: np.random.Generator) -> Case:
         channels, outputs = 32 * (channels % 2 + 1), 32 * (outputs % 2 + 1)
     if kind == "plain":
         channels = channels % 4 + 1
-    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    is_wide = dtype is not None
+    dtype = dtype or (DType.I8 if rng.random() < 0.5 else DType.U8)
     if kind == "depthwise":
         group = outputs = channels
     x = random_type(rng, dtype, (int(rng.integers(1, 3)), channels, *image))
@@ -136,17 +147,20 @@ def blocked(kind: str, rng: np.random.Generator) -> Case:
     layouts = ("", "o16k4", "c16") if kind == "plain" else ("c16", "o16i4", "c16")
     if kind == "depthwise":
         layouts = ("c16", "o16k4", "c16")
-    return with_layouts(case, *layouts)
+    return with_layouts(case, "c16", "", "c16") if is_wide else with_layouts(case, *layouts)
 
 
-def product(rng: np.random.Generator) -> Case:
-    """A random product of activations and a matrix in layout for dot products."""
+def product(rng: np.random.Generator, dtype: DType | None = None) -> Case:
+    """A random product of activations and a matrix in layout for dot products, or as it is where ``dtype`` says of
+    what elements.
+    """
     rows, columns, inner = int(rng.integers(1, 40)), int(rng.integers(1, 100)), 4 * int(rng.integers(1, 30))
     transposed = bool(rng.random() < 0.5)
-    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    is_wide = dtype is not None
+    dtype = dtype or (DType.I8 if rng.random() < 0.5 else DType.U8)
     x = random_type(rng, dtype, [(rows, inner), (2, rows, inner), (1, inner)][int(rng.integers(3))])
     axis = 0 if transposed else 1
     w = weight_type(rng, (columns, inner) if transposed else (inner, columns), axis)
     matmul = MatMul(False, transposed, *random_activation(rng))
     case = make_case(f"{matmul} {x} {w}", product_sample(rng, matmul, x, w, axis))
-    return with_layouts(case, "", "o16i4" if transposed else "i4o16", "")
+    return case if is_wide else with_layouts(case, "", "o16i4" if transposed else "i4o16", "")

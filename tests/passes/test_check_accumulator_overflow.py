@@ -8,13 +8,13 @@ from before_after import parse, run_pass
 
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.ir.core import Module
-from tilewright.passes.quantization.accumulators import (
+from tilewright.ir.accumulators import (
     Product,
     accumulator_bounds,
     is_accumulating,
     overflowing_channels,
 )
+from tilewright.ir.core import Module
 
 CONV = 'strides=[1], pads=[0, 0], dilations=[1], group=1, act="none", act_args=[]'
 

@@ -12,11 +12,11 @@ from ....ir.ops.layout import Reorder
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, Register, Type, partial_mask, zero
+from ..llvm.types import F32, I8, I16, Register, Type, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import layouts
 
-ELEMENTS = {4: F32, 1: I8}
+ELEMENTS = {4: F32, 2: I16, 1: I8}
 """What moves elements of so many bytes."""
 
 
@@ -54,7 +54,7 @@ class BlockChannels(KernelSpec):
     Attributes:
         batch, channels, pixels: the extents.
         inverse: from layout ``c16`` to row-major order.
-        element: of one byte or four.
+        element: of one byte, two or four.
     """
 
     batch: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ....ir.accumulators import is_word_product
 from ....ir.core import Constant, Op
 from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul
@@ -19,8 +20,8 @@ from ..llvm.types import F32, Register, Registers, poison, zero
 from ..nest import broadcast
 from ..tensors import is_float, is_plain
 from .activation import ProductSpec, what_follows
-from .output_channels import channels_of, has_constant_channels
-from .products.byte_product import ByteProduct
+from .output_channels import channels_of, has_constant_channels, without_zero_points
+from .products.byte_product import ByteProduct, WordProduct
 from .products.float_product import FloatProduct
 from .products.tiled_product import tiled_product
 
@@ -117,6 +118,8 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
 def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products with a known matrix that lies in order for dot products."""
     operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
+    if is_word_product(op):
+        return _word_product(op, target)
     if not has_constant_channels(op) or x.layout or y.layout:
         return None
     inner, columns, layout = x.shape[-1], y.shape[-1], "o16i4" if operator.transpose_b else "i4o16"
@@ -127,3 +130,14 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     assert isinstance(op.operands.w, Constant)
     weights = op.operands.w.array
     return tiled_product(op, spec, target) or spec.reading(weights.T if operator.transpose_b else weights, target)
+
+
+def _word_product(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
+    """Products of 16 bits with a known matrix that lies as it is, of an even number of rows."""
+    operator, x = op.operator, op.operands.x.type
+    inner, weights = x.shape[-1], without_zero_points(op)
+    if weights.ndim != 2 or operator.transpose_a or not is_plain(op) or inner % 2 or not x.elements:
+        return None
+    known = {"constants": channels_of(op, None).without_zeros, "has_bias": op.operands.b is not None}
+    spec = WordProduct(x.elements // inner, op.result.type.shape[-1], 2 * inner, **known)
+    return spec.kernel(target).reading(spec.words(weights.T if operator.transpose_b else weights))

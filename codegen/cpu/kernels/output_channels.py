@@ -27,7 +27,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
 from ..llvm.quantized_math import StoredRange, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, partial_mask, zero
+from ..llvm.types import F32, I32, Register, Registers, Type, constant, partial_mask, type_of, zero
 from ..spec import ConstantTable, KernelSpec
 from ..tensors import is_quantized_product
 from .activation import ProductSpec
@@ -48,7 +48,7 @@ class Residual:
     """What is added to results before they are rounded: integers less their zero point, times a factor.
 
     Attributes:
-        dtype: i8 or u8.
+        dtype: i8, u8 or i16.
     """
 
     dtype: DType
@@ -68,7 +68,8 @@ class Residual:
         zero_point, factor = constant(VECTOR, self.zero_point), constant(F32.of(CHANNEL_BLOCK), self.factor)
         found = []
         for index, real in enumerate(reals):
-            stored = b.load(I8.of(CHANNEL_BLOCK), b.at(address, index * CHANNEL_BLOCK))
+            type = type_of(self.dtype, CHANNEL_BLOCK)
+            stored = b.load(type, b.at(address, index * type.bytes))
             steps = single(b, b.binary("sub", widened(b, stored, self.dtype), zero_point))
             found.append(b.binary("fadd", real, b.binary("fmul", steps, factor)))
         return found
@@ -145,7 +146,7 @@ class Channels:
 
 
 def has_constant_channels(op: Op) -> bool:
-    """Whether a convolution or matrix product is quantised, and its weights and bias are known."""
+    """Whether a convolution or matrix product is quantised to 8 bits, and its weights and bias are known."""
     return is_quantized_product(op) and all(isinstance(value, Constant | None) for value in op.operands[1:3])
 
 
@@ -161,11 +162,11 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     a matrix, whose columns are the output channels.
 
     Args:
-        target: x and w become what its dot products take; without one they stay as they are stored.
+        target: x and w become what its dot products take; without one they stay as they are stored, x of 8 or 16 bits.
     """
     operator, (x, w), b, y = op.operator, op.inputs[:2], op.operands[2], op.result.type
     assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
-    stored = x.type.dtype is DType.I8
+    stored = x.type.dtype in (DType.I8, DType.I16)
     is_signed = multiplies_signed(target, stored) if target is not None else stored
     flips_x, flips_w = stored != is_signed, target is not None and w.type.dtype is DType.U8
     weights = w.array.astype(np.int64) - 128 * flips_w
@@ -242,11 +243,11 @@ class QuantizedProductSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class QuantizedOutput(QuantizedProductSpec, WindowSpec):
-    """Base of kernels on bytes that requantise their sums."""
+    """Base of kernels on bytes, or on integers of 16 bits, that requantise their sums."""
 
     @property
     def element(self) -> Type:
-        return I8
+        return type_of(self.constants.result.dtype)
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         offset = b.multiply(block, VECTOR_BYTES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ....ir.quantized import limits, parameters
 from ....ir.types import DType, TensorType
 from .builder import FunctionBuilder
-from .types import F32, I8, I16, I32, I64, Register, constant, zero
+from .types import F32, I8, I16, I32, I64, Register, constant, type_of, zero
 
 _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 """Added to a number of less than 2^22 (2^51) in magnitude, they leave the nearest integer in the low bits."""
@@ -55,7 +55,7 @@ class StoredRange:
     """What stored integers a result takes.
 
     Attributes:
-        dtype: i8 or u8.
+        dtype: i8, u8 or i16.
         zero_point: added after rounding.
         low, high: smallest and largest stored integer, activation included.
     """
@@ -71,22 +71,24 @@ class StoredRange:
         return StoredRange(type.dtype, parameters(type)[1], *limits(type))
 
     def store_form(self, b: FunctionBuilder, value: Register) -> Register:
-        """Single precision numbers at the scale of the result as bytes: clamp, round, add the zero point."""
+        """Single precision numbers at the scale of the result as integers: clamp, round, add the zero point."""
         low, high = (constant(value.type, bound - self.zero_point) for bound in (self.low, self.high))
         integers = rounded(b, clamped(b, value, low, high))
-        # Modulo 256 an addition may follow the narrowing.
-        narrow = b.convert("trunc", integers, I8.of(value.type.lanes))
+        # Modulo 2^8, or 2^16, an addition may follow the narrowing.
+        narrow = b.convert("trunc", integers, type_of(self.dtype, value.type.lanes))
         if self.zero_point == 0:
             return narrow
-        return b.binary("add", narrow, constant(narrow.type, signed_byte(self.zero_point)))
+        zero_point = self.zero_point if self.dtype is DType.I16 else signed_byte(self.zero_point)
+        return b.binary("add", narrow, constant(narrow.type, zero_point))
 
     def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:
-        """Vectors of 16 numbers as :meth:`store_form` makes them, one after the other in registers of 16 to 64 bytes.
+        """Vectors of 16 numbers as :meth:`store_form` makes them, one after the other in vectors of 16 to 64 bytes.
 
         Args:
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
-        if not are_small or b.target.vector_bits not in _PACKING or not b.target.is_x86_64:
+        packs = self.dtype is not DType.I16 and b.target.vector_bits in _PACKING and b.target.is_x86_64
+        if not (are_small and packs):
             return [self.store_form(b, value) for value in values]
         results, most = [], b.target.vector_bits // 128
         for first in range(0, len(values), most):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .....ir.accumulators import is_word_product
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.ops.convolution import Conv
@@ -26,6 +27,7 @@ from .paired_convolution import PairedConvolution
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
 from .tiled_convolution import tiled_convolution
+from .word_convolution import WordConvolution
 from .word_winograd import word_winograd
 
 VECTOR = F32.of(CHANNEL_BLOCK)
@@ -136,10 +138,10 @@ class Convolution(FloatOutput, DirectConvolution):
 
 @lowers(Conv)
 def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
-    """Direct or depthwise convolution of floats, or of bytes by known weights; the result in layout ``c16``."""
+    """Direct or depthwise convolution of floats, or of integers by known weights; the result in layout ``c16``."""
     conv, operands = op.operator, op.operands
-    is_quantized = has_constant_channels(op)
-    if not (is_quantized or is_float(op)) or op.result.type.layout != "c16":
+    has_words, is_quantized = is_word_product(op), has_constant_channels(op)
+    if not (has_words or is_quantized or is_float(op)) or op.result.type.layout != "c16":
         return None
     if operands.residual is not None and operands.residual.type.layout != "c16":
         return None
@@ -149,9 +151,9 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if axes is None or max(axis.kernel for axis in axes) > SHORT:
         return None
     (batch, channels), outputs = x.shape[:2], w.shape[0]
-    single, blocked = ("o16k4", "o16i4") if is_quantized else ("o16", "o16i16")
+    single, blocked = ("", "") if has_words else ("o16k4", "o16i4") if is_quantized else ("o16", "o16i16")
     is_depthwise = (x.layout, w.layout) == ("c16", single) and conv.group == channels == outputs
-    is_plain = (x.layout, w.layout) == ("", single) and conv.group == 1
+    is_plain = (x.layout, w.layout) == ("", single) and conv.group == 1 and not has_words
     if is_quantized:
         is_plain = is_plain and axes[1].dilation == 1 and axes[1].input >= QUAD
     is_whole = conv.group == 1 or not any(count // conv.group % CHANNEL_BLOCK for count in (channels, outputs))
@@ -159,6 +161,13 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if not (is_depthwise or is_plain or is_blocked):
         return None
     image = batch, channels, *axes
+    if has_words:
+        known = {"constants": channels_of(op, None).without_zeros, "has_bias": operands.b is not None}
+        if is_depthwise:
+            spec = WordDepthwise(*image, **known)
+            return spec.kernel(target).reading(spec.words(op, target))
+        spec = WordConvolution(*image, outputs, conv.group, **known)
+        return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
         has_bias = operands.b is not None
         if is_depthwise and not has_byte_product(target):

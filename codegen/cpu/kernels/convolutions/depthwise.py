@@ -148,6 +148,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
 @dataclass(frozen=True)
 class WordDepthwise(QuantizedOutput, Windowed):
     """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
+    Activations of 16 bits are words already, on any processor.
 
     A pair is the same column of two kernel rows, and in a last odd row two neighbouring columns.
 
@@ -281,9 +282,10 @@ class WordDepthwise(QuantizedOutput, Windowed):
         type = I16.of(CHANNEL_BLOCK)
         if position is None:
             return constant(type, self.constants.fill)
-        return b.convert(
-            "sext" if self.constants.is_signed else "zext", b.load(self.vector, b.at(x, position * CHANNEL_BLOCK)), type
-        )
+        stored = b.load(self.vector, b.at(x, position * self.vector.bytes))
+        if self.vector == type:
+            return stored
+        return b.convert("sext" if self.constants.is_signed else "zext", stored, type)
 
 
 def _order(target: TargetDescription) -> list[int]:

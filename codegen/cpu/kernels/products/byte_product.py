@@ -20,9 +20,19 @@ from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.types import DType
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
-from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, FLIP, add_pairs, dot, flipped, in_order, saturates
+from ...llvm.byte_dot_product import (
+    ACCUMULATOR,
+    BYTES,
+    FLIP,
+    add_pairs,
+    add_word_pairs,
+    dot,
+    flipped,
+    in_order,
+    saturates,
+)
 from ...llvm.target import TargetDescription
-from ...llvm.types import I8, I32, I64, PTR, Register, Registers, constant, zero
+from ...llvm.types import I8, I32, I64, PTR, Register, Registers, Type, constant, type_of, zero
 from ...spec import ConstantTable
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..output_channels import QuantizedProductSpec, Row
@@ -192,6 +202,11 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
         return self.listed(super().arguments)
 
     @property
+    def element(self) -> Type:
+        """Of the result."""
+        return type_of(self.constants.result.dtype)
+
+    @property
     def flips(self) -> tuple[bool, bool]:
         return self.constants.flips_x, self.constants.flips_w
 
@@ -206,14 +221,14 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers = self.bind(b)
         w = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes))
-        y = b.at(pointers["y"], b.multiply(item.block, CHANNEL_BLOCK))
+        y = b.at(pointers["y"], b.multiply(item.block, self.element.bytes * CHANNEL_BLOCK))
         offset = b.multiply(item.block, 4 * CHANNEL_BLOCK)
         numbers = [b.at(pointers.get(name, pointers["start"]), offset) for name in ("start", "factors", "zeros")]
         numbers.append(self.strip_lists(b, item.block))
 
         def arguments(row: Register) -> Sequence[Register]:
             x = b.at(pointers["x"], b.multiply(row, self.inner))
-            return x, w, b.at(y, b.multiply(row, self.columns)), *numbers
+            return x, w, b.at(y, b.multiply(row, self.element.bytes * self.columns)), *numbers
 
         return arguments
 
@@ -231,7 +246,8 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
             offset, windows = 4 * CHANNEL_BLOCK * vector, totals[tile.vectors :: width]
             w_zeros = b.at(zeros, offset) if self.constants.zeros else None
             reals = self.constants.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
-            self.store(b, reals, b.at(y, vector * CHANNEL_BLOCK), tile.mask(vector))
+            address = b.at(y, vector * self.element.bytes * CHANNEL_BLOCK)
+            self.store(b, reals, address, tile.mask(vector))
 
     def store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
         """Store results at their scale, vectors of neighbouring rows."""
@@ -241,7 +257,34 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
                 block = range(first, first + CHANNEL_BLOCK)
                 part = b.shuffle(packed, packed, block) if lanes > CHANNEL_BLOCK else packed
                 b.store_masked(part, address, mask)
-                address = b.at(address, self.columns)
+                address = b.at(address, self.element.bytes * self.columns)
+
+
+@dataclass(frozen=True)
+class WordProduct(ByteProduct):
+    """The same of x and a result of 16 bits, two words instead of four bytes a step; the sums fit 32 bits.
+
+    Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
+
+    Attributes:
+        inner: bytes of a row of x.
+    """
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        x, stored, *others, y = super().arguments
+        return (x, f"stored_{stored}", *others, "w", y)
+
+    def words(self, weights: np.ndarray) -> bytes:
+        """Weights [K, N], zero points taken off, as [N/16, K/2, 16 (N), 2 (K)], filled up to whole vectors."""
+        inner, columns = weights.shape
+        filled = np.pad(weights, ((0, self.vector_bytes // (2 * CHANNEL_BLOCK) - inner), (0, -columns % CHANNEL_BLOCK)))
+        cut = filled.reshape(-1, 2, filled.shape[1] // CHANNEL_BLOCK, CHANNEL_BLOCK)
+        return cut.transpose(2, 0, 3, 1).astype("<i2").tobytes()
+
+    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(b.load(I32, x), CHANNEL_BLOCK)
+        return [add_word_pairs(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
 
 
 @dataclass(frozen=True)

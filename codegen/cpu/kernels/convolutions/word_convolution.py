@@ -1,0 +1,64 @@
+"""Direct convolution of activations of 16 bits: sums of two products of words in each lane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .....ir.core import Op
+from .....ir.layout import CHANNEL_BLOCK
+from ...llvm.byte_dot_product import BYTES, add_word_pairs
+from ...llvm.types import I16, I32, Register, Registers, constant
+from ..output_channels import VECTOR_BYTES, without_zero_points
+from .direct_convolution import ConvolutionTile
+from .quantized_convolution import QuantizedConvolution
+
+PAIR = 2
+"""Words whose products a lane sums up."""
+
+
+@dataclass(frozen=True)
+class WordConvolution(QuantizedConvolution):
+    """The same as its base of words; the sums of all products fit 32 bits.
+
+    Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
+    """
+
+    STEP: ClassVar[int] = PAIR
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        x, stored, *others, y = super().arguments
+        return (x, f"stored_{stored}", *others, "w", y)
+
+    @property
+    def present_steps(self) -> int:
+        return -(-(self.channels // self.groups) // PAIR)
+
+    def words(self, op: Op) -> bytes:
+        """The weights of an op, which are constant: [O/16, I/16, kernel rows, columns, 8 (I), 16 (O), 2 (I)]."""
+        weights = without_zero_points(op)
+        outputs, inputs = weights.shape[:2]
+        weights = weights.reshape(outputs, inputs, self.rows.kernel, self.columns.kernel)
+        weights = np.pad(weights, ((0, -outputs % CHANNEL_BLOCK), (0, -inputs % CHANNEL_BLOCK), (0, 0), (0, 0)))
+        cut = weights.reshape(-1, CHANNEL_BLOCK, self.input_blocks, self.steps, PAIR, *weights.shape[2:])
+        return cut.transpose(0, 2, 5, 6, 3, 1, 4).astype("<i2").tobytes()
+
+    def step(
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
+    ) -> None:
+        b, (x, w) = tile.b, pointers
+        b.fence()
+        weights = [b.load(BYTES, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES)) for q in range(tile.vectors)]
+        fill = constant(I16.of(PAIR * CHANNEL_BLOCK), self.fill)
+        for p, mask in enumerate(masks):
+            if not mask and not self.fill:
+                continue
+            word = b.load(I32, b.at(x, p * tile.distances.pixel + PAIR * I16.bytes * step)) if mask else None
+            value = b.splat(word, CHANNEL_BLOCK) if word is not None else fill
+            for q, weight in enumerate(weights):
+                index = p * tile.vectors + q
+                sums[index] = add_word_pairs(b, sums[index], value, weight)
