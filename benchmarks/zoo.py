@@ -35,7 +35,7 @@ from zoo_document import DOCS, ROWS, document, headline, picture
 import tilewright
 from tilewright.compiler.benchmark.comparison import FLOAT_TOLERANCE, INTEGER_TOLERANCE, difference, processor_name
 from tilewright.compiler.benchmark.contenders import LOADERS, OURS, PEERS
-from tilewright.compiler.benchmark.measure import first_results
+from tilewright.compiler.benchmark.measure import run_alone
 from tilewright.compiler.driver import compile_to_file, compile_to_memory
 from tilewright.compiler.network_page.page import page
 from tilewright.compiler.options import CompileOptions
@@ -118,7 +118,7 @@ def times(file: Path, precision: str, inputs: Mapping[str, np.ndarray], rounds: 
         try:
             if name != OURS:
                 # Some do not refuse a network, but crash, which is to end a process of their own alone.
-                first_results({name: str(each)}, 1, precision, inputs, 1)
+                run_alone(name, str(each), 1, precision, inputs)
             runs[name] = partial(LOADERS[name](str(each), 1, precision, shapes).run, inputs)
         except Exception as error:
             if name == OURS:

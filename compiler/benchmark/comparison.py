@@ -21,7 +21,7 @@ from ..driver import compile_to_file
 from ..options import CompileOptions
 from ..progress import ProgressReport, silent
 from .contenders import LOADERS, OURS, Loaded, is_quantized
-from .measure import Start, Times, first_results, take_turns
+from .measure import Start, Times, first_results, run_alone, take_turns
 
 FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-2, 0.3
 """How far the outputs of a contender may be from ours, as the length of the difference over that of the output; the
@@ -153,6 +153,9 @@ def _measure(
     left_out: dict[str, str] = {}
     for name, file in files.items():
         try:
+            if name != OURS:
+                # Some do not refuse a network, but crash, which is to end a process of their own alone.
+                run_alone(name, file, threads, precision, inputs)
             ready[name] = LOADERS[name](file, threads, precision, shapes)
             results = ready[name].run(inputs)
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -112,25 +113,45 @@ def first_results(
     Raises:
         TilewrightError: one of them fails.
     """
-    described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     with TemporaryDirectory(prefix="tilewright") as bytecode:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment["PYTHONPYCACHEPREFIX"] = bytecode
         for number, name in in_turn([*files], rounds + 1):
-            words = [sys.executable, contenders.__file__, name, files[name], str(threads), precision, described]
             start = time.monotonic()
-            ended = subprocess.run(
-                words, capture_output=True, text=True, timeout=_LONGEST, check=False, env=environment
-            )
-            if ended.returncode:
-                said = ended.stderr.strip().splitlines()[-1:]
-                what = " ".join(said) or str(ended.returncode)
-                raise TilewrightError(f"a fresh process of {name} fails", found=what)
-            sample = json.loads(ended.stdout.splitlines()[-1])
+            sample = run_alone(name, files[name], threads, precision, inputs, environment)
             if number:
                 found[name].append({**sample, "seconds": sample["done"] - start})
     return {name: _start(samples) for name, samples in found.items()}
+
+
+def run_alone(
+    name: str,
+    file: str,
+    threads: int,
+    precision: str,
+    inputs: Mapping[str, np.ndarray],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks.
+
+    Raises:
+        TilewrightError: it fails.
+    """
+    described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
+    words = [sys.executable, contenders.__file__, name, file, str(threads), precision, described]
+    try:
+        ended = subprocess.run(
+            words, capture_output=True, text=True, timeout=_LONGEST, check=False, env=environment, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise TilewrightError(f"a fresh process of {name} fails", found=f"no result in {_LONGEST} s") from None
+    if ended.returncode < 0:
+        raise TilewrightError(f"a fresh process of {name} fails", found=signal.strsignal(-ended.returncode))
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines()[-1:]
+        raise TilewrightError(f"a fresh process of {name} fails", found=" ".join(said) or str(ended.returncode))
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def _start(samples: Sequence[Mapping[str, Any]]) -> Start:

@@ -210,27 +210,6 @@ class CardsEngine:
         return loaded
 
 
-class FunctionalEngine:
-    """The loaded device program of a card that runs alone.
-
-    Args, and what is raised, are those of :class:`CardsEngine`, for one card.
-    """
-
-    def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
-        self._cards = CardsEngine((program,), machine, (constants,))
-        self.program = program
-        self.machine = machine
-        self.verified = self._cards.verified
-
-    def run(self, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
-        """Execute the program, as `CardsEngine.run`."""
-        return self._cards.run((contents,))[0]
-
-    def execute(self, memory: CardMemory) -> None:
-        """Execute the program on given memories, which must have been made for it."""
-        self._cards.execute((memory,))
-
-
 def _check_steps(verified: VerifiedProgram) -> None:
     """Refuse what would run for hours.
 

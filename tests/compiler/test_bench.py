@@ -164,6 +164,27 @@ def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
         first_results({"onnxruntime": str(tmp_path / "nothing.onnx")}, 1, "fp32", inputs, 1)
 
 
+def test_who_crashes_ends_a_process_of_its_own_alone(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = tmp_path / "contenders.py"
+    crashing.write_text(
+        "import os, runpy, signal, sys\n"
+        "if sys.argv[1] == 'onnxruntime':\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV)\n"
+        f"runpy.run_path({contenders.__file__!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(contenders, "__file__", str(crashing))
+    assert bench("--against", "onnxruntime", "--json") == 0
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "warning: onnxruntime was not measured on digits with threads=1: a fresh process of onnxruntime fails; found "
+        "Segmentation fault\n"
+    )
+    (network,) = result_of(shown.out)["networks"]
+    assert [*network["times"]] == [*network["starts"]] == ["tilewright"]
+
+
 def test_difference() -> None:
     ours = {"y": np.asarray([3.0, 4.0], np.float32), "z": np.asarray([2], np.int64)}
     assert difference({"#0": np.asarray([3.0, 4.5]), "z": np.asarray([2])}, ours) == pytest.approx(0.1)

@@ -347,7 +347,7 @@ def test_unsafe_programs_are_refused_before_they_run(
     make, message = PROGRAMS[name]
     (tmp_path / "bad.twa").write_bytes(rebuilt(make()))
     monkeypatch.setattr(
-        "tilewright.runtime.simulator.functional.FunctionalEngine.run", lambda *_: pytest.fail("it has been run")
+        "tilewright.runtime.simulator.functional.CardsEngine.run", lambda *_: pytest.fail("it has been run")
     )
     assert fails(["run", "bad.twa", "--random", "1", "--engine", "device"]) == WHERE + message
     assert fails(["simulate", "bad.twa"]) == message

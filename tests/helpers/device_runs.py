@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from single_card import FunctionalEngine
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
 from tilewright.ir.annotations import ON
@@ -19,7 +20,6 @@ from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
 from tilewright.runtime.execution.device import as_map, in_bytes, of_bytes
 from tilewright.runtime.machines.machine import Machine
-from tilewright.runtime.simulator.functional import FunctionalEngine
 
 
 def plan_for_device(module: Module, machine: Machine, clusters: int = 1) -> None:

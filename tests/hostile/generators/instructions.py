@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from single_card import FunctionalEngine
 
 from tilewright.errors import TilewrightError
 from tilewright.runtime import isa
@@ -15,7 +16,6 @@ from tilewright.runtime.isa.encoding import HEADER_BITS, INSTRUCTION_BYTES, deco
 from tilewright.runtime.isa.program import RegionKind
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.functional import FunctionalEngine
 
 from .. import corpus
 from ..generator import Case, generator

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from device_clusters import REGIONS, ROW, ROWS, constants, gathered, twice_convolved
+from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError, MachineError
 from tilewright.runtime import isa
@@ -15,7 +16,6 @@ from tilewright.runtime.isa import Queue, Stream
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 
 MACHINE = dataclasses.replace(machine.load("m4096"), clusters=8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import qlinear_oracle as oracle
 from numpy.typing import NDArray
+from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
 from tilewright.ir import arithmetic as meaning
@@ -15,7 +16,6 @@ from tilewright.runtime import isa
 from tilewright.runtime.isa import Stream, streams
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
-from tilewright.runtime.simulator.functional import FunctionalEngine
 
 MACHINE = replace(
     machine.load("s256"), maps_bytes=65536, weight_bytes=32768, accumulator_bytes=16384, parameter_bytes=4096

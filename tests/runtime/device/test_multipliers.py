@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
-from tilewright.runtime.simulator.functional import FunctionalEngine
 
 MACHINE = machine.load("s256")
 SIZE: dict[str, Any] = {"height": 1, "width": 2, "blocks": 2}

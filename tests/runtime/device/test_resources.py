@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from single_card import FunctionalEngine
 
 from tilewright.errors import ResourceError
 from tilewright.runtime import isa
@@ -19,7 +20,7 @@ from tilewright.runtime.isa import RegionKind
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional, verifier
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.functional import CardsEngine, FunctionalEngine
+from tilewright.runtime.simulator.functional import CardsEngine
 from tilewright.runtime.simulator.verifier import verify
 
 LARGEST = dataclasses.replace(
@@ -154,11 +155,12 @@ BOUNDED = """
 import resource, sys
 import numpy as np
 from tilewright.runtime.isa import Program
-from tilewright.runtime.simulator.functional import CardsEngine, FunctionalEngine
+from tilewright.runtime.simulator.functional import CardsEngine
 
 program = Program.from_bytes(sys.stdin.buffer.read())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = FunctionalEngine(program, program.machine, {"constants": np.zeros(4096, np.uint8)}).run({})["output"]
+(found,) = CardsEngine((program,), program.machine, ({"constants": np.zeros(4096, np.uint8)},)).run(({},))
+found = found["output"]
 assert (found[:64] == 0).all() and (found[64:] == 0xA5).all(), found
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 assert grown < 64 << 10, grown

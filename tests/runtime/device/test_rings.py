@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from device_clusters import BLOCKS, COLUMNS, REGIONS, ROW, ROWS, WEIGHTS, constants
 from device_programs import convolution
+from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
-from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 
 MACHINE = machine.load("m4096")

@@ -9,11 +9,11 @@ from typing import Any
 import device_scalar as scalar
 import numpy as np
 import pytest
+from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
-from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.memory import CardMemory
 
 SMALL = dataclasses.replace(

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from device_programs import convolution
+from single_card import FunctionalEngine
 
 from tilewright.errors import InputError, InstructionError, MachineError
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Stream, streams
 from tilewright.runtime.machines import machine
-from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 
 MACHINE = machine.load("s256")
