@@ -46,11 +46,12 @@ from .calibration.ranges import BITS, make_statistics
 from .calibration.statistics import Findings
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .debug_outputs import kept_names, lost_names
+from .declarations import option, with_keywords
 from .device.plans import check_batch, check_units, choose_plans, clusters_of
 from .frontend.control_flow import warnings_of
 from .frontend.formats import Model, ModelProto, import_model, shapes_of
 from .frontend.ir.document import Document
-from .options import CompileOptions, option, with_keywords
+from .options import CompileOptions
 from .pipeline import (
     attention_pipeline,
     cpu_pipeline,

@@ -27,6 +27,7 @@ from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.inputs import Declaration
 from .calibration.dataset import Source
 from .calibration.statistics import Findings
+from .declarations import check_type
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
 from .frontend.input_shapes import Frozen
@@ -34,7 +35,7 @@ from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.writer import export_onnx
-from .options import ACTIVATIONS, FORMS, CompileOptions, check_type
+from .options import ACTIVATIONS, FORMS, CompileOptions
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
 from .quantization.methods import exported

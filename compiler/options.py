@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import operator
 import os
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import Field, dataclass, field, fields, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tilewright.errors import UsageError, similar
+from tilewright.errors import UsageError
 
+from .declarations import check_type, flag_of, option
 from .progress import ProgressReport, silent
 
 Shares = Callable[[Callable[[Any], Any], Sequence[Any], Sequence[str]], list[Any]]
@@ -27,93 +23,11 @@ if TYPE_CHECKING:
     from .calibration.dataset import Source
     from .frontend.input_shapes import GivenShapes
 
-T = TypeVar("T")
-P = ParamSpec("P")
-Keywords = TypeVar("Keywords")
-Result = TypeVar("Result")
 Options = TypeVar("Options", bound="CompileOptions")
 
 QUANTIZATION, ACCELERATOR = "Quantisation", "Accelerator"
 NETWORK, PASSES = "Network and processor", "Watching the passes"
 """Headings of the help of ``tilewright compile``."""
-
-_CLASSES: dict[str, type] = {
-    "str": str,
-    "bytes": bytes,
-    "os.PathLike": os.PathLike,
-    "Mapping": Mapping,
-    "Sequence": Sequence,
-    "None": type(None),
-}
-"""By type hint, without what stands in brackets. Other classes are known by name, so as not to be imported for it."""
-
-_LATER = ("Source", "Declaration", "GivenShapes")
-"""Hints of options that are checked by what reads them."""
-
-
-def check_type(name: str, value: object, hints: str) -> Any:
-    """An argument, refused if it has the wrong type, which type checkers know but programs may not.
-
-    Args:
-        hints: the type hint as text.
-
-    Returns:
-        It as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
-
-    Raises:
-        UsageError: names the argument.
-    """
-    for hint in hints.split(" | "):
-        with suppress(TypeError, ValueError, OverflowError):
-            if hint == "int":
-                return int(operator.index(cast("SupportsIndex", value)))
-            if hint == "float" and hasattr(value, "__float__"):
-                return float(cast("SupportsFloat", value))
-        if _fits(value, hint):
-            return bool(value) if hint == "bool" else value
-    found = f"{type(value).__name__} {value!r:.60}"
-    raise UsageError(f"option {name!r} has the wrong type", expected=hints, found=found)
-
-
-def _fits(value: object, hint: str) -> bool:
-    base, _, inner = hint.partition("[")
-    if base in _LATER:
-        return True
-    if base in ("ProgressReport", "Shares"):
-        return callable(value)
-    if base == "Sequence" and isinstance(value, (list, tuple, str)):
-        return not isinstance(value, str) and all(_fits(each, inner[:-1]) for each in value)
-    if base in _CLASSES:
-        return isinstance(value, _CLASSES[base])
-    return base in (each.__name__ for each in type(value).__mro__)
-
-
-def option(
-    default: T,
-    help: str,
-    *,
-    group: str | None = None,
-    metavar: str | None = None,
-    flag: str | None = None,
-    choices: Sequence[str | int] = (),
-    repeatable: bool = False,
-    needs: str | None = None,
-    in_python: str = "",
-) -> T:
-    """Declare an option: a dataclass field with what documentation and command line must know beside its name.
-
-    Args:
-        group: under which heading the help of the command lists it; without one the command does not take it.
-        metavar: what stands for the value there.
-        flag: how the command spells the option, if not as its name with dashes.
-        choices: what it may be.
-        repeatable: whether the command takes it several times.
-        in_python: what ``help`` leaves out because it concerns programs alone.
-        needs: ``int8`` for an option of that precision alone, ``calibration`` for one that goes with such data.
-    """
-    known = {"help": help, "group": group, "metavar": metavar, "flag": flag, "choices": choices, "needs": needs}
-    documentation = f"{help} {in_python}"
-    return field(default=default, metadata={**known, "repeatable": repeatable, "documentation": documentation})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,11 +344,6 @@ RADIX_HELP = (
 )
 
 
-def flag_of(declared: Field) -> str:
-    """The flag of an option on the command line."""
-    return declared.metadata["flag"] or f"--{declared.name.replace('_', '-')}"
-
-
 def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
     """Values by input name from texts such as ``sr=16000``.
 
@@ -448,39 +357,3 @@ def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
             raise UsageError("wrong --freeze", expected="NAME=VALUE", found=text)
         found[name] = value
     return found
-
-
-def with_keywords(
-    options: Callable[P, Keywords], name: str
-) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:
-    """Give a function that takes an object of a dataclass the signature of that class instead, and its documentation.
-
-    Args:
-        options: the dataclass; its fields have a ``documentation`` in their metadata.
-        name: what users call the function, for messages.
-    """
-    signature = inspect.signature(options)
-    helps = {each.name: each.metadata["documentation"] for each in fields(cast("Any", options))}
-
-    def decorate(function: Callable[[Keywords], Result]) -> Callable[P, Result]:
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                unknown = next((each for each in kwargs if each not in signature.parameters), "")
-                question = similar(unknown, signature.parameters)
-                raise TypeError(f"{name}() {error}{f'. {question}' if question else ''}") from None
-            return function(options(*args, **kwargs))
-
-        lines = [
-            textwrap.fill(f"{name}: {helps[name]}", 112, subsequent_indent="    ") for name in signature.parameters
-        ]
-        arguments = textwrap.indent("\n".join(lines), "    ")
-        call.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{arguments}\n"
-        call.__dict__["__signature__"] = signature.replace(
-            return_annotation=inspect.signature(function).return_annotation
-        )
-        return call
-
-    return decorate

@@ -27,7 +27,7 @@ from ..options import CALIBRATION
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
-    from ..quantization.result import Quantization
+    from ..quantization.ladder.result import Quantization
 
 
 class GoalMissedError(FailedCheckError):
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> str | Quantization:
         GoalMissedError: it is not.
         TilewrightError: as `quantize_model` says.
     """
-    from ..quantization.ladder import quantize_model
+    from ..quantization.ladder.quantize_model import quantize_model
 
     with progress_bar(quiet=arguments.quiet) as report:
         found = quantize_model(

@@ -20,8 +20,9 @@ from ...runtime.commands.console import progress_bar
 from ...runtime.containers.files import check_ids, check_target, container_bytes, read_container
 from ...runtime.containers.records import ContainedModel, ContainedTensor, Container
 from ...runtime.files.output_file import check_output, output_file
+from ..declarations import check_type, option, with_keywords
 from ..driver import Compilation, Document, Model, ModelProto, build
-from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option, with_keywords
+from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions
 from .interface import Interface
 
 

@@ -20,7 +20,8 @@ from ...runtime.machines.machine import DEFAULT, load_file
 from ...runtime.report import page as html
 from ...runtime.report.machines import show_number_of
 from ...runtime.report.table import Column, Records, Table, show_bytes, show_count, show_seconds, significant
-from ..options import CompileOptions, option, with_keywords
+from ..declarations import option, with_keywords
+from ..options import CompileOptions
 from .evaluation import Figures, Outcome
 from .grid import Combination, combination, combinations
 from .picture import Point, front, picture

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tilewright.compiler.containers.container import compile_container
     from tilewright.compiler.driver import compile_model as compile
     from tilewright.compiler.export import export_model as export
-    from tilewright.compiler.quantization.ladder import quantize_model as quantize
+    from tilewright.compiler.quantization.ladder.quantize_model import quantize_model as quantize
     from tilewright.compiler.sweep.sweep import sweep
     from tilewright.runtime import Artifact, Request, Session, load
     from tilewright.runtime.api.comparison.comparison import compare
@@ -43,7 +43,7 @@ _LATE = {
     "compile_container": ("tilewright.compiler.containers.container", "compile_container"),
     "compile": ("tilewright.compiler.driver", "compile_model"),
     "export": ("tilewright.compiler.export", "export_model"),
-    "quantize": ("tilewright.compiler.quantization.ladder", "quantize_model"),
+    "quantize": ("tilewright.compiler.quantization.ladder.quantize_model", "quantize_model"),
     "sweep": ("tilewright.compiler.sweep.sweep", "sweep"),
     "load": ("tilewright.runtime.session", "load"),
 }

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import tilewright
+from tilewright.compiler.declarations import flag_of
 from tilewright.compiler.demo import MODEL, load_digits
-from tilewright.compiler.options import CompileOptions, flag_of
+from tilewright.compiler.options import CompileOptions
 from tilewright.errors import UsageError
 from tilewright.runtime.commands.parser import parser_of
 from tilewright.runtime.pictures.preprocessing import Preprocessing

@@ -14,9 +14,9 @@ import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.progress import silent
-from tilewright.compiler.quantization.judging import decibels
+from tilewright.compiler.quantization.ladder.judging import decibels
+from tilewright.compiler.quantization.ladder.output_noise import OutputNoise, layers_to_keep, output_noise
 from tilewright.compiler.quantization.methods import Choices, Prepared
-from tilewright.compiler.quantization.output_noise import OutputNoise, layers_to_keep, output_noise
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
 

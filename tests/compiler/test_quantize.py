@@ -24,7 +24,7 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
-from tilewright.compiler.quantization.judging import first_shape
+from tilewright.compiler.quantization.ladder.judging import first_shape
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import optimised

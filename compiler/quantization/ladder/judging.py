@@ -13,22 +13,22 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import CalibrationError
 
-from ...codegen.cpu.llvm.target import TargetDescription
-from ...codegen.package import Package, add_engine
-from ...ir.clone import clone_module
-from ...ir.core import Module, is_op
-from ...ir.ops.softmax import Softmax
-from ...ir.quantized import limits as limits_of
-from ...ir.quantized import parameters
-from ...ir.types import TensorType
-from ...runtime.artifact.artifact import Artifact
-from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.files.input_file import contents
-from ...runtime.session import load
-from ..calibration.ranges import RunFunction
-from ..calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs
-from ..pipeline import cpu_pipeline
-from ..progress import silent
+from ....codegen.cpu.llvm.target import TargetDescription
+from ....codegen.package import Package, add_engine
+from ....ir.clone import clone_module
+from ....ir.core import Module, is_op
+from ....ir.ops.softmax import Softmax
+from ....ir.quantized import limits as limits_of
+from ....ir.quantized import parameters
+from ....ir.types import TensorType
+from ....runtime.artifact.artifact import Artifact
+from ....runtime.files.array_file import StoredArray, open_arrays
+from ....runtime.files.input_file import contents
+from ....runtime.session import load
+from ...calibration.ranges import Function, RunFunction
+from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs
+from ...pipeline import cpu_pipeline
+from ...progress import silent
 
 Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
@@ -179,14 +179,14 @@ def doubts(outputs: Outputs, labels: Sequence[int], shape: tuple[int, int]) -> l
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """A value of the network in integers.
+    """A value of the network in integers; where only a function such as SiLU reads it, by what that makes of it.
 
     Attributes:
         name: the tensor.
         own: SQNR of the value if it alone were rounded, in decibels.
         here: SQNR of the value as the quantised network computes it.
         levels: integers that samples use.
-        saturated: share of the numbers beyond the range.
+        saturated: share of the numbers beyond the range, whether that changes much or not.
         why: the largest cause in words.
     """
 
@@ -202,38 +202,46 @@ def losses(
     floating: Mapping[str, list[np.ndarray]],
     quantized: Mapping[str, list[np.ndarray]],
     types: Mapping[str, TensorType],
+    functions: Mapping[str, Function],
 ) -> list[LayerLoss]:
-    """What each value loses as integers of its type, the most harmed first."""
+    """What each value loses as integers of its type, the most harmed first.
+
+    Args:
+        functions: what alone is made of values, by name.
+    """
     found: list[LayerLoss] = []
     for name, arrays in floating.items():
         (scale, zero), (low, high) = parameters(types[name]), limits_of(types[name])
-        signal = own = here = 0.0
+        made = functions.get(name, np.asarray)
+        signal = own = here = cut = 0.0
         used: set[int] = set()
         outside = total = 0
         for a, b in zip(arrays, quantized[name], strict=True):
             steps = np.rint(a.astype(np.float64) / scale) + zero
             stored = np.clip(steps, low, high)
-            outside += int((np.abs(steps - stored) >= 1).sum())
+            beyond = np.abs(steps - stored) >= 1
+            outside += int(beyond.sum())
             total += a.size
             used.update(np.unique(stored.astype(np.int64)).tolist())
-            signal += float(np.square(a, dtype=np.float64).sum())
-            own += float(np.square((stored - zero) * scale - a).sum())
-            here += float(np.square(b.astype(np.float64) - a).sum())
+            exact = made(a).astype(np.float64)
+            wrong = np.square(made(((stored - zero) * scale).astype(a.dtype)) - exact)
+            signal += float(np.square(exact).sum())
+            own += float(wrong.sum())
+            cut += float(wrong[beyond].sum())
+            here += float(np.square(made(b) - exact).sum())
         alone, arrived = decibels(signal, own), decibels(signal, here)
-        share = outside / max(total, 1)
-        why = _why(alone, arrived, len(used), high - low + 1, share)
-        found.append(LayerLoss(name, alone, arrived, len(used), share, why))
+        why = _why(alone, arrived, len(used), high - low + 1, cut / max(own, 1e-300))
+        found.append(LayerLoss(name, alone, arrived, len(used), outside / max(total, 1), why))
     return sorted(found, key=lambda each: each.here)
 
 
 FEW_LEVELS = 64
-MUCH_SATURATED = 0.001
-"""Share of the numbers."""
 
 
-def _why(own: float, here: float, levels: int, steps: int, saturated: float) -> str:
+def _why(own: float, here: float, levels: int, steps: int, cut: float) -> str:
+    """The cause, given the share of what cutting off does in what rounding does."""
     if here < own - 3:
         return "errors of layers before, and of its weights"
     if levels < FEW_LEVELS:
         return f"few levels used: {levels} of {steps}"
-    return "numbers beyond its range" if saturated > MUCH_SATURATED else f"rounding to {steps} equal steps"
+    return "numbers beyond its range" if cut > 0.5 else f"rounding to {steps} equal steps"

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.clone import clone_module
-from ...ir.core import Constant, Module, Op, Value
-from ...ir.ops.elementwise import Add, Mul, Sub
-from ...ir.ops.movement import Slice
-from ...ir.ops.quantization import FakeQuantize
-from ...ir.types import DType, TensorType
-from ...passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantization
-from ...passes.quantization.quantize import quantized_types, stored_weights
-from ..calibration.sample_sets import Inputs
-from ..progress import ProgressReport
+from ....ir.clone import clone_module
+from ....ir.core import Constant, Module, Op, Value
+from ....ir.ops.elementwise import Add, Mul, Sub
+from ....ir.ops.movement import Slice
+from ....ir.ops.quantization import FakeQuantize
+from ....ir.types import DType, TensorType
+from ....passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantization
+from ....passes.quantization.quantize import quantized_types, stored_weights
+from ...calibration.sample_sets import Inputs
+from ...progress import ProgressReport
+from ..learn_rounding import real_weights
+from ..methods import Prepared
+from ..round_weights import Rounded
 from .judging import answers, decibels, runner
-from .learn_rounding import real_weights
-from .methods import Prepared
-from .round_weights import Rounded
 
 SAMPLES, WORK = 4, 4e11
 """At most so many samples, and fewer, but one, where the roundings would take more multiplications than this."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from ...ir.clone import clone_module
-from ...ir.core import Module
-from ...passes.pipeline import Pipeline
-from ...passes.placement.partition import Partition, seconds_apart
-from ...runtime.machines.machine import DEFAULT
-from ..options import CompileOptions
-from ..pipeline import attention_pipeline, outline_pipeline
+from ....ir.clone import clone_module
+from ....ir.core import Module
+from ....passes.pipeline import Pipeline
+from ....passes.placement.partition import Partition, seconds_apart
+from ....runtime.machines.machine import DEFAULT
+from ...options import CompileOptions
+from ...pipeline import attention_pipeline, outline_pipeline
 
 
 def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from ...runtime.report.details import InputStatistics
-from ...runtime.report.table import Column, Table, show_number
+from ....passes.quantization.plan import EVERY
+from ....runtime.report.details import InputStatistics
+from ....runtime.report.table import Column, Table, show_number
 from .judging import LayerLoss, Score
 
 SHOWN = 8
@@ -15,10 +16,24 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Rung:
-    """One try: what it has that those before it have not, and how it did on samples that were not calibrated on."""
+    """One try: what it has that those before it have not, and how it did.
+
+    Attributes:
+        score: on the samples that judge.
+        choice: SQNR on those that choose methods, in decibels.
+    """
 
     what: str
     score: Score
+    choice: float
+
+
+@dataclass(frozen=True)
+class FailedRung:
+    """A try, or a step before some, that is left out, and the error for which it is."""
+
+    what: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -26,13 +41,17 @@ class Quantization:
     """What became of a model.
 
     Attributes:
-        calibrated, chosen_by, judged: numbers of samples; some chose methods, of which the others know nothing.
+        weights_bits: of the integers that most weights are.
+        calibrated, chosen_by, judged: numbers of samples.
+        chosen_apart: whether those that chose methods are others than those that were calibrated on.
         top1: share of right answers in floating point; ``None`` without labels.
         rungs: the tries in order.
-        chosen: which of them was written.
+        failed: what was left out.
+        chosen: which of the tries was written.
         reached: whether it meets the goal; ``None`` where there was none.
         goal: in words.
         kept: nodes in floating point.
+        wide: what has results of 16 bits.
         inputs: statistics of the samples that were calibrated on.
         warnings: what is doubtful of the samples and the labels.
         layers: values that lose most, of what was written.
@@ -40,15 +59,19 @@ class Quantization:
 
     model: str
     output: str
+    weights_bits: int
     calibrated: int
     chosen_by: int
+    chosen_apart: bool
     judged: int
     top1: float | None
     rungs: list[Rung]
+    failed: list[FailedRung]
     chosen: int
     reached: bool | None
     goal: str | None
     kept: list[str]
+    wide: list[str]
     inputs: list[InputStatistics]
     warnings: list[str]
     layers: list[LayerLoss]
@@ -66,12 +89,13 @@ class Quantization:
                 Column("what", "methods"),
                 Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
                 *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
-                Column("agreement", "same answers (%)", percent, right=True),
+                Column("agreement", "same (%)", percent, right=True),
+                Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
         )
         for index, rung in enumerate(self.rungs):
             row = {"mark": "*" if index == self.chosen else "", "what": rung.what.partition(":")[0]}
-            row |= {"sqnr": rung.score.sqnr, "agreement": rung.score.agreement}
+            row |= {"sqnr": rung.score.sqnr, "agreement": rung.score.agreement, "choice": rung.choice}
             tries.add(**row, **({"top1": rung.score.top1} if labelled else {}))
         layers = Table(
             (
@@ -83,21 +107,45 @@ class Quantization:
         )
         for each in self.layers[:SHOWN]:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
-        lines = [f"{self.output}: {self.model} in int8"]
-        used = show_number(self.calibrated, "sample")
-        lines.append(f"Calibrated on {used}, methods chosen by {self.chosen_by}, judged on {self.judged} others.")
+        lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
         lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
         if self.top1 is not None:
             lines.append(f"In floating point top-1 is {percent(self.top1)} %.")
-        lines += ["", tries.text().rstrip("\n"), "  * was written", ""]
+        lines += ["", tries.text().rstrip("\n"), *self._legend(), ""]
+        if self.failed:
+            lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
         if self.kept:
             lines += [f"Kept in floating point: {', '.join(self.kept)}", ""]
+        if self.wide:
+            lines += [f"Activations of 16 bits: {', '.join(self.wide)}", ""]
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
             lines += ["The values that lose most, as they arrive and if they alone were rounded (dB):", ""]
             lines.append(layers.text().rstrip("\n"))
         return "\n".join(lines) + "\n"
+
+    def _form(self) -> str:
+        """What integers it is in."""
+        if self.weights_bits == 8 and not self.wide:
+            return "in int8"
+        activations = ("16" if EVERY in self.wide else "8 and 16") if self.wide else "8"
+        return f"with weights of {self.weights_bits} bits, activations of {activations}"
+
+    def _samples(self) -> str:
+        """Which samples do what."""
+        calibrated = f"Calibrated on {show_number(self.calibrated, 'sample')}"
+        choosing = f"methods chosen by {show_number(self.chosen_by, 'other')}" if self.chosen_apart else ""
+        judged = f"judged on {show_number(self.judged, 'other')}"
+        return ", ".join([calibrated, choosing or "methods chosen by the same", f"{judged}."])
+
+    def _legend(self) -> list[str]:
+        """Which samples the columns are of, and why a row has its star."""
+        by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
+        return [
+            f"  choice: SQNR of {by}; the rest is of those that judge",
+            f"  * was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}",
+        ]
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.to_text())}</pre>"

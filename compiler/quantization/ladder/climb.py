@@ -1,0 +1,268 @@
+"""The ladder: one try after the other to quantise a network, each with more that makes integers exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from tilewright.errors import TilewrightError
+
+from ....codegen.cpu.llvm.named_targets import PORTABLE
+from ....ir.clone import clone_module
+from ....ir.core import Module, Value
+from ....ir.types import TensorType
+from ....passes.quantization.plan import EVERY
+from ....passes.quantization.quantize import quantized_types
+from ...calibration.ranges import BITS, compiled
+from ...calibration.sample_sets import Held, Inputs
+from ...calibration.statistics import Findings
+from ...options import CompileOptions
+from ...pipeline import simplify_pipeline
+from ..methods import METHODS, Choices, Prepared
+from ..quantize import quantize_module
+from ..smooth_maps import function_behind
+from .goal import Goal
+from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
+from .layer_costs import seconds_more
+from .output_noise import layers_by_results, layers_to_keep, output_noise
+from .result import FailedRung, Rung
+
+T = TypeVar("T")
+
+LOOKED_AT = 8
+"""Samples whose every value is compared, for the layers' losses."""
+
+MOST_KEPT = 16
+"""Layers that are kept in floating point, at most."""
+
+WIDE_SHARES = (1 / 16, 1 / 4)
+"""Of the layers, whose results are made of 16 bits, the most harmed first, before all activations are."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """How a network was quantised.
+
+    Attributes:
+        keep, wide: what the options name, and what the ladder adds.
+        prepared: the network before its weights were rounded.
+    """
+
+    methods: str
+    keep: tuple[str, ...]
+    wide: tuple[str, ...]
+    choices: Choices
+    prepared: Prepared
+    quantized: Module
+
+    @property
+    def types(self) -> dict[str, TensorType]:
+        """How each value that is quantised is stored, by name."""
+        plan = self.prepared.plan()
+        ranges = [(name, *range) for name, range in self.prepared.ranges.items()]
+        found = quantized_types(plan, ranges, wide=self.prepared.wide)
+        return {name: found[value] for name, value in plan.values.items()}
+
+
+class Search:
+    """The network in floating point, and the tries to quantise it.
+
+    Choices of what to try next are made by the samples that were calibrated on; the others only judge.
+
+    Attributes:
+        failed: tries that are left out.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        options: CompileOptions,
+        methods: Sequence[str],
+        used: Held,
+        choosing: Held,
+        held: Held,
+        labels: Sequence[int] | None,
+        *,
+        on_device: bool,
+    ) -> None:
+        self._on_device = on_device
+        self._module, self._methods, self._labels = module, methods, labels
+        self._options = replace(options, calibration=used, calibration_limit=None)
+        self.findings = Findings()
+        self._used, self._choosing, self._held = used, choosing, held
+        self._floating = clone_module(module)
+        simplify_pipeline().run(self._floating)
+        self._shape = first_shape(module)
+        run = runner(self._floating)
+        self._expected: Outputs = self._answers(run, "in floating point")
+        self._own: Outputs = answers(run, self._choosing.samples)
+        self.rungs: list[Rung] = []
+        self.tried: list[Try] = []
+        self.failed: list[FailedRung] = []
+
+    @property
+    def _looked_at(self) -> Sequence[Inputs]:
+        return self._used.samples[:: max(1, len(self._used.samples) // LOOKED_AT)][:LOOKED_AT]
+
+    @property
+    def top1(self) -> float | None:
+        """Share of right answers in floating point."""
+        return score(self._expected, self._expected, self._labels, self._shape).top1
+
+    def doubts(self) -> list[str]:
+        """What is doubtful of the labels."""
+        return doubts(self._expected, self._labels, self._shape) if self._labels is not None else []
+
+    def _answers(self, run: Callable[[Inputs], Mapping[str, np.ndarray]], what: str) -> Outputs:
+        total = len(self._held.samples)
+        found: Outputs = []
+        for index, inputs in enumerate(self._held.samples):
+            self._options.report(f"judge {what}", index, total)
+            found += answers(run, [inputs])
+        self._options.report(f"judge {what}", total, total)
+        return found
+
+    def attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str] = ()) -> Score | None:
+        """Quantise so, and judge it; ``None`` where it fails, unless it is the first, on which the others stand."""
+        if not self.tried:
+            return self._attempt(what, methods, keep, wide)
+        return self._or_left_out(what, lambda: self._attempt(what, methods, keep, wide))
+
+    def _attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
+        choices = Choices()
+        wide = (*self._options.wide, *wide)
+        options = replace(self._options, methods=methods, keep_float=tuple(keep), wide=wide)
+        findings = None if self.tried else self.findings
+        quantized = quantize_module(self._module, options, None, choices, findings)
+        run = runner(quantized)
+        found = score(self._expected, self._answers(run, what), self._labels, self._shape)
+        chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape)
+        prepared = choices.prepared
+        assert prepared is not None
+        self.rungs.append(Rung(what, found, chosen.sqnr))
+        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized))
+        return found
+
+    def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except TilewrightError as error:
+            self.failed.append(FailedRung(what, str(error)))
+            return None
+
+    def leave_out(self, index: int, error: TilewrightError) -> None:
+        """Leave out a try that cannot be written.
+
+        Raises:
+            TilewrightError: that, where no other try is left.
+        """
+        if len(self.tried) == 1:
+            raise error
+        self.failed.append(FailedRung(self.rungs[index].what, str(error)))
+        del self.rungs[index], self.tried[index]
+
+    def climb(self, goal: Goal) -> None:
+        """Try methods as far as the goal needs; without one all of them, but nothing is kept in floating point."""
+        given = [*self._options.keep_float]
+        methods: list[str] = []
+        if self._options.weights_bits < BITS:
+            # Weights are learnt once.
+            methods += self._methods
+            what = f"all methods, weights of {self._options.weights_bits} bits"
+        else:
+            what = "ranges of values alone"
+        if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
+            return
+        for name in self._methods if not methods else ():
+            before = max(rung.choice for rung in self.rungs)
+            found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), given)
+            if found is None:
+                continue
+            if found in [each.score for each in self.rungs[:-1]]:
+                # The network has nothing for it.
+                del self.rungs[-1], self.tried[-1]
+            elif self.rungs[-1].choice >= before:
+                methods.append(name)
+            if goal.met(found):
+                return
+        for what, keep, wide in self._further(goal) if goal.words is not None else ():
+            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep], wide)):
+                return
+
+    def _further(self, goal: Goal) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+        """What to add to the best try of methods: in words, layers in floating point, and results of 16 bits."""
+        best = self._narrowest()
+        what = "ranking of layers by what their rounding does"
+        noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
+        if not self._options.wide:
+            if noise is not None:
+                harmed = [op.loc[0] for op in layers_by_results(best.prepared, noise)]
+                for count in dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES):
+                    yield f"+ {count} result{'s' if count > 1 else ''} in 16 bits", (), harmed[:count]
+            yield "+ all activations in 16 bits", (), [EVERY]
+        # On the machine, where the accelerator is to compute the network.
+        seconds = noise and self._or_left_out(
+            "costs of layers in floating point",
+            lambda: seconds_more(best.quantized, self._options, on_device=self._on_device),
+        )
+        if noise is None or seconds is None:
+            return
+        tried, ways = 0, [*layers_to_keep(best.prepared, noise, seconds, MOST_KEPT)]
+        for way in ways:
+            # Twice as many each time, and at least as many as are expected to do.
+            expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
+            if way is ways[-1] or (expected and len(way.nodes) >= 2 * tried):
+                tried = len(way.nodes)
+                yield f"+ {tried} layer{'s' if tried > 1 else ''} in floating point", way.nodes, ()
+
+    def _narrowest(self) -> Try:
+        """The best try in which no more activations have 16 bits than the options name."""
+        asked = [index for index, each in enumerate(self.tried) if each.wide == tuple(self._options.wide)]
+        return self.tried[max(asked, key=lambda index: self.rungs[index].choice)]
+
+    def best(self, goal: Goal) -> int:
+        """The first try that meets the goal, else that of the highest SQNR on the samples that choose."""
+        met = [index for index, rung in enumerate(self.rungs) if goal.met(rung.score)]
+        return met[0] if met else int(np.argmax([rung.choice for rung in self.rungs]))
+
+    def options_of(self, index: int) -> CompileOptions:
+        """The options by which a try is compiled."""
+        tried = self.tried[index]
+        return replace(self._options, methods=tried.methods, keep_float=tried.keep, wide=tried.wide)
+
+    def losses(self, index: int) -> list[LayerLoss]:
+        """What the values of a try lose, the most harmed first."""
+        tried = self.tried[index]
+        divided = {**tried.choices.scales, **tried.choices.boundaries}
+        types = {name: type for name, type in tried.types.items() if name not in divided}
+        a, b = _named(self._floating, types), _named(tried.quantized, types)
+        types = {name: type for name, type in types.items() if name in a and name in b}
+        if not types:
+            return []
+        first = compiled(self._floating, {name: a[name] for name in types}, self._options.report, PORTABLE)
+        second = compiled(tried.quantized, {name: b[name] for name in types}, self._options.report, PORTABLE)
+        exact: dict[str, list[np.ndarray]] = {name: [] for name in types}
+        found: dict[str, list[np.ndarray]] = {name: [] for name in types}
+        for inputs in self._looked_at:
+            for name, array in first(inputs).items():
+                exact[name].append(array)
+            for name, array in second(inputs).items():
+                found[name].append(_real(array, b[name]))
+        behind = {name: function_behind(value) for name, value in tried.prepared.plan().values.items()}
+        functions = {name: function.reference for name, function in behind.items() if function is not None}
+        return losses(exact, found, types, functions)
+
+
+def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
+    return {value.name: value for op in module.main.ops for value in op.results if value.name in names}
+
+
+def _real(array: np.ndarray, value: Value) -> np.ndarray:
+    quant = value.type.quant
+    if quant is None:
+        return array
+    scale, zero = quant.broadcast(array.ndim)
+    return (array.astype(np.int64) - zero).astype(np.float32) * scale

@@ -1,0 +1,44 @@
+"""What a quantised network is to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .judging import Score
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A largest fall, a least SQNR, both, or none.
+
+    Attributes:
+        max_drop: by how much top-1 may fall; without labels, the share of answers that may change.
+        min_sqnr: in decibels.
+        top1: in floating point; ``None`` without labels.
+    """
+
+    max_drop: float | None
+    min_sqnr: float | None
+    top1: float | None
+
+    @property
+    def words(self) -> str | None:
+        """The goal; ``None`` if there is none."""
+        drop = "top-1" if self.top1 is not None else "same answers"
+        parts = [f"{drop} at most {100 * self.max_drop:g} % lower"] if self.max_drop is not None else []
+        parts += [f"SQNR of at least {self.min_sqnr:g} dB"] if self.min_sqnr is not None else []
+        return " and ".join(parts) or None
+
+    def met(self, score: Score | None) -> bool:
+        """Whether a score is good enough; never without a goal, nor of a try that failed."""
+        if score is None or (self.max_drop is None and self.min_sqnr is None):
+            return False
+        drop = (1 - score.agreement) if self.top1 is None or score.top1 is None else self.top1 - score.top1
+        enough = self.min_sqnr is None or score.sqnr >= self.min_sqnr
+        return enough and (self.max_drop is None or drop <= self.max_drop + 1e-9)
+
+    def doubts(self, answers: int) -> list[str]:
+        """What to tell where so many answers cannot tell the fall. One of none at all they tell as well as they can."""
+        if not self.max_drop or self.max_drop * answers >= 1:
+            return []
+        return [f"{answers} answers tell no fall of {100 * self.max_drop:g} %: one of them is more than that"]

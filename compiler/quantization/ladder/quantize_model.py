@@ -1,0 +1,146 @@
+"""From a model and samples to integers that are as exact as asked: ``tilewright quantize``."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field, fields
+
+from tilewright.errors import OutputError, TilewrightError, UsageError, resources
+from tilewright.limits import check_count
+
+from ....runtime.files.output_file import check_output
+from ...calibration.dataset import open_calibration_set
+from ...calibration.ranges import BITS
+from ...calibration.sample_sets import RandomSet, hold
+from ...declarations import option, with_keywords
+from ...driver import check_options, engines_of
+from ...frontend.formats import Model, ModelProto, import_model
+from ...frontend.ir.document import Document
+from ...options import CompileOptions
+from ..methods import METHODS, UNEXPORTED
+from ..quantize import brings_quantization
+from .climb import Search
+from .divided_samples import CALIBRATED, divided, set_apart
+from .goal import Goal
+from .judging import first_shape, read_labels
+from .result import Quantization
+from .written_files import is_exported, write_encodings, write_quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizing(CompileOptions):
+    """What ``tilewright.quantize`` takes: the options, what to quantise, and the goal."""
+
+    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
+        kw_only=False,
+        metadata={"documentation": "As for ``tilewright.compile``, in floating point and of one shape."},
+    )
+    output: str | os.PathLike[str] = field(
+        kw_only=False,
+        metadata={
+            "documentation": "The file to write: ONNX or IR for a name in ``.onnx`` or ``.xml``, else an artifact."
+        },
+    )
+    labels: str | os.PathLike[str] | None = option(
+        None, "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, or a .npy file."
+    )
+    max_drop: float | None = option(
+        None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
+    )
+    min_sqnr: float | None = option(None, "The goal, in decibels.")
+    written_encodings: str | os.PathLike[str] | None = option(
+        None, "A file for the ranges of the activations, as AIMET 1.0.0 has them."
+    )
+
+
+@with_keywords(Quantizing, "tilewright.quantize")
+@resources("quantize")
+def quantize_model(given: Quantizing) -> Quantization:
+    """Quantise a model by samples, trying methods until a goal is met, and write it; this is ``tilewright.quantize``.
+
+    Samples at even distances, up to two thirds of them and 100, are calibrated on, but for every fourth, which chooses
+    methods; the others are judged on. The option ``methods`` has no effect, for these are tried. A try that fails is
+    left out, but for the first one.
+
+    Raises:
+        UsageError: there is no calibration data, the model is quantised already, the goal is none, or an output is the
+            model or the other one.
+        CalibrationError: the samples are wrong, or too few to divide.
+        TilewrightError: as for compiling and exporting.
+    """
+    given = given.checked()
+    options = check_options(CompileOptions(**{each.name: getattr(given, each.name) for each in fields(CompileOptions)}))
+    model, output, labels = given.model, given.output, given.labels
+    if options.calibration is None:
+        raise UsageError("quantize needs sample inputs", hint="Give --calibration FOLDER of images, .npy or .npz.")
+    wanted = given.max_drop, given.min_sqnr
+    if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
+        raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=wanted)
+    check_output(output, source=model)
+    encodings = given.written_encodings
+    if encodings is not None:
+        check_output(encodings, source=model)
+        if os.path.realpath(encodings) == os.path.realpath(output):
+            raise UsageError("the encodings would replace the output", found=encodings, hint="Choose another file.")
+    module = import_model(model, options.input_shapes, options.external_data, options.freeze)
+    if brings_quantization(module):
+        raise UsageError("the model is quantised already", hint="`tilewright compile` takes it as it is.")
+    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
+    every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
+    shape = first_shape(module)
+    classes = read_labels(labels, every, shape) if labels is not None else None
+    limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
+    calibrating, at = divided(every, check_count("--calibration-limit", limit))
+    # Weights of few bits are learnt from all of them, with all methods at once.
+    used, choosing = set_apart(calibrating) if options.weights_bits == BITS else (calibrating,) * 2
+    held = hold(every, at)
+    right = [label for index in at for label in classes[index]] if classes is not None else None
+    methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
+    on_device = not is_exported(output) and "device" in engines_of(options, "int8")
+    search = Search(module, options, methods, used, choosing, held, right, on_device=on_device)
+    goal = Goal(*wanted, search.top1)
+    doubtful = search.doubts()
+    if isinstance(every, RandomSet):
+        doubtful.append("random inputs tell nothing of what the network will meet")
+    doubtful += goal.doubts(len(at) * shape[0])
+    search.climb(goal)
+    best = _write_best(search, goal, model, output)
+    tried = search.tried[best]
+    if encodings is not None:
+        write_encodings(encodings, tried.types)
+    return Quantization(
+        model=module.name,
+        output=os.fspath(output),
+        weights_bits=options.weights_bits,
+        calibrated=len(used),
+        chosen_by=len(choosing),
+        chosen_apart=choosing is not used,
+        judged=len(held),
+        top1=search.top1,
+        rungs=search.rungs,
+        failed=search.failed,
+        chosen=best,
+        reached=goal.met(search.rungs[best].score) if goal.words else None,
+        goal=goal.words,
+        kept=[*tried.keep],
+        wide=[*tried.wide],
+        inputs=search.findings.inputs,
+        warnings=[*search.findings.warnings, *doubtful],
+        layers=search.losses(best),
+    )
+
+
+def _write_best(search: Search, goal: Goal, model: Model, output: str | os.PathLike[str]) -> int:
+    """Write the best try that can be written; which one it is."""
+    while True:
+        best = search.best(goal)
+        try:
+            write_quantized(model, output, search.options_of(best))
+        except (UsageError, OutputError):
+            # It is not for the try that they are raised.
+            raise
+        except TilewrightError as error:
+            search.leave_out(best, error)
+        else:
+            return best

@@ -1,0 +1,80 @@
+"""The files that ``tilewright quantize`` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from tilewright.errors import CalibrationWarning
+
+from ....ir.quantized import is_wide
+from ....ir.types import TensorType
+from ....runtime.files.output_file import output_file
+from ...driver import compile_to_file
+from ...export import export_model
+from ...frontend.formats import InputShapes, Model
+from ...options import CompileOptions
+
+
+def is_exported(output: str | os.PathLike[str]) -> bool:
+    """Whether an output is for other runtimes."""
+    return Path(output).suffix.lower() in (".onnx", ".xml")
+
+
+def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
+    """Write an artifact, or a file for other runtimes.
+
+    Raises:
+        TilewrightError: as for compiling and exporting.
+    """
+    if not is_exported(output):
+        compile_to_file(model, output, replace(options, precision="int8"))
+        return
+    with warnings.catch_warnings():
+        # They are told already.
+        warnings.simplefilter("ignore", CalibrationWarning)
+        _export(model, output, options)
+
+
+def _export(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
+    export_model(
+        model,
+        output,
+        quantized="qdq",
+        calibration=options.calibration,
+        preprocessing=options.preprocessing,
+        calibration_method=options.calibration_method,
+        percentile=options.percentile,
+        methods=options.methods,
+        weights_bits=options.weights_bits,
+        keep_float=options.keep_float,
+        wide=options.wide,
+        input_shapes=cast("InputShapes | None", options.input_shapes),
+        freeze=options.freeze,
+        external_data=options.external_data,
+        report=options.report,
+    )
+
+
+def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
+    """Activations of these types as AIMET 1.0.0 has them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    entries: list[dict[str, object]] = []
+    for name, type in types.items():
+        assert type.quant is not None
+        limits = np.iinfo(type.dtype.numpy)
+        shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": limits.bits, "is_sym": is_wide(type)}
+        entries.append({**shape, "scale": [type.quant.scale[0]], "offset": [limits.min - type.quant.zero_point[0]]})
+    text = json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=2)
+    with output_file(path) as file:
+        file.write(f"{text}\n".encode())

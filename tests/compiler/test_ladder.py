@@ -1,0 +1,178 @@
+"""Tries of `tilewright quantize`: those that fail are left out, and what is said of the others is so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import pytest
+
+import tilewright
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.ladder import climb, quantize_model
+from tilewright.compiler.quantization.ladder.goal import Goal
+from tilewright.compiler.quantization.ladder.judging import Score, losses
+from tilewright.compiler.quantization.ladder.result import Quantization
+from tilewright.errors import PassError, UsageError
+from tilewright.ir.core import Module
+from tilewright.ir.ops.activation import Swish
+from tilewright.ir.types import DType, TensorType
+from tilewright.ir.types import Quantization as Grid
+
+F32 = onnx.TensorProto.FLOAT
+SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
+
+
+def network() -> bytes:
+    """Two convolutions, with a clamp between them."""
+    rng = np.random.default_rng(0)
+    weights = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 3, 3, 3), (4, 6, 1, 1)))
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["x", "w"], ["c"], name="first"),
+            onnx.helper.make_node("Relu", ["c"], ["r"]),
+            onnx.helper.make_node("Conv", ["r", "v"], ["y"], name="last"),
+        ],
+        "network",
+        [onnx.helper.make_tensor_value_info("x", F32, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", F32, [1, 4, 6, 6])],
+        [onnx.numpy_helper.from_array(array, name) for array, name in zip(weights, "wv", strict=True)],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+@pytest.fixture
+def quantize(tmp_path: Path) -> Callable[..., Quantization]:
+    """Quantise the network, for the CPU alone."""
+
+    def call(samples: np.ndarray = SAMPLES, **options: object) -> Quantization:
+        given = {"calibration": samples, "engines": "software", **options}
+        return tilewright.quantize(network(), tmp_path / "network.twa", **given)  # pyright: ignore
+
+    return call
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Have every try with a method fail."""
+    quantized = climb.quantize_module
+
+    def fails(module: Module, options: CompileOptions, *others: object) -> Module:
+        if method in options.methods:
+            raise PassError("there is no room for it", stage="place", node="last")
+        return quantized(module, options, *others)  # pyright: ignore
+
+    monkeypatch.setattr(climb, "quantize_module", fails)
+
+
+def test_a_try_that_fails_is_left_out_and_the_others_are_made(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    whole = [rung.what for rung in quantize().rungs]
+    refuse(monkeypatch, "outputs")
+    found = quantize()
+    assert [rung.what for rung in found.rungs] == [what for what in whole if not what.startswith("+ outputs")]
+    assert found.rungs[-1].what.startswith("+ rounding") and len(found.rungs) == len(whole) - 1
+    assert "\nLeft out: + outputs: place: node 'last': there is no room for it\n" in found.to_text()
+
+
+def test_what_the_others_stand_on_must_not_fail(quantize: Callable[..., Quantization]) -> None:
+    with pytest.raises(PassError, match="nothing"):
+        quantize(keep_float=["nothing"])
+
+
+def test_16_bits_are_tried_where_layers_cannot_be_ranked(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    def fails(*_: object) -> None:
+        raise PassError("it cannot be compiled")
+
+    monkeypatch.setattr(climb, "output_noise", fails)
+    found = quantize(min_sqnr=150)
+    assert found.rungs[-1].what == "+ all activations in 16 bits"
+    assert "\nLeft out: ranking of layers by what their rounding does: it cannot be compiled\n" in found.to_text()
+
+
+def test_what_cannot_be_written_is_left_out_for_the_next_best(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    best = quantize()
+    written = quantize_model.write_quantized
+
+    def fails(model: bytes, output: Path, options: CompileOptions) -> None:
+        if "outputs" in options.methods:
+            raise PassError("there is no room for it")
+        written(model, output, options)
+
+    monkeypatch.setattr(quantize_model, "write_quantized", fails)
+    found = quantize()
+    left = [each.what for each in found.failed]
+    assert best.rungs[best.chosen].what in left and all(each.why == "there is no room for it" for each in found.failed)
+    assert not {*left} & {rung.what for rung in found.rungs}
+    assert found.rungs[found.chosen].choice == max(rung.choice for rung in found.rungs)
+
+    def never(*_: object) -> None:
+        raise PassError("there is no room at all")
+
+    monkeypatch.setattr(quantize_model, "write_quantized", never)
+    with pytest.raises(PassError, match="there is no room at all"):
+        quantize()
+
+    def wrong(*_: object) -> None:
+        raise UsageError("this is no option")
+
+    # It would be the same for every try.
+    monkeypatch.setattr(quantize_model, "write_quantized", wrong)
+    with pytest.raises(UsageError, match="this is no option"):
+        quantize()
+
+
+def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> None:
+    text = quantize().to_text()
+    assert "\nCalibrated on 12 samples, methods chosen by 4 others, judged on 8 others.\n" in text
+    assert "\n  choice: SQNR of the 4 samples that choose; the rest is of those that judge\n" in text
+    assert "\n  * was written, of the highest choice\n" in text
+    few = quantize(SAMPLES[:3], min_sqnr=1).to_text()
+    assert "\nCalibrated on 2 samples, methods chosen by the same, judged on 1 other.\n" in few
+    assert "\n  choice: SQNR of the 2 samples that choose; the rest is of those that judge\n" in few
+    assert "\n  * was written, the first that reaches the goal\n" in few
+    # From the table on.
+    assert max(len(line) for each in (text, few) for line in each.partition("\n\n")[2].splitlines()) <= 80
+
+
+def test_the_heading_says_which_integers(quantize: Callable[..., Quantization]) -> None:
+    def heading(**options: object) -> str:
+        return quantize(**options).to_text().splitlines()[0].partition(": ")[2]
+
+    assert heading() == "network in int8"
+    assert heading(weights_bits=4) == "network with weights of 4 bits, activations of 8"
+    assert heading(wide=["first"]) == "network with weights of 8 bits, activations of 8 and 16"
+    wide = quantize(min_sqnr=150, wide=["all"])
+    assert wide.to_text().startswith(f"{wide.output}: network with weights of 8 bits, activations of 16\n")
+    assert "\nActivations of 16 bits: all\n" in wide.to_text()
+
+
+def test_answers_that_cannot_tell_a_fall_are_said() -> None:
+    assert Goal(0.01, None, None).doubts(99) == ["99 answers tell no fall of 1 %: one of them is more than that"]
+    assert Goal(0.01, None, None).doubts(100) == []
+    # That none falls is told by any number.
+    assert Goal(0.0, None, None).doubts(2) == Goal(None, 30.0, None).doubts(2) == []
+    assert Goal(0.0, None, None).met(Score(20.0, 1.0, None))
+    assert not Goal(0.0, None, None).met(None)
+
+
+def test_what_is_cut_off_where_a_function_is_flat_is_no_loss() -> None:
+    x = np.concatenate([np.linspace(-60, -9, 200), np.linspace(-8, 8, 200)]).astype(np.float32)
+    types = {"x": TensorType(x.shape, DType.I8, Grid.per_tensor(16 / 255))}
+    (plain,) = losses({"x": [x]}, {"x": [x]}, types, {})
+    assert plain.why == "numbers beyond its range"
+    (found,) = losses({"x": [x]}, {"x": [x]}, types, {"x": Swish().reference})
+    assert found.why == "rounding to 256 equal steps"
+    assert found.own > plain.own + 20
+    assert found.saturated == plain.saturated > 0.4
+    # Where it is not flat, that is a loss as before.
+    (found,) = losses({"x": [-x]}, {"x": [-x]}, types, {"x": Swish().reference})
+    assert found.why == "numbers beyond its range"
