@@ -60,6 +60,7 @@ CASES = (
     *(Case(network, "m4096", 4) for network in ("ResNet-50", "GoogLeNet", "AlexNet", "MobileNetV2")),
     *(Case(network, "s256") for network in OTHERS),
     *(Case(network, "m4096", 4) for network in OTHERS),
+    *(Case(network, "u250", 8) for network in ("ResNet-50", "GoogLeNet", "MobileNetV2")),
     Case("ResNet-50", "m4096", 1, slower=4),
     Case("ResNet-50", "m4096", 1),
 )

@@ -67,6 +67,7 @@ def document(rows: Sequence[Row], cards: Sequence[Row] = ()) -> str:
     text = TEXT.format(**{name: table.markdown() for name, table in tables.items()})
     lists = {
         "Clusters": _clusters(rows),
+        "Throughput": _throughput(rows, cards),
         "Cards": [*batch_lines(cards), *cut_lines(cards)],
         "Missed": [line for row in rows for line in _missed(row)],
     }
@@ -74,6 +75,26 @@ def document(rows: Sequence[Row], cards: Sequence[Row] = ()) -> str:
         if lines:
             text += f"\n## {title}\n\n" + "".join(f"- {line}\n" for line in lines)
     return text
+
+
+def _throughput(rows: Sequence[Row], cards: Sequence[Row]) -> list[str]:
+    """Images a second of one card, in batches and one by one, beside what its multipliers allow."""
+    lines: list[str] = []
+    for row in filter(_is_main, rows):
+        batches = [
+            (each["images"] * row["clock_hertz"] / each["cycles"], each["images"])
+            for each in cards
+            if (each["network"], each["machine"], each["cards"]) == (row["network"], row["machine"], 1)
+            and each["images"] > 1
+        ]
+        if batches:
+            one, roof = row["clock_hertz"] / row["cycles"], row["clock_hertz"] * row["peak"] / row["macs"]
+            shown = ", ".join(f"{images} at once {rate:,.0f}" for rate, images in batches)
+            lines.append(
+                f"{row['network']} on {row['machine']}, images a second: one at a time {one:,.0f}, {shown}; "
+                f"all multipliers in every cycle {roof:,.0f}"
+            )
+    return lines
 
 
 def _is_main(row: Row) -> bool:

@@ -54,6 +54,7 @@ CARD_CASES = (
     *(CardCase("ResNet-50", "m4096", 4, 16, cards, 1) for cards in (1, 2)),
     *(CardCase("ResNet-50", "m4096", 4, 4, *how) for how in ((1, 0), (1, 1), (2, 0))),
     *(CardCase("ResNet-50", "s256", 1, 4, cards, 1) for cards in (1, 2)),
+    *(CardCase("ResNet-50", "u250", 8, 8 * each, 1, each) for each in (1, 2)),
     *(CardCase(network, "m4096", 4, 1, cards) for network in ("ResNet-50", "MobileNetV2") for cards in (1, 2)),
 )
 

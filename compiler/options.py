@@ -118,7 +118,7 @@ class CompileOptions:
     )
     machine: str | os.PathLike[str] | None = option(
         None,
-        "The accelerator: m4096, s256, or the path of a machine file. Default: m4096.",
+        "The accelerator: m4096, s256, u250, or the path of a machine file. Default: m4096.",
         metavar="MACHINE",
         needs="int8",
         group=ACCELERATOR,

@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     allowed.add_argument(
         "--machine",
         metavar="MACHINE",
-        help="The accelerator at hand: m4096, s256, or the path of a machine file. "
+        help="The accelerator at hand: m4096, s256, u250, or the path of a machine file. "
         "An artifact made for another one is refused.",
     )
     allowed.add_argument(

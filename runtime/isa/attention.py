@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .vector import MapInstruction, Requantize, map_access
 
@@ -27,11 +27,11 @@ class MoveWeights(Instruction):
     `pixels` to P - 1.
     """
 
-    source: int = bits(16, "first byte in the maps scratchpad", unit="16 B")
+    source: int = bits(MAPS_ADDRESS_BITS, "first byte in the maps scratchpad", unit="16 B")
     destination: int = bits(14, "first line of the weight scratchpad", unit="64 B")
     pixels: int = bits(12, "pixels", minimum=1)
     blocks: int = bits(10, "channels", unit="16", minimum=1)
-    pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B")
+    pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the map", unit="16 B")
     turned: int = flag("pixels are output channels, not input channels")
 
     @property
@@ -69,9 +69,9 @@ class Weigh(MapInstruction):
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
-    source: int = bits(16, "mask, pixel (0, 0)", unit="16 B", default=0)
-    source_row_pitch: int = bits(16, "from row to row of the mask", unit="16 B", default=0)
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the mask", unit="16 B", default=0)
+    source: int = bits(MAPS_ADDRESS_BITS, "mask, pixel (0, 0)", unit="16 B", default=0)
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the mask", unit="16 B", default=0)
+    source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the mask", unit="16 B", default=0)
     multiplier: int = bits(25, "of scores", signed=True)
     mask_multiplier: int = bits(31, "of the mask", default=0)
     mask_zero: int = bits(8, "zero point of the mask", signed=True, default=0)
@@ -117,9 +117,9 @@ class RequantizeMean(Requantize):
     in the first four bytes at `source + y * source_row_pitch + x * source_pixel_pitch`, or 1 if that is less.
     """
 
-    source: int = bits(16, "sum of the weights of pixel (0, 0)", unit="16 B")
-    source_row_pitch: int = bits(16, "from row to row of the sums", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the sums", unit="16 B")
+    source: int = bits(MAPS_ADDRESS_BITS, "sum of the weights of pixel (0, 0)", unit="16 B")
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the sums", unit="16 B")
+    source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the sums", unit="16 B")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, sums of weights, output map."""

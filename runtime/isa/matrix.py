@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 
@@ -105,7 +105,7 @@ def _accumulators(item: MatrixInstruction, cluster: int, blocks: int) -> MemoryA
 class MatrixInstruction(Instruction):
     """A convolution, dense or depthwise: windows of a map times weights, into accumulators."""
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B")
     weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
     accumulator: int = bits(14, "first accumulator", unit="64 B")
     output_height: int = bits(12, "output rows", minimum=1)
@@ -121,8 +121,8 @@ class MatrixInstruction(Instruction):
     row_origin: int = bits(13, "input row of tap 0 of output row 0", signed=True, default=0)
     column_origin: int = bits(13, "input column of tap 0 of output column 0", signed=True, default=0)
     pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
-    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
-    pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
+    row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the map", unit="16 B")
+    pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the map", unit="16 B", minimum=1)
     weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
     unused: int = bits(4, "output channels at the end of the last block that are left out", default=0)
@@ -164,7 +164,7 @@ class Convolve(MatrixInstruction):
 
     output_blocks: int = bits(10, "output channels", unit="16", minimum=1, after="output_width")
     input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1, after="output_blocks")
-    pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
+    pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
     accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
     wide: int = flag("the map has 16 bits an element, in two blocks")

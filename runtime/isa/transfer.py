@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
@@ -69,8 +69,8 @@ class DramTransfer(BoxTransfer):
 class MapTransfer(DramTransfer):
     """A box of which one side lies in DRAM, the other one in a maps scratchpad."""
 
-    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
-    map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
+    map_stride_y: int = bits(MAPS_ADDRESS_BITS, "from run to run in the scratchpad", unit="16 B", default=0)
+    map_stride_z: int = bits(MAPS_ADDRESS_BITS, "from plane to plane in the scratchpad", unit="16 B", default=0)
 
 
 @instruction("LDM", 1, Queue.LD)
@@ -88,7 +88,9 @@ class LoadMaps(MapTransfer):
     columns and z for rows.
     """
 
-    destination: int = bits(16, "first byte of the box in the maps scratchpad", unit="16 B", after="offset")
+    destination: int = bits(
+        MAPS_ADDRESS_BITS, "first byte of the box in the maps scratchpad", unit="16 B", after="offset"
+    )
     clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the box; 0 is its own", default=0)
     flip: int = flag("invert bit 7 of every loaded byte")
 
@@ -170,7 +172,7 @@ class Store(MapTransfer):
     """
 
     region: int = bits(4, "DRAM region to write; not a constant or an input", after=FIRST)
-    source: int = bits(16, "first byte in the maps scratchpad", unit="16 B", after="offset")
+    source: int = bits(MAPS_ADDRESS_BITS, "first byte in the maps scratchpad", unit="16 B", after="offset")
     flip: int = flag("invert bit 7 of every stored byte")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
@@ -193,13 +195,17 @@ class Move(BoxTransfer):
     which its own is not. This is how a cluster gets the rows beside its own, and other clusters' channels.
     """
 
-    source: int = bits(16, "first byte in the own maps scratchpad", unit="16 B", after=FIRST)
-    destination: int = bits(16, "first byte in the others' maps scratchpads", unit="16 B", after="source")
-    run: int = bits(16, "contiguous bytes", unit="16 B", minimum=1, after="destination")
-    source_stride_y: int = bits(16, "from run to run in the source", unit="16 B", default=0)
-    source_stride_z: int = bits(16, "from plane to plane in the source", unit="16 B", default=0)
-    destination_stride_y: int = bits(16, "from run to run in the destination", unit="16 B", default=0)
-    destination_stride_z: int = bits(16, "from plane to plane in the destination", unit="16 B", default=0)
+    source: int = bits(MAPS_ADDRESS_BITS, "first byte in the own maps scratchpad", unit="16 B", after=FIRST)
+    destination: int = bits(
+        MAPS_ADDRESS_BITS, "first byte in the others' maps scratchpads", unit="16 B", after="source"
+    )
+    run: int = bits(MAPS_ADDRESS_BITS, "contiguous bytes", unit="16 B", minimum=1, after="destination")
+    source_stride_y: int = bits(MAPS_ADDRESS_BITS, "from run to run in the source", unit="16 B", default=0)
+    source_stride_z: int = bits(MAPS_ADDRESS_BITS, "from plane to plane in the source", unit="16 B", default=0)
+    destination_stride_y: int = bits(MAPS_ADDRESS_BITS, "from run to run in the destination", unit="16 B", default=0)
+    destination_stride_z: int = bits(
+        MAPS_ADDRESS_BITS, "from plane to plane in the destination", unit="16 B", default=0
+    )
     clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the box", minimum=1)
 
     @property

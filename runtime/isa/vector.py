@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, PARAMETER_UNIT
 from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .matrix import MapWindows, map_reads, ring_violations
 
@@ -54,12 +54,12 @@ def _parameters(cluster: int, start: int, size: int) -> MemoryAccess:
 class MapInstruction(Instruction):
     """An instruction that makes a feature map."""
 
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(MAPS_ADDRESS_BITS, "output map, pixel (0, 0)", unit="16 B")
     height: int = bits(12, "output rows", minimum=1)
     width: int = bits(12, "output columns", minimum=1)
     blocks: int = bits(12, "channels", unit="16", minimum=1)
-    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
+    destination_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the output map", unit="16 B")
+    destination_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the output map", unit="16 B")
 
     @property
     def written_blocks(self) -> int:
@@ -85,10 +85,10 @@ class MapInstruction(Instruction):
 class MapToMap(MapInstruction):
     """An instruction that makes a feature map of another."""
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B", after=FIRST)
-    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B", after="blocks")
+    source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B", after=FIRST)
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the input map", unit="16 B", after="blocks")
     source_pixel_pitch: int = bits(
-        16, "from pixel to pixel of the input map", unit="16 B", after="destination_row_pitch"
+        MAPS_ADDRESS_BITS, "from pixel to pixel of the input map", unit="16 B", after="destination_row_pitch"
     )
 
     def copied(self, cluster: int, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[MemoryAccess, ...]:
@@ -144,9 +144,9 @@ class RequantizeSum(Requantize):
     output may lie where the input map lies.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input map", unit="16 B")
+    source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B")
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the input map", unit="16 B")
+    source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the input map", unit="16 B")
     source_zero: int = bits(8, "zero point of the input map", signed=True)
     source_multiplier: int = bits(32, "of what is added, as binary32")
 
@@ -184,9 +184,9 @@ class RequantizeWide(MapInstruction):
     low: int = bits(16, "lower clamp", signed=True, default=-(2**15))
     high: int = bits(16, "upper clamp", signed=True, default=2**15 - 1)
     unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B", default=0)
-    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B", default=0)
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input map", unit="16 B", default=0)
+    source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B", default=0)
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the input map", unit="16 B", default=0)
+    source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the input map", unit="16 B", default=0)
     source_zero: int = bits(16, "zero point of the input map", signed=True, default=0)
     source_multiplier: int = bits(32, "of what is added, as binary32", default=0)
     sum: int = flag("add the input map")
@@ -298,12 +298,16 @@ class Elementwise(MapInstruction):
     which broadcasts.
     """
 
-    source_a: int = bits(16, "first input map, pixel (0, 0)", unit="16 B", after=FIRST)
-    source_b: int = bits(16, "second input map, pixel (0, 0)", unit="16 B", after="source_a")
-    row_pitch_a: int = bits(16, "from row to row of the first input", unit="16 B", after="blocks")
-    row_pitch_b: int = bits(16, "from row to row of the second input", unit="16 B", after="row_pitch_a")
-    pixel_pitch_a: int = bits(16, "from pixel to pixel of the first input", unit="16 B", after="destination_row_pitch")
-    pixel_pitch_b: int = bits(16, "from pixel to pixel of the second input", unit="16 B", after="pixel_pitch_a")
+    source_a: int = bits(MAPS_ADDRESS_BITS, "first input map, pixel (0, 0)", unit="16 B", after=FIRST)
+    source_b: int = bits(MAPS_ADDRESS_BITS, "second input map, pixel (0, 0)", unit="16 B", after="source_a")
+    row_pitch_a: int = bits(MAPS_ADDRESS_BITS, "from row to row of the first input", unit="16 B", after="blocks")
+    row_pitch_b: int = bits(MAPS_ADDRESS_BITS, "from row to row of the second input", unit="16 B", after="row_pitch_a")
+    pixel_pitch_a: int = bits(
+        MAPS_ADDRESS_BITS, "from pixel to pixel of the first input", unit="16 B", after="destination_row_pitch"
+    )
+    pixel_pitch_b: int = bits(
+        MAPS_ADDRESS_BITS, "from pixel to pixel of the second input", unit="16 B", after="pixel_pitch_a"
+    )
     parameters: int = bits(12, "vector record", unit="64 B")
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)

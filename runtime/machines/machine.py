@@ -41,11 +41,16 @@ LINE_BYTES = 64
 """What a bank of a scratchpad reads or writes in a cycle."""
 
 # What the address fields of an instruction can reach.
-MAPS_LIMIT = MAPS_UNIT << 16
+MAPS_ADDRESS_BITS = 20
+"""Of places and distances in the maps scratchpad, in its unit."""
+MAPS_LIMIT = MAPS_UNIT << MAPS_ADDRESS_BITS
 WEIGHT_LIMIT = WEIGHT_UNIT << 14
 ACCUMULATOR_LIMIT = ACCUMULATOR_UNIT << 14
 PARAMETER_LIMIT = PARAMETER_UNIT << 12
 DRAM_LIMIT = 1 << 36
+
+CARD_MAPS_LIMIT = 1 << 26
+"""Bytes of the maps scratchpads of a card together: whoever verifies a program notes which streams touch each unit."""
 
 CLUSTER_LIMIT = 16
 """Clusters of a card that streams, masks and counters can name."""
@@ -253,6 +258,12 @@ def _check_consistency(machine: Machine) -> None:
             found=machine.depthwise_taps,
         )
     _check_ports(machine)
+    if machine.clusters * machine.maps_bytes > CARD_MAPS_LIMIT:
+        raise MachineError(
+            "machine description: field 'maps_bytes' gives the clusters of a card more than is supported together",
+            expected=f"at most {CARD_MAPS_LIMIT // machine.clusters} for {machine.clusters} clusters",
+            found=machine.maps_bytes,
+        )
     on_chip = machine.clusters * (machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes)
     if machine.dram_bytes < on_chip:
         raise MachineError(

@@ -14,12 +14,12 @@ from tilewright.errors import InputError
 from ..isa.encoding import Space
 from ..isa.matrix import MapWindows
 from ..isa.program import Program, RegionKind
-from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 
 # What memories hold before a program writes them: not zero, so that an output which it does not write shows.
 POISON = 0xA5
 
-LARGEST_IMAGE = 4 * MAPS_LIMIT
+LARGEST_IMAGE = 1 << 22
 """Elements of a feature map that an instruction may copy or widen in one piece."""
 
 

@@ -18,14 +18,16 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import KEPT
 from tilewright.runtime.machines.machine import load
 
-M4096, S256 = load("m4096"), load("s256")
+M4096, S256, U250 = load("m4096"), load("s256"), load("u250")
 
 
-def check_on_chip(seed: int) -> int:
+def check_on_chip(seed: int, large: bool = False) -> int:
     """Run a random network of maps that can stay on chip; how many did."""
     rng = np.random.default_rng(91_000 + seed)
     clusters, maps = 1 + seed % 4, int(rng.choice([16, 32, 64])) << 10
     machine = replace(M4096, maps_bytes=maps) if rng.integers(2) else replace(S256, clusters=4, maps_bytes=maps)
+    if large:
+        clusters, machine = U250.clusters, U250
     module = random_chip_graph(rng)
     inputs = random_inputs(module, rng)
     expected = interp.run(module, inputs)
@@ -40,6 +42,10 @@ def test_maps_on_chip_change_no_byte() -> None:
     assert sum(check_on_chip(seed) for seed in range(8)) > 12
 
 
+def test_a_large_machine_changes_no_byte() -> None:
+    assert sum(check_on_chip(seed, large=True) for seed in range(3)) > 6
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(100, 400))
 def test_many_more_maps_on_chip(seed: int) -> None:
@@ -49,13 +55,15 @@ def test_many_more_maps_on_chip(seed: int) -> None:
 def test_a_network_on_all_clusters_is_the_same_network(tmp_path: Path, rng: np.random.Generator) -> None:
     calibration = rng.uniform(0, 1, (4, 1, 8, 8)).astype(np.float32)
     results: list[list[np.ndarray]] = []
-    for clusters in (1, 4):
-        out = tmp_path / f"{clusters}.tw"
-        tilewright.compile(MODEL, output=out, precision="int8", calibration=calibration, clusters=clusters)
+    for machine, clusters in (("m4096", 1), ("m4096", 4), ("u250", 8)):
+        out = tmp_path / f"{machine}_{clusters}.tw"
+        how = {"precision": "int8", "calibration": calibration, "clusters": clusters, "machine": machine}
+        tilewright.compile(MODEL, output=out, **how)
         with tilewright.load(out, engine="device") as network:
             results.append([*network.run({"image": calibration[:1]}).values()])
-    for one, four in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, four)
+    for one, *others in zip(*results, strict=True):
+        for each in others:
+            np.testing.assert_array_equal(one, each)
 
 
 def test_more_clusters_than_there_are(tmp_path: Path) -> None:

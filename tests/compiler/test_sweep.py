@@ -98,7 +98,7 @@ def test_every_combination_is_a_machine() -> None:
 def test_what_is_no_machine_is_told_in_its_place() -> None:
     small, good, odd = combinations(S256, {"maps_bytes": [1, 65537, 65536]})
     assert (small.file, odd.values, good.values, good.error) == (None, (65537,), (65536,), "")
-    assert small.error.endswith("is out of range; expected 1024 to 1048576 B, found 1")
+    assert small.error.endswith("is out of range; expected 1024 to 16777216 B, found 1")
 
 
 def test_wrong_settings_are_refused() -> None:

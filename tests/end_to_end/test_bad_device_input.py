@@ -70,7 +70,7 @@ MACHINES: dict[str, tuple[object, str]] = {
     "nothing": (
         {**BASE, "maps_bytes": 0},
         "m.json: field 'maps_bytes' (feature-map scratchpad of a cluster) is out of range; "
-        "expected 1024 to 1048576 B, found 0",
+        "expected 1024 to 16777216 B, found 0",
     ),
     "negative constant": (
         {**BASE, "timing": {**load("s256").to_dictionary()["timing"], "mac_setup": -3}},  # pyright: ignore[reportGeneralTypeIssues]
@@ -137,7 +137,7 @@ def test_more_cards_or_images_than_there_are(fails: Fails) -> None:
 
 
 def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
-    samples = "Samples: m4096, s256."
+    samples = "Samples: m4096, s256, u250."
     for words in (RANDOM, ["compile", "m.onnx"]):
         assert fails([*words, "--machine", "m9000"]) == (
             f"machine 'm9000' is neither a sample nor a readable file (No such file or directory). {samples}"
@@ -357,7 +357,7 @@ def test_programs_of_another_instruction_set_are_to_be_compiled_again(tmp_path: 
     content = program().to_bytes()
     (tmp_path / "old.twa").write_bytes(holding(content[:4] + (1).to_bytes(4, "little") + content[8:]))
     message = (
-        "device program: instruction set 1 is not the one that is run here; expected 5, found 1. "
+        "device program: instruction set 1 is not the one that is run here; expected 6, found 1. "
         "Compile the model again."
     )
     assert fails(["run", "old.twa", "--random", "1", "--engine", "device"]) == WHERE + message

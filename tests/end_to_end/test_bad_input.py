@@ -401,7 +401,7 @@ def test_what_is_no_regular_file_is_never_waited_for(special: str, tmp_path: Pat
     int8 = ["compile", MODEL, "--calibration", "random"]
     assert fails([*int8, "--affinity", special]) == f"cannot read '{special}': {reason}"
     assert fails([*int8, "--machine", special]) == (
-        f"machine '{special}' is neither a sample nor a readable file ({reason}). Samples: m4096, s256."
+        f"machine '{special}' is neither a sample nor a readable file ({reason}). Samples: m4096, s256, u250."
     )
 
 

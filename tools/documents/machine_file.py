@@ -24,8 +24,8 @@ _RULES = """
 Rules between fields: lanes are powers of two, and so are `dram_burst_bytes` and `dram_row_bytes`; scratchpads divide
 into their banks in lines of 64 bytes; banks, each of which gives 64 bytes a cycle, feed the array, which takes
 `pixel_lanes` x `input_lanes` bytes of maps and `input_lanes` x `output_lanes` of weights; `depthwise_taps` is at most
-`input_lanes`; the DRAM holds more than the scratchpads of a card. What breaks a rule is refused, with the field and
-what was expected.
+`input_lanes`; the feature-map scratchpads of a card have at most 64 MiB together, and its DRAM holds more than all its
+scratchpads. What breaks a rule is refused, with the field and what was expected.
 """
 
 

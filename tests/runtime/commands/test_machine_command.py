@@ -28,7 +28,11 @@ def test_the_samples_are_listed(capsys: Capture) -> None:
     rows = shown(capsys)
     assert [row["name"] for row in rows] == machine.samples()
     assert rows == shown(capsys, "list")
-    assert [(row["multipliers"], row["scratchpad_bytes"]) for row in rows] == [(4096, 4325376), (256, 737280)]
+    assert [(row["multipliers"], row["scratchpad_bytes"]) for row in rows] == [
+        (4096, 4325376),
+        (256, 737280),
+        (32768, 40108032),
+    ]
     assert main(["machine"]) == 0
     assert "  m4096        1         4        4,096  250.0 MHz  " in capsys.readouterr().out
 
@@ -66,7 +70,7 @@ def test_every_field_is_explained(capsys: Capture) -> None:
     assert all(row["meaning"] for row in rows.values())
     (row,) = shown(capsys, "explain", "maps_bytes")
     assert row == rows["maps_bytes"]
-    assert (row["unit"], row["minimum"], row["maximum"], row["multiple"]) == ("B", 1024, 1048576, 64)
+    assert (row["unit"], row["minimum"], row["maximum"], row["multiple"]) == ("B", 1024, 16777216, 64)
     assert (row["kind"], row["reducible"]) == ("build", True)
     assert [rows[name]["kind"] for name in ("timing.divide", "energy.idle_watts")] == ["time", "energy"]
 
@@ -79,7 +83,7 @@ def test_every_field_is_explained(capsys: Capture) -> None:
         ("shw", 2, "'shw' is none of list, show, explain. Did you mean 'show'?"),
         ("explain map_bytes", 1, "a machine has no field 'map_bytes'. Did you mean 'maps_bytes'?"),
         ("explain gravity", 1, "a machine has no field 'gravity'. `tilewright machine explain` lists them."),
-        ("show m409", 1, "(No such file or directory). Did you mean 'm4096'? Samples: m4096, s256."),
+        ("show m409", 1, "(No such file or directory). Did you mean 'm4096'? Samples: m4096, s256, u250."),
     ],
 )
 def test_wrong_names(words: str, code: int, message: str, capsys: Capture) -> None:

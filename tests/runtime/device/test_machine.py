@@ -23,8 +23,8 @@ def refused(values: object) -> str:
 
 
 def test_samples_have_the_published_sizes() -> None:
-    assert machine.samples() == ["m4096", "s256"]
-    for name, clusters, macs in (("M4096", 4, 4096), ("s256", 1, 256)):
+    assert machine.samples() == ["m4096", "s256", "u250"]
+    for name, clusters, macs in (("M4096", 4, 4096), ("s256", 1, 256), ("U250", 8, 32768)):
         sizes = machine.load(name)
         assert (sizes.clusters, sizes.clusters * sizes.cluster_macs_per_cycle) == (clusters, macs)
     assert machine.load("m4096").dram_bytes_per_cycle == pytest.approx(19.2e9 * 0.85 / 250e6)
@@ -75,7 +75,7 @@ def test_a_path_loads_and_a_wrong_one_names_the_samples(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(sample()))
     assert machine.load(path) == machine.load("s256")
-    with pytest.raises(MachineError, match=r"neither a sample nor a readable file.*Samples: m4096, s256"):
+    with pytest.raises(MachineError, match=r"neither a sample nor a readable file.*Samples: m4096, s256, u250"):
         machine.load(tmp_path / "absent.json")
 
 
@@ -143,8 +143,13 @@ def test_wrong_values_are_refused(field: str, value: object, message: str) -> No
         ),
         ({"depthwise_taps": 17}, "expected at most 16 (input_lanes), found 17"),
         ({"dram_row_bytes": 3000}, "field 'dram_row_bytes' is not a power of two; found 3000"),
+        (
+            {"clusters": 16, "maps_bytes": 8 << 20},
+            "m.json: field 'maps_bytes' gives the clusters of a card more than is supported together; expected at most "
+            "4194304 for 16 clusters, found 8388608",
+        ),
     ],
-    ids=["maps", "weights", "taps", "row"],
+    ids=["maps", "weights", "taps", "row", "maps together"],
 )
 def test_a_machine_that_cannot_feed_its_array_is_refused(changes: dict[str, int], message: str) -> None:
     assert message in refused({**sample(), **changes})
