@@ -121,16 +121,16 @@ def observed_values(plan: Plan) -> dict[str, Value]:
 def choose_scales(plan: Plan, observation: Observation) -> dict[str, ChannelScales]:
     """Scales by channel for the values that can have them."""
     wanted = candidates(plan)
-    # Zero is part of every range.
-    low = {name: np.zeros(each.value.type.shape[1], np.float32) for name, each in wanted.items()}
-    high = {name: array.copy() for name, array in low.items()}
+    low: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    high: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     for arrays in observation.arrays() if wanted else ():
         for name in wanted:
             array = arrays[name]
             axes = (0, *range(2, array.ndim))
-            np.minimum(low[name], array.min(axes), out=low[name])
-            np.maximum(high[name], array.max(axes), out=high[name])
-    found = {name: each.scales(low[name], high[name]) for name, each in wanted.items()}
+            # Zero is part of every range.
+            low[name].append(np.minimum(array.min(axes), 0))
+            high[name].append(np.maximum(array.max(axes), 0))
+    found = {name: each.scales(np.stack(low[name]), np.stack(high[name])) for name, each in wanted.items()}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -28,8 +28,11 @@ from ..calibration.windows import Product
 from .round_weights import set_weights
 
 MARGIN = 1.25
-"""Channels have room for so many times the largest number that samples show of them, for each shows them less than all
-channels together."""
+"""Channels have room for so many times the largest number that samples show of them, at least, for each shows them less
+than all channels together."""
+
+MORE_SAMPLES = 100
+"""Channels have room for what so many times as many samples are expected to show of them, at least."""
 
 SMALLEST = 2.0**-20
 """Channels are multiplied by at most the reverse of this."""
@@ -64,15 +67,28 @@ class Candidate:
     most: float
 
     def scales(self, low: np.ndarray, high: np.ndarray) -> ChannelScales | None:
-        """What to divide by where samples show these smallest and largest numbers, and 0, of each channel."""
-        reach = np.minimum(np.maximum(-low, high) * MARGIN, self.most)
+        """What to divide by where samples show these smallest and largest numbers, and 0, [samples, channels]."""
+        low, high = -_with_margin(-low), _with_margin(high)
+        reach = np.minimum(np.maximum(-low, high), self.most)
         largest = float(reach.max())
         if not largest > 0:
             return None
         factors = np.where(reach > 0, np.maximum(reach / largest, SMALLEST), 1.0).astype(np.float32)
         if self.is_positive:
             return ChannelScales(factors, (0.0, largest))
-        return ChannelScales(factors, (float((low * MARGIN / factors).min()), float((high * MARGIN / factors).max())))
+        return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())))
+
+
+def _with_margin(largest: np.ndarray) -> np.ndarray:
+    """How far each channel is to reach, given the largest number of each sample, [samples, channels].
+
+    Largest numbers of samples are taken to be distributed as Gumbel found. With so many times as many samples the
+    largest of all is then farther by the logarithm of that, times what single samples differ by: a channel that all
+    show alike has been seen, one that few show has not. E. J. Gumbel, "Statistics of Extremes", 1958.
+    """
+    spread = np.sqrt(6) / np.pi * largest.std(0, dtype=np.float64)
+    found = largest.max(0)
+    return np.maximum(MARGIN * found, found + np.log(MORE_SAMPLES) * np.where(found > 0, spread, 0.0))
 
 
 def candidates(plan: Plan) -> dict[str, Candidate]:
