@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tilewright.errors import CalibrationError, UsageError
+from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
@@ -65,12 +65,22 @@ def pixel_bounds(function: Function, declaration: Declaration | None) -> dict[st
 
     Raises:
         UsageError: it is not declared.
+        CalibrationError: an input cannot be a picture.
     """
     if declaration is None:
         hint = "Say with --preprocess what becomes of pixels."
         raise UsageError("nothing tells the ranges of the inputs", stage="calibration", hint=hint)
-    names = [each.name for each in function.parameters]
-    return {name: for_input(declaration, name).preprocessing.range() for name in names}
+    found: dict[str, Range] = {}
+    for each in function.parameters:
+        preprocessing = for_input(declaration, each.name).preprocessing
+        try:
+            preprocessing.check(each.type.shape, each.type.dtype.numpy)
+        except InputError as error:
+            raise CalibrationError(
+                error.message, stage="calibration", op=f"%{each.name}", expected=error.expected, found=error.found
+            ) from None
+        found[each.name] = preprocessing.range()
+    return found
 
 
 def ranges_by_bounds(function: Function, values: Mapping[str, Value], inputs: Mapping[str, Range]) -> dict[str, Range]:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard, Union
 
+from tilewright.errors import PassError
+
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
@@ -139,6 +141,9 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     Args:
         names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
             an op counts as part of it.
+
+    Raises:
+        PassError: a name stands for ops of which none makes integers.
     """
     if EVERY in names:
         return (*plan.values,)
@@ -146,6 +151,16 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     makers = {op for found in ops.values() for op in found}
     makers |= {user for op in makers for user in [_fused_activation(op)] if user is not None}
     given = {value for value in function.parameters if value.name in names}
+    whole = plan.ops | plan.real
+    idle = [name for name, found in ops.items() if whole.isdisjoint(found)]
+    if idle:
+        raise PassError(
+            f"{WIDE} names ops that make no integers, of 16 bits or of 8",
+            stage="quantize",
+            expected="convolutions, products, and what has a quantised form around them",
+            found=", ".join(map(repr, idle[:5])) + (f" and {len(idle) - 5} more" if idle[5:] else ""),
+            hint="Leave them out: they stay in floating point.",
+        )
     return tuple(name for name, value in plan.values.items() if value.producer in makers or value in given)
 
 

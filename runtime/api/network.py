@@ -10,11 +10,14 @@ Most programs hand over a network in floating point. The ranges of its values co
 2. the samples that the interface has a place for;
 3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy`` or ``.npz`` file of inputs; or the word ``bounds``, for
    integers of 16 bits with ranges that hold for any image;
-4. the picture that the call names.
+4. the picture that the call names;
+5. in the Accelerator API, whose cards computed in fixed point of 16 bits, the same as for ``bounds``, where the inputs
+   can be pictures and the network has bounds. Inputs with numbers that pictures do not become are computed in floating
+   point.
 
 With none of them the network is computed in floating point on CPU kernels: integers with ranges from invented data are
 never the default. A network with nothing to quantise is computed in floating point as well. Where there are no ranges,
-or those of one picture alone, one `CalibrationWarning` for each model says how to give samples.
+or those of one picture or of all pictures, one `CalibrationWarning` for each model says how to give samples.
 
 How often integers and floating point name the same best class, of 100 photos:
 
@@ -97,6 +100,7 @@ def prepare(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     output: str | os.PathLike[str] | None = None,
     samples_by: str | None = None,
+    takes_pictures: bool = False,
     called: str | None = None,
     affinity: Mapping[str, str] | None = None,
     clusters: int = 1,
@@ -113,6 +117,7 @@ def prepare(
         input_shapes: the shapes of inputs that the model leaves open.
         output: the file to write; without it the artifact stays in memory.
         samples_by: how programs give samples through this interface, such as ``samples= of Compile``, for the warning.
+        takes_pictures: inputs that can be pictures are, where nothing tells ranges, so that integers of 16 bits can do.
         called: the path of a model that is given by its contents, for the warning.
         affinity, clusters: as in ``tilewright.compile``; without a meaning in floating point.
         options: further ones of ``tilewright.compile``.
@@ -135,16 +140,28 @@ def prepare(
         source, origin = os.environ.get(CALIBRATION) or None, CALIBRATION
     if source is None:
         source, origin = picture, None
+    placed = {"affinity": affinity, "machine": machine, "clusters": clusters}
+
+    def in_integers(source: Samples | None) -> Artifact:
+        wide = {"wide": ("all",), "methods": "additions"} if _is_bounds(source) else {}
+        ranges = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
+        return compile_model(model, precision="int8", engines=ENGINES, **ranges, **placed, **given, **wide)
+
     try:
-        if _is_bounds(source):
-            given |= {"wide": ("all",), "methods": "additions"}
-        calibration = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
-        placed = {**calibration, "affinity": affinity, "machine": machine, "clusters": clusters}
-        artifact = compile_model(model, precision="int8", engines=ENGINES, **placed, **given)
+        artifact = in_integers(source)
     except NothingToQuantizeError:
         return compile_model(model, precision="fp32", **given)
     except NoCalibrationError:
         reason = "nothing tells the ranges of its values"
+        try:
+            artifact = in_integers(BOUNDS) if takes_pictures else None
+        except CalibrationError as error:
+            reason += f", and none hold for all pictures ({error.message})"
+        else:
+            if artifact is not None:
+                what = "is computed in integers of 16 bits, with ranges that hold for all pictures as inputs"
+                _warn_once(called or model, what, samples_by)
+                return artifact
     except CalibrationError as error:
         if picture is None or source is not picture:
             error.stage = origin or error.stage
@@ -159,6 +176,14 @@ def prepare(
     what = f"is computed in floating point on the processor, not in the accelerator's integers: {reason}"
     _warn_once(called or model, what, samples_by)
     return compile_model(model, precision="fp32", **given)
+
+
+def ranges_of_pictures(artifact: Artifact) -> dict[str, tuple[float, float]]:
+    """The range of each input of which ranges without samples take for granted that it is a picture, by name."""
+    details = details_of(artifact)
+    wide = {name for each in details.layers if each.op == "quantize" and each.dtype == "i16" for name in each.operands}
+    images = details.images or {}
+    return {name: images[name].read(name).range() for name in sorted(wide & {*images}) if not images[name].calibrated}
 
 
 def _is_from_images(artifact: Artifact) -> bool:

@@ -39,11 +39,11 @@ class _OfIntegers:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The smallest and the largest number that its result can stand for, if it is of integers of 8 bits."""
-        bounds = {"i8": (-128, 127), "u8": (0, 255)}.get(self.dtype)
-        if bounds is None or self.scale is None or self.zero_point is None:
+        """The smallest and the largest number that its result can stand for, if it is of integers of 8 or 16 bits."""
+        bounds = {"i8": (-128, 127), "u8": (0, 255), "i16": (-(2**15), 2**15 - 1), "u16": (0, 2**16 - 1)}
+        if self.dtype not in bounds or self.scale is None or self.zero_point is None:
             return None
-        low, high = bounds
+        low, high = bounds[self.dtype]
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
 

@@ -207,6 +207,27 @@ def test_the_environment_chooses_the_engine_of_what_holds_integers(
         )
 
 
+def test_inputs_that_can_be_pictures_may_do_without_samples(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(CalibrationWarning) as caught:
+        artifact = prepare(model, takes_pictures=True)
+    assert calibration_warnings(list(caught)) == [
+        f"{model} is computed in integers of 16 bits, with ranges that hold for all pictures as inputs. Give samples "
+        "of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npz file of inputs"
+    ]
+    assert accelerator_engine(artifact) == "software"
+    monkeypatch.setenv(network.CALIBRATION, "bounds")
+    np.testing.assert_array_equal(outputs(artifact), outputs(prepare(model)))
+    monkeypatch.delenv(network.CALIBRATION)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    vector = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 5])], initializers={"w": np.ones((5, 3), np.float32)})
+    reason = r"ranges of its values, and none hold for all pictures \(images do not fit this input\)\. Give samples"
+    with pytest.warns(CalibrationWarning, match=reason):
+        artifact = prepare(write_model(tmp_path / "vector.onnx", vector), takes_pictures=True)
+    assert accelerator_engine(artifact) == "float"
+
+
 def test_ranges_may_do_without_samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(network.CALIBRATION, "bounds")
     with warnings.catch_warnings():

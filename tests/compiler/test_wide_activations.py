@@ -100,6 +100,21 @@ def test_kernels_compute_the_integers_of_the_reference(
             assert session.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("name", ["softmax", "last", "attention"])
+def test_names_that_make_no_integers_are_told(samples: np.ndarray, rng: np.random.Generator, name: str) -> None:
+    weights = onnx.numpy_helper.from_array(rng.standard_normal((4, 3, 1, 1)).astype(np.float32), "w")
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], name="first"),
+        onnx.helper.make_node("Softmax", ["c"], ["y"], name="last"),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(*each) for each in (("x", F32, [1, 3, 13, 13]), ("y", F32, None))]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    text = rf"--wide names ops that make no integers, of 16 bits or of 8; expected .* found '{name}'. Leave them out"
+    with pytest.raises(PassError, match=text):
+        quantized(model.SerializeToString(), samples, "first", name)
+
+
 def test_the_accelerator_computes_the_same_integers(model: bytes, samples: np.ndarray) -> None:
     options = {"calibration": samples, "methods": "additions", "machine": "s256", "effort": "quick"}
     artifact = tilewright.compile(model, wide=SOME, **options)

@@ -30,6 +30,7 @@ from ....runtime.machines.cost import (
     vector_steps,
 )
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
+from ..boxes import blocks_together
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, residual_of
 from .tile_price import Counts, Price, Share, box, parts, rows_read
@@ -46,12 +47,13 @@ class Candidates(NamedTuple):
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
-    """Weights of so many blocks of output channels for so many of input channels, in bytes.
+    """Weights for so many blocks of the result and of the operand, in bytes.
 
     Args:
         packed: whether the pixels of the operand lie without padding.
     """
-    taps = window_of(op).taps
+    taps, blocks = window_of(op).taps, sum_blocks(op, blocks)
+    chunk = chunk // blocks_together(op.inputs[0].type)
     if is_block_by_block(op):
         return blocks * depthwise_bytes(CHANNEL_BLOCK, sum_products(op))
     if packed:
@@ -59,9 +61,14 @@ def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
     return blocks * taps * chunk * CHANNEL_BLOCK**2
 
 
-def parameter_bytes(blocks: Counts) -> Counts:
-    """Requantise parameters of so many blocks of output channels, in bytes."""
-    return blocks * REQUANTIZE_BLOCK_BYTES
+def parameter_bytes(op: Op, blocks: Counts) -> Counts:
+    """Requantise parameters for so many blocks of the result, in bytes."""
+    return sum_blocks(op, blocks) * REQUANTIZE_BLOCK_BYTES
+
+
+def sum_blocks(op: Op, blocks: Counts) -> Counts:
+    """Blocks of accumulators that so many blocks of the result are made of; of 16 bits two are made of each."""
+    return blocks // blocks_together(op.result.type)
 
 
 class ConvolutionPrice:
@@ -71,8 +78,10 @@ class ConvolutionPrice:
         self.price, self.tiles, self._share = Price(machine, share), tiles, share
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
         self.depthwise, self.packed = is_block_by_block(op), share.packed
-        self.sum_products = sum_products(op)
-        self.outputs = share.blocks(self.target.blocks)
+        # Both bytes of a number are multiplied.
+        self.sum_products = sum_products(op) * blocks_together(op.inputs[0].type)
+        self.together, self.channels = blocks_together(op.result.type), op.result.type.shape[1]
+        self.outputs = share.blocks(self.target.blocks, self.together)
         self.images, self.height, self.width = share.pixels(self.target)
         self.inputs = self.source.blocks
         self.slices = ceil_divide(self.outputs, tiles.blocks)
@@ -83,7 +92,7 @@ class ConvolutionPrice:
         if self.reads is not None:
             self.products = np.maximum(self.reads.runs, ceil_divide(self.reads.blocks, chunk))
             chunk = np.asarray(ceil_divide(self.reads.blocks, self.products))
-        self.constants = weight_bytes(op, tiles.blocks, chunk, share.packed), parameter_bytes(tiles.blocks)
+        self.constants = weight_bytes(op, tiles.blocks, chunk, share.packed), parameter_bytes(op, tiles.blocks)
         self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
 
         self.loads, self.stores = share.moves(op.inputs[0]), share.moves(made_by(op))
@@ -132,7 +141,7 @@ class ConvolutionPrice:
                 elements = pixels * blocks * CHANNEL_BLOCK
                 idle = pixels * idle_elements(unused)
                 steps = vector_steps(machine, elements - idle)
-                steps = steps + vector_stalls(machine, elements, 1 + self.is_sum, True, idle)
+                steps = steps + vector_stalls(machine, elements, (1 + self.is_sum) * self.together, True, idle)
                 # What reads maps waits until the instruction before it is complete.
                 drain, waits_for = vector_drain(machine, is_sum=self.is_sum), self.is_sum or self.is_fused
                 once = in_turn(timing.vector_setup, steps + drain * waits_for)
@@ -143,15 +152,16 @@ class ConvolutionPrice:
                     self.price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain)
 
     def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
-        """Pieces that cut the output channels: how many, their blocks, which of the last block are none, and whether
-        they are whole."""
-        size, unused = self.tiles.blocks, -self.target.channels % CHANNEL_BLOCK
+        """Pieces that cut the output channels: how many, their blocks of sums, which of the last block are none, and
+        whether they are whole."""
+        size, unused = self.tiles.blocks // self.together, -self.channels % CHANNEL_BLOCK
+        outputs = self.outputs // self.together
         if not unused or self.outputs < self.target.blocks:
-            yield from ((count, blocks, 0, whole) for count, blocks, whole in parts(self.outputs, size))
+            yield from ((count, blocks, 0, whole) for count, blocks, whole in parts(outputs, size))
         else:
             before = self.slices - 1
             yield before, size, 0, True
-            yield np.ones_like(size), self.outputs - before * size, unused, False
+            yield np.ones_like(size), outputs - before * size, unused, False
 
     def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
         """What so many slices are summed up of: products, the blocks of input channels of each, and whether they are
@@ -192,9 +202,10 @@ class ConvolutionPrice:
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
-                groups = blocks * -(-CHANNEL_BLOCK // machine.output_lanes)
+                sums = blocks // self.together
+                groups = sums * -(-CHANNEL_BLOCK // machine.output_lanes)
                 found[(slice(None), *index)] = depthwise_conflicts(
-                    machine, lanes, width, output, tap, window.kernel, blocks, groups, self.sum_products
+                    machine, lanes, width, output, tap, window.kernel, sums, groups, self.sum_products
                 )
             else:
                 traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))

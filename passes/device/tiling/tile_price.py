@@ -79,9 +79,9 @@ class Share:
             extents[outer_dimension(target)] = image_pieces(target, self.images)[0][1]
         return extents[0], extents[1], extents[2]
 
-    def blocks(self, blocks: int) -> int:
-        """Of so many blocks of output channels."""
-        return -(-blocks // self.clusters) if self.split == "channels" else blocks
+    def blocks(self, blocks: int, together: int = 1) -> int:
+        """Of so many blocks of output channels, of which so many are not cut apart."""
+        return -(-blocks // (self.clusters * together)) * together if self.split == "channels" else blocks
 
 
 @dataclass(frozen=True)

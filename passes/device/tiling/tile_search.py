@@ -50,7 +50,7 @@ from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .attention_price import AttentionPrice
-from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
+from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
 from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
@@ -155,8 +155,11 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
     found: list[float] = []
     for share in _shares(op, clusters, frozenset()):
         images, height, width = share.pixels(target)
-        work = machine, height * width, min(share.blocks(target.blocks) * CHANNEL_BLOCK, target.channels)
-        steps = depthwise_steps(*work, sum_products(op)) if is_block_by_block(op) else dense_steps(*work, *trace)
+        together = blocks_together(op.result.type)
+        blocks = share.blocks(target.blocks, together) // together
+        work = machine, height * width, min(blocks * CHANNEL_BLOCK, op.result.type.shape[1])
+        products = sum_products(op) * blocks_together(op.inputs[0].type)
+        steps = depthwise_steps(*work, products) if is_block_by_block(op) else dense_steps(*work, *trace)
         found.append(images * float(steps))
     return min(found)
 
@@ -233,7 +236,7 @@ def available(machine: Machine, memory: str) -> int:
 def _convolution_candidates(op: Op, share: Share) -> _Found:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_block_by_block(op)
-    inputs, outputs = source.blocks, share.blocks(target.blocks)
+    inputs, outputs = source.blocks, share.blocks(target.blocks, blocks_together(op.result.type))
     _, height, width = share.pixels(target)
     rows, columns, blocks, chunk = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
@@ -264,8 +267,8 @@ def _convolution_candidates(op: Op, share: Share) -> _Found:
         # With several slices or chunks two results or two chunks of the map are in flight.
         "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
         "weight": weight_bytes(op, blocks, read, share.packed),
-        "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
-        "parameter": parameter_bytes(blocks) + (RECORD_BYTES if is_pair else 0),
+        "accumulator": rows * columns * sum_blocks(op, blocks) * ACCUMULATOR_UNIT,
+        "parameter": parameter_bytes(op, blocks) + (RECORD_BYTES if is_pair else 0),
     }
     within = (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     return _Found(Candidates(rows, columns, blocks, chunk), needs, within)

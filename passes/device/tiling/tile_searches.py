@@ -118,4 +118,4 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     if reads is not None:
         chunk = min(chunk, int(slice_reads(reads, outputs, np.array(tile.output_blocks)).most))
     weights = weight_bytes(op, np.array(kernels), np.array(chunk), is_packed(op.inputs[0]))
-    return Constants(int(weights), int(parameter_bytes(np.array(blocks))) + record)
+    return Constants(int(weights), int(parameter_bytes(op, np.array(blocks))) + record)

@@ -26,6 +26,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::tilewright.errors.CalibrationWa
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # What is computed in numbers can be told from what is not by each bit.
+    monkeypatch.setenv("TILEWRIGHT_ENGINE", "float")
+
+
+@pytest.fixture
+def in_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TILEWRIGHT_ENGINE")
 
 
 @pytest.fixture
@@ -34,6 +41,7 @@ def calibrated_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load_digits()
     np.save(tmp_path / "digits.npy", digits.prepare(digits.calibration_images[:10]))
     monkeypatch.setenv("TILEWRIGHT_CALIBRATION", str(tmp_path / "digits.npy"))
+    monkeypatch.delenv("TILEWRIGHT_ENGINE")
 
 
 @pytest.fixture
@@ -333,6 +341,7 @@ def test_floats_come_in_and_go_out_whatever_the_network_takes(ie: FWDNXT, code: 
     assert result.tolist() == [2 * v for v in rounded]
 
 
+@pytest.mark.usefixtures("in_integers")
 def test_run_is_run_sw_in_every_byte_and_run_th_is_floating_point(ie: FWDNXT, integer_network: Network) -> None:
     image = load_digits().prepare(load_digits().images[:1])
     save("net.bin", integer_network.artifact, Batch())
@@ -365,6 +374,7 @@ def test_the_simulator_gives_the_same_numbers(
     assert [network.engine for network in ie._ready("test").networks] == ["device"]
 
 
+@pytest.mark.usefixtures("in_integers")
 def test_runsw_makes_run_another(ie: FWDNXT, integer_network: Network) -> None:
     image = load_digits().prepare(load_digits().images[:1])
     save("net.bin", integer_network.artifact, Batch())
@@ -377,11 +387,33 @@ def test_runsw_makes_run_another(ie: FWDNXT, integer_network: Network) -> None:
         assert (run.tobytes() == floating.tobytes()) is same
 
 
-def test_without_samples_it_is_floating_point_and_says_so(ie: FWDNXT) -> None:
-    networks.convolution(Path("warned.onnx"))
-    with pytest.warns(CalibrationWarning, match=r"warned\.onnx is computed in floating point"):
-        ie.Compile("6x4x3", "warned.onnx", "save.bin")
-    assert list(tilewright.load("save.bin").artifact.manifest.engines) == ["float"]
+@pytest.mark.parametrize("engine", ["device", "software"])
+def test_without_samples_pictures_are_computed_in_16_bits_and_all_else_in_numbers(
+    ie: FWDNXT, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    model = networks.convolution(Path(f"{engine}.onnx"))
+    monkeypatch.setenv("TILEWRIGHT_ENGINE", engine)
+    with pytest.warns(CalibrationWarning, match="computed in integers of 16 bits, with ranges that hold for all"):
+        ie.Compile("6x4x3", str(model), "save.bin")
+    ie.Init("save.bin", "")
+    picture, other = rng.uniform(-2, 2, (2, 3, 4, 6)).astype(np.float32)
+    other[0, 0, 0] = 3
+    found, beyond, waiting = np.zeros((3, 48), np.float32)
+    ie.Run(picture, found)
+    with tilewright.load("save.bin", engine="software") as session:
+        assert found.tobytes() == session.run({"x": picture[None]})["y"].tobytes()
+    text = (
+        r"^input 'x' has numbers from .* to 3, but pictures become -2\.118 to 2\.64: what is beyond is computed in "
+        "floating point. TILEWRIGHT_CALIBRATION gives other ranges, TILEWRIGHT_PREPROCESS what becomes of pixels$"
+    )
+    with pytest.warns(CalibrationWarning, match=text):
+        ie.Run(other, beyond)
+    assert beyond.tobytes() == expected(model, other).tobytes() != found.tobytes()
+    ie.Run_sw(other, waiting)
+    assert waiting.tobytes() == beyond.tobytes()
+    ie.PutInput(other, None)
+    ie.GetResult(waiting)
+    assert waiting.tobytes() == beyond.tobytes()
 
 
 def test_samples_from_the_environment(
@@ -390,6 +422,7 @@ def test_samples_from_the_environment(
     networks.convolution(Path("net.onnx"))
     np.savez(tmp_path / "samples.npz", x=rng.standard_normal((4, 3, 4, 6)).astype(np.float32))
     monkeypatch.setenv("TILEWRIGHT_CALIBRATION", str(tmp_path / "samples.npz"))
+    monkeypatch.delenv("TILEWRIGHT_ENGINE")
     ie.Compile("6x4x3", "net.onnx", "save.bin")
     ie.Init("save.bin", "")
     assert "device" in tilewright.load("save.bin").artifact.manifest.engines

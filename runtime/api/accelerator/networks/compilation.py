@@ -95,6 +95,7 @@ def compile_network(
             clusters=_clusters_of_an_image(batch, flags.bitfile),
             input_shapes=fixed,
             samples_by=samples_by,
+            takes_pictures=True,
             called=path,
             external_data=Path(path).parent,
             stationary=_STATIONARY[flags.convalgo],

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-from tilewright.errors import RequestTimeoutError
+from tilewright.errors import CalibrationWarning, RequestTimeoutError, warn
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
@@ -15,12 +15,15 @@ from ....request import Outputs
 from ....session import Session
 from ....waiting import Guard
 from ...deadlock import nobody_else
-from ...network import accelerator_engine, open_session
+from ...network import CALIBRATION, PREPROCESS, accelerator_engine, open_session, ranges_of_pictures
 from ..facts import Network
 from .arrays import Image, Results, as_float32, elements, images_of
 from .binary import Batch
 
 SOFTWARE, FLOAT = "software", "float"
+
+_MARGIN = 1e-3
+"""What numbers may be beyond, as a part of the range, by how programs round."""
 
 Counts = int | tuple[int, ...]
 """Elements of an output, or of each of several, for the images that a cluster takes at once."""
@@ -46,6 +49,8 @@ class LoadedNetwork(Network):
         held = artifact.manifest.engines
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
         self._guard = Guard()
+        self._within = ranges_of_pictures(artifact)
+        self._told = False
         self._sessions: dict[str, Session] = {}
         self.session(self.engine)
 
@@ -72,16 +77,41 @@ class LoadedNetwork(Network):
                 self._sessions[chosen] = open_session(self.artifacts[chosen], chosen, workers=workers)
             return self._sessions[chosen]
 
-    def run(self, images: Sequence[Image], engine: str) -> list[Outputs]:
+    def session_of(self, image: Image, engine: str | None = None) -> Session:
+        """The session that computes an image: that of an engine, by default `engine`, or where ranges that hold for
+        pictures do not hold for it the one in floating point.
+        """
+        engine = engine or self.engine
+        for name, (low, high) in self._within.items() if engine != FLOAT else ():
+            array, margin = image[name], _MARGIN * (high - low)
+            least, most = (float(each) for each in (array.min(), array.max()))
+            if low - margin <= least and most <= high + margin:
+                continue
+            if not self._told:
+                self._told = True
+                warn(
+                    f"input {name!r} has numbers from {least:.4g} to {most:.4g}, but pictures become {low:.4g} to "
+                    f"{high:.4g}: what is beyond is computed in floating point. {CALIBRATION} gives other ranges, "
+                    f"{PREPROCESS} what becomes of pixels",
+                    CalibrationWarning,
+                )
+            return self.session(FLOAT)
+        return self.session(engine)
+
+    def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
         """The outputs for each image.
+
+        Args:
+            engine: see `session_of`.
 
         Raises:
             TilewrightError: as for `Session.run`.
         """
-        session = self.session(engine)
+        sessions = [self.session_of(image, engine) for image in images]
         if len(images) == 1:
-            return [session.run(images[0])]
-        return [request.result() for request in [session.submit(image) for image in images]]
+            return [sessions[0].run(images[0])]
+        requests = [session.submit(image) for session, image in zip(sessions, images, strict=True)]
+        return [request.result() for request in requests]
 
     def close(self) -> None:
         """End what waits, and the workers."""
@@ -133,7 +163,7 @@ class Loaded:
             TilewrightError: the images do not fit, or a run failed.
         """
         pairs = zip(self.networks, self._images(images), strict=True)
-        return self._results([network.run(each, engine or network.engine) for network, each in pairs])
+        return self._results([network.run(each, engine) for network, each in pairs])
 
     def put(self, images: object | None, userobj: object, *, blocking: bool) -> bool:
         """Submit images, or an end marker instead; whether there was a buffer for them.
@@ -143,7 +173,7 @@ class Loaded:
         """
         split = [] if images is None else self._images(images)
         pairs = zip(self.networks, split, strict=False)
-        runs: list[Run] = [(network.session(network.engine), image) for network, each in pairs for image in each]
+        runs: list[Run] = [(network.session_of(image), image) for network, each in pairs for image in each]
         tag = [len(each) for each in split], userobj
         try:
             self._queue.put(None if images is None else runs, tag, None if blocking else 0, nobody_else)
