@@ -13,11 +13,15 @@ from tilewright.errors import IRError
 from ..activation import activate, check_activation
 from ..arithmetic import rounded_to_bfloat16
 from ..core import Value
+from ..layout import CHANNEL_BLOCK
 from ..op import LinearOperands, Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, check_residual, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
 from .elementwise import FLOATS, check_dtype
+
+_MOST_JOINED = 16
+"""Groups, and so products with zero for each with a weight; as many make whole blocks of any number of channels."""
 
 
 class _Convolution(Operator[LinearOperands]):
@@ -133,6 +137,17 @@ class NarrowConv(_Convolution):
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         return self.conv.macs(operand_types, result_types)
+
+
+def joined_groups(group: int, channels: int, outputs: int) -> int | None:
+    """How many neighbouring groups make whole blocks of channels together; all if none do so, ``None`` for too many.
+
+    Kernels that multiply blocks compute so many as one, with weights of zero between them.
+    """
+    inputs, results = channels // group, outputs // group
+    counts = (count for count in range(1, group) if group % count == 0)
+    found = next((n for n in counts if not (n * inputs % CHANNEL_BLOCK or n * results % CHANNEL_BLOCK)), group)
+    return found if found <= _MOST_JOINED else None
 
 
 def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:

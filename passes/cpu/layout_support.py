@@ -11,7 +11,7 @@ from ...ir.accumulators import is_word_product
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
-from ...ir.ops.convolution import Conv, NarrowConv
+from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.integer_products import MatMulInteger
@@ -60,8 +60,9 @@ class Support:
 
 
 def _convolution(op: Op[Conv]) -> Support | None:
-    """Over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise. Weights are constants, and of a quantised
-    convolution all that depends on the output channel is known.
+    """Over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise; quantised ones in other groups, too, if not
+    too many of them make whole blocks. Weights are constants, and of a quantised convolution all that depends on the
+    output channel is known.
 
     Four inputs of a quantised channel, or four neighbours of a kernel row, stand side by side in its weights; its stem
     reads rows of four bytes at least. In floating point, products of one pixel each or along long rows, and depthwise
@@ -88,8 +89,11 @@ def _convolution(op: Op[Conv]) -> Support | None:
         penalty = op.result.type.elements // max(1, op.result.type.shape[-1]) * DEPTHWISE_ROW
         is_required = is_quantized or conv.strides[-1] > 2
         return Support(operands, narrow, is_required, 0 if is_required else penalty)
-    whole = channels % CHANNEL_BLOCK == 0 and (outputs // conv.group) % CHANNEL_BLOCK == 0
-    return Support(operands, dense, is_required=True) if whole else None
+    joined = joined_groups(conv.group, x.type.shape[1], outputs)
+    if joined == 1:
+        return Support(operands, dense, is_required=True)
+    # Kernels have weights of their own, in which the groups are joined.
+    return Support(operands, is_required=True) if is_quantized and joined is not None else None
 
 
 def _word_convolution(op: Op[Conv]) -> Support | None:

@@ -11,8 +11,8 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 
-KINDS = ("blocked", "grouped", "pointwise", "plain", "depthwise")
-"""Of convolutions; ``plain`` takes row-major inputs."""
+KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
+"""Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
 
 
 LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
@@ -30,7 +30,7 @@ def test_random_products(target: str, rng: np.random.Generator) -> None:
     check([product(rng) for _ in range(8)], target)
 
 
-OF_WORDS = ("blocked", "grouped", "pointwise", "depthwise", "product")
+OF_WORDS = ("blocked", "grouped", "joined", "pointwise", "depthwise", "product")
 
 
 @pytest.mark.parametrize("target", LEVELS)

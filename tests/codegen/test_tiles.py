@@ -27,7 +27,7 @@ from tilewright.errors import CodegenError
 from tilewright.ir.core import Op
 from tilewright.runtime.native import host
 
-KINDS = ("blocked", "grouped", "pointwise")
+KINDS = ("blocked", "grouped", "joined", "pointwise")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir import interp
 from tilewright.ir.accumulators import is_word_product
 from tilewright.ir.core import Op
-from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.convolution import Conv, joined_groups
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.quantized import limits
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -134,6 +134,11 @@ def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None) -> 
     channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
     if kind == "grouped":
         channels, outputs = 32 * (channels % 2 + 1), 32 * (outputs % 2 + 1)
+    if kind == "joined":
+        group = int(rng.choice([2, 3, 4, 6, 8, 16, 32]))
+        channels, outputs = group * (channels % 20 + 1), group * (outputs % 20 + 2)
+        if joined_groups(group, channels, outputs) in (1, None):
+            channels, outputs = 4 * group, 8 * group
     if kind == "plain":
         channels = channels % 4 + 1
     is_wide = dtype is not None
@@ -147,6 +152,8 @@ def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None) -> 
     layouts = ("", "o16k4", "c16") if kind == "plain" else ("c16", "o16i4", "c16")
     if kind == "depthwise":
         layouts = ("c16", "o16k4", "c16")
+    if kind == "joined":
+        layouts = ("c16", "", "c16")
     return with_layouts(case, "c16", "", "c16") if is_wide else with_layouts(case, *layouts)
 
 

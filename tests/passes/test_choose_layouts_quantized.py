@@ -80,7 +80,10 @@ def test_grouped() -> None:
     whole = net.laid_out(net.conv(net.x, 32, 16, 1, 1, group=2))
     assert ("conv", "c16", "o16i4", "c16") in whole
     net = Network(1, 24, 4, 4)
-    assert net.laid_out(net.conv(net.x, 24, 12, 1, 1, group=2)) == [("conv", "", "", "")]
+    # Kernels join the groups in weights of their own.
+    assert ("conv", "c16", "", "c16") in net.laid_out(net.conv(net.x, 24, 12, 1, 1, group=2))
+    net = Network(1, 34, 4, 4)
+    assert net.laid_out(net.conv(net.x, 68, 2, 1, 1, group=17)) == [("conv", "", "", "")]
 
 
 def test_computed_bias_and_parameters_by_channel_stay_row_major() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -229,13 +230,16 @@ class QuantizedProductSpec(KernelSpec):
         has_bias: there is an argument for it.
     """
 
+    OWN_WEIGHTS: ClassVar[bool] = False
+    """Whether the weights ``w`` are data of the kernel, and those of the operand are not read."""
+
     constants: Channels
     has_bias: bool = False
 
     @property
     def arguments(self) -> tuple[str, ...]:
         optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.constants.residual else ())
-        return ("x", "w", *optional, "y")
+        return ("x", "stored_w", *optional, "w", "y") if self.OWN_WEIGHTS else ("x", "w", *optional, "y")
 
     def bind(self, b: FunctionBuilder) -> Values:
         return {**super().bind(b), **self.constants.define(b, b.name)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 from property_tests import given, st
 
 import tilewright
@@ -81,6 +82,26 @@ def test_any_layer_on_the_device_as_in_software(artifact: Artifact, rng: np.rand
         ]
         assert found[0].tobytes() == found[1].tobytes(), index
         assert found[0].tobytes() != outputs(artifact, "software").tobytes()
+
+
+def test_layers_whose_groups_kernels_join_have_the_weights_of_the_model(rng: np.random.Generator) -> None:
+    weights = rng.standard_normal((12, 5, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=4, name="grouped")
+    x, y = (helper.make_tensor_value_info(name, 1, (1, channels, 6, 6)) for name, channels in (("x", 20), ("y", None)))
+    graph = helper.make_graph([node], "groups", [x], [y], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made = tilewright.compile(model, precision="int8", engines=("software",), calibration="random")
+    (layer,) = layers_of(made, "software")
+    assert layer.weights.shape == weights.shape
+    image = rng.standard_normal((1, 1, 20, 6, 6)).astype(np.float32)
+    found = {}
+    for name, integers in (("own", layer.weights), ("others", layer.weights[::-1].copy())):
+        changed = with_parameters(made, "software", {"grouped": Parameters(integers)})
+        found[name] = outputs(changed, "software", image[0])
+    assert found["own"].tobytes() == outputs(made, "software", image[0]).tobytes()
+    (again,) = layers_of(with_parameters(changed, "software", {"grouped": Parameters(layer.weights)}), "software")
+    assert (again.weights == layer.weights).all()
+    assert found["own"].tobytes() != found["others"].tobytes()
 
 
 def test_an_artifact_of_other_weights_can_be_given_others_again(artifact: Artifact) -> None:

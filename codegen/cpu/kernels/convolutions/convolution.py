@@ -10,7 +10,7 @@ from typing import ClassVar
 from .....ir.accumulators import is_word_product
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
-from .....ir.ops.convolution import Conv
+from .....ir.ops.convolution import Conv, joined_groups
 from .....ir.windows import SHORT
 from ...kernel import Kernel, lowers
 from ...llvm.byte_dot_product import has_byte_product, saturates
@@ -23,6 +23,7 @@ from ..products.blocking import Blocking, choose_tile
 from ..window import Axis, rows_and_columns, walked
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
+from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
 from .paired_convolution import PairedConvolution
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
@@ -158,15 +159,19 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         is_plain = is_plain and axes[1].dilation == 1 and axes[1].input >= QUAD
     is_whole = conv.group == 1 or not any(count // conv.group % CHANNEL_BLOCK for count in (channels, outputs))
     is_blocked = (x.layout, w.layout) == ("c16", blocked) and is_whole
-    if not (is_depthwise or is_plain or is_blocked):
+    joined = None
+    if (has_words or is_quantized) and (x.layout, w.layout) == ("c16", "") and not (is_depthwise or is_whole):
+        joined = joined_groups(conv.group, channels, outputs)
+    if not (is_depthwise or is_plain or is_blocked or joined):
         return None
-    image = batch, channels, *axes
+    op = op if joined is None else with_joined_groups(op, joined)
+    image, group = (batch, channels, *axes), op.operator.group
     if has_words:
         known = {"constants": channels_of(op, None).without_zeros, "has_bias": operands.b is not None}
         if is_depthwise:
             spec = WordDepthwise(*image, **known)
             return spec.kernel(target).reading(spec.words(op, target))
-        spec = WordConvolution(*image, outputs, conv.group, **known)
+        spec = WordConvolution(*image, outputs, group, **known)
         return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
         has_bias = operands.b is not None
@@ -177,14 +182,15 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
-        spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
+        kind = QuantizedConvolution if joined is None else JoinedConvolution
+        spec = kind(*image, outputs, group, is_plain, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
         if tiled is None and saturates(target):
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
-            spec = PairedConvolution(*image, outputs, conv.group, is_plain, **known)
+            spec = PairedConvolution(*image, outputs, group, is_plain, **known)
             exact = word_winograd(op, target) if is_blocked else None
             return exact or spec.kernel(target).reading(spec.records(op))
-        return tiled or spec.kernel(target)
+        return tiled or spec.kernel(target).reading(b"" if joined is None else joined_weights(op))
     if is_depthwise:
         return Depthwise(*image, **what_follows(op)).kernel(target)
     return Convolution(*image, outputs, conv.group, is_plain, **what_follows(op)).kernel(target)

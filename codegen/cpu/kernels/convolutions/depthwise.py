@@ -157,10 +157,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
     The last two dimensions change places where no instruction adds up products of pairs.
     """
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        x, stored, *others, y = super().arguments
-        return (x, f"stored_{stored}", *others, "w", y)
+    OWN_WEIGHTS: ClassVar[bool] = True
 
     @property
     def columns_below(self) -> int:

@@ -28,11 +28,7 @@ class WordConvolution(QuantizedConvolution):
     """
 
     STEP: ClassVar[int] = PAIR
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        x, stored, *others, y = super().arguments
-        return (x, f"stored_{stored}", *others, "w", y)
+    OWN_WEIGHTS: ClassVar[bool] = True
 
     @property
     def present_steps(self) -> int:

@@ -76,14 +76,10 @@ class WordWinograd(QuantizedOutput, WinogradSpec):
     """
 
     STEP: ClassVar[int] = 2
+    OWN_WEIGHTS: ClassVar[bool] = True
 
     algorithm: str
     is_signed: bool = False
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        x, stored, *others, y = super().arguments
-        return (x, f"stored_{stored}", *others, "w", y)
 
     @property
     def transforms(self) -> WholeWinograd:

@@ -270,10 +270,7 @@ class WordProduct(ByteProduct):
         inner: bytes of a row of x.
     """
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        x, stored, *others, y = super().arguments
-        return (x, f"stored_{stored}", *others, "w", y)
+    OWN_WEIGHTS: ClassVar[bool] = True
 
     def words(self, weights: np.ndarray) -> bytes:
         """Weights [K, N], zero points taken off, as [N/16, K/2, 16 (N), 2 (K)], filled up to whole vectors."""
