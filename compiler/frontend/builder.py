@@ -18,9 +18,9 @@ from tilewright import limits
 from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError, similar
 
 from ...ir.core import Constant, Function, Module, Op, Value
-from ...ir.names import Names
 from ...ir.op import Operator
 from ...ir.ops.quantization import DequantizeLinear
+from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 
 FOLD_ELEMENTS = 1 << 16

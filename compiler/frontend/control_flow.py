@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.names import Names
 from ...ir.ops.control_flow import If, Refuse
+from ...ir.text.names import Names
 
 
 def outside_of(body: Function, results: Sequence[Value]) -> list[Value]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.names import Names
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.movement import Pad
+from ...ir.text.names import Names
 from ...ir.types import DType
 from ...passes.quantization.parameters import LEVELS, Range, grid_of, on_own_grid
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...ir.core import Module, Op, Value, is_op
-from ...ir.names import Names
 from ...ir.ops.elementwise import Div, Mul
 from ...ir.ops.matmul import MatMul
+from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
 from ...passes.quantization.plan import Plan, is_moving

@@ -9,7 +9,6 @@ from typing import TypeGuard, Union
 from tilewright.errors import PassError
 
 from ...ir.core import Constant, Function, Op, Value, is_op
-from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Activation, Clip, Relu
@@ -20,6 +19,7 @@ from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
+from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
 from .sink_dequantize_rules import MOVING, is_interpolation

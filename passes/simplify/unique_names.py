@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...ir.core import Module, Value
-from ...ir.names import Names
 from ...ir.op import QuantizationRule
+from ...ir.text.names import Names
 from ..base import Invariant, Pass, Record
 
 

@@ -15,12 +15,12 @@ from tilewright.errors import UnsupportedError
 
 from ....ir.annotations import EXTENTS
 from ....ir.core import Constant, Function, Op, OperatorT, Value, is_op
-from ....ir.names import Names
 from ....ir.op import Operator, QuantizationRule
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import Dequantize, Requantize
 from ....ir.quantized import is_redundant
+from ....ir.text.names import Names
 from ....ir.types import DType, Quantization, TensorType
 
 MICROSOFT = "com.microsoft"
