@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
@@ -155,6 +156,14 @@ class Machine:
     def __post_init__(self) -> None:
         check(self, _SOURCE)
         _check_consistency(self)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Costs are looked up by machine, many a million times. Of numbers alone: those of texts differ by process."""
+        return hash((self.timing, *(getattr(self, each.name) for each in fields(self)[2:])))
 
     @property
     def cluster_macs_per_cycle(self) -> int:

@@ -299,18 +299,18 @@ class _Engine:
                 self._waiting.setdefault((_Kind.FETCH, stream), set()).add((_Kind.START, stream))
                 return None
             known = max(known, fetched[index // self._chunk])
-        item = self._ordered.queues[stream][index]
-        price = self._next[stream] = self._priced(cost(item, self._machines[stream.card]))
-        before = self._ends[stream][-1] if index and not follows_closely(item) else 0.0
-        time = max(self._unit_free[stream], known + price.setup, before)
+        ready = 0.0
         for other, position in self._ordered.targets[stream][index]:
             if position > len(self._ends[other]):
                 self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
                 return None
             if position:
                 latency = 0 if other.card == stream.card else self._link_latency
-                time = max(time, self._ends[other][position - 1] + latency)
-        return time
+                ready = max(ready, self._ends[other][position - 1] + latency)
+        item = self._ordered.queues[stream][index]
+        price = self._next[stream] = self._priced(cost(item, self._machines[stream.card]))
+        before = self._ends[stream][-1] if index and not follows_closely(item) else 0.0
+        return max(ready, self._unit_free[stream], known + price.setup, before)
 
     def _fetch(self, stream: Stream, time: float) -> None:
         number, length = len(self._fetched[stream]), len(self._ordered.queues[stream])

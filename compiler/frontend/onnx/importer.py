@@ -436,9 +436,11 @@ def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto
 
 def _names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:
     """The numbers of texts of which nodes do nothing but select some, as classifiers select a label; else ``None``."""
+    if tensor.data_type != onnx.TensorProto.STRING:
+        return None
     readers = {proto.op_type for proto in graph.node if tensor.name in proto.input}
     is_vector = len(tensor.dims) == 1 and tensor.dims[0] == len(tensor.string_data)
-    if tensor.data_type != onnx.TensorProto.STRING or readers != {"ArrayFeatureExtractor"} or not is_vector:
+    if readers != {"ArrayFeatureExtractor"} or not is_vector:
         return None
     warn(f"{tensor.name!r} has names: what is selected of it are their numbers, from 0 on", ClassesWarning)
     return np.arange(len(tensor.string_data))

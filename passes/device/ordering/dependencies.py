@@ -73,7 +73,7 @@ class _Table:
 
     def __init__(self, columns: int) -> None:
         self.rows: list[tuple[int, ...]] = []
-        self._array = np.zeros((0, columns), np.int64)
+        self._array = np.zeros((columns, 0), np.int64)
         self._copied = 0
 
     def add(self, row: tuple[int, ...]) -> None:
@@ -83,22 +83,27 @@ class _Table:
         self.rows, self._copied = [], 0
 
     def array(self) -> NDArray[np.int64]:
-        """The rows as an array."""
+        """The rows as an array, in which each of them is a column."""
         count = len(self.rows)
-        if count > len(self._array):
-            self._array = np.concatenate([self._array, np.zeros((count, self._array.shape[1]), np.int64)])
+        if count > self._array.shape[1]:
+            self._array = np.concatenate([self._array, np.zeros((len(self._array), count), np.int64)], axis=1)
         if count > self._copied:
-            self._array[self._copied : count] = self.rows[self._copied :]
+            self._array[:, self._copied : count] = np.array(self.rows[self._copied :], np.int64).T
             self._copied = count
-        return self._array[:count]
+        return self._array[:, :count]
+
+    def near(self, access: Access, first: int, start: int, stop: int) -> NDArray[np.int64]:
+        """The rows whose range, from number ``first`` on, meets this one, and of which one writes, as columns."""
+        table = self.array()
+        meets = (table[first] < stop) & (table[first + 1] > start)
+        if not access.write:
+            meets &= table[1] != 0
+        return table[:, np.flatnonzero(meets)]
 
     def others(self, access: Access, serial: int) -> list[int]:
         """Of a region, the accesses to other places than that number whose range of bytes meets that of this one."""
-        table, (start, stop) = self.array(), access.place.span
-        meets = (table[:, 2] < stop) & (table[:, 3] > start) & (table[:, 4] != serial)
-        if not access.write:
-            meets &= table[:, 1] != 0
-        return table[meets, 0].tolist()
+        found = self.near(access, 2, *access.place.span)
+        return found[0, found[4] != serial].tolist()
 
 
 class _Touches:
@@ -125,21 +130,19 @@ class _Touches:
         """Accesses to a box that meets this one."""
         place, box = access.place, access.place.box
         if len(self._table.rows) <= _FEW and not self._in_dram:
+            image, last, top, below, left, right, first, stop = box
             return [
                 row[0]
                 for row in self._table.rows
                 if (access.write or row[1])
-                and all(box[i] < row[i + 9] and row[i + 8] < box[i + 1] for i in range(0, 8, 2))
+                and (image < row[9] and row[8] < last and top < row[11] and row[10] < below)
+                and (left < row[13] and row[12] < right and first < row[15] and row[14] < stop)
             ]
-        table = self._table.array()
-        mine = np.asarray(box)
-        meets = ((table[:, 8::2] < mine[1::2]) & (table[:, 9::2] > mine[0::2])).all(axis=1)
+        # Of many, few are of the same bytes of DRAM, or of the same rows.
+        table = self._table.near(access, 2, *place.span) if self._in_dram else self._table.near(access, 10, *box[2:4])
+        mine = np.asarray(box).reshape(8, 1)
+        meets = ((table[8::2] < mine[1::2]) & (table[9::2] > mine[0::2])).all(axis=0)
         if self._in_dram:
             # The same bytes as another shape: what is known is from where to where they go.
-            reshaped = (table[:, 4:8] != np.asarray(place.shape)).any(axis=1)
-            if reshaped.any():
-                start, stop = place.span
-                meets = np.where(reshaped, (table[:, 2] < stop) & (table[:, 3] > start), meets)
-        if not access.write:
-            meets &= table[:, 1] != 0
-        return table[meets, 0].tolist()
+            meets |= (table[4:8] != np.asarray(place.shape).reshape(4, 1)).any(axis=0)
+        return table[0, meets].tolist()

@@ -142,13 +142,9 @@ class Price:
         ]
         idle = np.maximum(self.array.once + self.vector.once - np.minimum(*meanwhile), 0)
         # What goes on while the busiest works does so, but for what comes before or after it.
-        together = np.maximum.reduce(
-            np.broadcast_arrays(
-                compute + first + self.array.drain + self.vector.once + last,
-                np.maximum.reduce(np.broadcast_arrays(loads, stores, dram - np.minimum(ahead, shared)))
-                + idle
-                + 2 * timing.dram_latency,
-            )
+        transfers = np.maximum(np.maximum(loads, stores), dram - np.minimum(ahead, shared))
+        together = np.maximum(
+            compute + first + self.array.drain + self.vector.once + last, transfers + idle + 2 * timing.dram_latency
         )
         apart = np.maximum(compute + loads + stores + self.vector.once, together)
         return np.where(fits.maps, together, apart) + self.wait + dram * taken

@@ -5,7 +5,7 @@ constants that stay on chip from the first tile of an op to the last.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -57,7 +57,8 @@ class TileSearches:
         self._stationary: Stationary | None = stationary
         known = known if known is not None else {}
         # What depends on the size of this scratchpad is asked of a search later.
-        alike = *(value for name, value in vars(machine).items() if name != "maps_bytes"), stationary, clusters, images
+        others = (getattr(machine, each.name) for each in fields(machine) if each.name != "maps_bytes")
+        alike = *others, stationary, clusters, images
         self._searches = known[alike] = known.pop(alike, {})
         while len(known) > _REMEMBERED:
             del known[next(iter(known))]

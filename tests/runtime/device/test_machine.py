@@ -64,6 +64,7 @@ def test_the_energy_constants_are_of_the_file_and_not_of_the_machine(tmp_path: P
 def test_values_survive_json_and_the_hash_ignores_only_the_name() -> None:
     original = machine.load("s256")
     assert machine.from_json(json.dumps(sample())) == original
+    assert hash(machine.from_json(json.dumps(sample()))) == hash(original)
     renamed = machine.from_json(json.dumps({**sample(), "name": "other"}))
     assert renamed.hash == original.hash
     slower = machine.from_json(json.dumps({**sample(), "clock_hertz": 200_000_000}))
