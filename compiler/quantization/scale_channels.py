@@ -31,8 +31,8 @@ MARGIN = 1.25
 """Channels have room for so many times the largest number that samples show of them, at least, for each shows them less
 than all channels together."""
 
-MORE_SAMPLES = 100
-"""Channels have room for what so many times as many samples are expected to show of them, at least."""
+MORE_SAMPLES = 10
+"""Channels have room for what so many times as many samples are expected to show of them."""
 
 SMALLEST = 2.0**-20
 """Channels are multiplied by at most the reverse of this."""

@@ -43,10 +43,10 @@ def test_channels_have_room_for_what_more_samples_show() -> None:
     rng = np.random.default_rng(0)
     centres, spreads = np.asarray([10.0, 10.0, 1.0]), np.asarray([0.3, 2.0, 1.0])
     found = reaches(np.maximum(rng.gumbel(centres, spreads, (75, 3)), 0))
-    shown = np.mean([rng.gumbel(centres, spreads, (7500, 3)).max(0) for _ in range(20)], 0)
-    np.testing.assert_allclose(found[1:], shown[1:], rtol=0.3)
-    # At least a quarter more.
-    assert 1.2 * shown[0] * 0.9 < found[0] < 1.4 * shown[0]
+    shown = np.mean([rng.gumbel(centres, spreads, (750, 3)).max(0) for _ in range(20)], 0)
+    np.testing.assert_allclose(found[1:], shown[1:], rtol=0.25)
+    # At least a quarter more than what was shown.
+    assert 1.1 * shown[0] < found[0] < 1.3 * shown[0]
 
 
 def test_what_few_samples_show_has_more_room() -> None:
@@ -54,4 +54,4 @@ def test_what_few_samples_show_has_more_room() -> None:
     peaks[1:, 1] = 0.1
     always, once = reaches(peaks)
     np.testing.assert_allclose(always, 1.25, rtol=1e-5)
-    np.testing.assert_allclose(once, 1 + np.log(100) * np.sqrt(6) / np.pi * peaks[:, 1].std(), rtol=1e-5)
+    np.testing.assert_allclose(once, 1 + np.log(10) * np.sqrt(6) / np.pi * peaks[:, 1].std(), rtol=1e-5)
