@@ -167,7 +167,7 @@ def _build_shape(
         check_batch(options, machine, batch_of(module))
     findings, quantized = shared.findings, None
     if precision == "int8":
-        quantized = quantize_module(module, options, interface, shared.choices, findings)
+        quantized = quantize_module(module, replace(options, engines=engines), interface, shared.choices, findings)
     details: dict[str, object] = {}
     if quantized is not None and interface is None:
         details = _ranges_used(module, options)

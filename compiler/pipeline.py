@@ -42,6 +42,7 @@ from ..passes.quantization.integer_interface import IntegerInterface
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.quantize_attention import QuantizeAttention
+from ..passes.quantization.quantize_normalization import QuantizeNormalization
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
@@ -135,8 +136,10 @@ def post_training_pipeline(
 
 
 def attention_pipeline() -> Pipeline:
-    """From a module with ops on quantised types to one whose attention is on them, too, as the device has it."""
-    return Pipeline((FuseAttention(), QuantizeAttention(), *simplify_pipeline().passes), "attention")
+    """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
+    device has it."""
+    integers = FuseAttention(), QuantizeAttention(), QuantizeNormalization()
+    return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 
 def interface_pipeline(interface: IntegerInterface) -> Pipeline:

@@ -16,6 +16,7 @@ from .ops.attention import Attention
 from .ops.convolution import Conv
 from .ops.indexing import Gather
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
+from .ops.skip_normalization import SkipLayerNorm
 from .types import DType, TensorType
 
 WIDE = (DType.I16, DType.U16)
@@ -148,7 +149,11 @@ def is_product(op: Op) -> bool:
 
 
 def computed_map(op: Op) -> MapShape:
-    """The result of an op as the device computes it: that of a product, or of attention, may have images as rows."""
+    """The result of an op as the device computes it: that of a product, or of attention, may have images as rows; that
+    of a normalisation has."""
+    if is_op(op, SkipLayerNorm):
+        shape = map_shape(op.result.type)
+        return shape._replace(images=1, height=shape.images * shape.height)
     return convolution_maps(op)[1] if is_product(op) or is_op(op, Attention) else map_shape(op.result.type)
 
 

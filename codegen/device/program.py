@@ -11,6 +11,7 @@ from ...ir.annotations import ADDRESS, LAYER, PLAN, RECEIVES, REGION_BYTES, SEND
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.ops.call import Call
 from ...ir.tile.instructions import REGIONS, Places, instruction
+from ...ir.tile.normalization import LoadNormalization
 from ...ir.tile.places import Enter, Leave, cluster_of, clusters_of
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
 from ...ir.tile.types import EVERY_CLUSTER
@@ -187,16 +188,20 @@ def feature_maps(
     return tuple(maps[value] for value in whole.parameters), tuple(maps[value] for value in whole.results)
 
 
+_LOADED = (LoadWeights, LoadRequantization, LoadNormalization, LoadTable, LoadRecord)
+"""What loads constants."""
+
+
 def _instruction(op: Op, places: Places, constants: Constants, clusters: int) -> Instruction | None:
     found = instruction(op, places)
     if found is None:
         return None
     name, fields = found
-    if is_op(op, Load, LoadWeights, LoadRequantization, LoadTable, LoadRecord):
+    if is_op(op, Load, *_LOADED):
         # Who gets what is loaded: 0 is who loads it.
         is_shared = op.operator.cluster == EVERY_CLUSTER and clusters > 1
         fields["clusters"] = (1 << clusters) - 1 if is_shared else 0
-    if is_op(op, LoadWeights, LoadRequantization, LoadTable, LoadRecord):
+    if is_op(op, *_LOADED):
         address, lines = constants.place(_packed(op, constants))
         fields |= {"region": REGIONS.index("constants"), "offset": address, "length": lines}
     return isa.build(name, fields)
@@ -212,6 +217,8 @@ def _packed(op: Op, constants: Constants) -> bytes:
     if is_op(op, LoadWeights):
         return constants.weights(loaded[0], op.operator)
     arrays = [value.array for value in loaded]
+    if is_op(op, LoadNormalization):
+        return isa.pack_normalization(isa.NormalizationParameters(*arrays))
     return isa.pack_table(arrays[0]) if is_op(op, LoadTable) else isa.pack_requantize(*arrays)
 
 

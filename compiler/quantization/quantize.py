@@ -115,7 +115,7 @@ def quantize_module(
         # What is made of a table gets results on its other side that only floating point reads.
         divided = {*quotients, *quotients.values()}
         wanted = {
-            **(boundaries(plan) if "products" in methods else {}),
+            **(boundaries(plan, tables="device" in (options.engines or ())) if "products" in methods else {}),
             **(map_boundaries(plan) if "channels" in methods else {}),
         }
         wanted = {name: each for name, each in wanted.items() if name not in divided}

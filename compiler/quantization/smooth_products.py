@@ -10,7 +10,8 @@ again. What goes into products of two computed matrices, or comes out of them, s
 of one scale.
 
 A table of 256 entries, as GELU is, has one scale for all channels of its result. Where that loses a bit, the function
-is computed in floating point between two such multiplications.
+is computed in floating point between two such multiplications; not where the accelerator is among the engines, which
+has tables alone.
 """
 
 from __future__ import annotations
@@ -119,8 +120,12 @@ def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales) -> n
     return rounded(rows / scales.factors, type) @ (np.rint(scaled / steps) * steps).T
 
 
-def boundaries(plan: Plan) -> dict[str, Boundary]:
-    """The values of a plan between products and floating point, by their names."""
+def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
+    """The values of a plan between products and floating point, by their names.
+
+    Args:
+        tables: functions stay tables.
+    """
     found: dict[str, Boundary] = {}
     for name, value in plan.values.items():
         producer = value.producer
@@ -129,7 +134,8 @@ def boundaries(plan: Plan) -> dict[str, Boundary]:
             made = None
         users = [user for user in value.users if user in plan.ops]
         readers = tuple(op for op in users if is_op(op, MatMul) and op in plan.anchors and not op.operator.transpose_a)
-        is_free = producer not in plan.ops or (is_table(producer) and len(users) == len(value.uses))
+        may_be_real = not tables and is_table(producer) and len(users) == len(value.uses)
+        is_free = producer not in plan.ops or may_be_real
         is_read = bool(readers) and is_free and not is_op(producer, MatMul)
         if len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)

@@ -5,9 +5,9 @@ what happens: an op that is given a place to write ``into`` changes it, and retu
 given none makes a place of its own. Importing this package fills :data:`TILE_OPERATORS`.
 """
 
-from . import attention, compute, places, transfer, wide
+from . import attention, compute, normalization, places, transfer, wide
 from .types import TILE_OPERATORS
 
-FAMILIES = (places, transfer, compute, attention, wide)
+FAMILIES = (places, transfer, compute, attention, normalization, wide)
 
 __all__ = ["FAMILIES", "TILE_OPERATORS"]

@@ -26,6 +26,7 @@ from .compute import (
     ResizeLinear,
 )
 from .locations import Located, Locations
+from .normalization import LoadNormalization, Normalize
 from .places import PLACES
 from .requantization import Requantize, RequantizeSum
 from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
@@ -191,7 +192,7 @@ def _lines(op: Op, places: Places) -> Fields:
 
 
 _builds("LoadWeights", LoadWeights)(_lines)
-_builds("LoadParameters", LoadRequantization, LoadTable, LoadRecord)(_lines)
+_builds("LoadParameters", LoadRequantization, LoadNormalization, LoadTable, LoadRecord)(_lines)
 
 
 # Computation
@@ -354,6 +355,24 @@ def _requantize_wide(op: Op[RequantizeWide], places: Places) -> Fields:
         "sum": int(residual is not None),
         "source_zero": op.operator.residual_zero,
         "source_multiplier": op.operator.residual_factor,
+    }
+
+
+@_builds("Normalize", Normalize)
+def _normalize(op: Op[Normalize], places: Places) -> Fields:
+    skip = op.operands.skip
+    fields = {name: int(value) for name, value in vars(op.operator).items() if name != "epsilon"}
+    if skip is None:
+        del fields["skip_zero"]
+    else:
+        fields |= {"sum": 1, "skip": places.map(skip), **_pitches(skip, places, "skip_")}
+    return {
+        "parameters": places.line(op.operands.parameters),
+        "epsilon": op.operator.epsilon,
+        **fields,
+        **_source(op.operands.x, places),
+        **_unused(op),
+        **_result(op, places),
     }
 
 

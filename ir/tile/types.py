@@ -32,7 +32,8 @@ class TileType(TensorType):
     maps         i8 [rows, columns, channels]; in memory the channels fill blocks of 16
     accumulators i32 [rows, columns, channels], blocks of 16 as well
     weights      i8 [outputs, inputs, kernel rows, kernel columns]
-    parameters   f64: [2, channels] bias and multiplier of a requantisation, [words] a record, [256] a table
+    parameters   f64: [2, channels] bias and multiplier of a requantisation, [4, channels] parameters of a
+                 normalisation, [words] a record, [256] a table
     ============ ===================================================================================================
 
     Attributes:

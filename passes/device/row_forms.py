@@ -13,6 +13,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Transpose
 from ...ir.ops.shape import Reshape
+from ...ir.ops.skip_normalization import SkipLayerNorm
 from ...ir.ops.unary import Unary
 from ...ir.types import TensorType
 from ..pattern import Match, Rule, node, on_quantized
@@ -143,10 +144,25 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
     return found.emit(Reshape(y.shape), result)
 
 
+def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
+    """Along the last dimension, everything before it is rows."""
+    op, y = found.root, found.root.result.type
+    if op.operator.axis != y.rank - 1 or y.rank < 2:
+        return None
+    rows = (y.elements // y.shape[-1], y.shape[-1], 1, 1)
+    moved = [
+        found.emit(Reshape(rows), value) if value is not None and value.type.shape == y.shape else value
+        for value in op.operands
+    ]
+    result = found.emit(replace(op.operator, axis=1), *moved, result_types=[y.with_shape(rows)])
+    return found.emit(Reshape(y.shape), result)
+
+
 _ROWS = (Conv, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
     Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),
+    Rule("normalization_on_rows", node(SkipLayerNorm, where=is_quantized), _normalization_on_rows),
     Rule(
         "elementwise_on_rows",
         node(BY_ELEMENT, node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),

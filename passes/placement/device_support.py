@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tilewright.errors import IRError
+
 from ...ir.accumulators import accumulator_bounds, overflowing_channels
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
@@ -26,6 +28,7 @@ from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, Max
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
+from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ...ir.ops.unary import Unary
 from ...ir.quantized import EIGHT_BIT, is_wide
 from ...ir.types import DType, TensorType
@@ -84,7 +87,7 @@ def listed(numbers: tuple[int, ...]) -> str:
 
 def is_weight(op: Op, index: int) -> bool:
     """Whether operand ``index`` is part of the program, rather than a feature map."""
-    return is_product(op) and 0 < index < 3
+    return (is_product(op) and 0 < index < 3) or (isinstance(op.operator, SkipLayerNorm) and index not in (0, 4))
 
 
 def map_operands(op: Op) -> list[Value]:
@@ -354,6 +357,23 @@ def heads_of_blocks(op: Op[Attention], machine: Machine) -> Found | None:
     return Found(*found) if found is not None else None
 
 
+def along_known_channels(op: Op[SkipLayerNorm], machine: Machine) -> Found | None:
+    """A normalisation is along channels, axis 1, with factors that are constants."""
+    if op.operator.axis != 1:
+        return Found(op.result, f"axis {op.operator.axis}")
+    computed = [v for i, v in enumerate(op.operands) if is_weight(op, i) and not isinstance(v, Constant | None)]
+    return Found(computed[0], "a computed tensor") if computed else None
+
+
+def numbers_of_its_units(op: Op[SkipLayerNorm], machine: Machine) -> Found | None:
+    """Factors and steps of a normalisation are numbers that single precision holds."""
+    try:
+        standardization_of(op)
+    except IRError as error:
+        return Found(op.result, error.message)
+    return None
+
+
 COMMON_RULES = (*FIRST, *LAST)
 """What holds for every operator of the device."""
 
@@ -362,6 +382,7 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
         heads_of_blocks,
         at_most(MAP_EXTENT_LIMIT, "Attention has at most 4095 keys.", lambda op: (op.operator.keys,)),
     ),
+    SkipLayerNorm: (along_known_channels, numbers_of_its_units),
     Conv: CONVOLUTION_RULES,
     MaxPool: MAXIMUM_RULES,
     AveragePool: AVERAGE_RULES,

@@ -1,7 +1,7 @@
 """The instruction set: one table from which encoder, decoder, disassembler, verifier and ``docs/isa.md`` come.
 
-``encoding`` says how fields become bits, ``transfer``, ``matrix`` and ``vector`` and ``attention`` declare the
-instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
+``encoding`` says how fields become bits, ``transfer``, ``matrix``, ``vector``, ``attention`` and ``normalization``
+declare the instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
 ``docs/isa.md`` anew by ``python tools/make_documents.py isa`` after a change.
 """
 
@@ -29,8 +29,17 @@ from .encoding import (
     streams,
     table,
 )
-from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
+from .layouts import (
+    NormalizationParameters,
+    pack_dense,
+    pack_depthwise,
+    pack_normalization,
+    pack_record,
+    pack_requantize,
+    pack_table,
+)
 from .matrix import Convolve, ConvolveDepthwise
+from .normalization import Normalize
 from .program import Program, Region, RegionKind
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import (
@@ -71,6 +80,8 @@ __all__ = [
     "MemoryAccess",
     "Move",
     "MoveWeights",
+    "NormalizationParameters",
+    "Normalize",
     "Pool",
     "PoolKind",
     "Program",
@@ -98,6 +109,7 @@ __all__ = [
     "encoded_fields",
     "pack_dense",
     "pack_depthwise",
+    "pack_normalization",
     "pack_record",
     "pack_requantize",
     "pack_table",

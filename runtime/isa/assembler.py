@@ -33,6 +33,7 @@ from .encoding import (
 from .hazards import LastTouch
 from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
+from .normalization import Normalize
 from .program import NO_LAYER, Program, Region
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import (
@@ -247,6 +248,10 @@ def _of_sum(source_multiplier: float, **fields: Any) -> Fields:
     return {"source_multiplier": int(np.float32(source_multiplier).view(np.uint32)), **fields}
 
 
+def _of_normalization(epsilon: float, **fields: Any) -> Fields:
+    return {"epsilon": int(np.float32(epsilon).view(np.uint32)), **fields}
+
+
 _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     LoadMaps: _box,
     Store: _box,
@@ -258,6 +263,7 @@ _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
     **dict.fromkeys((MoveWeights, RequantizeMean, Weigh), dict),
     **dict.fromkeys((RequantizeSum, RequantizeWide), _of_sum),
+    Normalize: _of_normalization,
     **dict.fromkeys((ResizeNearest, ResizeLinear), dict),
 }
 _BUILT = {kind.__name__: (kind, derived) for kind, derived in _DERIVED.items()}

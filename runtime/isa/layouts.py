@@ -8,12 +8,14 @@ keep; padding lanes are filled with a given value going in and dropped coming ou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
 from .encoding import Instruction, MemoryAccess, Space, Stream, Violation
+from .normalization import NORMALIZE_BLOCK_BYTES
 from .program import Region, RegionKind
 from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
 
@@ -135,6 +137,11 @@ def requantize_bytes(channels: int) -> int:
     return _blocks(channels) * REQUANTIZE_BLOCK_BYTES
 
 
+def normalization_bytes(channels: int) -> int:
+    """Size of what :func:`pack_normalization` makes of the parameters of so many channels."""
+    return _blocks(channels) * NORMALIZE_BLOCK_BYTES
+
+
 def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> bytes:
     """Weights for CONV.
 
@@ -203,6 +210,37 @@ def unpack_requantize(data: NDArray[np.uint8], blocks: int) -> tuple[NDArray[np.
     """Inverse of ``pack_requantize``: int32 and float32 [blocks * 16]."""
     lanes = np.ascontiguousarray(data.view("<i4").reshape(blocks, 2, CHANNEL_BLOCK).transpose(1, 0, 2))
     return lanes[0].reshape(-1), lanes[1].reshape(-1).view("<f4")
+
+
+class NormalizationParameters(NamedTuple):
+    """What NRM multiplies with and adds, by channel: int16 multipliers of both maps, binary32 gain and offset."""
+
+    multiplier: NDArray[np.integer]
+    skip_multiplier: NDArray[np.integer]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+_NORMALIZATION = np.dtype(
+    [(name, "<i2" if "multiplier" in name else "<f4", CHANNEL_BLOCK) for name in NormalizationParameters._fields]
+)
+
+
+def pack_normalization(parameters: NormalizationParameters) -> bytes:
+    """Parameters of NRM: for each block of 16 channels 16 int16 multipliers of the map, 16 of the one that is added,
+    16 binary32 gains, 16 offsets; 192 bytes. All are finite."""
+    channels = len(parameters.gain)
+    lanes = np.zeros(_blocks(channels), _NORMALIZATION)
+    for name, values in parameters._asdict().items():
+        lanes[name] = np.pad(values, (0, -channels % CHANNEL_BLOCK)).reshape(-1, CHANNEL_BLOCK)
+    return lanes.tobytes()
+
+
+def unpack_normalization(data: NDArray[np.uint8]) -> NormalizationParameters:
+    """Inverse of ``pack_normalization``: [blocks * 16] each, multipliers as int32."""
+    lanes = np.frombuffer(data.tobytes(), _NORMALIZATION)
+    first, second, gain, offset = (lanes[name].reshape(-1) for name in NormalizationParameters._fields)
+    return NormalizationParameters(first.astype(np.int32), second.astype(np.int32), gain, offset)
 
 
 def pack_record(**words: float) -> bytes:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..isa.attention import MoveWeights, RequantizeMean, Weigh
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
+from ..isa.normalization import Normalize
 from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
 from ..isa.vector import (
     Elementwise,
@@ -301,26 +302,33 @@ def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
 WEIGH_PASSES = 2
 """Of SFM over the scores of a pixel: one for the largest, one for the weights."""
 
+NORMALIZE_PASSES = 2
+"""Of NRM over a pixel: one for the sums of numbers and of their squares, one for the results."""
+
+NORMALIZE_DIVISIONS = 3
+"""Of NRM for a pixel: the mean, the root and 1 over it."""
+
 
 def _vector(item: MapInstruction, machine: Machine) -> Cost:
     elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
-    if isinstance(item, (ResizeLinear, Weigh)):
-        taps = INTERPOLATED if isinstance(item, ResizeLinear) else WEIGH_PASSES
+    taps = {ResizeLinear: INTERPOLATED, Weigh: WEIGH_PASSES, Normalize: NORMALIZE_PASSES}.get(type(item), taps)
     idle = idle_elements(item.unused) * item.height * item.width if _requantizes(item) else 0
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
-    # A pixel has one quotient, of which the lanes compute as many at once as there are.
-    pixels = int(vector_steps(machine, item.height * item.width)) if isinstance(item, RequantizeMean) else 0
+    # Of those that a pixel has one of the lanes compute as many at once as there are.
+    quotients = {RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0)
+    pixels = int(vector_steps(machine, item.height * item.width)) * quotients
     divisions = 2 * groups if is_average else pixels
-    streams = 3 if isinstance(item, Elementwise) else 1 if _reads_no_map(item) else 2
+    both = isinstance(item, Elementwise) or (isinstance(item, Normalize) and bool(item.sum))
+    streams = 3 if both else 1 if _reads_no_map(item) else 2
     streams <<= isinstance(item, RequantizeWide)
     reads_sums = _requantizes(item) or isinstance(item, Weigh)
     return Cost(
         setup=machine.timing.vector_setup,
         steps=int(vector_steps(machine, elements - idle, taps)),
         divisions=int(divisions * machine.timing.divide),
-        latency=vector_drain(machine, is_sum=_is_sum(item) or isinstance(item, Weigh)),
+        latency=vector_drain(machine, is_sum=_is_sum(item) or isinstance(item, (Weigh, Normalize))),
         port_stalls=int(vector_stalls(machine, elements, streams, reads_sums, idle) * taps),
     )
 

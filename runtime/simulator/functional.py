@@ -19,8 +19,9 @@ from tilewright.limits import DEVICE_STEPS
 
 from ..isa.attention import MoveWeights, Weigh
 from ..isa.encoding import Instruction, Stream
-from ..isa.layouts import unpack_record, unpack_requantize
+from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
+from ..isa.normalization import Normalize
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
 from ..isa.vector import (
@@ -35,7 +36,7 @@ from ..isa.vector import (
     ResizeNearest,
 )
 from ..machines.machine import CHANNEL_BLOCK, Machine
-from . import attention, matrix, transfer, vector
+from . import attention, matrix, normalization, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions
 from .provenance import Origin, Sources, check_multipliers, constants_read, trace_sources
@@ -160,6 +161,9 @@ class CardsEngine:
         if isinstance(item, RequantizeWide):
             wide = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
             return lambda memory: vector.requantize_wide(memory, item, wide(memory))
+        if isinstance(item, Normalize):
+            lanes = self._reader(item, origin, ("NRM",), unpack_normalization)
+            return lambda memory: normalization.normalize(memory, item, lanes(memory))
         if isinstance(item, Pool):
             record = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
             return lambda memory: vector.pool(memory, item, record(memory))

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction, MemoryAccess, Space, Stream
-from ..isa.layouts import unpack_record, unpack_requantize
+from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize
 from ..isa.matrix import Convolve
+from ..isa.normalization import Normalize
 from ..isa.program import RegionKind, fault
 from ..isa.transfer import LINE, LoadLines
 from ..isa.vector import (
@@ -156,6 +157,9 @@ def input_key(item: Convolve) -> tuple[object, ...]:
     )
 
 
+_SIGNED = ("gain", "offset")
+"""Numbers of parameters that may be negative."""
+
 _Words = Mapping[str, NDArray[np.float32]]
 
 
@@ -203,7 +207,7 @@ def check_multipliers(
 def _wrong(words: _Words) -> str | None:
     """The first number that is none of a multiplier or scale, and its name."""
     for name, values in words.items():
-        bad = ~(np.isfinite(values) & (values >= 0))
+        bad = ~(np.isfinite(values) & ((values >= 0) | (name in _SIGNED)))
         if name == "scale_output":
             bad |= values == 0
         if bad.any():
@@ -216,6 +220,8 @@ def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
     """How to get what an instruction multiplies or divides by out of its parameters; None if it does neither."""
     if isinstance(item, (Requantize, RequantizeWide)):
         return _requantize
+    if isinstance(item, Normalize):
+        return _normalization
     if isinstance(item, Pool):
         return {PoolKind.AVERAGE: _average, PoolKind.SUM: _multiplier}.get(PoolKind(item.kind))
     if isinstance(item, Elementwise) and item.kind == ElementwiseKind.MULTIPLY:
@@ -225,6 +231,11 @@ def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
 
 def _requantize(data: NDArray[np.uint8]) -> _Words:
     return {"multiplier": unpack_requantize(data, data.size // REQUANTIZE_BLOCK_BYTES)[1]}
+
+
+def _normalization(data: NDArray[np.uint8]) -> _Words:
+    lanes = unpack_normalization(data)
+    return {"gain": lanes.gain, "offset": lanes.offset}
 
 
 def _record(data: NDArray[np.uint8], *names: str) -> _Words:

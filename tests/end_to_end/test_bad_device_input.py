@@ -260,7 +260,7 @@ PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
         lambda: with_bits(VEC, 0, 5),
         "stream VEC0, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 5 MOV, 6 SND, "
         "7 RCV, 8 CONV, 9 DWC, 10 MVW, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 22 RSL, 23 RQA, "
-        "24 SFM, 25 RQM, 26 RQW, 32 BAR, 33 END, found 48",
+        "24 SFM, 25 RQM, 26 RQW, 27 NRM, 32 BAR, 33 END, found 48",
     ),
     "map outside DRAM": (
         lambda: changed(put(LD, 0, offset=128)),

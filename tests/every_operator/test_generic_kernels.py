@@ -11,6 +11,7 @@ from tilewright.ir.op import REGISTRY
 
 WITHOUT_KERNEL = {
     "attention": "only a pass makes it, of single precision",
+    "skip_layer_norm": "only a pass makes it, of integers, with constant factors",
     "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
     "narrow_conv": "only a pass makes it, in blocked layouts, for processors with tiles",
 }

@@ -20,6 +20,7 @@ from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Sub
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 from tilewright.ir.verify import verify
@@ -70,14 +71,19 @@ def assert_same_but_for_ties(case: Case, found: np.ndarray, expected: np.ndarray
     ties.count_allowed_differences(found, expected, arrays, [t for t in types if t is not None], results[0], sign)
 
 
-def is_quantized_attention(case: Case) -> bool:
-    return case.sample.types is not None and isinstance(case.sample.operator, Attention)
+def is_close_to_numbers(case: Case) -> bool:
+    """Whether integers have a rule of their own, of which onnxruntime has none."""
+    return case.sample.result_types is not None and isinstance(case.sample.operator, (Attention, SkipLayerNorm))
 
 
 def assert_steps_apart(case: Case, found: np.ndarray, expected: np.ndarray) -> None:
-    """Weights of 7 bits, and values over their whole range; the smallest integers of masks hide keys here alone."""
-    if len(next(iter(case.module.ops)).inputs) == 3:
-        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 10
+    """Weights of 7 bits, and values over their whole range; the smallest integers of masks hide keys here alone.
+    Numbers that are normalised differ near ties at most."""
+    apart = np.abs(found.astype(int) - expected.astype(int))
+    if isinstance(case.sample.operator, SkipLayerNorm):
+        assert apart.max() <= 1 and apart.mean() < 0.01
+    elif len(next(iter(case.module.ops)).inputs) == 3:
+        assert apart.max() <= 10
 
 
 @each_operator
@@ -96,7 +102,7 @@ def test_reference_agrees_with_onnxruntime(case: Case) -> None:
     if is_quantized_sum(case):
         assert_same_but_for_ties(case, found["y"], expected["y"])
         return
-    if is_quantized_attention(case):
+    if is_close_to_numbers(case):
         assert_steps_apart(case, found["y"], expected["y"])
         return
     for name, array in expected.items():
@@ -111,7 +117,7 @@ def test_import_of_the_export_means_the_same(case: Case) -> None:
     if is_quantized_sum(case):
         assert_same_but_for_ties(case, found["y"], expected["y"])
         return
-    if is_quantized_attention(case):
+    if is_close_to_numbers(case):
         assert_steps_apart(case, found["y"], expected["y"])
         return
     for name, array in expected.items():

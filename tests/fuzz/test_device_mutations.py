@@ -25,6 +25,7 @@ from device_cases import (
     engine_of,
     in_order,
     moved_case,
+    normalization_case,
     outputs,
     pointwise_case,
     random_order,
@@ -52,6 +53,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "maps over clusters": lambda: moved_case(4, halos=False),
     **{f"network {seed}": lambda seed=seed: compiled_case(seed, *NETWORKS[seed]) for seed in NETWORKS},
     **{f"attention over {n} clusters": lambda n=n: attention_case(n, n, 22) for n in (1, 3)},
+    **{f"normalisations over {n} clusters": lambda n=n: normalization_case(n, n) for n in (1, 3)},
     **{f"16 bits over {n} clusters": lambda n=n: wide_case(n, n) for n in (1, 3)},
     **{f"network {seed} in rings": lambda seed=seed: ring_case(seed) for seed in (2, 6)},
     **{f"network {seed} over cards": lambda seed=seed: cut_case(seed, 2) for seed in (1, 4)},
@@ -83,7 +85,9 @@ def test_the_programs_do_all_that_compiled_ones_do() -> None:
         found.update({type(item).__name__ for item in items})
     for kind in ("several clusters", "in place", "Move"):
         assert found[kind] >= 3, found
-    assert min(found[each.__name__] for each in (isa.MoveWeights, isa.Weigh, isa.RequantizeMean)) >= 2, found
+    assert min(found[each.__name__] for each in (isa.MoveWeights, isa.Weigh, isa.RequantizeMean, isa.Normalize)) >= 2, (
+        found
+    )
     assert found["Send"] >= 2 and found["ring"] >= 1, found
 
 

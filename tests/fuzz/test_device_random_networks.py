@@ -197,7 +197,8 @@ def check(seed: int, folder: Path, settings: int, style: str = "") -> Counter[st
 def done_by(artifact: Artifact) -> Iterator[str]:
     """What the programs of an artifact do with clusters and cards."""
     manifest = artifact.manifest
-    yield from (each.op for each in details_of(artifact).placement if each.op == "attention" and each.on == "device")
+    placed = (each.op for each in details_of(artifact).placement if each.on == "device")
+    yield from (name for name in placed if name in ("attention", "skip_layer_norm"))
     yield from ("kept map" for each in details_of(artifact).maps if each.memory == "chip")
     for name, info in manifest.device_programs.items():
         programs = read_programs(artifact, name)
@@ -260,7 +261,7 @@ def test_engines_agree_on_attention(tmp_path: Path) -> None:
     found: Counter[str] = Counter()
     for seed in range(5):
         found += check(seed, tmp_path, settings=1, style="float attention")
-    assert found["attention"], found
+    assert found["attention"] and found["skip_layer_norm"], found
 
 
 @pytest.mark.sweep

@@ -16,6 +16,7 @@ from device_clusters import constants, gathered, twice_convolved
 from device_programs import convolution, pointwise
 from device_runs import compile_for_device
 from device_splits import cut, outlined, programs_of, tiled
+from normalization_blocks import quantized_layers
 from wide_networks import wide_network
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
@@ -204,6 +205,14 @@ def attention_case(seed: int, clusters: int, tokens: int) -> Case:
     """Rows of a map that attend to all of them, over so many clusters."""
     rng = np.random.default_rng(90_000 + seed)
     module = quantized_block(rng, tokens)
+    made = compile_for_device(module, ROOMY, clusters)
+    return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
+
+
+def normalization_case(seed: int, clusters: int) -> Case:
+    """Products and normalisations of rows in turn, over so many clusters."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = quantized_layers(rng, 22, 24)
     made = compile_for_device(module, ROOMY, clusters)
     return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
 

@@ -248,6 +248,38 @@ def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
                 memory.maps[target + 16] = value % 256 - 128 & 255
 
 
+def normalize(memory: Memories, item: isa.Normalize) -> None:
+    channels = item.blocks * 16 - item.unused
+    epsilon = struct.unpack("<f", struct.pack("<I", item.epsilon))[0]
+
+    def lane(o: int, form: str, at: int) -> float:
+        size = struct.calcsize(form)
+        return struct.unpack_from(form, memory.parameters, item.parameters * 64 + o // 16 * 192 + at + o % 16 * size)[0]
+
+    for y in range(item.height):
+        for x in range(item.width):
+            at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
+            skip = (item.skip + y * item.skip_row_pitch + x * item.skip_pixel_pitch) * 16
+            values: list[int] = []
+            for o in range(channels):
+                value = (signed(memory.maps[at + o]) - item.source_zero) * int(lane(o, "<h", 0))
+                if item.sum:
+                    value += (signed(memory.maps[skip + o]) - item.skip_zero) * int(lane(o, "<h", 32))
+                values.append(value)
+            mean = round(Fraction(sum(values), channels)) if item.centred else 0
+            squares = sum((value - mean) ** 2 for value in values)
+            size = max(binary32(binary32(Fraction(squares)) + Fraction(epsilon)), Fraction(1))
+            quotient = binary32(1 / Fraction(float(np.sqrt(np.float32(float(size))))))
+            target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+            for o in range(item.blocks * 16):
+                result = 0
+                if o < channels:
+                    gain, offset = (Fraction(lane(o, "<f", place)) for place in (64, 128))
+                    scaled = binary32(binary32(binary32(Fraction(values[o] - mean)) * gain) * quotient)
+                    result = clamp(round(binary32(scaled + offset)) + item.zero_point, item.low, item.high)
+                memory.maps[target * 16 + o] = result & 255
+
+
 @dataclass
 class Record:
     """The words of a vector record, by their places."""
@@ -377,6 +409,7 @@ _EXECUTE = {
     isa.MoveWeights: move_weights,
     isa.Weigh: weigh,
     isa.RequantizeWide: requantize_wide,
+    isa.Normalize: normalize,
     isa.Pool: pool,
     isa.Elementwise: elementwise,
     isa.LookUp: look_up,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from attention_blocks import attend, known_mask
+from normalization_blocks import normalized
 from random_graphs import CONVOLUTIONAL, Builder, Maker
 
 from tilewright.ir.core import Module, Value
@@ -261,11 +262,24 @@ def _attention(g: Builder, x: Value) -> Value | None:
     return attend(g, x, g.choose(1, 2, 3), g.choose(16, 16, 32, 8), mask)
 
 
-OF_ATTENTION: tuple[Maker, ...] = (_attention, _attention, _attention, _rows, _rows, _two_maps, _with_number, _box)
-"""What transformers are made of but for normalisation."""
+def _normalization(g: Builder, x: Value) -> Value | None:
+    """Of rows that a product makes, mostly added to what it reads, and a product of the result."""
+    if x.type.rank not in (2, 3) or x.type.shape[-1] < 4 or max(x.type.shape) > 64:
+        return None
+    channels = x.type.shape[-1]
+    made = g.op(MatMul(), x, g.weights(channels, channels))
+    y = normalized(g, made, x if g.chance(0.7) else None, centred=g.chance(0.8))
+    return g.op(MatMul(), y, g.weights(channels, g.choose(channels, channels, 5)))
+
+
+OF_ATTENTION: tuple[Maker, ...] = (
+    *(_attention, _attention, _attention, _normalization, _normalization, _rows, _two_maps, _with_number, _box),
+)
+"""What transformers are made of."""
 
 OF_ROWS: tuple[Maker, ...] = (
-    *(_rows, _rows, _rows, _rows, _wide_convolution, _table, _two_maps, _two_maps, _with_number, _box, _join_many),
+    *(_rows, _rows, _rows, _rows, _normalization, _wide_convolution, _table, _two_maps, _two_maps, _with_number, _box),
+    _join_many,
 )
 """What transformers are made of but for attention."""
 

@@ -11,6 +11,7 @@ from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.op import Operator
 from tilewright.ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
 from tilewright.ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Resize
+from tilewright.ir.tile.normalization import LoadNormalization, Normalize
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
 from tilewright.ir.tile.requantization import Requantize, RequantizeSum
 from tilewright.ir.tile.transfer import (
@@ -102,6 +103,7 @@ class RandomProgram:
         """So many steps, then everything on chip is stored."""
         kinds = (self.load, self.convolve, self.convolve, self.depthwise, self.pool, self.look_up, self.combine)
         kinds += (self.resize, self.part, self.joined, self.ring, self.spill, self.forget, self.attend)
+        kinds += (self.normalize,)
         kinds += (self.move,) if self.clusters > 1 else ()
         for _ in range(steps):
             kinds[self.integer(0, len(kinds) - 1)]()
@@ -240,6 +242,20 @@ class RandomProgram:
         bias = self.constant(self.rng.integers(-500, 500, channels).astype(np.int32))
         parameters = self.add(LoadRequantization(self._whose(cluster)), bias, factors)
         self.maps.append(self.add(RequantizeMean(self.integer(-9, 9), -120, 100), sums, parameters, total, None))
+
+    def normalize(self) -> None:
+        """A map, or the sum of one and another, or itself."""
+        x = self.some()
+        cluster: int = x.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
+        channels = x.type.shape[-1]
+        same = [m for m in self.maps if (m.type.shape, m.type.cluster) == (x.type.shape, cluster)]  # pyright: ignore
+        skip = same[self.integer(0, len(same) - 1)] if same and self.integer(0, 1) else None
+        multipliers = [self.constant(self.rng.integers(-999, 999, channels).astype(np.int16)) for _ in range(2)]
+        numbers = [self.constant(self.rng.normal(0, 30, channels).astype(np.float32)) for _ in range(2)]
+        parameters = self.add(LoadNormalization(self._whose(cluster)), *multipliers, *numbers)
+        zeros = self.integer(-128, 127), self.integer(-128, 127) if skip is not None else 0
+        normalize = Normalize(self.integer(-9, 9), -120, 100, *zeros, 0.5, self.integer(0, 1) > 0)
+        self.maps.append(self.add(normalize, x, parameters, skip, self._place_of(x)))
 
     def _record(self, cluster: int, **words: float) -> Value:
         zeros = {name: self.integer(-9, 9) for name in ("zero_a", "zero_b", "zero_output")}

@@ -25,6 +25,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.movement import Concat, Slice
 from tilewright.ir.ops.pooling import MaxPool
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -89,8 +90,9 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
 
     for op in function.ops:
         target = map_shape(op.result.type)
-        # Attention goes head by head.
+        # Attention goes head by head, and a normalisation has whole pixels.
         blocks = op.operator.depth // CHANNEL_BLOCK if is_op(op, Attention) else some(target.blocks)
+        blocks = target.blocks if is_op(op, SkipLayerNorm) else blocks
         tile = [some(target.height), some(target.width), blocks]
         is_dense = isinstance(op.operator, Conv) and not is_block_by_block(op)
         tile.append(some(map_shape(op.inputs[0].type).blocks) if is_dense else tile[2])
@@ -101,7 +103,8 @@ def split_by_chance(function: Function, rng: np.random.Generator) -> None:
     """Up to four clusters, which share out rows or channels of a result, or leave it to one."""
     CLUSTERS.set(function, int(rng.integers(2, 5)))
     for op in function.ops:
-        split = str(rng.choice(["rows", "none"] if is_op(op, Attention) else ["rows", "channels", "none"]))
+        by_channels = [] if is_op(op, Attention, SkipLayerNorm) else ["channels"]
+        split = str(rng.choice(["rows", *by_channels, "none"]))
         if split != "none":
             op.annotations["split"] = split
 

@@ -101,13 +101,17 @@ channels], int8; every block starts on a multiple of 64 bytes.
 then 16 binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero)
 over the window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
 
+**Normalisation parameters** (NRM; `pack_normalization`). For every block of 16 channels 192 bytes: 16 int16 multipliers
+of the map, 16 of the one that is added, then 16 binary32 gains and 16 binary32 offsets, finite.
+
 **Vector record** (POOL, ELT; `pack_record`). 64 bytes, little-endian words: 0 `zero_a`, 1 `zero_b`, 2 `zero_output`,
 3 `offset`, 4 `multiplier_a`, 5 `multiplier_b`, 6 `shift` (int32); 7 `scale_a`, 8 `scale_output`, 9 `multiplier`
 (binary32); the rest is 0. Where `zero_output` is added in binary32 before rounding (average, multiply), it is the zero
 point of the tensor's own type, and `offset` is -128 if that is uint8, else 0.
 
-Requantise parameters and records are loaded at once, from a constant region: what scales is looked at before a program
-runs, and one whose multipliers or scales are not finite, negative, or divide and are 0, is refused.
+Requantise and normalisation parameters and records are loaded at once, from a constant region: what scales is looked at
+before a program runs, and one whose multipliers or scales are not finite, negative but for gains and offsets, or divide
+and are 0, is refused.
 
 **Table** (LUT; `pack_table`). 256 int8; the entry for value v is byte v + 128.
 

@@ -20,6 +20,7 @@ from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
+from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support import is_weight, map_operands
 from ..boxes import Lane, Span, lanes_of, rows_through
@@ -150,10 +151,7 @@ def _cannot_multiply(op: Op, side: int) -> str | None:
 def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
-    if is_product(op) or is_op(op, Attention):
-        shapes = [computed_map(op)]
-    else:
-        shapes = [map_shape(value.type) for value in (op.inputs if is_op(op, Concat) else op.results)]
+    shapes = [map_shape(value.type) for value in op.inputs] if is_op(op, Concat) else [computed_map(op)]
     for shape in shapes:
         yield from _through(shape, lanes_of(op, shape))
 
@@ -174,6 +172,8 @@ def rows_read(op: Op, value: Value) -> Touched:
         every = 0, shape.images * shape.height
         for lane in lanes_of(op, computed_map(op)):
             yield lane.cluster, lane.rows if value not in op.inputs[1:] else every
+    elif is_op(op, SkipLayerNorm):
+        yield from rows_made(op)
     elif is_op(op, Concat):
         yield from _through(shape, lanes_of(op, shape))
     elif is_op(op, DepthToSpace):

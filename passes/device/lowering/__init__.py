@@ -16,11 +16,13 @@ from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, Ma
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
+from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from .attention import lower_attention
 from .convolution import lower_convolution, lower_gather
 from .elementwise import lower_elementwise, lower_table
 from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
+from .normalization import lower_normalization
 from .pooling import lower_pooling, lower_resize
 from .program import TileProgram
 
@@ -30,6 +32,7 @@ LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
     **dict.fromkeys((Add, Sub, Mul, Max, Min), lower_elementwise),
     **dict.fromkeys((Unary, Requantize), lower_table),
     Gather: lower_gather,
+    SkipLayerNorm: lower_normalization,
     Concat: lower_concat,
     DepthToSpace: lower_depth_to_space,
     Reshape: lower_reshape,

@@ -18,6 +18,7 @@ from tilewright.errors import PassError
 from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ....ir.core import Function, Module, Op, Value, is_op
 from ....ir.tile.compute import Combine, Convolve, LookUp
+from ....ir.tile.normalization import Normalize
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape, clusters_of
 from ....ir.tile.requantization import RequantizeSum
 from ....ir.tile.transfer import Send
@@ -195,7 +196,7 @@ class _Execution:
             if written.isdisjoint(map(id, piece.layout.memories)):
                 continue
             if piece.meets(target) and not (
-                is_op(op, Combine, LookUp, RequantizeSum, RequantizeWide) and piece.box == target.box
+                is_op(op, Combine, LookUp, Normalize, RequantizeSum, RequantizeWide) and piece.box == target.box
             ):
                 raise self._error(op, f"the op writes over %{value.name}, which it reads")
             self._read(op, value)

@@ -9,10 +9,18 @@ from tilewright.errors import PassError
 
 from ....ir.core import Op, is_op
 from ....ir.tile.attention import MapAsWeights
+from ....ir.tile.normalization import LoadNormalization
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
 from ....runtime.isa.encoding import Space
-from ....runtime.isa.layouts import SCRATCHPAD_UNITS, dense_bytes, depthwise_bytes, requantize_bytes, scratchpad_bytes
+from ....runtime.isa.layouts import (
+    SCRATCHPAD_UNITS,
+    dense_bytes,
+    depthwise_bytes,
+    normalization_bytes,
+    requantize_bytes,
+    scratchpad_bytes,
+)
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 
@@ -79,6 +87,8 @@ def place_bytes(op: Op) -> int:
         return dense_bytes(outputs, inputs, rows, columns, packed=op.operator.packed)
     if is_op(op, LoadRequantization):
         return requantize_bytes(type.shape[-1])
+    if is_op(op, LoadNormalization):
+        return normalization_bytes(type.shape[-1])
     return TABLE_BYTES if type.elements == TABLE_BYTES else RECORD_BYTES
 
 

@@ -32,8 +32,18 @@ from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
+from ....ir.ops.skip_normalization import SkipLayerNorm
+from ....runtime.isa.layouts import normalization_bytes
 from ....runtime.isa.vector import RECORD_BYTES
-from ....runtime.machines.cost import INTERPOLATED, dense_steps, depthwise_steps, in_turn, vector_steps
+from ....runtime.machines.cost import (
+    INTERPOLATED,
+    NORMALIZE_DIVISIONS,
+    NORMALIZE_PASSES,
+    dense_steps,
+    depthwise_steps,
+    in_turn,
+    vector_steps,
+)
 from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -184,8 +194,13 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
     shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 else []
-    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not is_op(op, Attention) else []
+    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not _is_whole(op) else []
     return shares or [alone]
+
+
+def _is_whole(op: Op) -> bool:
+    """Whether all channels of a pixel, or of a head, are computed at once."""
+    return is_op(op, Attention, SkipLayerNorm)
 
 
 @dataclass(frozen=True)
@@ -340,17 +355,17 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
         return read
 
     values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
-    shapes = [map_shape(value.type) for value in values]
+    shapes = [computed_map(op) if is_op(op, SkipLayerNorm) else map_shape(value.type) for value in values]
     return [(shape, reading(shape)) for shape in shapes]
 
 
 def _pointwise_candidates(op: Op, share: Share) -> _Found:
-    target = map_shape(op.result.type)
+    target = computed_map(op)
     _, height, width = share.pixels(target)
     rows, columns, blocks = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        _cuts(share.blocks(target.blocks), 255),
+        np.array([target.blocks]) if _is_whole(op) else _cuts(share.blocks(target.blocks), 255),
         indexing="ij",
     )
     need = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
@@ -359,13 +374,17 @@ def _pointwise_candidates(op: Op, share: Share) -> _Found:
         heights, widths = read(0, rows), read(1, columns)
         need = need + heights * widths * blocks * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    return _Found(Candidates(rows, columns, blocks, blocks), {"maps": need}, within)
+    needs = {"maps": need}
+    if is_op(op, SkipLayerNorm):
+        needs["parameter"] = np.full(need.shape, normalization_bytes(target.channels))
+    return _Found(Candidates(rows, columns, blocks, blocks), needs, within)
 
 
 def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> Price:
     """Tiles of ops on the vector unit, and of those that only move maps."""
-    target, tiles = map_shape(op.result.type), found.tiles
+    target, tiles = computed_map(op), found.tiles
     taps = INTERPOLATED if is_op(op, Resize) and op.operator.mode == "linear" else window_of(op).taps
+    taps = NORMALIZE_PASSES if is_op(op, SkipLayerNorm) else taps
     price = Price(machine, share)
     images, height, width = share.pixels(target)
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
@@ -379,6 +398,8 @@ def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> P
             price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
             steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, taps)
+            if is_op(op, SkipLayerNorm):
+                steps = steps + vector_steps(machine, rows * columns) * NORMALIZE_DIVISIONS * machine.timing.divide
             once = in_turn(machine.timing.vector_setup, steps + machine.timing.vector_drain)
             price.vector.add(count, once, whole=whole)
     if any(not share.moves(value) for value in op.inputs):

@@ -133,6 +133,33 @@ def requantize_mean(rng: np.random.Generator) -> isa.Instruction:
     return isa.RequantizeMean(**requantized(rng), **source)
 
 
+def normalize(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+
+    def map(name: str) -> dict[str, Any]:
+        return {
+            name: pick(rng, 0, 64),
+            f"{name}_row_pitch": pick(rng, 0, 24),
+            f"{name}_pixel_pitch": pick(rng, 0, 4),
+            f"{name}_zero": pick(rng, -128, 127),
+        }
+
+    epsilon = np.float32(rng.choice([0.0, 0.5, np.exp2(rng.uniform(-40, 60))]))
+    return isa.Normalize(
+        parameters=int(rng.choice([20, 23])),
+        zero_point=pick(rng, -256, 255),
+        low=pick(rng, -128, 0),
+        high=pick(rng, 0, 127),
+        unused=int(rng.choice([0, pick(rng, 1, 15)])),
+        epsilon=int(epsilon.view(np.uint32)),
+        centred=pick(rng, 0, 1),
+        **map("source"),
+        **({"sum": 1, **map("skip")} if rng.random() < 0.7 else {}),
+        **shape,
+        **output(rng, **shape),
+    )
+
+
 def weigh(rng: np.random.Generator) -> isa.Instruction:
     shape = size(rng)
     mask: dict[str, Any] = {
@@ -299,11 +326,16 @@ def store(rng: np.random.Generator) -> isa.Instruction:
 
 
 def parameters(rng: np.random.Generator) -> bytes:
-    """Requantise parameters in lines 0 to 15, a table from 16 on, a vector record in line 30."""
+    """Requantise parameters in lines 0 to 15, a table from 16 on, normalisation parameters in lines 20 to 28, a vector
+    record in line 30."""
     lines = np.frombuffer(scalar.random_bytes(rng, 2048), np.uint8).copy()
     scales = np.exp2(rng.uniform(-24, -6, 128)).astype(np.float32)
     bias = rng.integers(-(1 << 20), 1 << 20, 128).astype(np.int32)
     lines[:1024] = np.frombuffer(isa.pack_requantize(bias, scales), np.uint8)
+    multipliers = [rng.integers(-(1 << 15), 1 << 15, 48) for _ in range(2)]
+    gain = rng.normal(size=48) * np.exp2(rng.uniform(-3, 6))
+    lanes = isa.NormalizationParameters(*multipliers, gain.astype(np.float32), rng.normal(0, 30, 48).astype(np.float32))
+    lines[20 * 64 : 29 * 64] = np.frombuffer(isa.pack_normalization(lanes), np.uint8)
     shift = pick(rng, 0, 30)
     record = isa.pack_record(
         zero_a=pick(rng, -255, 255),
@@ -337,6 +369,7 @@ MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     weigh,
     move_weights,
     requantize_wide,
+    normalize,
 ]
 
 

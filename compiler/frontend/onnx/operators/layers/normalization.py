@@ -9,6 +9,7 @@ from ......ir.ops.elementwise import Mul, Sub
 from ......ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ......ir.ops.reduction import ReduceMean
 from ......ir.ops.shape import Expand
+from ......ir.ops.skip_normalization import SkipLayerNorm
 from ....elementwise import running_mean
 from ....shape import cast, reshape
 from ...exporter import OPENVINO, Exporter, exports
@@ -102,3 +103,22 @@ def export_normalize_l2(op: Op[NormalizeL2], exporter: Exporter) -> None:
     epsilon = exporter.constant(np.asarray(operator.epsilon, x.type.dtype.numpy), "epsilon")
     total = exporter.node("Add" if operator.epsilon_mode == "add" else "Max", [total, epsilon])
     exporter.write_as(op, "Div", [x, exporter.node("Sqrt", [total])])
+
+
+@exports(SkipLayerNorm)
+def export_skip_layer_norm(op: Op[SkipLayerNorm], exporter: Exporter) -> None:
+    operator, (x, factor, scale, b, skip, skip_factor) = op.operator, op.operands
+    order = [axis for axis in range(x.type.rank) if axis != operator.axis] + [operator.axis]
+
+    def scaled(value: Value, by: Value) -> str:
+        return exporter.node("Mul", [exporter.node("Transpose", [value], perm=order), by])
+
+    total = scaled(x, factor)
+    if skip is not None and skip_factor is not None:
+        total = exporter.node("Add", [total, scaled(skip, skip_factor)])
+    if operator.centred:
+        y = exporter.node("LayerNormalization", [total, scale, b], axis=-1, epsilon=operator.epsilon)
+    else:
+        y = exporter.node("SimplifiedLayerNormalization", [total, scale], axis=-1, epsilon=operator.epsilon)
+        y = exporter.node("Add", [y, b])
+    exporter.write_as(op, "Transpose", [y], perm=np.argsort(order).tolist())

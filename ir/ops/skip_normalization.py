@@ -1,0 +1,136 @@
+"""Normalisation of a sum, as between the layers of a transformer, by channels with factors of their own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..core import Constant, Op, Value, types_of
+from ..op import Operator, QuantizationRule, operator
+from ..quantized import check_elementwise, limits, parameters
+from ..standardization import Standardization, standardization, standardized
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
+from .elementwise import FLOATS, check_dtype
+from .movement import check_axis
+
+
+class SkipLayerNormOperands(NamedTuple):
+    x: Value
+    factor: Value
+    scale: Value
+    b: Value
+    skip: Value | None = None
+    skip_factor: Value | None = None
+
+
+@operator("skip_layer_norm")
+class SkipLayerNorm(Operator[SkipLayerNormOperands]):
+    """x times factor, plus skip times skip_factor, standardised along ``axis``, times scale, plus b.
+
+    Operands: x and skip of one shape; factor, scale, b and skip_factor, real numbers, one for each element along
+    ``axis``. A skip and its factor belong together.
+
+    Quantised: x, skip and result are 8-bit per tensor, each with parameters of its own; the sum is one of integers with
+    multipliers of 15 bits, see :mod:`tilewright.ir.standardization`.
+
+    Attributes:
+        axis: the dimension that is normalised.
+        epsilon: added to the variance.
+        centred: the mean is taken off; without, x is divided by its root mean square alone.
+    """
+
+    QUANTIZATION = QuantizationRule.RESCALE
+
+    axis: int
+    epsilon: float
+    centred: bool = True
+
+    def infer(
+        self,
+        x: TensorType,
+        factor: TensorType,
+        scale: TensorType,
+        b: TensorType,
+        skip: TensorType | None,
+        skip_factor: TensorType | None,
+    ) -> TensorType:
+        check_dtype(x, FLOATS)
+        check_axis(self.axis, x)
+        if (skip is None) is not (skip_factor is None):
+            raise IRError("a second operand and its factor belong together", found=skip or skip_factor)
+        if skip is not None and (skip.shape, skip.dtype) != (x.shape, x.dtype):
+            raise IRError("the operands differ in shape or element type", expected=x, found=skip)
+        wanted = TensorType((x.shape[self.axis],), x.dtype if x.dtype.is_float else DType.F32)
+        for name, type in (("factor", factor), ("scale", scale), ("b", b), ("skip_factor", skip_factor)):
+            if type is not None and type != wanted:
+                raise IRError(f"{name} needs one number for each element along the axis", expected=wanted, found=type)
+        return TensorType(x.shape, x.dtype)
+
+    def reference(
+        self,
+        x: np.ndarray,
+        factor: np.ndarray,
+        scale: np.ndarray,
+        b: np.ndarray,
+        skip: np.ndarray | None,
+        skip_factor: np.ndarray | None,
+    ) -> np.ndarray:
+        total = np.moveaxis(x, self.axis, -1).astype(np.float64) * factor
+        if skip is not None and skip_factor is not None:
+            total += np.moveaxis(skip, self.axis, -1) * skip_factor.astype(np.float64)
+        if self.centred:
+            total -= total.mean(-1, keepdims=True)
+        y = total / np.sqrt(np.square(total).mean(-1, keepdims=True) + self.epsilon) * scale + b
+        return np.moveaxis(y, -1, self.axis).astype(x.dtype)
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        by = self.standardization(arrays, operand_types, result_types)
+        pairs = [(arrays[index], operand_types[index]) for index in (0, 4)]
+        stored = [(np.moveaxis(array, self.axis, -1), type) for array, type in pairs if array is not None and type]
+        total = sum(
+            (array.astype(np.int64) - parameters(type)[1]) * multiplier
+            for (array, type), multiplier in zip(stored, by.multipliers, strict=True)
+        )
+        (y,) = result_types
+        found = standardized(np.asarray(total), by, self.centred, parameters(y)[1], *limits(y))
+        return np.moveaxis(found, -1, self.axis).astype(y.dtype.numpy)
+
+    def standardization(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> Standardization:
+        """What the integers are multiplied with.
+
+        Args:
+            arrays: of the operands; those of x and skip are not looked at.
+
+        Raises:
+            IRError: there are no such numbers.
+        """
+        steps = [
+            arrays[at].astype(np.float64) * float(parameters(type)[0])  # pyright: ignore[reportOptionalMemberAccess]
+            for at, type in ((1, operand_types[0]), (5, operand_types[4]))
+            if type is not None
+        ]
+        scale, b = arrays[2], arrays[3]
+        assert scale is not None and b is not None
+        try:
+            return standardization(steps, scale, b, parameters(result_types[0])[0], self.epsilon)
+        except ValueError as error:
+            raise IRError(str(error), op=self.name) from error
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        x, *numbers, skip, skip_factor = operand_types
+        if any(type is not None and type.quant is not None for type in (*numbers, skip_factor)):
+            return "factors, scale and b are real numbers"
+        return check_elementwise([type for type in (x, skip) if type is not None], result_types)
+
+
+def standardization_of(op: Op[SkipLayerNorm]) -> Standardization:
+    """What a quantised op whose factors are constants multiplies its integers with.
+
+    Raises:
+        IRError: there are no such numbers.
+    """
+    arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
+    return op.operator.standardization(arrays, types_of(op.operands), types_of(op.results))

@@ -1,0 +1,108 @@
+"""Normalisation of a map, or of the sum of two, pixel by pixel, and what it multiplies with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..core import Value
+from ..op import Operator, operator
+from ..standardization import Standardization, standardized
+from ..types import DType, TensorType
+from .requantization import HIGHEST, LOWEST
+from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
+
+
+class NormalizationOperands(NamedTuple):
+    """Multipliers of both maps, i16, then gain and offset, f32; [channels] each."""
+
+    multiplier: Value
+    skip_multiplier: Value
+    gain: Value
+    offset: Value
+
+
+@operator("tile_load_normalization", TILE_OPERATORS)
+class LoadNormalization(Operator[NormalizationOperands]):
+    """Parameters of channels into the parameter scratchpad, as f64 [4, channels].
+
+    Attributes:
+        cluster: see :class:`tilewright.ir.tile.transfer.LoadWeights`.
+    """
+
+    cluster: int
+
+    def infer(
+        self, multiplier: TensorType, skip_multiplier: TensorType, gain: TensorType, offset: TensorType
+    ) -> TensorType:
+        types = multiplier, skip_multiplier, gain, offset
+        expected = [TensorType(multiplier.shape[:1], dtype) for dtype in (DType.I16, DType.I16, DType.F32, DType.F32)]
+        if [*types] != expected:
+            raise IRError("these are no parameters of a normalisation", expected=expected, found=types)
+        return TileType((4, *multiplier.shape), DType.F64, memory="parameters", cluster=self.cluster)
+
+    def reference(
+        self, multiplier: np.ndarray, skip_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray
+    ) -> np.ndarray:
+        return np.stack([each.astype(np.float64) for each in (multiplier, skip_multiplier, gain, offset)])
+
+
+class NormalizeOperands(NamedTuple):
+    """A map, what it is multiplied with, the map that is added, if any, and where the result goes."""
+
+    x: Value
+    parameters: Value
+    skip: Value | None = None
+    into: Value | None = None
+
+
+@operator("tile_normalize", TILE_OPERATORS)
+class Normalize(Operator[NormalizeOperands]):
+    """Each pixel of a map, or of the sum of two, as :func:`tilewright.ir.standardization.standardized` has it.
+
+    Attributes:
+        zero_point, low, high: see :class:`tilewright.ir.tile.requantization.Requantize`.
+        source_zero, skip_zero: what is taken off the maps.
+        epsilon: added to the sum of squares.
+        centred: the mean is taken off.
+    """
+
+    zero_point: int
+    low: int
+    high: int
+    source_zero: int
+    skip_zero: int
+    epsilon: float
+    centred: bool
+
+    def infer(
+        self, x: TensorType, parameters: TensorType, skip: TensorType | None, into: TensorType | None
+    ) -> TensorType:
+        source, lanes = tile(x, "maps", "what is normalised"), tile(parameters, "parameters", "its parameters", 2)
+        on_cluster(lanes, source.cluster, "its parameters")
+        if lanes.shape != (4, source.shape[-1]) or source.packed:
+            raise IRError("every channel has parameters", expected=[4, source.shape[-1]], found=lanes)
+        if not LOWEST <= self.low <= self.high <= HIGHEST:
+            raise IRError("the clamp is none", expected="-128 to 127, in order", found=[self.low, self.high])
+        if not 0 <= self.epsilon <= float(np.finfo(np.float32).max):
+            raise IRError("what is added to the squares is no number", found=self.epsilon)
+        if skip is not None:
+            added = tile(skip, "maps", "what is added")
+            on_cluster(added, source.cluster, "what is added")
+            if added.shape != source.shape or added.packed:
+                raise IRError("what is added has another shape", expected=list(source.shape), found=added)
+        return placed_map(source.shape, source.cluster, into)
+
+    def reference(
+        self, x: np.ndarray, parameters: np.ndarray, skip: np.ndarray | None, into: np.ndarray | None
+    ) -> np.ndarray:
+        multipliers = parameters[:2].astype(np.int64)
+        total = (x.astype(np.int64) - self.source_zero) * multipliers[0]
+        if skip is not None:
+            total += (skip.astype(np.int64) - self.skip_zero) * multipliers[1]
+        gain, offset = parameters[2:].astype(np.float32)
+        by = Standardization((), gain, offset, np.float32(self.epsilon))
+        return written(standardized(total, by, self.centred, self.zero_point, self.low, self.high), into)

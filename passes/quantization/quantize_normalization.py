@@ -1,0 +1,170 @@
+"""Normalisations between quantised tensors as an operator on their integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.elementwise import Add, Mul
+from ...ir.ops.normalization import LayerNorm, RmsNorm
+from ...ir.ops.quantization import Dequantize, Quantize
+from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
+from ...ir.quantized import EIGHT_BIT
+from ...ir.types import DType, TensorType
+from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..pattern import Driver, Match, Rule, node, on_quantized
+from .integer_rules import integers_of
+
+
+class QuantizeNormalization(Pass):
+    """Makes ``skip_layer_norm`` of integers what normalises along the last dimension, and of whose operands and result
+    there are integers: by channels with factors of their own, if what stands between is multiplied by them.
+
+    An operand is a tensor of stored integers as numbers, or one of numbers that becomes integers elsewhere, as what a
+    product reads; so does the result. Whatever else reads the numbers of the result then reads those of its integers.
+    The sum of two operands becomes part of the op if nothing else reads it.
+    """
+
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        rules = on_quantized(
+            Rule("normalization_on_integers", node((LayerNorm, RmsNorm), name="norm"), _normalization),
+            Rule("integers_of_integers", node(Quantize), _same_integers),
+        )
+        return Driver(rules).run(module, record)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A tensor as integers of 8 bits and a factor for each channel.
+
+    Attributes:
+        value: the integers; or numbers, of which ``type`` says what integers they become once they are divided.
+        type: of the integers.
+        factor: float32 [channels].
+    """
+
+    value: Value
+    type: TensorType
+    factor: np.ndarray
+
+
+def _factor(value: Value, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The numbers of a constant that is one for each element along the last dimension; ``None`` if it is not."""
+    if not isinstance(value, Constant) or value.type.dtype is not DType.F32:
+        return None
+    if value.type.shape[:-1] != (1,) * (value.type.rank - 1) or value.type.elements not in (1, shape[-1]):
+        return None
+    return np.broadcast_to(value.array.reshape(-1), shape[-1:])
+
+
+def _scaled(value: Value) -> tuple[Value, np.ndarray]:
+    """The value of which ``value`` is the product with a factor for each channel, and that."""
+    op = value.producer
+    for one, other in (op.inputs, op.inputs[::-1]) if is_op(op, Mul) else ():
+        factor = _factor(other, value.type.shape)
+        if factor is not None and one.type.shape == value.type.shape:
+            return one, factor
+    return value, np.ones(value.type.shape[-1:], np.float32)
+
+
+def _of_eight_bits(type: TensorType) -> bool:
+    return type.dtype in EIGHT_BIT and type.quant is not None and type.quant.axis is None
+
+
+def _becoming(value: Value) -> Iterator[_Scaled]:
+    """What a value becomes as integers, at once or after it has been divided."""
+    for user in value.users:
+        quotient, divided_by = value, np.ones(value.type.shape[-1:], np.float32)
+        if is_op(user, Mul):
+            quotient = user.result
+            divided, by = _scaled(quotient)
+            if divided is not value or not (by > 0).all():
+                continue
+            divided_by = by
+        for each in quotient.users if quotient is not value else [user]:
+            if is_op(each, Quantize) and _of_eight_bits(each.result.type):
+                yield _Scaled(value, each.result.type, (1 / divided_by.astype(np.float64)).astype(np.float32))
+
+
+def _operand(value: Value) -> _Scaled | None:
+    real, factor = _scaled(value)
+    integers = integers_of(real)
+    if integers is not None and not isinstance(integers, Constant) and _of_eight_bits(integers.type):
+        return _Scaled(integers, integers.type, factor)
+    return next(_becoming(value), None)
+
+
+def _emitted(found: Match, operand: _Scaled) -> Value:
+    """The integers of an operand; those that are made elsewhere once more, of which one goes later."""
+    if operand.value.type == operand.type:
+        return operand.value
+    divided = operand.value
+    if (operand.factor != 1).any():
+        by = (1 / operand.factor.astype(np.float64)).astype(np.float32)
+        divided = found.emit(Mul(), divided, found.add_constant(f"{divided.name}.by", by))
+    return found.emit(Quantize(), divided, result_types=[operand.type])
+
+
+def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
+    root, y = found.root, found.root.result
+    scale, b = root.operands.scale, root.operands.b if is_op(root, LayerNorm) else None
+    if root.operator.axis != y.type.rank - 1 or y.type.dtype is not DType.F32:
+        return None
+    if not isinstance(scale, Constant) or not isinstance(b, Constant | None):
+        return None
+    made = next(_becoming(y), None)
+    operands = _operands(root)
+    if made is None or operands is None:
+        return None
+    if len({each.type.dtype for each in (made, *operands)}) > 1:
+        return None
+    gain = scale.array.astype(np.float64) / made.factor
+    offset = (b.array if b is not None else np.zeros_like(gain)) / made.factor
+
+    def constant(role: str, array: np.ndarray) -> Constant:
+        return found.add_constant(f"{y.name}.{role}", array.astype(np.float32))
+
+    operator = SkipLayerNorm(root.operator.axis, root.operator.epsilon, is_op(root, LayerNorm))
+    first, *others = operands
+    skip = [x for each in others for x in (_emitted(found, each), constant("skip_factor", each.factor))]
+    numbers = constant("factor", first.factor), constant("scale", gain), constant("b", offset)
+    result = found.emit(operator, _emitted(found, first), *numbers, *skip, result_types=[made.type])
+    op = result.producer
+    assert is_op(op, SkipLayerNorm)
+    standardization_of(op)
+    real = found.emit(Dequantize(), result)
+    if (made.factor == 1).all():
+        return real
+    return found.emit(Mul(), real, constant("by", made.factor))
+
+
+def _operands(op: Op) -> list[_Scaled] | None:
+    """What is normalised: one operand, or two whose sum nothing else reads; ``None`` if they are no integers."""
+    x = op.inputs[0]
+    own = _operand(x)
+    if own is not None:
+        return [own]
+    before = x.producer
+    if not is_op(before, Add) or len(x.uses) > 1 or any(value.type.shape != x.type.shape for value in before.inputs):
+        return None
+    both = [_operand(value) for value in before.inputs]
+    return [each for each in both if each is not None] if all(both) else None
+
+
+def _same_integers(found: Match[Quantize]) -> Value | None:
+    """Integers whose numbers are multiplied, and divided by the same again, are what they were."""
+    real, factor = found.root.inputs[0], np.ones(())
+    for _ in range(2):
+        real, by = _scaled(real)
+        factor = factor * by.astype(np.float64)
+    integers = integers_of(real)
+    if integers is None or integers.type != found.root.result.type or not _of_eight_bits(integers.type):
+        return None
+    # Of at most 255 steps, this is far less than half of one.
+    return integers if np.abs(factor - 1).max() < 1e-5 else None

@@ -1,0 +1,95 @@
+"""Normalisations of sums as transformers have them, between products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from random_graphs import Builder
+
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.normalization import LayerNorm, RmsNorm
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
+from tilewright.ir.types import DType, Quantization, TensorType
+
+
+def normalized(g: Builder, x: Value, skip: Value | None = None, *, centred: bool = True) -> Value:
+    """What is normalised along the last dimension, or the sum of two."""
+    channels = x.type.shape[-1]
+    scale = g.constant(channels, low=0.5, high=2.0)
+    total = g.op(Add(), x, skip) if skip is not None else x
+    if not centred:
+        return g.op(RmsNorm(x.type.rank - 1, 1e-5), total, scale)
+    return g.op(LayerNorm(x.type.rank - 1, 1e-5), total, scale, g.constant(channels))
+
+
+def random_layers(rng: np.random.Generator, shape: Sequence[int], *, layers: int = 2, centred: bool = True) -> Module:
+    """Products whose results are added to what they read and normalised, which the next one reads; one behind."""
+    g = Builder(rng)
+    x = g.function.add_parameter("x", TensorType(tuple(shape), DType.F32))
+    channels = shape[-1]
+    value = normalized(g, x, centred=centred)
+    for _ in range(layers):
+        made = g.op(MatMul(), value, g.weights(channels, channels))
+        value = normalized(g, made, value, centred=centred)
+    g.function.set_results([g.op(MatMul(), value, g.weights(channels, 7))], ["y"])
+    return g.module
+
+
+def normalized_rows(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    *,
+    is_sum: bool = True,
+    centred: bool = True,
+    dtype: DType = DType.I8,
+    axis: int = 1,
+    spread: float = 1.0,
+) -> Module:
+    """One normalisation of integers, whose channels have factors that differ by so many powers of ten."""
+    module = Module("normalization")
+    function = module.add_function(Function("main"))
+    channels, least = shape[axis], int(np.iinfo(dtype.numpy).min)
+
+    def type_of() -> TensorType:
+        quant = Quantization.per_tensor(float(np.float32(rng.uniform(0.01, 0.1))), least + int(rng.integers(256)))
+        return TensorType(shape, dtype, quant)
+
+    def numbers(name: str, low: float, high: float) -> Value:
+        return module.add_constant(name, rng.uniform(low, high, channels).astype(np.float32))
+
+    def factors(name: str) -> Value:
+        return module.add_constant(name, (10.0 ** rng.uniform(-spread, 0, channels)).astype(np.float32))
+
+    x = function.add_parameter("x", type_of())
+    skip = [function.add_parameter("skip", type_of()), factors("skip_factor")] if is_sum else []
+    operands = [x, factors("factor"), numbers("scale", -2, 2), numbers("b", -1, 1), *skip]
+    y = function.append(SkipLayerNorm(axis, 1e-5, centred), operands, [type_of()]).result
+    function.set_results([y], ["y"])
+    return module
+
+
+def quantized_layers(rng: np.random.Generator, rows: int, channels: int) -> Module:
+    """Rows as the accelerator has them: two products, whose results are added to what they read and normalised."""
+    module = Module("normalization")
+    function = module.add_function(Function("main"))
+
+    def type_of(channels: int, scale: float, zero: int) -> TensorType:
+        return TensorType((rows, channels, 1, 1), DType.I8, Quantization.per_tensor(scale, zero))
+
+    def constant(low: float, high: float) -> Value:
+        return module.add_constant("c", rng.uniform(low, high, channels).astype(np.float32))
+
+    value = function.add_parameter("x", type_of(channels, 0.03, 3))
+    for centred in (True, False):
+        array = rng.integers(-50, 51, (channels, channels, 1, 1)).astype(np.int8)
+        w = module.add_constant("w", array, TensorType(array.shape, DType.I8, Quantization.per_tensor(0.01)))
+        made = function.append(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [value, w], [type_of(channels, 0.1, -4)]).result
+        numbers = [constant(0.2, 2), constant(-2, 2), constant(-1, 1)]
+        operands = [made, *numbers, value, constant(0.2, 2)]
+        value = function.append(SkipLayerNorm(1, 1e-5, centred), operands, [type_of(channels, 0.03, 3)]).result
+    function.set_results([value], ["y"])
+    return module

@@ -1,0 +1,204 @@
+"""Normalisation on integers: what becomes one, how far it is from numbers, and that every engine computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from before_after import random_inputs
+from device_cases import ROOMY
+from device_runs import compile_for_device, run_on_device
+from generic_kernels import TARGET, generic_kernel
+from kernel_harness import Execution, run_kernels
+from normalization_blocks import normalized_rows, quantized_layers, random_layers
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.frontend.onnx.writer import export_onnx
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.pipeline import attention_pipeline, run_passes
+from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.errors import IRError
+from tilewright.ir import interp
+from tilewright.ir.core import Constant, Module, is_op
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm, standardization_of
+from tilewright.ir.quantized import parameters
+from tilewright.ir.standardization import rounded_quotient, standardization
+from tilewright.ir.types import DType
+from tilewright.passes.placement.device_support import reject
+from tilewright.runtime import isa
+from tilewright.runtime.machines.machine import load as load_machine
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.session import load
+
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+
+
+def the_op(module: Module):
+    (op,) = [each for each in module.main.ops if is_op(each, SkipLayerNorm)]
+    return op
+
+
+def extreme_inputs(module: Module, rng: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
+    """Random integers, the ends of the type, rows of one number, and rows with one other number."""
+    yield random_inputs(module, rng)
+    types = {each.name: each.type for each in module.main.parameters}
+    for make in (
+        lambda info, shape: rng.choice([info.min, info.max], shape),
+        lambda info, shape: np.full(shape, rng.choice([info.min, 3, info.max])),
+        lambda info, shape: np.where(rng.random(shape) < 0.05, info.max, info.min),
+    ):
+        arrays = {n: np.asarray(make(np.iinfo(t.dtype.numpy), t.shape), t.dtype.numpy) for n, t in types.items()}
+        yield arrays
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 3, -1, -2, -3, 7, -7, 2**40 + 1])
+@pytest.mark.parametrize("divisor", [1, 2, 3, 4, 384])
+def test_quotients_are_rounded_to_even(value: int, divisor: int) -> None:
+    assert int(rounded_quotient(np.array(value), divisor)) == round(Fraction(value, divisor))
+
+
+@pytest.mark.parametrize("largest", [1e-30, 0.3, 0.99999, 1.0, 1e20])
+def test_multipliers_have_as_many_bits_as_there_are(largest: float) -> None:
+    steps = np.array([largest, largest / 3, -largest / 50])
+    found = standardization([steps], np.ones(3, np.float32), np.zeros(3, np.float32), np.float32(0.1), 0.0)
+    (multipliers,) = found.multipliers
+    assert 1 << 14 <= np.abs(multipliers).max() < 1 << 15
+    np.testing.assert_allclose(multipliers / multipliers[0], steps / largest, atol=2.0**-14)
+
+
+@pytest.mark.parametrize(
+    ("step", "scale", "epsilon", "message"),
+    [
+        (np.inf, 1.0, 1e-5, "the factors of what is normalised are no numbers"),
+        (1.0, 3e38, 1e-5, "has steps that are too small beside its factors"),
+        (1e-30, 1.0, 1e-5, "has steps that are too small beside its factors"),
+    ],
+)
+def test_numbers_that_single_precision_does_not_hold_are_refused(
+    step: float, scale: float, epsilon: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        standardization(
+            [np.full(4, step)], np.full(4, scale, np.float32), np.zeros(4, np.float32), np.float32(0.01), epsilon
+        )
+
+
+def test_more_channels_than_add_up_are_refused() -> None:
+    many = np.ones(8193, np.float32)
+    with pytest.raises(ValueError, match="sums of 8193 squares may leave 64 bits: at most 8192 channels"):
+        standardization([many.astype(np.float64)], many, many, np.float32(1), 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_integers_are_within_the_stated_bound_of_numbers(seed: int) -> None:
+    """Of the sum of integers; 1/2, what the rounded mean and the five roundings of binary32 are."""
+    rng = np.random.default_rng(seed)
+    channels = int(rng.choice([1, 2, 17, 100, 384, 1000]))
+    shape = (int(rng.integers(1, 20)), channels)
+    module = normalized_rows(rng, shape, is_sum=seed % 3 > 0, centred=seed % 4 > 0, spread=seed % 3)
+    op = the_op(module)
+    by, y = standardization_of(op), op.result.type
+    for inputs in extreme_inputs(module, rng):
+        (found,) = interp.run(module, inputs).values()
+        pairs = zip(module.main.parameters, by.multipliers, strict=True)
+        total = sum((inputs[x.name].astype(np.int64) - parameters(x.type)[1]) * each for x, each in pairs)
+        total = np.asarray(total).astype(np.longdouble)
+        if op.operator.centred:
+            total = total - total.mean(-1, keepdims=True)
+        squares = np.square(total).sum(-1, keepdims=True) + np.longdouble(by.epsilon)
+        size = np.sqrt(np.maximum(squares, 1e-300))
+        exact = total / size * by.gain + by.offset
+        scale = np.abs(by.gain) / np.maximum(size, 1)
+        deviation = size / np.sqrt(channels)
+        centre = 0.5 * scale + np.abs(exact - by.offset) / (8 * np.square(np.maximum(deviation, 1e-9)))
+        bound = 0.5 + centre * op.operator.centred + (np.abs(exact) + np.abs(by.offset)) * 2.0**-20
+        exact += parameters(y)[1]
+        inside = (exact > -127) & (exact < 126) & (deviation > 1)
+        assert (np.abs(found - exact) <= bound)[inside].all()
+        # Rows of one number are the offset, however it is rounded.
+        constant = (np.abs(total).max(-1) < 1e-9)[:, None] & (exact > -127) & (exact < 126)
+        assert (np.abs(found - exact) <= 0.5)[constant].all()
+
+
+SHAPES = [(1, 1), (5, 3), (33, 40), (1, 384), (1, 19, 4, 5), (2, 16, 3, 1), (45, 33, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("form", range(3))
+def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], form: int) -> None:
+    rng = np.random.default_rng([*shape, form])
+    dtype = DType.I8 if form else DType.U8
+    module = normalized_rows(rng, shape, is_sum=form != 1, centred=form != 2, dtype=dtype, spread=1.5)
+    fed = [*extreme_inputs(module, rng)]
+    wanted = [interp.run(module, inputs)["y"] for inputs in fed]
+    kernel = generic_kernel(the_op(module))
+    assert kernel is not None
+    op, machine = the_op(module), load_machine("s256" if form else "m4096")
+    arrays = [[v.array if isinstance(v, Constant) else inputs[v.name] for v in op.inputs] for inputs in fed]
+    made = run_kernels([Execution(op, kernel, tuple(each)) for each in arrays], TARGET)
+    compiled = compile_for_device(module, machine, clusters=min(1 + form, machine.clusters))
+    for inputs, expected, results in zip(fed, wanted, made, strict=True):
+        assert results is not None
+        np.testing.assert_array_equal(results[0], expected)
+        np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], expected)
+
+
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_tiles_and_clusters_share_rows_out(clusters: int, rng: np.random.Generator) -> None:
+    """On a machine so small that rows take several tiles, and maps stay on chip."""
+    module = quantized_layers(rng, 45, 40)
+    compiled = compile_for_device(module, ROOMY, clusters)
+    items = [item for stream in compiled.program.queues for item in compiled.program.instructions(stream)]
+    assert sum(isinstance(item, isa.Normalize) for item in items) > 2
+    for inputs in extreme_inputs(module, rng):
+        (expected,) = interp.run(module, inputs).values()
+        np.testing.assert_array_equal(run_on_device(module, compiled, ROOMY, inputs)["y"], expected)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_between_products_lie_integers_alone(centred: bool, rng: np.random.Generator) -> None:
+    module = random_layers(rng, (1, 21, 24), centred=centred)
+    quantized = quantize_module(module, OPTIONS)
+    run_passes(attention_pipeline(), quantized, OPTIONS)
+    found = [each for each in quantized.main.ops if is_op(each, SkipLayerNorm)]
+    assert len(found) == 2, "the first one is of numbers"
+    assert all(op.operator.centred is centred and op.operands.skip is not None for op in found)
+    assert all(op.result.type.quant is not None for op in found)
+    names = [each.name for each in quantized.main.ops]
+    assert names.count("quantize") == 1 and names.count("dequantize") == 1 and "add" not in names
+    inputs = {"x": rng.normal(size=(1, 21, 24)).astype(np.float32)}
+    (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, quantized))
+    assert np.square(made - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
+    model = export_onnx(random_layers(rng, (1, 33, 40), layers=3)).SerializeToString()
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    placed = [each.on for each in details_of(artifact).placement if each.op == "skip_layer_norm"]
+    assert placed == ["device"] * 3
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_factors_that_are_no_numbers_leave_it_on_the_host(rng: np.random.Generator) -> None:
+    module = normalized_rows(rng, (4, 16))
+    op = the_op(module)
+    op.set_operand(1, module.add_constant("none", np.full(16, np.inf, np.float32)))
+    with pytest.raises(IRError, match="the factors of what is normalised are no numbers"):
+        standardization_of(op)
+    found = reject(op, load_machine("m4096"))
+    assert (
+        found is not None
+        and found.rule == "Factors and steps of a normalisation are numbers that single precision holds"
+    )
+
+
+def test_only_what_is_along_channels_is_on_the_accelerator(rng: np.random.Generator) -> None:
+    found = reject(the_op(normalized_rows(rng, (2, 4, 16), axis=2)), load_machine("m4096"))
+    assert found is not None and found.found == "axis 2"
