@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..machines.machine import PARAMETER_UNIT
+from ..machines.machine import MAPS_ADDRESS_BITS, PARAMETER_UNIT
 from .encoding import FIRST, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .vector import MapInstruction, map_access
 
@@ -35,12 +35,14 @@ class Normalize(MapInstruction):
     output may lie where a map lies that is read.
     """
 
-    source: int = bits(16, "map, pixel (0, 0)", unit="16 B", after=FIRST)
-    source_row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B")
-    skip: int = bits(16, "map that is added, pixel (0, 0)", unit="16 B", default=0)
-    skip_row_pitch: int = bits(16, "from row to row of the map that is added", unit="16 B", default=0)
-    skip_pixel_pitch: int = bits(16, "from pixel to pixel of the map that is added", unit="16 B", default=0)
+    source: int = bits(MAPS_ADDRESS_BITS, "map, pixel (0, 0)", unit="16 B", after=FIRST)
+    source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the map", unit="16 B")
+    source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the map", unit="16 B")
+    skip: int = bits(MAPS_ADDRESS_BITS, "map that is added, pixel (0, 0)", unit="16 B", default=0)
+    skip_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the map that is added", unit="16 B", default=0)
+    skip_pixel_pitch: int = bits(
+        MAPS_ADDRESS_BITS, "from pixel to pixel of the map that is added", unit="16 B", default=0
+    )
     parameters: int = bits(12, "normalisation parameters", unit="64 B")
     source_zero: int = bits(8, "zero point of the map", signed=True, default=0)
     skip_zero: int = bits(8, "zero point of the map that is added", signed=True, default=0)
