@@ -332,9 +332,10 @@ def parameters(rng: np.random.Generator) -> bytes:
     scales = np.exp2(rng.uniform(-24, -6, 128)).astype(np.float32)
     bias = rng.integers(-(1 << 20), 1 << 20, 128).astype(np.int32)
     lines[:1024] = np.frombuffer(isa.pack_requantize(bias, scales), np.uint8)
-    multipliers = [rng.integers(-(1 << 15), 1 << 15, 48) for _ in range(2)]
+    first, second = (rng.integers(-(1 << 15), 1 << 15, 48) for _ in range(2))
     gain = rng.normal(size=48) * np.exp2(rng.uniform(-3, 6))
-    lanes = isa.NormalizationParameters(*multipliers, gain.astype(np.float32), rng.normal(0, 30, 48).astype(np.float32))
+    offset = rng.normal(0, 30, 48).astype(np.float32)
+    lanes = isa.NormalizationParameters(first, second, gain.astype(np.float32), offset)
     lines[20 * 64 : 29 * 64] = np.frombuffer(isa.pack_normalization(lanes), np.uint8)
     shift = pick(rng, 0, 30)
     record = isa.pack_record(
