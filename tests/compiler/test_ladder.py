@@ -56,13 +56,13 @@ def quantize(tmp_path: Path) -> Callable[..., Quantization]:
     return call
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
     """Have every try with a method fail."""
     quantized = climb.quantize_module
 
     def fails(module: Module, options: CompileOptions, *others: object) -> Module:
         if method in options.methods:
-            raise PassError("there is no room for it", stage="place", node="last")
+            raise error
         return quantized(module, options, *others)  # pyright: ignore
 
     monkeypatch.setattr(climb, "quantize_module", fails)
@@ -72,11 +72,20 @@ def test_a_try_that_fails_is_left_out_and_the_others_are_made(
     monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
 ) -> None:
     whole = [rung.what for rung in quantize().rungs]
-    refuse(monkeypatch, "outputs")
+    refuse(monkeypatch, "outputs", PassError("there is no room for it", stage="place", node="last"))
     found = quantize()
     assert [rung.what for rung in found.rungs] == [what for what in whole if not what.startswith("+ outputs")]
     assert found.rungs[-1].what.startswith("+ rounding") and len(found.rungs) == len(whole) - 1
     assert "\nLeft out: + outputs: place: node 'last': there is no room for it\n" in found.to_text()
+
+
+def test_a_method_for_which_there_is_no_memory_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    refuse(monkeypatch, "outputs", MemoryError())
+    (failed,) = quantize().failed
+    assert failed.what.startswith("+ outputs")
+    assert failed.why == "quantize: this machine does not have enough memory"
 
 
 def test_what_the_others_stand_on_must_not_fail(quantize: Callable[..., Quantization]) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import TilewrightError, resources
 
 from ....codegen.cpu.llvm.named_targets import PORTABLE
 from ....ir.clone import clone_module
@@ -27,7 +27,7 @@ from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
-from .output_noise import layers_by_results, layers_to_keep, output_noise
+from .output_noise import Kept, layers_by_results, layers_to_keep, output_noise
 from .result import FailedRung, Rung
 
 T = TypeVar("T")
@@ -148,7 +148,9 @@ class Search:
 
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
         try:
-            return make()
+            # Methods may take more memory than there is.
+            with resources("quantize"):
+                return make()
         except TilewrightError as error:
             self.failed.append(FailedRung(what, str(error)))
             return None
@@ -203,14 +205,15 @@ class Search:
                 for count in dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES):
                     yield f"+ {count} result{'s' if count > 1 else ''} in 16 bits", (), harmed[:count]
             yield "+ all activations in 16 bits", (), [EVERY]
-        # On the machine, where the accelerator is to compute the network.
-        seconds = noise and self._or_left_out(
-            "costs of layers in floating point",
-            lambda: seconds_more(best.quantized, self._options, on_device=self._on_device),
-        )
-        if noise is None or seconds is None:
+        if noise is None:
             return
-        tried, ways = 0, [*layers_to_keep(best.prepared, noise, seconds, MOST_KEPT)]
+
+        def cheapest() -> list[Kept]:
+            # On the machine, where the accelerator is to compute the network.
+            seconds = seconds_more(best.quantized, self._options, on_device=self._on_device)
+            return [*layers_to_keep(best.prepared, noise, seconds, MOST_KEPT)]
+
+        tried, ways = 0, self._or_left_out("costs of layers in floating point", cheapest) or []
         for way in ways:
             # Twice as many each time, and at least as many as are expected to do.
             expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
