@@ -426,6 +426,13 @@ class FunctionBuilder:
         """
         self._emit('call void asm sideeffect "", "~{memory}"()')
 
+    def pinned(self, value: Register) -> Register:
+        """A vector register of x86 as it is, of which LLVM knows nothing more: it keeps sums in the order in which they
+        are written. It would add two products to each other first, and lack registers for them.
+        """
+        kind = "v" if value.type.bits == 512 else "x"
+        return self._define(value.type, f'call {value.type.text} asm "", "={kind},0"({value})')
+
     def prefetch(self, pointer: Register) -> None:
         """Ask for the cache line of an address, which need not be valid, to be brought into the second level cache."""
         is_write, locality, is_data = constant(I32, 0), constant(I32, 2), constant(I32, 1)

@@ -229,4 +229,5 @@ def add_word_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register
     """The same for 16 lanes, whatever registers the target has."""
     lanes = min(b.target.lanes, LANES)
     parts = zip(*(_parts(b, value, lanes) for value in (total, x, w)), strict=True)
-    return _joined(b, [dot_of_pairs(b, *part) for part in parts])
+    totals = [dot_of_pairs(b, *part) for part in parts]
+    return _joined(b, [b.pinned(total) for total in totals] if b.target.is_x86_64 else totals)
