@@ -42,6 +42,14 @@ def allocate_arena(size: int) -> np.ndarray:
     return bytes_of(private_pages(size, "an arena"))
 
 
+def _address(array: np.ndarray) -> int:
+    """Where a C-contiguous array lies; most lend their memory in a quarter of the time that NumPy takes to tell."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    except (TypeError, ValueError, BufferError):
+        return array.ctypes.data
+
+
 class Buffers:
     """Memory that one run at a time uses.
 
@@ -90,7 +98,7 @@ class Buffers:
         self._context.stop = ctypes.addressof(abandoned.flag if abandoned is not None else _NEVER)
         self.outputs = [np.empty(spec.shape, spec.numpy) for spec in self._output_specs]
         for index, array in enumerate((*inputs, *self.outputs)):
-            self._addresses[index] = array.ctypes.data
+            self._addresses[index] = _address(array)
 
     def copy(self) -> list[np.ndarray]:
         """What steps write, as it is now, for `restore`."""

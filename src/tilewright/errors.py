@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
-from contextlib import ContextDecorator
-from types import TracebackType
-from typing import Any, TypedDict, cast
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _SHOWN = 2000
 """Characters of each part of a message that are shown: what it quotes is as long as strangers like."""
@@ -262,37 +264,31 @@ def similar(name: str, known: Iterable[str], most: int = 1) -> str | None:
 def warn(message: str, category: type[TilewrightWarning]) -> None:
     """Issue a warning that Python shows with the line of the user's that led to it."""
     depth, frame = 1, sys._getframe()
-    # Decorators such as `resources` put frames of contextlib between ours, and models those of pydantic.
-    between = (__package__, "contextlib", "pydantic")
+    # Models put frames of pydantic between ours.
+    between = (__package__, "pydantic")
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
         depth, frame = depth + 1, frame.f_back
     warnings.warn(_legible(message), category, stacklevel=depth)
 
 
-class _Resources(ContextDecorator):
-    """What :func:`resources` gives; a class, because a generator for each call takes a tenth of a small run."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, MemoryError):
-            raise ResourceError(
-                "this machine does not have enough memory", stage=self._stage, found=str(error) or None
-            ) from error
-        if isinstance(error, RecursionError):
-            raise ResourceError("what it reads is nested too deeply", stage=self._stage) from error
-
-
-def resources(stage: str) -> _Resources:
-    """The door of a stage for what may run out anywhere behind it; also a decorator.
+def resources(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: the door of a stage for what may run out anywhere behind it.
 
     Raises:
         ResourceError: memory ran out, or nesting was too deep.
     """
-    return _Resources(stage)
+
+    def guarded(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except MemoryError as error:
+                found = str(error) or None
+                raise ResourceError("this machine does not have enough memory", stage=stage, found=found) from error
+            except RecursionError as error:
+                raise ResourceError("what it reads is nested too deeply", stage=stage) from error
+
+        return inner
+
+    return guarded
