@@ -29,6 +29,8 @@ from ...ir.annotations import IMAGES, MAP, PLAN, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
 from ...passes.base import Verification
+from ...passes.device.order_tiles import OrderTiles
+from ...passes.device.ordering.program import least_cycles
 from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
@@ -260,7 +262,11 @@ class _Drafts:
                 is_dear = price > _WORTH * self._prices.get(plan.clusters, price)
                 if not is_any_new and (is_dear or self._is_known(draft)):
                     return
-                self._tiles.run(draft, verification=Verification.OFF)
+                for each in self._tiles.passes:
+                    # What takes most of the time comes from here on.
+                    if isinstance(each, OrderTiles) and self._is_slower(draft):
+                        return
+                    each.run(draft, verification=Verification.OFF)
             except PassError as error:
                 if error.__cause__ is not None or error.stage not in (TileDevice.name, PlanScratchpads.name):
                     raise
@@ -275,6 +281,10 @@ class _Drafts:
             if self._best is None or (cycles, dram_bytes) < self._best[:2]:
                 self._best = Draft(cycles, dram_bytes, current, draft, assembled)
             return
+
+    def _is_slower(self, draft: Module) -> bool:
+        """Whether a tile program takes longer than the fastest one in whatever order."""
+        return self._best is not None and least_cycles(draft.functions[self._name], self._machine) > self._best.cycles
 
     def _is_known(self, draft: Module) -> bool:
         """Whether another one had the same tiles, for whatever reason; remembers these."""

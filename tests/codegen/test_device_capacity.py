@@ -14,6 +14,7 @@ from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module, Op
+from tilewright.passes.device.order_tiles import OrderTiles
 from tilewright.passes.device.tiling.tile_search import Misfit, Tile, TileSearch
 from tilewright.runtime.machines import machine
 
@@ -149,3 +150,18 @@ def test_small_pieces_of_bursts_are_paid_for() -> None:
         coarse = priced_tile(op, replace(M4096, dram_burst_bytes=1024))
         assert not isinstance(coarse, Misfit)
         assert coarse[0] > found[0]
+
+
+def test_drafts_that_cannot_be_the_fastest_are_left_before_they_are_ordered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordered: list[int] = []
+    order = OrderTiles.apply
+    monkeypatch.setattr(OrderTiles, "apply", lambda *given: ordered.append(1) or order(*given))
+    # The vector unit, which no one looks at before there are instructions.
+    device = replace(M4096, vector_lanes=4)
+    found = fastest("stride", device, tmp_path, "normal")
+    monkeypatch.setattr("tilewright.compiler.device.plans.least_cycles", lambda function, machine: 0.0)
+    few = len(ordered)
+    assert fastest("stride", device, tmp_path, "normal") == found
+    assert few < len(ordered) - few

@@ -11,7 +11,7 @@ from device_runs import run_on_device
 from small_tile_programs import Chip, with_room
 from tile_programs import RandomProgram, inputs_of, random_program, reorder
 
-from tilewright.codegen.device.program import build_device_program
+from tilewright.codegen.device.program import assemble, build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import DRAM, LAYER
@@ -25,13 +25,14 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
-from tilewright.passes.device.ordering.program import Steps, op_cost
+from tilewright.passes.device.ordering.program import Steps, least_cycles, op_cost
 from tilewright.passes.device.ordering.schedule import DramTimeline, Links, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.runtime.machines.cost import cost
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.verifier import drafted
 from tilewright.runtime.simulator.verifier import verify as verify_program
 
 MACHINE = load("m4096")
@@ -141,6 +142,14 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
         prices = [cost(item, MACHINE) for item in items]
         expected = [(price.unit, price.dram(MACHINE), price.latency) for price in prices]
         assert found.get((stream.cluster, stream.queue), []) == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_program_takes_less_than_its_busiest_unit(seed: int) -> None:
+    module = random_program(np.random.default_rng(6000 + seed), 24, 1 + seed % 3)
+    plan(module.main, MACHINE)
+    least = least_cycles(module.main, MACHINE)
+    assert 0 < least <= simulate(drafted(assemble(module.main, MACHINE).assembler)).cycles
 
 
 class Layers(Chip):

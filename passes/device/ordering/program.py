@@ -4,6 +4,7 @@ an order is made: where a place goes, since when it is free, and what has to be 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -66,6 +67,24 @@ def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
         fields["offset"] %= machine.dram_burst_bytes
     item = build(name, fields)
     return OpCost(item.QUEUES[0], cluster_of(op), *_priced(item, machine))
+
+
+def least_cycles(function: Function, machine: Machine) -> float:
+    """Cycles that a tile program takes at least in whatever order, modelled: in which the unit that has most to do is
+    busy, or the DRAM.
+
+    Raises:
+        PassError: an op is none of a tile program.
+    """
+    busy: Counter[tuple[int, Queue]] = Counter()
+    dram, places = 0.0, Places()
+    for op in function.ops:
+        places.add(op)
+        if not isinstance(op.operator, PLACES):
+            price = op_cost(op, places, machine)
+            busy[price.cluster, price.queue] += price.unit
+            dram += price.dram
+    return max([dram, *busy.values()])
 
 
 @lru_cache(1 << 14)
