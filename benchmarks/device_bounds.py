@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Op, is_op
 from tilewright.ir.feature_map import is_block_by_block, is_product, map_shape, sum_products, window_of
+from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, idle_elements, vector_steps
+from tilewright.runtime.machines.cost import (
+    NORMALIZE_PASSES,
+    WEIGH_PASSES,
+    dense_steps,
+    depthwise_steps,
+    idle_elements,
+    vector_steps,
+)
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.simulator.cycles import Event
 
@@ -61,6 +71,10 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int) -> 
 
 def array_steps(op: Op, machine: Machine) -> float:
     """Steps of one array for a whole convolution, every lane busy that there is work for; 0 for other ops."""
+    if is_op(op, Attention):
+        by, heads = op.operator, math.prod(op.operator.batch)
+        scores = dense_steps(machine, by.rows, by.keys, 1, by.width)
+        return float(heads * (scores + dense_steps(machine, by.rows, by.depth, 1, by.keys)))
     if not is_op(op, Conv):
         return 0.0
     target = map_shape(op.result.type)
@@ -79,6 +93,10 @@ def _vector(op: Op, machine: Machine) -> float:
     if isinstance(op.operator, MOVEMENT):
         return 0.0
     taps = 1 if is_op(op, Conv) else window_of(op).taps
+    taps = NORMALIZE_PASSES if is_op(op, SkipLayerNorm) else taps
+    if is_op(op, Attention):
+        scores = math.prod(op.operator.batch) * op.operator.rows * op.operator.keys
+        return float(vector_steps(machine, scores, WEIGH_PASSES) + vector_steps(machine, op.result.type.elements))
     shape = map_shape(op.result.type)
     idle = idle_elements(-shape.channels % CHANNEL_BLOCK) if is_product(op) else 0
     elements = shape.padded_elements - shape.images * shape.height * shape.width * idle

@@ -120,7 +120,7 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
             raise IRError(str(error), op=self.name) from error
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
-        x, *numbers, skip, skip_factor = operand_types
+        x, *numbers, skip, skip_factor = self.padded(operand_types)
         if any(type is not None and type.quant is not None for type in (*numbers, skip_factor)):
             return "factors, scale and b are real numbers"
         return check_elementwise([type for type in (x, skip) if type is not None], result_types)

@@ -105,12 +105,12 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
         operator = Conv(ones, (0,) * 2 * len(ones), ones, 1, op.operator.act, op.operator.act_args)
     operands: list[Value | None] = []
     for value in op.operands:
-        if isinstance(value, Constant):
+        if isinstance(value, Constant) and not is_op(op, SkipLayerNorm):
             shape = (*value.type.shape[:2], *ones)[: value.type.rank]
             if not is_op(op, Conv) and value.type.shape[0] > 1:
                 return None
             value = found.add_constant(value.name, value.array.reshape(shape), value.type.with_shape(shape))
-        elif value is not None:
+        elif value is not None and not isinstance(value, Constant):
             if value.type.shape[0] != y.shape[0]:
                 return None
             apart = found.emit(Reshape((*pixels, value.type.shape[1])), value)
@@ -158,7 +158,7 @@ def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
     return found.emit(Reshape(y.shape), result)
 
 
-_ROWS = (Conv, *BY_ELEMENT)
+_ROWS = (Conv, SkipLayerNorm, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
     Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),

@@ -8,9 +8,11 @@ import numpy as np
 from random_graphs import Builder
 
 from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.activation import Gelu
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.normalization import LayerNorm, RmsNorm
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -93,3 +95,18 @@ def quantized_layers(rng: np.random.Generator, rows: int, channels: int) -> Modu
         value = function.append(SkipLayerNorm(1, 1e-5, centred), operands, [type_of(channels, 0.03, 3)]).result
     function.set_results([value], ["y"])
     return module
+
+
+def convnext_blocks(rng: np.random.Generator, *, blocks: int = 2, channels: int = 24) -> Module:
+    """Depthwise convolutions whose pixels are normalised between transpositions, and two products of them."""
+    g = Builder(rng)
+    x = g.function.add_parameter("x", TensorType((1, channels, 7, 6), DType.F32))
+    value = g.op(Conv((1, 1), (0,) * 4, (1, 1), 1), x, g.weights(channels, channels, 1, 1), None)
+    for _ in range(blocks):
+        made = g.op(Conv((1, 1), (1,) * 4, (1, 1), channels), value, g.weights(channels, 1, 3, 3), None)
+        rows = normalized(g, g.op(Transpose((0, 2, 3, 1)), made))
+        wide = g.op(Gelu(), g.op(MatMul(), rows, g.weights(channels, 2 * channels)))
+        narrow = g.op(MatMul(), wide, g.weights(2 * channels, channels))
+        value = g.op(Add(), value, g.op(Transpose((0, 3, 1, 2)), narrow))
+    g.function.set_results([value], ["y"])
+    return g.module

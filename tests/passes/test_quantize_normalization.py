@@ -12,7 +12,7 @@ from device_cases import ROOMY
 from device_runs import compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
-from normalization_blocks import normalized_rows, quantized_layers, random_layers
+from normalization_blocks import convnext_blocks, normalized_rows, quantized_layers, random_layers
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -202,3 +202,16 @@ def test_factors_that_are_no_numbers_leave_it_on_the_host(rng: np.random.Generat
 def test_only_what_is_along_channels_is_on_the_accelerator(rng: np.random.Generator) -> None:
     found = reject(the_op(normalized_rows(rng, (2, 4, 16), axis=2)), load_machine("m4096"))
     assert found is not None and found.found == "axis 2"
+
+
+def test_pixels_between_transpositions_are_normalised_on_the_map(rng: np.random.Generator) -> None:
+    model = export_onnx(convnext_blocks(rng)).SerializeToString()
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "effort": "quick"}))
+    placement = details_of(artifact).placement
+    assert [each.on for each in placement if each.op == "skip_layer_norm"] == ["device"] * 2
+    assert not any(each.op == "transpose" for each in placement)
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        feeds = {"x": rng.normal(size=(1, 24, 7, 6)).astype(np.float32)}
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
