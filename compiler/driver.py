@@ -44,6 +44,7 @@ from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
 from .calibration.ranges import BITS, make_statistics
 from .calibration.statistics import Findings
+from .collection import rarely_collected
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .debug_outputs import kept_names, lost_names
 from .declarations import option, with_keywords
@@ -70,6 +71,7 @@ from .report.details import layers, maps, placement, schedules
 
 
 @resources("compile")
+@rarely_collected()
 def build(model: Model, options: CompileOptions, interface: Interface | None = None) -> Package:
     """Everything of an artifact, not yet written.
 
