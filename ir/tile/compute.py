@@ -14,6 +14,7 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..core import OperandsT_co, Value
+from ..feature_map import in_bytes, of_bytes
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator, operator
 from ..types import DType, TensorType
@@ -22,6 +23,8 @@ from .transfer import RECORD_WORDS
 from .types import TILE_OPERATORS, MapOperands, TileType, on_cluster, placed_map, tile, written
 
 Pair = tuple[int, int]
+
+PoolingKind = Literal["maximum", "average", "sum", "wide_maximum"]
 
 
 def axis_taps(count: int, taps: int, stride: int, dilation: int, origin: int, extent: int) -> Iterator[np.ndarray]:
@@ -184,12 +187,13 @@ class Pool(Operator[RecordOperands]):
     """Windows of a map, each channel reduced to one element; taps outside the map do not count.
 
     Attributes:
-        kind: ``maximum`` | ``average``, ``arithmetic.average`` | ``sum``, requantised.
+        kind: ``maximum`` | ``average``, ``arithmetic.average`` | ``sum``, requantised | ``wide_maximum``, of a map of
+            16 bits.
         output, kernel, stride, origin: see :class:`Product`.
         include_pad: an average is divided by the size of the kernel, not by the taps inside the map.
     """
 
-    kind: Literal["maximum", "average", "sum"]
+    kind: PoolingKind
     output: Pair
     kernel: Pair
     stride: Pair
@@ -198,7 +202,7 @@ class Pool(Operator[RecordOperands]):
 
     def infer(self, x: TensorType, record: TensorType | None, into: TensorType | None) -> TensorType:
         source = tile(x, "maps", "what is pooled")
-        if (record is None) != (self.kind == "maximum"):
+        if (record is None) != (self.kind in ("maximum", "wide_maximum")):
             raise IRError("a maximum takes no record, a mean takes one", expected=self.kind, found=record)
         if record is not None:
             on_cluster(tile(record, "parameters", "its record", 1), source.cluster, "its record")
@@ -221,12 +225,14 @@ class Pool(Operator[RecordOperands]):
                 yield (rows[:, None], columns[None, :]), x[np.ix_(down[rows], across[columns])]
 
     def reference(self, x: np.ndarray, record: np.ndarray | None, into: np.ndarray | None) -> np.ndarray:
-        shape = (*self.output, x.shape[-1])
         if record is None:
-            result = np.full(shape, LOWEST, np.int64)
-            for windows, element in self._taps(x):
+            is_wide = self.kind == "wide_maximum"
+            numbers = of_bytes(x) if is_wide else x
+            result = np.full((*self.output, numbers.shape[-1]), np.iinfo(np.int16).min, np.int64)
+            for windows, element in self._taps(numbers):
                 result[windows] = np.maximum(result[windows], element)
-            return written(result, into)
+            return written(in_bytes(result) if is_wide else result, into)
+        shape = (*self.output, x.shape[-1])
         words = read_record(record)
         offset = words["offset"]
         if self.kind == "sum":

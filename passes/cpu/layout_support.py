@@ -207,6 +207,14 @@ QUANTIZED_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
 }
 """The same where all activations are bytes of quantised types."""
 
+WORD_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
+    Conv: _word_convolution,
+    MaxPool: _pool,
+    GlobalMaxPool: _pool,
+    Concat: _concat,
+}
+"""The same where all activations are quantised integers of 16 bits, signed."""
+
 
 def matrix_layout(op: Op) -> str | None:
     """The layout of the known weights of a product of matrices, whose activations stay row-major; ``None`` if they stay
@@ -248,7 +256,7 @@ def matrix_layout(op: Op) -> str | None:
 
 def blocked_support(op: Op) -> Support | None:
     """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
-    CPU, with 1 or 2 spatial dimensions and one result, do, and convolutions of 16 bits.
+    CPU, with 1 or 2 spatial dimensions and one result, do, and some ops of 16 bits.
     """
     if ON.get(op) != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
@@ -262,8 +270,10 @@ def blocked_support(op: Op) -> Support | None:
         support = SUPPORT
     elif all(type.dtype in EIGHT_BIT and type.quant is not None for type in activations):
         support = QUANTIZED_SUPPORT
+    elif all(type.dtype is DType.I16 and type.quant is not None for type in activations):
+        support = WORD_SUPPORT
     else:
-        return _word_convolution(op) if is_op(op, Conv) else None
+        return None
     for base in op.operator.__class__.__mro__:
         if base in support:
             return support[base](op)

@@ -15,7 +15,7 @@ from ...ir.feature_map import convolution_maps, is_block_by_block
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather, from_front
 from ...runtime.machines.machine import CHANNEL_BLOCK
-from .boxes import Span
+from .boxes import Span, blocks_together
 
 Matrix = NDArray[np.bool_]
 """[blocks of output channels, blocks of input channels]"""
@@ -72,7 +72,8 @@ def blocks_read(op: Op) -> Matrix | None:
         first = np.arange(outputs) // (outputs // op.operator.group) * inputs
         last = first + inputs
     elif is_op(op, Conv) and MACS.is_at(op) and isinstance(op.operands.w, Constant):
-        return _nonzero_blocks_of(op.operands.w, zero_of_weights(op))
+        of_numbers = _nonzero_blocks_of(op.operands.w, zero_of_weights(op))
+        return of_numbers.repeat(blocks_together(op.result.type), 0).repeat(blocks_together(op.inputs[0].type), 1)
     else:
         return None
     source, target = convolution_maps(op)

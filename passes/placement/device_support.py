@@ -33,6 +33,7 @@ from ...ir.ops.unary import Unary
 from ...ir.quantized import EIGHT_BIT, is_wide
 from ...ir.types import DType, TensorType
 from ...runtime.machines.machine import (
+    CHANNEL_BLOCK,
     DILATION_LIMIT,
     KERNEL_LIMIT,
     MAP_EXTENT_LIMIT,
@@ -100,10 +101,14 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat)
+"""Operators that the device has on maps of 16 bits."""
+
+
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
-    # Convolutions have a rule of their own for those of 16 bits.
-    dtypes = (*EIGHT_BIT, DType.I16) if isinstance(op.operator, (Conv, Reshape)) else EIGHT_BIT
+    # Those of 16 bits have rules of their own, or none.
+    dtypes = (*EIGHT_BIT, DType.I16) if isinstance(op.operator, WITH_WIDE_MAPS) else EIGHT_BIT
     for value in maps_of(op):
         type = value.type
         if type.quant is None or type.dtype not in dtypes:
@@ -290,6 +295,12 @@ def along_channels(op: Op[Concat], machine: Machine) -> Found | None:
     return Found(op.result, f"axis {axis}") if axis != 1 else None
 
 
+def whole_pairs(op: Op[Concat], machine: Machine) -> Found | None:
+    """Feature maps of i16 that are joined have multiples of 16 channels, but for the last of them."""
+    others = (v for v in op.inputs[:-1] if is_wide(v.type) and v.type.shape[1] % CHANNEL_BLOCK)
+    return next((Found(v, f"{v.type.shape[1]} channels") for v in others), None)
+
+
 def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
     """A slice takes neighbouring elements, with step 1."""
     cut = op.operator
@@ -389,7 +400,7 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     GlobalAveragePool: GLOBAL_RULES,
     GlobalMaxPool: GLOBAL_RULES,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), ARITHMETIC_RULES),
-    Concat: (along_channels,),
+    Concat: (along_channels, whole_pairs),
     Gather: (picks_channels,),
     DepthToSpace: (whole_pixels, rows_of_phases),
     Slice: (neighbours,),

@@ -27,6 +27,12 @@ class PoolKind(IntEnum):
     MAXIMUM = 0
     AVERAGE = 1
     SUM = 2
+    WIDE_MAXIMUM = 3
+
+    @property
+    def is_maximum(self) -> bool:
+        """Whether no numbers are needed for it."""
+        return self in (PoolKind.MAXIMUM, PoolKind.WIDE_MAXIMUM)
 
 
 class ElementwiseKind(IntEnum):
@@ -235,7 +241,9 @@ class Pool(MapToMap):
     `s = 0`, then `s = s + scale_a * (x - zero_a)` for each; `q = s / n / scale_output + zero_output`, where n is the
     number of pixels, or kernel_height * kernel_width with `include_pad`; the result is `round(q) + offset`. Kind 2,
     sum: `round(binary32(binary32(sum of (x - zero_a)) * multiplier)) + zero_output + offset`. Results are clamped to
-    -128 … 127. Zero points, scales and multiplier come from the record at `parameters`.
+    -128 … 127. Zero points, scales and multiplier come from the record at `parameters`. Kind 3: the maximum of a map of
+    16 bits, of which two blocks hold the bytes of one: the larger byte of the first, and where these are equal of the
+    second, decides about both.
     """
 
     kernel_height: int = bits(8, "window rows", minimum=1, after="blocks")
@@ -248,9 +256,9 @@ class Pool(MapToMap):
     input_width: int = bits(12, "columns of the input map", minimum=1, after="input_height")
     row_origin: int = bits(13, "input row of output row 0", signed=True, default=0, after="input_width")
     column_origin: int = bits(13, "input column of output column 0", signed=True, default=0, after="row_origin")
-    parameters: int = bits(12, "vector record; 0 for the maximum", unit="64 B", default=0)
+    parameters: int = bits(12, "vector record; 0 for a maximum", unit="64 B", default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
-    kind: int = flag("0 maximum, 1 average, 2 sum", width=2)
+    kind: int = flag("0 maximum, 1 average, 2 sum, 3 maximum of 16 bits", width=2)
     include_pad: int = flag("average: divide by the size of the kernel")
 
     @property
@@ -267,19 +275,19 @@ class Pool(MapToMap):
         """Input map, record, output map."""
         pitches = (self.source_row_pitch * MAPS_UNIT, self.source_pixel_pitch * MAPS_UNIT)
         source = map_reads(cluster, self.source * MAPS_UNIT, self.axes, pitches, self.blocks * CHANNEL_BLOCK)
-        if self.kind == PoolKind.MAXIMUM:
+        if PoolKind(self.kind).is_maximum:
             return (*source, *super().accesses(cluster))
         return (*source, _parameters(cluster, self.parameters, RECORD_BYTES), *super().accesses(cluster))
 
     def violations(self) -> Iterator[Violation]:
-        """Known kind, no empty window, a ring that holds what is read, written pixels do not overlap."""
+        """No empty window, a ring that holds what is read, pairs of blocks, written pixels do not overlap."""
         yield from ring_violations(self.axes[0])
-        if self.kind > PoolKind.SUM:
-            yield Violation("kind", self.kind, "0, 1 or 2")
+        if self.kind == PoolKind.WIDE_MAXIMUM and self.blocks % 2:
+            yield Violation("blocks", self.blocks, "even for a map of 16 bits")
         if self.include_pad and self.kind != PoolKind.AVERAGE:
             yield Violation("include_pad", self.include_pad, "0 unless kind is 1")
-        if self.kind == PoolKind.MAXIMUM and self.parameters:
-            yield Violation("parameters", self.parameters, "0 for the maximum")
+        if PoolKind(self.kind).is_maximum and self.parameters:
+            yield Violation("parameters", self.parameters, "0 for a maximum")
         for name, axis in zip(("row_origin", "column_origin"), self.axes, strict=True):
             if axis.origin + axis.taps <= 0 or axis.origin + (axis.windows - 1) * axis.stride >= axis.extent:
                 yield Violation(name, axis.origin, "every window has a pixel inside the input map")

@@ -140,7 +140,7 @@ class CardsEngine:
         plain = _PLAIN.get(type(item))
         if plain is not None:
             return lambda memory: plain(memory, item)
-        if isinstance(item, Pool) and item.kind == PoolKind.MAXIMUM:
+        if isinstance(item, Pool) and PoolKind(item.kind).is_maximum:
             return lambda memory: vector.pool(memory, item, None)
         return self._decoding_call(item, sources) if sources is not None else None
 

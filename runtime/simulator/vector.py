@@ -92,6 +92,15 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
     shape = (len(rows), len(columns), item.blocks * CHANNEL_BLOCK)
     source = map_inside(memory, item.source * MAPS_UNIT, item.axes, pitches, shape[2])
+    if item.kind == PoolKind.WIDE_MAXIMUM:
+        pairs = source.reshape(*shape[:2], -1, 2, CHANNEL_BLOCK).astype(np.int32)
+        numbers = (256 * pairs[..., 0, :] + pairs[..., 1, :]).reshape(*shape[:2], -1)
+        total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int32).min, np.int32)
+        found = _reduce(item, numbers, total, np.maximum).reshape(item.height, item.width, -1, 1, CHANNEL_BLOCK)
+        first = (found + 128) >> 8
+        halves = np.concatenate([first, found - 256 * first], axis=3).astype(np.int8)
+        _output(memory, item)[...] = halves.reshape(item.height, item.width, -1)
+        return
     if record is None:
         total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
         _output(memory, item)[...] = _reduce(item, source, total, np.maximum)

@@ -53,6 +53,9 @@ def test_pooling(target: str, rng: np.random.Generator) -> None:
             average = AveragePool(kernel, strides, pads, dilations, index % 2 == 0, overhang)
             y = random_type(rng, dtype, average.infer(x).shape, x.quant.scale[0] * (1, 0.7)[index % 2])
             cases.append(blocked(average, [x], y, rng))
+        largest = MaxPool(kernel, strides, pads, dilations)
+        x = random_type(rng, DType.I16, (2, 19, 9, 8))
+        cases.append(blocked(largest, [x], largest.infer(x), rng))
     check(cases, target)
 
 
@@ -65,6 +68,8 @@ def test_global_pooling(target: str, rng: np.random.Generator) -> None:
             y = random_type(rng, dtype, GlobalMaxPool().infer(x).shape)
             cases += [blocked(GlobalMaxPool(), [x], GlobalMaxPool().infer(x), rng)]
             cases += [blocked(GlobalAveragePool(), [x], y, rng)]
+    x = random_type(rng, DType.I16, (2, 21, 5, 7))
+    cases.append(blocked(GlobalMaxPool(), [x], GlobalMaxPool().infer(x), rng))
     check(cases, target)
 
 

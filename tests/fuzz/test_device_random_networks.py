@@ -45,6 +45,7 @@ from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.share_batch import batch_of
 from tilewright.passes.placement.device_support import reject
+from tilewright.passes.quantization.wide_forms import WideForms
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution.device import read_programs
 from tilewright.runtime.machines import machine as machines
@@ -64,6 +65,8 @@ MAKERS = {
     "float rows": OF_ROWS,
     "float attention": OF_ATTENTION,
     "float movement": OF_MOVEMENT,
+    "16 bits": ON_THE_DEVICE,
+    "8 and 16 bits": ON_THE_DEVICE,
 }
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
@@ -94,6 +97,7 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
 def legalized(module: Module) -> Module:
     """A copy whose ops have the forms that get places."""
     lowered = clone_module(module)
+    WideForms().run(lowered)
     LegalizeForDevice().run(lowered)
     return lowered
 
@@ -130,12 +134,21 @@ def engines(names: Collection[str], quantized: Module) -> Iterator[None]:
         yield
 
 
+def wide_names(model: bytes, style: str, rng: np.random.Generator) -> tuple[str, ...]:
+    """What is to be of 16 bits: all, or what some of the convolutions make."""
+    if style != "8 and 16 bits":
+        return ("all",) if style == "16 bits" else ()
+    names = [op.result.name for op in import_onnx(model).ops if op.name == "conv"]
+    return tuple(name for name in names if rng.random() < 0.5) or tuple(names[:1]) or ("all",)
+
+
 def quantized_model(rng: np.random.Generator, style: str, images: int | None) -> tuple[bytes, Module]:
     """A random network as an ONNX file, and what it is in integers."""
     while True:
         model = random_model(rng, style, images)
+        options = replace(OPTIONS, wide=wide_names(model, style, rng), methods=str(rng.choice(["none", "additions"])))
         try:
-            quantized = quantize_module(import_onnx(model), OPTIONS)
+            quantized = quantize_module(import_onnx(model), options if options.wide else OPTIONS)
             run_passes(attention_pipeline(), quantized, OPTIONS)
             return model, quantized
         except CalibrationError as error:
@@ -255,6 +268,20 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
 def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
     for seed in range(4):
         check(seed, tmp_path, settings=1, style=style)
+
+
+@pytest.mark.parametrize("style", ["16 bits", "8 and 16 bits"])
+def test_engines_agree_on_16_bits(style: str, tmp_path: Path) -> None:
+    found: Counter[str] = Counter()
+    for seed in range(6):
+        found += check(seed, tmp_path, settings=1, style=style)
+    assert found["RequantizeWide"], found
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(100))
+def test_many_more_of_16_bits(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path, settings=2, style=("16 bits", "8 and 16 bits")[seed % 2])
 
 
 def test_engines_agree_on_attention(tmp_path: Path) -> None:

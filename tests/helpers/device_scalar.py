@@ -306,7 +306,7 @@ def record(memory: Memories, line: int) -> Record:
 def pool(memory: Memories, item: isa.Pool) -> None:
     for oy in range(item.height):
         for ox in range(item.width):
-            for c in range(item.blocks * 16):
+            for c in range(item.blocks * 16 if item.kind < 3 else item.blocks * 8):
                 window = []
                 for ky in range(item.kernel_height):
                     for kx in range(item.kernel_width):
@@ -315,9 +315,15 @@ def pool(memory: Memories, item: isa.Pool) -> None:
                         if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
                             row = iy % item.ring if item.ring else iy
                             at = item.source + row * item.source_row_pitch + ix * item.source_pixel_pitch
-                            window.append(signed(memory.maps[at * 16 + c]))
+                            wide = item.kind == 3
+                            window.append(pair(memory, at * 16, c) if wide else signed(memory.maps[at * 16 + c]))
                 target = item.destination + oy * item.destination_row_pitch + ox * item.destination_pixel_pitch
-                memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255
+                if item.kind == 3:
+                    at = target * 16 + c // 16 * 32 + c % 16
+                    found = max(window) + 128
+                    memory.maps[at], memory.maps[at + 16] = (found >> 8) & 255, (found % 256 - 128) & 255
+                else:
+                    memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255
 
 
 def _pooled(memory: Memories, item: isa.Pool, window: list[int]) -> int:

@@ -6,6 +6,8 @@ import numpy as np
 
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.types import DType, Quantization, TensorType
 
 I8, I16 = DType.I8, DType.I16
@@ -45,12 +47,14 @@ class WideNetwork:
 
 
 def wide_network(rng: np.random.Generator) -> Module:
-    """All ways in which convolutions read and make maps of 16 bits."""
+    """All ways in which convolutions read and make maps of 16 bits, a maximum of windows, and maps that are joined."""
     made = WideNetwork(rng, I8, 1, 5, 9, 7)
     a = made.conv(made.x, I16, 40, 3, act="relu")
     b = made.conv(a, I16, 40, 3, stride=2, group=40, act="clip")
-    c = made.conv(b, I16, 24, 1)
-    d = made.conv(c, I16, 24, 3, residual=c)
+    c = made.conv(b, I16, 32, 1)
+    pooled = made.function.append(MaxPool((3, 2), (1, 1), (1, 0, 1, 1), (1, 1)), [c], names=["p"]).result
+    joined = made.function.append(Concat(1), [c, pooled], names=["j"]).result
+    d = made.conv(joined, I16, 32, 3, residual=c)
     e = made.conv(d, I8, 20, 3)
     f = made.conv(e, I8, 20, 1, residual=e)
     made.function.set_results([made.conv(f, I16, 33, 1)])

@@ -14,7 +14,8 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS
 from tilewright.ir.core import Op
 from tilewright.ir.feature_map import in_bytes, is_depthwise, of_bytes
-from tilewright.ir.ops.pooling import MaxPool
+from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.pooling import GlobalAveragePool
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
@@ -59,6 +60,7 @@ def test_tile_programs_keep_their_bytes_whatever_the_tiles(seed: int) -> None:
         np.testing.assert_array_equal(array, expected[name], name)
     kinds = Counter(op.name for function in device_functions(module) for op in function.ops)
     assert kinds["tile_conv_wide"] and kinds["tile_depthwise_wide"] and kinds["tile_requantize_wide"]
+    assert kinds["tile_pool"]
 
 
 def test_the_bytes_of_numbers_are_the_numbers() -> None:
@@ -83,5 +85,8 @@ def test_what_stays_on_the_host_and_why(rng: np.random.Generator) -> None:
     narrow = made.conv(made.x, I8, 1024, 1, group=1024)
     assert "i16 to i8" in rejected(narrow.producer)
     assert "i16 added to i8" in rejected(made.conv(narrow, I8, 1024, 1, residual=made.x).producer)
-    pool = made.function.append(MaxPool((2, 2), (1, 1), (0, 0, 0, 0), (1, 1)), [made.x], names=["p"])
-    assert "Feature maps are i8 or u8" in rejected(pool)
+    few = made.conv(made.x, I16, 24, 1)
+    joined = made.function.append(Concat(1), [few, few], names=["j"])
+    assert "multiples of 16 channels, but for the last of them: 24 channels" in rejected(joined)
+    mean = made.function.append(GlobalAveragePool(), [made.x], names=["p"])
+    assert "Feature maps are i8 or u8" in rejected(mean)

@@ -1,4 +1,4 @@
-"""Pooling operators on activations in blocks of 16 channels, floats or bytes."""
+"""Pooling operators on activations in blocks of 16 channels: floats, bytes, and maxima of integers of 16 bits."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from .windowed import TapByTap, WindowTile
 
 def lowest(dtype: DType) -> Register:
     """The smallest number of a type in every lane."""
-    return constant(type_of(dtype, CHANNEL_BLOCK), {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0}[dtype])
+    least = {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0, DType.I16: -(2**15)}
+    return constant(type_of(dtype, CHANNEL_BLOCK), least[dtype])
 
 
 def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Register:
     """The larger numbers of two vectors."""
     if dtype is DType.F32:
         return b.larger(x, y)
-    return b.select(b.compare("sgt" if dtype is DType.I8 else "ugt", x, y), x, y)
+    return b.select(b.compare("ugt" if dtype is DType.U8 else "sgt", x, y), x, y)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class MaxPooling(TapByTap):
     """The largest element of each window; padding never counts.
 
     Attributes:
-        dtype: f32, i8 or u8.
+        dtype: f32, i8, u8 or i16.
     """
 
     dtype: DType = DType.F32
@@ -129,11 +130,17 @@ class QuantizedAveragePooling(AveragePooling):
         return b.convert("trunc", rounded(b, clamped(b, stored, *bounds)), self.vector)
 
 
+def _has_form(op: Op) -> bool:
+    """Whether pooling has a kernel for its elements."""
+    words = (DType.I16,) if isinstance(op.operator, (MaxPool, GlobalMaxPool)) else ()
+    return op.inputs[0].type.dtype in (DType.F32, *EIGHT_BIT, *words)
+
+
 @lowers(MaxPool, AveragePool)
 def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
     """Pooling over windows in layout ``c16``."""
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
-    if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
+    if not _has_form(op) or layouts(op) != ("c16", "c16"):
         return None
     windows = operator.windows(x.shape[2:])
     axes = rows_and_columns(walked(windows))
@@ -272,7 +279,7 @@ class QuantizedGlobalAveragePooling(GlobalPooling):
 def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     """Pooling over whole images in layout ``c16``."""
     x, y = op.inputs[0].type, op.result.type
-    if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
+    if not _has_form(op) or layouts(op) != ("c16", "c16"):
         return None
     pixels = math.prod(x.shape[2:])
     images = x.shape[0] * -(-x.shape[1] // CHANNEL_BLOCK)

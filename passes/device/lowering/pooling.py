@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tilewright.errors import PassError
 
 from ....ir import arithmetic
@@ -11,8 +9,8 @@ from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.resize import Resize
-from ....ir.quantized import parameters
-from ....ir.tile.compute import Pool, ResizeLinear
+from ....ir.quantized import is_wide, parameters
+from ....ir.tile.compute import Pool, PoolingKind, ResizeLinear
 from ....ir.tile.compute import Resize as ResizeTile
 from ....ir.tile.places import Part
 from ..boxes import read_through
@@ -36,13 +34,11 @@ def lower_pooling(op: Op[AnyPool], program: TileProgram) -> None:
         program.store(target, box, pool, program.load(source, read), record)
 
 
-def _record(
-    op: Op[AnyPool], taps: int, program: TileProgram
-) -> tuple[Literal["maximum", "average", "sum"], Value | None]:
+def _record(op: Op[AnyPool], taps: int, program: TileProgram) -> tuple[PoolingKind, Value | None]:
     """What is done with the elements of a window, and the numbers for that."""
     operator, x, y = op.operator, op.inputs[0], op.result
     if isinstance(operator, (MaxPool, GlobalMaxPool)):
-        return "maximum", None
+        return "wide_maximum" if is_wide(x.type) else "maximum", None
     (scale_x, _), (scale_y, zero_y) = parameters(x.type), parameters(y.type)
     zeros = {"zero_a": chip_zero(x), "zero_output": zero_y, "offset": chip_offset(y.type)}
     if isinstance(operator, GlobalAveragePool):

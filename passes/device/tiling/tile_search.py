@@ -360,12 +360,14 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
 
 
 def _pointwise_candidates(op: Op, share: Share) -> _Found:
-    target = computed_map(op)
+    target, together = computed_map(op), blocks_together(op.result.type)
     _, height, width = share.pixels(target)
     rows, columns, blocks = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        np.array([target.blocks]) if _is_whole(op) else _cuts(share.blocks(target.blocks), 255),
+        np.array([target.blocks])
+        if _is_whole(op)
+        else _cuts_together(share.blocks(target.blocks, together), 255, together),
         indexing="ij",
     )
     need = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
@@ -387,8 +389,9 @@ def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> P
     taps = NORMALIZE_PASSES if is_op(op, SkipLayerNorm) else taps
     price = Price(machine, share)
     images, height, width = share.pixels(target)
+    outputs = share.blocks(target.blocks, blocks_together(op.result.type))
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
-        parts(height, tiles.rows), parts(width, tiles.columns), parts(share.blocks(target.blocks), tiles.blocks)
+        parts(height, tiles.rows), parts(width, tiles.columns), parts(outputs, tiles.blocks)
     ):
         count, whole = n * m * k * images, is_top and is_left and is_first
         for source, read in _sources(op, share):

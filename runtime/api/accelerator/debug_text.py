@@ -17,6 +17,7 @@ from ...isa.encoding import Queue, Stream
 from ...machines.machine import Machine
 from ...report.details import EngineLayer, details_of
 from ...report.table import Column, Table, on_one_line
+from ..network import ranges_of_pictures
 from .errors import SaturationWarning
 from .facts import Facts, Network
 from .networks.arrays import Results, elements
@@ -316,11 +317,12 @@ def results_text(outputs: Sequence[TensorSpec], run: Results, software: Results,
 
 
 class SaturationCheck:
-    """Letter ``w``: tells once of each input whose numbers do not fit the number format of the network."""
+    """Letter ``w``: tells once of each input whose numbers do not fit the number format of the network, and are not
+    computed in floating point for that."""
 
     def __init__(self, network: Network) -> None:
         layers = details_of(network.artifact).layers
-        names = {spec.name for spec in network.artifact.manifest.inputs}
+        names = {spec.name for spec in network.artifact.manifest.inputs} - {*ranges_of_pictures(network.artifact)}
         self._ranges = {
             operand: layer.range
             for layer in layers

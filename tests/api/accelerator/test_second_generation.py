@@ -406,8 +406,9 @@ def test_without_samples_pictures_are_computed_in_16_bits_and_all_else_in_number
         r"^input 'x' has numbers from .* to 3, but pictures become -2\.118 to 2\.64: what is beyond is computed in "
         "floating point. TILEWRIGHT_CALIBRATION gives other ranges, TILEWRIGHT_PREPROCESS what becomes of pixels$"
     )
-    with pytest.warns(CalibrationWarning, match=text):
+    with pytest.warns(CalibrationWarning, match=text) as caught:
         ie.Run(other, beyond)
+    assert [each.category for each in caught] == [CalibrationWarning], "none says that numbers are cut off"
     assert beyond.tobytes() == expected(model, other).tobytes() != found.tobytes()
     ie.Run_sw(other, waiting)
     assert waiting.tobytes() == beyond.tobytes()

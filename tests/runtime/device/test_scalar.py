@@ -224,7 +224,8 @@ def requantize_wide(rng: np.random.Generator) -> isa.Instruction:
 
 def pool(rng: np.random.Generator) -> isa.Instruction:
     shape = size(rng)
-    kind = pick(rng, 0, 2)
+    kind = pick(rng, 0, 3)
+    shape["blocks"] *= 2 if kind == isa.PoolKind.WIDE_MAXIMUM else 1
     return isa.Pool(
         source=pick(rng, 0, 64),
         kernel_height=pick(rng, 1, 3),
@@ -238,7 +239,7 @@ def pool(rng: np.random.Generator) -> isa.Instruction:
         source_row_pitch=pick(rng, 0, 24),
         source_pixel_pitch=pick(rng, 0, 4),
         ring=int(rng.choice([0, pick(rng, 1, 6)])),
-        parameters=30 if kind else 0,
+        parameters=0 if isa.PoolKind(kind).is_maximum else 30,
         kind=kind,
         include_pad=pick(rng, 0, 1) if kind == 1 else 0,
         **shape,
