@@ -143,7 +143,7 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
             an op counts as part of it.
 
     Raises:
-        PassError: a name stands for ops of which none makes integers.
+        PassError: a name stands for ops of which none has a quantised form, or is read as integers.
     """
     if EVERY in names:
         return (*plan.values,)
@@ -151,8 +151,10 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     makers = {op for found in ops.values() for op in found}
     makers |= {user for op in makers for user in [_fused_activation(op)] if user is not None}
     given = {value for value in function.parameters if value.name in names}
-    whole = plan.ops | plan.real
-    idle = [name for name, found in ops.items() if whole.isdisjoint(found)]
+    read = {value.producer for value in plan.values.values()}
+    idle = [
+        name for name, found in ops.items() if not any(is_anchor(op) or _has_rule(op) or op in read for op in found)
+    ]
     if idle:
         raise PassError(
             f"{WIDE} names ops that make no integers, of 16 bits or of 8",

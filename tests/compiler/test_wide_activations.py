@@ -113,6 +113,13 @@ def test_names_that_make_no_integers_are_told(samples: np.ndarray, rng: np.rando
     text = rf"--wide names ops that make no integers, of 16 bits or of 8; expected .* found '{name}'. Leave them out"
     with pytest.raises(PassError, match=text):
         quantized(model.SerializeToString(), samples, "first", name)
+    # What integers are made of counts, and so does what is kept in floating point.
+    graph.node.extend([onnx.helper.make_node("Conv", ["y", "v"], ["z"], name="second")])
+    graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2, 4, 1, 1), np.float32), "v"))
+    graph.output[0].name = "z"
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    options = CompileOptions(calibration=samples, wide=("last", "first"), keep_float=("first",), methods="none")
+    assert "i16" in widths(quantize_module(import_model(model.SerializeToString()), options)).values()
 
 
 def test_the_accelerator_computes_the_same_integers(model: bytes, samples: np.ndarray) -> None:
