@@ -149,8 +149,7 @@ class Search:
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
         try:
             # Methods may take more memory than there is.
-            with resources("quantize"):
-                return make()
+            return resources("quantize")(make)()
         except TilewrightError as error:
             self.failed.append(FailedRung(what, str(error)))
             return None
