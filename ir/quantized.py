@@ -34,12 +34,12 @@ def only_operand(arrays: Arrays, types: Types) -> tuple[np.ndarray, TensorType]:
 
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
-    """Scale and zero point of a tensor quantised per tensor.
+    """Scale and zero point of a tensor that has one of each: quantised per tensor, or by the channels of an axis of 1.
 
     Raises:
-        IRError: it is not.
+        IRError: it has several.
     """
-    if type.quant is None or type.quant.axis is not None:
+    if type.quant is None or len(type.quant.scale) != 1:
         raise IRError("the tensor has no single scale", found=type)
     return np.float32(type.quant.scale[0]), type.quant.zero_point[0]
 

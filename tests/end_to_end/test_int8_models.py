@@ -24,6 +24,7 @@ from integer_networks import (
     with_logits,
 )
 from light_models import light_models, with_random_weights
+from network_files import graph_model
 from onnxruntime_oracle import Oracle
 from real_inputs import Sample
 
@@ -116,6 +117,20 @@ def test_networks_that_bring_their_quantisation(name: str, data_folder: Path) ->
         expected = [first(oracle.run(sample.inputs)) for sample in chosen]
         near.append(float(np.mean(steps_apart(np.stack(found), np.stack(expected), scale) <= 1)))
     assert max(near) >= LEAST_AGREEMENT, "of one of the two ways in which onnxruntime computes"
+
+
+@pytest.mark.parametrize(("rows", "inner"), [(1, 9), (1, 12), (3, 17), (5, 8), (None, 9)])
+def test_one_number_of_a_row(rows: int | None, inner: int) -> None:
+    """As a head that predicts one number: its weights have a scale by column, of which there is one."""
+    rng = np.random.default_rng(inner)
+    shape, weights = ((inner,), (inner,)) if rows is None else ((rows, inner), (inner, 1))
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    arrays = {"w": rng.standard_normal(weights).astype(np.float32)}
+    model = graph_model(nodes, [("x", onnx.TensorProto.FLOAT, shape)], initializers=arrays)
+    samples = [Sample({"x": rng.standard_normal(shape).astype(np.float32)}) for _ in range(8)]
+    network = compile_integer(model, samples)
+    found = check_engines(network, samples[0].inputs)["y"]
+    assert signal_to_noise(samples[0].inputs["x"] @ arrays["w"], found) > 25
 
 
 @pytest.mark.sweep

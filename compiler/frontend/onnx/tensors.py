@@ -138,6 +138,13 @@ class TensorReader:
                     here = os.open(part, flags | os.O_NOFOLLOW | more, dir_fd=above)
                 finally:
                     os.close(above)
+        except FileNotFoundError:
+            raise ModelError(
+                f"{what} are in a file that is not there",
+                stage="import",
+                expected=f"{location!r} in the folder of the model",
+                hint="Models with external data are several files, which are copied or downloaded together.",
+            ) from None
         except OSError as error:
             path = Path(self._folder, location)
             if any(each.is_symlink() for each in (path, *path.parents[: len(folders)])):

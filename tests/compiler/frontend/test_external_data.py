@@ -149,7 +149,8 @@ def test_what_is_no_plain_file(weights: Path) -> None:
     assert refusal(path) == "import: the elements of tensor 'w' cannot be read: Not a directory; found 'w.bin/w.bin'"
     path = write_model(weights.parent / "m.onnx", as_initializer(outside("none.bin")))
     assert refusal(path) == (
-        "import: the elements of tensor 'w' cannot be read: No such file or directory; found 'none.bin'"
+        "import: the elements of tensor 'w' are in a file that is not there; expected 'none.bin' in the folder of the "
+        "model. Models with external data are several files, which are copied or downloaded together."
     )
 
 
