@@ -304,3 +304,20 @@ class Trilu(Operator[UnaryOperands]):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.triu(x, self.diagonal(x)) if self.upper else np.tril(x, self.diagonal(x))
+
+
+@operator("reorder")
+class Reorder(Operator[UnaryOperands]):
+    """The same tensor in another layout, as the types of operand and result say.
+
+    Operands: x, of any dtype. Result: shape, dtype and quantisation of x, in any layout of
+    :mod:`tilewright.ir.layout`; in the layout of x it is a copy.
+    """
+
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return x

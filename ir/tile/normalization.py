@@ -10,7 +10,7 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, operator
-from ..standardization import Standardization, standardized
+from ..ops.skip_normalization import Standardization, standardized
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST
 from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
@@ -61,7 +61,7 @@ class NormalizeOperands(NamedTuple):
 
 @operator("tile_normalize", TILE_OPERATORS)
 class Normalize(Operator[NormalizeOperands]):
-    """Each pixel of a map, or of the sum of two, as :func:`tilewright.ir.standardization.standardized` has it.
+    """Each pixel of a map, or of the sum of two, as :func:`tilewright.ir.ops.skip_normalization.standardized` has it.
 
     Attributes:
         zero_point, low, high: see :class:`tilewright.ir.tile.requantization.Requantize`.

@@ -12,7 +12,7 @@ from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.convolution import Conv
-from ...ir.ops.layout import Reorder
+from ...ir.ops.movement import Reorder
 from ..base import PLACED, PLAIN, UNPLANNED, Pass, Record
 from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Function, Module, Op, Value
-from ...ir.ops.layout import Reorder
+from ...ir.ops.movement import Reorder
 from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record, is_written_plainly
 
 

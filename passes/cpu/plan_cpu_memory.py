@@ -8,8 +8,7 @@ from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
-from ...ir.ops.layout import Reorder
-from ...ir.ops.movement import Concat
+from ...ir.ops.movement import Concat, Reorder
 from ...ir.ops.shape import BitCast, Reshape
 from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record
 from ..memory.plan import Parts, aligned, plan_memory, root_of, roots_of

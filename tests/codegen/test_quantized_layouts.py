@@ -12,8 +12,7 @@ from samples import Sample
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import Sigmoid
 from tilewright.ir.ops.elementwise import Add, Max, Mul
-from tilewright.ir.ops.layout import Reorder
-from tilewright.ir.ops.movement import Concat, Interleave
+from tilewright.ir.ops.movement import Concat, Interleave, Reorder
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize, Requantize
 from tilewright.ir.types import DType, TensorType

@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.layout import Reorder
+from tilewright.ir.ops.movement import Reorder
 from tilewright.ir.types import TensorType
 
 

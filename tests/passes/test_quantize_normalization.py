@@ -22,9 +22,8 @@ from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import IRError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, is_op
-from tilewright.ir.ops.skip_normalization import SkipLayerNorm, standardization_of
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm, rounded_quotient, standardization, standardization_of
 from tilewright.ir.quantized import parameters
-from tilewright.ir.standardization import rounded_quotient, standardization
 from tilewright.ir.types import DType
 from tilewright.passes.placement.device_support import reject
 from tilewright.runtime import isa

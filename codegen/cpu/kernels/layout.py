@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK
-from ....ir.ops.layout import Reorder
+from ....ir.ops.movement import Reorder
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription

@@ -12,12 +12,12 @@ from tilewright.errors import ResourceError
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
-from ....ir.ops.layout import Reorder
 from ....ir.ops.movement import (
     Concat,
     DepthToSpace,
     Interleave,
     Pad,
+    Reorder,
     Slice,
     SpaceToDepth,
     Split,

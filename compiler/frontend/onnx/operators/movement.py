@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Constant, Op, Value
-from .....ir.ops.layout import Reorder
 from .....ir.ops.movement import (
     Concat,
     DepthToSpace,
     Interleave,
     Pad,
+    Reorder,
     Slice,
     SpaceToDepth,
     Split,
