@@ -24,8 +24,8 @@ class QuantizeNormalization(Pass):
     there are integers: by channels with factors of their own, if what stands between is multiplied by them.
 
     An operand is a tensor of stored integers as numbers, or one of numbers that becomes integers elsewhere, as what a
-    product reads; so does the result. Whatever else reads the numbers of the result then reads those of its integers.
-    The sum of two operands becomes part of the op if nothing else reads it.
+    product reads; so does the result, in one way, unless it is an output. Whatever else reads the numbers of the result
+    then reads those of its integers. The sum of two operands becomes part of the op if nothing else reads it.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -118,9 +118,12 @@ def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
         return None
     if not isinstance(scale, Constant) or not isinstance(b, Constant | None):
         return None
-    made = next(_becoming(y), None)
-    operands = _operands(root)
-    if made is None or operands is None:
+    # An output stays as exact as it is, and what becomes integers in two ways is not rounded twice.
+    becoming = list(_becoming(y))
+    if y.is_returned or len({(each.type, each.factor.tobytes()) for each in becoming}) != 1:
+        return None
+    made, operands = becoming[0], _operands(root)
+    if operands is None:
         return None
     if len({each.type.dtype for each in (made, *operands)}) > 1:
         return None

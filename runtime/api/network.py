@@ -179,7 +179,11 @@ def prepare(
 
 
 def ranges_of_pictures(artifact: Artifact) -> dict[str, tuple[float, float]]:
-    """The range of each input of which ranges without samples take for granted that it is a picture, by name."""
+    """The range of each input of which ranges without samples take for granted that it is a picture, by name; none
+    where there is no engine in floating point for inputs beyond.
+    """
+    if "float" not in artifact.manifest.engines:
+        return {}
     details = details_of(artifact)
     wide = {name for each in details.layers if each.op == "quantize" and each.dtype == "i16" for name in each.operands}
     images = details.images or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,19 @@ def test_a_sum_of_8_and_16_bits_is_computed(samples: np.ndarray, rng: np.random.
     options = {"calibration": samples, "wide": ["stem"], "methods": "additions", "engines": "software"}
     with tilewright.load(tilewright.compile(made, precision="int8", **options)) as session:
         np.testing.assert_array_equal(session.run({"x": samples[:1]})["y"], expected)
+
+
+def test_layers_of_8_and_16_bits_that_are_else_alike_have_tiles_of_their_own(rng: np.random.Generator) -> None:
+    """Of an odd number of blocks of channels: those of 16 bits come in pairs, which tiles of 8 bits would cut apart."""
+    names = [f"c{index}" for index in range(5)]
+    nodes = [onnx.helper.make_node("Conv", [x, "w"], [y], name=y, pads=[1] * 4) for x, y in itertools.pairwise(names)]
+    weights = onnx.numpy_helper.from_array(rng.normal(0, 0.05, (48, 48, 3, 3)).astype(np.float32), "w")
+    ends = [onnx.helper.make_tensor_value_info(name, F32, [1, 48, 9, 9]) for name in (names[0], names[-1])]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], [weights])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    x = rng.standard_normal((2, 48, 9, 9)).astype(np.float32)
+    artifact = tilewright.compile(made, calibration=x, wide=["c3"], machine="m4096", effort="quick")
+    assert [each.on for each in details_of(artifact).placement if each.op == "conv"] == ["device"] * 4
+    with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
+        for sample in x[:, None]:
+            assert device.run({"c0": sample})["c4"].tobytes() == software.run({"c0": sample})["c4"].tobytes()

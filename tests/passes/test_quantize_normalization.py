@@ -21,11 +21,14 @@ from tilewright.compiler.pipeline import attention_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import IRError
 from tilewright.ir import interp
-from tilewright.ir.core import Constant, Module, is_op
+from tilewright.ir.core import Constant, Function, Module, is_op
+from tilewright.ir.ops.normalization import LayerNorm
+from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm, rounded_quotient, standardization, standardization_of
 from tilewright.ir.quantized import parameters
-from tilewright.ir.types import DType
+from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.placement.device_support import reject
+from tilewright.passes.quantization.quantize_normalization import QuantizeNormalization
 from tilewright.runtime import isa
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
@@ -170,6 +173,34 @@ def test_between_products_lie_integers_alone(centred: bool, rng: np.random.Gener
     inputs = {"x": rng.normal(size=(1, 21, 24)).astype(np.float32)}
     (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, quantized))
     assert np.square(made - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+def test_an_output_keeps_its_numbers(rng: np.random.Generator) -> None:
+    module = random_layers(rng, (1, 21, 24))
+    (product,) = module.main.results
+    assert product.producer is not None
+    module.main.set_results([product.producer.inputs[0], product], ["state", "y"])
+    quantized = quantize_module(module, OPTIONS)
+    run_passes(attention_pipeline(), quantized, OPTIONS)
+    assert is_op(quantized.main.results[0].producer, LayerNorm)
+    assert sum(is_op(each, SkipLayerNorm) for each in quantized.main.ops) == 1
+
+
+@pytest.mark.parametrize("steps", [(0.05, 0.05), (0.05, 0.02)])
+def test_what_becomes_integers_in_two_ways_is_rounded_from_numbers(
+    steps: tuple[float, float], rng: np.random.Generator
+) -> None:
+    module = Module("normalization")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((3, 16), DType.I8, Quantization.per_tensor(0.03)))
+    real = function.append(Dequantize(), [x]).result
+    scale, b = (module.add_constant(name, np.ones(16, np.float32)) for name in "sb")
+    y = function.append(LayerNorm(1, 1e-5), [real, scale, b]).result
+    types = [TensorType((3, 16), DType.I8, Quantization.per_tensor(step)) for step in steps]
+    made = [function.append(Quantize(), [y], [each]).result for each in types]
+    function.set_results(made, ["y", "z"])
+    QuantizeNormalization().run(module)
+    assert any(is_op(each, SkipLayerNorm) for each in module.main.ops) is (steps[0] == steps[1])
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])

@@ -68,7 +68,7 @@ class TileSearches:
         user, last = fused_user(op), made_by(op).producer
         over = last is not None and overwritten(last) is not None
         maps = *maps_of_pair(op), *op.inputs
-        alike = [(value.type.shape, value.type.quant is None, value in kept) for value in maps]
+        alike = [(value.type.shape, value.type.dtype, value.type.quant is None, value in kept) for value in maps]
         key = (
             op.operator,
             split,

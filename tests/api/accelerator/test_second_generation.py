@@ -15,7 +15,7 @@ import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.errors import CalibrationWarning
 from tilewright.runtime.api.accelerator import FWDNXT, AcceleratorError
-from tilewright.runtime.api.accelerator.errors import SizeWarning
+from tilewright.runtime.api.accelerator.errors import SaturationWarning, SizeWarning
 from tilewright.runtime.api.accelerator.facts import Network
 from tilewright.runtime.api.accelerator.networks.binary import Batch, save
 
@@ -415,6 +415,22 @@ def test_without_samples_pictures_are_computed_in_16_bits_and_all_else_in_number
     ie.PutInput(other, None)
     ie.GetResult(waiting)
     assert waiting.tobytes() == beyond.tobytes()
+
+
+@pytest.mark.parametrize("engine", ["device", "software"])
+def test_what_is_beyond_pictures_is_cut_off_where_there_is_no_floating_point(
+    ie: FWDNXT, rng: np.random.Generator, engine: str
+) -> None:
+    model = networks.convolution(Path("net.onnx"))
+    options = {"calibration": "bounds", "preprocessing": "imagenet", "wide": ["all"], "engines": engine}
+    artifact = tilewright.compile(model, precision="int8", **options)
+    save("net.bin", artifact, Batch())
+    ie.Init("net.bin", "")
+    image, found = rng.uniform(5, 9, (3, 4, 6)).astype(np.float32), np.zeros(48, np.float32)
+    with pytest.warns(SaturationWarning, match="are cut off"):
+        ie.Run(image, found)
+    with tilewright.load(artifact, engine=engine) as session:
+        assert found.tobytes() == session.run({"x": image[None]})["y"].tobytes()
 
 
 def test_samples_from_the_environment(
