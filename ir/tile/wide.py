@@ -108,5 +108,6 @@ def _of_numbers(product: ConvolveWide | ConvolveDepthwiseWide) -> dict[str, Any]
 
 
 def _check_channels(x: TileType, channels: int) -> None:
-    if 2 * -(-channels // CHANNEL_BLOCK) != x.blocks:
-        raise IRError("the weights are for another number of channels", expected=x.shape[2] // 2, found=channels)
+    if (blocks := 2 * -(-channels // CHANNEL_BLOCK)) != x.blocks:
+        found = f"{x.blocks} blocks of bytes"
+        raise IRError(f"the weights are for another map, of {channels} channels", expected=blocks, found=found)
