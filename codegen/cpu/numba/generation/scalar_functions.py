@@ -165,10 +165,10 @@ _ROUNDING = np.float32(1.5 * 2.0**23)
 def stored_form(value, low, high, zero):
     """A number at the scale of the result as stored integer; the bounds are less the zero point.
 
-    Adding 1.5 * 2^23 leaves the nearest integer, ties to even.
+    Adding 1.5 * 2^23 leaves the nearest integer, ties to even. It has 32 bits: to 64, AVX2 converts numbers one by one.
     """
     value = min(max(value, np.float32(low)), np.float32(high))
-    return np.int64((value + _ROUNDING) - _ROUNDING) + zero
+    return np.int32((value + _ROUNDING) - _ROUNDING) + zero
 
 
 def from_front(index, extent):
