@@ -17,6 +17,8 @@ from tilewright.compiler.quantization.ladder import climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, losses
 from tilewright.compiler.quantization.ladder.result import Quantization
+from tilewright.compiler.quantization.ladder.written_files import write_quantized
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import PassError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.ops.activation import Swish
@@ -58,12 +60,11 @@ def quantize(tmp_path: Path) -> Callable[..., Quantization]:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
     """Have every try with a method fail."""
-    quantized = climb.quantize_module
 
     def fails(module: Module, options: CompileOptions, *others: object) -> Module:
         if method in options.methods:
             raise error
-        return quantized(module, options, *others)  # pyright: ignore
+        return quantize_module(module, options, *others)  # pyright: ignore
 
     monkeypatch.setattr(climb, "quantize_module", fails)
 
@@ -109,12 +110,11 @@ def test_what_cannot_be_written_is_left_out_for_the_next_best(
     monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
 ) -> None:
     best = quantize()
-    written = quantize_model.write_quantized
 
     def fails(model: bytes, output: Path, options: CompileOptions) -> None:
         if "outputs" in options.methods:
             raise PassError("there is no room for it")
-        written(model, output, options)
+        write_quantized(model, output, options)
 
     monkeypatch.setattr(quantize_model, "write_quantized", fails)
     found = quantize()
