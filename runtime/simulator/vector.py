@@ -92,24 +92,20 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
     shape = (len(rows), len(columns), item.blocks * CHANNEL_BLOCK)
     source = map_inside(memory, item.source * MAPS_UNIT, item.axes, pitches, shape[2])
-    if item.kind == PoolKind.WIDE_MAXIMUM:
-        pairs = source.reshape(*shape[:2], -1, 2, CHANNEL_BLOCK).astype(np.int32)
-        numbers = (256 * pairs[..., 0, :] + pairs[..., 1, :]).reshape(*shape[:2], -1)
-        total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int32).min, np.int32)
-        found = _reduce(item, numbers, total, np.maximum).reshape(item.height, item.width, -1, 1, CHANNEL_BLOCK)
-        first = (found + 128) >> 8
-        halves = np.concatenate([first, found - 256 * first], axis=3).astype(np.int8)
-        _output(memory, item)[...] = halves.reshape(item.height, item.width, -1)
-        return
-    if record is None:
+    is_wide = item.kind == PoolKind.WIDE_MAXIMUM
+    if record is None and not is_wide:
         total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
         _output(memory, item)[...] = _reduce(item, source, total, np.maximum)
         return
     # The output may overlap the input, so it is written last.
     result = np.empty((item.height, item.width, shape[2]), np.int8)
-    step = max(LARGEST_IMAGE // (len(rows) * len(columns) * CHANNEL_BLOCK), 1) * CHANNEL_BLOCK
+    least = CHANNEL_BLOCK * (1 + is_wide)
+    step = max(LARGEST_IMAGE // (len(rows) * len(columns) * least), 1) * least
     for first in range(0, shape[2], step):
         channels = slice(first, first + step)
+        if record is None:
+            result[:, :, channels] = _wide_maximum(item, source[:, :, channels])
+            continue
         image = source[:, :, channels].astype(np.int32) - int(record["zero_a"])
         if item.kind == PoolKind.SUM:
             result[:, :, channels] = pool_sum(_sum(item, image), record)
@@ -118,6 +114,17 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
             np.multiply(scaled, np.float32(record["scale_a"]), out=scaled)
             result[:, :, channels] = pool_average(_sum(item, scaled), _counts(item), record)
     _output(memory, item)[...] = result
+
+
+def _wide_maximum(item: Pool, source: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The largest numbers of 16 bits in pairs of blocks."""
+    pairs = source.reshape(*source.shape[:2], -1, 2, CHANNEL_BLOCK).astype(np.int32)
+    numbers = (256 * pairs[..., 0, :] + pairs[..., 1, :]).reshape(*source.shape[:2], -1)
+    total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int32).min, np.int32)
+    found = _reduce(item, numbers, total, np.maximum).reshape(item.height, item.width, -1, 1, CHANNEL_BLOCK)
+    first = (found + 128) >> 8
+    halves = np.concatenate([first, found - 256 * first], axis=3).astype(np.int8)
+    return halves.reshape(item.height, item.width, -1)
 
 
 def _sum(item: Pool, image: NDArray) -> NDArray:

@@ -141,7 +141,11 @@ PRODUCT = isa.Convolve(
         ),
         isa.ConvolveDepthwise(**FAR, blocks=8),
         PRODUCT,
-        *(isa.Pool(**SPARSE, kind=kind) for kind in isa.PoolKind),
+        # Maps of 16 bits have pairs of blocks.
+        *(
+            isa.Pool(**{**SPARSE, "blocks": 254 if kind is isa.PoolKind.WIDE_MAXIMUM else 255}, kind=kind)
+            for kind in isa.PoolKind
+        ),
     ],
     ids=["convolve", "convolve_in_lines", "depthwise", "matrix", *(kind.name.lower() for kind in isa.PoolKind)],
 )
