@@ -109,7 +109,7 @@ class LayerSums:
 def integers(x: np.ndarray, type: TensorType) -> np.ndarray:
     """The stored integers less the zero point that numbers become in a type; float64."""
     (scale, zero), (low, high) = parameters(type), limits(type)
-    return np.clip(np.rint(x.astype(np.float32) / np.float32(scale)), low - zero, high - zero).astype(np.float64)
+    return np.clip(np.rint(x.astype(np.float32) / scale), low - zero, high - zero).astype(np.float64)
 
 
 def optimised(weights: np.ndarray, products: np.ndarray) -> np.ndarray:

@@ -66,16 +66,15 @@ def requantize_wide(
     total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
     residual = None
     if item.sum:
-        added = _pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch)).astype(np.int32)
-        steps = (256 * added[..., 0, :] + added[..., 1, :] + 128 - item.source_zero).astype(np.float32)
+        added = _pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
+        steps = (_of_pairs(added) - item.source_zero).astype(np.float32)
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
     into = item.zero_point, item.low, item.high
     value = arithmetic.requantize(total, multiplier, *into, residual, dtype=np.int32)
     value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
     value = value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK)
     target = _pairs(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
-    target[..., 0, :] = value >> 8
-    target[..., 1, :] = (value & 255) - 128
+    target[...] = _in_pairs(value)
 
 
 def _pairs(memory: Memory, start: int, item: RequantizeWide, pitches: tuple[int, int]) -> NDArray[np.int8]:
@@ -83,6 +82,16 @@ def _pairs(memory: Memory, start: int, item: RequantizeWide, pitches: tuple[int,
     shape = (item.height, item.width, item.blocks, 2, CHANNEL_BLOCK)
     steps = (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 2 * CHANNEL_BLOCK, CHANNEL_BLOCK, 1)
     return box(memory.maps, start * MAPS_UNIT, shape, steps, np.int8)
+
+
+def _of_pairs(pairs: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Numbers of 16 bits [..., 16] of the bytes of two blocks, [..., 2, 16]."""
+    return 256 * pairs[..., 0, :].astype(np.int32) + pairs[..., 1, :] + 128
+
+
+def _in_pairs(numbers: NDArray[np.int32]) -> NDArray[np.int8]:
+    """The inverse of :func:`_of_pairs`."""
+    return np.stack([numbers >> 8, (numbers & 255) - 128], axis=-2).astype(np.int8)
 
 
 def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
@@ -118,13 +127,11 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
 
 def _wide_maximum(item: Pool, source: NDArray[np.int8]) -> NDArray[np.int8]:
     """The largest numbers of 16 bits in pairs of blocks."""
-    pairs = source.reshape(*source.shape[:2], -1, 2, CHANNEL_BLOCK).astype(np.int32)
-    numbers = (256 * pairs[..., 0, :] + pairs[..., 1, :]).reshape(*source.shape[:2], -1)
-    total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int32).min, np.int32)
-    found = _reduce(item, numbers, total, np.maximum).reshape(item.height, item.width, -1, 1, CHANNEL_BLOCK)
-    first = (found + 128) >> 8
-    halves = np.concatenate([first, found - 256 * first], axis=3).astype(np.int8)
-    return halves.reshape(item.height, item.width, -1)
+    pairs = source.reshape(*source.shape[:2], -1, 2, CHANNEL_BLOCK)
+    numbers = _of_pairs(pairs).reshape(*source.shape[:2], -1)
+    total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int16).min, np.int32)
+    found = _reduce(item, numbers, total, np.maximum)
+    return _in_pairs(found.reshape(*found.shape[:2], -1, CHANNEL_BLOCK)).reshape(*found.shape[:2], -1)
 
 
 def _sum(item: Pool, image: NDArray) -> NDArray:
