@@ -20,7 +20,7 @@ from ..codegen.cpu.llvm.tiles import check_narrow
 from ..codegen.device.program import Assembled, assemble
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
-from ..ir.clone import clone_module
+from ..ir.clone import clone_module, put_back
 from ..ir.core import Module
 from ..ir.ops import REGISTRY
 from ..passes.base import Record, Verification
@@ -326,9 +326,16 @@ def _on_device(
     schedule, tile = schedule_pipeline(machine_name, options.stationary, clusters), tile_pipeline(machine_name)
     report = functools.partial(options.report, "schedules")
     drafts = choose_plans(placed, machine, schedule, tile, clusters, options.effort, report)
-    run_passes(schedule, placed, options)
+    is_watched = options.instruments or Verification.from_environment() is Verification.FULL
+    if is_watched:
+        run_passes(schedule, placed, options)
+    else:
+        for draft in drafts.values():
+            put_back(placed, draft.function)
+        for each in schedule.passes:
+            each.check(placed)
     run_passes(cpu_pipeline("device"), placed, options)
-    if not options.instruments and Verification.from_environment() is not Verification.FULL:
+    if not is_watched:
         for draft in drafts.values():
             tile.passes[-1].check(draft.module)
         return placed, {name: draft.assembled for name, draft in drafts.items()}

@@ -37,6 +37,17 @@ def clone_op(op: Op, operands: Sequence[Value | None]) -> Op:
     return twin
 
 
+def put_back(module: Module, function: Function) -> None:
+    """Put a copy of a function, one of a copy of this module, into the place of the one that it was copied from."""
+    before = module.functions[function.name]
+    before.set_results(())
+    for op in reversed([*before.ops]):
+        op.erase()
+    read = {value for op in function.ops for value in op.inputs if value.producer is None}
+    constants: dict[Value, Value] = {v: module.constants[v.name] for v in read.difference(function.parameters)}
+    module.functions[function.name] = _clone_function(function, constants)
+
+
 def _copy_origins(values: Sequence[Value], twins: Sequence[Value]) -> None:
     for value, twin in zip(values, twins, strict=True):
         twin.origin = value.origin

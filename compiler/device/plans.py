@@ -202,6 +202,7 @@ class Draft(NamedTuple):
         cycles: modelled; 0 where there was only one plan to take.
         dram_bytes: between DRAM and chip; 0 as well.
         plan: what it was made by.
+        function: with tiles and addresses in DRAM.
         module: has nothing but the function, as a tile program with addresses.
         assembled: the same as instructions.
     """
@@ -209,6 +210,7 @@ class Draft(NamedTuple):
     cycles: float
     dram_bytes: int
     plan: Plan
+    function: Function
     module: Module
     assembled: Assembled
 
@@ -262,6 +264,7 @@ class _Drafts:
                 is_dear = price > _WORTH * self._prices.get(plan.clusters, price)
                 if not is_any_new and (is_dear or self._is_known(draft)):
                     return
+                scheduled = clone_module(draft).functions[self._name]
                 for each in self._tiles.passes:
                     # What takes most of the time comes from here on.
                     if isinstance(each, OrderTiles) and self._is_slower(draft):
@@ -279,7 +282,7 @@ class _Drafts:
             timeline = None if is_alone else simulate(drafted(assembled.assembler))
             cycles, dram_bytes = (timeline.cycles, timeline.dram_bytes) if timeline is not None else (0.0, 0)
             if self._best is None or (cycles, dram_bytes) < self._best[:2]:
-                self._best = Draft(cycles, dram_bytes, current, draft, assembled)
+                self._best = Draft(cycles, dram_bytes, current, scheduled, draft, assembled)
             return
 
     def _is_slower(self, draft: Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 from ...ir.core import Function, Module, Op
@@ -10,7 +11,7 @@ from ...ir.tile.places import Enter, clusters_of
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
-from .ordering.program import Steps
+from .ordering.program import Steps, least_of
 from .ordering.schedule import Links, schedule
 from .outline_device import device_functions, planned_machine
 
@@ -67,13 +68,15 @@ def order(function: Function, machine: Machine) -> bool:
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    best = best_order(function, machine)
-    worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
-    return best is not None and best.cycles <= worth * best.written and rearrange(function, best.ops)
+    best = best_order(function, machine, _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL)
+    return best is not None and rearrange(function, best.ops)
 
 
-def best_order(function: Function, machine: Machine) -> Order | None:
+def best_order(function: Function, machine: Machine, worth: float = inf) -> Order | None:
     """The best that is found; ``None`` if there is none, or the program does not fit as it is written.
+
+    Args:
+        worth: cycles for each of the program as it is written, of which an order that takes more counts as none.
 
     Raises:
         PassError: as `order`.
@@ -83,8 +86,13 @@ def best_order(function: Function, machine: Machine) -> Order | None:
     written = schedule(program, links, 0.0, as_written=True)
     if written is None:
         return None
-    found = [schedule(program, links, share, near=near) for share, near in _TRIALS]
-    best = min((each for each in found if each is not None), key=lambda each: each.cycles, default=None)
+    best, limit = None, worth * written.cycles
+    if least_of(step.cost for step in program.steps) > limit:
+        return None
+    for share, near in _TRIALS:
+        found = schedule(program, links, share, near=near, limit=limit)
+        if found is not None and (best is None or found.cycles < best.cycles):
+            best, limit = found, found.cycles
     if best is None:
         return None
     return Order([program.steps[number].op for number in best.steps], best.cycles, written.cycles)

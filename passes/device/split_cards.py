@@ -20,7 +20,8 @@ from ...runtime.machines.machine import MESSAGE_RUNS_LIMIT, Machine, load
 from ..base import PLACED, UNPLANNED, Pass, Record
 from ..placement.device_support import map_operands
 from .outline_device import copy_op, device_functions
-from .tiling.tile_search import Misfit, TileSearch
+from .tiling.candidates import Misfit
+from .tiling.tile_search import TileSearch
 
 
 class SplitCards(Pass):
@@ -91,7 +92,7 @@ def _trace(begins: list[NDArray[np.intp]], stop: int) -> list[int]:
 
 
 def _price(op: Op, machine: Machine, clusters: int) -> float:
-    found = TileSearch(op, machine, clusters=clusters).cheapest(machine)
+    found = TileSearch(op, machine, clusters=clusters).cheapest(machine.maps_bytes)
     # What fits no scratchpad is told by the pass that needs its tile.
     return 0.0 if isinstance(found, Misfit) else found[0]
 

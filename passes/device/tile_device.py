@@ -34,7 +34,8 @@ from .kept.choose_kept import KeptMaps
 from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
-from .tiling.tile_search import MOVEMENT, Misfit, Tile
+from .tiling.candidates import Misfit, Tile
+from .tiling.tile_search import MOVEMENT
 from .tiling.tile_searches import KnownSearches, TileSearches, set_tile
 
 TILED = Invariant(
@@ -118,7 +119,7 @@ def tile_of(op: Op, machine: Machine, searches: TileSearches | None = None) -> T
     Raises:
         PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
     """
-    found = (searches or TileSearches(machine)).of(op).cheapest(machine)
+    found = (searches or TileSearches(machine)).of(op).cheapest(machine.maps_bytes)
     if not isinstance(found, Misfit):
         return found[1]
     raise PassError(
@@ -228,9 +229,9 @@ def _set_cascades(ops: Sequence[Op], choice: Cascades) -> None:
 
 def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, searches: TileSearches) -> None:
     """Compute an op with each tile of the convolution that it reads, if that costs less than one after the other."""
-    first, second = (searches.of(op).cheapest(machine) for op in (conv, user))
+    first, second = (searches.of(op).cheapest(machine.maps_bytes) for op in (conv, user))
     FUSED.set(conv, True)
-    both = searches.of(conv).cheapest(machine)
+    both = searches.of(conv).cheapest(machine.maps_bytes)
     prices = [each[0] if not isinstance(each, Misfit) else np.inf for each in (first, second, both)]
     if prices[2] >= prices[0] + prices[1]:
         del conv.annotations[FUSED.key]

@@ -16,7 +16,8 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machines.cost import host_link_cycles
 from ...runtime.machines.machine import Machine
 from ..device.channel_blocks import reads_key
-from ..device.tiling.tile_search import Misfit, TileSearch
+from ..device.tiling.candidates import Misfit
+from ..device.tiling.tile_search import TileSearch
 from ..minimum_cut import charge_crossing
 from .device_support import is_weight, maps_of
 from .regions import assign_regions
@@ -60,7 +61,7 @@ class CostModel:
         key = op.operator, packed, reads_key(op), *((type.shape, type.quant is None) for type in types)
         if key not in self._known:
             search = TileSearch(op, self.machine, clusters=self.clusters, packed=packed)
-            found = search.cheapest(self.machine, taken=0.0)
+            found = search.cheapest(self.machine.maps_bytes, taken=0.0)
             assert not isinstance(found, Misfit), "the device can run the op"
             self._known[key] = found[0] / self.machine.clock_hertz
         return self._known[key]

@@ -15,7 +15,8 @@ from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module, Op
 from tilewright.passes.device.order_tiles import OrderTiles
-from tilewright.passes.device.tiling.tile_search import Misfit, Tile, TileSearch
+from tilewright.passes.device.tiling.candidates import Misfit, Tile
+from tilewright.passes.device.tiling.tile_search import TileSearch
 from tilewright.runtime.machines import machine
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")
@@ -23,7 +24,7 @@ S256, M4096 = machine.load("s256"), machine.load("m4096")
 
 def priced_tile(op: Op, current: machine.Machine) -> tuple[float, Tile] | Misfit:
     """What the tile of an op that costs least costs on one cluster, or why there is none."""
-    return TileSearch(op, current, clusters=1).cheapest(current)
+    return TileSearch(op, current, clusters=1).cheapest(current.maps_bytes)
 
 
 SIZES = ("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes")

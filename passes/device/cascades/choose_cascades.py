@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ from ....runtime.machines.machine import LINE_BYTES, Machine
 from ..kept.chip_places import inside_of, obstacle
 from ..kept.choose_kept import LEAST_ROOM, Chosen, KeptMaps
 from ..kept.kept_maps import holdings, root_of
-from ..tiling.tile_search import Misfit, Tile, TileSearch
+from ..tiling.candidates import Misfit, Tile
+from ..tiling.tile_search import TileSearch
 from ..tiling.tile_searches import Constants, constants_held
 from .segment import Reads, Unit, obstacle_to_stripes, ring_bytes, rings_of, rows_limits, units_of
 
@@ -225,7 +226,7 @@ class Cascades:
     def _priced(self, search: TileSearch, room: int, rows: int) -> tuple[float, Tile] | Misfit:
         key = search, room, rows
         if key not in self._prices:
-            self._prices[key] = search.cheapest(replace(self._machine, maps_bytes=room), rows)
+            self._prices[key] = search.cheapest(room, rows)
         return self._prices[key]
 
 

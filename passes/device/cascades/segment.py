@@ -28,7 +28,7 @@ from ..boxes import Span, pieces, rows_through
 from ..fused_pairs import fused_convolution, fused_user, made_by, residual_of, with_fused
 from ..kept.chip_places import copied, rows_below
 from ..kept.kept_maps import root_of
-from ..tiling.tile_search import Tile
+from ..tiling.candidates import Tile
 from ..tiling.tile_searches import maps_of_pair
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -25,7 +25,8 @@ from ...memory.plan import Parts
 from ...placement.device_support import map_operands
 from ..fused_pairs import fused_convolution, with_fused
 from ..planning.plan_device_memory import parts_of
-from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch
+from ..tiling.candidates import Misfit, Tile
+from ..tiling.tile_search import MOVEMENT, TileSearch
 from ..tiling.tile_searches import TileSearches, maps_of_pair
 from .chip_places import Rows, copied, obstacle
 from .kept_maps import holdings, root_of
@@ -195,7 +196,7 @@ class KeptMaps:
         if left < LEAST_ROOM:
             return Misfit("maps", LEAST_ROOM, left)
         if (search, left) not in self._prices:
-            self._prices[search, left] = search.cheapest(replace(self.machine, maps_bytes=left))
+            self._prices[search, left] = search.cheapest(left)
         return self._prices[search, left]
 
 

@@ -18,8 +18,9 @@ from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 from ..fused_pairs import fused_convolution, with_fused
+from ..tiling.candidates import Misfit, Tile
 from ..tiling.tile_price import Share
-from ..tiling.tile_search import MOVEMENT, Misfit, Tile, splits
+from ..tiling.tile_search import MOVEMENT, splits
 from ..tiling.tile_searches import set_tile
 from .chip_places import Rows, obstacle
 from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps

@@ -5,7 +5,7 @@ an order is made: where a place goes, since when it is free, and what has to be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -70,20 +70,34 @@ def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
 
 
 def least_cycles(function: Function, machine: Machine) -> float:
-    """Cycles that a tile program takes at least in whatever order, modelled: in which the unit that has most to do is
-    busy, or the DRAM.
+    """Cycles that a tile program takes at least in whatever order, see `least_of`.
 
     Raises:
         PassError: an op is none of a tile program.
     """
-    busy: Counter[tuple[int, Queue]] = Counter()
-    dram, places = 0.0, Places()
+    return least_of(costs_of(function, machine))
+
+
+def costs_of(function: Function, machine: Machine) -> Iterator[OpCost]:
+    """The costs of the ops of a tile program that become instructions.
+
+    Raises:
+        PassError: as `least_cycles`.
+    """
+    places = Places()
     for op in function.ops:
         places.add(op)
         if not isinstance(op.operator, PLACES):
-            price = op_cost(op, places, machine)
-            busy[price.cluster, price.queue] += price.unit
-            dram += price.dram
+            yield op_cost(op, places, machine)
+
+
+def least_of(costs: Iterable[OpCost]) -> float:
+    """Cycles that ops take together at least, modelled: in which the unit that has most to do is busy, or the DRAM."""
+    busy: Counter[tuple[int, Queue]] = Counter()
+    dram = 0.0
+    for each in costs:
+        busy[each.cluster, each.queue] += each.unit
+        dram += each.dram
     return max([dram, *busy.values()])
 
 

@@ -8,7 +8,9 @@ loads. The steps of a layer that one unit runs keep their order.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass
+from math import inf
 
 from ....runtime.isa import Queue
 from .program import Place, Room, Steps
@@ -121,17 +123,24 @@ class Order:
 
 
 def schedule(
-    program: Steps, links: Links, share: float, *, as_written: bool = False, near: float = 0.0
+    program: Steps,
+    links: Links,
+    share: float,
+    *,
+    as_written: bool = False,
+    near: float = 0.0,
+    limit: float = inf,
 ) -> Order | None:
-    """An order in which each step finds room.
+    """An order in which each step finds room; ``None`` where that is not found.
 
     Args:
         share: of the scratchpads that steps may take before their turn.
         as_written: keep the order that there is; what it takes.
         near: cycles; of steps that can start about as early as each other, the one goes first that has the longest
             path to the end behind it.
+        limit: cycles; an order that takes longer is none.
     """
-    return _Scheduler(program, links, share, as_written, near).run()
+    return _Scheduler(program, links, share, as_written, near, limit).run()
 
 
 class DramTimeline:
@@ -169,14 +178,18 @@ class DramTimeline:
 
 
 class _Scheduler:
-    def __init__(self, program: Steps, links: Links, share: float, as_written: bool, near: float) -> None:
+    def __init__(self, program: Steps, links: Links, share: float, as_written: bool, near: float, limit: float) -> None:
         self._links, self._steps = links, program.steps
         self._room = Room(program, share)
         self._dram = DramTimeline()
-        self._as_written, self._near = as_written, near
+        self._as_written, self._near, self._limit = as_written, near, limit
         count = len(self._steps)
         self._ends: list[float] = [-1.0] * count
         self._free: dict[Stream, float] = {(step.cost.cluster, step.cost.queue): 0.0 for step in self._steps}
+        # Cycles that the units still have to do.
+        self._ahead: Counter[Stream] = Counter()
+        for step in self._steps:
+            self._ahead[step.cost.cluster, step.cost.queue] += step.cost.unit
         self._left = {place: place.steps for place in program.places}
         self._order: list[int] = []
         self._oldest = 0
@@ -306,7 +319,7 @@ class _Scheduler:
         return True
 
     def _place(self, number: int) -> bool:
-        """Put a step into the order and into modelled time; whether there is room."""
+        """Put a step into the order and into modelled time; whether there is room, and the limit is kept."""
         step = self._steps[number]
         price = step.cost
         opened: list[Place] = []
@@ -317,8 +330,12 @@ class _Scheduler:
             self._room.reserve(place)
         served = self._dram.serve(begin + price.unit, price.dram)
         # The next one, as a rule of the same kind, is set up meanwhile.
-        self._free[price.cluster, price.queue] = max(served, begin + price.setup)
+        stream = price.cluster, price.queue
+        self._free[stream] = max(served, begin + price.setup)
         self._ends[number] = served + price.latency
+        self._ahead[stream] -= price.unit
+        if max(self._free[stream] + self._ahead[stream], self._ends[number]) > self._limit:
+            return False
         self._order.append(number)
         while self._oldest < len(self._steps) and self._ends[self._oldest] >= 0:
             self._oldest += 1

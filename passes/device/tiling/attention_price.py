@@ -18,7 +18,7 @@ from ....runtime.machines.cost import (
 )
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 from ..attention_views import heads, rows_shape
-from .convolution_price import Candidates
+from .candidates import Candidates
 from .tile_price import Counts, Price, Share, box, parts
 
 

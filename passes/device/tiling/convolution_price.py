@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ....ir.annotations import Stationary
 from ....ir.core import Op
-from ....ir.feature_map import MapShape, convolution_maps, is_block_by_block, sum_products, window_of
+from ....ir.feature_map import convolution_maps, is_block_by_block, sum_products, window_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ....runtime.machines.banks import Trace, Waits, dense_conflicts, depthwise_conflicts
@@ -32,18 +33,9 @@ from ....runtime.machines.cost import (
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ..boxes import blocks_together
 from ..channel_blocks import blocks_read, slice_reads
-from ..fused_pairs import fused_user, made_by, other_map, other_operand, residual_of
-from .tile_price import Counts, Price, Share, box, parts, rows_read
-
-
-class Candidates(NamedTuple):
-    """Tiles, as arrays that broadcast against each other: output rows and columns, blocks of output and of input
-    channels."""
-
-    rows: Counts
-    columns: Counts
-    blocks: Counts
-    chunk: Counts
+from ..fused_pairs import fused_user, other_map, other_operand, residual_of
+from .candidates import Candidates
+from .tile_price import Counts, Price, Share, Work, box, parts, rows_read
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -72,10 +64,13 @@ def sum_blocks(op: Op, blocks: Counts) -> Counts:
 
 
 class ConvolutionPrice:
-    """The work of every unit for a convolution, and for the op that is fused with it."""
+    """The work of every unit for a convolution, and for the op that is fused with it, whichever maps stay on chip.
+
+    What does not depend on these is counted once. Nothing here names the op: prices outlive the function that it is in.
+    """
 
     def __init__(self, op: Op, machine: Machine, tiles: Candidates, share: Share) -> None:
-        self.price, self.tiles, self._share = Price(machine, share), tiles, share
+        self._machine, self.tiles, self._share = machine, tiles, replace(share, kept=frozenset())
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
         self.depthwise, self.packed = is_block_by_block(op), share.packed
         # Both bytes of a number are multiplied.
@@ -94,25 +89,34 @@ class ConvolutionPrice:
             chunk = np.asarray(ceil_divide(self.reads.blocks, self.products))
         self.constants = weight_bytes(op, tiles.blocks, chunk, share.packed), parameter_bytes(op, tiles.blocks)
         self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
-
-        self.loads, self.stores = share.moves(op.inputs[0]), share.moves(made_by(op))
-        other = other_operand(op)
+        self.other = other_map(op) if other_operand(op) is not None else None
         self.is_fused, self.is_sum = fused_user(op) is not None, residual_of(op) is not None
-        self.other = other_map(op) if other is not None and share.moves(other) else None
-        self._compute()
-        if self.stores:
-            self._store()
+        self._known: dict[Hashable, Price] = {}
 
-    def keeping(self, stationary: Stationary) -> Price:
-        """With what is kept in the scratchpads."""
-        price = Price(self.price.machine, self._share)
-        price.array, price.vector, price.stores = self.price.array, self.price.vector, self.price.stores
-        if self.loads:
-            self._load_maps(price, stationary)
-        if self.other is not None:
-            self._load_other(price, self.other)
-        self._load_constants(price, "weights" if self.depthwise else stationary)
+    def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
+        """With what is kept in the scratchpads, by which maps move: the operand, the result, what is added to it."""
+        computed = self._once(self._compute, loads)
+        price = Price(self._machine, self._share)
+        price.array, price.vector = computed.array, computed.vector
+        if stores:
+            price.stores = self._once(self._store).stores
+        if loads:
+            price.loads = self._once(self._load_maps, stationary).loads
+        if loads_other and self.other is not None:
+            other = self._once(self._load_other).loads
+            price.loads = Work(price.loads.cycles + other.cycles, price.loads.count + other.count, other.once)
+            if loads:
+                price.loads.once = self._once(self._load_maps, stationary).loads.once
+        price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
         return price
+
+    def _once(self, part: Callable[..., None], *arguments: Hashable) -> Price:
+        """A part of the work, counted at the first time."""
+        key = part.__name__, *arguments
+        if key not in self._known:
+            self._known[key] = Price(self._machine, self._share)
+            part(self._known[key], *arguments)
+        return self._known[key]
 
     def _each(self) -> Iterator[tuple[Counts, Counts, Counts, bool]]:
         """Areas that cut the result: how many, their rows and columns, and whether they are whole."""
@@ -120,10 +124,10 @@ class ConvolutionPrice:
         for (n, rows, is_top), (m, columns, is_left) in product(of_rows, of_columns):
             yield n * m * self.images, rows, columns, is_top and is_left
 
-    def _compute(self) -> None:
+    def _compute(self, price: Price, loads: bool) -> None:
         """Convolve and requantise."""
-        machine, timing = self.price.machine, self.price.machine.timing
-        waits = self._conflicts()
+        machine, timing = self._machine, self._machine.timing
+        waits = self._conflicts(loads)
         adds_up = self.products > self.slices
         for areas, rows, columns, is_area in self._each():
             pixels = rows * columns
@@ -137,7 +141,7 @@ class ConvolutionPrice:
                     # Sums are added up over chunks: all but the first read them as well.
                     steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds_up)
                     once = in_turn(timing.mac_setup, steps)
-                    self.price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
+                    price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
                 elements = pixels * blocks * CHANNEL_BLOCK
                 idle = pixels * idle_elements(unused)
                 steps = vector_steps(machine, elements - idle)
@@ -145,11 +149,11 @@ class ConvolutionPrice:
                 # What reads maps waits until the instruction before it is complete.
                 drain, waits_for = vector_drain(machine, is_sum=self.is_sum), self.is_sum or self.is_fused
                 once = in_turn(timing.vector_setup, steps + drain * waits_for)
-                self.price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for))
+                price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for))
                 if self.is_fused:
                     steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
                     once = in_turn(timing.vector_setup, steps)
-                    self.price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain)
+                    price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain)
 
     def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
         """Pieces that cut the output channels: how many, their blocks of sums, which of the last block are none, and
@@ -177,52 +181,63 @@ class ConvolutionPrice:
             yield larger, size + 1, False
 
     def _steps(self, pixels: Counts, outputs: Counts, chunk: Counts) -> Count:
-        machine, window = self.price.machine, self.window
+        machine, window = self._machine, self.window
         if self.depthwise:
             return depthwise_steps(machine, pixels, outputs, self.sum_products)
         if self.packed:
             return packed_steps(machine, pixels, outputs, self._trace(0))
         return dense_steps(machine, pixels, outputs, window.taps, chunk * CHANNEL_BLOCK)
 
-    def _conflicts(self) -> Waits:
-        """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs."""
-        machine, window, lanes = self.price.machine, self.window, self.price.machine.pixel_lanes
-        widths = rows_read(window, 1, self.tiles.columns, self.source.width)
-        columns, read, chunks = np.broadcast_arrays(self.tiles.columns, widths, self.tiles.chunk)
-        found = np.zeros((2, *columns.shape), np.int64)
-        for index in np.ndindex(columns.shape):
-            blocks, width = int(chunks[index]), int(columns[index])
-            if self.loads:
-                pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
-                row = -(-int(read[index]) * pixel // MAPS_UNIT) * MAPS_UNIT
-            else:
-                # A tile of a map that stays on chip lies as the map does.
-                pixel = self.source.padded_channels
-                row = self.source.width * pixel
-            output = row * window.stride[0], pixel * window.stride[1]
-            if self.depthwise:
-                tap = row * window.dilation[0], pixel * window.dilation[1]
-                sums = blocks // self.together
-                groups = sums * -(-CHANNEL_BLOCK // machine.output_lanes)
-                found[(slice(None), *index)] = depthwise_conflicts(
-                    machine, lanes, width, output, tap, window.kernel, sums, groups, self.sum_products
-                )
-            else:
-                traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))
-                waits = dense_conflicts(machine, lanes, width, *output, trace)
-                found[(slice(None), *index)] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
-        return Waits(*found)
+    def _conflicts(self, loads: bool) -> Waits:
+        """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs.
+
+        Args:
+            loads: whether tiles of the map are loaded; one that stays on chip lies as the map does.
+        """
+        window, tiles = self.window, self.tiles
+        widths = rows_read(window, 1, tiles.columns, self.source.width)
+        # What lies in the banks does not depend on how much of a pixel on chip is read, but for whole blocks of it.
+        varies = self.depthwise or (loads and not self.packed)
+        chunks = tiles.chunk if varies else np.ones_like(tiles.chunk[..., :1])
+        shape = np.broadcast_shapes(tiles.columns.shape, chunks.shape)
+        found = [
+            self._waits(width, read, blocks, loads)
+            for width, read in zip(tiles.columns.ravel().tolist(), widths.ravel().tolist(), strict=True)
+            for blocks in chunks.ravel().tolist()
+        ]
+        return Waits(*np.array(found, np.int64).T.reshape(2, *shape))
+
+    def _waits(self, width: int, read: int, blocks: int, loads: bool) -> Waits:
+        """Of tiles with so many columns, for which so many are read, and blocks of input channels."""
+        machine, window, lanes = self._machine, self.window, self._machine.pixel_lanes
+        if loads:
+            pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
+            row = -(-read * pixel // MAPS_UNIT) * MAPS_UNIT
+        else:
+            pixel = self.source.padded_channels
+            row = self.source.width * pixel
+        output = row * window.stride[0], pixel * window.stride[1]
+        if self.depthwise:
+            tap = row * window.dilation[0], pixel * window.dilation[1]
+            sums = blocks // self.together
+            groups = sums * -(-CHANNEL_BLOCK // machine.output_lanes)
+            return depthwise_conflicts(
+                machine, lanes, width, output, tap, window.kernel, sums, groups, self.sum_products
+            )
+        traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))
+        waits = dense_conflicts(machine, lanes, width, *output, trace)
+        return Waits.alike(traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits)
 
     def _trace(self, row: int) -> Trace:
         """What a pixel of a packed map is multiplied by; ``row``: bytes from row to row of the map."""
         rows, columns = self.window.kernel
         return Trace(columns * self.source.channels, rows, row * self.window.dilation[0])
 
-    def _store(self) -> None:
+    def _store(self, price: Price) -> None:
         for areas, rows, columns, is_area in self._each():
             for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
                 runs = box(self.target, rows, columns, blocks)
-                self.price.transfer(self.price.stores, areas * slices, runs, whole=is_area and is_slice)
+                price.transfer(price.stores, areas * slices, runs, whole=is_area and is_slice)
 
     def _load_maps(self, price: Price, stationary: Stationary) -> None:
         """A depthwise convolution loads the channels of its slice, others all of them, at once or in chunks."""
@@ -241,13 +256,14 @@ class ConvolutionPrice:
                 runs = box(self.source, heights, widths, blocks, packed=self.packed)
                 price.transfer(price.loads, loads, runs, whole=is_area and is_part)
 
-    def _load_other(self, price: Price, shape: MapShape) -> None:
+    def _load_other(self, price: Price) -> None:
         """What each tile of the result is combined with."""
+        assert self.other is not None
+        shape = self.other
         for areas, rows, columns, is_area in self._each():
             for slices, blocks, _ in parts(self.outputs, self.tiles.blocks):
                 runs = box(shape, np.minimum(rows, shape.height), np.minimum(columns, shape.width), blocks)
-                whole = is_area and not self.loads
-                price.transfer(price.loads, areas * slices, runs, whole=whole)
+                price.transfer(price.loads, areas * slices, runs, whole=is_area)
 
     def _load_constants(self, price: Price, stationary: Stationary) -> None:
         is_held = (self.chunks == 1) if stationary == "weights" else (self.slices * self.chunks == 1)

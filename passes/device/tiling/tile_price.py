@@ -84,15 +84,6 @@ class Share:
         return -(-blocks // (self.clusters * together)) * together if self.split == "channels" else blocks
 
 
-@dataclass(frozen=True)
-class Fits:
-    """Which scratchpads hold what two tiles need, so that one is loaded or computed while the other is in use."""
-
-    maps: NDArray[np.bool_]
-    weights: NDArray[np.bool_] | bool = True
-    accumulators: NDArray[np.bool_] | bool = True
-
-
 class Price:
     """The work of every unit for an op, filled piece by piece.
 
@@ -112,8 +103,15 @@ class Price:
         moved, openings = dram_bytes(self.machine, runs), row_openings(self.machine, runs)
         work.add(count, dram_cycles(self.machine, moved, openings), whole=whole)
 
-    def total(self, fits: Fits, taken: float = DRAM_TAKEN) -> NDArray[np.float64]:
-        """Cycles of the op, and with ``taken`` what a cycle of the DRAM costs others."""
+    def totals(
+        self, weights_fit: NDArray[np.bool_] | bool, accumulators_fit: NDArray[np.bool_] | bool, taken: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cycles of the op, and with ``taken`` what a cycle of the DRAM costs others: where the maps scratchpad holds
+        what two tiles need, so that one is loaded while the other is in use, and where it does not.
+
+        Args:
+            weights_fit, accumulators_fit: whether these scratchpads hold what two tiles need.
+        """
         machine, timing = self.machine, self.machine.timing
         loads, weights, stores = (
             in_turn(work.count * timing.transfer_setup, work.cycles) for work in (self.loads, self.weights, self.stores)
@@ -130,9 +128,9 @@ class Price:
         ahead = copies * (machine.weight_bytes // 2) / machine.dram_bytes_per_cycle
         dram = (self.loads.cycles + self.stores.cycles + instructions) * self.clusters + turns + shared
         array, vector = self.array.cycles, self.vector.cycles
-        compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
+        compute = np.where(accumulators_fit, np.maximum(array, vector), array + vector)
         # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
-        compute = np.maximum(np.where(fits.weights, compute, compute + np.maximum(weights, shared)), weights)
+        compute = np.maximum(np.where(weights_fit, compute, compute + np.maximum(weights, shared)), weights)
         first, last = (work.once + timing.dram_latency for work in (self.loads, self.stores))
         # While the first tile is computed the DRAM has others to load, of all clusters two each, and while the last one
         # is, others to store.
@@ -147,7 +145,8 @@ class Price:
             compute + first + self.array.drain + self.vector.once + last, transfers + idle + 2 * timing.dram_latency
         )
         apart = np.maximum(compute + loads + stores + self.vector.once, together)
-        return np.where(fits.maps, together, apart) + self.wait + dram * taken
+        others = self.wait + dram * taken
+        return together + others, apart + others
 
 
 def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:

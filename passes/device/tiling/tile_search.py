@@ -6,14 +6,12 @@ by the cycle model. Candidates do not depend on the sizes of the scratchpads, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Op, Value, is_op
@@ -60,39 +58,12 @@ from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .attention_price import AttentionPrice
-from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
-from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read
+from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
+from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
+from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
 """Operators that only load and store."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A piece of the result that is computed at once.
-
-    Attributes:
-        rows, columns: output pixels.
-        output_blocks, input_blocks: blocks of 16 channels of result and operand.
-        stationary: ``weights`` | ``inputs``, see :class:`tilewright.passes.device.tile_device.TileDevice`.
-        split: what several clusters share out of the result; None where one does all.
-    """
-
-    rows: int
-    columns: int
-    output_blocks: int
-    input_blocks: int
-    stationary: Stationary = "inputs"
-    split: Split | None = None
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """Why no tile fits: the scratchpad that the smallest one overflows, and by how much (bytes)."""
-
-    memory: str
-    needed: int
-    available: int
 
 
 def _cuts(extent: int, limit: int) -> Counts:
@@ -117,6 +88,7 @@ class TileSearch:
         kept: maps that stay on chip, whose tiles take neither room nor time.
         packed: whether the pixels of the map that a convolution reads lie without padding; by default as
             `is_packed` says, which knows device functions.
+        known: what convolutions that are alike but for the maps that stay on chip cost by what is split; filled.
     """
 
     def __init__(
@@ -128,25 +100,37 @@ class TileSearch:
         split: Split | None = None,
         kept: frozenset[Value] = frozenset(),
         packed: bool | None = None,
+        known: dict[Split | None, ConvolutionPrice] | None = None,
     ) -> None:
         orders: tuple[Stationary, ...] = get_args(Stationary) if stationary is None else (stationary,)
         packed = is_packed(op.inputs[0]) if packed is None else packed
         shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
-        self._priced = [_priced(op, machine, orders, replace(share, packed=packed)) for share in shares]
+        self._machine, known = machine, known if known is not None else {}
+        self._priced = [_priced(op, machine, orders, replace(share, packed=packed), known) for share in shares]
+        self._costs: dict[float, Costs] = {}
 
     def cheapest(
-        self, machine: Machine, rows: int | None = None, taken: float = DRAM_TAKEN
+        self, maps_bytes: int, rows: int | None = None, taken: float = DRAM_TAKEN
     ) -> tuple[float, Tile] | Misfit:
-        """The price in cycles and the tile that costs least on a machine, which may have other scratchpads than the
-        one of the search; or why there is none.
+        """The price in cycles and the tile that costs least; or why there is none.
 
         Args:
+            maps_bytes: of the maps scratchpad, which may be another one than the machine has.
             rows: most that a tile may have; no limit by default.
             taken: what a cycle of the DRAM costs that other ops could use.
         """
-        found = [each.cheapest(machine, rows, taken) for each in self._priced]
-        tiles = [each for each in found if not isinstance(each, Misfit)]
-        return min(tiles, key=lambda each: each[0]) if tiles else found[0]
+        costs = self._costs.get(taken)
+        if costs is None:
+            costs = self._costs[taken] = Costs.of(self._priced, self._machine, taken)
+        cost = np.where(2 * costs.needs <= maps_bytes, costs.two, costs.one)
+        is_possible = costs.needs <= maps_bytes
+        if rows is not None:
+            is_possible &= costs.rows <= rows
+        cost[~is_possible] = np.inf
+        index = int(cost.argmin()) if cost.size else -1
+        if index < 0 or not is_possible[index]:
+            return self._priced[0].found.overflow(replace(self._machine, maps_bytes=maps_bytes))
+        return float(cost[index]), costs.tile(index)
 
 
 def splits(op: Op, clusters: int) -> list[Split]:
@@ -203,52 +187,7 @@ def _is_whole(op: Op) -> bool:
     return is_op(op, Attention, SkipLayerNorm)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The candidates for an op: how large they are, and what each needs of the scratchpads, in bytes.
-
-    Attributes:
-        within: which of them the fields of instructions can say.
-    """
-
-    tiles: Candidates
-    needs: Mapping[str, Counts]
-    within: NDArray[np.bool_]
-
-    def overflow(self, machine: Machine) -> Misfit:
-        """What the smallest of them overflows, as none fits."""
-        smallest = {memory: (int(need.min()), available(machine, memory)) for memory, need in self.needs.items()}
-        memory = max(smallest, key=lambda name: smallest[name][0] / smallest[name][1])
-        return Misfit(memory, *smallest[memory])
-
-    def fitting(self, machine: Machine) -> NDArray[np.bool_]:
-        """Which of them the scratchpads hold."""
-        return reduce(np.logical_and, (self.holds(machine, memory, 1) for memory in self.needs))
-
-    def holds(self, machine: Machine, memory: str, times: int = 2) -> NDArray[np.bool_]:
-        """Of which candidates a scratchpad holds so many."""
-        return times * self.needs[memory] <= available(machine, memory)
-
-    def cheapest(
-        self, possible: NDArray[np.bool_], cost: NDArray[np.float64]
-    ) -> tuple[float, tuple[int, int, int, int]]:
-        """The least cost of those that are possible, and the rows, columns, blocks and chunk of that candidate."""
-        cost = np.where(possible, cost, np.inf)
-        index = np.unravel_index(np.argmin(cost), cost.shape)
-        # Along an axis that it does not depend on, a size has one element.
-        rows, columns, blocks, chunk = (
-            int(size[tuple([min(at, extent - 1) for at, extent in zip(index, size.shape, strict=True)])])
-            for size in self.tiles
-        )
-        return float(cost[index]), (rows, columns, blocks, chunk)
-
-
-def available(machine: Machine, memory: str) -> int:
-    """Bytes of a scratchpad: ``maps``, ``weight``, ``accumulator`` or ``parameter``."""
-    return getattr(machine, f"{memory}_bytes")
-
-
-def _convolution_candidates(op: Op, share: Share) -> _Found:
+def _convolution_candidates(op: Op, share: Share) -> Found:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_block_by_block(op)
     inputs, outputs = source.blocks, share.blocks(target.blocks, blocks_together(op.result.type))
@@ -286,57 +225,38 @@ def _convolution_candidates(op: Op, share: Share) -> _Found:
         "parameter": parameter_bytes(op, blocks) + (RECORD_BYTES if is_pair else 0),
     }
     within = (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    return _Found(Candidates(rows, columns, blocks, chunk), needs, within)
+    return Found(Candidates(rows, columns, blocks, chunk), needs, within)
 
 
-@dataclass(frozen=True)
-class _Priced:
-    """The candidates for a share of an op, and what they cost by what is stationary."""
-
-    found: _Found
-    prices: Mapping[Stationary, Price]
-    split: Split | None
-    _totals: dict[Hashable, NDArray[Any]] = field(default_factory=dict[Hashable, NDArray[Any]], init=False)
-
-    def cheapest(self, machine: Machine, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
-        possible = self.found.fitting(machine)
-        if not possible.any():
-            return self.found.overflow(machine)
-        possible = possible & self.found.within
-        if rows is not None:
-            possible = possible & (self.found.tiles.rows <= rows)
-        memories = [memory for memory in ("maps", "weight", "accumulator") if memory in self.found.needs]
-        two = [self.found.holds(machine, memory) for memory in memories]
-        # Machines on which the same candidates fit twice have the same totals; of limits for kept maps there are many.
-        fitting = tuple(each.tobytes() for each in two)
-        best: list[tuple[float, Tile]] = []
-        for order, price in self.prices.items():
-            key = order, taken, fitting
-            total = self._totals.get(key)
-            if total is None:
-                total = self._totals[key] = price.total(Fits(*two), taken)
-            cost, sizes = self.found.cheapest(possible, total)
-            best.append((cost, Tile(*sizes, order, self.split)))
-        return min(best, key=lambda each: each[0])
-
-
-def _attention_candidates(op: Op[Attention], share: Share) -> tuple[_Found, AttentionPrice]:
+def _attention_candidates(op: Op[Attention], share: Share) -> tuple[Found, AttentionPrice]:
     _, height, _ = share.pixels(rows_shape(op.result))
     rows = _cuts(height, OUTPUT_ROWS_LIMIT).reshape(-1, 1, 1, 1)
     priced = AttentionPrice(op, rows, share)
-    return _Found(priced.tiles, priced.needs, np.ones(rows.shape, np.bool_)), priced
+    return Found(priced.tiles, priced.needs, np.ones(rows.shape, np.bool_)), priced
 
 
-def _priced(op: Op, machine: Machine, orders: Sequence[Stationary], share: Share) -> _Priced:
+def _priced(
+    op: Op,
+    machine: Machine,
+    orders: Sequence[Stationary],
+    share: Share,
+    known: dict[Split | None, ConvolutionPrice],
+) -> Priced:
     if is_op(op, Attention):
         found, attention = _attention_candidates(op, share)
-        return _Priced(found, {"inputs": attention.price(machine)}, share.split)
+        return Priced(found, {"inputs": attention.price(machine)}, share.split)
     if not is_product(op):
         found = _pointwise_candidates(op, share)
-        return _Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
-    found = _convolution_candidates(op, share)
-    priced = ConvolutionPrice(op, machine, found.tiles, share)
-    return _Priced(found, {order: priced.keeping(order) for order in orders}, share.split)
+        return Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
+    found, price, other = _convolution_candidates(op, share), known.get(share.split), other_operand(op)
+    if price is None:
+        price = known[share.split] = ConvolutionPrice(op, machine, found.tiles, share)
+    moves = {
+        "loads": share.moves(op.inputs[0]),
+        "stores": share.moves(made_by(op)),
+        "loads_other": other is not None and share.moves(other),
+    }
+    return Priced(found, {order: price.price(order, **moves) for order in orders}, share.split)
 
 
 def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
@@ -359,7 +279,7 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
     return [(shape, reading(shape)) for shape in shapes]
 
 
-def _pointwise_candidates(op: Op, share: Share) -> _Found:
+def _pointwise_candidates(op: Op, share: Share) -> Found:
     target, together = computed_map(op), blocks_together(op.result.type)
     _, height, width = share.pixels(target)
     rows, columns, blocks = np.meshgrid(
@@ -379,10 +299,10 @@ def _pointwise_candidates(op: Op, share: Share) -> _Found:
     needs = {"maps": need}
     if is_op(op, SkipLayerNorm):
         needs["parameter"] = np.full(need.shape, normalization_bytes(target.channels))
-    return _Found(Candidates(rows, columns, blocks, blocks), needs, within)
+    return Found(Candidates(rows, columns, blocks, blocks), needs, within)
 
 
-def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> Price:
+def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Price:
     """Tiles of ops on the vector unit, and of those that only move maps."""
     target, tiles = computed_map(op), found.tiles
     taps = INTERPOLATED if is_op(op, Resize) and op.operator.mode == "linear" else window_of(op).taps

@@ -5,7 +5,7 @@ constants that stay on chip from the first tile of an op to the last.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
 from ..channel_blocks import blocks_read, reads_key, slice_reads
 from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
-from .convolution_price import parameter_bytes, weight_bytes
-from .tile_search import Tile, TileSearch
+from .candidates import Tile
+from .convolution_price import ConvolutionPrice, parameter_bytes, weight_bytes
+from .tile_search import TileSearch
 
 
 def maps_of_pair(op: Op) -> list[Value]:
@@ -29,7 +30,17 @@ def maps_of_pair(op: Op) -> list[Value]:
     return [*dict.fromkeys((*map_operands(op), *([other] if other is not None else []))), made_by(op)]
 
 
-KnownSearches = dict[Hashable, dict[Hashable, TileSearch]]
+@dataclass
+class Known:
+    """Searches of ops, and of those that are alike but for the maps that stay on chip what convolutions cost."""
+
+    searches: dict[Hashable, TileSearch] = field(default_factory=dict[Hashable, TileSearch])
+    convolutions: dict[Hashable, dict[Split | None, ConvolutionPrice]] = field(
+        default_factory=dict[Hashable, dict[Split | None, ConvolutionPrice]]
+    )
+
+
+KnownSearches = dict[Hashable, Known]
 """By what they have in common, the last used ones last."""
 
 _REMEMBERED = 4
@@ -59,7 +70,7 @@ class TileSearches:
         # What depends on the size of this scratchpad is asked of a search later.
         others = (getattr(machine, each.name) for each in fields(machine) if each.name != "maps_bytes")
         alike = *others, stationary, clusters, images
-        self._searches = known[alike] = known.pop(alike, {})
+        self._known = known[alike] = known.pop(alike, Known())
         while len(known) > _REMEMBERED:
             del known[next(iter(known))]
 
@@ -68,20 +79,21 @@ class TileSearches:
         user, last = fused_user(op), made_by(op).producer
         over = last is not None and overwritten(last) is not None
         maps = *maps_of_pair(op), *op.inputs
-        alike = [(value.type.shape, value.type.dtype, value.type.quant is None, value in kept) for value in maps]
-        key = (
+        alike = (
             op.operator,
-            split,
             type(user and user.operator),
             over,
             reads_key(op),
-            *alike,
+            *((value.type.shape, value.type.dtype, value.type.quant is None) for value in maps),
             *map(is_packed, map_operands(op)),
         )
-        if key not in self._searches:
-            search = TileSearch(op, self._machine, self._stationary, self._clusters, split, kept)
-            self._searches[key] = search
-        return self._searches[key]
+        key = alike, split, *(value in kept for value in maps)
+        if key not in self._known.searches:
+            prices = self._known.convolutions.setdefault(alike, {})
+            self._known.searches[key] = TileSearch(
+                op, self._machine, self._stationary, self._clusters, split, kept, known=prices
+            )
+        return self._known.searches[key]
 
 
 def set_tile(op: Op, tile: Tile) -> None:
