@@ -106,6 +106,14 @@ def not_stored(type: TensorType | None, what: str, *, wide: bool = False) -> str
     return None
 
 
+def check_words(operands: Types, results: Types) -> str | None:
+    """Why these are not types of 16 bits whose integers are the numbers themselves but for a scale; ``None`` if they
+    are: what functions and products of two tensors of 16 bits are of."""
+    problem = check_elementwise(operands, results, wide=True)
+    others = (type for type in _present((*operands, *results)) if type.dtype is not DType.I16 or parameters(type)[1])
+    return problem or next((f"of 16 bits are i16 with the zero point 0, not {type}" for type in others), None)
+
+
 def check_elementwise(operands: Types, results: Types, *, wide: bool = False) -> str | None:
     """Why these are not types of 8 bits, or with ``wide`` 16, quantised per tensor; ``None`` if they are."""
     named = [*((t, f"operand {i}") for i, t in enumerate(operands)), *((t, "the result") for t in results)]
@@ -189,7 +197,7 @@ def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract
 
 
 def multiplied(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType) -> np.ndarray:
-    """Stored integers of the product of two 8-bit tensors that broadcast.
+    """Stored integers of the product of two tensors that broadcast.
 
     Args:
         types: of a and b.

@@ -11,7 +11,7 @@ from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
 from ..op import operator
-from ..quantized import clamp_bounds, is_wide, only_operand
+from ..quantized import clamp_bounds, is_wide, mixed, only_operand, parameters
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
@@ -96,10 +96,30 @@ class Sigmoid(Activation):
 
 @operator("hard_sigmoid")
 class HardSigmoid(Activation):
-    """alpha * x + beta between 0 and 1"""
+    """alpha * x + beta between 0 and 1. Of 16 bits a convolution with a weight and a bias."""
 
     alpha: float
     beta: float
+
+    def bias(self, x: TensorType) -> int:
+        """What is added to stored integers of 16 bits."""
+        return round(self.beta / (float(parameters(x)[0]) * self.alpha))
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        problem, x = super().check_quantized(operand_types, result_types), operand_types[0]
+        if problem is not None or x is None or not is_wide(x):
+            return problem
+        is_held = self.alpha > 0 and abs(self.beta) < float(parameters(x)[0]) * self.alpha * 2**30
+        return None if is_held else "the bias of a hard sigmoid of 16 bits takes less than 2^30 of its steps"
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        x, type = only_operand(arrays, operand_types)
+        if not is_wide(type):
+            return super().reference_quantized(arrays, operand_types, result_types)
+        ends = clamp_bounds(result_types[0], "clip", (0.0, 1.0))
+        return np.clip(
+            mixed(x.astype(np.int64) + self.bias(type), type, result_types[0], float(np.float32(self.alpha))), *ends
+        )
 
 
 @operator("hard_swish")

@@ -12,7 +12,7 @@ from tilewright.limits import RANK
 
 from ..core import OperandsT_co
 from ..op import BinaryOperands, Operator, QuantizationRule, operator
-from ..quantized import added, check_sum, is_wide, multiplied
+from ..quantized import added, check_sum, check_words, is_wide, multiplied
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
@@ -132,6 +132,11 @@ class Mul(Rescaling, function=np.multiply):
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return multiplied(x, y, types, z)
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        if is_wide(*operand_types, *result_types):
+            return check_words(operand_types, result_types)
+        return super().check_quantized(operand_types, result_types)
 
 
 @operator("div")

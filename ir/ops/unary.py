@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import interpolation
 from ..activation import erf
 from ..op import QuantizationRule, UnaryOperands, operator
-from ..quantized import look_up, only_operand, table
+from ..quantized import check_words, is_wide, look_up, only_operand, parameters, table
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
@@ -14,7 +15,8 @@ from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, c
 class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
     """Base: a function of one number, in and of one element type.
 
-    Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised.
+    Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised; of 16
+    bits, straight lines between the entries of one of 706.
 
     A subclass gives its function, or overrides ``reference`` where attributes matter.
     """
@@ -25,8 +27,23 @@ class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
         check_dtype(x, self.DTYPES)
         return TensorType(x.shape, x.dtype)
 
+    def knots(self, x: TensorType, y: TensorType) -> np.ndarray:
+        """The table between whose entries results lie, where operand and result have 16 bits: int32, by number."""
+        return interpolation.knots(self.reference, parameters(x)[0], parameters(y)[0])
+
+    def misses(self, x: TensorType, y: TensorType) -> float:
+        """By how many steps that table is wrong at most, beyond what rounding to integers is."""
+        return interpolation.largest_error(self.reference, parameters(x)[0], parameters(y)[0])
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        if self.QUANTIZATION is QuantizationRule.TABLE and is_wide(*operand_types, *result_types):
+            return check_words(operand_types, result_types)
+        return super().check_quantized(operand_types, result_types)
+
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = only_operand(arrays, operand_types)
+        if is_wide(x_type):
+            return interpolation.interpolate(x, self.knots(x_type, result_types[0]))
         return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from .. import arithmetic
+from .. import arithmetic, interpolation
 from ..core import OperandsT_co, Value
 from ..feature_map import in_bytes, of_bytes
 from ..layout import CHANNEL_BLOCK
@@ -23,6 +23,8 @@ from .transfer import RECORD_WORDS
 from .types import TILE_OPERATORS, MapOperands, TileType, on_cluster, placed_map, tile, written
 
 Pair = tuple[int, int]
+
+CombinationKind = Literal["add", "multiply", "maximum", "minimum", "wide_multiply"]
 
 PoolingKind = Literal["maximum", "average", "sum", "wide_maximum"]
 
@@ -264,11 +266,12 @@ class Combine(Operator[CombineOperands]):
     """Two maps element by element. Where one of them has one row or column, that is repeated.
 
     Attributes:
-        kind: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum``.
+        kind: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum`` |
+            ``wide_multiply``, of maps of 16 bits.
         low, high: clamp.
     """
 
-    kind: Literal["add", "multiply", "maximum", "minimum"]
+    kind: CombinationKind
     low: int
     high: int
 
@@ -286,6 +289,12 @@ class Combine(Operator[CombineOperands]):
         offset, shift = words["offset"], words["shift"]
         zeros = (words["zero_a"], words["zero_b"], words["zero_output"])
         low, high = self.low - offset, self.high - offset
+        if self.kind == "wide_multiply":
+            bounds = np.iinfo(np.int16)
+            product = arithmetic.multiply(
+                of_bytes(a), of_bytes(b), words["multiplier"], (0, 0, 0), int(bounds.min), int(bounds.max)
+            )
+            return written(in_bytes(product), into)
         if self.kind == "multiply":
             result = arithmetic.multiply(a, b, words["multiplier"], zeros, low, high)
         elif self.kind == "add":
@@ -309,7 +318,7 @@ class TableOperands(NamedTuple):
 
 @operator("tile_lookup", TILE_OPERATORS)
 class LookUp(Operator[TableOperands]):
-    """The entry of a table for each element."""
+    """The entry of a table for each element; of 16 bits the number between two entries of one of knots."""
 
     def infer(self, x: TensorType, table: TensorType, into: TensorType | None) -> TensorType:
         source = tile(x, "maps", "what is looked up")
@@ -317,6 +326,8 @@ class LookUp(Operator[TableOperands]):
         return placed_map(source.shape, source.cluster, into)
 
     def reference(self, x: np.ndarray, table: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        if table.size == interpolation.KNOTS:
+            return written(in_bytes(interpolation.interpolate(of_bytes(x), table)), into)
         return written(table[x.astype(np.int64) - LOWEST], into)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tilewright.errors import IRError
 
 from ..core import Op, OperatorT, Value, is_op
+from ..interpolation import KNOTS
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator
 from .attention import MapAsWeights, RequantizeMean, Weigh
@@ -404,7 +405,8 @@ def _combine(op: Op[Combine], places: Places) -> Fields:
 
 @_builds("LookUp", LookUp)
 def _look_up(op: Op[LookUp], places: Places) -> Fields:
-    return {"table": places.line(op.operands.table), **_source(op.operands.x, places), **_result(op, places)}
+    fields = {"table": places.line(op.operands.table), **_source(op.operands.x, places), **_result(op, places)}
+    return fields | ({"wide": 1} if op.operands.table.type.elements == KNOTS else {})
 
 
 def _resize(op: Op[Resize] | Op[ResizeLinear], places: Places) -> Fields:

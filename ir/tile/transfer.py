@@ -9,6 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Value
+from ..interpolation import KNOTS
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
@@ -140,7 +141,8 @@ class LoadRequantization(Operator[RequantizationOperands]):
 
 @operator("tile_load_table", TILE_OPERATORS)
 class LoadTable(Operator[UnaryOperands]):
-    """A table of 256 results, by element from -128, into the parameter scratchpad.
+    """A table of 256 results, by element from -128, or of the knots of a function of 16 bits, into the parameter
+    scratchpad.
 
     Attributes:
         cluster: see :class:`LoadWeights`.
@@ -149,8 +151,8 @@ class LoadTable(Operator[UnaryOperands]):
     cluster: int
 
     def infer(self, x: TensorType) -> TensorType:
-        if x.dtype is not DType.I8 or x.shape != (256,):
-            raise IRError("this is no table", expected="i8[256]", found=x)
+        if (x.dtype, x.shape) not in ((DType.I8, (256,)), (DType.I32, (KNOTS,))):
+            raise IRError("this is no table", expected=f"i8[256] or i32[{KNOTS}]", found=x)
         return TileType(x.shape, DType.F64, memory="parameters", cluster=self.cluster)
 
     def reference(self, x: np.ndarray) -> np.ndarray:

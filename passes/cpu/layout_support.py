@@ -12,7 +12,7 @@ from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
 from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
-from ...ir.ops.elementwise import Elementwise
+from ...ir.ops.elementwise import Elementwise, Mul
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.integer_products import MatMulInteger
 from ...ir.ops.matmul import MatMul
@@ -20,6 +20,7 @@ from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.resize import Resize
+from ...ir.ops.unary import Unary
 from ...ir.ops.weight_only import WeightOnlyMatMul
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
@@ -212,6 +213,8 @@ WORD_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     MaxPool: _pool,
     GlobalMaxPool: _pool,
     Concat: _concat,
+    Unary: _quantized_elementwise,
+    Mul: _quantized_elementwise,
 }
 """The same where all activations are quantised integers of 16 bits, signed."""
 

@@ -19,6 +19,7 @@ from ...ir.core import Constant, Op, Value
 from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
+from ...ir.ops.activation import Clamp
 from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -101,14 +102,15 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat)
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, Unary)
 """Operators that the device has on maps of 16 bits."""
 
 
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
     # Those of 16 bits have rules of their own, or none.
-    dtypes = (*EIGHT_BIT, DType.I16) if isinstance(op.operator, WITH_WIDE_MAPS) else EIGHT_BIT
+    has_wide = isinstance(op.operator, WITH_WIDE_MAPS) and not isinstance(op.operator, Clamp)
+    dtypes = (*EIGHT_BIT, DType.I16) if has_wide else EIGHT_BIT
     for value in maps_of(op):
         type = value.type
         if type.quant is None or type.dtype not in dtypes:

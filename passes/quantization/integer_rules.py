@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op, types_of
+from ...ir.interpolation import ERROR_LIMIT
 from ...ir.op import QuantizationRule
-from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.activation import Clamp, Clip, HardSigmoid, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add
 from ...ir.ops.matmul import MatMul
@@ -23,6 +24,7 @@ from ...ir.ops.quantization import Dequantize, Quantize, Requantize
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
+from ...ir.ops.unary import Unary
 from ...ir.quantized import CLAMPING, EIGHT_BIT, WIDE, is_redundant, is_wide
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
@@ -125,11 +127,43 @@ def _quantized_form(
     operands = [_quantized_operand(found, value) for value in source.inputs]
     if any(value is None for value in operands):
         return None
+    if is_wide(*types_of(operands), y_type) and not isinstance(operator, (Add, Clamp)):
+        return _of_words(found, source, [value for value in operands if value is not None], y_type, origin)
     types = [value.type for value in operands if value is not None]
     mixed = len({t.dtype for t in types}) > 1 and not is_wide(*types)
     if mixed or operator.check_quantized(types, [y_type]) is not None:
         return None
     return found.emit(operator, *operands, result_types=[y_type], origin=origin)
+
+
+def _of_words(
+    found: Match, source: Op, operands: Sequence[Value], y_type: TensorType, origin: Sequence[Op]
+) -> Value | None:
+    """Functions and products of 16 bits: what has 8 is brought to 16 first, exactly, and a result of 8 is rounded from
+    one of 16. ``None`` also of a function that a table misses."""
+    operator, types = source.operator, [_widened(value.type) for value in operands]
+    into = _widened(y_type)
+    if operator.check_quantized(types, [into]) is not None:
+        return None
+    if (
+        isinstance(operator, Unary)
+        and not isinstance(operator, HardSigmoid)
+        and operator.misses(types[0], into) > ERROR_LIMIT
+    ):
+        return None
+    wide = [
+        value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)
+        for value, type in zip(operands, types, strict=True)
+    ]
+    result = found.emit(operator, *wide, result_types=[into], origin=origin)
+    return result if into == y_type else found.emit(Requantize(), result, result_types=[y_type], origin=origin)
+
+
+def _widened(type: TensorType) -> TensorType:
+    """Of 16 bits, with every number of a type of 8."""
+    if type.dtype not in EIGHT_BIT or type.quant is None or type.quant.axis is not None:
+        return type
+    return TensorType(type.shape, DType.I16, Quantization.per_tensor(type.quant.scale[0] / 128))
 
 
 def _quantized_operand(found: Match, value: Value) -> Value | None:

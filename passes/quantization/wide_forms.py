@@ -6,17 +6,18 @@ One kernel on the CPU, and the multipliers and the requantisation of the acceler
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...ir.core import Constant, Module, Value, is_op, types_of
-from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.activation import Clip, HardSigmoid, Relu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add
+from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.shape import Reshape
-from ...ir.quantized import is_wide, share_of
+from ...ir.quantized import is_wide, parameters, share_of
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
@@ -24,8 +25,9 @@ from . import integer_rules
 
 
 class WideForms(Pass):
-    """Replaces ``add``, ``average_pool``, ``global_average_pool``, ``relu``, ``clip`` and ``requantize`` of 16 bits by
-    convolutions with weights of one, of each channel for itself; a clamp behind one goes into it.
+    """Replaces ``add``, ``average_pool``, ``global_average_pool``, ``relu``, ``clip``, ``hard_sigmoid``, ``requantize``
+    and products with a number, all of 16 bits, by convolutions with weights of one, of each channel for itself; a clamp
+    behind one goes into it.
 
     No output changes by a bit.
     """
@@ -37,13 +39,19 @@ class WideForms(Pass):
         return Driver(RULES).run(module, record)
 
 
-Wide = Add | Relu | Clip | Requantize
+Wide = Add | Relu | Clip | HardSigmoid | Mul | Requantize
 
 
 def _elementwise(found: Match[Wide]) -> Value | None:
     op = found.root
     x, *others = op.inputs
     residual, y = others[0] if others else None, op.result.type
+    share = 1.0
+    if is_op(op, Mul):
+        x, share = _by_number(op.inputs) or _by_number(op.inputs[::-1]) or (x, 0.0)
+        if not share:
+            return None
+        residual = None
     if not is_wide(*types_of(op.inputs), y) or isinstance(x, Constant) or isinstance(residual, Constant):
         return None
     if any(type.quant is None or type.quant.axis is not None for type in (x.type, y)):
@@ -51,14 +59,29 @@ def _elementwise(found: Match[Wide]) -> Value | None:
     if x.type.rank < 3:
         # As the pixels of a map, whose rows are images.
         shape = (*(1,) * (2 - x.type.rank), *x.type.shape, 1)
-        x, *others = (found.emit(Reshape(shape), v, result_types=[v.type.with_shape(shape)]) for v in op.inputs)
+        maps = [value for value in (x, residual) if value is not None]
+        x, *others = (found.emit(Reshape(shape), v, result_types=[v.type.with_shape(shape)]) for v in maps)
         residual = others[0] if others else None
     clamp = (op.operator.act, op.operator.act_args) if is_op(op, Relu, Clip) else ("none", ())
+    bias: Constant | None = None
+    if is_op(op, HardSigmoid):
+        share, clamp = float(np.float32(op.operator.alpha)), ("clip", (0.0, 1.0))
+        numbers = np.full(x.type.shape[1], op.operator.bias(x.type), np.int32)
+        bias = found.add_constant(f"{op.result.name}.bias", numbers)
     ones = (1,) * (x.type.rank - 2)
     conv = Conv(ones, (0,) * 2 * len(ones), ones, x.type.shape[1], *clamp)
     type = y.with_shape(x.type.shape)
-    result = found.emit(conv, x, _weights(found, x, ones), None, residual, result_types=[type])
+    result = found.emit(conv, x, _weights(found, x, ones, share), bias, residual, result_types=[type])
     return result if type.shape == y.shape else found.emit(Reshape(y.shape), result, result_types=[y])
+
+
+def _by_number(operands: Sequence[Value]) -> tuple[Value, float] | None:
+    """An operand, and the number that it is multiplied with, if that is one and no rounding tells it from a scale."""
+    x, other = operands
+    if not isinstance(other, Constant) or other.type.elements != 1 or other.type.rank > x.type.rank:
+        return None
+    integer = int(other.array.reshape(()))
+    return (x, integer * float(parameters(other.type)[0])) if integer > 0 and not integer & (integer - 1) else None
 
 
 def _mean(found: Match[AveragePool | GlobalAveragePool]) -> Value | None:
@@ -88,6 +111,6 @@ def _weights(found: Match, x: Value, kernel: tuple[int, ...], share: float = 1.0
 
 RULES = on_quantized(
     *(rule for rule in integer_rules.RULES if rule.name in ("redundant_activation", "activation_into_product")),
-    Rule("wide_elementwise", node((Add, Relu, Clip, Requantize)), _elementwise),
+    Rule("wide_elementwise", node((Add, Relu, Clip, HardSigmoid, Mul, Requantize)), _elementwise),
     Rule("wide_mean", node((AveragePool, GlobalAveragePool)), _mean),
 )

@@ -17,7 +17,7 @@ from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAM
 from .encoding import Instruction, MemoryAccess, Space, Stream, Violation
 from .normalization import NORMALIZE_BLOCK_BYTES
 from .program import Region, RegionKind
-from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
+from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES
 
 SCRATCHPAD_UNITS = {
     Space.MAPS: MAPS_UNIT,
@@ -94,8 +94,7 @@ def place_of(item: Instruction, access: MemoryAccess, regions: Sequence[Region])
         return ("source_a" if first else "source_b"), memory
     name = _FIELD_OF[access.space]
     if access.space == Space.PARAMETERS and not access.write:
-        table = getattr(item, "table", -1) * PARAMETER_UNIT == access.start and access.run == TABLE_BYTES
-        return ("table" if table else name), memory
+        return ("table" if hasattr(item, "table") else name), memory
     return (name if hasattr(item, name) else "destination"), memory
 
 
@@ -257,10 +256,17 @@ def unpack_record(data: bytes) -> dict[str, int | np.float32]:
     return {name: int(record[name]) if _RECORD[name].kind == "i" else np.float32(record[name]) for name in RECORD_WORDS}
 
 
-def pack_table(values: NDArray[np.int8]) -> bytes:
-    """A table for LUT: entry i, int8 [256], is the result for the value i - 128."""
-    assert values.shape == (TABLE_BYTES,)
-    return values.astype(np.int8).tobytes()
+def pack_table(values: NDArray[np.int8] | NDArray[np.int32]) -> bytes:
+    """A table for LUT: entry i, int8 [256], is the result for the value i - 128; or knots of maps of 16 bits, int32
+    [720]."""
+    data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    assert len(data) in (TABLE_BYTES, WIDE_TABLE_BYTES)
+    return data
+
+
+def unpack_wide_table(data: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The knots, of which 20 bits count."""
+    return (data.view("<i4").astype(np.int32) << 12) >> 12
 
 
 assert _RECORD.itemsize == RECORD_BYTES == PARAMETER_UNIT

@@ -15,6 +15,8 @@ from .matrix import MapWindows, map_reads, ring_violations
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
 TABLE_BYTES = 256
+WIDE_TABLE_SIDE = 360
+WIDE_TABLE_BYTES = 2 * 4 * WIDE_TABLE_SIDE
 RESIDUAL_FACTOR_BITS = 0x47800000
 """65536 as binary32; the bit patterns of numbers that are not negative are in the order of the numbers."""
 INTERPOLATION_BITS = 11
@@ -42,6 +44,7 @@ class ElementwiseKind(IntEnum):
     MULTIPLY = 1
     MAXIMUM = 2
     MINIMUM = 3
+    WIDE_MULTIPLY = 4
 
 
 def map_access(
@@ -303,7 +306,8 @@ class Elementwise(MapInstruction):
     maximum and minimum: as add, with the larger (smaller) of the two products instead of their sum. Kind 1, multiply:
     `v = round(binary32(binary32(binary32(A * B) * multiplier) + zero_output))`. The result is `v + offset`, clamped to
     `low … high`. The values come from the record at `parameters`. A pitch of 0 repeats a row or pixel of an input,
-    which broadcasts.
+    which broadcasts. Kind 4, multiply, of maps of 16 bits, of which two blocks hold the bytes of one, as RQW says:
+    `round(binary32(binary32(a * b) * multiplier))`, clamped to -2^15 … 2^15 - 1.
     """
 
     source_a: int = bits(MAPS_ADDRESS_BITS, "first input map, pixel (0, 0)", unit="16 B", after=FIRST)
@@ -319,7 +323,7 @@ class Elementwise(MapInstruction):
     parameters: int = bits(12, "vector record", unit="64 B")
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
-    kind: int = flag("0 add, 1 multiply, 2 maximum, 3 minimum", width=3)
+    kind: int = flag("0 add, 1 multiply, 2 maximum, 3 minimum, 4 multiply of 16 bits", width=3)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Two input maps, record, output map."""
@@ -332,9 +336,14 @@ class Elementwise(MapInstruction):
         )
 
     def violations(self) -> Iterator[Violation]:
-        """Known kind, clamps in order, written pixels do not overlap."""
-        if self.kind > ElementwiseKind.MINIMUM:
-            yield Violation("kind", self.kind, "0 to 3")
+        """Known kind, pairs of blocks of 16 bits and no clamps of 8, clamps in order, written pixels do not overlap."""
+        if self.kind > ElementwiseKind.WIDE_MULTIPLY:
+            yield Violation("kind", self.kind, "0 to 4")
+        if self.kind == ElementwiseKind.WIDE_MULTIPLY:
+            if self.blocks % 2:
+                yield Violation("blocks", self.blocks, "even for a map of 16 bits")
+            if (self.low, self.high) != (-128, 127):
+                yield Violation("low", self.low, "-128, with high 127, for a map of 16 bits")
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
         yield from super().violations()
@@ -345,18 +354,36 @@ class LookUp(MapToMap):
     """Replace every element by its entry in a table of 256 int8: element v becomes the byte at `table + v + 128`.
 
     Any unary function of a quantised value, and any change of scale and zero point, is such a table.
+
+    With `wide`, of maps of 16 bits, of which two blocks hold the bytes of one, as RQW says, results lie between two of
+    720 int32 K of the table. Of the number v, let m = v and s = 0, or m = -1 - v and s = 360 where v is negative;
+    `e = max(bits of m - 6, 0)`, `i = s + 32 * e + floor(m / 2^e)` and `f = m modulo 2^e`. The result is
+    `round_shift(K[i] * (2^e - f) + K[i + 1] * f, e + 2)`, exact integers and one rounding to nearest even by the shift,
+    clamped to -2^15 … 2^15 - 1. K has 20 bits, with its sign; the upper 12 are not read.
     """
 
-    table: int = bits(12, "table of 256 bytes", unit="64 B")
+    table: int = bits(12, "table of 256 bytes, with `wide` of 2880", unit="64 B")
+    wide: int = flag("interpolate, of maps of 16 bits")
+
+    @property
+    def table_bytes(self) -> int:
+        """Of the table."""
+        return WIDE_TABLE_BYTES if self.wide else TABLE_BYTES
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, table, output map."""
         size = (self.height, self.width, self.blocks)
         return (
             map_access(cluster, self.source, size, (self.source_row_pitch, self.source_pixel_pitch), False),
-            _parameters(cluster, self.table, TABLE_BYTES),
+            _parameters(cluster, self.table, self.table_bytes),
             *super().accesses(cluster),
         )
+
+    def violations(self) -> Iterator[Violation]:
+        """Pairs of blocks of 16 bits, written pixels do not overlap."""
+        if self.wide and self.blocks % 2:
+            yield Violation("blocks", self.blocks, "even for a map of 16 bits")
+        yield from super().violations()
 
 
 @instruction("RSZ", 20, Queue.VEC)

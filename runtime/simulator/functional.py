@@ -19,13 +19,14 @@ from tilewright.limits import DEVICE_STEPS
 
 from ..isa.attention import MoveWeights, Weigh
 from ..isa.encoding import Instruction, Stream
-from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize
+from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize, unpack_wide_table
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.normalization import Normalize
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
 from ..isa.vector import (
     Elementwise,
+    ElementwiseKind,
     LookUp,
     MapInstruction,
     Pool,
@@ -167,6 +168,9 @@ class CardsEngine:
         if isinstance(item, Pool):
             record = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
             return lambda memory: vector.pool(memory, item, record(memory))
+        if isinstance(item, Elementwise) and item.kind == ElementwiseKind.WIDE_MULTIPLY:
+            words = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
+            return lambda memory: vector.multiply_wide(memory, item, words(memory))
         if isinstance(item, Elementwise):
             key = ("ELT", item.kind, item.low, item.high)
 
@@ -175,6 +179,9 @@ class CardsEngine:
 
             every = self._reader(item, origin, key, results)
             return lambda memory: vector.elementwise(memory, item, every(memory))
+        if isinstance(item, LookUp) and item.wide:
+            knots = self._reader(item, origin, ("LUT", "wide"), unpack_wide_table)
+            return lambda memory: vector.interpolate(memory, item, knots(memory))
         if isinstance(item, LookUp):
             table = self._reader(item, origin, ("LUT",), vector.by_byte)
             return lambda memory: vector.look_up(memory, item, table(memory))

@@ -224,7 +224,7 @@ def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
         return _normalization
     if isinstance(item, Pool):
         return {PoolKind.AVERAGE: _average, PoolKind.SUM: _multiplier}.get(PoolKind(item.kind))
-    if isinstance(item, Elementwise) and item.kind == ElementwiseKind.MULTIPLY:
+    if isinstance(item, Elementwise) and item.kind in (ElementwiseKind.MULTIPLY, ElementwiseKind.WIDE_MULTIPLY):
         return _multiplier
     return None
 

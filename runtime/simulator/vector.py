@@ -9,6 +9,7 @@ from ..isa.attention import RequantizeMean
 from ..isa.matrix import MapWindows
 from ..isa.vector import (
     INTERPOLATION_BITS,
+    WIDE_TABLE_SIDE,
     Elementwise,
     LookUp,
     MapInstruction,
@@ -72,14 +73,18 @@ def requantize_wide(
     into = item.zero_point, item.low, item.high
     value = arithmetic.requantize(total, multiplier, *into, residual, dtype=np.int32)
     value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
-    value = value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK)
-    target = _pairs(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
-    target[...] = _in_pairs(value)
+    _write_pairs(memory, item, value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK))
 
 
-def _pairs(memory: Memory, start: int, item: RequantizeWide, pitches: tuple[int, int]) -> NDArray[np.int8]:
-    """View of a map of 16 bits of the size of an output: int8 [rows, columns, blocks, 2, 16]."""
-    shape = (item.height, item.width, item.blocks, 2, CHANNEL_BLOCK)
+def _write_pairs(memory: Memory, item: MapInstruction, numbers: NDArray[np.int32]) -> None:
+    """Write the output of numbers of 16 bits [rows, columns, blocks of both bytes, 16]."""
+    pitches = item.destination_row_pitch, item.destination_pixel_pitch
+    _pairs(memory, item.destination, item, pitches)[...] = _in_pairs(numbers)
+
+
+def _pairs(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
+    """View of a map of 16 bits of the size of an output: int8 [rows, columns, blocks of both bytes, 2, 16]."""
+    shape = (item.height, item.width, item.written_blocks // 2, 2, CHANNEL_BLOCK)
     steps = (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 2 * CHANNEL_BLOCK, CHANNEL_BLOCK, 1)
     return box(memory.maps, start * MAPS_UNIT, shape, steps, np.int8)
 
@@ -180,6 +185,30 @@ def look_up(memory: Memory, item: LookUp, table: NDArray[np.int8]) -> None:
     """Execute LUT."""
     source = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
     _output(memory, item)[...] = table[source.view(np.uint8)]
+
+
+def multiply_wide(memory: Memory, item: Elementwise, record: VectorRecord) -> None:
+    """Execute ELT on maps of 16 bits."""
+    a = _of_pairs(_pairs(memory, item.source_a, item, (item.row_pitch_a, item.pixel_pitch_a)))
+    b = _of_pairs(_pairs(memory, item.source_b, item, (item.row_pitch_b, item.pixel_pitch_b)))
+    factor = np.array([record["multiplier"]], np.float32)
+    _write_pairs(memory, item, arithmetic.requantize(a * b, factor, 0, -(2**15), 2**15 - 1, dtype=np.int32))
+
+
+def interpolate(memory: Memory, item: LookUp, knots: NDArray[np.int32]) -> None:
+    """Execute LUT on maps of 16 bits. The exponent of a number of single precision tells how many bits it has."""
+    number = _of_pairs(_pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch)))
+    below = number >> 31
+    magnitude = number ^ below
+    length = np.maximum((magnitude.astype(np.float32).view(np.int32) >> 23) - 132, 0)
+    first = (length << 5) + (magnitude >> length) - below * WIDE_TABLE_SIDE
+    least = knots[first]
+    total = (least << length) + (knots[first + 1] - least) * (magnitude & (1 << length) - 1)
+    shift = length + 2
+    floor = total >> shift
+    twice = (total - (floor << shift)) * 2 + (floor & 1)
+    # Half of a step is up from an odd number alone.
+    _write_pairs(memory, item, np.clip(floor + (twice > 1 << shift), -(2**15), 2**15 - 1))
 
 
 def resize_nearest(memory: Memory, item: ResizeNearest) -> None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from tilewright.runtime import isa
+from tilewright.runtime.isa.vector import MapInstruction
 
 
 @dataclass
@@ -242,10 +243,7 @@ def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
                 if o >= item.blocks * 16 - item.unused:
                     value = 0
-                target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16
-                target += o // 16 * 32 + o % 16
-                memory.maps[target] = value // 256 & 255
-                memory.maps[target + 16] = value % 256 - 128 & 255
+                put_pair(memory, item, y, x, o, value)
 
 
 def normalize(memory: Memories, item: isa.Normalize) -> None:
@@ -341,7 +339,29 @@ def _pooled(memory: Memories, item: isa.Pool, window: list[int]) -> int:
     return clamp(round(binary32(mean + values.zero_output)) + values.offset, -128, 127)
 
 
+def put_pair(memory: Memories, item: MapInstruction, y: int, x: int, o: int, value: int) -> None:
+    """Write a number of 16 bits of an output."""
+    target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16
+    target += o // 16 * 32 + o % 16
+    memory.maps[target] = value // 256 & 255
+    memory.maps[target + 16] = value % 256 - 128 & 255
+
+
+def multiply_wide(memory: Memories, item: isa.Elementwise) -> None:
+    factor = record(memory, item.parameters).multiplier
+    for y in range(item.height):
+        for x in range(item.width):
+            for o in range(item.blocks * 8):
+                a = pair(memory, (item.source_a + y * item.row_pitch_a + x * item.pixel_pitch_a) * 16, o) + 128
+                b = pair(memory, (item.source_b + y * item.row_pitch_b + x * item.pixel_pitch_b) * 16, o) + 128
+                product = round(binary32(binary32(Fraction(a * b)) * factor))
+                put_pair(memory, item, y, x, o, clamp(product, -(2**15), 2**15 - 1))
+
+
 def elementwise(memory: Memories, item: isa.Elementwise) -> None:
+    if item.kind == 4:
+        multiply_wide(memory, item)
+        return
     values = record(memory, item.parameters)
     for y in range(item.height):
         for x in range(item.width):
@@ -360,7 +380,26 @@ def elementwise(memory: Memories, item: isa.Elementwise) -> None:
                 memory.maps[target * 16 + c] = clamp(result + values.offset, item.low, item.high) & 255
 
 
+def interpolate(memory: Memories, item: isa.LookUp) -> None:
+    def knot(number: int) -> int:
+        return (word(memory.parameters, item.table * 64 + number * 4) + 2**19) % 2**20 - 2**19
+
+    for y in range(item.height):
+        for x in range(item.width):
+            for o in range(item.blocks * 8):
+                source = item.source + y * item.source_row_pitch + x * item.source_pixel_pitch
+                number = pair(memory, source * 16, o) + 128
+                m, side = (number, 0) if number >= 0 else (-1 - number, 360)
+                e = max(m.bit_length() - 6, 0)
+                first, rest = side + 32 * e + m // 2**e, Fraction(m % 2**e, 2**e)
+                between = knot(first) * (1 - rest) + knot(first + 1) * rest
+                put_pair(memory, item, y, x, o, clamp(round(between / 4), -(2**15), 2**15 - 1))
+
+
 def look_up(memory: Memories, item: isa.LookUp) -> None:
+    if item.wide:
+        interpolate(memory, item)
+        return
     for y in range(item.height):
         for x in range(item.width):
             for c in range(item.blocks * 16):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.op import Operator
+from tilewright.ir.ops.activation import Sigmoid, Swish
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Mul
 from tilewright.ir.ops.movement import Concat
-from tilewright.ir.ops.pooling import MaxPool
+from tilewright.ir.ops.pooling import GlobalMaxPool, MaxPool
 from tilewright.ir.types import DType, Quantization, TensorType
 
 I8, I16 = DType.I8, DType.I16
@@ -45,13 +48,24 @@ class WideNetwork:
         operands = [x, w, b, residual] if residual is not None else [x, w, b]
         return self.function.append(operator, operands, [type], names=["y"]).result
 
+    def append(self, operator: Operator, *operands: Value, shape: tuple[int, ...] = ()) -> Value:
+        """An op of 16 bits, whose result has the shape of the first operand unless it is given."""
+        type = self.type(I16, shape or operands[0].type.shape)
+        if isinstance(operator, GlobalMaxPool):
+            type = operands[0].type.with_shape(shape)
+        return self.function.append(operator, [*operands], [type], names=["z"]).result
+
 
 def wide_network(rng: np.random.Generator) -> Module:
-    """All ways in which convolutions read and make maps of 16 bits, a maximum of windows, and maps that are joined."""
+    """All ways in which convolutions read and make maps of 16 bits, a maximum of windows, maps that are joined, a
+    function, and products with another map and with a number for each channel."""
     made = WideNetwork(rng, I8, 1, 5, 9, 7)
     a = made.conv(made.x, I16, 40, 3, act="relu")
     b = made.conv(a, I16, 40, 3, stride=2, group=40, act="clip")
     c = made.conv(b, I16, 32, 1)
+    c = made.append(Mul(), c, made.append(Swish(), c))
+    gates = made.append(Sigmoid(), made.conv(made.append(GlobalMaxPool(), c, shape=(1, 32, 1, 1)), I16, 32, 1))
+    c = made.append(Mul(), c, gates)
     pooled = made.function.append(MaxPool((3, 2), (1, 1), (1, 0, 1, 1), (1, 1)), [c], names=["p"]).result
     joined = made.function.append(Concat(1), [c, pooled], names=["j"]).result
     d = made.conv(joined, I16, 32, 3, residual=c)

@@ -34,7 +34,7 @@ def test_the_device_computes_the_integers_of_the_reference(
     compiled = generate(module, load(machine))
     program = compiled.program
     names = Counter(item.MNEMONIC for stream in program.queues for item in program.instructions(stream))
-    assert names["RQW"] and names["RQA"] and names["DWC"]
+    assert names["RQW"] and names["RQA"] and names["DWC"] and names["LUT"] and names["ELT"]
     for name, array in run_on_device(module, compiled, load(machine), inputs).items():
         np.testing.assert_array_equal(array, expected[name], name)
 
@@ -60,7 +60,7 @@ def test_tile_programs_keep_their_bytes_whatever_the_tiles(seed: int) -> None:
         np.testing.assert_array_equal(array, expected[name], name)
     kinds = Counter(op.name for function in device_functions(module) for op in function.ops)
     assert kinds["tile_conv_wide"] and kinds["tile_depthwise_wide"] and kinds["tile_requantize_wide"]
-    assert kinds["tile_pool"]
+    assert kinds["tile_pool"] and kinds["tile_lookup"] and kinds["tile_combine"]
 
 
 def test_the_bytes_of_numbers_are_the_numbers() -> None:

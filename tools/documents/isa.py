@@ -113,7 +113,7 @@ Requantise and normalisation parameters and records are loaded at once, from a c
 before a program runs, and one whose multipliers or scales are not finite, negative but for gains and offsets, or divide
 and are 0, is refused.
 
-**Table** (LUT; `pack_table`). 256 int8; the entry for value v is byte v + 128.
+**Table** (LUT; `pack_table`). 256 int8; the entry for value v is byte v + 128. With `wide` 720 int32.
 
 ## Banks and ports
 

@@ -160,7 +160,7 @@ class Multiplication(Expression):
 
 
 def _saturated(b: FunctionBuilder, real: Register, dtype: DType) -> Register:
-    """The nearest bytes."""
+    """The nearest stored integers."""
     info = np.iinfo(dtype.numpy)
     low, high = (constant(real.type, int(bound)) for bound in (info.min, info.max))
     return b.convert("trunc", rounded(b, clamped(b, real, low, high)), type_of(dtype, real.type.lanes))
@@ -268,10 +268,11 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
 
 @lowers(Add, Sub, Mul, Min, Max)
 def quantized_binary(op: Op, target: TargetDescription) -> Kernel | None:
-    """Two 8-bit tensors, broadcast against each other."""
+    """Two 8-bit tensors, or the product of two of 16 bits, broadcast against each other."""
     operator, types = op.operator, [value.type for value in (*op.inputs, op.result)]
     dtype = types[-1].dtype
-    if check_elementwise(types[:2], types[2:]) is not None or any(type.dtype is not dtype for type in types):
+    wide = isinstance(operator, Mul)
+    if check_elementwise(types[:2], types[2:], wide=wide) is not None or any(type.dtype is not dtype for type in types):
         return None
     if isinstance(operator, Min | Max):
         return nest_kernel(op, Extreme(dtype is DType.I8, isinstance(operator, Max)), target)

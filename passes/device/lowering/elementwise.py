@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from tilewright.errors import PassError
 
 from ....ir import arithmetic
-from ....ir.core import Op, Value
+from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from ....ir.quantized import limits, parameters
-from ....ir.tile.compute import Combine, LookUp
+from ....ir.ops.unary import Unary
+from ....ir.quantized import is_wide, limits, parameters
+from ....ir.tile.compute import CombinationKind, Combine, LookUp
 from ....ir.tile.places import Part
+from ....ir.tile.requantization import HIGHEST, LOWEST
 from ....ir.tile.transfer import LoadTable
 from .on_chip import as_on_chip, chip_offset, chip_zero, on_chip
 from .program import ChipMap, TileProgram
 
-_KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] = {
+_KINDS: dict[type[Operator], CombinationKind] = {
     Add: "add",
     Sub: "add",
     Mul: "multiply",
@@ -30,11 +30,14 @@ _KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] =
 
 
 def table_of(op: Op) -> np.ndarray:
-    """The function of a unary quantised op as int8 [256], by what the device holds of its operand from -128 up.
+    """The function of a unary quantised op as int8 [256], by what the device holds of its operand from -128 up; of 16
+    bits as knots.
 
     The entries are what the reference computes for every stored integer, so they cannot differ from it.
     """
     x = op.inputs[0].type
+    if is_op(op, Unary) and is_wide(x):
+        return op.operator.knots(x, op.result.type)
     low, high = limits(x)
     stored = np.arange(low, high + 1).astype(x.dtype.numpy)
     (results,) = op.evaluate([stored])
@@ -65,6 +68,8 @@ def _record(op: Op) -> dict[str, float]:
 
 
 def _combine(op: Op) -> Combine:
+    if is_wide(op.result.type):
+        return Combine("wide_multiply", LOWEST, HIGHEST)
     low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
     return Combine(_KINDS[type(op.operator)], low, high)
 

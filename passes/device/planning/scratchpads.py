@@ -8,9 +8,10 @@ from typing import NamedTuple
 from tilewright.errors import PassError
 
 from ....ir.core import Op, is_op
+from ....ir.interpolation import KNOTS
 from ....ir.tile.attention import MapAsWeights
 from ....ir.tile.normalization import LoadNormalization
-from ....ir.tile.transfer import LoadRequantization, LoadWeights
+from ....ir.tile.transfer import LoadRequantization, LoadTable, LoadWeights
 from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
 from ....runtime.isa.encoding import Space
 from ....runtime.isa.layouts import (
@@ -21,7 +22,7 @@ from ....runtime.isa.layouts import (
     requantize_bytes,
     scratchpad_bytes,
 )
-from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
+from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 
 
@@ -89,7 +90,9 @@ def place_bytes(op: Op) -> int:
         return requantize_bytes(type.shape[-1])
     if is_op(op, LoadNormalization):
         return normalization_bytes(type.shape[-1])
-    return TABLE_BYTES if type.elements == TABLE_BYTES else RECORD_BYTES
+    if not is_op(op, LoadTable):
+        return RECORD_BYTES
+    return WIDE_TABLE_BYTES if type.elements == KNOTS else TABLE_BYTES
 
 
 class RoundRobin:

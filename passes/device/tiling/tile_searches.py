@@ -14,7 +14,8 @@ from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import convolution_maps, is_block_by_block, is_packed, is_product
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.unary import Unary
-from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
+from ....ir.quantized import is_wide
+from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES
 from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
 from ..channel_blocks import blocks_read, reads_key, slice_reads
@@ -118,7 +119,9 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     those of two tiles."""
     record = RECORD_BYTES if fused_user(op) is not None else 0
     if not is_product(op):
-        return Constants(0, TABLE_BYTES if is_op(op, Unary, Requantize) else RECORD_BYTES)
+        is_function = is_op(op, Unary, Requantize)
+        wide = is_wide(op.result.type)
+        return Constants(0, (WIDE_TABLE_BYTES if wide else TABLE_BYTES) if is_function else RECORD_BYTES)
     source, target = convolution_maps(op)
     depthwise = is_block_by_block(op)
     inputs, outputs = source.blocks, target.blocks

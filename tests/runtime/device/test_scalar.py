@@ -17,7 +17,7 @@ from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.memory import CardMemory
 
 SMALL = dataclasses.replace(
-    machine.load("s256"), maps_bytes=8192, weight_bytes=8192, accumulator_bytes=8192, parameter_bytes=2048
+    machine.load("s256"), maps_bytes=8192, weight_bytes=8192, accumulator_bytes=8192, parameter_bytes=8192
 )
 CONSTANTS = 1 << 14
 REGIONS = [
@@ -248,7 +248,9 @@ def pool(rng: np.random.Generator) -> isa.Instruction:
 
 
 def elementwise(rng: np.random.Generator) -> isa.Instruction:
-    shape = size(rng)
+    shape, kind = size(rng), pick(rng, 0, 4)
+    wide = kind == isa.ElementwiseKind.WIDE_MULTIPLY
+    shape["blocks"] *= 2 if wide else 1
     return isa.Elementwise(
         source_a=pick(rng, 0, 64),
         source_b=pick(rng, 64, 128),
@@ -257,18 +259,20 @@ def elementwise(rng: np.random.Generator) -> isa.Instruction:
         pixel_pitch_a=pick(rng, 0, 4),
         pixel_pitch_b=pick(rng, 0, 4),
         parameters=30,
-        low=pick(rng, -128, 0),
-        high=pick(rng, 0, 127),
-        kind=pick(rng, 0, 3),
+        low=-128 if wide else pick(rng, -128, 0),
+        high=127 if wide else pick(rng, 0, 127),
+        kind=kind,
         **shape,
         **output(rng, **shape),
     )
 
 
 def look_up(rng: np.random.Generator) -> isa.Instruction:
-    shape = size(rng)
+    shape, wide = size(rng), pick(rng, 0, 1)
+    shape["blocks"] *= 1 + wide
     pitches: dict[str, Any] = {"source_row_pitch": pick(rng, 0, 24), "source_pixel_pitch": pick(rng, 0, 4)}
-    return isa.LookUp(source=pick(rng, 0, 64), table=pick(rng, 0, 20), **pitches, **shape, **output(rng, **shape))
+    table = 32 if wide else pick(rng, 0, 20)
+    return isa.LookUp(source=pick(rng, 0, 64), table=table, wide=wide, **pitches, **shape, **output(rng, **shape))
 
 
 def resize(rng: np.random.Generator) -> isa.Instruction:
@@ -328,8 +332,8 @@ def store(rng: np.random.Generator) -> isa.Instruction:
 
 def parameters(rng: np.random.Generator) -> bytes:
     """Requantise parameters in lines 0 to 15, a table from 16 on, normalisation parameters in lines 20 to 28, a vector
-    record in line 30."""
-    lines = np.frombuffer(scalar.random_bytes(rng, 2048), np.uint8).copy()
+    record in line 30, and knots from line 32 on."""
+    lines = np.frombuffer(scalar.random_bytes(rng, 8192), np.uint8).copy()
     scales = np.exp2(rng.uniform(-24, -6, 128)).astype(np.float32)
     bias = rng.integers(-(1 << 20), 1 << 20, 128).astype(np.int32)
     lines[:1024] = np.frombuffer(isa.pack_requantize(bias, scales), np.uint8)
@@ -349,7 +353,7 @@ def parameters(rng: np.random.Generator) -> bytes:
         shift=shift,
         scale_a=float(np.float32(rng.uniform(0.01, 2))),
         scale_output=float(np.float32(rng.uniform(0.01, 2))),
-        multiplier=float(np.float32(rng.uniform(0.0001, 0.5))),
+        multiplier=float(np.float32(0.5 * np.exp2(-rng.uniform(0, 20)))),
     )
     lines[30 * 64 : 31 * 64] = np.frombuffer(record, np.uint8)
     return lines.tobytes()
@@ -380,7 +384,7 @@ def surround(item: isa.Instruction) -> isa.Program:
     assembler = isa.Assembler(SMALL, REGIONS)
     assembler.add(isa.LoadMaps(region=1, offset=0, destination=0, run=8192))
     assembler.add(isa.LoadWeights(region=0, offset=0, destination=0, length=128))
-    assembler.add(isa.LoadParameters(region=0, offset=128, destination=0, length=32))
+    assembler.add(isa.LoadParameters(region=0, offset=128, destination=0, length=128))
     # Known accumulators everywhere: 64 rows of 2 blocks, each the product with one column of the maps.
     for block in range(8):
         assembler.add(
@@ -433,7 +437,7 @@ def compare(make: Callable[[np.random.Generator], isa.Instruction], rng: np.rand
             program = surround(item)
         except InstructionError:
             continue  # a random window without a pixel, or a map outside the scratchpad
-        constants = np.frombuffer(scalar.random_bytes(rng, 8192) + parameters(rng) + bytes(6144), np.uint8)
+        constants = np.frombuffer(scalar.random_bytes(rng, 8192) + parameters(rng), np.uint8)
         fed = np.frombuffer(scalar.random_bytes(rng, 8192), np.uint8)
         engine = FunctionalEngine(program, SMALL, {"constants": constants})
         card = CardMemory(program, {"constants": constants, "input": fed})
@@ -441,7 +445,7 @@ def compare(make: Callable[[np.random.Generator], isa.Instruction], rng: np.rand
         found = card.clusters[0]
         poison = b"\xa5" * 8192
         regions = [bytearray(data) for data in (constants.tobytes(), fed.tobytes(), poison, poison)]
-        expected = scalar.Memories(bytearray(8192), bytearray(8192), bytearray(poison), bytearray(2048), regions)
+        expected = scalar.Memories(bytearray(8192), bytearray(8192), bytearray(poison), bytearray(8192), regions)
         for stream, index in engine.verified.order:
             scalar.run(expected, engine.verified.queues[stream][index])
         assert found.accumulators.tobytes() == bytes(expected.accumulators), str(item)
