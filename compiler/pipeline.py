@@ -113,8 +113,8 @@ def quantized_import_pipeline() -> Pipeline:
 
 
 def calibration_pipeline() -> Pipeline:
-    """From an imported module in floating point to the one that is calibrated, then quantised."""
-    return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()), "calibration")
+    """From an imported module in floating point to the one that is calibrated, then quantised, in single precision."""
+    return Pipeline((WidenHalf(), *simplify_pipeline().passes, DepthwiseAffine()), "calibration")
 
 
 def post_training_pipeline(

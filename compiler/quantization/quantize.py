@@ -9,7 +9,7 @@ from itertools import islice
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError
 
 from ...ir.clone import clone_module
-from ...ir.core import Function, Module, Value
+from ...ir.core import Function, Module, Op, Value
 from ...ir.ops import REGISTRY
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
@@ -94,6 +94,8 @@ def quantize_module(
         return copy
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     wide = _wide_names(module, options)
+    if findings is not None and HALF not in findings.warnings and any(_in_half(op) for op in copy.ops):
+        findings.warnings.append(HALF)
     run_passes(calibration_pipeline(), copy, options)
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
@@ -185,6 +187,14 @@ def quantize_module(
     integers = integer_interface(copy, radix, lambda index: at_ends.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), copy, options)
     return copy
+
+
+HALF = "the network is in half precision: integers are made of it as if it were in single, inputs and outputs stay"
+"""What is told of a network in float16."""
+
+
+def _in_half(op: Op) -> bool:
+    return any(value.type.dtype is DType.F16 for value in (*op.inputs, *op.results))
 
 
 _INPUT, _OUTPUT = "input of the network", "output {} of the network"

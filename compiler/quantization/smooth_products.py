@@ -181,7 +181,9 @@ def set_boundary_scales(
         uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
         along = by.reshape(each.along)
         constant = module.add_constant(f"{name}_by", along if each.producer is not None else 1 / along)
-        op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")])
+        # A node that is named for 16 bits has them in the quotient of what it makes, too.
+        loc = value.producer.loc if value.producer is not None else ()
+        op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")], loc=loc)
         if value.producer is not None:
             module.main.insert_after(op, value.producer)
         else:

@@ -23,6 +23,7 @@ from tilewright.compiler.calibration.windows import places_of, windows
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization import round_weights
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
 from tilewright.compiler.quantization.ladder.judging import first_shape
 from tilewright.compiler.quantization.methods import methods_of
@@ -220,15 +221,71 @@ def test_results_of_the_last_layer_are_exact_sums_on_every_engine(tmp_path: Path
 def test_rounding_by_the_error_of_the_sums_is_better_than_to_the_nearest(rng: np.random.Generator) -> None:
     mixing = rng.standard_normal((12, 12))
     inputs = rng.standard_normal((400, 12)) @ mixing
-    weights, products = rng.uniform(-20, 20, (1, 5, 12)), (inputs.T @ inputs)[None]
-    found = optimised(weights, products)
+    weights, products, ones = rng.uniform(-20, 20, (1, 5, 12)), (inputs.T @ inputs)[None], np.ones((1, 5, 1))
+    found, steps = optimised(weights, ones, products)
     assert (found == np.rint(found)).all() and np.abs(found).max() <= 127
 
     def error(rounded: np.ndarray) -> float:
         return float((((rounded - weights)[0] @ inputs.T) ** 2).sum())
 
-    assert error(found) < 0.7 * error(np.rint(weights))
-    np.testing.assert_array_equal(optimised(np.rint(weights), products), np.rint(weights))
+    assert error(found * steps) < 0.7 * error(np.rint(weights))
+    found, steps = optimised(np.rint(weights), ones, products)
+    np.testing.assert_array_equal(found, np.rint(weights))
+    np.testing.assert_array_equal(steps, ones)
+
+
+def test_steps_are_chosen_by_the_error_of_smooth_maps(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neighbours are nearly alike: the sum of the nine weights counts, which one weight alone makes good to half a step.
+    inputs = 10 * rng.standard_normal((400, 1)) + 0.1 * rng.standard_normal((400, 9))
+    rows = rng.uniform(-20, 20, (1, 64, 9))
+    smallest = np.abs(rows).max(2, keepdims=True) / 127
+
+    def error() -> float:
+        found, steps = optimised(rows, smallest, (inputs.T @ inputs)[None])
+        assert (steps >= smallest * 0.999).all() and (steps <= smallest * 1.25).all()
+        return float(np.square((found * steps - rows)[0] @ inputs.T).sum())
+
+    several = error()
+    monkeypatch.setattr(round_weights, "WIDENED", round_weights.WIDENED[:1])
+    assert several < 0.2 * error()
+
+
+def in_half(model: bytes) -> bytes:
+    """The same network in float16."""
+    half = onnx.load_from_string(model)
+    for value in (*half.graph.input, *half.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    for each in half.graph.initializer:
+        each.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(each).astype(np.float16), each.name))
+    return half.SerializeToString()
+
+
+def test_a_network_in_half_precision_becomes_the_integers_of_one_in_single(tmp_path: Path) -> None:
+    half = in_half(separable())
+    single = onnx.load_from_string(separable())
+    rounded = onnx.load_from_string(half).graph.initializer
+    for each, other in zip(single.graph.initializer, rounded, strict=True):
+        wide = onnx.numpy_helper.to_array(other).astype(np.float32)
+        each.CopyFrom(onnx.numpy_helper.from_array(wide, each.name))
+    samples = SAMPLES.astype(np.float16).astype(np.float32)
+    options = {"calibration": samples[:16], "methods": "all", "engines": "device,software"}
+    artifacts = [tilewright.compile(each, **options) for each in (half, single.SerializeToString())]
+    x = samples[20][None]
+    for engine in ("device", "software"):
+        found = tilewright.load(artifacts[0], engine=engine).run({"x": x.astype(np.float16)})["y"]
+        expected = tilewright.load(artifacts[1], engine=engine).run({"x": x})["y"]
+        assert found.dtype == np.float16
+        assert found.tobytes() == expected.astype(np.float16).tobytes()
+    said = "the network is in half precision: integers are made of it as if it were in single, inputs and outputs stay"
+    assert said in details_of(artifacts[0]).warnings and said not in details_of(artifacts[1]).warnings
+    found = tilewright.quantize(half, tmp_path / "half.twa", calibration=samples, engines="software")
+    assert found.warnings.count(said) == 1
+    alike = tilewright.quantize(single.SerializeToString(), tmp_path / "single.twa", calibration=samples)
+    assert max(each.score.sqnr for each in found.rungs) == pytest.approx(
+        max(each.score.sqnr for each in alike.rungs), abs=0.5
+    )
 
 
 def test_windows_are_what_a_convolution_multiplies(rng: np.random.Generator) -> None:

@@ -13,11 +13,14 @@ from tilewright.compiler.calibration.channel_ranges import ChannelHistogram
 from tilewright.compiler.calibration.ranges import MeanSquaredError
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.ladder.output_noise import OutputNoise, harmed_results
 from tilewright.compiler.quantization.methods import Choices
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
-from tilewright.ir.core import Module
+from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.activation import Swish
+from tilewright.ir.ops.elementwise import Mul
+from tilewright.ir.types import DType
 
 F32 = onnx.TensorProto.FLOAT
 REACH = np.asarray([100.0, 0.3, 30.0, 0.1, 3.0, 60.0, 0.5, 0.2])
@@ -64,8 +67,8 @@ def scores() -> bytes:
 SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
 
 
-def quantized(model: bytes, methods: str, choices: Choices | None = None) -> Module:
-    options = CompileOptions(calibration=SAMPLES[:16], methods=methods)
+def quantized(model: bytes, methods: str, choices: Choices | None = None, wide: tuple[str, ...] = ()) -> Module:
+    options = CompileOptions(calibration=SAMPLES[:16], methods=methods, wide=wide)
     return quantize_module(import_model(model), options, None, choices)
 
 
@@ -89,6 +92,20 @@ def test_both_sides_of_the_function_are_scaled_and_it_is_computed_in_floating_po
     assert len(choices.boundaries) == 2
     function = next(op for op in found.main.ops if isinstance(op.operator, Swish))
     assert function.result.type.quant is None
+
+
+def test_the_quotient_behind_the_function_is_ranked_and_becomes_16_bits_by_the_node_of_the_function() -> None:
+    choices = Choices()
+    quantized(block(), "channels", choices)
+    prepared = choices.prepared
+    assert prepared is not None
+    values = prepared.plan().values
+    (quotient,) = (name for name, value in values.items() if is_op(value.producer, Mul))
+    node = harmed_results(prepared, OutputNoise(1.0, {values[quotient]: 1.0}, {}))[0]
+    found = quantized(block(), "channels", wide=(node,))
+    types = {value.name: value.type.dtype for op in found.main.ops for value in op.results if value.type.quant}
+    assert types[quotient] is DType.I16
+    assert sum(dtype is DType.I16 for dtype in types.values()) == 1
 
 
 def test_a_function_of_channels_that_reach_alike_stays_a_table() -> None:

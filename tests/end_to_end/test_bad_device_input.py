@@ -462,13 +462,13 @@ def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
     )
 
 
-def test_a_network_in_half_precision_is_not_quantised(tmp_path: Path, fails: Fails) -> None:
-    half, weights = TensorProto.FLOAT16, np.ones((3, 4), np.float16)
+def test_a_network_in_double_precision_is_not_quantised(tmp_path: Path, fails: Fails) -> None:
+    double, weights = TensorProto.DOUBLE, np.ones((3, 4), np.float64)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    write_model(tmp_path / "half.onnx", graph_model(nodes, [("x", half, [2, 3])], initializers={"w": weights}))
-    assert fails(["compile", "half.onnx", "--calibration", "random"]) == (
+    write_model(tmp_path / "double.onnx", graph_model(nodes, [("x", double, [2, 3])], initializers={"w": weights}))
+    assert fails(["compile", "double.onnx", "--calibration", "random"]) == (
         "calibration: nothing in this network can be quantised; "
-        "expected convolutions or matrix products in f32 with constant weights, found some in f16. "
+        "expected convolutions or matrix products in f32 with constant weights, found some in f64. "
         "Convert the model to float32, or leave it in floating point."
     )
 

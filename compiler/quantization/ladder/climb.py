@@ -27,7 +27,7 @@ from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
-from .output_noise import Kept, layers_by_results, layers_to_keep, output_noise
+from .output_noise import Kept, harmed_results, layers_to_keep, output_noise
 from .result import FailedRung, Rung
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
 
 WIDE_SHARES = (1 / 16, 1 / 4)
-"""Of the layers, whose results are made of 16 bits, the most harmed first, before all activations are."""
+"""Of the results, which are made of 16 bits, the most harmed first, before all activations are."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Search:
         noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
         if not self._options.wide:
             if noise is not None:
-                harmed = [op.loc[0] for op in layers_by_results(best.prepared, noise)]
+                harmed = harmed_results(best.prepared, noise)
                 for count in dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES):
                     yield f"+ {count} result{'s' if count > 1 else ''} in 16 bits", (), harmed[:count]
             yield "+ all activations in 16 bits", (), [EVERY]

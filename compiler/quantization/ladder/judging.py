@@ -67,7 +67,8 @@ def runner(module: Module) -> RunFunction:
 
 def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
     """All results in one row, the first one first, for each sample; float32."""
-    return [np.concatenate([array.ravel() for array in run(inputs).values()]) for inputs in samples]
+    rows = ([array.ravel() for array in run(inputs).values()] for inputs in samples)
+    return [np.concatenate(row).astype(np.float32, copy=False) for row in rows]
 
 
 def first_shape(module: Module) -> tuple[int, int]:

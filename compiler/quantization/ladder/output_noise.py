@@ -159,14 +159,11 @@ def _open(module: Module, x: Value, wrong: Op, uses: Sequence[tuple[object, int]
         user.set_operand(at, whole.result)  # pyright: ignore
 
 
-def layers_by_results(prepared: Prepared, noise: OutputNoise) -> list[Anchor]:
-    """Anchors of a node by what rounding their results does to the outputs, the most first."""
-
-    def lost(op: Anchor) -> float:
-        behind = (result for user in op.result.users for result in user.results)
-        return math.fsum(noise.values.get(value, 0.0) for value in (op.result, *behind))
-
-    return sorted((op for op in prepared.plan().anchors if op.loc), key=lost, reverse=True)
+def harmed_results(prepared: Prepared, noise: OutputNoise) -> list[str]:
+    """Nodes whose results are rounded, and parameters, by what that does to the outputs, the most first."""
+    values = sorted(prepared.plan().values.values(), key=lambda value: noise.values.get(value, 0.0), reverse=True)
+    made = (value.producer.loc[:1] if value.producer is not None else (value.name,) for value in values)
+    return [*dict.fromkeys(name for names in made for name in names)]
 
 
 @dataclass(frozen=True)
