@@ -18,6 +18,7 @@ from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, losses
 from tilewright.compiler.quantization.ladder.result import Quantization
 from tilewright.compiler.quantization.ladder.written_files import write_quantized
+from tilewright.compiler.quantization.methods import METHODS
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import PassError, UsageError
 from tilewright.ir.core import Module
@@ -104,6 +105,21 @@ def test_16_bits_are_tried_where_layers_cannot_be_ranked(
     found = quantize(min_sqnr=150)
     assert found.rungs[-1].what == "+ all activations in 16 bits"
     assert "\nLeft out: ranking of layers by what their rounding does: it cannot be compiled\n" in found.to_text()
+
+
+def test_poor_integers_get_16_bits_without_a_goal_and_no_layer_in_floating_point(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    assert not any("16 bits" in rung.what for rung in quantize().rungs)
+    monkeypatch.setattr(climb, "POOR", 150.0)
+    found = quantize()
+    further = [rung.what for rung in found.rungs if not rung.what.startswith(("ranges", *(f"+ {n}:" for n in METHODS)))]
+    assert further == ["+ 1 result in 16 bits", "+ all activations in 16 bits"]
+    assert found.wide and not found.kept and found.goal is None
+    # No more than it takes.
+    best = max(rung.choice for rung in found.rungs if "16 bits" not in rung.what)
+    monkeypatch.setattr(climb, "POOR", best + 0.1)
+    assert [rung.what for rung in quantize().rungs if "16 bits" in rung.what] == further[:1]
 
 
 def test_what_cannot_be_written_is_left_out_for_the_next_best(

@@ -41,6 +41,10 @@ MOST_KEPT = 16
 WIDE_SHARES = (1 / 16, 1 / 4)
 """Of the results, which are made of 16 bits, the most harmed first, before all activations are."""
 
+POOR = 20.0
+"""Decibels on the samples that choose, below which results get 16 bits without a goal: a hundredth of the power is
+noise."""
+
 
 @dataclass(frozen=True)
 class Try:
@@ -166,7 +170,8 @@ class Search:
         del self.rungs[index], self.tried[index]
 
     def climb(self, goal: Goal) -> None:
-        """Try methods as far as the goal needs; without one all of them, but nothing is kept in floating point."""
+        """Try methods as far as the goal needs; without one all of them, and 16 bits where integers of 8 are poor, but
+        nothing is kept in floating point."""
         given = [*self._options.keep_float]
         methods: list[str] = []
         if self._options.weights_bits < BITS:
@@ -189,9 +194,17 @@ class Search:
                 methods.append(name)
             if goal.met(found):
                 return
-        for what, keep, wide in self._further(goal) if goal.words is not None else ():
+        for what, keep, wide in self._further(goal) if self._is_wanting(goal) else ():
+            if (keep and goal.words is None) or not self._is_wanting(goal):
+                return
             if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep], wide)):
                 return
+
+    def _is_wanting(self, goal: Goal) -> bool:
+        """Whether more than methods is to be tried: for a goal, or where integers are poor."""
+        if goal.words is not None or self._options.weights_bits < BITS:
+            return goal.words is not None
+        return max(rung.choice for rung in self.rungs) < POOR
 
     def _further(self, goal: Goal) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
         """What to add to the best try of methods: in words, layers in floating point, and results of 16 bits."""
