@@ -84,6 +84,38 @@ class TreeEnsemble(Operator[TreeEnsembleOperands]):
         assert x is not None and nodes is not None and roots is not None
         return x.shape[0] * (nodes.shape[0] + roots.elements)
 
+    def check_tables(
+        self,
+        features: int,
+        nodes: np.ndarray,
+        splits: np.ndarray,
+        roots: np.ndarray,
+        starts: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+    ) -> None:
+        """Raise InputError unless the tables lead, for rows of so many features, to nothing but what there is."""
+        leaves, children = len(starts) - 1, nodes[:, 1:]
+        for what, indices, first, behind in (
+            ("a feature", np.maximum(nodes[:, 0], ~nodes[:, 0]), 0, features),
+            ("a node or leaf", children, -leaves, len(nodes)),
+            ("a node or leaf", roots, -leaves, len(nodes)),
+            ("weights", starts, 0, len(weights) + 1),
+            ("a target", targets, 0, self.outputs),
+        ):
+            wrong = indices[(indices < first) | (indices >= behind)]
+            if wrong.size:
+                raise InputError(
+                    f"the table of the trees leads to {what} that there is not",
+                    op=self.name,
+                    expected=f"{first} to {behind - 1}",
+                    found=int(wrong[0]),
+                )
+        if ((children >= 0) & (children <= np.arange(len(nodes))[:, None])).any():
+            raise InputError("a tree leads back to an earlier node", op=self.name)
+        if (starts[1:] < starts[:-1]).any():
+            raise InputError("the weights of a leaf end before they begin", op=self.name)
+
     def reference(
         self,
         x: np.ndarray,
@@ -94,38 +126,19 @@ class TreeEnsemble(Operator[TreeEnsembleOperands]):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> np.ndarray:
+        self.check_tables(x.shape[1], nodes, splits, roots, starts, targets, weights)
         start = 0 if self.combine == "sum" else np.nan
         y, rows = np.full((len(x), self.outputs), start, weights.dtype), np.arange(len(x))
         for root in roots:
             place = np.full(len(x), root, np.int64)
             while (inner := place >= 0).any():
                 here = place[inner]
-                _check_inside(here, len(nodes), "a node")
                 feature = nodes[here, 0]
-                _check_inside(np.maximum(feature, ~feature), x.shape[1], "a feature")
                 value = x[rows[inner], np.maximum(feature, ~feature)]
                 first = (value <= splits[here]) | (np.isnan(value) & (feature < 0))
-                child = np.where(first, nodes[here, 1], nodes[here, 2])
-                if ((child >= 0) & (child <= here)).any():
-                    raise InputError("a tree leads back to an earlier node", op=self.name)
-                place[inner] = child
-            _check_inside(~place, len(starts) - 1, "a leaf")
+                place[inner] = np.where(first, nodes[here, 1], nodes[here, 2])
             for row, leaf in zip(rows, ~place, strict=True):
-                begin, end = int(starts[leaf]), int(starts[leaf + 1])
-                if not 0 <= begin <= end <= len(weights):
-                    raise InputError("a leaf has no such weights", op=self.name, found=f"{begin} to {end}")
-                _check_inside(targets[begin:end], self.outputs, "a target")
-                for target, weight in zip(targets[begin:end], weights[begin:end], strict=True):
+                of_leaf = slice(starts[leaf], starts[leaf + 1])
+                for target, weight in zip(targets[of_leaf], weights[of_leaf], strict=True):
                     y[row, target] = self.COMBINATIONS[self.combine](y[row, target], weight)
         return y if self.combine == "sum" else np.where(np.isnan(y), np.zeros((), y.dtype), y)
-
-
-def _check_inside(indices: np.ndarray, extent: int, what: str) -> None:
-    wrong = indices[(indices < 0) | (indices >= extent)]
-    if wrong.size:
-        raise InputError(
-            f"the table of the trees leads to {what} that there is not",
-            op=TreeEnsemble.name,
-            expected=f"0 to {extent - 1}",
-            found=int(wrong[0]),
-        )

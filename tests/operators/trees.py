@@ -45,7 +45,7 @@ def grown(rng: np.random.Generator, trees: int, depth: int, features: int, outpu
 @samples_of(TreeEnsemble)
 def tree_ensemble(cls: type[TreeEnsemble], rng: np.random.Generator) -> Iterator[Sample]:
     for combine, outputs, dtype in (("sum", 3, np.float32), ("min", 1, np.float32), ("max", 2, np.float64)):
-        x = rng.uniform(-1, 1, (17, 5)).round(1).astype(dtype)
+        x = rng.uniform(-1, 1, (67, 5)).round(1).astype(dtype)
         x[rng.random(x.shape) < 0.1] = np.nan
         nodes, splits, *integers, weights = grown(rng, 6, 4, 5, outputs)
         yield Sample(cls(outputs, combine), (x, nodes, splits.astype(dtype), *integers, weights.astype(dtype)), TABLES)
