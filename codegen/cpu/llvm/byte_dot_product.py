@@ -80,11 +80,14 @@ def saturates(target: TargetDescription) -> bool:
     return "ssse3" in target.features and not has_byte_product(target)
 
 
-def shuffled(b: FunctionBuilder, window: Register, places: Register, *, flips: bool) -> Register:
+def shuffled(
+    b: FunctionBuilder, window: Register, places: Register, *, flips: bool, are_words: bool = False
+) -> Register:
     """Of 4 or 16 bytes the four at some ``places``, in every lane of a register.
 
     Args:
         flips: the highest bit of each byte.
+        are_words: the four are two words, of which the upper bytes are absent.
     """
     lanes = b.target.lanes
     bytes = I8.of(4 * lanes)
@@ -93,7 +96,11 @@ def shuffled(b: FunctionBuilder, window: Register, places: Register, *, flips: b
     else:
         value = b.shuffle(window, window, [*range(window.type.lanes)] * (bytes.lanes // window.type.lanes))
     value = in_order(b, value, b.splat(b.convert("bitcast", places, I32), lanes))
-    return b.binary("xor", value, constant(bytes, FLIP)) if flips else value
+    if not flips:
+        return value
+    if are_words:
+        value = b.convert("bitcast", value, I16.of(2 * lanes))
+    return b.binary("xor", value, constant(value.type, -FLIP if are_words else FLIP))
 
 
 def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
@@ -103,21 +110,24 @@ def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
     return b.intrinsic(_SATURATING[b.target.lanes][1], bytes, operands)
 
 
-def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
+def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register, *, are_words: bool = False) -> Register:
     """``total``, of whole registers, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
 
     Args:
         x: a register of the target, the same for each part of the lanes.
         w: as many bytes as ``total``. No two neighbours of one sign sum to more than 128.
+        are_words: both are signed words instead, of which any sum of two products fits 32 bits.
     """
-    lanes = x.type.lanes // 4
+    lanes = x.type.bytes // 4
     words, ones = I16.of(2 * lanes), constant(I16.of(2 * lanes), 1)
     pair = _pair_intrinsic(b.target, lanes)
     assert pair is not None
     parts = []
     for part, factor in zip(_parts(b, total, lanes), _parts(b, w, lanes), strict=True):
-        sums = b.intrinsic(_SATURATING[lanes][0], words, [x, b.convert("bitcast", factor, x.type)])
-        parts.append(b.binary("add", part, b.intrinsic(pair, part.type, [sums, ones])))
+        factors = [b.convert("bitcast", x, words), b.convert("bitcast", factor, words)]
+        if not are_words:
+            factors = [b.intrinsic(_SATURATING[lanes][0], words, [x, b.convert("bitcast", factor, x.type)]), ones]
+        parts.append(b.binary("add", part, b.intrinsic(pair, part.type, factors)))
     return _joined(b, parts)
 
 

@@ -1,8 +1,8 @@
 """Direct convolution of bytes by weights in pairs that do not saturate, for processors without a dot product of bytes.
 
 For each tap of the window there is a list of records (:mod:`.weight_pairs`): 16 neighbouring bytes of x are loaded,
-four of them shuffled into every lane, and multiplied with the weights of 16 outputs. The lists of all taps follow each
-other, so that a tile which sees the whole window walks over them in one loop.
+four of them shuffled into every lane, or two of them as words, and multiplied with the weights of 16 outputs. The lists
+of all taps follow each other, so that a tile which sees the whole window walks over them in one loop for either kind.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ class _Walker(WindowWalk):
         self.w_row = 4 * spec.row_lists
         super().__init__(spec, target, rows, columns, tiles, spec.x_pixel, self.w_row)
         self.spec, self.blocking = spec, blocking
+        # Of the lists of either kind, and behind the last one.
+        self.positions = spec.groups * spec.output_blocks * self.rows.kernel * spec.row_lists + 1
 
     def generate(self) -> Kernel:
         spec, channels, rows = self.spec, self.spec.outputs // self.spec.groups, self.blocking.row_block
@@ -129,15 +131,16 @@ class _Walker(WindowWalk):
         start = call["start0"]
         sums: Registers = (b.shuffle(start, start, range(active)) if active < CHANNEL_BLOCK else start,) * reach.pixels
 
-        def position(tap: Integer) -> Register:
-            return b.convert("zext", b.load(I32, b.at(starts, b.multiply(tap, 4))), I64)
-
         def over(first: Integer, last: Integer, masks: tuple[int, ...], sums: Registers) -> Registers:
-            def record(position: Register, sums: Registers) -> list[Register]:
-                return self._record(b, call, b.at(call["pairs"], position), masks, sums)
+            for are_words in (False, True):
 
-            begin, end = b.convert("bitcast", position(first), I64), position(last)
-            return b.loop(begin, end, record, sums, step=RECORD)
+                def record(position: Register, sums: Registers, are_words: bool = are_words) -> list[Register]:
+                    return self._record(b, call, b.at(call["pairs"], position), masks, sums, are_words)
+
+                lists = b.at(starts, are_words * 4 * self.positions)
+                begin, end = (b.load(I32, b.at(lists, b.multiply(tap, 4))) for tap in (first, last))
+                sums = b.loop(b.convert("zext", begin, I64), b.convert("zext", end, I64), record, sums, step=RECORD)
+            return sums
 
         if len({*reach.columns}) == 1:
             sums = over(0, count, reach.columns[0], sums)
@@ -159,7 +162,13 @@ class _Walker(WindowWalk):
         spec.requantize(b, call, 0, sums, (), call.__getitem__)
 
     def _record(
-        self, b: FunctionBuilder, call: Values, record: Register, masks: tuple[int, ...], sums: Registers
+        self,
+        b: FunctionBuilder,
+        call: Values,
+        record: Register,
+        masks: tuple[int, ...],
+        sums: Registers,
+        are_words: bool,
     ) -> list[Register]:
         spec, found = self.spec, list(sums)
         distance = b.convert("sext", b.load(I32, record, RECORD - 8), I64)
@@ -176,8 +185,8 @@ class _Walker(WindowWalk):
                     weights = b.load(type, record)
                 address = b.at(x, p * self.columns.stride * spec.x_pixel)
                 value = self._window(b, mask, address)
-                value = shuffled(b, value, places, flips=spec.constants.flips_x)
-                found[p] = add_pairs(b, sums[p], value, weights)
+                value = shuffled(b, value, places, flips=spec.constants.flips_x, are_words=are_words)
+                found[p] = add_pairs(b, sums[p], value, weights, are_words=are_words)
         return found
 
     def _window(self, b: FunctionBuilder, mask: int, address: Register) -> Register:

@@ -2,9 +2,9 @@
 
 The instruction multiplies unsigned by signed bytes and adds two neighbouring products in 16 bits. That is exact if no
 two weights of one sign that stand side by side sum to more than 128. Which channels stand side by side is free, as the
-bytes of x can be shuffled as they are loaded: so channels are matched such that none of 16 outputs saturates. A channel
-that finds no partner stands alone, and what a byte cannot hold goes into further pairs: every weight from -255 to 255
-is exact, zero points taken off.
+bytes of x can be shuffled as they are loaded: so channels are matched such that none of 16 outputs saturates. Channels
+that find no partner, or of whose weights a byte cannot hold one, are multiplied as words, two at a time, by half as
+many instructions that do half as much: every weight from -255 to 255 is exact, zero points taken off.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import numpy as np
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 
 RECORD = CHANNEL_BLOCK * QUAD + 8
-"""Bytes of a record: signed weights [16 outputs][4 places]; i32 distance of a window of x; u8[4] the bytes of the
-window that belong to the places."""
+"""Bytes of a record: weights [16 outputs], each of four places as i8, or of two as i16; i32 distance of a window of x;
+u8[4] the bytes of the window that belong to the places, ``ABSENT`` for the upper byte of a word."""
+
+ABSENT = 0x80
+"""What a shuffle of bytes makes zero of."""
 
 _MOST = 128
 """Largest sum of two weights of one sign whose products with 255 fit in 16 bits."""
@@ -29,55 +32,84 @@ def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
         offsets: in bytes, of each window of x from where a kernel stands: [lists, windows].
 
     Returns:
-        i32[lists + 1], where the records of each list begin and the last ones end, in bytes from the start of it all;
-        then the records.
+        i32[2][lists + 1], first for records of bytes, then for those of words: where the records of each list begin and
+        the last ones end, in bytes from the start of it all; then the records.
     """
     lists, windows, places, _ = weights.shape
-    window, members, values = _pairs(weights.reshape(lists * windows, places, CHANNEL_BLOCK))
-    order = np.argsort(window, kind="stable")
-    window, members, values = window[order], members[order], values[order]
-    counts = np.bincount(window, minlength=lists * windows)
-    rank = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
-    quads = -(-counts // 2)
-    record = np.repeat(np.cumsum(quads) - quads, counts) + rank // 2
-    slots = rank % 2
-    numbers = np.zeros((quads.sum(), CHANNEL_BLOCK, 2, 2), np.int8)
-    numbers[record, :, slots] = values.transpose(0, 2, 1)
-    bytes_of_x = np.zeros((quads.sum(), 2, 2), np.uint8)
-    bytes_of_x[record, slots] = members
-    records = np.zeros((quads.sum(), RECORD), np.uint8)
-    records[:, :-8] = numbers.reshape(-1, RECORD - 8).view(np.uint8)
-    records[:, -8:-4] = np.repeat(offsets.reshape(-1), quads).astype("<i4")[:, None].view(np.uint8)
-    records[:, -4:] = bytes_of_x.reshape(-1, QUAD)
-    ends = np.cumsum(np.pad(quads.reshape(lists, windows).sum(1), (1, 0)))
-    return (4 * (lists + 1) + RECORD * ends).astype("<i4").tobytes() + records.tobytes()
+    weights = weights.reshape(lists * windows, places, CHANNEL_BLOCK).astype(np.int16)
+    pairs, singles = _pairs(weights)
+    window, members = pairs[:, 0], np.maximum(pairs[:, 1:], 0)
+    values = weights[window[:, None], members] * (pairs[:, 1:] >= 0)[..., None]
+    of_bytes = _records(window, members, values.astype(np.int8).transpose(0, 2, 1), offsets.reshape(-1))
+    window, members = singles[:, 0], np.pad(singles[:, 1:], ((0, 0), (0, 1)), constant_values=ABSENT)
+    values = weights[window, singles[:, 1]].astype("<i2").view(np.int8).reshape(-1, CHANNEL_BLOCK, 2)
+    of_words = _records(window, members, values, offsets.reshape(-1))
+    begin, tables = 2 * 4 * (lists + 1), b""
+    for _, counts in (of_bytes, of_words):
+        ends = begin + RECORD * np.cumsum(np.pad(counts.reshape(lists, windows).sum(1), (1, 0)))
+        begin, tables = ends[-1], tables + ends.astype("<i4").tobytes()
+    return tables + of_bytes[0].tobytes() + of_words[0].tobytes()
 
 
-def _pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs for windows of weights [windows, places, 16]: the window of each, the two places, the two weights [2, 16].
+def _records(
+    window: np.ndarray, members: np.ndarray, values: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Records of two halves each, and how many of them each window has.
 
-    The sums of the weights of a place over the pairs that it stands in are those that are asked for.
+    Args:
+        window: of each half.
+        members, values: two places of each half, and two bytes for each output.
     """
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    rest, window = weights.astype(np.int16), np.arange(len(weights))
-    while len(rest):
-        now = np.clip(rest, -127, 127)
-        first, second, of = _matched(now)
-        places = np.stack([first, np.maximum(second, 0)], 1)
-        values = np.stack([now[of, first], now[of, second] * (second >= 0)[:, None]], 1)
-        found.append((window[of], places, values.astype(np.int8)))
-        rest = rest - now
-        left: np.ndarray = (rest != 0).any(axis=(1, 2))
-        rest, window = rest[left], window[left]
-    parts = [np.concatenate(part) for part in zip(*found, strict=True)]
-    return parts[0], parts[1], parts[2]
+    order = np.argsort(window, kind="stable")
+    halves = np.bincount(window, minlength=len(offsets))
+    counts = -(-halves // 2)
+    rank = np.arange(len(window)) - np.repeat(np.cumsum(halves) - halves, halves)
+    at = np.repeat(np.cumsum(counts) - counts, halves) + rank // 2, rank % 2
+    numbers = np.zeros((counts.sum(), CHANNEL_BLOCK, 2, 2), np.int8)
+    numbers[at[0], :, at[1]] = values[order]
+    bytes_of_x = np.zeros((counts.sum(), 2, 2), np.uint8)
+    bytes_of_x[at] = members[order]
+    records = np.zeros((counts.sum(), RECORD), np.uint8)
+    records[:, :-8] = numbers.reshape(-1, RECORD - 8).view(np.uint8)
+    records[:, -8:-4] = np.repeat(offsets, counts).astype("<i4")[:, None].view(np.uint8)
+    records[:, -4:] = bytes_of_x.reshape(-1, QUAD)
+    return records, counts
 
 
-def _matched(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of windows in pairs that do not saturate, -1 for no second one, and the window of each.
+def _pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of windows [windows, places, 16] with weights: in pairs, an even number in each window, with their window
+    and -1 for no second one; and the others with theirs, which are multiplied as words.
+    """
+    is_byte = ((weights >= -128) & (weights <= 127)).all(2)
+    found = _matched(weights, is_byte)
+    window, first, second = found.T
+    has_pair, count = second >= 0, len(weights)
+    pairs, singles = (np.bincount(window[those], minlength=count) % 2 for those in (has_pair, ~has_pair))
+    # An odd pair gets an odd single one beside it, or else is taken apart.
+    joined = _one_of_each(window, ~has_pair & is_byte[window, first] & (pairs & singles)[window].astype(bool))
+    pairs[window[joined]] = 0
+    apart = _one_of_each(window, has_pair & pairs[window].astype(bool))
+    stays = np.ones(len(found), bool)
+    stays[apart] = False
+    alone = ~has_pair
+    alone[joined] = False
+    return found[stays & ~alone], np.concatenate([found[alone, :2], found[apart, :2], found[apart][:, [0, 2]]])
+
+
+def _one_of_each(window: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Of each window the number of its first candidate."""
+    numbers = np.flatnonzero(candidates)
+    return numbers[np.unique(window[numbers], return_index=True)[1]]
+
+
+def _matched(weights: np.ndarray, is_byte: np.ndarray) -> np.ndarray:
+    """Windows, and places of them in pairs that do not saturate, -1 for no second one: [pairs, 3].
 
     One pair of each window after the other: the place that fits with the fewest others takes the one among these that
     fits with the fewest. Places without weights are left out.
+
+    Args:
+        is_byte: of each place, whether bytes hold its weights.
     """
     count, places, _ = weights.shape
     fits = np.zeros((count, places, places), bool)
@@ -86,8 +118,9 @@ def _matched(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             x, y = weights[:, a], weights[:, b]
             fits[:, a, b] = fits[:, b, a] = ~((np.abs(x + y) > _MOST) & ((x > 0) == (y > 0))).any(1)
     left: np.ndarray = (weights != 0).any(axis=2)
-    fits &= left[:, None] & left[:, :, None]
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    may: np.ndarray = left & is_byte
+    fits &= may[:, None] & may[:, :, None]
+    found = [np.zeros((0, 3), np.int64)]
     while (windows := np.flatnonzero(left.any(1))).size:
         row = np.arange(windows.size)
         own, here = fits[windows], left[windows]
@@ -96,13 +129,9 @@ def _matched(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         partners = own[row, first]
         second = np.where(partners, degree, places + 1).argmin(1)
         second[~partners.any(1)] = -1
-        found.append((first, second, windows))
+        found.append(np.stack([windows, first, second], 1))
         for taken, those in ((first, windows), (second[second >= 0], windows[second >= 0])):
             left[those, taken] = False
             fits[those, taken] = False
             fits[those, :, taken] = False
-    if not found:
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing
-    first, second, windows = (np.concatenate(part) for part in zip(*found, strict=True))
-    return first, second, windows
+    return np.concatenate(found)
