@@ -218,7 +218,9 @@ def _largest(value: object) -> int:
     """The largest magnitude of the integers in an attribute, 0 without any."""
     if isinstance(value, int):
         return abs(value)
-    return max(map(_largest, value), default=0) if isinstance(value, tuple) else 0
+    if not isinstance(value, tuple):
+        return 0
+    return max([abs(each) if type(each) is int else _largest(each) for each in value], default=0)
 
 
 OperatorClass = TypeVar("OperatorClass", bound=type[Operator])

@@ -4,8 +4,8 @@ A schedule is chosen by prices, which rank the tiles of single ops, so that one 
 slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
 
 - ``quick`` the plan is the machine itself;
-- ``normal`` also half of the maps scratchpad, if that is not a quarter dearer, and half, a quarter, … of the clusters,
-  and where one cluster works on its own, ops computed in turn by stripes of rows
+- ``normal`` also half of the maps scratchpad, if that is not a twentieth dearer, and half, a quarter, … of the
+  clusters, and where one cluster works on its own, ops computed in turn by stripes of rows
   (:mod:`tilewright.passes.device.cascades`);
 - ``thorough`` every machine below this one: with half, a quarter, … of each of the `AXES` and of the clusters, in all
   combinations, down to `FLOORS`.
@@ -150,12 +150,12 @@ def choose_plans(
     total = len(wanted) * len(functions)
     found: dict[str, Draft] = {}
     for number, function in enumerate(functions):
-        drafts = _Drafts(module, function, machine, schedule, tiles)
+        drafts = _Drafts(module, function, machine, schedule, tiles, is_thorough=effort == "thorough")
         for index, plan in enumerate(wanted):
             # How many images a call computes follows from the clusters that share them out.
             if plan.clusters < clusters and IMAGES.is_at(function):
                 continue
-            drafts.add(plan, is_alone=len(wanted) == 1 and effort != "thorough", is_any_new=effort == "thorough")
+            drafts.add(plan, is_alone=len(wanted) == 1 and effort != "thorough")
             report(number * len(wanted) + index + 1, total)
         best = found[function.name] = drafts.best()
         PLAN.set(function, best.plan)
@@ -190,9 +190,21 @@ def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator
         yield tuple(values.items())
 
 
-_WORTH = 1.25
+_WORTH = 1.05
 """Of the price with all of the maps scratchpad, above which `normal` does not lower the plan with half of it: for one
-function on as many clusters, prices are more exact than that."""
+function on as many clusters, prices are more exact than that (decision 0178)."""
+
+_BYTES = 0.01
+"""A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""
+
+
+def rank(cycles: float, dram_bytes: int, *, exact: bool) -> tuple[float, int]:
+    """What the best of several plans has the least of.
+
+    Args:
+        exact: cycles alone count, and bytes between plans that take equally long.
+    """
+    return cycles if exact else cycles * dram_bytes**_BYTES, dram_bytes
 
 
 class Draft(NamedTuple):
@@ -216,11 +228,24 @@ class Draft(NamedTuple):
 
 
 class _Drafts:
-    """The drafts of a function, of which the fastest is remembered."""
+    """The drafts of a function, of which the best is remembered.
+
+    Args:
+        is_thorough: the fastest is the best, whatever it moves; and the same tiles for another machine count as
+            another schedule: addresses and the order of requests differ.
+    """
 
     def __init__(
-        self, module: Module, function: Function, machine: Machine, schedule: Pipeline, tiles: Pipeline
+        self,
+        module: Module,
+        function: Function,
+        machine: Machine,
+        schedule: Pipeline,
+        tiles: Pipeline,
+        *,
+        is_thorough: bool,
     ) -> None:
+        self._is_thorough = is_thorough
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
         self._function = function
@@ -231,7 +256,7 @@ class _Drafts:
         self._prices: dict[int, float] = {}
 
     def best(self) -> Draft:
-        """The fastest; of equally fast ones that which moves fewest bytes, of these the first.
+        """The one of the least `rank`, of these the first.
 
         Raises:
             PassError: there is none.
@@ -241,13 +266,11 @@ class _Drafts:
             raise self._error
         return self._best
 
-    def add(self, plan: Plan, *, is_alone: bool = False, is_any_new: bool = False) -> None:
+    def add(self, plan: Plan, *, is_alone: bool = False) -> None:
         """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest.
 
         Args:
             is_alone: there is no other, so its time does not matter.
-            is_any_new: the same tiles for another machine count as another schedule: addresses and the order of
-                requests differ.
         """
         # Not even with one array busy all the time would it be faster.
         if self._best is not None:
@@ -262,7 +285,7 @@ class _Drafts:
                 PLAN.set(draft.functions[self._name], current)
                 price = sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
                 is_dear = price > _WORTH * self._prices.get(plan.clusters, price)
-                if not is_any_new and (is_dear or self._is_known(draft)):
+                if not self._is_thorough and (is_dear or self._is_known(draft)):
                     return
                 scheduled = clone_module(draft).functions[self._name]
                 for each in self._tiles.passes:
@@ -281,7 +304,8 @@ class _Drafts:
             assembled = assemble(draft.functions[self._name], self._machine)
             timeline = None if is_alone else simulate(drafted(assembled.assembler))
             cycles, dram_bytes = (timeline.cycles, timeline.dram_bytes) if timeline is not None else (0.0, 0)
-            if self._best is None or (cycles, dram_bytes) < self._best[:2]:
+            exact, best = self._is_thorough, self._best
+            if best is None or rank(cycles, dram_bytes, exact=exact) < rank(*best[:2], exact=exact):
                 self._best = Draft(cycles, dram_bytes, current, scheduled, draft, assembled)
             return
 

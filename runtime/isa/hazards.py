@@ -14,6 +14,7 @@ far as the smaller ones can make up for it: a few steps for boxes of one feature
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -28,6 +29,9 @@ from ..machines.machine import Machine
 from .encoding import MemoryAccess, Space
 from .layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from .program import Region, RegionKind
+
+_RECENT = 32
+"""Accesses of a stream to a scratchpad that are looked at one by one before all of its units are."""
 
 _STEPS = 1 << 12
 """Multiples that one comparison tries before it takes the boxes for overlapping, which is safe for a proof."""
@@ -226,17 +230,34 @@ class _InScratchpad:
     def __init__(self, units: int) -> None:
         self.newest = 0
         self._last = np.zeros(units, np.int32)
+        # Position, first unit, one past the last, and whether all between them are touched.
+        self._recent: deque[tuple[int, int, int, bool]] = deque(maxlen=_RECENT)
 
     def latest(self, units: Box | NDArray[np.intp], known: int) -> int:
         """The last position that touched one of these units, or what is known if that is later."""
+        if isinstance(units, Box):
+            # Most are far from what is not settled yet, or touch for sure what was touched last.
+            first, stop, is_whole = units.start, units.stop, not units.steps
+            for position, start, end, is_all in self._recent:
+                if position <= known:
+                    return known
+                if first < end and start < stop:
+                    if (is_all and (start <= first or stop <= end)) or (is_whole and (first <= start or end <= stop)):
+                        return position
+                    break
+            else:
+                if len(self._recent) < _RECENT:
+                    return known
         return max(known, int(part(self._last, units).max()))
 
     def record(self, access: MemoryAccess, position: int) -> None:
         units = units_of(access)
         if isinstance(units, Box):
             part(self._last, units)[...] = position
+            self._recent.appendleft((position, units.start, units.stop, not units.steps))
         else:
             self._last[units] = position
+            self._recent.appendleft((position, int(units[0]), int(units[-1]) + 1, False))
         self.newest = position
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from device_programs import pointwise
 
-from tilewright.compiler.device.plans import plans
+from tilewright.compiler.device.plans import plans, rank
 from tilewright.errors import MachineError
 from tilewright.ir.annotations import Plan
 from tilewright.runtime.isa import Program
@@ -75,3 +75,11 @@ def test_less_of_a_machine_is_a_machine() -> None:
     for plan in plans(M4096, 4, "thorough"):
         if rng.random() < 0.2:
             assert M4096.reduced(dict(plan.reduced)).maps_bytes <= M4096.maps_bytes
+
+
+def test_a_plan_that_moves_much_more_for_next_to_no_time_is_not_taken() -> None:
+    few, many = (1_000_000.0, 4_000_000), (999_500.0, 5_000_000)
+    assert rank(*few, exact=False) < rank(*many, exact=False)
+    assert rank(*many, exact=True) < rank(*few, exact=True)
+    assert rank(0.99 * many[0], many[1], exact=False) < rank(*few, exact=False)
+    assert rank(few[0], few[1] - 64, exact=True) < rank(*few, exact=True)

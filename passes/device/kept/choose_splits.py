@@ -84,8 +84,11 @@ class _OnChip:
                 if value in self._roots:
                     self._touching[self._roots[value]][op] = None
         self.held = holdings(ops, clusters, values, rows)
+        self._distance = {value: root_of(value, self._members[root]).row for value, root in self._roots.items()}
         # By what they depend on, of all that is looked at again and again.
         self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
+        self._holdings: dict[tuple[Value, tuple[Split | None, ...]], Holding] = {}
+        self._moves: dict[tuple[Value, Holding, tuple[Split | None, ...]], float] = {}
 
     def touched(self, op: Op) -> dict[Value, Holding]:
         """Of the maps that an op, or what is fused with it, touches, what clusters hold as ops are split now."""
@@ -93,6 +96,12 @@ class _OnChip:
         return {root: self._now(root) for root in dict.fromkeys(self._roots[v] for v in values if v in self._roots)}
 
     def _now(self, root: Value) -> Holding:
+        known = root, tuple(map(SPLIT.get, self._touching[root]))
+        if known not in self._holdings:
+            self._holdings[known] = self._held_now(root)
+        return self._holdings[known]
+
+    def _held_now(self, root: Value) -> Holding:
         found = Touched(self._clusters)
         for op in self._touching[root]:
             key = op, SPLIT.get(op)
@@ -106,13 +115,19 @@ class _OnChip:
 
     def moves(self, root: Value, holding: Holding) -> float:
         """Cycles in which the cluster that moves most of a map moves it."""
+        known = root, holding, tuple(map(SPLIT.get, self._touching[root]))
+        if known not in self._moves:
+            self._moves[known] = self._moved(root, holding)
+        return self._moves[known]
+
+    def _moved(self, root: Value, holding: Holding) -> float:
         shape = map_shape(root.type)
         cycles = [0.0] * self._clusters
         for value in self._members[root]:
             op = value.producer
             if op is None or isinstance(op.operator, MOVEMENT):
                 continue
-            distance = root_of(value, self._members[root]).row
+            distance = self._distance[value]
             blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)
             for cluster, (first, count) in self._rows.of(op):
                 first += distance

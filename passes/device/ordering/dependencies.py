@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....ir.core import Op, Value, is_op
-from ....ir.tile.locations import Located, Locations
+from ....ir.tile.locations import Box, Located, Locations
 from ....ir.tile.places import Enter
 
 _FEW = 8
@@ -116,18 +116,47 @@ class _Touches:
     def __init__(self, serial: int, place: Located) -> None:
         self.serial = serial
         self._in_dram = place.address is not None
+        self._shape = place.shape
         self._table = _Table(16)
+        # Rows that are touched of columns and channels, and those that are written, as bits.
+        self._rows: tuple[dict[tuple[int, ...], int], dict[tuple[int, ...], int]] = ({}, {})
+        # What follows from reads since the last write.
+        self._reads: dict[Box, list[int]] = {}
 
     def record(self, number: int, access: Access) -> None:
         place = access.place
         if access.write and not self._in_dram and place.box == place.all:
             # Whoever touches the place from now on follows this one, and with it all before.
             self._table.clear()
+            self._rows = ({}, {})
         span = place.span if self._in_dram else (0, 0)
         self._table.add((number, access.write, *span, *place.shape, *place.box))
+        across, rows = place.box[4:], _bits(place.box)
+        for bits in self._rows[: 1 + access.write]:
+            bits[across] = bits.get(across, 0) | rows
+        if access.write:
+            self._reads.clear()
+        if place.shape != self._shape:
+            self._shape = None
 
     def conflicts(self, access: Access) -> list[int]:
         """Accesses to a box that meets this one."""
+        place, box = access.place, access.place.box
+        if place.shape != self._shape:
+            return self._meeting(access)
+        if not access.write and box in self._reads:
+            return self._reads[box]
+        rows, (left, right, first, stop) = _bits(box), box[4:]
+        near = any(
+            rows & other and left < columns_end and columns < right and first < channels_end and channels < stop
+            for (columns, columns_end, channels, channels_end), other in self._rows[not access.write].items()
+        )
+        found = self._meeting(access) if near else []
+        if not access.write:
+            self._reads[box] = found
+        return found
+
+    def _meeting(self, access: Access) -> list[int]:
         place, box = access.place, access.place.box
         if len(self._table.rows) <= _FEW and not self._in_dram:
             image, last, top, below, left, right, first, stop = box
@@ -146,3 +175,8 @@ class _Touches:
             # The same bytes as another shape: what is known is from where to where they go.
             meets |= (table[4:8] != np.asarray(place.shape).reshape(4, 1)).any(axis=0)
         return table[0, meets].tolist()
+
+
+def _bits(box: Box) -> int:
+    """The rows of a box, each a bit."""
+    return (1 << box[3]) - (1 << box[2])
