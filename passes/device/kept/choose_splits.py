@@ -87,8 +87,8 @@ class _OnChip:
         self._distance = {value: root_of(value, self._members[root]).row for value, root in self._roots.items()}
         # By what they depend on, of all that is looked at again and again.
         self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
-        self._holdings: dict[tuple[Value, tuple[Split | None, ...]], Holding] = {}
-        self._moves: dict[tuple[Value, Holding, tuple[Split | None, ...]], float] = {}
+        self._holdings: dict[tuple[Value, tuple[str | None, ...]], Holding] = {}
+        self._moves: dict[tuple[Value, Holding, tuple[str | None, ...]], float] = {}
 
     def touched(self, op: Op) -> dict[Value, Holding]:
         """Of the maps that an op, or what is fused with it, touches, what clusters hold as ops are split now."""
