@@ -105,6 +105,9 @@ class HardSigmoid(Activation):
         """What is added to stored integers of 16 bits."""
         return round(self.beta / (float(parameters(x)[0]) * self.alpha))
 
+    def misses(self, x: TensorType, y: TensorType) -> float:
+        return 0.0
+
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         problem, x = super().check_quantized(operand_types, result_types), operand_types[0]
         if problem is not None or x is None or not is_wide(x):

@@ -14,7 +14,7 @@ import numpy as np
 from ...ir.core import Constant, Op, Value, is_op, types_of
 from ...ir.interpolation import ERROR_LIMIT
 from ...ir.op import QuantizationRule
-from ...ir.ops.activation import Clamp, Clip, HardSigmoid, Relu
+from ...ir.ops.activation import Clamp, Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add
 from ...ir.ops.matmul import MatMul
@@ -145,11 +145,7 @@ def _of_words(
     into = _widened(y_type)
     if operator.check_quantized(types, [into]) is not None:
         return None
-    if (
-        isinstance(operator, Unary)
-        and not isinstance(operator, HardSigmoid)
-        and operator.misses(types[0], into) > ERROR_LIMIT
-    ):
+    if isinstance(operator, Unary) and operator.misses(types[0], into) > ERROR_LIMIT:
         return None
     wide = [
         value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)

@@ -11,9 +11,9 @@ Most programs hand over a network in floating point. The ranges of its values co
 3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy`` or ``.npz`` file of inputs; or the word ``bounds``, for
    integers of 16 bits with ranges that hold for any image;
 4. the picture that the call names;
-5. in the Accelerator API, whose cards computed in fixed point of 16 bits, the same as for ``bounds``, where the inputs
-   can be pictures and the network has bounds. Inputs with numbers that pictures do not become are computed in floating
-   point.
+5. in the Accelerator API and on ``FPGA`` of the Inference Engine API, whose cards computed in 16 bits, the same as for
+   ``bounds``, where the inputs can be pictures and the network has bounds. Inputs with numbers that pictures do not
+   become are computed in floating point.
 
 With none of them the network is computed in floating point on CPU kernels: integers with ranges from invented data are
 never the default. A network with nothing to quantise is computed in floating point as well. Where there are no ranges,
@@ -60,6 +60,7 @@ from ..machines import machine as machines
 from ..pictures.preprocessing import Preprocessing
 from ..report.details import details_of
 from ..session import Session, load
+from ..waiting import Guard
 
 if TYPE_CHECKING:
     from ...compiler.frontend.ir.document import Document
@@ -80,7 +81,7 @@ BOUNDS = "bounds"
 QUEUE = 2**16
 """Runs that may wait in a session; the interfaces themselves bound what they accept."""
 
-_WHAT = "compiling a model"
+_FLOAT, _WHAT = "float", "compiling a model"
 
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | Document"
@@ -182,7 +183,7 @@ def ranges_of_pictures(artifact: Artifact) -> dict[str, tuple[float, float]]:
     """The range of each input of which ranges without samples take for granted that it is a picture, by name; none
     where there is no engine in floating point for inputs beyond.
     """
-    if "float" not in artifact.manifest.engines:
+    if _FLOAT not in artifact.manifest.engines:
         return {}
     details = details_of(artifact)
     wide = {name for each in details.layers if each.op == "quantize" and each.dtype == "i16" for name in each.operands}
@@ -243,6 +244,79 @@ def accelerator_engine(artifact: Artifact) -> str:
     if asked not in ENGINES:
         raise UsageError("unknown engine", stage=ENGINE, expected=" or ".join(ENGINES), found=repr(asked))
     return next(name for name in (asked, "software", "device", "float") if name in artifact.manifest.engines)
+
+
+_MARGIN = 1e-3
+"""What numbers may be beyond the range of pictures, as a part of it, by how programs round."""
+
+
+class Sessions:
+    """Sessions of an artifact, one for each engine that has been asked for.
+
+    Args:
+        artifact: what they run.
+        engine: what computes unless something else is said.
+        changed: what engines are loaded from that have other weights.
+        workers, threads: of each session, see :func:`open_session`.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: str,
+        changed: Mapping[str, Artifact] | None = None,
+        *,
+        workers: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        self.artifacts = dict.fromkeys(artifact.manifest.engines, artifact) | {**(changed or {})}
+        self.engine = engine
+        self._options = {"workers": workers, "threads": threads}
+        self._within = ranges_of_pictures(artifact)
+        self._told = False
+        self._guard = Guard()
+        self._open: dict[str, Session] = {}
+        self.by(engine)
+
+    def by(self, engine: str) -> Session:
+        """The session for an engine; where there are no integers, the one in floating point.
+
+        Raises:
+            TilewrightError: the artifact cannot be loaded.
+        """
+        chosen = next(name for name in (engine, "software", _FLOAT) if name in self.artifacts)
+        with self._guard.lock:
+            if chosen not in self._open:
+                self._open[chosen] = open_session(self.artifacts[chosen], chosen, **self._options)
+            return self._open[chosen]
+
+    def of(self, inputs: Mapping[str, np.ndarray], engine: str | None = None) -> Session:
+        """The session that computes these inputs: that of an engine, by default `engine`, or where ranges that hold for
+        pictures do not hold for them the one in floating point.
+        """
+        engine = engine or self.engine
+        for name, (low, high) in self._within.items() if engine != _FLOAT else ():
+            array, margin = inputs[name], _MARGIN * (high - low)
+            least, most = (float(each) for each in (array.min(), array.max()))
+            if low - margin <= least and most <= high + margin:
+                continue
+            if not self._told:
+                self._told = True
+                warn(
+                    f"input {name!r} has numbers from {least:.4g} to {most:.4g}, but pictures become {low:.4g} to "
+                    f"{high:.4g}: what is beyond is computed in floating point. {CALIBRATION} gives other ranges, "
+                    f"{PREPROCESS} what becomes of pixels",
+                    CalibrationWarning,
+                )
+            return self.by(_FLOAT)
+        return self.by(engine)
+
+    def close(self) -> None:
+        """End what waits, and the workers."""
+        with self._guard.lock:
+            sessions, self._open = list(self._open.values()), {}
+        for session in sessions:
+            session.close()
 
 
 def open_session(

@@ -124,19 +124,29 @@ def test_the_accelerator_computes_its_integers(
         plugin.load(network)
 
 
-def test_without_samples_the_accelerator_computes_in_floating_point_and_warns(
+def test_without_samples_the_accelerator_computes_in_16_bits_what_can_be_a_picture(
     tmp_path: Path, picture: np.ndarray
 ) -> None:
     file = picture_network(tmp_path, name="uncalibrated")
     text = (
-        r"^network 'uncalibrated' is computed in floating point on the processor.* TILEWRIGHT_CALIBRATION=FOLDER.*; "
+        r"^network 'uncalibrated' is computed in integers of 16 bits, .* TILEWRIGHT_CALIBRATION=FOLDER.*; "
         "or by the key TILEWRIGHT_CALIBRATION of the configuration$"
     )
     with pytest.warns(CalibrationWarning, match=text):
-        executable = IEPlugin("FPGA").load(IENetwork(str(file)))
+        executable = IEPlugin("FPGA").load(IENetwork(str(file)), config={"PERF_COUNT": "YES"})
     with tilewright.load(tilewright.compile(file)) as session:
         expected = session.run({"data": picture})["prob"]
-    assert executable.infer({"data": picture})["prob"].tobytes() == expected.tobytes()
+        found = executable.infer({"data": picture})["prob"]
+        assert found.tobytes() != expected.tobytes()
+        np.testing.assert_allclose(found, expected, atol=5e-3)
+        beyond = (
+            r"^input 'data' has numbers from .*, but pictures become 0 to 255: what is beyond is computed in floating"
+        )
+        with pytest.warns(CalibrationWarning, match=beyond):
+            found = executable.infer({"data": 2 * picture})["prob"]
+        assert found.tobytes() == session.run({"data": 2 * picture})["prob"].tobytes()
+    steps = executable.requests[0].get_perf_counts()
+    assert any(name.startswith("conv1") and each["real_time"] for name, each in steps.items())
 
 
 def test_images_are_samples_as_the_samples_of_the_api_make_them(

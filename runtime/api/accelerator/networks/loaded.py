@@ -6,24 +6,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-from tilewright.errors import CalibrationWarning, RequestTimeoutError, warn
+from tilewright.errors import RequestTimeoutError
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....in_order import InOrder, Run
 from ....request import Outputs
 from ....session import Session
-from ....waiting import Guard
 from ...deadlock import nobody_else
-from ...network import CALIBRATION, PREPROCESS, accelerator_engine, open_session, ranges_of_pictures
+from ...network import Sessions, accelerator_engine
 from ..facts import Network
 from .arrays import Image, Results, as_float32, elements, images_of
 from .binary import Batch
 
 SOFTWARE, FLOAT = "software", "float"
-
-_MARGIN = 1e-3
-"""What numbers may be beyond, as a part of the range, by how programs round."""
 
 Counts = int | tuple[int, ...]
 """Elements of an output, or of each of several, for the images that a cluster takes at once."""
@@ -44,15 +40,13 @@ class LoadedNetwork(Network):
         self, artifact: Artifact, batch: Batch, engine: str | None = None, changed: Mapping[str, Artifact] | None = None
     ) -> None:
         super().__init__(artifact)
-        self.artifacts = dict.fromkeys(artifact.manifest.engines, artifact) | {**(changed or {})}
         self.batch = batch
         held = artifact.manifest.engines
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
-        self._guard = Guard()
-        self._within = ranges_of_pictures(artifact)
-        self._told = False
-        self._sessions: dict[str, Session] = {}
-        self.session(self.engine)
+        # Both buffers are computed at once, and as much of a batch as there are processors for.
+        workers = min(os.cpu_count() or 1, max(2, batch.size))
+        self._sessions = Sessions(artifact, self.engine, changed, workers=workers)
+        self.artifacts = self._sessions.artifacts
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -63,40 +57,12 @@ class LoadedNetwork(Network):
         return self.artifact.manifest.outputs
 
     def session(self, engine: str) -> Session:
-        """The session for an engine; where there are no integers, the one in floating point.
-
-        Raises:
-            TilewrightError: the artifact cannot be loaded.
-        """
-        held = self.artifact.manifest.engines
-        chosen = engine if engine in held else next(name for name in (SOFTWARE, FLOAT) if name in held)
-        with self._guard.lock:
-            if chosen not in self._sessions:
-                # Both buffers are computed at once, and as much of a batch as there are processors for.
-                workers = min(os.cpu_count() or 1, max(2, self.batch.size))
-                self._sessions[chosen] = open_session(self.artifacts[chosen], chosen, workers=workers)
-            return self._sessions[chosen]
+        """See :meth:`tilewright.runtime.api.network.Sessions.by`."""
+        return self._sessions.by(engine)
 
     def session_of(self, image: Image, engine: str | None = None) -> Session:
-        """The session that computes an image: that of an engine, by default `engine`, or where ranges that hold for
-        pictures do not hold for it the one in floating point.
-        """
-        engine = engine or self.engine
-        for name, (low, high) in self._within.items() if engine != FLOAT else ():
-            array, margin = image[name], _MARGIN * (high - low)
-            least, most = (float(each) for each in (array.min(), array.max()))
-            if low - margin <= least and most <= high + margin:
-                continue
-            if not self._told:
-                self._told = True
-                warn(
-                    f"input {name!r} has numbers from {least:.4g} to {most:.4g}, but pictures become {low:.4g} to "
-                    f"{high:.4g}: what is beyond is computed in floating point. {CALIBRATION} gives other ranges, "
-                    f"{PREPROCESS} what becomes of pixels",
-                    CalibrationWarning,
-                )
-            return self.session(FLOAT)
-        return self.session(engine)
+        """See :meth:`tilewright.runtime.api.network.Sessions.of`."""
+        return self._sessions.of(image, engine)
 
     def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
         """The outputs for each image.
@@ -115,10 +81,7 @@ class LoadedNetwork(Network):
 
     def close(self) -> None:
         """End what waits, and the workers."""
-        with self._guard.lock:
-            sessions, self._sessions = list(self._sessions.values()), {}
-        for session in sessions:
-            session.close()
+        self._sessions.close()
 
 
 def counts_of(networks: Sequence[tuple[Artifact, Batch]]) -> Counts:

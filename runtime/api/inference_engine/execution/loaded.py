@@ -19,7 +19,7 @@ from ....profile import StepTime
 from ....request import Outputs, Request, RequestQueue
 from ....session import Session
 from ....waiting import Waiters
-from ...network import open_session
+from ...network import Sessions
 from ..blobs import Blob, TensorDesc, dims_of, in_order_of_network
 from ..constants import ColorFormat, Layout, ResizeAlgorithm, StatusCode, format_map
 from ..devices.configuration import Configuration
@@ -267,7 +267,7 @@ class LoadedNetwork:
         self.artifact = artifact
         self.configuration = configuration
         self.workers = configuration.streams
-        self.session: Session = open_session(artifact, engine, threads=configuration.threads)
+        self._sessions = Sessions(artifact, engine, threads=configuration.threads)
         self.changed = Waiters()
         self.counters = [Counters() for _ in range(requests)]
         self._is_timed = configuration.is_on("PERF_COUNT")
@@ -279,6 +279,11 @@ class LoadedNetwork:
             self.queue = RequestQueue(self.workers, requests)
             # A network that is forgotten does what it was asked to; a worker itself may be what collects it.
             weakref.finalize(self, self.queue.end).atexit = False
+
+    @property
+    def session(self) -> Session:
+        """What computes it, but for inputs beyond the ranges that it takes for granted."""
+        return self._sessions.by(self._sessions.engine)
 
     def check_can_end(self, job: Request[None]) -> None:
         """Refuse to wait for a job where the thread that waits is the one that would have to compute it.
@@ -342,7 +347,9 @@ class LoadedNetwork:
         return array if array.shape == expected.shape else array[item : item + 1]
 
     def _run(self, arrays: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
-        return self.session.run_timed(arrays) if self._is_timed else (self.session.run(arrays), [])
+        session = self._sessions.of(arrays)
+        # Times are those of the steps of one engine.
+        return session.run_timed(arrays) if self._is_timed and session is self.session else (session.run(arrays), [])
 
 
 _shared: list[RequestQueue] = []

@@ -136,6 +136,7 @@ def _loaded(snapshot: Snapshot, device: Device, configuration: Configuration, re
             machine=configuration["TILEWRIGHT_MACHINE"] or None,
             input_shapes=shapes,
             samples_by=_SAMPLES_BY,
+            takes_pictures=True,
             affinity=affinity,
         )
         engine = accelerator_engine(artifact)
