@@ -13,16 +13,10 @@ from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.machines.cost import (
-    NORMALIZE_PASSES,
-    WEIGH_PASSES,
-    dense_steps,
-    depthwise_steps,
-    idle_elements,
-    vector_steps,
-)
+from tilewright.runtime.machines.cost import dense_steps, depthwise_steps
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
-from tilewright.runtime.simulator.cycles import Event
+from tilewright.runtime.machines.vector_unit import NORMALIZE_PASSES, WEIGH_PASSES, idle_elements, vector_steps
+from tilewright.runtime.simulator.timeline import Event
 
 
 class Floors(NamedTuple):

@@ -36,7 +36,8 @@ from tilewright.ir.text.printer import print_module
 from tilewright.passes.device.outline_device import device_part
 from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.runtime.machines.machine import load
-from tilewright.runtime.simulator.cycles import Timeline, simulate
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.timeline import Timeline
 from tilewright.runtime.simulator.verifier import verify_cards
 
 LIGHT = {

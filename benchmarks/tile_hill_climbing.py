@@ -39,7 +39,8 @@ from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.pipeline import Pipeline
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.layer_times import layer_times
-from tilewright.runtime.simulator.cycles import Timeline, simulate
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.timeline import Timeline
 from tilewright.runtime.simulator.verifier import drafted
 
 BESIDE = 1

@@ -1,4 +1,4 @@
-"""How feature maps lie in the banks of their scratchpad, and how long the array waits for lines of them.
+"""How feature maps lie in the banks of their scratchpad, and how long the units wait for lines of them.
 
 The maps scratchpad is ``maps_banks`` banks; each gives one line of 64 bytes to the array a cycle. Lines are skewed over
 the banks: line n is in bank ``(n + 5 * (n // banks)) mod banks``, so that pixels or rows a multiple of all banks apart
@@ -9,6 +9,9 @@ has more lines to give for a trace than the trace has steps. All groups of an in
 depthwise convolution that do not begin a row as its second, and its map as if it began in bank 0. A trace in pieces,
 which are the kernel rows of a packed convolution, is fetched at once where the lines of all of them fit the line
 registers, otherwise piece by piece.
+
+All other units share the second port of the banks. In a cycle it passes lines of one map for one of them, at most one
+of each bank: the units gather as many lines as there are banks.
 """
 
 from __future__ import annotations
@@ -25,11 +28,19 @@ from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 JOINED = 4
 """Products in which sums of a depthwise convolution follow each other: a step takes four of one sum or of none."""
 
+Count = int | NDArray[np.int64]
+"""A number, or one for each candidate."""
+
 _MARKED = 1 << 13
 """Lines up to which each of them is marked, which takes less time than to sort those that there are."""
 
 SKEW = 5
 """Banks that a line is further on than the one as many lines before it as there are banks."""
+
+
+def ceil_divide(dividend: Count, divisor: Count) -> Count:
+    """The quotient, rounded up."""
+    return -(-dividend // divisor)
 
 
 def bank_of(line: NDArray[np.int64], banks: int) -> NDArray[np.int64]:
@@ -110,6 +121,37 @@ def dense_conflicts(machine: Machine, pixels: int, width: int, row: int, column:
     if trace.pieces == 1 or most <= machine.line_registers or _lines(every, size).size <= machine.line_registers:
         return max(_fullest(every, size, machine.maps_banks) - steps, 0)
     return trace.pieces * max(_fullest(lanes, size, machine.maps_banks) - size // machine.input_lanes, 0)
+
+
+@lru_cache(4096)
+def _passed(banks: int, run: int, pitch: int) -> tuple[int, int]:
+    """So many pixels, and the cycles in which the shared port passes them."""
+    if run >= banks * LINE_BYTES:
+        return 1, -(-run // (banks * LINE_BYTES))
+    # As many as it takes until lines begin at the same place of a pixel, and several times all banks.
+    pixels = 4 * banks
+    first = np.arange(pixels).reshape(-1, 1) * pitch
+    line = first // LINE_BYTES + np.arange((run - 1) // LINE_BYTES + 2)
+    line = line[line <= (first + run - 1) // LINE_BYTES]
+    line = line[np.append(True, np.diff(line) != 0)]
+    return pixels, sum(_in_turn(line[at : at + banks], banks) for at in range(0, line.size, banks))
+
+
+def port_cycles(machine: Machine, pixels: Count, run: Count, pitch: Count) -> Count:
+    """Cycles in which the shared port of the maps passes pixels one after the other, as if all were of one row that
+    begins in bank 0.
+
+    Args:
+        run: bytes of a pixel.
+        pitch: bytes from pixel to pixel.
+    """
+    if isinstance(run, int) and isinstance(pitch, int):
+        some, cycles = _passed(machine.maps_banks, run, pitch)
+        return ceil_divide(pixels * cycles, some)
+    runs, pitches = np.broadcast_arrays(run, pitch)
+    every, place = np.unique(np.stack([runs.reshape(-1), pitches.reshape(-1)]), axis=1, return_inverse=True)
+    found = np.array([_passed(machine.maps_banks, *each) for each in every.T.tolist()])[place.reshape(-1)]
+    return ceil_divide(pixels * found[:, 1].reshape(runs.shape), found[:, 0].reshape(runs.shape))
 
 
 class Waits(NamedTuple):

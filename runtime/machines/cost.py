@@ -9,31 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.attention import MoveWeights, RequantizeMean, Weigh
+from ..isa.attention import MoveWeights
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
-from ..isa.normalization import Normalize
-from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
-from ..isa.vector import (
-    Elementwise,
-    MapInstruction,
-    Pool,
-    PoolKind,
-    Requantize,
-    RequantizeSum,
-    RequantizeWide,
-    ResizeLinear,
+from ..isa.transfer import BoxTransfer, DramTransfer, LoadLines, MapTransfer, Move, Receive, Send, Store
+from ..isa.vector import MapInstruction
+from .banks import (
+    Count,
+    Trace,
+    Waits,
+    ceil_divide,
+    dense_conflicts,
+    depthwise_conflicts,
+    port_cycles,
+    window_steps,
 )
-from .banks import Trace, Waits, dense_conflicts, depthwise_conflicts, window_steps
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
-
-Count = int | NDArray[np.int64]
-"""A number, or one for each candidate."""
+from .vector_unit import latency_of, reads_no_map, work_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Cost:
         setup: decoding, addresses, descriptors; done while the instruction before it works or this one waits.
         steps: work of the unit with all lanes busy that there is work for.
         divisions: of averages.
-        bank_conflicts: the array waits for lines of the map, as :mod:`tilewright.runtime.machines.banks` says.
+        bank_conflicts: a unit waits for lines of maps in one bank, as :mod:`tilewright.runtime.machines.banks` says.
         port_stalls: a unit waits for a port that is narrower than what it takes or makes in a step.
         dram_bytes: to or from DRAM, whole bursts counted.
         row_openings: runs that begin in another row of the DRAM than the run before.
@@ -52,6 +49,7 @@ class Cost:
         link_bytes: to another card.
         latency: after the last step or byte until the instruction is complete: depth of the pipeline, or of the DRAM.
         macs: multiply-accumulates, those of padded channels included.
+        port: of the shared port of the maps, of each cluster whose maps are touched; a part of the work or beside it.
     """
 
     setup: int = 0
@@ -65,6 +63,7 @@ class Cost:
     link_bytes: int = 0
     latency: int = 0
     macs: int = 0
+    port: int = 0
 
     @property
     def unit(self) -> int:
@@ -87,13 +86,34 @@ def cost(item: Instruction, machine: Machine) -> Cost:
     if isinstance(item, (Convolve, ConvolveDepthwise)):
         return _matrix(item, machine)
     if isinstance(item, Move):
-        # Both clusters give it the port of their maps that the array does not use, a line in a cycle.
-        return Cost(machine.timing.transfer_setup, steps=int(ceil_divide(item.moved_bytes, LINE_BYTES)))
+        # A line in a cycle, through the ports of both clusters.
+        sides = (item.source_stride_y, item.source_stride_z), (item.destination_stride_y, item.destination_stride_z)
+        port = max(_box_port(machine, item, item.run, *side) for side in sides)
+        return _moved(machine, int(ceil_divide(item.moved_bytes, LINE_BYTES)), port)
     if isinstance(item, MoveWeights):
-        return Cost(machine.timing.transfer_setup, steps=int(weight_move_steps(item.padded_pixels, item.blocks)))
+        port = port_cycles(machine, item.pixels, item.blocks * CHANNEL_BLOCK, item.pixel_pitch * MAPS_UNIT)
+        return _moved(machine, int(weight_move_steps(item.padded_pixels, item.blocks)), int(port))
     if isinstance(item, MapInstruction):
-        return _vector(item, machine)
+        work = work_of(item, machine)
+        steps, divisions, conflicts, stalls, port = map(int, work)
+        setup, latency = machine.timing.vector_setup, latency_of(item, machine)
+        return Cost(setup, steps, divisions, conflicts, stalls, latency=latency, port=port)
     return Cost(machine.timing.barrier)
+
+
+def _moved(machine: Machine, steps: int, port: int) -> Cost:
+    return Cost(machine.timing.transfer_setup, steps, bank_conflicts=max(port - steps, 0), port=port)
+
+
+def _box_port(machine: Machine, item: BoxTransfer, run: int, stride_y: int, stride_z: int) -> int:
+    """Cycles in which the shared port passes a box; its run and strides are in units of 16 bytes."""
+    pitch = stride_y if item.count_y > 1 else stride_z
+    return int(port_cycles(machine, item.count_y * item.count_z, run * MAPS_UNIT, pitch * MAPS_UNIT))
+
+
+def handover(machine: Machine) -> int:
+    """Cycles from when an instruction is complete until one of another unit of its card that waits for it starts."""
+    return machine.timing.signal + machine.timing.wait
 
 
 def in_turn(setup: Any, work: Any) -> Any:
@@ -104,24 +124,7 @@ def in_turn(setup: Any, work: Any) -> Any:
 def follows_closely(item: Instruction) -> bool:
     """Whether a unit takes an instruction up before the one ahead of it is complete, as soon as that leaves its first
     stage: what it reads, the unit does not write, or it reads it at the end where that has been written."""
-    return not isinstance(item, MapInstruction) or _reads_no_map(item)
-
-
-def _reads_no_map(item: MapInstruction) -> bool:
-    return _requantizes(item) and not _is_sum(item)
-
-
-def _requantizes(item: MapInstruction) -> TypeGuard[Requantize | RequantizeWide]:
-    return isinstance(item, (Requantize, RequantizeWide))
-
-
-def _is_sum(item: MapInstruction) -> bool:
-    return isinstance(item, (RequantizeSum, RequantizeMean)) or (isinstance(item, RequantizeWide) and bool(item.sum))
-
-
-def ceil_divide(dividend: Count, divisor: Count) -> Count:
-    """The quotient, rounded up."""
-    return -(-dividend // divisor)
+    return not isinstance(item, MapInstruction) or reads_no_map(item)
 
 
 def weight_move_steps(pixels: Count, blocks: Count) -> Count:
@@ -258,81 +261,6 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
     )
 
 
-# The vector unit
-
-INTERPOLATED = 4
-"""Elements that an interpolated one is made of."""
-
-
-def vector_steps(machine: Machine, elements: Count, taps: int = 1) -> Count:
-    """Steps of the vector unit: every group of lanes, every element that one of the result is made of."""
-    return ceil_divide(elements, machine.vector_lanes) * taps
-
-
-def idle_elements(unused: int) -> int:
-    """Elements of a pixel that requantisation takes no lanes for: where a block has no more than half of its channels,
-    half of its lanes take another pixel."""
-    return CHANNEL_BLOCK // 2 if 2 * unused >= CHANNEL_BLOCK else 0
-
-
-def vector_stalls(
-    machine: Machine, elements: Count, streams: int, reads_accumulators: bool = False, idle: Count = 0
-) -> Count:
-    """Cycles in which the vector unit waits for a port.
-
-    Each bank of the maps has a port of 64 bytes a cycle for the array and one for all others, and each of the
-    accumulators one for the vector unit.
-
-    Args:
-        streams: maps that are read or written, as many bytes of each as there are elements.
-        idle: elements that pass the ports but take no lane.
-    """
-    needed = ceil_divide(streams * elements, machine.maps_banks * LINE_BYTES)
-    if reads_accumulators:
-        sums = elements * (ACCUMULATOR_UNIT // CHANNEL_BLOCK)
-        needed = np.maximum(needed, ceil_divide(sums, machine.accumulator_banks * LINE_BYTES))
-    return np.maximum(needed - vector_steps(machine, elements - idle), 0)
-
-
-def vector_drain(machine: Machine, *, is_sum: bool = False) -> int:
-    """Cycles until the last element is through; a sum with accumulators passes what requantises and what adds."""
-    return machine.timing.vector_drain * (2 if is_sum else 1)
-
-
-WEIGH_PASSES = 2
-"""Of SFM over the scores of a pixel: one for the largest, one for the weights."""
-
-NORMALIZE_PASSES = 2
-"""Of NRM over a pixel: one for the sums of numbers and of their squares, one for the results."""
-
-NORMALIZE_DIVISIONS = 3
-"""Of NRM for a pixel: the mean, the root and 1 over it."""
-
-
-def _vector(item: MapInstruction, machine: Machine) -> Cost:
-    elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
-    taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
-    taps = {ResizeLinear: INTERPOLATED, Weigh: WEIGH_PASSES, Normalize: NORMALIZE_PASSES}.get(type(item), taps)
-    idle = idle_elements(item.unused) * item.height * item.width if _requantizes(item) else 0
-    groups = vector_steps(machine, elements)
-    is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
-    # Of those that a pixel has one of the lanes compute as many at once as there are.
-    quotients = {RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0)
-    pixels = int(vector_steps(machine, item.height * item.width)) * quotients
-    divisions = 2 * groups if is_average else pixels
-    both = isinstance(item, Elementwise) or (isinstance(item, Normalize) and bool(item.sum))
-    streams = 3 if both else 1 if _reads_no_map(item) else 2
-    streams <<= isinstance(item, RequantizeWide)
-    reads_sums = _requantizes(item) or isinstance(item, Weigh)
-    return Cost(
-        setup=machine.timing.vector_setup,
-        steps=int(vector_steps(machine, elements - idle, taps)),
-        divisions=int(divisions * machine.timing.divide),
-        latency=vector_drain(machine, is_sum=_is_sum(item) or isinstance(item, (Weigh, Normalize))),
-        port_stalls=int(vector_stalls(machine, elements, streams, reads_sums, idle) * taps),
-    )
-
-
 # DRAM
 
 
@@ -408,11 +336,16 @@ def _transfer(item: DramTransfer | LoadLines, machine: Machine) -> Cost:
     else:
         strides = item.dram_stride_y, item.dram_stride_z
         runs = Runs(item.run, item.count_y, item.count_z, *strides, item.offset)
+    moved, openings, port = int(dram_bytes(machine, runs)), int(row_openings(machine, runs)), 0
+    if isinstance(item, MapTransfer):
+        port = _box_port(machine, item, -(-item.run // MAPS_UNIT), item.map_stride_y, item.map_stride_z)
     return Cost(
         setup=machine.timing.transfer_setup,
-        dram_bytes=int(dram_bytes(machine, runs)),
-        row_openings=int(row_openings(machine, runs)),
+        bank_conflicts=max(port - int(dram_cycles(machine, moved, openings)), 0),
+        dram_bytes=moved,
+        row_openings=openings,
         writes=isinstance(item, (Store, Receive)),
         link_bytes=item.dram_bytes if isinstance(item, Send) else 0,
         latency=machine.timing.dram_latency,
+        port=port,
     )

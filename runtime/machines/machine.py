@@ -95,6 +95,10 @@ class CycleConstants:
     ]
     dram_turnaround: Annotated[int, Bounds(0, 1 << 16, "cycles", "change of DRAM from reading to writing or back")]
     barrier: Annotated[int, Bounds(0, 1 << 16, "cycles", "issue of a barrier or end")]
+    signal: Annotated[
+        int, Bounds(0, 1 << 16, "cycles", "from when an instruction is complete until all of its card see its counter")
+    ]
+    wait: Annotated[int, Bounds(0, 1 << 16, "cycles", "from when the last counter is seen until what waited starts")]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import TypeVar
 from ..isa.encoding import Stream
 from ..isa.program import NO_LAYER
 from ..machines.machine import Machine
-from ..simulator.cycles import Event, Service
+from ..simulator.dram import Service
 from ..simulator.left_out import INSTRUCTIONS, LAYERS
+from ..simulator.timeline import Event
 from ..simulator.verifier import OrderedProgram, Place
 from .layer_times import charges
 from .simulation import SimulatedProgram

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..isa.encoding import Queue, Space
 from ..isa.program import NO_LAYER
 from ..machines.machine import Machine
-from ..simulator.cycles import Event, Timeline
+from ..simulator.timeline import Event, Timeline
 from ..simulator.verifier import OrderedProgram
 
 _COMPUTING = (Queue.MAC, Queue.VEC)

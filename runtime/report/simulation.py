@@ -17,8 +17,10 @@ from ..execution.device import read_programs
 from ..isa import Program
 from ..machines.machine import Machine
 from ..machines.machine import load as load_machine
-from ..simulator.cycles import Timeline, Traffic, simulate
+from ..simulator.cycles import simulate
+from ..simulator.dram import Traffic
 from ..simulator.left_out import BESIDE, COSTS
+from ..simulator.timeline import Timeline
 from ..simulator.verifier import OrderedProgram, verify_cards
 from .details import PlacedOp, details_of
 from .host import HostReport, report_host

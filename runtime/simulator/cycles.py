@@ -1,15 +1,19 @@
 """The cycle model: when every instruction of a program runs, if each unit takes its own one by one.
 
 No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and set up and its
-waits are satisfied; it sets one up while it works on the one before. All streams of a card share its DRAM, which serves
-one request after the other; the latency of a transfer delays its completion but not the next request. Cards that run
-together have a link each way between any two: a message is on it from when the DRAM begins to read it, as long as its
-bytes take there or on the link, whatever is slower; what one card waits for of another it learns the latency of the
+waits are satisfied; it sets one up while it works on the one before. Where it waits, it starts some cycles after what
+it waits for is complete: until the counter is raised, seen and compared. All streams of a card share its DRAM, which
+serves one request after the other; the latency of a transfer delays its completion but not the next request. Cards that
+run together have a link each way between any two: a message is on it from when the DRAM begins to read it, as long as
+its bytes take there or on the link, whatever is slower; what one card waits for of another it learns the latency of the
 link later, so that a message is written when all of it has arrived. Instructions come from DRAM as well, some of a
 stream at a time, as far ahead as its queue has room.
 
+Moves and the vector unit share a port of the maps with transfers, and yield to them, see :mod:`.ports`.
+
 The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
-machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays.
+machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays,
+as does what passes a port while others work.
 So every time is a maximum of sums of durations, and a shorter duration never makes a program slower.
 
 All constants come from the machine description and are assumptions, so results are "modelled". A program never takes
@@ -19,16 +23,18 @@ less time than its multiplications at full rate, nor than its DRAM traffic at fu
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import IntEnum
-from typing import NamedTuple
 
-from ..isa.encoding import INSTRUCTION_BYTES, Stream
+from ..isa.encoding import INSTRUCTION_BYTES, Queue, Stream
 from ..isa.program import NO_LAYER
 from ..isa.transfer import Send
-from ..machines.cost import Cost, cost, follows_closely, link_cycles
+from ..machines.cost import Cost, cost, follows_closely, handover, link_cycles
 from ..machines.machine import Machine
+from .dram import Dram, Request, Service, Traffic
+from .ports import Part, Parts, Ports, clusters_of
+from .timeline import Event, Timeline
 from .verifier import OrderedProgram
 
 
@@ -38,95 +44,7 @@ class _Kind(IntEnum):
     START = 0
     FETCH = 1
     TRANSFER = 2
-
-
-class Request(NamedTuple):
-    """What the DRAM serves: a transfer, the instruction ``number`` of a stream; or its fetch with that number."""
-
-    is_fetch: bool
-    stream: Stream
-    number: int
-
-
-class Service(NamedTuple):
-    """When the DRAM of a card serves a request, or the link to another card carries a message: cycles, as of events."""
-
-    request: Request
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What `simulate` tells of DRAMs and links where it is given one.
-
-    Attributes:
-        dram: by card, in order.
-        links: by sender and receiver, in order.
-    """
-
-    dram: dict[int, list[Service]] = field(default_factory=dict)
-    links: dict[tuple[int, int], list[Service]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Event:
-    """One instruction in modelled time, in cycles from the start of the program.
-
-    Attributes:
-        start: when its unit begins to work on it; it is set up by then.
-        free: when its unit takes the next one, for which it need not be complete.
-        end: when it is complete.
-    """
-
-    stream: Stream
-    index: int
-    mnemonic: str
-    start: float
-    free: float
-    end: float
-    cost: Cost
-    layer: str | None
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """A program in modelled time.
-
-    Attributes:
-        events: all instructions, in a legal order of execution.
-        cycles: when the last one is complete.
-        seconds: the same at the clock of the machine.
-        macs: total.
-        dram_bytes: total, that of instructions included.
-        mac_bound, dram_bound: least cycles that multiplications and DRAM traffic alone would take.
-        instruction_bytes: fetched for each instruction; 0 where fetches are left out.
-        turnarounds: how often the DRAM changes from reading to writing or back.
-        clusters: how many of a card's the program uses.
-        cards: how many run together.
-        link_bytes: from card to card.
-        parts: cycles of the DRAMs, of links and of all units that costs add, by the names in `left_out.COSTS`; they
-            overlap each other and other work.
-    """
-
-    events: list[Event]
-    cycles: float
-    seconds: float
-    macs: int
-    dram_bytes: int
-    mac_bound: float
-    dram_bound: float
-    instruction_bytes: int
-    turnarounds: int
-    clusters: int
-    cards: int
-    link_bytes: int
-    parts: dict[str, float]
-
-    @property
-    def mac_utilization(self) -> float:
-        """Share of the peak rate of the clusters that are used."""
-        return self.mac_bound / self.cycles if self.cycles else 0.0
+    PORT = 3
 
 
 def simulate(
@@ -147,29 +65,12 @@ def simulate(
     every = [machine or own] * len(planned)
     if planned == every and not without:
         return _Engine(ordered, every, frozenset(), traffic=traffic).timeline()
-    orders = _Engine(ordered, planned, frozenset()).run()
+    first = _Engine(ordered, planned, frozenset())
+    orders = first.run()
     if "instruction-fetch" in without:
         orders = [[request for request in order if not request.is_fetch] for order in orders]
-    return _Engine(ordered, every, frozenset(without), orders, traffic).timeline()
-
-
-class _Dram:
-    """That of a card: what it has served, and when it is free.
-
-    Attributes:
-        fetches_apart: fetches that come after something else; those in between go on in an open row.
-        order: of its requests; None where that is found out.
-        early: requests that could start before those that it serves first.
-    """
-
-    def __init__(self, order: list[Request] | None) -> None:
-        self.free = 0.0
-        self.wrote = False
-        self.turnarounds = 0
-        self.fetches_apart = 0
-        self.served: list[Request] = []
-        self.order = order
-        self.early: dict[Request, float] = {}
+    parts = {} if "port-contention" in without else first.passed
+    return _Engine(ordered, every, frozenset(without), orders, parts, traffic).timeline()
 
 
 class _Engine:
@@ -178,7 +79,11 @@ class _Engine:
     Args:
         machines: for each card, the one whose constants count.
         orders: for each card, in which its DRAM serves requests; None where that is found out.
+        parts: what passes the ports of maps while others work; None where that is found out.
         traffic: what to fill, if anything.
+
+    Attributes:
+        passed: what passed the ports of maps while others worked, where it was found out.
     """
 
     def __init__(
@@ -187,9 +92,12 @@ class _Engine:
         machines: list[Machine],
         without: frozenset[str],
         orders: list[list[Request]] | None = None,
+        parts: Parts | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        self._traffic = traffic
+        self._traffic, self._parts, self._ports = traffic, parts, Ports()
+        self.passed: dict[tuple[Stream, int], list[Part]] = {}
+        self._contention = 0.0
         self._ordered, self._machines, self._without = ordered, machines, without
         own = ordered.machine
         self._streams = list(ordered.queues)
@@ -201,16 +109,17 @@ class _Engine:
         self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._unit_free = dict.fromkeys(self._streams, 0.0)
         self._fetch_free = dict.fromkeys(self._streams, 0.0)
-        self._drams = [_Dram(orders[card] if orders else None) for card in range(len(ordered.programs))]
+        self._drams = [Dram(orders[card] if orders else None) for card in range(len(ordered.programs))]
         # Of the links, by sender and receiver.
         self._link_free: dict[tuple[int, int], float] = {}
         self._link_latency = 0 if "card-link" in without else machines[0].link_latency
+        self._handover = [0 if "synchronisation" in without else handover(each) for each in machines]
         self._events: list[Event] = []
         # What can happen, in order of time and then of streams.
         self._heap: list[tuple[float, _Kind, Stream]] = []
         # Who waits for the next start, fetch or end of a stream.
         self._waiting: dict[tuple[_Kind, Stream], set[tuple[_Kind, Stream]]] = {}
-        # Transfers that have started: the instruction's start and its cost.
+        # Transfers, and what yields to them, that have started: the instruction's start and its cost.
         self._asking: dict[Stream, tuple[float, Cost]] = {}
         # Of the next instruction of each stream.
         self._next: dict[Stream, Cost] = {}
@@ -220,7 +129,12 @@ class _Engine:
         for stream in self._streams:
             self._offer(_Kind.START, stream)
             self._offer(_Kind.FETCH, stream)
-        handlers = {_Kind.START: self._start, _Kind.FETCH: self._fetch, _Kind.TRANSFER: self._transfer}
+        handlers = {
+            _Kind.START: self._start,
+            _Kind.FETCH: self._fetch,
+            _Kind.TRANSFER: self._transfer,
+            _Kind.PORT: self._share,
+        }
         while self._heap:
             time, kind, stream = heapq.heappop(self._heap)
             handlers[kind](stream, time)
@@ -250,6 +164,8 @@ class _Engine:
             "card-link": link_cycles(machine, sum(sent)) + len(sent) * machine.link_latency
             if "card-link" not in self._without
             else 0.0,
+            "port-contention": self._contention,
+            "synchronisation": float(sum(self._handover[event.stream.card] for event in events if self._waits(event))),
         }
         return Timeline(
             events,
@@ -272,6 +188,11 @@ class _Engine:
         time = self._fetch_time(stream) if kind == _Kind.FETCH else self._start_time(stream)
         if time is not None:
             heapq.heappush(self._heap, (time, kind, stream))
+
+    def _waits(self, event: Event) -> bool:
+        """Whether an instruction waits for others of its card."""
+        targets = self._ordered.targets[event.stream][event.index]
+        return any(position and other.card == event.stream.card for other, position in targets)
 
     def _fetch_time(self, stream: Stream) -> float | None:
         """When the queue has room for the next instructions."""
@@ -305,7 +226,7 @@ class _Engine:
                 self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
                 return None
             if position:
-                latency = 0 if other.card == stream.card else self._link_latency
+                latency = self._handover[stream.card] if other.card == stream.card else self._link_latency
                 ready = max(ready, self._ends[other][position - 1] + latency)
         item = self._ordered.queues[stream][index]
         price = self._next[stream] = self._priced(cost(item, self._machines[stream.card]))
@@ -332,8 +253,38 @@ class _Engine:
         if price.dram_bytes:
             self._asking[stream] = time, price
             heapq.heappush(self._heap, (time + price.unit, _Kind.TRANSFER, stream))
+        elif price.port:
+            self._asking[stream] = time, price
+            if stream.queue != Queue.VEC:
+                index = len(self._ends[stream])
+                self._ports.use(self._ordered.queues[stream][index], stream, index, time, time + price.unit)
+            heapq.heappush(self._heap, (time + price.unit, _Kind.PORT, stream))
         else:
             self._complete(stream, time, price, time + price.unit)
+
+    def _share(self, stream: Stream, time: float) -> None:
+        """An instruction ends that yields the port of maps, or goes on while others pass."""
+        start, price = self._asking[stream]
+        index = len(self._ends[stream])
+        if self._parts is not None:
+            parts = self._parts.get((stream, index), ())
+        else:
+            clusters = clusters_of(self._ordered.queues[stream][index], stream)
+            found = [self._ports.meanwhile(cluster, stream, start, time) for cluster in clusters]
+            parts = self.passed[stream, index] = max(found, key=self._cycles)
+        held_up = max(price.port + self._cycles(parts) - price.unit, 0.0)
+        end = start + price.unit + held_up
+        if self._parts is None and end > time + 1:
+            # More may pass by then.
+            heapq.heappush(self._heap, (end, _Kind.PORT, stream))
+            return
+        self._contention += held_up
+        self._complete(stream, start, price, end)
+
+    def _cycles(self, parts: Sequence[Part]) -> float:
+        """Cycles of a port that parts of instructions take."""
+        queues, machines = self._ordered.queues, self._machines
+        return sum(cost(queues[on][index], machines[on.card]).port * share for on, index, share in parts)
 
     def _transfer(self, stream: Stream, time: float) -> None:
         start, price = self._asking[stream]
@@ -386,6 +337,9 @@ class _Engine:
         pause = machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
         begun = max(asked, dram.free) + pause
         dram.free = begun + price.dram(machine)
+        if price.port:
+            item = self._ordered.queues[request.stream][request.number]
+            self._ports.use(item, request.stream, request.number, begun, dram.free)
         if self._traffic is not None:
             card = request.stream.card
             self._traffic.dram.setdefault(card, []).append(Service(request, begun, dram.free))

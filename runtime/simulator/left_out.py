@@ -4,12 +4,14 @@ wait for the model."""
 from __future__ import annotations
 
 COSTS = {
-    "bank-conflicts": "the array waits for lines of maps that lie in one bank",
+    "bank-conflicts": "units wait for lines of maps that lie in one bank",
+    "port-contention": "the vector unit and moves wait for others at a port of the maps",
     "port-stalls": "units wait for ports of the scratchpads",
     "row-openings": "the DRAM opens the row of a run",
     "turnaround": "the DRAM changes from reading to writing or back",
     "instruction-fetch": "instructions come from DRAM",
     "card-link": "maps cross from card to card",
+    "synchronisation": "counters take time until they are seen and compared",
     "queue-depth": "instructions are fetched no further ahead than queues have room",
 }
 """What each is, by name."""

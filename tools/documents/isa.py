@@ -28,13 +28,15 @@ Made from the instruction table by `python tools/make_documents.py isa`; do not 
 A card has DRAM and up to {CLUSTER_LIMIT} clusters. A cluster has five units, each with an in-order queue: LD (loads of
 maps), LW (loads of weights and parameters, weights also from maps), ST (stores), MAC (matrix array), VEC (vector
 unit). A queue of a cluster is a stream, named by both: MAC0 is that of cluster 0. A unit works on one instruction at a
-time, in order: an instruction starts when the one before it in its stream has taken its last step and its waits are
-satisfied, and is complete when all its writes are visible, which instructions of a stream are in order. It finds what
-the one before it in its stream wrote: sums are added to accumulators in order, and a vector instruction that reads
-maps, which is any but RQ, starts when the one before it is complete. While it works or waits, a unit sets up the next
-instruction: it decodes its fields and computes addresses and steps, but touches no memory. Instructions keep no state;
-everything that one needs is in its fields and in the memories. There are no branches. The last instruction of every
-stream is END. A program uses clusters 0, 1, … up to some number, and has all five streams of each.
+time, in order. An instruction *starts* when it is set up, its waits are satisfied, and the one before it in its stream
+has taken its last step, or its last byte has passed the DRAM. It is *complete* some cycles after its own last step or
+byte (`mac_drain`, `vector_drain`, `dram_latency`): then all its writes are visible and it reads nothing any more.
+Instructions of a stream are complete in order, and one finds what those before it in its stream wrote: sums are added
+to accumulators in the last stage, bytes pass the DRAM in order, and a vector instruction that reads maps, which is any
+but RQ, and RQW without `sum`, starts when the one before it is complete. While it works or waits, a unit sets up the
+next instruction: it decodes its fields and computes addresses and steps, but touches no memory. Instructions keep no
+state; everything that one needs is in its fields and in the memories. There are no branches. The last instruction of
+every stream is END. A program uses clusters 0, 1, … up to some number, and has all five streams of each.
 
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
@@ -52,13 +54,15 @@ DRAM.
 
 Every stream has a counter, which is 0 at the start and which nothing else raises: that of queue q of cluster c is
 number 1 + {len(Queue)} * c + q, where q is 0 to {len(Queue) - 1} in the order of the units above. An instruction with
-`signal` raises it by one when it is complete. A wait is satisfied when its counter has reached its value; an
-instruction has up to {WAITS}, for any streams of the card. Counters do not wrap. A program is refused unless it is
-proved that its waits can be satisfied, and that instructions of different streams that touch the same bytes, at least
-one of them writing, are ordered. Which
-bytes an access touches is exact: boxes that interleave, as blocks of channels of one map do, are not in conflict. A
-program is also refused if it reads bytes of a scratchpad, of scratch or of an output that nothing before has written;
-this holds for the lanes that fill the last block of 16 channels too, which loads fill or stores wrote.
+`signal` raises it by one when it is complete, which all units of the card see `timing.signal` cycles later. A wait is
+satisfied when its counter has reached its value; the instruction starts `timing.wait` cycles after the last of its
+waits is, of which it has up to {WAITS}, for any streams of the card. Waits that were satisfied that long ago take no
+time: they are compared while the instruction is set up. Counters do not wrap. A program is refused unless it is proved
+that its waits can be satisfied, and that instructions of different streams that touch the same bytes, at least one of
+them writing, are ordered. Which bytes an access touches is exact: boxes that interleave, as blocks of channels of one
+map do, are not in conflict. A program is also refused if it reads bytes of a scratchpad, of scratch or of an output
+that nothing before has written; this holds for the lanes that fill the last block of 16 channels too, which loads fill
+or stores wrote.
 
 A counter is that of a card, and no instruction waits for one of another: what orders cards are messages. A SND waits,
 beside what its own waits say, for all that its RCV waits for and for what is before that in its stream; the RCV is
@@ -143,6 +147,14 @@ that follow each other fit both sets, otherwise for equal parts of the blocks, o
 Channels at the end of the last block that an instruction leaves out (`unused`) take no lanes of outputs. Where those
 that are left fill no more than half of `output_lanes`, the other half takes as many further pixels, if the maps give as
 many bytes in a cycle; for a block of eight channels or fewer, half of the vector unit's lanes take another pixel in RQ.
+
+The shared port passes, in a cycle, lines of one map for one unit, at most one of each bank. Units gather as many lines
+as there are banks before they read or write them, so a map whose pixels lie without gaps passes `maps_banks` lines a
+cycle, and one whose pixels are far apart as many as lie in different banks. The vector unit takes the elements of a map
+in the order in which they lie, those of a window tap by tap; where its maps take more cycles of the port than it has
+steps, it waits. Loads and stores pass first, since the DRAM does not wait for them; moves from cluster to cluster and
+from maps to weights, and after them the vector unit, take what is left: an instruction takes as long as its own cycles
+of the port and those of others meanwhile, if these are more than it works.
 
 The array waits where the fullest bank has more lines to give than there are steps. Weights are read in every step, so a
 machine whose weight banks, or whose maps banks, give less than the array multiplies in a cycle is refused. Sums leave

@@ -21,7 +21,7 @@ from ....ir.tile.places import PLACES, cluster_of, clusters_of
 from ....ir.tile.transfer import Receive, Send
 from ....ir.tile.types import EVERY_CLUSTER, Memory
 from ....runtime.isa import Instruction, Queue, build
-from ....runtime.machines.cost import cost
+from ....runtime.machines.cost import cost, follows_closely, handover
 from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import RoundRobin, place_bytes, place_type, scratchpads
 from .dependencies import Dependencies, accesses
@@ -39,6 +39,7 @@ class OpCost(NamedTuple):
         unit: cycles that the unit is busy from then on, without waiting for DRAM.
         dram: cycles that the DRAM is busy.
         latency: cycles from then until it is complete.
+        closely: whether it starts before the one before it of its unit is complete.
     """
 
     queue: Queue
@@ -47,6 +48,7 @@ class OpCost(NamedTuple):
     unit: int
     dram: float
     latency: int
+    closely: bool
 
 
 def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
@@ -102,9 +104,9 @@ def least_of(costs: Iterable[OpCost]) -> float:
 
 
 @lru_cache(1 << 14)
-def _priced(item: Instruction, machine: Machine) -> tuple[int, int, float, int]:
+def _priced(item: Instruction, machine: Machine) -> tuple[int, int, float, int, bool]:
     price = cost(item, machine)
-    return price.setup, price.unit, price.dram(machine), price.latency
+    return price.setup, price.unit, price.dram(machine), price.latency, follows_closely(item)
 
 
 @dataclass(eq=False)
@@ -157,18 +159,20 @@ class Steps:
         places: on chip.
         sizes: of the scratchpads of a cluster.
         clusters: that the program uses.
+        handover: cycles from when a step is complete until one of another unit that waits for it starts.
     """
 
     steps: list[Step] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     sizes: dict[Memory, int] = field(default_factory=dict)
     clusters: int = 1
+    handover: int = 0
 
     @staticmethod
     def of(function: Function, machine: Machine) -> Steps:
         """The steps of a tile program on a machine."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
-        found = Steps(sizes=sizes, clusters=clusters_of(function))
+        found = Steps(sizes=sizes, clusters=clusters_of(function), handover=handover(machine))
         locations, dependencies = Places(), Dependencies()
         places: dict[Op, Place] = {}
         message: int | None = None

@@ -185,11 +185,15 @@ class _Scheduler:
         self._as_written, self._near, self._limit = as_written, near, limit
         count = len(self._steps)
         self._ends: list[float] = [-1.0] * count
-        self._free: dict[Stream, float] = {(step.cost.cluster, step.cost.queue): 0.0 for step in self._steps}
+        self._handover = program.handover
+        self._streams: list[Stream] = [(step.cost.cluster, step.cost.queue) for step in self._steps]
+        self._free: dict[Stream, float] = dict.fromkeys(self._streams, 0.0)
+        # When the last step of each is complete.
+        self._complete: dict[Stream, float] = dict.fromkeys(self._streams, 0.0)
         # Cycles that the units still have to do.
         self._ahead: Counter[Stream] = Counter()
-        for step in self._steps:
-            self._ahead[step.cost.cluster, step.cost.queue] += step.cost.unit
+        for stream, step in zip(self._streams, self._steps, strict=True):
+            self._ahead[stream] += step.cost.unit
         self._left = {place: place.steps for place in program.places}
         self._order: list[int] = []
         self._oldest = 0
@@ -280,15 +284,20 @@ class _Scheduler:
     ) -> float | None:
         """When a step can start: its unit is free, what precedes it is complete, and there is room for its places."""
         step = self._steps[number]
-        stream = step.cost.cluster, step.cost.queue
+        stream, streams, handover = self._streams[number], self._streams, self._handover
         time = free[stream] if stream in free else self._free[stream]
+        if not step.cost.closely:
+            time = max(time, self._complete[stream])
         after = self._after[number]
         if after < 0:
-            after = max((self._ends[each] for each in self._links.after[number]), default=0.0)
-            self._after[number] = after
+            before = self._links.after[number]
+            seen = (self._ends[each] + (0 if streams[each] == stream else handover) for each in before)
+            after = self._after[number] = max(seen, default=0.0)
         time = max(time, after)
         for each in self._needs[number]:
             end = ends[each] if each in ends else self._ends[each]
+            if streams[each] != stream:
+                end += handover
             if end > time:
                 time = end
         for place in step.touches:
@@ -330,11 +339,11 @@ class _Scheduler:
             self._room.reserve(place)
         served = self._dram.serve(begin + price.unit, price.dram)
         # The next one, as a rule of the same kind, is set up meanwhile.
-        stream = price.cluster, price.queue
+        stream = self._streams[number]
         self._free[stream] = max(served, begin + price.setup)
-        self._ends[number] = served + price.latency
+        end = self._ends[number] = self._complete[stream] = served + price.latency
         self._ahead[stream] -= price.unit
-        if max(self._free[stream] + self._ahead[stream], self._ends[number]) > self._limit:
+        if max(self._free[stream] + self._ahead[stream], end) > self._limit:
             return False
         self._order.append(number)
         while self._oldest < len(self._steps) and self._ends[self._oldest] >= 0:
@@ -343,5 +352,5 @@ class _Scheduler:
         for place in step.touches:
             self._left[place] -= 1
             if not self._left[place]:
-                self._room.close(place, served)
+                self._room.close(place, end + self._handover)
         return True

@@ -7,16 +7,10 @@ import numpy as np
 from ....ir.core import Op
 from ....ir.ops.attention import Attention
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from ....runtime.machines.cost import (
-    WEIGH_PASSES,
-    ceil_divide,
-    dense_steps,
-    in_turn,
-    vector_drain,
-    vector_stalls,
-    vector_steps,
-)
+from ....runtime.machines.banks import ceil_divide
+from ....runtime.machines.cost import dense_steps, in_turn
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
+from ....runtime.machines.vector_unit import WEIGH_PASSES, Stream, vector_drain, vector_work
 from ..attention_views import heads, rows_shape
 from .candidates import Candidates
 from .tile_price import Counts, Price, Share, box, parts
@@ -67,9 +61,18 @@ class AttentionPrice:
                 once = in_turn(timing.mac_setup, steps)
                 price.array.add(count * tiles, once, whole=is_whole, drain=timing.mac_drain)
             drain = vector_drain(machine, is_sum=True)
-            for elements, passes in ((size * self.keys, WEIGH_PASSES), (size * operator.depth, 1)):
-                steps = vector_steps(machine, elements, passes) + vector_stalls(machine, elements, 2, True) * passes
-                price.vector.add(count * tiles, in_turn(timing.vector_setup, steps + drain), whole=is_whole)
+            pitch = operator.depth if share.moves(op.result) else rows_shape(op.result).padded_channels
+            weights, sum_of_weights = Stream(self.keys + CHANNEL_BLOCK, self.keys + CHANNEL_BLOCK), CHANNEL_BLOCK
+            mask = [Stream(self.keys, self.keys)] if op.operands.mask is not None else []
+            result = Stream(operator.depth, pitch), Stream(sum_of_weights, self.keys + CHANNEL_BLOCK)
+            for work in (
+                vector_work(
+                    *(machine, size, self.keys // CHANNEL_BLOCK, [weights, *mask]), taps=WEIGH_PASSES, sums=WEIGH_PASSES
+                ),
+                vector_work(machine, size, depth, result, sums=1, pixel_divisions=1),
+            ):
+                once = in_turn(timing.vector_setup, work.unit + drain)
+                price.vector.add(count * tiles, once, whole=is_whole, port=work.port)
             if share.moves(op.inputs[0]):
                 price.transfer(price.loads, count * tiles, box(q, size, one, one * width), whole=is_whole)
             if share.moves(op.result):

@@ -8,29 +8,25 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....ir.annotations import Stationary
 from ....ir.core import Op
 from ....ir.feature_map import convolution_maps, is_block_by_block, sum_products, window_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from ....runtime.machines.banks import Trace, Waits, dense_conflicts, depthwise_conflicts
+from ....runtime.machines.banks import Count, Trace, Waits, ceil_divide, dense_conflicts, depthwise_conflicts
 from ....runtime.machines.cost import (
-    Count,
     Runs,
     accumulator_stalls,
     bank_waits,
-    ceil_divide,
     dense_steps,
     depthwise_steps,
-    idle_elements,
     in_turn,
     packed_steps,
-    vector_drain,
-    vector_stalls,
-    vector_steps,
 )
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
+from ....runtime.machines.vector_unit import Stream, idle_elements, vector_drain, vector_work
 from ..boxes import blocks_together
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, other_map, other_operand, residual_of
@@ -95,9 +91,9 @@ class ConvolutionPrice:
 
     def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
         """With what is kept in the scratchpads, by which maps move: the operand, the result, what is added to it."""
-        computed = self._once(self._compute, loads)
         price = Price(self._machine, self._share)
-        price.array, price.vector = computed.array, computed.vector
+        price.array = self._once(self._convolve, loads).array
+        price.vector = self._once(self._combine, stores, loads_other).vector
         if stores:
             price.stores = self._once(self._store).stores
         if loads:
@@ -105,6 +101,7 @@ class ConvolutionPrice:
         if loads_other and self.other is not None:
             other = self._once(self._load_other).loads
             price.loads = Work(price.loads.cycles + other.cycles, price.loads.count + other.count, other.once)
+            price.loads.port = self._once(self._load_maps, stationary).loads.port * loads + other.port
             if loads:
                 price.loads.once = self._once(self._load_maps, stationary).loads.once
         price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
@@ -124,36 +121,50 @@ class ConvolutionPrice:
         for (n, rows, is_top), (m, columns, is_left) in product(of_rows, of_columns):
             yield n * m * self.images, rows, columns, is_top and is_left
 
-    def _compute(self, price: Price, loads: bool) -> None:
-        """Convolve and requantise."""
-        machine, timing = self._machine, self._machine.timing
-        waits = self._conflicts(loads)
-        adds_up = self.products > self.slices
+    def _pieces(self) -> Iterator[tuple[Counts, Counts, Counts, Any, Counts, int, bool, NDArray[np.bool_]]]:
+        """Tiles: how many areas, their rows and columns, how many slices of each, their blocks of sums, channels of the
+        last block that are none, whether slices are whole, and whether all of it is."""
         for areas, rows, columns, is_area in self._each():
-            pixels = rows * columns
             for slices, blocks, unused, is_slice in self._slices():
                 # A slice that is all of it counts as whole, though channels of its last block are none.
                 is_whole = is_area & (np.asarray(is_slice) | (self.slices == slices))
-                for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
-                    conflicts = bank_waits(rows, columns, waits, machine.pixel_lanes)
-                    conflicts = conflicts * (1 if self.depthwise else blocks)
-                    steps = self._steps(pixels, blocks * CHANNEL_BLOCK - unused, chunk) + conflicts
-                    # Sums are added up over chunks: all but the first read them as well.
-                    steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds_up)
-                    once = in_turn(timing.mac_setup, steps)
-                    price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
-                elements = pixels * blocks * CHANNEL_BLOCK
-                idle = pixels * idle_elements(unused)
-                steps = vector_steps(machine, elements - idle)
-                steps = steps + vector_stalls(machine, elements, (1 + self.is_sum) * self.together, True, idle)
-                # What reads maps waits until the instruction before it is complete.
-                drain, waits_for = vector_drain(machine, is_sum=self.is_sum), self.is_sum or self.is_fused
-                once = in_turn(timing.vector_setup, steps + drain * waits_for)
-                price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for))
-                if self.is_fused:
-                    steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
-                    once = in_turn(timing.vector_setup, steps)
-                    price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain)
+                yield areas, rows, columns, slices, blocks, unused, is_slice, is_whole
+
+    def _convolve(self, price: Price, loads: bool) -> None:
+        machine, timing = self._machine, self._machine.timing
+        waits = self._conflicts(loads)
+        adds_up = self.products > self.slices
+        for areas, rows, columns, slices, blocks, unused, is_slice, is_whole in self._pieces():
+            pixels = rows * columns
+            for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
+                conflicts = bank_waits(rows, columns, waits, machine.pixel_lanes)
+                conflicts = conflicts * (1 if self.depthwise else blocks)
+                steps = self._steps(pixels, blocks * CHANNEL_BLOCK - unused, chunk) + conflicts
+                # Sums are added up over chunks: all but the first read them as well.
+                steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds_up)
+                once = in_turn(timing.mac_setup, steps)
+                price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
+
+    def _combine(self, price: Price, stores: bool, loads_other: bool) -> None:
+        """Requantise, and combine with another map."""
+        machine, timing = self._machine, self._machine.timing
+        for areas, rows, columns, slices, blocks, unused, _, is_whole in self._pieces():
+            run = blocks * self.together * CHANNEL_BLOCK
+            # A tile of a map that stays on chip lies as the map does.
+            maps = [Stream(run, run if stores else self.target.padded_channels)]
+            if self.other is not None:
+                maps.append(Stream(run, run if loads_other else self.other.padded_channels))
+            pixels = rows * columns
+            read = maps if self.is_sum else maps[:1]
+            work = vector_work(machine, pixels, blocks, read, sums=1, idle=idle_elements(unused))
+            # What reads maps waits until the instruction before it is complete.
+            drain, waits_for = vector_drain(machine, is_sum=self.is_sum), self.is_sum or self.is_fused
+            once = in_turn(timing.vector_setup, work.unit + drain * waits_for)
+            price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for), port=work.port)
+            if self.is_fused:
+                work = vector_work(machine, pixels, blocks, [maps[0], *maps])
+                once = in_turn(timing.vector_setup, work.unit)
+                price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain, port=work.port)
 
     def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
         """Pieces that cut the output channels: how many, their blocks of sums, which of the last block are none, and

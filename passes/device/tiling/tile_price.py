@@ -19,8 +19,9 @@ from ....ir.annotations import Split
 from ....ir.core import Value
 from ....ir.feature_map import MapShape, Window
 from ....runtime.isa import INSTRUCTION_BYTES
-from ....runtime.machines.cost import Count, Runs, dram_bytes, dram_cycles, in_turn, row_openings
-from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
+from ....runtime.machines.banks import Count, ceil_divide
+from ....runtime.machines.cost import Runs, dram_bytes, dram_cycles, handover, in_turn, row_openings
+from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 from ..boxes import image_pieces, outer_dimension, rows_of_clusters
 
 Counts = NDArray[np.int64]
@@ -34,16 +35,27 @@ loaded. Of 0, 1/16, 1/8 and 1/4 this is the one with which ResNet-50 on M4096 st
 @dataclass
 class Work:
     """What one unit does for an op: cycles of all its instructions, their number, cycles of one until it is complete,
-    and those of them that the unit does not wait for if it goes on."""
+    those of them that the unit does not wait for if it goes on, and cycles of the port of maps that all but the array
+    share."""
 
     cycles: Cycles = 0.0
     count: Count = 0
     once: Cycles = 0.0
     drain: int = 0
+    port: Cycles = 0.0
 
-    def add(self, count: Count, cycles: Cycles, *, whole: bool | NDArray[np.bool_] = True, drain: int = 0) -> None:
+    def add(
+        self,
+        count: Count,
+        cycles: Cycles,
+        *,
+        whole: bool | NDArray[np.bool_] = True,
+        drain: int = 0,
+        port: Cycles = 0,
+    ) -> None:
         """So many instructions of so many cycles each; ``whole``: of whole tiles, not of those at an edge."""
         self.cycles = self.cycles + count * cycles
+        self.port = self.port + count * port
         self.count = self.count + count
         if whole is not False:
             self.once, self.drain = np.where(whole, cycles + drain, self.once), drain
@@ -99,9 +111,11 @@ class Price:
         self.wait: Cycles = 0.0
 
     def transfer(self, work: Work, count: Count, runs: Runs, *, whole: bool = True) -> None:
-        """So many transfers of these runs: cycles of the DRAM."""
-        moved, openings = dram_bytes(self.machine, runs), row_openings(self.machine, runs)
-        work.add(count, dram_cycles(self.machine, moved, openings), whole=whole)
+        """So many transfers of these runs: cycles of the DRAM, and of the port of maps, whose tiles have no gaps."""
+        moved, openings, port = dram_bytes(self.machine, runs), row_openings(self.machine, runs), 0
+        if work is not self.weights:
+            port = ceil_divide(runs.run * runs.count_y * runs.count_z, self.machine.maps_banks * LINE_BYTES)
+        work.add(count, dram_cycles(self.machine, moved, openings), whole=whole, port=port)
 
     def totals(
         self, weights_fit: NDArray[np.bool_] | bool, accumulators_fit: NDArray[np.bool_] | bool, taken: float
@@ -128,10 +142,14 @@ class Price:
         ahead = copies * (machine.weight_bytes // 2) / machine.dram_bytes_per_cycle
         dram = (self.loads.cycles + self.stores.cycles + instructions) * self.clusters + turns + shared
         array, vector = self.array.cycles, self.vector.cycles
-        compute = np.where(accumulators_fit, np.maximum(array, vector), array + vector)
+        # Each unit waits for what the one before it made.
+        seen = handover(machine)
+        in_turns = array + vector + self.vector.count * 2 * seen
+        port = self.vector.port + self.loads.port + self.stores.port
+        compute = np.maximum(np.where(accumulators_fit, np.maximum(array, vector), in_turns), port)
         # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
         compute = np.maximum(np.where(weights_fit, compute, compute + np.maximum(weights, shared)), weights)
-        first, last = (work.once + timing.dram_latency for work in (self.loads, self.stores))
+        first, last = (work.once + timing.dram_latency + seen for work in (self.loads, self.stores))
         # While the first tile is computed the DRAM has others to load, of all clusters two each, and while the last one
         # is, others to store.
         meanwhile = [
@@ -142,9 +160,10 @@ class Price:
         # What goes on while the busiest works does so, but for what comes before or after it.
         transfers = np.maximum(np.maximum(loads, stores), dram - np.minimum(ahead, shared))
         together = np.maximum(
-            compute + first + self.array.drain + self.vector.once + last, transfers + idle + 2 * timing.dram_latency
+            compute + first + self.array.drain + seen + self.vector.once + last,
+            transfers + idle + 2 * (timing.dram_latency + seen),
         )
-        apart = np.maximum(compute + loads + stores + self.vector.once, together)
+        apart = np.maximum(compute + loads + stores + self.vector.once + self.stores.count * 2 * seen, together)
         others = self.wait + dram * taken
         return together + others, apart + others
 

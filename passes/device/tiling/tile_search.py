@@ -28,20 +28,13 @@ from ....ir.feature_map import (
 )
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
+from ....ir.ops.pooling import AveragePool
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....runtime.isa.layouts import normalization_bytes
 from ....runtime.isa.vector import RECORD_BYTES
-from ....runtime.machines.cost import (
-    INTERPOLATED,
-    NORMALIZE_DIVISIONS,
-    NORMALIZE_PASSES,
-    dense_steps,
-    depthwise_steps,
-    in_turn,
-    vector_steps,
-)
+from ....runtime.machines.cost import dense_steps, depthwise_steps, in_turn
 from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -51,6 +44,15 @@ from ....runtime.machines.machine import (
     OUTPUT_COLUMNS_LIMIT,
     OUTPUT_ROWS_LIMIT,
     Machine,
+)
+from ....runtime.machines.vector_unit import (
+    AVERAGE_DIVISIONS,
+    INTERPOLATED,
+    NORMALIZE_DIVISIONS,
+    NORMALIZE_PASSES,
+    Stream,
+    vector_drain,
+    vector_work,
 )
 from ..attention_views import rows_shape
 from ..boxes import blocks_together, outer_dimension
@@ -275,8 +277,12 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
         return read
 
     values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
-    shapes = [computed_map(op) if is_op(op, SkipLayerNorm) else map_shape(value.type) for value in values]
-    return [(shape, reading(shape)) for shape in shapes]
+    return [(shape, reading(shape)) for shape in (_shape(op, value) for value in values)]
+
+
+def _shape(op: Op, value: Value) -> MapShape:
+    """An operand as the map that an op reads."""
+    return computed_map(op) if is_op(op, SkipLayerNorm) else map_shape(value.type)
 
 
 def _pointwise_candidates(op: Op, share: Share) -> Found:
@@ -310,21 +316,30 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     price = Price(machine, share)
     images, height, width = share.pixels(target)
     outputs = share.blocks(target.blocks, blocks_together(op.result.type))
+    read = [value for value in op.inputs if value.type.quant is not None]
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
         parts(height, tiles.rows), parts(width, tiles.columns), parts(outputs, tiles.blocks)
     ):
         count, whole = n * m * k * images, is_top and is_left and is_first
-        for source, read in _sources(op, share):
-            runs = box(source, read(0, rows), read(1, columns), np.minimum(blocks, source.blocks))
+        for source, reach in _sources(op, share):
+            runs = box(source, reach(0, rows), reach(1, columns), np.minimum(blocks, source.blocks))
             price.transfer(price.loads, count, runs, whole=whole)
         if share.moves(op.result):
             price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
-            steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, taps)
-            if is_op(op, SkipLayerNorm):
-                steps = steps + vector_steps(machine, rows * columns) * NORMALIZE_DIVISIONS * machine.timing.divide
-            once = in_turn(machine.timing.vector_setup, steps + machine.timing.vector_drain)
-            price.vector.add(count, once, whole=whole)
+            # A tile of a map that stays on chip lies as the map does.
+            run = blocks * CHANNEL_BLOCK
+            maps = [Stream(run, run if share.moves(each) else _shape(op, each).padded_channels, taps) for each in read]
+            maps.append(Stream(run, run if share.moves(op.result) else target.padded_channels))
+            work = vector_work(
+                *(machine, rows * columns, blocks, maps),
+                taps=taps,
+                lane_divisions=AVERAGE_DIVISIONS if is_op(op, AveragePool) else 0,
+                pixel_divisions=NORMALIZE_DIVISIONS if is_op(op, SkipLayerNorm) else 0,
+            )
+            drain = vector_drain(machine, is_sum=is_op(op, SkipLayerNorm))
+            once = in_turn(machine.timing.vector_setup, work.unit + drain)
+            price.vector.add(count, once, whole=whole, port=work.port)
     if any(not share.moves(value) for value in op.inputs):
         # Rows of a map that stays on chip are used as soon as they are made, on another unit; a tile waits for all its
         # rows, in which time as much of the op could have been done as they are of it.

@@ -11,7 +11,8 @@ from ...artifact.manifest import TensorSpec
 from ...isa.program import Program
 from ...machines.machine import Machine
 from ...report.simulation import Simulation, device_programs, simulate_artifact
-from ...simulator.cycles import Timeline, simulate
+from ...simulator.cycles import simulate
+from ...simulator.timeline import Timeline
 from ...simulator.verifier import verify_cards
 from .flags import Flags
 from .networks.binary import Batch

@@ -11,6 +11,7 @@ from device_programs import pointwise
 from tilewright.runtime import isa
 from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
 from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.cost import handover
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.left_out import COSTS
 from tilewright.runtime.simulator.verifier import VerifiedProgram, verify
@@ -44,13 +45,26 @@ def transfer(device: machine.Machine, size: int) -> float:
 
 @pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
 def test_a_store_after_a_load_pays_for_the_turn_of_the_bus(device: machine.Machine) -> None:
-    both = device.timing.transfer_setup + 2 * transfer(device, 640)  # both are set up at once
+    # Both are set up at once, and one waits for the other.
+    both = device.timing.transfer_setup + 2 * transfer(device, 640) + device.timing.signal + device.timing.wait
     verified = copied(device)
     timeline = simulate(verified, without={"instruction-fetch"})
     assert timeline.cycles == pytest.approx(both + device.timing.dram_turnaround)
     assert simulate(verified, without={"instruction-fetch", "turnaround"}).cycles == pytest.approx(both)
     assert timeline.turnarounds == 1
     assert timeline.parts["turnaround"] == device.timing.dram_turnaround
+
+
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+def test_what_waits_starts_when_the_counter_is_seen_and_compared(device: machine.Machine) -> None:
+    verified = copied(device)
+    timeline, less = simulate(verified), simulate(verified, without={"synchronisation"})
+    load, store = (next(each for each in timeline.events if each.mnemonic == name) for name in ("LDM", "ST"))
+    assert store.start == load.end + device.timing.signal + device.timing.wait
+    assert timeline.cycles - less.cycles == timeline.parts["synchronisation"] == handover(device) > 0
+    assert less.parts["synchronisation"] == 0
+    # The last loads wait for nothing, and an end waits for what is before it in its stream alone.
+    assert not simulate(loaded(device, 3)).parts["synchronisation"]
 
 
 @pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)

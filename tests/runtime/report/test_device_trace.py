@@ -18,7 +18,8 @@ from tilewright.runtime.machines import machine
 from tilewright.runtime.report.device_trace import write_trace
 from tilewright.runtime.report.layer_times import layer_times
 from tilewright.runtime.report.simulation import SimulatedProgram, simulate_artifact
-from tilewright.runtime.simulator.cycles import Traffic, simulate
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.dram import Traffic
 from tilewright.runtime.simulator.left_out import DETAILS, INSTRUCTIONS, LAYERS
 from tilewright.runtime.simulator.verifier import verify_cards
 
