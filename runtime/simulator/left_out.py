@@ -5,8 +5,8 @@ from __future__ import annotations
 
 COSTS = {
     "bank-conflicts": "units wait for lines of maps that lie in one bank",
-    "port-contention": "the vector unit and moves wait for others at a port of the maps",
     "port-stalls": "units wait for ports of the scratchpads",
+    "port-contention": "the vector unit and moves wait for others at a port of the maps",
     "row-openings": "the DRAM opens the row of a run",
     "turnaround": "the DRAM changes from reading to writing or back",
     "instruction-fetch": "instructions come from DRAM",

@@ -69,14 +69,14 @@ def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: C
 def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> None:
     assert main(["simulate", str(artifact), "--json"]) == 0
     whole = result_of(capsys.readouterr().out)
-    names = ["instruction-fetch", "row-openings"]
+    names = ["instruction-fetch", "row-openings", "synchronisation"]
     assert main(["simulate", str(artifact), "--json", "--without", ", ".join(names)]) == 0
     less = result_of(capsys.readouterr().out)
     assert less["total"]["cycles"] < whole["total"]["cycles"]
     assert less["without"] == names
     assert all(whole["parts"][name] > 0 == less["parts"][name] for name in names)
     assert main(["simulate", str(artifact), "--without", "gravity"]) == 2
-    assert "there is no such cost; expected bank-conflicts, port-stalls, " in capsys.readouterr().err
+    assert "there is no such cost; expected bank-conflicts, port-stalls, port-contention, " in capsys.readouterr().err
 
 
 def test_simulate_reports_the_host_beside_the_total(artifact: Path, capsys: Capture) -> None:
