@@ -8,50 +8,43 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
-from ..ir.annotations import CARDS, EXTENTS, OBSERVED
-from ..ir.calls import device_programs, host_functions, is_endless, macs_of
+from ..ir.annotations import CARDS, OBSERVED
+from ..ir.calls import device_programs, host_functions
 from ..ir.clone import clone_module
-from ..ir.core import Constant, Function, Module, Op, is_op
-from ..ir.layout import bytes_of, pack
-from ..ir.ops.call import Call
+from ..ir.core import Function, Module
+from ..ir.layout import pack
 from ..ir.text.printer import blobs, print_module
-from ..ir.types import DType, TensorType
+from ..ir.types import DType
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.artifact.container import Section, SectionKind, sha256
 from ..runtime.artifact.json_dataclasses import write
 from ..runtime.artifact.manifest import (
-    BufferRef,
     CardProgramInfo,
     CodeInfo,
     CpuProgramInfo,
-    CpuStage,
     DeviceProgramInfo,
-    DeviceStage,
     Engine,
-    InnerStep,
     Manifest,
     ModelInfo,
     OtherShape,
     Processor,
-    ReferenceStage,
     Shapes,
-    Stage,
-    StepInfo,
     TensorSpec,
 )
-from .checked_values import checked_values, reference
+from .checked_values import checked_values
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
 from .device.program import Assembled, feature_maps
-from .stored_module import BlobIndex, InlineArray, StoredArray, alone, constants_inside, load_module, stored_constants
+from .manifest_entries import counts_of, identity, inner_steps, inputs_of, outputs_of, stages_of, steps_of
+from .stored_module import BlobIndex, InlineArray, StoredArray, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
 
 _CONSTANTS = "constants"
@@ -116,9 +109,9 @@ class Package:
             compiler_version=self.compiler_version,
             model=ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
             precision=self.precision,
-            inputs=_inputs(main),
-            outputs=(*_outputs(main), *self.kept),
-            counts=_counts(main),
+            inputs=inputs_of(main),
+            outputs=(*outputs_of(main), *self.kept),
+            counts=counts_of(main),
             engines=self.engines,
             cpu_programs=self.cpu_programs,
             device_programs=self.device_programs,
@@ -130,7 +123,7 @@ class Package:
         """Take up the outputs that a pass kept behind those of the network, before code is made of the module."""
         entries = OBSERVED.get(module.main)
         if entries is not None:
-            self.kept = _outputs(module.main)[len(_outputs(self.module.main)) :]
+            self.kept = outputs_of(module.main)[len(outputs_of(self.module.main)) :]
             self.details["kept"] = [each._asdict() for each in entries]
             OBSERVED.drop(module.main)
 
@@ -173,7 +166,7 @@ def add_engine(
         built.append(build_cpu_program(module, target, pool=package.pool, strict=strict, report=report_level))
     program, *others = built
     for other in others:
-        if list(map(_identity, _steps(module, other))) != list(map(_identity, _steps(module, program))):
+        if list(map(identity, steps_of(module, other))) != list(map(identity, steps_of(module, program))):
             raise CodegenError("a step has a kernel for some processors only", stage="package", op=name)
     levels = [
         CodeInfo(
@@ -190,9 +183,9 @@ def add_engine(
         module_section,
         first.arena_bytes,
         first.target,
-        _steps(module, program),
+        steps_of(module, program),
         (*levels[1:],),
-        _inner(program),
+        inner_steps(program),
     )
     host = clone_module(module, [function.name for function in host_functions(module)])
     arrays = _blob_index(host, program)
@@ -204,58 +197,11 @@ def add_engine(
     ]
     if all(part.name != _CONSTANTS for part in package.sections):
         package.sections.append(Section(_CONSTANTS, SectionKind.CONSTANTS, program.constants))
-    package.engines[name] = Engine(_stages(module, name, program))
+    package.engines[name] = Engine(stages_of(module, name, program))
     checked = [asdict(each) for each in checked_values(program)]
     if checked:
         package.details["checked"] = {**cast("dict[str, object]", package.details.get("checked", {})), name: checked}
     return program
-
-
-def _steps(module: Module, program: LoweredProgram) -> tuple[StepInfo, ...]:
-    return tuple(
-        StepInfo(
-            name=_name(step.op),
-            op=step.op.name,
-            kernel=step.kernel.name if step.kernel is not None else None,
-            loc=step.op.loc,
-            macs=macs_of(module, step.op),
-            bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
-            endless=is_endless(module, step.op),
-        )
-        for step in program.steps
-    )
-
-
-def _inner(program: LoweredProgram) -> tuple[InnerStep, ...]:
-    return tuple(
-        InnerStep(_name(op), op.name, op.function.name if op.function is not None else "", op.loc)
-        for op in program.inner
-    )
-
-
-def _name(op: Op) -> str:
-    return op.results[0].name if op.results else op.name
-
-
-def _stages(module: Module, name: str, program: LoweredProgram) -> tuple[Stage, ...]:
-    """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
-    found: list[Stage] = []
-    first = 0
-    for index, step in enumerate(program.steps):
-        if step.kernel is not None:
-            continue
-        if first < index:
-            found.append(CpuStage(name, first, index))
-        op = step.op
-        references = _references(program, op, constants_inside(module, op))
-        if is_op(op, Call):
-            found.append(DeviceStage(op.operator.callee, *references, op.operator.shares))
-        else:
-            found.append(ReferenceStage(name, index, print_module(alone(module, op)), *references))
-        first = index + 1
-    if first < len(program.steps):
-        found.append(CpuStage(name, first, len(program.steps)))
-    return tuple(found)
 
 
 def add_device_programs(package: Package, module: Module, assembled: Mapping[str, Assembled]) -> None:
@@ -307,58 +253,6 @@ def add_device_arrays(package: Package, module: Module) -> None:
             package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
 
 
-def _references(
-    program: LoweredProgram, op: Op, inside: Sequence[Constant]
-) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
-    """Where the operands and results of an op lie that another executor takes.
-
-    Args:
-        inside: the constants that its bodies read.
-    """
-    blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
-    if blocked is not None:
-        raise CodegenError(
-            "a step without kernel has a blocked layout",
-            stage="package",
-            op=op.name,
-            node=op.node,
-            expected="row-major tensors",
-            found=f"%{blocked.name}: {blocked.type}",
-        )
-
-    stored = {
-        constant.digest: offset for constant, offset in program.constant_offsets.items() if not constant.type.layout
-    }
-    constants = (BufferRef("constants", stored[c.digest], c.type.dtype.value, c.type.shape) for c in inside)
-    operands, results = ([reference(program, value) for value in values] for values in (op.inputs, op.results))
-    return (*operands, *constants), (*results,)
-
-
-def _spec(name: str, type: TensorType) -> TensorSpec:
-    return TensorSpec(name, type.dtype.value, type.shape)
-
-
-def _inputs(main: Function) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(p.name, p.type) for p in main.parameters)
-
-
-def _outputs(main: Function) -> tuple[TensorSpec, ...]:
-    """What users see, without the results that say extents."""
-    found: list[TensorSpec] = []
-    extents = EXTENTS.get(main) or ()
-    visible = len(main.results) - _counts(main)
-    for index, (name, value) in enumerate(zip(main.result_names[:visible], main.results, strict=False)):
-        counts = {each.axis: each.said_by - visible for each in extents if each.result == index}
-        spec = _spec(name, value.type)
-        found.append(replace(spec, counts=tuple(counts.get(d, -1) for d in range(value.type.rank))) if counts else spec)
-    return tuple(found)
-
-
-def _counts(main: Function) -> int:
-    """How many results say extents of others."""
-    return len({each.said_by for each in EXTENTS.get(main) or ()})
-
-
 def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
     found: dict[str, StoredArray | InlineArray] = {}
     again: list[StoredArray] = []
@@ -391,11 +285,6 @@ _SHORT = 1024
 
 _READING = 1e-6
 """Seconds that a byte of module text takes to be read, at least; 1.5e-6 as measured."""
-
-
-def _identity(step: StepInfo) -> tuple[str, tuple[str, ...], bool]:
-    """What is true of a step whatever processor its kernel is for, and however the module text names its result."""
-    return step.op, step.loc, step.reference
 
 
 def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int, bytes]:
@@ -435,13 +324,13 @@ def check_generated(artifact: Artifact, program: str, module: Module, built: Low
     """
     entry, main = artifact.manifest.cpu_programs[program], module.main
     for what, expected, found in (
-        ("inputs", artifact.manifest.inputs, _inputs(main)),
-        ("outputs", artifact.manifest.outputs, _outputs(main)),
-        ("extents of outputs", artifact.manifest.counts, _counts(main)),
-        ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(module, built)))),
+        ("inputs", artifact.manifest.inputs, inputs_of(main)),
+        ("outputs", artifact.manifest.outputs, outputs_of(main)),
+        ("extents of outputs", artifact.manifest.counts, counts_of(main)),
+        ("steps", list(map(identity, entry.steps)), list(map(identity, steps_of(module, built)))),
         ("steps of bodies", [(each.op, each.loc) for each in entry.inner], [(op.name, op.loc) for op in built.inner]),
         *(
-            (f"stages of engine {name!r}", engine.stages, _stages(module, program, built))
+            (f"stages of engine {name!r}", engine.stages, stages_of(module, program, built))
             for name, engine in artifact.manifest.engines.items()
             if engine.cpu_program == program
         ),

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from tilewright.errors import ModelError, UsageError, resources
 
-from .importer import sorted_nodes
+from .node_order import sorted_nodes
 from .reader import extents, load_model
 from .tensors import element_type
 

@@ -6,7 +6,6 @@ which does the reverse, in the file of the operator's family.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright.errors import ClassesWarning, ModelError, TilewrightError, UnsupportedError, warn
+from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.core import Constant, Module, Value
 from ....ir.op import Operator
@@ -25,8 +24,9 @@ from ....ir.types import TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .functions import Functions, schema_of, standard_domain
 from .narrow_types import MOVING, STORED, TYPED, code_of, is_integer, narrowed, stored, widened
+from .node_order import read_names, sorted_nodes
 from .open_extents.open_shapes import OpenShapes
-from .tensors import TensorReader
+from .tensors import TensorReader, names_of_classes
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
 ImportFunction = TypeVar("ImportFunction", bound=Import)
@@ -220,7 +220,7 @@ class Importer(ModuleBuilder):
 
     def import_initialisers(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
-            names = _names_of_classes(graph, tensor)
+            names = names_of_classes(graph, tensor)
             array = self._tensors.array(tensor) if names is None else names
             self.define(tensor.name, self.constant(array, self._title(tensor.name)))
         if graph.sparse_initializer:
@@ -229,7 +229,7 @@ class Importer(ModuleBuilder):
     def import_nodes(self, graph: onnx.GraphProto) -> list[Value]:
         """The second half of :meth:`import_graph`."""
         self._read.update(output.name for output in graph.output)
-        self._read.update(name for proto in graph.node for name in _read_names(proto))
+        self._read.update(name for proto in graph.node for name in read_names(proto))
         self._check_supported(graph)
         for proto in sorted_nodes(graph, set(self.values)):
             self._import_node(proto)
@@ -267,7 +267,7 @@ class Importer(ModuleBuilder):
     def _import_node(self, proto: onnx.NodeProto) -> None:
         domain = standard_domain(proto.domain)
         name = self._name(proto)
-        attributes = {a.name: _attribute(a, name, self._tensors) for a in proto.attribute}
+        attributes = {a.name: self._tensors.attribute(a, name) for a in proto.attribute}
         if len(attributes) < len(proto.attribute):
             raise ModelError("an attribute is given twice", stage="import", op=proto.op_type, node=name)
         node = Node(
@@ -389,68 +389,3 @@ class Importer(ModuleBuilder):
         # Names of functions inside functions add up, and a model may have long ones.
         is_short = len(self._path) + len(name) < _LONGEST_NAME
         return f"{self._path}/{name}" if self._path and name and is_short else self._path or name
-
-
-def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> Any:
-    kind = proto.type
-    if kind == onnx.AttributeProto.TENSOR:
-        return tensors.array(proto.t)
-    if kind == onnx.AttributeProto.GRAPH:
-        return proto.g
-    try:
-        value = onnx.helper.get_attribute_value(proto)
-    except Exception as error:
-        raise ModelError(f"attribute {proto.name!r} is damaged: {error}", stage="import", node=node) from None
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto]:
-    """Nodes in an order in which every tensor is produced before it is read.
-
-    ONNX demands this order of the file, but files that break it exist; only cycles cannot be repaired.
-    """
-    producers = {output: index for index, node in enumerate(graph.node) for output in node.output if output}
-    readers: dict[int, list[int]] = {}
-    waiting: list[int] = []
-    for index, node in enumerate(graph.node):
-        sources = {producers[name] for name in _read_names(node) if name in producers and name not in known}
-        waiting.append(len(sources))
-        for source in sources:
-            readers.setdefault(source, []).append(index)
-    # As if the file were read again and again: a node comes in the first round in which it finds all that it reads.
-    ready = [(0, index) for index, count in enumerate(waiting) if count == 0]
-    order: list[onnx.NodeProto] = []
-    while ready:
-        turn, index = heapq.heappop(ready)
-        order.append(graph.node[index])
-        for reader in readers.get(index, ()):
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                heapq.heappush(ready, (turn + (reader < index), reader))
-    if len(order) < len(graph.node):
-        stuck = [node for node, count in zip(graph.node, waiting, strict=True) if count > 0]
-        names = ", ".join(repr(node.name or node.output[0]) for node in stuck[:4])
-        raise ModelError("the graph has a cycle", stage="import", node=None, found=f"nodes {names}")
-    return order
-
-
-def _names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:
-    """The numbers of texts of which nodes do nothing but select some, as classifiers select a label; else ``None``."""
-    if tensor.data_type != onnx.TensorProto.STRING:
-        return None
-    readers = {proto.op_type for proto in graph.node if tensor.name in proto.input}
-    is_vector = len(tensor.dims) == 1 and tensor.dims[0] == len(tensor.string_data)
-    if readers != {"ArrayFeatureExtractor"} or not is_vector:
-        return None
-    warn(f"{tensor.name!r} has names: what is selected of it are their numbers, from 0 on", ClassesWarning)
-    return np.arange(len(tensor.string_data))
-
-
-def _read_names(node: onnx.NodeProto) -> list[str]:
-    """Names that a node reads, those of its subgraphs included."""
-    names = list(node.input)
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            inner = {o for n in attribute.g.node for o in n.output} | {t.name for t in attribute.g.initializer}
-            names += [i for n in attribute.g.node for i in _read_names(n) if i not in inner]
-    return names

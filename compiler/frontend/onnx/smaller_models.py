@@ -19,7 +19,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError
 
-from .importer import sorted_nodes
+from .node_order import sorted_nodes
 from .reader import load_model
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)

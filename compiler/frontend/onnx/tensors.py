@@ -18,7 +18,7 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError
+from tilewright.errors import ClassesWarning, ModelError, TilewrightError, UnsupportedError, warn
 
 from ....ir.types import DType
 from ..builder import type_of_tensor
@@ -72,6 +72,19 @@ class TensorReader:
         array.flags.writeable = False
         self.bytes, self.elements = self.bytes + array.nbytes, self.elements + array.size
         return array
+
+    def attribute(self, proto: onnx.AttributeProto, node: str) -> Any:
+        """The value of an attribute of a node: a number, a text, an array, a graph, or a list of them."""
+        kind = proto.type
+        if kind == onnx.AttributeProto.TENSOR:
+            return self.array(proto.t)
+        if kind == onnx.AttributeProto.GRAPH:
+            return proto.g
+        try:
+            value = onnx.helper.get_attribute_value(proto)
+        except Exception as error:
+            raise ModelError(f"attribute {proto.name!r} is damaged: {error}", stage="import", node=node) from None
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def _external(self, tensor: onnx.TensorProto, size: int) -> np.ndarray:
         """The ``size`` bytes of a tensor that lie in another file; the same array for tensors that share them."""
@@ -209,3 +222,15 @@ def element_type(code: int, what: str) -> DType:
             expected=", ".join(d.value for d in DType),
             found=label,
         ) from None
+
+
+def names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:
+    """The numbers of texts of which nodes do nothing but select some, as classifiers select a label; else ``None``."""
+    if tensor.data_type != onnx.TensorProto.STRING:
+        return None
+    readers = {proto.op_type for proto in graph.node if tensor.name in proto.input}
+    is_vector = len(tensor.dims) == 1 and tensor.dims[0] == len(tensor.string_data)
+    if readers != {"ArrayFeatureExtractor"} or not is_vector:
+        return None
+    warn(f"{tensor.name!r} has names: what is selected of it are their numbers, from 0 on", ClassesWarning)
+    return np.arange(len(tensor.string_data))

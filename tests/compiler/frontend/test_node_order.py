@@ -7,7 +7,7 @@ import pytest
 from network_files import graph_model
 from onnx import NodeProto, TensorProto, helper
 
-from tilewright.compiler.frontend.onnx import importer
+from tilewright.compiler.frontend.onnx import importer, node_order
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 
 
@@ -27,7 +27,8 @@ def test_a_reversed_chain_is_put_right_and_looked_at_twice(monkeypatch: pytest.M
         looks.append(node.output[0])
         return list(node.input)
 
-    monkeypatch.setattr(importer, "_read_names", counted)
+    for module in (importer, node_order):
+        monkeypatch.setattr(module, "read_names", counted)
     assert imported(chain(500)[::-1], "t500") == [f"t{i + 1}" for i in range(500)]
     # Once to order the nodes, once to find out what is read.
     assert len(looks) == 2 * 500
