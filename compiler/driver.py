@@ -69,6 +69,8 @@ from .quantization.methods import Choices, methods_of
 from .quantization.quantize import brings_quantization, quantize_module
 from .report.details import layers, maps, placement, schedules
 
+NOTHING_PLACED = "nothing of the network runs on the accelerator; `tilewright inspect` says why, op by op"
+
 
 @resources("compile")
 @rarely_collected()
@@ -304,6 +306,8 @@ def _add_integer_engines(
     package.details["schedules"] = [asdict(each) for each in schedules(quantized, assembled, options.effort)]
     package.details["maps"] = [asdict(each) for each in maps(quantized)]
     add_device_programs(package, quantized, assembled)
+    if not package.device_programs and "device" in options.devices:
+        cast("list[str]", package.details["warnings"]).append(NOTHING_PLACED)
     add_engine(package, "device", quantized, targets, strict=options.strict, report=options.report)
     if "software" in engines:
         add_device_arrays(package, quantized)

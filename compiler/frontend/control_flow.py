@@ -76,5 +76,13 @@ def warnings_of(module: Module) -> list[str]:
         if names:
             said = f"{' and '.join(map(repr, names))} alone {'says' if len(names) == 1 else 'say'}"
             found.append(f"{said} which branch of If {op.node!r} runs: {freeze_flags(names)} compiles that one only")
-    refusals = (op for op in module.ops if is_op(op, Refuse))
-    return [*found, *(f"a run that takes a branch of If {op.node!r} fails: {op.operator.why}" for op in refusals)]
+    shapes = ", ".join(f"{each.name}: {each.type}" for each in module.main.parameters)
+    return [
+        *found,
+        *(
+            f"a branch of If {op.node!r} does not fit inputs of these shapes ({shapes}) and is left out, a run that "
+            f"takes it ends there: {op.operator.why}"
+            for op in module.ops
+            if is_op(op, Refuse)
+        ),
+    ]

@@ -154,7 +154,7 @@ def _check_leading(operands: Sequence[TensorType], *expected: TensorType) -> Non
 
 @operator("refuse")
 class Refuse(Operator[tuple[()]]):
-    """End the run (`InputError`): what stands for a branch that makes no sense with the shapes of the network.
+    """End the run (`InputError`): what stands for a branch that does not fit the shapes of the network.
 
     It takes nothing; its results, which are never made, are of any types.
 

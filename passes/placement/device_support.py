@@ -15,7 +15,7 @@ from tilewright.errors import IRError
 from ...ir.accumulators import accumulator_bounds, overflowing_channels
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
-from ...ir.core import Constant, Op, Value
+from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
@@ -25,6 +25,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ...ir.ops.resize import Resize
@@ -47,6 +48,7 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
+from ..quantization.quantize_normalization import obstacle
 
 
 class Found(NamedTuple):
@@ -423,6 +425,9 @@ CONVERSION = "converts between real numbers and integers, which the host does"
 def _lacking(op: Op) -> Reason:
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
+    if is_op(op, LayerNorm, RmsNorm):
+        why = obstacle(op)
+        rule = f"{rule} but of integers, and {why}" if why is not None else rule
     return Reason(rule, f"%{op.results[0].name}", "")
 
 

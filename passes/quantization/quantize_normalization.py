@@ -111,22 +111,35 @@ def _emitted(found: Match, operand: _Scaled) -> Value:
     return found.emit(Quantize(), divided, result_types=[operand.type])
 
 
+def obstacle(op: Op[LayerNorm | RmsNorm]) -> str | None:
+    """Why a normalisation stays in floating point, a clause; ``None`` for one that integers can do."""
+    y, becoming, operands = op.result, list(_becoming(op.result)), _operands(op)
+    if op.operator.axis != y.type.rank - 1:
+        return "it is not along the last dimension alone"
+    if y.type.dtype is not DType.F32:
+        return f"its numbers are of type {y.type.dtype.value}"
+    if not all(isinstance(value, Constant) for value in op.inputs[1:]):
+        return "its factors are computed"
+    if y.is_returned:
+        return "its result is an output, which stays as exact as it is"
+    if not becoming:
+        return "nothing makes integers of 8 bits of its result"
+    if len({(each.type, each.factor.tobytes()) for each in becoming}) > 1:
+        return "its result becomes integers in several ways, and would be rounded twice"
+    if operands is None:
+        return "there are no integers of 8 bits of what it normalises"
+    if len({each.type.dtype for each in (becoming[0], *operands)}) > 1:
+        return "it would read and make both i8 and u8"
+    return None
+
+
 def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
     root, y = found.root, found.root.result
     scale, b = root.operands.scale, root.operands.b if is_op(root, LayerNorm) else None
-    if root.operator.axis != y.type.rank - 1 or y.type.dtype is not DType.F32:
+    if obstacle(root) is not None:
         return None
-    if not isinstance(scale, Constant) or not isinstance(b, Constant | None):
-        return None
-    # An output stays as exact as it is, and what becomes integers in two ways is not rounded twice.
-    becoming = list(_becoming(y))
-    if y.is_returned or len({(each.type, each.factor.tobytes()) for each in becoming}) != 1:
-        return None
-    made, operands = becoming[0], _operands(root)
-    if operands is None:
-        return None
-    if len({each.type.dtype for each in (made, *operands)}) > 1:
-        return None
+    made, operands = next(_becoming(y)), _operands(root)
+    assert operands is not None and isinstance(scale, Constant) and isinstance(b, Constant | None)
     gain = scale.array.astype(np.float64) / made.factor
     offset = (b.array if b is not None else np.zeros_like(gain)) / made.factor
 

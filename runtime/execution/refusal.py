@@ -15,7 +15,7 @@ from .buffers import Buffers
 
 _HINTS = {
     "bounded": "An extent that follows from the data has another value than the node allows.",
-    "refuse": "The branch that they choose makes no sense with the shapes of the network.",
+    "refuse": "The branch that they choose does not fit the shapes that the network was compiled for.",
     "loop": "It takes more steps than its results have room for.",
 }
 """What is wrong with the operands of operators that take no indices."""

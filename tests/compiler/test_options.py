@@ -205,11 +205,11 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     from network_files import partly_quantized_model
 
     model = partly_quantized_model().SerializeToString()
-    artifact = tilewright.compile(model, calibration="random")
+    artifact = tilewright.compile(model, calibration="random", engines="software")
     assert artifact.manifest.details["warnings"] == [
         "the model is already quantised: the calibration data was not used"
     ]
-    artifact = tilewright.compile(model, keep_float=["conv"])
+    artifact = tilewright.compile(model, keep_float=["conv"], engines="software")
     assert artifact.manifest.details["warnings"] == [
         "the model is already quantised: --keep-float has no effect, what it names is as the model has it"
     ]

@@ -601,6 +601,14 @@ def test_an_artifact_of_which_nothing_runs_on_the_device(fails: Fails, capsys: p
     )
 
 
+@pytest.mark.usefixtures("fails")
+def test_a_network_of_which_nothing_is_placed_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = affinity(tmp_path, "y = cpu\n")
+    assert main([*RANDOM, *places]) == 0
+    said = "nothing of the network runs on the accelerator; `tilewright inspect` says why, op by op"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_device_alone(fails: Fails) -> None:
     assert fails([*RANDOM, "--devices", "device"]) == (
         "partition: quantize: the op cannot run on the device, and no other place is allowed: "

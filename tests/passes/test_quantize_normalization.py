@@ -37,6 +37,9 @@ from tilewright.runtime.session import load
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
 
+NOT_HERE = "the device has no layer_norm but of integers, and"
+
+
 def the_op(module: Module):
     (op,) = [each for each in module.main.ops if is_op(each, SkipLayerNorm)]
     return op
@@ -182,7 +185,10 @@ def test_an_output_keeps_its_numbers(rng: np.random.Generator) -> None:
     module.main.set_results([product.producer.inputs[0], product], ["state", "y"])
     quantized = quantize_module(module, OPTIONS)
     run_passes(attention_pipeline(), quantized, OPTIONS)
-    assert is_op(quantized.main.results[0].producer, LayerNorm)
+    kept = quantized.main.results[0].producer
+    assert is_op(kept, LayerNorm)
+    found = reject(kept, load_machine("m4096"))
+    assert found is not None and found.rule == f"{NOT_HERE} its result is an output, which stays as exact as it is"
     assert sum(is_op(each, SkipLayerNorm) for each in quantized.main.ops) == 1
 
 
@@ -201,6 +207,10 @@ def test_what_becomes_integers_in_two_ways_is_rounded_from_numbers(
     function.set_results(made, ["y", "z"])
     QuantizeNormalization().run(module)
     assert any(is_op(each, SkipLayerNorm) for each in module.main.ops) is (steps[0] == steps[1])
+    for kept in (each for each in module.main.ops if is_op(each, LayerNorm)):
+        found = reject(kept, load_machine("m4096"))
+        why = "its result becomes integers in several ways, and would be rounded twice"
+        assert found is not None and found.rule == f"{NOT_HERE} {why}"
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])

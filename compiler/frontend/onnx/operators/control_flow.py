@@ -26,7 +26,7 @@ from ..open_extents.intervals import UNKNOWN
 from ..open_extents.open_operators import selected
 
 _LONGEST = 400
-"""Characters of what is said of a branch that makes no sense."""
+"""Characters of what is said of a branch that does not fit."""
 
 FOREVER = np.iinfo(np.int64).max
 """Steps of a loop that does not say how many it takes at most."""
@@ -64,7 +64,7 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
 def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Function, list[Value]]]:
     """Both branches as functions, and what they are to return.
 
-    Models with a branch for each of several shapes make no sense but in one of them: the other ends the run.
+    Of a model with a branch for each of several shapes one fits those that the network has: the other ends the run.
     """
     found: dict[str, tuple[Function, list[Value]]] = {}
     failed: dict[str, TilewrightError] = {}
@@ -85,6 +85,8 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
             failed[attribute] = error
     for attribute, error in failed.items():
         ((_, other),) = found.values()
+        # The shapes are what is wrong, which no check of the file would find.
+        error.hint = None
         with importer.inside(f"{node.name}.{attribute.partition('_')[0]}") as body:
             types = [value.type.plain for value in other]
             found[attribute] = body, [*importer.emit(Refuse(f"{error}"[:_LONGEST]), types=types)]
