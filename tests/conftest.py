@@ -27,7 +27,7 @@ if "tilewright.passes.base" in sys.modules:
 round_trip.install()
 
 # Imports passes, and so only now.
-from shared_kernels import shared_kernels  # noqa: E402
+from shared_kernels import kept_kernels, shared_kernels  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -78,9 +78,10 @@ def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(autouse=True, scope="session")
-def kernels_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """For all workers, and for the programs that tests start."""
-    with shared_kernels(folder_of_all_workers(tmp_path_factory) / "kernels"):
+def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For all workers, for the programs that tests start, and for later runs."""
+    cache = pytestconfig.cache if pytestconfig.pluginmanager.has_plugin("cacheprovider") else None
+    with shared_kernels(kept_kernels(cache) if cache else folder_of_all_workers(tmp_path_factory) / "kernels"):
         yield
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from emulated_programs import PROCESSORS, linked
+from emulated_programs import PROCESSORS, linked, tools
 from json_results import result_of
 from network_files import digits_artifact, graph_model
 from onnx import TensorProto, helper, numpy_helper
@@ -274,6 +274,7 @@ def test_networks_of_small_machines(model: str, data_folder: Path, tmp_path: Pat
 
 def check_elsewhere(given: Case, level: str, folder: Path) -> None:
     """The program that runs in eight threads, on another processor under emulation."""
+    tools(level)
     written(folder, given, "network", level)
     command = linked(level, folder, "-std=c11", *WARNINGS, "program.c", "network.o", "-pthread")
     check_program(command, given, 1e-4 if given.engine == "float" else 0.0)

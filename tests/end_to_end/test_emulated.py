@@ -91,6 +91,7 @@ def compiled(**options: Any) -> bytes:
 
 @pytest.fixture(scope="module", params=["int8", "fp32"])
 def digits(request: pytest.FixtureRequest) -> bytes:
+    emulated.python()
     given = {"calibration": "random", "calibration_limit": 2, "effort": "quick", "engines": "software"}
     options = given if request.param == "int8" else {}
     return compiled(precision=request.param, target=f"portable,{','.join(ARM)}", **options)
@@ -113,6 +114,7 @@ def test_networks_give_what_they_give_here(digits: bytes, level: str) -> None:
 
 
 def test_a_processor_that_lacks_an_extension_is_refused() -> None:
+    emulated.python()
     artifact = compiled(precision="fp32", target="aarch64-i8mm")
     with pytest.raises(AssertionError, match="does not run here: this processor lacks dotprod, i8mm; and regenerate"):
         emulated.ask("aarch64", "network", artifact, {}, "float", 1)

@@ -1,10 +1,18 @@
-"""The generic kernels equal the reference on the samples of every operator."""
+"""The generic kernels equal the reference on the samples of every operator.
+
+numba compiles a function for each sample of many operators: those run each time that between them have every type of
+operands, and every two of element types and values of attributes together. ``pytest -m sweep`` runs all.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
 import pytest
 from generic_kernels import assert_equals_reference, execution, the_op
-from operator_samples import cases_of
+from operator_samples import Case, cases_of
 
 from tilewright.codegen.cpu.tensors import has_real_meaning, is_plain
 from tilewright.ir.op import REGISTRY
@@ -18,9 +26,28 @@ WITHOUT_KERNEL = {
 """Operators that have no generic kernel for some plain float or integer sample, and why."""
 
 
+def in_pairs(cases: Iterable[Case]) -> Iterator[Case]:
+    """The cases that have types, or two of element types and values of attributes, which no earlier one had."""
+    met: set[object] = set()
+    for case in cases:
+        op = the_op(case)
+        attributes = sorted((name, repr(value)) for name, value in asdict(op.operator).items())
+        attributes += [(str(index), value.type.dtype.value) for index, value in enumerate(op.inputs)]
+        found = {tuple(str(value.type) for value in op.inputs), *itertools.combinations(attributes, 2)}
+        if not found <= met:
+            yield case
+        met |= found
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", REGISTRY)
+def test_all_samples(name: str) -> None:
+    assert_equals_reference([*cases_of(name)])
+
+
 @pytest.mark.parametrize("name", REGISTRY)
 def test_kernels_equal_the_reference(name: str) -> None:
-    cases = [*cases_of(name)]
+    cases = [*in_pairs(cases_of(name))]
     assert_equals_reference(cases)
     plain = [case for case in cases if is_plain(the_op(case)) and has_real_meaning(the_op(case))]
     missing = [case.name for case in plain if execution(case) is None]

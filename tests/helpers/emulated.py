@@ -6,7 +6,6 @@ processors runs on one that has its extensions and no others, so that code which
 
 from __future__ import annotations
 
-import importlib
 import os
 import pickle
 import subprocess
@@ -18,8 +17,7 @@ from typing import Any
 
 import pytest
 from emulated_programs import PROCESSORS
-
-import tilewright
+from script_runs import packages
 
 _VARIABLE = "TILEWRIGHT_AARCH64_PYTHON"
 _WORKER = Path(__file__).with_name("emulated_worker.py")
@@ -29,22 +27,22 @@ _WORKER = Path(__file__).with_name("emulated_worker.py")
 def _packages() -> tempfile.TemporaryDirectory[str]:
     """A folder with the runtime, what it needs and nothing else: compiled packages beside it are of this machine."""
     folder = tempfile.TemporaryDirectory()
-    package = Path(folder.name, "tilewright")
-    package.mkdir()
-    parts = [Path(str(importlib.import_module(f"tilewright.{n}").__file__)).parent for n in ("ir", "runtime")]
-    for part in (*parts, *Path(str(tilewright.__file__)).parent.glob("*.*")):
-        (package / part.name).symlink_to(part.resolve())
+    packages(Path(folder.name), "ir", "runtime")
     return folder
+
+
+def python() -> str:
+    """The one of AArch64; without it the test is skipped, best before it makes anything."""
+    return os.environ.get(_VARIABLE) or pytest.skip(
+        f"no Python of AArch64: {_VARIABLE} names none, see tools/emulated_python.sh"
+    )
 
 
 @cache
 def _worker(processor: str) -> subprocess.Popen[bytes]:
-    python = os.environ.get(_VARIABLE)
-    if not python:
-        pytest.skip(f"no Python of AArch64: {_VARIABLE} names none, see tools/emulated_python.sh")
     environment = {**os.environ, "QEMU_CPU": processor, "PYTHONPATH": _packages().name}
     return subprocess.Popen(
-        [python, str(_WORKER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr
+        [python(), str(_WORKER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr
     )
 
 

@@ -29,10 +29,15 @@ def _tool(name: str) -> str:
     return shutil.which(name) or pytest.skip(f"{name} is not installed, see tools/cross_compilers.sh")
 
 
+def tools(level: str) -> tuple[str, str]:
+    """The emulator and the C compiler of a level; without them the test is skipped, best before it makes anything."""
+    architecture = level.partition("-")[0]
+    return _tool(f"qemu-{architecture}"), _tool(f"{architecture}-linux-gnu-gcc")
+
+
 def linked(level: str, folder: Path, *parts: str | Path) -> list[str]:
     """The command that runs a static program of sources, objects and options of the compiler, made in a folder."""
-    architecture = level.partition("-")[0]
-    emulator, compiler = _tool(f"qemu-{architecture}"), _tool(f"{architecture}-linux-gnu-gcc")
+    emulator, compiler = tools(level)
     program = folder / f"program.{level}"
     words = [compiler, "-static", *map(str, parts), "-lm", "-o", str(program)]
     subprocess.run(words, cwd=folder, check=True, timeout=300)

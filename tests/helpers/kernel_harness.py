@@ -36,7 +36,9 @@ _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.
 def described(name: str) -> TargetDescription:
     """The target of this name; the test is skipped where this machine cannot run it."""
     target = TargetDescription.named(name)
-    if not _is_emulated(target) and (reason := missing(target.triple, target.features)):
+    if _is_emulated(target):
+        emulated_programs.tools(name)
+    elif (reason := missing(target.triple, target.features)) is not None:
         pytest.skip(reason)
     return target
 

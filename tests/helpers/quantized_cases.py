@@ -107,17 +107,21 @@ def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
     return case
 
 
-def words(kind: str, rng: np.random.Generator) -> Case:
+def words(kind: str, rng: np.random.Generator, most: int = 20) -> Case:
     """A random convolution of a kind, or product, of 16 bits, with sums that fit 32."""
     while True:
-        case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16)
+        case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16, most)
         (op,) = case.module.main.ops
         if is_word_product(op):
             return case
 
 
-def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None) -> Case:
-    """A random convolution of a kind, of bytes unless ``dtype`` says otherwise."""
+def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None, most: int = 20) -> Case:
+    """A random convolution of a kind, of bytes unless ``dtype`` says otherwise.
+
+    Args:
+        most: by how many elements less one an image is larger than a window reaches.
+    """
     rank = int(rng.choice([1, 2, 2, 2]))
 
     def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
@@ -129,7 +133,7 @@ def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None) -> 
         kernel, strides, pads = (1,) * rank, (1,) * rank, (0,) * 2 * rank
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     least = 4 if kind == "plain" else 1
-    image = tuple(int(rng.integers(max(least, r - pads[i] - pads[rank + i]), r + 20)) for i, r in enumerate(reach))
+    image = tuple(int(rng.integers(max(least, r - pads[i] - pads[rank + i]), r + most)) for i, r in enumerate(reach))
     group = 2 if kind == "grouped" else 1
     channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
     if kind == "grouped":

@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import tilewright
 
 PYTHON = (sys.executable,)
 COMPAT = (sys.executable, "-m", "tilewright.compat")
 
 _SECONDS = 300
 """What hangs is ended then."""
+
+
+def packages(folder: Path, *names: str) -> Path:
+    """A folder with tilewright, these packages of it and nothing else, as a plain installation has them.
+
+    Nothing has to tell Python where its parts are, as an editable installation does at its start.
+    """
+    package = folder / "tilewright"
+    package.mkdir(parents=True)
+    parts = [Path(str(import_module(f"tilewright.{name}").__file__)).parent for name in names]
+    for part in (*parts, *Path(str(tilewright.__file__)).parent.glob("*.*")):
+        (package / part.name).symlink_to(part.resolve())
+    return folder
 
 
 def run(

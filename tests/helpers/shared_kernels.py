@@ -1,9 +1,10 @@
-"""What one process of the tests has compiled for the processor is taken from its files by the others.
+"""What one process of the tests has compiled for the processor is taken from its files by the others and by later runs.
 
 numba needs a second for the functions of some kernels, LLVM as long for the program of a small network, and the tests
 compile the same few networks again and again, in many processes. Both depend on nothing but what they are given: of a
 function its code and its element types, of a program the text of its kernels, where their tensors lie and the target.
-What numba made is kept before any optimisation; shapes and attributes enter after it.
+What numba made is kept before any optimisation; shapes and attributes enter after it. Between runs the files lie in
+pytest's cache (``pytest --cache-clear`` empties it), for as long as the sources of code generation stay as they are.
 
 Kernels that `tests/codegen` and `tests/every_operator` compile one by one are compiled anew in each.
 """
@@ -13,14 +14,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import tilewright.codegen
+import tilewright.ir
+import tilewright.runtime.native
 from tilewright.codegen.cpu import program
 from tilewright.codegen.cpu.assemble import KernelCall, assemble
 from tilewright.codegen.cpu.llvm.target import TargetDescription
@@ -31,7 +39,25 @@ from tilewright.ir.types import DType
 FOLDER = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
 
+if TYPE_CHECKING:
+    import pytest
+
+_KEPT = 24 * 60 * 60
+"""Seconds for which the files of other sources than today's are kept."""
+
 _compile = functions._compiled.__wrapped__
+
+
+def kept_kernels(cache: pytest.Cache) -> Path:
+    """The folder of pytest's cache for what is compiled by the sources as they are."""
+    packages = tilewright.codegen, tilewright.ir, tilewright.runtime.native
+    sources = sorted(file for each in packages for file in Path(str(each.__file__)).parent.rglob("*.py"))
+    made_by = platform.python_version(), *(version(name) for name in ("llvmlite", "numba", "numpy"))
+    folder = cache.mkdir(f"kernels_{_digest(made_by, [file.read_bytes() for file in sources])[:16]}")
+    for other in folder.parent.glob("kernels_*"):
+        if other != folder and time.time() - other.stat().st_mtime > _KEPT:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
 
 
 def _made_once(file: Path, make: Callable[[], bytes]) -> bytes:

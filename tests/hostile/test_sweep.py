@@ -15,7 +15,7 @@ import pytest
 from .generator import load_generators
 
 ROOT = Path(__file__).parents[2]
-CASES = 30
+CASES = 12
 GENERATORS = load_generators()
 TOGETHER = [tuple(GENERATORS)[first::4] for first in range(4)]
 """A process of its own for each generator would spend most of its time on imports."""

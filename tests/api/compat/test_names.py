@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from script_runs import COMPAT, run, run_compat
+from script_runs import COMPAT, packages, run, run_compat
 
 from tilewright.runtime.api.compat.imports import BOUND, stands_for
 
@@ -70,7 +70,8 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    found = run((*COMPAT[:1], "-S", *COMPAT[1:]), "-", folder=tmp_path, stdin=text, PYTHONPATH=search_path())
+    path = f"{packages(tmp_path / 'installed', 'runtime')}:{search_path()}"
+    found = run((*COMPAT[:1], "-S", *COMPAT[1:]), "-", folder=tmp_path, stdin=text, PYTHONPATH=path)
     assert found.stdout == "[] []\nNo module named 'openvino.runtime'\n", found.stderr
 
 

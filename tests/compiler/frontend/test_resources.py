@@ -185,5 +185,5 @@ def test_twice_the_nodes_take_twice_the_work(name: str, monkeypatch: pytest.Monk
     # Printing and parsing are part of the work, of modules of every size.
     monkeypatch.setattr(round_trip, "LARGE", 1 << 30)
     work_of(GRAPHS[name](10), "y")
-    once, twice = (work_of(GRAPHS[name](count), "y") for count in (200, 400))
+    once, twice = (work_of(GRAPHS[name](count), "y") for count in (100, 200))
     assert twice < 2.4 * once
