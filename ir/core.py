@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -50,7 +50,18 @@ class Op(Generic[OperatorT_co]):
         verified: operator and types of which the verifier found before that they go together.
     """
 
-    __slots__ = ("_next", "_operands", "_previous", "annotations", "function", "loc", "operator", "results", "verified")
+    __slots__ = (
+        "_arranged",
+        "_next",
+        "_operands",
+        "_previous",
+        "annotations",
+        "function",
+        "loc",
+        "operator",
+        "results",
+        "verified",
+    )
 
     def __init__(
         self,
@@ -75,6 +86,8 @@ class Op(Generic[OperatorT_co]):
             raise IRError("result types cannot be inferred and must be given", op=operator.name, node=self.node)
         hint = operator.name
         self._operands: list[Value | None] = []
+        # By name, until one of them changes.
+        self._arranged: Any = None
         self.results = tuple(
             Value(names[i] if i < len(names) else hint if len(types) == 1 else f"{hint}_{i}", type, self)
             for i, type in enumerate(types)
@@ -82,6 +95,9 @@ class Op(Generic[OperatorT_co]):
         for value in operator.padded(operands):
             self._operands.append(None)
             self.set_operand(len(self._operands) - 1, value)
+        if result_types is None and all(type.is_bare for type in (*types_of(operands), *types) if type is not None):
+            # What is inferred goes together, but for what the choice of a pass is.
+            self.verified = (operator, *types_of(self._operands), None, *types)
 
     @property
     def name(self) -> str:
@@ -91,7 +107,9 @@ class Op(Generic[OperatorT_co]):
     @property
     def operands(self: Op[Operator[OperandsT]]) -> OperandsT:
         """What it reads, by name and in order; ``None`` where an optional operand is absent."""
-        return self.operator.arranged(self._operands)
+        if self._arranged is None:
+            self._arranged = self.operator.arranged(self._operands)
+        return self._arranged
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -141,6 +159,7 @@ class Op(Generic[OperatorT_co]):
         if old is not None:
             old._uses.pop((self, index), None)
         self._operands[index] = value
+        self._arranged = None
         if value is not None:
             value._uses[self, index] = None
 

@@ -208,6 +208,11 @@ class TensorType:
         return ""
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it has neither quantisation nor layout."""
+        return self.quant is None and not self.layout
+
+    @property
     def plain(self) -> TensorType:
         """The same type in row-major layout."""
         return replace(self, layout="") if self.layout else self

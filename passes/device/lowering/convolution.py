@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
@@ -345,7 +345,8 @@ class _Dense(_Convolution):
                     sums[number] = self.program.add(tile.product, maps[number], weights, sums.get(number))
         for number, tile, each, _ in work:
             self.program.cluster = tile.lane.cluster
-            box = replace(tile.area, channels=tile.lane.slices[index])
+            area = tile.area
+            box = Part(area.image, area.rows, area.columns, tile.lane.slices[index])
             self.finish(box, sums[number], each.parameters)
 
     def _chunk_weights(self, step: int, channels: Span, cluster: int) -> Value | None:

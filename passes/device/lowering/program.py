@@ -334,7 +334,7 @@ class TileProgram:
                 continue
             low, high = max(first, span[0]), min(stop, sum(span))
             if low < high:
-                part = replace(through, rows=(low, high - low))
+                part = Part(through.image, (low, high - low), through.columns, through.channels)
                 own, other = (self._buffered(place.storage, each, part) for each in (self.cluster, cluster))
                 self.add(Move(cluster), own, other)
 
@@ -360,7 +360,8 @@ class TileProgram:
         if cluster not in storage.buffers:
             buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", cluster, 0)
             storage.buffers[cluster] = self._add(buffer)
-        return self.part(storage.buffers[cluster], replace(box, rows=(box.rows[0] - span[0], box.rows[1])))
+        rows = box.rows[0] - span[0], box.rows[1]
+        return self.part(storage.buffers[cluster], Part(box.image, rows, box.columns, box.channels))
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ....ir.tile.instructions import LINE, Places, instruction
 from ....ir.tile.places import PLACES, cluster_of, clusters_of
 from ....ir.tile.transfer import Receive, Send
 from ....ir.tile.types import EVERY_CLUSTER, Memory
-from ....runtime.isa import Instruction, Queue, build
+from ....runtime.isa import Queue, build
 from ....runtime.machines.cost import cost, follows_closely, handover
 from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import RoundRobin, place_bytes, place_type, scratchpads
@@ -67,8 +67,7 @@ def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
     elif "offset" in fields:
         # What counts of the address is where in a burst it begins.
         fields["offset"] %= machine.dram_burst_bytes
-    item = build(name, fields)
-    return OpCost(item.QUEUES[0], cluster_of(op), *_priced(item, machine))
+    return _priced(name, cluster_of(op), tuple(fields.items()), machine)
 
 
 def least_cycles(function: Function, machine: Machine) -> float:
@@ -104,9 +103,12 @@ def least_of(costs: Iterable[OpCost]) -> float:
 
 
 @lru_cache(1 << 14)
-def _priced(item: Instruction, machine: Machine) -> tuple[int, int, float, int, bool]:
+def _priced(name: str, cluster: int, fields: tuple[tuple[str, Any], ...], machine: Machine) -> OpCost:
+    item = build(name, dict(fields))
     price = cost(item, machine)
-    return price.setup, price.unit, price.dram(machine), price.latency, follows_closely(item)
+    return OpCost(
+        item.QUEUES[0], cluster, price.setup, price.unit, price.dram(machine), price.latency, follows_closely(item)
+    )
 
 
 @dataclass(eq=False)
