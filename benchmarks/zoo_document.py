@@ -65,8 +65,10 @@ and peers let it. Rows in fp32 alone were measured with `--float`, which takes a
 ## On the sample machines
 
 **Modelled, never measured**: there is no silicon. Images a second one after the other, and energy above idle, with
-the constants of the [machine files](machine_file.md); what the host does is in neither. `tilewright power` tells the
-same of any artifact, `tilewright report` draws it.
+the constants of the [machine files](machine_file.md); what the host does is in neither. Energies of rows that were not
+made anew since are without the scratchpads and with multiplications of an ASIC, a tenth of what the files of today say
+([decision 0174](decisions/0174-time-and-energy-of-what-is-shared.md)). `tilewright power` tells the same of any
+artifact, `tilewright report` draws it.
 
 {machines}
 

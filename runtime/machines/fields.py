@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 from tilewright.errors import MachineError, similar
 
-from .machine import REDUCIBLE, CycleConstants, EnergyConstants, Machine, MachineFile
+from .constants import CycleConstants, EnergyConstants
+from .machine import REDUCIBLE, Machine, MachineFile
 
 PARTS: Mapping[str, type] = {"": Machine, "timing.": CycleConstants, "energy.": EnergyConstants}
 """What begins the names of fields, and the class that declares them."""

@@ -142,20 +142,34 @@ def latency_of(item: MapInstruction, machine: Machine) -> int:
 
 def work_of(item: MapInstruction, machine: Machine) -> VectorWork:
     """What an instruction takes."""
-    taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
-    taps = {ResizeLinear: INTERPOLATED, Weigh: WEIGH_PASSES, Normalize: NORMALIZE_PASSES}.get(type(item), taps)
-    written = _stream(item, item.written_blocks, "destination_row_pitch", "destination_pixel_pitch")
+    taps = _taps(item)
     return vector_work(
         machine,
         item.height * item.width,
         item.blocks,
-        [*_read(item, taps), written],
+        _maps(item),
         taps=taps,
         sums=WEIGH_PASSES if isinstance(item, Weigh) else int(_requantizes(item)),
         idle=idle_elements(item.unused) if _requantizes(item) else 0,
         lane_divisions=AVERAGE_DIVISIONS if isinstance(item, Pool) and item.kind == PoolKind.AVERAGE else 0,
         pixel_divisions={RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0),
     )
+
+
+def map_bytes(item: MapInstruction) -> int:
+    """Bytes of maps that an instruction reads and writes."""
+    return sum(int(each.run) * each.times for each in _maps(item)) * item.height * item.width
+
+
+def _taps(item: MapInstruction) -> int:
+    """How many elements, or passes over them, one of the result takes."""
+    taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
+    return {ResizeLinear: INTERPOLATED, Weigh: WEIGH_PASSES, Normalize: NORMALIZE_PASSES}.get(type(item), taps)
+
+
+def _maps(item: MapInstruction) -> list[Stream]:
+    """The maps that an instruction reads and writes."""
+    return [*_read(item), _stream(item, item.written_blocks, "destination_row_pitch", "destination_pixel_pitch")]
 
 
 _READ = (
@@ -167,7 +181,7 @@ _READ = (
 """Fields with the distances of maps that are read."""
 
 
-def _read(item: MapInstruction, taps: int) -> list[Stream]:
+def _read(item: MapInstruction) -> list[Stream]:
     """The maps that an instruction reads, each element as often as it takes part in one of the result."""
     if reads_no_map(item) or (isinstance(item, Weigh) and not item.masked):
         return []
@@ -177,7 +191,8 @@ def _read(item: MapInstruction, taps: int) -> list[Stream]:
     blocks = item.written_blocks if isinstance(item, RequantizeWide) else item.blocks
     blocks = 1 if isinstance(item, RequantizeMean) else blocks
     step = item.stride_width if isinstance(item, Pool) else 1
-    return [_stream(item, blocks, *each, step, 1 if isinstance(item, Weigh) else taps) for each in pairs]
+    times = 1 if isinstance(item, Weigh) else _taps(item)
+    return [_stream(item, blocks, *each, step, times) for each in pairs]
 
 
 def _stream(item: MapInstruction, blocks: int, row: str, pixel: str, step: int = 1, times: int = 1) -> Stream:

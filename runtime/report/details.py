@@ -12,7 +12,8 @@ from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
-from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, EnergyConstants
+from ..machines.constants import EnergyConstants
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT
 from ..pictures.inputs import ImageInput
 from .table import shortened, show_clusters, show_number
 

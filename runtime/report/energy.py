@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..machines.machine import EnergyConstants
+from ..machines.constants import EnergyConstants
 from .simulation import SimulatedTotal
 
 
@@ -22,9 +22,9 @@ class Energy(NamedTuple):
 
 
 def modelled_energy(total: SimulatedTotal, constants: EnergyConstants) -> Energy:
-    """Multiplications of the network and DRAM traffic at their prices, and what is taken all the time; ``total`` must
-    take some time."""
-    compute = total.macs * constants.mac_picojoules * 1e-12
+    """Multiplications of the network, accesses of scratchpads and DRAM traffic at their prices, and what is taken
+    whatever is done; ``total`` must take some time."""
+    compute = (total.macs * constants.mac_picojoules + total.sram_bytes * constants.sram_byte_picojoules) * 1e-12
     memory = total.dram_bytes * constants.dram_byte_picojoules * 1e-12
     chip = constants.idle_watts * total.cards + compute / total.seconds
     board = chip + constants.board_watts * total.cards + memory / total.seconds

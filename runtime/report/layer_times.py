@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..isa.encoding import Queue, Space
+from ..isa.encoding import Instruction, Queue, Space
+from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import NO_LAYER
-from ..machines.machine import Machine
+from ..isa.vector import MapInstruction
+from ..machines.cost import cost
+from ..machines.machine import CHANNEL_BLOCK, Machine
+from ..machines.vector_unit import map_bytes
 from ..simulator.timeline import Event, Timeline
 from ..simulator.verifier import OrderedProgram
 
@@ -97,16 +101,32 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timelin
     return LayerTime(name, cycles, macs, steps, len(computing), utilization, moved, bound, share)
 
 
-def scratchpad_traffic(ordered: OrderedProgram) -> Counter[str]:
-    """Bytes of scratchpads that instructions read and write, by layer. What an instruction takes several times, such as
-    a pixel that lies in several windows, counts once for it: line registers and the array hold it.
-    """
+def scratchpad_traffic(ordered: OrderedProgram, machine: Machine) -> Counter[str]:
+    """Bytes of scratchpads that instructions read and write, by layer, see `scratchpad_bytes`."""
     found = Counter[str]()
     for stream, items in ordered.queues.items():
         program = ordered.programs[stream.card]
         for item, layer in zip(items, program.layer_of[stream._replace(card=0)].tolist(), strict=True):
-            touched = item.accesses(stream.cluster) if layer != NO_LAYER else ()
-            moved = sum(access.bytes for access in touched if access.space is not Space.DRAM)
+            moved = scratchpad_bytes(item, stream.cluster, machine) if layer != NO_LAYER else 0
             if moved:
                 found[program.layers[layer]] += moved
     return found
+
+
+def scratchpad_bytes(item: Instruction, cluster: int, machine: Machine) -> int:
+    """Bytes that an instruction of a cluster reads from scratchpads and writes to them.
+
+    The array reads weights in every step, and the pixels of a dense convolution; of a depthwise one it keeps lines
+    along a row. The vector unit reads what it makes an element of, window by window. All else passes once.
+    """
+    read = {Space.MAPS, Space.WEIGHTS} if isinstance(item, (Convolve, ConvolveDepthwise)) else set[Space]()
+    again = 0
+    if isinstance(item, Convolve):
+        again = cost(item, machine).steps * machine.input_lanes * (machine.output_lanes + machine.pixel_lanes)
+    elif isinstance(item, ConvolveDepthwise):
+        rows = item.output_height * item.kernel_height * item.input_width * item.blocks * CHANNEL_BLOCK
+        again = cost(item, machine).steps * machine.depthwise_taps * machine.output_lanes + rows
+    elif isinstance(item, MapInstruction):
+        read, again = {Space.MAPS}, map_bytes(item)
+    touched = (access for access in item.accesses(cluster) if access.space not in {Space.DRAM, *read})
+    return again + sum(access.bytes for access in touched)

@@ -38,6 +38,7 @@ class SimulatedTotal:
         mac_utilization: macs as a share of the peak of the clusters that are used.
         machine_utilization: macs as a share of the peak of all clusters of all cards of the machine.
         dram_bytes: read and written on all cards, instructions included.
+        sram_bytes: read from scratchpads and written to them on all cards, see `scratchpad_bytes`.
         clusters, cards: how many are used.
     """
 
@@ -47,6 +48,7 @@ class SimulatedTotal:
     mac_utilization: float
     machine_utilization: float
     dram_bytes: int
+    sram_bytes: int
     clusters: int
     cards: int
 
@@ -60,7 +62,7 @@ class SimulatedLayer:
         lane_fill: macs as a share of what the multipliers could do in the cycles in which the arrays multiply; None
             without multiplications. The rest are lanes without work: channels, pixels or taps that do not divide.
         clusters: how many compute it, of all cards.
-        sram_bytes: read from scratchpads and written to them, see `scratchpad_traffic`.
+        sram_bytes: read from scratchpads and written to them, see `scratchpad_bytes`.
         bound: what is busy longest: ``mac``, ``dram``, ``vector`` or ``link``.
     """
 
@@ -235,7 +237,7 @@ def simulate_artifact(
     timelines: list[Timeline] = []
     for (name, each), run in zip(programs.items(), runs, strict=True):
         ordered, traffic = verify_cards(each, machine), None if observe is None else Traffic()
-        touched.update({layer: moved * run.times for layer, moved in scratchpad_traffic(ordered).items()})
+        touched.update({layer: moved * run.times for layer, moved in scratchpad_traffic(ordered, machine).items()})
         timelines.append(simulate(ordered, without=less, traffic=traffic))
         if observe is not None and traffic is not None:
             observe(SimulatedProgram(name, ordered, timelines[-1], traffic, run.in_turn))
@@ -260,6 +262,7 @@ def simulate_artifact(
         macs / (peak * clusters * cards) if cycles else 0.0,
         macs / (peak * machine.clusters * machine.cards) if cycles else 0.0,
         sum(timeline.dram_bytes * run.times for timeline, run in pairs),
+        touched.total(),
         clusters,
         cards,
     )

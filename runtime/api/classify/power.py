@@ -2,10 +2,11 @@
 power.
 
 Here is this processor, measured by the clock and, where the system lets this user read it, by the energy counters of
-its package (RAPL). The accelerator's time is that of the cycle model, its energy that of a model with four constants:
+its package (RAPL). The accelerator's time is that of the cycle model, its energy that of a model with five constants:
 
-    energy of an image = MACs * energy of a MAC + DRAM bytes * energy of a byte
-    power of the chip  = idle power + energy of the MACs / time
+    energy on the chip = MACs * energy of a MAC + scratchpad bytes * energy of a byte
+    energy of an image = energy on the chip + DRAM bytes * energy of a byte
+    power of the chip  = idle power + energy on the chip / time
     power of the board = power of the chip + power of the rest of the board + energy of the DRAM's bytes / time
 
 The constants stand in the machine's file, each with its origin. Nothing of this was measured on silicon.
@@ -26,7 +27,8 @@ from tilewright.errors import ArtifactError, MachineError
 from tilewright.limits import check_count
 
 from ...artifact.artifact import Artifact
-from ...machines.machine import EnergyConstants, load_energy, samples
+from ...machines.constants import EnergyConstants
+from ...machines.machine import load_energy, samples
 from ...report.details import details_of
 from ...report.energy import modelled_energy
 from ...report.simulation import simulate_artifact

@@ -25,6 +25,8 @@ from .conftest import DIGITS, Task
 
 Capture = pytest.CaptureFixture[str]
 
+PICOJOULES = {"mac_picojoules": 2.0, "sram_byte_picojoules": 5.0, "dram_byte_picojoules": 100.0}
+
 
 def counter(folder: Path, name: str, count: int, limit: int = 1000) -> None:
     (folder / name).mkdir(exist_ok=True)
@@ -57,12 +59,12 @@ def test_the_model(task: Task, tmp_path: Path) -> None:
     total = simulate_artifact(artifact).total
     path = tmp_path / "m.json"
     description = {"format": 1, **machine.load("m4096").to_dictionary()}
-    energy = {"mac_picojoules": 2.0, "dram_byte_picojoules": 100.0, "idle_watts": 3.0, "board_watts": 7.0}
+    energy = {**PICOJOULES, "idle_watts": 3.0, "board_watts": 7.0}
     path.write_text(json.dumps({**description, "energy": energy}))
     found = model(artifact, batch=4, machine=path)
     assert found.latency == pytest.approx(4 * total.seconds)
     assert found.images_per_second == pytest.approx(1 / total.seconds)
-    compute, memory = total.macs * 2e-12, total.dram_bytes * 1e-10
+    compute, memory = total.macs * 2e-12 + total.sram_bytes * 5e-12, total.dram_bytes * 1e-10
     assert found.joules == pytest.approx(4 * (compute + memory))
     assert found.chip_watts == pytest.approx(3 + compute / total.seconds)
     assert found.board_watts == pytest.approx(10 + (compute + memory) / total.seconds)
@@ -81,7 +83,7 @@ def test_a_network_for_a_machine_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_constants_of_a_machine_of_ones_own_are_kept(tmp_path: Path) -> None:
-    energy = {"mac_picojoules": 2.0, "dram_byte_picojoules": 100.0, "idle_watts": 3.0, "board_watts": 7.0}
+    energy = {**PICOJOULES, "idle_watts": 3.0, "board_watts": 7.0}
     path = tmp_path / "m.json"
     path.write_text(json.dumps({"format": 1, **machine.load("s256").to_dictionary(), "name": "mine", "energy": energy}))
     artifact = tilewright.compile(MODEL, calibration=DIGITS.prepare(DIGITS.images[:4]), machine=path)

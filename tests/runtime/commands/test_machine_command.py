@@ -13,8 +13,9 @@ from json_results import result_of
 from tilewright.__main__ import main
 from tilewright.errors import MachineError
 from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.constants import CycleConstants, EnergyConstants
 from tilewright.runtime.machines.fields import AS_BUILT, field_named, machine_fields, values_of
-from tilewright.runtime.machines.machine import CycleConstants, EnergyConstants, Machine
+from tilewright.runtime.machines.machine import Machine
 
 Capture = pytest.CaptureFixture[str]
 

@@ -160,9 +160,10 @@ def test_steps_and_bytes_of_a_layer_are_counted() -> None:
         # 64 input channels are 4 groups of lanes, as are the 64 of the output, and 16 pixels.
         assert time.array_steps == tiles // 2 * 4 * 4 * 4
         assert time.macs == time.array_steps * M4096.cluster_macs_per_cycle
-    traffic = scratchpad_traffic(ordered)
+    traffic = scratchpad_traffic(ordered, M4096)
     weights, parameters, pixels = channels * channels, 2 * blocks * 64, tiles * columns
-    # Maps are loaded, read by the array, written by the vector unit and stored; sums are written and read.
-    expected = 4 * pixels * channels + 2 * pixels * channels * 4 + (1 + tiles) * (weights + parameters)
-    assert sum(traffic.values()) == expected
+    # Maps are loaded, written by the vector unit and stored; sums are written and read. In a step the array reads 16 x
+    # 16 weights and 16 channels of four pixels.
+    expected = 3 * pixels * channels + 2 * pixels * channels * 4 + weights + (1 + tiles) * parameters
+    assert sum(traffic.values()) == expected + (first.array_steps + second.array_steps) * (16 * 16 + 16 * 4)
     assert traffic["first"] - traffic["second"] == weights + parameters

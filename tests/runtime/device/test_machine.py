@@ -9,6 +9,7 @@ import pytest
 
 from tilewright.errors import MachineError
 from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.constants import EnergyConstants
 
 
 def sample() -> dict:
@@ -43,7 +44,8 @@ def test_every_constant_of_a_model_states_its_origin() -> None:
 
 
 def test_the_energy_constants_are_of_the_file_and_not_of_the_machine(tmp_path: Path) -> None:
-    constants = {"mac_picojoules": 0.5, "dram_byte_picojoules": 10, "idle_watts": 1, "board_watts": {"value": 2.5}}
+    constants = {"mac_picojoules": 0.5, "sram_byte_picojoules": 4, "dram_byte_picojoules": 10, "idle_watts": 1}
+    constants["board_watts"] = {"value": 2.5}
     path = tmp_path / "m.json"
     path.write_text(json.dumps(sample()))
     assert machine.load(path) == machine.load("s256")
@@ -51,7 +53,7 @@ def test_the_energy_constants_are_of_the_file_and_not_of_the_machine(tmp_path: P
     constants["board_watts"] = {"value": 2.5, "origin": "a data sheet"}
     path.write_text(json.dumps({**sample(), "energy": constants}))
     assert machine.load(path) == machine.load("s256")
-    assert machine.load_energy(path) == machine.EnergyConstants(0.5, 10, 1, 2.5)
+    assert machine.load_energy(path) == EnergyConstants(0.5, 4, 10, 1, 2.5)
     assert refused({**sample(), "energy": {**constants, "idle_watts": -1}}) == (
         "m.json: field 'energy.idle_watts' (power of the accelerator's chip, whatever it does) is out of range; "
         "expected 0 to 10000 W, found -1"
