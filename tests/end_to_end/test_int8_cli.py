@@ -47,14 +47,16 @@ def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: C
     found = result_of(capsys.readouterr().out)
     assert found["machine"] == "S256"
     assert set(found["total"]) == {
-        *("cycles", "seconds", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "clusters", "cards")
+        *("cycles", "seconds", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "sram_bytes"),
+        *("clusters", "cards"),
     }
     keys = {
         *("name", "op", "output", "cycles", "macs", "mac_utilization", "machine_utilization", "lane_fill"),
         *("clusters", "dram_bytes", "sram_bytes", "bound"),
     }
     assert all(set(layer) == keys for layer in found["layers"])
-    assert sum(layer["macs"] for layer in found["layers"]) == found["total"]["macs"]
+    for counted in ("macs", "sram_bytes"):
+        assert sum(layer[counted] for layer in found["layers"]) == found["total"][counted]
     assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["total"]["cycles"], abs=20)
     assert all(0 <= layer["mac_utilization"] <= 1 for layer in found["layers"])
     assert {layer["op"] for layer in found["layers"]} >= {"conv"}
