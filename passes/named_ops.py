@@ -35,7 +35,7 @@ def find_named(
     unknown = [name for name, ops in found.items() if not ops and name not in kinds]
     if unknown:
         shown, more = unknown[:5], len(unknown[5:])
-        near = {name: difflib.get_close_matches(name, by_name, 3) for name in shown}
+        near = {name: _near(name, by_name) for name in shown}
         hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
         raise PassError(
             f"{what} names ops that the network does not have",
@@ -44,6 +44,11 @@ def find_named(
             hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
         )
     return found
+
+
+def _near(name: str, names: Collection[str]) -> list[str]:
+    """Some names that may be meant by one that none has: those that it is a part of, else those spelt alike."""
+    return [each for each in names if name in each][:3] or difflib.get_close_matches(name, names, 3)
 
 
 def _like(pattern: str, by_name: Mapping[str, list[Op]]) -> list[Op]:

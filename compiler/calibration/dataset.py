@@ -219,6 +219,7 @@ def _arrays(
                 f"{what} does not fit input {name!r}",
                 expected=f"[samples, {', '.join(map(str, type.shape[1:]))}]",
                 found=list(array.shape),
+                hint=_in_order(array.shape[1:], type.shape[1:]),
             )
         rows[name] = 1 if stacked else array.shape[0] if single else type.shape[0]
         counts[name] = array.shape[0] // rows[name]
@@ -229,6 +230,19 @@ def _arrays(
     if len(set(counts.values())) > 1:
         raise refusal(f"{what} holds different numbers of samples", found=_listed(counts))
     return StackedArrays(what, arrays, inputs, rows, samples if limit is None else min(limit, samples))
+
+
+def _in_order(found: Sequence[int], wanted: Sequence[int]) -> str | None:
+    """How samples get their shape that have as many numbers in another one, if that is plain."""
+    solid = [[extent for extent in shape if extent != 1] for shape in (found, wanted)]
+    if solid[0] == solid[1]:
+        return f"Save the array as array.reshape({', '.join(map(str, (-1, *wanted)))})."
+    if sorted(found) != sorted(wanted):
+        return None
+    axes = [0]
+    for extent in wanted:
+        axes.append(next(axis for axis, each in enumerate(found, 1) if each == extent and axis not in axes))
+    return f"Save the array as array.transpose({', '.join(map(str, axes))})."
 
 
 def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: int | None) -> SampleList:

@@ -24,6 +24,7 @@ from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
+from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
@@ -423,6 +424,11 @@ CONVERSION = "converts between real numbers and integers, which the host does"
 
 
 def _lacking(op: Op) -> Reason:
+    if is_op(op, MatMul) and op.result.type.dtype.is_float:
+        # In integers it would be a convolution, or part of attention.
+        return Reason(
+            text_of(quantized_to_eight_bits), f"%{op.result.name}", f"{op.result.type.dtype.value}, not quantised"
+        )
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
     if is_op(op, LayerNorm, RmsNorm):

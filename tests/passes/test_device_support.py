@@ -59,6 +59,12 @@ REJECTIONS = [
         "the device has no softmax",
     ),
     (
+        "func @main(%x: f32[1,2], %w: f32[2,2]) -> (%y: f32[1,2]) { %y = matmul(%x, %w, _) "
+        '{transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,2] return %y }',
+        "matmul %y: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
+        "found f32, not quantised",
+    ),
+    (
         unary("relu(%x)", "f32[1,2]", "f32[1,2]"),
         "relu %x: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
         "found f32, not quantised",

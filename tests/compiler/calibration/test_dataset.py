@@ -90,6 +90,25 @@ def test_a_folder_of_arrays_holds_a_sample_or_more_a_file(tmp_path: Path, rng: n
     assert isinstance(open_calibration_set(tmp_path, IMAGE), ImageFiles)
 
 
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        ((5, 28, 28), r"Save the array as array\.reshape\(-1, 28, 28, 1\)\."),
+        ((5, 1, 28, 28), r"Save the array as array\.reshape\(-1, 28, 28, 1\)\."),
+        ((5, 28, 27), r"\[5, 28, 27\]$"),
+    ],
+)
+def test_how_arrays_of_another_shape_become_samples_is_said(found: tuple[int, ...], hint: str) -> None:
+    with pytest.raises(CalibrationError, match=hint):
+        open_calibration_set(np.zeros(found, np.float32), {"x": TensorType((1, 28, 28, 1), DType.F32)})
+
+
+def test_how_arrays_with_channels_elsewhere_become_samples_is_said() -> None:
+    array = np.zeros((5, 16, 12, 3), np.float32)
+    with pytest.raises(CalibrationError, match=r"Save the array as array\.transpose\(0, 3, 1, 2\)\.$"):
+        open_calibration_set(array, {"x": TensorType((1, 3, 16, 12), DType.F32)})
+
+
 def test_what_a_file_holds_counts_and_not_how_its_name_ends(tmp_path: Path) -> None:
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.save(tmp_path / "x.npy", array)
