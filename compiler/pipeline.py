@@ -30,7 +30,7 @@ from ..passes.device.planning.plan_device_memory import PlanDeviceMemory
 from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
 from ..passes.device.split_cards import SplitCards
-from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice
+from ..passes.device.tile_device import CHEAPEST, TileDevice
 from ..passes.instruments import Dump, Instrument, Print, instruments_from_environment
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
@@ -147,36 +147,6 @@ def interface_pipeline(interface: IntegerInterface) -> Pipeline:
     return Pipeline((interface, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "interface")
 
 
-def device_pipeline(
-    machine: str,
-    affinity: tuple[tuple[str, str], ...] = (),
-    order: str = "device,cpu",
-    stationary: str = CHEAPEST,
-    clusters: int = 1,
-    kept_share: float = KEPT_SHARE,
-    cards: int = 1,
-    images_per_cluster: int = 0,
-    split_cards: int = 1,
-) -> Pipeline:
-    """From a module with ops on quantised types to one whose device functions have tiles and addresses.
-
-    Args:
-        machine: name of a sample machine or path of a machine file.
-        affinity: places that the user chose, as (name of a node or value, place).
-        order: places by preference.
-        stationary, clusters, kept_share: see :class:`tilewright.passes.device.tile_device.TileDevice`.
-        cards, images_per_cluster: see :class:`tilewright.passes.device.share_batch.ShareBatch`.
-        split_cards: over how many cards each device function is cut, see
-            :class:`tilewright.passes.device.split_cards.SplitCards`.
-    """
-    passes = (
-        *outline_pipeline(machine, affinity, order, clusters, cards, images_per_cluster, split_cards).passes,
-        *schedule_pipeline(machine, stationary, clusters, kept_share).passes,
-        *cpu_pipeline().passes,
-    )
-    return Pipeline(passes, "device")
-
-
 def outline_pipeline(
     machine: str,
     affinity: tuple[tuple[str, str], ...] = (),
@@ -186,7 +156,16 @@ def outline_pipeline(
     images_per_cluster: int = 0,
     split_cards: int = 1,
 ) -> Pipeline:
-    """From a module with ops on quantised types to one with device functions; arguments as `device_pipeline`."""
+    """From a module with ops on quantised types to one with device functions.
+
+    Args:
+        machine: name of a sample machine or path of a machine file.
+        affinity: places that the user chose, as (name of a node or value, place).
+        order: places by preference.
+        clusters, cards, images_per_cluster: see :class:`tilewright.passes.device.share_batch.ShareBatch`.
+        split_cards: over how many cards each device function is cut, see
+            :class:`tilewright.passes.device.split_cards.SplitCards`.
+    """
     return Pipeline(
         (
             WideForms(),
@@ -203,17 +182,10 @@ def outline_pipeline(
     )
 
 
-def schedule_pipeline(
-    machine: str, stationary: str = CHEAPEST, clusters: int = 1, kept_share: float = KEPT_SHARE
-) -> Pipeline:
-    """From device functions to such with tiles and addresses in DRAM; arguments as `device_pipeline`."""
-    return Pipeline(
-        (
-            TileDevice(machine=machine, stationary=stationary, clusters=clusters, kept_share=kept_share),
-            PlanDeviceMemory(),
-        ),
-        "schedule",
-    )
+def schedule_pipeline(machine: str, stationary: str = CHEAPEST, clusters: int = 1) -> Pipeline:
+    """From device functions to such with tiles and addresses in DRAM; arguments as of :class:`TileDevice`."""
+    tile = TileDevice(machine=machine, stationary=stationary, clusters=clusters)
+    return Pipeline((tile, PlanDeviceMemory()), "schedule")
 
 
 def tile_pipeline(machine: str) -> Pipeline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tilewright.errors import CodegenError, IRError, TilewrightError
@@ -70,19 +70,6 @@ class DeviceProgram:
     outputs: tuple[FeatureMapRef, ...]
 
 
-def build_device_program(
-    function: Function,
-    machine: Machine,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> DeviceProgram:
-    """Print a tile program whose places have addresses.
-
-    Raises:
-        IRError: an op is none of a tile program, or a place has no address.
-    """
-    return assemble(function, machine, report).finish()
-
-
 @dataclass(frozen=True)
 class Assembled:
     """A tile program as instructions that are not encoded yet.
@@ -105,18 +92,15 @@ class Assembled:
         return DeviceProgram(self.assembler.finish(), bytes(self.constants.data), *references)
 
 
-def assemble(
-    function: Function, machine: Machine, report: Callable[[int, int], None] = lambda done, total: None
-) -> Assembled:
+def assemble(function: Function, machine: Machine) -> Assembled:
     """The instructions of a tile program whose places have addresses.
 
     Raises:
-        IRError: as `build_device_program`.
+        IRError: an op is none of a tile program, or a place has no address.
     """
     places, constants, clusters = _Addressed(), Constants(), clusters_of(function)
     printed: list[tuple[Instruction, str | None, int]] = []
-    total = len(function)
-    for index, op in enumerate(function.ops):
+    for op in function.ops:
         try:
             places.add(op)
             item = _instruction(op, places, constants, clusters)
@@ -127,7 +111,6 @@ def assemble(
             raise
         if item is not None:
             printed.append((item, LAYER.get(op), cluster_of(op)))
-        report(index + 1, total)
     plan = PLAN.get(function)
     reduced = dict(plan.reduced) if plan is not None else {}
     assembler = Assembler(machine, _regions(function, len(constants.data)), clusters, reduced)

@@ -23,7 +23,7 @@ from ..options import CompileOptions
 from ..pipeline import (
     attention_pipeline,
     calibration_pipeline,
-    device_pipeline,
+    outline_pipeline,
     post_training_pipeline,
     quantized_import_pipeline,
     run_passes,
@@ -124,7 +124,7 @@ def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
     run_passes(attention_pipeline(), quantized, CompileOptions())
-    passes = device_pipeline(name).passes
+    passes = outline_pipeline(name).passes
     first = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     run_passes(Pipeline(passes[:first], "before_partition"), quantized, CompileOptions())
     ops = [

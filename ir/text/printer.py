@@ -33,13 +33,12 @@ if TYPE_CHECKING:
 class _ValueNames:
     """Unique printed names for the values of a function."""
 
-    def __init__(self, canonical: bool) -> None:
-        self._canonical = canonical
+    def __init__(self) -> None:
         self._names: dict[Value, str] = {}
         self._taken = Names()
 
     def define(self, value: Value) -> str:
-        self._names[value] = str(len(self._names)) if self._canonical else self._taken.take(value.name)
+        self._names[value] = self._taken.take(value.name)
         return print_name("%", self._names[value])
 
     def use(self, value: Value | None) -> str:
@@ -79,11 +78,11 @@ def print_statement(target: str, operator: Operator, arguments: Sequence[str]) -
 
 def print_op(op: Op) -> str:
     """One op on a line, names as hinted."""
-    return _op_line(op, _ValueNames(canonical=False))
+    return _op_line(op, _ValueNames())
 
 
-def print_function(function: Function, *, canonical: bool = False) -> str:
-    names = _ValueNames(canonical)
+def print_function(function: Function) -> str:
+    names = _ValueNames()
     parameters = ", ".join(f"{names.define(p)}: {p.type}" for p in function.parameters)
     results = ", ".join(
         f"{print_name('%', name)}: {value.type}"
@@ -110,16 +109,12 @@ def _is_inline(array: np.ndarray) -> bool:
     return not (array.dtype.kind == "f" and bool(np.isnan(array).any()))
 
 
-def print_module(module: Module, *, canonical: bool = False) -> str:
-    """The whole module.
-
-    Args:
-        canonical: number the values of each function instead of naming them, to compare modules.
-    """
+def print_module(module: Module) -> str:
+    """The whole module."""
     lines = [f"module {print_name('@', module.name)} {{"]
     lines += [f"  meta {print_literal(key)} = {json.dumps(value)}" for key, value in module.metadata.items()]
     lines += map(_constant_line, module.constants.values())
-    lines += [print_function(function, canonical=canonical) for function in module.functions.values()]
+    lines += map(print_function, module.functions.values())
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -9,7 +9,7 @@ import pytest
 from device_runs import run_on_device
 from tile_programs import RandomProgram, inputs_of, random_program
 
-from tilewright.codegen.device.program import build_device_program
+from tilewright.codegen.device.program import assemble
 from tilewright.errors import InstructionError, IRError, PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import ADDRESS, DRAM, LAYER, SCRATCHPAD_BYTES
@@ -29,7 +29,7 @@ MACHINE = load("m4096")
 def computes_what_it_says(module: Module, machine: Machine, rng: np.random.Generator) -> None:
     inputs = inputs_of(module, rng)
     expected = interp.run(module, inputs)
-    found = run_on_device(module, build_device_program(module.main, machine), machine, inputs)
+    found = run_on_device(module, assemble(module.main, machine).finish(), machine, inputs)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, name)
 
@@ -84,7 +84,7 @@ def test_an_instruction_for_each_op() -> None:
     for op in module.main.ops:
         LAYER.set(op, "first" if isinstance(op.operator, Load) else "second")
     plan(module.main, MACHINE)
-    built = build_device_program(module.main, MACHINE).program
+    built = assemble(module.main, MACHINE).finish().program
     places = ("tile_enter", "tile_leave", "tile_buffer", "tile_part", "tile_phase", "tile_reshape")
     assert built.layers == ("first", "second")
     items = [item for stream in built.queues for item in built.instructions(stream)]
@@ -95,7 +95,7 @@ def test_an_instruction_for_each_op() -> None:
 def test_streams_of_a_program_of_two_clusters() -> None:
     module = random_program(np.random.default_rng(1), steps=20, clusters=2)
     plan(module.main, MACHINE)
-    built = build_device_program(module.main, MACHINE).program
+    built = assemble(module.main, MACHINE).finish().program
     assert {stream.cluster for stream in built.queues} == {0, 1}
     moves = [op for op in module.main.ops if op.name == "tile_move"]
     stored = [i for s in built.queues if s.queue is Queue.ST for i in built.instructions(s)]
@@ -111,12 +111,12 @@ def test_equal_weights_are_stored_once() -> None:
     program.add(LoadWeights(0, 0, False, False), again)
     module = program.grow(0)
     plan(module.main, MACHINE)
-    assert len(build_device_program(module.main, MACHINE).constants) == 256
+    assert len(assemble(module.main, MACHINE).finish().constants) == 256
 
 
 def refused(module: Module, message: str) -> None:
     with pytest.raises(IRError, match=message) as caught:
-        build_device_program(module.main, MACHINE)
+        assemble(module.main, MACHINE).finish()
     assert caught.value.stage == "device code"
 
 
@@ -146,4 +146,4 @@ def test_a_program_needs_its_clusters() -> None:
     module = random_program(np.random.default_rng(1), steps=20, clusters=2)
     plan(module.main, MACHINE)
     with pytest.raises(InstructionError, match="more clusters than a card has"):
-        build_device_program(module.main, dataclasses.replace(MACHINE, clusters=1))
+        assemble(module.main, dataclasses.replace(MACHINE, clusters=1)).finish()

@@ -36,7 +36,11 @@ def canonical(module: Module) -> str:
     for index, constant in enumerate(constants):
         constant.name = f"c{index}"
         again.constants[constant.name] = constant  # pyright: ignore[reportArgumentType]
-    return print_module(again, canonical=True)
+    for function in again.functions.values():
+        values = (*function.parameters, *(value for op in function.ops for value in op.results))
+        for index, value in enumerate(values):
+            value.name = str(index)
+    return print_module(again)
 
 
 def clone(module: Module) -> Module:

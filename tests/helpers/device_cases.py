@@ -19,7 +19,7 @@ from device_splits import cut, outlined, programs_of, tiled
 from normalization_blocks import quantized_layers
 from wide_networks import wide_network
 
-from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.codegen.device.program import DeviceProgram, assemble
 from tilewright.ir.annotations import CASCADE, FUSED, KEPT, SENDS
 from tilewright.ir.clone import clone_module
 from tilewright.passes.device.cascade_rows import cascade
@@ -237,7 +237,7 @@ def ring_case(seed: int, ops: int = 6) -> Case:
     LowerToTiles().run(tiles)
     rings = cascade(tiles.main)
     plan(tiles.main, machine)
-    return _case([build_device_program(tiles.main, machine)], rng, {CASCADE.key} if rings else ())
+    return _case([assemble(tiles.main, machine).finish()], rng, {CASCADE.key} if rings else ())
 
 
 def cut_case(seed: int, clusters: int, groups: int = 5) -> Case:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from single_card import FunctionalEngine
 
-from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.codegen.device.program import DeviceProgram, assemble
 from tilewright.ir.annotations import ON
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
@@ -46,7 +46,7 @@ def generate(module: Module, machine: Machine) -> DeviceProgram:
     order(function, machine)
     plan(function, machine)
     check_scratchpads(function)
-    return build_device_program(function, machine)
+    return assemble(function, machine).finish()
 
 
 def run_on_device(

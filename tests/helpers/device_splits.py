@@ -10,7 +10,7 @@ from quantized_graphs import random_quantized_graph
 from random_machines import write_machine
 from tile_programs import reorder
 
-from tilewright.codegen.device.program import DeviceProgram, build_device_program, feature_maps
+from tilewright.codegen.device.program import DeviceProgram, assemble, feature_maps
 from tilewright.ir.calls import device_programs
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module, Op, is_op
@@ -116,7 +116,7 @@ def programs_of(module: Module, tiles: Module, machine: Machine) -> dict[str, Sp
     """What the device runs, by the name that is called."""
     found: dict[str, Split] = {}
     for name, functions in device_programs(module).items():
-        built = [build_device_program(tiles.functions[each.name], machine) for each in functions]
+        built = [assemble(tiles.functions[each.name], machine).finish() for each in functions]
         found[name] = Split(module.functions[name], built, *feature_maps(module.functions[name], functions, built))
     return found
 

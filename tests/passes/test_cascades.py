@@ -14,7 +14,7 @@ from device_runs import run_on_device
 from random_machines import odd_machine
 from tile_programs import reorder
 
-from tilewright.codegen.device.program import build_device_program
+from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError, TilewrightError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CASCADE, KEPT, MAP
@@ -58,7 +58,7 @@ def check_on_device(module: Module, tiles: Module, machine: Machine, inputs: Map
     (function,) = device_functions(tiles)
     plan(function, machine)
     check_scratchpads(function)
-    compiled = build_device_program(function, machine)
+    compiled = assemble(function, machine).finish()
     verify_program(compiled.program, machine)
     found = run_on_device(module, compiled, machine, inputs)
     for name, wanted in interp.run(module, inputs).items():
@@ -116,7 +116,7 @@ def test_a_ring_that_is_too_short_is_refused() -> None:
             message = "does not hold what was written there before this op reads it|does not go round the end of a ring"
             with pytest.raises(TilewrightError, match=message):
                 check_scratchpads(shorter.main)
-                build_device_program(shorter.main, ROOMY)
+                assemble(shorter.main, ROOMY).finish()
             refused += 1
     assert refused == tried >= 5
 

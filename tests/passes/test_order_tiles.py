@@ -11,7 +11,7 @@ from device_runs import run_on_device
 from small_tile_programs import Chip, with_room
 from tile_programs import RandomProgram, inputs_of, random_program, reorder
 
-from tilewright.codegen.device.program import assemble, build_device_program
+from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import DRAM, LAYER
@@ -86,7 +86,7 @@ def test_no_order_changes_a_byte(seed: int) -> None:
     verify(module)
     plan(module.main, MACHINE)
     check_scratchpads(module.main)
-    found = run_on_device(module, build_device_program(module.main, MACHINE), MACHINE, inputs)
+    found = run_on_device(module, assemble(module.main, MACHINE).finish(), MACHINE, inputs)
     for name, array in interp.run(module, inputs).items():
         np.testing.assert_array_equal(array, expected[name])
         np.testing.assert_array_equal(found[name], expected[name])
@@ -129,7 +129,7 @@ def test_a_program_still_fits(seed: int, slack: float) -> None:
 def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
     module = random_program(np.random.default_rng(6000 + seed), 24, 1 + seed % 3)
     plan(module.main, MACHINE)
-    built = build_device_program(module.main, MACHINE).program
+    built = assemble(module.main, MACHINE).finish().program
     places = Places()
     found: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
     for op in module.main.ops:
@@ -189,7 +189,7 @@ class Layers(Chip):
 def cycles(module: Module, machine: Machine) -> float:
     plan(module.main, machine)
     check_scratchpads(module.main)
-    return simulate(verify_program(build_device_program(module.main, machine).program, machine)).cycles
+    return simulate(verify_program(assemble(module.main, machine).finish().program, machine)).cycles
 
 
 def two_branches() -> tuple[Module, Machine]:
