@@ -9,6 +9,7 @@ build a malformed one on purpose.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -24,8 +25,23 @@ LARGE = 30
 taken: they would take a quarter of the time of all tests, and what they are made of stands in small ones as well."""
 
 ONE_IN = 8
+"""Of modules that have no line of a new form one in so many is taken, too: a pass leaves most lines as they were."""
 
 _checked: set[bytes] = set()
+_forms: set[str] = set()
+"""The lines of the modules that were taken, as `form` gives them."""
+
+_NAMES = re.compile(r"(?<=[%@])[\w.$-]+")
+_PLAIN_TEXTS = re.compile(r'"[\w .,:/-]*"')
+_NUMBERS = re.compile(r"0x[0-9a-f.]+p[+-]?[0-9]+|[0-9]+")
+
+
+def form(line: str) -> str:
+    """A line of a module without its names, plain texts, and the digits of its types: of equal form is what is printed
+    and parsed alike. Attributes are all of it."""
+    before, brace, rest = _PLAIN_TEXTS.sub('""', _NAMES.sub("", line)).partition("{")
+    attributes, end, behind = rest.rpartition("}")
+    return f"{_NUMBERS.sub('0', before)}{brace}{attributes}{end}{_NUMBERS.sub('0', behind)}"
 
 
 def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
@@ -37,8 +53,8 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
     if count > LARGE and count % ONE_IN:
         return
     text = print_module(module)
-    key = hashlib.sha256(text.encode()).digest()
-    if key in _checked:
+    key, forms = hashlib.sha256(text.encode()).digest(), set(map(form, text.splitlines()))
+    if key in _checked or (forms <= _forms and count % ONE_IN):
         return
     # A test may bring operators of its own, which stand in no registry but on the ops themselves.
     registry = {**REGISTRY, **{op.name: type(op.operator) for op in module.ops}}
@@ -49,6 +65,7 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
     for name, constant in module.constants.items():
         assert again.constants[name].array.dtype == constant.array.dtype, f"constant @{name} changed its dtype"
     _checked.add(key)
+    _forms.update(forms)
 
 
 def _verify_and_round_trip(module: Module, *, stage: str | None = None, elsewhere: Collection[str] = ()) -> None:

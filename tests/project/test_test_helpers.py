@@ -30,6 +30,7 @@ def sample_module() -> core.Module:
 
 def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_trip, "_checked", set())
+    monkeypatch.setattr(round_trip, "ONE_IN", 1)
     verify.verify(sample_module())
 
     def forgetful(op: core.Op, names: printer._ValueNames, print_line: Callable[..., str] = printer._op_line) -> str:
@@ -44,6 +45,19 @@ def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(printer, "_op_line", forgetful)
     with pytest.raises(Exception, match="channels of x and w do not match"):
         verify.verify(module)
+
+
+def test_a_line_is_known_by_its_operator_attributes_and_kinds_of_types() -> None:
+    known = round_trip.form('%y.1 = conv(%x, @w) {group=2} [on=cpu] : f32[1,8]<s=0x1.5p-3, z=4> loc("a b")')
+    assert known == round_trip.form('%z = conv(%z, @v_1) {group=2} [on=cpu] : f32[7,12]<s=0x1.78p-1, z=0> loc("c")')
+    for other in (
+        '%y = conv(%x, @w) {group=3} [on=cpu] : f32[1,8]<s=0x1.5p-3, z=4> loc("a")',
+        '%y = conv(%x, @w) {group=2} [on=device] : f32[1,8]<s=0x1.5p-3, z=4> loc("a")',
+        '%y = conv(%x, @w) {group=2} [on=cpu] : f32[1]<s=0x1.5p-3, z=4> loc("a")',
+        '%y = conv(%x, @w) {group=2} [on=cpu] : f32[1,8]<s=0x1.5p-3, z=-4> loc("a")',
+        '%y = conv(%x, @w) {group=2} [on=cpu] : f32[1,8]<s=0x1.5p-3, z=4> loc("a\\"b")',
+    ):
+        assert round_trip.form(other) != known
 
 
 def test_modules_that_nobody_verified_are_checked_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
