@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
@@ -286,6 +286,7 @@ class MachineFile(NamedTuple):
     origins: Mapping[str, str]
 
 
+@lru_cache(64)
 def read_file(text: str, source: str) -> MachineFile:
     """As `from_json`, with what is no part of the machine."""
     origin = Source(source, MachineError)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tilewright.ir import interp
+from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
@@ -45,7 +46,7 @@ def canonical(module: Module) -> str:
 
 def clone(module: Module) -> Module:
     """An independent copy."""
-    return parse_module(print_module(module), blobs(module))
+    return clone_module(module)
 
 
 def random_array(type: TensorType, rng: np.random.Generator) -> np.ndarray:
