@@ -33,7 +33,7 @@ from ..isa.transfer import Send
 from ..machines.cost import Cost, cost, follows_closely, handover, link_cycles
 from ..machines.machine import Machine
 from .dram import Dram, Request, Service, Traffic
-from .ports import Part, Parts, Ports, clusters_of
+from .ports import Part, Parts, Ports, Yielding, clusters_of
 from .timeline import Event, Timeline
 from .verifier import OrderedProgram
 
@@ -97,6 +97,7 @@ class _Engine:
     ) -> None:
         self._traffic, self._parts, self._ports = traffic, parts, Ports()
         self.passed: dict[tuple[Stream, int], list[Part]] = {}
+        self._yielding: dict[Stream, list[Yielding]] = {}
         self._contention = 0.0
         self._ordered, self._machines, self._without = ordered, machines, without
         own = ordered.machine
@@ -255,9 +256,13 @@ class _Engine:
             heapq.heappush(self._heap, (time + price.unit, _Kind.TRANSFER, stream))
         elif price.port:
             self._asking[stream] = time, price
+            index = len(self._ends[stream])
+            item = self._ordered.queues[stream][index]
             if stream.queue != Queue.VEC:
-                index = len(self._ends[stream])
-                self._ports.use(self._ordered.queues[stream][index], stream, index, time, time + price.unit)
+                self._ports.use(item, stream, index, price.port, (time, time + price.unit))
+            if self._parts is None:
+                every = clusters_of(item, stream)
+                self._yielding[stream] = [Yielding(stream, each, time, price.unit, price.port) for each in every]
             heapq.heappush(self._heap, (time + price.unit, _Kind.PORT, stream))
         else:
             self._complete(stream, time, price, time + price.unit)
@@ -269,22 +274,20 @@ class _Engine:
         if self._parts is not None:
             parts = self._parts.get((stream, index), ())
         else:
-            clusters = clusters_of(self._ordered.queues[stream][index], stream)
-            found = [self._ports.meanwhile(cluster, stream, start, time) for cluster in clusters]
-            parts = self.passed[stream, index] = max(found, key=self._cycles)
+            look = max(each.next_look(self._ports, time) for each in self._yielding[stream])
+            if look > time:
+                heapq.heappush(self._heap, (look, _Kind.PORT, stream))
+                return
+            every = ([Part(*of, share) for of, share in each.parts.items()] for each in self._yielding.pop(stream))
+            parts = self.passed[stream, index] = max(every, key=self._cycles)
         held_up = max(price.port + self._cycles(parts) - price.unit, 0.0)
-        end = start + price.unit + held_up
-        if self._parts is None and end > time + 1:
-            # More may pass by then.
-            heapq.heappush(self._heap, (end, _Kind.PORT, stream))
-            return
         self._contention += held_up
-        self._complete(stream, start, price, end)
+        self._complete(stream, start, price, start + price.unit + held_up)
 
     def _cycles(self, parts: Sequence[Part]) -> float:
         """Cycles of a port that parts of instructions take."""
         queues, machines = self._ordered.queues, self._machines
-        return sum(cost(queues[on][index], machines[on.card]).port * share for on, index, share in parts)
+        return sum(self._priced(cost(queues[on][index], machines[on.card])).port * share for on, index, share in parts)
 
     def _transfer(self, stream: Stream, time: float) -> None:
         start, price = self._asking[stream]
@@ -339,7 +342,8 @@ class _Engine:
         dram.free = begun + price.dram(machine)
         if price.port:
             item = self._ordered.queues[request.stream][request.number]
-            self._ports.use(item, request.stream, request.number, begun, dram.free)
+            # It waits for the port ahead of its turn, where that takes longer than the DRAM.
+            self._ports.use(item, *request[1:], price.port, (begun - price.bank_conflicts, dram.free))
         if self._traffic is not None:
             card = request.stream.card
             self._traffic.dram.setdefault(card, []).append(Service(request, begun, dram.free))
@@ -358,7 +362,10 @@ class _Engine:
             for name in ("bank_conflicts", "port_stalls", "row_openings")
             if name.replace("_", "-") in self._without
         }
-        return replace(price, **left_out) if left_out else price
+        if not left_out:
+            return price
+        stalls = sum(getattr(price, name) for name in ("bank_conflicts", "port_stalls") if name in left_out)
+        return replace(price, **left_out, port=max(price.port - stalls, 0))
 
     def _wake(self, kind: _Kind, stream: Stream) -> None:
         for waiting in self._waiting.pop((kind, stream), ()):

@@ -9,11 +9,15 @@ program as it runs on the machine that it was planned for. So here too every tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..isa.attention import MoveWeights
 from ..isa.encoding import Instruction, Queue, Space, Stream
+
+_MOMENT = 1e-6
+"""Cycles that are no time: of sums of floating point."""
 
 
 class Part(NamedTuple):
@@ -29,9 +33,16 @@ Parts = Mapping[tuple[Stream, int], Sequence[Part]]
 
 
 class _Use(NamedTuple):
+    """That an instruction passes in this time, with so many cycles of the port."""
+
     number: int
     start: float
     end: float
+    cycles: int
+
+    @property
+    def rate(self) -> float:
+        return self.cycles / (self.end - self.start)
 
 
 class Ports:
@@ -41,24 +52,50 @@ class Ports:
         # By card and cluster, and by the stream whose instructions pass, which do so one after the other.
         self._uses: dict[tuple[int, int], dict[Stream, list[_Use]]] = {}
 
-    def use(self, item: Instruction, stream: Stream, number: int, start: float, end: float) -> None:
-        """An instruction passes in that time."""
+    def use(self, item: Instruction, stream: Stream, number: int, cycles: int, time: tuple[float, float]) -> None:
+        """An instruction passes with so many cycles from a time to another."""
         for cluster in clusters_of(item, stream):
-            self._uses.setdefault((stream.card, cluster), {}).setdefault(stream, []).append(_Use(number, start, end))
+            of_cluster = self._uses.setdefault((stream.card, cluster), {})
+            of_cluster.setdefault(stream, []).append(_Use(number, *time, cycles))
 
-    def meanwhile(self, cluster: int, stream: Stream, start: float, end: float) -> list[Part]:
-        """What of others passes in that time, of those that do not yield to this stream."""
-        found: list[Part] = []
+    def others(self, stream: Stream, cluster: int, since: float) -> Iterator[tuple[Stream, _Use]]:
+        """What streams pass that do not yield to this one, but for what has passed before."""
         for other, uses in self._uses.get((stream.card, cluster), {}).items():
-            if other == stream:
-                continue
-            for use in reversed(uses):
-                if use.end <= start:
+            for use in reversed(uses) if other != stream else ():
+                if use.end <= since:
                     break
-                both = min(use.end, end) - max(use.start, start)
-                if both > 0:
-                    found.append(Part(other, use.number, both / (use.end - use.start)))
-        return found
+                yield other, use
+
+
+class Yielding:
+    """An instruction that yields the port of a cluster, while it works.
+
+    Attributes:
+        parts: what has passed meanwhile, by stream and number.
+    """
+
+    def __init__(self, stream: Stream, cluster: int, start: float, least: float, port: int) -> None:
+        self._stream, self._cluster, self._start, self._least, self._port = stream, cluster, start, least, port
+        self._at, self._taken = start, 0.0
+        self.parts: dict[tuple[Stream, int], float] = {}
+
+    def next_look(self, ports: Ports, time: float) -> float:
+        """When it ends, by what passes until that time, if that is then; else when to look again at the latest."""
+        rate, change = 0.0, math.inf
+        for other, use in ports.others(self._stream, self._cluster, self._at):
+            both = min(use.end, time) - max(use.start, self._at)
+            if both > 0:
+                share = both / (use.end - use.start)
+                self.parts[other, use.number] = self.parts.get((other, use.number), 0.0) + share
+                self._taken += share * use.cycles
+            if use.end > time:
+                rate += use.rate * (use.start <= time)
+                change = min(change, use.end if use.start <= time else use.start)
+        self._at = time
+        left = self._start + max(self._least, self._port + self._taken) - time
+        if left <= _MOMENT:
+            return time
+        return min(time + left / (1 - rate), change) if rate < 1 else change
 
 
 def clusters_of(item: Instruction, stream: Stream) -> list[int]:
