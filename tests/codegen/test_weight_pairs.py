@@ -1,14 +1,16 @@
-"""Weights in pairs: their sums are those that were asked for, and no pair saturates."""
+"""Weights in pairs: their sums are those that were asked for, and no sum saturates."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tilewright.codegen.cpu.kernels.products.weight_pairs import ABSENT, RECORD, packed_pairs
+from tilewright.codegen.cpu.kernels.products.weight_pairs import ABSENT, KINDS, packed_pairs, table_bytes
 
 
 def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    if kind == "tiny":
+        return rng.integers(-32, 33, shape)
     if kind == "small":
         return rng.integers(-64, 65, shape)
     if kind == "trained":
@@ -18,38 +20,49 @@ def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) 
     return rng.integers(-255, 256, shape)
 
 
-@pytest.mark.parametrize("kind", ["small", "trained", "extreme", "uniform"])
+@pytest.mark.parametrize("kind_of_weights", ["tiny", "small", "trained", "extreme", "uniform"])
 @pytest.mark.parametrize("places_of_window", [4, 16])
-def test_sums_and_pairs(kind: str, places_of_window: int, rng: np.random.Generator) -> None:
+def test_sums_and_pairs(kind_of_weights: str, places_of_window: int, rng: np.random.Generator) -> None:
     lists, windows = 3, 5
-    weights = random_weights(kind, rng, (lists, windows, places_of_window, 16))
+    weights = random_weights(kind_of_weights, rng, (lists, windows, places_of_window, 16))
     weights[1] = 0
     offsets = rng.permutation(lists * windows).reshape(lists, windows) * 16 - 64
     data = packed_pairs(weights, offsets)
-    of_bytes, of_words = np.frombuffer(data, np.int32, 2 * (lists + 1)).reshape(2, -1)
-    assert (of_bytes[0], of_bytes[-1], of_words[-1]) == (8 * (lists + 1), of_words[0], len(data))
+    *positions, start = np.frombuffer(data, np.int32, table_bytes(lists) // 4)
+    positions = np.reshape(positions, (len(KINDS), -1))
+    np.testing.assert_array_equal(positions[:, 0], [0, *positions[:-1, -1]])
+    assert start % 64 == 0
+    of_quads = np.frombuffer(data[table_bytes(lists) :], np.uint8, positions[-1, -1]).reshape(-1, 8)
+    of_weights = np.frombuffer(data[start:], np.uint8).reshape(-1, 64)
+    assert len(of_quads) == len(of_weights)
     found = np.zeros_like(weights)
-    for bounds, dtype in ((of_bytes, np.int8), (of_words, np.int16)):
+    for kind, bounds in zip(KINDS, positions, strict=True):
+        dtype = np.int16 if kind.are_words else np.int8
         for index in range(lists):
-            records = np.frombuffer(data[bounds[index] : bounds[index + 1]], np.uint8).reshape(-1, RECORD)
-            values = records[:, :64].view(dtype).astype(int).reshape(len(records), 16, 4 // dtype().itemsize)
-            if dtype is np.int8:
-                # 255 times either of them, or both: what the instruction adds in 16 bits.
-                sums = (255 * np.clip(values.reshape(-1, 16, 2, 2) * sign, 0, None).sum(3) for sign in (1, -1))
+            those = slice(bounds[index] // 8, bounds[index + 1] // 8)
+            held = of_weights[those].view(dtype).astype(int).reshape(-1, kind.quads, 16, 4 // dtype().itemsize)
+            at = of_quads[those, :4].copy().view(np.int32).reshape(-1, kind.quads)
+            places = of_quads[those, 4:].reshape(-1, kind.quads, 4)
+            assert (at == at[:, :1]).all()
+            if kind.are_words:
+                assert (places[..., 1::2][held.any(2)] == ABSENT).all()
+                places = places[..., ::2]
+            else:
+                # 255 times any of them: what is added in 16 bits.
+                halves = held.reshape(-1, kind.quads, 16, 2, 2)
+                sums = (255 * np.clip(halves * sign, 0, None).sum((1, 4)) for sign in (1, -1))
                 for total, most in zip(sums, (32767, 32768), strict=True):
                     assert total.max(initial=0) <= most
-            places = records[:, 68:]
-            if dtype is np.int16:
-                assert (places[:, 1::2][values.any(1)] == ABSENT).all()
-                places = places[:, ::2]
-            at = records[:, 64:68].copy().view(np.int32)[:, 0]
-            for record, (distance, members) in enumerate(zip(at, places, strict=True)):
+            for record, distance in enumerate(at[:, 0]):
                 window = np.flatnonzero(offsets[index] == distance)[0]
-                for slot, member in enumerate(members):
-                    found[index, window, member] += values[record, :, slot]
+                for quad, slot in np.ndindex(places.shape[1:]):
+                    found[index, window, places[record, quad, slot]] += held[record, quad, :, slot]
     np.testing.assert_array_equal(found, weights)
-    if kind == "small":
-        assert of_bytes[1] - of_bytes[0] == windows * (places_of_window // 4) * RECORD, (
-            "small weights are quads of bytes"
+    taken = [(bounds[1] - bounds[0]) // 8 // kind.quads for kind, bounds in zip(KINDS, positions, strict=True)]
+    if kind_of_weights == "small":
+        assert 2 * taken[0] + taken[1] == windows * places_of_window // 4, (
+            "small weights take as many products as bytes"
         )
-        assert of_words[0] == of_words[-1]
+        assert taken[2] == 0
+    if kind_of_weights == "tiny" and places_of_window == 16:
+        assert taken == [2 * windows, 0, 0]

@@ -189,7 +189,7 @@ class WindowWalk:
         if key not in self._functions:
             name = f"{b.name}_tile{len(self._functions)}"
             parameters = [(name, value.type) for name, value in arguments.items()]
-            read_only = ("x", "w", "pairs", "factors", "zeros", "ones")
+            read_only = ("x", "w", "pairs", "weights", "factors", "zeros", "ones")
             function = FunctionBuilder(b.target, name, parameters, internal=True, read_only=read_only)
             generate(function, dict(zip(arguments, function.arguments, strict=True)))
             function.return_()

@@ -8,6 +8,7 @@ around at 32 bits. Where values take more than eight bits, a lane gets the sum o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial, reduce
 
 from .builder import FunctionBuilder
 from .target import TargetDescription
@@ -110,24 +111,32 @@ def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
     return b.intrinsic(_SATURATING[b.target.lanes][1], bytes, operands)
 
 
-def add_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register, *, are_words: bool = False) -> Register:
+def add_pairs(
+    b: FunctionBuilder, total: Register, x: Sequence[Register], w: Sequence[Register], *, are_words: bool = False
+) -> Register:
     """``total``, of whole registers, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
 
     Args:
-        x: a register of the target, the same for each part of the lanes.
-        w: as many bytes as ``total``. No two neighbours of one sign sum to more than 128.
-        are_words: both are signed words instead, of which any sum of two products fits 32 bits.
+        x: registers of the target, the same for each part of the lanes.
+        w: for each of them as many bytes as ``total``. No weights of one sign sum to more than 128: those of two
+            neighbours, in the same place of all of these.
+        are_words: there is one, and both are signed words instead, of which sums of two products fit 32 bits.
     """
-    lanes = x.type.bytes // 4
-    words, ones = I16.of(2 * lanes), constant(I16.of(2 * lanes), 1)
+    lanes = x[0].type.bytes // 4
+    words, bytes, ones = I16.of(2 * lanes), I8.of(4 * lanes), constant(I16.of(2 * lanes), 1)
     pair = _pair_intrinsic(b.target, lanes)
     assert pair is not None
     parts = []
-    for part, factor in zip(_parts(b, total, lanes), _parts(b, w, lanes), strict=True):
-        factors = [b.convert("bitcast", x, words), b.convert("bitcast", factor, words)]
-        if not are_words:
-            factors = [b.intrinsic(_SATURATING[lanes][0], words, [x, b.convert("bitcast", factor, x.type)]), ones]
-        parts.append(b.binary("add", part, b.intrinsic(pair, part.type, factors)))
+    for part, *factors in zip(*(_parts(b, each, lanes) for each in (total, *w)), strict=True):
+        if are_words:
+            sums = [b.convert("bitcast", each, words) for each in (x[0], factors[0])]
+        else:
+            products = [
+                b.intrinsic(_SATURATING[lanes][0], words, [value, b.convert("bitcast", factor, bytes)])
+                for value, factor in zip(x, factors, strict=True)
+            ]
+            sums = [reduce(partial(b.binary, "add"), products), ones]
+        parts.append(b.binary("add", part, b.intrinsic(pair, part.type, sums)))
     return _joined(b, parts)
 
 

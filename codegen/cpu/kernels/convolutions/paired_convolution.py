@@ -1,8 +1,8 @@
 """Direct convolution of bytes by weights in pairs that do not saturate, for processors without a dot product of bytes.
 
-For each tap of the window there is a list of records (:mod:`.weight_pairs`): 16 neighbouring bytes of x are loaded,
-four of them shuffled into every lane, or two of them as words, and multiplied with the weights of 16 outputs. The lists
-of all taps follow each other, so that a tile which sees the whole window walks over them in one loop for either kind.
+For each tap of the window there are lists of records (:mod:`.weight_pairs`): 16 neighbouring bytes of x are loaded,
+four of them shuffled into every lane, and multiplied with the weights of 16 outputs. The lists of all taps follow each
+other, so that a tile which sees the whole window walks over those of a kind in one loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...llvm.types import I8, I32, I64, Register, Registers, constant
 from ..channel_tiles import WorkItem
 from ..output_channels import without_zero_points
 from ..products.blocking import Blocking, Work
-from ..products.weight_pairs import RECORD, packed_pairs
+from ..products.weight_pairs import KINDS, PLACE, WEIGHTS, RecordKind, packed_pairs, table_bytes
 from ..window import PixelTile, cut
 from ..window_walk import Values, WindowWalk
 from .quantized_convolution import QuantizedConvolution
@@ -84,8 +84,7 @@ class _Walker(WindowWalk):
         self.w_row = 4 * spec.row_lists
         super().__init__(spec, target, rows, columns, tiles, spec.x_pixel, self.w_row)
         self.spec, self.blocking = spec, blocking
-        # Of the lists of either kind, and behind the last one.
-        self.positions = spec.groups * spec.output_blocks * self.rows.kernel * spec.row_lists + 1
+        self.lists = spec.groups * spec.output_blocks * self.rows.kernel * spec.row_lists
 
     def generate(self) -> Kernel:
         spec, channels, rows = self.spec, self.spec.outputs // self.spec.groups, self.blocking.row_block
@@ -95,11 +94,14 @@ class _Walker(WindowWalk):
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         spec, b = self.spec, self.b
-        values = {**spec.item_values(b, self.arguments, item.block, vectors, active), "pairs": self.arguments["pairs"]}
+        pairs, head = self.arguments["pairs"], table_bytes(self.lists)
+        weights = b.at(pairs, b.convert("zext", b.load(I32, pairs, head - 4), I64))
+        values = spec.item_values(b, self.arguments, item.block, vectors, active)
+        values |= {"pairs": b.at(pairs, head), "weights": weights}
         row = self.columns.input * spec.x_pixel
         input_block = b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.input_blocks)
         x = b.at(self.arguments["x"], b.multiply(input_block, self.rows.input * row))
-        lists = b.at(self.arguments["pairs"], b.multiply(item.block, self.rows.kernel * self.w_row))
+        lists = b.at(pairs, b.multiply(item.block, self.rows.kernel * self.w_row))
         output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         output = b.multiply(output_block, self.rows.output * self.columns.output * CHANNEL_BLOCK)
 
@@ -132,14 +134,17 @@ class _Walker(WindowWalk):
         sums: Registers = (b.shuffle(start, start, range(active)) if active < CHANNEL_BLOCK else start,) * reach.pixels
 
         def over(first: Integer, last: Integer, masks: tuple[int, ...], sums: Registers) -> Registers:
-            for are_words in (False, True):
+            for number, kind in enumerate(KINDS):
 
-                def record(position: Register, sums: Registers, are_words: bool = are_words) -> list[Register]:
-                    return self._record(b, call, b.at(call["pairs"], position), masks, sums, are_words)
+                def record(position: Register, sums: Registers, kind: RecordKind = kind) -> list[Register]:
+                    return self._record(b, call, position, masks, sums, kind)
 
-                lists = b.at(starts, are_words * 4 * self.positions)
-                begin, end = (b.load(I32, b.at(lists, b.multiply(tap, 4))) for tap in (first, last))
-                sums = b.loop(b.convert("zext", begin, I64), b.convert("zext", end, I64), record, sums, step=RECORD)
+                # Windows of four bytes have no two quads.
+                if kind.quads == 1 or not spec.plain_input:
+                    lists = b.at(starts, number * 4 * (self.lists + 1))
+                    begin, end = (b.load(I32, b.at(lists, b.multiply(tap, 4))) for tap in (first, last))
+                    bounds = b.convert("zext", begin, I64), b.convert("zext", end, I64)
+                    sums = b.loop(*bounds, record, sums, step=kind.quads * PLACE)
             return sums
 
         if len({*reach.columns}) == 1:
@@ -165,28 +170,35 @@ class _Walker(WindowWalk):
         self,
         b: FunctionBuilder,
         call: Values,
-        record: Register,
+        position: Register,
         masks: tuple[int, ...],
         sums: Registers,
-        are_words: bool,
+        kind: RecordKind,
     ) -> list[Register]:
         spec, found = self.spec, list(sums)
-        distance = b.convert("sext", b.load(I32, record, RECORD - 8), I64)
-        places, type = b.load(I8.of(QUAD), record, RECORD - 4), I8.of(QUAD * sums[0].type.lanes)
-        # Where bytes are flipped, which takes a register, each product reads the weights from memory: a fence keeps
-        # LLVM from holding them in registers, of which it would lack two for sums.
-        rereads = spec.constants.flips_x and type.bytes > b.target.lanes * QUAD
-        weights = b.load(type, record)
+        place, quads = b.at(call["pairs"], position), range(kind.quads)
+        distance = b.convert("sext", b.load(I32, place), I64)
+        places = [b.load(I8.of(QUAD), place, PLACE * quad + 4) for quad in quads]
+        first, type = b.at(call["weights"], b.multiply(position, WEIGHTS // PLACE)), I8.of(QUAD * sums[0].type.lanes)
+
+        def loaded() -> list[Register]:
+            return [b.load(type, first, WEIGHTS * quad) for quad in quads]
+
+        # Where bytes are flipped, which takes a register, or there are two quads, each product reads the weights from
+        # memory: a fence keeps LLVM from holding them in registers, of which it would lack some for sums.
+        rereads = (spec.constants.flips_x or kind.quads > 1) and type.bytes > b.target.lanes * QUAD
+        weights = loaded()
         x = b.at(call["x"], distance)
         for p, mask in enumerate(masks):
             if mask or spec.fill:
                 if rereads:
                     b.fence()
-                    weights = b.load(type, record)
+                    weights = loaded()
                 address = b.at(x, p * self.columns.stride * spec.x_pixel)
-                value = self._window(b, mask, address)
-                value = shuffled(b, value, places, flips=spec.constants.flips_x, are_words=are_words)
-                found[p] = add_pairs(b, sums[p], value, weights, are_words=are_words)
+                window = self._window(b, mask, address)
+                known = {"flips": spec.constants.flips_x, "are_words": kind.are_words}
+                values = [shuffled(b, window, each, **known) for each in places]
+                found[p] = add_pairs(b, sums[p], values, weights, are_words=kind.are_words)
         return found
 
     def _window(self, b: FunctionBuilder, mask: int, address: Register) -> Register:

@@ -176,7 +176,7 @@ class QuadProduct(MatrixProduct):
             value = value if order is None else in_order(b, value, order)
             value = b.binary("xor", value, constant(value.type, FLIP)) if self.flips[0] else value
             factors = zip(weights, totals[len(result) :], strict=False)
-            result += [add_pairs(b, total, value, vector) for vector, total in factors]
+            result += [add_pairs(b, total, [value], [vector]) for vector, total in factors]
         return tuple(result)
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:

@@ -2,98 +2,142 @@
 
 The instruction multiplies unsigned by signed bytes and adds two neighbouring products in 16 bits. That is exact if no
 two weights of one sign that stand side by side sum to more than 128. Which channels stand side by side is free, as the
-bytes of x can be shuffled as they are loaded: so channels are matched such that none of 16 outputs saturates. Channels
-that find no partner, or of whose weights a byte cannot hold one, are multiplied as words, two at a time, by half as
-many instructions that do half as much: every weight from -255 to 255 is exact, zero points taken off.
+bytes of x can be shuffled as they are loaded: so channels are matched such that none of 16 outputs saturates. Where the
+weights of two pairs do not sum to more either, their sums are added before they become 32 bits. Channels that find no
+partner, or of whose weights a byte cannot hold one, are multiplied as words, two at a time, by half as many
+instructions that do half as much: every weight from -255 to 255 is exact, zero points taken off.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 
-RECORD = CHANNEL_BLOCK * QUAD + 8
-"""Bytes of a record: weights [16 outputs], each of four places as i8, or of two as i16; i32 distance of a window of x;
-u8[4] the bytes of the window that belong to the places, ``ABSENT`` for the upper byte of a word."""
+
+@dataclass(frozen=True)
+class RecordKind:
+    """What a record holds: so many quads, whose products are added in 16 bits.
+
+    The weights of a quad are i8[16 outputs][4 places], or i16[16][2]. Its place is the i32 distance of a window of x,
+    the same for all quads of a record, and u8[4], the bytes of the window that belong to the weights, ``ABSENT`` for
+    the upper byte of a word.
+    """
+
+    quads: int
+    are_words: bool = False
+
+
+KINDS = RecordKind(2), RecordKind(1), RecordKind(1, are_words=True)
 
 ABSENT = 0x80
 """What a shuffle of bytes makes zero of."""
 
+PLACE = 4 + QUAD
+"""Bytes of a place."""
+
+WEIGHTS = QUAD * CHANNEL_BLOCK
+"""Bytes of the weights of a quad, which are aligned to as many: reading them takes no two cache lines."""
+
 _MOST = 128
-"""Largest sum of two weights of one sign whose products with 255 fit in 16 bits."""
+"""Largest sum of weights of one sign whose products with 255 fit in 16 bits."""
 
 
 def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
-    """Records for weights, in the order of lists and of windows, behind the position of each list.
+    """Records for weights, in the order of their kinds, of lists and of windows, behind the position of each list.
 
     Args:
         weights: integers [lists, windows, places of a window, 16], from -255 to 255.
         offsets: in bytes, of each window of x from where a kernel stands: [lists, windows].
 
     Returns:
-        i32[2][lists + 1], first for records of bytes, then for those of words: where the records of each list begin and
-        the last ones end, in bytes from the start of it all; then the records.
+        i32[kinds][lists + 1], where the places of each list begin and the last ones end, in bytes from the first place;
+        i32, where the weights begin, in bytes from the start of it all; the places of all quads, and their weights.
     """
     lists, windows, places, _ = weights.shape
     weights = weights.reshape(lists * windows, places, CHANNEL_BLOCK).astype(np.int16)
-    pairs, singles = _pairs(weights)
-    window, members = pairs[:, 0], np.maximum(pairs[:, 1:], 0)
-    values = weights[window[:, None], members] * (pairs[:, 1:] >= 0)[..., None]
-    of_bytes = _records(window, members, values.astype(np.int8).transpose(0, 2, 1), offsets.reshape(-1))
-    window, members = singles[:, 0], np.pad(singles[:, 1:], ((0, 0), (0, 1)), constant_values=ABSENT)
-    values = weights[window, singles[:, 1]].astype("<i2").view(np.int8).reshape(-1, CHANNEL_BLOCK, 2)
-    of_words = _records(window, members, values, offsets.reshape(-1))
-    begin, tables = 2 * 4 * (lists + 1), b""
-    for _, counts in (of_bytes, of_words):
-        ends = begin + RECORD * np.cumsum(np.pad(counts.reshape(lists, windows).sum(1), (1, 0)))
-        begin, tables = ends[-1], tables + ends.astype("<i4").tobytes()
-    return tables + of_bytes[0].tobytes() + of_words[0].tobytes()
+    begin, tables, parts = 0, [], []
+    for kind, halves in zip(KINDS, _halves(weights), strict=True):
+        *arrays, counts = _records(weights, halves, kind, offsets.reshape(-1))
+        ends = begin + PLACE * kind.quads * np.cumsum(np.pad(counts.reshape(lists, windows).sum(1), (1, 0)))
+        begin = ends[-1]
+        tables.append(ends)
+        parts.append([array.tobytes() for array in arrays])
+    of_places, of_weights = map(b"".join, zip(*parts, strict=True))
+    filled = -(-(table_bytes(lists) + len(of_places)) // WEIGHTS) * WEIGHTS
+    head = np.array([*np.concatenate(tables), filled], "<i4").tobytes() + of_places
+    return head.ljust(filled, b"\0") + of_weights
+
+
+def table_bytes(lists: int) -> int:
+    """Bytes before the places: where their lists begin, and the weights."""
+    return 4 * (len(KINDS) * (lists + 1) + 1)
 
 
 def _records(
-    window: np.ndarray, members: np.ndarray, values: np.ndarray, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Records of two halves each, and how many of them each window has.
+    weights: np.ndarray, halves: np.ndarray, kind: RecordKind, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places and weights of records of two halves each, and how many of them each window has.
 
     Args:
-        window: of each half.
-        members, values: two places of each half, and two bytes for each output.
+        halves: windows and places, as :func:`_halves` returns them.
     """
-    order = np.argsort(window, kind="stable")
-    halves = np.bincount(window, minlength=len(offsets))
-    counts = -(-halves // 2)
-    rank = np.arange(len(window)) - np.repeat(np.cumsum(halves) - halves, halves)
-    at = np.repeat(np.cumsum(counts) - counts, halves) + rank // 2, rank % 2
-    numbers = np.zeros((counts.sum(), CHANNEL_BLOCK, 2, 2), np.int8)
-    numbers[at[0], :, at[1]] = values[order]
-    bytes_of_x = np.zeros((counts.sum(), 2, 2), np.uint8)
-    bytes_of_x[at] = members[order]
-    records = np.zeros((counts.sum(), RECORD), np.uint8)
-    records[:, :-8] = numbers.reshape(-1, RECORD - 8).view(np.uint8)
-    records[:, -8:-4] = np.repeat(offsets, counts).astype("<i4")[:, None].view(np.uint8)
-    records[:, -4:] = bytes_of_x.reshape(-1, QUAD)
-    return records, counts
+    halves = halves[np.argsort(halves[:, 0], kind="stable")]
+    window, places = halves[:, :1], halves[:, 1:]
+    values = weights[window, np.maximum(places, 0)] * (places >= 0)[..., None]
+    if kind.are_words:
+        values, members = values.astype("<i2").view(np.int8), np.pad(places, ((0, 0), (0, 1)), constant_values=ABSENT)
+    else:
+        values, members = values.astype(np.int8).transpose(0, 2, 1), np.maximum(places, 0)
+        values = values.reshape(-1, CHANNEL_BLOCK, kind.quads, 2).transpose(0, 2, 1, 3)
+    held = np.bincount(window[:, 0], minlength=len(offsets))
+    counts = -(-held // 2)
+    rank = np.arange(len(halves)) - np.repeat(np.cumsum(held) - held, held)
+    record, half = np.repeat(np.cumsum(counts) - counts, held) + rank // 2, rank % 2
+    numbers = np.zeros((counts.sum(), kind.quads, CHANNEL_BLOCK, 2, 2), np.int8)
+    numbers[record, :, :, half] = values.reshape(-1, kind.quads, CHANNEL_BLOCK, 2)
+    of_quads = np.zeros((counts.sum(), kind.quads, PLACE), np.uint8)
+    of_quads[..., :4] = np.repeat(offsets, counts).astype("<i4")[:, None, None].view(np.uint8)
+    of_quads[..., 4:].reshape(-1, kind.quads, 2, 2)[record, :, half] = members.reshape(-1, kind.quads, 2)
+    return of_quads, numbers, counts
 
 
-def _pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of windows [windows, places, 16] with weights: in pairs, an even number in each window, with their window
-    and -1 for no second one; and the others with theirs, which are multiplied as words.
+def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Halves of the records of each kind for windows [windows, places, 16] of weights: numbers of a window, and of its
+    four, two or one places, -1 for none.
     """
-    is_byte = ((weights >= -128) & (weights <= 127)).all(2)
-    found = _matched(weights, is_byte)
-    window, first, second = found.T
-    has_pair, count = second >= 0, len(weights)
-    pairs, singles = (np.bincount(window[those], minlength=count) % 2 for those in (has_pair, ~has_pair))
+    positive, negative = (np.clip(sign * weights, 0, None) for sign in (1, -1))
+    has_weights = weights.any(axis=2)
+    fits_byte = ((positive < _MOST) & (negative <= _MOST)).all(axis=2)
+    found = _matched(positive, negative, has_weights, fits_byte)
+    window, _, second = found.T
+    # The pairs of each window, numbered, as what is to be matched once more.
+    is_pair = second >= 0
+    pairs = found[is_pair][np.argsort(window[is_pair], kind="stable")]
+    count = np.bincount(pairs[:, 0], minlength=len(weights))
+    number = np.arange(len(pairs)) - np.repeat(np.cumsum(count) - count, count)
+    place = np.full((len(weights), weights.shape[1] // 2 + 1), -1)
+    place[pairs[:, 0], number] = np.arange(len(pairs))
+    sums = (each[pairs[:, :1], pairs[:, 1:]].sum(1) for each in (positive, negative))
+    of_pairs = (np.concatenate([each, np.zeros((1, CHANNEL_BLOCK), np.int16)])[place] for each in sums)
+    fours = _matched(*of_pairs, place >= 0, place >= 0)
+    fours = fours[fours[:, 2] >= 0]
+    # Of an odd number one stays two pairs.
+    odd = np.bincount(fours[:, 0], minlength=len(weights)) % 2
+    fours = np.delete(fours, _one_of_each(fours[:, 0], odd[fours[:, 0]] == 1), axis=0)
+    taken = place[fours[:, :1], fours[:, 1:]]
+    quads = np.column_stack([fours[:, 0], pairs[taken[:, 0], 1:], pairs[taken[:, 1], 1:]])
+    pairs, singles = np.delete(pairs, taken.reshape(-1), axis=0), found[~is_pair]
     # An odd pair gets an odd single one beside it, or else is taken apart.
-    joined = _one_of_each(window, ~has_pair & is_byte[window, first] & (pairs & singles)[window].astype(bool))
-    pairs[window[joined]] = 0
-    apart = _one_of_each(window, has_pair & pairs[window].astype(bool))
-    stays = np.ones(len(found), bool)
-    stays[apart] = False
-    alone = ~has_pair
-    alone[joined] = False
-    return found[stays & ~alone], np.concatenate([found[alone, :2], found[apart, :2], found[apart][:, [0, 2]]])
+    odd, odd_single = (np.bincount(each[:, 0], minlength=len(weights)) % 2 for each in (pairs, singles))
+    window = singles[:, 0]
+    joined = _one_of_each(window, fits_byte[window, singles[:, 1]] & ((odd & odd_single)[window] == 1))
+    odd[window[joined]] = 0
+    apart = _one_of_each(pairs[:, 0], odd[pairs[:, 0]] == 1)
+    words = np.concatenate([np.delete(singles, joined, axis=0)[:, :2], pairs[apart, :2], pairs[apart][:, [0, 2]]])
+    return quads, np.concatenate([np.delete(pairs, apart, axis=0), singles[joined]]), words
 
 
 def _one_of_each(window: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -102,23 +146,23 @@ def _one_of_each(window: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     return numbers[np.unique(window[numbers], return_index=True)[1]]
 
 
-def _matched(weights: np.ndarray, is_byte: np.ndarray) -> np.ndarray:
+def _matched(positive: np.ndarray, negative: np.ndarray, left: np.ndarray, may: np.ndarray) -> np.ndarray:
     """Windows, and places of them in pairs that do not saturate, -1 for no second one: [pairs, 3].
 
     One pair of each window after the other: the place that fits with the fewest others takes the one among these that
-    fits with the fewest. Places without weights are left out.
+    fits with the fewest.
 
     Args:
-        is_byte: of each place, whether bytes hold its weights.
+        positive, negative: the weights of either sign, or sums of them: [windows, places, 16].
+        left: which places there are.
+        may: which of them may be in a pair.
     """
-    count, places, _ = weights.shape
-    fits = np.zeros((count, places, places), bool)
+    count, places, _ = positive.shape
+    fits, left, may = np.zeros((count, places, places), bool), left.copy(), left & may
     for a in range(places):
         for b in range(a):
-            x, y = weights[:, a], weights[:, b]
-            fits[:, a, b] = fits[:, b, a] = ~((np.abs(x + y) > _MOST) & ((x > 0) == (y > 0))).any(1)
-    left: np.ndarray = (weights != 0).any(axis=2)
-    may: np.ndarray = left & is_byte
+            sums = (each[:, a] + each[:, b] <= _MOST for each in (positive, negative))
+            fits[:, a, b] = fits[:, b, a] = np.logical_and(*sums).all(1)
     fits &= may[:, None] & may[:, :, None]
     found = [np.zeros((0, 3), np.int64)]
     while (windows := np.flatnonzero(left.any(1))).size:
