@@ -17,7 +17,7 @@ from tilewright.blocks import CARD_LIMIT
 from tilewright.errors import ArtifactError
 from tilewright.limits import ARENA, ELEMENTS, LEVELS, RANK, SHAPES, STEPS
 
-from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
+from .json_dataclasses import AtMost, Bounds, OneOf, Record, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
 """Every engine an artifact may hold, the preferred one first."""
@@ -44,15 +44,15 @@ _DType = Annotated[str, OneOf(NUMPY_DTYPES)]
 _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
 
 
-@dataclass(frozen=True)
-class ModelInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class ModelInfo(Record):
     """The source model: its name and the SHA-256 of its file in hexadecimal (empty when it was not a file)."""
 
     name: str
     sha256: str
 
 
-class _Tensor:
+class _Tensor(Record):
     """What follows from an element type and a shape."""
 
     dtype: _DType
@@ -69,7 +69,7 @@ class _Tensor:
         return math.prod(self.shape) * self.numpy.itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class TensorSpec(_Tensor):
     """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape.
 
@@ -99,7 +99,7 @@ class TensorSpec(_Tensor):
         return f"{self.name}: {self.dtype}[{','.join(self.extents)}]"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class BufferRef(_Tensor):
     """A row-major tensor in memory.
 
@@ -113,8 +113,8 @@ class BufferRef(_Tensor):
     shape: _Shape
 
 
-@dataclass(frozen=True)
-class Processor:
+@dataclass(eq=False, repr=False, match_args=False)
+class Processor(Record):
     """The processor that native code was generated for.
 
     `triple` is LLVM's; `cpu` is the name of a level, or LLVM's of the compiler's processor; `features` are LLVM names
@@ -126,8 +126,8 @@ class Processor:
     features: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class StepInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class StepInfo(Record):
     """One step of a CPU program.
 
     `kernel` names the kernel function, or is None for a step that only the reference interpreter can execute. `loc`
@@ -154,8 +154,8 @@ class StepInfo:
         return self.op == "call"
 
 
-@dataclass(frozen=True)
-class InnerStep:
+@dataclass(eq=False, repr=False, match_args=False)
+class InnerStep(Record):
     """A step of a function that a step runs, the body of a branch or loop; `loc` holds its source nodes."""
 
     name: str
@@ -164,8 +164,8 @@ class InnerStep:
     loc: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class CodeInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class CodeInfo(Record):
     """Native code for further processors; the fields are those of `CpuProgramInfo`."""
 
     code: str
@@ -173,8 +173,8 @@ class CodeInfo:
     target: Processor
 
 
-@dataclass(frozen=True)
-class CpuProgramInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class CpuProgramInfo(Record):
     """A native program for the host processor.
 
     `code`, `constants` and `module` name sections: the ELF relocatable object, the constants that it reads in place,
@@ -199,8 +199,8 @@ class CpuProgramInfo:
         return CodeInfo(self.code, self.arena_bytes, self.target), *self.others
 
 
-@dataclass(frozen=True)
-class FeatureMapRef:
+@dataclass(eq=False, repr=False, match_args=False)
+class FeatureMapRef(Record):
     """A feature map in a region of a device program: images of rows of pixels, the channels of a pixel together.
 
     Attributes:
@@ -223,16 +223,16 @@ class FeatureMapRef:
         return pixels[..., :channels]
 
 
-@dataclass(frozen=True)
-class CardProgramInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class CardProgramInfo(Record):
     """What a further card runs together with the first one; the fields are those of `DeviceProgramInfo`."""
 
     instructions: str
     weights: str
 
 
-@dataclass(frozen=True)
-class DeviceProgramInfo:
+@dataclass(eq=False, repr=False, match_args=False)
+class DeviceProgramInfo(Record):
     """A program for the accelerator.
 
     `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
@@ -254,8 +254,8 @@ class DeviceProgramInfo:
         return CardProgramInfo(self.instructions, self.weights), *self.others
 
 
-@dataclass(frozen=True)
-class CpuStage:
+@dataclass(eq=False, repr=False, match_args=False)
+class CpuStage(Record):
     """Run the steps [first, last) of a CPU program."""
 
     kind: Literal["cpu"] = field(default="cpu", init=False)
@@ -264,8 +264,8 @@ class CpuStage:
     last: int
 
 
-@dataclass(frozen=True)
-class ReferenceStage:
+@dataclass(eq=False, repr=False, match_args=False)
+class ReferenceStage(Record):
     """Run one step of a CPU program by the reference interpreter.
 
     `text` is a module with one function whose parameters and results are, in order, the tensors that `operands` and
@@ -280,8 +280,8 @@ class ReferenceStage:
     results: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
 
 
-@dataclass(frozen=True)
-class DeviceStage:
+@dataclass(eq=False, repr=False, match_args=False)
+class DeviceStage(Record):
     """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it.
 
     With several `shares` it runs for each: operands with so many times the extent of the program's along the first
@@ -311,8 +311,8 @@ class HostPiece(NamedTuple):
     operators: int
 
 
-@dataclass(frozen=True)
-class Engine:
+@dataclass(eq=False, repr=False, match_args=False)
+class Engine(Record):
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
 
     stages: Annotated[tuple[Stage, ...], AtMost(STEPS)]
@@ -346,8 +346,8 @@ class Engine:
         return found
 
 
-@dataclass(frozen=True)
-class OtherShape:
+@dataclass(eq=False, repr=False, match_args=False)
+class OtherShape(Record):
     """The network in a further shape; fields as those of `Manifest`, for its first shape, are.
 
     Attributes:
@@ -366,16 +366,16 @@ class OtherShape:
     extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
 
 
-@dataclass(frozen=True)
-class Shapes:
+@dataclass(eq=False, repr=False, match_args=False)
+class Shapes(Record):
     """What an artifact of several shapes has beside the first: the others, and `extents` of the first."""
 
     extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
     others: Annotated[tuple[OtherShape, ...], AtMost(SHAPES - 1)]
 
 
-@dataclass(frozen=True)
-class Manifest:
+@dataclass(eq=False, repr=False, match_args=False)
+class Manifest(Record):
     """Everything about an artifact that is not bulk data.
 
     `precision` is what the user asked for (``fp32``, ``bf16``, ``int8``). `details` is for reports, and for what

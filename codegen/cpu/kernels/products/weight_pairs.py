@@ -109,8 +109,8 @@ def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     four, two or one places, -1 for none.
     """
     positive, negative = (np.clip(sign * weights, 0, None) for sign in (1, -1))
-    has_weights = weights.any(axis=2)
-    fits_byte = ((positive < _MOST) & (negative <= _MOST)).all(axis=2)
+    has_weights = np.asarray(weights.any(axis=2))
+    fits_byte = np.asarray(((positive < _MOST) & (negative <= _MOST)).all(axis=2))
     found = _matched(positive, negative, has_weights, fits_byte)
     window, _, second = found.T
     # The pairs of each window, numbered, as what is to be matched once more.
@@ -121,8 +121,8 @@ def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     place = np.full((len(weights), weights.shape[1] // 2 + 1), -1)
     place[pairs[:, 0], number] = np.arange(len(pairs))
     sums = (each[pairs[:, :1], pairs[:, 1:]].sum(1) for each in (positive, negative))
-    of_pairs = (np.concatenate([each, np.zeros((1, CHANNEL_BLOCK), np.int16)])[place] for each in sums)
-    fours = _matched(*of_pairs, place >= 0, place >= 0)
+    of_pairs = [np.concatenate([each, np.zeros((1, CHANNEL_BLOCK), np.int16)])[place] for each in sums]
+    fours = _matched(of_pairs[0], of_pairs[1], place >= 0, place >= 0)
     fours = fours[fours[:, 2] >= 0]
     # Of an odd number one stays two pairs.
     odd = np.bincount(fours[:, 0], minlength=len(weights)) % 2
