@@ -69,7 +69,7 @@ def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashab
         if support.is_required:
             graph.add_edge(_BLOCKED, op)
         elif support.penalty:
-            graph.add_edge(_BLOCKED, op, capacity=support.penalty)
+            graph.add_edge(*((_BLOCKED, op) if support.penalty > 0 else (op, _PLAIN)), capacity=abs(support.penalty))
         if support.stem_weights is not None:
             # Reading few channels in blocks wastes most of the multiplications.
             graph.add_edge((op, 0), _PLAIN, capacity=16 * bytes_of(op.inputs[0].type.with_layout(ACTIVATIONS)))

@@ -36,6 +36,9 @@ MACS_PER_BYTE, DEPTHWISE_ROW = 12, 128
 LONG_ROW = 32
 """Neighbouring results that convolutions in row-major order compute as fast as those of blocks, about."""
 
+FEW_OUTPUTS = 8
+"""Up to so many output channels, of rows of as many, a convolution computes faster in row-major order."""
+
 STEM_CHANNELS = 4
 """Up to so many input channels a convolution had better read row-major input."""
 
@@ -48,7 +51,7 @@ class Support:
         operands: indices of those that are blocked when the result is.
         weights: layouts of constant operands, by index.
         is_required: there is no kernel for the op in row-major order.
-        penalty: bytes of memory traffic that the blocked form is worth.
+        penalty: bytes of memory traffic that the blocked form is worth, or below 0 that the other form is worth.
         stem_weights: layouts of constant operands where operand 0 stays row-major although the result is blocked;
             ``None`` where that is not possible.
     """
@@ -82,8 +85,13 @@ def _convolution(op: Op[Conv]) -> Support | None:
         reads_rows = not is_quantized or (conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD)
         stem = narrow if x.type.shape[1] <= STEM_CHANNELS and reads_rows else None
         kernel, steps = w.type.shape[2:], {*conv.strides}
-        has_rows = kernel != (WINDOW, WINDOW) and (math.prod(kernel) == 1 or op.result.type.shape[-1] >= LONG_ROW)
-        penalty = math.prod(w.type.shape[1:]) * op.result.type.elements // MACS_PER_BYTE
+        products = math.prod(w.type.shape[1:]) * op.result.type.elements
+        is_few, is_winograd = outputs <= FEW_OUTPUTS <= op.result.type.shape[-1], kernel == (WINDOW, WINDOW)
+        has_rows = is_few or math.prod(kernel) == 1 or (op.result.type.shape[-1] >= LONG_ROW and not is_winograd)
+        penalty = products // MACS_PER_BYTE
+        if is_few:
+            # In blocks, outputs that are absent are multiplied, too; by Winograd's algorithm a quarter of the times.
+            penalty -= products * (CHANNEL_BLOCK - outputs) // outputs // (8 if is_winograd else 2)
         is_required = is_quantized or not has_rows or steps != {1}
         return Support(operands, dense, is_required, 0 if is_required else penalty, stem)
     if channels == 1 and outputs == conv.group:

@@ -16,6 +16,7 @@ from ..waiting import Abandoned, Asked
 from .team import Team
 
 _NEVER = ctypes.c_int32(0)
+_NEVER_AT = ctypes.addressof(_NEVER)
 
 
 class Context(ctypes.Structure):
@@ -60,6 +61,7 @@ class Buffers:
         inputs: number of graph inputs.
 
     Attributes:
+        context: address of the `Context` for native code.
         inputs, outputs: the tensors of the run.
         abandoned: where the run can be abandoned, what its executors ask between steps.
 
@@ -70,9 +72,10 @@ class Buffers:
     def __init__(self, arena_bytes: int, constants: np.ndarray, inputs: int, outputs: Sequence[TensorSpec]) -> None:
         self._arena = allocate_arena(arena_bytes)
         self._constants = constants
-        self._output_specs = outputs
+        self._outputs = [(spec.shape, spec.numpy) for spec in outputs]
         self._addresses = (ctypes.c_void_p * max(1, inputs + len(outputs)))()
         self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), 0, 0)
+        self.context = ctypes.addressof(self._context)
         self.inputs: Sequence[np.ndarray] = ()
         self.outputs: list[np.ndarray] = []
         self.abandoned: Asked | None = None
@@ -87,16 +90,11 @@ class Buffers:
     def team(self, team: Team) -> None:
         self._team, self._context.team = team, team.address
 
-    @property
-    def context(self) -> int:
-        """Address of the `Context` for native code."""
-        return ctypes.addressof(self._context)
-
     def bind(self, inputs: Sequence[np.ndarray], abandoned: Asked | None = None) -> None:
         """Start a run on checked, C-contiguous arrays, with new arrays for its outputs."""
         self.inputs, self.abandoned = inputs, abandoned
-        self._context.stop = ctypes.addressof(abandoned.flag if abandoned is not None else _NEVER)
-        self.outputs = [np.empty(spec.shape, spec.numpy) for spec in self._output_specs]
+        self._context.stop = _NEVER_AT if abandoned is None else ctypes.addressof(abandoned.flag)
+        self.outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         for index, array in enumerate((*inputs, *self.outputs)):
             self._addresses[index] = _address(array)
 

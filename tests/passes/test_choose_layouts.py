@@ -304,3 +304,14 @@ def test_products_of_pixels_are_laid_out_by_cost(rng: np.random.Generator) -> No
         run_pass("choose_layouts", module)
         expected = ["reorder#c16", *["conv#c16"] * 3, "reorder"] if needs_blocks else ["conv", "conv", "softmax"]
         assert shape_of(module) == expected
+
+
+@pytest.mark.parametrize(("outputs", "layout"), [(2, ""), (9, "#c16")])
+def test_few_outputs_are_computed_in_row_major_order(outputs: int, layout: str, rng: np.random.Generator) -> None:
+    """Blocks would hold fourteen channels that are absent; of nine outputs they are worth it."""
+    body = f"""
+      %a = conv(%x, @w32_16) {CONV} : f32[1,32,12,12]
+      %y = conv(%a, @w{outputs}_32) {CONV} : f32[1,{outputs},12,12]
+    """
+    module = laid_out("%x: f32[1,16,12,12]", body, f"%y: f32[1,{outputs},12,12]", rng)
+    assert [name for name in shape_of(module) if name.startswith("conv")] == ["conv#c16", f"conv{layout}"]
