@@ -124,14 +124,22 @@ def post_training_pipeline(
     wide: Sequence[str] = (),
     real_outputs: bool = False,
     exact_sums: bool = False,
+    shortcuts: bool = False,
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep, wide, real_outputs, exact_sums: see :class:`tilewright.passes.quantization.quantize.Quantize`.
+        keep, wide, real_outputs, exact_sums, shortcuts: see :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
-    quantize = Quantize(bounds, wide=tuple(wide), keep=tuple(keep), real_outputs=real_outputs, exact_sums=exact_sums)
+    quantize = Quantize(
+        bounds,
+        wide=tuple(wide),
+        keep=tuple(keep),
+        real_outputs=real_outputs,
+        exact_sums=exact_sums,
+        shortcuts=shortcuts,
+    )
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
@@ -168,8 +176,8 @@ def outline_pipeline(
     """
     return Pipeline(
         (
-            WideForms(),
             LegalizeForDevice(),
+            WideForms(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),

@@ -110,7 +110,8 @@ def quantize_module(
         choices.inputs = choose_inputs(copy, observation.samples)
     moved = set_inputs(copy, choices.inputs)
     keep = (*keep, *(name for names in moved.values() for name in names))
-    forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods}
+    on_device = "device" in (options.engines or ()) and interface is None
+    forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods, "shortcuts": on_device}
     plan = plan_quantization(copy.main, keep, **forms)
     quotients: dict[str, str] = {}
     while True:

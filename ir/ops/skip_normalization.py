@@ -14,13 +14,13 @@ from tilewright.errors import IRError
 from ..arithmetic import Integers
 from ..core import Constant, Op, Value, types_of
 from ..op import Operator, QuantizationRule, operator
-from ..quantized import check_elementwise, limits, parameters
+from ..quantized import check_elementwise, check_words, is_wide, limits, parameters
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, check_dtype
 from .movement import check_axis
 
-MULTIPLIER_BITS = 15
-"""Of the multipliers of what is normalised, without their sign."""
+MULTIPLIER_BITS, WIDE_MULTIPLIER_BITS = 15, 8
+"""Of the multipliers of what is normalised, without their sign: of 8 bits, and of 16."""
 
 CHANNELS_LIMIT = 1 << 13
 """So many squares of 25 bits and a sign add up within 64 bits."""
@@ -43,7 +43,8 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
     ``axis``. A skip and its factor belong together.
 
     Quantised: x, skip and result are 8-bit per tensor, each with parameters of its own; the sum is one of integers with
-    multipliers of 15 bits, see :func:`standardization` and :func:`standardized`.
+    multipliers of 15 bits, see :func:`standardization` and :func:`standardized`. x and skip may be i16 with the zero
+    point 0; multipliers have 8 bits then.
 
     Attributes:
         axis: the dimension that is normalised.
@@ -124,7 +125,8 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         scale, b = arrays[2], arrays[3]
         assert scale is not None and b is not None
         try:
-            return standardization(steps, scale, b, parameters(result_types[0])[0], self.epsilon)
+            bits = WIDE_MULTIPLIER_BITS if is_wide(operand_types[0]) else MULTIPLIER_BITS
+            return standardization(steps, scale, b, parameters(result_types[0])[0], self.epsilon, bits)
         except ValueError as error:
             raise IRError(str(error), op=self.name) from error
 
@@ -132,7 +134,10 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         x, *numbers, skip, skip_factor = self.padded(operand_types)
         if any(type is not None and type.quant is not None for type in (*numbers, skip_factor)):
             return "factors, scale and b are real numbers"
-        return check_elementwise([type for type in (x, skip) if type is not None], result_types)
+        maps = [type for type in (x, skip) if type is not None]
+        if is_wide(*maps):
+            return check_words(maps, ()) or check_elementwise((), result_types)
+        return check_elementwise(maps, result_types)
 
 
 def standardization_of(op: Op[SkipLayerNorm]) -> Standardization:
@@ -166,16 +171,18 @@ def standardization(
     b: NDArray[np.float32],
     scale_y: np.float32,
     epsilon: float,
+    bits: int = MULTIPLIER_BITS,
 ) -> Standardization:
     """The integers and binary32 numbers of a normalisation of real numbers.
 
-    The unit of the sum is a power of two, the smallest for which the multipliers have 15 bits.
+    The unit of the sum is a power of two, the smallest for which the multipliers have so many bits.
 
     Args:
         steps: what a step of each operand stands for, [channels].
         scale, b: of the standardised numbers, [channels].
         scale_y: of the result.
         epsilon: added to the variance.
+        bits: of multipliers, without their sign.
 
     Raises:
         ValueError: a number is none, or there are too many channels.
@@ -186,9 +193,9 @@ def standardization(
     largest = float(max(np.abs(each).max() for each in steps))
     if not math.isfinite(largest):
         raise ValueError("the factors of what is normalised are no numbers")
-    shift = MULTIPLIER_BITS - math.frexp(largest)[1]
+    shift = bits - math.frexp(largest)[1]
     # What rounds up to the next power of two takes a bit more.
-    shift -= round(math.ldexp(largest, shift)) >> MULTIPLIER_BITS
+    shift -= round(math.ldexp(largest, shift)) >> bits
     multipliers = tuple(np.rint(np.ldexp(each, shift)).astype(np.int64) for each in steps)
     with np.errstate(all="ignore"):  # what is infinite is refused
         gain = (scale.astype(np.float64) * math.sqrt(count) / float(scale_y)).astype(np.float32)

@@ -9,6 +9,8 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Value
+from ..feature_map import of_bytes
+from ..layout import CHANNEL_BLOCK
 from ..op import Operator, operator
 from ..ops.skip_normalization import Standardization, standardized
 from ..types import DType, TensorType
@@ -68,6 +70,7 @@ class Normalize(Operator[NormalizeOperands]):
         source_zero, skip_zero: what is taken off the maps.
         epsilon: added to the sum of squares.
         centred: the mean is taken off.
+        wide: the maps have 16 bits.
     """
 
     zero_point: int
@@ -77,13 +80,16 @@ class Normalize(Operator[NormalizeOperands]):
     skip_zero: int
     epsilon: float
     centred: bool
+    wide: bool = False
 
     def infer(
         self, x: TensorType, parameters: TensorType, skip: TensorType | None, into: TensorType | None
     ) -> TensorType:
         source, lanes = tile(x, "maps", "what is normalised"), tile(parameters, "parameters", "its parameters", 2)
         on_cluster(lanes, source.cluster, "its parameters")
-        if lanes.shape != (4, source.shape[-1]) or source.packed:
+        channels = lanes.shape[-1]
+        read = 2 * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if self.wide else channels
+        if len(lanes.shape) != 2 or lanes.shape[0] != 4 or source.shape[-1] != read or source.packed:
             raise IRError("every channel has parameters", expected=[4, source.shape[-1]], found=lanes)
         if not LOWEST <= self.low <= self.high <= HIGHEST:
             raise IRError("the clamp is none", expected="-128 to 127, in order", found=[self.low, self.high])
@@ -94,15 +100,18 @@ class Normalize(Operator[NormalizeOperands]):
             on_cluster(added, source.cluster, "what is added")
             if added.shape != source.shape or added.packed:
                 raise IRError("what is added has another shape", expected=list(source.shape), found=added)
-        return placed_map(source.shape, source.cluster, into)
+        return placed_map((*source.shape[:-1], channels), source.cluster, into)
 
     def reference(
         self, x: np.ndarray, parameters: np.ndarray, skip: np.ndarray | None, into: np.ndarray | None
     ) -> np.ndarray:
+        def numbers(map: np.ndarray) -> np.ndarray:
+            return of_bytes(map, parameters.shape[-1]) if self.wide else map.astype(np.int64)
+
         multipliers = parameters[:2].astype(np.int64)
-        total = (x.astype(np.int64) - self.source_zero) * multipliers[0]
+        total = (numbers(x) - self.source_zero) * multipliers[0]
         if skip is not None:
-            total += (skip.astype(np.int64) - self.skip_zero) * multipliers[1]
+            total += (numbers(skip) - self.skip_zero) * multipliers[1]
         gain, offset = parameters[2:].astype(np.float32)
         by = Standardization((), gain, offset, np.float32(self.epsilon))
         return written(standardized(total, by, self.centred, self.zero_point, self.low, self.high), into)

@@ -58,7 +58,7 @@ class CostModel:
         if isinstance(op.operator, Reshape):
             return 0.0
         types = (value.type for value in (*op.inputs, *op.results))
-        key = op.operator, packed, reads_key(op), *((type.shape, type.quant is None) for type in types)
+        key = op.operator, packed, reads_key(op), *((type.shape, type.dtype, type.quant is None) for type in types)
         if key not in self._known:
             search = TileSearch(op, self.machine, clusters=self.clusters, packed=packed)
             found = search.cheapest(self.machine.maps_bytes, taken=0.0)

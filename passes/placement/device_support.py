@@ -105,7 +105,7 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, Unary)
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, Unary, SkipLayerNorm)
 """Operators that the device has on maps of 16 bits."""
 
 

@@ -16,6 +16,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
+from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
@@ -48,12 +49,14 @@ class Plan:
         real: anchors whose results nothing quantised comes after, and which are to be real numbers.
         values: where integers are made, in order, by unique names: the parameters and results of ops whose ranges
             calibration has to find out.
+        wide: names of those that are to be of 16 bits whatever the others are.
     """
 
     anchors: tuple[Anchor, ...]
     ops: frozenset[Op]
     real: frozenset[Op]
     values: Mapping[str, Value]
+    wide: tuple[str, ...] = ()
 
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
         """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
@@ -80,7 +83,12 @@ class Plan:
 
 
 def plan_quantization(
-    function: Function, keep: Collection[str] = (), *, real_outputs: bool = False, exact_sums: bool = False
+    function: Function,
+    keep: Collection[str] = (),
+    *,
+    real_outputs: bool = False,
+    exact_sums: bool = False,
+    shortcuts: bool = False,
 ) -> Plan:
     """The plan for a function in floating point.
 
@@ -89,6 +97,7 @@ def plan_quantization(
             all that reads kept convolutions and products.
         real_outputs: the last convolutions and products give real numbers.
         exact_sums: what convolutions alone give to sums is not rounded before.
+        shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
 
     Raises:
         PassError: a name to keep stands for nothing.
@@ -98,6 +107,8 @@ def plan_quantization(
     real: set[Op] = set()
     before: set[Value] = set()
     anchors: list[Anchor] = []
+    started = _shortcuts(function) if shortcuts else {}
+    normalizing: set[Op] = set()
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
     kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
@@ -112,6 +123,14 @@ def plan_quantization(
             before.update(op.inputs)
             if real_outputs and is_last and is_op(op, Conv, MatMul):
                 real.add(op)
+        elif op in started:
+            # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
+            read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
+            if wanted.isdisjoint(read):
+                continue
+            normalizing.add(op)
+            wanted.update(op.inputs[:1])
+            continue
         elif not (_has_rule(op) and any(value in wanted for value in op.results)):
             continue
         taken.add(op)
@@ -130,9 +149,26 @@ def plan_quantization(
         else:
             values += [value for value in op.results if value in wanted]
     names = Names()
-    return Plan(
-        tuple(reversed(anchors)), frozenset(taken), frozenset(real), {names.take(value.name): value for value in values}
-    )
+    named = {names.take(value.name): value for value in values}
+    streams = {value for op in normalizing for value in started[op]}
+    wide = tuple(name for name, value in named.items() if value in streams)
+    return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
+
+
+def _shortcuts(function: Function) -> dict[Op, set[Value]]:
+    """The normalisations before which shortcuts start, as those of vision transformers: what each reads is read by
+    others, too, or is a sum with such a value. And the values that take part: that, and what it is the sum of."""
+    found: dict[Op, set[Value]] = {}
+    streams: set[Value] = set()
+    for op in function.ops:
+        if not is_op(op, LayerNorm, RmsNorm) or not all(isinstance(value, Constant) for value in op.inputs[1:]):
+            continue
+        x, producer = op.inputs[0], op.inputs[0].producer
+        terms = producer.inputs if is_op(producer, Add) else ()
+        if len(x.uses) > 1 or not streams.isdisjoint(terms):
+            streams.add(x)
+            found[op] = {x, *terms}
+    return found
 
 
 def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple[str, ...]:
@@ -163,7 +199,8 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
             found=", ".join(map(repr, idle[:5])) + (f" and {len(idle) - 5} more" if idle[5:] else ""),
             hint="Leave them out: they stay in floating point.",
         )
-    return tuple(name for name, value in plan.values.items() if value.producer in makers or value in given)
+    named = (name for name, value in plan.values.items() if value.producer in makers or value in given)
+    return tuple(dict.fromkeys((*plan.wide, *named)))
 
 
 def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:

@@ -41,7 +41,7 @@ class QuantizeNormalization(Pass):
 
 @dataclass(frozen=True)
 class _Scaled:
-    """A tensor as integers of 8 bits and a factor for each channel.
+    """A tensor as integers of 8 bits, or of 16, and a factor for each channel.
 
     Attributes:
         value: the integers; or numbers, of which ``type`` says what integers they become once they are divided.
@@ -77,6 +77,10 @@ def _of_eight_bits(type: TensorType) -> bool:
     return type.dtype in EIGHT_BIT and type.quant is not None and type.quant.axis is None
 
 
+def _of_words(type: TensorType) -> bool:
+    return type.dtype is DType.I16 and type.quant is not None and type.quant.axis is None
+
+
 def _becoming(value: Value) -> Iterator[_Scaled]:
     """What a value becomes as integers, at once or after it has been divided."""
     for user in value.users:
@@ -95,7 +99,8 @@ def _becoming(value: Value) -> Iterator[_Scaled]:
 def _operand(value: Value) -> _Scaled | None:
     real, factor = _scaled(value)
     integers = integers_of(real)
-    if integers is not None and not isinstance(integers, Constant) and _of_eight_bits(integers.type):
+    known = integers is None or isinstance(integers, Constant)
+    if integers is not None and not known and (_of_eight_bits(integers.type) or _of_words(integers.type)):
         return _Scaled(integers, integers.type, factor)
     return next(_becoming(value), None)
 
@@ -127,9 +132,11 @@ def obstacle(op: Op[LayerNorm | RmsNorm]) -> str | None:
     if len({(each.type, each.factor.tobytes()) for each in becoming}) > 1:
         return "its result becomes integers in several ways, and would be rounded twice"
     if operands is None:
-        return "there are no integers of 8 bits of what it normalises"
-    if len({each.type.dtype for each in (becoming[0], *operands)}) > 1:
-        return "it would read and make both i8 and u8"
+        return "there are no integers of what it normalises"
+    # Those of 16 bits have no zero point that could be moved.
+    read = {each.type.dtype for each in operands}
+    if len(read) > 1 or not read <= {becoming[0].type.dtype, DType.I16}:
+        return "it would read and make both i8 and u8, or read both 8 and 16 bits"
     return None
 
 

@@ -32,7 +32,8 @@ class Normalize(MapInstruction):
     y * destination_row_pitch + x * destination_pixel_pitch + o` becomes the low … high clamp of
     (round(p) + zero_point), or 0 if o is one of the last `unused`. Multipliers, gain and offset come from the
     normalisation parameters at `parameters`; `epsilon` is the bit pattern of a binary32 that is not negative. The
-    output may lie where a map lies that is read.
+    output may lie where a map lies that is read. With `wide`, a and b are numbers of 16 bits in two blocks for each
+    block of channels, as RQW says, and of multipliers the lower 9 bits count, with their sign.
     """
 
     source: int = bits(MAPS_ADDRESS_BITS, "map, pixel (0, 0)", unit="16 B", after=FIRST)
@@ -53,6 +54,7 @@ class Normalize(MapInstruction):
     epsilon: int = bits(32, "added to the sum of squares, as binary32")
     sum: int = flag("add the second map")
     centred: int = flag("take the mean off")
+    wide: int = flag("the maps that are read have 16 bits an element, in two blocks")
 
     @property
     def added(self) -> np.float32:
@@ -61,7 +63,7 @@ class Normalize(MapInstruction):
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Maps, parameters, output map."""
-        size = self.height, self.width, self.blocks
+        size = self.height, self.width, self.blocks << self.wide
         start, length = self.parameters * PARAMETER_UNIT, self.blocks * NORMALIZE_BLOCK_BYTES
         skip = map_access(cluster, self.skip, size, (self.skip_row_pitch, self.skip_pixel_pitch), False)
         return (

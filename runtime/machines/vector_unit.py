@@ -189,6 +189,7 @@ def _read(item: MapInstruction) -> list[Stream]:
     if isinstance(item, Normalize) and not item.sum:
         pairs.pop()
     blocks = item.written_blocks if isinstance(item, RequantizeWide) else item.blocks
+    blocks <<= isinstance(item, Normalize) and item.wide
     blocks = 1 if isinstance(item, RequantizeMean) else blocks
     step = item.stride_width if isinstance(item, Pool) else 1
     times = 1 if isinstance(item, Weigh) else _taps(item)

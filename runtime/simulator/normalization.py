@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..isa.layouts import NormalizationParameters
 from ..isa.normalization import Normalize
 from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
+from . import vector
 from .memory import Memory, box
 
 
@@ -20,11 +21,20 @@ def normalize(memory: Memory, item: Normalize, parameters: NormalizationParamete
         pitches = row * MAPS_UNIT, pixel * MAPS_UNIT, 1
         return box(memory.maps, start * MAPS_UNIT, (item.height, item.width, every), pitches, np.int8)
 
-    source = map(item.source, item.source_row_pitch, item.source_pixel_pitch)[..., :channels]
-    value = (source.astype(np.int32) - item.source_zero) * parameters.multiplier[:channels]
+    def numbers(start: int, row: int, pixel: int) -> NDArray[np.int32]:
+        if not item.wide:
+            return map(start, row, pixel)[..., :channels].astype(np.int32)
+        pairs = vector.pairs(memory, start, (item.height, item.width, item.blocks), (row, pixel))
+        return vector.of_pairs(pairs).reshape(item.height, item.width, every)[..., :channels]
+
+    factors = [parameters.multiplier, parameters.skip_multiplier]
+    if item.wide:
+        factors = [each.astype(np.int32) << 23 >> 23 for each in factors]
+    source = numbers(item.source, item.source_row_pitch, item.source_pixel_pitch)
+    value = (source - item.source_zero) * factors[0][:channels]
     if item.sum:
-        skip = map(item.skip, item.skip_row_pitch, item.skip_pixel_pitch)[..., :channels]
-        value += (skip.astype(np.int32) - item.skip_zero) * parameters.skip_multiplier[:channels]
+        skip = numbers(item.skip, item.skip_row_pitch, item.skip_pixel_pitch)
+        value += (skip - item.skip_zero) * factors[1][:channels]
     if item.centred:
         total = value.sum(-1, keepdims=True, dtype=np.int64)
         mean = total // channels

@@ -68,7 +68,7 @@ def requantize_wide(
     residual = None
     if item.sum:
         added = _pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
-        steps = (_of_pairs(added) - item.source_zero).astype(np.float32)
+        steps = (of_pairs(added) - item.source_zero).astype(np.float32)
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
     into = item.zero_point, item.low, item.high
     value = arithmetic.requantize(total, multiplier, *into, residual, dtype=np.int32)
@@ -82,20 +82,24 @@ def _write_pairs(memory: Memory, item: MapInstruction, numbers: NDArray[np.int32
     _pairs(memory, item.destination, item, pitches)[...] = _in_pairs(numbers)
 
 
-def _pairs(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
-    """View of a map of 16 bits of the size of an output: int8 [rows, columns, blocks of both bytes, 2, 16]."""
-    shape = (item.height, item.width, item.written_blocks // 2, 2, CHANNEL_BLOCK)
+def pairs(memory: Memory, start: int, size: tuple[int, int, int], pitches: tuple[int, int]) -> NDArray[np.int8]:
+    """View of a map of 16 bits, of so many rows, columns and blocks of both bytes: int8 [*size, 2, 16]."""
     steps = (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 2 * CHANNEL_BLOCK, CHANNEL_BLOCK, 1)
-    return box(memory.maps, start * MAPS_UNIT, shape, steps, np.int8)
+    return box(memory.maps, start * MAPS_UNIT, (*size, 2, CHANNEL_BLOCK), steps, np.int8)
 
 
-def _of_pairs(pairs: NDArray[np.int8]) -> NDArray[np.int32]:
+def _pairs(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
+    """The same of the size of an output."""
+    return pairs(memory, start, (item.height, item.width, item.written_blocks // 2), pitches)
+
+
+def of_pairs(halves: NDArray[np.int8]) -> NDArray[np.int32]:
     """Numbers of 16 bits [..., 16] of the bytes of two blocks, [..., 2, 16]."""
-    return 256 * pairs[..., 0, :].astype(np.int32) + pairs[..., 1, :] + 128
+    return 256 * halves[..., 0, :].astype(np.int32) + halves[..., 1, :] + 128
 
 
 def _in_pairs(numbers: NDArray[np.int32]) -> NDArray[np.int8]:
-    """The inverse of :func:`_of_pairs`."""
+    """The inverse of :func:`of_pairs`."""
     return np.stack([numbers >> 8, (numbers & 255) - 128], axis=-2).astype(np.int8)
 
 
@@ -132,8 +136,8 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
 
 def _wide_maximum(item: Pool, source: NDArray[np.int8]) -> NDArray[np.int8]:
     """The largest numbers of 16 bits in pairs of blocks."""
-    pairs = source.reshape(*source.shape[:2], -1, 2, CHANNEL_BLOCK)
-    numbers = _of_pairs(pairs).reshape(*source.shape[:2], -1)
+    halves = source.reshape(*source.shape[:2], -1, 2, CHANNEL_BLOCK)
+    numbers = of_pairs(halves).reshape(*source.shape[:2], -1)
     total = np.full((item.height, item.width, numbers.shape[2]), np.iinfo(np.int16).min, np.int32)
     found = _reduce(item, numbers, total, np.maximum)
     return _in_pairs(found.reshape(*found.shape[:2], -1, CHANNEL_BLOCK)).reshape(*found.shape[:2], -1)
@@ -189,15 +193,15 @@ def look_up(memory: Memory, item: LookUp, table: NDArray[np.int8]) -> None:
 
 def multiply_wide(memory: Memory, item: Elementwise, record: VectorRecord) -> None:
     """Execute ELT on maps of 16 bits."""
-    a = _of_pairs(_pairs(memory, item.source_a, item, (item.row_pitch_a, item.pixel_pitch_a)))
-    b = _of_pairs(_pairs(memory, item.source_b, item, (item.row_pitch_b, item.pixel_pitch_b)))
+    a = of_pairs(_pairs(memory, item.source_a, item, (item.row_pitch_a, item.pixel_pitch_a)))
+    b = of_pairs(_pairs(memory, item.source_b, item, (item.row_pitch_b, item.pixel_pitch_b)))
     factor = np.array([record["multiplier"]], np.float32)
     _write_pairs(memory, item, arithmetic.requantize(a * b, factor, 0, -(2**15), 2**15 - 1, dtype=np.int32))
 
 
 def interpolate(memory: Memory, item: LookUp, knots: NDArray[np.int32]) -> None:
     """Execute LUT on maps of 16 bits. The exponent of a number of single precision tells how many bits it has."""
-    number = _of_pairs(_pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch)))
+    number = of_pairs(_pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch)))
     below = number >> 31
     magnitude = number ^ below
     length = np.maximum((magnitude.astype(np.float32).view(np.int32) >> 23) - 132, 0)

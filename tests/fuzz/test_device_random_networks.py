@@ -47,6 +47,7 @@ from tilewright.passes.device.share_batch import batch_of
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.wide_forms import WideForms
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.execution.device import read_programs
 from tilewright.runtime.machines import machine as machines
 from tilewright.runtime.machines.machine import Machine
@@ -68,7 +69,7 @@ MAKERS = {
     "16 bits": ON_THE_DEVICE,
     "8 and 16 bits": ON_THE_DEVICE,
 }
-OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines=ENGINES)
 
 
 def random_model(rng: np.random.Generator, style: str, images: int | None = None) -> bytes:
@@ -97,8 +98,8 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
 def legalized(module: Module) -> Module:
     """A copy whose ops have the forms that get places."""
     lowered = clone_module(module)
-    WideForms().run(lowered)
     LegalizeForDevice().run(lowered)
+    WideForms().run(lowered)
     return lowered
 
 

@@ -254,15 +254,22 @@ def normalize(memory: Memories, item: isa.Normalize) -> None:
         size = struct.calcsize(form)
         return struct.unpack_from(form, memory.parameters, item.parameters * 64 + o // 16 * 192 + at + o % 16 * size)[0]
 
+    def number(pixel: int, o: int) -> int:
+        return pair(memory, pixel, o) + 128 if item.wide else signed(memory.maps[pixel + o])
+
+    def multiplier(o: int, place: int) -> int:
+        found = int(lane(o, "<h", place))
+        return (found + 256) % 512 - 256 if item.wide else found
+
     for y in range(item.height):
         for x in range(item.width):
             at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
             skip = (item.skip + y * item.skip_row_pitch + x * item.skip_pixel_pitch) * 16
             values: list[int] = []
             for o in range(channels):
-                value = (signed(memory.maps[at + o]) - item.source_zero) * int(lane(o, "<h", 0))
+                value = (number(at, o) - item.source_zero) * multiplier(o, 0)
                 if item.sum:
-                    value += (signed(memory.maps[skip + o]) - item.skip_zero) * int(lane(o, "<h", 32))
+                    value += (number(skip, o) - item.skip_zero) * multiplier(o, 32)
                 values.append(value)
             mean = round(Fraction(sum(values), channels)) if item.centred else 0
             squares = sum((value - mean) ** 2 for value in values)

@@ -41,6 +41,17 @@ def random_layers(rng: np.random.Generator, shape: Sequence[int], *, layers: int
     return g.module
 
 
+def layers_with_shortcuts(rng: np.random.Generator, shape: Sequence[int], layers: int = 2) -> Module:
+    """As vision transformers: what is normalised and multiplied is added to what was normalised."""
+    g = Builder(rng)
+    value = g.function.add_parameter("x", TensorType(tuple(shape), DType.F32))
+    channels = shape[-1]
+    for _ in range(layers):
+        value = g.op(Add(), value, g.op(MatMul(), normalized(g, value), g.weights(channels, channels)))
+    g.function.set_results([g.op(MatMul(), normalized(g, value), g.weights(channels, 7))], ["y"])
+    return g.module
+
+
 def normalized_rows(
     rng: np.random.Generator,
     shape: tuple[int, ...],
@@ -54,11 +65,14 @@ def normalized_rows(
     """One normalisation of integers, whose channels have factors that differ by so many powers of ten."""
     module = Module("normalization")
     function = module.add_function(Function("main"))
-    channels, least = shape[axis], int(np.iinfo(dtype.numpy).min)
+    channels, least = shape[axis], 0 if dtype is DType.U8 else -128
 
-    def type_of() -> TensorType:
-        quant = Quantization.per_tensor(float(np.float32(rng.uniform(0.01, 0.1))), least + int(rng.integers(256)))
-        return TensorType(shape, dtype, quant)
+    def type_of(*, is_result: bool = False) -> TensorType:
+        step = float(np.float32(rng.uniform(0.01, 0.1)))
+        if dtype is DType.I16 and not is_result:
+            return TensorType(shape, dtype, Quantization.per_tensor(step / 256))
+        quant = Quantization.per_tensor(step, least + int(rng.integers(256)))
+        return TensorType(shape, DType.I8 if dtype is DType.I16 else dtype, quant)
 
     def numbers(name: str, low: float, high: float) -> Value:
         return module.add_constant(name, rng.uniform(low, high, channels).astype(np.float32))
@@ -69,7 +83,7 @@ def normalized_rows(
     x = function.add_parameter("x", type_of())
     skip = [function.add_parameter("skip", type_of()), factors("skip_factor")] if is_sum else []
     operands = [x, factors("factor"), numbers("scale", -2, 2), numbers("b", -1, 1), *skip]
-    y = function.append(SkipLayerNorm(axis, 1e-5, centred), operands, [type_of()]).result
+    y = function.append(SkipLayerNorm(axis, 1e-5, centred), operands, [type_of(is_result=True)]).result
     function.set_results([y], ["y"])
     return module
 

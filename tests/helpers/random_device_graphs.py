@@ -272,14 +272,24 @@ def _normalization(g: Builder, x: Value) -> Value | None:
     return g.op(MatMul(), y, g.weights(channels, g.choose(channels, channels, 5)))
 
 
+def _shortcut(g: Builder, x: Value) -> Value | None:
+    """A product of what is normalised, added to that."""
+    if x.type.rank not in (2, 3) or x.type.shape[-1] < 4 or max(x.type.shape) > 64:
+        return None
+    channels = x.type.shape[-1]
+    made = g.op(MatMul(), normalized(g, x, centred=g.chance(0.8)), g.weights(channels, channels))
+    return g.op(Add(), x, made) if g.chance(0.5) else g.op(Add(), made, x)
+
+
 OF_ATTENTION: tuple[Maker, ...] = (
     *(_attention, _attention, _attention, _normalization, _normalization, _rows, _two_maps, _with_number, _box),
+    *(_shortcut, _shortcut),
 )
 """What transformers are made of."""
 
 OF_ROWS: tuple[Maker, ...] = (
     *(_rows, _rows, _rows, _rows, _normalization, _wide_convolution, _table, _two_maps, _two_maps, _with_number, _box),
-    _join_many,
+    *(_join_many, _shortcut),
 )
 """What transformers are made of but for attention."""
 

@@ -12,7 +12,13 @@ from device_cases import ROOMY
 from device_runs import compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
-from normalization_blocks import convnext_blocks, normalized_rows, quantized_layers, random_layers
+from normalization_blocks import (
+    convnext_blocks,
+    layers_with_shortcuts,
+    normalized_rows,
+    quantized_layers,
+    random_layers,
+)
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -102,7 +108,8 @@ def test_integers_are_within_the_stated_bound_of_numbers(seed: int) -> None:
     rng = np.random.default_rng(seed)
     channels = int(rng.choice([1, 2, 17, 100, 384, 1000]))
     shape = (int(rng.integers(1, 20)), channels)
-    module = normalized_rows(rng, shape, is_sum=seed % 3 > 0, centred=seed % 4 > 0, spread=seed % 3)
+    dtype = DType.I16 if seed % 5 > 2 else DType.I8
+    module = normalized_rows(rng, shape, is_sum=seed % 3 > 0, centred=seed % 4 > 0, spread=seed % 3, dtype=dtype)
     op = the_op(module)
     by, y = standardization_of(op), op.result.type
     for inputs in extreme_inputs(module, rng):
@@ -131,11 +138,11 @@ SHAPES = [(1, 1), (5, 3), (33, 40), (1, 384), (1, 19, 4, 5), (2, 16, 3, 1), (45,
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", range(3))
+@pytest.mark.parametrize("form", range(5))
 def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], form: int) -> None:
     rng = np.random.default_rng([*shape, form])
-    dtype = DType.I8 if form else DType.U8
-    module = normalized_rows(rng, shape, is_sum=form != 1, centred=form != 2, dtype=dtype, spread=1.5)
+    dtype = (DType.U8, DType.I8, DType.I8, DType.I16, DType.I16)[form]
+    module = normalized_rows(rng, shape, is_sum=form not in (1, 4), centred=form != 2, dtype=dtype, spread=1.5)
     fed = [*extreme_inputs(module, rng)]
     wanted = [interp.run(module, inputs)["y"] for inputs in fed]
     kernel = generic_kernel(the_op(module))
@@ -224,6 +231,26 @@ def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
         feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+def test_shortcuts_that_start_before_a_normalisation_have_16_bits(machine: str, rng: np.random.Generator) -> None:
+    module = layers_with_shortcuts(rng, (1, 33, 40), layers=3)
+    options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
+    artifact = compile_to_memory(export_onnx(module).SerializeToString(), options)
+    placed = [(each.op, each.on) for each in details_of(artifact).placement if each.op not in ("reshape", "reorder")]
+    assert placed.count(("skip_layer_norm", "device")) == 4
+    assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize"}
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
+        (made,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, made)
+    (expected,) = interp.run(module, feeds).values()
+    assert np.square(made - expected).mean() < 0.01 * np.square(expected).mean()
+    # Without the accelerator, they stay numbers.
+    alone = quantize_module(module, CompileOptions(**{**vars(OPTIONS), "engines": ("software",)}))
+    assert not any(value.type.dtype is DType.I16 for op in alone.main.ops for value in op.results)
 
 
 def test_factors_that_are_no_numbers_leave_it_on_the_host(rng: np.random.Generator) -> None:

@@ -282,7 +282,8 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
 
 def _shape(op: Op, value: Value) -> MapShape:
     """An operand as the map that an op reads."""
-    return computed_map(op) if is_op(op, SkipLayerNorm) else map_shape(value.type)
+    shape = map_shape(value.type)
+    return computed_map(op)._replace(channels=shape.channels) if is_op(op, SkipLayerNorm) else shape
 
 
 def _pointwise_candidates(op: Op, share: Share) -> Found:
@@ -298,9 +299,10 @@ def _pointwise_candidates(op: Op, share: Share) -> Found:
     )
     need = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
     within = np.ones(need.shape, np.bool_)
-    for _, read in _sources(op, share):
+    for source, read in _sources(op, share):
         heights, widths = read(0, rows), read(1, columns)
-        need = need + heights * widths * blocks * CHANNEL_BLOCK
+        read_blocks = source.blocks if _is_whole(op) else blocks
+        need = need + heights * widths * read_blocks * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     needs = {"maps": need}
     if is_op(op, SkipLayerNorm):
@@ -322,14 +324,19 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     ):
         count, whole = n * m * k * images, is_top and is_left and is_first
         for source, reach in _sources(op, share):
-            runs = box(source, reach(0, rows), reach(1, columns), np.minimum(blocks, source.blocks))
+            taken = blocks * 0 + source.blocks if _is_whole(op) else np.minimum(blocks, source.blocks)
+            runs = box(source, reach(0, rows), reach(1, columns), taken)
             price.transfer(price.loads, count, runs, whole=whole)
         if share.moves(op.result):
             price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
             # A tile of a map that stays on chip lies as the map does.
             run = blocks * CHANNEL_BLOCK
-            maps = [Stream(run, run if share.moves(each) else _shape(op, each).padded_channels, taps) for each in read]
+            maps: list[Stream] = []
+            for each in read:
+                padded = _shape(op, each).padded_channels
+                own = run * 0 + padded if _is_whole(op) else run
+                maps.append(Stream(own, own if share.moves(each) else padded, taps))
             maps.append(Stream(run, run if share.moves(op.result) else target.padded_channels))
             work = vector_work(
                 *(machine, rows * columns, blocks, maps),

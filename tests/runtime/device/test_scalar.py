@@ -134,7 +134,7 @@ def requantize_mean(rng: np.random.Generator) -> isa.Instruction:
 
 
 def normalize(rng: np.random.Generator) -> isa.Instruction:
-    shape = size(rng)
+    shape, wide = size(rng), pick(rng, 0, 1)
 
     def map(name: str) -> dict[str, Any]:
         return {
@@ -153,6 +153,7 @@ def normalize(rng: np.random.Generator) -> isa.Instruction:
         unused=int(rng.choice([0, pick(rng, 1, 15)])),
         epsilon=int(epsilon.view(np.uint32)),
         centred=pick(rng, 0, 1),
+        wide=wide,
         **map("source"),
         **({"sum": 1, **map("skip")} if rng.random() < 0.7 else {}),
         **shape,
