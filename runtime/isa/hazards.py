@@ -219,46 +219,33 @@ class LastTouch:
             memory = self._touches.setdefault(access.memory, {})
             touches = memory.get((stream, access.write))
             if touches is None:
-                units, is_trusted = self._units.get(access.space, 0), self._budget is None
-                new = _InScratchpad(units, is_trusted=is_trusted) if access.space != Space.DRAM else _InRegion()
+                new = _InRegion() if access.space == Space.DRAM else _InScratchpad(self._units[access.space])
                 touches = memory[stream, access.write] = new
             touches.record(access, position)
 
 
 class _InScratchpad:
-    """Reads, or writes, of one scratchpad by one stream.
+    """Reads, or writes, of one scratchpad by one stream."""
 
-    Args:
-        units: of the scratchpad.
-        is_trusted: boxes may be compared one by one, which strangers could make take long.
-    """
-
-    def __init__(self, units: int, *, is_trusted: bool) -> None:
+    def __init__(self, units: int) -> None:
         self.newest = 0
         self._last = np.zeros(units, np.int32)
-        self._is_trusted, self._is_of_boxes = is_trusted, True
-        # Position, the box, its first unit and one past its last.
-        self._recent: deque[tuple[int, Box, int, int]] = deque(maxlen=_RECENT)
+        # Position, first unit, one past the last, and whether all between them are touched.
+        self._recent: deque[tuple[int, int, int, bool]] = deque(maxlen=_RECENT)
 
     def latest(self, units: Box | NDArray[np.intp], known: int) -> int:
         """The last position that touched one of these units, or what is known if that is later."""
-        if isinstance(units, Box) and self._is_of_boxes:
+        if isinstance(units, Box):
             # Most are far from what is not settled yet, or touch for sure what was touched last.
-            first, stop = units.start, units.stop
-            for position, other, start, end in self._recent:
+            first, stop, is_whole = units.start, units.stop, not units.steps
+            for position, start, end, is_all in self._recent:
                 if position <= known:
                     return known
-                if first >= end or start >= stop:
-                    continue
-                # What has no gaps is touched by a box whose first or last unit lies in it.
-                if not other.steps and (start <= first or stop <= end):
-                    return position
-                if not units.steps and (first <= start or end <= stop):
-                    return position
-                if not self._is_trusted:
+                if first < end and start < stop:
+                    # What has no gaps is touched by a box whose first or last unit lies in it.
+                    if (is_all and (start <= first or stop <= end)) or (is_whole and (first <= start or end <= stop)):
+                        return position
                     break
-                if overlap(units, other):
-                    return position
             else:
                 if len(self._recent) < _RECENT:
                     return known
@@ -268,10 +255,10 @@ class _InScratchpad:
         units = units_of(access)
         if isinstance(units, Box):
             part(self._last, units)[...] = position
-            self._recent.appendleft((position, units, units.start, units.stop))
+            self._recent.appendleft((position, units.start, units.stop, not units.steps))
         else:
             self._last[units] = position
-            self._is_of_boxes = False
+            self._recent.appendleft((position, int(units[0]), int(units[-1]) + 1, False))
         self.newest = position
 
 

@@ -227,8 +227,7 @@ class _Scheduler:
     def _next(self) -> int | None:
         """The ready step that can start first, of those for which there is room."""
         if self._as_written:
-            number = heapq.heappop(self._heap)[2]
-            return number if self._start(number, in_turn=True) is not None else None
+            return heapq.heappop(self._heap)[2]
         for number in self._blocked:
             self._offer(number)
         self._blocked = []
