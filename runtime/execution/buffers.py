@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from ..artifact.manifest import BufferRef, TensorSpec
 from ..artifact.memory import private_pages
 from ..waiting import Abandoned, Asked
 from .team import Team
+
+_lent: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 _NEVER = ctypes.c_int32(0)
 _NEVER_AT = ctypes.addressof(_NEVER)
@@ -46,7 +49,7 @@ def allocate_arena(size: int) -> np.ndarray:
 def _address(array: np.ndarray) -> int:
     """Where a C-contiguous array lies; most lend their memory in a quarter of the time that NumPy takes to tell."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+        return ctypes.addressof(_lent(array))
     except (TypeError, ValueError, BufferError):
         return array.ctypes.data
 
@@ -138,8 +141,19 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], 
     Raises:
         InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes.
     """
+    if type(inputs) is dict and not copy:
+        found = [array for spec in specs if _is_ready(array := inputs.get(spec.name), spec)]
+        if len(found) == len(specs) == len(inputs):
+            return found
     check_arrays(inputs, specs)
     return [_checked(inputs[spec.name], spec, copy) for spec in specs]
+
+
+def _is_ready(array: object, spec: TensorSpec) -> TypeGuard[np.ndarray]:
+    """Whether an array is taken as it is: most are, and this is asked in each run."""
+    if type(array) is not np.ndarray:
+        return False
+    return array.flags.carray and array.shape == spec.shape and array.dtype == spec.numpy
 
 
 def check_arrays(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:

@@ -5,6 +5,8 @@ The tables are constants that are looked through when the kernel is made, so tha
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import numpy as np
 
 from tilewright.errors import InputError
@@ -25,12 +27,12 @@ _BEGUN = """            place{j}, row{j} = np.int64(roots[tree]), (block + row) 
             if row == rows:
                 tree, row = min(tree + 1, trees - 1), 0"""
 
-_STEP = """                    here = place{j} & ~(place{j} >> 63)
-                    mark = np.int64(nodes[3 * here])
-                    value = x[row{j} + (mark ^ (mark >> 63))]
-                    following = np.int64(nodes[3 * here + 2 - np.int64({is_first})])
-                    place{j} = following if place{j} >= 0 else place{j}
-                    ended &= place{j}"""
+_STEP = """here = place{j} & ~(place{j} >> 63)
+mark = np.int64(nodes[3 * here])
+value = x[row{j} + (mark ^ (mark >> 63))]
+following = np.int64(nodes[3 * here + 2 - np.int64({is_first})])
+place{j} = following if place{j} >= 0 else place{j}
+ended &= place{j}"""
 """Arithmetic in place of branches, which nothing could predict."""
 
 _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n, f, scratch, begin, end):
@@ -39,23 +41,16 @@ _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n,
         rows = min(end - block, 64)
         for i in range(block * outputs, (block + rows) * outputs):
             y[i] = {start}
-        # Where it goes to the first child, which takes more instructions.
+        # What is missing may go to a first child, which takes more instructions.
         has_nan = False
         for i in range(block * features, (block + rows) * features):
-            has_nan |= {checks_nan} and x[i] != x[i]
+            has_nan |= x[i] != x[i]
         # All rows of a block go down a tree, then down the next one; those at the end go down the last one again.
         tree, row, u = 0, 0, block
         for walk in range(0, trees * rows, {together}):
 {begun}
             ended = {ended}
-            if has_nan:
-                while ended >= 0:
-                    ended = np.int64(-1)
-{careful_steps}
-            else:
-                while ended >= 0:
-                    ended = np.int64(-1)
-{steps}
+{walk}
 {left}
             for j in range(min(trees * rows - walk, {together})):
                 leaf = -1 - scratch[j]
@@ -73,6 +68,11 @@ _KERNEL = """def kernel(x, nodes, splits, roots, starts, targets, weights, y, n,
 
 _CHOSEN = "weight if not (old {} weight) and weight == weight else old"
 _COMBINED = {"sum": "old + weight", "min": _CHOSEN.format("<="), "max": _CHOSEN.format(">=")}
+
+
+def _walk(is_first: str) -> str:
+    """Steps of all walks until each has ended."""
+    return "while ended >= 0:\n    ended = np.int64(-1)\n" + indent(_lines(_STEP, is_first=is_first), "    ")
 
 
 def _lines(template: str, **names: str) -> str:
@@ -93,6 +93,10 @@ def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kern
         return None
     nodes, _, roots, starts, *_ = arrays
     is_below = "value <= splits[here]"
+    walk = _walk(is_below)
+    if (nodes[:, 0] < 0).any():
+        careful = _walk(f"({is_below}) | ((mark < 0) & (value != value))")
+        walk = f"if has_nan:\n{indent(careful, '    ')}\nelse:\n{indent(walk, '    ')}"
     # Most trees have one weight in each leaf, for one target.
     is_single = np.array_equal(starts, np.arange(len(starts)))
     start, result = "0", "y[i]"
@@ -103,9 +107,7 @@ def lower_tree_ensemble(op: Op[TreeEnsemble], target: TargetDescription) -> Kern
         together=_TOGETHER,
         begun=_lines(_BEGUN),
         ended=" & ".join(f"place{j}" for j in range(_TOGETHER)),
-        checks_nan=bool((nodes[:, 0] < 0).any()),
-        steps=_lines(_STEP, is_first=is_below),
-        careful_steps=_lines(_STEP, is_first=f"({is_below}) | ((mark < 0) & (value != value))"),
+        walk=indent(walk, " " * 12),
         left=_lines("            scratch[{j}] = place{j}"),
         first="leaf" if is_single else "np.int64(starts[leaf])",
         stop="leaf + 1" if is_single else "np.int64(starts[leaf + 1])",
