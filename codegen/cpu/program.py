@@ -12,9 +12,8 @@ from tilewright.errors import CodegenError, UnsupportedError
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.layout import bytes_of, pack
+from ...ir.layout import WINOGRAD, bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
-from ...ir.winograd import WINOGRAD
 from ..stored_module import constants_inside
 from .assemble import KernelCall, Location, assemble, kernels_of
 from .constants import ALIGNMENT, ConstantPool, aligned

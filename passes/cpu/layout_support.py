@@ -10,7 +10,7 @@ from typing import Any
 from ...ir.accumulators import is_word_product
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
-from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, bytes_of
+from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, WINDOW, bytes_of
 from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
 from ...ir.ops.elementwise import Elementwise, Mul
 from ...ir.ops.fused import FusedElementwise
@@ -25,7 +25,6 @@ from ...ir.ops.weight_only import WeightOnlyMatMul
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 from ...ir.windows import SHORT
-from ...ir.winograd import WINDOW
 
 ACTIVATIONS = "c16"
 """Layout of blocked activations."""

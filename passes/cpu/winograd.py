@@ -1,12 +1,11 @@
-"""Which convolutions are computed by Winograd's algorithm, and with which tiles: see :mod:`tilewright.ir.winograd`."""
+"""Which convolutions are computed by Winograd's algorithm, and with which tiles: `tilewright.ir.layout.Winograd`."""
 
 from __future__ import annotations
 
 from ...ir.core import Constant, Op
-from ...ir.layout import CHANNEL_BLOCK, bytes_of
+from ...ir.layout import CHANNEL_BLOCK, WINDOW, WINOGRAD, bytes_of
 from ...ir.ops.convolution import Conv
 from ...ir.types import DType
-from ...ir.winograd import WINDOW, WINOGRAD
 
 _BYTES_PER_CYCLE = 3
 """Of weights, which come from behind the second level cache: networks have more than a core's share of the third."""

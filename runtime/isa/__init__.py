@@ -1,8 +1,8 @@
 """The instruction set: one table from which encoder, decoder, disassembler, verifier and ``docs/isa.md`` come.
 
-``encoding`` says how fields become bits, ``transfer``, ``matrix``, ``vector``, ``attention`` and ``normalization``
-declare the instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
-``docs/isa.md`` anew by ``python tools/make_documents.py isa`` after a change.
+``encoding`` says how fields become bits, ``transfer``, ``matrix``, ``vector``, ``resize``, ``attention`` and
+``normalization`` declare the instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole
+program. Write ``docs/isa.md`` anew by ``python tools/make_documents.py isa`` after a change.
 """
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
@@ -41,6 +41,7 @@ from .layouts import (
 from .matrix import Convolve, ConvolveDepthwise
 from .normalization import Normalize
 from .program import Program, Region, RegionKind
+from .resize import ResizeLinear, ResizeNearest
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import (
     Elementwise,
@@ -51,8 +52,6 @@ from .vector import (
     Requantize,
     RequantizeSum,
     RequantizeWide,
-    ResizeLinear,
-    ResizeNearest,
 )
 
 __all__ = [

@@ -35,6 +35,7 @@ from .layouts import outside
 from .matrix import Convolve, ConvolveDepthwise
 from .normalization import Normalize
 from .program import NO_LAYER, Program, Region
+from .resize import ResizeLinear, ResizeNearest
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import (
     Elementwise,
@@ -45,8 +46,6 @@ from .vector import (
     Requantize,
     RequantizeSum,
     RequantizeWide,
-    ResizeLinear,
-    ResizeNearest,
 )
 
 

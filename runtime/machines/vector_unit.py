@@ -13,7 +13,8 @@ import numpy as np
 
 from ..isa.attention import RequantizeMean, Weigh
 from ..isa.normalization import Normalize
-from ..isa.vector import MapInstruction, Pool, PoolKind, Requantize, RequantizeSum, RequantizeWide, ResizeLinear
+from ..isa.resize import ResizeLinear
+from ..isa.vector import MapInstruction, Pool, PoolKind, Requantize, RequantizeSum, RequantizeWide
 from .banks import Count, ceil_divide, port_cycles
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 

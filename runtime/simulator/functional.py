@@ -23,6 +23,7 @@ from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.normalization import Normalize
 from ..isa.program import Program, RegionKind
+from ..isa.resize import ResizeLinear, ResizeNearest
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
 from ..isa.vector import (
     Elementwise,
@@ -33,8 +34,6 @@ from ..isa.vector import (
     PoolKind,
     Requantize,
     RequantizeWide,
-    ResizeLinear,
-    ResizeNearest,
 )
 from ..machines.machine import CHANNEL_BLOCK, Machine
 from . import attention, matrix, normalization, transfer, vector

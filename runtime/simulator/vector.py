@@ -7,20 +7,17 @@ from numpy.typing import NDArray
 
 from ..isa.attention import RequantizeMean
 from ..isa.matrix import MapWindows
+from ..isa.resize import INTERPOLATION_BITS, Points, ResizeLinear, ResizeNearest
 from ..isa.vector import (
-    INTERPOLATION_BITS,
     WIDE_TABLE_SIDE,
     Elementwise,
     LookUp,
     MapInstruction,
-    Points,
     Pool,
     PoolKind,
     Requantize,
     RequantizeSum,
     RequantizeWide,
-    ResizeLinear,
-    ResizeNearest,
 )
 from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic, attention

@@ -13,10 +13,9 @@ from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.convolutions.winograd_convolution import WinogradConvolution
 from tilewright.codegen.cpu.kernels.window import walked
 from tilewright.ir.core import Function
-from tilewright.ir.layout import pack, physical_shape, unpack
+from tilewright.ir.layout import WINOGRAD, pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, TensorType
-from tilewright.ir.winograd import WINOGRAD
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tilewright.errors import IRError
-from tilewright.ir.layout import HALVES, bytes_of, pack, physical_shape, unpack
+from tilewright.ir.layout import HALVES, WINOGRAD, bytes_of, pack, physical_shape, unpack
 from tilewright.ir.types import DType, TensorType
-from tilewright.ir.winograd import WINOGRAD
 
 SHAPES = {
     "": [(2, 3), (1,), (2, 17, 3, 5)],

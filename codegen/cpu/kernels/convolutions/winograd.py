@@ -1,4 +1,4 @@
-"""Convolution of 3 x 3 windows by Winograd's algorithm in blocks of 16 channels; see :mod:`tilewright.ir.winograd`.
+"""Convolution of 3 x 3 windows by Winograd's algorithm in blocks of 16 channels; see `tilewright.ir.layout.Winograd`.
 
 A work item is some vectors of output channels of some tiles of m x m outputs. The transformed inputs of the tiles, for
 all input channels, are made in scratch memory by the first item of a call that needs them, and stay there for those
@@ -15,8 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .....ir.layout import CHANNEL_BLOCK
-from .....ir.winograd import Winograd
+from .....ir.layout import CHANNEL_BLOCK, Winograd
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .....ir.core import Op
-from .....ir.layout import CHANNEL_BLOCK
+from .....ir.layout import CHANNEL_BLOCK, WINOGRAD, Winograd
 from .....ir.ops.convolution import Conv
-from .....ir.winograd import WINOGRAD, Winograd
 from ...kernel import Kernel, lowers
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription

@@ -15,10 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from .....ir.core import Op
-from .....ir.layout import CHANNEL_BLOCK, QUAD
+from .....ir.layout import CHANNEL_BLOCK, QUAD, WINDOW, Winograd
 from .....ir.ops.convolution import Conv
 from .....ir.types import DType
-from .....ir.winograd import WINDOW, Winograd
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
 from ...llvm.byte_dot_product import add_word_pairs
