@@ -141,7 +141,8 @@ def _quantized(module: Module) -> Module:
         run_passes(quantized_import_pipeline(), copy, options)
         return copy
     run_passes(calibration_pipeline(), copy, options)
-    values = plan_quantization(copy.main).values
-    if values:
-        run_passes(post_training_pipeline(dict.fromkeys(values, _ANY_RANGE)), copy, options)
+    plan = plan_quantization(copy.main, shortcuts=True)
+    if plan.values:
+        ranges = dict.fromkeys(plan.values, _ANY_RANGE)
+        run_passes(post_training_pipeline(ranges, wide=plan.wide, shortcuts=True), copy, options)
     return copy

@@ -7,6 +7,8 @@ with the slow statements that define the meaning.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +50,14 @@ def requantize(
     np.rint(value, out=value)
     np.add(value, np.float32(zero_point), out=value)
     return value.astype(dtype)
+
+
+def round_shift(value: NDArray[Any], shift: NDArray[Any] | int) -> NDArray[Any]:
+    """``value / 2^shift`` to nearest, ties to even, of integers with a bit to spare beyond the shift."""
+    floor = value >> shift
+    twice = (value - (floor << shift)) * 2 + (floor & 1)
+    # Half of a step is up from an odd number alone.
+    return floor + (twice > 1 << shift)
 
 
 def pool_sum(total: NDArray[np.int32], record: VectorRecord) -> NDArray[np.int8]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..isa.attention import TOTAL_BYTES, MoveWeights, RequantizeMean, Weigh
 from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
+from .arithmetic import round_shift
 from .memory import Memory, box
 
 _OCTAVE, _BITS, _LARGEST = 256, 8, 127
@@ -40,10 +41,10 @@ def weigh(memory: Memory, item: Weigh) -> None:
         scores += (mask.astype(np.int64) - item.mask_zero) * item.mask_multiplier
     if item.causal:
         seen = seen & (np.arange(keys) <= item.first + np.arange(height)[:, None, None])
-    z = _round_shift(scores, np.asarray(item.shift))
+    z = round_shift(scores, np.asarray(item.shift))
     top = np.where(seen, z, np.iinfo(np.int64).min // 2).max(-1, keepdims=True)
     below = np.where(seen, top - z, 0)
-    weights = _round_shift(_TABLE[below % _OCTAVE], np.minimum(_BITS + below // _OCTAVE, 62))
+    weights = round_shift(_TABLE[below % _OCTAVE], np.minimum(_BITS + below // _OCTAVE, 62))
     weights[~seen] = 0
     pitches = item.destination_row_pitch * MAPS_UNIT, item.destination_pixel_pitch * MAPS_UNIT, 1
     target = box(memory.maps, item.destination * MAPS_UNIT, (height, width, keys + CHANNEL_BLOCK), pitches)
@@ -58,10 +59,3 @@ def quotients(memory: Memory, item: RequantizeMean) -> NDArray[np.float32]:
     data = box(memory.maps, item.source * MAPS_UNIT, (item.height, item.width, TOTAL_BYTES), pitches)
     total = np.ascontiguousarray(data).view("<i4")
     return np.float32(1) / np.maximum(total, 1).astype(np.float32)
-
-
-def _round_shift(value: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``value / 2^shift`` to nearest, ties to even."""
-    floor = value >> shift
-    rest, half = value - (floor << shift), (np.int64(1) << shift) >> 1
-    return floor + ((rest > half) | ((rest == half) & (floor & 1 == 1) & (half > 0)))

@@ -205,11 +205,7 @@ def interpolate(memory: Memory, item: LookUp, knots: NDArray[np.int32]) -> None:
     first = (length << 5) + (magnitude >> length) - below * WIDE_TABLE_SIDE
     least = knots[first]
     total = (least << length) + (knots[first + 1] - least) * (magnitude & (1 << length) - 1)
-    shift = length + 2
-    floor = total >> shift
-    twice = (total - (floor << shift)) * 2 + (floor & 1)
-    # Half of a step is up from an odd number alone.
-    _write_pairs(memory, item, np.clip(floor + (twice > 1 << shift), -(2**15), 2**15 - 1))
+    _write_pairs(memory, item, np.clip(arithmetic.round_shift(total, length + 2), -(2**15), 2**15 - 1))
 
 
 def resize_nearest(memory: Memory, item: ResizeNearest) -> None:
@@ -236,11 +232,7 @@ def resize_linear(memory: Memory, item: ResizeLinear) -> None:
 
     # Sums have 7 + 22 bits and a sign.
     total = between(rows) * (whole - f)[:, None, None] + between(below) * f[:, None, None]
-    shift = 2 * INTERPOLATION_BITS
-    floor = total >> shift
-    twice = (total - (floor << shift)) * 2 + (floor & 1)
-    # Half of a step is up from an odd number alone.
-    _output(memory, item)[...] = floor + (twice > 1 << shift)
+    _output(memory, item)[...] = arithmetic.round_shift(total, 2 * INTERPOLATION_BITS)
 
 
 def _neighbours(points: Points) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
