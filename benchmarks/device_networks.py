@@ -16,7 +16,7 @@ import onnx
 from light_models import FOLDER, with_random_weights
 from onnx import numpy_helper
 
-from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.codegen.device.program import DeviceProgram, assemble
 from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.pipeline import (
@@ -157,7 +157,7 @@ def scheduled(
     found: list[Scheduled] = []
     for name, functions in device_programs(module).items():
         lowered = tuple(tiles.functions[each.name] for each in functions)
-        built = tuple(build_device_program(each, device) for each in lowered)
+        built = tuple(assemble(each, device).finish() for each in lowered)
         timeline = simulate(verify_cards([each.program for each in built], device))
         found.append(Scheduled(name, tuple(functions), lowered, built, timeline, PLAN.get(functions[0])))
     return found
