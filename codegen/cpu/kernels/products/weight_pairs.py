@@ -108,9 +108,10 @@ def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Halves of the records of each kind for windows [windows, places, 16] of weights: numbers of a window, and of its
     four, two or one places, -1 for none.
     """
-    positive, negative = (np.clip(sign * weights, 0, None) for sign in (1, -1))
+    # What is more than may be summed is no byte, and in no pair.
+    positive, negative = (np.clip(sign * weights, 0, _MOST).astype(np.uint8) for sign in (1, -1))
     has_weights = np.asarray(weights.any(axis=2))
-    fits_byte = np.asarray(((positive < _MOST) & (negative <= _MOST)).all(axis=2))
+    fits_byte = np.asarray(((weights < _MOST) & (weights >= -_MOST)).all(axis=2))
     found = _matched(positive, negative, has_weights, fits_byte)
     window, _, second = found.T
     # The pairs of each window, numbered, as what is to be matched once more.
@@ -120,8 +121,8 @@ def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     number = np.arange(len(pairs)) - np.repeat(np.cumsum(count) - count, count)
     place = np.full((len(weights), weights.shape[1] // 2 + 1), -1)
     place[pairs[:, 0], number] = np.arange(len(pairs))
-    sums = (each[pairs[:, :1], pairs[:, 1:]].sum(1) for each in (positive, negative))
-    of_pairs = [np.concatenate([each, np.zeros((1, CHANNEL_BLOCK), np.int16)])[place] for each in sums]
+    sums = (each[pairs[:, :1], pairs[:, 1:]].sum(1, np.uint8) for each in (positive, negative))
+    of_pairs = [np.concatenate([each, np.zeros((1, CHANNEL_BLOCK), np.uint8)])[place] for each in sums]
     fours = _matched(of_pairs[0], of_pairs[1], place >= 0, place >= 0)
     fours = fours[fours[:, 2] >= 0]
     # Of an odd number one stays two pairs.
@@ -153,16 +154,18 @@ def _matched(positive: np.ndarray, negative: np.ndarray, left: np.ndarray, may: 
     fits with the fewest.
 
     Args:
-        positive, negative: the weights of either sign, or sums of them: [windows, places, 16].
+        positive, negative: the weights of either sign, or sums of them: u8[windows, places, 16], up to ``_MOST``.
         left: which places there are.
         may: which of them may be in a pair.
     """
     count, places, _ = positive.shape
     fits, left, may = np.zeros((count, places, places), bool), left.copy(), left & may
+    by_place = [np.ascontiguousarray(each.swapaxes(0, 1)) for each in (positive, negative)]
     for a in range(places):
+        room = [_MOST - each[a] for each in by_place]
         for b in range(a):
-            sums = (each[:, a] + each[:, b] <= _MOST for each in (positive, negative))
-            fits[:, a, b] = fits[:, b, a] = np.logical_and(*sums).all(1)
+            within = (each[b] <= left for each, left in zip(by_place, room, strict=True))
+            fits[:, a, b] = fits[:, b, a] = np.logical_and(*within).all(1)
     fits &= may[:, None] & may[:, :, None]
     found = [np.zeros((0, 3), np.int64)]
     while (windows := np.flatnonzero(left.any(1))).size:
