@@ -85,7 +85,7 @@ def _convolution(op: Op[Conv]) -> Support | None:
         stem = narrow if x.type.shape[1] <= STEM_CHANNELS and reads_rows else None
         kernel, steps = w.type.shape[2:], {*conv.strides}
         products = math.prod(w.type.shape[1:]) * op.result.type.elements
-        is_few, is_winograd = outputs <= FEW_OUTPUTS <= op.result.type.shape[-1], kernel == (WINDOW, WINDOW)
+        is_few, is_winograd = 0 < outputs <= FEW_OUTPUTS <= op.result.type.shape[-1], kernel == (WINDOW, WINDOW)
         has_rows = is_few or math.prod(kernel) == 1 or (op.result.type.shape[-1] >= LONG_ROW and not is_winograd)
         penalty = products // MACS_PER_BYTE
         if is_few:

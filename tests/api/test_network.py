@@ -228,6 +228,16 @@ def test_inputs_that_can_be_pictures_may_do_without_samples(
     assert accelerator_engine(artifact) == "float"
 
 
+def test_pictures_in_grey_do_without_samples_too(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    weights = RNG.standard_normal((4, 1, 3, 3)).astype(np.float32)
+    grey = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 1, 8, 8])], initializers={"w": weights})
+    with pytest.warns(CalibrationWarning, match="computed in integers of 16 bits"):
+        artifact = prepare(write_model(tmp_path / "grey.onnx", grey), takes_pictures=True)
+    low, high = network.Preprocessing.of(network.PREPROCESSING).range()
+    assert network.ranges_of_pictures(artifact)["x"] == pytest.approx((low, high))
+
+
 def test_ranges_may_do_without_samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(network.CALIBRATION, "bounds")
     with warnings.catch_warnings():

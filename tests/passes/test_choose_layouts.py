@@ -306,7 +306,7 @@ def test_products_of_pixels_are_laid_out_by_cost(rng: np.random.Generator) -> No
         assert shape_of(module) == expected
 
 
-@pytest.mark.parametrize(("outputs", "layout"), [(2, ""), (9, "#c16")])
+@pytest.mark.parametrize(("outputs", "layout"), [(2, ""), (9, "#c16"), (0, "#c16")])
 def test_few_outputs_are_computed_in_row_major_order(outputs: int, layout: str, rng: np.random.Generator) -> None:
     """Blocks would hold fourteen channels that are absent; of nine outputs they are worth it."""
     body = f"""

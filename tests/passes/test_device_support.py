@@ -236,6 +236,15 @@ def test_too_small_a_machine() -> None:
     )
 
 
+def test_tables_need_room() -> None:
+    tanh = unary("tanh(%x)", "i16[1,16,2,2]<s=0x1.0p-12, z=0>", "i16[1,16,2,2]<s=0x1.0p-15, z=0>")
+    assert rejection(tanh) is None
+    assert rejection(tanh, dataclasses.replace(load("s256"), parameter_bytes=512)) == (
+        "tanh %y: The smallest tile of the op must fit the scratchpads; "
+        "found 2880 bytes needed of the parameter scratchpad, which has 512 on S256"
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -29,11 +29,14 @@ from ....ir.feature_map import (
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool
+from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
+from ....ir.ops.unary import Unary
+from ....ir.quantized import is_wide
 from ....runtime.isa.layouts import normalization_bytes
-from ....runtime.isa.vector import RECORD_BYTES
+from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES
 from ....runtime.machines.cost import dense_steps, depthwise_steps, in_turn
 from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
@@ -286,6 +289,15 @@ def _shape(op: Op, value: Value) -> MapShape:
     return computed_map(op)._replace(channels=shape.channels) if is_op(op, SkipLayerNorm) else shape
 
 
+def pointwise_parameter_bytes(op: Op) -> int:
+    """What an op that is no product reads of the parameters: a table, blocks of a normalisation or a vector record."""
+    if is_op(op, SkipLayerNorm):
+        return normalization_bytes(computed_map(op).channels)
+    if is_op(op, Unary, Requantize):
+        return WIDE_TABLE_BYTES if is_wide(op.result.type) else TABLE_BYTES
+    return RECORD_BYTES
+
+
 def _pointwise_candidates(op: Op, share: Share) -> Found:
     target, together = computed_map(op), blocks_together(op.result.type)
     _, height, width = share.pixels(target)
@@ -304,9 +316,7 @@ def _pointwise_candidates(op: Op, share: Share) -> Found:
         read_blocks = source.blocks if _is_whole(op) else blocks
         need = need + heights * widths * read_blocks * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    needs = {"maps": need}
-    if is_op(op, SkipLayerNorm):
-        needs["parameter"] = np.full(need.shape, normalization_bytes(target.channels))
+    needs = {"maps": need, "parameter": np.full(need.shape, pointwise_parameter_bytes(op))}
     return Found(Candidates(rows, columns, blocks, blocks), needs, within)
 
 

@@ -10,19 +10,16 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from ....ir.annotations import SPLIT, STATIONARY, TILE, Split, Stationary
-from ....ir.core import Op, Value, is_op
+from ....ir.core import Op, Value
 from ....ir.feature_map import convolution_maps, is_block_by_block, is_packed, is_product
-from ....ir.ops.quantization import Requantize
-from ....ir.ops.unary import Unary
-from ....ir.quantized import is_wide
-from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES
+from ....runtime.isa.vector import RECORD_BYTES
 from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
 from ..channel_blocks import blocks_read, reads_key, slice_reads
 from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
 from .candidates import Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, weight_bytes
-from .tile_search import TileSearch
+from .tile_search import TileSearch, pointwise_parameter_bytes
 
 
 def maps_of_pair(op: Op) -> list[Value]:
@@ -119,9 +116,7 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     those of two tiles."""
     record = RECORD_BYTES if fused_user(op) is not None else 0
     if not is_product(op):
-        is_function = is_op(op, Unary, Requantize)
-        wide = is_wide(op.result.type)
-        return Constants(0, (WIDE_TABLE_BYTES if wide else TABLE_BYTES) if is_function else RECORD_BYTES)
+        return Constants(0, pointwise_parameter_bytes(op))
     source, target = convolution_maps(op)
     depthwise = is_block_by_block(op)
     inputs, outputs = source.blocks, target.blocks
