@@ -130,7 +130,8 @@ class _Forest:
                 bound = split if mode == "BRANCH_LEQ" else under
                 table.set(index, feature, bound, (first, second), nan_first=missing)
             elif mode in ("BRANCH_GT", "BRANCH_GTE"):
-                bound = split if mode == "BRANCH_GT" else under
+                # Nothing is above NaN, and everything beside a missing feature is at most infinite.
+                bound = np.inf if split != split else split if mode == "BRANCH_GT" else under
                 table.set(index, feature, bound, (second, first), nan_first=not missing)
             elif mode == "BRANCH_EQ":
                 again = table.add(feature, under, (second, first))
