@@ -63,9 +63,9 @@ def knots(
         scale, into: of operand and result, whose zero points are 0.
     """
     with np.errstate(all="ignore"):
-        found = function(dequantize(_positions(), scale, 0))
-    found = np.where(np.isnan(found), np.float32(-np.inf), found)
-    return quantize(found, into / np.float32(1 << FRACTION_BITS), 0, -KNOT_LIMIT, KNOT_LIMIT - 1).astype(np.int32)
+        found = function(dequantize(_positions(), scale, 0)) * np.float32(1 << FRACTION_BITS)
+        found = np.where(np.isnan(found), np.float32(-np.inf), found)
+        return quantize(found, into, 0, -KNOT_LIMIT, KNOT_LIMIT - 1).astype(np.int32)
 
 
 def interpolate(x: Integers, table: Integers) -> NDArray[np.int64]:

@@ -138,12 +138,12 @@ def optimised(rows: np.ndarray, steps: np.ndarray, products: np.ndarray) -> tupl
         column = damped[:, :k, k] / damped[:, k, k, None]
         damped[:, :k, :k] -= column[:, :, None] * damped[:, None, :k, k]
         damped[:, :k, k] = column
-    best, found, least = steps, np.empty_like(rows), np.full(steps.shape, np.inf)
+    best, found, least = steps, np.empty_like(rows), np.full(steps.shape, np.nan)
     for times in WIDENED if inner <= LARGEST_TRIED else WIDENED[:1]:
         tried = (steps * times).astype(np.float32).astype(np.float64)
         integers, error = _rounded_in_turn(rows / tried, damped)
         error *= np.square(tried)
-        better = error < least
+        better = (error < least) | np.isnan(least)
         best, found, least = (np.where(better, a, b) for a, b in ((tried, best), (integers, found), (error, least)))
     return found, best
 

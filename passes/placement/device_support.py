@@ -19,7 +19,7 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import Clamp
+from ...ir.ops.activation import Clamp, HardSigmoid
 from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -106,13 +106,13 @@ def maps_of(op: Op) -> list[Value]:
 
 
 WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, Unary, SkipLayerNorm)
-"""Operators that the device has on maps of 16 bits."""
+"""Operators that the device has on maps of 16 bits, but for functions that are convolutions there."""
 
 
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
     # Those of 16 bits have rules of their own, or none.
-    has_wide = isinstance(op.operator, WITH_WIDE_MAPS) and not isinstance(op.operator, Clamp)
+    has_wide = isinstance(op.operator, WITH_WIDE_MAPS) and not isinstance(op.operator, Clamp | HardSigmoid)
     dtypes = (*EIGHT_BIT, DType.I16) if has_wide else EIGHT_BIT
     for value in maps_of(op):
         type = value.type

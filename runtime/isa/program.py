@@ -24,7 +24,7 @@ from ..machines.machine import CLUSTER_LIMIT, Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, Stream, decode, streams
 
 MAGIC = b"TWDP"
-VERSION = 6
+VERSION = 7
 """That of the instruction set and of the layouts that it reads, which is what changes from one to the next."""
 MAX_REGIONS = 16
 NO_LAYER = 0xFFFFFFFF

@@ -52,7 +52,7 @@ def kept_kernels(cache: pytest.Cache) -> Path:
     """The folder of pytest's cache for what is compiled by the sources as they are."""
     packages = tilewright.codegen, tilewright.ir, tilewright.runtime.native
     sources = sorted(file for each in packages for file in Path(str(each.__file__)).parent.rglob("*.py"))
-    made_by = platform.python_version(), *(version(name) for name in ("llvmlite", "numba", "numpy"))
+    made_by = platform.machine(), platform.python_version(), *(version(name) for name in ("llvmlite", "numba", "numpy"))
     folder = cache.mkdir(f"kernels_{_digest(made_by, [file.read_bytes() for file in sources])[:16]}")
     for other in folder.parent.glob("kernels_*"):
         if other != folder and time.time() - other.stat().st_mtime > _KEPT:

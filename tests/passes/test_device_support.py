@@ -236,6 +236,13 @@ def test_too_small_a_machine() -> None:
     )
 
 
+def test_what_is_a_convolution_of_sixteen_bits_is_no_table() -> None:
+    types = "i16[1,16,2,2]<s=0x1.0p-12, z=0>", "i16[1,16,2,2]<s=0x1.0p-15, z=0>"
+    found = rejection(unary("hard_sigmoid(%x) {alpha=0x1.0p-2, beta=0x1.0p-1}", *types))
+    assert found is not None
+    assert found.endswith("found i16, quantised")
+
+
 def test_tables_need_room() -> None:
     tanh = unary("tanh(%x)", "i16[1,16,2,2]<s=0x1.0p-12, z=0>", "i16[1,16,2,2]<s=0x1.0p-15, z=0>")
     assert rejection(tanh) is None

@@ -80,6 +80,7 @@ class TileSearches:
         alike = (
             op.operator,
             type(user and user.operator),
+            op.result.type.dtype,
             over,
             reads_key(op),
             *((value.type.shape, value.type.dtype, value.type.quant is None) for value in maps),

@@ -236,7 +236,7 @@ def test_programs_of_another_instruction_set_are_refused() -> None:
     with pytest.raises(InstructionError) as caught:
         isa.Program.from_bytes(data[:4] + (1).to_bytes(4, "little") + data[8:])
     assert str(caught.value) == (
-        "device program: instruction set 1 is not the one that is run here; expected 6, found 1. "
+        "device program: instruction set 1 is not the one that is run here; expected 7, found 1. "
         "Compile the model again."
     )
 
