@@ -18,6 +18,7 @@ from tilewright.errors import CalibrationError, CalibrationWarning, MachineError
 from tilewright.runtime.api import network
 from tilewright.runtime.api.network import accelerator_engine, open_session, prepare
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 from tilewright.runtime.pictures.preprocessing import PreprocessingSource as Images
 
 RNG = np.random.default_rng(5)
@@ -234,7 +235,7 @@ def test_pictures_in_grey_do_without_samples_too(tmp_path: Path) -> None:
     grey = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 1, 8, 8])], initializers={"w": weights})
     with pytest.warns(CalibrationWarning, match="computed in integers of 16 bits"):
         artifact = prepare(write_model(tmp_path / "grey.onnx", grey), takes_pictures=True)
-    low, high = network.Preprocessing.of(network.PREPROCESSING).range()
+    low, high = Preprocessing.of(network.PREPROCESSING).range()
     assert network.ranges_of_pictures(artifact)["x"] == pytest.approx((low, high))
 
 

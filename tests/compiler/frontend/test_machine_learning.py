@@ -77,7 +77,10 @@ def test_trees_of_every_comparison(aggregate: str, outputs: int, rng: np.random.
 def test_a_threshold_that_is_no_number(mode: str) -> None:
     split = one_split("target", [(1, 0, 1.0), (2, 0, 2.0)], n_targets=1) | {"nodes_modes": [mode, "LEAF", "LEAF"]}
     for missing in (0, 1):
-        trees = split | {"nodes_values": [np.nan, 0.0, 0.0], "nodes_missing_value_tracks_true": [missing, 0, 0]}
+        trees: dict[str, Any] = split | {
+            "nodes_values": [np.nan, 0.0, 0.0],
+            "nodes_missing_value_tracks_true": [missing, 0, 0],
+        }
         model = node_model("TreeEnsembleRegressor", [ROWS], domain=DOMAIN, **trees)
         assert_imports_like_onnxruntime(model, [ROWS])
 
