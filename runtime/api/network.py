@@ -202,11 +202,6 @@ def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] |
     if not are_images(source) and not _is_bounds(source):
         return None
     text = os.environ.get(PREPROCESS)
-    if not text and preprocessing is None and _is_bounds(source):
-        # Their range alone counts, so that pictures in grey have the same.
-        low, high = Preprocessing.of(PREPROCESSING).range()
-        scale = (high - low) / 255
-        return {**PREPROCESSING, "mean": -low / scale, "scale": scale}
     if not text:
         return PREPROCESSING if preprocessing is None else preprocessing
     try:

@@ -18,7 +18,6 @@ from tilewright.errors import CalibrationError, CalibrationWarning, MachineError
 from tilewright.runtime.api import network
 from tilewright.runtime.api.network import accelerator_engine, open_session, prepare
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.pictures.preprocessing import Preprocessing
 from tilewright.runtime.pictures.preprocessing import PreprocessingSource as Images
 
 RNG = np.random.default_rng(5)
@@ -227,16 +226,6 @@ def test_inputs_that_can_be_pictures_may_do_without_samples(
     with pytest.warns(CalibrationWarning, match=reason):
         artifact = prepare(write_model(tmp_path / "vector.onnx", vector), takes_pictures=True)
     assert accelerator_engine(artifact) == "float"
-
-
-def test_pictures_in_grey_do_without_samples_too(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
-    weights = RNG.standard_normal((4, 1, 3, 3)).astype(np.float32)
-    grey = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 1, 8, 8])], initializers={"w": weights})
-    with pytest.warns(CalibrationWarning, match="computed in integers of 16 bits"):
-        artifact = prepare(write_model(tmp_path / "grey.onnx", grey), takes_pictures=True)
-    low, high = Preprocessing.of(network.PREPROCESSING).range()
-    assert network.ranges_of_pictures(artifact)["x"] == pytest.approx((low, high))
 
 
 def test_ranges_may_do_without_samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,7 +357,7 @@ def test_programs_of_another_instruction_set_are_to_be_compiled_again(tmp_path: 
     content = program().to_bytes()
     (tmp_path / "old.twa").write_bytes(holding(content[:4] + (1).to_bytes(4, "little") + content[8:]))
     message = (
-        "device program: instruction set 1 is not the one that is run here; expected 6, found 1. "
+        "device program: instruction set 1 is not the one that is run here; expected 7, found 1. "
         "Compile the model again."
     )
     assert fails(["run", "old.twa", "--random", "1", "--engine", "device"]) == WHERE + message

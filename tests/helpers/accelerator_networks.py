@@ -16,15 +16,17 @@ def random_weights(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
 
 
-def convolution(path: Path, height: int | str = 4, width: int | str = 6, batch: int | str = 1) -> Path:
-    """``y = relu(conv(x))`` of 3 planes to 2, 3x3 with padding: [batch, 3, height, width] to [batch, 2, height, width],
-    whatever the size."""
+def convolution(
+    path: Path, height: int | str = 4, width: int | str = 6, batch: int | str = 1, outputs: int = 2
+) -> Path:
+    """``y = relu(conv(x))``, 3x3 with padding: [batch, 3, height, width] to [batch, outputs, height, width];
+    height and width may be open."""
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c"], ["y"], name="relu"),
     ]
     inputs = [("x", FLOAT, [batch, 3, height, width])]
-    return write_model(path, graph_model(nodes, inputs, initializers={"w": random_weights((2, 3, 3, 3))}))
+    return write_model(path, graph_model(nodes, inputs, initializers={"w": random_weights((outputs, 3, 3, 3))}))
 
 
 def classifier(path: Path, features: int = 96, classes: int = 5) -> Path:

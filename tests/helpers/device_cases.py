@@ -218,10 +218,11 @@ def normalization_case(seed: int, clusters: int) -> Case:
 
 
 def wide_case(seed: int, clusters: int) -> Case:
-    """Convolutions of maps of 16 bits over so many clusters."""
+    """Convolutions and functions of maps of 16 bits over so many clusters."""
     rng = np.random.default_rng(90_000 + seed)
     module = wide_network(rng)
-    made = compile_for_device(module, ROOMY, clusters)
+    # Tables of 16 bits take more parameters.
+    made = compile_for_device(module, dataclasses.replace(ROOMY, parameter_bytes=4096), clusters)
     return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
 
 

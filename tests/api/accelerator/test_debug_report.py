@@ -98,7 +98,7 @@ def test_layers_in_floating_point_are_told_as_well(float_network: Network) -> No
 
 
 def test_a_layer_that_reorders_a_result_reads_what_it_is_named_after(tmp_path: Path) -> None:
-    network = Network(tilewright.compile(networks.convolution(tmp_path / "net.onnx", 16, 16)))
+    network = Network(tilewright.compile(networks.convolution(tmp_path / "net.onnx", 16, 16, outputs=16)))
     numbers = [line.split()[-1] for line in layer_lines(network).splitlines()]
     names = [line.split()[1] for line in layer_lines(network).splitlines()]
     assert (names[-1], numbers[-1]) == (names[-2], f"{len(names) - 2}->{len(names) - 1}")

@@ -86,7 +86,7 @@ def test_hwtime_is_modelled_for_the_images_of_a_cluster(facts_of: MakeFacts, int
         facts.batch = Batch(cards=2, clusters=4)
         assert get_information("hwtime", facts) == one
         facts.batch = Batch(cards=2, clusters=4, images=3)
-        assert get_information("hwtime", facts) == 3 * one
+        assert get_information("hwtime", facts) == pytest.approx(3 * one)
 
 
 def test_hwtime_says_what_it_is_where_nothing_runs_on_the_device(facts_of: MakeFacts, float_network: Network) -> None:
