@@ -44,6 +44,8 @@ class Activation(Unary):
 class Clamp(Activation):
     """Base: between two bounds. Of 16 bits, parameters stay, and stored integers are clamped."""
 
+    HAS_KNOTS = False
+
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         x, y = operand_types[0], result_types[0]
         if not is_wide(x, y):
@@ -98,15 +100,14 @@ class Sigmoid(Activation):
 class HardSigmoid(Activation):
     """alpha * x + beta between 0 and 1. Of 16 bits a convolution with a weight and a bias."""
 
+    HAS_KNOTS = False
+
     alpha: float
     beta: float
 
     def bias(self, x: TensorType) -> int:
         """What is added to stored integers of 16 bits."""
         return round(self.beta / (float(parameters(x)[0]) * self.alpha))
-
-    def misses(self, x: TensorType, y: TensorType) -> float:
-        return 0.0
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         problem, x = super().check_quantized(operand_types, result_types), operand_types[0]

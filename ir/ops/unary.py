@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from .. import interpolation
@@ -22,6 +24,9 @@ class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
     """
 
     QUANTIZATION = QuantizationRule.TABLE
+
+    HAS_KNOTS: ClassVar[bool] = True
+    """Of 16 bits, whether results lie between entries of a table; else the meaning is one that convolutions have."""
 
     def infer(self, x: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)

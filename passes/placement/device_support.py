@@ -19,7 +19,6 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import Clamp, HardSigmoid
 from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -105,14 +104,15 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, Unary, SkipLayerNorm)
-"""Operators that the device has on maps of 16 bits, but for functions that are convolutions there."""
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, SkipLayerNorm)
+"""Operators that the device has on maps of 16 bits, beside functions that are tables."""
 
 
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
     # Those of 16 bits have rules of their own, or none.
-    has_wide = isinstance(op.operator, WITH_WIDE_MAPS) and not isinstance(op.operator, Clamp | HardSigmoid)
+    is_table = is_op(op, Unary) and op.operator.HAS_KNOTS
+    has_wide = is_table or isinstance(op.operator, WITH_WIDE_MAPS)
     dtypes = (*EIGHT_BIT, DType.I16) if has_wide else EIGHT_BIT
     for value in maps_of(op):
         type = value.type

@@ -145,7 +145,7 @@ def _of_words(
     into = _widened(y_type)
     if operator.check_quantized(types, [into]) is not None:
         return None
-    if isinstance(operator, Unary) and operator.misses(types[0], into) > ERROR_LIMIT:
+    if isinstance(operator, Unary) and operator.HAS_KNOTS and operator.misses(types[0], into) > ERROR_LIMIT:
         return None
     wide = [
         value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)

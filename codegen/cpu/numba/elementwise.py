@@ -11,7 +11,6 @@ import numpy as np
 from ....ir.core import Op
 from ....ir.interpolation import SIDE
 from ....ir.layout import bytes_of
-from ....ir.ops.activation import Clamp, HardSigmoid
 from ....ir.ops.elementwise import Elementwise
 from ....ir.ops.fused import FusedElementwise, Step
 from ....ir.ops.unary import Unary
@@ -99,7 +98,7 @@ def _interpolated(x, knots, y, n, f, scratch, begin, end):
 @lowers(Unary)
 def lower_interpolation(op: Op[Unary], target: TargetDescription) -> Kernel | None:
     x, y = op.inputs[0].type, op.result.type
-    if isinstance(op.operator, Clamp | HardSigmoid) or check_words([x], [y]) is not None or x.layout != y.layout:
+    if not op.operator.HAS_KNOTS or check_words([x], [y]) is not None or x.layout != y.layout:
         return None
     count = bytes_of(x) // DType.I16.bytes
     dtypes, numbers = (DType.I16, DType.I32, DType.I16), (count, CHUNK, SIDE)
