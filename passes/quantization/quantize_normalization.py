@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +73,9 @@ def _scaled(value: Value) -> tuple[Value, np.ndarray]:
     return value, np.ones(value.type.shape[-1:], np.float32)
 
 
-def _of_eight_bits(type: TensorType) -> bool:
-    return type.dtype in EIGHT_BIT and type.quant is not None and type.quant.axis is None
-
-
-def _of_words(type: TensorType) -> bool:
-    return type.dtype is DType.I16 and type.quant is not None and type.quant.axis is None
+def _is_stored(type: TensorType, dtypes: Collection[DType] = EIGHT_BIT) -> bool:
+    """Whether a type is of integers, one of these types, with one scale."""
+    return type.dtype in dtypes and type.quant is not None and type.quant.axis is None
 
 
 def _becoming(value: Value) -> Iterator[_Scaled]:
@@ -92,17 +89,16 @@ def _becoming(value: Value) -> Iterator[_Scaled]:
                 continue
             divided_by = by
         for each in quotient.users if quotient is not value else [user]:
-            if is_op(each, Quantize) and _of_eight_bits(each.result.type):
+            if is_op(each, Quantize) and _is_stored(each.result.type):
                 yield _Scaled(value, each.result.type, (1 / divided_by.astype(np.float64)).astype(np.float32))
 
 
 def _operand(value: Value) -> _Scaled | None:
     real, factor = _scaled(value)
     integers = integers_of(real)
-    known = integers is None or isinstance(integers, Constant)
-    if integers is not None and not known and (_of_eight_bits(integers.type) or _of_words(integers.type)):
-        return _Scaled(integers, integers.type, factor)
-    return next(_becoming(value), None)
+    if integers is None or isinstance(integers, Constant) or not _is_stored(integers.type, (*EIGHT_BIT, DType.I16)):
+        return next(_becoming(value), None)
+    return _Scaled(integers, integers.type, factor)
 
 
 def _emitted(found: Match, operand: _Scaled) -> Value:
@@ -187,7 +183,7 @@ def _same_integers(found: Match[Quantize]) -> Value | None:
         real, by = _scaled(real)
         factor = factor * by.astype(np.float64)
     integers = integers_of(real)
-    if integers is None or integers.type != found.root.result.type or not _of_eight_bits(integers.type):
+    if integers is None or integers.type != found.root.result.type or not _is_stored(integers.type):
         return None
     # Of at most 255 steps, this is far less than half of one.
     return integers if np.abs(factor - 1).max() < 1e-5 else None

@@ -202,9 +202,9 @@ class Search:
 
     def _is_wanting(self, goal: Goal) -> bool:
         """Whether more than methods is to be tried: for a goal, or where integers are poor."""
-        if goal.words is not None or self._options.weights_bits < BITS:
-            return goal.words is not None
-        return max(rung.choice for rung in self.rungs) < POOR
+        if goal.words is not None:
+            return True
+        return self._options.weights_bits >= BITS and max(rung.choice for rung in self.rungs) < POOR
 
     def _further(self, goal: Goal) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
         """What to add to the best try of methods: in words, layers in floating point, and results of 16 bits."""

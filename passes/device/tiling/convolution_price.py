@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
+from functools import reduce
 from itertools import product
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from ..boxes import blocks_together
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, other_map, other_operand, residual_of
 from .candidates import Candidates
-from .tile_price import Counts, Price, Share, Work, box, parts, rows_read
+from .tile_price import Counts, Price, Share, box, parts, rows_read
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -96,14 +98,11 @@ class ConvolutionPrice:
         price.vector = self._once(self._combine, stores, loads_other).vector
         if stores:
             price.stores = self._once(self._store).stores
-        if loads:
-            price.loads = self._once(self._load_maps, stationary).loads
+        maps = [self._once(self._load_maps, stationary).loads] if loads else []
         if loads_other and self.other is not None:
-            other = self._once(self._load_other).loads
-            price.loads = Work(price.loads.cycles + other.cycles, price.loads.count + other.count, other.once)
-            price.loads.port = self._once(self._load_maps, stationary).loads.port * loads + other.port
-            if loads:
-                price.loads.once = self._once(self._load_maps, stationary).loads.once
+            maps.append(self._once(self._load_other).loads)
+        if maps:
+            price.loads = reduce(add, maps)
         price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
         return price
 

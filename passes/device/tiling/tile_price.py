@@ -60,6 +60,11 @@ class Work:
         if whole is not False:
             self.once, self.drain = np.where(whole, cycles + drain, self.once), drain
 
+    def __add__(self, other: Work) -> Work:
+        """Both, of which the instructions of this one are the first."""
+        cycles, count, port = self.cycles + other.cycles, self.count + other.count, self.port + other.port
+        return Work(cycles, count, self.once, self.drain, port)
+
 
 @dataclass(frozen=True)
 class Share:
