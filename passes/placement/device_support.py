@@ -188,8 +188,8 @@ def kernel_size(op: Op, machine: Machine) -> Found | None:
 
 
 def of_equal_widths(op: Op[Conv], machine: Machine) -> Found | None:
-    """Convolutions of i16 are dense or depthwise, with the zero point 0; what they add has as many bits as the result,
-    and a depthwise one reads as many as it makes."""
+    """Convolutions of i16 are dense or depthwise, with the zero point 0; what they add has as many bits as the
+    result."""
     x, y, residual = op.operands.x, op.result, op.operands.residual
     if not is_wide(x.type, y.type, residual.type if residual is not None else None):
         return None
@@ -200,8 +200,6 @@ def of_equal_widths(op: Op[Conv], machine: Machine) -> Found | None:
         return Found(op.inputs[1], f"{op.operator.group} groups of {op.inputs[1].type.shape[1]} channels")
     if residual is not None and is_wide(residual.type) is not is_wide(y.type):
         return Found(residual, f"{residual.type.dtype.value} added to {y.type.dtype.value}")
-    if op.operator.group > 1 and is_wide(x.type) is not is_wide(y.type):
-        return Found(x, f"{x.type.dtype.value} to {y.type.dtype.value}")
     return None
 
 

@@ -127,10 +127,12 @@ def _quantized_form(
     operands = [_quantized_operand(found, value) for value in source.inputs]
     if any(value is None for value in operands):
         return None
-    if is_wide(*types_of(operands), y_type) and not isinstance(operator, (Add, Clamp)):
+    if is_wide(*types_of(operands), y_type):
+        if isinstance(operator, Clamp):
+            return _unified(found, source, y_type, origin)
         return _of_words(found, source, [value for value in operands if value is not None], y_type, origin)
     types = [value.type for value in operands if value is not None]
-    mixed = len({t.dtype for t in types}) > 1 and not is_wide(*types)
+    mixed = len({t.dtype for t in types}) > 1
     if mixed or operator.check_quantized(types, [y_type]) is not None:
         return None
     return found.emit(operator, *operands, result_types=[y_type], origin=origin)
@@ -139,20 +141,22 @@ def _quantized_form(
 def _of_words(
     found: Match, source: Op, operands: Sequence[Value], y_type: TensorType, origin: Sequence[Op]
 ) -> Value | None:
-    """Functions and products of 16 bits: what has 8 is brought to 16 first, exactly, and a result of 8 is rounded from
-    one of 16. ``None`` also of a function that a table misses."""
+    """Functions, sums and products of 16 bits: what has 8 is brought to 16 first, exactly, and a result of 8 is rounded
+    from one of 16. ``None`` also of a function that a table misses."""
     operator, types = source.operator, [_widened(value.type) for value in operands]
     into = _widened(y_type)
     if operator.check_quantized(types, [into]) is not None:
         return None
     if isinstance(operator, Unary) and operator.HAS_KNOTS and operator.misses(types[0], into) > ERROR_LIMIT:
         return None
-    wide = [
-        value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)
-        for value, type in zip(operands, types, strict=True)
-    ]
+    wide = [_brought(found, value, type, origin) for value, type in zip(operands, types, strict=True)]
     result = found.emit(operator, *wide, result_types=[into], origin=origin)
-    return result if into == y_type else found.emit(Requantize(), result, result_types=[y_type], origin=origin)
+    return _brought(found, result, y_type, origin)
+
+
+def _brought(found: Match, value: Value, type: TensorType, origin: Sequence[Op]) -> Value:
+    """Integers with other parameters."""
+    return value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)
 
 
 def _widened(type: TensorType) -> TensorType:
@@ -186,10 +190,7 @@ def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op])
     swapped: dict[Value, Value] = {}
     for real, value in zip(reals, integers, strict=True):
         assert value is not None
-        type = TensorType(value.type.shape, y_type.dtype, y_type.quant)
-        if value.type != type:
-            value = found.emit(Requantize(), value, result_types=[type], origin=origin)
-        swapped[real] = value
+        swapped[real] = _brought(found, value, y_type.with_shape(value.type.shape), origin)
     operands = [swapped.get(value, value) for value in source.inputs]
     return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
 
@@ -202,8 +203,7 @@ def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: 
     own = x.type.with_shape(y_type.shape)
     if source.operator.check_quantized([x.type], [own]) is not None:
         return None
-    result = found.emit(source.operator, x, result_types=[own], origin=origin)
-    return result if own == y_type else found.emit(Requantize(), result, result_types=[y_type], origin=origin)
+    return _brought(found, found.emit(source.operator, x, result_types=[own], origin=origin), y_type, origin)
 
 
 def _mean(found: Match, source: Op[ReduceMean], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
@@ -238,10 +238,16 @@ def _product(
             return None
         operator = replace(operator, act=activation.operator.act, act_args=activation.operator.act_args)
     bias = _bias(found, b, x.type, w.type) if b is not None else None
-    types = types_of((x, w, bias, residual))
-    if (b is not None and bias is None) or operator.check_quantized(types, [y_type]) is not None:
+    added, into = residual.type if residual is not None else None, y_type
+    if added is not None and is_wide(added, y_type):
+        added, into = _widened(added), _widened(y_type)
+    types = [*types_of((x, w, bias)), added]
+    if (b is not None and bias is None) or operator.check_quantized(types, [into]) is not None:
         return None
-    return found.emit(operator, x, w, bias, residual, result_types=[y_type], origin=origin)
+    if residual is not None and added is not None:
+        residual = _brought(found, residual, added, origin)
+    result = found.emit(operator, x, w, bias, residual, result_types=[into], origin=origin)
+    return _brought(found, result, y_type, origin)
 
 
 def _real_product(found: Match[Conv | MatMul]) -> Value | None:

@@ -294,3 +294,56 @@ def test_layers_of_8_and_16_bits_that_are_else_alike_have_tiles_of_their_own(rng
     with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
         for sample in x[:, None]:
             assert device.run({"c0": sample})["c4"].tobytes() == software.run({"c0": sample})["c4"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("wide", "methods"),
+    [
+        (("all",), "additions"),
+        (("gated", "depthwise"), "none"),
+        (("swish", "stem"), "additions"),
+        (("clip", "sum"), "additions"),
+        (("depthwise", "first"), "none"),
+    ],
+)
+def test_widths_that_meet_anywhere_are_one_program(
+    wide: tuple[str, ...], methods: str, samples: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Functions, depthwise convolutions, a clamp beside another reader, gates and sums between 8 and 16 bits."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "first_w"], ["c"], name="first", pads=[1] * 4),
+        node("Clip", ["c", "low", "high"], ["k"], name="clip"),
+        node("Conv", ["k", "stem_w"], ["s"], name="stem"),
+        node("Add", ["s", "c"], ["t"], name="sum"),
+        node("Conv", ["t", "expand_w"], ["e"], name="expand"),
+        node("Sigmoid", ["e"], ["g"]),
+        node("Mul", ["e", "g"], ["a"], name="swish"),
+        node("Conv", ["a", "depthwise_w"], ["d"], name="depthwise", pads=[1] * 4, group=37),
+        node("GlobalAveragePool", ["d"], ["m"]),
+        node("Conv", ["m", "gate_w"], ["h"], name="gate"),
+        node("Sigmoid", ["h"], ["i"]),
+        node("Mul", ["d", "i"], ["z"], name="gated"),
+        node("Conv", ["z", "last_w"], ["p"], name="project"),
+        node("Add", ["t", "p"], ["u"], name="shortcut"),
+        node("Conv", ["u", "stem_w"], ["y"], name="last"),
+    ]
+    shapes = {"first_w": (21, 3, 3, 3), "stem_w": (21, 21, 1, 1), "expand_w": (37, 21, 1, 1)}
+    shapes |= {"depthwise_w": (37, 1, 3, 3), "gate_w": (37, 37, 1, 1), "last_w": (21, 37, 1, 1)}
+    arrays = {name: rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for name, shape in shapes.items()}
+    initializers = [
+        onnx.numpy_helper.from_array(np.asarray(array, np.float32), name)
+        for name, array in {**arrays, "low": 0, "high": 1}.items()
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(*each) for each in (("x", F32, [1, 3, 13, 13]), ("y", F32, [1, 21, 13, 13]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "network", ends[:1], ends[1:], initializers)
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    options = {"calibration": samples, "wide": wide, "methods": methods, "machine": "m4096", "effort": "quick"}
+    artifact = tilewright.compile(made, engines=("device", "software"), **options)
+    assert {each.op for each in details_of(artifact).placement if each.on != "device"} == {"quantize", "dequantize"}
+    assert len(artifact.manifest.device_programs) == 1
+    with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
+        for sample in samples[:, None]:
+            assert device.run({"x": sample})["y"].tobytes() == software.run({"x": sample})["y"].tobytes()

@@ -62,6 +62,7 @@ def wide_network(rng: np.random.Generator) -> Module:
     made = WideNetwork(rng, I8, 1, 5, 9, 7)
     a = made.conv(made.x, I16, 40, 3, act="relu")
     b = made.conv(a, I16, 40, 3, stride=2, group=40, act="clip")
+    b = made.conv(made.conv(b, I8, 40, 3, group=40), I16, 40, 3, group=40)
     c = made.conv(b, I16, 32, 1)
     c = made.append(Mul(), c, made.append(Swish(), c))
     gates = made.append(Sigmoid(), made.conv(made.append(GlobalMaxPool(), c, shape=(1, 32, 1, 1)), I16, 32, 1))

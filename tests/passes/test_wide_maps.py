@@ -83,7 +83,7 @@ def test_what_stays_on_the_host_and_why(rng: np.random.Generator) -> None:
     grouped = made.conv(made.x, I16, 1024, 1, group=512).producer
     assert "dense or depthwise" in rejected(grouped)
     narrow = made.conv(made.x, I8, 1024, 1, group=1024)
-    assert "i16 to i8" in rejected(narrow.producer)
+    assert not rejected(narrow.producer)
     assert "i16 added to i8" in rejected(made.conv(narrow, I8, 1024, 1, residual=made.x).producer)
     few = made.conv(made.x, I16, 24, 1)
     joined = made.function.append(Concat(1), [few, few], names=["j"])

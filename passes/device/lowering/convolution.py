@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
@@ -85,6 +85,11 @@ class Layer:
     def outputs(self, channels: Span) -> Span:
         """The sums that channels of the target are made of."""
         return _numbers_of(channels, len(self.weights)) if self.wide[1] else channels
+
+    def channels_of(self, channels: Span) -> Span:
+        """The channels of the source that some of the target are made of, if each is made of one."""
+        first, count = self.outputs(channels)
+        return (2 * first, -(-count // CHANNEL_BLOCK) * 2 * CHANNEL_BLOCK) if self.wide[0] else (first, count)
 
     def inputs(self, chunk: Span) -> Span:
         """The channels of the weights for some of the source."""
@@ -380,6 +385,7 @@ class _Depthwise(_Convolution):
                     if box is not None:
                         self.program.cluster = lane.cluster
                         read, product = self.read(box)
+                        read = replace(read, channels=self.layer.channels_of(box.channels))
                         x = self.program.load(self.layer.source, read)
                         self.finish(box, self.program.add(product, x, loaded.weights[0]), loaded.parameters)
 

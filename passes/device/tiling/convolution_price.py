@@ -72,7 +72,8 @@ class ConvolutionPrice:
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
         self.depthwise, self.packed = is_block_by_block(op), share.packed
         # Both bytes of a number are multiplied.
-        self.sum_products = sum_products(op) * blocks_together(op.inputs[0].type)
+        self.read_together = blocks_together(op.inputs[0].type)
+        self.sum_products = sum_products(op) * self.read_together
         self.together, self.channels = blocks_together(op.result.type), op.result.type.shape[1]
         self.outputs = share.blocks(self.target.blocks, self.together)
         self.images, self.height, self.width = share.pixels(self.target)
@@ -229,7 +230,7 @@ class ConvolutionPrice:
         output = row * window.stride[0], pixel * window.stride[1]
         if self.depthwise:
             tap = row * window.dilation[0], pixel * window.dilation[1]
-            sums = blocks // self.together
+            sums = blocks // self.read_together
             groups = sums * -(-CHANNEL_BLOCK // machine.output_lanes)
             return depthwise_conflicts(
                 machine, lanes, width, output, tap, window.kernel, sums, groups, self.sum_products
@@ -252,7 +253,9 @@ class ConvolutionPrice:
     def _load_maps(self, price: Price, stationary: Stationary) -> None:
         """A depthwise convolution loads the channels of its slice, others all of them, at once or in chunks."""
         reads = self.slices if stationary == "weights" else np.where(self.chunks == 1, 1, self.slices)
-        extent, size = (self.outputs, self.tiles.blocks) if self.depthwise else (self.inputs, self.tiles.chunk)
+        extent, size = self.inputs, self.tiles.chunk
+        if self.depthwise:
+            extent = self.outputs // self.together * self.read_together
         for areas, rows, columns, is_area in self._each():
             heights = rows_read(self.window, 0, rows, self.source.height)
             widths = rows_read(self.window, 1, columns, self.source.width)

@@ -194,18 +194,18 @@ def _is_whole(op: Op) -> bool:
 
 def _convolution_candidates(op: Op, share: Share) -> Found:
     (source, target), window = convolution_maps(op), window_of(op)
-    depthwise = is_block_by_block(op)
-    inputs, outputs = source.blocks, share.blocks(target.blocks, blocks_together(op.result.type))
+    depthwise, together = is_block_by_block(op), [blocks_together(value.type) for value in (op.inputs[0], op.result)]
+    inputs, outputs = source.blocks, share.blocks(target.blocks, together[1])
     _, height, width = share.pixels(target)
     rows, columns, blocks, chunk = np.meshgrid(
         _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        _cuts_together(outputs, OUTPUT_BLOCKS_LIMIT, blocks_together(op.result.type)),
-        np.array([1], np.int64) if depthwise else _cuts_together(inputs, 255, blocks_together(op.inputs[0].type)),
+        _cuts_together(outputs, OUTPUT_BLOCKS_LIMIT, together[1]),
+        np.array([1], np.int64) if depthwise else _cuts_together(inputs, 255, together[0]),
         indexing="ij",
         sparse=True,
     )
-    chunk = blocks if depthwise else chunk
+    chunk = blocks // together[1] * together[0] if depthwise else chunk
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
     row = widths * (source.channels if share.packed else chunk * CHANNEL_BLOCK)
     map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
