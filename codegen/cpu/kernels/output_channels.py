@@ -26,7 +26,7 @@ from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, resi
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
-from ..llvm.quantized_math import StoredRange, single, widened
+from ..llvm.quantized_math import NATURAL, StoredRange, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I32, Register, Registers, Type, constant, partial_mask, type_of, zero
 from ..spec import ConstantTable, KernelSpec
@@ -64,13 +64,16 @@ class Residual:
             return None
         return Residual(value.type.dtype, parameters(value.type)[1], float(residual_factor(value.type, op.result.type)))
 
-    def added(self, b: FunctionBuilder, reals: Sequence[Register], address: Register) -> list[Register]:
-        """To results of neighbouring pixels, each a block of channels, what lies from an address on."""
+    def added(
+        self, b: FunctionBuilder, reals: Sequence[Register], address: Register, order: Sequence[int]
+    ) -> list[Register]:
+        """To results of neighbouring pixels, each a block of channels in an order, what lies from an address on."""
         zero_point, factor = constant(VECTOR, self.zero_point), constant(F32.of(CHANNEL_BLOCK), self.factor)
         found = []
         for index, real in enumerate(reals):
             type = type_of(self.dtype, CHANNEL_BLOCK)
             stored = b.load(type, b.at(address, index * type.bytes))
+            stored = stored if order == NATURAL else b.shuffle(stored, stored, order)
             steps = single(b, b.binary("sub", widened(b, stored, self.dtype), zero_point))
             found.append(b.binary("fadd", real, b.binary("fmul", steps, factor)))
         return found
@@ -136,14 +139,22 @@ class Channels:
         """Whether no result, of accumulators below 2^31 and residuals below 2^24, is above 2^30."""
         return max(self.factors) <= (0.5 if self.residual is None else 0.25)
 
-    def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
-        """Addresses of the constants by name, as tables that become part of the module of ``b``."""
-        tables = {"start": ConstantTable(DType.I32, self.start), "factors": ConstantTable(DType.F32, self.factors)}
-        if self.missing:
-            tables["missing"] = ConstantTable(DType.I32, tuple(n for row in self.missing for n in row))
-        if self.zeros:
-            tables["zeros"] = ConstantTable(DType.I32, self.zeros)
-        return {name: table.define(b, f"{symbol}_{name}") for name, table in tables.items()}
+    def define(self, b: FunctionBuilder, symbol: str, order: Sequence[int]) -> dict[str, Register]:
+        """Addresses of the constants by name, as tables that become part of the module of ``b``.
+
+        Args:
+            order: of the channels of each block.
+        """
+        numbers = {"start": self.start, "factors": self.factors, "zeros": self.zeros}
+        numbers["missing"] = tuple(n for row in self.missing for n in row)
+        found: dict[str, Register] = {}
+        for name, row in numbers.items():
+            if row:
+                blocks = range(0, len(row), CHANNEL_BLOCK)
+                ordered = tuple(row[block + channel] for block in blocks for channel in order)
+                dtype = DType.F32 if name == "factors" else DType.I32
+                found[name] = ConstantTable(dtype, ordered).define(b, f"{symbol}_{name}")
+        return found
 
 
 def has_constant_channels(op: Op) -> bool:
@@ -242,7 +253,11 @@ class QuantizedProductSpec(KernelSpec):
         return ("x", "stored_w", *optional, "w", "y") if self.OWN_WEIGHTS else ("x", "w", *optional, "y")
 
     def bind(self, b: FunctionBuilder) -> Values:
-        return {**super().bind(b), **self.constants.define(b, b.name)}
+        return {**super().bind(b), **self.constants.define(b, b.name, self.order(b.target))}
+
+    def order(self, target: TargetDescription) -> Sequence[int]:
+        """In which order accumulators hold the channels of a block."""
+        return NATURAL
 
 
 @dataclass(frozen=True)
@@ -296,8 +311,8 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
         zeros = b.at(call["zeros"], offset) if constants.zeros else None
         reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)
         if constants.residual is not None:
-            reals = constants.residual.added(b, reals, address("residual"))
+            reals = constants.residual.added(b, reals, address("residual"), self.order(b.target))
         offset = 0
-        for packed in constants.result.store_forms(b, reals, are_small=constants.are_small):
+        for packed in constants.result.store_forms(b, reals, self.order(b.target), are_small=constants.are_small):
             b.store(packed, b.at(address("y"), offset))
             offset += packed.type.bytes

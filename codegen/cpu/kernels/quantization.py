@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ....ir.core import Op
 from ....ir.layout import bytes_of, physical_shape, row_major
 from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
-from ....ir.quantized import check_elementwise, limits
+from ....ir.quantized import EIGHT_BIT, check_elementwise, limits
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import clamped, rounded, signed_byte, single, widened
+from ..llvm.quantized_math import StoredRange, clamped, rounded, signed_byte, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I64, Register, constant, type_of, vector_constant
 from ..nest import Access, Nest, broadcast
@@ -105,10 +106,14 @@ class Conversion(Expression):
 
     Attributes:
         source, target: element types; f32 if not quantised.
+        result: of 8 bits, if it has one zero point.
     """
+
+    VECTORS: ClassVar[int] = 4
 
     source: DType
     target: DType
+    result: StoredRange | None
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         real, *rest = values
@@ -123,9 +128,14 @@ class Conversion(Expression):
         if self.target is DType.F32:
             return real
         scale, zero = rest[-2:]
-        range = np.iinfo(self.target.numpy)
-        low, high = (single(b, b.binary("sub", constant(zero.type, int(n)), zero)) for n in (range.min, range.max))
-        integers = rounded(b, clamped(b, b.binary("fdiv", real, scale), low, high))
+        real = b.binary("fdiv", real, scale)
+        if self.result is not None and lanes == self.VECTORS * b.target.lanes:
+            parts = [b.shuffle(real, real, range(first, first + 16)) for first in range(0, lanes, 16)]
+            (packed,) = self.result.store_forms(b, parts, are_small=False)
+            return packed
+        bounds = np.iinfo(self.target.numpy)
+        low, high = (single(b, b.binary("sub", constant(zero.type, int(n)), zero)) for n in (bounds.min, bounds.max))
+        integers = rounded(b, clamped(b, real, low, high))
         return b.convert("trunc", b.binary("add", integers, zero), type_of(self.target, lanes))
 
 
@@ -150,7 +160,8 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
         accesses += [broadcast(shape, physical)] * 2
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()
-    return VectorNest(nest, (x.dtype, y.dtype), Conversion(x.dtype, y.dtype), tuple(tables)).kernel(target)
+    result = StoredRange.of(y) if y.dtype in EIGHT_BIT and y.quant is not None and y.quant.axis is None else None
+    return VectorNest(nest, (x.dtype, y.dtype), Conversion(x.dtype, y.dtype, result), tuple(tables)).kernel(target)
 
 
 @lowers(StorageCast)

@@ -31,6 +31,8 @@ class Expression(ABC):
 
     MASKS: ClassVar[bool] = False
     """Whether the rest of a row is a vector under a mask; else it is computed element by element."""
+    VECTORS: ClassVar[int] = 1
+    """Vectors of the target that are computed together, where there are as many."""
     REAL: ClassVar[bool] = False
     """Whether integers of less than 32 bits are taken as single precision."""
 
@@ -128,8 +130,11 @@ class _Walker:
 
             b.each(begin, end, visit, step=count)
 
-        whole = b.multiply(b.divide(length, lanes), lanes)
-        elements(0, whole, lanes)
+        whole: Integer = 0
+        for count in sorted({lanes * self.spec.expression.VECTORS, lanes}, reverse=True):
+            if nest.extents[last] >= count:
+                begin, whole = whole, b.multiply(b.divide(length, count), count)
+                elements(begin, whole, count)
         rest = nest.extents[last] % lanes
         if rest and self.spec.expression.MASKS:
             elements(whole, length, lanes, mask_constant(lanes, rest))
@@ -164,7 +169,8 @@ class _Walker:
     def _repeat(self, operand: int, pointer: Register) -> None:
         """Load an element for all vectors, and single elements, of a row."""
         element = self._load(operand, pointer, 1)
-        self.repeated[operand] = {1: element, self.lanes: self.b.splat(element, self.lanes)}
+        counts = {self.lanes, self.lanes * self.spec.expression.VECTORS}
+        self.repeated[operand] = {1: element} | {count: self.b.splat(element, count) for count in counts}
 
 
 def access_of(type: TensorType, result: TensorType) -> Access | None:

@@ -24,6 +24,9 @@ _PACKING = {
 }
 """By bits of a register: rounding to integers, and packing into half of the width."""
 
+NATURAL: Sequence[int] = range(16)
+"""Places of a vector of 16 numbers in their order."""
+
 _SIGNED = frozenset({DType.I8, DType.I16, DType.I32, DType.I64})
 
 
@@ -81,19 +84,26 @@ class StoredRange:
         zero_point = self.zero_point if self.dtype is DType.I16 else signed_byte(self.zero_point)
         return b.binary("add", narrow, constant(narrow.type, zero_point))
 
-    def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:
+    def store_forms(
+        self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int] = NATURAL, *, are_small: bool
+    ) -> list[Register]:
         """Vectors of 16 numbers as :meth:`store_form` makes them, one after the other in vectors of 16 to 64 bytes.
 
         Args:
+            order: the places of a result that the numbers of a vector belong to, four neighbours side by side.
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
-        packs = self.dtype is not DType.I16 and b.target.vector_bits in _PACKING and b.target.is_x86_64
-        if not (are_small and packs):
+        if self.dtype is DType.I16 or b.target.vector_bits not in _PACKING or not b.target.is_x86_64:
+            places = [order.index(place) for place in NATURAL]
+            values = values if order == NATURAL else [b.shuffle(value, value, places) for value in values]
             return [self.store_form(b, value) for value in values]
+        if not are_small:
+            low, high = (constant(values[0].type, bound - self.zero_point) for bound in (self.low, self.high))
+            values = [clamped(b, value, low, high) for value in values]
         results, most = [], b.target.vector_bits // 128
         for first in range(0, len(values), most):
             some = list(values[first : first + most])
-            packed = self._packed(b, [*some, *some[-1:] * (most - len(some))])
+            packed = self._packed(b, [*some, *some[-1:] * (most - len(some))], order)
             if len(some) == most:
                 results.append(packed)
                 continue
@@ -104,7 +114,7 @@ class StoredRange:
                 results.append(b.shuffle(packed, packed, range(begin, begin + 16)))
         return results
 
-    def _packed(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+    def _packed(self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int]) -> Register:
         """Vectors of 16 numbers, as many as fill four registers, as the bytes of one, by instructions that saturate,
         which takes half as many of them.
         """
@@ -119,24 +129,29 @@ class StoredRange:
         # The form of 512 bits also takes what becomes of masked lanes, the mask, and how to round.
         others = [zero(I32.of(lanes)), constant(I16, -1), constant(I32, 4)] if lanes == 16 else []
         whole = [b.intrinsic(convert, I32.of(lanes), [value, *others]) for value in registers]
-        pairs = []
-        for i in (0, 2):
-            pair = b.intrinsic(name.format("ssdw"), words, whole[i : i + 2])
-            if zero_point:
-                pair = b.intrinsic(f"llvm.sadd.sat.{words.suffix}", words, [pair, constant(words, zero_point)])
-            pairs.append(pair)
+        pairs = [b.intrinsic(name.format("ssdw"), words, whole[i : i + 2]) for i in (0, 2)]
         is_signed = self.dtype is DType.I8
-        packed = b.intrinsic(name.format("sswb" if is_signed else "uswb"), bytes, pairs)
+        # A zero point in the middle between the types is added to bytes of the other one, as their highest bit.
+        flips = zero_point == (-128 if is_signed else 128)
+        if zero_point and not flips:
+            zeros = constant(words, zero_point)
+            pairs = [b.intrinsic(f"llvm.sadd.sat.{words.suffix}", words, [pair, zeros]) for pair in pairs]
+        packed = b.intrinsic(name.format("sswb" if is_signed != flips else "uswb"), bytes, pairs)
+        packed = b.binary("xor", packed, constant(bytes, -128)) if flips else packed
         lowest, highest = (-128, 127) if is_signed else (0, 255)
         sign = "s" if is_signed else "u"
         for bound, extreme, kind in ((self.low, lowest, "max"), (self.high, highest, "min")):
             if bound != extreme:
                 limit = constant(bytes, signed_byte(bound))
                 packed = b.intrinsic(f"llvm.{sign}{kind}.{bytes.suffix}", bytes, [packed, limit])
-        # The instructions pack each 128 bits of a register for themselves.
+        # The instructions pack each 128 bits of a register for themselves: of four bytes of each.
         quads = b.convert("bitcast", packed, I32.of(lanes))
-        order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
-        return b.convert("bitcast", b.shuffle(quads, quads, order), bytes)
+        held = [
+            16 * (lanes * register // 16) + order[lanes * register % 16 + 4 * part]
+            for part in range(lanes // 4)
+            for register in range(4)
+        ]
+        return b.convert("bitcast", b.shuffle(quads, quads, [held.index(4 * quad) for quad in range(lanes)]), bytes)
 
 
 def signed_byte(value: int) -> int:

@@ -17,7 +17,7 @@ from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
-from ...llvm.quantized_math import signed_byte
+from ...llvm.quantized_math import NATURAL, signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I16, Register, Registers, constant, vector_constant, zero
 from ..output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
@@ -185,17 +185,17 @@ class WordDepthwise(QuantizedOutput, Windowed):
         below = np.stack([weights[:, :rows, :columns], weights[:, 1:, :columns]], axis=-1)[:, :, : self.columns_below]
         weights = np.concatenate([below, within], axis=2).reshape(-1, CHANNEL_BLOCK, rows, self.row_steps, 2)
         order = (0, 2, 3, 1, 4) if target.is_x86_64 else (0, 2, 3, 4, 1)
-        return weights[:, _order(target)].transpose(order).astype("<i2").tobytes()
+        return weights[:, self.order(target)].transpose(order).astype("<i2").tobytes()
 
     def start(self, tile: WindowTile) -> list[Register]:
-        start = tile.arguments["start0"]
-        return [tile.b.shuffle(start, start, _order(tile.b.target))] * tile.reach.pixels
+        return [tile.arguments["start0"]] * tile.reach.pixels
 
     def end(self, tile: WindowTile, totals: Registers) -> None:
-        order = _order(tile.b.target)
-        places = [order.index(channel) for channel in range(CHANNEL_BLOCK)]
-        natural = tuple(tile.b.shuffle(total, total, places) for total in totals)
-        self.requantize(tile.b, tile.arguments, 0, natural, (), tile.arguments.__getitem__)
+        self.requantize(tile.b, tile.arguments, 0, totals, (), tile.arguments.__getitem__)
+
+    def order(self, target: TargetDescription) -> Sequence[int]:
+        """That in which two vectors of words are interleaved by one instruction for each register."""
+        return [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if target.lanes == 8 else NATURAL
 
     def kernel_rows(
         self,
@@ -237,7 +237,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
             if is_inside or self.constants.fill:
                 b.fence()
                 above, below = (self._word(b, row, position if is_inside else None) for row in x)
-                value = b.shuffle(above, below, _interleaved(b.target))
+                value = b.shuffle(above, below, _interleaved(b.target, self.order(b.target)))
                 for p in range(tile.reach.pixels):
                     tap, rest = divmod(position - p * columns.stride, columns.dilation)
                     if not rest and 0 <= tap < columns.kernel:
@@ -265,7 +265,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
                 if position not in words:
                     words[position] = self._word(b, x, position if inside[position] else None)
             b.fence()
-            value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target))
+            value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target, self.order(b.target)))
             for p, step in users[pair]:
                 totals[p] = self._add(b, totals[p], value, w, self.columns_below + step)
         return totals
@@ -285,17 +285,10 @@ class WordDepthwise(QuantizedOutput, Windowed):
         return b.convert("sext" if self.constants.is_signed else "zext", stored, type)
 
 
-def _order(target: TargetDescription) -> list[int]:
-    """In which order accumulators hold channels: that in which two vectors of words are interleaved by one instruction
-    for each register.
-    """
-    return [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if target.lanes == 8 else [*range(CHANNEL_BLOCK)]
-
-
-def _interleaved(target: TargetDescription) -> list[int]:
+def _interleaved(target: TargetDescription, order: Sequence[int]) -> list[int]:
     if not target.is_x86_64:
         return [*range(2 * CHANNEL_BLOCK)]
-    return [lane for channel in _order(target) for lane in (channel, CHANNEL_BLOCK + channel)]
+    return [lane for channel in order for lane in (channel, CHANNEL_BLOCK + channel)]
 
 
 def _ones(bytes: Sequence[int]) -> Register:
