@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encodings = "Write the ranges of the activations to this file too, as AIMET 1.0.0 has them."
     parser.add_argument("--encodings", dest="written", type=output_path, metavar="FILE", help=encodings)
     names = [name for name in CALIBRATION if name not in ("encodings", "methods")]
-    add_options(parser, (*names, "input_shapes", "freeze"))
+    add_options(parser, (*names, "input_shapes", "freeze", "engines", "machine"))
 
 
 def _share(text: str) -> float:

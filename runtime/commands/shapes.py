@@ -39,9 +39,7 @@ def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Art
     """
     from ..execution.shapes import shape_named, shape_of
 
-    given = parse_input_shapes(arguments.input_shape)
-    if not isinstance(given, dict):
-        raise UsageError("only one shape can be shown", found=" ".join(arguments.input_shape))
+    given = one_given(arguments.input_shape)
     if given:
         return shape_named(artifact, given)
     views = artifact.in_shapes()
@@ -50,6 +48,18 @@ def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Art
         what = f"of {len(views)} shapes, this is {shape_of(chosen)}; --input-shape {SPELLED} names another"
         tell("note", what, quiet=arguments.quiet)
     return chosen
+
+
+def one_given(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The one shape that texts give, by name, or none.
+
+    Raises:
+        UsageError: as `parse_input_shapes`, or there are several.
+    """
+    given = parse_input_shapes(texts)
+    if not isinstance(given, dict):
+        raise UsageError("only one shape can be shown", found=" ".join(texts))
+    return given
 
 
 def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ import tilewright
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
-from tilewright.compiler.quantization.ladder.judging import Score, losses
-from tilewright.compiler.quantization.ladder.result import Quantization
+from tilewright.compiler.quantization.ladder.judging import Score, losses, score
+from tilewright.compiler.quantization.ladder.result import Quantization, Rung
 from tilewright.compiler.quantization.ladder.written_files import write_quantized
 from tilewright.compiler.quantization.methods import METHODS
 from tilewright.compiler.quantization.quantize import quantize_module
@@ -167,12 +168,33 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     assert "\nCalibrated on 12 samples, methods chosen by 4 others, judged on 8 others.\n" in text
     assert "\n  choice: SQNR of the 4 samples that choose; the rest is of those that judge\n" in text
     assert "\n  * was written, of the highest choice\n" in text
+    assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
     few = quantize(SAMPLES[:3], min_sqnr=1).to_text()
     assert "\nCalibrated on 2 samples, methods chosen by the same, judged on 1 other.\n" in few
     assert "\n  choice: SQNR of the 2 samples that choose; the rest is of those that judge\n" in few
     assert "\n  * was written, the first that reaches the goal\n" in few
     # From the table on.
     assert max(len(line) for each in (text, few) for line in each.partition("\n\n")[2].splitlines()) <= 80
+
+
+def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undisturbed: Quantization) -> None:
+    scores = [Score(30.0, 1.0, None, {"y": 31.0, "z": 28.0})] * 3
+    whats = "first", "+ worse: so", "+ best: so"
+    rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0))]
+    lines = replace(undisturbed, rungs=rungs, chosen=2).to_text().splitlines()
+    assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
+    assert "  * was written, of the highest choice: y 31.0 dB, z 28.0 dB" in lines
+    assert "  - has a lower choice than one above it, and is not in those below" in lines
+
+
+def test_outputs_are_judged_together_and_each_by_itself() -> None:
+    expected = [np.asarray([1, 2, 10, np.inf], np.float32)]
+    found = [np.asarray([1, 2.1, 11, 0], np.float32)]
+    both = score(expected, found, None, (1, 2), {"y": 2, "z": 2})
+    assert both.outputs["y"] == pytest.approx(10 * np.log10(5 / 0.01), abs=1e-4)
+    assert both.outputs["z"] == pytest.approx(20, abs=1e-4)
+    assert both.sqnr == pytest.approx(10 * np.log10(105 / 1.01), abs=1e-4)
+    assert score(expected, found, None, (1, 2)) == Score(both.sqnr, 1.0, None)
 
 
 def test_the_heading_says_which_integers(quantize: Callable[..., Quantization]) -> None:

@@ -16,11 +16,12 @@ from ....ir.core import Module, Value
 from ....ir.types import TensorType
 from ....passes.quantization.plan import EVERY
 from ....passes.quantization.quantize import quantized_types
-from ...calibration.ranges import BITS, compiled
+from ...calibration.ranges import BITS, RunFunction, compiled
 from ...calibration.sample_sets import Held, Inputs
 from ...calibration.statistics import Findings
 from ...options import CompileOptions
 from ...pipeline import simplify_pipeline
+from ...progress import ProgressReport
 from ..methods import METHODS, Choices, Prepared
 from ..quantize import quantize_module
 from ..smooth_maps import function_behind
@@ -100,8 +101,10 @@ class Search:
         self._floating = clone_module(module)
         simplify_pipeline().run(self._floating)
         self._shape = first_shape(module)
+        main = self._floating.main
+        self._sizes = {name: each.type.elements for name, each in zip(main.result_names, main.results, strict=True)}
         run = runner(self._floating)
-        self._expected: Outputs = self._answers(run, "in floating point")
+        self._expected: Outputs = self._answers(run, options.report, "run in floating point")
         self._own: Outputs = answers(run, self._choosing.samples)
         self.rungs: list[Rung] = []
         self.tried: list[Try] = []
@@ -120,13 +123,13 @@ class Search:
         """What is doubtful of the labels."""
         return doubts(self._expected, self._labels, self._shape) if self._labels is not None else []
 
-    def _answers(self, run: Callable[[Inputs], Mapping[str, np.ndarray]], what: str) -> Outputs:
+    def _answers(self, run: RunFunction, report: ProgressReport, stage: str = "judge") -> Outputs:
         total = len(self._held.samples)
         found: Outputs = []
         for index, inputs in enumerate(self._held.samples):
-            self._options.report(f"judge {what}", index, total)
+            report(stage, index, total)
             found += answers(run, [inputs])
-        self._options.report(f"judge {what}", total, total)
+        report(stage, total, total)
         return found
 
     def attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str] = ()) -> Score | None:
@@ -138,11 +141,15 @@ class Search:
     def _attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
         choices = Choices()
         wide = (*self._options.wide, *wide)
-        options = replace(self._options, methods=methods, keep_float=tuple(keep), wide=wide)
+
+        def report(stage: str, done: int, total: int) -> None:
+            self._options.report(f"{what.partition(':')[0]}: {stage}", done, total)
+
+        options = replace(self._options, methods=methods, keep_float=tuple(keep), wide=wide, report=report)
         findings = None if self.tried else self.findings
         quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
-        found = score(self._expected, self._answers(run, what), self._labels, self._shape)
+        found = score(self._expected, self._answers(run, report), self._labels, self._shape, self._sizes)
         chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape)
         prepared = choices.prepared
         assert prepared is not None

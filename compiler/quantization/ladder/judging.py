@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,13 @@ class Score:
         sqnr: power of the results over that of what differs, in decibels; of what a softmax at the end is applied to.
         agreement: share of the samples with the same largest number of the first result.
         top1: share of the samples whose largest number is that of the label; ``None`` without labels.
+        outputs: SQNR of each by name, in decibels.
     """
 
     sqnr: float
     agreement: float
     top1: float | None
+    outputs: Mapping[str, float] = field(default_factory=dict)
 
 
 def runner(module: Module) -> RunFunction:
@@ -83,18 +85,29 @@ def first_shape(module: Module) -> tuple[int, int]:
     return rows, type.elements // rows
 
 
-def score(expected: Outputs, found: Outputs, labels: Sequence[int] | None, shape: tuple[int, int]) -> Score:
-    """The score of results, given those in floating point, the class of each row, and the shape of the first."""
-    signal = noise = 0.0
+def score(
+    expected: Outputs,
+    found: Outputs,
+    labels: Sequence[int] | None,
+    shape: tuple[int, int],
+    sizes: Mapping[str, int] | None = None,
+) -> Score:
+    """The score of results, given those in floating point, the class of each row, and the shape of the first.
+
+    Args:
+        sizes: elements of each result by name, in order.
+    """
+    ends = np.cumsum([*(sizes or {}).values()])[:-1]
+    powers = np.zeros((2, len(ends) + 1))
     for a, b in zip(expected, found, strict=True):
-        known = np.isfinite(a)
-        numbers = a[known].astype(np.float64)
-        signal += float(np.square(numbers).sum())
-        noise += float(np.square(b[known] - numbers).sum())
+        numbers = np.where(np.isfinite(a), a, 0).astype(np.float64)
+        wrong = np.where(np.isfinite(a), b, 0) - numbers
+        powers += [[np.square(part).sum() for part in np.split(each, ends)] for each in (numbers, wrong)]
     exact, classes = (np.stack([each[: shape[0] * shape[1]] for each in rows]) for rows in (expected, found))
     exact, classes = (each.reshape(-1, shape[1]).argmax(1) for each in (exact, classes))
     right = float(np.mean(classes == labels)) if labels is not None else None
-    return Score(decibels(signal, noise), float(np.mean(exact == classes)), right)
+    each = dict(zip(sizes or {}, map(decibels, *powers), strict=False))
+    return Score(decibels(*powers.sum(1)), float(np.mean(exact == classes)), right, each)
 
 
 def decibels(signal: float, noise: float) -> float:

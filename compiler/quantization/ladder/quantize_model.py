@@ -78,6 +78,10 @@ def quantize_model(given: Quantizing) -> Quantization:
     if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
         raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=wanted)
     check_output(output, source=model)
+    for name in ("engines", "machine"):
+        if is_exported(output) and getattr(options, name) is not None:
+            hint = "Leave it out, or name an artifact (.twa)."
+            raise UsageError(f"--{name} is for artifacts", found=f"output {os.fspath(output)!r}", hint=hint)
     encodings = given.written_encodings
     if encodings is not None:
         check_output(encodings, source=model)

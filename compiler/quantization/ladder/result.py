@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
+from textwrap import wrap
 
 from ....passes.quantization.plan import EVERY
 from ....runtime.report.details import InputStatistics
@@ -93,8 +95,9 @@ class Quantization:
                 Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
         )
-        for index, rung in enumerate(self.rungs):
-            row = {"mark": "*" if index == self.chosen else "", "what": rung.what.partition(":")[0]}
+        marks = self._marks()
+        for mark, rung in zip(marks, self.rungs, strict=True):
+            row = {"mark": mark, "what": rung.what.partition(":")[0]}
             row |= {"sqnr": rung.score.sqnr, "agreement": rung.score.agreement, "choice": rung.choice}
             tries.add(**row, **({"top1": rung.score.top1} if labelled else {}))
         layers = Table(
@@ -111,7 +114,7 @@ class Quantization:
         lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
         if self.top1 is not None:
             lines.append(f"In floating point top-1 is {percent(self.top1)} %.")
-        lines += ["", tries.text().rstrip("\n"), *self._legend(), ""]
+        lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
         if self.kept:
@@ -121,7 +124,7 @@ class Quantization:
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
-            lines += ["The values that lose most, as they arrive and if they alone were rounded (dB):", ""]
+            lines += ["Tensors that lose most (dB): as they arrive, and if they alone were rounded:", ""]
             lines.append(layers.text().rstrip("\n"))
         return "\n".join(lines) + "\n"
 
@@ -139,13 +142,27 @@ class Quantization:
         judged = f"judged on {show_number(self.judged, 'other')}"
         return ", ".join([calibrated, choosing or "methods chosen by the same", f"{judged}."])
 
-    def _legend(self) -> list[str]:
-        """Which samples the columns are of, and why a row has its star."""
+    def _marks(self) -> list[str]:
+        """Of each try, whether it was written, or left out of what those below it stand on."""
+        best = accumulate((rung.choice for rung in self.rungs), max)
+        marks = ["-" if rung.choice < most else "" for rung, most in zip(self.rungs, best, strict=True)]
+        return [*marks[: self.chosen], "*", *marks[self.chosen + 1 :]]
+
+    def _legend(self, marks: list[str]) -> list[str]:
+        """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
-        return [
-            f"  choice: SQNR of {by}; the rest is of those that judge",
-            f"  * was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}",
+        outputs = self.rungs[self.chosen].score.outputs
+        each = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in outputs.items())
+        texts = [
+            *(rung.what for rung in self.rungs if ":" in rung.what),
+            "SQNR: power of the outputs over that of their error; 20 dB: a hundredth of it",
+            "same: answers, the largest of the first output, that are as in floating point",
+            f"choice: SQNR of {by}; the rest is of those that judge",
+            f"* was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}"
+            + (f": {each}" if len(outputs) > 1 else ""),
+            *(["- has a lower choice than one above it, and is not in those below"] if "-" in marks else []),
         ]
+        return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.to_text())}</pre>"

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, TypedDict
 from tilewright.errors import FailedCheckError, UsageError
 
 from ...commands.parser import number, output_path, whole_number
+from ...commands.shapes import add_input_shape, one_given
 
 if TYPE_CHECKING:
     from ..comparison.every_layer import Agreement
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force-preprocess", action="store_true", help="Prepare images so even if an artifact says otherwise."
     )
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help="Use at most N samples.")
+    add_input_shape(parser, "The shape of an input that REFERENCE leaves open. ", "1 for what it leaves open.")
     parser.add_argument("--encodings", metavar="FILE", help="How NETWORK is quantised: FILE.encodings.")
     parser.add_argument("--reference-encodings", metavar="FILE", help="How REFERENCE is quantised.")
     parser.add_argument("--all", action="store_true", help="Show all values, and those that one of both has alone.")
@@ -127,9 +129,9 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
         if getattr(arguments, name) is None and not arguments.every_layer:
             flag = "--data" if name == "data" else "NETWORK"
             raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
-    given = {name for name, value in vars(arguments).items() if value not in (None, False)}
+    given = {name for name, value in vars(arguments).items() if value not in (None, False, [])}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
-    by_value = [each for each in ("every_layer", "html", "all", "limit", "preprocess") if each in given]
+    by_value = [each for each in ("every_layer", "html", "all", "limit", "preprocess", "input_shape") if each in given]
     if by_sample and by_value:
         hint = f"Leave --{by_sample[0]} out to compare every value."
         flag = by_value[0].replace("_", "-")
@@ -192,6 +194,7 @@ def _opened(
             arguments.data,
             preprocessing=arguments.preprocess,
             limit=arguments.limit,
+            input_shapes=one_given(arguments.input_shape),
             encodings=arguments.encodings,
             reference_encodings=arguments.reference_encodings,
             force=arguments.force_preprocess,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, cast
 
 from ..simulator.input_data import Feeds
 from .measures import Result, compare_values
 from .parties import open_party
 from .party import ONNXRUNTIME, Party
 from .samples import RANDOM, read_samples
+
+if TYPE_CHECKING:
+    from ....compiler.frontend.input_shapes import InputShapes
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def opened(
     *,
     preprocessing: str | None = None,
     limit: int | None = None,
+    input_shapes: InputShapes | None = None,
     encodings: str | None = None,
     reference_encodings: str | None = None,
     force: bool = False,
@@ -34,11 +39,13 @@ def opened(
     if network is None:
         reference, network = f"{ONNXRUNTIME}{reference}", reference
     with ExitStack() as stack:
-        first = stack.enter_context(closing(open_party(reference, reference_encodings)))
-        second = stack.enter_context(closing(open_party(network, encodings)))
+        first = stack.enter_context(closing(open_party(reference, reference_encodings, input_shapes)))
+        inputs = first.inputs_in(input_shapes or {})
+        shapes = {each.name: cast("list[int]", each.shape) for each in inputs} if input_shapes else None
+        second = stack.enter_context(closing(open_party(network, encodings, shapes)))
         images = {**second.images, **first.images}
         limit = limit or (None if data else 1)
-        total, samples = read_samples(data or RANDOM, first.get_inputs(), preprocessing, limit, images, force=force)
+        total, samples = read_samples(data or RANDOM, inputs, preprocessing, limit, images, force=force)
         yield first, second, total, samples
 
 
@@ -49,6 +56,7 @@ def compare(
     *,
     preprocessing: str | None = None,
     limit: int | None = None,
+    input_shapes: InputShapes | None = None,
     encodings: str | None = None,
     reference_encodings: str | None = None,
     force: bool = False,
@@ -63,6 +71,8 @@ def compare(
         data: a folder or file of arrays or images, or ``random``.
         preprocessing: how images become inputs, as ``tilewright.compile`` takes it.
         limit: use at most so many samples.
+        input_shapes: of what the reference leaves open, by the name of an input or of an open extent; without, it is 1
+            for images and random numbers. Of an artifact of several shapes, the one that is meant.
         encodings, reference_encodings: how either is quantised: files for ONNX models.
         force: prepare images so even if an artifact says otherwise.
         report: called before each sample with a word, how many are done, and how many there are.
@@ -78,6 +88,7 @@ def compare(
         os.fspath(data),
         preprocessing=preprocessing,
         limit=limit,
+        input_shapes=input_shapes,
         encodings=encodings,
         reference_encodings=reference_encodings,
         force=force,

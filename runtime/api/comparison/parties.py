@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tilewright.errors import UsageError
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
+from ...execution.shapes import shape_named
 from ...report.details import KeptValue, details_of
 from ...session import Session
 from ..network import open_session
@@ -19,9 +21,15 @@ from ..simulator.session import ENDING, IR_ENDING
 from .onnxruntime_party import OnnxruntimeParty
 from .party import ONNXRUNTIME, Party, Value
 
+if TYPE_CHECKING:
+    from ....compiler.frontend.input_shapes import InputShapes
 
-def open_party(path: str, encodings: str | None = None) -> Party:
+
+def open_party(path: str, encodings: str | None = None, shapes: InputShapes | None = None) -> Party:
     """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there.
+
+    Args:
+        shapes: of the inputs that IR leaves open.
 
     Raises:
         UsageError: encodings are given for another than an ONNX model.
@@ -32,14 +40,14 @@ def open_party(path: str, encodings: str | None = None) -> Party:
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
     if path.startswith(ONNXRUNTIME):
         return OnnxruntimeParty(path.removeprefix(ONNXRUNTIME))
-    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings)
+    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings, shapes)
 
 
 class ArtifactParty(Party):
     """An artifact: its outputs, and the values in the middle that it was compiled with ``--keep`` for."""
 
     def __init__(self, label: str, artifact: Artifact) -> None:
-        self.label = label
+        self.label, self._artifact = label, artifact
         self._session: Session = open_session(artifact)
         details = details_of(artifact)
         self.images = details.images or {}
@@ -50,13 +58,26 @@ class ArtifactParty(Party):
         self.outputs = [name for name in names if name not in debug]
 
     def get_inputs(self) -> list[NodeArg]:
-        return [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in self._session.inputs]
+        return _inputs(self._artifact.in_shapes())
+
+    def inputs_in(self, given: InputShapes) -> list[NodeArg]:
+        return _inputs([shape_named(self._artifact, {name: tuple(shape) for name, shape in given.items()})])
 
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
         return self._session.run(feeds)
 
     def close(self) -> None:
         self._session.close()
+
+
+def _inputs(views: Sequence[Artifact]) -> list[NodeArg]:
+    """The inputs of an artifact in some of its shapes; extents in which these differ are open."""
+    found: list[NodeArg] = []
+    for specs in zip(*(view.manifest.inputs for view in views), strict=True):
+        extents = [{*extents} for extents in zip(*(spec.shape for spec in specs), strict=False)]
+        shape = [each.pop() if len(each) == 1 else None for each in extents]
+        found.append(NodeArg(specs[0].name, TYPES[specs[0].dtype], shape))
+    return found
 
 
 def _value(kept: KeptValue) -> Value:
@@ -68,7 +89,7 @@ class ModelParty(Party):
     encodings its tensors are rounded as these say.
     """
 
-    def __init__(self, path: str, encodings: str | None = None) -> None:
+    def __init__(self, path: str, encodings: str | None = None, shapes: InputShapes | None = None) -> None:
         self.label, self._path, self._encodings = path, path, encodings or None
         self.outputs, self.values = [], []
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -79,7 +100,7 @@ class ModelParty(Party):
 
         self._simulated: SimulatedModel | None = None
         if path.lower().endswith(IR_ENDING):
-            self._inputs = self._compiled().get_inputs()
+            self._inputs = self._compiled(shapes).get_inputs()
             return
         read = read_encodings(self._encodings) if self._encodings is not None else None
         self._simulated = SimulatedModel(path, read)
@@ -95,7 +116,7 @@ class ModelParty(Party):
             self._party, self._shapes = self._compiled(shapes), shapes
         return self._party.run(feeds)
 
-    def _compiled(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ArtifactParty:
+    def _compiled(self, shapes: InputShapes | None = None) -> ArtifactParty:
         from ....compiler.driver import compile_model
         from ....compiler.frontend.formats import import_model
         from ....compiler.quantization.quantize import brings_quantization

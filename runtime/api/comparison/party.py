@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...compiler import compiler_for
 from ...pictures.inputs import ImageInput
 from ..simulator.input_data import Feeds, NodeArg
+
+if TYPE_CHECKING:
+    from ....compiler.frontend.input_shapes import InputShapes
 
 ONNXRUNTIME = "onnxruntime:"
 """What stands before the path of a model that onnxruntime is to run."""
@@ -77,6 +82,19 @@ class Party(ABC):
     @abstractmethod
     def get_inputs(self) -> list[NodeArg]:
         """The inputs: name, type and shape."""
+
+    def inputs_in(self, given: InputShapes) -> list[NodeArg]:
+        """The inputs in the shape that is given for them, by the name of an input or of an open extent.
+
+        Raises:
+            ModelError, UsageError: there is no such name, or what is given is no shape, or several.
+        """
+        with compiler_for("shapes of a model"):
+            from ....compiler.frontend.input_shapes import one_shape
+
+        inputs = self.get_inputs()
+        shape = one_shape({each.name: each.shape for each in inputs}, given)
+        return [replace(each, shape=[*shape.inputs.get(each.name, shape.declared(each.shape))]) for each in inputs]
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:

@@ -294,6 +294,33 @@ def test_open_extents_follow_the_samples(tmp_path: Path) -> None:
     assert [row.name for row in found.rows] == ["a", "y"]
 
 
+def test_a_shape_is_given_where_samples_bring_none(tmp_path: Path, capsys: Capture) -> None:
+    nodes = [helper.make_node("Exp", ["x"], ["a"]), helper.make_node("MatMul", ["a", "w"], ["y"])]
+    weights = {"w": np.ones((4, 2), np.float32)}
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, ["batch", "length"])], ["y"], weights)
+    path = str(write_model(tmp_path / "open.onnx", onnx.shape_inference.infer_shapes(model)))
+    artifact, ir = str(tmp_path / "open.twa"), str(tmp_path / "open.xml")
+    tilewright.compile(path, output=artifact, input_shapes={"batch": [1, 2], "length": [4]})
+    tilewright.export(path, ir, input_shapes={"x": [2, 4]})
+    random = ("--data", "random", "--limit", "1")
+    assert main(["compare", path, artifact, *random]) == 1
+    assert "[1, 1]" in capsys.readouterr().err
+    for given in (["--input-shape", "x=2,4"], ["--input-shape", "length=4", "--input-shape", "batch=2"]):
+        for pair in ([path, artifact], [artifact, path], [path, ir]):
+            assert main(["compare", *pair, *random, *given]) == 0
+            assert "1 sample" in capsys.readouterr().out
+        assert main(["compare", path, "--every-layer", *given]) == 0
+    found = tilewright.compare(path, path, "random", limit=1, input_shapes={"length": [4]})
+    assert [row.name for row in found.rows] == ["a", "y"]
+    for wrong, words in (
+        (["width=4"], "a shape was given for an input that the model does not have; expected x; open extents batch,"),
+        (["x=1,4", "--input-shape", "x=2,4"], "only one shape can be shown; found x=1,4 x=2,4"),
+        (["x=2,4", "--metric", "snr"], "--input-shape is for the comparison of all values; found --metric"),
+    ):
+        assert main(["compare", path, path, "--data", "random", "--input-shape", *wrong]) != 0
+        assert words in capsys.readouterr().err
+
+
 def with_wrong_add(monkeypatch: pytest.MonkeyPatch) -> None:
     inner = IMPORTS["", "Add"]
 
