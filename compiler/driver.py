@@ -74,13 +74,16 @@ NOTHING_PLACED = "nothing of the network runs on the accelerator; `tilewright in
 
 @resources("compile")
 @rarely_collected()
-def build(model: Model, options: CompileOptions, interface: Interface | None = None) -> Package:
+def build(
+    model: Model, options: CompileOptions, interface: Interface | None = None, shared: Shared | None = None
+) -> Package:
     """Everything of an artifact, not yet written.
 
     The passes are also watched by the instruments that the environment asks for.
 
     Args:
         interface: makes the input and the outputs of each engine the same integers; for precision int8.
+        shared: what samples made of the same network by the same options, so that they are not looked at again.
 
     Raises:
         UsageError, InputError, ParseError: an option has a value that it cannot have, or no use.
@@ -103,7 +106,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     options = replace(options, instruments=tuple(watching), report=stages)
     machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
     targets = TargetDescription.several(options.target if options.target is not None else "host")
-    build_shape = functools.partial(_build_shape, model, machine, targets, interface, _Shared())
+    build_shape = functools.partial(_build_shape, model, machine, targets, interface, shared or Shared())
     package = None
     for shape in shapes:
         try:
@@ -125,7 +128,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
 
 
 @dataclass
-class _Shared:
+class Shared:
     """What the shapes of a network have in common: what calibration chose for the first, and constants."""
 
     choices: Choices = field(default_factory=Choices)
@@ -138,7 +141,7 @@ def _build_shape(
     machine: Machine,
     targets: Sequence[TargetDescription],
     interface: Interface | None,
-    shared: _Shared,
+    shared: Shared,
     options: CompileOptions,
     extents: Mapping[str, int],
 ) -> Package:
@@ -349,15 +352,17 @@ def _on_device(
     return placed, {name: assemble(function, machine) for name, function in tiles.functions.items()}
 
 
-def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:
-    """Compile ``model`` into the file ``output``, complete or not at all.
+def compile_to_file(
+    model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared | None = None
+) -> Artifact:
+    """Compile ``model`` into the file ``output``, complete or not at all; arguments as for :func:`build`.
 
     Raises:
         TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
     check_output(output, source=model)
     cannot_be_read_back = is_stream(output)
-    package = build(model, options)
+    package = build(model, options, shared=shared)
     options.report("write", 0, 1)
     write_artifact(output, package.manifest(), package.sections, is_packed=options.weights_bits < BITS)
     options.report("write", 1, 1)

@@ -44,6 +44,9 @@ error."""
 LARGEST_TRIED = 64
 """Inputs of a result, up to which several steps are tried."""
 
+PANEL = 32
+"""Columns of a decomposition, and rows, that are computed together, in the processor's caches."""
+
 
 @dataclass(frozen=True)
 class Rounded:
@@ -133,11 +136,7 @@ def optimised(rows: np.ndarray, steps: np.ndarray, products: np.ndarray) -> tupl
     diagonal = np.arange(inner)
     damped = products.copy()
     damped[:, diagonal, diagonal] += DAMPING * products[:, diagonal, diagonal].mean(1, keepdims=True) + 1e-9
-    # (I + U) D (I + U)^T, with U above the diagonal.
-    for k in range(inner - 1, 0, -1):
-        column = damped[:, :k, k] / damped[:, k, k, None]
-        damped[:, :k, :k] -= column[:, :, None] * damped[:, None, :k, k]
-        damped[:, :k, k] = column
+    decompose(damped)
     best, found, least = steps, np.empty_like(rows), np.full(steps.shape, np.nan)
     for times in WIDENED if inner <= LARGEST_TRIED else WIDENED[:1]:
         tried = (steps * times).astype(np.float32).astype(np.float64)
@@ -146,6 +145,21 @@ def optimised(rows: np.ndarray, steps: np.ndarray, products: np.ndarray) -> tupl
         better = (error < least) | np.isnan(least)
         best, found, least = (np.where(better, a, b) for a, b in ((tried, best), (integers, found), (error, least)))
     return found, best
+
+
+def decompose(factors: np.ndarray) -> None:
+    """Make matrices (I + U) D (I + U)^T into U, above the diagonal, and D, on it; what is below means nothing."""
+    for end in range(factors.shape[1], 0, -PANEL):
+        start = max(end - PANEL, 0)
+        made = np.zeros((len(factors), end - start, end))
+        for k in range(end - 1, start - 1, -1):
+            made[:, k - start, :k] = factors[:, :k, k]
+            factors[:, :k, k] /= factors[:, k, k, None]
+            factors[:, :k, start:k] -= factors[:, :k, k, None] * made[:, k - start, None, start:k]
+        for first in range(0, start, PANEL):
+            rows = slice(first, min(first + PANEL, start))
+            for k in range(end - 1, start - 1, -1):
+                factors[:, rows, first:start] -= factors[:, rows, k, None] * made[:, k - start, None, first:start]
 
 
 def _rounded_in_turn(weights: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

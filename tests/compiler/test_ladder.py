@@ -13,6 +13,7 @@ import onnx.numpy_helper
 import pytest
 
 import tilewright
+from tilewright.compiler.driver import Shared
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
@@ -135,10 +136,10 @@ def test_what_cannot_be_written_is_left_out_for_the_next_best(
 ) -> None:
     best = undisturbed
 
-    def fails(model: bytes, output: Path, options: CompileOptions) -> None:
+    def fails(model: bytes, output: Path, options: CompileOptions, shared: Shared) -> None:
         if "outputs" in options.methods:
             raise PassError("there is no room for it")
-        write_quantized(model, output, options)
+        write_quantized(model, output, options, shared)
 
     monkeypatch.setattr(quantize_model, "write_quantized", fails)
     found = quantize()
@@ -161,6 +162,19 @@ def test_what_cannot_be_written_is_left_out_for_the_next_best(
     monkeypatch.setattr(quantize_model, "write_quantized", wrong)
     with pytest.raises(UsageError, match="this is no option"):
         quantize()
+
+
+def test_what_is_written_is_what_was_judged(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    for engines in ("software", None):
+        written = Path(quantize(engines=engines).output).read_bytes()
+        with monkeypatch.context() as patch:
+            # As if nothing were known of the samples yet.
+            patch.setattr(climb, "Shared", lambda *_: None)
+            assert Path(quantize(engines=engines).output).read_bytes() == written
+    with pytest.raises(UsageError, match="--engines is for artifacts; found output"):
+        tilewright.quantize(network(), "network.onnx", calibration=SAMPLES, engines="software")
 
 
 def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> None:

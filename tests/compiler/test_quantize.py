@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from tilewright.compiler.quantization.exact_inputs import choose_inputs
 from tilewright.compiler.quantization.ladder.judging import first_shape
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
-from tilewright.compiler.quantization.round_weights import optimised
+from tilewright.compiler.quantization.round_weights import decompose, optimised
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, is_op
@@ -232,6 +233,23 @@ def test_rounding_by_the_error_of_the_sums_is_better_than_to_the_nearest(rng: np
     found, steps = optimised(np.rint(weights), ones, products)
     np.testing.assert_array_equal(found, np.rint(weights))
     np.testing.assert_array_equal(steps, ones)
+
+
+def test_a_decomposition_is_the_same_however_many_columns_are_computed_together(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = rng.standard_normal((2, 70, 200))
+    products = inputs @ inputs.transpose(0, 2, 1)
+    found = []
+    for columns in (70, 32, 7, 1):
+        monkeypatch.setattr(round_weights, "PANEL", columns)
+        found.append(products.copy())
+        decompose(found[-1])
+    upper, diagonal = np.triu(found[0], 1) + np.eye(70), np.diagonal(found[0], axis1=1, axis2=2)
+    np.testing.assert_allclose(
+        (upper * diagonal[:, None, :]) @ upper.transpose(0, 2, 1), products, rtol=1e-9, atol=1e-9
+    )
+    assert all(np.array_equal(np.triu(each), np.triu(found[0])) for each in found)
 
 
 def test_steps_are_chosen_by_the_error_of_smooth_maps(
@@ -479,7 +497,7 @@ def test_each_row_of_a_batch_is_an_answer(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("".join(f"{name} {(int(label) - 1) % 4}\n" for name, label in moved))
     found = quantize(labels=tmp_path / "labels.txt")
     assert found.top1 == 0
-    assert found._repr_html_() == f"<pre>{found.to_text()}</pre>"
+    assert found._repr_html_() == f"<pre>{escape(found.to_text())}</pre>"
     assert found.warnings[0].startswith("in floating point 0.00 % of 8 answers are as labelled")
 
 

@@ -19,6 +19,7 @@ from ....passes.quantization.quantize import quantized_types
 from ...calibration.ranges import BITS, RunFunction, compiled
 from ...calibration.sample_sets import Held, Inputs
 from ...calibration.statistics import Findings
+from ...driver import Shared
 from ...options import CompileOptions
 from ...pipeline import simplify_pipeline
 from ...progress import ProgressReport
@@ -254,6 +255,10 @@ class Search:
         """The options by which a try is compiled."""
         tried = self.tried[index]
         return replace(self._options, methods=tried.methods, keep_float=tried.keep, wide=tried.wide)
+
+    def shared(self, index: int) -> Shared:
+        """What samples made of the network in a try."""
+        return Shared(self.tried[index].choices, self.findings)
 
     def losses(self, index: int) -> list[LayerLoss]:
         """What the values of a try lose, the most harmed first."""

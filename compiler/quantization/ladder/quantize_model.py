@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from tilewright.errors import OutputError, TilewrightError, UsageError, resources
 from tilewright.limits import check_count
@@ -101,7 +101,9 @@ def quantize_model(given: Quantizing) -> Quantization:
     held = hold(every, at)
     right = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
-    on_device = not is_exported(output) and "device" in engines_of(options, "int8")
+    # What is judged is what will be written: some forms are for the accelerator.
+    options = replace(options, engines=None if is_exported(output) else engines_of(options, "int8"))
+    on_device = "device" in (options.engines or ())
     search = Search(module, options, methods, used, choosing, held, right, on_device=on_device)
     goal = Goal(*wanted, search.top1)
     doubtful = search.doubts()
@@ -140,7 +142,7 @@ def _write_best(search: Search, goal: Goal, model: Model, output: str | os.PathL
     while True:
         best = search.best(goal)
         try:
-            write_quantized(model, output, search.options_of(best))
+            write_quantized(model, output, search.options_of(best), search.shared(best))
         except (UsageError, OutputError):
             # It is not for the try that they are raised.
             raise

@@ -17,7 +17,7 @@ from tilewright.errors import CalibrationWarning
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.output_file import output_file
-from ...driver import compile_to_file
+from ...driver import Shared, compile_to_file
 from ...export import export_model
 from ...frontend.formats import InputShapes, Model
 from ...options import CompileOptions
@@ -28,14 +28,14 @@ def is_exported(output: str | os.PathLike[str]) -> bool:
     return Path(output).suffix.lower() in (".onnx", ".xml")
 
 
-def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
-    """Write an artifact, or a file for other runtimes.
+def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared) -> None:
+    """Write an artifact, for which samples are not looked at again, or a file for other runtimes.
 
     Raises:
         TilewrightError: as for compiling and exporting.
     """
     if not is_exported(output):
-        compile_to_file(model, output, replace(options, precision="int8"))
+        compile_to_file(model, output, replace(options, precision="int8"), shared)
         return
     with warnings.catch_warnings():
         # They are told already.
