@@ -106,8 +106,8 @@ def score(
     exact, classes = (np.stack([each[: shape[0] * shape[1]] for each in rows]) for rows in (expected, found))
     exact, classes = (each.reshape(-1, shape[1]).argmax(1) for each in (exact, classes))
     right = float(np.mean(classes == labels)) if labels is not None else None
-    each = dict(zip(sizes or {}, map(decibels, *powers), strict=False))
-    return Score(decibels(*powers.sum(1)), float(np.mean(exact == classes)), right, each)
+    each = dict(zip(sizes or {}, map(decibels, *powers.tolist()), strict=False))
+    return Score(decibels(*powers.sum(1).tolist()), float(np.mean(exact == classes)), right, each)
 
 
 def decibels(signal: float, noise: float) -> float:
