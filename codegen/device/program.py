@@ -15,10 +15,12 @@ from ...ir.tile.normalization import LoadNormalization
 from ...ir.tile.places import Enter, Leave, cluster_of, clusters_of
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
 from ...ir.tile.types import EVERY_CLUSTER
-from ...runtime import isa
 from ...runtime.artifact.manifest import FeatureMapRef
-from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
-from ...runtime.machines.machine import Machine
+from ...runtime.isa import layouts
+from ...runtime.isa.assembler import Assembler, build
+from ...runtime.isa.encoding import Instruction
+from ...runtime.isa.program import Program, Region, RegionKind
+from ...runtime.machines.machine import PARAMETER_UNIT, Machine
 
 
 class Constants:
@@ -35,11 +37,11 @@ class Constants:
 
     def place(self, data: bytes) -> tuple[int, int]:
         """Address and length of bytes in the region, in lines."""
-        lines = -(-len(data) // isa.PARAMETER_UNIT)
+        lines = -(-len(data) // PARAMETER_UNIT)
         address = self._known.get(data)
         if address is None:
-            address = self._known[data] = len(self.data) // isa.PARAMETER_UNIT
-            self.data += data + bytes(lines * isa.PARAMETER_UNIT - len(data))
+            address = self._known[data] = len(self.data) // PARAMETER_UNIT
+            self.data += data + bytes(lines * PARAMETER_UNIT - len(data))
         return address, lines
 
     def weights(self, constant: Constant, load: LoadWeights) -> bytes:
@@ -48,9 +50,9 @@ class Constants:
         if key not in self._weights:
             array = constant.array.transpose(0, 2, 3, 1)
             if load.depthwise:
-                self._weights[key] = isa.pack_depthwise(array, weight_zero=load.zero)
+                self._weights[key] = layouts.pack_depthwise(array, weight_zero=load.zero)
             else:
-                self._weights[key] = isa.pack_dense(array, weight_zero=load.zero, packed=load.packed)
+                self._weights[key] = layouts.pack_dense(array, weight_zero=load.zero, packed=load.packed)
         return self._weights[key]
 
 
@@ -187,13 +189,13 @@ def _instruction(op: Op, places: Places, constants: Constants, clusters: int) ->
     if is_op(op, *_LOADED):
         address, lines = constants.place(_packed(op, constants))
         fields |= {"region": REGIONS.index("constants"), "offset": address, "length": lines}
-    return isa.build(name, fields)
+    return build(name, fields)
 
 
 def _packed(op: Op, constants: Constants) -> bytes:
     """The bytes that an op loads, which are constant."""
     if is_op(op, LoadRecord):
-        return isa.pack_record(**op.operator.words)
+        return layouts.pack_record(**op.operator.words)
     loaded = [value for value in op.inputs if isinstance(value, Constant)]
     if len(loaded) != len(op.inputs):
         raise CodegenError("what is loaded for an instruction must be constant", found=op.inputs)
@@ -201,8 +203,8 @@ def _packed(op: Op, constants: Constants) -> bytes:
         return constants.weights(loaded[0], op.operator)
     arrays = [value.array for value in loaded]
     if is_op(op, LoadNormalization):
-        return isa.pack_normalization(isa.NormalizationParameters(*arrays))
-    return isa.pack_table(arrays[0]) if is_op(op, LoadTable) else isa.pack_requantize(*arrays)
+        return layouts.pack_normalization(layouts.NormalizationParameters(*arrays))
+    return layouts.pack_table(arrays[0]) if is_op(op, LoadTable) else layouts.pack_requantize(*arrays)
 
 
 def _regions(function: Function, constants: int) -> list[Region]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
 
 from ..artifact.artifact import Artifact
-from ..isa import Program, RegionKind
+from ..isa.program import Program, RegionKind
 from ..machines.cost import host_link_cycles
 from ..session import load
 from .table import on_one_line, show_bytes, show_number, show_seconds

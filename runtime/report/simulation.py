@@ -14,7 +14,7 @@ from tilewright.errors import ArtifactError, MachineError, UsageError
 
 from ..artifact.artifact import Artifact
 from ..execution.device import read_programs
-from ..isa import Program
+from ..isa.program import Program
 from ..machines.machine import Machine
 from ..machines.machine import load as load_machine
 from ..simulator.cycles import simulate

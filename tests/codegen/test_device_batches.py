@@ -10,7 +10,8 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.runtime.isa import Convolve, Queue, Stream
+from tilewright.runtime.isa.encoding import Queue, Stream
+from tilewright.runtime.isa.matrix import Convolve
 from tilewright.runtime.machines.machine import load
 
 QUANT = Quantization.per_tensor(0.1, 3)

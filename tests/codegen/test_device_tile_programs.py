@@ -20,7 +20,7 @@ from tilewright.ir.types import DType
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.passes.device.planning.scratchpads import UNITS
-from tilewright.runtime.isa import Queue
+from tilewright.runtime.isa.encoding import Queue
 from tilewright.runtime.machines.machine import Machine, load
 
 MACHINE = load("m4096")

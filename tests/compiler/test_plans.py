@@ -11,7 +11,7 @@ from device_programs import pointwise
 from tilewright.compiler.device.plans import plans, rank
 from tilewright.errors import MachineError
 from tilewright.ir.annotations import Plan
-from tilewright.runtime.isa import Program
+from tilewright.runtime.isa.program import Program
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from network_files import graph_model, write_model
@@ -20,10 +21,9 @@ from tilewright.compiler.demo import MODEL
 from tilewright.compiler.driver import compile_to_file
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
-from tilewright.runtime.isa import Stream, Wait, streams
+from tilewright.runtime.isa.encoding import Stream, Wait, streams
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load as load_session

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_cases import (
@@ -37,7 +38,6 @@ from device_cases import (
 from tilewright.errors import InstructionError, ResourceError
 from tilewright.ir.annotations import CASCADE, FUSED, KEPT, SENDS
 from tilewright.limits import Limit
-from tilewright.runtime import isa
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.verifier import verify_cards
 

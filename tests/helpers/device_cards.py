@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 from device_clusters import BLOCKS, COLUMNS, MIDDLE, PIXEL, ROW, ROWS, SOURCE, WEIGHTS, convolve
 
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Program, RegionKind, Stream
+from tilewright.runtime.isa.encoding import Stream
+from tilewright.runtime.isa.program import Program, RegionKind
 from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.simulator.functional import CardsEngine
 

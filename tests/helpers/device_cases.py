@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
+import instruction_set as isa
 import numpy as np
 from attention_blocks import quantized_block
 from cascade_graphs import random_chain
@@ -27,8 +28,8 @@ from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Program, RegionKind, Stream
+from tilewright.runtime.isa.encoding import Stream
+from tilewright.runtime.isa.program import Program, RegionKind
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.functional import CardsEngine

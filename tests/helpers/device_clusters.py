@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import instruction_set as isa
 import numpy as np
 from device_programs import convolution
 
-from tilewright.runtime import isa
 from tilewright.runtime.machines.machine import Machine
 
 ROWS, COLUMNS, BLOCKS = 8, 6, 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tilewright.runtime import isa
+import instruction_set as isa
+
 from tilewright.runtime.machines.machine import Machine
 
 

@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
+import instruction_set as isa
 import numpy as np
 
-from tilewright.runtime import isa
 from tilewright.runtime.isa.vector import MapInstruction
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import instruction_set as isa
 import numpy as np
 import onnx
 from device_clusters import twice_convolved
@@ -16,7 +17,6 @@ from open_networks import convolutional, open_model
 from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
-from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.machines import machine

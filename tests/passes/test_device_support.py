@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import instruction_set as isa
 import pytest
 from before_after import parse
 
@@ -11,7 +12,6 @@ from tilewright.compiler.report.model import device_rules
 from tilewright.ir.op import REGISTRY
 from tilewright.passes.device.lowering import LOWERINGS
 from tilewright.passes.placement.device_support import SUPPORT, reject
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.machine import load
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from before_after import parse, random_inputs
@@ -20,7 +21,6 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.passes.device.fused_pairs import choose_overwritten, overwritten
 from tilewright.passes.quantization.plan import plan_quantization
-from tilewright.runtime import isa
 from tilewright.runtime.machines.machine import load
 
 SHAPE = "f32[1,4,6,5]"

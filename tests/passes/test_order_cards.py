@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_splits import CARDS, calls, cut, fed, outlined, programs_of, tiled
@@ -18,7 +19,6 @@ from tilewright.ir.tile.transfer import Receive, Send
 from tilewright.ir.verify import verify
 from tilewright.passes.device.ordering.program import op_cost
 from tilewright.passes.device.outline_device import device_functions
-from tilewright.runtime import isa
 from tilewright.runtime.machines.cost import cost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from before_after import random_inputs
@@ -35,7 +36,6 @@ from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.quantize_normalization import QuantizeNormalization
-from tilewright.runtime import isa
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_splits import CARDS, calls, cut, fed, outlined, programs_of, tiled
@@ -20,8 +21,7 @@ from tilewright.ir.text.printer import print_module
 from tilewright.ir.verify import verify
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.split_cards import SplitCards, _crossing_cycles, _price, choose_cuts
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Program
+from tilewright.runtime.isa.program import Program
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify_cards
 

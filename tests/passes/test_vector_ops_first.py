@@ -12,7 +12,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
 from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.runtime.isa import Queue
+from tilewright.runtime.isa.encoding import Queue
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify

@@ -20,7 +20,8 @@ from ....ir.tile.instructions import LINE, Places, instruction
 from ....ir.tile.places import PLACES, cluster_of, clusters_of
 from ....ir.tile.transfer import Receive, Send
 from ....ir.tile.types import EVERY_CLUSTER, Memory
-from ....runtime.isa import Queue, build
+from ....runtime.isa.assembler import build
+from ....runtime.isa.encoding import Queue
 from ....runtime.machines.cost import cost, follows_closely, handover
 from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import RoundRobin, place_bytes, place_type, scratchpads

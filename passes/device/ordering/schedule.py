@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from math import inf
 
-from ....runtime.isa import Queue
+from ....runtime.isa.encoding import Queue
 from .program import Place, Room, Steps
 
 

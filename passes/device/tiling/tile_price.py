@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ....ir.annotations import Split
 from ....ir.core import Value
 from ....ir.feature_map import MapShape, Window
-from ....runtime.isa import INSTRUCTION_BYTES
+from ....runtime.isa.encoding import INSTRUCTION_BYTES
 from ....runtime.machines.banks import Count, ceil_divide
 from ....runtime.machines.cost import Runs, dram_bytes, dram_cycles, handover, in_turn, row_openings
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine

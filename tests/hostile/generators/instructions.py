@@ -7,11 +7,11 @@ import json
 from functools import partial
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 from single_card import FunctionalEngine
 
 from tilewright.errors import TilewrightError
-from tilewright.runtime import isa
 from tilewright.runtime.isa.encoding import HEADER_BITS, INSTRUCTION_BYTES, decode, encoded_fields
 from tilewright.runtime.isa.program import RegionKind
 from tilewright.runtime.machines import machine

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_cards import chained, outputs, regions, replaced
@@ -14,8 +15,8 @@ from device_cases import random_order
 from device_clusters import ROW, ROWS, constants
 
 from tilewright.errors import InstructionError, MachineError, TilewrightError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Program, Queue, Stream
+from tilewright.runtime.isa.encoding import Queue, Stream
+from tilewright.runtime.isa.program import Program
 from tilewright.runtime.machines import machine
 from tilewright.runtime.report.layer_times import layer_times
 from tilewright.runtime.simulator import functional

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_clusters import REGIONS, ROW, ROWS, constants, gathered, twice_convolved
 from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError, MachineError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Queue, Stream
+from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import instruction_set as isa
 import pytest
 from device_programs import pointwise
 
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.cost import cost, handover
 from tilewright.runtime.report.layer_times import layer_times, scratchpad_traffic

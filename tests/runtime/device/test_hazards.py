@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import instruction_set as isa
 import pytest
 from device_programs import pointwise
 from property_tests import given, st
 
 from tilewright.errors import InstructionError, ResourceError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import MemoryAccess, Queue, Space, Stream
+from tilewright.runtime.isa.encoding import MemoryAccess, Queue, Space, Stream
 from tilewright.runtime.isa.hazards import LastTouch, box_of, overlap
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import verifier

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 
 from tilewright.errors import InstructionError
 from tilewright.limits import DEVICE_INSTRUCTIONS
-from tilewright.runtime import isa
 from tilewright.runtime.isa import layouts
 from tilewright.runtime.isa.encoding import HEADER, EncodedField
 

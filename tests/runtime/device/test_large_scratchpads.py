@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Queue, Stream
+from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.machines.machine import MAPS_LIMIT, MAPS_UNIT, Machine, load
 from tilewright.runtime.simulator.verifier import verify
 

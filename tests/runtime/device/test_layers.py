@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import instruction_set as isa
 import numpy as np
 import pytest
 import qlinear_oracle as oracle
@@ -12,8 +13,7 @@ from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
 from tilewright.ir import arithmetic as meaning
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Stream, streams
+from tilewright.runtime.isa.encoding import Stream, streams
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 
 MACHINE = machine.load("s256")

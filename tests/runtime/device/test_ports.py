@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.banks import port_cycles
 from tilewright.runtime.machines.cost import cost

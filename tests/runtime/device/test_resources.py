@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from single_card import FunctionalEngine
 
 from tilewright.errors import ResourceError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import RegionKind
+from tilewright.runtime.isa.program import RegionKind
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional, verifier
 from tilewright.runtime.simulator.cycles import simulate
@@ -158,7 +158,7 @@ def test_memory_follows_what_an_instruction_reads_and_writes(item: isa.Instructi
 BOUNDED = """
 import resource, sys
 import numpy as np
-from tilewright.runtime.isa import Program
+from tilewright.runtime.isa.program import Program
 from tilewright.runtime.simulator.functional import CardsEngine
 
 program = Program.from_bytes(sys.stdin.buffer.read())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_clusters import BLOCKS, COLUMNS, REGIONS, ROW, ROWS, WEIGHTS, constants
@@ -11,7 +12,6 @@ from device_programs import convolution
 from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.verifier import verify
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import device_scalar as scalar
+import instruction_set as isa
 import numpy as np
 import pytest
 from single_card import FunctionalEngine
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.memory import CardMemory
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_programs import pointwise
 
-from tilewright.runtime import isa
 from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.cost import handover

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import instruction_set as isa
 import numpy as np
 import pytest
 from device_programs import convolution
 from single_card import FunctionalEngine
 
 from tilewright.errors import InputError, InstructionError, MachineError
-from tilewright.runtime import isa
-from tilewright.runtime.isa import Stream, streams
+from tilewright.runtime.isa.encoding import Stream, streams
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.verifier import verify
 
