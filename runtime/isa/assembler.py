@@ -16,7 +16,6 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
-from .attention import MoveWeights, RequantizeMean, Weigh
 from .encoding import (
     WAITS,
     Barrier,
@@ -29,24 +28,14 @@ from .encoding import (
     encode,
     refuse_violations,
     streams,
+    table,
 )
 from .hazards import LastTouch
 from .layouts import outside
-from .matrix import Convolve, ConvolveDepthwise
 from .normalization import Normalize
 from .program import NO_LAYER, Program, Region
-from .resize import ResizeLinear, ResizeNearest
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
-from .vector import (
-    Elementwise,
-    ElementwiseKind,
-    LookUp,
-    Pool,
-    PoolKind,
-    Requantize,
-    RequantizeSum,
-    RequantizeWide,
-)
+from .transfer import LoadMaps, Move, Receive, Send, Store
+from .vector import Elementwise, ElementwiseKind, Pool, PoolKind, RequantizeSum, RequantizeWide
 
 
 class Assembler:
@@ -243,26 +232,23 @@ def _message(shape: Sequence[int], distances: tuple[int, int, int], **fields: An
     return {"run": run, "count_y": count_y, "count_z": count_z, **_strides("dram", count_y, count_z, *strides)} | fields
 
 
+def _binary32(number: float) -> int:
+    return int(np.float32(number).view(np.uint32))
+
+
 def _of_sum(source_multiplier: float, **fields: Any) -> Fields:
-    return {"source_multiplier": int(np.float32(source_multiplier).view(np.uint32)), **fields}
-
-
-def _of_normalization(epsilon: float, **fields: Any) -> Fields:
-    return {"epsilon": int(np.float32(epsilon).view(np.uint32)), **fields}
+    return {"source_multiplier": _binary32(source_multiplier), **fields}
 
 
 _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
-    LoadMaps: _box,
-    Store: _box,
+    **dict.fromkeys((LoadMaps, Store), _box),
     Move: _move,
-    Send: _message,
-    Receive: _message,
+    **dict.fromkeys((Send, Receive), _message),
     Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
-    **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
-    **dict.fromkeys((MoveWeights, RequantizeMean, Weigh), dict),
     **dict.fromkeys((RequantizeSum, RequantizeWide), _of_sum),
-    Normalize: _of_normalization,
-    **dict.fromkeys((ResizeNearest, ResizeLinear), dict),
+    Normalize: lambda epsilon, **fields: {"epsilon": _binary32(epsilon), **fields},
 }
-_BUILT = {kind.__name__: (kind, derived) for kind, derived in _DERIVED.items()}
+"""What makes the fields of an instruction of what is given for it, where that is not the same."""
+
+_BUILT = {kind.__name__: (kind, _DERIVED.get(kind, dict)) for kind in table()}

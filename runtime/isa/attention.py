@@ -86,11 +86,10 @@ class Weigh(MapInstruction):
         size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
         extents = self.height, self.width, self.blocks
         mask = map_access(cluster, self.source, extents, (self.source_row_pitch, self.source_pixel_pitch), False)
-        pitches = self.destination_row_pitch, self.destination_pixel_pitch
         return (
             MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False, cluster=cluster),
             *([mask] if self.masked else []),
-            map_access(cluster, self.destination, (self.height, self.width, self.blocks + 1), pitches, True),
+            *super().accesses(cluster),
         )
 
     @property

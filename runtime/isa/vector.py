@@ -75,7 +75,7 @@ class MapInstruction(Instruction):
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Output map."""
         pitches = (self.destination_row_pitch, self.destination_pixel_pitch)
-        return (map_access(cluster, self.destination, (self.height, self.width, self.blocks), pitches, True),)
+        return (map_access(cluster, self.destination, (self.height, self.width, self.written_blocks), pitches, True),)
 
     def violations(self) -> Iterator[Violation]:
         """Written pixels do not overlap."""
@@ -157,6 +157,11 @@ class RequantizeSum(Requantize):
     source_multiplier: int = bits(32, "of what is added, as binary32")
 
     @property
+    def adds(self) -> bool:
+        """Whether the input map is read."""
+        return True
+
+    @property
     def residual_factor(self) -> np.float32:
         """`source_multiplier` as the number that it is."""
         return np.uint32(self.source_multiplier).view(np.float32)
@@ -164,8 +169,8 @@ class RequantizeSum(Requantize):
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, input map, output map."""
         *read, written = super().accesses(cluster)
-        pitches = self.source_row_pitch, self.source_pixel_pitch
-        return *read, map_access(cluster, self.source, (self.height, self.width, self.blocks), pitches, False), written
+        size, pitches = (self.height, self.width, self.written_blocks), (self.source_row_pitch, self.source_pixel_pitch)
+        return *read, *([map_access(cluster, self.source, size, pitches, False)] if self.adds else []), written
 
     def violations(self) -> Iterator[Violation]:
         """As RQ, and the multiplier is a number from 0 to 65536."""
@@ -176,7 +181,7 @@ class RequantizeSum(Requantize):
 
 
 @instruction("RQW", 26, Queue.VEC)
-class RequantizeWide(MapInstruction):
+class RequantizeWide(RequantizeSum):
     """Turn int32 accumulators, with `sum` and a feature map of 16 bits, into a feature map of 16 bits.
 
     As RQ, or with `sum` as RQA, with integers of 16 bits, in two blocks for each block of channels: v is 256 times the
@@ -184,12 +189,9 @@ class RequantizeWide(MapInstruction):
     does the number that is added. `blocks` counts blocks of accumulators.
     """
 
-    accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
-    parameters: int = bits(12, "requantise parameters", unit="64 B")
     zero_point: int = bits(16, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(16, "lower clamp", signed=True, default=-(2**15))
     high: int = bits(16, "upper clamp", signed=True, default=2**15 - 1)
-    unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
     source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B", default=0)
     source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the input map", unit="16 B", default=0)
     source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the input map", unit="16 B", default=0)
@@ -198,36 +200,14 @@ class RequantizeWide(MapInstruction):
     sum: int = flag("add the input map")
 
     @property
-    def residual_factor(self) -> np.float32:
-        """`source_multiplier` as the number that it is."""
-        return np.uint32(self.source_multiplier).view(np.float32)
+    def adds(self) -> bool:
+        """Whether the input map is read."""
+        return bool(self.sum)
 
     @property
     def written_blocks(self) -> int:
         """Blocks of a pixel of the maps."""
         return 2 * self.blocks
-
-    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
-        """Accumulators, parameters, input map, output map."""
-        size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
-        shape = self.height, self.width, self.written_blocks
-        source = self.source_row_pitch, self.source_pixel_pitch
-        target = self.destination_row_pitch, self.destination_pixel_pitch
-        return (
-            MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False, cluster=cluster),
-            _parameters(cluster, self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
-            *([map_access(cluster, self.source, shape, source, False)] if self.sum else []),
-            map_access(cluster, self.destination, shape, target, True),
-        )
-
-    def violations(self) -> Iterator[Violation]:
-        """Clamps are ordered, written pixels do not overlap, the multiplier is a number from 0 to 65536."""
-        if self.low > self.high:
-            yield Violation("low", self.low, f"at most high ({self.high})")
-        if self.source_multiplier > RESIDUAL_FACTOR_BITS:
-            rule = f"a binary32 from 0 to 65536: at most {RESIDUAL_FACTOR_BITS}"
-            yield Violation("source_multiplier", self.source_multiplier, rule)
-        yield from super().violations()
 
 
 @instruction("POOL", 17, Queue.VEC)

@@ -7,7 +7,7 @@ It takes the elements of a map in the order in which they lie, and gathers lines
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,15 +125,11 @@ def vector_work(
 
 def reads_no_map(item: MapInstruction) -> bool:
     """Whether all that an instruction reads are accumulators."""
-    return _requantizes(item) and not _is_sum(item)
-
-
-def _requantizes(item: MapInstruction) -> TypeGuard[Requantize | RequantizeWide]:
-    return isinstance(item, (Requantize, RequantizeWide))
+    return isinstance(item, Requantize) and not _is_sum(item)
 
 
 def _is_sum(item: MapInstruction) -> bool:
-    return isinstance(item, (RequantizeSum, RequantizeMean)) or (isinstance(item, RequantizeWide) and bool(item.sum))
+    return isinstance(item, RequantizeMean) or (isinstance(item, RequantizeSum) and item.adds)
 
 
 def latency_of(item: MapInstruction, machine: Machine) -> int:
@@ -150,8 +146,8 @@ def work_of(item: MapInstruction, machine: Machine) -> VectorWork:
         item.blocks,
         _maps(item),
         taps=taps,
-        sums=WEIGH_PASSES if isinstance(item, Weigh) else int(_requantizes(item)),
-        idle=idle_elements(item.unused) if _requantizes(item) else 0,
+        sums=WEIGH_PASSES if isinstance(item, Weigh) else int(isinstance(item, Requantize)),
+        idle=idle_elements(item.unused) if isinstance(item, Requantize) else 0,
         lane_divisions=AVERAGE_DIVISIONS if isinstance(item, Pool) and item.kind == PoolKind.AVERAGE else 0,
         pixel_divisions={RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0),
     )

@@ -33,7 +33,6 @@ from ..isa.vector import (
     Pool,
     PoolKind,
     Requantize,
-    RequantizeWide,
 )
 from ..machines.machine import CHANNEL_BLOCK, Machine
 from . import attention, matrix, normalization, transfer, vector
@@ -158,9 +157,6 @@ class CardsEngine:
         if isinstance(item, Requantize):
             pair = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
             return lambda memory: vector.requantize(memory, item, pair(memory))
-        if isinstance(item, RequantizeWide):
-            wide = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
-            return lambda memory: vector.requantize_wide(memory, item, wide(memory))
         if isinstance(item, Normalize):
             lanes = self._reader(item, origin, ("NRM",), unpack_normalization)
             return lambda memory: normalization.normalize(memory, item, lanes(memory))

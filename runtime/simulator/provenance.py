@@ -28,7 +28,6 @@ from ..isa.vector import (
     Pool,
     PoolKind,
     Requantize,
-    RequantizeWide,
 )
 from ..machines.machine import MAPS_UNIT
 from .verifier import VerifiedProgram
@@ -218,7 +217,7 @@ def _wrong(words: _Words) -> str | None:
 
 def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
     """How to get what an instruction multiplies or divides by out of its parameters; None if it does neither."""
-    if isinstance(item, (Requantize, RequantizeWide)):
+    if isinstance(item, Requantize):
         return _requantize
     if isinstance(item, Normalize):
         return _normalization

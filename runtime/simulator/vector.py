@@ -41,36 +41,23 @@ def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
 
 
 def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]) -> None:
-    """Execute RQ, RQA or RQM."""
+    """Execute RQ, RQA, RQM or RQW."""
     bias, multiplier = parameters
     total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
-    residual = None
-    if isinstance(item, RequantizeSum):
-        added = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
-        steps = (added.astype(np.int16) - item.source_zero).astype(np.float32)
+    is_wide, residual = isinstance(item, RequantizeWide), None
+    if isinstance(item, RequantizeSum) and item.adds:
+        place = item.source, item, (item.source_row_pitch, item.source_pixel_pitch)
+        added = of_pairs(_pairs(memory, *place)) if is_wide else _map(memory, *place).astype(np.int16)
+        steps = (added - item.source_zero).astype(np.float32)
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
     quotient = attention.quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
-    value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high, residual, quotient)
-    target = _output(memory, item)
-    target[...] = value.reshape(target.shape)
-    target[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
-
-
-def requantize_wide(
-    memory: Memory, item: RequantizeWide, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]
-) -> None:
-    """Execute RQW."""
-    bias, multiplier = parameters
-    total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
-    residual = None
-    if item.sum:
-        added = _pairs(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
-        steps = (of_pairs(added) - item.source_zero).astype(np.float32)
-        residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
-    into = item.zero_point, item.low, item.high
-    value = arithmetic.requantize(total, multiplier, *into, residual, dtype=np.int32)
+    into, dtype = (item.zero_point, item.low, item.high), np.int32 if is_wide else np.int8
+    value = arithmetic.requantize(total, multiplier, *into, residual, quotient, dtype)
     value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
-    _write_pairs(memory, item, value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK))
+    if is_wide:
+        _write_pairs(memory, item, value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK))
+    else:
+        _output(memory, item)[...] = value.reshape(item.height, item.width, -1)
 
 
 def _write_pairs(memory: Memory, item: MapInstruction, numbers: NDArray[np.int32]) -> None:
