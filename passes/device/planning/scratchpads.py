@@ -100,7 +100,7 @@ class RoundRobin:
 
     Args:
         size: of the scratchpad, in bytes.
-        position: where each cluster goes on.
+        position: where each cluster goes on, in bytes from the first round on: which cluster is further is known.
     """
 
     def __init__(self, size: int, position: dict[int, int] | None = None) -> None:
@@ -111,12 +111,10 @@ class RoundRobin:
 
     def find(self, cluster: int, size: int) -> int | None:
         """The next piece of so many bytes that is free in a cluster, or in every one; its first byte."""
-        position = self.position
+        start = self._reached(cluster) % self.size
         if cluster == EVERY_CLUSTER:
-            start = max(position.values(), default=0)
             taken = sorted(each for ranges in self._taken.values() for each in ranges)
         else:
-            start = position.get(cluster, position.get(EVERY_CLUSTER, 0))
             own, every = self._taken.get(cluster, []), self._taken.get(EVERY_CLUSTER)
             taken = sorted([*own, *every]) if every else own
         for first in (start, 0):
@@ -131,9 +129,16 @@ class RoundRobin:
     def take(self, cluster: int, address: int, size: int) -> None:
         """Give out what has been found."""
         insort(self._taken.setdefault(cluster, []), (address, address + size))
+        reached = self._reached(cluster)
         if cluster == EVERY_CLUSTER:
             self.position.clear()
-        self.position[cluster] = address + size
+        self.position[cluster] = reached + (address - reached) % self.size + size
+
+    def _reached(self, cluster: int) -> int:
+        """Where a cluster goes on, or the one that is furthest."""
+        if cluster == EVERY_CLUSTER:
+            return max(self.position.values(), default=0)
+        return self.position.get(cluster, self.position.get(EVERY_CLUSTER, 0))
 
     def release(self, cluster: int, address: int, size: int) -> None:
         """Take back what has been given out."""
