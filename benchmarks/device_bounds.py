@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tilewright.ir.annotations import MACS
-from tilewright.ir.core import Op, is_op
+from tilewright.ir.core import Op, Value, is_op
 from tilewright.ir.feature_map import is_block_by_block, is_product, map_shape, sum_products, window_of
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
+from tilewright.passes.device.boxes import blocks_together
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.machines.cost import dense_steps, depthwise_steps
+from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
+from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
+from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.machines.vector_unit import NORMALIZE_PASSES, WEIGH_PASSES, idle_elements, vector_steps
 from tilewright.runtime.simulator.timeline import Event
@@ -23,9 +30,11 @@ class Floors(NamedTuple):
     """Least cycles, each as if nothing else took time.
 
     Attributes:
-        array: steps of the arrays with all lanes busy that there is work for, shared out evenly.
-        dram: every weight, input and output moved once, at full bandwidth.
-        vector: steps of the vector units, shared out evenly.
+        array: steps of the arrays with all lanes busy that there is work for, shared out evenly, between what comes
+            before the first and after the last of them at least.
+        dram: every weight, parameter, input and output moved once, and an instruction for each unit that an op needs,
+            at full bandwidth.
+        vector: steps of the vector units, as those of the arrays.
         weights: the arrays' steps, where weights come from DRAM in the order of the layers and no further ahead than
             the weight scratchpads of all clusters together hold. Nothing else uses the DRAM.
     """
@@ -43,24 +52,124 @@ class Floors(NamedTuple):
         return names[found], getattr(self, found)
 
 
-def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int) -> Floors:
+def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, ends: bool = True) -> Floors:
     """The floors of a device function.
 
     Args:
         ops: of the function, in order.
         traffic: bytes of weights, inputs and outputs.
+        ends: whether the time counts in which these ops begin and end; else only steps, weights and maps do.
     """
     every = [*ops]
     array = [array_steps(op, machine) / clusters for op in every]
-    vector = sum(_vector(op, machine) for op in every) / clusters
+    vector = [_vector(op, machine) / clusters for op in every]
     bandwidth = machine.dram_bytes_per_cycle
-    room, ahead, time = machine.weight_bytes * clusters, 0.0, 0.0
+    start = _least_load(machine) if ends else 0.0
+    room, time = machine.weight_bytes * clusters, start
+    ahead = min(room, start * bandwidth)
     for op, steps in zip(every, array, strict=True):
         needed = weight_bytes(op)
         lasting = max(steps, (needed - ahead) / bandwidth)
         ahead = min(room, ahead + lasting * bandwidth - needed)
         time += lasting
-    return Floors(sum(array), traffic / bandwidth, vector, time)
+    if not ends:
+        return Floors(sum(array), traffic / bandwidth, sum(vector), time)
+    heads, tails = _heads(every, machine), _tails(every, machine)
+    before = [head + (_multiplied(machine) if op.macs else 0) for op, head in zip(every, heads, strict=True)]
+    after = [tail - (_multiplied(machine) if op.macs else 0) for op, tail in zip(every, tails, strict=True)]
+    blocks = (map_shape(op.result.type).blocks // blocks_together(op.result.type) for op in every if is_op(op, Conv))
+    traffic += sum(blocks) * REQUANTIZE_BLOCK_BYTES
+    traffic += sum(INSTRUCTION_BYTES * (1 + (op.macs > 0)) for op in every if _takes_time(op))
+    last = min((tail for op, tail in zip(every, tails, strict=True) if op.macs), default=0.0)
+    return Floors(
+        _between(array, heads, tails),
+        traffic / bandwidth + machine.timing.dram_latency,
+        _between(vector, before, after),
+        time + last,
+    )
+
+
+def _least_load(machine: Machine) -> float:
+    """Cycles until the first byte that a program loads is there for a unit: its instruction is fetched before."""
+    timing, bandwidth = machine.timing, machine.dram_bytes_per_cycle
+    fetched = timing.dram_row_activation + INSTRUCTION_BYTES / bandwidth + timing.dram_latency
+    loaded = timing.dram_row_activation + machine.dram_burst_bytes / bandwidth + timing.dram_latency
+    return fetched + timing.transfer_setup + loaded + handover(machine)
+
+
+def _multiplied(machine: Machine) -> int:
+    """Cycles from the start of a step of an array until its sums are taken up."""
+    return 1 + machine.timing.mac_drain + handover(machine)
+
+
+def _takes_time(op: Op) -> bool:
+    """Whether an op is more than a place of other maps, or than what may be done to the sums of the one ahead of it."""
+    if isinstance(op.operator, (*MOVEMENT, Reshape)):
+        return False
+    follows = any(value.producer is not None and is_op(value.producer, Conv) for value in op.inputs)
+    return op.macs > 0 or not follows or window_of(op).taps > 1
+
+
+def _passed(op: Op, machine: Machine) -> float:
+    """Cycles from the first step of an op until what reads it can take its first, at least."""
+    if not _takes_time(op):
+        return 0.0
+    through = 1 + machine.timing.vector_drain + handover(machine)
+    return through + (_multiplied(machine) if op.macs else 0)
+
+
+def _heads(ops: Sequence[Op], machine: Machine) -> list[float]:
+    """Cycles before the first step of each op: some of every operand has to be there."""
+    made: dict[Value, float] = {}
+    found: list[float] = []
+    for op in ops:
+        # Of maps that lie in one another the first one may be read before the others are made.
+        choose = min if is_op(op, Concat) else max
+        # What is added to sums is not needed before there are some.
+        reads = op.inputs[:1] if is_op(op, Conv) else op.inputs
+        found.append(choose((made[value] for value in reads if value in made), default=_least_load(machine)))
+        made[op.result] = found[-1] + _passed(op, machine)
+    return found
+
+
+def _tails(ops: Sequence[Op], machine: Machine) -> list[float]:
+    """Cycles behind the last step of each op: what that makes is read, or leaves.
+
+    Where no user reads all of a map, the last step may make what nobody reads.
+    """
+    stored = machine.dram_burst_bytes / machine.dram_bytes_per_cycle + machine.timing.dram_latency
+    starts: dict[Op, float] = {}
+    found: list[float] = []
+    for op in reversed(ops):
+        users = [user for user in op.result.users if user in starts]
+        reads_all = op.result.is_returned or any(map(_reads_all, users))
+        ends = [starts[user] for user in users] + [stored] * op.result.is_returned
+        behind = min(ends) if ends and reads_all else 0.0
+        starts[op] = behind + _passed(op, machine)
+        found.append(max(starts[op] - 1, 0.0))
+    return found[::-1]
+
+
+def _reads_all(op: Op) -> bool:
+    """Whether an op reads every element of its operands."""
+    window = window_of(op)
+    return not isinstance(op.operator, MOVEMENT) and all(map(int.__le__, window.stride, window.kernel))
+
+
+def _between(work: Sequence[float], heads: Sequence[float], tails: Sequence[float]) -> float:
+    """Cycles of units that share out work evenly, each piece of which has something before and behind it.
+
+    Of all that has so much before it and so much behind it, none is done earlier, nor as late (J. Carlier, The
+    one-machine sequencing problem, 1982).
+    """
+    table = np.array([heads, tails, work], np.float64).T
+    table = table[table[:, 2] > 0]
+    table = table[np.argsort(-table[:, 0], kind="stable")]
+    found = 0.0
+    for tail in np.unique(table[:, 1]):
+        own = table[table[:, 1] >= tail]
+        found = max(found, float((own[:, 0] + np.cumsum(own[:, 2])).max()) + float(tail))
+    return found
 
 
 def array_steps(op: Op, machine: Machine) -> float:

@@ -1,7 +1,7 @@
 """Networks that the benchmarks of the device measure, from file to programs in modelled time.
 
 Light networks of the onnx package have random weights and made-up ranges, which no time of the device depends on.
-The others are quantised files in the folder that ``TILEWRIGHT_DATA`` names.
+The others are files in the folder that ``TILEWRIGHT_DATA`` names, quantised ones or with made-up ranges, too.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ LIGHT = {
     "SqueezeNet": "light_squeezenet",
     "ShuffleNet": "light_shufflenet",
     "DenseNet-121": "light_densenet121",
+    "Inception V2": "light_inception_v2",
+    "ZFNet": "light_zfnet512",
+    "VGG-19": "light_vgg19",
 }
 QUANTIZED = {
     "MobileNetV2": "mobilenet_v2_1.0_224_qdq.onnx",
@@ -55,8 +58,16 @@ QUANTIZED = {
     "VWW": "vww_int8_qdq.onnx",
     "MobileNetV1 0.25": "mobilenet_v1_0.25_128_qdq.onnx",
     "MCUNet": "mcunet_imagenet_best_qdq.onnx",
+    "ResNet-8": "resnet8_int8_qdq.onnx",
+    "AD": "ad01_int8_qdq.onnx",
 }
-NETWORKS = (*LIGHT, *QUANTIZED)
+FLOATING = {
+    "ResNet-20": "resnet20_cifar10.onnx",
+    "MNIST": "mnist_cntk.onnx",
+    "UltraFace": "ultraface_rfb_320_simplified.onnx",
+    "YuNet": "yunet_n_320_320.onnx",
+}
+NETWORKS = (*LIGHT, *QUANTIZED, *FLOATING)
 
 ANY_RANGE = (0.0, 3.0)
 
@@ -95,13 +106,15 @@ def quantized(name: str, images: int = 1) -> Module:
     if name in LIGHT:
         model = with_random_weights(onnx.load(FOLDER / f"{LIGHT[name]}.onnx"))
         module = import_model(with_images(model, images) if images > 1 else model)
-        calibration_pipeline().run(module)
-        values = plan_quantization(module.main, ()).values
-        post_training_pipeline(dict.fromkeys(values, ANY_RANGE)).run(module)
+    else:
+        assert images == 1, "the file says how many images it takes"
+        module = import_model(Path(os.environ["TILEWRIGHT_DATA"]) / "models" / {**QUANTIZED, **FLOATING}[name])
+    if name in QUANTIZED:
+        quantized_import_pipeline().run(module)
         return module
-    assert images == 1, "the file says how many images it takes"
-    module = import_model(Path(os.environ["TILEWRIGHT_DATA"]) / "models" / QUANTIZED[name])
-    quantized_import_pipeline().run(module)
+    calibration_pipeline().run(module)
+    values = plan_quantization(module.main, ()).values
+    post_training_pipeline(dict.fromkeys(values, ANY_RANGE)).run(module)
     return module
 
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from device_bounds import convolution_cycles, floors, is_convolution, weight_bytes
-from device_networks import Scheduled, Schedules, is_there, outlined, quantized
+from device_networks import NETWORKS, Scheduled, Schedules, is_there, outlined, quantized
 from device_performance_document import document
 from report import replace_section
 from several_cards import CARD_CASES, CardCase, CardRow, CardRows
@@ -52,14 +52,8 @@ class Case:
         return ", ".join(parts + [f"DRAM / {self.slower}"] * (self.slower > 1))
 
 
-OTHERS = ("ShuffleNet", "MCUNet", "MobileNetV1 0.25", "VWW", "KWS", "DenseNet-121", "TensorFlow MobileNetV2")
-"""Networks with little work in each layer, with convolutions in groups, with much traffic, and of another exporter."""
-
 CASES = (
-    *(Case(network, "s256") for network in ("ResNet-50", "GoogLeNet", "AlexNet", "MobileNetV2", "SqueezeNet")),
-    *(Case(network, "m4096", 4) for network in ("ResNet-50", "GoogLeNet", "AlexNet", "MobileNetV2")),
-    *(Case(network, "s256") for network in OTHERS),
-    *(Case(network, "m4096", 4) for network in OTHERS),
+    *(Case(network, machine, count) for machine, count in (("s256", 1), ("m4096", 4)) for network in NETWORKS),
     *(Case(network, "u250", 8) for network in ("ResNet-50", "GoogLeNet", "MobileNetV2")),
     Case("ResNet-50", "m4096", 1, slower=4),
     Case("ResNet-50", "m4096", 1),
@@ -122,7 +116,7 @@ def row_of(case: Case, machine: Machine, found: list[Scheduled]) -> Row:
             ("floor", own, traffic),
             ("convolution_floor", convolutions, sum(map(weight_bytes, convolutions))),
         ):
-            what, cycles = floors(some, machine, case.clusters, moved).highest
+            what, cycles = floors(some, machine, case.clusters, moved, ends=name == "floor").highest
             sums[name] += cycles
             reasons[name] = max(reasons[name], (what, cycles), key=lambda reason: reason[1])
         layers = {op.result.name for op in convolutions}

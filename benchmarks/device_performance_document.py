@@ -28,8 +28,8 @@ TEXT = """## Modelled time
 
 Made by `TILEWRIGHT_DATA=FOLDER python benchmarks/device_performance.py --write docs/device_performance.md`. Batch 1,
 int8, every cost of the cycle model switched on; **modelled, never measured**. ResNet-50, GoogLeNet (`inception_v1`),
-AlexNet, SqueezeNet, ShuffleNet and DenseNet-121 are the light networks of the onnx package with random weights, the
-others are the quantised files of the test data. Only what the device runs is in the table: normalisation across
+AlexNet, SqueezeNet, ShuffleNet, DenseNet-121, Inception V2, ZFNet and VGG-19 are the light networks of the onnx package
+with random weights, the others files of the test data. Only what the device runs is in the table: normalisation across
 channels (GoogLeNet, AlexNet) and softmax are the host's, so GoogLeNet and AlexNet are three device programs each, one
 after the other.
 
@@ -50,9 +50,10 @@ after the other.
   conflicts, row openings and turnarounds included, set-up and drain not.
 - **floor**: cycles that no schedule goes below, the largest of four: *MAC steps* with all lanes busy that there is work
   for (raster lanes, no lanes for padding of outputs, kernels packed without gaps), shared out evenly; *DRAM bytes*:
-  each byte that is needed moved once at full bandwidth; *vector steps*, shared out evenly; *weights in time*: the MAC
-  steps where weights come in the order of the layers, no further ahead than the weight scratchpads of all clusters hold
-  together.
+  each byte that is needed moved once at full bandwidth, parameters and one instruction of each unit with them; *vector
+  steps*, shared out evenly; *weights in time*: the MAC steps where weights come in the order of the layers, no further
+  ahead than the weight scratchpads of all clusters hold together. Before the first and after the last of these steps
+  come those cycles that fetching, loading, draining, handing over and storing take at least.
 - **above it**: cycles over the floor, less one. Targets are to be met, or this is to be at most 3 %.
 """
 

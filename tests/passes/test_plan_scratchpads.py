@@ -18,7 +18,7 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import Place, PlanScratchpads, places_of, plan
-from tilewright.passes.device.planning.scratchpads import UNITS, scratchpads
+from tilewright.passes.device.planning.scratchpads import UNITS, RoundRobin, scratchpads
 from tilewright.runtime.machines.machine import load
 
 MACHINE = load("m4096")
@@ -286,3 +286,15 @@ def test_maps_in_dram_that_overlap() -> None:
     assert address is not None
     DRAM.set(z.producer, address)
     refused(function, "%tile_part does not hold what was written there")
+
+
+def test_a_place_in_every_cluster_lies_where_the_furthest_one_goes_on() -> None:
+    room = RoundRobin(100)
+    for cluster, sizes in enumerate(((60, 60), (60, 30))):
+        for size in sizes:
+            address = room.find(cluster, size)
+            assert address is not None
+            room.take(cluster, address, size)
+            room.release(cluster, address, size)
+    # Cluster 0 is in its second round, at 60; 90, where cluster 1 is, was given out last in cluster 0's first.
+    assert room.find(EVERY_CLUSTER, 10) == 60

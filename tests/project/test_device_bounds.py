@@ -1,0 +1,94 @@
+"""The floors of the device's benchmarks, beside every schedule of tiny layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+from before_after import parse
+from device_bounds import floors, weight_bytes
+
+from tilewright.codegen.device.program import assemble
+from tilewright.errors import PassError
+from tilewright.ir.annotations import KEPT, ON
+from tilewright.ir.clone import clone_module
+from tilewright.ir.core import Module
+from tilewright.ir.feature_map import is_block_by_block
+from tilewright.passes.base import Verification
+from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_scratchpads import plan
+from tilewright.passes.device.tiling.candidates import Tile
+from tilewright.passes.device.tiling.tile_searches import set_tile
+from tilewright.runtime.machines.machine import load
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.verifier import drafted
+
+
+def two_layers(size: int, channels: int, kernel: int, group: int) -> Module:
+    """A convolution of single pixels behind another one."""
+    map, pad = f"i8[1,{channels},{size},{size}]<s=0x1.0p-4, z=3>", kernel // 2
+    rng = np.random.default_rng(3)
+    weights, inputs = rng.integers(-9, 10, channels * channels).tolist(), channels // group
+    first = rng.integers(-9, 10, channels * inputs * kernel**2).tolist()
+
+    def conv(pad: int, group: int) -> str:
+        return (
+            f"{{strides=[1, 1], pads=[{pad}, {pad}, {pad}, {pad}], dilations=[1, 1], group={group}, "
+            'act="none", act_args=[]}'
+        )
+
+    module = parse(f"""
+  const @v : i8[{channels},{inputs},{kernel},{kernel}]<s=0x1.0p-6, z=0> = {first}
+  const @w : i8[{channels},{channels},1,1]<s=0x1.0p-6, z=0> = {weights}
+  func @main(%x: {map}) -> (%z: {map}) {{
+    %y = conv(%x, @v, _) {conv(pad, group)} : {map}
+    %z = conv(%y, @w, _) {conv(0, 1)} : {map}
+    return %z
+  }}""")
+    for each in (module.main, *module.main.ops):
+        ON.set(each, "device")
+    return module
+
+
+def schedules(module: Module, machine: str, size: int, blocks: int) -> Iterator[float]:
+    """The cycles of ways to tile both layers alike, whole and in halves, with the map in between on chip or in DRAM."""
+    device = load(machine)
+    choices = product(
+        {1, size // 2, size},
+        {size // 2, size},
+        {1, blocks},
+        {1, blocks},
+        ("weights", "inputs"),
+        (False, True),
+    )
+    for rows, columns, outputs, inputs, stationary, kept in choices:
+        draft = clone_module(module)
+        function = draft.main
+        first, second = function.ops
+        own = outputs if is_block_by_block(first) else inputs
+        set_tile(first, Tile(rows, columns, outputs, own, stationary))
+        set_tile(second, Tile(rows, columns, outputs, inputs, stationary))
+        if kept:
+            KEPT.set(first, True)
+        try:
+            PlanDeviceMemory().run(draft, verification=Verification.OFF)
+            LowerToTiles().run(draft, verification=Verification.OFF)
+            plan(function, device)
+            yield simulate(drafted(assemble(function, device).assembler)).cycles
+        except PassError:
+            continue
+
+
+@pytest.mark.parametrize("group", [1, 32])
+def test_no_schedule_is_below_the_floor_and_the_best_is_near(group: int) -> None:
+    module = two_layers(4, 32, 3, group)
+    ops = [*module.main.ops]
+    moved = sum(map(weight_bytes, ops)) + 2 * 32 * 4**2
+    what, floor = floors(ops, load("s256"), 1, moved).highest
+    found = [*schedules(module, "s256", 4, 2)]
+    assert len(found) > 50
+    # Weights of layers so small are there later than the floor of the arrays knows.
+    assert floor <= min(found) <= 1.6 * floor, f"{what}: {floor}, {min(found)} of {len(found)}"
