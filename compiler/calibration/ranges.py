@@ -34,6 +34,10 @@ BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
 
 
+PART = 1 << 16
+"""Values that are counted together, in the processor's caches."""
+
+
 class MinMax:
     """The range from the smallest to the largest value of a tensor."""
 
@@ -82,9 +86,13 @@ class Histogram(MinMax):
             self.zeros += values.size
             return
         self._reach(largest)
-        scaled = values.ravel().astype(np.float64) * (BINS / 2 / self.limit)
-        index = np.floor(scaled, out=scaled).astype(np.int64) + BINS // 2
-        self.counts += np.bincount(index, minlength=BINS + 1)
+        # Times a power of two float32 is exact, too, but where that or the number would leave its range.
+        exact = np.float32 if values.dtype == np.float32 and self.limit > 2.0**-100 else np.float64
+        flat, by = values.ravel(), exact(BINS / 2 / self.limit)
+        for first in range(0, flat.size, PART):
+            scaled = flat[first : first + PART] * by
+            index = np.floor(scaled, out=scaled).astype(np.int64) + BINS // 2
+            self.counts += np.bincount(index, minlength=BINS + 1)
 
     def include(self, other: MinMax) -> None:
         assert isinstance(other, Histogram)
@@ -174,7 +182,8 @@ class MeanSquaredError(Histogram):
         weights = counts[seen] / counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
         steps = self.STEPS if self.function is None else (*self.STEPS, *self.SMALL)
-        error = _squared_error(centres, weights, best, self.function)
+        exact = _made(self.function, centres)
+        error = _squared_error(centres, exact, weights, best, self.function)
         for _ in range(self.ROUNDS):
             before = best
             for side in (0, 1):
@@ -183,7 +192,7 @@ class MeanSquaredError(Histogram):
                     continue
                 for step in steps:
                     candidate = (end * float(step), best[1]) if side == 0 else (best[0], end * float(step))
-                    found = _squared_error(centres, weights, candidate, self.function)
+                    found = _squared_error(centres, exact, weights, candidate, self.function)
                     if found < error:
                         best, error = candidate, found
             if best == before:
@@ -191,13 +200,17 @@ class MeanSquaredError(Histogram):
         return best
 
 
-def _squared_error(values: np.ndarray, weights: np.ndarray, range: Range, function: Function | None) -> float:
+def _made(function: Function | None, values: np.ndarray) -> np.ndarray:
+    return values if function is None else np.asarray(function(values.astype(np.float32)), np.float64)
+
+
+def _squared_error(
+    values: np.ndarray, exact: np.ndarray, weights: np.ndarray, range: Range, function: Function | None
+) -> float:
     quantization = affine_parameters(range, DType.U8)
     scale, zero = quantization.scale[0], quantization.zero_point[0]
     found = (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
-    if function is not None:
-        found, values = (np.asarray(function(each.astype(np.float32)), np.float64) for each in (found, values))
-    return float(weights @ (found - values) ** 2)
+    return float(weights @ (_made(function, found) - exact) ** 2)
 
 
 METHODS: dict[str, Callable[[float, Function | None], MinMax]] = {

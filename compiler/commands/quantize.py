@@ -1,9 +1,9 @@
 """Quantise a model to int8 by samples, as exactly as asked, and tell what it costs.
 
-Some samples are calibrated on, at most 100 or --calibration-limit, and of the others up to 500 judge. Methods are tried
-one after the other until the goal is reached; what is still missing then is sought by keeping the layers that lose most
-in floating point. Without a goal every method is tried, and 16 bits where integers of 8 are poor; the best result is
-written.
+Some of the samples that --calibration gives are calibrated on, at most 100 or --calibration-limit, and of the others up
+to 500 judge. Methods are tried one after the other until the goal is reached; what is still missing then is sought by
+keeping the layers that lose most in floating point. Without a goal every method is tried, and 16 bits where integers of
+8 are poor; the best result is written.
 
 Exits with 1 where the goal is not reached; the best result is written all the same.
 

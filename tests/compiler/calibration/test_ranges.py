@@ -10,6 +10,7 @@ import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.ranges import (
     METHODS,
+    Histogram,
     MeanSquaredError,
     Percentile,
     make_statistics,
@@ -59,6 +60,16 @@ def test_hundredth_percentile_is_the_extreme(rng: np.random.Generator) -> None:
     statistics = Percentile(100.0)
     statistics.observe(values)
     np.testing.assert_allclose(statistics.range(), (values.min(), values.max()), atol=2e-3)
+
+
+@pytest.mark.parametrize("largest", [3.0, 1e38, 1e-38, 1e-44])
+def test_numbers_are_counted_alike_in_single_and_in_double(rng: np.random.Generator, largest: float) -> None:
+    values = (rng.uniform(-1, 1, 150_000) * largest).astype(np.float32)
+    single, double = Histogram(), Histogram()
+    single.observe(values.reshape(3, -1))
+    double.observe(values.astype(np.float64))
+    assert single.limit == double.limit and single.counts.sum() == values.size
+    np.testing.assert_array_equal(single.counts, double.counts)
 
 
 def quantization_error(values: np.ndarray, range: tuple[float, float]) -> float:
