@@ -157,7 +157,9 @@ def prepare(
         try:
             artifact = in_integers(BOUNDS) if takes_pictures else None
         except CalibrationError as error:
-            reason += f", and none hold for all pictures ({error.message})"
+            is_given = preprocessing is not None or os.environ.get(PREPROCESS)
+            usual = "" if is_given else f" with ImageNet's mean and scale, in place of which {PREPROCESS} gives others"
+            reason += f", and none hold for all pictures{usual} ({error.message})"
         else:
             if artifact is not None:
                 what = "is computed in integers of 16 bits, with ranges that hold for all pictures as inputs"

@@ -224,8 +224,29 @@ def test_inputs_that_can_be_pictures_may_do_without_samples(
     vector = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 5])], initializers={"w": np.ones((5, 3), np.float32)})
     reason = r"ranges of its values, and none hold for all pictures \(images do not fit this input\)\. Give samples"
     with pytest.warns(CalibrationWarning, match=reason):
-        artifact = prepare(write_model(tmp_path / "vector.onnx", vector), takes_pictures=True)
+        artifact = prepare(
+            write_model(tmp_path / "vector.onnx", vector), takes_pictures=True, preprocessing={"mean": 0, "scale": 1}
+        )
     assert accelerator_engine(artifact) == "float"
+
+
+def test_the_warning_about_grey_pictures_says_whose_mean_does_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    weights = RNG.standard_normal((4, 1, 3, 3)).astype(np.float32)
+    grey = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 1, 8, 8])], initializers={"w": weights})
+    file = write_model(tmp_path / "grey.onnx", grey)
+    reason = (
+        r"none hold for all pictures with ImageNet's mean and scale, in place of which TILEWRIGHT_PREPROCESS gives "
+        r"others \(mean does not match the channels of the input\)"
+    )
+    with pytest.warns(CalibrationWarning, match=reason):
+        assert accelerator_engine(prepare(file, takes_pictures=True)) == "float"
+    monkeypatch.setenv(network.PREPROCESS, "mean=0,scale=1")
+    monkeypatch.setattr(network, "_warned", set[str]())
+    with pytest.warns(CalibrationWarning, match="computed in integers of 16 bits"):
+        assert accelerator_engine(prepare(file, takes_pictures=True)) == "software"
 
 
 def test_ranges_may_do_without_samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
