@@ -43,9 +43,8 @@ from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.machines.machine import load_file
 from tilewright.runtime.machines.machine import samples as machines
 from tilewright.runtime.report.details import details_of
-from tilewright.runtime.report.energy import modelled_energy
 from tilewright.runtime.report.placement import device_share, fallbacks
-from tilewright.runtime.report.simulation import simulate_artifact
+from tilewright.runtime.report.simulation import modelled_energy, simulate_artifact
 from tilewright.runtime.report.summary import summarize
 
 Row = dict[str, Any]

@@ -1,7 +1,7 @@
 """An artifact's network for programs in C, C++ and Rust: one object, one header, one file for CMake.
 
 The kernels are generated again from the module that the artifact holds, so the processor may be any that
-:mod:`.cpu.llvm.named_targets` lists. No runtime is behind it, and no Python: the object calls nothing but ``memcpy``,
+:mod:`.cpu.llvm.target` lists. No runtime is behind it, and no Python: the object calls nothing but ``memcpy``,
 ``memset`` and functions of ``math.h``, allocates nothing, and keeps no state between calls.
 """
 

@@ -1,4 +1,5 @@
-"""What a manifest says of a module and of the code that it became: arrays, steps and stages."""
+"""What a manifest says of a module and of the code that it became: arrays, steps and stages, and where operands
+lie that can make a kernel refuse its work."""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ from tilewright.errors import CodegenError
 
 from ..ir.annotations import EXTENTS
 from ..ir.calls import is_endless, macs_of
-from ..ir.core import Constant, Function, Module, Op, is_op
+from ..ir.core import Constant, Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of
 from ..ir.ops.call import Call
+from ..ir.ops.indexing import Indexing, indexed_extents
+from ..ir.ops.selection import Bounded
 from ..ir.text.printer import print_module
 from ..ir.types import TensorType
+from ..runtime.artifact.checked import Checked
 from ..runtime.artifact.manifest import (
     BufferRef,
     CpuStage,
@@ -24,7 +28,6 @@ from ..runtime.artifact.manifest import (
     StepInfo,
     TensorSpec,
 )
-from .checked_values import reference
 from .cpu.program import LoweredProgram
 from .stored_module import alone, constants_inside
 
@@ -131,3 +134,25 @@ def outputs_of(main: Function) -> tuple[TensorSpec, ...]:
 def counts_of(main: Function) -> int:
     """How many results say extents of others."""
     return len({each.said_by for each in EXTENTS.get(main) or ()})
+
+
+def reference(program: LoweredProgram, value: Value) -> BufferRef:
+    """Where a row-major value lies at run time."""
+    location, type = program.locations[value], value.type
+    return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
+
+
+def checked_values(program: LoweredProgram) -> list[Checked]:
+    """The indices, and the extents with a known bound, that steps of a program are given."""
+    return [each for index, step in enumerate(program.steps) for each in _checked(program, index, step.op)]
+
+
+def _checked(program: LoweredProgram, index: int, op: Op) -> list[Checked]:
+    operator, operands = op.operator, op.inputs
+    if isinstance(operator, Bounded) and isinstance(operands[1], Constant):
+        return [Checked(index, reference(program, operands[0]), (0,), (int(operands[1].array),))]
+    if isinstance(operator, Indexing):
+        extents = indexed_extents(operator, operands[0].type, operands[1].type)
+        least, most = tuple(-extent for extent in extents), tuple(extent - 1 for extent in extents)
+        return [Checked(index, reference(program, operands[1]), least, most)]
+    return []

@@ -38,12 +38,20 @@ from ..runtime.artifact.manifest import (
     Shapes,
     TensorSpec,
 )
-from .checked_values import checked_values
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
 from .device.program import Assembled, feature_maps
-from .manifest_entries import counts_of, identity, inner_steps, inputs_of, outputs_of, stages_of, steps_of
+from .manifest_entries import (
+    checked_values,
+    counts_of,
+    identity,
+    inner_steps,
+    inputs_of,
+    outputs_of,
+    stages_of,
+    steps_of,
+)
 from .stored_module import BlobIndex, InlineArray, StoredArray, load_module, stored_constants
 from .time_limit import KERNELS, Progress, generation_limit
 

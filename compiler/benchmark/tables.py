@@ -1,7 +1,8 @@
-"""What was measured as tables, for the terminal and for the page."""
+"""What was measured as tables, for the terminal and for a page of HTML with a picture of the ratios."""
 
 from __future__ import annotations
 
+from ...runtime.report import page as html
 from ...runtime.report.table import Column, Table, show_bytes, significant
 from .comparison import Comparison
 
@@ -60,3 +61,21 @@ def start_table(found: Comparison) -> Table:
         for name, start in each.starts.items():
             table.add(network=each.network, contender=name, **vars(start), computes_with=each.computes_with[name])
     return table
+
+
+def page(found: Comparison) -> str:
+    """The whole page."""
+    means = [f"Geometric mean with threads={n}: {mean:.2f}" for n, mean in found.geometric_means.items()]
+    bars = [
+        html.Bar(f"{each.network}, threads={each.threads}", each.ratio, f"{each.ratio:.2f}")
+        for each in found.networks
+        if each.ratio
+    ]
+    return html.page(
+        "Tilewright beside its peers",
+        "Time of the fastest peer over that of Tilewright",
+        html.picture("Ratios by network", bars, 1.0) if bars else html.paragraphs(["No peer was measured."]),
+        html.paragraphs([*description(found), *means]),
+        html.table(time_table(found)),
+        html.table(start_table(found)),
+    )

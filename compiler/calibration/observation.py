@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from ...codegen.cpu.llvm.named_targets import PORTABLE
-from ...codegen.cpu.llvm.target import TargetDescription
+from ...codegen.cpu.llvm.target import PORTABLE, TargetDescription
 from ...ir.core import Module, Value
 from ...passes.quantization.parameters import Range
 from ..options import CompileOptions

@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
     """
     from ...runtime.files.output_file import check_output, output_file
     from ..benchmark.comparison import compare
-    from ..benchmark.page import page
+    from ..benchmark.tables import page
     from ..options import CompileOptions
 
     for path in (arguments.html, arguments.json_file):

@@ -1,10 +1,14 @@
-"""One network on one machine: compiled, and modelled."""
+"""One network on one machine: compiled, and modelled; and on many, by several processes, here or on a cluster."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,13 +22,15 @@ from tilewright.errors import (
     UsageError,
 )
 
+from ...runtime.cluster.computing import LOCAL, answers
+from ...runtime.cluster.processes import Failed
 from ...runtime.machines.machine import load_file
 from ...runtime.report.details import details_of
-from ...runtime.report.energy import modelled_energy
 from ...runtime.report.placement import device_share
-from ...runtime.report.simulation import simulate_artifact
+from ...runtime.report.simulation import modelled_energy, simulate_artifact
 from ..driver import compile_to_memory
 from ..options import CompileOptions
+from ..progress import silent
 
 Model = str | os.PathLike[str] | bytes
 """The path or the contents of a model: what files and other processes can be told of."""
@@ -96,3 +102,27 @@ def _figures(model: Model, options: CompileOptions) -> Figures:
         device_share(details_of(artifact).placement),
         *((None, None) if energy is None else (energy.joules, energy.board_watts)),
     )
+
+
+def outcomes(
+    model: Model, options: CompileOptions, machines: Sequence[str], jobs: int, on: str = LOCAL
+) -> Generator[tuple[int, Outcome], None, None]:
+    """What becomes of each machine, with its number, as soon as it is known; closing the iterator ends all work.
+
+    Args:
+        machines: texts of their files.
+        jobs, on: as for `answers`.
+
+    Raises:
+        TilewrightError: as `evaluate` and `answers` say.
+    """
+    jobs = min(jobs, len(machines))
+    if on != LOCAL or jobs > 1:
+        options = replace(options, report=silent)
+    with closing(answers(partial(evaluate, model, options), deque(enumerate(machines)), on, jobs)) as found:
+        for number, answer in found:
+            if isinstance(answer, Failed):
+                if isinstance(answer.error, TilewrightError):
+                    raise answer.error
+                answer = Outcome(None, answer.text, is_final=False)
+            yield number, answer

@@ -22,11 +22,10 @@ from ...runtime.report.machines import show_number_of
 from ...runtime.report.table import Column, Records, Table, show_bytes, show_count, show_seconds, significant
 from ..declarations import option, with_keywords
 from ..options import CompileOptions
-from .evaluation import Figures, Outcome
+from .evaluation import Figures, Outcome, outcomes
 from .grid import Combination, combination, combinations
 from .picture import Point, front, picture
 from .table_file import identity, read_table, write_table
-from .workers import outcomes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Modelled time of an artifact's device programs: what ``tilewright simulate`` prints.
+"""Modelled time and energy of an artifact's device programs: what ``tilewright simulate`` prints.
 
 No silicon is measured here. The times come from the cycle model, whose constants stand in the machine description.
 """
@@ -15,6 +15,7 @@ from tilewright.errors import ArtifactError, MachineError, UsageError
 from ..artifact.artifact import Artifact
 from ..execution.device import read_programs
 from ..isa.program import Program
+from ..machines.constants import EnergyConstants
 from ..machines.machine import Machine
 from ..machines.machine import load as load_machine
 from ..simulator.cycles import simulate
@@ -324,3 +325,26 @@ def _layer(
         sram_bytes,
         layer.bound,
     )
+
+
+class Energy(NamedTuple):
+    """What one inference takes, without CPU stages and transfers of the host.
+
+    Attributes:
+        joules: without what the chip and the board take whatever they do.
+        chip_watts, board_watts: mean power of all cards that are used; the board's includes the chip's.
+    """
+
+    joules: float
+    chip_watts: float
+    board_watts: float
+
+
+def modelled_energy(total: SimulatedTotal, constants: EnergyConstants) -> Energy:
+    """Multiplications of the network, accesses of scratchpads and DRAM traffic at their prices, and what is taken
+    whatever is done; ``total`` must take some time."""
+    compute = (total.macs * constants.mac_picojoules + total.sram_bytes * constants.sram_byte_picojoules) * 1e-12
+    memory = total.dram_bytes * constants.dram_byte_picojoules * 1e-12
+    chip = constants.idle_watts * total.cards + compute / total.seconds
+    board = chip + constants.board_watts * total.cards + memory / total.seconds
+    return Energy(compute + memory, chip, board)

@@ -1,25 +1,73 @@
-"""The server: sessions for the artifacts that are named, a socket, and an end in order."""
+"""The server: sessions for the artifacts that are named, a socket, how long clients keep it, and an end in order."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tilewright.errors import InputError, UsageError, similar
 from tilewright.limits import SERVED_CONNECTIONS
 
 from ..session import Session
 from .batching import Batching
-from .connection import Connection
 from .model import Model
+
+
+class Connection(H11Protocol):
+    """A connection that ends when the head of a request does not come, or nothing of what is sent is taken, for as long
+    as one without requests stays open."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._limits: dict[str, asyncio.TimerHandle] = {}
+        self._limit("head")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._limit("head")
+        else:
+            self._lift("head")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._limit("answer")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._lift("answer")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for name in [*self._limits]:
+            self._lift(name)
+
+    def send_400_response(self, msg: str) -> None:
+        # A body may stop being one when the request is answered already.
+        with suppress(LocalProtocolError):
+            super().send_400_response(msg)
+        self.transport.close()
+
+    def _limit(self, name: str) -> None:
+        if name not in self._limits:
+            self._limits[name] = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def _lift(self, name: str) -> None:
+        if (timer := self._limits.pop(name, None)) is not None:
+            timer.cancel()
+
 
 _NAMED = re.compile(r"(?:([\w.-]+)(?::([1-9]\d{0,8}))?=)?(.+)", re.ASCII | re.DOTALL)
 _KEEP_ALIVE = 75

@@ -35,7 +35,7 @@ from ..isa.vector import (
     Requantize,
 )
 from ..machines.machine import CHANNEL_BLOCK, Machine
-from . import attention, matrix, normalization, transfer, vector
+from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions
 from .provenance import Origin, Sources, check_multipliers, constants_read, trace_sources
@@ -55,8 +55,8 @@ _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
     LoadParameters: transfer.load_lines,
     Store: transfer.store,
     Move: transfer.move,
-    MoveWeights: attention.move_weights,
-    Weigh: attention.weigh,
+    MoveWeights: vector.move_weights,
+    Weigh: vector.weigh,
     ResizeLinear: vector.resize_linear,
     ResizeNearest: vector.resize_nearest,
 }
@@ -159,7 +159,7 @@ class CardsEngine:
             return lambda memory: vector.requantize(memory, item, pair(memory))
         if isinstance(item, Normalize):
             lanes = self._reader(item, origin, ("NRM",), unpack_normalization)
-            return lambda memory: normalization.normalize(memory, item, lanes(memory))
+            return lambda memory: vector.normalize(memory, item, lanes(memory))
         if isinstance(item, Pool):
             record = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
             return lambda memory: vector.pool(memory, item, record(memory))

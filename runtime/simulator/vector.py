@@ -1,12 +1,14 @@
-"""Vector instructions of the functional engine."""
+"""Vector instructions of the functional engine, and the one that makes weights of a map."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.attention import RequantizeMean
+from ..isa.attention import TOTAL_BYTES, MoveWeights, RequantizeMean, Weigh
+from ..isa.layouts import NormalizationParameters
 from ..isa.matrix import MapWindows
+from ..isa.normalization import Normalize
 from ..isa.resize import INTERPOLATION_BITS, Points, ResizeLinear, ResizeNearest
 from ..isa.vector import (
     WIDE_TABLE_SIDE,
@@ -19,20 +21,27 @@ from ..isa.vector import (
     RequantizeSum,
     RequantizeWide,
 )
-from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
-from . import arithmetic, attention
-from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
+from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
+from . import arithmetic
+from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum, round_shift
 from .memory import LARGEST_IMAGE, Memory, box, map_inside
 
+_OCTAVE, _BITS, _LARGEST = 256, 8, 127
+_TABLE = np.rint(np.exp2(-np.arange(_OCTAVE) / _OCTAVE) * (_LARGEST << _BITS)).astype(np.int64)
 
-def _map(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
-    """View of a feature map of the size of an instruction's output: int8 [rows, columns, channels]."""
-    shape = (item.height, item.width, item.blocks * CHANNEL_BLOCK)
+
+def _map(
+    memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int], blocks: int | None = None
+) -> NDArray[np.int8]:
+    """View of a feature map of the size of an instruction's output, or of so many blocks: int8 [rows, columns,
+    channels]."""
+    shape = (item.height, item.width, (blocks or item.blocks) * CHANNEL_BLOCK)
     return box(memory.maps, start * MAPS_UNIT, shape, (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 1), np.int8)
 
 
 def _output(memory: Memory, item: MapInstruction) -> NDArray[np.int8]:
-    return _map(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
+    pitches = item.destination_row_pitch, item.destination_pixel_pitch
+    return _map(memory, item.destination, item, pitches, item.written_blocks)
 
 
 def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
@@ -50,7 +59,7 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
         added = of_pairs(_pairs(memory, *place)) if is_wide else _map(memory, *place).astype(np.int16)
         steps = (added - item.source_zero).astype(np.float32)
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
-    quotient = attention.quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
+    quotient = quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
     into, dtype = (item.zero_point, item.low, item.high), np.int32 if is_wide else np.int8
     value = arithmetic.requantize(total, multiplier, *into, residual, quotient, dtype)
     value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
@@ -230,3 +239,86 @@ def _neighbours(points: Points) -> tuple[NDArray[np.int32], NDArray[np.int32], N
     fraction = inside - (first << INTERPOLATION_BITS)
     last = np.minimum(first + 1, points.extent - 1)
     return first.astype(np.int32), last.astype(np.int32), fraction.astype(np.int32)
+
+
+def move_weights(memory: Memory, item: MoveWeights) -> None:
+    """Execute MVW."""
+    channels, start = item.blocks * CHANNEL_BLOCK, item.destination * WEIGHT_UNIT
+    pitches = item.pixel_pitch * MAPS_UNIT, 1
+    source = box(memory.maps, item.source * MAPS_UNIT, (item.pixels, channels), pitches)
+    filled = np.zeros((item.padded_pixels, channels), np.uint8)
+    filled[: item.pixels] = source
+    if item.turned:
+        moved = filled.reshape(-1, CHANNEL_BLOCK, channels).transpose(0, 2, 1)
+    else:
+        moved = filled.reshape(-1, item.blocks, CHANNEL_BLOCK).transpose(1, 0, 2)
+    memory.weights[start : start + filled.size] = moved.reshape(-1)
+
+
+def weigh(memory: Memory, item: Weigh) -> None:
+    """Execute SFM. Everything is whole numbers: 32 bits times 25, and what a mask adds, stay within 57."""
+    height, width, keys = item.height, item.width, item.blocks * CHANNEL_BLOCK
+    scores = memory.accumulated(item.accumulator, height * width, item.blocks).astype(np.int64)
+    scores = scores.reshape(height, width, keys) * item.multiplier
+    seen = np.broadcast_to(np.arange(keys) < keys - item.unused, scores.shape)
+    if item.masked:
+        mask = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
+        seen = seen & (mask != -128)
+        scores += (mask.astype(np.int64) - item.mask_zero) * item.mask_multiplier
+    if item.causal:
+        seen = seen & (np.arange(keys) <= item.first + np.arange(height)[:, None, None])
+    z = round_shift(scores, np.asarray(item.shift))
+    top = np.where(seen, z, np.iinfo(np.int64).min // 2).max(-1, keepdims=True)
+    below = np.where(seen, top - z, 0)
+    weights = round_shift(_TABLE[below % _OCTAVE], np.minimum(_BITS + below // _OCTAVE, 62))
+    weights[~seen] = 0
+    target = _output(memory, item)
+    target[..., :keys] = weights
+    target[..., keys:] = 0
+    target[..., keys : keys + TOTAL_BYTES] = weights.sum(-1, keepdims=True).astype("<i4").view(np.int8)
+
+
+def quotients(memory: Memory, item: RequantizeMean) -> NDArray[np.float32]:
+    """What RQM multiplies each pixel with: 1 over the sum of its weights."""
+    pitches = item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT, 1
+    data = box(memory.maps, item.source * MAPS_UNIT, (item.height, item.width, TOTAL_BYTES), pitches)
+    total = np.ascontiguousarray(data).view("<i4")
+    return np.float32(1) / np.maximum(total, 1).astype(np.float32)
+
+
+def normalize(memory: Memory, item: Normalize, parameters: NormalizationParameters) -> None:
+    """Execute NRM. Sums of products have 25 bits with their sign, those of squares 62."""
+    every = item.blocks * CHANNEL_BLOCK
+    channels = every - item.unused
+
+    def numbers(start: int, row: int, pixel: int) -> NDArray[np.int32]:
+        if not item.wide:
+            return _map(memory, start, item, (row, pixel))[..., :channels].astype(np.int32)
+        both = pairs(memory, start, (item.height, item.width, item.blocks), (row, pixel))
+        return of_pairs(both).reshape(item.height, item.width, every)[..., :channels]
+
+    factors = [parameters.multiplier, parameters.skip_multiplier]
+    if item.wide:
+        factors = [each.astype(np.int32) << 23 >> 23 for each in factors]
+    source = numbers(item.source, item.source_row_pitch, item.source_pixel_pitch)
+    value = (source - item.source_zero) * factors[0][:channels]
+    if item.sum:
+        skip = numbers(item.skip, item.skip_row_pitch, item.skip_pixel_pitch)
+        value += (skip - item.skip_zero) * factors[1][:channels]
+    if item.centred:
+        total = value.sum(-1, keepdims=True, dtype=np.int64)
+        mean = total // channels
+        twice = 2 * (total - mean * channels)
+        mean += (twice > channels) | ((twice == channels) & (mean & 1 == 1))
+        value -= mean.astype(np.int32)
+    squares = np.square(value, dtype=np.int64).sum(-1, keepdims=True).astype(np.float32)
+    one = np.float32(1)
+    quotient = one / np.sqrt(np.maximum(squares + item.added, one))
+    result = value.astype(np.float32)
+    np.multiply(result, parameters.gain[:channels], out=result)
+    np.multiply(result, quotient, out=result)
+    np.add(result, parameters.offset[:channels], out=result)
+    np.rint(np.clip(result, item.low - item.zero_point, item.high - item.zero_point, out=result), out=result)
+    target = _output(memory, item)
+    target[..., :channels] = result.astype(np.int16) + item.zero_point
+    target[..., channels:] = 0

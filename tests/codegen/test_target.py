@@ -15,8 +15,7 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.llvm.named_targets import NAMED_TARGETS, PORTABLE, NamedTarget
-from tilewright.codegen.cpu.llvm.target import TargetDescription, allowed, machine
+from tilewright.codegen.cpu.llvm.target import NAMED_TARGETS, PORTABLE, NamedTarget, TargetDescription, allowed, machine
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import UsageError
 from tilewright.ir.core import Op, Value

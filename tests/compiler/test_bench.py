@@ -17,7 +17,7 @@ from tilewright.compiler.benchmark import comparison, contenders
 from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference
 from tilewright.compiler.benchmark.contenders import Loaded
 from tilewright.compiler.benchmark.measure import Times, first_results, in_turn, take_turns
-from tilewright.compiler.benchmark.page import page
+from tilewright.compiler.benchmark.tables import page
 from tilewright.compiler.demo import MODEL
 from tilewright.errors import TilewrightError
 

@@ -18,12 +18,11 @@ from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.scale import Scale
-from tilewright.compiler.sweep import evaluation, workers
-from tilewright.compiler.sweep.evaluation import Figures, Outcome
+from tilewright.compiler.sweep import evaluation
+from tilewright.compiler.sweep.evaluation import Figures, Outcome, outcomes
 from tilewright.compiler.sweep.grid import combinations, parse_settings
 from tilewright.compiler.sweep.picture import Point, front, picture
 from tilewright.compiler.sweep.table_file import read_table, write_table
-from tilewright.compiler.sweep.workers import outcomes
 from tilewright.errors import MachineError, ModelError, UsageError
 from tilewright.runtime.cluster import processes
 from tilewright.runtime.machines import machine
@@ -56,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append(json.loads(text))
         return Outcome(replace(FIGURES, cycles=found[-1]["maps_bytes"]))
 
-    monkeypatch.setattr(workers, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     return found
 
 
@@ -268,7 +267,7 @@ def test_an_interrupted_sweep_goes_on(
             raise KeyboardInterrupt
         return Outcome(FIGURES)
 
-    monkeypatch.setattr(workers, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     table = tmp_path / "table.csv"
     words = ["sweep", str(model), *WORDS, "--set", "maps_bytes=16Ki,32Ki,64Ki", "-o", str(table)]
     assert main(words) == 130
@@ -331,7 +330,7 @@ def test_machines_that_leave_work_to_the_host_are_on_no_front(model: Path, monke
         size = json.loads(text)["maps_bytes"]
         return Outcome(replace(FIGURES, seconds=size * 1e-9, device_macs_share=1.0 if size > 1024 else 0.2))
 
-    monkeypatch.setattr(workers, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     found = tilewright.sweep(model, machine="s256", set={"maps_bytes": [1024, 2048, 4096]})
     assert [row.on_front for row in found.rows] == [False, True, False]
     drawn = ElementTree.fromstring(found.svg())

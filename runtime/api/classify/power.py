@@ -30,8 +30,7 @@ from ...artifact.artifact import Artifact
 from ...machines.constants import EnergyConstants
 from ...machines.machine import load_energy, samples
 from ...report.details import details_of
-from ...report.energy import modelled_energy
-from ...report.simulation import simulate_artifact
+from ...report.simulation import modelled_energy, simulate_artifact
 from ...request import Request
 from ...session import Session
 

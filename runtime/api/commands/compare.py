@@ -151,7 +151,7 @@ def _by_value(arguments: argparse.Namespace) -> str | ComparedValues:
     with _opened(arguments) as (reference, network, samples, report):
         result = compare_values(reference, network, samples, report)
     if arguments.html is not None:
-        from ..comparison.page import page
+        from ..comparison.tables import page
 
         with output_file(arguments.html) as file:
             file.write(page(result).encode())

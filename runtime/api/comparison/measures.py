@@ -14,9 +14,8 @@ from tilewright.errors import InputError, TilewrightError
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from ..simulator.metrics import METRICS, Sums, sums
-from .page import body
 from .party import ONNXRUNTIME, Party, Value
-from .tables import text
+from .tables import body, text
 
 STAGE = "compare"
 

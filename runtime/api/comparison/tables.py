@@ -1,4 +1,4 @@
-"""What a comparison of values found, in words and tables for people and as JSON for programs."""
+"""What a comparison of values found, in words and tables for people, on a page of HTML and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from ...report import page as html
 from ...report.table import Column, Table, on_lines, show_number, significant
 
 if TYPE_CHECKING:
@@ -211,3 +212,30 @@ def compared_values(result: Result) -> ComparedValues:
         "only_network": result.only_network,
         "other_shapes": result.other_shapes,
     }
+
+
+_MOST = 100.0
+"""dB that the longest bar stands for: nearly equal floats would make all others short."""
+
+
+def body(result: Result, between: str = "") -> str:
+    """What was found, in sentences and in a table, worst first, and HTML between the two."""
+    lines = [*conclusion(result), *left_out(result, every=True)]
+    return html.paragraphs(lines) + between + html.table(value_table(result.worst_first))
+
+
+def page(result: Result) -> str:
+    """The whole page; the picture is in the order of execution."""
+    bars = [html.Bar(row.name, _length(row.sqnr), decibels(row.sqnr)) for row in result.rows]
+    heading = f"{result.network} compared with {result.reference}"
+    samples = show_number(result.samples, "sample")
+    what = f"SQNR in dB of each value, in order of execution, on {samples}; the line is at {LIMIT:g} dB"
+    return html.page(
+        heading,
+        heading,
+        body(result, html.paragraphs([what]) + html.picture("SQNR by value", bars, LIMIT)),
+    )
+
+
+def _length(sqnr: float) -> float:
+    return 0.0 if math.isnan(sqnr) else min(max(sqnr, 0.0), _MOST)

@@ -10,7 +10,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from tilewright.runtime.serving.connection import Connection
+from tilewright.runtime.serving.server import Connection
 
 PATIENCE = 120
 """Seconds after which a test that waits has failed."""
