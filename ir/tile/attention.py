@@ -14,7 +14,7 @@ from ..layout import CHANNEL_BLOCK
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST, Requantize
-from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
+from .types import TILE_OPERATORS, TileType, placed_map, tile, written
 
 
 def padded(count: int) -> int:
@@ -81,8 +81,7 @@ class Weigh(Operator[WeighOperands]):
         source = tile(x, "accumulators", "what is weighed")
         rows, columns, keys = source.shape
         if mask is not None:
-            added = tile(mask, "maps", "the mask")
-            on_cluster(added, source.cluster, "the mask")
+            added = tile(mask, "maps", "the mask", cluster=source.cluster)
             if added.shape not in ((rows, columns, keys), (1, columns, keys)):
                 raise IRError("the mask has another shape", expected=list(source.shape), found=added)
         return placed_map((rows, columns, padded(keys) + CHANNEL_BLOCK), source.cluster, None)
@@ -127,8 +126,8 @@ class RequantizeMean(Operator[MeanOperands]):
 
     def infer(self, x: TensorType, parameters: TensorType, weights: TensorType, into: TensorType | None) -> TensorType:
         result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, into)
-        block = tile(weights, "maps", "the sum of the weights")
-        on_cluster(block, tile(x, "accumulators", "what is requantised").cluster, "the sum of the weights")
+        source = tile(x, "accumulators", "what is requantised")
+        block = tile(weights, "maps", "the sum of the weights", cluster=source.cluster)
         if block.shape != (*x.shape[:2], CHANNEL_BLOCK):
             raise IRError("every pixel has a sum of weights", expected=[*x.shape[:2], CHANNEL_BLOCK], found=block)
         return result

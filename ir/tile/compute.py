@@ -20,7 +20,7 @@ from ..op import Operator, operator
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST
 from .transfer import RECORD_WORDS
-from .types import TILE_OPERATORS, MapOperands, TileType, on_cluster, placed_map, tile, written
+from .types import TILE_OPERATORS, MapOperands, TileType, placed_map, tile, written
 
 Pair = tuple[int, int]
 
@@ -83,8 +83,8 @@ class Product(Operator[OperandsT_co]):
         Raises:
             IRError: what is convolved, or by what, is none of that, or a size is not positive.
         """
-        source, weights = tile(x, "maps", "what is convolved"), tile(w, "weights", "what it is multiplied by", rank=4)
-        on_cluster(weights, source.cluster, "what it is multiplied by")
+        source = tile(x, "maps", "what is convolved")
+        weights = tile(w, "weights", "what it is multiplied by", 4, source.cluster)
         if min(*self.output, *self.stride, *self.dilation) < 1:
             raise IRError("sizes, strides and dilations are positive", found=self)
         shape = (*self.output, self.channels(source, weights))
@@ -207,7 +207,7 @@ class Pool(Operator[RecordOperands]):
         if (record is None) != (self.kind in ("maximum", "wide_maximum")):
             raise IRError("a maximum takes no record, a mean takes one", expected=self.kind, found=record)
         if record is not None:
-            on_cluster(tile(record, "parameters", "its record", 1), source.cluster, "its record")
+            tile(record, "parameters", "its record", 1, source.cluster)
         if min(*self.output, *self.kernel, *self.stride) < 1:
             raise IRError("sizes and strides are positive", found=self)
         for count, taps, stride, origin, extent in zip(
@@ -276,9 +276,9 @@ class Combine(Operator[CombineOperands]):
     high: int
 
     def infer(self, a: TensorType, b: TensorType, record: TensorType, into: TensorType | None) -> TensorType:
-        first, second = tile(a, "maps", "the first map"), tile(b, "maps", "the second map")
-        on_cluster(second, first.cluster, "the second map")
-        on_cluster(tile(record, "parameters", "its record", 1), first.cluster, "its record")
+        first = tile(a, "maps", "the first map")
+        second = tile(b, "maps", "the second map", cluster=first.cluster)
+        tile(record, "parameters", "its record", 1, first.cluster)
         extents = list(zip(first.shape[:2], second.shape[:2], strict=True))
         if any(x != y and 1 not in (x, y) for x, y in extents) or first.shape[2] != second.shape[2]:
             raise IRError("the second map has another shape", expected=first, found=second)
@@ -322,7 +322,7 @@ class LookUp(Operator[TableOperands]):
 
     def infer(self, x: TensorType, table: TensorType, into: TensorType | None) -> TensorType:
         source = tile(x, "maps", "what is looked up")
-        on_cluster(tile(table, "parameters", "the table", 1), source.cluster, "the table")
+        tile(table, "parameters", "the table", 1, source.cluster)
         return placed_map(source.shape, source.cluster, into)
 
     def reference(self, x: np.ndarray, table: np.ndarray, into: np.ndarray | None) -> np.ndarray:

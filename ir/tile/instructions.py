@@ -178,14 +178,8 @@ def _message(value: Value, operator: Send | Receive, places: Places) -> Fields:
     return {**_in_dram(place), "peer": operator.card, "tag": operator.tag, **geometry}
 
 
-@_builds("Send", Send)
-def _send(op: Op[Send], places: Places) -> Fields:
-    return _message(op.inputs[0], op.operator, places)
-
-
-@_builds("Receive", Receive)
-def _receive(op: Op[Receive], places: Places) -> Fields:
-    return _message(op.result, op.operator, places)
+_builds("Send", Send)(lambda op, places: _message(op.inputs[0], op.operator, places))
+_builds("Receive", Receive)(lambda op, places: _message(op.result, op.operator, places))
 
 
 def _lines(op: Op, places: Places) -> Fields:

@@ -15,7 +15,7 @@ from ..op import Operator, operator
 from ..ops.skip_normalization import Standardization, standardized
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST
-from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
+from .types import TILE_OPERATORS, TileType, placed_map, tile, written
 
 
 class NormalizationOperands(NamedTuple):
@@ -85,8 +85,8 @@ class Normalize(Operator[NormalizeOperands]):
     def infer(
         self, x: TensorType, parameters: TensorType, skip: TensorType | None, into: TensorType | None
     ) -> TensorType:
-        source, lanes = tile(x, "maps", "what is normalised"), tile(parameters, "parameters", "its parameters", 2)
-        on_cluster(lanes, source.cluster, "its parameters")
+        source = tile(x, "maps", "what is normalised")
+        lanes = tile(parameters, "parameters", "its parameters", 2, source.cluster)
         channels = lanes.shape[-1]
         read = 2 * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if self.wide else channels
         if len(lanes.shape) != 2 or lanes.shape[0] != 4 or source.shape[-1] != read or source.packed:
@@ -96,8 +96,7 @@ class Normalize(Operator[NormalizeOperands]):
         if not 0 <= self.epsilon <= float(np.finfo(np.float32).max):
             raise IRError("what is added to the squares is no number", found=self.epsilon)
         if skip is not None:
-            added = tile(skip, "maps", "what is added")
-            on_cluster(added, source.cluster, "what is added")
+            added = tile(skip, "maps", "what is added", cluster=source.cluster)
             if added.shape != source.shape or added.packed:
                 raise IRError("what is added has another shape", expected=list(source.shape), found=added)
         return placed_map((*source.shape[:-1], channels), source.cluster, into)

@@ -12,7 +12,7 @@ from .. import arithmetic
 from ..core import Value
 from ..op import Operator, operator
 from ..types import TensorType
-from .types import TILE_OPERATORS, on_cluster, placed_map, tile, written
+from .types import TILE_OPERATORS, placed_map, tile, written
 
 LOWEST, HIGHEST = -128, 127
 
@@ -39,8 +39,8 @@ class Requantize(Operator[RequantizeOperands]):
     high: int
 
     def infer(self, x: TensorType, parameters: TensorType, into: TensorType | None) -> TensorType:
-        source, lanes = tile(x, "accumulators", "what is requantised"), tile(parameters, "parameters", "its scale", 2)
-        on_cluster(lanes, source.cluster, "its scale")
+        source = tile(x, "accumulators", "what is requantised")
+        lanes = tile(parameters, "parameters", "its scale", 2, source.cluster)
         if lanes.shape != (2, source.shape[-1]):
             raise IRError("every channel has a bias and a multiplier", expected=source.shape[-1], found=lanes)
         if not LOWEST <= self.low <= self.high <= HIGHEST:
@@ -79,8 +79,8 @@ class RequantizeSum(Operator[RequantizeSumOperands]):
 
     def infer(self, x: TensorType, parameters: TensorType, residual: TensorType, into: TensorType | None) -> TensorType:
         result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, into)
-        added = tile(residual, "maps", "what is added")
-        on_cluster(added, tile(x, "accumulators", "what is requantised").cluster, "what is added")
+        source = tile(x, "accumulators", "what is requantised")
+        added = tile(residual, "maps", "what is added", cluster=source.cluster)
         if added.shape != x.shape:
             raise IRError("what is added has another shape than the sums", expected=list(x.shape), found=added)
         if not LOWEST <= self.residual_zero <= HIGHEST:

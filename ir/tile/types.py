@@ -115,21 +115,17 @@ class MapOperands(NamedTuple):
     into: Value | None = None
 
 
-def tile(type: TensorType, memory: Memory, what: str, rank: int = 3) -> TileType:
-    """The type as that of a place in a memory.
+def tile(type: TensorType, memory: Memory, what: str, rank: int = 3, cluster: int | None = None) -> TileType:
+    """The type as that of a place in a memory, which a cluster can reach where one is given.
 
     Raises:
         IRError: it is something else.
     """
     if not isinstance(type, TileType) or type.memory != memory or type.rank != rank:
         raise IRError(f"{what} is no place like that", expected=f"{rank} dimensions in {memory}", found=type)
-    return type
-
-
-def on_cluster(type: TileType, cluster: int, what: str) -> None:
-    """Raise IRError unless a cluster can reach what lies there."""
-    if type.cluster not in (cluster, EVERY_CLUSTER):
+    if cluster is not None and type.cluster not in (cluster, EVERY_CLUSTER):
         raise IRError(f"{what} lies in another cluster", expected=f"cluster {cluster}", found=type)
+    return type
 
 
 def placed_map(shape: tuple[int, ...], cluster: int, into: TensorType | None) -> TileType:
@@ -140,8 +136,7 @@ def placed_map(shape: tuple[int, ...], cluster: int, into: TensorType | None) ->
     """
     if into is None:
         return TileType(shape, DType.I8, memory="maps", cluster=cluster)
-    place = tile(into, "maps", "what is written into")
-    on_cluster(place, cluster, "what is written into")
+    place = tile(into, "maps", "what is written into", cluster=cluster)
     if place.shape != shape or place.packed:
         raise IRError("what is written into has another shape", expected=list(shape), found=place)
     return place

@@ -19,7 +19,7 @@ from ..op import Operator, operator
 from ..types import TensorType
 from .compute import Convolve, ConvolveDepthwise
 from .requantization import Requantize
-from .types import TILE_OPERATORS, TileType, on_cluster, placed_map, tile, written
+from .types import TILE_OPERATORS, TileType, placed_map, tile, written
 
 LOWEST, HIGHEST = -(2**15), 2**15 - 1
 
@@ -57,8 +57,7 @@ class RequantizeWide(Operator[RequantizeWideOperands]):
         if not LOWEST <= self.low <= self.high <= HIGHEST:
             raise IRError("the clamp is none", expected="-32768 to 32767, in order", found=[self.low, self.high])
         if residual is not None:
-            added = tile(residual, "maps", "what is added")
-            on_cluster(added, sums.cluster, "what is added")
+            added = tile(residual, "maps", "what is added", cluster=sums.cluster)
             if added.shape != shape:
                 raise IRError("what is added has another shape than the result", expected=list(shape), found=added)
         if not 0 <= self.residual_factor <= arithmetic.RESIDUAL_FACTOR_LIMIT:
