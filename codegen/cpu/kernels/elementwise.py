@@ -23,9 +23,10 @@ from ..element import Element
 from ..formulas import POWERS, formula_of
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import clamped, rounded, single, widened
+from ..llvm.byte_dot_product import ACCUMULATOR, LANES, add_word_pairs, interleaved, word_order
+from ..llvm.quantized_math import StoredRange, clamped, packs, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F64, I32, Register, constant, type_of
+from ..llvm.types import F64, I16, Register, constant, type_of, vector_constant
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
 from .quantization import table_kernel
 from .vector_nest import Expression, nest_kernel
@@ -80,6 +81,8 @@ class Sum(Expression):
         zeros: of operands and result.
     """
 
+    VECTORS: ClassVar[int] = 4
+
     dtype: DType
     multipliers: tuple[int, int, int]
     zeros: tuple[int, int, int]
@@ -105,25 +108,32 @@ class Sum(Expression):
         return bool((totals & ((1 << shift) - 1) == 0).any())
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
-        if _HALF <= self.multipliers[2] <= _MOST_SHIFT and not self.has_ties:
+        is_whole = values[0].type.lanes == self.VECTORS * b.target.lanes
+        if is_whole and _HALF <= self.multipliers[2] <= _MOST_SHIFT and not self.has_ties:
             return self._in_halves(b, values)
         return self._in_doubles(b, values)
 
     def _in_halves(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        """Products of both operands, which are words, by one instruction for each half of the multipliers."""
         *factors, shift = self.multipliers
-        wide = I32.of(values[0].type.lanes)
-        stored = [widened(b, value, self.dtype) for value in values]
-        upper, lower = (constant(wide, half) for half in divmod(self.offset, 1 << _HALF))
-        for value, factor in zip(stored, factors, strict=True):
-            high, low = (constant(wide, half) for half in divmod(factor, 1 << _HALF))
-            upper = b.binary("add", upper, b.binary("mul", value, high))
-            lower = b.binary("add", lower, b.binary("mul", value, low))
-        total = b.binary("add", upper, b.binary("ashr", lower, constant(wide, _HALF)))
-        total = b.binary("ashr", total, constant(wide, shift - _HALF))
+        widen, totals = "sext" if self.dtype is DType.I8 else "zext", []
+        halves = [divmod(number, 1 << _HALF) for number in (self.offset, *factors)]
+        for first in range(0, values[0].type.lanes, LANES):
+            parts = (b.shuffle(value, value, range(first, first + LANES)) for value in values)
+            words = interleaved(b, *(b.convert(widen, part, I16.of(LANES)) for part in parts))
+            upper, lower = (
+                add_word_pairs(b, constant(ACCUMULATOR, int(offset)), words, vector_constant(words.type, pair * LANES))
+                for offset, *pair in ([*map(str, half)] for half in zip(*halves, strict=True))
+            )
+            total = b.binary("add", upper, b.binary("ashr", lower, constant(ACCUMULATOR, _HALF)))
+            totals.append(b.binary("ashr", total, constant(ACCUMULATOR, shift - _HALF)))
         info = np.iinfo(self.dtype.numpy)
+        if packs(b.target):
+            return StoredRange(self.dtype, 0, info.min, info.max).packed(b, totals, word_order(b.target))
+        (total,) = totals
         for name, bound in (("smax", info.min), ("smin", info.max)):
-            total = b.intrinsic(f"llvm.{name}.{wide.suffix}", wide, [total, constant(wide, int(bound))])
-        return b.convert("trunc", total, type_of(self.dtype, wide.lanes))
+            total = b.intrinsic(f"llvm.{name}.v16i32", ACCUMULATOR, [total, constant(ACCUMULATOR, int(bound))])
+        return b.convert("trunc", total, type_of(self.dtype, LANES))
 
     def _in_doubles(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         *factors, shift = self.multipliers

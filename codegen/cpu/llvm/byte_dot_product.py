@@ -216,6 +216,17 @@ def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
     return total
 
 
+def word_order(target: TargetDescription) -> Sequence[int]:
+    """Of 16 lanes, that in which one instruction for each register interleaves two vectors of words."""
+    return [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if target.lanes == 8 else range(LANES)
+
+
+def interleaved(b: FunctionBuilder, first: Register, second: Register) -> Register:
+    """The words of two vectors of 16 as pairs, in the order of `word_order`."""
+    lanes = [lane for place in word_order(b.target) for lane in (place, LANES + place)]
+    return b.shuffle(first, second, lanes)
+
+
 def add_words(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """``total``, 16 lanes, with products of 16-bit integers added, of which a lane has one in each half of x and w."""
     for half in (range(LANES), range(LANES, 2 * LANES)):

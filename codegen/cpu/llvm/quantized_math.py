@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ....ir.quantized import limits, parameters
 from ....ir.types import DType, TensorType
 from .builder import FunctionBuilder
+from .target import TargetDescription
 from .types import F32, I8, I16, I32, I64, Register, constant, type_of, zero
 
 _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
@@ -93,7 +94,7 @@ class StoredRange:
             order: the places of a result that the numbers of a vector belong to, four neighbours side by side.
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
-        if self.dtype is DType.I16 or b.target.vector_bits not in _PACKING or not b.target.is_x86_64:
+        if self.dtype is DType.I16 or not packs(b.target):
             places = [order.index(place) for place in NATURAL]
             values = values if order == NATURAL else [b.shuffle(value, value, places) for value in values]
             return [self.store_form(b, value) for value in values]
@@ -103,7 +104,7 @@ class StoredRange:
         results, most = [], b.target.vector_bits // 128
         for first in range(0, len(values), most):
             some = list(values[first : first + most])
-            packed = self._packed(b, [*some, *some[-1:] * (most - len(some))], order)
+            packed = self.packed(b, [*some, *some[-1:] * (most - len(some))], order)
             if len(some) == most:
                 results.append(packed)
                 continue
@@ -114,9 +115,9 @@ class StoredRange:
                 results.append(b.shuffle(packed, packed, range(begin, begin + 16)))
         return results
 
-    def _packed(self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int]) -> Register:
-        """Vectors of 16 numbers, as many as fill four registers, as the bytes of one, by instructions that saturate,
-        which takes half as many of them.
+    def packed(self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int]) -> Register:
+        """Vectors of 16 numbers or integers of 32 bits, as many as fill four registers, as the bytes of one, by
+        instructions that saturate, which takes half as many of them; only where the target `packs`.
         """
         lanes, zero_point = b.target.lanes, self.zero_point
         words, bytes = I16.of(2 * lanes), I8.of(4 * lanes)
@@ -128,8 +129,9 @@ class StoredRange:
         ]
         # The form of 512 bits also takes what becomes of masked lanes, the mask, and how to round.
         others = [zero(I32.of(lanes)), constant(I16, -1), constant(I32, 4)] if lanes == 16 else []
-        whole = [b.intrinsic(convert, I32.of(lanes), [value, *others]) for value in registers]
-        pairs = [b.intrinsic(name.format("ssdw"), words, whole[i : i + 2]) for i in (0, 2)]
+        if values[0].type.is_float:
+            registers = [b.intrinsic(convert, I32.of(lanes), [value, *others]) for value in registers]
+        pairs = [b.intrinsic(name.format("ssdw"), words, registers[i : i + 2]) for i in (0, 2)]
         is_signed = self.dtype is DType.I8
         # A zero point in the middle between the types is added to bytes of the other one, as their highest bit.
         flips = zero_point == (-128 if is_signed else 128)
@@ -152,6 +154,11 @@ class StoredRange:
             for register in range(4)
         ]
         return b.convert("bitcast", b.shuffle(quads, quads, [held.index(4 * quad) for quad in range(lanes)]), bytes)
+
+
+def packs(target: TargetDescription) -> bool:
+    """Whether a processor packs registers of 32 bytes or more."""
+    return target.is_x86_64 and target.vector_bits in _PACKING
 
 
 def signed_byte(value: int) -> int:

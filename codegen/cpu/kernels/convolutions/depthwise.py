@@ -16,8 +16,17 @@ import numpy as np
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from ...llvm.builder import FunctionBuilder, Integer
-from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, add_word_pairs, add_words, dot, flipped
-from ...llvm.quantized_math import NATURAL, signed_byte
+from ...llvm.byte_dot_product import (
+    ACCUMULATOR,
+    BYTES,
+    add_word_pairs,
+    add_words,
+    dot,
+    flipped,
+    interleaved,
+    word_order,
+)
+from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I16, Register, Registers, constant, vector_constant, zero
 from ..output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, without_zero_points
@@ -194,8 +203,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
         self.requantize(tile.b, tile.arguments, 0, totals, (), tile.arguments.__getitem__)
 
     def order(self, target: TargetDescription) -> Sequence[int]:
-        """That in which two vectors of words are interleaved by one instruction for each register."""
-        return [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if target.lanes == 8 else NATURAL
+        return word_order(target)
 
     def kernel_rows(
         self,
@@ -237,7 +245,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
             if is_inside or self.constants.fill:
                 b.fence()
                 above, below = (self._word(b, row, position if is_inside else None) for row in x)
-                value = b.shuffle(above, below, _interleaved(b.target, self.order(b.target)))
+                value = self._pairs(b, above, below)
                 for p in range(tile.reach.pixels):
                     tap, rest = divmod(position - p * columns.stride, columns.dilation)
                     if not rest and 0 <= tap < columns.kernel:
@@ -265,10 +273,17 @@ class WordDepthwise(QuantizedOutput, Windowed):
                 if position not in words:
                     words[position] = self._word(b, x, position if inside[position] else None)
             b.fence()
-            value = b.shuffle(words[pair[0]], words[pair[1]], _interleaved(b.target, self.order(b.target)))
+            value = self._pairs(b, words[pair[0]], words[pair[1]])
             for p, step in users[pair]:
                 totals[p] = self._add(b, totals[p], value, w, self.columns_below + step)
         return totals
+
+    @staticmethod
+    def _pairs(b: FunctionBuilder, first: Register, second: Register) -> Register:
+        """The words of two positions as they are multiplied."""
+        return (
+            interleaved(b, first, second) if b.target.is_x86_64 else b.shuffle(first, second, range(2 * CHANNEL_BLOCK))
+        )
 
     def _add(self, b: FunctionBuilder, total: Register, value: Register, w: Register, pair: int) -> Register:
         add = add_word_pairs if b.target.is_x86_64 else add_words
@@ -283,12 +298,6 @@ class WordDepthwise(QuantizedOutput, Windowed):
         if self.vector == type:
             return stored
         return b.convert("sext" if self.constants.is_signed else "zext", stored, type)
-
-
-def _interleaved(target: TargetDescription, order: Sequence[int]) -> list[int]:
-    if not target.is_x86_64:
-        return [*range(2 * CHANNEL_BLOCK)]
-    return [lane for channel in order for lane in (channel, CHANNEL_BLOCK + channel)]
 
 
 def _ones(bytes: Sequence[int]) -> Register:
