@@ -20,6 +20,7 @@ import numpy as np
 
 from tilewright.blocks import dataclass_transform
 from tilewright.errors import IRError, TilewrightError
+from tilewright.immutable import Immutable
 from tilewright.limits import ATTRIBUTE
 
 from .core import OperandsT_co, Value
@@ -60,8 +61,8 @@ class QuantizationRule(enum.Enum):
 
 
 @dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Operator(Generic[OperandsT_co]):
+@dataclass(eq=False, repr=False)
+class Operator(Immutable, Generic[OperandsT_co]):
     """Base of all operators.
 
     A subclass says what its operands are, ``Operator[UnaryOperands]``: a NamedTuple whose fields are values, with
@@ -99,7 +100,7 @@ class Operator(Generic[OperandsT_co]):
                     cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
                     cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
         super().__init_subclass__()
-        dataclass(frozen=True)(cls)
+        dataclass(eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -214,13 +215,15 @@ class Operator(Generic[OperandsT_co]):
         return dataclasses.fields(cls)
 
 
-def _largest(value: object) -> int:
+def _largest(value: int | tuple[object, ...]) -> int:
     """The largest magnitude of the integers in an attribute, 0 without any."""
     if isinstance(value, int):
         return abs(value)
-    if not isinstance(value, tuple):
-        return 0
-    return max([abs(each) if type(each) is int else _largest(each) for each in value], default=0)
+    largest = 0
+    for each in value:
+        if isinstance(each, (int, tuple)) and (found := _largest(each)) > largest:
+            largest = found
+    return largest
 
 
 OperatorClass = TypeVar("OperatorClass", bound=type[Operator])

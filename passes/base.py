@@ -25,6 +25,7 @@ import numpy as np
 from tilewright import limits
 from tilewright.blocks import dataclass_transform
 from tilewright.errors import ModelError, PassError, ResourceError, TilewrightError, UsageError
+from tilewright.immutable import Immutable
 
 from ..ir.annotations import ALIAS, AT, ON
 from ..ir.calls import host_functions
@@ -140,8 +141,8 @@ class Record:
 
 
 @dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Pass:
+@dataclass(eq=False, repr=False)
+class Pass(Immutable):
     """Base of all passes. A subclass defines :meth:`apply`; its dataclass fields are its options."""
 
     name: ClassVar[str] = "pass"
@@ -153,7 +154,7 @@ class Pass:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        dataclass(frozen=True)(cls)
+        dataclass(eq=False, repr=False)(cls)
 
     def apply(self, module: Module, record: Record) -> bool:
         """Change ``module`` in place; whether anything changed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from reprlib import repr as shortened
@@ -59,31 +59,6 @@ class Bounds:
         if self.whole and value % self.multiple:
             source.refuse(path, f"{about}has the wrong size", f"a multiple of {self.multiple}", value)
         return value
-
-
-class Record:
-    """Base of dataclasses of which nothing but the constructor is compiled when the program starts: they never change,
-    and are equal where they are of one class and their fields are.
-    """
-
-    def __eq__(self, other: object) -> bool:
-        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(tuple(vars(self).values()))
-
-    def __repr__(self) -> str:
-        parts = (f"{name}={value!r}" for name, value in _fields(self).items())
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # The constructor sets each field once.
-        if name in vars(self) or name not in type(self).__annotations__:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 class OneOf:

@@ -15,9 +15,10 @@ import numpy as np
 
 from tilewright.blocks import CARD_LIMIT
 from tilewright.errors import ArtifactError
+from tilewright.immutable import Immutable
 from tilewright.limits import ARENA, ELEMENTS, LEVELS, RANK, SHAPES, STEPS
 
-from .json_dataclasses import AtMost, Bounds, OneOf, Record, Source, parse, read, write
+from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
 """Every engine an artifact may hold, the preferred one first."""
@@ -45,14 +46,14 @@ _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class ModelInfo(Record):
+class ModelInfo(Immutable):
     """The source model: its name and the SHA-256 of its file in hexadecimal (empty when it was not a file)."""
 
     name: str
     sha256: str
 
 
-class _Tensor(Record):
+class _Tensor(Immutable):
     """What follows from an element type and a shape."""
 
     dtype: _DType
@@ -114,7 +115,7 @@ class BufferRef(_Tensor):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class Processor(Record):
+class Processor(Immutable):
     """The processor that native code was generated for.
 
     `triple` is LLVM's; `cpu` is the name of a level, or LLVM's of the compiler's processor; `features` are LLVM names
@@ -127,7 +128,7 @@ class Processor(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class StepInfo(Record):
+class StepInfo(Immutable):
     """One step of a CPU program.
 
     `kernel` names the kernel function, or is None for a step that only the reference interpreter can execute. `loc`
@@ -155,7 +156,7 @@ class StepInfo(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class InnerStep(Record):
+class InnerStep(Immutable):
     """A step of a function that a step runs, the body of a branch or loop; `loc` holds its source nodes."""
 
     name: str
@@ -165,7 +166,7 @@ class InnerStep(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class CodeInfo(Record):
+class CodeInfo(Immutable):
     """Native code for further processors; the fields are those of `CpuProgramInfo`."""
 
     code: str
@@ -174,7 +175,7 @@ class CodeInfo(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class CpuProgramInfo(Record):
+class CpuProgramInfo(Immutable):
     """A native program for the host processor.
 
     `code`, `constants` and `module` name sections: the ELF relocatable object, the constants that it reads in place,
@@ -200,7 +201,7 @@ class CpuProgramInfo(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class FeatureMapRef(Record):
+class FeatureMapRef(Immutable):
     """A feature map in a region of a device program: images of rows of pixels, the channels of a pixel together.
 
     Attributes:
@@ -224,7 +225,7 @@ class FeatureMapRef(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class CardProgramInfo(Record):
+class CardProgramInfo(Immutable):
     """What a further card runs together with the first one; the fields are those of `DeviceProgramInfo`."""
 
     instructions: str
@@ -232,7 +233,7 @@ class CardProgramInfo(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class DeviceProgramInfo(Record):
+class DeviceProgramInfo(Immutable):
     """A program for the accelerator.
 
     `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
@@ -255,7 +256,7 @@ class DeviceProgramInfo(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class CpuStage(Record):
+class CpuStage(Immutable):
     """Run the steps [first, last) of a CPU program."""
 
     kind: Literal["cpu"] = field(default="cpu", init=False)
@@ -265,7 +266,7 @@ class CpuStage(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class ReferenceStage(Record):
+class ReferenceStage(Immutable):
     """Run one step of a CPU program by the reference interpreter.
 
     `text` is a module with one function whose parameters and results are, in order, the tensors that `operands` and
@@ -281,7 +282,7 @@ class ReferenceStage(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class DeviceStage(Record):
+class DeviceStage(Immutable):
     """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it.
 
     With several `shares` it runs for each: operands with so many times the extent of the program's along the first
@@ -312,7 +313,7 @@ class HostPiece(NamedTuple):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class Engine(Record):
+class Engine(Immutable):
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
 
     stages: Annotated[tuple[Stage, ...], AtMost(STEPS)]
@@ -347,7 +348,7 @@ class Engine(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class OtherShape(Record):
+class OtherShape(Immutable):
     """The network in a further shape; fields as those of `Manifest`, for its first shape, are.
 
     Attributes:
@@ -367,7 +368,7 @@ class OtherShape(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class Shapes(Record):
+class Shapes(Immutable):
     """What an artifact of several shapes has beside the first: the others, and `extents` of the first."""
 
     extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
@@ -375,7 +376,7 @@ class Shapes(Record):
 
 
 @dataclass(eq=False, repr=False, match_args=False)
-class Manifest(Record):
+class Manifest(Immutable):
     """Everything about an artifact that is not bulk data.
 
     `precision` is what the user asked for (``fp32``, ``bf16``, ``int8``). `details` is for reports, and for what

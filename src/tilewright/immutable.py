@@ -1,0 +1,53 @@
+"""Frozen dataclasses of which nothing but the constructor is compiled when the program starts.
+
+Of ``dataclass(frozen=True)`` Python compiles six methods for each class, some 0.8 ms: half of the time that the
+compiler took to be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, FrozenInstanceError, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar
+
+
+class Immutable:
+    """Base of dataclasses, declared with ``eq=False`` and ``repr=False``, that never change, and are equal where they
+    are of one class and their fields are.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __eq__(self, other: object) -> bool:
+        values = _values(type(self))
+        return values(self) == values(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_values(type(self))(self))
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={getattr(self, name)!r}" for name in _names(type(self)))
+        return f"{type(self).__qualname__}({', '.join(parts)})"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The constructor sets each field once.
+        values = self.__dict__
+        if name in values or name not in self.__dataclass_fields__:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        values[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+@cache
+def _values(cls: type) -> Callable[[Any], object]:
+    """What reads all fields of an object of a class."""
+    return attrgetter(*names) if (names := _names(cls)) else lambda _: ()

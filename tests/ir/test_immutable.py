@@ -1,0 +1,48 @@
+"""Operators and passes never change, and are equal where their fields are."""
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, dataclass, replace
+
+import pytest
+
+from tilewright.immutable import Immutable
+from tilewright.ir.ops.activation import Clip
+from tilewright.ir.ops.fused import FusedElementwise
+
+
+@dataclass(eq=False, repr=False)
+class _Point(Immutable):
+    x: int
+    y: int = 0
+
+
+@dataclass(eq=False, repr=False)
+class _Nothing(Immutable):
+    pass
+
+
+def test_fields_are_set_by_the_constructor_alone() -> None:
+    point = _Point(1)
+    for change in (lambda: setattr(point, "x", 2), lambda: setattr(point, "z", 2)):
+        with pytest.raises(FrozenInstanceError, match="cannot assign to field"):
+            change()
+    with pytest.raises(FrozenInstanceError, match="cannot delete field 'x'"):
+        del point.x
+    assert point == _Point(1, 0)
+
+
+def test_values_of_one_class_with_equal_fields_are_equal() -> None:
+    assert len({_Point(1, 2), _Point(1, 2), replace(_Point(1), y=2)}) == 1
+    assert _Point(1, 2) != _Point(2, 1)
+    assert _Nothing() == _Nothing() != _Point(0)
+    assert Clip(0.0, 6.0) == Clip(0.0, 6.0) != Clip(0.0, 1.0)
+    assert repr(_Point(1)) == "_Point(x=1, y=0)"
+
+
+def test_what_is_derived_from_fields_does_not_count() -> None:
+    used, unused = (FusedElementwise(("t0 = relu(a0)",)) for _ in range(2))
+    assert used.arity == 1
+    assert used == unused
+    assert hash(used) == hash(unused)
+    assert copy.deepcopy(used) == pickle.loads(pickle.dumps(used)) == unused
