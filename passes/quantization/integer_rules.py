@@ -14,9 +14,9 @@ import numpy as np
 from ...ir.core import Constant, Op, Value, is_op, types_of
 from ...ir.interpolation import ERROR_LIMIT
 from ...ir.op import QuantizationRule
-from ...ir.ops.activation import Clamp, Clip, Relu
+from ...ir.ops.activation import Clamp, Clip, HardSigmoid, HardSwish, Relu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add
+from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import GlobalAveragePool
@@ -147,9 +147,15 @@ def _of_words(
     into = _widened(y_type)
     if operator.check_quantized(types, [into]) is not None:
         return None
-    if isinstance(operator, Unary) and operator.HAS_KNOTS and operator.misses(types[0], into) > ERROR_LIMIT:
+    is_missed = isinstance(operator, Unary) and operator.HAS_KNOTS and operator.misses(types[0], into) > ERROR_LIMIT
+    gate, gate_type = HardSigmoid(1 / 6, 0.5), TensorType(into.shape, DType.I16, Quantization.per_tensor(2.0**-14))
+    if is_missed and (not isinstance(operator, HardSwish) or gate.check_quantized(types, [gate_type]) is not None):
         return None
     wide = [_brought(found, value, type, origin) for value, type in zip(operands, types, strict=True)]
+    if is_missed:
+        # Its bends lie at no knots, and those of its factor in a clamp.
+        operator = Mul()
+        wide.append(found.emit(gate, wide[0], result_types=[gate_type], origin=origin))
     result = found.emit(operator, *wide, result_types=[into], origin=origin)
     return _brought(found, result, y_type, origin)
 

@@ -309,7 +309,8 @@ def test_layers_of_8_and_16_bits_that_are_else_alike_have_tiles_of_their_own(rng
 def test_widths_that_meet_anywhere_are_one_program(
     wide: tuple[str, ...], methods: str, samples: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Functions, depthwise convolutions, a clamp beside another reader, gates and sums between 8 and 16 bits."""
+    """Functions, one that bends where no knot is, depthwise convolutions, a clamp beside another reader, gates and sums
+    between 8 and 16 bits."""
     node = onnx.helper.make_node
     nodes = [
         node("Conv", ["x", "first_w"], ["c"], name="first", pads=[1] * 4),
@@ -326,7 +327,10 @@ def test_widths_that_meet_anywhere_are_one_program(
         node("Mul", ["d", "i"], ["z"], name="gated"),
         node("Conv", ["z", "last_w"], ["p"], name="project"),
         node("Add", ["t", "p"], ["u"], name="shortcut"),
-        node("Conv", ["u", "stem_w"], ["y"], name="last"),
+        node("Conv", ["u", "stem_w"], ["v"], name="bent"),
+        node("HardSigmoid", ["v"], ["w"], alpha=1 / 6, beta=0.5),
+        node("Mul", ["v", "w"], ["b"], name="hard_swish"),
+        node("Conv", ["b", "stem_w"], ["y"], name="last"),
     ]
     shapes = {"first_w": (21, 3, 3, 3), "stem_w": (21, 21, 1, 1), "expand_w": (37, 21, 1, 1)}
     shapes |= {"depthwise_w": (37, 1, 3, 3), "gate_w": (37, 37, 1, 1), "last_w": (21, 37, 1, 1)}

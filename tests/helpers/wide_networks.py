@@ -66,7 +66,7 @@ def wide_network(rng: np.random.Generator) -> Module:
     c = made.conv(b, I16, 32, 1)
     c = made.append(Mul(), c, made.append(Swish(), c))
     gates = made.append(Sigmoid(), made.conv(made.append(GlobalMaxPool(), c, shape=(1, 32, 1, 1)), I16, 32, 1))
-    c = made.append(Mul(), c, gates)
+    c = made.append(Mul(), made.conv(made.append(Mul(), c, gates), I16, 32, 1), c)
     pooled = made.function.append(MaxPool((3, 2), (1, 1), (1, 0, 1, 1), (1, 1)), [c], names=["p"]).result
     joined = made.function.append(Concat(1), [c, pooled], names=["j"]).result
     d = made.conv(joined, I16, 32, 3, residual=c)

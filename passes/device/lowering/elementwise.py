@@ -109,7 +109,7 @@ class FusedElementwise:
         other = self._other
         is_over = isinstance(other, ChipMap) and isinstance(target, ChipMap) and other.storage is target.storage
         kept = program.held(target, box) if isinstance(target, ChipMap) and not is_over else None
-        own = program.add(make, *operands, kept)
+        own = program.make(kept, make, *operands)
         with program.within(self._op):
             read = program.load(other, box if self._is_alike else _read(self._op, self._value, box))
             pair = (own, read) if self._is_first else (read, own)

@@ -323,10 +323,8 @@ class TileProgram:
         if not isinstance(place, ChipMap):
             self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
-        assert operator.OPERANDS is not None
         own = self.held(place, box)
-        absent = len(operator.OPERANDS) - 1 - len(operands)
-        self.add(operator, *operands, *[None] * absent, own)
+        self.make(own, operator, *operands)
         through = _through_images(place, box)
         first, stop = through.rows[0], sum(through.rows)
         for cluster, span in enumerate(place.storage.read):
@@ -337,6 +335,12 @@ class TileProgram:
                 part = Part(through.image, (low, high - low), through.columns, through.channels)
                 own, other = (self._buffered(place.storage, each, part) for each in (self.cluster, cluster))
                 self.add(Move(cluster), own, other)
+
+    def make(self, into: Value | None, operator: Operator, *operands: Value | None) -> Value:
+        """What an operator makes, in a place, which is its last operand, or anywhere."""
+        assert operator.OPERANDS is not None
+        absent = len(operator.OPERANDS) - 1 - len(operands)
+        return self.add(operator, *operands, *[None] * absent, into)
 
     def copy(self, source: Value | ChipMap, read: Part, target: Value | ChipMap, box: Part) -> None:
         """A box of a map as a box of another one, of as many rows, columns and channels."""
