@@ -8,7 +8,6 @@ Waits that earlier ones imply are left out, and a barrier takes what does not fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from .encoding import (
     Queue,
     Stream,
     Wait,
-    encode,
+    encode_checked,
     refuse_violations,
     streams,
     table,
@@ -133,10 +132,7 @@ class Assembler:
     def _code(self, stream: Stream) -> bytes:
         # Every instruction raises the counter of its stream.
         waits = ([Wait(other.counter, position) for other, position in each] for each in self.targets[stream])
-        return b"".join(
-            encode(replace(item, waits=tuple(each), signal=1))
-            for item, each in zip(self.queues[stream], waits, strict=True)
-        )
+        return b"".join(encode_checked(*each, signal=1) for each in zip(self.queues[stream], waits, strict=True))
 
     def _needed(self, stream: Stream, latest: list[int]) -> list[tuple[Stream, int]]:
         """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,24 +37,25 @@ _STEPS = 1 << 12
 """Multiples that one comparison tries before it takes the boxes for overlapping, which is safe for a proof."""
 
 
-class Box(NamedTuple):
+@dataclass(frozen=True)
+class Box:
     """Bytes of one memory in their simplest form: strides fall, are larger than ``run``, and their counts than 1."""
 
     start: int
     steps: tuple[tuple[int, int], ...]
     run: int
 
-    @property
+    @cached_property
     def stop(self) -> int:
         """One past the last byte."""
         return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Counts of the steps, then the run."""
         return (*(count for count, _ in self.steps), self.run)
 
-    @property
+    @cached_property
     def strides(self) -> tuple[int, ...]:
         """Bytes from element to element along each dimension of ``shape``."""
         return (*(stride for _, stride in self.steps), 1)

@@ -134,7 +134,8 @@ class MatrixInstruction(Instruction):
 
     def violations(self) -> Iterator[Violation]:
         """A ring holds what is read."""
-        yield from ring_violations(axes(self)[0])
+        if self.ring:
+            yield from ring_violations(axes(self)[0])
 
 
 @instruction("CONV", 8, Queue.MAC)

@@ -149,9 +149,9 @@ def port_cycles(machine: Machine, pixels: Count, run: Count, pitch: Count) -> Co
         some, cycles = _passed(machine.maps_banks, run, pitch)
         return ceil_divide(pixels * cycles, some)
     runs, pitches = np.broadcast_arrays(run, pitch)
-    every, place = np.unique(np.stack([runs.reshape(-1), pitches.reshape(-1)]), axis=1, return_inverse=True)
-    found = np.array([_passed(machine.maps_banks, *each) for each in every.T.tolist()])[place.reshape(-1)]
-    return ceil_divide(pixels * found[:, 1].reshape(runs.shape), found[:, 0].reshape(runs.shape))
+    every = zip(runs.reshape(-1).tolist(), pitches.reshape(-1).tolist(), strict=True)
+    some, cycles = np.array([_passed(machine.maps_banks, *each) for each in every]).T
+    return ceil_divide(pixels * cycles.reshape(runs.shape), some.reshape(runs.shape))
 
 
 class Waits(NamedTuple):

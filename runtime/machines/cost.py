@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.attention import MoveWeights
-from ..isa.encoding import Instruction
+from ..isa.encoding import Instruction, encoded_fields
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import BoxTransfer, DramTransfer, LoadLines, MapTransfer, Move, Receive, Send, Store
 from ..isa.vector import MapInstruction
@@ -79,8 +80,41 @@ class Cost:
         return link_cycles(machine, self.link_bytes)
 
 
+_ADDRESSES = frozenset(
+    f"{space}{side}"
+    for space in ("source", "destination", "weights", "accumulator", "parameters", "table", "skip", "region", "offset")
+    for side in ("", "_a", "_b")
+)
+"""Fields that say where something lies, on which no cost depends but for where in a burst of the DRAM it begins."""
+
+
+@cache
+def _counted(kind: type[Instruction]) -> tuple[Callable[[Instruction], tuple[Any, ...]], list[str], list[str]]:
+    """What reads the fields of an instruction that its cost depends on, their names, and those of all others."""
+    every = [entry.name for entry in encoded_fields(kind)]
+    names = [name for name in every if name not in _ADDRESSES]
+    read = attrgetter(*names) if len(names) > 1 else lambda item: tuple(getattr(item, name) for name in names)
+    return read, names, [name for name in every if name in _ADDRESSES]
+
+
 def cost(item: Instruction, machine: Machine) -> Cost:
     """The cost of an instruction on a machine."""
+    kind = type(item)
+    offset = item.offset % machine.dram_burst_bytes if isinstance(item, DramTransfer) else 0
+    return _known(kind, _counted(kind)[0](item), offset, machine)
+
+
+@lru_cache(1 << 14)
+def _known(kind: type[Instruction], values: tuple[Any, ...], offset: int, machine: Machine) -> Cost:
+    """Of instructions that differ in where something lies: most of a program are like others."""
+    _, names, addresses = _counted(kind)
+    fields: dict[str, Any] = {**dict.fromkeys(addresses, 0), **dict(zip(names, values, strict=True))}
+    if offset:
+        fields["offset"] = offset
+    return _cost(kind(**fields), machine)
+
+
+def _cost(item: Instruction, machine: Machine) -> Cost:
     if isinstance(item, (DramTransfer, LoadLines)):
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise)):

@@ -357,13 +357,13 @@ class _Engine:
 
     def _priced(self, price: Cost) -> Cost:
         """A cost without what is left out."""
+        if not self._without:
+            return price
         left_out = {
             name: 0
             for name in ("bank_conflicts", "port_stalls", "row_openings")
             if name.replace("_", "-") in self._without
         }
-        if not left_out:
-            return price
         stalls = sum(getattr(price, name) for name in ("bank_conflicts", "port_stalls") if name in left_out)
         return replace(price, **left_out, port=max(price.port - stalls, 0))
 

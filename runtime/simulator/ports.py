@@ -100,6 +100,8 @@ class Yielding:
 
 def clusters_of(item: Instruction, stream: Stream) -> list[int]:
     """The clusters whose shared port of the maps an instruction takes, each once."""
+    if stream.queue == Queue.VEC:
+        return [stream.cluster]
     if stream.queue == Queue.MAC or (stream.queue == Queue.LW and not isinstance(item, MoveWeights)):
         return []
     touched = (access.cluster for access in item.accesses(stream.cluster) if access.space is Space.MAPS)

@@ -18,7 +18,7 @@ from tilewright.errors import InstructionError, MachineError, ResourceError
 from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
 from ..isa.assembler import Assembler
-from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check
+from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream
 from ..isa.hazards import LastTouch
 from ..isa.layouts import outside, place_of
 from ..isa.program import Program, RegionKind, fault
@@ -209,7 +209,7 @@ def _check_stream(stream: Stream, items: list[Instruction], program: Program, ma
             raise fault(stream, index, item, "opcode", stream.queue.name, f"only in queue {allowed}")
         if isinstance(item, End) and index != len(items) - 1:
             raise fault(stream, index, item, "opcode", "an instruction after END", "END is the last of its stream")
-        violation = check(item) or outside(item, stream, program.clusters, machine, program.regions)
+        violation = outside(item, stream, program.clusters, machine, program.regions)
         if violation:
             raise fault(stream, index, item, *violation)
 
