@@ -80,7 +80,8 @@ class Op(Generic[OperatorT_co]):
         self.verified: tuple[object, ...] = ()
         self._previous: Op | None = None
         self._next: Op | None = None
-        inferred = operator.result_types(types_of(operands), loc=self.loc) if not operator.GIVEN_RESULTS else None
+        operand_types = types_of(operands)
+        inferred = operator.result_types(operand_types, loc=self.loc) if not operator.GIVEN_RESULTS else None
         types = tuple(result_types) if result_types is not None else inferred
         if types is None:
             raise IRError("result types cannot be inferred and must be given", op=operator.name, node=self.node)
@@ -92,12 +93,13 @@ class Op(Generic[OperatorT_co]):
             Value(names[i] if i < len(names) else hint if len(types) == 1 else f"{hint}_{i}", type, self)
             for i, type in enumerate(types)
         )
-        for value in operator.padded(operands):
-            self._operands.append(None)
-            self.set_operand(len(self._operands) - 1, value)
-        if result_types is None and all(type.is_bare for type in (*types_of(operands), *types) if type is not None):
+        for index, value in enumerate(operator.padded(operands)):
+            self._operands.append(value)
+            if value is not None:
+                value._uses[self, index] = None
+        if result_types is None and all(type.is_bare for type in (*operand_types, *types) if type is not None):
             # What is inferred goes together, but for what the choice of a pass is.
-            self.verified = (operator, *types_of(self._operands), None, *types)
+            self.verified = (operator, *operator.padded(operand_types), None, *types)
 
     @property
     def name(self) -> str:

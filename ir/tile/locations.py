@@ -25,6 +25,7 @@ class Located(NamedTuple):
 
     Attributes:
         root: makes the place.
+        type: of the place.
         shape: images, rows, columns and channels in which the box is counted.
         box: with the padding of the last channels; around the rows and columns, if there are others between them.
         address: of a place in DRAM.
@@ -33,18 +34,12 @@ class Located(NamedTuple):
     """
 
     root: Op
+    type: TileType
     shape: tuple[int, int, int, int]
     box: Box
     address: MapAddress | None
     step: tuple[int, int] = (1, 1)
     first: tuple[int, int, int] = (0, 0, 0)
-
-    @property
-    def type(self) -> TileType:
-        """Of the place."""
-        type = self.root.result.type
-        assert isinstance(type, TileType)
-        return type
 
     @property
     def all(self) -> Box:
@@ -125,7 +120,7 @@ class Locations:
 
 def _place(op: Op, type: TileType) -> Located:
     if type.memory not in ("dram", "maps") or type.packed:
-        return Located(op, (1, 1, 1, 1), _WHOLE, None)
+        return Located(op, type, (1, 1, 1, 1), _WHOLE, None)
     images, rows, columns, channels = (1, *type.shape) if type.rank == 3 else type.shape
     if type.ring:
         rows = type.ring  # those that share memory meet
@@ -137,7 +132,7 @@ def _place(op: Op, type: TileType) -> Located:
             node=op.node,
             hint="Run plan_device_memory before lower_to_tiles.",
         )
-    place = Located(op, (images, rows, columns, channels), _WHOLE, address)
+    place = Located(op, type, (images, rows, columns, channels), _WHOLE, address)
     return place._replace(box=place.all)
 
 

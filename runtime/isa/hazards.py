@@ -194,15 +194,20 @@ class LastTouch:
         """
         latest = list(known)
         for access in accesses:
+            is_write, units = access.write, None
             for (other, wrote), touches in self._touches.get(access.memory, {}).items():
-                if other != stream and (wrote or access.write) and touches.newest > latest[other]:
-                    latest[other] = self._latest(touches, access, latest[other])
+                settled = latest[other]
+                if other == stream or not (wrote or is_write) or touches.newest <= settled:
+                    continue
+                if isinstance(touches, _InScratchpad):
+                    units = units_of(access) if units is None else units
+                    latest[other] = touches.latest(units, settled)
+                else:
+                    latest[other], compared = touches.latest(box_of(access), settled)
+                    self._count(compared)
         return latest
 
-    def _latest(self, touches: _InScratchpad | _InRegion, access: MemoryAccess, known: int) -> int:
-        if isinstance(touches, _InScratchpad):
-            return touches.latest(units_of(access), known)
-        position, compared = touches.latest(box_of(access), known)
+    def _count(self, compared: int) -> None:
         if self._budget is not None:
             self._budget -= compared
             if self._budget < 0:
@@ -210,7 +215,6 @@ class LastTouch:
                     "the accesses of the device program to DRAM lie too close together to tell them apart",
                     expected=f"at most {DEVICE_COMPARISONS} {DEVICE_COMPARISONS.what}",
                 )
-        return position
 
     def record(self, stream: int, position: int, accesses: Iterable[MemoryAccess]) -> None:
         """Note that the instruction at ``position`` (from 1) of ``stream`` makes these accesses."""
