@@ -57,7 +57,11 @@ if not TYPE_CHECKING:
         module, attribute = _LATE[name]
         if not module.startswith("tilewright.compiler."):
             return getattr(import_module(module), attribute)
-        with import_module("tilewright.runtime.compiler").compiler_for(f"tilewright.{name}"):
+        from signal import SIGINT
+
+        compiler = import_module("tilewright.runtime.compiler").compiler_for(f"tilewright.{name}")
+        # Packages that Ctrl-C left half imported would fail until the process ends.
+        with compiler, import_module("tilewright.runtime.termination").orderly_termination({SIGINT}):
             return getattr(import_module(module), attribute)
 
 

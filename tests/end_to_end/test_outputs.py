@@ -19,8 +19,8 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
 from tilewright.errors import OutputError
-from tilewright.runtime.commands.main import orderly_termination
 from tilewright.runtime.report.execution import save_outputs
+from tilewright.runtime.termination import orderly_termination
 
 Capture = pytest.CaptureFixture[str]
 
@@ -175,6 +175,28 @@ def test_a_signal_waits_until_an_import_is_complete(
     with pytest.raises(expected), orderly_termination():
         import told_to_end  # noqa: F401  # pyright: ignore[reportMissingImports]
     assert sys.modules.pop("told_to_end").is_complete
+
+
+def test_ctrl_c_while_the_compiler_is_imported_leaves_it_usable() -> None:
+    """Python keeps parts of a package whose import ends early, which then does not fit together."""
+    program = """
+import signal, sys
+import tilewright
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "networkx.algorithms.bipartite":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+try:
+    tilewright.compile
+except KeyboardInterrupt:
+    print("interrupted")
+tilewright.compile(sys.argv[1], calibration="random")
+print("compiled", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    words = [sys.executable, "-c", program, str(MODEL)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert done.stdout.split() == ["interrupted", "compiled", "True"], done.stderr
 
 
 def test_a_signal_that_someone_else_handles_meanwhile_is_theirs(
