@@ -86,8 +86,10 @@ class Histogram(MinMax):
             self.zeros += values.size
             return
         self._reach(largest)
-        # Times a power of two float32 is exact, too, but where that or the number would leave its range.
-        exact = np.float32 if values.dtype == np.float32 and self.limit > 2.0**-100 else np.float64
+        # Times a power of two of at least 1 float32 is exact, too, but where that would leave its range. Less than 1
+        # would make zeros of the least numbers.
+        is_exact = values.dtype == np.float32 and 2.0**-100 < self.limit <= BINS / 2
+        exact = np.float32 if is_exact else np.float64
         flat, by = values.ravel(), exact(BINS / 2 / self.limit)
         for first in range(0, flat.size, PART):
             scaled = flat[first : first + PART] * by

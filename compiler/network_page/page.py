@@ -23,7 +23,7 @@ from ...runtime.report.summary import summarize
 from ...runtime.report.table import show_bytes, show_count, show_number, show_seconds
 from ...runtime.session import load
 from ...runtime.simulator.left_out import LAYERS
-from ..report.model import memory_map
+from ..report.memory import memory_map
 from . import charts, graph
 from .layers import PLACES, Layer, layer_table, layers_of
 from .look import SCRIPT, STYLE

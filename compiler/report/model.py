@@ -8,18 +8,14 @@ from pathlib import Path
 from tilewright.errors import resources
 
 from ...codegen.cpu.families import lowerings
-from ...codegen.stored_module import load_module
-from ...ir.annotations import ALIAS, AT
 from ...ir.calls import macs_of
-from ...ir.layout import bytes_of
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT, text_of
-from ...runtime.artifact.artifact import Artifact
 from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
-from ...runtime.report.table import MACS, Column, Records, Table, on_one_line, show_bytes
+from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.input_shapes import names_in, one_shape
 from ..frontend.ir.document import Document, shape_text
@@ -181,39 +177,3 @@ def _summary(doc: str) -> str:
     """The first sentence of a docstring on one line."""
     paragraph = " ".join(doc.strip().split("\n\n")[0].split())
     return paragraph.split(". ")[0].rstrip(".")
-
-
-def memory_map(artifact: Artifact, engine: str) -> Table:
-    """One row for each op result in the work memory of an engine, in order of execution: where it lies, and by which
-    steps it is written and last read.
-
-    Raises:
-        ArtifactError, IRError: the module text in the artifact is damaged.
-    """
-    columns = [
-        Column("name", "result"),
-        Column("offset", "offset", right=True),
-        Column("bytes", "size", show=show_bytes, right=True),
-        Column("first", "written", right=True),
-        Column("last", "last read", right=True),
-        Column("shared", "memory"),
-    ]
-    table = Table(columns)
-    program = artifact.manifest.engines[engine].cpu_program
-    if program is None:
-        return table
-    function = load_module(artifact, program).main
-    order = {op: index for index, op in enumerate(function.ops)}
-    for op in function.ops:
-        alias = ALIAS.get(op)
-        for value, offset in zip(op.results, AT.get(op) or (), strict=False):
-            own = "work memory" if offset is not None else "the caller's output buffer"
-            table.add(
-                name=value.name,
-                offset=offset,
-                bytes=bytes_of(value.type),
-                first=order[op],
-                last=max((order[user] for user in value.users), default=order[op]),
-                shared=own if alias is None else f"that of operand {alias}",
-            )
-    return table

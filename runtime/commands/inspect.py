@@ -143,7 +143,7 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtif
     memory = None
     if arguments.memory:
         with compiler_for("inspect --memory") as module:
-            memory = module("report.model").memory_map(artifact, engine)
+            memory = module("report.memory").memory_map(artifact, engine)
     return inspect_artifact(artifact, engine, memory, as_json=arguments.json)
 
 

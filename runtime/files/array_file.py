@@ -2,8 +2,7 @@
 
 Opening reads headers and nothing else, so that a caller compares type and shape with what it expects before memory is
 taken for them. Then an array is read whole, or block by block in memory that does not grow with the file. The formats
-are described in ``numpy.lib.format``, and the zip archives of ``.npz`` are checked before; records, text and Python
-objects are not read.
+are described in ``numpy.lib.format``; records, text and Python objects are not read.
 """
 
 from __future__ import annotations
@@ -11,9 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,60 +21,6 @@ from tilewright import limits
 from tilewright.errors import InputError
 
 from .input_file import InputFile, input_file, too_large
-
-_SUFFIX = ".npy"
-_DAMAGED = (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, ValueError, struct.error, zlib.error)
-
-
-class Archive:
-    """An archive of arrays.
-
-    Attributes:
-        arrays: what describes each member, by the name of its array.
-
-    Raises:
-        InputError: it is damaged, or holds what numpy does not write: other members, two of one name, secrets.
-    """
-
-    def __init__(self, file: InputFile, path: str) -> None:
-        self._path = path
-        self.arrays: dict[str, zipfile.ZipInfo] = {}
-        # The directory is what is read in one piece; its length is one of the numbers in the file.
-        file.at_once = limits.ARCHIVE_DIRECTORY
-        with self._checked():
-            self._zip = zipfile.ZipFile(file)
-        for member in self._zip.infolist():
-            name = member.filename.removesuffix(_SUFFIX)
-            if name == member.filename or name in self.arrays:
-                what = "what is no array" if name == member.filename else "two arrays of one name"
-                raise InputError(f"{path!r} holds {what}", found=member.filename)
-            if member.flag_bits & 1:
-                raise InputError(f"array {name!r} of {path!r} is encrypted", hint="Decrypt the archive first.")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(
-                    f"array {name!r} of {path!r} is compressed by an unknown method",
-                    expected="stored or deflated, as numpy does it",
-                    found=f"method {member.compress_type}",
-                )
-            self.arrays[name] = member
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """The content of a member; an end before its time is no error of this stream.
-
-        Raises:
-            InputError: the archive is damaged; also for such an error from within the block.
-        """
-        with self._checked(), self._zip.open(self.arrays[name]) as stream:
-            yield stream
-
-    @contextmanager
-    def _checked(self) -> Iterator[None]:
-        try:
-            yield
-        except _DAMAGED as error:
-            raise InputError(f"{self._path!r} is damaged: {error}", hint="Write it again with numpy.savez.") from None
-
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}
@@ -190,7 +132,7 @@ def open_arrays(path: str | os.PathLike[str]) -> StoredArray | dict[str, StoredA
             found = f"{start!r} at its beginning"
             raise InputError(f"{path!r} is not a .npy or .npz file", found=found, hint=_SAVE_NUMBERS)
         # Here and not above: few files are archives, and the modules that read them take their time to load.
-        from .array_file import Archive
+        from .archive import Archive
 
         archive = Archive(file, path)
         arrays: dict[str, StoredArray] = {}
@@ -218,7 +160,7 @@ def _opened(file: InputFile, path: str, member: str | None) -> Iterator[tuple[IO
     if member is None:
         yield file, file.length
         return
-    from .array_file import Archive
+    from .archive import Archive
 
     archive = Archive(file, path)
     if member not in archive.arrays:

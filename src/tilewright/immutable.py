@@ -7,18 +7,16 @@ compiler took to be imported.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import Field, FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Immutable:
     """Base of dataclasses, declared with ``eq=False`` and ``repr=False``, that never change, and are equal where they
     are of one class and their fields are.
     """
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __eq__(self, other: object) -> bool:
         values = _values(type(self))
@@ -34,7 +32,7 @@ class Immutable:
     def __setattr__(self, name: str, value: object) -> None:
         # The constructor sets each field once.
         values = self.__dict__
-        if name in values or name not in self.__dataclass_fields__:
+        if name in values or name not in _names(type(self)):
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
         values[name] = value
 
@@ -48,6 +46,9 @@ def _names(cls: Any) -> tuple[str, ...]:
 
 
 @cache
-def _values(cls: type) -> Callable[[Any], object]:
+def _values(cls: type) -> Callable[[Any], tuple[object, ...]]:
     """What reads all fields of an object of a class."""
-    return attrgetter(*names) if (names := _names(cls)) else lambda _: ()
+    names = _names(cls)
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda each: tuple(getattr(each, name) for name in names)

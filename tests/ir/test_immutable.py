@@ -1,13 +1,14 @@
 """Operators and passes never change, and are equal where their fields are."""
 
 import copy
+import math
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, replace
 
 import pytest
 
 from tilewright.immutable import Immutable
-from tilewright.ir.ops.activation import Clip
+from tilewright.ir.ops.activation import Clip, LeakyRelu
 from tilewright.ir.ops.fused import FusedElementwise
 
 
@@ -30,6 +31,9 @@ def test_fields_are_set_by_the_constructor_alone() -> None:
     with pytest.raises(FrozenInstanceError, match="cannot delete field 'x'"):
         del point.x
     assert point == _Point(1, 0)
+    for name in ("name", "QUANTIZATION"):
+        with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+            setattr(Clip(0.0, 6.0), name, None)
 
 
 def test_values_of_one_class_with_equal_fields_are_equal() -> None:
@@ -37,6 +41,8 @@ def test_values_of_one_class_with_equal_fields_are_equal() -> None:
     assert _Point(1, 2) != _Point(2, 1)
     assert _Nothing() == _Nothing() != _Point(0)
     assert Clip(0.0, 6.0) == Clip(0.0, 6.0) != Clip(0.0, 1.0)
+    leaky = LeakyRelu(math.nan)
+    assert leaky == leaky
     assert repr(_Point(1)) == "_Point(x=1, y=0)"
 
 

@@ -62,9 +62,10 @@ def test_hundredth_percentile_is_the_extreme(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(statistics.range(), (values.min(), values.max()), atol=2e-3)
 
 
-@pytest.mark.parametrize("largest", [3.0, 1e38, 1e-38, 1e-44])
+@pytest.mark.parametrize("largest", [3.0, 1e4, 1e38, 1e-38, 1e-44])
 def test_numbers_are_counted_alike_in_single_and_in_double(rng: np.random.Generator, largest: float) -> None:
     values = (rng.uniform(-1, 1, 150_000) * largest).astype(np.float32)
+    values[:2] = np.float32(1e-45), np.float32(-1e-45)
     single, double = Histogram(), Histogram()
     single.observe(values.reshape(3, -1))
     double.observe(values.astype(np.float64))
