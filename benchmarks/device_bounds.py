@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Op, Value, is_op
-from tilewright.ir.feature_map import is_block_by_block, is_product, map_shape, sum_products, window_of
+from tilewright.ir.feature_map import Window, is_block_by_block, is_product, map_shape, sum_products, window_of
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
@@ -74,7 +74,7 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
         time += lasting
     if not ends:
         return Floors(sum(array), traffic / bandwidth, sum(vector), time)
-    heads, tails = _heads(every, machine), _tails(every, machine)
+    heads, tails = cycles_ahead(every, machine), _tails(every, machine)
     before = [head + (_multiplied(machine) if op.macs else 0) for op, head in zip(every, heads, strict=True)]
     after = [tail - (_multiplied(machine) if op.macs else 0) for op, tail in zip(every, tails, strict=True)]
     blocks = (map_shape(op.result.type).blocks // blocks_together(op.result.type) for op in every if is_op(op, Conv))
@@ -118,16 +118,17 @@ def _passed(op: Op, machine: Machine) -> float:
     return through + (_multiplied(machine) if op.macs else 0)
 
 
-def _heads(ops: Sequence[Op], machine: Machine) -> list[float]:
+def cycles_ahead(ops: Sequence[Op], machine: Machine) -> list[float]:
     """Cycles before the first step of each op: some of every operand has to be there."""
     made: dict[Value, float] = {}
     found: list[float] = []
+    least = _least_load(machine)
     for op in ops:
         # Of maps that lie in one another the first one may be read before the others are made.
         choose = min if is_op(op, Concat) else max
         # What is added to sums is not needed before there are some.
         reads = op.inputs[:1] if is_op(op, Conv) else op.inputs
-        found.append(choose((made[value] for value in reads if value in made), default=_least_load(machine)))
+        found.append(choose((made.get(value, least) for value in reads), default=least))
         made[op.result] = found[-1] + _passed(op, machine)
     return found
 
@@ -142,18 +143,27 @@ def _tails(ops: Sequence[Op], machine: Machine) -> list[float]:
     found: list[float] = []
     for op in reversed(ops):
         users = [user for user in op.result.users if user in starts]
-        reads_all = op.result.is_returned or any(map(_reads_all, users))
+        is_read = op.result.is_returned or any(map(reads_all, users))
         ends = [starts[user] for user in users] + [stored] * op.result.is_returned
-        behind = min(ends) if ends and reads_all else 0.0
+        behind = min(ends) if ends and is_read else 0.0
         starts[op] = behind + _passed(op, machine)
         found.append(max(starts[op] - 1, 0.0))
     return found[::-1]
 
 
-def _reads_all(op: Op) -> bool:
+def reads_all(op: Op) -> bool:
     """Whether an op reads every element of its operands."""
+    if isinstance(op.operator, MOVEMENT):
+        return False
     window = window_of(op)
-    return not isinstance(op.operator, MOVEMENT) and all(map(int.__le__, window.stride, window.kernel))
+    if window == Window():
+        return True
+    source, target = map_shape(op.inputs[0].type), map_shape(op.result.type)
+    ends = zip((source.height, source.width), (target.height, target.width), *window, strict=True)
+    return all(
+        {first * stride + tap * dilation - begin for first in range(results) for tap in range(taps)} >= {*range(extent)}
+        for extent, results, taps, stride, dilation, begin in ends
+    )
 
 
 def _between(work: Sequence[float], heads: Sequence[float], tails: Sequence[float]) -> float:

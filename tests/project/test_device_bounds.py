@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 from before_after import parse
-from device_bounds import floors, weight_bytes
+from device_bounds import cycles_ahead, floors, reads_all, weight_bytes
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
@@ -92,3 +92,36 @@ def test_no_schedule_is_below_the_floor_and_the_best_is_near(group: int) -> None
     assert len(found) > 50
     # Weights of layers so small are there later than the floor of the arrays knows.
     assert floor <= min(found) <= 1.6 * floor, f"{what}: {floor}, {min(found)} of {len(found)}"
+
+
+def test_a_parameter_among_joined_maps_is_there_before_computed_ones() -> None:
+    map = "i8[1,16,4,4]<s=0x1.0p-4, z=3>"
+    conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]}'
+    joined = "i8[1,32,4,4]<s=0x1.0p-4, z=3>"
+    module = parse(f"""
+  const @w : i8[16,16,1,1]<s=0x1.0p-6, z=0> = {[1] * 256}
+  func @main(%x: {map}) -> (%z: {joined}) {{
+    %y = conv(%x, @w, _) {conv} : {map}
+    %z = concat(%x, %y) {{axis=1}} : {joined}
+    return %z
+  }}""")
+    convolution, concat = cycles_ahead([*module.main.ops], load("s256"))
+    assert concat == convolution
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "extent", "results", "all_of_it"),
+    [(2, 1, 8, 4, True), (2, 1, 9, 4, False), (3, 1, 9, 4, True), (3, 2, 9, 3, False), (1, 1, 8, 4, False)],
+)
+def test_which_windows_read_all_of_a_map(
+    kernel: int, dilation: int, extent: int, results: int, all_of_it: bool
+) -> None:
+    window = f"kernel=[{kernel}, {kernel}], strides=[2, 2], pads=[0, 0, 0, 0], dilations=[{dilation}, {dilation}]"
+    read, made = (f"i8[1,16,{size},{size}]<s=0x1.0p-4, z=3>" for size in (extent, results))
+    module = parse(f"""
+  func @main(%x: {read}) -> (%z: {made}) {{
+    %z = max_pool(%x) {{{window}}} : {made}
+    return %z
+  }}""")
+    (op,) = module.main.ops
+    assert reads_all(op) is all_of_it
