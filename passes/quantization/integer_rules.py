@@ -142,7 +142,7 @@ def _of_words(
     found: Match, source: Op, operands: Sequence[Value], y_type: TensorType, origin: Sequence[Op]
 ) -> Value | None:
     """Functions, sums and products of 16 bits: what has 8 is brought to 16 first, exactly, and a result of 8 is rounded
-    from one of 16. ``None`` also of a function that a table misses."""
+    from one of 16. ``None`` also of a function that a table misses and that is no product."""
     operator, types = source.operator, [_widened(value.type) for value in operands]
     into = _widened(y_type)
     if operator.check_quantized(types, [into]) is not None:

@@ -68,7 +68,8 @@ _HALF, _MOST_SHIFT = 12, 30
 
 @dataclass(frozen=True)
 class Sum(Expression):
-    """``arithmetic.add``: in two halves of 32 bits where no two operands make a tie, else in double precision.
+    """``arithmetic.add``: in two halves of 32 bits where no two operands make a tie and four registers are
+    whole, else in double precision.
 
     Products and their sum have 34 bits: the lower half of each multiplier makes the lower half of the sum, of which
     what is more than that is carried over. In double precision everything but the one rounding is exact; where the
