@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 SPELLED = "NAME=1,3,224,224"
 
 
-def add_input_shape(parser: argparse._ActionsContainer, models: str = "", default: str = "the first.") -> None:
+def add_input_shape(
+    parser: argparse._ActionsContainer, models: str = "", default: str = "the first.", meant: str = "the one to show"
+) -> None:
     """Declare the option ``--input-shape``, which chooses one of the shapes of an artifact.
 
     Args:
         models: a sentence on what it is for models, for a command that takes these, too.
+        meant: what the command does with the shape.
         default: which shape is meant without it.
     """
-    words = "Of an artifact of several shapes, the one to show, by that of an input or by an open extent (batch=4)."
+    words = f"Of an artifact of several shapes, {meant}, by that of an input or by an open extent (batch=4)."
     parser.add_argument(
         "--input-shape", action="append", default=[], metavar=SPELLED, help=f"{models}{words} Default: {default}"
     )
@@ -58,7 +61,7 @@ def one_given(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """
     given = parse_input_shapes(texts)
     if not isinstance(given, dict):
-        raise UsageError("only one shape can be shown", found=" ".join(texts))
+        raise UsageError("only one shape can be chosen", found=" ".join(texts))
     return given
 
 

@@ -296,7 +296,7 @@ def test_commands_show_the_shape_that_is_named(tmp_path: Path, capsys: pytest.Ca
     for given, expected in (
         (["batch=2"], "has no such shape; expected x [1, 3, 8, 8], or x [3, 3, 8, 8], found batch=2\n"),
         (["bach=1"], "has no such input or extent; expected batch, x, found bach. Did you mean 'batch'?\n"),
-        (["x=1", "x=3"], "only one shape can be shown; found x=1 x=3\n"),
+        (["x=1", "x=3"], "only one shape can be chosen; found x=1 x=3\n"),
     ):
         assert main(["simulate", artifact, *(word for text in given for word in ("--input-shape", text))]) == 2
         assert capsys.readouterr().err.endswith(expected)

@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force-preprocess", action="store_true", help="Prepare images so even if an artifact says otherwise."
     )
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help="Use at most N samples.")
-    add_input_shape(parser, "The shape of an input that REFERENCE leaves open. ", "1 for what it leaves open.")
+    models = "The shape of an input that REFERENCE leaves open. "
+    default = "1 for what a model leaves open and samples do not say, the first of an artifact."
+    add_input_shape(parser, models, default, "the one to compare in")
     parser.add_argument("--encodings", metavar="FILE", help="How NETWORK is quantised: FILE.encodings.")
     parser.add_argument("--reference-encodings", metavar="FILE", help="How REFERENCE is quantised.")
     parser.add_argument("--all", action="store_true", help="Show all values, and those that one of both has alone.")

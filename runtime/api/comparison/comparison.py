@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tilewright.errors import UsageError
 
@@ -45,7 +46,7 @@ def read_samples(
         UsageError: preprocessing is given for arrays, is wrong, or contradicts what is known.
         InputError, CalibrationError: there is nothing there, or it does not fit; names the file.
     """
-    if data != RANDOM and not _are_images(data):
+    if _have_shapes(data):
         if preprocessing is not None:
             raise UsageError("preprocessing is for images", found=f"arrays in {data!r}", hint="Leave --preprocess out.")
         arrays = InputData(data, inputs)
@@ -57,14 +58,18 @@ def read_samples(
         from ....compiler.calibration.dataset import open_calibration_set
         from ....ir.types import DType, TensorType
 
-    types = {
-        each.name: TensorType(
-            tuple(extent if isinstance(extent, int) else 1 for extent in each.shape), DType(_DTYPES[each.type])
-        )
-        for each in inputs
-    }
+    types = {each.name: TensorType(_with_ones(each), DType(_DTYPES[each.type])) for each in inputs}
     found = open_calibration_set(data, types, preprocessing=declared or None, limit=limit)
     return len(found), ((str(index), sample) for index, sample in enumerate(found))
+
+
+def _with_ones(each: NodeArg) -> tuple[int, ...]:
+    return tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
+
+
+def _have_shapes(data: str) -> bool:
+    """Whether samples are arrays, and not made in the shapes of the inputs."""
+    return data != RANDOM and not _are_images(data)
 
 
 def _are_images(data: str) -> bool:
@@ -101,8 +106,12 @@ def opened(
     with ExitStack() as stack:
         first = stack.enter_context(closing(open_party(reference, reference_encodings, input_shapes)))
         inputs = first.inputs_in(input_shapes or {})
-        shapes = {each.name: cast("list[int]", each.shape) for each in inputs} if input_shapes else None
-        second = stack.enter_context(closing(open_party(network, encodings, shapes)))
+        if not _have_shapes(data or RANDOM):
+            inputs = [replace(each, shape=[*_with_ones(each)]) for each in inputs]
+        # What is still open is of the samples: the network says itself what it takes there.
+        known = {each.name: [extent for extent in each.shape if isinstance(extent, int)] for each in inputs}
+        shapes = {each.name: known[each.name] for each in inputs if len(known[each.name]) == len(each.shape)}
+        second = stack.enter_context(closing(open_party(network, encodings, shapes if input_shapes else None)))
         images = {**second.images, **first.images}
         limit = limit or (None if data else 1)
         total, samples = read_samples(data or RANDOM, inputs, preprocessing, limit, images, force=force)

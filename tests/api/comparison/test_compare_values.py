@@ -310,15 +310,32 @@ def test_a_shape_is_given_where_samples_bring_none(tmp_path: Path, capsys: Captu
             assert main(["compare", *pair, *random, *given]) == 0
             assert "1 sample" in capsys.readouterr().out
         assert main(["compare", path, "--every-layer", *given]) == 0
+    # What is given in part is 1 elsewhere, or what the samples are.
+    one, data = str(tmp_path / "one.xml"), str(tmp_path / "data.npy")
+    tilewright.export(path, one, input_shapes={"x": [1, 4]})
+    np.save(data, np.ones((3, 1, 4), np.float32))
+    for words in ([*random, "--input-shape", "length=4"], ["--data", data, "--input-shape", "batch=1"]):
+        assert main(["compare", path, one, *words]) == 0
+        assert "All values are equal." in capsys.readouterr().out
     found = tilewright.compare(path, path, "random", limit=1, input_shapes={"length": [4]})
     assert [row.name for row in found.rows] == ["a", "y"]
     for wrong, words in (
         (["width=4"], "a shape was given for an input that the model does not have; expected x; open extents batch,"),
-        (["x=1,4", "--input-shape", "x=2,4"], "only one shape can be shown; found x=1,4 x=2,4"),
+        (["x=1,4", "--input-shape", "x=2,4"], "only one shape can be chosen; found x=1,4 x=2,4"),
         (["x=2,4", "--metric", "snr"], "--input-shape is for the comparison of all values; found --metric"),
     ):
         assert main(["compare", path, path, "--data", "random", "--input-shape", *wrong]) != 0
         assert words in capsys.readouterr().err
+
+
+def test_help_says_which_shape_is_meant_without_one(capsys: Capture) -> None:
+    for command, words in (
+        ("compare", "the one to compare in, by that of an input or by an open extent (batch=4). Default: 1 for what a"),
+        ("compare", "model leaves open and samples do not say, the first of an artifact."),
+        ("simulate", "the one to show, by that of an input or by an open extent (batch=4). Default: the first."),
+    ):
+        assert main([command, "--help"]) == 0
+        assert words in " ".join(capsys.readouterr().out.split())
 
 
 def with_wrong_add(monkeypatch: pytest.MonkeyPatch) -> None:
