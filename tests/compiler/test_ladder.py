@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import onnx.numpy_helper
 import pytest
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.compiler.driver import Shared
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import climb, quantize_model
@@ -27,6 +28,7 @@ from tilewright.ir.core import Module
 from tilewright.ir.ops.activation import Swish
 from tilewright.ir.types import DType, TensorType
 from tilewright.ir.types import Quantization as Grid
+from tilewright.runtime.artifact.artifact import Artifact
 
 F32 = onnx.TensorProto.FLOAT
 SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
@@ -177,6 +179,20 @@ def test_what_is_written_is_what_was_judged(
         tilewright.quantize(network(), "network.onnx", calibration=SAMPLES, engines="software")
 
 
+def test_integers_are_written_or_nothing(
+    quantize: Callable[..., Quantization], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for engines, shown in (("float", "float"), (["float"], "float"), ([], "")):
+        words = f"quantize writes integers; expected engine device or software, found {shown}"
+        with pytest.raises(UsageError, match=words):
+            quantize(engines=engines)
+    assert not [*tmp_path.iterdir()]
+    artifact = Artifact.open(quantize(engines="software,float").output)
+    assert {*artifact.manifest.engines} == {"software", "float"}
+    assert main(["quantize", "--help"]) == 0
+    assert "beside these float, the model as it was" in " ".join(capsys.readouterr().out.split())
+
+
 def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> None:
     text = quantize().to_text()
     assert "\nCalibrated on 12 samples, methods chosen by 4 others, judged on 8 others.\n" in text
@@ -194,11 +210,52 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
 def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undisturbed: Quantization) -> None:
     scores = [Score(30.0, 1.0, None, {"y": 31.0, "z": 28.0})] * 3
     whats = "first", "+ worse: so", "+ best: so"
-    rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0))]
+    rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0), (False, True, False))]
     lines = replace(undisturbed, rungs=rungs, chosen=2).to_text().splitlines()
     assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
     assert "  * was written, of the highest choice: y 31.0 dB, z 28.0 dB" in lines
-    assert "  - has a lower choice than one above it, and is not in those below" in lines
+    assert "  - is a method that lowered the choice; no row below has it" in lines
+    # Whatever stands above it, and nothing but methods.
+    (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1)._marks()[:1]
+    assert alone == "-"
+    assert replace(undisturbed, rungs=[replace(each, rejected=False) for each in rungs], chosen=2)._marks() == [
+        "",
+        "",
+        "*",
+    ]
+
+
+def test_a_method_that_lowers_the_choice_is_marked_whatever_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    judged, decibels = climb.Search._attempt, iter([10.0, 30.0, 20.0])
+
+    def attempt(search: climb.Search, what: str, methods: str, *others: Sequence[str]) -> Score:
+        tried.append(methods)
+        judged(search, what, methods, *others)
+        choice = next(decibels, 5.0)
+        # Every try has something for it.
+        found = replace(search.rungs[-1].score, sqnr=choice + len(tried) / 100)
+        search.rungs[-1] = replace(search.rungs[-1], choice=choice, score=found)
+        return found
+
+    def fails(model: bytes, output: Path, options: CompileOptions, shared: Shared) -> None:
+        if options.methods == tried[1]:
+            raise PassError("there is no room for it")
+        write_quantized(model, output, options, shared)
+
+    tried: list[str] = []
+    monkeypatch.setattr(climb.Search, "_attempt", attempt)
+    monkeypatch.setattr(quantize_model, "write_quantized", fails)
+    monkeypatch.setattr(climb, "POOR", 150.0)
+    found = quantize()
+    # The best is left out; the next one above all others is one that is not in those below.
+    assert [rung.choice for rung in found.rungs[:2]] == [10.0, 20.0] and found.chosen == 1
+    assert found.rungs[1].rejected and all(rung.rejected == ("16 bits" not in rung.what) for rung in found.rungs[1:])
+    rejected = found.rungs[1].what.partition(":")[0].removeprefix("+ ")
+    assert not any(rejected in methods.split(",") for methods in tried[3:])
+    marks = found._marks()
+    assert marks[:3] == ["", "*", "-"] and marks[-1] == ""
 
 
 def test_outputs_are_judged_together_and_each_by_itself() -> None:

@@ -206,6 +206,8 @@ class Search:
                 del self.rungs[-1], self.tried[-1]
             elif self.rungs[-1].choice >= before:
                 methods.append(name)
+            else:
+                self.rungs[-1] = replace(self.rungs[-1], rejected=True)
             if goal.met(found):
                 return
         for what, keep, wide in self._further(goal) if self._is_wanting(goal) else ():

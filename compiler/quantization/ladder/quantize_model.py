@@ -63,8 +63,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     left out, but for the first one.
 
     Raises:
-        UsageError: there is no calibration data, the model is quantised already, the goal is none, or an output is the
-            model or the other one.
+        UsageError: there is no calibration data, the model is quantised already, the goal is none, no engine computes
+            in integers, or an output is the model or the other one.
         CalibrationError: the samples are wrong, or too few to divide.
         TilewrightError: as for compiling and exporting.
     """
@@ -81,6 +81,10 @@ def quantize_model(given: Quantizing) -> Quantization:
         if is_exported(output) and getattr(options, name) is not None:
             hint = "Leave it out, or name an artifact (.twa)."
             raise UsageError(f"--{name} is for artifacts", found=f"output {os.fspath(output)!r}", hint=hint)
+    engines = engines_of(options, "int8")
+    if not {"device", "software"} & {*engines}:
+        hint, found = "`tilewright compile` makes artifacts in floating point.", ", ".join(engines)
+        raise UsageError("quantize writes integers", expected="engine device or software", found=found, hint=hint)
     encodings = given.written_encodings
     if encodings is not None:
         check_output(encodings, source=model)
@@ -101,7 +105,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     right = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
     # What is judged is what will be written: some forms are for the accelerator.
-    options = replace(options, engines=None if is_exported(output) else engines_of(options, "int8"))
+    options = replace(options, engines=None if is_exported(output) else engines)
     on_device = "device" in (options.engines or ())
     search = Search(module, options, methods, used, choosing, held, right, on_device=on_device)
     goal = Goal(*wanted, search.top1)

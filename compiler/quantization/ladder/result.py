@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate
 from textwrap import wrap
 
 from ....passes.quantization.plan import EVERY
@@ -23,11 +22,13 @@ class Rung:
     Attributes:
         score: on the samples that judge.
         choice: SQNR on those that choose methods, in decibels.
+        rejected: whether it is a method that lowered ``choice``, which no later try has.
     """
 
     what: str
     score: Score
     choice: float
+    rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,8 @@ class Quantization:
         return ", ".join([calibrated, choosing or "methods chosen by the same", f"{judged}."])
 
     def _marks(self) -> list[str]:
-        """Of each try, whether it was written, or left out of what those below it stand on."""
-        best = accumulate((rung.choice for rung in self.rungs), max)
-        marks = ["-" if rung.choice < most else "" for rung, most in zip(self.rungs, best, strict=True)]
+        """Of each try, whether it was written, or is a method that those below it do not have."""
+        marks = ["-" if rung.rejected else "" for rung in self.rungs]
         return [*marks[: self.chosen], "*", *marks[self.chosen + 1 :]]
 
     def _legend(self, marks: list[str]) -> list[str]:
@@ -160,7 +160,7 @@ class Quantization:
             f"choice: SQNR of {by}; the rest is of those that judge",
             f"* was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}"
             + (f": {each}" if len(outputs) > 1 else ""),
-            *(["- has a lower choice than one above it, and is not in those below"] if "-" in marks else []),
+            *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),
         ]
         return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
 
