@@ -171,10 +171,10 @@ def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
     else:
         machines = [(), *_halves(machine, AXES[0], 1)][: 1 if effort == "quick" else 2]
     for count, reduced in product(counts, machines):
-        yield Plan(count, KEPT_SHARE, reduced)
-        # Only one cluster on its own computes ops in turn.
+        # Only one cluster on its own computes ops in turn; what is cheaper that way need not be drafted without.
         if count == 1 and effort != "quick":
             yield Plan(count, KEPT_SHARE, reduced, cascades=True)
+        yield Plan(count, KEPT_SHARE, reduced)
 
 
 def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator[tuple[tuple[str, int], ...]]:
