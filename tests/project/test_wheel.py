@@ -175,7 +175,7 @@ NEEDING_EXTRAS = {
     *(f"tilewright.runtime.api.simulator.{name}" for name in ("api", "schema.base", "cuda_kernel")),
     "tilewright.runtime.cluster.dask_workers",
     "tilewright.runtime.pictures.image_file",
-    *(f"tilewright.runtime.serving.{name}" for name in ("application", "connection", "server")),
+    *(f"tilewright.runtime.serving.{name}" for name in ("application", "server")),
 }
 """Modules of the runtime that are made of what an extra installs."""
 
