@@ -104,9 +104,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            # Most are plain: what is asked of every attribute of every op.
-            kind = type(value)
-            largest = abs(value) if kind is int else _largest(value) if isinstance(value, (int, tuple)) else 0
+            largest = _largest(value) if isinstance(value, (int, tuple)) else 0
             if largest > ATTRIBUTE:
                 raise IRError(
                     f"attribute {name!r} is too large",

@@ -20,7 +20,7 @@ from tilewright.errors import IRError, ModelError, ResourceError, TilewrightErro
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.op import Operator
 from ...ir.ops.quantization import DequantizeLinear
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 
 FOLD_ELEMENTS = 1 << 16

@@ -7,7 +7,7 @@ from shlex import quote
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.control_flow import If, Refuse
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 
 
 def outside_of(body: Function, results: Sequence[Value]) -> list[Value]:

@@ -16,7 +16,7 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.movement import Pad
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...ir.types import DType
 from ...passes.quantization.parameters import LEVELS, Range, grid_of, on_own_grid
 

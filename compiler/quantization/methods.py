@@ -11,7 +11,7 @@ from tilewright.errors import UsageError
 
 from ...ir.clone import clone_module
 from ...ir.core import Module, Op, Value
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import Plan, plan_quantization

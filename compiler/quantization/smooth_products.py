@@ -24,7 +24,7 @@ import numpy as np
 from ...ir.core import Module, Op, Value, is_op
 from ...ir.ops.elementwise import Div, Mul
 from ...ir.ops.matmul import MatMul
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
 from ...passes.quantization.plan import Plan, is_moving

@@ -7,35 +7,9 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable
 from typing import Union
 
 import numpy as np
-
-
-class Names:
-    """Names that are taken.
-
-    Args:
-        taken: from the start.
-        separator: stands between a name and its number.
-    """
-
-    def __init__(self, taken: Iterable[str] = (), separator: str = ".") -> None:
-        self._taken = set(taken)
-        self._separator = separator
-        self._numbers: Counter[str] = Counter()
-
-    def take(self, name: str) -> str:
-        """``name``, or with a number if it is taken; what is returned is taken from now on."""
-        unique = name
-        while unique in self._taken:
-            self._numbers[name] += 1
-            unique = f"{name}{self._separator}{self._numbers[name]}"
-        self._taken.add(unique)
-        return unique
-
 
 Literal = Union[int, float, bool, str, None, tuple["Literal", ...]]
 """What an annotation may hold: it prints and parses without a declaration."""

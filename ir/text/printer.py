@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .literals import INLINE_ELEMENTS, Literal, Names, digest_of, print_literal, print_name
+from .literals import INLINE_ELEMENTS, Literal, digest_of, print_literal, print_name
+from .names import Names
 
 if TYPE_CHECKING:
     # For their types alone: ops and modules print themselves by what stands here.

@@ -10,7 +10,7 @@ from ...ir.annotations import ON, PLAN, REGION
 from ...ir.clone import clone_module, clone_op
 from ...ir.core import Function, Module, Op, Value
 from ...ir.ops.call import Call
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...runtime.machines.machine import Machine
 from ..base import PLACED, UNPLANNED, Pass, Record
 from ..placement.choice import producers_of

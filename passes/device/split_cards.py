@@ -14,7 +14,7 @@ from ...ir.clone import clone_op
 from ...ir.core import Function, Module, Op, Value, is_op, types_of
 from ...ir.feature_map import map_shape
 from ...ir.ops.call import Call
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...runtime.machines.cost import link_cycles
 from ...runtime.machines.machine import MESSAGE_RUNS_LIMIT, Machine, load
 from ..base import PLACED, UNPLANNED, Pass, Record

@@ -20,7 +20,7 @@ from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
 from .sink_dequantize_rules import MOVING, is_interpolation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Module, Value
 from ...ir.op import QuantizationRule
-from ...ir.text.literals import Names
+from ...ir.text.names import Names
 from ..base import Invariant, Pass, Record
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilewright.immutable import reader
 
 from ..isa.attention import MoveWeights
 from ..isa.encoding import Instruction, encoded_fields
@@ -93,8 +94,7 @@ def _counted(kind: type[Instruction]) -> tuple[Callable[[Instruction], tuple[Any
     """What reads the fields of an instruction that its cost depends on, their names, and those of all others."""
     every = [entry.name for entry in encoded_fields(kind)]
     names = [name for name in every if name not in _ADDRESSES]
-    read = attrgetter(*names) if len(names) > 1 else lambda item: tuple(getattr(item, name) for name in names)
-    return read, names, [name for name in every if name in _ADDRESSES]
+    return reader(names), names, [name for name in every if name in _ADDRESSES]
 
 
 def cost(item: Instruction, machine: Machine) -> Cost:

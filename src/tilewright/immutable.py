@@ -1,12 +1,12 @@
 """Frozen dataclasses of which nothing but the constructor is compiled when the program starts.
 
-Of ``dataclass(frozen=True)`` Python compiles six methods for each class, some 0.8 ms: half of the time that the
-compiler took to be imported.
+Of ``dataclass(frozen=True)`` Python compiles six methods for each class, some 0.8 ms: of all classes of the compiler a
+quarter of the time of its import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, fields
 from functools import cache
 from operator import attrgetter
@@ -47,8 +47,9 @@ def _names(cls: Any) -> tuple[str, ...]:
 
 @cache
 def _values(cls: type) -> Callable[[Any], tuple[object, ...]]:
-    """What reads all fields of an object of a class."""
-    names = _names(cls)
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda each: tuple(getattr(each, name) for name in names)
+    return reader(_names(cls))
+
+
+def reader(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes of an object as a tuple, however few they are."""
+    return attrgetter(*names) if len(names) > 1 else lambda each: tuple(getattr(each, name) for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.ir.text.literals import Names
+from tilewright.ir.text.names import Names
 
 
 def test_the_first_free_number_makes_a_name_unique() -> None:

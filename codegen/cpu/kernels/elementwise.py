@@ -123,8 +123,10 @@ class Sum(Expression):
             parts = (b.shuffle(value, value, range(first, first + LANES)) for value in values)
             words = interleaved(b, *(b.convert(widen, part, I16.of(LANES)) for part in parts))
             upper, lower = (
-                add_word_pairs(b, constant(ACCUMULATOR, int(offset)), words, vector_constant(words.type, pair * LANES))
-                for offset, *pair in ([*map(str, half)] for half in zip(*halves, strict=True))
+                add_word_pairs(
+                    b, constant(ACCUMULATOR, offset), words, vector_constant(words.type, [*map(str, pair)] * LANES)
+                )
+                for offset, *pair in zip(*halves, strict=True)
             )
             total = b.binary("add", upper, b.binary("ashr", lower, constant(ACCUMULATOR, _HALF)))
             totals.append(b.binary("ashr", total, constant(ACCUMULATOR, shift - _HALF)))
@@ -133,7 +135,8 @@ class Sum(Expression):
             return StoredRange(self.dtype, 0, info.min, info.max).packed(b, totals, word_order(b.target))
         (total,) = totals
         for name, bound in (("smax", info.min), ("smin", info.max)):
-            total = b.intrinsic(f"llvm.{name}.v16i32", ACCUMULATOR, [total, constant(ACCUMULATOR, int(bound))])
+            limit = constant(ACCUMULATOR, int(bound))
+            total = b.intrinsic(f"llvm.{name}.{ACCUMULATOR.suffix}", ACCUMULATOR, [total, limit])
         return b.convert("trunc", total, type_of(self.dtype, LANES))
 
     def _in_doubles(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:

@@ -17,7 +17,8 @@ from tilewright.errors import UnsupportedError
 
 from ....ir.core import Constant, Module, Op, OperatorT, Value
 from ....ir.op import Operator
-from ....ir.text.literals import Names, digest_of
+from ....ir.text.literals import digest_of
+from ....ir.text.names import Names
 from ....ir.types import DType, TensorType
 from .document import ELEMENT_TYPES, PRECISIONS, Document, Edge, Layer, Port
 

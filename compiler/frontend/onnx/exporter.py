@@ -20,7 +20,7 @@ from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import Dequantize, Requantize
 from ....ir.quantized import is_redundant
-from ....ir.text.literals import Names
+from ....ir.text.names import Names
 from ....ir.types import DType, Quantization, TensorType
 
 MICROSOFT = "com.microsoft"

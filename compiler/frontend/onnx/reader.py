@@ -23,7 +23,7 @@ from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, 
 
 from ....ir.annotations import EXTENTS, OpenExtent
 from ....ir.core import Function, Module, Value
-from ....ir.text.literals import Names
+from ....ir.text.names import Names
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor

@@ -1,11 +1,7 @@
-"""The ladder: one try after the other to quantise a network, each with more that makes integers exact.
-
-What it costs to compute a layer in floating point instead is told by the model that places ops.
-"""
+"""The ladder: one try after the other to quantise a network, each with more that makes integers exact."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,23 +14,21 @@ from ....codegen.cpu.llvm.target import PORTABLE
 from ....ir.clone import clone_module
 from ....ir.core import Module, Value
 from ....ir.types import TensorType
-from ....passes.pipeline import Pipeline
-from ....passes.placement.partition import Partition, seconds_apart
 from ....passes.quantization.plan import EVERY
 from ....passes.quantization.quantize import quantized_types
-from ....runtime.machines.machine import DEFAULT
 from ...calibration.ranges import BITS, RunFunction, compiled
 from ...calibration.sample_sets import Held, Inputs
 from ...calibration.statistics import Findings
 from ...driver import Shared
 from ...options import CompileOptions
-from ...pipeline import attention_pipeline, outline_pipeline, simplify_pipeline
+from ...pipeline import simplify_pipeline
 from ...progress import ProgressReport
 from ..methods import METHODS, Choices, Prepared
 from ..quantize import quantize_module
 from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
+from .layer_costs import seconds_more
 from .output_noise import Kept, harmed_results, layers_to_keep, output_noise
 from .result import FailedRung, Rung
 
@@ -301,32 +295,3 @@ def _real(array: np.ndarray, value: Value) -> np.ndarray:
         return array
     scale, zero = quant.broadcast(array.ndim)
     return (array.astype(np.int64) - zero).astype(np.float32) * scale
-
-
-def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool) -> dict[str, float]:
-    """By source node, what the network takes longer if that one is computed in floating point, modelled.
-
-    On the CPU that is what it takes in integers, for floating point takes about twice as long there. What the
-    accelerator computes has to leave it, with its tensors, and may cut a region in two.
-
-    Args:
-        quantized: the network in integers.
-        options: which machine it is for.
-        on_device: whether the accelerator is to compute what it can.
-    """
-    placed = clone_module(quantized)
-    machine = os.fspath(options.machine or DEFAULT)
-    passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes
-    if on_device:
-        attention_pipeline().run(placed)
-    at = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
-    Pipeline(passes[: at + 1], "place").run(placed)
-    partition = passes[at]
-    assert isinstance(partition, Partition)
-    model = partition.cost_model()
-    leaving = seconds_apart(placed.main, model)
-    found: dict[str, float] = {}
-    for op in placed.main.ops:
-        for node in op.loc:
-            found[node] = found.get(node, 0.0) + model.on_host(op) + max(leaving.get(op, 0.0), 0.0)
-    return found

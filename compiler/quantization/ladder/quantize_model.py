@@ -21,7 +21,8 @@ from ...options import CompileOptions
 from ..methods import METHODS, UNEXPORTED
 from ..quantize import brings_quantization
 from .climb import Search
-from .goal import CALIBRATED, Goal, divided, set_apart
+from .divided_samples import CALIBRATED, divided, set_apart
+from .goal import Goal
 from .judging import first_shape, read_labels
 from .result import Quantization
 from .written_files import is_exported, write_encodings, write_quantized

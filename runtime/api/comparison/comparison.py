@@ -1,82 +1,18 @@
-"""Two networks compared on data, each as a path or what it holds, ``tilewright.compare``, and the samples for it."""
+"""Two networks compared on data, each as a path or what it holds: ``tilewright.compare``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from tilewright.errors import UsageError
-
-from ...compiler import compiler_for
-from ...pictures.inputs import ImageInput, chosen
-from ..simulator.input_data import ENDINGS as ARRAYS
-from ..simulator.input_data import TYPES, Feeds, InputData, NodeArg
+from ..simulator.input_data import Feeds
 from .measures import Result, compare_values
 from .parties import open_party
 from .party import ONNXRUNTIME, Party
-
-RANDOM = "random"
-_DTYPES = {name: dtype for dtype, name in TYPES.items()}
-
-
-def read_samples(
-    data: str,
-    inputs: Sequence[NodeArg],
-    preprocessing: str | None = None,
-    limit: int | None = None,
-    images: Mapping[str, ImageInput] | None = None,
-    *,
-    force: bool = False,
-) -> tuple[int, Iterator[tuple[str, Feeds]]]:
-    """How many samples there are, and these by name.
-
-    Args:
-        data: a folder or file of arrays, as `InputData` reads it; an image or a folder of images; or ``random``.
-        inputs: of the network that takes them. An extent that the model leaves open is 1 for images and random numbers.
-        preprocessing: how images become inputs.
-        limit: how many samples there are to be at most.
-        images: what is known of how images become inputs, by the names of these.
-        force: use the preprocessing that is given even if another is known.
-
-    Raises:
-        UsageError: preprocessing is given for arrays, is wrong, or contradicts what is known.
-        InputError, CalibrationError: there is nothing there, or it does not fit; names the file.
-    """
-    if _have_shapes(data):
-        if preprocessing is not None:
-            raise UsageError("preprocessing is for images", found=f"arrays in {data!r}", hint="Leave --preprocess out.")
-        arrays = InputData(data, inputs)
-        return min(len(arrays), limit or len(arrays)), islice(arrays.items(), limit)
-    known, flag = images or {}, "--preprocess"
-    pairs = ((each.name, chosen(each.name, known, preprocessing, force=force, flag=flag)) for each in inputs)
-    declared = {name: found for name, found in pairs if found is not None}
-    with compiler_for("images and random numbers as samples"):
-        from ....compiler.calibration.dataset import open_calibration_set
-        from ....ir.types import DType, TensorType
-
-    types = {each.name: TensorType(_with_ones(each), DType(_DTYPES[each.type])) for each in inputs}
-    found = open_calibration_set(data, types, preprocessing=declared or None, limit=limit)
-    return len(found), ((str(index), sample) for index, sample in enumerate(found))
-
-
-def _with_ones(each: NodeArg) -> tuple[int, ...]:
-    return tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
-
-
-def _have_shapes(data: str) -> bool:
-    """Whether samples are arrays, and not made in the shapes of the inputs."""
-    return data != RANDOM and not _are_images(data)
-
-
-def _are_images(data: str) -> bool:
-    if not os.path.isdir(data):
-        return os.path.exists(data) and not data.lower().endswith(ARRAYS)
-    return not any(name.lower().endswith(ARRAYS) and not name.startswith(".") for name in os.listdir(data))
-
+from .samples import RANDOM, have_shapes, read_samples, with_ones
 
 if TYPE_CHECKING:
     from ....compiler.frontend.input_shapes import InputShapes
@@ -106,8 +42,8 @@ def opened(
     with ExitStack() as stack:
         first = stack.enter_context(closing(open_party(reference, reference_encodings, input_shapes)))
         inputs = first.inputs_in(input_shapes or {})
-        if not _have_shapes(data or RANDOM):
-            inputs = [replace(each, shape=[*_with_ones(each)]) for each in inputs]
+        if not have_shapes(data or RANDOM):
+            inputs = [replace(each, shape=[*with_ones(each)]) for each in inputs]
         # What is still open is of the samples: the network says itself what it takes there.
         known = {each.name: [extent for extent in each.shape if isinstance(extent, int)] for each in inputs}
         shapes = {each.name: known[each.name] for each in inputs if len(known[each.name]) == len(each.shape)}
