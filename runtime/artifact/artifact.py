@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from copy import copy as shallow_copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
@@ -132,7 +131,8 @@ class Artifact(Container):
     def _in_shape(
         self, number: int, manifest: Manifest, table: Mapping[str, str], extents: Mapping[str, int]
     ) -> Artifact:
-        found = shallow_copy(self)
+        found = Artifact.__new__(Artifact)
+        vars(found).update(vars(self))
         found.shape, found.extents, found._manifest = number, extents, manifest
         found.sections = {name: self.sections[stored] for name, stored in table.items()}
         return found
@@ -188,6 +188,11 @@ class Artifact(Container):
             memory = private_pages(size, "an artifact")
             return Artifact(memory.toreadonly(), origin, reader(file, memory))
 
+    def __reduce__(self) -> tuple[Callable[[bytes, int | None], Artifact], tuple[bytes, int | None]]:
+        """Pickled, and copied deeply, by its content, which is checked again where it arrives."""
+        is_whole = self.manifest.shapes is not None
+        return _opened_again, (bytes(self._buffer), None if is_whole else self.shape)
+
     def __repr__(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)
         return f"<Artifact {self.origin!r}: model {model!r}, precision {self.manifest.precision}, engines {engines}>"
@@ -229,3 +234,8 @@ class Artifact(Container):
             return str(self.copy(name), "utf-8")
         except UnicodeDecodeError:
             raise ArtifactError(f"section {name!r} of {self.origin} is not text", stage="load artifact") from None
+
+
+def _opened_again(content: bytes, shape: int | None) -> Artifact:
+    artifact = Artifact.open(content)
+    return artifact if shape is None else artifact.in_shapes()[shape]

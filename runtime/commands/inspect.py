@@ -91,6 +91,8 @@ def run(
     if arguments.disassemble and arguments.engine is not None:
         raise UsageError("--disassemble shows the only engine with instructions", hint="Leave --engine out.")
     if arguments.supported_ops:
+        if path is not None:
+            raise UsageError("--supported-ops lists the operators of the compiler, not of a file", found=str(path))
         with compiler_for("inspect --supported-ops") as module:
             return module("report.model").supported(as_json=as_json)
     if path is None:

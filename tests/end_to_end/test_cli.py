@@ -275,6 +275,10 @@ def test_version(capsys: Capture) -> None:
             ["inspect"],
             "error: inspect needs a file. Give an artifact or a model, or --supported-ops.\n",
         ),
+        (
+            ["inspect", "--supported-ops", "a.onnx"],
+            "error: --supported-ops lists the operators of the compiler, not of a file; found a.onnx\n",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

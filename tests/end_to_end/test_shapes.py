@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -123,6 +125,15 @@ def test_many_shapes_are_cut_short_in_messages() -> None:
         assert session.run({"x": np.ones(12, np.float32)})["y"].sum() == 12
         with pytest.raises(InputError, match=r"or x \[8\], or 4 more, found x \[13\]"):
             session.run({"x": np.ones(13, np.float32)})
+
+
+def test_artifacts_of_each_shape_are_pickled_and_copied() -> None:
+    for artifact in (batches(), *batches().in_shapes()):
+        for again in (pickle.loads(pickle.dumps(artifact)), deepcopy(artifact)):
+            assert (again.shape, again.extents, again.manifest) == (artifact.shape, artifact.extents, artifact.manifest)
+            assert all(again.copy(name) == artifact.copy(name) for name in artifact.sections)
+            assert again.sections.keys() == artifact.sections.keys()
+            assert again.trusted
 
 
 def test_kernels_of_every_shape_can_be_generated_again() -> None:
