@@ -153,7 +153,7 @@ class IrImporter(ModuleBuilder):
         shape = self._shapes.get(layer.name)
         if layer.name in self._frozen:
             known = None if declared is None else [None if extent == OPEN else extent for extent in declared]
-            array = frozen_array(layer.name, self._frozen[layer.name], self._dtype(layer), shape or known)
+            array = frozen_array(layer.name, self._frozen[layer.name], input_type(layer), shape or known)
             return self.constant(array, layer.name)
         if shape is None:
             if declared is None or OPEN in declared:
@@ -173,13 +173,8 @@ class IrImporter(ModuleBuilder):
                 expected=f"{len(declared)} dimensions, as in {list(declared)}",
                 found=list(shape),
             )
-        type = type_of_tensor(f"input {layer.name!r}", [int(extent) for extent in shape], self._dtype(layer))
+        type = type_of_tensor(f"input {layer.name!r}", [int(extent) for extent in shape], input_type(layer))
         return self.function.add_parameter(layer.name, type)
-
-    def _dtype(self, layer: Layer) -> DType:
-        text = layer.attributes.get("element_type", "").lower()
-        precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
-        return element_type(precision or "FP32", layer)
 
     def _import_layer(self, layer: Layer) -> None:
         kind = layer.type.lower() if self.document.is_legacy else layer.type
@@ -267,6 +262,17 @@ def import_document(
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
     IrImporter(document, module, input_shapes, frozen).run()
     return module
+
+
+def input_type(layer: Layer) -> DType:
+    """What the elements of an input are computed as.
+
+    Raises:
+        UnsupportedError: there is nothing for it.
+    """
+    text = layer.attributes.get("element_type", "").lower()
+    precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
+    return element_type(precision or "FP32", layer)
 
 
 def element_type(precision: str, layer: Layer) -> DType:

@@ -29,8 +29,8 @@ from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
-from .output_noise import Kept, harmed_results, layers_to_keep, output_noise
-from .result import FailedRung, Rung
+from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise
+from .result import AGAIN, FailedRung, Rung
 
 T = TypeVar("T")
 
@@ -190,9 +190,38 @@ class Search:
             what = "ranges of values alone"
         if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
             return
-        for name in self._methods if not methods else ():
+        left: list[str] = []
+        if (not methods and self._add(self._methods, methods, left, given, goal)) or not self._is_wanting(goal):
+            return
+        best = self._narrowest()
+        what = "ranking of layers by what their rounding does"
+        noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
+        harmed = harmed_results(best.prepared, noise) if noise is not None else []
+        if not self._options.wide and self._widen(goal, methods, left, given, harmed):
+            return
+        for what, keep in self._kept(goal, best, noise) if goal.words is not None and noise is not None else ():
+            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep])):
+                return
+
+    def _add(
+        self,
+        names: Sequence[str],
+        methods: list[str],
+        left: list[str],
+        keep: Sequence[str],
+        goal: Goal,
+        wide: Sequence[str] | None = None,
+    ) -> bool:
+        """Add methods one after the other, where the samples that choose say that they help; whether the goal is met.
+
+        Args:
+            methods, left: those that are there and those that lowered the choice, which are added to.
+            wide: results of 16 bits, of tries with methods that were left out before.
+        """
+        for name in names:
             before = max(rung.choice for rung in self.rungs)
-            found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), given)
+            what = f"+ {name}: {METHODS[name]}" if wide is None else f"+ {name}{AGAIN}"
+            found = self.attempt(what, ",".join([*methods, name]), keep, wide or ())
             if found is None:
                 continue
             if found in [each.score for each in self.rungs[:-1]]:
@@ -202,13 +231,10 @@ class Search:
                 methods.append(name)
             else:
                 self.rungs[-1] = replace(self.rungs[-1], rejected=True)
+                left.append(name)
             if goal.met(found):
-                return
-        for what, keep, wide in self._further(goal) if self._is_wanting(goal) else ():
-            if (keep and goal.words is None) or not self._is_wanting(goal):
-                return
-            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep], wide)):
-                return
+                return True
+        return False
 
     def _is_wanting(self, goal: Goal) -> bool:
         """Whether more than methods is to be tried: for a goal, or where integers are poor."""
@@ -216,19 +242,25 @@ class Search:
             return True
         return self._options.weights_bits >= BITS and max(rung.choice for rung in self.rungs) < POOR
 
-    def _further(self, goal: Goal) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-        """What to add to the best try of methods: in words, layers in floating point, and results of 16 bits."""
-        best = self._narrowest()
-        what = "ranking of layers by what their rounding does"
-        noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
-        if not self._options.wide:
-            if noise is not None:
-                harmed = harmed_results(best.prepared, noise)
-                for count in dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES):
-                    yield f"+ {count} result{'s' if count > 1 else ''} in 16 bits", (), harmed[:count]
-            yield "+ all activations in 16 bits", (), [EVERY]
-        if noise is None:
-            return
+    def _widen(self, goal: Goal, methods: list[str], left: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
+        """Give results 16 bits, and try again then what was left out, which 8 bits may have hidden; whether the goal
+        is met.
+
+        Args:
+            harmed: results, the most harmed first; none where they are not known.
+        """
+        counts = dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES) if harmed else ()
+        ways = [(f"+ {count} result{'s' if count > 1 else ''} in 16 bits", harmed[:count]) for count in counts]
+        for what, wide in [*ways, ("+ all activations in 16 bits", [EVERY])]:
+            if not self._is_wanting(goal):
+                break
+            if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
+                return True
+        best = max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
+        return bool(best.wide) and self._add(left, [*methods], [], keep, goal, best.wide)
+
+    def _kept(self, goal: Goal, best: Try, noise: OutputNoise) -> Iterator[tuple[str, Sequence[str]]]:
+        """In words, and by name, layers that stay in floating point."""
 
         def cheapest() -> list[Kept]:
             # On the machine, where the accelerator is to compute the network.
@@ -241,7 +273,7 @@ class Search:
             expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
             if way is ways[-1] or (expected and len(way.nodes) >= 2 * tried):
                 tried = len(way.nodes)
-                yield f"+ {tried} layer{'s' if tried > 1 else ''} in floating point", way.nodes, ()
+                yield f"+ {tried} layer{'s' if tried > 1 else ''} in floating point", way.nodes
 
     def _narrowest(self) -> Try:
         """The best try in which no more activations have 16 bits than the options name."""

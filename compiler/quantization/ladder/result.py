@@ -11,6 +11,9 @@ from ....runtime.report.details import InputStatistics
 from ....runtime.report.table import Column, Table, show_number
 from .judging import LayerLoss, Score
 
+AGAIN = ", tried again"
+"""What stands behind a method that was left out before."""
+
 SHOWN = 8
 """Values in the table."""
 
@@ -152,6 +155,7 @@ class Quantization:
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
+        again = ", but where it is tried again" if any(AGAIN in rung.what for rung in self.rungs) else ""
         each = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in outputs.items())
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
@@ -160,7 +164,7 @@ class Quantization:
             f"choice: SQNR of {by}; the rest is of those that judge",
             f"* was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}"
             + (f": {each}" if len(outputs) > 1 else ""),
-            *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),
+            *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in marks else []),
         ]
         return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
 

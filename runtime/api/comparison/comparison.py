@@ -40,14 +40,11 @@ def opened(
     if network is None:
         reference, network = f"{ONNXRUNTIME}{reference}", reference
     with ExitStack() as stack:
-        first = stack.enter_context(closing(open_party(reference, reference_encodings, input_shapes)))
+        first = stack.enter_context(closing(open_party(reference, reference_encodings)))
         inputs = first.inputs_in(input_shapes or {})
         if not have_shapes(data or RANDOM):
             inputs = [replace(each, shape=[*with_ones(each)]) for each in inputs]
-        # What is still open is of the samples: the network says itself what it takes there.
-        known = {each.name: [extent for extent in each.shape if isinstance(extent, int)] for each in inputs}
-        shapes = {each.name: known[each.name] for each in inputs if len(known[each.name]) == len(each.shape)}
-        second = stack.enter_context(closing(open_party(network, encodings, shapes if input_shapes else None)))
+        second = stack.enter_context(closing(open_party(network, encodings)))
         images = {**second.images, **first.images}
         limit = limit or (None if data else 1)
         total, samples = read_samples(data or RANDOM, inputs, preprocessing, limit, images, force=force)

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from ....compiler.frontend.onnx.every_tensor import ComputedTensor
 
 
-def open_party(path: str, encodings: str | None = None, shapes: InputShapes | None = None) -> Party:
+def open_party(path: str, encodings: str | None = None) -> Party:
     """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there.
-
-    Args:
-        shapes: of the inputs that IR leaves open.
 
     Raises:
         UsageError: encodings are given for another than an ONNX model.
@@ -40,7 +37,7 @@ def open_party(path: str, encodings: str | None = None, shapes: InputShapes | No
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
     if path.startswith(ONNXRUNTIME):
         return OnnxruntimeParty(path.removeprefix(ONNXRUNTIME))
-    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings, shapes)
+    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings)
 
 
 class ArtifactParty(Party):
@@ -89,7 +86,7 @@ class ModelParty(Party):
     encodings its tensors are rounded as these say.
     """
 
-    def __init__(self, path: str, encodings: str | None = None, shapes: InputShapes | None = None) -> None:
+    def __init__(self, path: str, encodings: str | None = None) -> None:
         self.label, self._path, self._encodings = path, path, encodings or None
         self.outputs, self.values = [], []
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -100,7 +97,7 @@ class ModelParty(Party):
 
         self._simulated: SimulatedModel | None = None
         if path.lower().endswith(IR_ENDING):
-            self._inputs = self._compiled(shapes).get_inputs()
+            self._inputs = _inputs_of_ir(path)
             return
         read = read_encodings(self._encodings) if self._encodings is not None else None
         self._simulated = SimulatedModel(path, read)
@@ -116,7 +113,7 @@ class ModelParty(Party):
             self._party, self._shapes = self._compiled(shapes), shapes
         return self._party.run(feeds)
 
-    def _compiled(self, shapes: InputShapes | None = None) -> ArtifactParty:
+    def _compiled(self, shapes: InputShapes) -> ArtifactParty:
         from ....compiler.driver import compile_model
         from ....compiler.frontend.formats import import_model
         from ....compiler.quantization.quantize import brings_quantization
@@ -138,6 +135,19 @@ class ModelParty(Party):
         if self._party is not None:
             self._party.close()
             self._party = None
+
+
+def _inputs_of_ir(path: str) -> list[NodeArg]:
+    """The inputs of IR as its file declares them, which may leave extents open."""
+    from ....compiler.frontend.ir.document import OPEN
+    from ....compiler.frontend.ir.importer import input_type
+    from ....compiler.frontend.ir.reader import read_document
+
+    shapes = [(layer, layer.declared or ()) for layer in read_document(path).inputs()]
+    return [
+        NodeArg(layer.name, TYPES[input_type(layer).value], [None if extent == OPEN else extent for extent in shape])
+        for layer, shape in shapes
+    ]
 
 
 class OnnxruntimeParty(Party):

@@ -23,6 +23,7 @@ from tilewright.runtime.api.comparison.measures import Result, Row, compare_valu
 from tilewright.runtime.api.comparison.parties import open_party
 from tilewright.runtime.api.comparison.party import Value
 from tilewright.runtime.api.comparison.samples import read_samples
+from tilewright.runtime.api.simulator.input_data import NodeArg
 
 Capture = pytest.CaptureFixture[str]
 MODEL = {"x": [1, 4, 6, 6]}
@@ -287,11 +288,17 @@ def test_open_extents_follow_the_samples(tmp_path: Path) -> None:
     folder.mkdir()
     for length in (3, 4):
         np.save(folder / f"{length}.npy", np.ones((1, length), np.float32))
-    parties = open_party(path), open_party(path)
-    _, samples = read_samples(str(folder), parties[0].get_inputs())
-    found = compare_values(*parties, samples)
-    assert found.samples == 2
-    assert [row.name for row in found.rows] == ["a", "y"]
+    ir = tmp_path / "open.xml"
+    tilewright.export(path, ir, input_shapes={"x": [1, 3]})
+    ir.write_text(ir.read_text().replace("<dim>3</dim>", "<dim>-1</dim>").replace('shape="1,3"', 'shape="1,?"'))
+    for reference, network in ((path, path), (str(ir), path), (path, str(ir))):
+        parties = open_party(reference), open_party(network)
+        _, samples = read_samples(str(folder), parties[0].get_inputs())
+        found = compare_values(*parties, samples)
+        assert found.samples == 2
+        assert [row.name for row in found.rows] == ["a", "y"]
+    assert main(["compare", str(ir), path, "--data", "random", "--input-shape", "x=1,5"]) == 0
+    assert parties[1].get_inputs() == [NodeArg("x", "tensor(float)", [1, None])]
 
 
 def test_a_shape_is_given_where_samples_bring_none(tmp_path: Path, capsys: Capture) -> None:
