@@ -35,12 +35,14 @@ def kernel_of(case: Case, level: str) -> str:
 
 
 def convolution(rng: np.random.Generator) -> Case:
-    """A random one of stride 1 by 3 x 3 windows."""
+    """A random one of stride 1, half of them by 3 x 3 windows."""
     pads = [int(n) for n in rng.integers(0, 4, 4)]
-    image = [int(rng.integers(max(1, 3 - pads[i] - pads[i + 2]), 25)) for i in (0, 1)]
-    channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
+    window = (3, 3) if rng.random() < 0.5 else (int(rng.integers(1, 10)), int(rng.integers(1, 10)))
+    image = [int(rng.integers(max(1, window[i] - pads[i] - pads[i + 2]), 25)) for i in (0, 1)]
+    most = 9 * 70 // (window[0] * window[1])  # so that sums are small enough for any algorithm
+    channels, outputs = int(rng.integers(1, max(2, min(70, most)))), int(rng.integers(1, 70))
     x = random_type(rng, DType.I8 if rng.random() < 0.5 else DType.U8, (int(rng.integers(1, 3)), channels, *image))
-    w = weight_type(rng, (outputs, channels, 3, 3), 0)
+    w = weight_type(rng, (outputs, channels, *window), 0)
     conv = Conv((1, 1), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1, *random_activation(rng))
     return in_blocks(make_case(f"{conv} {x} {w}", product_sample(rng, conv, x, w, 0)))
 
@@ -68,11 +70,15 @@ def test_many_random_shapes(
     check_random(rng, level, algorithm, 60, monkeypatch)
 
 
-def extreme(channels: int) -> Case:
-    """Weights and inputs of the largest magnitudes: 255 * 127 * 9 * channels is the largest sum."""
+def extreme(channels: int, *, are_mixed: bool = False) -> Case:
+    """Weights and inputs of the largest magnitudes: 255 * 127 * 9 * channels is the largest sum, or half of it where
+    half of the channels have weights of the other sign.
+    """
     conv = Conv((1, 1), (1, 1, 1, 1), (1, 1), 1)
     x, w = np.full((1, channels, 20, 20), 255, np.uint8), np.full((48, channels, 3, 3), 127, np.int8)
     w[1::3], w[2::3, :, 1:] = -127, -127
+    x[:, 1::2] *= not are_mixed
+    w[:, 1::2] *= -1 if are_mixed else 1
     types = (
         TensorType(x.shape, DType.U8, Quantization.per_tensor(0.5, 0)),
         TensorType(w.shape, DType.I8, Quantization.per_tensor(0.5, 0)),
@@ -88,10 +94,26 @@ def test_the_largest_sums_that_are_exact() -> None:
     check([case], "x86-64-v3")
 
 
-def test_larger_sums_are_left_to_pairs_of_weights() -> None:
+def test_larger_sums_are_computed_by_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     case = extreme(128)
-    assert kernel_of(case, "v3").startswith("paired_convolution")
+    assert kernel_of(case, "v3").startswith("word_winograd")
     check([case], "x86-64-v3")
+    monkeypatch.setattr(word_winograd, "ALGORITHMS", {"f4": word_winograd.ALGORITHMS["f4"]})
+    assert kernel_of(case, "v3").startswith("paired_convolution")
+
+
+def test_the_largest_sums_are_left_to_pairs_of_weights() -> None:
+    assert kernel_of(extreme(1824), "v3").startswith("word_winograd")
+    assert kernel_of(extreme(1856), "v3").startswith("paired_convolution")
+
+
+def test_weights_of_both_signs_reach_twice_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes without a sign add up to as much by the weights of one sign alone."""
+    monkeypatch.setattr(word_winograd, "ALGORITHMS", {"f4": word_winograd.ALGORITHMS["f4"]})
+    case = extreme(224, are_mixed=True)
+    assert kernel_of(case, "v3").startswith("word_winograd")
+    check([case], "x86-64-v3")
+    assert kernel_of(extreme(240, are_mixed=True), "v3").startswith("paired_convolution")
 
 
 def test_where_it_pays() -> None:

@@ -1,4 +1,7 @@
-"""Convolution of 3 x 3 windows by Winograd's algorithm in blocks of 16 channels; see `tilewright.ir.layout.Winograd`.
+"""Convolution by Winograd's algorithm in blocks of 16 channels; see `tilewright.ir.layout.Winograd`.
+
+Larger windows than 3 x 3 are several of these side by side, each of which sees the image from another place: they count
+as further input channels, so that their products are added up before the last transform.
 
 A work item is some vectors of output channels of some tiles of m x m outputs. The transformed inputs of the tiles, for
 all input channels, are made in scratch memory by the first item of a call that needs them, and stay there for those
@@ -8,6 +11,7 @@ that follow. Then each of the n x n products, a matrix product of tiles by chann
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .....ir.layout import CHANNEL_BLOCK, Winograd
+from .....ir.layout import CHANNEL_BLOCK, WINDOW, Winograd
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
@@ -41,8 +45,8 @@ _MOST_INPUTS = 4
 class WinogradSpec(WindowSpec):
     """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
 
-    Arguments: x, layout ``c16``; w [O/16, n, n, C/STEP, 16, STEP], transformed, C filled up to whole blocks; further
-    operands and the result, layout ``c16``.
+    Arguments: x, layout ``c16``; w [O/16, n, n, windows, C/STEP, 16, STEP], transformed, C filled up to whole blocks;
+    further operands and the result, layout ``c16``.
 
     Attributes:
         outputs: O.
@@ -52,6 +56,11 @@ class WinogradSpec(WindowSpec):
     """Channels of four bytes of transformed inputs, which a product sums up."""
 
     outputs: int
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Windows of 3 x 3 that the window is made of, down and across."""
+        return -(-self.rows.kernel // WINDOW), -(-self.columns.kernel // WINDOW)
 
     @property
     @abstractmethod
@@ -106,12 +115,15 @@ class _Generator:
         self.spec = spec
         self.transforms = spec.transforms
         self.n, self.m = self.transforms.extent, self.transforms.tile
-        self.input_blocks, self.output_blocks = (-(-c // CHANNEL_BLOCK) for c in (spec.channels, spec.outputs))
+        self.image_blocks, self.output_blocks = (-(-c // CHANNEL_BLOCK) for c in (spec.channels, spec.outputs))
+        windows = math.prod(spec.windows)
+        self.input_blocks = windows * self.image_blocks
+        # Only those of one window end before their last block does.
+        self.steps = -(-(spec.channels if windows == 1 else self.input_blocks * CHANNEL_BLOCK) // spec.STEP)
         self.down, self.across = (-(-axis.output // self.m) for axis in (spec.rows, spec.columns))
         self.x_pixel = CHANNEL_BLOCK * spec.element.bytes
         tiles = spec.batch * self.down * self.across
-        steps = -(-spec.channels // spec.STEP)
-        work = Work(Axis.line(1), Axis.line(tiles), steps, self.output_blocks)
+        work = Work(Axis.line(1), Axis.line(tiles), self.steps, self.output_blocks)
         _, self.together, self.vectors = choose_tile(work, target)
         self.together = -(-tiles // -(-tiles // self.together))
         runs, items = -(-tiles // self.together), -(-self.output_blocks // self.vectors)
@@ -225,15 +237,18 @@ class _Generator:
     def _inputs(self, item: WorkItem) -> None:
         """Transform the inputs of the tiles of a work item."""
         b, spec = self.b, self.spec
-        image_bytes = self.input_blocks * spec.rows.input * spec.columns.input * self.x_pixel
+        image_bytes = self.image_blocks * spec.rows.input * spec.columns.input * self.x_pixel
         b.store(item.first_row, self.present)
 
         def tile(index: Register) -> None:
             image, top, left = self._place(index)
             x = b.at(self.arguments["x"], b.multiply(image, image_bytes))
             v = b.at(self.arguments["scratch"], b.multiply(b.subtract(index, item.first_row), spec.inputs.bytes))
-            origin = b.subtract(top, spec.rows.before), b.subtract(left, spec.columns.before)
-            self._call("input", ("x", "v", "top", "left"), (x, v, *origin), self._input)
+            for number, (down, across) in enumerate(np.ndindex(*spec.windows)):
+                here = b.at(v, number * self.image_blocks * self.block * spec.inputs.bytes)
+                first = WINDOW * down - spec.rows.before, WINDOW * across - spec.columns.before
+                origin = b.add(top, first[0]), b.add(left, first[1])
+                self._call("input", ("x", "v", "top", "left"), (x, here, *origin), self._input)
 
         b.each(item.first_row, item.last_row, tile)
 
@@ -273,7 +288,7 @@ class _Generator:
 
             f.each(0, n, column)
 
-        f.each(0, self.input_blocks, block)
+        f.each(0, self.image_blocks, block)
 
     def _product(self, f: FunctionBuilder, vectors: int) -> None:
         """Neighbouring tiles by vectors of output channels, over all input channels, at one of the n x n positions."""
@@ -298,7 +313,7 @@ class _Generator:
 
         steps = CHANNEL_BLOCK // spec.STEP
         distances = self.block * spec.inputs.bytes, steps * VECTOR_BYTES
-        whole, rest = divmod(-(-spec.channels // spec.STEP), steps)
+        whole, rest = divmod(self.steps, steps)
         sums = over(f, whole, distances, (v, w), (zero(spec.sums),) * len(positions), block)
         last = tuple(f.at(p, whole * distance) for p, distance in zip((v, w), distances, strict=True))
         sums = over(f, rest, step, last, sums, channels)

@@ -132,39 +132,47 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     direct convolution by pairs of weights is as fast.
     """
     conv, x, w = op.operator, op.operands.x.type, op.operands.w.type
-    if conv.group != 1 or w.shape[2:] != (WINDOW, WINDOW) or {*conv.strides, *conv.dilations} != {1}:
+    if conv.group != 1 or len(w.shape) != 4 or {*conv.strides, *conv.dilations} != {1}:
         return None
     (batch, channels), (rows, columns) = x.shape[:2], walked(conv.windows(x.shape, w.shape))
     outputs, inputs = (-(-count // CHANNEL_BLOCK) for count in w.shape[:2])
+    windows, taps = -(-rows.kernel // WINDOW) * -(-columns.kernel // WINDOW), rows.kernel * columns.kernel
 
     def cost(algorithm: WholeWinograd | None) -> float:
         """Cycles, about, with registers of 256 bits."""
         blocks = outputs * inputs
         if algorithm is None:
-            pixels, weights = batch * rows.output * columns.output, blocks * CHANNEL_BLOCK**2 * WINDOW**2
-            products = pixels * (blocks * CHANNEL_BLOCK // QUAD * WINDOW**2 * 2.1 + outputs * 25)
+            pixels, weights = batch * rows.output * columns.output, blocks * CHANNEL_BLOCK**2 * taps
+            products = pixels * (blocks * CHANNEL_BLOCK // QUAD * taps * 2.1 + outputs * 25)
         else:
             tiles = batch * -(-rows.output // algorithm.tile) * -(-columns.output // algorithm.tile)
-            weights = 2 * blocks * CHANNEL_BLOCK**2 * algorithm.extent**2
-            products = tiles * algorithm.extent**2 * (10 * blocks + 15 * outputs + 10 * inputs)
+            weights = 2 * windows * blocks * CHANNEL_BLOCK**2 * algorithm.extent**2
+            products = tiles * algorithm.extent**2 * (10 * windows * (blocks + inputs) + 15 * outputs)
         return products + max(0, weights - _CACHE_BYTES) / _BYTES_PER_CYCLE
 
-    name, algorithm = min(ALGORITHMS.items(), key=lambda item: cost(item[1]))
-    weights = without_zero_points(op)
-    _, shift = _odd_and_shift(algorithm.divisor**2)
-    if cost(algorithm) > _LEAST_GAIN * cost(None) or 255 * np.abs(weights).sum((1, 2, 3)).max() >= 1 << 31 - shift:
+    weights, is_signed = without_zero_points(op), x.dtype is DType.I8
+    # Bytes without a sign have sums of positive weights at one end and of negative ones at the other.
+    by_sign = [np.maximum(sign * weights, 0).sum((1, 2, 3)) for sign in (1, -1)]
+    largest = 128 * np.add(*by_sign).max() if is_signed else 255 * np.max(by_sign)
+    found = [name for name, each in ALGORITHMS.items() if largest < 1 << 31 - _odd_and_shift(each.divisor**2)[1]]
+    name = min(found, key=lambda name: cost(ALGORITHMS[name]), default=None)
+    if name is None or cost(ALGORITHMS[name]) > _LEAST_GAIN * cost(None):
         return None
+    algorithm = ALGORITHMS[name]
     constants = replace(channels_of(op, None).without_zeros, missing=())
-    image, is_signed = (batch, channels, rows, columns), x.dtype is DType.I8
+    image = batch, channels, rows, columns
     known = {"constants": constants, "has_bias": op.operands.b is not None}
     spec = WordWinograd(*image, w.shape[0], name, is_signed, **known)
     return spec.kernel(target).reading(_packed(algorithm, weights))
 
 
 def _packed(algorithm: WholeWinograd, weights: np.ndarray) -> bytes:
-    """Transformed weights, words [O/16, n, n, C/2, 16, 2], channels filled up to whole blocks."""
-    fill = [(0, -count % CHANNEL_BLOCK) for count in weights.shape[:2]]
-    weights = np.pad(weights, (*fill, (0, 0), (0, 0)))
+    """Transformed weights, words [O/16, n, n, windows * C/2, 16, 2], channels filled up to whole blocks."""
+    sizes = CHANNEL_BLOCK, CHANNEL_BLOCK, WINDOW, WINDOW
+    weights = np.pad(weights, [(0, -count % size) for count, size in zip(weights.shape, sizes, strict=True)])
+    outputs, inputs, *kernel = weights.shape
+    windows = weights.reshape(outputs, inputs, kernel[0] // WINDOW, WINDOW, -1, WINDOW)
+    weights = windows.transpose(0, 2, 4, 1, 3, 5).reshape(outputs, -1, WINDOW, WINDOW)
     factors = algorithm.weights.astype(np.int64)
     found = np.einsum("iy,jx,ocyx->ocij", factors, factors, weights)
     outputs, inputs, *extents = found.shape
