@@ -17,6 +17,7 @@ from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
 from ...ir.types import Quantization
+from ...runtime.machines.machine import CHANNEL_BLOCK
 from ..base import PLACED, UNPLANNED, Pass, Record
 from .channel_blocks import blocks_read, channels_picked, nonzero_blocks, of_all_inputs, zero_of_weights
 from .outline_device import device_functions
@@ -130,8 +131,8 @@ class _Chain:
         if self.maker is not None and self.reader is not None:
             made = np.arange(count) * self.maker.op.operator.group // count
             read = places * self.reader.op.operator.group // count
-            yield np.lexsort((places, read, made))
-            yield np.lexsort((places, made, read))
+            for fine, coarse in ((made, read), (read, made)):
+                yield _in_whole_blocks(made, read, _coarser(fine, coarse))
 
     def products(self, order: Channels) -> int:
         """What the array does for the maker and the reader if the channels between them have this order."""
@@ -173,6 +174,44 @@ def _fold(module: Module, gather: Op[Gather]) -> bool:
         return False
     chain.write(module, found)
     return True
+
+
+def _coarser(fine: Channels, coarse: Channels) -> Iterator[Channels]:
+    """The parts that channels fall into by two of their groups, each time fewer: first more and more groups of
+    ``coarse`` count as one, then those of ``fine``."""
+    while True:
+        yield fine * len(fine) + coarse
+        if coarse.any():
+            coarse = coarse // 2
+        elif fine.any():
+            fine = fine // 2
+        else:
+            return
+
+
+def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels]) -> Channels:
+    """Channels in blocks of 16 that few groups make and few groups read.
+
+    Args:
+        made, read: groups of each channel.
+        parts: that channels fall into, each time fewer: what is left of the whole blocks of a part goes into one of the
+            next.
+    """
+    left = np.lexsort((made, read))
+    blocks: list[Channels] = []
+    for part in parts:
+        rest: list[Channels] = []
+        for each in np.unique(part[left]).tolist():
+            own = left[part[left] == each]
+            count = len(own) // CHANNEL_BLOCK
+            blocks += [*own[: count * CHANNEL_BLOCK].reshape(count, CHANNEL_BLOCK)]
+            rest.append(own[count * CHANNEL_BLOCK :])
+        left = np.concatenate(rest)
+        if not len(left):
+            break
+    # Blocks that a group reads stand side by side: one product takes them.
+    blocks.sort(key=lambda block: (int(read[block].min()), int(made[block].min())))
+    return np.concatenate([*blocks, left])
 
 
 def _makers(value: Value) -> Iterator[Op]:
