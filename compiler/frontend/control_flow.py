@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.ops.control_flow import If, Refuse
+from ...ir.ops.control_flow import COUNT, If, Loop, Refuse
 from ...ir.text.names import Names
+from ...ir.types import TensorType
+from .builder import ModuleBuilder
 
 
 def outside_of(body: Function, results: Sequence[Value]) -> list[Value]:
@@ -27,6 +29,23 @@ def close_over(body: Function, results: Sequence[Value], outside: Sequence[Value
                 op.set_operand(index, inner[value])
     names = Names()
     body.set_results([inner.get(value, value) for value in results], [names.take(value.name) for value in results])
+
+
+def emit_loop(
+    importer: ModuleBuilder, body: Function, given: Sequence[Value], results: Sequence[Value], rows: int
+) -> tuple[Value, ...]:
+    """The results of a loop whose body is to return these.
+
+    Args:
+        given: how many steps it takes at most, whether it takes the first, and the states at the beginning.
+        results: whether to go on, the states, and pieces.
+        rows: for how many steps there is room in what is stacked.
+    """
+    outside = outside_of(body, results)
+    close_over(body, results, outside)
+    types = [state.type for state in given[2:]]
+    types += [TensorType((rows, *piece.type.shape), piece.type.dtype) for piece in results[len(given) - 1 :]]
+    return importer.emit(Loop(body.name, len(given) - 2), *given, *outside, types=[*types, COUNT])
 
 
 def erase(ops: Iterable[Op]) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from tilewright import limits
 
-from ...ir.core import Value
+from ...ir.core import Constant, Value
+from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Transpose
 from .builder import ModuleBuilder, SourceNode
 from .shape import reshape
@@ -47,6 +48,18 @@ def slice_of(
     if tuple(extent) == x.type.shape and all(s == 1 for s in step):
         return x
     return importer.emit_one(Slice(tuple(begin), tuple(extent), tuple(step)), x)
+
+
+def part_of(importer: ModuleBuilder, x: Value, axis: int, index: Value | int) -> Value:
+    """``x`` at a position along ``axis``, without that dimension."""
+    if not isinstance(index, (int, Constant)):
+        return importer.emit_one(Gather(axis), x, index)
+    position = index if isinstance(index, int) else int(index.array)
+    shape = x.type.shape
+    begin = tuple(position if d == axis else 0 for d in range(len(shape)))
+    extent = tuple(1 if d == axis else e for d, e in enumerate(shape))
+    part = slice_of(importer, x, begin, extent, (1,) * len(shape))
+    return reshape(importer, part, (*shape[:axis], *shape[axis + 1 :]))
 
 
 def sliced(

@@ -1,21 +1,24 @@
-"""LSTM, GRU and RNN for the importers of all formats: steps in time, one after the other, of plain operators."""
+"""LSTM, GRU and RNN for the importers of all formats: a step in time is plain operators, and steps are a loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ...ir.core import Value
 from ...ir.ops import activation as activations
 from ...ir.ops.comparison import Less, Where
+from ...ir.ops.control_flow import COUNT
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.types import DType
-from .builder import ModuleBuilder
+from .builder import ModuleBuilder, SourceNode
+from .control_flow import emit_loop
 from .elementwise import scaled
-from .movement import join, split
+from .movement import join, part_of, reversed_along, split
 from .shape import cast, reshape
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -107,32 +110,55 @@ class Cell:
         """
         return _STEPS[self.kind](self, x, state)
 
+    @cached_property
+    def factors(self) -> Sequence[Value]:
+        """R as it is multiplied: of GRU the gates, then what is new."""
+        sizes = (2 * self.hidden, self.hidden)
+        return split(self.importer, self.recurrence, 0, sizes) if self.kind == "GRU" else (self.recurrence,)
+
     def run(
-        self, x: Value, steps: int, state: tuple[Value, ...], *, is_reverse: bool, lengths: Value | None = None
-    ) -> tuple[list[Value], tuple[Value, ...]]:
-        """Hidden states of all steps in the order of time, and the state at the end.
+        self, node: SourceNode, x: Value, state: tuple[Value, ...], *, is_reverse: bool, lengths: Value | None = None
+    ) -> tuple[Value, tuple[Value, ...]]:
+        """Hidden states of all steps in the order of time [steps, batch, hidden], and the state at the end.
 
         Args:
-            x: [steps * batch, features], whole steps one after the other.
+            x: [steps, batch, features].
             lengths: how many steps each sequence has, integers [batch]; the others leave the state and give zeros.
         """
-        rows = x.type.shape[0] // steps if steps else 0
-        inputs = split(self.importer, self.projected(x), 0, (rows,) * steps)
-        found: list[Value] = []
-        for index in range(steps)[:: -1 if is_reverse else 1]:
-            after = self.step(inputs[index], state)
-            if lengths is None:
-                state = after
-                found.append(state[0])
-                continue
-            step = self.importer.constant(np.asarray(index), "step")
-            column = reshape(self.importer, cast(self.importer, lengths, DType.I64), (rows, 1))
-            goes_on = self.importer.emit_one(Less(), step, column)
-            zero = self.importer.constant(np.zeros((), after[0].type.dtype.numpy), "zero")
-            found.append(self.importer.emit_one(Where(), goes_on, after[0], zero))
-            pairs = zip(after, state, strict=True)
-            state = tuple(self.importer.emit_one(Where(), goes_on, new, old) for new, old in pairs)
-        return (found[::-1] if is_reverse else found), state
+        steps, rows, features = x.type.shape
+        importer = self.importer
+        projected = self.projected(reshape(importer, x, (steps * rows, features)))
+        if lengths is not None:
+            lengths = reshape(importer, cast(importer, lengths, DType.I64), (rows, 1))
+        if steps == 1:
+            y, state = self._step(projected, importer.constant(np.asarray(0), "step"), state, lengths)
+            return reshape(importer, y, (1, *y.type.shape)), state
+        inputs = reshape(importer, projected, (steps, rows, projected.type.shape[1]))
+        # What every step multiplies by is made once.
+        assert self.factors
+        with importer.inside(f"{node.name}.step") as body:
+            taken = body.add_parameter("step", COUNT)
+            before = tuple(body.add_parameter(f"state{i}", each.type) for i, each in enumerate(state))
+            last = importer.constant(np.asarray(steps - 1), "last")
+            index = importer.emit_one(Sub(), last, taken) if is_reverse else taken
+            y, after = self._step(part_of(importer, inputs, 0, index), index, before, lengths)
+            going = importer.constant(np.asarray(True), "true")
+        most = importer.constant(np.asarray(steps), "steps")
+        *ends, y, _ = emit_loop(importer, body, (most, going, *state), [going, *after, y], steps)
+        return reversed_along(importer, y, 0) if is_reverse else y, tuple(ends)
+
+    def _step(
+        self, x: Value, index: Value, state: tuple[Value, ...], lengths: Value | None
+    ) -> tuple[Value, tuple[Value, ...]]:
+        """The hidden state that a step gives, and the state after it; ``lengths`` [batch, 1]."""
+        after = self.step(x, state)
+        if lengths is None:
+            return after[0], after
+        goes_on = self.importer.emit_one(Less(), index, lengths)
+        zero = self.importer.constant(np.zeros((), x.type.dtype.numpy), "zero")
+        pairs = ((after[0], zero), *zip(after, state, strict=True))
+        y, *after = (self.importer.emit_one(Where(), goes_on, new, old) for new, old in pairs)
+        return y, tuple(after)
 
     def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
         return self.importer.emit_one(MatMul(transpose_b=True), h, factor, b, addend)
@@ -160,9 +186,8 @@ def _rnn(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
 
 def _gru(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
     (h,) = state
-    sizes = (2 * cell.hidden, cell.hidden)
-    x_gates, x_new = split(cell.importer, x, 1, sizes)
-    r_gates, r_new = split(cell.importer, cell.recurrence, 0, sizes)
+    x_gates, x_new = split(cell.importer, x, 1, (2 * cell.hidden, cell.hidden))
+    r_gates, r_new = cell.factors
     gates = cell.gate(0, cell.product(h, r_gates, None, x_gates))
     update, reset = split(cell.importer, gates, 1, (cell.hidden,) * 2)
     if cell.late_bias is None:

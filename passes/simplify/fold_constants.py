@@ -5,7 +5,9 @@ from __future__ import annotations
 from tilewright import limits
 from tilewright.errors import TilewrightError
 
-from ...ir.core import Constant, Module, Op, is_op
+from ...ir.clone import clone_op
+from ...ir.core import Constant, Function, Module, Op, is_op
+from ...ir.ops.control_flow import ControlFlow, Loop
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import DequantizeLinear
@@ -16,6 +18,7 @@ from ..base import UNPLANNED, Pass, Record, erase_dead
 class FoldConstants(Pass):
     """Replaces each op that reads nothing but constants by the constants that its reference computes.
 
+    Bodies of branches and loops read constants themselves instead of being given them, and are folded with them.
     What becomes dead is erased, unused constants are dropped, each as soon as nothing reads it. When all that was
     computed passes the limits, which grow with the constants of the module, the other ops stay. An op that fails on
     its operands (such as a gather out of range) stays: the failure belongs to the run.
@@ -42,6 +45,8 @@ class FoldConstants(Pass):
                 elif self._is_foldable(op) and _size(op) <= room and op.work <= steps:
                     room, steps = room - _size(op), steps - op.work
                     _fold(module, op, record)
+                elif is_op(op, ControlFlow):
+                    _into_bodies(module, function, op, record)
         module.folding = room, steps
         record.counts["unused constant"] += module.drop_unused_constants()
         return record.counts.total() > 0
@@ -97,3 +102,18 @@ def _fold(module: Module, op: Op, record: Record) -> None:
             del module.constants[constant.name]
             record.counts["unused constant"] += 1
     record.counts[op.name] += 1
+
+
+def _into_bodies(module: Module, function: Function, op: Op[ControlFlow], record: Record) -> None:
+    """Let the bodies read the constants that they are given as they are: no other op runs them."""
+    own = 2 + op.operator.states if is_op(op, Loop) else 1
+    operands, bodies = list(op.inputs), [module.functions[body] for body in op.operator.bodies]
+    for index in reversed(range(own, len(operands))):
+        value = operands[index]
+        if isinstance(value, Constant):
+            del operands[index]
+            for body in bodies:
+                body.parameters.pop(index - len(op.inputs)).replace_all_uses(value)
+    if len(operands) < len(op.inputs):
+        record.counts[op.name] += len(op.inputs) - len(operands)
+        op.replace_with(*function.insert(clone_op(op, operands), op).results)

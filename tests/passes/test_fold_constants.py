@@ -79,6 +79,45 @@ def test_keeps_operators_by_name() -> None:
     assert_leaves_alone("fold_constants{keep=[expand]}", EXPANDED)
 
 
+def test_bodies_read_the_constants_that_they_are_given(rng: np.random.Generator) -> None:
+    """And are folded with them, but for the states, which steps change."""
+    assert_rewrites(
+        "fold_constants",
+        """
+        const @a : f32[2] = [0x1.0p0, 0x1.0p1]
+        const @steps : i64[] = [3]
+        const @true : bool[] = [true]
+        func @main(%x: f32[2]) -> (%y: f32[2]) {
+          %s = neg(@a) : f32[2]
+          %y, %count = loop(@steps, @true, @a, %s, %x) {body="body", states=1} : f32[2], i64[]
+          return %y
+        }
+        func @body(%step: i64[], %state: f32[2], %s: f32[2], %x: f32[2]) -> (%true: bool[], %y: f32[2]) {
+          %t = neg(%s) : f32[2]
+          %u = mul(%state, %t) : f32[2]
+          %y = add(%u, %x) : f32[2]
+          return @true, %y
+        }
+        """,
+        """
+        const @a : f32[2] = [0x1.0p0, 0x1.0p1]
+        const @steps : i64[] = [3]
+        const @true : bool[] = [true]
+        const @t : f32[2] = [0x1.0p0, 0x1.0p1]
+        func @main(%x: f32[2]) -> (%y: f32[2]) {
+          %y, %count = loop(@steps, @true, @a, %x) {body="body", states=1} : f32[2], i64[]
+          return %y
+        }
+        func @body(%step: i64[], %state: f32[2], %x: f32[2]) -> (%true: bool[], %y: f32[2]) {
+          %u = mul(%state, @t) : f32[2]
+          %y = add(%u, %x) : f32[2]
+          return @true, %y
+        }
+        """,
+        rng,
+    )
+
+
 @grouped(all_cases(), operator_of)
 def test_every_operator_folds_to_what_the_interpreter_computes(case: Case) -> None:
     try:

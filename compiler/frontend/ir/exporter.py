@@ -20,6 +20,7 @@ from ....ir.op import Operator
 from ....ir.text.literals import digest_of
 from ....ir.text.names import Names
 from ....ir.types import DType, TensorType
+from ..unrolling import unrolled
 from .document import ELEMENT_TYPES, PRECISIONS, Document, Edge, Layer, Port
 
 VERSION = 11
@@ -293,7 +294,7 @@ def export_document(module: Module) -> Document:
     Raises:
         UnsupportedError: an operator has no IR form.
     """
-    exporter = IrExporter(module)
+    exporter = IrExporter(unrolled(module))
     exporter.run()
     return exporter.document
 

@@ -11,6 +11,7 @@ import onnx.helper
 from ....ir.annotations import EXTENTS
 from ....ir.core import Function, Module
 from ....ir.types import TensorType
+from ..unrolling import unrolled
 from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
 
@@ -28,6 +29,7 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     Raises:
         UnsupportedError: an operator has no ONNX form.
     """
+    module = unrolled(module)
     function = module.main
     exporter = Exporter(EXPORTS, function, is_qdq)
     inputs = [_info(exporter.name(p), p.type, p.type.shape) for p in function.parameters]

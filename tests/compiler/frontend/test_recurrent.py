@@ -14,9 +14,12 @@ from onnxruntime_oracle import Oracle, relative_difference
 
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.frontend.ir.exporter import export_document
 from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import ModelError, ResourceError, UnsupportedError
+from tilewright.errors import ModelError, UnsupportedError
 from tilewright.ir import interp
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -59,7 +62,8 @@ def test_layers(kind: str, attributes: dict[str, object], direction: str, rng: n
     directions = 2 if direction == "bidirectional" else 1
     if "activations" in attributes:
         attributes = {"activations": ["Relu"] * directions}
-    model = recurrent_model(kind, rng, directions=directions, attributes={"direction": direction, **attributes})
+    attributes = {"direction": direction, **attributes}
+    model = recurrent_model(kind, rng, directions=directions, attributes=attributes)
     with tilewright.load(compile_to_memory(model.SerializeToString(), CompileOptions())) as session:
         inputs = {spec.name: rng.standard_normal(spec.shape).astype(np.float32) for spec in session.inputs}
         found = session.run(inputs)
@@ -81,6 +85,7 @@ VARIANTS: list[tuple[str, dict[str, Any], bool, bool]] = [
 """Kind, attributes of a direction, whether sequences have lengths of their own, and peepholes."""
 
 
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize(("kind", "attributes", "has_lengths", "has_peepholes"), VARIANTS)
 def test_variants(
@@ -89,16 +94,17 @@ def test_variants(
     has_lengths: bool,
     has_peepholes: bool,
     directions: int,
+    steps: int,
     rng: np.random.Generator,
 ) -> None:
     repeated = {key: value * directions if isinstance(value, list) else value for key, value in attributes.items()}
     repeated["direction"] = "bidirectional" if directions == 2 else "reverse"
-    model = recurrent_model(kind, rng, steps=4, directions=directions, attributes=repeated)
+    model = recurrent_model(kind, rng, steps=steps, directions=directions, attributes=repeated)
     given: dict[str, np.ndarray] = {}
     if has_lengths:
         model.graph.node[0].input[4] = "lengths"
         model.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, [2]))
-        given["lengths"] = np.array([2, 4], np.int32)
+        given["lengths"] = np.array([-(-steps // 2), steps], np.int32)
     if has_peepholes:
         model.graph.node[0].input.extend([""] * (7 - len(model.graph.node[0].input)) + ["p"])
         weights = rng.uniform(-0.5, 0.5, (directions, 18)).astype(np.float32)
@@ -117,9 +123,10 @@ def assert_runs_like_onnxruntime(
     assert relative_difference(interp.run(module, inputs), Oracle(model).run(inputs)) <= tolerance
 
 
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("columns", [1, 24])
-def test_dynamically_quantized(directions: int, columns: int, rng: np.random.Generator) -> None:
+def test_dynamically_quantized(directions: int, columns: int, steps: int, rng: np.random.Generator) -> None:
     """A batch of one: of more, onnxruntime quantises parts of the rows on their own. Small weights: without VNNI it
     saturates sums of two products."""
     scales = (directions, columns) if columns > 1 else (directions,)
@@ -133,7 +140,7 @@ def test_dynamically_quantized(directions: int, columns: int, rng: np.random.Gen
     names = ["x", "w", "r", "b", "", "", "", "", "scale", "zero", "scale", "zero"]
     attributes = {"hidden_size": 6, "direction": "bidirectional" if directions == 2 else "forward"}
     node = helper.make_node("DynamicQuantizeLSTM", names, ["y", "y_h", "y_c"], domain="com.microsoft", **attributes)
-    model = graph_model([node], [("x", TensorProto.FLOAT, [4, 1, 5])], ["y", "y_h", "y_c"], arrays)
+    model = graph_model([node], [("x", TensorProto.FLOAT, [steps, 1, 5])], ["y", "y_h", "y_c"], arrays)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     assert_runs_like_onnxruntime(model, rng, {}, 1e-3)
 
@@ -152,6 +159,28 @@ def test_lengths_of_sequences_that_make_no_sense(rng: np.random.Generator) -> No
         import_onnx(model)
 
 
-def test_a_model_takes_so_many_steps(rng: np.random.Generator) -> None:
-    with pytest.raises(ResourceError, match="the node takes too many steps in time"):
-        import_onnx(recurrent_model("RNN", rng, steps=4097))
+def test_steps_are_as_many_as_they_are(rng: np.random.Generator) -> None:
+    """Code does not grow with them: the weights are constants of one body."""
+    model = recurrent_model("LSTM", rng, steps=5000)
+    artifact = compile_to_memory(model.SerializeToString(), CompileOptions())
+    with tilewright.load(artifact) as session:
+        inputs = {spec.name: rng.standard_normal(spec.shape).astype(np.float32) for spec in session.inputs}
+        found = session.run(inputs)
+    assert relative_difference(found, Oracle(model).run(inputs)) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_they_are_written_as_steps_one_after_the_other(kind: str, rng: np.random.Generator) -> None:
+    model = recurrent_model(kind, rng, directions=2, attributes={"direction": "bidirectional"})
+    module = import_onnx(model)
+    inputs = {p.name: rng.standard_normal(p.type.shape).astype(np.float32) for p in module.main.parameters}
+    wanted = Oracle(model).run(inputs)
+    assert relative_difference(Oracle(export_onnx(module)).run(inputs), wanted) <= 1e-5
+    written = import_model(export_document(module))
+    assert relative_difference(interp.run(written, inputs), wanted) <= 1e-5
+    assert [op.name for op in module.main.ops].count("loop") == 2
+
+
+def test_more_steps_are_not_written(rng: np.random.Generator) -> None:
+    with pytest.raises(UnsupportedError, match="operator loop has no ONNX form"):
+        export_onnx(import_onnx(recurrent_model("RNN", rng, steps=4097)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .....ir.core import Value
 from .....ir.ops.movement import Transpose
-from ...movement import join, reversed_along, split, transpose
+from ...movement import join, part_of, reversed_along, split, transpose
 from ...recurrent import DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, PLAIN, Cell, activate, reordered
 from ...shape import reshape
 from ..importer import IrImporter, IrNode, legacy, opset
@@ -40,32 +40,25 @@ def import_sequence(node: IrNode, importer: IrImporter) -> list[Value]:
     """Inputs are x [batch, steps, features], the states [batch, directions, hidden], lengths, W, R and B."""
     kind = node.op_type.removesuffix("Sequence")
     count = 2 if kind == "LSTM" else 1
-    batch, steps, features = node.input(0).type.shape
+    batch, steps, _ = node.input(0).type.shape
     reversals = DIRECTIONS.get(node.word("direction", "forward"))
     if reversals is None or node.input(2 + count).type.shape[:1] != (len(reversals),):
         expected = ", ".join(DIRECTIONS)
         raise node.model_error("direction and W do not fit", expected=expected, found=node.text("direction", "forward"))
     if set(node.integers(1 + count, "the lengths of the sequences")) != {steps}:
         raise node.unsupported("sequences of different lengths are not supported", expected=steps)
-    importer.unroll(node, steps * len(reversals))
-    x = reshape(importer, importer.emit_one(Transpose((1, 0, 2)), node.input(0)), (steps * batch, features))
+    x = importer.emit_one(Transpose((1, 0, 2)), node.input(0))
     sequences: list[Value] = []
     ends: list[list[Value]] = []
-    rows = [[row(importer, node.input(1 + i), 1, d) for i in range(count)] for d in range(len(reversals))]
+    rows = [[part_of(importer, node.input(1 + i), 1, d) for i in range(count)] for d in range(len(reversals))]
     for direction, is_reverse in enumerate(reversals):
-        parameters = [row(importer, node.input(2 + count + index), 0, direction) for index in range(3)]
+        parameters = [part_of(importer, node.input(2 + count + index), 0, direction) for index in range(3)]
         cell = cell_of(node, importer, kind, parameters)
-        found, state = cell.run(x, steps, tuple(rows[direction]), is_reverse=is_reverse)
-        shape = (batch, 1, 1, cell.hidden)
-        sequences.append(join(importer, [reshape(importer, each, shape) for each in found], 2))
+        y, state = cell.run(node, x, tuple(rows[direction]), is_reverse=is_reverse)
+        y = transpose(importer, y, (1, 0, 2))
+        sequences.append(reshape(importer, y, (batch, 1, steps, cell.hidden)))
         ends.append([reshape(importer, each, (batch, 1, cell.hidden)) for each in state])
     return [join(importer, sequences, 1), *(join(importer, list(each), 1) for each in zip(*ends, strict=True))]
-
-
-def row(importer: IrImporter, x: Value, axis: int, index: int) -> Value:
-    """``x`` at ``index`` along ``axis``, which is dropped."""
-    part = split(importer, x, axis, (1,) * x.type.shape[axis])[index]
-    return reshape(importer, part, x.type.shape[:axis] + x.type.shape[axis + 1 :])
 
 
 def cell_of(node: IrNode, importer: IrImporter, kind: str, parameters: Sequence[Value]) -> Cell:
@@ -138,10 +131,7 @@ def import_legacy_sequence(node: IrNode, importer: IrImporter) -> list[Value]:
     lengths = node.optional(1 + len(state))
     if lengths is not None and set(node.integers(1 + len(state), "the lengths of the sequences")) != {steps}:
         raise node.unsupported("sequences of different lengths are not supported", expected=steps)
-    importer.unroll(node, steps)
-    rows = reshape(importer, x, (steps * batch, features))
-    found, state = cell.run(rows, steps, state, is_reverse=direction != "forward")
-    y = join(importer, [reshape(importer, each, (1, batch, cell.hidden)) for each in found], 0)
+    y, state = cell.run(node, x, state, is_reverse=direction != "forward")
     return [transpose(importer, y, (1, 0, 2)) if axis else y, *state]
 
 

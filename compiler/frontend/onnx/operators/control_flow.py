@@ -12,13 +12,12 @@ from tilewright import limits
 from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedError
 
 from .....ir.core import Constant, Function, Value
-from .....ir.ops.control_flow import COUNT, If, Loop, Refuse
+from .....ir.ops.control_flow import COUNT, If, Refuse
 from .....ir.ops.elementwise import Sub
-from .....ir.ops.indexing import Gather
-from .....ir.types import DType, TensorType
+from .....ir.types import DType
 from ...builder import SequenceValue
-from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
-from ...movement import join, reversed_along, slice_of, transpose
+from ...control_flow import close_over, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs
+from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
 from ..open_extents.counts import span
@@ -149,9 +148,9 @@ def _scan_batch(node: Node, importer: Importer) -> list[Value]:
     importer.unroll(node, batch)
     found: list[list[Value]] = []
     for index in range(batch):
-        states, sources = ([_part(importer, x, 0, index) for x in part] for part in (rows[:-scanned], rows[-scanned:]))
-        length = _part(importer, lengths, 0, index) if lengths is not None else None
-        found.append(_scan(node, importer, states, sources, (0,) * scanned, "directions", length))
+        parts = [part_of(importer, x, 0, index) for x in rows]
+        length = part_of(importer, lengths, 0, index) if lengths is not None else None
+        found.append(_scan(node, importer, parts[:-scanned], parts[-scanned:], (0,) * scanned, "directions", length))
     return [
         join(importer, [reshape(importer, x, (1, *x.type.shape)) for x in each], 0) for each in zip(*found, strict=True)
     ]
@@ -184,7 +183,7 @@ def _scan(
     def read(step: Value) -> list[Value]:
         last = importer.constant(np.asarray(rows - 1), "last")
         steps = (importer.emit_one(Sub(), last, step) if is_backward else step for is_backward in backward)
-        return [_part(importer, *each) for each in zip(sources, axes, steps, strict=True)]
+        return [part_of(importer, *each) for each in zip(sources, axes, steps, strict=True)]
 
     most = importer.constant(np.asarray(rows), "steps") if length is None else cast(importer, length, DType.I64)
     going = importer.constant(np.asarray(True), "true")
@@ -286,13 +285,8 @@ class _Steps:
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
         rows, is_open = self._room(condition, pieces)
-        outside = outside_of(body, results)
-        close_over(body, results, outside)
-        types = [states[index].type for index in changed]
-        types += [TensorType((rows, *piece.type.shape), piece.type.dtype) for piece in pieces]
-        operands = [*(states[index] for index in changed), *outside]
-        operator = Loop(body.name, len(changed))
-        found = [*importer.emit(operator, self.most, self.going, *operands, types=[*types, COUNT])]
+        given = (self.most, self.going, *(states[index] for index in changed))
+        found = emit_loop(importer, body, given, results, rows)
         ends = [kept.get(parameter) for parameter in inner[1:]]
         made = iter(found)
         states = [end if end is not None else next(made) for end in ends]
@@ -371,15 +365,3 @@ def _scalar(node: Node, importer: Importer, x: Value, dtype: DType | None, what:
     if x.type.elements != 1 or (x.type.dtype is not dtype if dtype is not None else not x.type.dtype.is_integer):
         raise node.model_error(f"{what} must be one {'truth value' if dtype else 'integer'}", found=x.type)
     return reshape(importer, x, ())
-
-
-def _part(importer: Importer, x: Value, axis: int, index: Value | int) -> Value:
-    """``x`` at a position along ``axis``, without that dimension."""
-    if not isinstance(index, (int, Constant)):
-        return importer.emit_one(Gather(axis), x, index)
-    position = index if isinstance(index, int) else int(index.array)
-    shape = x.type.shape
-    begin = tuple(position if d == axis else 0 for d in range(len(shape)))
-    extent = tuple(1 if d == axis else e for d, e in enumerate(shape))
-    part = slice_of(importer, x, begin, extent, (1,) * len(shape))
-    return reshape(importer, part, (*shape[:axis], *shape[axis + 1 :]))

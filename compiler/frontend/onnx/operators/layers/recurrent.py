@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN of ONNX, and LSTM of integers: steps in time, one after the other, of plain operators."""
+"""LSTM, GRU and RNN of ONNX, and LSTM of integers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ......ir.core import Constant, Value
 from ......ir.ops.elementwise import Add
 from ......ir.ops.movement import Transpose
 from ....matmul import quantized_product
-from ....movement import join, split
+from ....movement import join, part_of, split
 from ....recurrent import (
     ACTIVATIONS,
     DEFAULT_ACTIVATIONS,
@@ -79,15 +79,13 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
         raise node.model_error("there is to be one length for each sequence", expected=[batch], found=lengths.type)
     if isinstance(lengths, Constant) and (lengths.array >= steps).all():
         lengths = None
-    importer.unroll(node, steps * len(reversals))
     shape = (len(reversals), batch, hidden)
     states = [_initial(node, importer, index, shape, is_batch_first) for index in (5, 6)[: 2 if gates == 4 else 1]]
-    rows = reshape(importer, x, (steps * batch, features))
     sequences, last = [], []
     for index, is_reverse in enumerate(reversals):
-        state = tuple(_row(importer, each, index) for each in states)
-        found, state = _cell(node, importer, index).run(rows, steps, state, is_reverse=is_reverse, lengths=lengths)
-        sequences.append(join(importer, [reshape(importer, each, (1, 1, batch, hidden)) for each in found], 0))
+        state = tuple(part_of(importer, each, 0, index) for each in states)
+        y, state = _cell(node, importer, index).run(node, x, state, is_reverse=is_reverse, lengths=lengths)
+        sequences.append(reshape(importer, y, (steps, 1, batch, hidden)))
         last.append([reshape(importer, each, (1, batch, hidden)) for each in state])
     y = join(importer, sequences, 1)
     ends = [join(importer, list(each), 0) for each in zip(*last, strict=True)]
@@ -97,12 +95,6 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
         importer.emit_one(Transpose((2, 0, 1, 3)), y),
         *(importer.emit_one(Transpose((1, 0, 2)), each) for each in ends),
     ]
-
-
-def _row(importer: Importer, x: Value, index: int) -> Value:
-    """``x[index]``."""
-    row = split(importer, x, 0, (1,) * x.type.shape[0])[index]
-    return reshape(importer, row, x.type.shape[1:])
 
 
 def _is_dynamic(node: Node) -> bool:
@@ -123,11 +115,11 @@ def _initial(node: Node, importer: Importer, index: int, shape: tuple[int, ...],
 
 def _cell(node: Node, importer: Importer, index: int) -> Cell:
     """The cell of direction ``index``."""
-    factor, recurrence = (_row(importer, node.input(each), index) for each in (1, 2))
+    factor, recurrence = (part_of(importer, node.input(each), 0, index) for each in (1, 2))
     gates, hidden = GATES[_kind(node)], recurrence.type.shape[0 if _is_dynamic(node) else 1]
     bias = late = None
     if node.optional(3) is not None:
-        of_w, of_r = split(importer, _row(importer, node.input(3), index), 0, (gates * hidden,) * 2)
+        of_w, of_r = split(importer, part_of(importer, node.input(3), 0, index), 0, (gates * hidden,) * 2)
         if node.bool("linear_before_reset", 0):
             of_r, late = split(importer, of_r, 0, (2 * hidden, hidden))
             early, new = split(importer, of_w, 0, (2 * hidden, hidden))
@@ -137,12 +129,12 @@ def _cell(node: Node, importer: Importer, index: int) -> Cell:
     elif node.bool("linear_before_reset", 0):
         late = importer.constant(np.zeros(hidden, recurrence.type.dtype.numpy), "bias")
     given = node.optional(7)
-    peepholes = split(importer, _row(importer, given, index), 0, (hidden,) * 3) if given is not None else ()
+    peepholes = split(importer, part_of(importer, given, 0, index), 0, (hidden,) * 3) if given is not None else ()
     clip, forgets = node.float("clip", 0.0), node.bool("input_forget", 0)
     parts = _activations(node, index), factor, recurrence, bias, late, peepholes, clip, forgets
     if not _is_dynamic(node):
         return Cell(importer, node.op_type, *parts)
-    scales, zeros = ([_row(importer, node.input(each + 2 * which), index) for which in (0, 1)] for each in (8, 9))
+    scales, zeros = ([part_of(importer, node.input(each + 2 * which), 0, index) for which in (0, 1)] for each in (8, 9))
     return DynamicCell(importer, "LSTM", *parts, tuple(scales), tuple(zeros))
 
 
