@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +77,9 @@ class Buffers:
         self._constants = constants
         self._outputs = [(spec.shape, spec.numpy) for spec in outputs]
         self._addresses = (ctypes.c_void_p * max(1, inputs + len(outputs)))()
-        self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), 0, 0)
+        self._context = Context(
+            self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), _NEVER_AT, 0
+        )
         self.context = ctypes.addressof(self._context)
         self.inputs: Sequence[np.ndarray] = ()
         self.outputs: list[np.ndarray] = []
@@ -96,7 +98,8 @@ class Buffers:
     def bind(self, inputs: Sequence[np.ndarray], abandoned: Asked | None = None) -> None:
         """Start a run on checked, C-contiguous arrays, with new arrays for its outputs."""
         self.inputs, self.abandoned = inputs, abandoned
-        self._context.stop = _NEVER_AT if abandoned is None else ctypes.addressof(abandoned.flag)
+        if abandoned is not None:
+            self._context.stop = ctypes.addressof(abandoned.flag)
         self.outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         for index, array in enumerate((*inputs, *self.outputs)):
             self._addresses[index] = _address(array)
@@ -112,6 +115,8 @@ class Buffers:
 
     def release(self) -> None:
         """End a run: nothing here refers to its inputs and outputs any more."""
+        if self.abandoned is not None:
+            self._context.stop = _NEVER_AT
         self.inputs, self.outputs, self.abandoned = (), [], None
 
     def check_abandoned(self) -> None:
@@ -141,19 +146,20 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], 
     Raises:
         InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes.
     """
-    if type(inputs) is dict and not copy:
-        found = [array for spec in specs if _is_ready(array := inputs.get(spec.name), spec)]
-        if len(found) == len(specs) == len(inputs):
+    if type(inputs) is dict and len(inputs) == len(specs) and not copy:
+        # Most arrays are taken as they are, and this is asked in each run.
+        found: list[np.ndarray] = []
+        for spec in specs:
+            array = inputs.get(spec.name)
+            if type(array) is not np.ndarray or array.shape != spec.shape or array.dtype != spec.numpy:
+                break
+            if not array.flags.carray:
+                break
+            found.append(array)
+        else:
             return found
     check_arrays(inputs, specs)
     return [_checked(inputs[spec.name], spec, copy) for spec in specs]
-
-
-def _is_ready(array: object, spec: TensorSpec) -> TypeGuard[np.ndarray]:
-    """Whether an array is taken as it is: most are, and this is asked in each run."""
-    if type(array) is not np.ndarray:
-        return False
-    return array.flags.carray and array.shape == spec.shape and array.dtype == spec.numpy
 
 
 def check_arrays(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:

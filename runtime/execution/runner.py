@@ -77,6 +77,7 @@ class Runner:
         manifest = artifact.manifest
         program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
         self.outputs, self._results = manifest.outputs, manifest.results
+        self._names = tuple(spec.name for spec in self.outputs)
         self._inputs = len(manifest.inputs)
         self._arena_bytes = program.arena_bytes if program else 0
         memory = {
@@ -214,7 +215,7 @@ class Runner:
     def _outputs_in(self, buffers: Buffers) -> Outputs:
         arrays = buffers.outputs
         if len(arrays) == len(self.outputs):
-            return {spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}
+            return dict(zip(self._names, arrays, strict=True))
         # A count below 0 would be one from the end.
         counts = [max(0, int(array)) for array in arrays[len(self.outputs) :]]
         return {spec.name: spec.cut(array, counts) for spec, array in zip(self.outputs, arrays, strict=False)}

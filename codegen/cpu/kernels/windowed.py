@@ -197,6 +197,9 @@ class _Walker(WindowWalk):
         w = self.arguments.get("w")
         if w is not None:
             w = b.at(w, b.multiply(item.block, spec.rows.kernel * self.w_row))
+            # They are read once, some of them with gaps, which the processor does not foresee.
+            for line in range(spec.rows.kernel * spec.row_steps):
+                b.prefetch(b.at(w, spec.rows.kernel * self.w_row + line * VECTOR_BYTES))
 
         def row(y: Register) -> None:
             call, reach = self.row(y, x, w, output)
