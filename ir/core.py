@@ -54,6 +54,7 @@ class Op(Generic[OperatorT_co]):
         "_arranged",
         "_next",
         "_operands",
+        "_present",
         "_previous",
         "annotations",
         "function",
@@ -89,6 +90,7 @@ class Op(Generic[OperatorT_co]):
         self._operands: list[Value | None] = []
         # By name, until one of them changes.
         self._arranged: Any = None
+        self._present: tuple[Value, ...] | None = None
         self.results = tuple(
             Value(names[i] if i < len(names) else hint if len(types) == 1 else f"{hint}_{i}", type, self)
             for i, type in enumerate(types)
@@ -116,7 +118,9 @@ class Op(Generic[OperatorT_co]):
     @property
     def inputs(self) -> tuple[Value, ...]:
         """The operands that are present."""
-        return tuple([value for value in self._operands if value is not None])
+        if self._present is None:
+            self._present = tuple([value for value in self._operands if value is not None])
+        return self._present
 
     @property
     def macs(self) -> int:
@@ -161,7 +165,7 @@ class Op(Generic[OperatorT_co]):
         if old is not None:
             old._uses.pop((self, index), None)
         self._operands[index] = value
-        self._arranged = None
+        self._arranged = self._present = None
         if value is not None:
             value._uses[self, index] = None
 

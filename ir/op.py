@@ -104,7 +104,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            largest = _largest(value) if isinstance(value, (int, tuple)) else 0
+            largest = _largest(value) if isinstance(value, tuple) else abs(value) if isinstance(value, int) else 0
             if largest > ATTRIBUTE:
                 raise IRError(
                     f"attribute {name!r} is too large",
@@ -215,14 +215,14 @@ class Operator(Immutable, Generic[OperandsT_co]):
         return dataclasses.fields(cls)
 
 
-def _largest(value: int | tuple[object, ...]) -> int:
+def _largest(value: tuple[object, ...]) -> int:
     """The largest magnitude of the integers in an attribute, 0 without any."""
-    if isinstance(value, int):
-        return abs(value)
     largest = 0
     for each in value:
-        if isinstance(each, (int, tuple)) and (found := _largest(each)) > largest:
-            largest = found
+        if isinstance(each, int):
+            largest = max(largest, abs(each))
+        elif isinstance(each, tuple):
+            largest = max(largest, _largest(each))
     return largest
 
 

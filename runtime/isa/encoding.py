@@ -117,7 +117,10 @@ class MemoryAccess(NamedTuple):
     @property
     def stop(self) -> int:
         """One past the last byte."""
-        return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
+        stop = self.start + self.run
+        for count, stride in self.steps:
+            stop += (count - 1) * stride
+        return stop
 
     @property
     def bytes(self) -> int:

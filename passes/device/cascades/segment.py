@@ -244,10 +244,15 @@ class _Touched(NamedTuple):
         meets = self.channels[0] < other.channels[1] and other.channels[0] < self.channels[1]
         return meets and (self.is_written or other.is_written)
 
-    def meeting(self, rows: RowAccess) -> range:
-        """The stripes that touch any of these rows."""
-        low = bisect_right(self.rows, rows.first, key=_STOP)
-        return range(self.start + low, self.start + max(bisect_left(self.rows, rows.stop, key=_FIRST), low))
+
+@lru_cache(1 << 10)
+def _meeting(rows: tuple[RowAccess, ...], others: tuple[RowAccess, ...]) -> list[tuple[int, int]]:
+    """For each of these rows the others that touch any of them, from the first to one past the last."""
+    found: list[tuple[int, int]] = []
+    for first, stop, _ in rows:
+        low = bisect_right(others, first, key=_STOP)
+        found.append((low, max(bisect_left(others, stop, key=_FIRST), low)))
+    return found
 
 
 _FIRST, _STOP = itemgetter(0), itemgetter(1)
@@ -283,9 +288,14 @@ def rings_of(
     for layer, (unit, tile) in enumerate(zip(units, tiles, strict=True)):
         cut, start = reads.stripes(unit, tile.rows, kept), len(stripes)
         found = [_Touched(*places[value], value is unit.made, start, rows) for value, rows in cut if value in places]
-        pairs = [(each, other) for each in found for other in before.get(each.root, ()) if each.conflicts(other)]
+        pairs = [
+            (other.start, _meeting(each.rows, other.rows))
+            for each in found
+            for other in before.get(each.root, ())
+            if each.conflicts(other)
+        ]
         for index in range(len(cut[-1][1]) if cut else 0):
-            needs = {number for each, other in pairs for number in other.meeting(each.rows[index])}
+            needs = {begin + number for begin, met in pairs for number in range(*met[index])}
             stripes.append(Stripe(layer, tuple(sorted(needs))))
             touched.append([(each.root, each.rows[index]) for each in found])
         for each in found:

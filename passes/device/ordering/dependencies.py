@@ -16,7 +16,7 @@ from ....ir.core import Op, Value, is_op
 from ....ir.tile.locations import Box, Located, Locations
 from ....ir.tile.places import Enter
 
-_FEW = 8
+_FEW = 128
 """Accesses to a place that are looked at one by one."""
 
 

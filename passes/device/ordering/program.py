@@ -5,7 +5,7 @@ an order is made: where a place goes, since when it is free, and what has to be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -252,15 +252,16 @@ class Room:
     def is_open(self, place: Place) -> bool:
         return place in self._addresses
 
-    def allows(self, places: Sequence[Place]) -> bool:
+    def allows(self, places: Collection[Place]) -> bool:
         """Whether these places may be opened while the oldest step is yet to come."""
-        first = max(place.first for place in places)
-        if first <= self._oldest:
-            return True
+        first = 0
         sizes: dict[tuple[Memory, int], int] = {}
         for place in places:
+            first = max(first, place.first)
             key = place.memory, place.cluster
             sizes[key] = sizes.get(key, 0) + place.size
+        if first <= self._oldest:
+            return True
         for (memory, cluster), size in sizes.items():
             live = self._live[memory] if cluster == EVERY_CLUSTER else self._live[memory][cluster]
             if live[..., self._oldest : first].max() + size > self._limit[memory]:

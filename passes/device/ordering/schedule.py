@@ -256,9 +256,9 @@ class _Scheduler:
         """When a step could start, if it went next; ``None`` if there is no room, or not before its turn."""
         bundle = self._bundle(number)
         is_open = self._room.is_open
-        opened = list(
-            dict.fromkeys(place for each in bundle for place in self._steps[each].touches if not is_open(place))
-        )
+        opened = {place: None for each in bundle for place in self._steps[each].touches if not is_open(place)}
+        if not opened and bundle == [number]:
+            return self._ready(number, {}, {}, [])
         if not in_turn and opened and not self._room.allows(opened):
             return None
         positions = self._room.positions(opened)
