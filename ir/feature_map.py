@@ -15,7 +15,9 @@ from .layout import CHANNEL_BLOCK
 from .ops.attention import Attention
 from .ops.convolution import Conv
 from .ops.indexing import Gather
+from .ops.movement import Transpose
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
+from .ops.shape import Reshape
 from .ops.skip_normalization import SkipLayerNorm
 from .types import DType, TensorType
 
@@ -24,6 +26,9 @@ WIDE = (DType.I16, DType.U16)
 
 MAP_RANKS = (2, 3, 4)
 """Ranks of the tensors that are feature maps."""
+
+VIEWS = (Reshape, Transpose)
+"""Operators that, where the accelerator has them, give pixels other images, rows and columns and move no byte."""
 
 
 class MapShape(NamedTuple):
@@ -63,6 +68,11 @@ def map_shape(type: TensorType) -> MapShape:
     if len(shape) == 3:
         return MapShape(shape[0], 1, shape[2], shape[1])
     return MapShape(1, 1, shape[0], shape[1])
+
+
+def map_axis(type: TensorType, axis: int) -> int:
+    """Which dimension of :func:`map_shape` one of a tensor is."""
+    return ((2, 3), (0, 3, 2), (0, 3, 1, 2))[type.rank - MAP_RANKS[0]][axis]
 
 
 def in_bytes(numbers: np.ndarray) -> np.ndarray:

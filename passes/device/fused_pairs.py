@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 
 from ...ir.annotations import FUSED, OVER
 from ...ir.core import Function, Op, Value, is_op
-from ...ir.feature_map import MapShape, convolution_maps, map_shape
+from ...ir.feature_map import VIEWS, MapShape, convolution_maps, map_shape
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, Slice
-from ...ir.ops.shape import Reshape
 
 
 def fused_user(op: Op) -> Op | None:
@@ -121,5 +120,5 @@ def _can_be_overwritten(value: Value, op: Op, steps: Mapping[Op, int]) -> bool:
         return False  # which is nowhere, or read while the result is written
     others = [user for user in value.users if user is not op]
     # What lies in the same place under other names may be read later.
-    views = any(is_op(each, Concat, Reshape, Slice) for each in (value.producer, *others))
+    views = any(is_op(each, Concat, Slice, *VIEWS) for each in (value.producer, *others))
     return not views and op.inputs.count(value) == 1 and all(steps[user] < steps[op] for user in others)

@@ -23,7 +23,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from . import movement_forms, row_forms
+from . import movement_forms, pixel_views, row_forms
 from .movement_forms import is_quantized
 
 
@@ -31,7 +31,8 @@ class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows; movements get the forms of :mod:`tilewright.passes.device.movement_forms`; choices of
     channels copy a channel that has several kernels of its own; what is between products gets those of
-    :mod:`tilewright.passes.device.row_forms`; clamps that saturation does anyway go; constants get the shape of maps.
+    :mod:`tilewright.passes.device.row_forms`; tensors whose channels come last are the maps of
+    :mod:`tilewright.passes.device.pixel_views`; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -41,7 +42,8 @@ class LegalizeForDevice(Pass):
     ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver(RULES).run(module, record)
+        found = [Driver(rules).run(module, record) for rules in (RULES, MOVED, pixel_views.RULES)]
+        return any(found)
 
 
 # Products
@@ -177,3 +179,11 @@ RULES: tuple[Rule, ...] = (
     *movement_forms.RULES,
 )
 """In the order in which they are tried at each op."""
+
+MOVED: tuple[Rule, ...] = (
+    *_named(RULES, "reshape_to_same_shape", "transpose_without_effect", "transpose_of_transpose", "reshape_of_reshape"),
+    *_named(RULES, "before_any_transposition", "constant_as_map"),
+    *movement_forms.RULES,
+    *pixel_views.MOVED,
+)
+"""For what these have left: those that bring ops to rows would undo it."""

@@ -51,7 +51,7 @@ def _on_rows(found: Match) -> Value | None:
 def _before_transposition(found: Match[Transpose]) -> Value | None:
     """What is computed on rows and then becomes a map, channels first, is computed on the map."""
     op, shape = found.op("op"), found.root.result.type.shape
-    if found.root.operator.perm != _channels_first(len(shape)) or op.result.type.shape[1:2] != shape[1:2]:
+    if found.root.operator.perm != channels_first(len(shape)) or op.result.type.shape[1:2] != shape[1:2]:
         return None
     return _on_map(found, op, (*shape[:1], *shape[2:]))
 
@@ -87,7 +87,7 @@ def _before_any_transposition(found: Match) -> Value | None:
     return found.emit(moved, found.emit(root.operator, *operands, result_types=[type]))
 
 
-def _channels_first(rank: int) -> tuple[int, ...]:
+def channels_first(rank: int) -> tuple[int, ...]:
     """The permutation from [N, …, C] to [N, C, …]."""
     return (0, rank - 1, *range(1, rank - 1))
 
@@ -114,7 +114,7 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
             if value.type.shape[0] != y.shape[0]:
                 return None
             apart = found.emit(Reshape((*pixels, value.type.shape[1])), value)
-            value = found.emit(Transpose(_channels_first(2 + len(ones))), apart)
+            value = found.emit(Transpose(channels_first(2 + len(ones))), apart)
         operands.append(value)
     type = y.with_shape((pixels[0], y.shape[1], *pixels[1:]))
     return found.emit(operator, *operands, result_types=[type])

@@ -9,6 +9,7 @@ from tilewright.errors import PassError
 
 from ...ir.annotations import CARDS, IMAGES
 from ...ir.core import Function, Module, Op, Value, is_op
+from ...ir.feature_map import VIEWS
 from ...ir.op import Operator
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
@@ -122,7 +123,7 @@ def _cut(function: Function, count: int) -> set[Value] | None:
 def _is_image_by_image(op: Op, common: Sequence[Value]) -> bool:
     """Whether a share of the result follows from the same share of the operands and from those in ``common``."""
     images = op.result.type.shape[0]
-    if is_op(op, Reshape):
+    if is_op(op, *VIEWS):
         return True  # Images follow each other in memory, before and after.
     if is_op(op, Elementwise):
         return all(value.type.rank < op.result.type.rank or value.type.shape[0] == 1 for value in common)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import networkx
 
 from ...ir.core import Function, Op, Value
-from ...ir.feature_map import map_shape, may_be_packed
+from ...ir.feature_map import VIEWS, map_shape, may_be_packed
 from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.cost import host_link_cycles
@@ -55,7 +55,7 @@ class CostModel:
         Args:
             packed: whether the pixels of the map that it reads lie without padding.
         """
-        if isinstance(op.operator, Reshape):
+        if isinstance(op.operator, VIEWS):
             return 0.0
         types = (value.type for value in (*op.inputs, *op.results))
         key = op.operator, packed, reads_key(op), *((type.shape, type.dtype, type.quant is None) for type in types)

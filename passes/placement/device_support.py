@@ -24,7 +24,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
@@ -104,7 +104,7 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, SkipLayerNorm)
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, SkipLayerNorm, Transpose)
 """Operators that the device has on maps of 16 bits, beside functions that are tables."""
 
 
@@ -292,15 +292,11 @@ def picks_channels(op: Op[Gather], machine: Machine) -> Found | None:
     return Found(indices, f"{outside[0]} of {channels} channels") if outside else None
 
 
-def along_channels(op: Op[Concat], machine: Machine) -> Found | None:
-    """Feature maps are joined along channels, axis 1."""
-    axis = op.operator.axis
-    return Found(op.result, f"axis {axis}") if axis != 1 else None
-
-
 def whole_pairs(op: Op[Concat], machine: Machine) -> Found | None:
-    """Feature maps of i16 that are joined have multiples of 16 channels, but for the last of them."""
-    others = (v for v in op.inputs[:-1] if is_wide(v.type) and v.type.shape[1] % CHANNEL_BLOCK)
+    """Feature maps of i16 that are joined along channels have multiples of 16, but for the last of them."""
+    others = (
+        v for v in op.inputs[:-1] if op.operator.axis == 1 and is_wide(v.type) and v.type.shape[1] % CHANNEL_BLOCK
+    )
     return next((Found(v, f"{v.type.shape[1]} channels") for v in others), None)
 
 
@@ -336,6 +332,14 @@ def moves_no_byte(op: Op, machine: Machine) -> Found | None:
     if before == after or (single_channel and before[0] * before[2] == after[0] * after[2]):
         return None
     return Found(op.result, f"{list(op.inputs[0].type.shape)} to {list(op.result.type.shape)}")
+
+
+def pixels_in_order(op: Op[Transpose], machine: Machine) -> Found | None:
+    """A transposition keeps channels, axis 1, and the order of all else of several elements, so that pixels stay as
+    they lie, channels last."""
+    perm, shape = op.operator.perm, op.inputs[0].type.shape
+    moved = [axis for axis in perm if axis != 1 and shape[axis] > 1]
+    return Found(op.result, f"axes {listed(perm)}") if perm[1] != 1 or moved != sorted(moved) else None
 
 
 def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:
@@ -403,11 +407,12 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     GlobalAveragePool: GLOBAL_RULES,
     GlobalMaxPool: GLOBAL_RULES,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), ARITHMETIC_RULES),
-    Concat: (along_channels, whole_pairs),
+    Concat: (whole_pairs,),
     Gather: (picks_channels,),
     DepthToSpace: (whole_pixels, rows_of_phases),
     Slice: (neighbours,),
     Reshape: (moves_no_byte,),
+    Transpose: (pixels_in_order,),
     Resize: RESIZE_RULES,
     Requantize: (),
     **{cls: () for cls in REGISTRY.values() if issubclass(cls, Unary) and cls.QUANTIZATION is QuantizationRule.TABLE},

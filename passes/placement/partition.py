@@ -9,6 +9,7 @@ from tilewright.errors import PassError, UsageError
 
 from ...ir.annotations import ON, REGION, WHY, Place, Reason
 from ...ir.core import Function, Module, Op
+from ...ir.feature_map import VIEWS
 from ...ir.ops.call import Call
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
@@ -227,7 +228,7 @@ def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Reason
 def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
     """The candidates less those whose region would do nothing but give tensors another shape."""
     regions = assign_regions(producers_of(module.main), candidates)
-    busy = {number for op, number in regions.items() if not isinstance(op.operator, Reshape)}
+    busy = {number for op, number in regions.items() if not isinstance(op.operator, VIEWS)}
     return {op for op in candidates if regions[op] in busy}
 
 

@@ -159,7 +159,7 @@ def test_supported_operators(capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert "| conv | convolution |" in shown
     assert "| Conv | ai.onnx |" in shown
-    assert "| Feature maps are joined along channels, axis 1 | concat |" in shown
+    assert "| A slice takes neighbouring elements, with step 1 | slice |" in shown
     assert main(["inspect", "--supported-ops", "--json"]) == 0
     found = result_of(capsys.readouterr().out)
     assert {"Conv", "Gemm", "LayerNormalization"} <= {row["operator"] for row in found["onnx"]}

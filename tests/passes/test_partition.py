@@ -28,6 +28,11 @@ from tilewright.runtime.machines.machine import load
 Q = "<s=0x1.0p-4, z=3>"
 CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
 
+IN_ORDER = (
+    "A transposition keeps channels, axis 1, and the order of all else of several elements, so that pixels stay as "
+    "they lie, channels last"
+)
+
 NETWORK = f"""
   const @w : i8[1,1,1,1]<s=0x1.0p-4, z=0> = [3]
   func @main(%x: f32[1,1,20,20]) -> (%y: f32[1,1,20,20]) {{
@@ -62,7 +67,7 @@ def test_every_op_gets_place_region_and_reason() -> None:
     assert summary(placed(NETWORK, keep_islands=True)) == [
         "quantize: cpu: converts between real numbers and integers, which the host does",
         "conv: device 0: supported",
-        "transpose: cpu: the device has no transpose",
+        f"transpose: cpu: transpose %t: {IN_ORDER}; found axes 0, 1, 3 and 2",
         "sigmoid: device 1: supported",
         "add: device 1: supported",
         "dequantize: cpu: converts between real numbers and integers, which the host does",
@@ -110,7 +115,7 @@ def test_a_second_run_changes_nothing() -> None:
 def test_affinity_by_source_node_and_by_value() -> None:
     assert summary(placed(NETWORK, affinity=(("Conv_1", "device"), ("r", "cpu"), ("s", "cpu"))))[1:5] == [
         "conv: device 0: affinity of 'Conv_1'",
-        "transpose: cpu: the device has no transpose",
+        f"transpose: cpu: transpose %t: {IN_ORDER}; found axes 0, 1, 3 and 2",
         "sigmoid: cpu: affinity of 's'",
         "add: cpu: affinity of 'r'",
     ]
@@ -144,8 +149,8 @@ def test_unknown_names_are_listed_with_their_likes() -> None:
 
 def test_what_the_device_cannot_run_is_refused_with_the_rule() -> None:
     assert error(affinity=(("Transpose_2", "device"),)) == (
-        "partition: transpose: node 'Transpose_2': the affinity puts 'Transpose_2' on the device, which cannot run it: "
-        "the device has no transpose. Give it to the CPU, or leave it out."
+        "partition: transpose: node 'Transpose_2': the affinity puts 'Transpose_2' on the device, which cannot run it; "
+        f"expected {IN_ORDER}, found axes 0, 1, 3 and 2 (%t). Give it to the CPU, or leave it out."
     )
 
 

@@ -18,15 +18,14 @@ import numpy as np
 
 from ....ir.annotations import CASCADE
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import computed_map, convolution_maps, is_product, map_shape, window_of
+from ....ir.feature_map import VIEWS, computed_map, convolution_maps, is_product, map_shape, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool
-from ....ir.ops.shape import Reshape
 from ..boxes import Span, pieces, rows_through
 from ..fused_pairs import fused_convolution, fused_user, made_by, residual_of, with_fused
-from ..kept.chip_places import copied, rows_below
+from ..kept.chip_places import begins_of, copied, rows_below
 from ..kept.kept_maps import root_of
 from ..tiling.candidates import Tile
 from ..tiling.tile_searches import maps_of_pair
@@ -153,9 +152,9 @@ def obstacle_to_stripes(unit: Unit) -> str | None:
     for value in (unit.made, *maps_of_pair(unit.op)):
         if map_shape(value.type).images > 1:
             return "has several images"
-    if is_op(unit.op, DepthToSpace, Slice):
+    if is_op(unit.op, DepthToSpace, Slice) or (is_op(unit.op, Concat) and begins_of(unit.op)[-1].row):
         return "takes rows apart"
-    if is_op(unit.op, Reshape) and map_shape(unit.op.inputs[0].type) != map_shape(unit.made.type):
+    if is_op(unit.op, *VIEWS) and map_shape(unit.op.inputs[0].type) != map_shape(unit.made.type):
         return "makes other rows"
     return None
 
@@ -200,7 +199,7 @@ def _rows_read(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[tu
                 yield value, rows, False
             if value is op.inputs[0]:
                 yield value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round
-        elif is_op(op, Concat, Reshape):
+        elif is_op(op, Concat, *VIEWS):
             yield value, rows, False
         else:
             yield value, rows_below(op, shape, rows), goes_round

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from itertools import accumulate
 from typing import NamedTuple
-
-import numpy as np
 
 from ....ir.annotations import SENDS, SPLIT, Split
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, computed_map, convolution_maps, is_product, map_shape, window_of
+from ....ir.feature_map import (
+    VIEWS,
+    MapShape,
+    computed_map,
+    convolution_maps,
+    is_product,
+    map_axis,
+    map_shape,
+    window_of,
+)
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
-from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support import is_weight, map_operands
@@ -44,35 +51,47 @@ class Inside(NamedTuple):
     channel: int = 0
 
 
-def slice_begin(op: Op[Slice]) -> tuple[int, int, int, int]:
-    """First image, row, column and channel of a slice, of the map that it is taken of."""
-    begin = op.operator.begin
-    # As in map_shape, but from 0.
-    if len(begin) == 4:
-        return begin[0], begin[2], begin[3], begin[1]
-    if len(begin) == 3:
-        return begin[0], 0, begin[2], begin[1]
-    return 0, 0, begin[0], begin[1]
+class Begin(NamedTuple):
+    """Where a part of a map begins."""
+
+    image: int = 0
+    row: int = 0
+    column: int = 0
+    channel: int = 0
+
+
+def slice_begin(op: Op[Slice]) -> Begin:
+    """Where a slice begins, in the map that it is taken of."""
+    begin = [0] * len(Begin._fields)
+    for axis, first in enumerate(op.operator.begin):
+        begin[map_axis(op.result.type, axis)] = first
+    return Begin(*begin)
+
+
+def begins_of(op: Op[Concat]) -> list[Begin]:
+    """Where each operand of a concatenation begins in the result."""
+    axis = map_axis(op.result.type, op.operator.axis)
+    extents = [map_shape(value.type)[axis] for value in op.inputs]
+    return [Begin()._replace(**{Begin._fields[axis]: first}) for first in accumulate(extents[:-1], initial=0)]
 
 
 def inside_of(value: Value) -> Inside | None:
     """The map in which a map lies where both stay on chip, so that no byte is copied; ``None`` where it lies alone.
 
-    A slice and a reshape of the same rows are other names of their operand, and the operand of a concatenation is
-    written into the channels of the result, of the first one that can have it. Some ops write over an operand.
+    A slice and a view of the same rows are other names of their operand, and the operand of a concatenation is written
+    into the result, into the first one that can have it. Some ops write over an operand.
     """
     op = value.producer
     if op is None:
         return None
-    if is_op(op, Reshape):
+    if is_op(op, *VIEWS):
         same = map_shape(op.inputs[0].type) == map_shape(value.type)
         return Inside(op.inputs[0]) if same else None
     if is_op(op, Slice):
         return _inside_sliced(op)
     for user in value.users:
-        if is_op(user, Concat) and user.inputs.count(value) == 1:
-            before = user.inputs[: user.inputs.index(value)]
-            return Inside(user.result, channel=sum(map_shape(each.type).channels for each in before))
+        if is_op(user, Concat) and user.operator.axis == 1 and user.inputs.count(value) == 1:
+            return Inside(user.result, channel=begins_of(user)[user.inputs.index(value)].channel)
     over = overwritten(op)
     return Inside(over) if over is not None else None
 
@@ -119,10 +138,8 @@ def _way_out(value: Value, producer: Op) -> str:
 def _cannot_make(op: Op) -> str | None:
     if is_op(op, DepthToSpace):
         return "which writes every so many rows and columns"
-    if is_op(op, Concat):
-        begins = np.cumsum([map_shape(value.type).channels for value in op.inputs])[:-1]
-        if any(begin % CHANNEL_BLOCK for begin in begins.tolist()):
-            return f"whose operands do not begin at multiples of {CHANNEL_BLOCK} channels"
+    if is_op(op, Concat) and any(begin.channel % CHANNEL_BLOCK for begin in begins_of(op)):
+        return f"whose operands do not begin at multiples of {CHANNEL_BLOCK} channels"
     return _cannot_multiply(fused_convolution(op) or op, 1)
 
 
@@ -133,7 +150,7 @@ def _cannot_read(op: Op, value: Value) -> str | None:
         return f"which does not begin at a multiple of {CHANNEL_BLOCK} channels"
     if is_op(op, DepthToSpace) and map_shape(op.result.type).channels % CHANNEL_BLOCK:
         return f"whose phases do not begin at multiples of {CHANNEL_BLOCK} channels"
-    if is_op(op, Reshape) and map_shape(op.result.type) != map_shape(value.type):
+    if is_op(op, *VIEWS) and map_shape(op.result.type) != map_shape(value.type):
         return "which makes other rows of it"
     fused = fused_convolution(op)
     return _cannot_multiply(fused or op, 0 if fused is None else 1)
@@ -151,9 +168,15 @@ def _cannot_multiply(op: Op, side: int) -> str | None:
 def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
-    shapes = [map_shape(value.type) for value in op.inputs] if is_op(op, Concat) else [computed_map(op)]
-    for shape in shapes:
-        yield from _through(shape, lanes_of(op, shape))
+    if not is_op(op, Concat):
+        yield from _through(computed_map(op), lanes_of(op, computed_map(op)))
+        return
+    height = map_shape(op.result.type).height
+    for value, begin in zip(op.inputs, begins_of(op), strict=True):
+        shape = map_shape(value.type)
+        for cluster, (first, count) in _through(shape, lanes_of(op, shape)):
+            image, row = divmod(first, shape.height)
+            yield cluster, ((begin.image + image) * height + begin.row + row, count)
 
 
 def rows_read(op: Op, value: Value) -> Touched:
@@ -229,7 +252,7 @@ def copied(op: Op, kept: AbstractSet[Value]) -> list[Value]:
     """The operands that an op really reads, given which maps stay on chip: those that only move maps read none that
     lies in the result, or the result in it."""
     operands = map_operands(op)
-    if op.result not in kept or not isinstance(op.operator, (Concat, Reshape, Slice)):
+    if op.result not in kept or not isinstance(op.operator, (Concat, Slice, *VIEWS)):
         return operands
     return [value for value in operands if value not in kept or not _is_inside(op, value)]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ....ir.core import Op
+from ....ir.feature_map import VIEWS
 from ....ir.op import Operator
 from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
@@ -15,13 +16,12 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
-from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from .attention import lower_attention
 from .convolution import lower_convolution, lower_gather
 from .elementwise import lower_elementwise, lower_table
-from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
+from .movement import lower_concat, lower_depth_to_space, lower_slice, lower_view
 from .normalization import lower_normalization
 from .pooling import lower_pooling, lower_resize
 from .program import TileProgram
@@ -35,7 +35,7 @@ LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
     SkipLayerNorm: lower_normalization,
     Concat: lower_concat,
     DepthToSpace: lower_depth_to_space,
-    Reshape: lower_reshape,
+    **dict.fromkeys(VIEWS, lower_view),
     Slice: lower_slice,
     **dict.fromkeys((MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool), lower_pooling),
     Resize: lower_resize,

@@ -1,4 +1,4 @@
-"""What moves maps without computing: concatenation, slices, reshapes that change no byte."""
+"""What moves maps without computing: concatenation, slices, other names of the same bytes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,34 @@ from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.tile.places import Part
-from ..boxes import Span
-from ..kept.chip_places import slice_begin
+from ..kept.chip_places import Begin, begins_of, slice_begin
 from .program import ChipMap, TileProgram
 
-Begin = tuple[int, int, int, int]
-"""First image, row, column and channel."""
+_START = Begin()
 
 
 def _copy(
-    source: Value | ChipMap, target: Value | ChipMap, op: Op, program: TileProgram, begin: Begin = (0, 0, 0, 0)
+    source: Value | ChipMap, target: Value | ChipMap, op: Op, program: TileProgram, begin: Begin = _START
 ) -> None:
     """Copy a map, or the part of one that begins at some image, row, column and channel, tile by tile."""
-    image, row, column, channel = begin
-
-    def moved(span: Span, distance: int) -> Span:
-        return span[0] + distance, span[1]
-
     for box in program.tiles(op, program.shape(target)):
-        spans = moved(box.rows, row), moved(box.columns, column), moved(box.channels, channel)
-        program.copy(source, Part(box.image + image, *spans), target, box)
+        program.copy(source, _moved(box, begin), target, box)
+
+
+def _moved(box: Part, by: Begin) -> Part:
+    spans = zip((box.rows, box.columns, box.channels), by[1:], strict=True)
+    return Part(box.image + by.image, *((first + more, count) for (first, count), more in spans))
 
 
 def lower_concat(op: Op[Concat], program: TileProgram) -> None:
     """Copy the operands that have not been written into the buffer of the result in the first place."""
-    assert op.operator.axis == 1, "the device concatenates channels"
-    whole, channel, copied = program.map(op.result), 0, program.copied(op)
-    for value in op.inputs:
-        count = map_shape(value.type).channels
+    whole, copied = program.map(op.result), program.copied(op)
+    for value, begin in zip(op.inputs, begins_of(op), strict=True):
         source = program.map(value)
         in_place = not isinstance(source, ChipMap) and program.owner(value) is op.result
         if value in copied and not (in_place and not isinstance(whole, ChipMap)):
-            _copy(source, program.channels(whole, channel, count), op, program)
-        channel += count
+            for box in program.tiles(op, map_shape(value.type)):
+                program.copy(source, box, whole, _moved(box, begin))
 
 
 def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
@@ -53,7 +48,7 @@ def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
         _copy(program.channels(source, index * count, count), phase, op, program)
 
 
-def lower_reshape(op: Op, program: TileProgram) -> None:
+def lower_view(op: Op, program: TileProgram) -> None:
     """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
     operand = op.inputs[0]
     if operand not in program.copied(op):

@@ -15,9 +15,8 @@ from tilewright.limits import DEVICE_INSTRUCTIONS
 
 from ....ir.annotations import CASCADE, CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
 from ....ir.core import Constant, Function, Module, Op, Value
-from ....ir.feature_map import WIDE, MapShape, map_shape
+from ....ir.feature_map import VIEWS, WIDE, MapShape, map_shape
 from ....ir.op import Operator
-from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
 from ....ir.tile.compute import Pool
@@ -237,7 +236,7 @@ class TileProgram:
         shape = map_shape(value.type)
         if value in self._parts:
             owner, channel = self._parts[value]
-            if value.producer is not None and isinstance(value.producer.operator, Reshape):
+            if value.producer is not None and isinstance(value.producer.operator, VIEWS):
                 return self.reshaped(self._places[owner], shape)
             return self.channels(self._places[owner], channel, shape.channels)
         address = self.address(value)

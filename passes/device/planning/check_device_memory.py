@@ -10,9 +10,8 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import DRAM, FUSED, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.feature_map import VIEWS, map_shape
 from ....ir.ops.movement import Concat
-from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import proved
 from ...memory.ownership import Extent, Ownership, Piece
@@ -114,11 +113,11 @@ class _Memory:
         for value in operands:
             self._read(op, value)
         map = self._locate(op, op.result, self._address(op))
-        if isinstance(op.operator, Reshape) and map.starts_with(self._maps[operands[0]]):
+        if isinstance(op.operator, VIEWS) and map.starts_with(self._maps[operands[0]]):
             self._alias(op, operands[0], map)
         elif map.extent.region == "input":
             raise self._error(op, f"result %{op.result.name} lies in the input, which is never written")
-        elif isinstance(op.operator, Concat):
+        elif isinstance(op.operator, Concat) and op.operator.axis == 1:
             self._join(op, map)
         else:
             self._write(op.result, map)

@@ -7,9 +7,8 @@ from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import is_packed, map_shape
+from ....ir.feature_map import VIEWS, is_packed, map_shape
 from ....ir.ops.movement import Concat
-from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import Pass, Record
 from ...memory.plan import Parts, aligned, plan_memory, roots_of
@@ -70,7 +69,7 @@ def _joined_in_place(op: Op) -> set[Value]:
     found: set[Value] = set()
     for value, count in Counter(op.inputs).items():
         producer = value.producer
-        own = producer is not None and not isinstance(producer.operator, (Concat, Reshape))
+        own = producer is not None and not isinstance(producer.operator, (Concat, *VIEWS))
         if own and not value.is_returned and count == 1 and not _is_joined_elsewhere(value, op):
             found.add(value)
     return found
@@ -128,7 +127,7 @@ def parts_of(function: Function) -> Parts:
     convolutions in place of which that of the op fused with them is written."""
     parts: Parts = {}
     for op in function.ops:
-        if isinstance(op.operator, Reshape) and not op.result.is_returned:
+        if isinstance(op.operator, VIEWS) and not op.result.is_returned:
             parts[op.result] = (op.inputs[0], 0)
         inside = _joined_in_place(op)
         channel = 0

@@ -16,6 +16,7 @@ import numpy as np
 from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import (
+    VIEWS,
     MapShape,
     computed_map,
     convolution_maps,
@@ -31,7 +32,6 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
-from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from ....ir.quantized import is_wide
@@ -67,7 +67,7 @@ from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
 from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, parts, rows_read
 
-MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
+MOVEMENT = (Concat, DepthToSpace, Slice, *VIEWS)
 """Operators that only load and store."""
 
 

@@ -1,0 +1,155 @@
+"""Tensors whose channels come last, as maps: other names of the same bytes, slices of them, and joined pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, clone, parse, random_inputs, run_pass
+from chip_graphs import ChipGraph
+from device_runs import compile_for_device, run_on_device
+
+from tilewright.ir import interp
+from tilewright.ir.annotations import ON
+from tilewright.ir.ops.movement import Concat, Transpose
+from tilewright.ir.ops.shape import Reshape
+from tilewright.passes.placement.device_support import reject
+from tilewright.runtime.machines.machine import load
+
+PASS = "legalize_for_device"
+X = "<s=0x1.0p-4, z=3>"
+W = "<s=0x1.0p-5, z=0>"
+ONES = 'dilations=[1, 1], group=1, act="none", act_args=[]'
+M4096 = load("m4096")
+
+
+def check(text: str, rng: np.random.Generator) -> list[str]:
+    """Legalise a network, all of which the accelerator can then run, and does; its operators."""
+    module = parse(text)
+    original = clone(module)
+    run_pass(PASS, module)
+    assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
+    inputs = random_inputs(original, rng)
+    wanted = interp.run(original, inputs)
+    for clusters in (1, 4):
+        found = run_on_device(module, compile_for_device(clone(module), M4096, clusters), M4096, inputs)
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array)
+    return [op.name for op in module.ops]
+
+
+WEIGHTS = f"""
+  const @r : i8[20,16,1,1]{W} = [{", ".join(str((7 * n) % 13 - 6) for n in range(320))}]
+  const @m : i8[16,20,3,3]{W} = [{", ".join(str((5 * n) % 11 - 5) for n in range(2880))}]"""
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_rows_are_pixels_of_maps_and_pixels_rows(images: int, rng: np.random.Generator) -> None:
+    """From rows to a map, and back, and no byte moves: what is read by others too is no product on the map."""
+    rows = 24 * images
+    found = check(
+        f"""{WEIGHTS}
+  func @main(%x: i8[{rows},16,1,1]{X}) -> (%y: i8[{rows},16,1,1]{X}, %z: i8[{rows},20,1,1]{X}) {{
+    %r = conv(%x, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[{rows},20,1,1]{X}
+    %z = max(%r, %r) : i8[{rows},20,1,1]{X}
+    %a = reshape(%r) {{shape=[{images}, 4, 6, 20]}} : i8[{images},4,6,20]{X}
+    %t = transpose(%a) {{perm=[0, 3, 1, 2]}} : i8[{images},20,4,6]{X}
+    %c = conv(%t, @m, _) {{strides=[1, 1], pads=[1, 1, 1, 1], {ONES}}} : i8[{images},16,4,6]{X}
+    %f = reshape(%c) {{shape=[{images}, 16, 24]}} : i8[{images},16,24]{X}
+    %b = transpose(%f) {{perm=[0, 2, 1]}} : i8[{images},24,16]{X}
+    %y = reshape(%b) {{shape=[{rows}, 16, 1, 1]}} : i8[{rows},16,1,1]{X}
+    return %y, %z
+  }}""",
+        rng,
+    )
+    assert found.count("transpose") == 2 * images
+    assert "slice" not in found
+
+
+def test_a_token_goes_and_another_one_comes(rng: np.random.Generator) -> None:
+    """Rows of which the first is taken off become a map, as behind a vision transformer; and rows of two are joined."""
+    found = check(
+        f"""{WEIGHTS}
+  func @main(%x: i8[25,16,1,1]{X}, %u: i8[1,16,1,1]{X}) -> (%y: i8[1,16,4,6]{X}, %z: i8[26,20,1,1]{X}) {{
+    %r = conv(%x, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[25,20,1,1]{X}
+    %a = reshape(%r) {{shape=[1, 25, 20]}} : i8[1,25,20]{X}
+    %s = slice(%a) {{begin=[0, 1, 0], extent=[1, 24, 20], step=[1, 1, 1]}} : i8[1,24,20]{X}
+    %t = transpose(%s) {{perm=[0, 2, 1]}} : i8[1,20,24]{X}
+    %m = reshape(%t) {{shape=[1, 20, 4, 6]}} : i8[1,20,4,6]{X}
+    %y = conv(%m, @m, _) {{strides=[1, 1], pads=[1, 1, 1, 1], {ONES}}} : i8[1,16,4,6]{X}
+    %v = conv(%u, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[1,20,1,1]{X}
+    %w = reshape(%v) {{shape=[1, 1, 20]}} : i8[1,1,20]{X}
+    %j = concat(%w, %a) {{axis=1}} : i8[1,26,20]{X}
+    %k = reshape(%j) {{shape=[26, 20, 1, 1]}} : i8[26,20,1,1]{X}
+    %z = max(%k, %k) : i8[26,20,1,1]{X}
+    return %y, %z
+  }}""",
+        rng,
+    )
+    assert {"concat", "slice"} <= {*found}
+
+
+def test_pixels_that_change_places_stay() -> None:
+    assert_leaves_alone(
+        PASS,
+        f"""
+  func @main(%x: i8[1,4,2,3]{X}) -> (%y: i8[1,4,3,2]{X}) {{
+    %y = transpose(%x) {{perm=[0, 1, 3, 2]}} : i8[1,4,3,2]{X}
+    return %y
+  }}""",
+    )
+
+
+def _viewing(graph: ChipGraph) -> None:
+    """Images of one row, or column, as rows, or columns, of one image."""
+    x = graph.some()
+    perms = ((2, 1, 0, 3), (3, 1, 2, 0), (0, 1, 3, 2), (3, 1, 0, 2), (2, 1, 3, 0))
+    kept = [axis for axis in (0, 2, 3) if x.type.shape[axis] > 1]
+    fitting = [perm for perm in perms if [axis for axis in perm if axis in kept] == kept]
+    if fitting:
+        perm = fitting[int(graph.rng.integers(len(fitting)))]
+        graph.op(Transpose(perm), x, shape=tuple(x.type.shape[axis] for axis in perm))
+
+
+def _joining(graph: ChipGraph) -> None:
+    """Rows, columns or images of maps, behind each other."""
+    x, axis = graph.some(), int(graph.rng.choice([0, 2, 3]))
+    rest = [*x.type.shape]
+    del rest[axis]
+    same = [v for v in graph.values if [e for a, e in enumerate(v.type.shape) if a != axis] == rest]
+    parts = [same[int(n) % len(same)] for n in graph.rng.integers(0, 99, int(graph.rng.integers(1, 3)))] + [x]
+    shape = [*x.type.shape]
+    shape[axis] = sum(part.type.shape[axis] for part in parts)
+    if shape[axis] < 40:
+        graph.op(Concat(axis), *parts, shape=tuple(shape))
+
+
+def _flattening(graph: ChipGraph) -> None:
+    """Maps of one row or column, which may be seen in several ways."""
+    x = graph.some()
+    images, channels, height, width = x.type.shape
+    shape = (images, channels, *((1, height * width) if graph.rng.integers(2) else (height * width, 1)))
+    graph.op(Reshape(shape), x, shape=shape)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_networks_of_views_and_joined_pixels(seed: int) -> None:
+    rng = np.random.default_rng(191_000 + seed)
+    graph = ChipGraph(rng)
+    makers = [graph.convolution, graph.pooling, graph.adding, graph.residual, graph.joining, graph.slicing]
+    while len(graph.values) < 16:
+        if rng.integers(2):
+            (_viewing, _joining, _flattening)[int(rng.integers(3))](graph)
+        else:
+            makers[int(rng.integers(len(makers)))](graph.some())
+    graph.function.set_results([value for value in graph.values[1:] if not value.uses or rng.integers(12) == 0])
+    ON.set(graph.function, "device")
+    module = graph.module
+    assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
+    inputs = random_inputs(module, rng)
+    clusters = int(rng.choice([1, 4]))
+    machine = replace(M4096, maps_bytes=int(rng.choice([1 << 15, M4096.maps_bytes])))
+    found = run_on_device(module, compile_for_device(module, machine, clusters), machine, inputs)
+    for name, array in interp.run(module, inputs).items():
+        np.testing.assert_array_equal(found[name], array, f"seed {seed}, {clusters} clusters, {name}")
