@@ -63,9 +63,5 @@ def _take(module: Module, op: Op[Loop], steps: int) -> Sequence[Value]:
         states = after[:count]
         for pieces, piece in zip(stacked, after[count:], strict=True):
             pieces.append(emit(Reshape((1, *piece.type.shape)), piece))
-    for pieces in stacked:
-        while len(pieces) > 1:
-            groups = [pieces[first : first + limits.OPERANDS] for first in range(0, len(pieces), limits.OPERANDS)]
-            pieces[:] = [emit(Concat(0), *group) for group in groups]
     taken = module.add_constant("steps", np.asarray(steps))
-    return (*states, *(pieces[0] for pieces in stacked), taken)
+    return (*states, *(emit(Concat(0), *pieces) for pieces in stacked), taken)
