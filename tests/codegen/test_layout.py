@@ -13,6 +13,7 @@ from tilewright.codegen.cpu.kernels.layout import BlockChannels
 from tilewright.codegen.cpu.kernels.pooling import GlobalAveragePooling, GlobalMaxPooling
 from tilewright.ir.layout import pack
 from tilewright.ir.ops.resize import Resize
+from tilewright.ir.types import DType, Quantization, TensorType
 
 targets = pytest.mark.parametrize("target", TARGETS)
 shapes = pytest.mark.parametrize("shape", [(1, 16, 16), (2, 35, 33), (1, 3, 7), (1, 33, 1), (3, 48, 50)], ids=str)
@@ -49,9 +50,13 @@ def test_images_in_blocks_are_resampled_as_vectors(rng: np.random.Generator) -> 
         for mode in ("nearest", "linear", "cubic"):
             x = rng.standard_normal(shape).astype(np.float32)
             case = make_case(f"{mode} {shape}", Sample(Resize(extents, scales, mode), (x,)))
-            (op,) = case.module.main.ops
-            for value in (*op.inputs, op.result):
-                value.type = value.type.with_layout("c16")
-            assert execution(case) is not None
             cases.append(case)
+        type = TensorType(shape, DType.U8, Quantization.per_tensor(0.5, 3))
+        sample = Sample(Resize(extents, scales, "nearest"), (rng.integers(0, 256, shape, np.uint8),), types=(type,))
+        cases.append(make_case(f"quantised {shape}", sample))
+    for case in cases:
+        (op,) = case.module.main.ops
+        for value in (*op.inputs, op.result):
+            value.type = value.type.with_layout("c16")
+        assert execution(case) is not None
     assert_equals_reference(cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -35,15 +36,17 @@ def kernel_of(case: Case, level: str) -> str:
 
 
 def convolution(rng: np.random.Generator) -> Case:
-    """A random one of stride 1, half of them by 3 x 3 windows."""
-    pads = [int(n) for n in rng.integers(0, 4, 4)]
-    window = (3, 3) if rng.random() < 0.5 else (int(rng.integers(1, 10)), int(rng.integers(1, 10)))
-    image = [int(rng.integers(max(1, window[i] - pads[i] - pads[i + 2]), 25)) for i in (0, 1)]
-    most = 9 * 70 // (window[0] * window[1])  # so that sums are small enough for any algorithm
+    """A random one of stride 1, half of them by 3 x 3 windows, some of one dimension."""
+    sizes = int(rng.integers(2, 10)), int(rng.integers(1, 10))
+    window = [(3, 3), (3, 3), sizes, sizes[::-1], sizes[:1]][int(rng.integers(5))]
+    rank = len(window)
+    pads = tuple(int(n) for n in rng.integers(0, 4, 2 * rank))
+    image = [int(rng.integers(max(1, window[i] - pads[i] - pads[i + rank]), 25)) for i in range(rank)]
+    most = 9 * 70 // math.prod(window)  # so that sums are small enough for any algorithm
     channels, outputs = int(rng.integers(1, max(2, min(70, most)))), int(rng.integers(1, 70))
     x = random_type(rng, DType.I8 if rng.random() < 0.5 else DType.U8, (int(rng.integers(1, 3)), channels, *image))
     w = weight_type(rng, (outputs, channels, *window), 0)
-    conv = Conv((1, 1), (pads[0], pads[1], pads[2], pads[3]), (1, 1), 1, *random_activation(rng))
+    conv = Conv((1,) * rank, pads, (1,) * rank, 1, *random_activation(rng))
     return in_blocks(make_case(f"{conv} {x} {w}", product_sample(rng, conv, x, w, 0)))
 
 

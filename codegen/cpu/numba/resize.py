@@ -132,7 +132,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     """Row-major, or images in blocks of channels, which are resampled as vectors."""
     operator, type = op.operator, op.inputs[0].type
     is_blocked = set(layouts(op)) == {"c16"} and all(operator.keeps(d, type.shape[d]) for d in range(2))
-    if not (is_plain(op) or (is_blocked and type.quant is None)):
+    if not (is_plain(op) or (is_blocked and (type.quant is None or operator.mode == "nearest"))):
         return None
     if operator.mode == "linear" and type.quant is not None:
         return _lower_interpolated(op, target)

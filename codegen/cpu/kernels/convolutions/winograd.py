@@ -1,7 +1,8 @@
 """Convolution by Winograd's algorithm in blocks of 16 channels; see `tilewright.ir.layout.Winograd`.
 
 Larger windows than 3 x 3 are several of these side by side, each of which sees the image from another place: they count
-as further input channels, so that their products are added up before the last transform.
+as further input channels, so that their products are added up before the last transform. Along an axis where windows
+see one input, nothing is transformed.
 
 A work item is some vectors of output channels of some tiles of m x m outputs. The transformed inputs of the tiles, for
 all input channels, are made in scratch memory by the first item of a call that needs them, and stay there for those
@@ -41,11 +42,15 @@ _MOST_INPUTS = 4
 """Second level caches that transformed inputs may take: what is left of the third beside weights."""
 
 
+_AS_IT_IS = np.ones((1, 1))
+"""Transform along an axis where windows see one input each."""
+
+
 @dataclass(frozen=True)
 class WinogradSpec(WindowSpec):
     """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
 
-    Arguments: x, layout ``c16``; w [O/16, n, n, windows, C/STEP, 16, STEP], transformed, C filled up to whole blocks;
+    Arguments: x, layout ``c16``; w [O/16, n, n', windows, C/STEP, 16, STEP], transformed, C filled up to whole blocks;
     further operands and the result, layout ``c16``.
 
     Attributes:
@@ -113,26 +118,29 @@ class _Generator:
 
     def __init__(self, spec: WinogradSpec, target: TargetDescription) -> None:
         self.spec = spec
-        self.transforms = spec.transforms
-        self.n, self.m = self.transforms.extent, self.transforms.tile
+        axes = spec.rows, spec.columns
+        inputs, outputs = spec.transforms.inputs, spec.transforms.outputs
+        self.inputs, self.outputs = ([m if a.kernel > 1 else _AS_IT_IS for a in axes] for m in (inputs, outputs))
+        (self.n_down, self.n), (self.m_down, self.m) = map(len, self.inputs), map(len, self.outputs)
+        self.products = self.n_down * self.n
         self.image_blocks, self.output_blocks = (-(-c // CHANNEL_BLOCK) for c in (spec.channels, spec.outputs))
         windows = math.prod(spec.windows)
         self.input_blocks = windows * self.image_blocks
         # Only those of one window end before their last block does.
         self.steps = -(-(spec.channels if windows == 1 else self.input_blocks * CHANNEL_BLOCK) // spec.STEP)
-        self.down, self.across = (-(-axis.output // self.m) for axis in (spec.rows, spec.columns))
+        self.down, self.across = -(-spec.rows.output // self.m_down), -(-spec.columns.output // self.m)
         self.x_pixel = CHANNEL_BLOCK * spec.element.bytes
         tiles = spec.batch * self.down * self.across
         work = Work(Axis.line(1), Axis.line(tiles), self.steps, self.output_blocks)
         _, self.together, self.vectors = choose_tile(work, target)
         self.together = -(-tiles // -(-tiles // self.together))
         runs, items = -(-tiles // self.together), -(-self.output_blocks // self.vectors)
-        run_bytes = self.n**2 * self.input_blocks * self.together * spec.inputs.bytes
+        run_bytes = self.products * self.input_blocks * self.together * spec.inputs.bytes
         second = target.cache_bytes[1]
         # The transformed inputs of a work item stay in the second level cache, unless it is more to read all weights
         # for each such block than all inputs for each item.
         fitting = max(1, min(runs, second // 2 // run_bytes))
-        inputs, weights = runs * run_bytes, self.n**2 * self.input_blocks * self.output_blocks * CHANNEL_BLOCK
+        inputs, weights = runs * run_bytes, self.products * self.input_blocks * self.output_blocks * CHANNEL_BLOCK
         weights *= CHANNEL_BLOCK // spec.STEP * I32.bytes
         if weights + items * inputs <= -(-runs // fitting) * weights and inputs <= _MOST_INPUTS * second:
             fitting = runs
@@ -151,7 +159,7 @@ class _Generator:
         self.present = b.allocate(I64)
         b.store(constant(I64, -1), self.present)
         self.cut.walk(b, self.arguments, self._item)
-        scratch = self.n**2 * (self.v_step + self.m_step)
+        scratch = self.products * (self.v_step + self.m_step)
         helpers = [*self.functions.values()]
         return self.spec.finish(b, helpers, units=self.cut.units, scratch_bytes=scratch, common=self.cut.in_group)
 
@@ -165,8 +173,8 @@ class _Generator:
         scratch = a["scratch"]
         is_new = b.compare("ne", b.load(I64, self.present), item.first_row)
         b.if_(is_new, lambda: self._inputs(item), lambda: None)
-        w = b.at(a["w"], b.multiply(item.block, self.n**2 * self.w_step))
-        sums = b.at(scratch, self.n**2 * self.v_step)
+        w = b.at(a["w"], b.multiply(item.block, self.products * self.w_step))
+        sums = b.at(scratch, self.products * self.v_step)
         runs = b.divide(b.add(b.subtract(item.last_row, item.first_row), self.together - 1), self.together)
 
         def product(index: Register) -> None:
@@ -181,7 +189,7 @@ class _Generator:
 
             b.each(0, runs, run)
 
-        b.each(0, self.n**2, product)
+        b.each(0, self.products, product)
         values = spec.item_values(b, a, item.block, vectors, active)
         out_block = spec.rows.output * spec.columns.output * self.x_pixel
 
@@ -217,7 +225,7 @@ class _Generator:
         b, per_image = self.b, self.down * self.across
         image, within = b.divide(index, per_image), b.remainder(index, per_image)
         down, across = b.divide(within, self.across), b.remainder(within, self.across)
-        return image, b.multiply(down, self.m), b.multiply(across, self.m)
+        return image, b.multiply(down, self.m_down), b.multiply(across, self.m)
 
     def _call(
         self, key: str, names: Sequence[str], arguments: Registers, generate: Callable[[FunctionBuilder], None]
@@ -255,10 +263,11 @@ class _Generator:
     def _input(self, f: FunctionBuilder) -> None:
         """The tile whose first input, which may lie before the image, is at (top, left)."""
         x, v, top, left = f.arguments
-        spec, n, rows, columns = self.spec, self.n, self.spec.rows, self.spec.columns
+        spec, rows, columns = self.spec, self.spec.rows, self.spec.columns
+        (down, across), n_down, n = self.inputs, self.n_down, self.n
         outside = f.table(f"{f.name}_outside", spec.element, [spec.fill] * CHANNEL_BLOCK)
         type, size = spec.inputs, spec.inputs.bytes
-        work = f.allocate(type, n * n)
+        work = f.allocate(type, self.products)
         seen = [f.compare("ult", f.add(left, j), columns.input) for j in range(n)]
 
         def block(index: Register) -> None:
@@ -273,17 +282,17 @@ class _Generator:
                 for j in range(n):
                     here = f.binary("and", is_inside, seen[j])
                     values.append(spec.load(f, f.select(here, f.at(line, j * self.x_pixel), outside)))
-                for j, value in enumerate(_apply(f, self.transforms.inputs, values)):
-                    f.store(value, f.at(work, f.multiply(i, size), j * n * size))
+                for j, value in enumerate(_apply(f, across, values)):
+                    f.store(value, f.at(work, f.multiply(i, size), j * n_down * size))
 
-            f.each(0, n, row)
+            f.each(0, n_down, row)
             target = f.at(v, f.multiply(index, self.block * size))
 
             def column(j: Register) -> None:
-                line = f.at(work, f.multiply(j, n * size))
-                values = [f.load(type, line, i * size) for i in range(n)]
+                line = f.at(work, f.multiply(j, n_down * size))
+                values = [f.load(type, line, i * size) for i in range(n_down)]
                 place = f.at(target, f.multiply(j, self.v_step))
-                for i, value in enumerate(_apply(f, self.transforms.inputs, values)):
+                for i, value in enumerate(_apply(f, down, values)):
                     f.store(value, f.at(place, i * n * self.v_step))
 
             f.each(0, n, column)
@@ -299,9 +308,9 @@ class _Generator:
 
         def channels(pointers: Registers, sums: Registers) -> Registers:
             x, w = pointers
-            weights = [f.load(scalar.of(CHANNEL_BLOCK), w, q * self.n**2 * self.w_step) for q in range(vectors)]
+            weights = [f.load(scalar.of(CHANNEL_BLOCK), w, q * self.products * self.w_step) for q in range(vectors)]
             for q in range(vectors):
-                f.prefetch(f.at(w, q * self.n**2 * self.w_step + _AHEAD))
+                f.prefetch(f.at(w, q * self.products * self.w_step + _AHEAD))
             sums_after = []
             for p in range(self.together):
                 value = f.splat(f.load(scalar, x, p * spec.inputs.bytes), CHANNEL_BLOCK)
@@ -321,14 +330,15 @@ class _Generator:
             f.store(total, f.at(m, (q * self.block + p) * VECTOR_BYTES))
 
     def _output(self, f: FunctionBuilder, call: Values, active: int) -> None:
-        """The m x m outputs, as far as there are so many rows and columns, of a tile and a vector of channels."""
+        """The outputs, as far as there are so many rows and columns, of a tile and a vector of channels."""
         spec, n, m, width = self.spec, self.n, self.m, self.spec.columns.output
-        work = f.allocate(spec.sums, n * m)
+        down, across = self.outputs
+        work = f.allocate(spec.sums, n * self.m_down)
 
         def column(j: Register) -> None:
             place = f.at(call["m"], f.multiply(j, self.m_step))
-            values = [f.load(spec.sums, place, i * n * self.m_step) for i in range(n)]
-            for i, value in enumerate(_apply(f, self.transforms.outputs, values)):
+            values = [f.load(spec.sums, place, i * n * self.m_step) for i in range(self.n_down)]
+            for i, value in enumerate(_apply(f, down, values)):
                 f.store(value, f.at(work, f.multiply(j, VECTOR_BYTES), i * n * VECTOR_BYTES))
 
         f.each(0, n, column)
@@ -337,9 +347,7 @@ class _Generator:
 
         def row(i: Register) -> None:
             line = f.at(work, f.multiply(i, n * VECTOR_BYTES))
-            values = tuple(
-                _apply(f, self.transforms.outputs, [f.load(spec.sums, line, j * VECTOR_BYTES) for j in range(n)])
-            )
+            values = tuple(_apply(f, across, [f.load(spec.sums, line, j * VECTOR_BYTES) for j in range(n)]))
             offset = f.multiply(i, width * self.x_pixel)
             spec.write(f, call, offset, values[:surely], active)
             if surely < m:
@@ -347,7 +355,7 @@ class _Generator:
                 is_whole = f.compare("sgt", call["columns"], surely)
                 f.if_(is_whole, lambda: spec.write(f, call, further, values[surely:], active), lambda: None)
 
-        f.each(0, f.minimum(call["rows"], m), row)
+        f.each(0, f.minimum(call["rows"], self.m_down), row)
 
 
 def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -> list[Register]:

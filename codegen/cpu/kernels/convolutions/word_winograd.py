@@ -8,6 +8,7 @@ that is exact as long as the convolution without its bias takes so many bits les
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -25,7 +26,7 @@ from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I8, I16, I32, Register, Registers, Type, constant
 from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
-from ..window import walked
+from ..window import Axis, rows_and_columns, walked
 from ..window_walk import Values
 from .winograd import WinogradSpec
 
@@ -106,13 +107,18 @@ class WordWinograd(QuantizedOutput, WinogradSpec):
         return {"start": values[f"start{q}"], "factors": b.at(values["factors"], q * VECTOR_BYTES)}
 
     def write(self, f: FunctionBuilder, call: Values, offset: Register, values: Registers, active: int) -> None:
-        odd, shift = _odd_and_shift(self.transforms.divisor**2)
+        odd, shift = _odd_and_shift(_divisor(self.transforms, (self.rows, self.columns)))
         if odd != 1:
             inverse = constant(self.sums, pow(odd, -1, 1 << 32))
             values = tuple(f.binary("mul", value, inverse) for value in values)
         values = tuple(f.binary("ashr", value, constant(self.sums, shift)) for value in values)
         totals = tuple(f.binary("add", value, call["start"]) for value in values)
         self.requantize(f, call, 0, totals, (), lambda name: f.at(call[name], offset))
+
+
+def _divisor(algorithm: WholeWinograd, axes: tuple[Axis, Axis]) -> int:
+    """By what results are larger."""
+    return math.prod(algorithm.divisor for axis in axes if axis.kernel > 1)
 
 
 def _odd_and_shift(number: int) -> tuple[int, int]:
@@ -132,9 +138,12 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     direct convolution by pairs of weights is as fast.
     """
     conv, x, w = op.operator, op.operands.x.type, op.operands.w.type
-    if conv.group != 1 or len(w.shape) != 4 or {*conv.strides, *conv.dilations} != {1}:
+    axes = rows_and_columns(walked(conv.windows(x.shape, w.shape)))
+    if axes is None or conv.group != 1 or {*conv.strides, *conv.dilations} != {1}:
         return None
-    (batch, channels), (rows, columns) = x.shape[:2], walked(conv.windows(x.shape, w.shape))
+    (batch, channels), (rows, columns) = x.shape[:2], axes
+    if rows.kernel == columns.kernel == 1:
+        return None
     outputs, inputs = (-(-count // CHANNEL_BLOCK) for count in w.shape[:2])
     windows, taps = -(-rows.kernel // WINDOW) * -(-columns.kernel // WINDOW), rows.kernel * columns.kernel
 
@@ -145,16 +154,20 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
             pixels, weights = batch * rows.output * columns.output, blocks * CHANNEL_BLOCK**2 * taps
             products = pixels * (blocks * CHANNEL_BLOCK // QUAD * taps * 2.1 + outputs * 25)
         else:
-            tiles = batch * -(-rows.output // algorithm.tile) * -(-columns.output // algorithm.tile)
-            weights = 2 * windows * blocks * CHANNEL_BLOCK**2 * algorithm.extent**2
-            products = tiles * algorithm.extent**2 * (10 * windows * (blocks + inputs) + 15 * outputs)
+            moved = [axis.output for axis in axes if axis.kernel > 1]
+            tiles = batch * math.prod(-(-count // algorithm.tile) for count in moved)
+            tiles *= rows.output * columns.output // math.prod(moved)
+            extent = algorithm.extent ** len(moved)
+            weights = 2 * windows * blocks * CHANNEL_BLOCK**2 * extent
+            products = tiles * extent * (10 * windows * (blocks + inputs) + 15 * outputs)
         return products + max(0, weights - _CACHE_BYTES) / _BYTES_PER_CYCLE
 
     weights, is_signed = without_zero_points(op), x.dtype is DType.I8
+    weights = weights.reshape(*weights.shape[:2], rows.kernel, columns.kernel)
     # Bytes without a sign have sums of positive weights at one end and of negative ones at the other.
     by_sign = [np.maximum(sign * weights, 0).sum((1, 2, 3)) for sign in (1, -1)]
     largest = 128 * np.add(*by_sign).max() if is_signed else 255 * np.max(by_sign)
-    found = [name for name, each in ALGORITHMS.items() if largest < 1 << 31 - _odd_and_shift(each.divisor**2)[1]]
+    found = [name for name, each in ALGORITHMS.items() if largest < 1 << 31 - _odd_and_shift(_divisor(each, axes))[1]]
     name = min(found, key=lambda name: cost(ALGORITHMS[name]), default=None)
     if name is None or cost(ALGORITHMS[name]) > _LEAST_GAIN * cost(None):
         return None
@@ -167,14 +180,14 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
 
 
 def _packed(algorithm: WholeWinograd, weights: np.ndarray) -> bytes:
-    """Transformed weights, words [O/16, n, n, windows * C/2, 16, 2], channels filled up to whole blocks."""
-    sizes = CHANNEL_BLOCK, CHANNEL_BLOCK, WINDOW, WINDOW
+    """Transformed weights, words [O/16, n, n', windows * C/2, 16, 2], channels filled up to whole blocks."""
+    sizes = CHANNEL_BLOCK, CHANNEL_BLOCK, *(WINDOW if extent > 1 else 1 for extent in weights.shape[2:])
     weights = np.pad(weights, [(0, -count % size) for count, size in zip(weights.shape, sizes, strict=True)])
     outputs, inputs, *kernel = weights.shape
-    windows = weights.reshape(outputs, inputs, kernel[0] // WINDOW, WINDOW, -1, WINDOW)
-    weights = windows.transpose(0, 2, 4, 1, 3, 5).reshape(outputs, -1, WINDOW, WINDOW)
-    factors = algorithm.weights.astype(np.int64)
-    found = np.einsum("iy,jx,ocyx->ocij", factors, factors, weights)
+    windows = weights.reshape(outputs, inputs, -1, sizes[2], kernel[1] // sizes[3], sizes[3])
+    weights = windows.transpose(0, 2, 4, 1, 3, 5).reshape(outputs, -1, *sizes[2:])
+    factors = [algorithm.weights.astype(np.int64) if size > 1 else np.ones((1, 1), np.int64) for size in sizes[2:]]
+    found = np.einsum("iy,jx,ocyx->ocij", *factors, weights)
     outputs, inputs, *extents = found.shape
     found = found.reshape(outputs // CHANNEL_BLOCK, CHANNEL_BLOCK, inputs // 2, 2, *extents)
     return found.transpose(0, 4, 5, 2, 1, 3).astype("<i2").tobytes()
