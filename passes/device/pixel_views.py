@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS, VIEWS
 from ...ir.op import Operator
-from ...ir.ops.movement import Concat, Slice, Transpose
+from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.ops.shape import Reshape
 from ...ir.types import TensorType
+from ...runtime.machines.machine import STRIDE_LIMIT
 from ..pattern import Match, Rule, node, on_quantized
+from . import movement_forms
 from .movement_forms import is_quantized
 from .row_forms import channels_first
 
@@ -73,24 +76,63 @@ def _view(found: Match) -> Value | None:
         views, x = chain[:count], chain[count - 1].inputs[0]
         if not any(is_op(view, Transpose) for view in views) or all(map(_moves_no_byte, views)):
             continue
-        if _same_pixels(x.type, y, views):
-            return _pixels_as(found, x, y, views)
+        order = _order_of_pixels(x.type, y, views)
+        if order is not None:
+            return _pixels_as(found, x, y, views) if _is_in_order(order) else _phases(found, x, y, views, order)
     return None
 
 
 def _moves_no_byte(view: Op) -> bool:
-    return _same_pixels(view.inputs[0].type, view.result.type, [view])
+    order = _order_of_pixels(view.inputs[0].type, view.result.type, [view])
+    return order is not None and _is_in_order(order)
 
 
-def _same_pixels(x: TensorType, y: TensorType, views: Sequence[Op]) -> bool:
-    """Whether views make of a map, from the last one to the first, one with the same pixels in the same order."""
+def _is_in_order(order: np.ndarray) -> bool:
+    return bool((order == np.arange(order.size)).all())
+
+
+def _order_of_pixels(x: TensorType, y: TensorType, views: Sequence[Op]) -> np.ndarray | None:
+    """Which pixel of a map each one is of what views make of it, from the last one to the first; ``None`` where that is
+    no map of the same pixels."""
     if x.rank not in MAP_RANKS or y.rank not in MAP_RANKS or x.shape[1] != y.shape[1] or not x.elements:
-        return False
+        return None
     places = np.arange(x.elements, dtype=np.int64).reshape(x.shape)
     moved = places
     for view in reversed(views):
         moved = np.asarray(view.operator.reference(moved))
-    return np.array_equal(np.moveaxis(places, 1, -1).ravel(), np.moveaxis(moved, 1, -1).ravel())
+    before, after = (np.moveaxis(each, 1, -1).reshape(-1, x.shape[1]) for each in (places, moved))
+    order = np.searchsorted(before[:, 0], after[:, 0]) % len(before)
+    return order if np.array_equal(before[order], after) else None
+
+
+def _phases(found: Match, x: Value, y: TensorType, views: Sequence[Op], order: np.ndarray) -> Value | None:
+    """Every so many rows and columns of an image, the phases behind each other, or an image made of such."""
+    is_spread = x.type.rank == 4 and x.type.shape[0] == 1
+    wide = x.type if is_spread else y
+    if wide.rank != 4 or wide.shape[0] > 1:
+        return None
+    channels, height, width = wide.shape[1:]
+    for step in range(2, min(height, width, STRIDE_LIMIT) + 1):
+        pixels = np.arange(height * width).reshape(height, width)
+        phases = [pixels[at[0] :: step, at[1] :: step].ravel() for at in product(range(step), repeat=2)]
+        joined = np.concatenate(phases)
+        if height % step or width % step or not np.array_equal(order, joined if is_spread else np.argsort(joined)):
+            continue
+        rows, columns, count = height // step, width // step, height // step * (width // step)
+        parts: list[Value] = []
+        whole = x if is_spread else _pixels_as(found, x, x.type.with_shape((1, channels, height * width, 1)), views)
+        for index, at in enumerate(product(range(step), repeat=2)):
+            if is_spread:
+                part = found.emit(Slice((0, 0, *at), (1, channels, rows, columns), (1, 1, step, step)), x, origin=views)
+                parts.append(found.emit(Reshape((1, channels, count, 1)), part, origin=views))
+            else:
+                cut = Slice((0, 0, index * count, 0), (1, channels, count, 1), (1,) * 4)
+                part = found.emit(cut, whole, origin=views)
+                parts.append(found.emit(Reshape((1, channels, rows, columns)), part, origin=views))
+        if is_spread:
+            return _pixels_as(found, found.emit(Concat(2), *parts, origin=views), y, views)
+        return found.emit(DepthToSpace(step), found.emit(Concat(1), *parts, origin=views), origin=views)
+    return None
 
 
 def _pixels_as(found: Match, x: Value, y: TensorType, views: Sequence[Op]) -> Value:
@@ -117,5 +159,8 @@ MOVED: tuple[Rule, ...] = on_quantized(
 )
 """What moves pixels, as the accelerator has it."""
 
-RULES: tuple[Rule, ...] = on_quantized(Rule("view", node(VIEWS, where=is_quantized), _view))
+RULES: tuple[Rule, ...] = (
+    *on_quantized(Rule("view", node(VIEWS, where=is_quantized), _view)),
+    *movement_forms.RULES,
+)
 """For what all other rules have left: what they look for are transpositions, not what becomes of these."""

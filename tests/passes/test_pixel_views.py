@@ -90,6 +90,28 @@ def test_a_token_goes_and_another_one_comes(rng: np.random.Generator) -> None:
     assert {"concat", "slice"} <= {*found}
 
 
+@pytest.mark.parametrize("step", [2, 3])
+def test_phases_of_an_image_behind_each_other_and_back(step: int, rng: np.random.Generator) -> None:
+    """Every so many rows and columns as rows of a product, as between the convolutions of a MobileViT."""
+    h, w, s = 2, 3, step
+    rows, size = h * w * s * s, f"{h * s},{w * s}"
+    found = check(
+        f"""{WEIGHTS}
+  func @main(%x: i8[1,16,{size}]{X}) -> (%y: i8[1,20,{size}]{X}) {{
+    %a = reshape(%x) {{shape=[1, 16, {h}, {s}, {w}, {s}]}} : i8[1,16,{h},{s},{w},{s}]{X}
+    %b = transpose(%a) {{perm=[0, 3, 5, 2, 4, 1]}} : i8[1,{s},{s},{h},{w},16]{X}
+    %c = reshape(%b) {{shape=[{rows}, 16, 1, 1]}} : i8[{rows},16,1,1]{X}
+    %r = conv(%c, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[{rows},20,1,1]{X}
+    %d = reshape(%r) {{shape=[1, {s}, {s}, {h}, {w}, 20]}} : i8[1,{s},{s},{h},{w},20]{X}
+    %e = transpose(%d) {{perm=[0, 5, 3, 1, 4, 2]}} : i8[1,20,{h},{s},{w},{s}]{X}
+    %y = reshape(%e) {{shape=[1, 20, {h * s}, {w * s}]}} : i8[1,20,{size}]{X}
+    return %y
+  }}""",
+        rng,
+    )
+    assert (found.count("max_pool"), found.count("concat"), found.count("depth_to_space")) == (step * step, 2, 1)
+
+
 def test_pixels_that_change_places_stay() -> None:
     assert_leaves_alone(
         PASS,
