@@ -48,15 +48,16 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
-def check_output(path: Path, *, source: object = None, inputs: Iterable[object] = ()) -> None:
+def check_output(path: Path, *, source: object = None, inputs: Iterable[object] = (), room: int = 1) -> None:
     """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
 
     Args:
         source: the model that the result is made of; anything but a path is no file.
         inputs: further files that are read for it, as the source.
+        room: bytes that the result takes at the least.
 
     Raises:
-        OutputError: `output_file` could not begin to write it.
+        OutputError: `output_file` could not begin to write it, or there is no room for it.
         UsageError: the output is one of them.
     """
     with _reported(path):
@@ -64,9 +65,13 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[object] 
         if not _is_stream(path, standing):
             folder = os.path.dirname(os.path.realpath(path))
             temporary = _temporary(folder)
-            os.close(_create(folder, temporary))
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            descriptor = _create(folder, temporary)
+            try:
+                _take_room(descriptor, room)
+            finally:
+                os.close(descriptor)
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
     if standing is None:
         return
     for each, what in ((source, "the model"), *((each, "an input") for each in inputs)):
@@ -249,6 +254,16 @@ def _create(folder: str, temporary: str, access: int = 0o666) -> int:
         with suppress(OSError):
             return os.open(folder, os.O_WRONLY | os.O_TMPFILE, access)
     return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), access)
+
+
+def _take_room(descriptor: int, room: int) -> None:
+    """Give a new file so many bytes of the disk, where the file system can do that without writing them."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, room)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
 
 
 def _keep_access(descriptor: int, standing: os.stat_result) -> None:

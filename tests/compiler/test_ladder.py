@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from tilewright.compiler.quantization.ladder.result import Quantization, Rung
 from tilewright.compiler.quantization.ladder.written_files import write_quantized
 from tilewright.compiler.quantization.methods import METHODS
 from tilewright.compiler.quantization.quantize import quantize_module
-from tilewright.errors import PassError, UsageError
+from tilewright.errors import OutputError, PassError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.ops.activation import Swish
 from tilewright.ir.types import DType, TensorType
@@ -284,6 +286,27 @@ def test_what_8_bits_hide_is_tried_again_on_the_best_try_of_16_bits(
     assert found.rungs[found.chosen] == again[1] and found.wide == ["all"]
     assert "\n  - is a method that lowered the choice; no row below has it, but where it is\n" in found.to_text()
     assert not [rung for rung in quantize(wide=["all"]).rungs if "again" in rung.what]
+
+
+@pytest.mark.parametrize("least", [1, 93])
+def test_a_full_disk_is_noticed_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization], least: int
+) -> None:
+    def full(descriptor: int, start: int, bytes: int) -> None:
+        asked.append(bytes)
+        if bytes >= least:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def works(*_: object, **__: object) -> None:
+        pytest.fail("there is no room for what this makes")
+
+    asked: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(quantize_model, "Search", works)
+    with pytest.raises(OutputError, match="No space left on device"):
+        quantize()
+    # 162 and 24 weights.
+    assert asked == [1, 93][: 1 + (least > 1)]
 
 
 def test_outputs_are_judged_together_and_each_by_itself() -> None:

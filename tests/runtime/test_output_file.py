@@ -178,6 +178,18 @@ def node(path: Path, kind: int, major: int, minor: int) -> Path:
     return path
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_room_is_looked_for_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    if not hasattr(os, "posix_fallocate"):
+        pytest.skip("this system cannot be asked for room")
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    check_output(tmp_path / "a", room=1 << 16)
+    with pytest.raises(OutputError, match=r"cannot write '.*a': (No space left on device|File too large)$"):
+        check_output(tmp_path / "a", room=1 << 62)
+    assert names(tmp_path) == []
+
+
 def test_character_devices_are_written_to_and_stay(tmp_path: Path) -> None:
     null, full = node(tmp_path / "null", stat.S_IFCHR, 1, 3), node(tmp_path / "full", stat.S_IFCHR, 1, 7)
     write(null)
