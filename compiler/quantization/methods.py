@@ -25,7 +25,7 @@ from .round_weights import Rounded, layers_to_round, set_rounded
 from .scale_channels import ChannelScales, candidates, set_scales
 
 METHODS = {
-    "inputs": "inputs of 8 bits, such as pixels, as these integers",
+    "inputs": "inputs of 8 bits, such as pixels, taken as the integers that they are",
     "channels": "scales by channel for what only depthwise convolutions read",
     "products": "scales by channel between matrix products and floating point (SmoothQuant)",
     "additions": "sums of convolutions taken from their accumulators",

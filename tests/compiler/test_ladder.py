@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -200,12 +201,15 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     text = quantize().to_text()
     assert "\nCalibrated on 12 samples, methods chosen by 4 others, judged on 8 others.\n" in text
     assert "\n  choice: SQNR of the 4 samples that choose; the rest is of those that judge\n" in text
-    assert "\n  * was written, of the highest choice\n" in text
+    assert "\n  * was written: its choice is the highest\n" in text
     assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
+    assert re.search(
+        r"\nInput 'x': 12 samples, .*\nWritten: SQNR \d+\.\d dB, [\d.]+ % of answers as in floating point\.\n", text
+    )
     few = quantize(SAMPLES[:3], min_sqnr=1).to_text()
     assert "\nCalibrated on 2 samples, methods chosen by the same, judged on 1 other.\n" in few
     assert "\n  choice: SQNR of the 2 samples that choose; the rest is of those that judge\n" in few
-    assert "\n  * was written, the first that reaches the goal\n" in few
+    assert "\n  * was written: the first that reaches the goal\n" in few
     # From the table on.
     assert max(len(line) for each in (text, few) for line in each.partition("\n\n")[2].splitlines()) <= 80
 
@@ -216,7 +220,7 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0), (False, True, False))]
     lines = replace(undisturbed, rungs=rungs, chosen=2).to_text().splitlines()
     assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
-    assert "  * was written, of the highest choice: y 31.0 dB, z 28.0 dB" in lines
+    assert "  * was written: its choice is the highest; y 31.0 dB, z 28.0 dB" in lines
     assert "  - is a method that lowered the choice; no row below has it" in lines
     # Whatever stands above it, and nothing but methods.
     (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1)._marks()[:1]

@@ -115,9 +115,13 @@ class Quantization:
         for each in self.layers[:SHOWN]:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
-        lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
-        if self.top1 is not None:
-            lines.append(f"In floating point top-1 is {percent(self.top1)} %.")
+        lines += [f"Input {each.input!r}: {each.text}" for each in self.inputs]
+        written = self.rungs[self.chosen].score
+        same = f"Written: SQNR {written.sqnr:.1f} dB, {percent(written.agreement)} % of answers as in floating point"
+        right = (
+            f", top-1 {percent(written.top1 or 0)} % ({percent(self.top1)} % there)" if self.top1 is not None else ""
+        )
+        lines.append(f"{same}{right}.")
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
@@ -162,8 +166,8 @@ class Quantization:
             "SQNR: power of the outputs over that of their error; 20 dB: a hundredth of it",
             "same: answers, the largest of the first output, that are as in floating point",
             f"choice: SQNR of {by}; the rest is of those that judge",
-            f"* was written, {'the first that reaches the goal' if self.reached else 'of the highest choice'}"
-            + (f": {each}" if len(outputs) > 1 else ""),
+            f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
+            + (f"; {each}" if len(outputs) > 1 else ""),
             *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in marks else []),
         ]
         return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
