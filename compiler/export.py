@@ -97,17 +97,6 @@ def export_model(
         CalibrationError: calibration data is needed and missing, or wrong.
         OutputError: the output cannot be written.
     """
-    if quantized is not None and quantized not in FORMS:
-        raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
-    if activations not in (None, *ACTIVATIONS):
-        raise UsageError("unknown type of activations", expected=" or ".join(ACTIVATIONS), found=activations)
-    is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
-    if is_ir and quantized not in (None, "qdq"):
-        hint = "Give --quantized qdq, or write ONNX."
-        raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
-    if calibration is None and preprocessing is not None:
-        hint = "Give calibration data, or leave --preprocess out."
-        raise UsageError("--preprocess has no use without calibration data", hint=hint)
     options = CompileOptions(
         calibration=calibration,
         preprocessing=preprocessing,
@@ -124,6 +113,28 @@ def export_model(
         external_data=external_data,
         report=report,
     )
+    return export_by(model, output, options, quantized, activations)
+
+
+def export_by(
+    model: Model,
+    output: str | os.PathLike[str],
+    options: CompileOptions,
+    quantized: str | None = None,
+    activations: str | None = None,
+) -> dict[str, int]:
+    """As :func:`export_model`, whose arguments the options have."""
+    if quantized is not None and quantized not in FORMS:
+        raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
+    if activations not in (None, *ACTIVATIONS):
+        raise UsageError("unknown type of activations", expected=" or ".join(ACTIVATIONS), found=activations)
+    is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
+    if is_ir and quantized not in (None, "qdq"):
+        hint = "Give --quantized qdq, or write ONNX."
+        raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
+    if options.calibration is None and options.preprocessing is not None:
+        hint = "Give calibration data, or leave --preprocess out."
+        raise UsageError("--preprocess has no use without calibration data", hint=hint)
     check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
     unused = [*options.given("int8"), *(["--activations"] if activations else [])]
@@ -136,14 +147,14 @@ def export_model(
     if is_ir:
         is_path = isinstance(model, (str, os.PathLike))
         check_output(weights_path(output), source=weights_path(model) if is_path else model)
-    shapes = input_shapes or {}
+    given = options.input_shapes or {}, options.external_data, options.freeze
     if isinstance(model, (bytes, ModelProto, Document)):
-        module = import_model(model, shapes, external_data, freeze)
+        module = import_model(model, *given)
     else:
-        module = read_module(Path(model), shapes, external_data, freeze)
+        module = read_module(Path(model), *given)
     if quantized is not None:
         brings = brings_quantization(module)
-        if calibration is not None and brings:
+        if options.calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         findings = Findings()
         module = quantize_module(module, options, findings=findings)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -18,8 +17,8 @@ from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.output_file import output_file
 from ...driver import Shared, compile_to_file
-from ...export import export_model
-from ...frontend.formats import InputShapes, Model
+from ...export import export_by
+from ...frontend.formats import Model
 from ...options import CompileOptions
 
 
@@ -40,27 +39,7 @@ def write_quantized(model: Model, output: str | os.PathLike[str], options: Compi
     with warnings.catch_warnings():
         # They are told already.
         warnings.simplefilter("ignore", CalibrationWarning)
-        _export(model, output, options)
-
-
-def _export(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> None:
-    export_model(
-        model,
-        output,
-        quantized="qdq",
-        calibration=options.calibration,
-        preprocessing=options.preprocessing,
-        calibration_method=options.calibration_method,
-        percentile=options.percentile,
-        methods=options.methods,
-        weights_bits=options.weights_bits,
-        keep_float=options.keep_float,
-        wide=options.wide,
-        input_shapes=cast("InputShapes | None", options.input_shapes),
-        freeze=options.freeze,
-        external_data=options.external_data,
-        report=options.report,
-    )
+        export_by(model, output, options, "qdq")
 
 
 def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
