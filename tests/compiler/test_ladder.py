@@ -204,7 +204,7 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     assert "\n  * was written: its choice is the highest\n" in text
     assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
     assert re.search(
-        r"\nInput 'x': 12 samples, .*\nWritten: SQNR \d+\.\d dB, [\d.]+ % of answers as in floating point\.\n", text
+        r"\nInput x: 12 samples, .*\nWritten: SQNR \d+\.\d dB, [\d.]+ % of answers as in floating point\.\n", text
     )
     few = quantize(SAMPLES[:3], min_sqnr=1).to_text()
     assert "\nCalibrated on 2 samples, methods chosen by the same, judged on 1 other.\n" in few

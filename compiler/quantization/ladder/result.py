@@ -115,13 +115,12 @@ class Quantization:
         for each in self.layers[:SHOWN]:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
-        lines += [f"Input {each.input!r}: {each.text}" for each in self.inputs]
+        lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
         written = self.rungs[self.chosen].score
-        same = f"Written: SQNR {written.sqnr:.1f} dB, {percent(written.agreement)} % of answers as in floating point"
-        right = (
-            f", top-1 {percent(written.top1 or 0)} % ({percent(self.top1)} % there)" if self.top1 is not None else ""
-        )
-        lines.append(f"{same}{right}.")
+        same = percent(written.agreement)
+        lines.append(f"Written: SQNR {written.sqnr:.1f} dB, {same} % of answers as in floating point.")
+        if self.top1 is not None:
+            lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
