@@ -266,6 +266,9 @@ def coerce(value: Any, declared: Any) -> Any:
     Raises:
         IRError: it does not fit.
     """
+    # What most are, before all that takes longer to find out.
+    if declared is type(value) and declared in (float, bool, int, str):
+        return value
     if declared is Any or declared is object:
         return value
     origin = typing.get_origin(declared)
@@ -299,7 +302,5 @@ def coerce(value: Any, declared: Any) -> Any:
             return value
         if isinstance(value, str) and value in {d.value for d in DType}:
             return DType(value)
-    elif declared is type(value) and declared in (float, bool, int, str):
-        return value
     name = getattr(declared, "__name__", str(declared))
     raise IRError("attribute of the wrong type", expected=name, found=repr(value))

@@ -39,7 +39,8 @@ class Queue(IntEnum):
     VEC = 4
 
 
-COUNTERS = CLUSTER_LIMIT * len(Queue)
+QUEUES = len(Queue)
+COUNTERS = CLUSTER_LIMIT * QUEUES
 
 
 class Stream(NamedTuple):
@@ -60,7 +61,7 @@ class Stream(NamedTuple):
     @property
     def number(self) -> int:
         """Position among the streams of a card, from 0."""
-        return self.cluster * len(Queue) + self.queue
+        return self.cluster * QUEUES + self.queue
 
     @property
     def counter(self) -> int:

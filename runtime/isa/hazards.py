@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -48,7 +48,10 @@ class Box:
     @cached_property
     def stop(self) -> int:
         """One past the last byte."""
-        return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
+        stop = self.start + self.run
+        for count, stride in self.steps:
+            stop += (count - 1) * stride
+        return stop
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -67,16 +70,18 @@ class Box:
         """
         first = self.start // unit
         run = -(-(self.start % unit + self.run) // unit)
-        return simplest(first, ((count, stride // unit) for count, stride in self.steps), run)
+        return simplest(first, [(count, stride // unit) for count, stride in self.steps], run)
 
     def divides(self, unit: int) -> bool:
         """Whether every stride is a multiple of the unit."""
         return all(stride % unit == 0 for _, stride in self.steps)
 
 
-def simplest(start: int, steps: Iterable[tuple[int, int]], run: int) -> Box:
+def simplest(start: int, steps: Collection[tuple[int, int]], run: int) -> Box:
     """The box of runs at ``start`` plus multiples of the strides, given as (count, stride) in any order."""
     kept: list[tuple[int, int]] = []
+    if not steps:
+        return Box(start, (), run)
     for stride, count in sorted((stride, count) for count, stride in steps if count > 1 and stride):
         if not kept and stride <= run:
             run += (count - 1) * stride
