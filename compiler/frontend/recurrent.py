@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -67,7 +66,7 @@ def activate(name: str, *numbers: float) -> Activate:
     return emit
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cell:
     """One direction, its gates in the order of ONNX: iofc of LSTM, zrh of GRU.
 
@@ -81,6 +80,7 @@ class Cell:
         peepholes: P for i, o and f, each [hidden].
         clip: sums that gates are made of are brought to from -clip to clip; 0 leaves them.
         input_forgets: what LSTM takes in it forgets: f is 1 - i.
+        factors: R as it is multiplied, made once for all steps: of GRU the gates, then what is new.
     """
 
     importer: ModuleBuilder
@@ -93,6 +93,11 @@ class Cell:
     peepholes: Sequence[Value] = ()
     clip: float = 0.0
     input_forgets: bool = False
+    factors: Sequence[Value] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = (2 * self.hidden, self.hidden) if self.kind == "GRU" else (self.recurrence.type.shape[0],)
+        self.factors = split(self.importer, self.recurrence, 0, sizes)
 
     @property
     def hidden(self) -> int:
@@ -109,12 +114,6 @@ class Cell:
             x: from `projected`.
         """
         return _STEPS[self.kind](self, x, state)
-
-    @cached_property
-    def factors(self) -> Sequence[Value]:
-        """R as it is multiplied: of GRU the gates, then what is new."""
-        sizes = (2 * self.hidden, self.hidden)
-        return split(self.importer, self.recurrence, 0, sizes) if self.kind == "GRU" else (self.recurrence,)
 
     def run(
         self, node: SourceNode, x: Value, state: tuple[Value, ...], *, is_reverse: bool, lengths: Value | None = None
@@ -134,13 +133,12 @@ class Cell:
             y, state = self._step(projected, importer.constant(np.asarray(0), "step"), state, lengths)
             return reshape(importer, y, (1, *y.type.shape)), state
         inputs = reshape(importer, projected, (steps, rows, projected.type.shape[1]))
-        # What every step multiplies by is made once.
-        assert self.factors
         with importer.inside(f"{node.name}.step") as body:
             taken = body.add_parameter("step", COUNT)
             before = tuple(body.add_parameter(f"state{i}", each.type) for i, each in enumerate(state))
-            last = importer.constant(np.asarray(steps - 1), "last")
-            index = importer.emit_one(Sub(), last, taken) if is_reverse else taken
+            index = taken
+            if is_reverse:
+                index = importer.emit_one(Sub(), importer.constant(np.asarray(steps - 1), "last"), taken)
             y, after = self._step(part_of(importer, inputs, 0, index), index, before, lengths)
             going = importer.constant(np.asarray(True), "true")
         most = importer.constant(np.asarray(steps), "steps")

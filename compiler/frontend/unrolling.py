@@ -18,16 +18,20 @@ from ...ir.ops.shape import Reshape
 
 def unrolled(module: Module) -> Module:
     """A copy in which loops of ``main`` are what their steps do, where it is known how many they take, and as long as
-    they are :data:`limits.UNROLLED` together at most; the module itself if it has no loop.
+    that is :data:`limits.WRITTEN_STEPS` together at most; the module itself if it has no loop.
     """
     if not any(is_op(op, Loop) for op in module.main.ops):
         return module
     module = clone_module(module)
-    left = int(limits.UNROLLED)
+    left = int(limits.WRITTEN_STEPS)
     for op in module.main.ops:
-        steps = _known_steps(module, op) if is_op(op, Loop) else 0
-        if is_op(op, Loop) and 0 < steps <= left:
-            left -= steps
+        if not is_op(op, Loop):
+            continue
+        steps = _known_steps(module, op)
+        # A step is a reshape for each piece, too.
+        written = steps * (len([*module.functions[op.operator.body].ops]) + len(op.results))
+        if 0 < written <= left:
+            left -= written
             op.replace_with(*_take(module, op, steps))
     return module
 

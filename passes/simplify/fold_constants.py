@@ -113,7 +113,8 @@ def _into_bodies(module: Module, function: Function, op: Op[ControlFlow], record
         if isinstance(value, Constant):
             del operands[index]
             for body in bodies:
-                body.parameters.pop(index - len(op.inputs)).replace_all_uses(value)
+                # A loop's first two operands are one parameter, the step; the condition of a branch is none.
+                body.parameters.pop(index - 1).replace_all_uses(value)
     if len(operands) < len(op.inputs):
         record.counts[op.name] += len(op.inputs) - len(operands)
         op.replace_with(*function.insert(clone_op(op, operands), op).results)

@@ -46,6 +46,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.share_batch import batch_of
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.wide_forms import WideForms
+from tilewright.passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.execution.device import read_programs
@@ -100,6 +101,8 @@ def legalized(module: Module) -> Module:
     lowered = clone_module(module)
     LegalizeForDevice().run(lowered)
     WideForms().run(lowered)
+    # Equal ops become one, which is in one place.
+    EliminateCommonSubexpressions().run(lowered)
     return lowered
 
 

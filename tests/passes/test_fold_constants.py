@@ -118,6 +118,66 @@ def test_bodies_read_the_constants_that_they_are_given(rng: np.random.Generator)
     )
 
 
+def test_bodies_read_several_constants_each_where_it_was_given(rng: np.random.Generator) -> None:
+    constants = """
+        const @a : f32[2] = [0x1.0p0, 0x1.0p1]
+        const @b : f32[2] = [0x1.8p1, 0x1.4p2]
+        const @c : f32[2] = [0x1.4p2, 0x1.8p2]
+        const @steps : i64[] = [3]
+        const @true : bool[] = [true]"""
+    computed = """
+          %t = sub({a}, %x) : f32[2]
+          %u = div(%t, {b}) : f32[2]
+          %v = sub(%u, %z) : f32[2]"""
+    assert_rewrites(
+        "fold_constants",
+        f"""{constants}
+        func @main(%x: f32[2], %z: f32[2], %which: bool[]) -> (%y: f32[2], %w: f32[2]) {{
+          %y, %count = loop(@steps, @true, %x, @a, %x, @b, %z, @c) {{body="body", states=1}} : f32[2], i64[]
+          %w = if(%which, @a, %x, @b, %z, @c) {{then="then", otherwise="else"}} : f32[2]
+          return %y, %w
+        }}
+        func @body(%step: i64[], %state: f32[2], %a: f32[2], %x: f32[2], %b: f32[2], %z: f32[2], %c: f32[2])
+          -> (%true: bool[], %y: f32[2]) {{{computed.format(a="%a", b="%b")}
+          %w = sub(%v, %c) : f32[2]
+          %y = sub(%w, %state) : f32[2]
+          return @true, %y
+        }}
+        func @then(%a: f32[2], %x: f32[2], %b: f32[2], %z: f32[2], %c: f32[2])
+          -> (%y: f32[2]) {{{computed.format(a="%a", b="%b")}
+          %y = div(%v, %c) : f32[2]
+          return %y
+        }}
+        func @else(%a: f32[2], %x: f32[2], %b: f32[2], %z: f32[2], %c: f32[2]) -> (%y: f32[2]) {{
+          %y = sub(%z, %b) : f32[2]
+          return %y
+        }}
+        """,
+        f"""{constants}
+        func @main(%x: f32[2], %z: f32[2], %which: bool[]) -> (%y: f32[2], %w: f32[2]) {{
+          %y, %count = loop(@steps, @true, %x, %x, %z) {{body="body", states=1}} : f32[2], i64[]
+          %w = if(%which, %x, %z) {{then="then", otherwise="else"}} : f32[2]
+          return %y, %w
+        }}
+        func @body(%step: i64[], %state: f32[2], %x: f32[2], %z: f32[2])
+          -> (%true: bool[], %y: f32[2]) {{{computed.format(a="@a", b="@b")}
+          %w = sub(%v, @c) : f32[2]
+          %y = sub(%w, %state) : f32[2]
+          return @true, %y
+        }}
+        func @then(%x: f32[2], %z: f32[2]) -> (%y: f32[2]) {{{computed.format(a="@a", b="@b")}
+          %y = div(%v, @c) : f32[2]
+          return %y
+        }}
+        func @else(%x: f32[2], %z: f32[2]) -> (%y: f32[2]) {{
+          %y = sub(%z, @b) : f32[2]
+          return %y
+        }}
+        """,
+        rng,
+    )
+
+
 @grouped(all_cases(), operator_of)
 def test_every_operator_folds_to_what_the_interpreter_computes(case: Case) -> None:
     try:

@@ -27,7 +27,7 @@ from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
 
 
-@dataclass(frozen=True)
+@dataclass
 class DynamicCell(Cell):
     """One whose products are of integers: factors W [features, gates * hidden] and R [hidden, gates * hidden] are
     quantised, rows where they are multiplied, all rows at once.
