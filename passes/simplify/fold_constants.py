@@ -18,7 +18,7 @@ from ..base import UNPLANNED, Pass, Record, erase_dead
 class FoldConstants(Pass):
     """Replaces each op that reads nothing but constants by the constants that its reference computes.
 
-    Bodies of branches and loops read constants themselves instead of being given them, and are folded with them.
+    Bodies of branches and loops read constants themselves instead of being given them, and are folded in their turn.
     What becomes dead is erased, unused constants are dropped, each as soon as nothing reads it. When all that was
     computed passes the limits, which grow with the constants of the module, the other ops stay. An op that fails on
     its operands (such as a gather out of range) stays: the failure belongs to the run.

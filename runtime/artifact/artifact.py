@@ -189,7 +189,7 @@ class Artifact(Container):
             return Artifact(memory.toreadonly(), origin, reader(file, memory))
 
     def __reduce__(self) -> tuple[Callable[[bytes, int | None], Artifact], tuple[bytes, int | None]]:
-        """Pickled, and copied deeply, by its content, which is checked again where it arrives."""
+        """Pickled and copied by its content, which is checked again where it arrives, an artifact in memory."""
         is_whole = self.manifest.shapes is not None
         return _opened_again, (bytes(self._buffer), None if is_whole else self.shape)
 

@@ -257,7 +257,7 @@ def _create(folder: str, temporary: str, access: int = 0o666) -> int:
 
 
 def _take_room(descriptor: int, room: int) -> None:
-    """Give a new file so many bytes of the disk, where the file system can do that without writing them."""
+    """Give a new file so many bytes of the disk. What cannot do so on its own has each of its blocks written for it."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, 0, room)

@@ -191,7 +191,9 @@ class Search:
         if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
             return
         left: list[str] = []
-        if (not methods and self._add(self._methods, methods, left, given, goal)) or not self._is_wanting(goal):
+        if not methods and self._add(self._methods, methods, left, given, goal):
+            return
+        if not self._is_wanting(goal):
             return
         best = self._narrowest()
         what = "ranking of layers by what their rounding does"
@@ -199,7 +201,9 @@ class Search:
         harmed = harmed_results(best.prepared, noise) if noise is not None else []
         if not self._options.wide and self._widen(goal, methods, left, given, harmed):
             return
-        for what, keep in self._kept(goal, best, noise) if goal.words is not None and noise is not None else ():
+        if goal.words is None or noise is None:
+            return
+        for what, keep in self._kept(goal, best, noise):
             if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep])):
                 return
 

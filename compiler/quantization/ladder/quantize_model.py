@@ -94,8 +94,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     module = import_model(model, options.input_shapes, options.external_data, options.freeze)
     if brings_quantization(module):
         raise UsageError("the model is quantised already", hint="`tilewright compile` takes it as it is.")
-    # Constants may be folded or packed: half of what their integers take is there in any case.
-    weights = sum(each.type.elements for each in module.constants.values() if each.type.dtype.is_float)
+    # They may be folded or packed: half of what their integers take is there in any case.
+    weights = sum(each.type.elements for each in module.constants.values() if each.uses and each.type.dtype.is_float)
     check_output(output, room=max(1, weights * options.weights_bits // 16))
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)

@@ -25,7 +25,7 @@ class Rung:
     Attributes:
         score: on the samples that judge.
         choice: SQNR on those that choose methods, in decibels.
-        rejected: whether it is a method that lowered ``choice``, which no later try has.
+        rejected: whether it is a method that lowered ``choice``, which later tries have only where it is tried again.
     """
 
     what: str

@@ -245,13 +245,13 @@ class _Touched(NamedTuple):
 
 
 @lru_cache(1 << 10)
-def _meeting(rows: tuple[RowAccess, ...], others: tuple[RowAccess, ...]) -> list[tuple[int, int]]:
+def _meeting(rows: tuple[RowAccess, ...], others: tuple[RowAccess, ...]) -> tuple[tuple[int, int], ...]:
     """For each of these rows the others that touch any of them, from the first to one past the last."""
     found: list[tuple[int, int]] = []
     for first, stop, _ in rows:
         low = bisect_right(others, first, key=_STOP)
         found.append((low, max(bisect_left(others, stop, key=_FIRST), low)))
-    return found
+    return tuple(found)
 
 
 _FIRST, _STOP = itemgetter(0), itemgetter(1)
