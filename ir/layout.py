@@ -30,7 +30,7 @@ weights are made signed by flipping their highest bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -173,6 +173,41 @@ class _Cut(NamedTuple):
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides in elements of a contiguous tensor."""
     return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+
+
+Loop = tuple[int, int]
+"""One over elements of a tensor: an extent, and a stride in elements."""
+
+
+def joined_loops(loops: Iterable[Loop]) -> list[Loop]:
+    """As few loops, the outermost first, as visit the same elements in the same order."""
+    found: list[Loop] = []
+    for extent, stride in loops:
+        if extent != 1 and found and found[-1][1] == extent * stride:
+            extent *= found.pop()[0]
+        if extent != 1:
+            found.append((extent, stride))
+    return found
+
+
+def loops_of_dimensions(loops: Iterable[Loop], shape: Sequence[int]) -> list[list[Loop]] | None:
+    """Loops, the outermost first, shared out to the dimensions of a shape of as many elements, cut where a dimension
+    ends; ``None`` where that is in the middle of a step of one, or where there are no elements."""
+    rest, found = joined_loops(loops), list[list[Loop]]()
+    if 0 in shape:
+        return None
+    for extent in reversed(shape):
+        found.insert(0, [])
+        while extent > 1:
+            size, stride = rest.pop()
+            inner = math.gcd(size, extent)
+            if inner < min(size, extent):
+                return None
+            if inner < size:
+                rest.append((size // inner, stride * inner))
+            found[0].insert(0, (inner, stride))
+            extent //= inner
+    return found
 
 
 @cache

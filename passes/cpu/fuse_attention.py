@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.layout import row_major
+from ...ir.layout import loops_of_dimensions, row_major
 from ...ir.ops.attention import Attention
 from ...ir.ops.comparison import Where
 from ...ir.ops.elementwise import Add, Div, Mul
@@ -71,23 +71,10 @@ class _View:
 
 def _regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
     """The strides of a view under another shape of as many elements; ``None`` if there are none."""
-    old = [(extent, stride) for extent, stride in zip(shape, strides, strict=True) if extent != 1]
-    found: list[int] = []
-    for extent in reversed(target):
-        # The last of what is left is split as long as it lasts, after what lies in one piece with it is merged into it.
-        while old and extent > 1 and old[-1][0] % extent:
-            if len(old) < 2 or old[-2][1] != old[-1][0] * old[-1][1]:
-                return None
-            (outer, _), (inner, stride) = old[-2:]
-            old[-2:] = [(outer * inner, stride)]
-        if extent == 1:
-            found.append(0)
-            continue
-        inner, stride = old.pop()
-        found.append(stride)
-        if inner > extent:
-            old.append((inner // extent, stride * extent))
-    return tuple(reversed(found))
+    dimensions = loops_of_dimensions(zip(shape, strides, strict=True), target)
+    if dimensions is None or any(len(loops) > 1 for loops in dimensions):
+        return None
+    return tuple(loops[0][1] if loops else 0 for loops in dimensions)
 
 
 def _view(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> _View:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import product
-
-import numpy as np
+from itertools import islice, product
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS, VIEWS
+from ...ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
 from ...ir.op import Operator
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.ops.shape import Reshape
@@ -20,6 +19,9 @@ from ..pattern import Match, Rule, node, on_quantized
 from . import movement_forms
 from .movement_forms import is_quantized
 from .row_forms import channels_first
+
+CHAIN_LIMIT = 16
+"""So many views are looked back over at most."""
 
 
 def _before(value: Value) -> Iterator[Op]:
@@ -71,76 +73,86 @@ def _pixels_joined(found: Match[Concat]) -> Value | None:
 
 def _view(found: Match) -> Value | None:
     """Reshapes and transpositions after which the pixels lie as before, but for their images, rows and columns."""
-    y, chain = found.root.result.type, [*_before(found.root.result)]
-    for count in range(len(chain), 1, -1):
-        views, x = chain[:count], chain[count - 1].inputs[0]
-        if not any(is_op(view, Transpose) for view in views) or all(map(_moves_no_byte, views)):
+    y, chain = found.root.result.type, [*islice(_before(found.root.result), CHAIN_LIMIT)]
+    for count, order in reversed([*enumerate(_orders_of_pixels(chain), 1)]):
+        views = chain[:count]
+        if order is None or not any(is_op(view, Transpose) for view in views) or all(map(_moves_no_byte, views)):
             continue
-        order = _order_of_pixels(x.type, y, views)
-        if order is not None:
-            return _pixels_as(found, x, y, views) if _is_in_order(order) else _phases(found, x, y, views, order)
+        found.ops, x = tuple(views), views[-1].inputs[0]
+        # One loop over all: no pixel moves.
+        return _pixels_as(found, x, y) if len(order) < 2 else _phases(found, x, y, order)
     return None
 
 
 def _moves_no_byte(view: Op) -> bool:
-    order = _order_of_pixels(view.inputs[0].type, view.result.type, [view])
-    return order is not None and _is_in_order(order)
+    order = next(_orders_of_pixels([view]), None)
+    return order is not None and len(order) < 2
 
 
-def _is_in_order(order: np.ndarray) -> bool:
-    return bool((order == np.arange(order.size)).all())
+def _orders_of_pixels(chain: Sequence[Op]) -> Iterator[list[Loop] | None]:
+    """For each of some views, the last one first, loops over the map that it is of, pixel by pixel, with strides in the
+    map that the views make; ``None`` where that is no map of the same pixels. Ends where no loops go on."""
+    y = chain[0].result.type
+    if y.rank not in MAP_RANKS or not y.elements:
+        return
+    channels, pixels = y.shape[1], math.prod(y.shape[2:])
+    channel = joined_loops([(channels, 1)])
+    order = joined_loops([(y.shape[0], pixels * channels), *channel, (pixels, channels)])
+    for view in chain:
+        x = view.inputs[0].type
+        if is_op(view, Transpose):
+            moved = loops_of_dimensions(order, view.result.type.shape)
+            if moved is None:
+                return
+            order = joined_loops(loop for axis in range(x.rank) for loop in moved[view.operator.perm.index(axis)])
+        is_map = x.rank in MAP_RANKS and x.shape[1] == channels
+        found = loops_of_dimensions(order, (x.shape[0], channels, math.prod(x.shape[2:]))) if is_map else None
+        yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
 
 
-def _order_of_pixels(x: TensorType, y: TensorType, views: Sequence[Op]) -> np.ndarray | None:
-    """Which pixel of a map each one is of what views make of it, from the last one to the first; ``None`` where that is
-    no map of the same pixels."""
-    if x.rank not in MAP_RANKS or y.rank not in MAP_RANKS or x.shape[1] != y.shape[1] or not x.elements:
-        return None
-    places = np.arange(x.elements, dtype=np.int64).reshape(x.shape)
-    moved = places
-    for view in reversed(views):
-        moved = np.asarray(view.operator.reference(moved))
-    before, after = (np.moveaxis(each, 1, -1).reshape(-1, x.shape[1]) for each in (places, moved))
-    order = np.searchsorted(before[:, 0], after[:, 0]) % len(before)
-    return order if np.array_equal(before[order], after) else None
-
-
-def _phases(found: Match, x: Value, y: TensorType, views: Sequence[Op], order: np.ndarray) -> Value | None:
+def _phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
     """Every so many rows and columns of an image, the phases behind each other, or an image made of such."""
     is_spread = x.type.rank == 4 and x.type.shape[0] == 1
-    wide = x.type if is_spread else y
-    if wide.rank != 4 or wide.shape[0] > 1:
+    image = x.type if is_spread else y
+    if image.rank != 4 or image.shape[0] > 1:
         return None
-    channels, height, width = wide.shape[1:]
+    channels, height, width = image.shape[1:]
     for step in range(2, min(height, width, STRIDE_LIMIT) + 1):
-        pixels = np.arange(height * width).reshape(height, width)
-        phases = [pixels[at[0] :: step, at[1] :: step].ravel() for at in product(range(step), repeat=2)]
-        joined = np.concatenate(phases)
-        if height % step or width % step or not np.array_equal(order, joined if is_spread else np.argsort(joined)):
+        if height % step or width % step:
             continue
-        rows, columns, count = height // step, width // step, height // step * (width // step)
-        parts: list[Value] = []
-        whole = x if is_spread else _pixels_as(found, x, x.type.with_shape((1, channels, height * width, 1)), views)
-        for index, at in enumerate(product(range(step), repeat=2)):
-            if is_spread:
-                part = found.emit(Slice((0, 0, *at), (1, channels, rows, columns), (1, 1, step, step)), x, origin=views)
-                parts.append(found.emit(Reshape((1, channels, count, 1)), part, origin=views))
-            else:
-                cut = Slice((0, 0, index * count, 0), (1, channels, count, 1), (1,) * 4)
-                part = found.emit(cut, whole, origin=views)
-                parts.append(found.emit(Reshape((1, channels, rows, columns)), part, origin=views))
-        if is_spread:
-            return _pixels_as(found, found.emit(Concat(2), *parts, origin=views), y, views)
-        return found.emit(DepthToSpace(step), found.emit(Concat(1), *parts, origin=views), origin=views)
+        rows, columns = height // step, width // step
+        shape = (step, step, rows, columns, channels) if is_spread else (rows, step, columns, step, channels)
+        perm, strides = (2, 0, 3, 1, 4) if is_spread else (1, 3, 0, 2, 4), row_major(shape)
+        if order == joined_loops((shape[axis], strides[axis]) for axis in perm):
+            return _phases_of_image(found, x, y, step) if is_spread else _image_of_phases(found, x, y, step)
     return None
 
 
-def _pixels_as(found: Match, x: Value, y: TensorType, views: Sequence[Op]) -> Value:
+def _phases_of_image(found: Match, x: Value, y: TensorType, step: int) -> Value:
+    channels, height, width = x.type.shape[1:]
+    phase, phases = (1, channels, height // step, width // step), list[Value]()
+    for at in product(range(step), repeat=2):
+        part = found.emit(Slice((0, 0, *at), phase, (1, 1, step, step)), x)
+        phases.append(found.emit(Reshape((1, channels, math.prod(phase[2:]), 1)), part))
+    return _pixels_as(found, found.emit(Concat(2), *phases), y)
+
+
+def _image_of_phases(found: Match, x: Value, y: TensorType, step: int) -> Value:
+    channels, height, width = y.shape[1:]
+    count, phases = height * width // step**2, list[Value]()
+    pixels = _pixels_as(found, x, y.with_shape((1, channels, height * width, 1)))
+    for index in range(step * step):
+        part = found.emit(Slice((0, 0, index * count, 0), (1, channels, count, 1), (1,) * 4), pixels)
+        phases.append(found.emit(Reshape((1, channels, height // step, width // step)), part))
+    return found.emit(DepthToSpace(step), found.emit(Concat(1), *phases))
+
+
+def _pixels_as(found: Match, x: Value, y: TensorType) -> Value:
     """A map with other images, rows and columns, by way of all its pixels in one image."""
 
     def emit(operator: Operator, value: Value) -> Value:
         same = isinstance(operator, Reshape) and operator.shape == value.type.shape
-        return value if same else found.emit(operator, value, origin=views)
+        return value if same else found.emit(operator, value)
 
     channels, swapped = y.shape[1], Transpose((2, 1, 0, 3))
     images = x.type.shape[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,9 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import ON
 from tilewright.ir.ops.movement import Concat, Transpose
 from tilewright.ir.ops.shape import Reshape
+from tilewright.passes.base import Record
+from tilewright.passes.device import pixel_views
+from tilewright.passes.pattern import Driver
 from tilewright.passes.placement.device_support import reject
 from tilewright.runtime.machines.machine import load
 
@@ -121,6 +125,38 @@ def test_pixels_that_change_places_stay() -> None:
     return %y
   }}""",
     )
+
+
+def test_what_long_chains_take_grows_with_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with its square, nor with the elements of the maps: no view is computed."""
+    counts: Counter[str] = Counter()
+
+    def counted(owner: object, name: str) -> None:
+        called = getattr(owner, name)
+
+        def count(*arguments: object) -> object:
+            counts[name] += 1
+            return called(*arguments)
+
+        monkeypatch.setattr(owner, name, count)
+
+    for owner, name in ((pixel_views, "joined_loops"), (Reshape, "reference"), (Transpose, "reference")):
+        counted(owner, name)
+    rule = next(rule for rule in pixel_views.RULES if rule.name == "view")
+    steps: list[int] = []
+    for pairs in (20, 40, 80):
+        lines, x = list[str](), "x"
+        for index in range(pairs):
+            lines.append(f"%a{index} = transpose(%{x}) {{perm=[0, 1, 3, 2]}} : i8[1,4,512,256]{X}")
+            lines.append(f"%t{index} = reshape(%a{index}) {{shape=[1, 4, 256, 512]}} : i8[1,4,256,512]{X}")
+            x = f"t{index}"
+        body = "\n".join([f"func @main(%x: i8[1,4,256,512]{X}) -> (%{x}: i8[1,4,256,512]{X}) {{", *lines])
+        module = parse(f"{body}\nreturn %{x} }}")
+        counts.clear()
+        assert not Driver([rule]).run(module, Record("views"))
+        assert counts["reference"] == 0
+        steps.append(counts["joined_loops"])
+    assert 0 < steps[2] - steps[1] == 2 * (steps[1] - steps[0])
 
 
 def _viewing(graph: ChipGraph) -> None:
