@@ -45,7 +45,7 @@ def slice_of(
 ) -> Value:
     """A part of ``x``; ``x`` itself where the part is all of it, in order."""
     step = [s if e > 1 else 1 for s, e in zip(step, extent, strict=True)]
-    if tuple(extent) == x.type.shape and all(s == 1 for s in step):
+    if tuple(extent) == x.type.shape and not any(begin) and all(s == 1 for s in step):
         return x
     return importer.emit_one(Slice(tuple(begin), tuple(extent), tuple(step)), x)
 

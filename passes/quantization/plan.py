@@ -72,11 +72,13 @@ class Plan:
         return value
 
     def only_source(self, value: Value) -> Value | None:
-        """The value that ``value`` is a movement of, if nothing else reads either."""
+        """The value that ``value`` is a movement of, if nothing else reads either, nor any other part of it."""
         made = set(self.values.values())
         while value not in made:
             op = value.producer
-            if len(value.uses) != 1 or op is None or not is_moving(op) or len(op.inputs) != 1:
+            if op is None or not is_moving(op) or len(op.inputs) != 1:
+                return None
+            if sum(len(each.uses) for each in op.results) != 1:
                 return None
             value = op.inputs[0]
         return value if len(value.uses) == 1 else None

@@ -36,7 +36,7 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.pipeline import attention_pipeline, run_passes
+from tilewright.compiler.pipeline import attention_pipeline, run_passes, simplify_pipeline
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
@@ -46,7 +46,6 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.share_batch import batch_of
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.wide_forms import WideForms
-from tilewright.passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.execution.device import read_programs
@@ -99,10 +98,10 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
 def legalized(module: Module) -> Module:
     """A copy whose ops have the forms that get places."""
     lowered = clone_module(module)
+    # Equal ops become one, which is in one place.
+    simplify_pipeline().run(lowered)
     LegalizeForDevice().run(lowered)
     WideForms().run(lowered)
-    # Equal ops become one, which is in one place.
-    EliminateCommonSubexpressions().run(lowered)
     return lowered
 
 

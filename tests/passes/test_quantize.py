@@ -136,6 +136,22 @@ def test_operands_of_concat_take_its_parameters(rng: np.random.Generator) -> Non
     assert len({value.type.quant for value in (*concat.inputs, concat.result)}) == 1
 
 
+def test_a_part_that_is_joined_leaves_the_other_parts_their_range(rng: np.random.Generator) -> None:
+    """All that is joined may be smaller than what goes on from the split."""
+    body = (
+        "%p, %q = split(%a) {axis=1, sizes=[2, 2]} : f32[1,2,6,6], f32[1,2,6,6]\n"
+        "    %s = sigmoid(%p) : f32[1,2,6,6]\n    %b = concat(%q, %s) {axis=1} : f32[1,4,6,6]"
+    )
+    module = network(rng, body)
+    quantize = calibrated(module, inputs(rng))
+    largest = {name: high for name, _, high in quantize.ranges}
+    assert largest["b"] < 0.9 * largest["a"]
+    run_pass(quantize, module)
+    quant = find(module, "split").inputs[0].type.quant
+    assert quant is not None
+    np.testing.assert_allclose(quant.scale, largest["a"] / 255, rtol=1e-6)
+
+
 def test_what_follows_the_last_convolution_stays_real(rng: np.random.Generator) -> None:
     tail = f"%l = leaky_relu(%z) {{alpha=0x1.0p-3}} : {FLOATS}\n    %s = add(%l, %l) : {FLOATS}"
     module = network(rng, f"%b = tanh(%a) : {FLOATS}", tail, "%s")

@@ -165,9 +165,9 @@ the array, and enter it with `accumulate`, once an instruction, through the arra
 The DRAM serves one request after the other: transfers, and the instructions of each stream, `fetch_instructions` at a
 time and as far ahead as its queue has room (`queue_depth`). The order of the requests is a property of the program:
 that in which they could first start on the machine that it was compiled for. A request moves whole bursts, opens a row
-(`dram_row_bytes`) for every run that begins in another than the run before, and turns the bus where reads and writes
-meet. Rows that a run goes on into are opened ahead of it. Instructions are laid out in the order in which they are
-fetched: a fetch that follows another goes on in its row.
+(`dram_row_bytes`) for its first run and for every other that begins in another row than the run before, and turns the
+bus where reads and writes meet. Rows that a run goes on into are opened ahead of it. Instructions are laid
+out in the order in which they are fetched: a fetch that follows another goes on in its row.
 
 ## Link
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,6 +149,8 @@ def test_dynamically_quantized(directions: int, columns: int, steps: int, rng: n
 def test_what_is_not_supported(rng: np.random.Generator) -> None:
     with pytest.raises(UnsupportedError, match="these activations are not supported"):
         import_onnx(recurrent_model("LSTM", rng, attributes={"activations": ["Sigmoid", "Gelu", "Tanh"]}))
+    with pytest.raises(ModelError, match=r"there are too few activations; expected 3 a direction, found \['tanh'\]"):
+        import_onnx(recurrent_model("LSTM", rng, attributes={"activations": ["Tanh"]}))
 
 
 def test_lengths_of_sequences_that_make_no_sense(rng: np.random.Generator) -> None:
@@ -167,6 +170,39 @@ def test_steps_are_as_many_as_they_are(rng: np.random.Generator) -> None:
         inputs = {spec.name: rng.standard_normal(spec.shape).astype(np.float32) for spec in session.inputs}
         found = session.run(inputs)
     assert relative_difference(found, Oracle(model).run(inputs)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("operand", "shape", "message"),
+    [
+        ("w", [1, 24, 5], r"the shape of W does not fit; expected [2, 24, 5], found [1, 24, 5]"),
+        ("r", [1, 24, 6], r"the shape of R does not fit; expected [2, 24, 6], found [1, 24, 6]"),
+        ("r", [24, 6], r"R has the wrong number of dimensions; expected 3, found [24, 6]"),
+        ("b", [1, 48], r"the shape of B does not fit; expected [2, 48], found [1, 48]"),
+        ("h", [1, 2, 6], r"the shape of initial_h does not fit; expected [2, 2, 6], found [1, 2, 6]"),
+        ("c", [2, 1, 6], r"the shape of initial_c does not fit; expected [2, 2, 6], found [2, 1, 6]"),
+    ],
+)
+def test_operands_of_other_shapes_are_refused(
+    operand: str, shape: list[int], message: str, rng: np.random.Generator
+) -> None:
+    """They could be cut into parts that fit, as one direction's state would be that of both."""
+    model = recurrent_model("LSTM", rng, directions=2, attributes={"direction": "bidirectional"})
+    graph = model.graph
+    for index, tensor in enumerate(graph.initializer):
+        if tensor.name == operand:
+            graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), operand))
+    for index, value in enumerate(graph.input):
+        if value.name == operand:
+            graph.input[index].CopyFrom(helper.make_tensor_value_info(operand, TensorProto.FLOAT, shape))
+    with pytest.raises(ModelError, match=re.escape(message)):
+        import_onnx(model)
+
+
+def test_hidden_size_is_that_of_the_weights(rng: np.random.Generator) -> None:
+    model = recurrent_model("GRU", rng, attributes={"hidden_size": 7})
+    with pytest.raises(ModelError, match="hidden_size is not that of R; expected 6, found 7"):
+        import_onnx(model)
 
 
 @pytest.mark.parametrize("kind", GATES)

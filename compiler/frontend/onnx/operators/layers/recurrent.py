@@ -61,25 +61,27 @@ class DynamicCell(Cell):
 def import_recurrent(node: Node, importer: Importer) -> list[Value]:
     """Results: the hidden state of each step, the last one, and LSTM's last cell state."""
     is_batch_first = node.bool("layout", 0)
-    x, w, r = (node.input(index) for index in range(3))
+    x, r = node.input(0), node.input(2)
+    for name, each in (("X", x), ("R", r)):
+        if len(each.type.shape) != 3:
+            raise node.model_error(
+                f"{name} has the wrong number of dimensions", expected=3, found=list(each.type.shape)
+            )
     if is_batch_first:
         x = importer.emit_one(Transpose((1, 0, 2)), x)
     steps, batch, features = x.type.shape
     gates, hidden = GATES[_kind(node)], r.type.shape[1 if _is_dynamic(node) else 2]
-    reversals = DIRECTIONS.get(node.string("direction", "forward"))
-    shape = (features, gates * hidden) if _is_dynamic(node) else (gates * hidden, features)
-    if reversals is None or w.type.shape != (len(reversals), *shape):
-        raise node.model_error(
-            "direction and shape of W do not fit",
-            expected=f"[directions, {shape[0]}, {shape[1]}]",
-            found=f"{node.string('direction', 'forward')!r} and {list(w.type.shape)}",
-        )
+    direction = node.string("direction", "forward")
+    reversals = DIRECTIONS.get(direction)
+    if reversals is None:
+        raise node.model_error("there is no such direction", expected=", ".join(DIRECTIONS), found=direction)
+    shape = (len(reversals), batch, hidden)
+    _check_shapes(node, features, shape, is_batch_first)
     lengths = node.optional(4)
     if lengths is not None and lengths.type.shape != (batch,):
         raise node.model_error("there is to be one length for each sequence", expected=[batch], found=lengths.type)
     if isinstance(lengths, Constant) and (lengths.array >= steps).all():
         lengths = None
-    shape = (len(reversals), batch, hidden)
     states = [_initial(node, importer, index, shape, is_batch_first) for index in (5, 6)[: 2 if gates == 4 else 1]]
     sequences, last = [], []
     for index, is_reverse in enumerate(reversals):
@@ -95,6 +97,36 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
         importer.emit_one(Transpose((2, 0, 1, 3)), y),
         *(importer.emit_one(Transpose((1, 0, 2)), each) for each in ends),
     ]
+
+
+def _check_shapes(node: Node, features: int, state: tuple[int, int, int], is_batch_first: bool) -> None:
+    """Refuse operands of other extents, which may fit what they are cut into by chance.
+
+    Args:
+        state: directions, batch and hidden.
+    """
+    directions, batch, hidden = state
+    gates = GATES[_kind(node)] * hidden
+    factors = [(gates, features), (gates, hidden)]
+    if _is_dynamic(node):
+        factors = [shape[::-1] for shape in factors]
+    state = (batch, directions, hidden) if is_batch_first else state
+    expected = {
+        "W": (1, (directions, *factors[0])),
+        "R": (2, (directions, *factors[1])),
+        "B": (3, (directions, 2 * gates)),
+        "initial_h": (5, state),
+        "initial_c": (6, state),
+        "P": (7, (directions, 3 * hidden)),
+    }
+    for name, (index, shape) in expected.items():
+        given = node.optional(index)
+        if given is not None and given.type.shape != shape:
+            raise node.model_error(
+                f"the shape of {name} does not fit", expected=list(shape), found=list(given.type.shape)
+            )
+    if node.int("hidden_size", hidden) != hidden:
+        raise node.model_error("hidden_size is not that of R", expected=hidden, found=node.int("hidden_size", hidden))
 
 
 def _is_dynamic(node: Node) -> bool:
@@ -144,8 +176,10 @@ def _activations(node: Node, index: int) -> list[Activate]:
     given = node.attributes.get("activations")
     names = [name.decode().lower() for name in given] if given else [*kind] * (index + 1)
     known = {*ACTIVATIONS, *SCALED}
-    if len(names) < len(kind) * (index + 1) or not known >= set(names):
+    if not known >= set(names):
         raise node.unsupported("these activations are not supported", expected=", ".join(sorted(known)), found=names)
+    if len(names) < len(kind) * (index + 1):
+        raise node.model_error("there are too few activations", expected=f"{len(kind)} a direction", found=names)
     alphas, betas = (iter(node.floats(f"activation_{which}", ())) for which in ("alpha", "beta"))
     found = []
     for name in names:
