@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple
 
@@ -60,7 +59,7 @@ class _Tensor(Immutable):
     dtype: _DType
     shape: _Shape
 
-    @cached_property
+    @property
     def numpy(self) -> np.dtype:
         """The NumPy dtype of the elements."""
         return NUMPY_DTYPES[self.dtype]

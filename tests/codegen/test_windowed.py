@@ -13,6 +13,7 @@ from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.pooling import AveragePooling, MaxPooling
 from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.kernels.window_walk import FEW_LINES
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.ir.core import Function
 from tilewright.ir.layout import pack, physical_shape, unpack
@@ -168,3 +169,17 @@ def test_images_of_one_column_are_cut_along_their_rows(target: str, rng: np.rand
     for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
         assert found is not None
         np.testing.assert_allclose(found[0], each.op.evaluate(each.arrays)[0], rtol=0, atol=1e-4)
+
+
+def prefetches(channels: int, kernel: int, outputs: int) -> int:
+    axis = Axis(outputs + kernel - 1, outputs, kernel, 1, 1, 0)
+    spec = Depthwise(1, channels, axis, axis, has_bias=True, activation=Activation("none"))
+    return spec.generate(described("x86-64-v3")).text.count("call void @llvm.prefetch")
+
+
+def test_few_lines_of_weights_are_asked_for_at_once() -> None:
+    """Those of the next channels: however large windows are, and not where there are no more channels."""
+    assert prefetches(256, 3, 9) == 1
+    assert prefetches(256, 5, 7) == 4
+    assert prefetches(256, 100, 7) == FEW_LINES
+    assert prefetches(16, 100, 7) == 0

@@ -127,3 +127,43 @@ def test_where_it_pays() -> None:
     x, w = random_type(rng, DType.U8, (1, 512, 7, 7), 0.5), weight_type(rng, (512, 512, 3, 3), 0)
     few = in_blocks(make_case("few", product_sample(rng, conv, x, w, 0)))
     assert kernel_of(few, "v3").startswith("paired_convolution")
+
+
+def large(extent: int, *, outputs: int = 16) -> Case:
+    """Windows of so many rows and columns of small weights, of which there are 32 x 32 in the image."""
+    conv, size = Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), extent + 31
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (1, 16, size, size)).astype(np.uint8)
+    w = rng.integers(-1, 2, (outputs, 16, extent, extent)).astype(np.int8)
+    types = (
+        TensorType(x.shape, DType.U8, Quantization.per_tensor(0.5, 0)),
+        TensorType(w.shape, DType.I8, Quantization.per_tensor(0.5, 0)),
+        None,
+    )
+    y = replace(types[0], shape=(1, outputs, 32, 32), quant=Quantization.per_tensor(2.0**8, 128))
+    return in_blocks(make_case(f"large {extent}", Sample(conv, (x, w, None), frozenset({1, 2}), types, (y,))))
+
+
+def code_of(case: Case) -> str:
+    (op,) = case.module.main.ops
+    kernel = lower(op, TargetDescription.named("x86-64-v3"))
+    assert kernel is not None
+    assert kernel.name.startswith("word_winograd")
+    assert len(kernel.data) <= word_winograd._MOST_BYTES
+    return kernel.text
+
+
+def test_code_does_not_grow_with_the_window() -> None:
+    """The windows of 3 x 3 that a large one is made of, from 4 to 225 of them, are a loop."""
+    texts = [code_of(large(extent)) for extent in (6, 12, 30, 45)]
+    calls, lines = ([text.count(what) for text in texts] for what in ("call ", "\n"))
+    assert calls[0] == calls[1] >= calls[2] == calls[3]
+    assert lines[0] == lines[1] >= lines[2] == lines[3]
+    check([large(8)], "x86-64-v3")
+
+
+def test_weights_that_are_read_several_times_take_so_many_bytes_at_most() -> None:
+    """There, F(2 x 2) has half as many; and where that is slower, pairs have less."""
+    assert "word_winograd" in kernel_of(large(66), "v3")
+    assert code_of(large(66, outputs=32))
+    assert kernel_of(large(99), "v3").startswith("paired_convolution")

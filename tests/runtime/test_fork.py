@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import pytest
 from artifact_samples import expected, small_artifact
 
 from tilewright.errors import RequestCancelledError, UsageError
+from tilewright.immutable import Immutable
 from tilewright.runtime import Request, Session, load
 from tilewright.runtime.api.accelerator.networks.binary import Batch
 from tilewright.runtime.api.accelerator.networks.loaded import LoadedNetwork
+from tilewright.runtime.artifact import manifest
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution import native_code
 from tilewright.runtime.execution.buffers import allocate_arena
@@ -266,3 +269,12 @@ def test_a_pool_of_forked_processes_shares_a_session() -> None:
         for seed, y in enumerate(found):
             np.testing.assert_allclose(y, expected((X + seed).ravel()), rtol=1e-6)
         check(_session)
+
+
+def test_what_every_run_reads_of_the_manifest_has_no_lock() -> None:
+    """A forked process may find that of a cached_property locked for ever, until Python 3.11."""
+    records = [each for each in vars(manifest).values() if isinstance(each, type) and issubclass(each, Immutable)]
+    parts = {type(part) for record in records for base in record.__mro__ for part in vars(base).values()}
+    assert manifest.TensorSpec in records
+    assert property in parts
+    assert cached_property not in parts

@@ -17,6 +17,9 @@ from ..spec import KernelSpec
 from .channel_tiles import ChannelTiles, Visit
 from .window import Axis, Reach, TileRow
 
+FEW_LINES = 8
+"""Cache lines that one call may prefetch at once; more of them would wait for each other."""
+
 Values = dict[str, Register]
 """Arguments by name, in the order in which functions take them."""
 

@@ -15,12 +15,12 @@ from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
+from ..llvm.types import F32, I64, Register, Registers, Type, constant, partial_mask, zero
 from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
 from .products.blocking import registers_per_vector, rows_of_item
 from .window import Axis, PixelTile, cut
-from .window_walk import Values, WindowSpec, WindowWalk, over
+from .window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, over
 
 _LEAST_PIXELS = 4
 """Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them."""
@@ -181,11 +181,14 @@ class _Walker(WindowWalk):
         super().__init__(spec, target, spec.rows, spec.columns, tiles, spec.vector.bytes, w_row)
         self.spec = spec
         self.w_row = w_row
+        height = spec.rows.output
+        self.row_block = rows_of_item(height, height, spec.batch * spec.blocks, by_rows=height >= _MANY_ROWS)
+        # Cache lines of weights that each row of the first item of an image asks for, until all are.
+        self.lines = spec.rows.kernel * spec.row_steps
+        self.row_lines = min(FEW_LINES, -(-self.lines // (height // -(-height // self.row_block))))
 
     def generate(self) -> Kernel:
-        spec, height = self.spec, self.spec.rows.output
-        row_block = rows_of_item(height, height, spec.batch * spec.blocks, by_rows=height >= _MANY_ROWS)
-        return self.walk(spec, 1, spec.channels, 1, row_block, self._item)
+        return self.walk(self.spec, 1, self.spec.channels, 1, self.row_block, self._item)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for 16 channels."""
@@ -194,18 +197,29 @@ class _Walker(WindowWalk):
         image = b.add(b.multiply(item.image, spec.blocks), item.block)
         x = b.at(self.arguments["x"], b.multiply(image, spec.rows.input * spec.columns.input * spec.vector.bytes))
         output = b.multiply(image, spec.rows.output * spec.columns.output * spec.vector.bytes)
-        w = self.arguments.get("w")
+        w, asking = self.arguments.get("w"), None
         if w is not None:
             w = b.at(w, b.multiply(item.block, spec.rows.kernel * self.w_row))
-            # They are read once, some of them with gaps, which the processor does not foresee.
-            for line in range(spec.rows.kernel * spec.row_steps):
-                b.prefetch(b.at(w, spec.rows.kernel * self.w_row + line * VECTOR_BYTES))
+            if spec.blocks > 1:
+                is_followed = b.compare("slt", item.block, spec.blocks - 1)
+                asking = b.select(is_followed, constant(I64, -(-self.lines // self.row_lines)), constant(I64, 0))
 
         def row(y: Register) -> None:
+            if w is not None and asking is not None:
+                b.if_(b.compare("slt", y, asking), lambda w=w: self._ask_ahead(w, y), lambda: None)
             call, reach = self.row(y, x, w, output)
             self._row({**call, **spec.row_values(b, values, y, reach)}, CHANNEL_BLOCK if spec.keeps_zero else active)
 
         b.each(item.first_row, item.last_row, row)
+
+    def _ask_ahead(self, w: Register, y: Register) -> None:
+        """For weights of the next 16 channels: they are read once, some with gaps, which the processor does not
+        foresee.
+        """
+        b, size = self.b, self.spec.rows.kernel * self.w_row
+        first = b.minimum(b.multiply(y, self.row_lines * VECTOR_BYTES), size - self.row_lines * VECTOR_BYTES)
+        for line in range(self.row_lines):
+            b.prefetch(b.at(w, size + line * VECTOR_BYTES, first))
 
     def _row(self, call: Values, active: int) -> None:
         """The tiles of one output row."""

@@ -28,10 +28,7 @@ from ..channel_tiles import WorkItem
 from ..output_channels import VECTOR_BYTES
 from ..products.blocking import PARTS, Blocking, Work, registers_per_vector, rows_of_item
 from ..window import PixelTile, TileRow, cut
-from ..window_walk import Values, WindowSpec, WindowWalk, moved, over
-
-FEW_LINES = 8
-"""Cache lines that one call may prefetch at once; more of them would wait for each other."""
+from ..window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, moved, over
 
 LEAST_STEPS = 4
 """Steps that a round of the innermost loop works through at most, where channels are to be left out."""

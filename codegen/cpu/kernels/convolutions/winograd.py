@@ -38,9 +38,9 @@ _AHEAD = 4096
 """Bytes of weights that are asked for before they are read: they are read once, one stream after the other, which the
 processor alone does not foresee far enough."""
 
-_MOST_INPUTS = 4
-"""Second level caches that transformed inputs may take: what is left of the third beside weights."""
-
+MOST_INPUTS = 4
+"""Second level caches that transformed inputs may take: what is left of the third beside weights. With more, weights
+are read for each block of tiles."""
 
 _AS_IT_IS = np.ones((1, 1))
 """Transform along an axis where windows see one input each."""
@@ -142,7 +142,7 @@ class _Generator:
         fitting = max(1, min(runs, second // 2 // run_bytes))
         inputs, weights = runs * run_bytes, self.products * self.input_blocks * self.output_blocks * CHANNEL_BLOCK
         weights *= CHANNEL_BLOCK // spec.STEP * I32.bytes
-        if weights + items * inputs <= -(-runs // fitting) * weights and inputs <= _MOST_INPUTS * second:
+        if weights + items * inputs <= -(-runs // fitting) * weights and inputs <= MOST_INPUTS * second:
             fitting = runs
         runs_in_block = rows_of_item(runs, fitting, items, by_rows=False)
         self.block, self.tiles = runs_in_block * self.together, tiles
@@ -252,11 +252,15 @@ class _Generator:
             image, top, left = self._place(index)
             x = b.at(self.arguments["x"], b.multiply(image, image_bytes))
             v = b.at(self.arguments["scratch"], b.multiply(b.subtract(index, item.first_row), spec.inputs.bytes))
-            for number, (down, across) in enumerate(np.ndindex(*spec.windows)):
-                here = b.at(v, number * self.image_blocks * self.block * spec.inputs.bytes)
-                first = WINDOW * down - spec.rows.before, WINDOW * across - spec.columns.before
-                origin = b.add(top, first[0]), b.add(left, first[1])
+            (count, columns), step = spec.windows, self.image_blocks * self.block * spec.inputs.bytes
+            top, left = b.subtract(top, spec.rows.before), b.subtract(left, spec.columns.before)
+
+            def window(down: Register, across: Register) -> None:
+                here = b.at(v, b.multiply(b.add(b.multiply(down, columns), across), step))
+                origin = b.add(top, b.multiply(down, WINDOW)), b.add(left, b.multiply(across, WINDOW))
                 self._call("input", ("x", "v", "top", "left"), (x, here, *origin), self._input)
+
+            b.each(0, count, lambda down: b.each(0, columns, lambda across: window(down, across)))
 
         b.each(item.first_row, item.last_row, tile)
 

@@ -28,7 +28,7 @@ from ...llvm.types import I8, I16, I32, Register, Registers, Type, constant
 from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
 from ..window import Axis, rows_and_columns, walked
 from ..window_walk import Values
-from .winograd import WinogradSpec
+from .winograd import MOST_INPUTS, WinogradSpec
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,12 @@ def _odd_and_shift(number: int) -> tuple[int, int]:
 _CACHE_BYTES, _BYTES_PER_CYCLE = 1 << 19, 5
 """Of weights, that many stay close, and the others come from further away while products are computed."""
 
+_MOST_BYTES = 12 << 20
+"""Of transformed weights, some eight times those of the model, where each of several blocks of tiles reads all of them.
+Of 10.6 MB windows of 6 x 6 take half of the time of pairs; of 13 MB those of 81 x 81 take 0.92 of it, of 20 MB those of
+99 x 99 1.65 times as long.
+"""
+
 _LEAST_GAIN = 0.9
 """What it may take at most of the time of direct convolution, which needs less room for weights."""
 
@@ -160,6 +166,9 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
             extent = algorithm.extent ** len(moved)
             weights = 2 * windows * blocks * CHANNEL_BLOCK**2 * extent
             products = tiles * extent * (10 * windows * (blocks + inputs) + 15 * outputs)
+            transformed = tiles * extent * windows * inputs * CHANNEL_BLOCK * I16.bytes
+            if weights > _MOST_BYTES and transformed > MOST_INPUTS * target.cache_bytes[1]:
+                return math.inf
         return products + max(0, weights - _CACHE_BYTES) / _BYTES_PER_CYCLE
 
     weights, is_signed = without_zero_points(op), x.dtype is DType.I8
@@ -186,8 +195,11 @@ def _packed(algorithm: WholeWinograd, weights: np.ndarray) -> bytes:
     outputs, inputs, *kernel = weights.shape
     windows = weights.reshape(outputs, inputs, -1, sizes[2], kernel[1] // sizes[3], sizes[3])
     weights = windows.transpose(0, 2, 4, 1, 3, 5).reshape(outputs, -1, *sizes[2:])
-    factors = [algorithm.weights.astype(np.int64) if size > 1 else np.ones((1, 1), np.int64) for size in sizes[2:]]
-    found = np.einsum("iy,jx,ocyx->ocij", *factors, weights)
+    # The results are words, which single precision has exactly, whatever the order of a matrix product's sums.
+    found = weights.astype(np.float32)
+    for size in sizes[2:]:
+        factors = algorithm.weights if size > 1 else np.ones((1, 1))
+        found = np.tensordot(found, factors.astype(np.float32), (2, 1))
     outputs, inputs, *extents = found.shape
-    found = found.reshape(outputs // CHANNEL_BLOCK, CHANNEL_BLOCK, inputs // 2, 2, *extents)
-    return found.transpose(0, 4, 5, 2, 1, 3).astype("<i2").tobytes()
+    found = found.astype("<i2").reshape(outputs // CHANNEL_BLOCK, CHANNEL_BLOCK, inputs // 2, 2, *extents)
+    return found.transpose(0, 4, 5, 2, 1, 3).tobytes()
