@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...ir.layout import row_major
+from ...ir.layout import joined_loops, row_major
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,10 @@ class Dimensions(NamedTuple):
 
 def kept_and_reduced(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, Dimensions]:
     """The kept and the reduced dimensions; one of each at least, but no more than needed."""
-    merged: list[tuple[bool, int, int]] = []
-    for d, (extent, stride) in enumerate(zip(shape, row_major(shape), strict=True)):
-        if extent == 1:
-            continue
-        if merged and merged[-1][0] == (d in axes):
-            merged[-1] = merged[-1][0], merged[-1][1] * extent, stride
-        else:
-            merged.append((d in axes, extent, stride))
 
     def dimensions(reduced: bool) -> Dimensions:
-        chosen = [(e, s) for r, e, s in merged if r == reduced] or [(1, 1)]
-        return Dimensions(tuple(e for e, _ in chosen), tuple(s for _, s in chosen))
+        numbers = zip(shape, row_major(shape), strict=True)
+        loops = joined_loops(loop for d, loop in enumerate(numbers) if (d in axes) == reduced) or [(1, 1)]
+        return Dimensions(tuple(extent for extent, _ in loops), tuple(stride for _, stride in loops))
 
     return dimensions(False), dimensions(True)
