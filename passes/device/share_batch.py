@@ -15,7 +15,7 @@ from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.indexing import Gather
-from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.resize import Resize
@@ -124,7 +124,8 @@ def _is_image_by_image(op: Op, common: Sequence[Value]) -> bool:
     """Whether a share of the result follows from the same share of the operands and from those in ``common``."""
     images = op.result.type.shape[0]
     if is_op(op, *VIEWS):
-        return True  # Images follow each other in memory, before and after.
+        # Images follow each other in memory, before and after.
+        return not is_op(op, Transpose) or op.operator.perm[0] == 0
     if is_op(op, Elementwise):
         return all(value.type.rank < op.result.type.rank or value.type.shape[0] == 1 for value in common)
     if common or op.inputs[0].type.shape[0] != images:
