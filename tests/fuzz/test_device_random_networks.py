@@ -36,7 +36,7 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.pipeline import attention_pipeline, run_passes, simplify_pipeline
+from tilewright.compiler.pipeline import attention_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
@@ -98,8 +98,6 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
 def legalized(module: Module) -> Module:
     """A copy whose ops have the forms that get places."""
     lowered = clone_module(module)
-    # Equal ops become one, which is in one place.
-    simplify_pipeline().run(lowered)
     LegalizeForDevice().run(lowered)
     WideForms().run(lowered)
     return lowered
@@ -108,9 +106,13 @@ def legalized(module: Module) -> Module:
 def random_places(module: Module, machine: Machine, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
     """Places for the ops that the device can run, most of them on it however small they are."""
     able = [op for op in legalized(module).main.ops if reject(op, machine) is None]
-    names = dict.fromkeys(op.results[0].name for op in able)
     share = float(rng.choice([1.0, 0.8, 0.5]))
-    return tuple((name, "device" if rng.random() < share else "cpu") for name in names)
+    places: dict[str, str] = {}
+    for op in able:
+        drawn = "device" if rng.random() < share else "cpu"
+        # What was made of several nodes, which each have a name, is in one place.
+        places.setdefault(op.results[0].name, next((places[node] for node in op.loc if node in places), drawn))
+    return tuple(places.items())
 
 
 def computes_integers_only(module: Module) -> bool:
