@@ -87,6 +87,6 @@ def test_what_stays_on_the_host_and_why(rng: np.random.Generator) -> None:
     assert "i16 added to i8" in rejected(made.conv(narrow, I8, 1024, 1, residual=made.x).producer)
     few = made.conv(made.x, I16, 24, 1)
     joined = made.function.append(Concat(1), [few, few], names=["j"])
-    assert "multiples of 16 channels, but for the last of them: 24 channels" in rejected(joined)
+    assert "joined along channels have multiples of 16, but for the last of them: 24 channels" in rejected(joined)
     mean = made.function.append(GlobalAveragePool(), [made.x], names=["p"])
     assert "Feature maps are i8 or u8" in rejected(mean)
