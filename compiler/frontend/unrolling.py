@@ -51,7 +51,7 @@ def _known_steps(module: Module, op: Op[Loop]) -> int:
 def _take(module: Module, op: Op[Loop], steps: int) -> Sequence[Value]:
     """What the loop gives, of ops in front of it."""
     body, count = module.functions[op.operator.body], op.operator.states
-    states, others = op.inputs[2 : 2 + count], op.inputs[2 + count :]
+    states, others = op.inputs[2 : op.operator.given_from], op.inputs[op.operator.given_from :]
 
     def emit(operator: Operator, *operands: Value) -> Value:
         return module.main.insert(Op(operator, operands, loc=op.loc), op).result

@@ -12,7 +12,8 @@ from ...ir.calls import macs_of
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
-from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT, text_of
+from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
+from ...passes.placement.rule import text_of
 from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
 from ...runtime.report.table import MACS, Column, Records, Table, on_one_line

@@ -48,6 +48,13 @@ class ControlFlow(Operator[tuple[Value, ...]]):
         """The names of the functions that it runs."""
         raise NotImplementedError(type(self).__name__)
 
+    @property
+    def given_from(self) -> int:
+        """The first of the operands that bodies are given as they are. Bodies have parameters for all operands but one
+        ahead of these, in their order.
+        """
+        raise NotImplementedError(type(self).__name__)
+
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
         """What its bodies must take and return where it has these operands and results.
 
@@ -78,6 +85,10 @@ class If(ControlFlow):
     @property
     def bodies(self) -> tuple[str, ...]:
         return self.then, self.otherwise
+
+    @property
+    def given_from(self) -> int:
+        return 1
 
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
         _check_leading(operands, CONDITION)
@@ -110,6 +121,10 @@ class Loop(ControlFlow):
     @property
     def bodies(self) -> tuple[str, ...]:
         return (self.body,)
+
+    @property
+    def given_from(self) -> int:
+        return 2 + self.states
 
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
         _check_leading(operands, COUNT, CONDITION)

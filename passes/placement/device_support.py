@@ -7,9 +7,6 @@ A rule is a small function of an op and a machine. Its docstring, one sentence, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 from tilewright.errors import IRError
 
 from ...ir.accumulators import accumulator_bounds, overflowing_channels
@@ -33,9 +30,8 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ...ir.ops.unary import Unary
 from ...ir.quantized import EIGHT_BIT, is_wide
-from ...ir.types import DType, TensorType
+from ...ir.types import DType
 from ...runtime.machines.machine import (
-    CHANNEL_BLOCK,
     DILATION_LIMIT,
     KERNEL_LIMIT,
     MAP_EXTENT_LIMIT,
@@ -49,44 +45,16 @@ from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
 from ..quantization.quantize_normalization import obstacle
-
-
-class Found(NamedTuple):
-    """What breaks a rule.
-
-    Attributes:
-        tensor: the operand or result concerned.
-        value: what was found, to be read after the rule.
-    """
-
-    tensor: Value
-    value: str
-
-
-Rule = Callable[[Op[Any], Machine], "Found | None"]
-"""``Op`` of the operators that it is a rule for."""
-
-
-def text_of(rule: Rule) -> str:
-    """The sentence of a rule, without its full stop."""
-    return " ".join((rule.__doc__ or "").split()).rstrip(".")
-
-
-def at_most(limit: int, sentence: str, numbers: Callable[[Op[Any]], tuple[int, ...]]) -> Rule:
-    """The rule that says, in this sentence, that none of an op's ``numbers`` is larger than ``limit``."""
-
-    def rule(op: Op[Any], machine: Machine) -> Found | None:
-        found = numbers(op)
-        return Found(op.result, listed(found)) if max(found) > limit else None
-
-    rule.__doc__ = sentence
-    return rule
-
-
-def listed(numbers: tuple[int, ...]) -> str:
-    """Numbers for a message: ``3 and 5``."""
-    words = [str(number) for number in numbers]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+from .movement_support import (
+    moves_no_byte,
+    neighbours,
+    picks_channels,
+    pixels_in_order,
+    rows_of_phases,
+    whole_pairs,
+    whole_pixels,
+)
+from .rule import Found, Rule, at_most, listed, text_of
 
 
 def is_weight(op: Op, index: int) -> bool:
@@ -278,68 +246,6 @@ MAXIMUM_RULES: tuple[Rule, ...] = (
     windows_meet_the_map,
 )
 AVERAGE_RULES: tuple[Rule, ...] = (*MAXIMUM_RULES, no_overhang)
-
-
-def picks_channels(op: Op[Gather], machine: Machine) -> Found | None:
-    """A gather picks channels, axis 1, by a list of indices that is known."""
-    x, indices = op.operands
-    if not isinstance(indices, Constant):
-        return Found(indices, "a computed tensor")
-    if op.operator.axis != 1 or indices.type.rank != 1:
-        return Found(indices, f"{list(indices.type.shape)} along axis {op.operator.axis}")
-    channels = x.type.shape[1]
-    outside = [index for index in indices.array.tolist() if not -channels <= index < channels]
-    return Found(indices, f"{outside[0]} of {channels} channels") if outside else None
-
-
-def whole_pairs(op: Op[Concat], machine: Machine) -> Found | None:
-    """Feature maps of i16 that are joined along channels have multiples of 16, but for the last of them."""
-    others = (
-        v for v in op.inputs[:-1] if op.operator.axis == 1 and is_wide(v.type) and v.type.shape[1] % CHANNEL_BLOCK
-    )
-    return next((Found(v, f"{v.type.shape[1]} channels") for v in others), None)
-
-
-def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
-    """A slice takes neighbouring elements, with step 1."""
-    cut = op.operator
-    steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
-    return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
-
-
-def whole_pixels(op: Op[DepthToSpace], machine: Machine) -> Found | None:
-    """Depth to space takes the channels of a pixel of the result one after the other, mode DCR."""
-    mode = op.operator.mode
-    return Found(op.result, f"mode {mode}") if mode != "DCR" and op.operator.blocksize > 1 else None
-
-
-def rows_of_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:
-    """As many rows of the result as a block has take less than 16 MiB, channels padded to a multiple of 16."""
-    shape, step = map_shape(op.result.type), op.operator.blocksize
-    found = step * shape.width * shape.padded_channels
-    return Found(op.result, f"{step} rows of {found // step} bytes") if found > ROW_LIMIT else None
-
-
-def _images_channels_pixels(type: TensorType) -> tuple[int, int, int]:
-    images, channels = type.shape[:2]
-    return images, channels, type.elements // (images * channels)
-
-
-def moves_no_byte(op: Op, machine: Machine) -> Found | None:
-    """A reshape keeps images, channels and the number of pixels, so that pixels stay as they lie, channels last."""
-    before, after = (_images_channels_pixels(value.type) for value in (op.inputs[0], op.result))
-    single_channel = before[1] == after[1] == 1
-    if before == after or (single_channel and before[0] * before[2] == after[0] * after[2]):
-        return None
-    return Found(op.result, f"{list(op.inputs[0].type.shape)} to {list(op.result.type.shape)}")
-
-
-def pixels_in_order(op: Op[Transpose], machine: Machine) -> Found | None:
-    """A transposition keeps channels, axis 1, and the order of all else of several elements, so that pixels stay as
-    they lie, channels last."""
-    perm, shape = op.operator.perm, op.inputs[0].type.shape
-    moved = [axis for axis in perm if axis != 1 and shape[axis] > 1]
-    return Found(op.result, f"axes {listed(perm)}") if perm[1] != 1 or moved != sorted(moved) else None
 
 
 def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:

@@ -7,7 +7,7 @@ from tilewright.errors import TilewrightError
 
 from ...ir.clone import clone_op
 from ...ir.core import Constant, Function, Module, Op, is_op
-from ...ir.ops.control_flow import ControlFlow, Loop
+from ...ir.ops.control_flow import ControlFlow
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import DequantizeLinear
@@ -106,14 +106,12 @@ def _fold(module: Module, op: Op, record: Record) -> None:
 
 def _into_bodies(module: Module, function: Function, op: Op[ControlFlow], record: Record) -> None:
     """Let the bodies read the constants that they are given as they are: no other op runs them."""
-    own = 2 + op.operator.states if is_op(op, Loop) else 1
     operands, bodies = list(op.inputs), [module.functions[body] for body in op.operator.bodies]
-    for index in reversed(range(own, len(operands))):
+    for index in reversed(range(op.operator.given_from, len(operands))):
         value = operands[index]
         if isinstance(value, Constant):
             del operands[index]
             for body in bodies:
-                # A loop's first two operands are one parameter, the step; the condition of a branch is none.
                 body.parameters.pop(index - 1).replace_all_uses(value)
     if len(operands) < len(op.inputs):
         record.counts[op.name] += len(op.inputs) - len(operands)

@@ -95,6 +95,13 @@ class Wait(NamedTuple):
         return f"{streams(CLUSTER_LIMIT)[self.counter - 1].name}>={self.value}"
 
 
+def end_of(start: int, steps: Sequence[tuple[int, int]], run: int) -> int:
+    """One past the last byte of runs at ``start`` plus multiples of the strides, given as (count, stride)."""
+    for count, stride in steps:
+        start += (count - 1) * stride
+    return start + run
+
+
 class MemoryAccess(NamedTuple):
     """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
 
@@ -118,10 +125,7 @@ class MemoryAccess(NamedTuple):
     @property
     def stop(self) -> int:
         """One past the last byte."""
-        stop = self.start + self.run
-        for count, stride in self.steps:
-            stop += (count - 1) * stride
-        return stop
+        return end_of(self.start, self.steps, self.run)
 
     @property
     def bytes(self) -> int:

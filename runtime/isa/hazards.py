@@ -26,7 +26,7 @@ from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_COMPARISONS
 
 from ..machines.machine import Machine
-from .encoding import MemoryAccess, Space
+from .encoding import MemoryAccess, Space, end_of
 from .layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from .program import Region, RegionKind
 
@@ -48,10 +48,7 @@ class Box:
     @cached_property
     def stop(self) -> int:
         """One past the last byte."""
-        stop = self.start + self.run
-        for count, stride in self.steps:
-            stop += (count - 1) * stride
-        return stop
+        return end_of(self.start, self.steps, self.run)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -46,6 +46,11 @@ _AS_IT_IS = np.ones((1, 1))
 """Transform along an axis where windows see one input each."""
 
 
+def windows_of(rows: Axis, columns: Axis) -> tuple[int, int]:
+    """Windows of 3 x 3 that a window is made of, down and across."""
+    return -(-rows.kernel // WINDOW), -(-columns.kernel // WINDOW)
+
+
 @dataclass(frozen=True)
 class WinogradSpec(WindowSpec):
     """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
@@ -65,7 +70,7 @@ class WinogradSpec(WindowSpec):
     @property
     def windows(self) -> tuple[int, int]:
         """Windows of 3 x 3 that the window is made of, down and across."""
-        return -(-self.rows.kernel // WINDOW), -(-self.columns.kernel // WINDOW)
+        return windows_of(self.rows, self.columns)
 
     @property
     @abstractmethod

@@ -28,7 +28,7 @@ from ...llvm.types import I8, I16, I32, Register, Registers, Type, constant
 from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of, without_zero_points
 from ..window import Axis, rows_and_columns, walked
 from ..window_walk import Values
-from .winograd import MOST_INPUTS, WinogradSpec
+from .winograd import MOST_INPUTS, WinogradSpec, windows_of
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if rows.kernel == columns.kernel == 1:
         return None
     outputs, inputs = (-(-count // CHANNEL_BLOCK) for count in w.shape[:2])
-    windows, taps = -(-rows.kernel // WINDOW) * -(-columns.kernel // WINDOW), rows.kernel * columns.kernel
+    windows, taps = math.prod(windows_of(rows, columns)), rows.kernel * columns.kernel
 
     def cost(algorithm: WholeWinograd | None) -> float:
         """Cycles, about, with registers of 256 bits."""
