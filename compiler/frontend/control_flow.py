@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
+
+import numpy as np
+
+from tilewright import limits
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.control_flow import COUNT, If, Loop, Refuse
@@ -46,6 +50,50 @@ def emit_loop(
     types = [state.type for state in given[2:]]
     types += [TensorType((rows, *piece.type.shape), piece.type.dtype) for piece in results[len(given) - 1 :]]
     return importer.emit(Loop(body.name, len(given) - 2), *given, *outside, types=[*types, COUNT])
+
+
+def steps_taken(
+    condition: Value, step: Value, states: Mapping[Value, tuple[Value, Value]], body: Function, most: int
+) -> int | None:
+    """How many steps a loop takes that takes a first one; ``None`` where the data may decide it, or it is too much to
+    follow. Exporters of frameworks whose loops have conditions alone write a counter, and compare it.
+
+    Args:
+        condition: of ``body``: whether to go on behind a step.
+        step: of ``body``: its number.
+        states: of ``body``: by what stands for each, what it is at the beginning and behind a step.
+        most: how many steps it takes at most.
+    """
+    needed = {condition}
+    pending = [condition]
+    while pending:
+        value = pending.pop()
+        first, after = states.get(value, (None, None))
+        op = value.producer
+        if op is not None and op.function is body and not op.operator.GIVEN_RESULTS:
+            sources = op.inputs
+        elif after is not None and isinstance(first, Constant):
+            sources = (after,)
+        elif value is step or isinstance(value, Constant):
+            continue
+        else:
+            return None
+        pending += [each for each in sources if each not in needed]
+        needed.update(sources)
+    ops = [op for op in body.ops if not needed.isdisjoint(op.results)]
+    followed = min(most, limits.COUNTED_STEPS // max(1, sum(op.work for op in ops)))
+    carried = [(value, *states[value]) for value in needed if value in states]
+    known = {value: value.array for value in needed if isinstance(value, Constant)}
+    known |= {value: first.array for value, first, _ in carried if isinstance(first, Constant)}
+    for index in range(followed):
+        known[step] = np.asarray(index)
+        for op in ops:
+            arrays = op.evaluate([None if x is None else known[x] for x in op.operands])
+            known.update(zip(op.results, arrays, strict=True))
+        if not known[condition]:
+            return index + 1
+        known.update([(value, known[after]) for value, _, after in carried])
+    return most if followed == most else None
 
 
 def erase(ops: Iterable[Op]) -> None:

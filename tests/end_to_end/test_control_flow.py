@@ -97,6 +97,16 @@ ENDING = """g (float[3] x) => (float[3] y, float[3,3] z) {
     t = Add(s, x) p = Neg(t) co = Less(i, two) }>
 }"""
 
+COUNTING = """g (float[90,3] x, float[3] h) => (float[3] y, float[STEPS,3] s, int32 k)
+  <int32 one = {1}, int32 begin = {START}, int32 end = {90}, int64 most = {MOST}, int64 bound = {BOUND}> {
+  k, y, p = Loop (most, , begin, h) <body = b (int64 i, bool ci, int32 c, float[3] t) =>
+    (bool co, int32 d, float[3] u, float[3] v) {
+      d = Add(c, one) r = Gather(x, c) a = Add(t, r) u = Tanh(a) v = Neg(u)
+      behind = Less(d, end) before = Less(i, bound) co = And(behind, before) }>
+  shape = Constant<value_ints=[STEPS,3]>()
+  s = Reshape(p, shape)
+}"""
+
 SCAN = """g (float[4,6,3] x, float[6] s) => (float[6] y, float[4,6,3] z) <int64[1] axes = {0}> {
   y, z = Scan <num_scan_inputs=1, scan_input_axes=[2], scan_output_axes=[-1], scan_input_directions=[1],
     scan_output_directions=[1], body = b (float[6] si, float[4,6] xi) => (float[6] so, float[4,6] zo) {
@@ -215,6 +225,23 @@ def test_short_loops_are_unrolled_and_long_ones_are_not() -> None:
     assert ops(check(parsed(COUNTED.replace("value_int=4", "value_int=400").replace("[4,", "[400,")), x)) == ["loop"]
     assert "loop" not in ops(check(parsed(ENDING), x))
     assert ops(check(parsed(GROWING), {"x": floats(1, 3)})) == ["concat"]
+
+
+@pytest.mark.parametrize(
+    ("start", "most", "bound", "steps"),
+    [(0, 90, 90, 90), (0, 2**62, 99, 90), (5, 95, 99, 85), (0, 90, 39, 40), (0, 70, 90, 70)],
+)
+def test_how_often_a_loop_is_run_is_known_where_no_data_decide_it(
+    start: int, most: int, bound: int, steps: int
+) -> None:
+    """As exporters of Keras write recurrent layers: a condition on a counter, and on the number of the step."""
+    numbers = {"START": start, "MOST": most, "BOUND": bound, "STEPS": steps}
+    text = COUNTING
+    for name, number in numbers.items():
+        text = text.replace(name, str(number))
+    session = check(parsed(text), {"x": floats(90, 3), "h": floats(3)})
+    assert ops(session).count("loop") == 1 and "less" not in ops(session)
+    assert session.outputs[1].shape == (steps, 3)
 
 
 def test_a_body_may_return_a_value_twice_and_hide_names_around_it() -> None:

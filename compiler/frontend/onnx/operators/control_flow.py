@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from .....ir.ops.control_flow import COUNT, If, Refuse
 from .....ir.ops.elementwise import Sub
 from .....ir.types import DType
 from ...builder import SequenceValue
-from ...control_flow import close_over, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs
+from ...control_flow import close_over, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs, steps_taken
 from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
@@ -279,13 +279,16 @@ class _Steps:
                 parameter.replace_all_uses(value)
                 body.parameters.remove(parameter)
             changed = [index for index, parameter in enumerate(inner[1:]) if parameter not in kept]
+            most, condition = self._counted(
+                body, condition, dict(zip(inner[1:], zip(states, after, strict=True), strict=True))
+            )
         is_sequence = any(isinstance(value, SequenceValue) for value in (*states, *after, *pieces))
         if is_sequence or any(after[index].type.plain != states[index].type.plain for index in changed):
             discard(importer.module, before)
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
-        rows, is_open = self._room(condition, pieces)
-        given = (self.most, self.going, *(states[index] for index in changed))
+        rows, is_open = self._room(most, condition, pieces)
+        given = (most, self.going, *(states[index] for index in changed))
         found = emit_loop(importer, body, given, results, rows)
         ends = [kept.get(parameter) for parameter in inner[1:]]
         made = iter(found)
@@ -293,23 +296,36 @@ class _Steps:
         *stacked, steps = made
         return [*states, *(selected(importer.open, each, 0, steps) if is_open else each for each in stacked)]
 
-    def _room(self, condition: Value, pieces: Sequence[Value]) -> tuple[int, bool]:
+    def _counted(
+        self, body: Function, condition: Value, states: Mapping[Value, tuple[Value, Value]]
+    ) -> tuple[Value, Value]:
+        """How many steps are taken at most, and the condition, which always holds where no data decide it."""
+        begins = isinstance(self.going, Constant) and self.going.array
+        if not (begins and isinstance(self.most, Constant)) or isinstance(condition, Constant):
+            return self.most, condition
+        taken = steps_taken(condition, body.parameters[0], states, body, max(0, self.most.array.item()))
+        if taken is None:
+            return self.most, condition
+        constant = self.importer.constant
+        return constant(np.asarray(taken), "steps"), constant(np.asarray(True), "true")
+
+    def _room(self, most: Value, condition: Value, pieces: Sequence[Value]) -> tuple[int, bool]:
         """For how many steps there is room in what is stacked, and whether the data decide how many are taken."""
         node = self.node
         never_ends = all(isinstance(each, Constant) and each.array for each in (self.going, condition))
-        most = self.most.array.item() if isinstance(self.most, Constant) else None
-        if never_ends and most is not None and most > limits.LOOP_STEPS:
+        known = most.array.item() if isinstance(most, Constant) else None
+        if never_ends and known is not None and known > limits.LOOP_STEPS:
             raise node.model_error(
                 "the loop never ends: its condition always holds",
                 expected=f"at most {limits.LOOP_STEPS} {limits.LOOP_STEPS.what}",
-                found=most if most < FOREVER else "no number of steps",
+                found=known if known < FOREVER else "no number of steps",
             )
         if not pieces:
             return 0, False
         if self.rows is not None:
             return self.rows, False
-        if most is not None and (never_ends or most <= 0):
-            return max(0, most), False
+        if known is not None and (never_ends or known <= 0):
+            return max(0, known), False
         bound = self._most_steps()
         if bound >= UNKNOWN:
             raise node.unsupported(
