@@ -22,6 +22,7 @@ from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
 from .cpu.constants import ALIGNMENT
 from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
+from .cpu.llvm.tiles import ask_for_tiles
 from .cpu.llvm.types import I32, I64, PTR, Register, constant
 from .cpu.program import LoweredProgram, lower_program
 from .package import check_generated
@@ -33,7 +34,7 @@ PROVIDED = MATHEMATICS | {"memcpy", "memset"}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _C_TYPES = {"f16": "uint16_t", "f32": "float", "f64": "double", "bool": "uint8_t"}
-_MISALIGNED = -1
+_MISALIGNED, _NO_TILES = -1, -2
 _CONSTANTS = "constants"
 
 
@@ -92,7 +93,8 @@ def c_library(
     calls = [call and replace(call, time=0) for call in lowered.calls]
     # The section is there even if it has none.
     constants = bytes(lowered.constants) or b"\0"
-    door = _door(name, manifest, len(constants), len(lowered.steps), target)
+    uses_tiles = "amx-tile" in lowered.target.features
+    door = _door(name, manifest, len(constants), len(lowered.steps), target, uses_tiles)
     code = assemble(calls, target, len(manifest.inputs), lowered.scratch, watched, door)
     return {
         f"{name}.o": _filled(code, constants),
@@ -135,13 +137,17 @@ def _what(artifact: Artifact, stage: Stage) -> str:
     return f"{found.op} {found.name} by its reference"
 
 
-def _door(name: str, manifest: Manifest, constants: int, steps: int, target: TargetDescription) -> FunctionBuilder:
+def _door(
+    name: str, manifest: Manifest, constants: int, steps: int, target: TargetDescription, uses_tiles: bool
+) -> FunctionBuilder:
     """``int NAME_run(const void *const *inputs, void *const *outputs, void *workspace)``."""
     counts = {"inputs": len(manifest.inputs), "outputs": len(manifest.results)}
     b = FunctionBuilder(target, f"{name}_run", [*((each, PTR) for each in (*counts, "workspace"))], I32)
     *tables, workspace = b.arguments
     offset = b.binary("and", b.number_of(workspace), constant(I64, ALIGNMENT - 1))
     b.return_if(b.compare("ne", offset, 0), constant(I32, _MISALIGNED))
+    if uses_tiles:
+        b.return_if(b.compare("ne", ask_for_tiles(b), 0), constant(I32, _NO_TILES))
     table, context = b.allocate(PTR, max(1, sum(counts.values()))), b.allocate(PTR, TEAM // PTR.bytes + 1)
     at = 0
     for source, count in zip(tables, counts.values(), strict=True):
@@ -201,6 +207,7 @@ def _header(artifact: Artifact, engine: str, target: TargetDescription, name: st
             workspace=lowered.arena_bytes or ALIGNMENT,
             alignment=ALIGNMENT,
             misaligned=_MISALIGNED,
+            refused=_NO_TILES,
         )
     )
 
@@ -232,8 +239,9 @@ _DECLARATION = """
 extern "C" {{
 #endif
 /* Computes the outputs. The memory of all tensors is the caller's: row-major, aligned to their elements, not shared by
-   two. Returns 0; {misaligned} if the workspace is not aligned; or 1 plus the number of the step that refused its
-   data, such as an index out of range: then the outputs are not complete. Allocates nothing and keeps nothing. */
+   two. Returns 0; {misaligned} if the workspace is not aligned; {refused} if Linux refuses this process tiles of AMX
+   that the kernels use; or 1 plus the number of the step that refused its data, such as an index out of range: then the
+   outputs are not complete. Allocates nothing and keeps nothing. */
 int {name}_run(const void *const *inputs, void *const *outputs, void *workspace);
 #ifdef __cplusplus
 }}

@@ -126,9 +126,7 @@ def with_keywords(
                 raise TypeError(f"{name}() {error}{f'. {question}' if question else ''}") from None
             return function(options(*args, **kwargs))
 
-        lines = [
-            textwrap.fill(f"{name}: {helps[name]}", 112, subsequent_indent="    ") for name in signature.parameters
-        ]
+        lines = [textwrap.fill(f"{key}: {helps[key]}", 112, subsequent_indent="    ") for key in signature.parameters]
         arguments = textwrap.indent("\n".join(lines), "    ")
         call.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{arguments}\n"
         call.__dict__["__signature__"] = signature.replace(

@@ -190,12 +190,9 @@ class Reshape(Operator[PartOperands]):
         return result
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        result = x.view()
-        try:
-            # As setting the shape of a view, which never copies.
-            result.shape = self.shape
-        except AttributeError:
-            raise IRError("only a whole map can be reshaped", found=list(x.shape)) from None
+        result = x.reshape(self.shape)
+        if not np.may_share_memory(x, result):
+            raise IRError("only a whole map can be reshaped", found=list(x.shape))
         return result
 
 

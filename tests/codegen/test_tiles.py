@@ -109,7 +109,7 @@ def test_an_artifact_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None
     (code,) = compiled("amx").manifest.cpu_programs.values()
     assert {"amx-int8", "amx-tile"} <= set(code.target.features)
     assert "amx-bf16" not in code.target.features
-    others = host.features() | set(code.target.features) - {"amx-int8", "amx-tile"}
+    others = (host.features() | set(code.target.features)) - {"amx-int8", "amx-tile"}
     monkeypatch.setattr(host, "features", lambda: others)
     assert host.missing(code.target.triple, code.target.features) == "this processor lacks amx-int8, amx-tile"
 

@@ -221,6 +221,15 @@ def test_extents_that_data_decide_are_further_outputs() -> None:
     assert (status, extent.view(np.int64).tolist()) == (0, [2])
 
 
+@pytest.mark.parametrize(("target", "asks"), [("amx", True), ("v4", False)])
+def test_objects_ask_linux_for_tiles(target: str, asks: bool, tmp_path: Path) -> None:
+    export_c(digits("software").artifact, tmp_path, engine="software", name="digits", target=target)
+    move_number_of_arch_prctl, system_call = b"\xb8\x9e\x00\x00\x00", b"\x0f\x05"
+    _, found, rest = (tmp_path / "digits.o").read_bytes().partition(move_number_of_arch_prctl)
+    assert (bool(found) and system_call in rest[:32]) is asks
+    assert "-2 if Linux refuses this process tiles of AMX" in (tmp_path / "digits.h").read_text()
+
+
 def written(folder: Path, given: Case, name: str, target: str = "host") -> None:
     """``program.c`` around a network, and what it includes and is linked with."""
     export_c(given.artifact, folder, engine=given.engine, name=name, target=target)

@@ -76,6 +76,8 @@ for n in itertools.count(1):
     queue = InOrder(session, 2)
     queue.put([X], 0)
     interrupt = Interrupt(n)
+    # Python 3.12 tells of instructions only if a frame wants to know when the function is set.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(interrupt)
     try:
         use(session, requests)

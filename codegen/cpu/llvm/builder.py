@@ -14,7 +14,7 @@ from typing import Union
 import numpy as np
 
 from .target import TargetDescription
-from .types import F64, I1, I32, I64, PTR, Register, Registers, Type, constant, poison, zero
+from .types import F64, I1, I32, I64, PTR, Register, Registers, Type, constant, mask_constant, poison, zero
 
 Integer = Union[int, Register]
 """An index or a byte offset, constant or computed (64 bits)."""
@@ -406,6 +406,10 @@ class FunctionBuilder:
         if mask is None:
             self.store(value, pointer)
             return
+        if mask.text == mask_constant(value.type.lanes, 1).text:
+            # Where it makes one lane narrower in the same instruction, LLVM 22 writes the wide element for AVX-512.
+            self.store(self.extract(value, 0), pointer)
+            return
         align = constant(I32, value.type.element.bytes)
         self.intrinsic(f"llvm.masked.store.{value.type.suffix}.p0", None, [value, pointer, align, mask])
 
@@ -425,6 +429,13 @@ class FunctionBuilder:
         is no instruction: an empty piece of assembly that claims to change memory.
         """
         self._emit('call void asm sideeffect "", "~{memory}"()')
+
+    def system_call(self, number: int, first: int, second: int) -> Register:
+        """The result of a call of Linux on x86-64 with two arguments."""
+        arguments = ", ".join(f"i64 {each}" for each in (number, first, second))
+        clobbered = "~{rcx},~{r11},~{memory}"
+        text = f'call i64 asm sideeffect "syscall", "={{rax}},{{rax}},{{rdi}},{{rsi}},{clobbered}"({arguments})'
+        return self._define(I64, text)
 
     def pinned(self, value: Register) -> Register:
         """A vector register of x86 as it is, of which LLVM knows nothing more: it keeps sums in the order in which they

@@ -20,6 +20,8 @@ TILE_BYTES = ROWS * ROW_BYTES
 SUMS, LEFT, RIGHT = (0, 1, 2, 3), (4, 5), (6, 7)
 """Tiles of sums, row by row, of two rows of two; of the left factor; of the right one."""
 
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+
 NARROW_PRODUCT = "tdpbf16ps"
 """The product of numbers in bfloat16."""
 
@@ -30,6 +32,15 @@ _EXTENSIONS = {**{f"tdpb{x}{w}d": "amx-int8" for x in "su" for w in "su"}, NARRO
 def has_tiles(target: TargetDescription, product: str) -> bool:
     """Whether a processor has a product, such as ``tdpbusd``."""
     return _EXTENSIONS[product] in target.features
+
+
+def ask_for_tiles(b: FunctionBuilder) -> Register:
+    """Ask Linux on x86-64 to let this process use tiles: 0, or another number where it does not.
+
+    As :func:`tilewright.runtime.native.host.tiles_permitted` does, without the C library: arch_prctl with
+    ARCH_REQ_XCOMP_PERM. A process that uses them without is ended.
+    """
+    return b.system_call(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA)
 
 
 def check_narrow(target: TargetDescription) -> None:

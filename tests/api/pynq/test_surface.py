@@ -198,7 +198,8 @@ def test_rails_draw_more_while_something_runs(task: Task) -> None:
     assert "modelled" in repr(sensor)
 
 
-def test_a_recorder_samples_until_it_is_stopped() -> None:
+def test_a_recorder_samples_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
     sensors = [rail.power for rail in get_xrt_sysfs_rails(Device("one")).values()]
     recorder = DataRecorder(*sensors)
     with recorder.record(0.001):
