@@ -156,6 +156,25 @@ def test_networks_with_transposed_convolutions_are_on_the_device(group: int) -> 
     np.testing.assert_allclose(results["device"], results["float"], rtol=0, atol=0.05 * np.abs(results["float"]).max())
 
 
+def test_phases_go_into_channels_of_a_joined_map(rng: np.random.Generator) -> None:
+    """As decoders of U-Nets have it: what is joined is loaded to where the other channels are."""
+    shapes = {"w1": (16, 3, 3, 3), "w2": (16, 16, 2, 2), "w3": (8, 32, 3, 3)}
+    constants = {name: (rng.standard_normal(shape) / 4).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["skip"], pads=[1] * 4),
+        helper.make_node("MaxPool", ["skip"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("ConvTranspose", ["small", "w2"], ["up"], strides=[2, 2]),
+        helper.make_node("Concat", ["skip", "up"], ["joined"], axis=1),
+        helper.make_node("Conv", ["joined", "w3"], ["y"], pads=[1] * 4),
+    ]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, 32, 32])], ["y"], constants)
+    samples = rng.standard_normal((2, 3, 32, 32)).astype(np.float32)
+    artifact = tilewright.compile(model.SerializeToString(), calibration=samples, machine="m4096", effort="quick")
+    with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
+        expected = software.run({"x": samples[:1]})["y"]
+        assert device.run({"x": samples[:1]})["y"].tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("clusters", [1, 3])
 @pytest.mark.parametrize(("channels", "step"), [(64, 2), (5 * 9, 3), (4, 2)])
 def test_depth_to_space_on_the_device(clusters: int, channels: int, step: int, rng: np.random.Generator) -> None:

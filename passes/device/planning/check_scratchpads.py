@@ -256,8 +256,8 @@ class _Execution:
         return PlacedUnits((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
 
     def _phase(self, op: Op[Phase]) -> Piece:
-        """Every so many rows and columns of a whole map."""
-        layout = self._piece(op, op.inputs[0]).layout
+        """Every so many rows and columns of a map, all of its channels or some."""
+        layout, box = self._piece(op, op.inputs[0])
         (row, column), (rows, columns) = op.operator.first, op.operator.step
         image_stride, row_stride, column_stride = layout.strides
         _, height, width, _ = op.result.type.shape
@@ -267,7 +267,7 @@ class _Execution:
             extents=(images, height, width, channels),
             strides=(image_stride, rows * row_stride, columns * column_stride),
         )
-        return Piece.whole(found)
+        return Piece(found, (*Piece.whole(found).box[:3], box[3]))
 
     def _reshaped(self, op: Op, shape: tuple[int, ...]) -> Piece:
         layout, box = self._piece(op, op.inputs[0])
