@@ -101,10 +101,11 @@ class CompileOptions:
     )
     weights_bits: int = option(
         8,
-        "Of the weights' integers: 8 or 4. Those of 4 bits are rounded as is learnt from the samples, layer after "
-        "layer, which takes minutes; the first and the last layer, and those of short sums, keep 8. Files are packed.",
+        "Of the weights' integers: 4, 8 or 16. Those of 4 bits are rounded as is learnt from the samples, layer after "
+        "layer, which takes minutes; the first and the last layer, and those of short sums, keep 8. Files are packed. "
+        "Of layers whose results have 16 bits (--wide), 16 are twice 8: two layers and their sum.",
         metavar="BITS",
-        choices=(4, 8),
+        choices=(4, 8, 16),
         needs="calibration",
         group=QUANTIZATION,
     )

@@ -20,6 +20,7 @@ from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
 from ...passes.quantization.quantize import Quantize
+from ...passes.quantization.split_weights import split_weights
 from ..calibration.bounds import BOUNDS, is_bounds, pixel_bounds, ranges_by_bounds
 from ..calibration.observation import Observation
 from ..calibration.ranges import BITS, encoded_ranges
@@ -100,6 +101,9 @@ def quantize_module(
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
+    if options.weights_bits > BITS and not options.wide:
+        hint = "Give --wide all."
+        raise UsageError("weights of 16 bits are for layers whose results have 16", stage="calibration", hint=hint)
     if is_bounds(options.calibration):
         _check_bounds(options, methods, all_wide=EVERY in options.wide and interface is None)
     choices = Choices() if choices is None else choices
@@ -141,6 +145,12 @@ def quantize_module(
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
     wide = wide_values(plan, copy.main, wide)
+    if options.weights_bits > BITS:
+        # What the sums are of needs ranges, too.
+        made = split_weights(copy, plan, wide)
+        plan = plan_quantization(copy.main, keep, **forms)
+        values = plan.values
+        wide = (*wide, *(name for name, value in values.items() if value in made))
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}

@@ -140,4 +140,4 @@ def test_quantize_learns_them_once_with_all_methods(tmp_path: Path, capsys: pyte
     assert main([*words, "--weights-bits", "4"]) == 0
     assert "all methods, weights of 4 bits" in capsys.readouterr().out
     assert main([*words, "--weights-bits", "3"]) == 2
-    assert "Invalid value for '--weights-bits': 3 is none of 4, 8." in capsys.readouterr().err
+    assert "Invalid value for '--weights-bits': 3 is none of 4, 8, 16." in capsys.readouterr().err

@@ -16,7 +16,7 @@ import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.quantize import quantize_module
-from tilewright.errors import IRError, PassError
+from tilewright.errors import IRError, PassError, UsageError
 from tilewright.ir import interp
 from tilewright.ir.accumulators import overflowing_channels
 from tilewright.ir.clone import clone_module
@@ -132,6 +132,44 @@ def test_the_accelerator_computes_the_same_integers(model: bytes, samples: np.nd
         for sample in samples:
             expected = software.run({"x": sample[None]})["y"]
             assert device.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("methods", ["none", "additions"])
+def test_weights_of_16_bits_are_two_layers_and_their_sum(
+    model: bytes, samples: np.ndarray, rng: np.random.Generator, methods: str
+) -> None:
+    edited = onnx.load_from_string(model)
+    for tensor in edited.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.ndim > 1:
+            # On no grid of 8 bits, so that weights are what is lost.
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(rng.standard_normal(array.shape).astype(np.float32), tensor.name)
+            )
+    model = edited.SerializeToString()
+    options = {"calibration": samples, "wide": ("all",), "methods": methods}
+    expected = [interp.run(import_model(model), {"x": sample[None]})["y"] for sample in samples]
+    noise: list[float] = []
+    for bits in (8, 16):
+        module = quantize_module(import_model(model), CompileOptions(weights_bits=bits, **options))
+        found = [interp.run(module, {"x": sample[None]})["y"] for sample in samples]
+        noise.append(float(sum(((a - b) ** 2).sum() for a, b in zip(found, expected, strict=True))))
+    # Of 7 bits more, activations leave more than half.
+    assert noise[1] < noise[0] / 400
+    artifact = tilewright.compile(model, weights_bits=16, machine="s256", effort="quick", **options)
+    with tilewright.load(artifact, engine="device") as device, tilewright.load(artifact, engine="software") as software:
+        for sample, integers in zip(samples, found, strict=True):
+            assert software.run({"x": sample[None]})["y"].tobytes() == integers.tobytes()
+            assert device.run({"x": sample[None]})["y"].tobytes() == integers.tobytes()
+
+
+def test_weights_of_16_bits_go_with_results_of_16(model: bytes, samples: np.ndarray) -> None:
+    options = {"calibration": samples, "weights_bits": 16}
+    with pytest.raises(UsageError, match=r"weights of 16 bits are for layers whose results have 16. Give --wide all"):
+        quantize_module(import_model(model), CompileOptions(**options))
+    # Weights of this network lie on grids of 8 bits.
+    as_they_are = quantize_module(import_model(model), CompileOptions(wide=("all",), **options))
+    assert [op.name for op in as_they_are.ops] == [op.name for op in quantized(model, samples, "all").ops]
 
 
 def test_names_say_which_values_have_16_bits(model: bytes, samples: np.ndarray) -> None:

@@ -104,7 +104,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
     calibrating, at = divided(every, check_count("--calibration-limit", limit))
     # Weights of few bits are learnt from all of them, with all methods at once.
-    used, choosing = set_apart(calibrating) if options.weights_bits == BITS else (calibrating,) * 2
+    used, choosing = set_apart(calibrating) if options.weights_bits >= BITS else (calibrating,) * 2
     held = hold(every, at)
     right = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]

@@ -1,0 +1,67 @@
+"""Weights of 16 bits: the sum of two layers with weights of 8, of which the second has what the first rounds off."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from ...ir.accumulators import channel_axis
+from ...ir.annotations import MACS
+from ...ir.core import Constant, Module, Op, Value
+from ...ir.ops.elementwise import Add
+from .parameters import on_own_grid, per_channel
+from .plan import Plan
+
+
+def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Value]:
+    """Make two layers and their sum of each convolution and product whose result has 16 bits, or stays a real number,
+    and whose weights lie on no grid of 8.
+
+    The first has the nearest of 254 steps for each channel, and the bias; the second what is left, at most half of a
+    step, of which its own integers make 254 again.
+
+    Args:
+        wide: names of the values of the plan that have 16 bits.
+
+    Returns:
+        What the layers and the sums make.
+    """
+    made: set[Value] = set()
+    ends = {value for name, value in plan.values.items() if name in wide} | {op.result for op in plan.real}
+    for op in plan.anchors:
+        w, function = op.operands.w, op.function
+        if _rounded_as(op.result, plan) not in ends or not isinstance(w, Constant) or on_own_grid(w.array) is not None:
+            continue
+        axis = channel_axis(op)
+        integers, type = per_channel(w.array, axis, None, 1.0)
+        assert type.quant is not None and function is not None
+        scales = np.asarray(type.quant.scale, np.float32)
+        coarse = integers * scales.reshape([-1 if d == axis else 1 for d in range(integers.ndim)])
+        y, readers = op.result, [*op.result.uses]
+        rest = module.add_constant(f"{w.name}.rest", w.array - coarse)
+        second = Op(op.operator, [op.operands.x, rest], [y.type], names=[f"{y.name}.rest"], loc=op.loc)
+        function.insert_after(second, op)
+        total = Op(Add(), [y, second.result], names=[y.name], loc=op.loc)
+        function.insert_after(total, second)
+        for reader, index in readers:
+            reader.set_operand(index, total.result)
+        op.set_operand(1, module.add_constant(w.name, coarse))
+        total.result.origin, y.origin, y.name = y.origin, None, f"{y.name}.coarse"
+        macs = MACS.get(op)
+        if macs is not None:
+            MACS.set(second, macs)
+        made |= {y, second.result, total.result}
+    module.drop_unused_constants()
+    return made
+
+
+def _rounded_as(value: Value, plan: Plan) -> Value:
+    """The value that becomes integers in place of this one, such as a clamp or a sum."""
+    known = {*plan.values.values(), *(op.result for op in plan.real)}
+    while value not in known and len(value.uses) == 1:
+        reader = next(iter(value.uses))[0]
+        if not isinstance(reader, Op):
+            break
+        value = reader.result
+    return value
