@@ -33,11 +33,12 @@ def _before(value: Value) -> Iterator[Op]:
 
 def _is_channels_last(value: Value) -> bool:
     """Whether a tensor is a map with other names of its dimensions, of which channels come last."""
-    op, last = value.producer, value.type.shape[-1]
-    if is_op(op, Transpose):
+    is_turned = False
+    while is_op(value.producer, Transpose) and value.producer.operator.perm == (0, *range(2, value.type.rank), 1):
         # Of three dimensions it is its own inverse.
-        return op.operator.perm == (0, *range(2, value.type.rank), 1) and not _is_channels_last(op.inputs[0])
-    return is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (last, 1, 1)
+        is_turned, value = not is_turned, value.producer.inputs[0]
+    op = value.producer
+    return is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1))
 
 
 def _on_maps(found: Match, operator: Operator) -> Value:

@@ -159,6 +159,19 @@ def test_what_long_chains_take_grows_with_their_length(monkeypatch: pytest.Monke
     assert 0 < steps[2] - steps[1] == 2 * (steps[1] - steps[0])
 
 
+@pytest.mark.parametrize("count", [1500, 1501])
+def test_a_slice_behind_a_deep_chain_of_transpositions(count: int) -> None:
+    """An even number of them leaves the dimensions as they are: the channels do not come last."""
+    shapes = ["[1,4,6]", "[1,6,4]"]
+    lines = [f"func @main(%t0: i8[1,4,6]{X}) -> (%y: i8[1,2,2]{X}) {{"]
+    for index in range(count):
+        lines.append(f"%t{index + 1} = transpose(%t{index}) {{perm=[0, 2, 1]}} : i8{shapes[(index + 1) % 2]}{X}")
+    lines.append(f"%y = slice(%t{count}) {{begin=[0, 1, 1], extent=[1, 2, 2], step=[1, 1, 1]}} : i8[1,2,2]{X}")
+    module = parse("\n".join([*lines, "return %y }"]))
+    rule = next(rule for rule in pixel_views.MOVED if rule.name == "slice_of_pixels")
+    assert Driver([rule]).run(module, Record("views")) == bool(count % 2)
+
+
 def _viewing(graph: ChipGraph) -> None:
     """Images of one row, or column, as rows, or columns, of one image."""
     x = graph.some()

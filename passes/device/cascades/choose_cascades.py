@@ -15,7 +15,6 @@ from ..kept.chip_places import inside_of, obstacle
 from ..kept.choose_kept import LEAST_ROOM, Chosen, KeptMaps
 from ..kept.kept_maps import holdings, root_of
 from ..tiling.candidates import Misfit, Tile
-from ..tiling.tile_search import TileSearch
 from ..tiling.tile_searches import Constants, constants_held
 from .segment import Reads, Unit, obstacle_to_stripes, ring_bytes, rings_of, rows_limits, units_of
 
@@ -65,9 +64,11 @@ class Cascades:
         self._machine, self._maps, self._chosen = machine, maps, chosen
         self._index = {op: index for index, unit in enumerate(self.units) for op in ops[slice(*unit.steps)]}
         self._apart = [obstacle_to_stripes(unit) for unit in self.units]
+        # The last unit that touches what each makes.
+        self._last = [max((self._index[op] for op in unit.made.users), default=0) for unit in self.units]
         self._reads = Reads()
-        self._constants: dict[tuple[Unit, Tile], Constants] = {}
-        self._prices: dict[tuple[TileSearch, int, int], tuple[float, Tile] | Misfit] = {}
+        # Of units, by those of their maps that stay on chip, the room and the rows that a tile may have.
+        self._tiles: dict[tuple[Unit, frozenset[Value], int, int], tuple[float, Tile, Constants] | Misfit] = {}
         self._alone = [self._cost_alone(unit) for unit in self.units]
         held = holdings(ops, 1, chosen.kept).items()
         self._kept = [(each.first, each.last, each.bytes(root)) for root, each in held]
@@ -143,8 +144,7 @@ class Cascades:
 
     def _inner(self, first: int, stop: int) -> set[Value]:
         """The maps that only these units touch."""
-        made = {unit.made for unit in self.units[first:stop]}
-        return {value for value in made if all(first <= self._index[user] < stop for user in value.users)}
+        return {self.units[index].made for index in range(first, stop) if self._last[index] < stop}
 
     def _rolled(self, first: int, stop: int) -> frozenset[Value]:
         """Of the maps that only these units touch, those that lie in rings because of them."""
@@ -176,13 +176,13 @@ class Cascades:
         tiles: list[Tile] = []
         saved, weights, parameters = sum(self._alone[first:stop]), 0, 0
         for each, rows in zip(units, rows_limits(units, height), strict=True):
-            found = self._maps.cost_of(each.op, kept, lambda search, rows=rows: self._priced(search, room, rows))
+            found = self._priced(each, kept, room, rows)
             if isinstance(found, Misfit):
                 return f"no tile of %{each.made.name} fits the {found.memory} scratchpad"
-            saved -= found[0]
-            held = self._held(each, found[1])
+            cost, tile, held = found
+            saved -= cost
             weights, parameters = weights + held.weights, parameters + held.parameters
-            tiles.append(found[1])
+            tiles.append(tile)
         span = f"%{units[0].made.name} to %{units[-1].made.name}"
         for memory, needed, size in (
             ("weights", weights, machine.weight_bytes),
@@ -218,16 +218,16 @@ class Cascades:
         line = self._machine.maps_banks * LINE_BYTES
         return self._room(units) // _TILES // line * line
 
-    def _held(self, unit: Unit, tile: Tile) -> Constants:
-        if (unit, tile) not in self._constants:
-            self._constants[unit, tile] = constants_held(unit.op, tile)
-        return self._constants[unit, tile]
-
-    def _priced(self, search: TileSearch, room: int, rows: int) -> tuple[float, Tile] | Misfit:
-        key = search, room, rows
-        if key not in self._prices:
-            self._prices[key] = search.cheapest(room, rows)
-        return self._prices[key]
+    def _priced(
+        self, unit: Unit, kept: frozenset[Value], room: int, rows: int
+    ) -> tuple[float, Tile, Constants] | Misfit:
+        """The cheapest tile of a unit of so many rows at most, what it counts, and what it holds of scratchpads."""
+        key = unit, kept.intersection(unit.maps), room, rows
+        if key not in self._tiles:
+            found = self._maps.cost_of(unit.op, kept, lambda search: search.cheapest(room, rows))
+            held = found if isinstance(found, Misfit) else (*found, constants_held(unit.op, found[1]))
+            self._tiles[key] = held
+        return self._tiles[key]
 
 
 class Ring(NamedTuple):

@@ -129,12 +129,14 @@ class Unit:
         steps: of the function, from the first to one past the last.
         made: the map that is left.
         height: rows of the result.
+        maps: that it touches, that one last.
     """
 
     op: Op
     steps: tuple[int, int]
     made: Value
     height: int
+    maps: tuple[Value, ...]
 
 
 def units_of(ops: Sequence[Op]) -> list[Unit]:
@@ -143,13 +145,13 @@ def units_of(ops: Sequence[Op]) -> list[Unit]:
     for step, op in enumerate(ops):
         if fused_convolution(op) is None:
             height = computed_map(op).height
-            units.append(Unit(op, (step, step + len(with_fused(op))), made_by(op), height))
+            units.append(Unit(op, (step, step + len(with_fused(op))), made_by(op), height, tuple(maps_of_pair(op))))
     return units
 
 
 def obstacle_to_stripes(unit: Unit) -> str | None:
     """Why an op cannot be computed in stripes together with others, in words that follow its name."""
-    for value in (unit.made, *maps_of_pair(unit.op)):
+    for value in unit.maps:
         if map_shape(value.type).images > 1:
             return "has several images"
     if is_op(unit.op, DepthToSpace, Slice) or (is_op(unit.op, Concat) and begins_of(unit.op)[-1].row):
@@ -217,7 +219,7 @@ def rows_limits(units: Sequence[Unit], height: int) -> list[int]:
     for index in reversed(range(len(units))):
         unit = units[index]
         limits[index] = limit = min(wanted.get(unit.made, height), unit.height)
-        for value in maps_of_pair(unit.op)[:-1]:
+        for value in unit.maps[:-1]:
             rows = max(1, round(limit * map_shape(value.type).height / unit.height))
             wanted[value] = max(wanted.get(value, 1), rows)
     return limits

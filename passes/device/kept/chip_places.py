@@ -72,7 +72,7 @@ def begins_of(op: Op[Concat]) -> list[Begin]:
     """Where each operand of a concatenation begins in the result."""
     axis = map_axis(op.result.type, op.operator.axis)
     extents = [map_shape(value.type)[axis] for value in op.inputs]
-    return [Begin()._replace(**{Begin._fields[axis]: first}) for first in accumulate(extents[:-1], initial=0)]
+    return [Begin(*[0] * axis, first) for first in accumulate(extents[:-1], initial=0)]
 
 
 def inside_of(value: Value) -> Inside | None:
@@ -91,7 +91,8 @@ def inside_of(value: Value) -> Inside | None:
         return _inside_sliced(op)
     for user in value.users:
         if is_op(user, Concat) and user.operator.axis == 1 and user.inputs.count(value) == 1:
-            return Inside(user.result, channel=begins_of(user)[user.inputs.index(value)].channel)
+            ahead = user.inputs[: user.inputs.index(value)]
+            return Inside(user.result, channel=sum([map_shape(each.type).channels for each in ahead]))
     over = overwritten(op)
     return Inside(over) if over is not None else None
 

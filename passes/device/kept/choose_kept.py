@@ -94,7 +94,6 @@ class KeptMaps:
         # By an op, its split, and those of its maps that stay on chip.
         self._costs: dict[tuple[Op, Split | None, frozenset[Value]], tuple[TileSearch, int]] = {}
         self._searches = searches
-        self._prices: dict[tuple[TileSearch, int], tuple[float, Tile] | Misfit] = {}
 
     def choose(self, share: float) -> Chosen | None:
         """The cheapest choice with limits up to a share of the scratchpad; None if not even tiles alone fit."""
@@ -195,9 +194,7 @@ class KeptMaps:
         left = (self.machine.maps_bytes - beside) // unit * unit
         if left < LEAST_ROOM:
             return Misfit("maps", LEAST_ROOM, left)
-        if (search, left) not in self._prices:
-            self._prices[search, left] = search.cheapest(left)
-        return self._prices[search, left]
+        return search.cheapest(left)
 
 
 def _limits(room: int) -> Iterator[int]:

@@ -105,6 +105,9 @@ def _await_room(program: Steps, cluster: int, before: list[list[int]]) -> None:
 
 Stream = tuple[int, Queue]
 
+_LOOKED_AT = 64
+"""Steps that are ready but had no room, those written first, which are looked at again each time."""
+
 _SLOT = 128
 """Cycles in which the work of the DRAM is counted together."""
 
@@ -228,9 +231,10 @@ class _Scheduler:
         """The ready step that can start first, of those for which there is room."""
         if self._as_written:
             return heapq.heappop(self._heap)[2]
-        for number in self._blocked:
+        self._blocked.sort()
+        for number in self._blocked[:_LOOKED_AT]:
             self._offer(number)
-        self._blocked = []
+        del self._blocked[:_LOOKED_AT]
         while self._heap:
             _, _, number = heapq.heappop(self._heap)
             start = self._start(number)

@@ -113,6 +113,7 @@ class TileSearch:
         self._machine, known = machine, known if known is not None else {}
         self._priced = [_priced(op, machine, orders, replace(share, packed=packed), known) for share in shares]
         self._costs: dict[float, Costs] = {}
+        self._known: dict[tuple[int, int | None, float], tuple[float, Tile] | Misfit] = {}
 
     def cheapest(
         self, maps_bytes: int, rows: int | None = None, taken: float = DRAM_TAKEN
@@ -124,6 +125,12 @@ class TileSearch:
             rows: most that a tile may have; no limit by default.
             taken: what a cycle of the DRAM costs that other ops could use.
         """
+        key = maps_bytes, rows, taken
+        if key not in self._known:
+            self._known[key] = self._cheapest(*key)
+        return self._known[key]
+
+    def _cheapest(self, maps_bytes: int, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
         costs = self._costs.get(taken)
         if costs is None:
             costs = self._costs[taken] = Costs.of(self._priced, self._machine, taken)
