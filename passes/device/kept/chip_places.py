@@ -72,7 +72,7 @@ def begins_of(op: Op[Concat]) -> list[Begin]:
     """Where each operand of a concatenation begins in the result."""
     axis = map_axis(op.result.type, op.operator.axis)
     extents = [map_shape(value.type)[axis] for value in op.inputs]
-    return [Begin(*[0] * axis, first) for first in accumulate(extents[:-1], initial=0)]
+    return [Begin()._replace(**{Begin._fields[axis]: first}) for first in accumulate(extents[:-1], initial=0)]
 
 
 def inside_of(value: Value) -> Inside | None:
