@@ -105,7 +105,7 @@ def _await_room(program: Steps, cluster: int, before: list[list[int]]) -> None:
 
 Stream = tuple[int, Queue]
 
-_LOOKED_AT = 64
+_LOOKED_AT = 32
 """Steps that are ready but had no room, those written first, which are looked at again each time."""
 
 _SLOT = 128
