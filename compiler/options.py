@@ -37,8 +37,8 @@ class CompileOptions:
     precision: str | None = option(
         None,
         "int8: quantised, on the accelerator where possible, with the engine software, the same integers on the CPU, "
-        "beside it. fp32: the whole network on CPU kernels. bf16: the same, but that convolutions multiply numbers in "
-        "bfloat16, for targets with AMX. Default: int8 if the model is quantised or "
+        "beside it. fp32: the whole network on CPU kernels. bf16: the same, but that convolutions and products with "
+        "known matrices multiply numbers in bfloat16, for targets with AMX. Default: int8 if the model is quantised or "
         "calibration data is given, otherwise fp32.",
         metavar="PRECISION",
         choices=("fp32", "bf16", "int8"),

@@ -11,7 +11,7 @@ from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
 from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
-from ..passes.cpu.narrow_convolutions import NarrowConvolutions
+from ..passes.cpu.narrow_products import NarrowProducts
 from ..passes.cpu.one_hot_products import OneHotProducts
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.real_results import RealResults
@@ -72,12 +72,12 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = F
 
     Args:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
-        narrow: convolutions multiply numbers in bfloat16.
+        narrow: convolutions and products with weights multiply numbers in bfloat16.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
-    forms = (*forms, NarrowConvolutions()) if narrow else forms
+    forms = (*forms, NarrowProducts()) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 

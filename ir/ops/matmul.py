@@ -7,14 +7,34 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
+from ..arithmetic import rounded_to_bfloat16
 from ..op import LinearOperands, Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, broadcast_shape, check_dtype
 
 
+class _MatrixProduct(Operator[LinearOperands]):
+    """What products of matrices have in common: their attributes, which :class:`MatMul` explains."""
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+    act: str = "none"
+    act_args: tuple[float, ...] = ()
+
+    def extents(self, x: TensorType, w: TensorType) -> tuple[int, int, int]:
+        """M, N and K of one product of matrices."""
+        rows, inner = x.shape[:-3:-1] if self.transpose_a else x.shape[-2:]
+        _, columns = w.shape[:-3:-1] if self.transpose_b else w.shape[-2:]
+        return rows, columns, inner
+
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
+        x = operand_types[0]
+        return result_types[0].elements * x.shape[-2 if self.transpose_a else -1] if x is not None else 0
+
+
 @operator("matmul")
-class MatMul(Operator[LinearOperands]):
+class MatMul(_MatrixProduct):
     """Matrix product over the last two dimensions, then bias, residual and activation.
 
     Operands: x [*batch, M, K] and w [*batch, K, N] of one element type, whose batch dimensions broadcast; b [N], added
@@ -32,17 +52,6 @@ class MatMul(Operator[LinearOperands]):
     """
 
     QUANTIZATION = QuantizationRule.ACCUMULATE
-
-    transpose_a: bool = False
-    transpose_b: bool = False
-    act: str = "none"
-    act_args: tuple[float, ...] = ()
-
-    def extents(self, x: TensorType, w: TensorType) -> tuple[int, int, int]:
-        """M, N and K of one product of matrices."""
-        rows, inner = x.shape[:-3:-1] if self.transpose_a else x.shape[-2:]
-        _, columns = w.shape[:-3:-1] if self.transpose_b else w.shape[-2:]
-        return rows, columns, inner
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
         check_activation(self.act, self.act_args, x)
@@ -91,9 +100,26 @@ class MatMul(Operator[LinearOperands]):
         axis = self.column_axis(w) if w is not None else 0
         return check_accumulating(operand_types, result_types, channel_axis=axis, act=self.act)
 
-    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
-        x = operand_types[0]
-        return result_types[0].elements * x.shape[-2 if self.transpose_a else -1] if x is not None else 0
+
+@operator("narrow_matmul")
+class NarrowMatMul(_MatrixProduct):
+    """Matrix product of numbers that are rounded to bfloat16 before (to nearest, ties to even), then bias, residual and
+    activation in single precision. The attributes are those of ``matmul``.
+
+    Operands and result are those of ``matmul`` in single precision. Engines differ as for ``narrow_conv``.
+    """
+
+    @property
+    def matmul(self) -> MatMul:
+        """The product of the numbers as they are."""
+        return MatMul(**vars(self))
+
+    def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
+        check_dtype(x, (DType.F32,))
+        return self.matmul.infer(x, w, b, residual)
+
+    def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
+        return self.matmul.reference(rounded_to_bfloat16(x), rounded_to_bfloat16(w), b, residual)
 
 
 @operator("determinant")

@@ -22,6 +22,7 @@ WITHOUT_KERNEL = {
     "skip_layer_norm": "only a pass makes it, of integers, with constant factors",
     "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
     "narrow_conv": "only a pass makes it, in blocked layouts, for processors with tiles",
+    "narrow_matmul": "only a pass makes it, for processors with tiles",
 }
 """Operators that have no generic kernel for some plain float or integer sample, and why."""
 

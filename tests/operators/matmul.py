@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from samples import (
@@ -15,7 +16,7 @@ from samples import (
     weight_array,
 )
 
-from tilewright.ir.ops.matmul import Determinant, MatMul
+from tilewright.ir.ops.matmul import Determinant, MatMul, NarrowMatMul
 from tilewright.ir.types import DType, TensorType
 
 
@@ -43,6 +44,14 @@ def mat_mul(cls: type[MatMul], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls(), (array(2, 5, 7, dtype=DType.I32), array(7, 3, dtype=DType.I32), None))
     yield Sample(cls(), (array(2, 9, dtype=DType.I64), array(9, 2, dtype=DType.I64), array(2, dtype=DType.I64)))
     yield from mat_mul_quantized_samples(cls, rng)
+
+
+@samples_of(NarrowMatMul)
+def narrow_mat_mul(cls: type[NarrowMatMul], rng: np.random.Generator) -> Iterator[Sample]:
+    for sample in mat_mul(MatMul, rng):
+        x = sample.inputs[0]
+        if not sample.types and x is not None and x.dtype == np.float32:
+            yield replace(sample, operator=cls(**vars(sample.operator)))
 
 
 def mat_mul_quantized_samples(cls: type[MatMul], rng: np.random.Generator) -> Iterator[Sample]:

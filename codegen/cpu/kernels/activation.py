@@ -14,7 +14,7 @@ from tilewright.errors import CodegenError
 from ....ir.activation import activate
 from ....ir.core import Op
 from ....ir.ops.convolution import Conv, NarrowConv
-from ....ir.ops.matmul import MatMul
+from ....ir.ops.matmul import MatMul, NarrowMatMul
 from ....ir.ops.weight_only import WeightOnlyMatMul
 from ..element import Element
 from ..formulas import ACTIVATIONS
@@ -82,7 +82,7 @@ class ProductSpec(KernelSpec):
         return ("x", "w", *optional, "y")
 
 
-def what_follows(op: Op[Conv | NarrowConv | MatMul | WeightOnlyMatMul]) -> dict[str, Any]:
+def what_follows(op: Op[Conv | NarrowConv | MatMul | NarrowMatMul | WeightOnlyMatMul]) -> dict[str, Any]:
     """The fields of a :class:`ProductSpec`, as an op has them."""
     return {
         "has_bias": op.operands.b is not None,

@@ -1,4 +1,4 @@
-"""Matrix multiplication of row-major tensors: single precision, and 8-bit ones with a known right factor.
+"""Matrix multiplication of row-major tensors: single precision, and bfloat16 and 8-bit ones with a known right factor.
 
 Products of a few rows with a transposed matrix are dot products along contiguous memory: the fully connected layer at
 batch 1, bound by the bandwidth of its weights, which are read once, in order.
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from ....ir.accumulators import is_word_product
 from ....ir.core import Constant, Op
 from ....ir.layout import QUAD
-from ....ir.ops.matmul import MatMul
+from ....ir.ops.matmul import MatMul, NarrowMatMul
 from ..kernel import Kernel, lowers
+from ..llvm import tiles
 from ..llvm.row_vectors import RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, poison, zero
@@ -23,6 +24,7 @@ from .activation import ProductSpec, what_follows
 from .output_channels import channels_of, has_constant_channels, without_zero_points
 from .products.byte_product import ByteProduct, WordProduct
 from .products.float_product import FloatProduct
+from .products.narrow_product import NarrowProduct
 from .products.tiled_product import tiled_product
 
 FEW_ROWS = 4
@@ -112,6 +114,27 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
     factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b and not panels, panels)
     return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)
+
+
+@lowers(NarrowMatMul, needs=(is_plain,))
+def narrow_matmul(op: Op[NarrowMatMul], target: TargetDescription) -> Kernel | None:
+    """Products with a known matrix, the same for all on the left, which are one tall one.
+
+    Raises:
+        UnsupportedError: the processor has no tiles for it.
+    """
+    operator, (x, w, bias, _) = op.operator, op.operands
+    if not isinstance(w, Constant) or not isinstance(bias, Constant | None) or math.prod(w.type.shape[:-2]) != 1:
+        return None
+    if operator.transpose_a or not x.type.elements:
+        return None
+    tiles.check_narrow(target)
+    weights = w.array.reshape(w.type.shape[-2:])
+    columns, inner = op.result.type.shape[-1], x.type.shape[-1]
+    rows = x.type.elements // inner
+    spec = NarrowProduct(tiles.NARROW_PRODUCT, rows, columns, inner, **what_follows(op))
+    known = weights if operator.transpose_b else weights.T
+    return spec.kernel(target).reading(spec.data_of(known, bias.array if bias is not None else None))
 
 
 @lowers(MatMul)

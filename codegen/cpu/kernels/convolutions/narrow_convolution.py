@@ -15,12 +15,11 @@ from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import BF16, F32, I16, I32, Register, constant, mask_constant, zero
+from ...llvm.types import F32, Register, mask_constant, zero
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, FloatOutput
-from ..products.tile_product import (
-    Ending,
-)
+from ..products.narrow_product import narrowed
+from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
 from .tiled_window import MOST_COPIED, TiledWindow
@@ -71,20 +70,6 @@ class NarrowConvolution(TiledWindow, FloatOutput):
             b.each(0, rows, pixel)
 
         return stored
-
-
-def narrowed(b: FunctionBuilder, numbers: Register) -> Register:
-    """Single precision numbers as 16 bits of bfloat16 each, rounded to nearest, ties to even."""
-    words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
-    if "avx512bf16" in b.target.features:
-        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
-        return b.convert("bitcast", b.intrinsic(name, BF16.of(numbers.type.lanes), [numbers]), words)
-    stored, half = b.convert("bitcast", numbers, bits), constant(bits, 16)
-    upper = b.binary("lshr", stored, half)
-    odd = b.binary("and", upper, constant(bits, 1))
-    rounded = b.binary("lshr", b.binary("add", stored, b.binary("add", odd, constant(bits, 0x7FFF))), half)
-    quiet = b.binary("or", upper, constant(bits, 0x40))
-    return b.convert("trunc", b.select(b.compare("uno", numbers, numbers), quiet, rounded), words)
 
 
 @lowers(NarrowConv)

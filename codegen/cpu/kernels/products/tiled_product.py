@@ -1,8 +1,10 @@
-"""Products of matrices of bytes on the tiles of AMX, which read rows of x where they lie."""
+"""Products of matrices on the tiles of AMX: the walk over rows and columns, and those of bytes."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from ...kernel import Kernel
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import Register, Registers, partial_mask
+from ...llvm.types import I64, Register, Registers, constant, partial_mask
+from ...spec import KernelSpec
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..output_channels import VECTOR_BYTES, channels_of
 from ..window_walk import Values
@@ -35,14 +38,21 @@ _ITEM_TILES, _ITEM_VECTORS = 4, 8
 
 
 @dataclass(frozen=True)
-class TiledProduct(ByteProduct):
-    """The same as its base, but that the weights are read from ``tiles``, as :class:`TileSteps` packs them.
+class TiledRows(KernelSpec):
+    """Base: products of a matrix of rows and one of weights, which are read from ``tiles``, as :class:`TileSteps` packs
+    them. The result lies apart from all operands.
 
     Attributes:
-        product: the instruction; see :func:`...llvm.tiles.byte_product`.
+        product: the instruction; see :mod:`...llvm.tiles`.
+        rows, columns: of the result.
     """
 
-    product: str = ""
+    RESULT_BYTES: ClassVar[int] = 1
+    """Of an element of the result."""
+
+    product: str
+    rows: int
+    columns: int
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -50,52 +60,97 @@ class TiledProduct(ByteProduct):
         return (*operands, "tiles", y)
 
     @property
+    @abstractmethod
     def steps(self) -> TileSteps:
-        return TileSteps(self.inner, (0,))
+        """Of one run, which is a row of x as tiles read it."""
+
+    @abstractmethod
+    def of_columns(self, b: FunctionBuilder, arguments: Values, first: Register) -> Values:
+        """What a block takes for vectors of columns from ``first`` on: ``w``, ``start``, and what `stored` reads."""
+
+    @abstractmethod
+    def stored(self, b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
+        """Store the results of a tile: an :data:`.tile_product.Ending`, whose ``y`` is where its first row begins."""
+
+    def copied_bytes(self, rows: int) -> int:
+        """Work memory for so many rows of x; none where tiles read them as they are."""
+        return 0
+
+    def copy(self, b: FunctionBuilder, x: Register, first: Register, last: Register, target: Register) -> None:
+        """Write rows of x as tiles read them."""
 
     @property
     def tile_rows(self) -> int:
-        return tile_rows(self.rows)
-
-    def pays(self, target: TargetDescription) -> bool:
-        """Whether it is estimated to take less time than its base."""
-        blocks = -(-self.rows // (2 * self.tile_rows))
-        return pays(self.work, self.steps, self.tile_rows, blocks, 0, target)
+        # Blocks have two tiles of rows: a last one alone would be computed twice.
+        return tile_rows(-(-self.rows // 2))
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b, arguments = self.entry(target, writes=self.WRITTEN)
+        b, arguments = self.entry(target, writes=("y",))
         rows, steps = self.tile_rows, self.steps
         row_block = _ITEM_TILES * rows
         # The last tile of rows lies over the one before, which belongs to the same work item.
         while 0 < self.rows % row_block < rows:
             row_block += rows
         cut = ChannelTiles(1, 1, self.columns, CHANNEL_BLOCK, _ITEM_VECTORS, self.rows, row_block)
-        blocks = TileBlocks(b, self.product, steps, rows, self.inner, self._stored)
+        blocks = TileBlocks(b, self.product, steps, rows, steps.run, self.stored)
+        copied = self.copied_bytes(row_block)
+        # The first of the rows that have been copied.
+        present = b.allocate(I64)
+        b.store(constant(I64, -1), present)
+        outputs = [name for name in ("residual", "y") if name in arguments]
+
+        def copy(item: WorkItem, target: Register) -> None:
+            self.copy(b, arguments["x"], item.first_row, item.last_row, target)
+            b.store(item.first_row, present)
 
         def visit(item: WorkItem, vectors: int, active: int) -> None:
             total = b.divide(b.add(b.subtract(item.last_row, item.first_row), rows - 1), rows)
+            x = b.at(arguments["x"], b.multiply(item.first_row, steps.run))
+            if copied:
+                x = b.at(arguments["scratch"], BLOCK_BYTES)
+                is_new = b.compare("ne", b.load(I64, present), item.first_row)
+                b.if_(is_new, lambda: copy(item, x), lambda: None)
 
             def columns(first: Register, over_rows: OverRows) -> None:
                 first = b.add(item.block, first)
-                tables = {n: b.at(arguments[n], b.multiply(first, VECTOR_BYTES)) for n in ("start", "factors")}
-                w = b.at(arguments["tiles"], b.multiply(first, steps.vector_bytes))
-                y = b.at(arguments["y"], b.multiply(first, CHANNEL_BLOCK))
+                values = self.of_columns(b, arguments, first)
 
                 def of_tile(tile: Register) -> Values:
                     row = b.minimum(b.add(item.first_row, b.multiply(tile, rows)), self.rows - rows)
-                    x = b.at(arguments["x"], b.multiply(row, self.inner))
-                    return {"x": x, "y": b.at(y, b.multiply(row, self.columns))}
+                    place = b.add(b.multiply(row, self.columns), b.multiply(first, CHANNEL_BLOCK))
+                    place = b.multiply(place, self.RESULT_BYTES)
+                    left = b.at(x, b.multiply(b.subtract(row, item.first_row), steps.run))
+                    return {"x": left, **{name: b.at(arguments[name], place) for name in outputs}}
 
-                over_rows({"w": w, **tables, "scratch": arguments["scratch"]}, total, of_tile)
+                over_rows({**values, "scratch": arguments["scratch"]}, total, of_tile)
 
             blocks.over_columns(vectors, active, columns)
 
         tiles.configure(b, rows, steps.inner)
         cut.walk(b, arguments, visit)
         tiles.release(b)
-        return self.finish(b, blocks.finish(), units=cut.units, scratch_bytes=BLOCK_BYTES)
+        common = cut.in_group if copied else 1
+        return self.finish(b, blocks.finish(), units=cut.units, scratch_bytes=BLOCK_BYTES + copied, common=common)
 
-    def _stored(self, b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
+
+@dataclass(frozen=True)
+class TiledProduct(TiledRows, ByteProduct):
+    """The same as its base of bytes, on tiles."""
+
+    @property
+    def steps(self) -> TileSteps:
+        return TileSteps(self.inner, (0,))
+
+    def pays(self, target: TargetDescription) -> bool:
+        """Whether it is estimated to take less time than its base."""
+        blocks = -(-self.rows // (2 * self.tile_rows))
+        return pays(self.work, self.steps, self.tile_rows, blocks, 0, target)
+
+    def of_columns(self, b: FunctionBuilder, arguments: Values, first: Register) -> Values:
+        tables = {name: b.at(arguments[name], b.multiply(first, VECTOR_BYTES)) for name in ("start", "factors")}
+        return {"w": b.at(arguments["tiles"], b.multiply(first, self.steps.vector_bytes)), **tables}
+
+    def stored(self, b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
         factors, mask = b.at(values["factors"], column * VECTOR_BYTES), partial_mask(CHANNEL_BLOCK, active)
         y = b.at(values[f"y{row}"], column * CHANNEL_BLOCK)
 

@@ -9,14 +9,14 @@ import onnx.helper
 
 from .....ir.core import Op, Value
 from .....ir.ops.integer_products import ConvInteger, MatMulInteger
-from .....ir.ops.matmul import Determinant, MatMul
+from .....ir.ops.matmul import Determinant, MatMul, NarrowMatMul
 from .....ir.ops.weight_only import WeightOnlyMatMul
 from ...matmul import einsum, gemm, product, product_by
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from .activation import export_activation
-from .layers.convolution import convolution
+from .layers.convolution import convolution, rounded_to_bfloat16
 
 
 @imports("MatMul")
@@ -45,11 +45,15 @@ def matrix(exporter: Exporter, value: Value, is_transposed: bool) -> str:
     return exporter.node("Transpose", [value], perm=[*batch, column, row])
 
 
-@exports(MatMul)
-def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
+@exports(MatMul, NarrowMatMul)
+def export_matmul(op: Op[MatMul | NarrowMatMul], exporter: Exporter) -> None:
     matmul = op.operator
     x, w, b, residual = op.operands
-    if x.type.rank == w.type.rank == 2 and x.type.dtype.is_float:
+    if isinstance(matmul, NarrowMatMul):
+        factors = (matrix(exporter, x, matmul.transpose_a), matrix(exporter, w, matmul.transpose_b))
+        y = exporter.node("MatMul", [rounded_to_bfloat16(exporter, factor) for factor in factors])
+        addends = (b, residual)
+    elif x.type.rank == w.type.rank == 2 and x.type.dtype.is_float:
         y = exporter.node("Gemm", [x, w, b], transA=int(matmul.transpose_a), transB=int(matmul.transpose_b))
         addends = (residual,)
     else:

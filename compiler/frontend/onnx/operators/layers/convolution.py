@@ -88,14 +88,20 @@ def convolution_attributes(conv: Conv) -> dict[str, Any]:
     return {"strides": conv.strides, "pads": conv.pads, "dilations": conv.dilations, "group": conv.group}
 
 
+def rounded_to_bfloat16(exporter: Exporter, factor: str) -> str:
+    """A factor as numbers of bfloat16, in single precision."""
+    for dtype in (onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT):
+        factor = exporter.node("Cast", [factor], to=dtype)
+    return factor
+
+
 @exports(Conv, NarrowConv)
 def export_conv(op: Op[Conv | NarrowConv], exporter: Exporter) -> None:
     x, w, b, residual = op.operands
     conv = op.operator if isinstance(op.operator, Conv) else op.operator.conv
-    factors: list[Value | str] = [x, w]
+    factors = [exporter.name(value) for value in (x, w)]
     if isinstance(op.operator, NarrowConv):
-        for dtype in (onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT):
-            factors = [exporter.node("Cast", [factor], to=dtype) for factor in factors]
+        factors = [rounded_to_bfloat16(exporter, factor) for factor in factors]
     y = exporter.node("Conv", [*factors, b], **convolution_attributes(conv))
     if residual is not None:
         y = exporter.node("Add", [y, residual])

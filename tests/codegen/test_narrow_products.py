@@ -1,6 +1,10 @@
-"""Convolutions of numbers in bfloat16: rounding, kernels on emulated tiles against the reference, whole networks."""
+"""Convolutions and products of numbers in bfloat16: rounding, kernels on emulated tiles against the reference, whole
+networks.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -19,10 +23,33 @@ from tilewright.errors import ArtifactError, RegenerationWarning, UnsupportedErr
 from tilewright.ir import interp
 from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
 from tilewright.ir.ops.convolution import NarrowConv
+from tilewright.ir.ops.matmul import NarrowMatMul
 from tilewright.runtime.native import host
 
 TOLERANCE = 1e-5
 """Of the largest result: sums in single precision, in another order."""
+
+
+def activation(rng: np.random.Generator) -> tuple[str, tuple[float, ...]]:
+    return [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0)), ("sigmoid", ()), ("gelu", ())][int(rng.integers(5))]
+
+
+def random_product(rng: np.random.Generator) -> Case:
+    """Rows, columns and inner extents that are multiples of nothing, or of tiles; few rows and many; batches."""
+    matmul = NarrowMatMul(False, rng.random() < 0.5, *activation(rng))
+    inner, columns = (int(rng.choice(np.array([rng.integers(1, 150), 32 * rng.integers(1, 5)]))) for _ in range(2))
+    rows = int(rng.choice(np.array([1, rng.integers(2, 17), rng.integers(17, 200)])))
+    batch = [(), (int(rng.integers(1, 4)),), (2, 1)][int(rng.integers(3))]
+
+    def numbers(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x, w = numbers(*batch, rows, inner), numbers(inner, columns)
+    w = w.T if matmul.transpose_b else w
+    w = w[(None,) * int(rng.integers(len(batch) + 1))]
+    b = numbers(columns) if rng.random() < 0.7 else None
+    residual = numbers(*batch, rows, columns) if rng.random() < 0.4 else None
+    return make_case(f"{matmul} {x.shape} {w.shape}", Sample(matmul, (x, w, b, residual), frozenset({1, 2})))
 
 
 def random_case(rng: np.random.Generator) -> Case:
@@ -38,8 +65,7 @@ def random_case(rng: np.random.Generator) -> Case:
     image = tuple(int(rng.integers(d * (k - 1) + 1, 20)) for d, k in zip(dilations, kernel, strict=True))
     group = int(rng.choice([1, 1, 2]))
     channels, outputs = (32 * group,) * 2 if group > 1 else (int(n) for n in rng.integers(8, 80, 2))
-    act = [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0)), ("sigmoid", ())][int(rng.integers(4))]
-    conv = NarrowConv(strides, pads, dilations, group, *act)
+    conv = NarrowConv(strides, pads, dilations, group, *activation(rng))
     x, w = (
         (rng.standard_normal(s)).astype(np.float32)
         for s in ((2, channels, *image), (outputs, channels // group, *kernel))
@@ -71,14 +97,16 @@ def check(cases: list[Case]) -> None:
         )
 
 
-def test_random_convolutions(rng: np.random.Generator) -> None:
-    check([random_case(rng) for _ in range(12)])
+@pytest.mark.parametrize("of", [random_case, random_product])
+def test_random_shapes(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
+    check([of(rng) for _ in range(12)])
 
 
 @pytest.mark.sweep
-def test_many_random_convolutions(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("of", [random_case, random_product])
+def test_many_random_shapes(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
     for _ in range(30):
-        check([random_case(rng) for _ in range(10)])
+        check([of(rng) for _ in range(10)])
 
 
 def test_rounding() -> None:
@@ -121,6 +149,28 @@ def test_a_network_on_several_threads(monkeypatch: pytest.MonkeyPatch, rng: np.r
     assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
 
 
+def test_products_of_a_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Of known matrices of some size; not a small one, and not that of two computed matrices."""
+    weights = {"w": (70, 24), "b": (70,), "v": (70, 33), "small": (33, 9)}
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,40,24] x) => (float[2,40,40] y) {
+        rows = Constant <value_ints = [80, 24]> ()  batch = Constant <value_ints = [2, 40, 70]> ()
+        flat = Reshape (x, rows)  a = Gemm <transB = 1> (flat, w, b)  c = Relu (a)  d = Reshape (c, batch)
+        e = MatMul (d, v)  f = MatMul (e, small)  t = Transpose <perm = [0, 2, 1]> (f)  y = MatMul (f, t) }"""
+    model, x = onnx.parser.parse_model(text), rng.standard_normal((2, 40, 24)).astype(np.float32)
+    for name, shape in weights.items():
+        array = (rng.standard_normal(shape) * 0.2).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    given = model.SerializeToString()
+    (exact,) = tilewright.load(tilewright.compile(given, precision="fp32")).run({"x": x}).values()
+    narrow = emulate_networks(monkeypatch)
+    artifact = tilewright.compile(given, precision="bf16", target=emulated_target())
+    with tilewright.load(artifact, threads=2) as session:
+        (found,) = session.run({"x": x}).values()
+    assert len(narrow) == 2
+    largest = np.abs(exact).max()
+    assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
+
+
 def test_other_targets_are_refused() -> None:
     message = (
         "precision bf16 is not faster than fp32 on target x86-64-v3; expected the extension amx-bf16, "
@@ -147,9 +197,10 @@ def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         tilewright.load(artifact, regenerate=True)
 
 
-def test_the_instructions(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("of", [random_case, random_product])
+def test_the_instructions(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
     target = TargetDescription.named("amx")
-    (op,) = random_case(rng).module.main.ops
+    (op,) = of(rng).module.main.ops
     kernel = lower(op, target)
     assert kernel is not None
     text = machine(target).emit_assembly(parse(kernel.text, kernel.name, target))

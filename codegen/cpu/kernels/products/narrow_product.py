@@ -1,0 +1,111 @@
+"""Products of matrices of numbers in bfloat16 on the tiles of AMX: sums and all that is stored are single precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .....ir.arithmetic import bfloat16_bits
+from .....ir.layout import CHANNEL_BLOCK
+from ...constants import aligned
+from ...llvm.builder import FunctionBuilder
+from ...llvm.types import BF16, F32, I16, I32, Register, constant, partial_mask, zero
+from ..activation import ProductSpec
+from ..output_channels import VECTOR_BYTES
+from ..window_walk import Values
+from .tile_product import TileSteps
+from .tiled_product import TiledRows
+
+_VECTOR = F32.of(CHANNEL_BLOCK)
+
+
+@dataclass(frozen=True)
+class NarrowProduct(TiledRows, ProductSpec):
+    """x w + bias + residual, then the activation; all single precision. Rows of x are copied as bfloat16 into the work
+    memory, filled up with zeros to whole rows of tiles.
+
+    ``tiles`` has the bias of all columns before the weights; w and bias themselves are not read.
+    """
+
+    RESULT_BYTES: ClassVar[int] = F32.bytes
+
+    inner: int
+
+    @property
+    def steps(self) -> TileSteps:
+        return TileSteps(aligned(2 * self.inner), (0,))
+
+    @property
+    def biases(self) -> int:
+        """Bytes of the bias of all columns."""
+        return -(-self.columns // CHANNEL_BLOCK) * VECTOR_BYTES
+
+    @property
+    def inner_blocks(self) -> int:
+        """Vectors of a row as tiles read it."""
+        return self.steps.run // 2 // CHANNEL_BLOCK
+
+    def copied_bytes(self, rows: int) -> int:
+        return rows * self.steps.run
+
+    def data_of(self, weights: np.ndarray, bias: np.ndarray | None) -> bytes:
+        """What the kernel reads in place of weights [columns, inner] and the bias."""
+        starts = np.zeros(self.biases // F32.bytes, np.float32)
+        if bias is not None:
+            starts[: self.columns] = bias
+        filled = np.pad(bfloat16_bits(weights), ((0, 0), (0, self.steps.run // 2 - self.inner)))
+        return starts.tobytes() + self.steps.packed(filled[:, None])
+
+    def copy(self, b: FunctionBuilder, x: Register, first: Register, last: Register, target: Register) -> None:
+        whole, cut = divmod(self.inner, CHANNEL_BLOCK)
+
+        def row(index: Register) -> None:
+            source = b.at(x, b.multiply(index, F32.bytes * self.inner))
+            copy = b.at(target, b.multiply(b.subtract(index, first), self.steps.run))
+
+            def vector(block: Register, mask: Register | None = None) -> None:
+                numbers = b.load_masked(_VECTOR, b.at(source, b.multiply(block, _VECTOR.bytes)), mask)
+                b.store(narrowed(b, numbers), b.at(copy, b.multiply(block, _VECTOR.bytes // 2)))
+
+            b.each(0, whole, vector)
+            if cut:
+                vector(b.integer(whole), partial_mask(CHANNEL_BLOCK, cut))
+            if self.inner_blocks > whole + (cut > 0):
+                b.store(zero(I16.of(CHANNEL_BLOCK)), copy, (self.inner_blocks - 1) * _VECTOR.bytes // 2)
+
+        b.each(first, last, row)
+
+    def of_columns(self, b: FunctionBuilder, arguments: Values, first: Register) -> Values:
+        start = arguments["tiles"]
+        w = b.at(start, self.biases, b.multiply(first, self.steps.vector_bytes))
+        return {"w": w, "start": b.at(start, b.multiply(first, VECTOR_BYTES))}
+
+    def stored(self, b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
+        mask = partial_mask(CHANNEL_BLOCK, active)
+
+        def line(index: Register) -> None:
+            offset = b.multiply(index, F32.bytes * self.columns)
+            total = b.load(_VECTOR, b.at(sums, b.multiply(index, VECTOR_BYTES)))
+            if self.has_residual:
+                residual = b.at(values[f"residual{row}"], column * VECTOR_BYTES, offset)
+                total = b.binary("fadd", total, b.load_masked(_VECTOR, residual, mask))
+            total = self.activation.apply(b, total)
+            b.store_masked(total, b.at(values[f"y{row}"], column * VECTOR_BYTES, offset), mask)
+
+        b.each(0, self.tile_rows, line)
+
+
+def narrowed(b: FunctionBuilder, numbers: Register) -> Register:
+    """Single precision numbers as 16 bits of bfloat16 each, rounded to nearest, ties to even."""
+    words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
+    if "avx512bf16" in b.target.features:
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        return b.convert("bitcast", b.intrinsic(name, BF16.of(numbers.type.lanes), [numbers]), words)
+    stored, half = b.convert("bitcast", numbers, bits), constant(bits, 16)
+    upper = b.binary("lshr", stored, half)
+    odd = b.binary("and", upper, constant(bits, 1))
+    rounded = b.binary("lshr", b.binary("add", stored, b.binary("add", odd, constant(bits, 0x7FFF))), half)
+    quiet = b.binary("or", upper, constant(bits, 0x40))
+    return b.convert("trunc", b.select(b.compare("uno", numbers, numbers), quiet, rounded), words)

@@ -1,0 +1,54 @@
+"""Let convolutions and products of matrices multiply numbers in bfloat16."""
+
+from __future__ import annotations
+
+import math
+
+from ...ir.calls import host_functions, macs_of
+from ...ir.core import Constant, Module, Op, is_op
+from ...ir.ops.convolution import Conv, NarrowConv
+from ...ir.ops.matmul import MatMul, NarrowMatMul
+from ...ir.types import DType
+from ..base import PLAIN, UNPLANNED, Pass, Record
+from .layout_support import can_be_narrow
+
+_SHORT = 8
+"""Rows or columns of a matrix of weights that are fewer than this fill too little of a tile."""
+
+_FEW = 1 << 15
+"""Multiplications that take as long as the tiles take to be made ready, about."""
+
+
+class NarrowProducts(Pass):
+    """Makes ``narrow_conv`` of convolutions in single precision that have kernels as such, and ``narrow_matmul`` of
+    products with a known matrix, the same for all rows on the left.
+
+    First layers of few channels, depthwise convolutions, those of weights that are computed, small products and those
+    of two computed matrices stay in single precision.
+    """
+
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        for function in host_functions(module):
+            for op in [*function.ops]:
+                if is_op(op, Conv) and can_be_narrow(op):
+                    narrow = NarrowConv(**vars(op.operator))
+                elif is_op(op, MatMul) and _is_known(op) and macs_of(module, op) >= _FEW:
+                    narrow = NarrowMatMul(**vars(op.operator))
+                else:
+                    continue
+                made = Op(narrow, op.operands, names=[op.result.name], loc=op.loc)
+                function.insert(made, op)
+                op.replace_with(made.result)
+                record.counts[op.name] += 1
+        return bool(record.counts)
+
+
+def _is_known(op: Op[MatMul]) -> bool:
+    """Whether a product is one of a known matrix of a useful size, in single precision."""
+    w, bias = op.operands.w, op.operands.b
+    is_float = all(v.type.dtype is DType.F32 and v.type.quant is None for v in (*op.inputs, op.result))
+    is_one = isinstance(w, Constant) and math.prod(w.type.shape[:-2]) == 1 and isinstance(bias, Constant | None)
+    return is_float and is_one and not op.operator.transpose_a and min(w.type.shape[-2:]) >= _SHORT
