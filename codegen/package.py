@@ -40,6 +40,7 @@ from ..runtime.artifact.manifest import (
 )
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
+from .cpu.llvm.tiles import check_narrow
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
 from .device.program import Assembled, feature_maps
 from .manifest_entries import (
@@ -310,6 +311,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
         ArtifactError: what is generated does not fit the manifest.
         ResourceError: it takes more than so many seconds of processor time, or than the artifact's size allows.
         IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
+        UnsupportedError: the processor has no products for the precision.
     """
     entry = artifact.manifest.cpu_programs[program]
     hint = "Give it more with load(..., time_limit=SECONDS), or compile the model on this machine."
@@ -318,7 +320,10 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     limit.check(artifact.sections[entry.module].length * _READING)
     module = load_module(artifact, program)
     pool = stored_constants(artifact, program)
-    built = build_cpu_program(module, TargetDescription.host(), pool=pool, report=limit.check_kernels)
+    target = TargetDescription.host()
+    if artifact.manifest.precision == "bf16":
+        check_narrow(target)
+    built = build_cpu_program(module, target, pool=pool, report=limit.check_kernels)
     check_generated(artifact, program, module, built, stage="load native code")
     further = bytes(built.constants[artifact.sections[entry.constants].length :])
     return built.object_code, max(built.arena_bytes, entry.arena_bytes), further

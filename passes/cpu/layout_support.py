@@ -38,6 +38,9 @@ LONG_ROW = 32
 FEW_OUTPUTS = 8
 """Up to so many output channels, of rows of as many, a convolution computes faster in row-major order."""
 
+_MOST_JOINED = 4
+"""Groups that are multiplied as one on tiles, so often with zero: vectors take several times as long without that."""
+
 STEM_CHANNELS = 4
 """Up to so many input channels a convolution had better read row-major input."""
 
@@ -111,14 +114,14 @@ def _word_convolution(op: Op[Conv]) -> Support | None:
 
 
 def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
-    """Over 1 or 2 dimensions, in groups of whole blocks. Weights, which kernels have in a form of their own, and the
-    bias are known.
+    """Over 1 or 2 dimensions, in groups of which few make whole blocks. Weights, which kernels have in a form of their
+    own, and the bias are known.
     """
     x, w, *_ = op.inputs
     conv, bias = op.operator, op.operands.b
-    whole = conv.group == 1 or not any(n // conv.group % CHANNEL_BLOCK for n in (x.type.shape[1], w.type.shape[0]))
+    joined = joined_groups(conv.group, x.type.shape[1], w.type.shape[0])
     is_known = isinstance(w, Constant) and isinstance(bias, Constant | None)
-    if not (whole and is_known) or max(w.type.shape[2:]) > SHORT:
+    if joined is None or joined > _MOST_JOINED or not is_known or max(w.type.shape[2:]) > SHORT:
         return None
     return Support((0, 3) if op.operands.residual is not None else (0,), is_required=True)
 

@@ -63,8 +63,9 @@ def random_case(rng: np.random.Generator) -> Case:
     if rng.random() < 0.3:
         kernel, strides, pads = (1,) * rank, strides, (0,) * 2 * rank
     image = tuple(int(rng.integers(d * (k - 1) + 1, 20)) for d, k in zip(dilations, kernel, strict=True))
-    group = int(rng.choice([1, 1, 2]))
-    channels, outputs = (32 * group,) * 2 if group > 1 else (int(n) for n in rng.integers(8, 80, 2))
+    group = int(rng.choice([1, 1, 2, 4]))
+    channels, outputs = (int(n) * group for n in rng.integers(8, 80 // group, 2))
+    channels, outputs = (32 * group,) * 2 if group == 2 and rng.random() < 0.5 else (channels, outputs)
     conv = NarrowConv(strides, pads, dilations, group, *activation(rng))
     x, w = (
         (rng.standard_normal(s)).astype(np.float32)

@@ -12,9 +12,7 @@ from operator_samples import Case, all_cases, make_case
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.ir.core import Constant, Value, is_op
-from tilewright.ir.ops.convolution import NarrowConv
-from tilewright.ir.ops.matmul import NarrowMatMul
+from tilewright.ir.core import Constant, Value
 from tilewright.passes.cpu.choose_layouts import ChooseLayouts
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.placement.place_on_cpu import PlaceOnCpu
@@ -31,8 +29,7 @@ def executions(case: Case, target: TargetDescription) -> Iterator[Execution]:
     values: dict[Value, np.ndarray] = {p: case.inputs[p.name] for p in main.parameters}
     for op in main.ops:
         arrays = [v.array if isinstance(v, Constant) else values[v] if v is not None else None for v in op.operands]
-        # A precision that none of these targets computes in.
-        kernel = None if is_op(op, NarrowConv, NarrowMatMul) else lower(op, target)
+        kernel = lower(op, target)
         if kernel is not None:
             yield Execution(op, kernel, tuple(array for array in arrays if array is not None))
         values.update(zip(op.results, op.evaluate(arrays), strict=True))

@@ -118,17 +118,12 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
 
 @lowers(NarrowMatMul, needs=(is_plain,))
 def narrow_matmul(op: Op[NarrowMatMul], target: TargetDescription) -> Kernel | None:
-    """Products with a known matrix, the same for all on the left, which are one tall one.
-
-    Raises:
-        UnsupportedError: the processor has no tiles for it.
-    """
+    """Products with a known matrix, the same for all on the left, which are one tall one."""
     operator, (x, w, bias, _) = op.operator, op.operands
     if not isinstance(w, Constant) or not isinstance(bias, Constant | None) or math.prod(w.type.shape[:-2]) != 1:
         return None
-    if operator.transpose_a or not x.type.elements:
+    if operator.transpose_a or not x.type.elements or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
         return None
-    tiles.check_narrow(target)
     weights = w.array.reshape(w.type.shape[-2:])
     columns, inner = op.result.type.shape[-1], x.type.shape[-1]
     rows = x.type.elements // inner

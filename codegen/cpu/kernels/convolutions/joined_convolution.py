@@ -24,17 +24,24 @@ class JoinedConvolution(QuantizedConvolution):
     OWN_WEIGHTS: ClassVar[bool] = True
 
 
+def joined_array(w: np.ndarray, groups: int, count: int, zero: np.ndarray | int = 0) -> np.ndarray:
+    """Weights [outputs, inputs, *window] of so many times fewer groups, with zero points between them, which are one or
+    those of each output.
+    """
+    outputs, inputs, *window = w.shape
+    zeros = np.broadcast_to(zero, (outputs, count * inputs, *window))
+    joined = zeros.astype(w.dtype).reshape(outputs, count, inputs, *window)
+    numbers = np.arange(outputs)
+    joined[numbers, numbers // (outputs // groups) % count] = w
+    return joined.reshape(zeros.shape)
+
+
 def with_joined_groups(op: Op[Conv], count: int) -> Op[Conv]:
     """A quantised convolution of so many times fewer groups, in no function, that computes the same."""
     conv, (x, w, b, residual), result = op.operator, op.operands, op.result.type
     assert isinstance(w, Constant) and w.type.quant is not None
-    outputs, inputs = w.type.shape[:2]
-    zero = np.broadcast_to(w.type.quant.broadcast(w.type.rank)[1], (outputs, *(1,) * (w.type.rank - 1)))
-    shape = outputs, count * inputs, *w.type.shape[2:]
-    joined = np.broadcast_to(zero, shape).astype(w.array.dtype).reshape(outputs, count, *w.type.shape[1:])
-    groups = np.arange(outputs) // (outputs // conv.group)
-    joined[np.arange(outputs), groups % count] = w.array
-    weights = Constant(w.name, joined.reshape(shape), w.type.with_shape(shape))
+    joined = joined_array(w.array, conv.group, count, w.type.quant.broadcast(w.type.rank)[1])
+    weights = Constant(w.name, joined, w.type.with_shape(joined.shape))
     bias = Constant(b.name, b.array, b.type) if isinstance(b, Constant) else None
     added = Value(residual.name, residual.type) if residual is not None else None
     operands = Value(x.name, x.type), weights, bias, added

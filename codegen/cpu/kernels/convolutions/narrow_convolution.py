@@ -10,7 +10,7 @@ import numpy as np
 from .....ir.arithmetic import bfloat16_bits
 from .....ir.core import Constant, Op
 from .....ir.layout import CHANNEL_BLOCK
-from .....ir.ops.convolution import NarrowConv
+from .....ir.ops.convolution import NarrowConv, joined_groups
 from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
@@ -22,6 +22,7 @@ from ..products.narrow_product import narrowed
 from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
+from .joined_convolution import joined_array
 from .tiled_window import MOST_COPIED, TiledWindow
 
 
@@ -74,21 +75,21 @@ class NarrowConvolution(TiledWindow, FloatOutput):
 
 @lowers(NarrowConv)
 def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel | None:
-    """Convolution in layout ``c16``.
-
-    Raises:
-        UnsupportedError: the processor has no tiles for it.
-    """
+    """Convolution in layout ``c16``, groups that are no whole blocks joined."""
     conv, (x, w, b, residual) = op.operator, op.operands
     layouts = {value.type.layout for value in (x, residual, op.result) if value is not None}
-    if layouts != {"c16"} or not isinstance(w, Constant):
+    if layouts != {"c16"} or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
         return None
-    tiles.check_narrow(target)
     axes = rows_and_columns(walked(conv.conv.windows(x.type.shape, w.type.shape)))
     if axes is None or not isinstance(b, Constant | None):
         return None
     (batch, channels), outputs = x.type.shape[:2], w.type.shape[0]
-    spec = NarrowConvolution(batch, channels, *axes, outputs, conv.group, tiles.NARROW_PRODUCT, **what_follows(op))
+    joined = joined_groups(conv.group, channels, outputs)
+    if joined is None:
+        return None
+    groups = conv.group // joined
+    spec = NarrowConvolution(batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT, **what_follows(op))
     if spec.image(spec.cut(target)).bytes > MOST_COPIED:
         return None
-    return spec.kernel(target).reading(spec.data_of(w.array, b.array if b is not None else None, target))
+    weights = joined_array(w.array, conv.group, joined)
+    return spec.kernel(target).reading(spec.data_of(weights, b.array if b is not None else None, target))
