@@ -1,4 +1,4 @@
-"""Rules over windows: padding goes into the op that slides over it, and means over images become pooling."""
+"""Rules over windows: padding, and what is cut off behind, goes into the op that slides; means become pooling."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 from typing import TypeVar
 
-from ...ir.core import Value
-from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Pad
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
+from ...ir.core import Value, is_op
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.movement import Pad, Slice
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
 from ..pattern import Match, Rule, node, on_quantized
@@ -68,6 +68,22 @@ def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     return None
 
 
+def _slice_into_conv(found: Match[Slice]) -> Value | None:
+    """What is cut off behind a convolution is not computed: it pads less, a transposed one more."""
+    part, op = found.root.operator, found.op("conv", Conv, ConvTranspose)
+    conv, whole = op.operator, op.result.type.shape
+    before, after = part.begin[2:], [w - b - e for w, b, e in zip(whole, part.begin, part.extent, strict=True)][2:]
+    spatial = part.begin[:2] == (0, 0) and part.extent[:2] == whole[:2] and set(part.step) == {1}
+    if not spatial or not all(part.extent) or any(value is not None for value in op.operands[3:]):
+        return None
+    by = [1] * len(before) if is_op(op, ConvTranspose) else [-stride for stride in conv.strides]
+    pads = [pad + cut * s for pad, cut, s in zip(conv.pads, (*before, *after), (*by, *by), strict=True)]
+    reach = [d * (k - 1) for d, k in zip(conv.dilations, found["w"].type.shape[2:], strict=True)]
+    if not all(0 <= pad <= most for pad, most in zip(pads, (*reach, *reach), strict=True)):
+        return None
+    return found.emit(replace(conv, pads=tuple(pads)), *op.operands, result_types=[found.root.result.type])
+
+
 def _mean_as_pool(found: Match[ReduceMean]) -> Value | None:
     mean, x = found.root.operator, found["x"]
     # With one dimension, a mean over it may as well be the start of a layer normalisation.
@@ -77,21 +93,23 @@ def _mean_as_pool(found: Match[ReduceMean]) -> Value | None:
     return pooled if mean.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
 
 
-def _pool_as_global(found: Match[AveragePool]) -> Value | None:
+def _pool_as_global(found: Match[AveragePool | MaxPool]) -> Value | None:
     pool, x = found.root.operator, found["x"]
-    covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(pool.overhang)
+    covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(getattr(pool, "overhang", ()))
     if covers and set(found.root.result.type.shape[2:]) == {1} and set(pool.dilations) == {1}:
-        return found.emit(GlobalAveragePool(), x, result_types=[found.root.result.type])
+        whole = GlobalMaxPool() if isinstance(pool, MaxPool) else GlobalAveragePool()
+        return found.emit(whole, x, result_types=[found.root.result.type])
     return None
 
 
 RULES: tuple[Rule, ...] = (
     *on_quantized(
         Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
+        Rule("slice_into_conv", node(Slice, node((Conv, ConvTranspose), "x", "w", name="conv")), _slice_into_conv),
         Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
     ),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
     Rule("mean_as_global_pool", node(ReduceMean, "x"), _mean_as_pool),
-    Rule("average_pool_as_global_pool", node(AveragePool, "x"), _pool_as_global),
+    Rule("pool_as_global_pool", node((AveragePool, MaxPool), "x"), _pool_as_global),
 )
-"""Padding into windows, windows over everything into global pooling."""
+"""Padding into windows, what is cut off behind them out of them, windows over everything into global pooling."""

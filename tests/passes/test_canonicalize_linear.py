@@ -12,7 +12,7 @@ from tilewright.ir.ops.activation import Clip, Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Div, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.ops.movement import Pad, Transpose
+from tilewright.ir.ops.movement import Pad, Slice, Transpose
 from tilewright.ir.ops.normalization import BatchNorm
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.reduction import ReduceMean
@@ -201,6 +201,32 @@ def test_zero_padding_into_convolution(rng: np.random.Generator) -> None:
         assert net.then(conv(), net.constant(4, net.last.type.shape[1], 3, 3)).canonical() == ["pad", "conv"]
 
 
+def test_what_is_cut_off_behind_a_convolution_is_padded_less(rng: np.random.Generator) -> None:
+    """As causal networks in time cut off what sees the end, and decoders what transposed convolutions have too much."""
+
+    def cut(operator: Operator, begin: tuple[int, ...], extent: tuple[int, ...]) -> Net:
+        net = Net(rng, 1, 4, 6, 5)
+        net.then(operator, net.constant(4, 4, 3, 3), net.constant(4))
+        return net.then(Slice((0, 0, *begin), (1, net.last.type.shape[1], *extent), (1, 1, 1, 1))).then(Relu())
+
+    strided = Conv((2, 1), (2, 2, 2, 2), (1, 1))
+    cases = (
+        (conv(pads=(2, 2, 2, 2)), (0, 0), (8, 5), conv(pads=(2, 2, 2, 0))),
+        (conv(pads=(2, 2, 2, 2)), (1, 2), (7, 4), conv(pads=(1, 0, 2, 1))),
+        (strided, (1, 0), (3, 6), Conv((2, 1), (0, 2, 2, 1), (1, 1))),
+        (ConvTranspose((2, 2), (0, 0, 0, 1), (1, 1), (0, 1)), (1, 0), (10, 10), None),
+    )
+    for operator, begin, extent, padded in cases:
+        net = cut(operator, begin, extent)
+        assert net.canonical() == [operator.name, "relu"]
+        assert padded is None or next(net.module.ops).operator == padded
+    for operator, begin, extent in ((conv(pads=(2, 2, 0, 0)), (0, 0), (5, 5)), (strided, (2, 0), (2, 7))):
+        assert "slice" in cut(operator, begin, extent).canonical()
+    net = Net(rng, 1, 4, 6, 5)
+    net.then(conv(pads=(2, 2, 2, 2)), net.constant(4, 4, 3, 3))
+    assert net.then(Slice((0, 1, 0, 0), (1, 2, 8, 7), (1, 1, 1, 1))).canonical() == ["conv", "slice"]
+
+
 def window(**changes):
     return {"kernel": (3, 3), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1), **changes}
 
@@ -236,5 +262,6 @@ def test_means_over_images_become_global_pooling(rng: np.random.Generator) -> No
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((1, 2), False)).canonical() == ["reduce_mean"]
     whole = AveragePool((4, 5), (1, 1), (0, 0, 0, 0), (1, 1), False, (0, 0))
     assert Net(rng, 2, 3, 4, 5).then(whole).canonical() == ["global_average_pool"]
+    assert Net(rng, 2, 3, 4, 5).then(MaxPool(**window(kernel=(4, 5)))).canonical() == ["global_max_pool"]
     part = AveragePool((4, 4), (2, 2), (0, 0, 0, 0), (1, 1), False, (0, 0))
     assert Net(rng, 2, 3, 4, 5).then(part).canonical() == ["average_pool"]
