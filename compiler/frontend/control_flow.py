@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from shlex import quote
 
 import numpy as np
@@ -52,48 +52,47 @@ def emit_loop(
     return importer.emit(Loop(body.name, len(given) - 2), *given, *outside, types=[*types, COUNT])
 
 
-def steps_taken(
-    condition: Value, step: Value, states: Mapping[Value, tuple[Value, Value]], body: Function, most: int
-) -> int | None:
-    """How many steps a loop takes that takes a first one; ``None`` where the data may decide it, or it is too much to
-    follow. Exporters of frameworks whose loops have conditions alone write a counter, and compare it.
-
-    Args:
-        condition: of ``body``: whether to go on behind a step.
-        step: of ``body``: its number.
-        states: of ``body``: by what stands for each, what it is at the beginning and behind a step.
-        most: how many steps it takes at most.
+def counted(
+    importer: ModuleBuilder, body: Function, given: Sequence[Value], results: Sequence[Value]
+) -> tuple[Sequence[Value], Sequence[Value]]:
+    """What `emit_loop` is given, with the number of steps and a condition that holds where no data decide when the loop
+    ends: what a condition follows is often a counter, as exporters write it for frameworks without numbers of steps.
     """
-    needed = {condition}
-    pending = [condition]
+    (most, going, *begin), (condition, *after) = given, results
+    if not (isinstance(most, Constant) and isinstance(going, Constant) and going.array):
+        return given, results
+    if isinstance(condition, Constant) and condition.array:
+        return given, results
+    states = dict(zip(body.parameters[1:], zip(begin, after, strict=False), strict=True))
+    needed, pending = {condition}, [condition]
     while pending:
         value = pending.pop()
-        first, after = states.get(value, (None, None))
-        op = value.producer
+        op, (first, behind) = value.producer, states.get(value, (None, None))
         if op is not None and op.function is body and not op.operator.GIVEN_RESULTS:
             sources = op.inputs
-        elif after is not None and isinstance(first, Constant):
-            sources = (after,)
-        elif value is step or isinstance(value, Constant):
-            continue
+        elif behind is not None and isinstance(first, Constant):
+            sources = (first, behind)
+        elif isinstance(value, Constant) or value is body.parameters[0]:
+            sources = ()
         else:
-            return None
+            return given, results
         pending += [each for each in sources if each not in needed]
         needed.update(sources)
     ops = [op for op in body.ops if not needed.isdisjoint(op.results)]
-    followed = min(most, limits.COUNTED_STEPS // max(1, sum(op.work for op in ops)))
+    known: dict[Value, np.ndarray] = {value: value.array for value in needed if isinstance(value, Constant)}
     carried = [(value, *states[value]) for value in needed if value in states]
-    known = {value: value.array for value in needed if isinstance(value, Constant)}
-    known |= {value: first.array for value, first, _ in carried if isinstance(first, Constant)}
-    for index in range(followed):
-        known[step] = np.asarray(index)
+    known.update([(value, known[first]) for value, first, _ in carried])
+    steps = max(0, most.array.item())
+    for index in range(min(steps, limits.COUNTED_STEPS // max(1, sum(op.work for op in ops)))):
+        known[body.parameters[0]] = np.asarray(index)
         for op in ops:
             arrays = op.evaluate([None if x is None else known[x] for x in op.operands])
             known.update(zip(op.results, arrays, strict=True))
-        if not known[condition]:
-            return index + 1
-        known.update([(value, known[after]) for value, _, after in carried])
-    return most if followed == most else None
+        if index + 1 == steps or not known[condition]:
+            always = importer.constant(np.asarray(True), "true")
+            return [importer.constant(np.asarray(index + 1), "steps"), going, *begin], [always, *after]
+        known.update([(value, known[behind]) for value, _, behind in carried])
+    return given, results
 
 
 def erase(ops: Iterable[Op]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from .....ir.ops.control_flow import COUNT, If, Refuse
 from .....ir.ops.elementwise import Sub
 from .....ir.types import DType
 from ...builder import SequenceValue
-from ...control_flow import close_over, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs, steps_taken
+from ...control_flow import close_over, counted, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
@@ -279,35 +279,20 @@ class _Steps:
                 parameter.replace_all_uses(value)
                 body.parameters.remove(parameter)
             changed = [index for index, parameter in enumerate(inner[1:]) if parameter not in kept]
-            most, condition = self._counted(
-                body, condition, dict(zip(inner[1:], zip(states, after, strict=True), strict=True))
-            )
         is_sequence = any(isinstance(value, SequenceValue) for value in (*states, *after, *pieces))
         if is_sequence or any(after[index].type.plain != states[index].type.plain for index in changed):
             discard(importer.module, before)
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
-        rows, is_open = self._room(most, condition, pieces)
-        given = (most, self.going, *(states[index] for index in changed))
+        given = (self.most, self.going, *(states[index] for index in changed))
+        given, results = counted(importer, body, given, results)
+        rows, is_open = self._room(given[0], results[0], pieces)
         found = emit_loop(importer, body, given, results, rows)
         ends = [kept.get(parameter) for parameter in inner[1:]]
         made = iter(found)
         states = [end if end is not None else next(made) for end in ends]
         *stacked, steps = made
         return [*states, *(selected(importer.open, each, 0, steps) if is_open else each for each in stacked)]
-
-    def _counted(
-        self, body: Function, condition: Value, states: Mapping[Value, tuple[Value, Value]]
-    ) -> tuple[Value, Value]:
-        """How many steps are taken at most, and the condition, which always holds where no data decide it."""
-        begins = isinstance(self.going, Constant) and self.going.array
-        if not (begins and isinstance(self.most, Constant)) or isinstance(condition, Constant):
-            return self.most, condition
-        taken = steps_taken(condition, body.parameters[0], states, body, max(0, self.most.array.item()))
-        if taken is None:
-            return self.most, condition
-        constant = self.importer.constant
-        return constant(np.asarray(taken), "steps"), constant(np.asarray(True), "true")
 
     def _room(self, most: Value, condition: Value, pieces: Sequence[Value]) -> tuple[int, bool]:
         """For how many steps there is room in what is stacked, and whether the data decide how many are taken."""
