@@ -268,6 +268,8 @@ def _priced(
         "stores": share.moves(made_by(op)),
         "loads_other": other is not None and share.moves(other),
     }
+    # A depthwise convolution costs the same whatever it keeps: the first of equals is taken.
+    orders = orders[:1] if price.depthwise and price.reads is None else orders
     return Priced(found, {order: price.price(order, **moves) for order in orders}, share.split)
 
 
