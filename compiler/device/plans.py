@@ -4,7 +4,7 @@ A schedule is chosen by prices, which rank the tiles of single ops, so that one 
 slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
 
 - ``quick`` the plan is the machine itself;
-- ``normal`` also half of the maps scratchpad, if that is at most 0.5 % dearer, and half, a quarter, … of the
+- ``normal`` also half of the maps scratchpad, if that is at most 1 % dearer, and half, a quarter, … of the
   clusters, and where one cluster works on its own, ops computed in turn by stripes of rows
   (:mod:`tilewright.passes.device.cascades`);
 - ``thorough`` every machine below this one: with half, a quarter, … of each of the `AXES` and of the clusters, in all
@@ -190,7 +190,7 @@ def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator
         yield tuple(values.items())
 
 
-_WORTH = 1.005
+_WORTH = 1.01
 """Of the least price so far for as many clusters, above which `normal` does not lower another plan: for one function,
 prices are more exact than that (decision 0195)."""
 
