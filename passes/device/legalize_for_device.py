@@ -14,11 +14,11 @@ from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
-from ...ir.ops.pooling import MaxPool
+from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
-from ...runtime.machines.machine import KERNEL_LIMIT
+from ...runtime.machines.machine import KERNEL_LIMIT, POOL_KERNEL_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
@@ -52,8 +52,11 @@ class LegalizeForDevice(Pass):
 def _batched_product(found: Match[MatMul]) -> Value | None:
     """[…, M, K] times one matrix is one product of all rows."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
-    if x.type.rank < 3 or matmul.transpose_a or found["w"].type.rank != 2:
+    if x.type.rank < 3 or found["w"].type.rank != 2:
         return None
+    if matmul.transpose_a:
+        *others, inner, row = range(x.type.rank)
+        matmul, x = replace(matmul, transpose_a=False), found.emit(Transpose((*others, row, inner)), x)
     rows, inner = math.prod(x.type.shape[:-1]), x.type.shape[-1]
     flat = found.emit(Reshape((rows, inner)), x)
     product_type = y.with_shape((rows, y.shape[-1]))
@@ -123,6 +126,18 @@ def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     return found.emit(pool, x, result_types=[found.root.result.type])
 
 
+def _pool_of_other_rows(found: Match[GlobalAveragePool | GlobalMaxPool]) -> Value | None:
+    """More rows or columns than a window may have, taken as another number of rows: their order does not matter."""
+    x, y, most = found["x"], found.root.result.type, POOL_KERNEL_LIMIT
+    pixels = math.prod(x.type.shape[2:])
+    rows = next((rows for rows in range(-(-pixels // most), most + 1) if not pixels % max(rows, 1)), 0)
+    if not rows or max(x.type.shape[2:]) <= most:
+        return None
+    map = found.emit(Reshape((*x.type.shape[:2], rows, pixels // rows)), x)
+    pooled = found.emit(found.root.operator, map, result_types=[y.with_shape((*y.shape[:2], 1, 1))])
+    return found.emit(Reshape(y.shape), pooled)
+
+
 # Constants
 
 
@@ -166,6 +181,11 @@ RULES: tuple[Rule, ...] = (
             "pad_into_quantized_max_pool",
             node(MaxPool, node(Pad, "x", name="pad"), where=is_quantized),
             _pad_into_max_pool,
+        ),
+        Rule(
+            "pool_of_other_rows",
+            node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized),
+            _pool_of_other_rows,
         ),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),

@@ -15,7 +15,7 @@ from ...ir.ops.activation import Activation, Clip, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad
+from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
@@ -167,7 +167,10 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
         terms = producer.inputs if is_op(producer, Add) else ()
-        if len(x.uses) > 1 or not streams.isdisjoint(terms):
+        if is_op(producer, Transpose):
+            # A map, channels first, whose integers others read as well, or which sums of such are.
+            found[op] = set()
+        elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)
             found[op] = {x, *terms}
     return found

@@ -10,7 +10,7 @@ from ...ir.core import Value, is_op
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.movement import Pad, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
-from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.reduction import ReduceMax, ReduceMean
 from ...ir.ops.shape import Reshape
 from ..pattern import Match, Rule, node, on_quantized
 
@@ -84,13 +84,14 @@ def _slice_into_conv(found: Match[Slice]) -> Value | None:
     return found.emit(replace(conv, pads=tuple(pads)), *op.operands, result_types=[found.root.result.type])
 
 
-def _mean_as_pool(found: Match[ReduceMean]) -> Value | None:
-    mean, x = found.root.operator, found["x"]
+def _reduction_as_pool(found: Match[ReduceMean | ReduceMax]) -> Value | None:
+    reduction, x = found.root.operator, found["x"]
+    is_mean = isinstance(reduction, ReduceMean)
     # With one dimension, a mean over it may as well be the start of a layer normalisation.
-    if x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
+    if x.type.rank < 3 + is_mean or reduction.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
         return None
-    pooled = found.emit(GlobalAveragePool(), x)
-    return pooled if mean.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
+    pooled = found.emit(GlobalAveragePool() if is_mean else GlobalMaxPool(), x)
+    return pooled if reduction.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
 
 
 def _pool_as_global(found: Match[AveragePool | MaxPool]) -> Value | None:
@@ -109,7 +110,7 @@ RULES: tuple[Rule, ...] = (
         Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
     ),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
-    Rule("mean_as_global_pool", node(ReduceMean, "x"), _mean_as_pool),
+    Rule("reduction_as_global_pool", node((ReduceMean, ReduceMax), "x"), _reduction_as_pool),
     Rule("pool_as_global_pool", node((AveragePool, MaxPool), "x"), _pool_as_global),
 )
 """Padding into windows, what is cut off behind them out of them, windows over everything into global pooling."""

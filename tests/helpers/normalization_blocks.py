@@ -112,7 +112,8 @@ def quantized_layers(rng: np.random.Generator, rows: int, channels: int) -> Modu
 
 
 def convnext_blocks(rng: np.random.Generator, *, blocks: int = 2, channels: int = 24) -> Module:
-    """Depthwise convolutions whose pixels are normalised between transpositions, and two products of them."""
+    """Depthwise convolutions whose pixels are normalised between transpositions, and two products of them; at the end
+    the sum is normalised so."""
     g = Builder(rng)
     x = g.function.add_parameter("x", TensorType((1, channels, 7, 6), DType.F32))
     value = g.op(Conv((1, 1), (0,) * 4, (1, 1), 1), x, g.weights(channels, channels, 1, 1), None)
@@ -122,5 +123,8 @@ def convnext_blocks(rng: np.random.Generator, *, blocks: int = 2, channels: int 
         wide = g.op(Gelu(), g.op(MatMul(), rows, g.weights(channels, 2 * channels)))
         narrow = g.op(MatMul(), wide, g.weights(2 * channels, channels))
         value = g.op(Add(), value, g.op(Transpose((0, 3, 1, 2)), narrow))
+    # To the next stage.
+    last = g.op(Transpose((0, 3, 1, 2)), normalized(g, g.op(Transpose((0, 2, 3, 1)), value)))
+    value = g.op(Conv((2, 2), (0,) * 4, (1, 1), 1), last, g.weights(16, channels, 2, 2), None)
     g.function.set_results([value], ["y"])
     return g.module

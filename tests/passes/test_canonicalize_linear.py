@@ -15,7 +15,7 @@ from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.movement import Pad, Slice, Transpose
 from tilewright.ir.ops.normalization import BatchNorm
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
-from tilewright.ir.ops.reduction import ReduceMean
+from tilewright.ir.ops.reduction import ReduceMax, ReduceMean
 from tilewright.ir.types import DType, TensorType
 
 
@@ -256,10 +256,12 @@ def test_padding_into_max_pool(rng: np.random.Generator) -> None:
     assert net.canonical() == ["relu", "pad", "max_pool"]
 
 
-def test_means_over_images_become_global_pooling(rng: np.random.Generator) -> None:
+def test_means_and_maxima_over_images_become_global_pooling(rng: np.random.Generator) -> None:
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((2, 3), True)).canonical() == ["global_average_pool"]
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((2, 3), False)).canonical() == ["global_average_pool", "reshape"]
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((1, 2), False)).canonical() == ["reduce_mean"]
+    assert Net(rng, 2, 3, 20).then(ReduceMax((2,), False)).canonical() == ["global_max_pool", "reshape"]
+    assert Net(rng, 2, 3, 20).then(ReduceMean((2,), False)).canonical() == ["reduce_mean"]
     whole = AveragePool((4, 5), (1, 1), (0, 0, 0, 0), (1, 1), False, (0, 0))
     assert Net(rng, 2, 3, 4, 5).then(whole).canonical() == ["global_average_pool"]
     assert Net(rng, 2, 3, 4, 5).then(MaxPool(**window(kernel=(4, 5)))).canonical() == ["global_max_pool"]
