@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple
 
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter, clusters_of
@@ -48,20 +47,6 @@ class OrderTiles(Pass):
         return record.counts["ordered"] > 0
 
 
-class Order(NamedTuple):
-    """An order of a tile program.
-
-    Attributes:
-        ops: those that become instructions.
-        cycles: that they take in modelled time.
-        written: that the program takes as it is written.
-    """
-
-    ops: list[Op]
-    cycles: float
-    written: float
-
-
 def order(function: Function, machine: Machine) -> bool:
     """Order a tile program whose maps in DRAM have addresses; whether that changed it.
 
@@ -69,11 +54,12 @@ def order(function: Function, machine: Machine) -> bool:
         PassError: an op is none of a tile program, or a map has no address.
     """
     best = best_order(function, machine, _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL)
-    return best is not None and rearrange(function, best.ops)
+    return best is not None and rearrange(function, best)
 
 
-def best_order(function: Function, machine: Machine, worth: float = inf) -> Order | None:
-    """The best that is found; ``None`` if there is none, or the program does not fit as it is written.
+def best_order(function: Function, machine: Machine, worth: float = inf) -> list[Op] | None:
+    """What becomes instructions, in the best order that is found; ``None`` if there is none, or the program does not
+    fit as it is written.
 
     Args:
         worth: cycles for each of the program as it is written, of which an order that takes more counts as none.
@@ -93,9 +79,7 @@ def best_order(function: Function, machine: Machine, worth: float = inf) -> Orde
         found = schedule(program, links, share, near=near, limit=limit)
         if found is not None and (best is None or found.cycles < best.cycles):
             best, limit = found, found.cycles
-    if best is None:
-        return None
-    return Order([program.steps[number].op for number in best.steps], best.cycles, written.cycles)
+    return [program.steps[number].op for number in best.steps] if best is not None else None
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

@@ -367,7 +367,7 @@ def reorder(function: Function, machine: Machine) -> None:
     """Put a tile program into the best order that is found, whatever that is worth."""
     best = best_order(function, machine)
     if best is not None:
-        rearrange(function, best.ops)
+        rearrange(function, best)
 
 
 def inputs_of(module: Module, rng: np.random.Generator) -> dict[str, np.ndarray]:
