@@ -110,7 +110,7 @@ _LRN = """def kernel(x, y, n, f, scratch, begin, end):
                 scratch[i] += v * v
         for i in range(inner):
             base = bias + alpha * scratch[i]
-            y[u * inner + i] = x[u * inner + i] / {power}
+            y[u * inner + i] = x[u * inner + i] / base ** {real}(f[2])
     return 0
 """
 
@@ -121,10 +121,7 @@ def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel:
     batch, channels, *spatial = op.result.type.shape
     inner, units = math.prod(spatial), batch * channels
     before = (operator.size - 1) // 2
-    # Three quarters are the exponent of nearly every network; roots are much quicker than powers.
-    has_roots = operator.beta == 0.75 and operator.has_plain_power
-    power = "(math.sqrt(base) * math.sqrt(math.sqrt(base)))" if has_roots else "base ** {real}(f[2])"
-    source = _LRN.replace("{power}", power).replace("{real}", f"np.{dtype.numpy.name}")
+    source = _LRN.replace("{real}", f"np.{dtype.numpy.name}")
     numbers = channels, inner, before, operator.size - 1 - before
     floats = operator.alpha / operator.size, operator.bias, operator.beta
     return compile_kernel(op, source, target, units=units, integers=numbers, floats=floats, scratch=(dtype, inner))

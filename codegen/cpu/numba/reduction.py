@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,17 +57,14 @@ _GLOBAL = {"global_average_pool": "reduce_mean", "global_max_pool": "reduce_max"
 
 
 @lowers(Reduce, GlobalAveragePool, GlobalMaxPool, GlobalLpPool, needs=(is_plain, is_movement))
-def lower_reduction(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_reduction(op: Op, target: TargetDescription) -> Kernel:
     operator, type = op.operator, op.inputs[0].type
     axes = operator.axes if isinstance(operator, Reduce) else tuple(range(2, type.rank))
     if isinstance(operator, GlobalLpPool):
         reduction = _norm(operator.p)
     else:
         reduction = _REDUCTIONS[_GLOBAL.get(op.name, op.name)]
-    source = _typed(reduction, type.dtype)
-    if source is None:
-        return None
-    return _compile(op, source, type.shape, axes, target)
+    return _compile(op, _typed(reduction, type.dtype), type.shape, axes, target)
 
 
 def _norm(p: int) -> Reduction:
@@ -78,11 +75,7 @@ def _norm(p: int) -> Reduction:
 
 @dataclass(frozen=True)
 class _Typed:
-    """A reduction for an element type: source of the initial accumulator, and statements for the rest.
-
-    Attributes:
-        missing: a variable that counts the elements that are no numbers; empty where nobody asks.
-    """
+    """A reduction for an element type: source of the initial accumulator, and statements for the rest."""
 
     dtype: DType
     initial: str
@@ -90,14 +83,9 @@ class _Typed:
     finish: str
     element: str
     accumulator: DType
-    missing: str = ""
-
-    @property
-    def is_extreme_of_singles(self) -> bool:
-        return self.dtype is DType.F32 and self.step.startswith(("larger", "smaller"))
 
 
-def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
+def _typed(reduction: Reduction, dtype: DType) -> _Typed:
     element = load("x", "p", dtype)
     if dtype is DType.BOOL:
         dtype, element = DType.U8, "x[p]"
@@ -123,26 +111,10 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
     return _Typed(dtype, number(reduction.initial, accumulator), reduction.step, finish, element, accumulator)
 
 
-def _as_integers(typed: _Typed, in_rows: bool) -> _Typed:
-    """An extreme of float32, compared as integers: LLVM vectorises that, but no comparison that minds NaN."""
-    is_largest = typed.step.startswith("larger")
-    # Minus infinity and infinity, which are the extremes of no elements.
-    first, function = ("np.int32(-2139095041)", "max") if is_largest else ("np.int32(2139095040)", "min")
-    best = "np.int32(2147483647)" if is_largest else "np.int32(-2147483648)"
-    if in_rows:
-        # The best of all integers stands for NaN, which it is as a float.
-        step = f"{function}(a, ordered(v) if v == v else {best})"
-        return replace(typed, initial=first, step=step, finish="from_ordered(a)", accumulator=DType.I32)
-    finish = "from_ordered(a) if missing == 0 else np.float32(np.nan)"
-    return replace(typed, initial=first, step=f"{function}(a, ordered(v))", finish=finish, missing="missing")
-
-
 def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], target: TargetDescription) -> Kernel:
     kept, reduced = kept_and_reduced(shape, axes)
     # With the kept dimension innermost in memory, whole rows are accumulated side by side.
     in_rows = kept.strides[-1] == 1 and kept.extents[-1] > 1 and reduced.extents != (1,) and "shift" not in typed.step
-    if typed.is_extreme_of_singles:
-        typed = _as_integers(typed, in_rows)
     make = _row_function if in_rows else _function
     function = make(typed, len(kept.extents), len(reduced.extents))
     numbers = (*kept.extents, *kept.strides, *reduced.extents, *reduced.strides, math.prod(reduced.extents))
@@ -180,9 +152,6 @@ def _function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
         body += ["shift = -np.inf", *nested(inner, [*element, "shift = larger(shift, np.float64(v))"])]
         body += ["if abs(shift) == np.inf: shift = 0.0"]
     body.append(f"a = {typed.initial}")
-    if typed.missing:
-        body.append(f"{typed.missing} = np.int32(0)")
-        element.append(f"{typed.missing} |= np.int32(v != v)")
     body += nested(inner, [*element, f"a = {typed.step}"])
     body.append(store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
     return loop_function("x, y", [f"count = n[{2 * (kept + reduced)}]"], outer, body)

@@ -12,78 +12,37 @@ from ..tensors import is_plain
 from .generation.function import compile_kernel
 from .generation.scalar import load, store
 
-_ROWS = """def kernel(x, y, n, f, scratch, begin, end):
-    length = n[0]
-    for o in range(begin, end):
-        p = o * length
-        {largest}
-        for k in range(length):
-            y[p + k] = {exp}(x[p + k] - largest)
-        total = 0.0
-        for k in range(length):
-            total += y[p + k]
-        scale = {real}({scale})
-        for k in range(length):
-            y[p + k] = {result}
-    return 0
-"""
-_SINGLE = """key = np.int32(-2147483648)
-        for k in range(length):
-            key = max(key, ordered(x[p + k]))
-        largest = from_ordered(key)"""
-_DOUBLE = """largest = -np.inf
-        for k in range(length):
-            largest = larger(largest, x[p + k])"""
-
-_COLUMNS = """def kernel(x, y, n, f, scratch, begin, end):
+_SOFTMAX = """def kernel(x, y, n, f, scratch, begin, end):
     length, inner = n[0], n[1]
-    for o in range(begin, end):
-        for i in range(inner):
-            scratch[i] = -np.inf
-            scratch[inner + i] = 0.0
+    for u in range(begin * inner, end * inner):
+        p = u // inner * length * inner + u % inner
+        largest, total = -np.inf, 0.0
         for k in range(length):
-            p = (o * length + k) * inner
-            for i in range(inner):
-                scratch[i] = larger(scratch[i], np.float64(x[p + i]))
+            largest = larger(largest, x[p + k * inner])
         for k in range(length):
-            p = (o * length + k) * inner
-            for i in range(inner):
-                e = {exp}(x[p + i] - {real}(scratch[i]))
-                y[p + i] = e
-                scratch[inner + i] += e
-        for i in range(inner):
-            total = scratch[inner + i]
-            scratch[inner + i] = {scale}
+            e = math.exp(x[p + k * inner] - largest)
+            y[p + k * inner] = e
+            total += e
+        scale = {scale}
         for k in range(length):
-            p = (o * length + k) * inner
-            for i in range(inner):
-                largest, scale = {real}(scratch[i]), {real}(scratch[inner + i])
-                y[p + i] = {result}
+            y[p + k * inner] = {result}
     return 0
 """
-"""Columns side by side; their largest elements, then their sums, stand in the scratch memory."""
 
 
 @lowers(Softmax, LogSoftmax, needs=(is_plain,))
 def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
+    """Of double precision."""
     operator, dtype = op.operator, op.result.type.dtype
-    if dtype is DType.F16:
+    if dtype is not DType.F64:
         return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     is_log = isinstance(operator, LogSoftmax)
-    exp, real = ("exponential", "np.float32") if dtype is DType.F32 else ("math.exp", "np.float64")
-    q = "p + k" if inner == 1 else "p + i"
-    source = (_ROWS if inner == 1 else _COLUMNS).format(
-        largest=_SINGLE if dtype is DType.F32 else _DOUBLE,
-        exp=exp,
-        real=real,
+    source = _SOFTMAX.format(
         scale="math.log(total)" if is_log else "1.0 / total",
-        result=f"x[{q}] - largest - scale" if is_log else f"y[{q}] * scale",
+        result="x[p + k * inner] - largest - scale" if is_log else "y[p + k * inner] * scale",
     )
-    scratch = DType.F64, 0 if inner == 1 else 2 * inner
-    # Reordered, the subtractions of the logarithm would lose the smaller term.
-    fast = not is_log
-    return compile_kernel(op, source, target, units=outer, integers=(length, inner), scratch=scratch, fastmath=fast)
+    return compile_kernel(op, source, target, units=outer, integers=(length, inner))
 
 
 _HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):

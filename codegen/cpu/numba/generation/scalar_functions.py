@@ -62,26 +62,6 @@ def to_uint64(x):
     return np.uint64(to_int64(x))
 
 
-def exponential(x):
-    """e to the power of a float32, to about one unit in the last place, in steps that vectorise.
-
-    Cephes' expf: x = n log 2 + r, a polynomial in r, and n added to the exponent. Below -87 the result is 0.
-    """
-    n = np.rint(x * np.float32(1.44269504088896341))
-    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    y = p * (r * r) + r + np.float32(1)
-    inside = min(max(n, np.float32(-126)), np.float32(127))
-    power = np.int32((np.int32(inside) + np.int32(127)) << np.int32(23)).view(np.float32)
-    result = np.float32(0) if x < np.float32(-87.3) else np.float32(np.inf) if x > np.float32(88.02) else y * power
-    return result if x == x else x
-
-
 def ordered(x):
     """An int32 that compares as the float32 does; NaN is the largest or smallest of all."""
     bits = np.float32(x).view(np.int32)
