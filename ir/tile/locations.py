@@ -182,6 +182,8 @@ def _phase(whole: Located, phase: Phase) -> Located:
 def _reshaped(whole: Located, shape: tuple[int, ...]) -> Located:
     if whole.box[:6] != whole.all[:6] or whole.step != (1, 1):
         raise IRError("only a whole map can be reshaped", found=whole.root.result.type)
-    images, rows, columns, channels = shape
-    box = (0, images, 0, rows, 0, columns, *whole.box[6:])
-    return whole._replace(shape=(images, rows, columns, channels), box=box)
+    images, rows, columns, _ = shape
+    # Channels are counted in the place, of which these may be some.
+    return whole._replace(
+        shape=(images, rows, columns, whole.shape[3]), box=(0, images, 0, rows, 0, columns, *whole.box[6:])
+    )

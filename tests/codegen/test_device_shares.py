@@ -47,6 +47,11 @@ def test_maps_of_several_images_on_chip_change_no_byte(split: str) -> None:
     assert sum(check_on_chip(seed, split) for seed in range(8)) > 8
 
 
+def test_images_that_are_rows_of_one_leave_the_channels_beside_them_alone() -> None:
+    """A map in some channels of a concatenation, which a pointwise convolution reads as one image."""
+    check_on_chip(242, "rows")
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("split", ["images", "rows"])
 @pytest.mark.parametrize("seed", range(100, 300))
