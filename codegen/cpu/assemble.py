@@ -9,6 +9,7 @@ operands or was stopped: 1 plus its index, or a larger one where it stands in th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,12 @@ from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
 from .parallel import POOL, chunks, is_shared, pool_text, shared_steps
 
 ENTRY = "tilewright_run"
+
+REMEMBERED = 8
+"""Objects; networks that are quantised are calibrated and judged over and over, by the same code for other numbers."""
+
+_objects: dict[str, bytes] = {}
+"""The last ones by a digest of their texts, the latest at the end."""
 
 ARENA, CONSTANTS, TABLE, STOP, TEAM = (index * PTR.bytes for index in range(5))
 """Byte of each address in the context."""
@@ -181,7 +188,25 @@ def assemble(
     pool = pool_text(target, most) if shared else ""
     visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])
     entry = _entry(calls, by_step, target, input_count, scratch)
-    modules = [parse(module_text([entry, *tasks, *doors]) + pool, visible[0], target, *visible[1:])]
+    main = module_text([entry, *tasks, *doors]) + pool
+    texts = "\0".join([repr(target), *visible, main, *(kernel.text for kernel in kernels)])
+    key = hashlib.sha256(texts.encode()).hexdigest()
+    made = _objects.pop(key, None) or _compiled(main, visible, kernels, target, report)
+    _objects[key] = made
+    for old in [*_objects][:-REMEMBERED]:
+        _objects.pop(old, None)
+    return made
+
+
+def _compiled(
+    main: str,
+    visible: Sequence[str],
+    kernels: Sequence[Kernel],
+    target: TargetDescription,
+    report: Callable[[int, int], None],
+) -> bytes:
+    """Object code of a module and of the kernels that it calls."""
+    modules = [parse(main, visible[0], target, *visible[1:])]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))
         report(index + 1, len(kernels))

@@ -90,6 +90,6 @@ class KernelSpec(ABC):
         return Kernel(self.name, module_text([*helpers, entry]), units, scratch_bytes, common)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _generated(spec: KernelSpec, name: str, target: TargetDescription) -> Kernel:
     return spec.generate(target)

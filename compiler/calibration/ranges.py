@@ -362,4 +362,5 @@ def compiled(
 
 
 def _values_of(module: Module) -> list[Value]:
-    return [*module.main.parameters, *(value for op in module.main.ops for value in op.results)]
+    results = (value for op in module.main.ops for value in op.results)
+    return [*module.main.parameters, *module.constants.values(), *results]

@@ -82,7 +82,8 @@ class Watched:
             findings.warnings += each.warnings()
 
 
-_COUNTS, _LISTS = ("count", "rows", "constant", "zero", "grey", "clipped", "levels"), ("sum", "squares", "near", "far")
+_COUNTS = ("count", "samples", "rows", "constant", "zero", "grey", "clipped", "levels")
+_LISTS = ("sum", "squares", "near", "far")
 _SEEN = ("low", "high", "digests", *_COUNTS, *_LISTS)
 
 
@@ -98,7 +99,7 @@ class _Input:
         self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)), None)
         self.channels = shape[self.axis] if self.axis is not None else 1
         self.low, self.high = math.inf, -math.inf
-        self.count = self.rows = self.constant = self.zero = self.grey = 0
+        self.count = self.samples = self.rows = self.constant = self.zero = self.grey = 0
         self.sum: list[list[float]] = []
         self.squares: list[list[float]] = []
         self.digests: dict[str, int] = {}
@@ -116,6 +117,7 @@ class _Input:
     def observe(self, array: np.ndarray) -> None:
         if not array.size:
             return
+        self.samples += 1
         for row in array if array.ndim > 1 else [array]:
             self.rows += 1
             self.digests[blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).hexdigest()] = 1
@@ -151,7 +153,7 @@ class _Input:
         total = self.count * len(mean)
         return InputStatistics(
             input=self.name,
-            samples=self.rows,
+            samples=self.samples,
             minimum=self.low if self.rows else 0.0,
             maximum=self.high if self.rows else 0.0,
             mean=tuple(mean.tolist()) if self.is_float else (),

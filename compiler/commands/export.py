@@ -17,7 +17,7 @@ from typing import TypedDict
 from tilewright.errors import UsageError
 
 from ...runtime.commands.console import progress_bar
-from ...runtime.commands.parser import add_engine, add_output, add_time_limit, output_path
+from ...runtime.commands.parser import add_engine, add_output, add_time_limit, output_folder
 from ...runtime.report.table import show_bytes
 from ..options import ACTIVATIONS, CALIBRATION, FORMS
 from .compile import add_options, options_of
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "OUT", written)
     for_c = parser.add_argument_group("For C")
     made = "Write NAME.o, NAME.h and NAME-config.cmake into this folder, which is made."
-    for_c.add_argument("--c", type=output_path, metavar="FOLDER", help=made)
+    for_c.add_argument("--c", type=output_folder, metavar="FOLDER", help=made)
     for_c.add_argument(
         "--name", metavar="NAME", help="What files and names in C begin with. Default: the model's name."
     )

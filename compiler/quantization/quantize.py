@@ -135,12 +135,14 @@ def quantize_module(
         plan = plan_quantization(copy.main, keep, **forms)
     values = plan.values
     if not values:
-        products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
-        others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
+        products = [op for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
+        dtypes = {op.result.type.dtype for op in products}
+        others = sorted({dtype.value for dtype in dtypes if dtype.is_float} - {DType.F32.value})
+        outside = ", outside of branches and loops" if {*products} - {*copy.main.ops} else ""
         raise NothingToQuantizeError(
             "nothing in this network can be quantised",
             stage="calibration",
-            expected=f"convolutions or matrix products {'in f32 ' if others else ''}with constant weights",
+            expected=f"convolutions or matrix products {'in f32 ' if others else ''}with constant weights{outside}",
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )

@@ -66,12 +66,24 @@ def add_time_limit(parser: argparse._ActionsContainer, exception: str = "") -> N
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, required: bool = False) -> None:
-    """Declare the option ``--output``, for a command that writes a file or a folder."""
-    parser.add_argument("-o", "--output", type=output_path, metavar=metavar, required=required, help=help)
+    """Declare the option ``--output``, for a command that writes a file, or files into a ``FOLDER``."""
+    read = output_folder if metavar == "FOLDER" else output_path
+    parser.add_argument("-o", "--output", type=read, metavar=metavar, required=required, help=help)
 
 
 def output_path(text: str) -> Path:
-    """The path of an output; an empty one would mean the current folder.
+    """The path of a file to write.
+
+    Raises:
+        UsageError: it is empty, or that of a folder.
+    """
+    if text.endswith("/"):
+        raise UsageError("the output is a file, and this names a folder", found=text, hint="Name a file in it.")
+    return output_folder(text)
+
+
+def output_folder(text: str) -> Path:
+    """The path of a folder to write to; an empty one would mean the current folder.
 
     Raises:
         UsageError: it is empty.

@@ -145,6 +145,8 @@ def _standing(path: Path) -> os.stat_result | None:
     try:
         standing = os.stat(path)
     except FileNotFoundError:
+        if os.fsdecode(path).endswith(os.sep):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
         return None
     except ValueError as error:
         raise OSError(f"{error}") from None

@@ -163,6 +163,19 @@ def test_names_of_outputs_are_kept() -> None:
     onnx.checker.check_model(export_onnx(module), full_check=True)
 
 
+def test_what_passes_make_is_not_called_as_a_tensor_of_the_model(tmp_path: Path) -> None:
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 6, 6, 6]) for name in "xyb"]
+    nodes = [
+        helper.make_node("Einsum", ["x", "y"], ["a"], equation="bhij,bhkj->bihk"),
+        helper.make_node("Relu", ["a"], ["b"]),
+    ]
+    graph = helper.make_graph(nodes, "sums", given[:2], given[2:])
+    tilewright.export(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "sums.onnx")
+    written = onnx.load(tmp_path / "sums.onnx").graph.node
+    assert [node.op_type for node in written if "a" in node.output] == ["Transpose"]
+    assert next(node for node in written if node.op_type == "Relu").input == ["a"]
+
+
 def test_products_that_only_one_form_has(tmp_path: Path) -> None:
     kind, scales = "<s=0x1.0p-4, z=3>", "<axis=1, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]>"
     module = parse_module(f"""module @m {{

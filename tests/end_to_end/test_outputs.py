@@ -43,6 +43,14 @@ def test_an_output_without_a_name_is_refused(command: str, capsys: Capture) -> N
 
 
 @pytest.mark.parametrize("command", commands())
+def test_the_name_of_a_folder_is_no_file(command: str, tmp_path: Path, capsys: Capture) -> None:
+    assert main([*commands()[command], "-o", f"{tmp_path / 'new'}/"]) == 2
+    message = "error: the output is a file, and this names a folder; found "
+    assert capsys.readouterr().err.startswith(message)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("command", commands())
 def test_every_command_writes_into_a_fifo(command: str, tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "fifo")
     read: list[bytes] = []

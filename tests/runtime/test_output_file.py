@@ -98,6 +98,7 @@ def test_links_stay_and_what_they_lead_to_is_written(tmp_path: Path) -> None:
     [
         ("none/a", f"cannot write 'none/a': No such file or directory. {FOLDER}"),
         ("file/a", f"cannot write 'file/a': Not a directory. {FOLDER}"),
+        ("none/", f"cannot write 'none/': Is a directory. {FOLDER}"),
         ("folder", f"cannot write 'folder': Is a directory. {FOLDER}"),
         ("socket", "cannot write 'socket': Is a socket"),
         ("a" * 256, f"cannot write '{'a' * 256}': File name too long"),

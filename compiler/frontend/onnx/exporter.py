@@ -81,6 +81,7 @@ class Exporter:
         self._reals: dict[tuple[Value, TensorType], str] = {}
         self._parameters: dict[tuple[str, TensorType], tuple[str, str]] = {}
         self._tensors = Names(separator="_")
+        self._sources = {value.origin for op in function.ops for value in op.results}
         inputs = {self.name(parameter) for parameter in function.parameters}
         results = zip(function.results, function.result_names, strict=True)
         self._outputs = {self._tensors.take(name): value for value, name in results if name not in inputs}
@@ -121,6 +122,8 @@ class Exporter:
         names = [f"{value.name}{_BEFORE if value.name in self._outputs else ''}" for value in op.results]
         operands = [self._real(op, value) for value in op.operands]
         detached = Op(operator, operands, types, names=names if self._is_qdq else (), loc=op.loc)
+        for inner, outer in zip(detached.results, op.results, strict=True):
+            inner.origin = outer.origin
         write(detached, self)
         for inner, outer in zip(detached.results, op.results, strict=True):
             if outer.type.quant is None:
@@ -157,8 +160,15 @@ class Exporter:
             suffix = "_quantized" if value.type.quant is not None else ""
             self._names[value] = self.constant(value.array, f"{value.base}{suffix}")
         elif value not in self._names:
-            self._names[value] = self._tensors.take(value.name)
+            self._names[value] = self._tensors.take(self._title(value))
         return self._names[value]
+
+    def _title(self, value: Value) -> str:
+        """The name of a value; one that passes made does not have that of a tensor of the source."""
+        op = value.producer
+        if op is None or value.origin is not None or value.name not in self._sources:
+            return value.name
+        return f"{value.name}_{op.name}"
 
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
         """A new initialiser; its name."""
@@ -205,7 +215,7 @@ class Exporter:
         for value, name in zip(op.results, names, strict=True):
             self._names[value] = name
             if name in outputs:
-                self._names[value] = self._output_names.get(value) or self._tensors.take(value.name)
+                self._names[value] = self._output_names.get(value) or self._tensors.take(self._title(value))
                 outputs[list(outputs).index(name)] = self._names[value]
 
     def output(self, value: Value, name: str) -> str:

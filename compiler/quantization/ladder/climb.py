@@ -10,7 +10,6 @@ import numpy as np
 
 from tilewright.errors import TilewrightError, resources
 
-from ....codegen.cpu.llvm.target import PORTABLE
 from ....ir.clone import clone_module
 from ....ir.core import Module, Value
 from ....ir.types import TensorType
@@ -30,7 +29,7 @@ from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
 from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise
-from .result import AGAIN, FailedRung, Rung
+from .result import FailedRung, Rung
 
 T = TypeVar("T")
 
@@ -190,8 +189,7 @@ class Search:
             what = "ranges of values alone"
         if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
             return
-        left: list[str] = []
-        if not methods and self._add(self._methods, methods, left, given, goal):
+        if not methods and self._add(methods, given, goal):
             return
         if not self._is_wanting(goal):
             return
@@ -199,7 +197,7 @@ class Search:
         what = "ranking of layers by what their rounding does"
         noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
         harmed = harmed_results(best.prepared, noise) if noise is not None else []
-        if not self._options.wide and self._widen(goal, methods, left, given, harmed):
+        if not self._options.wide and self._widen(goal, methods, given, harmed):
             return
         if goal.words is None or noise is None:
             return
@@ -207,25 +205,15 @@ class Search:
             if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep])):
                 return
 
-    def _add(
-        self,
-        names: Sequence[str],
-        methods: list[str],
-        left: list[str],
-        keep: Sequence[str],
-        goal: Goal,
-        wide: Sequence[str] | None = None,
-    ) -> bool:
+    def _add(self, methods: list[str], keep: Sequence[str], goal: Goal) -> bool:
         """Add methods one after the other, where the samples that choose say that they help; whether the goal is met.
 
         Args:
-            methods, left: those that are there and those that lowered the choice, which are added to.
-            wide: results of 16 bits, of tries with methods that were left out before.
+            methods: receives those that are there.
         """
-        for name in names:
+        for name in self._methods:
             before = max(rung.choice for rung in self.rungs)
-            what = f"+ {name}: {METHODS[name]}" if wide is None else f"+ {name}{AGAIN}"
-            found = self.attempt(what, ",".join([*methods, name]), keep, wide or ())
+            found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), keep)
             if found is None:
                 continue
             if found in [each.score for each in self.rungs[:-1]]:
@@ -235,7 +223,6 @@ class Search:
                 methods.append(name)
             else:
                 self.rungs[-1] = replace(self.rungs[-1], rejected=True)
-                left.append(name)
             if goal.met(found):
                 return True
         return False
@@ -246,9 +233,8 @@ class Search:
             return True
         return self._options.weights_bits >= BITS and max(rung.choice for rung in self.rungs) < POOR
 
-    def _widen(self, goal: Goal, methods: list[str], left: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
-        """Give results 16 bits, and try again then what was left out, which 8 bits may have hidden; whether the goal
-        is met.
+    def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
+        """Give results 16 bits; whether the goal is met.
 
         Args:
             harmed: results, the most harmed first; none where they are not known.
@@ -260,8 +246,7 @@ class Search:
                 break
             if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
                 return True
-        best = max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
-        return bool(best.wide) and self._add(left, [*methods], [], keep, goal, best.wide)
+        return False
 
     def _kept(self, goal: Goal, best: Try, noise: OutputNoise) -> Iterator[tuple[str, Sequence[str]]]:
         """In words, and by name, layers that stay in floating point."""
@@ -307,15 +292,11 @@ class Search:
         types = {name: type for name, type in types.items() if name in a and name in b}
         if not types:
             return []
-        first = compiled(self._floating, {name: a[name] for name in types}, self._options.report, PORTABLE)
-        second = compiled(tried.quantized, {name: b[name] for name in types}, self._options.report, PORTABLE)
-        exact: dict[str, list[np.ndarray]] = {name: [] for name in types}
-        found: dict[str, list[np.ndarray]] = {name: [] for name in types}
-        for inputs in self._looked_at:
-            for name, array in first(inputs).items():
-                exact[name].append(array)
-            for name, array in second(inputs).items():
-                found[name].append(_real(array, b[name]))
+        first = compiled(self._floating, {name: a[name] for name in types}, self._options.report)
+        second = compiled(tried.quantized, {name: b[name] for name in types}, self._options.report)
+        runs = [(first(inputs), second(inputs)) for inputs in self._looked_at]
+        exact = {name: [arrays[name] for arrays, _ in runs] for name in types}
+        found = {name: [_real(arrays[name], b[name]) for _, arrays in runs] for name in types}
         behind = {name: function_behind(value) for name, value in tried.prepared.plan().values.items()}
         functions = {name: function.reference for name, function in behind.items() if function is not None}
         return losses(exact, found, types, functions)

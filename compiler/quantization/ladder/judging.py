@@ -13,22 +13,15 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import CalibrationError
 
-from ....codegen.cpu.llvm.target import TargetDescription
-from ....codegen.package import Package, add_engine
-from ....ir.clone import clone_module
-from ....ir.core import Module, is_op
+from ....ir.core import Module, Value, is_op
 from ....ir.ops.softmax import Softmax
 from ....ir.quantized import limits as limits_of
 from ....ir.quantized import parameters
 from ....ir.types import TensorType
-from ....runtime.artifact.artifact import Artifact
 from ....runtime.files.array_file import StoredArray, open_arrays
 from ....runtime.files.input_file import contents
-from ....runtime.session import load
-from ...calibration.ranges import Function, RunFunction
+from ...calibration.ranges import Function, RunFunction, compiled
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs
-from ...pipeline import cpu_pipeline
-from ...progress import silent
 
 Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
@@ -53,18 +46,11 @@ class Score:
 
 def runner(module: Module) -> RunFunction:
     """A run function for a simplified module, quantised or not; of a softmax at the end it gives the operand."""
-    copy = clone_module(module)
-    results = []
-    for value in copy.main.results:
+    found: dict[str, Value] = {}
+    for index, value in enumerate(module.main.results):
         op = value.producer
-        results.append(op.operands.x if is_op(op, Softmax) and op.operands.x.producer is not None else value)
-    names = [str(index) for index in range(len(results))]
-    copy.main.set_results(results, names)
-    cpu_pipeline().run(copy)
-    package = Package(copy, "fp32", "quantize")
-    add_engine(package, "float", copy, TargetDescription.several("host"), report=silent)
-    session = load(Artifact.open(package.to_bytes()))
-    return session.run
+        found[str(index)] = op.operands.x if is_op(op, Softmax) and op.operands.x.producer is not None else value
+    return compiled(module, found)
 
 
 def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:

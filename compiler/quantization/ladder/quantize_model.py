@@ -12,7 +12,7 @@ from tilewright.limits import check_count
 from ....runtime.files.output_file import check_output
 from ...calibration.dataset import open_calibration_set
 from ...calibration.ranges import BITS
-from ...calibration.sample_sets import RandomSet, hold
+from ...calibration.sample_sets import RandomSet, hold, images_of
 from ...declarations import option, with_keywords
 from ...driver import check_options, engines_of
 from ...frontend.formats import Model, ModelProto, import_model
@@ -116,6 +116,12 @@ def quantize_model(given: Quantizing) -> Quantization:
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
+    if options.preprocessing is None:
+        doubtful += [
+            f"nothing says how images become input {each.input!r}: {each.preprocessing.text()}, unless --preprocess "
+            "says otherwise"
+            for each in images_of(every)
+        ]
     doubtful += goal.doubts(len(at) * shape[0])
     search.climb(goal)
     best = _write_best(search, goal, model, output)

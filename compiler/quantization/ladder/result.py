@@ -11,11 +11,8 @@ from ....runtime.report.details import InputStatistics
 from ....runtime.report.table import Column, Table, show_number
 from .judging import LayerLoss, Score
 
-AGAIN = ", tried again"
-"""What stands behind a method that was left out before."""
-
-SHOWN = 8
-"""Values in the table."""
+SHOWN = 4
+"""Values in the table for each of two reasons."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Rung:
     Attributes:
         score: on the samples that judge.
         choice: SQNR on those that choose methods, in decibels.
-        rejected: whether it is a method that lowered ``choice``, which later tries have only where it is tried again.
+        rejected: whether it is a method that lowered ``choice``, which later tries do not have.
     """
 
     what: str
@@ -112,13 +109,15 @@ class Quantization:
                 Column("why", "mostly because of"),
             )
         )
-        for each in self.layers[:SHOWN]:
+        worst = [*self.layers[:SHOWN], *sorted(self.layers[SHOWN:], key=lambda each: each.own)[:SHOWN]]
+        for each in worst:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
         lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
         written = self.rungs[self.chosen].score
         same = percent(written.agreement)
-        lines.append(f"Written: SQNR {written.sqnr:.1f} dB, {same} % of answers as in floating point.")
+        judged = show_number(self.judged, "sample")
+        lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB, {same} % of answers as in floating point.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
@@ -131,7 +130,8 @@ class Quantization:
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
-            lines += ["Tensors that lose most (dB): as they arrive, and if they alone were rounded:", ""]
+            lines += ["Tensors that lose most, on samples of calibration (dB): first as they arrive,"]
+            lines += ["then if they alone were rounded:", ""]
             lines.append(layers.text().rstrip("\n"))
         return "\n".join(lines) + "\n"
 
@@ -158,7 +158,6 @@ class Quantization:
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
-        again = ", but where it is tried again" if any(AGAIN in rung.what for rung in self.rungs) else ""
         each = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in outputs.items())
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
@@ -167,7 +166,7 @@ class Quantization:
             f"choice: SQNR of {by}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
-            *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in marks else []),
+            *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),
         ]
         return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
 

@@ -131,3 +131,13 @@ def test_images_that_lie_on_their_side_are_told_unless_they_are_turned(tmp_path:
         files = open_calibration_set(tmp_path, INPUT, preprocessing={"orientation": orientation})
         found = _turned(files)  # pyright: ignore[reportArgumentType]
         assert [each.partition(" as they")[0] for each in found] == expected
+
+
+def test_samples_are_counted_and_not_the_rows_of_their_first_dimension(rng: np.random.Generator) -> None:
+    steps = {"x": TensorType((20, 1, 4), DType.F32)}
+    samples = rng.standard_normal((60, 1, 4)).astype(np.float32)
+    watched = Watched(open_calibration_set(samples, steps), steps, {})
+    assert sum(1 for _ in watched) == 3
+    findings = Findings()
+    watched.report(findings)
+    assert findings.inputs[0].text.startswith("3 samples, ")
