@@ -70,7 +70,7 @@ def counted(
         op, (first, behind) = value.producer, states.get(value, (None, None))
         if op is not None and op.function is body and not op.operator.GIVEN_RESULTS:
             sources = op.inputs
-        elif behind is not None and isinstance(first, Constant):
+        elif behind is not None and isinstance(first, Constant) and behind.type.plain == value.type.plain:
             sources = (first, behind)
         elif isinstance(value, Constant) or value is body.parameters[0]:
             sources = ()

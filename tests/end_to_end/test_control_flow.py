@@ -21,7 +21,7 @@ from tilewright.__main__ import main
 from tilewright.compiler.driver import build
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import InputError, TilewrightError
+from tilewright.errors import InputError, TilewrightError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.session import Session, load
@@ -225,6 +225,19 @@ def test_short_loops_are_unrolled_and_long_ones_are_not() -> None:
     assert ops(check(parsed(COUNTED.replace("value_int=4", "value_int=400").replace("[4,", "[400,")), x)) == ["loop"]
     assert "loop" not in ops(check(parsed(ENDING), x))
     assert ops(check(parsed(GROWING), {"x": floats(1, 3)})) == ["concat"]
+
+
+def test_conditions_on_states_that_grow_are_not_followed() -> None:
+    """A state that doubles in each step would take all memory before the number of steps is known."""
+    text = """g (float[3] x) => (float[3] y, float[n] z) <float[1] one = {1}, int64 most = {100000}, int64 end = {31}> {
+      y, z = Loop (most, , x, one) <body = b (int64 i, bool ci, float[3] s, float[k] g) =>
+        (bool co, float[3] t, float[l] h) {
+          t = Add(s, x) h = Concat<axis=0>(g, g) m = ReduceMin<keepdims=0>(h)
+          n = Cast<to=7>(m) j = Mul(i, n) co = Less(j, end)
+        }>
+    }"""
+    with pytest.raises(UnsupportedError, match="a state of the loop changes its type from step to step"):
+        tilewright.compile(parsed(text))
 
 
 @pytest.mark.parametrize(
