@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+import pkgutil
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,9 @@ from operator_samples import Case, all_cases, cases_of, make_case, samples
 from quantized_cases import check
 from samples import Sample
 
+from tilewright.codegen.cpu import numba as kernels
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
-from tilewright.codegen.cpu.numba.generation.function import compile_kernel
+from tilewright.codegen.cpu.numba.generation.function import compile_kernel, library
 from tilewright.errors import CodegenError, InputError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
@@ -195,16 +198,13 @@ def test_what_numba_cannot_type_is_said_without_its_traceback(statement: str, pr
     )
 
 
-def test_a_name_with_another_meaning_in_the_module_of_a_kernel_is_refused() -> None:
-    scope: dict[str, Any] = {"__name__": "odd_kernels", "larger": min}
-    exec("def kernel(x, y, n, f, scratch, begin, end):\n    y[0] = larger(x[0], x[1])\n    return 0\n", scope)
-    with pytest.raises(CodegenError) as caught:
-        compile_kernel(an_op(), scope["kernel"], TARGET, units=1)
-    assert str(caught.value) == (
-        "cpu code: neg: 'larger' is something else to kernels than in the function's module; expected that of "
-        "tilewright.codegen.cpu.numba.generation.scalar_functions, found another in odd_kernels. "
-        "This is a fault of Tilewright, not of the model."
-    )
+def test_names_of_the_library_mean_the_same_in_every_module_of_kernels() -> None:
+    """Kernels are compiled with these names in scope, whatever the module of a function means by them."""
+    meanings = {"np": np, "math": math, **library()}
+    for each in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."):
+        names = vars(importlib.import_module(each.name))
+        for name, meaning in meanings.items():
+            assert names.get(name, meaning) is meaning, f"{name} in {each.name}"
 
 
 def test_a_network_of_vector_kernels_is_compiled_without_numba(tmp_path: Path) -> None:

@@ -107,20 +107,20 @@ def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
     return case
 
 
-def words(kind: str, rng: np.random.Generator, most: int = 20) -> Case:
+def words(kind: str, rng: np.random.Generator, small: bool = False) -> Case:
     """A random convolution of a kind, or product, of 16 bits, with sums that fit 32."""
     while True:
-        case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16, most)
+        case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16, small)
         (op,) = case.module.main.ops
         if is_word_product(op):
             return case
 
 
-def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None, most: int = 20) -> Case:
+def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None, small: bool = False) -> Case:
     """A random convolution of a kind, of bytes unless ``dtype`` says otherwise.
 
     Args:
-        most: by how many elements less one an image is larger than a window reaches.
+        small: by at most 3 elements an image is larger than a window reaches, not 19, and channels are few.
     """
     rank = int(rng.choice([1, 2, 2, 2]))
 
@@ -133,9 +133,10 @@ def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None, mos
         kernel, strides, pads = (1,) * rank, (1,) * rank, (0,) * 2 * rank
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     least = 4 if kind == "plain" else 1
+    most = 4 if small else 20
     image = tuple(int(rng.integers(max(least, r - pads[i] - pads[rank + i]), r + most)) for i, r in enumerate(reach))
     group = 2 if kind == "grouped" else 1
-    channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
+    channels, outputs = (int(n) for n in rng.integers(1, 35 if small else 70, 2))
     if kind == "grouped":
         channels, outputs = 32 * (channels % 2 + 1), 32 * (outputs % 2 + 1)
     if kind == "joined":

@@ -18,7 +18,7 @@ SHORT = {
     "quantized_kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
     "operators.py": ["--filter", "LeakyRelu", "--rounds", "1"],
     "models.py": ["--filter", "light_squeezenet", "--samples", "1", "--seconds", "0.05"],
-    "device_performance.py": ["--filter", "SqueezeNet", "--effort", "quick"],
+    "device_performance.py": ["--filter", "SqueezeNet, s256", "--effort", "quick"],
 }
 
 

@@ -21,8 +21,7 @@ import logging
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -41,11 +40,9 @@ from ...llvm.types import F64, I32, I64, PTR, Register, Type, zero
 from ...tensors import dtypes_of
 from ..detection import box_functions
 from . import scalar_functions
+from .frontend import llvm_text, pipeline
 
 KernelFunction = Callable[..., int]
-
-_RELAXED = ("reassoc", "contract", "nsz")
-"""Of the fast-math relaxations those that keep infinities and NaNs right."""
 
 
 def compile_kernel(
@@ -125,7 +122,7 @@ def loop_function(tensors: str, head: Sequence[str], loops: Sequence[str], body:
 
 
 @cache
-def _library() -> dict[str, FunctionType]:
+def library() -> dict[str, FunctionType]:
     """The functions that kernels may call, by name, as they are written."""
     return {
         name: value
@@ -144,37 +141,16 @@ def _scope() -> dict[str, Any]:
     if log.level == logging.NOTSET:
         # Programs that log all that others say would read hundreds of lines about each kernel.
         log.setLevel(logging.WARNING)
-    compiled = numba.njit(error_model="numpy")
+    compiled = numba.njit(error_model="numpy", pipeline_class=pipeline())
     scope: dict[str, Any] = {"np": np, "math": math}
     of_modules: dict[str, dict[str, Any]] = {}
-    for name, function in _library().items():
-        _check_names(name, function.__module__, function.__globals__)
+    for name, function in library().items():
         own = of_modules.setdefault(function.__module__, dict(function.__globals__))
         scope[name] = compiled(FunctionType(function.__code__, own, name))
     # Each keeps the constants of its module; what it calls is looked up when numba compiles it.
     for own in of_modules.values():
         own.update(scope)
     return scope
-
-
-def _check_names(stem: str, module: str, names: Mapping[str, Any], scope: Mapping[str, Any] | None = None) -> None:
-    """Raise CodegenError if a module has another meaning for a name that kernels know.
-
-    Args:
-        scope: what such names may mean as well, in generated functions.
-    """
-    meanings: dict[str, Any] = {"np": np, "math": math, **_library()}
-    for name, meaning in meanings.items():
-        own = names.get(name, meaning)
-        if own is not meaning and (scope is None or own is not scope[name]):
-            raise CodegenError(
-                f"{name!r} is something else to kernels than in the function's module",
-                stage="cpu code",
-                op=stem,
-                expected=f"that of {getattr(meaning, '__module__', meaning.__name__)}",
-                found=f"another in {module}",
-                hint="This is a fault of Tilewright, not of the model.",
-            )
 
 
 def origin(function: KernelFunction) -> tuple[str, str, str]:
@@ -206,20 +182,6 @@ class NumbaEntry:
         return self.b.binary("or", raised, self.b.load(I32, self._result))
 
 
-@contextmanager
-def _unoptimized() -> Iterator[None]:
-    # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
-    from numba.core import config
-
-    settings: Any = config
-    level = settings.OPT
-    settings.OPT = type(level)(0)
-    try:
-        yield
-    finally:
-        settings.OPT = level
-
-
 def numba_text(
     stem: str, function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool = False
 ) -> tuple[str, str]:
@@ -232,12 +194,10 @@ def numba_text(
         stem: what error messages call it.
 
     Raises:
-        CodegenError: numba finds no types for what the function does, or cannot compile it; or a name of its module
-            is one by which kernels call something else.
+        CodegenError: numba finds no types for what the function does, or cannot compile it.
     """
     from numba.core.errors import NumbaError
 
-    _check_names(stem, function.__module__, function.__globals__, _scope())
     try:
         return _compiled(function, pointers, indices, fastmath)
     except (NumbaError, TypeError) as error:
@@ -262,25 +222,4 @@ def _problem(message: str) -> str:
 
 @cache
 def _compiled(function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool) -> tuple[str, str]:
-    import numba
-    from numba import types
-
-    # As stored: truth values as bytes 0 and 1, half floats as their bits.
-    names = {DType.BOOL: "uint8", DType.F16: "uint16"}
-    elements = (getattr(types, names.get(dtype) or str(dtype.numpy.name)) for dtype in pointers)
-    signature = types.int32(*map(types.CPointer, elements), *[types.int64] * indices)
-    options: dict[str, Any] = {
-        "no_cpython_wrapper": True,
-        "no_cfunc_wrapper": True,
-        "error_model": "numpy",
-        "boundscheck": False,
-        "fastmath": set(_RELAXED) if fastmath else False,
-    }
-    scope = {**function.__globals__, **_scope()}
-    with _unoptimized():
-        dispatcher = numba.njit(signature, **options)(FunctionType(function.__code__, scope, function.__name__))
-    compiled = dispatcher.overloads[dispatcher.signatures[0]]
-    text = compiled.library.get_llvm_str()
-    # numba may pin functions to this machine's features; the target decides for which processor code is made.
-    text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
-    return text, compiled.fndesc.llvm_func_name
+    return llvm_text(function, {**function.__globals__, **_scope()}, pointers, indices, fastmath)

@@ -1,0 +1,107 @@
+"""numba's front end alone: from a Python function to LLVM IR.
+
+What numba does beside that takes long: it looks for expressions of whole arrays, closures and literals, of which
+kernels have none, and makes machine code for this process, which nothing calls: the target's is made of the IR later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+from .....ir.types import DType
+
+_RELAXED = ("reassoc", "contract", "nsz")
+"""Of the fast-math relaxations those that keep infinities and NaNs right."""
+
+
+_LEFT_OUT = (
+    *("WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "InlineInlinables", "InlineOverloads"),
+    *("RewriteSemanticConstants", "DeadBranchPrune", "GenericRewrites", "RewriteDynamicRaises", "NopythonRewrites"),
+    *("FindLiterallyCalls", "LiteralUnroll", "LiteralPropagationSubPipelinePass", "AnnotateTypes"),
+    "NoPythonSupportedFeatureValidation",
+)
+"""numba's passes that do nothing for functions of numbers, pointers and loops."""
+
+
+@cache
+def pipeline() -> type:
+    """numba's passes but for those."""
+    from numba.core.compiler import CompilerBase, DefaultPassBuilder
+
+    class KernelPipeline(CompilerBase):
+        def define_pipelines(self) -> list[Any]:
+            manager: Any = DefaultPassBuilder.define_nopython_pipeline(self.state)
+            manager.passes = [each for each in manager.passes if each[0].__name__ not in _LEFT_OUT]
+            return [manager]
+
+    return KernelPipeline
+
+
+@cache
+def _context() -> Any:
+    """What numba compiles in that makes object files of it, and so leaves it at LLVM IR."""
+    from numba.core.registry import cpu_target
+
+    context: Any = cpu_target.target_context
+    return context.with_aot_codegen("kernels")
+
+
+@contextmanager
+def _unoptimized() -> Iterator[None]:
+    # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
+    from numba.core import config
+
+    settings: Any = config
+    level = settings.OPT
+    settings.OPT = type(level)(0)
+    try:
+        yield
+    finally:
+        settings.OPT = level
+
+
+def llvm_text(
+    function: Callable[..., int], scope: dict[str, Any], pointers: Sequence[DType], indices: int, fastmath: bool
+) -> tuple[str, str]:
+    """LLVM IR of a function, not optimised, and its symbol; see :func:`.function.numba_text`.
+
+    Args:
+        scope: what its names mean.
+
+    Raises:
+        NumbaError, TypeError: numba finds no types for what the function does, or cannot compile it.
+    """
+    from numba import types
+    from numba.core.compiler import Flags, compile_extra
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.registry import cpu_target
+
+    # As stored: truth values as bytes 0 and 1, half floats as their bits.
+    names = {DType.BOOL: "uint8", DType.F16: "uint16"}
+    elements = (getattr(types, names.get(dtype) or str(dtype.numpy.name)) for dtype in pointers)
+    arguments = (*map(types.CPointer, elements), *[types.int64] * indices)
+    options: dict[str, Any] = {
+        "nopython": True,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "error_model": "numpy",
+        "boundscheck": False,
+        "fastmath": set(_RELAXED) if fastmath else False,
+    }
+    flags: Any = Flags()
+    cpu_target.options.parse_as_flags(flags, options)
+    flags.no_compile = True
+    own, context = FunctionType(function.__code__, scope, function.__name__), _context()
+    with _unoptimized(), global_compiler_lock:
+        compiled: Any = compile_extra(
+            cpu_target.typing_context, context, own, arguments, types.int32, flags, {}, pipeline_class=pipeline()
+        )
+        compiled.library.finalize()
+    # numba may pin functions to this machine's features; the target decides for which processor code is made.
+    text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", compiled.library.get_llvm_str())
+    return text, compiled.fndesc.llvm_func_name
