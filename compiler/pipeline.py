@@ -25,7 +25,6 @@ from ..passes.device.fold_gathers import FoldGathers
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import OrderTiles
-from ..passes.device.ordering.join_loads import JoinLoads
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.planning.plan_device_memory import PlanDeviceMemory
 from ..passes.device.planning.plan_scratchpads import PlanScratchpads
@@ -204,14 +203,7 @@ def tile_pipeline(machine: str) -> Pipeline:
         machine: name of a sample machine or path of a machine file.
     """
     return Pipeline(
-        (
-            LowerToTiles(),
-            CascadeRows(),
-            OrderTiles(machine=machine),
-            PlanScratchpads(machine=machine),
-            JoinLoads(machine=machine),
-        ),
-        "tiles",
+        (LowerToTiles(), CascadeRows(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles"
     )
 
 

@@ -251,9 +251,6 @@ LAYER = Annotation[str]("layer", str, Op)
 ADDRESS = Annotation[int]("address", int, Op)
 """Of an op of a tile program that makes a place on chip, the byte of its scratchpad at which the place begins."""
 
-JOINED = Annotation[bool]("joined", bool, Op)
-"""Whether a load of constants is done by the instruction of the load right ahead of it; its lines lie behind those."""
-
 INPUTS = Annotation["tuple[MapAddress, ...]"]("inputs", tuple[MapAddress, ...], Function)
 """Where each parameter lies in the memory of the device."""
 

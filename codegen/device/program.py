@@ -1,22 +1,19 @@
-"""A tile program with addresses as one for the accelerator: an instruction for each tile op, or for several loads that
-are joined, and its constants."""
+"""A tile program with addresses as one for the accelerator: an instruction for each tile op, and its constants."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import NamedTuple
 
 from tilewright.errors import CodegenError, IRError, TilewrightError
 
-from ...ir.annotations import ADDRESS, JOINED, LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
+from ...ir.annotations import ADDRESS, LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.ops.call import Call
-from ...ir.tile.instructions import CONSTANT_LOADS, REGIONS, Fields, Places, instruction
+from ...ir.tile.instructions import REGIONS, Places, instruction
 from ...ir.tile.normalization import LoadNormalization
 from ...ir.tile.places import Enter, Leave, cluster_of, clusters_of
-from ...ir.tile.transfer import Load, LoadRecord, LoadTable, LoadWeights
+from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import layouts
@@ -105,32 +102,17 @@ def assemble(function: Function, machine: Machine) -> Assembled:
     """
     places, constants, clusters = _Addressed(), Constants(), clusters_of(function)
     printed: list[tuple[Instruction, str | None, int]] = []
-    loads: list[_Lines] = []
-
-    def load() -> None:
-        """What is to be loaded so far, in one instruction."""
-        if loads:
-            printed.append((_loaded(loads, constants, clusters), LAYER.get(loads[0].op), cluster_of(loads[0].op)))
-            loads.clear()
-
     for op in function.ops:
         try:
             places.add(op)
-            found = instruction(op, places)
-            if found is None:
-                continue
-            if not JOINED.is_at(op):
-                load()
-            if is_op(op, *CONSTANT_LOADS):
-                loads.append(_Lines(op, found[0], op.operator.cluster, found[1]["destination"], _packed(op, constants)))
-            else:
-                printed.append((_instruction(op, *found, clusters), LAYER.get(op), cluster_of(op)))
+            item = _instruction(op, places, constants, clusters)
         except TilewrightError as error:
             error.stage = error.stage or "device code"
             error.op = error.op or op.name
             error.node = error.node or op.node
             raise
-    load()
+        if item is not None:
+            printed.append((item, LAYER.get(op), cluster_of(op)))
     plan = PLAN.get(function)
     reduced = dict(plan.reduced) if plan is not None else {}
     assembler = Assembler(machine, _regions(function, len(constants.data)), clusters, reduced)
@@ -191,62 +173,27 @@ def feature_maps(
     return tuple(maps[value] for value in whole.parameters), tuple(maps[value] for value in whole.results)
 
 
-class _Lines(NamedTuple):
-    """Constants that an op loads into lines.
-
-    Attributes:
-        name: of the instruction.
-        cluster: that they are loaded for.
-        destination: the first line.
-        data: whole lines.
-    """
-
-    op: Op
-    name: str
-    cluster: int
-    destination: int
-    data: bytes
-
-    @property
-    def stop(self) -> int:
-        """One past the last line."""
-        return self.destination + len(self.data) // PARAMETER_UNIT
+_LOADED = (LoadWeights, LoadRequantization, LoadNormalization, LoadTable, LoadRecord)
+"""What loads constants."""
 
 
-def _loaded(loads: Sequence[_Lines], constants: Constants, clusters: int) -> Instruction:
-    """One instruction for loads of which each but the first is joined to the one ahead of it.
-
-    Raises:
-        CodegenError: one does not lie behind the one ahead of it, or goes elsewhere.
-    """
-    for first, then in pairwise(loads):
-        expected = first.name, first.cluster, first.stop
-        found = then.name, then.cluster, then.destination
-        if expected != found:
-            rule = "loads that are one instruction go to lines behind each other"
-            raise CodegenError(rule, op=then.op.name, node=then.op.node, expected=expected, found=found)
-    address, lines = constants.place(b"".join(each.data for each in loads))
-    where = {"destination": loads[0].destination, "region": REGIONS.index("constants"), "offset": address}
-    return build(loads[0].name, where | {"length": lines, "clusters": _receivers(loads[0].cluster, clusters)})
-
-
-def _receivers(cluster: int, clusters: int) -> int:
-    """Who gets what is loaded for one cluster, or for all; 0 is who loads it."""
-    return (1 << clusters) - 1 if cluster == EVERY_CLUSTER and clusters > 1 else 0
-
-
-def _instruction(op: Op, name: str, fields: Fields, clusters: int) -> Instruction:
-    shared = {"clusters": _receivers(op.operator.cluster, clusters)} if is_op(op, Load) else {}
-    return build(name, fields | shared)
+def _instruction(op: Op, places: Places, constants: Constants, clusters: int) -> Instruction | None:
+    found = instruction(op, places)
+    if found is None:
+        return None
+    name, fields = found
+    if is_op(op, Load, *_LOADED):
+        # Who gets what is loaded: 0 is who loads it.
+        is_shared = op.operator.cluster == EVERY_CLUSTER and clusters > 1
+        fields["clusters"] = (1 << clusters) - 1 if is_shared else 0
+    if is_op(op, *_LOADED):
+        address, lines = constants.place(_packed(op, constants))
+        fields |= {"region": REGIONS.index("constants"), "offset": address, "length": lines}
+    return build(name, fields)
 
 
 def _packed(op: Op, constants: Constants) -> bytes:
-    """The bytes that an op loads, which are constant, in whole lines."""
-    data = _packed_bytes(op, constants)
-    return data + bytes(-len(data) % PARAMETER_UNIT)
-
-
-def _packed_bytes(op: Op, constants: Constants) -> bytes:
+    """The bytes that an op loads, which are constant."""
     if is_op(op, LoadRecord):
         return layouts.pack_record(**op.operator.words)
     loaded = [value for value in op.inputs if isinstance(value, Constant)]

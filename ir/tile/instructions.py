@@ -182,10 +182,6 @@ _builds("Send", Send)(lambda op, places: _message(op.inputs[0], op.operator, pla
 _builds("Receive", Receive)(lambda op, places: _message(op.result, op.operator, places))
 
 
-CONSTANT_LOADS = (LoadWeights, LoadRequantization, LoadNormalization, LoadTable, LoadRecord)
-"""What loads constants into lines. Loads that follow each other may be one instruction."""
-
-
 def _lines(op: Op, places: Places) -> Fields:
     return {"destination": places.line(op.result)}
 

@@ -85,7 +85,7 @@ class Assembler:
 
         Args:
             item: the instruction.
-            layer: name of the layer it belongs to, for reports.
+            layer: name of the layer it belongs to, for reports and for the order in which the DRAM serves.
             queue: needed only for instructions that several queues accept.
             cluster: which cluster runs it.
 

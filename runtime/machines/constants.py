@@ -20,7 +20,7 @@ class CycleConstants:
     transfer_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "descriptor setup of a DRAM transfer")]
     dram_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "first byte after a DRAM request")]
     dram_row_activation: Annotated[
-        int, Bounds(0, 1 << 16, "cycles", "opening of a DRAM row, where a run begins in another than the run before")
+        int, Bounds(0, 1 << 16, "cycles", "opening of a DRAM row, where a run begins in one that is not open")
     ]
     dram_turnaround: Annotated[int, Bounds(0, 1 << 16, "cycles", "change of DRAM from reading to writing or back")]
     barrier: Annotated[int, Bounds(0, 1 << 16, "cycles", "issue of a barrier or end")]

@@ -46,7 +46,8 @@ class Cost:
         bank_conflicts: a unit waits for lines of maps in one bank, as :mod:`tilewright.runtime.machines.banks` says.
         port_stalls: a unit waits for a port that is narrower than what it takes or makes in a step.
         dram_bytes: to or from DRAM, whole bursts counted.
-        row_openings: runs that begin in another row of the DRAM than the run before.
+        row_openings: runs that begin in a row of the DRAM that is not open; before it is served, as many as if no row
+            was.
         writes: whether the DRAM is written.
         link_bytes: to another card.
         latency: after the last step or byte until the instruction is complete: depth of the pipeline, or of the DRAM.
@@ -375,7 +376,7 @@ def _transfer(item: DramTransfer | LoadLines, machine: Machine) -> Cost:
         port = _box_port(machine, item, -(-item.run // MAPS_UNIT), item.map_stride_y, item.map_stride_z)
     return Cost(
         setup=machine.timing.transfer_setup,
-        bank_conflicts=max(port - int(dram_cycles(machine, moved, openings)), 0),
+        bank_conflicts=max(port - int(dram_cycles(machine, moved, 0)), 0),
         dram_bytes=moved,
         row_openings=openings,
         writes=isinstance(item, (Store, Receive)),

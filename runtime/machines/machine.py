@@ -113,6 +113,7 @@ class Machine:
     dram_efficiency: Annotated[float, Bounds(0.01, 1.0, "", "share of the peak that is reached", whole=False)]
     dram_burst_bytes: Annotated[int, Bounds(16, 4096, "B", "smallest DRAM access")]
     dram_row_bytes: Annotated[int, Bounds(64, 1 << 20, "B", "what an open row of the DRAM holds")]
+    dram_banks: Annotated[int, Bounds(1, 1 << 10, "", "banks of the DRAM, each of which keeps a row open")]
     link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
     link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
     host_link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between host and card")]

@@ -3,17 +3,17 @@
 No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and set up and its
 waits are satisfied; it sets one up while it works on the one before. Where it waits, it starts some cycles after what
 it waits for is complete: until the counter is raised, seen and compared. All streams of a card share its DRAM, which
-serves one request after the other; the latency of a transfer delays its completion but not the next request. Cards that
-run together have a link each way between any two: a message is on it from when the DRAM begins to read it, as long as
-its bytes take there or on the link, whatever is slower; what one card waits for of another it learns the latency of the
-link later, so that a message is written when all of it has arrived. Instructions come from DRAM as well, some of a
-stream at a time, as far ahead as its queue has room.
+serves one request after the other, of those that wait the most urgent, see :mod:`.urgency`; the latency of a transfer
+delays its completion but not the next request. Cards that run together have a link each way between any two: a message
+is on it from when the DRAM begins to read it, as long as its bytes take there or on the link, whatever is slower; what
+one card waits for of another it learns the latency of the link later, so that a message is written when all of it has
+arrived. Instructions come from DRAM as well, some of a stream at a time, as far ahead as its queue has room.
 
 Moves and the vector unit share a port of the maps with transfers, and yield to them, see :mod:`.ports`.
 
-The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
-machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays,
-as does what passes a port while others work.
+The order in which a DRAM serves requests is fixed by the program: it is that on the machine that the program was
+planned for, with all costs. On another machine, or with costs left out, the order stays, as does what passes a port
+while others work.
 So every time is a maximum of sums of durations, and a shorter duration never makes a program slower.
 
 All constants come from the machine description and are assumptions, so results are "modelled". A program never takes
@@ -35,6 +35,7 @@ from ..machines.machine import Machine
 from .dram import Dram, Request, Service, Traffic
 from .ports import Part, Parts, Ports, Yielding, clusters_of
 from .timeline import Event, Timeline
+from .urgency import urgencies
 from .verifier import OrderedProgram
 
 
@@ -45,6 +46,7 @@ class _Kind(IntEnum):
     FETCH = 1
     TRANSFER = 2
     PORT = 3
+    TURN = 4
 
 
 def simulate(
@@ -110,7 +112,9 @@ class _Engine:
         self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._unit_free = dict.fromkeys(self._streams, 0.0)
         self._fetch_free = dict.fromkeys(self._streams, 0.0)
-        self._drams = [Dram(orders[card] if orders else None) for card in range(len(ordered.programs))]
+        own_orders = orders or [None] * len(machines)
+        self._drams = [*map(Dram, ordered.programs, machines, own_orders)]
+        self._urgency = {} if orders else urgencies(ordered, machines)
         # Of the links, by sender and receiver.
         self._link_free: dict[tuple[int, int], float] = {}
         self._link_latency = 0 if "card-link" in without else machines[0].link_latency
@@ -135,6 +139,7 @@ class _Engine:
             _Kind.FETCH: self._fetch,
             _Kind.TRANSFER: self._transfer,
             _Kind.PORT: self._share,
+            _Kind.TURN: self._choose,
         }
         while self._heap:
             time, kind, stream = heapq.heappop(self._heap)
@@ -149,17 +154,14 @@ class _Engine:
         macs = sum(event.cost.macs for event in events)
         fetched = INSTRUCTION_BYTES if self._has_fetches else 0
         moved = sum(event.cost.dram_bytes for event in events) + fetched * len(events)
-        fetches = sum(dram.fetches_apart for dram in self._drams)
-        openings = sum(event.cost.row_openings for event in events) + fetches
+        openings = sum(event.cost.row_openings for event in events) + sum(dram.opened for dram in self._drams)
         turnarounds = sum(dram.turnarounds for dram in self._drams)
         timing, clusters = machine.timing, {(stream.card, stream.cluster) for stream in self._streams}
         sent = [event.cost.link_bytes for event in events if event.cost.link_bytes]
         parts = {
             "bank-conflicts": float(sum(event.cost.bank_conflicts for event in events)),
             "port-stalls": float(sum(event.cost.port_stalls for event in events)),
-            "row-openings": float(openings * timing.dram_row_activation)
-            if "row-openings" not in self._without
-            else 0.0,
+            "row-openings": float(openings * timing.dram_row_activation),
             "turnaround": float(turnarounds * timing.dram_turnaround) if "turnaround" not in self._without else 0.0,
             "instruction-fetch": fetched * len(events) / machine.dram_bytes_per_cycle,
             "card-link": link_cycles(machine, sum(sent)) + len(sent) * machine.link_latency
@@ -238,12 +240,11 @@ class _Engine:
         number, length = len(self._fetched[stream]), len(self._ordered.queues[stream])
         count = min(self._chunk, length - number * self._chunk)
         latency = self._machines[stream.card].timing.dram_latency
-        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, row_openings=1, latency=latency)
-        served = self._serve(Request(True, stream, number), time, self._priced(price))
-        if served is None:
+        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, latency=latency)
+        if self._serve(Request(True, stream, number), time, price) is None:
             return
-        self._fetch_free[stream] = served
-        self._fetched[stream].append(served + price.latency)
+        served = self._fetch_free[stream] = self._drams[stream.card].free
+        self._fetched[stream].append(served + latency)
         self._wake(_Kind.FETCH, stream)
         self._offer(_Kind.FETCH, stream)
 
@@ -291,8 +292,9 @@ class _Engine:
 
     def _transfer(self, stream: Stream, time: float) -> None:
         start, price = self._asking[stream]
-        served = self._serve(Request(False, stream, len(self._ends[stream])), time, price)
-        if served is not None:
+        price = self._serve(Request(False, stream, len(self._ends[stream])), time, price)
+        if price is not None:
+            served = self._drams[stream.card].free
             self._complete(stream, start, price, self._cross(stream, served, price) if price.link_bytes else served)
 
     def _cross(self, stream: Stream, read: float, price: Cost) -> float:
@@ -322,50 +324,73 @@ class _Engine:
         self._wake(_Kind.TRANSFER, stream)
         self._offer(_Kind.START, stream)
 
-    def _serve(self, request: Request, asked: float, price: Cost) -> float | None:
-        """When the DRAM has served a request that is asked for then; None while the order has others first."""
-        dram = self._drams[request.stream.card]
-        order, position = dram.order, len(dram.served)
-        if order is not None and order[position] != request:
-            dram.early[request] = asked
+    def _serve(self, request: Request, asked: float, price: Cost) -> Cost | None:
+        """The cost of a request with the rows that the DRAM opens for it, which then is free when it has served it;
+        None while it serves others first."""
+        card = request.stream.card
+        dram, machine = self._drams[card], self._machines[card]
+        if request != dram.turn:
+            if dram.order is None and dram.turn is None and not dram.waiting:
+                heapq.heappush(self._heap, (max(asked, dram.free), _Kind.TURN, request.stream))
+            dram.waiting[request] = asked
             return None
-        if request.is_fetch and dram.served and dram.served[-1].is_fetch:
-            price = replace(price, row_openings=0)
-        dram.fetches_apart += request.is_fetch and price.row_openings
+        item = None if request.is_fetch else self._ordered.queues[request.stream][request.number]
+        if "row-openings" not in self._without:
+            count, most = price.dram_bytes // INSTRUCTION_BYTES, price.row_openings
+            price = replace(price, row_openings=dram.fetch(count) if item is None else dram.transfer(item, most))
+        dram.opened += request.is_fetch * price.row_openings
         dram.served.append(request)
         turns = price.writes != dram.wrote
         dram.turnarounds += turns
         dram.wrote = price.writes
-        machine = self._machines[request.stream.card]
         pause = machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
         begun = max(asked, dram.free) + pause
         dram.free = begun + price.dram(machine)
-        if price.port:
-            item = self._ordered.queues[request.stream][request.number]
-            # It waits for the port ahead of its turn, where that takes longer than the DRAM.
-            self._ports.use(item, *request[1:], price.port, (begun - price.bank_conflicts, dram.free))
+        if item is not None and price.port:
+            # It has waited for the port ahead of its turn, where that takes longer than the DRAM.
+            self._ports.use(item, *request[1:], price.port, (begun, dram.free))
         if self._traffic is not None:
-            card = request.stream.card
             self._traffic.dram.setdefault(card, []).append(Service(request, begun, dram.free))
-        if order is not None and position + 1 < len(order):
-            following = order[position + 1]
-            early = dram.early.pop(following, None)
-            if early is not None:
-                kind = _Kind.FETCH if following.is_fetch else _Kind.TRANSFER
-                heapq.heappush(self._heap, (early, kind, following.stream))
-        return dram.free
+        self._pass_on(dram)
+        return price
+
+    def _pass_on(self, dram: Dram) -> None:
+        """Who is next at a DRAM."""
+        dram.turn = None
+        if dram.order is None:
+            if dram.waiting:
+                stream = next(iter(dram.waiting)).stream
+                heapq.heappush(self._heap, (max(dram.free, min(dram.waiting.values())), _Kind.TURN, stream))
+        elif len(dram.served) < len(dram.order):
+            dram.turn = dram.order[len(dram.served)]
+            self._ask_again(dram)
+
+    def _choose(self, stream: Stream, time: float) -> None:
+        """The DRAM takes up the most urgent request of those that wait for it; of equally urgent ones the first."""
+        dram = self._drams[stream.card]
+
+        def urgency(request: Request) -> tuple[tuple[int, float], float]:
+            number = request.number * (self._chunk if request.is_fetch else 1)
+            return self._urgency[request.stream][number], dram.waiting[request]
+
+        dram.turn = min(dram.waiting, key=urgency)
+        self._ask_again(dram)
+
+    def _ask_again(self, dram: Dram) -> None:
+        """Let the one whose turn it is be served, if it has asked already."""
+        asked = dram.waiting.pop(dram.turn, None) if dram.turn is not None else None
+        if dram.turn is not None and asked is not None:
+            kind = _Kind.FETCH if dram.turn.is_fetch else _Kind.TRANSFER
+            heapq.heappush(self._heap, (asked, kind, dram.turn.stream))
 
     def _priced(self, price: Cost) -> Cost:
         """A cost without what is left out."""
         if not self._without:
             return price
-        left_out = {
-            name: 0
-            for name in ("bank_conflicts", "port_stalls", "row_openings")
-            if name.replace("_", "-") in self._without
-        }
-        stalls = sum(getattr(price, name) for name in ("bank_conflicts", "port_stalls") if name in left_out)
-        return replace(price, **left_out, port=max(price.port - stalls, 0))
+        names = ("bank_conflicts", "port_stalls")
+        left_out = {name: 0 for name in names if name.replace("_", "-") in self._without}
+        stalls = sum(getattr(price, name) for name in left_out)
+        return replace(price, **left_out, row_openings=0, port=max(price.port - stalls, 0))
 
     def _wake(self, kind: _Kind, stream: Stream) -> None:
         for waiting in self._waiting.pop((kind, stream), ()):

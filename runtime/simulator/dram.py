@@ -1,11 +1,18 @@
-"""What the DRAM of a card serves, in order, and what is noted of it and of the links."""
+"""What the DRAM of a card serves, in order, which of its rows lie open, and what is noted of it and of the links."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..isa.encoding import Stream
+import numpy as np
+
+from ..isa.encoding import INSTRUCTION_BYTES, Instruction, Stream
+from ..isa.program import Program
+from ..isa.transfer import LINE, DramTransfer, LoadLines
+from ..machines.cost import Runs
+from ..machines.machine import Machine
 
 
 class Request(NamedTuple):
@@ -37,20 +44,78 @@ class Traffic:
     links: dict[tuple[int, int], list[Service]] = field(default_factory=dict)
 
 
+_MOST_RUNS = 1 << 20
+"""Of a transfer, whose rows are looked at; a map on chip does not have more units."""
+
+
 class Dram:
-    """That of a card: what it has served, and when it is free.
+    """That of a card: what it has served, when it is free, and which rows lie open.
+
+    Regions lie one behind the other, each from a row of its own on, and behind them the instructions in the order in
+    which they are fetched. Rows that follow each other lie in banks that do; a bank keeps its row open until another
+    one of it is asked for.
 
     Attributes:
-        fetches_apart: fetches that come after something else; those in between go on in an open row.
+        opened: rows for fetches of instructions.
         order: of its requests; None where that is found out.
-        early: requests that could start before those that it serves first.
+        turn: what it serves next; None where that is not known yet.
+        waiting: requests that could start before it, and when they were asked for.
     """
 
-    def __init__(self, order: list[Request] | None) -> None:
+    def __init__(self, program: Program, machine: Machine, order: list[Request] | None) -> None:
         self.free = 0.0
         self.wrote = False
         self.turnarounds = 0
-        self.fetches_apart = 0
+        self.opened = 0
         self.served: list[Request] = []
         self.order = order
-        self.early: dict[Request, float] = {}
+        self.turn = order[0] if order else None
+        self.waiting: dict[Request, float] = {}
+        self._row, self._banks = machine.dram_row_bytes, machine.dram_banks
+        self._open: dict[int, int] = {}
+        self._bases = [0]
+        for region in program.regions:
+            self._bases.append(self._bases[-1] + -(-region.size // self._row) * self._row)
+        self._fetched = self._bases[-1]
+
+    def fetch(self, count: int) -> int:
+        """Reach so many further instructions; how many rows are opened for that."""
+        start, size = self._fetched, count * INSTRUCTION_BYTES
+        self._fetched += size
+        return self._reach([(start // self._row, (self._fetched - 1) // self._row)])
+
+    def transfer(self, item: Instruction, most: int) -> int:
+        """Reach what a transfer moves; how many rows are opened for that.
+
+        Args:
+            most: that many, if no row lies open.
+        """
+        if isinstance(item, LoadLines):
+            runs, offset = Runs(item.dram_bytes), item.offset * LINE
+        else:
+            assert isinstance(item, DramTransfer)
+            runs, offset = (
+                Runs(item.run, item.count_y, item.count_z, item.dram_stride_y, item.dram_stride_z),
+                item.offset,
+            )
+        runs = runs.joined
+        if runs.count_y * runs.count_z > _MOST_RUNS:
+            return most
+        planes, lines = (np.arange(int(count)) for count in (runs.count_z, runs.count_y))
+        starts = (
+            (planes[:, np.newaxis] * runs.stride_z + lines * runs.stride_y).ravel() + self._bases[item.region] + offset
+        )
+        first, last = starts // self._row, (starts + runs.run - 1) // self._row
+        # A run that begins where the one before begins and ends reaches nothing new.
+        is_new = np.append(True, (first[1:] != first[:-1]) | (last[:-1] != first[:-1]))
+        return self._reach(zip(first[is_new].tolist(), last[is_new].tolist(), strict=True))
+
+    def _reach(self, runs: Iterable[tuple[int, int]]) -> int:
+        """Runs, each from one row to another, that begin in one which is not open. Others are opened ahead."""
+        banks, held = self._banks, self._open
+        found = 0
+        for first, last in runs:
+            found += held.get(first % banks) != first
+            for each in range(max(first, last - banks + 1), last + 1):
+                held[each % banks] = each
+        return found

@@ -7,7 +7,7 @@ COSTS = {
     "bank-conflicts": "units wait for lines of maps that lie in one bank",
     "port-stalls": "units wait for ports of the scratchpads",
     "port-contention": "the vector unit and moves wait for others at a port of the maps",
-    "row-openings": "the DRAM opens the row of a run",
+    "row-openings": "the DRAM opens rows that do not lie open",
     "turnaround": "the DRAM changes from reading to writing or back",
     "instruction-fetch": "instructions come from DRAM",
     "card-link": "maps cross from card to card",

@@ -10,20 +10,17 @@ from device_runs import run_on_device
 from tile_programs import RandomProgram, inputs_of, random_program
 
 from tilewright.codegen.device.program import assemble
-from tilewright.errors import CodegenError, InstructionError, IRError, PassError
+from tilewright.errors import InstructionError, IRError, PassError
 from tilewright.ir import interp
-from tilewright.ir.annotations import ADDRESS, DRAM, JOINED, LAYER, SCRATCHPAD_BYTES
-from tilewright.ir.core import Module, is_op
-from tilewright.ir.tile.instructions import CONSTANT_LOADS
+from tilewright.ir.annotations import ADDRESS, DRAM, LAYER, SCRATCHPAD_BYTES
+from tilewright.ir.core import Module
 from tilewright.ir.tile.places import Buffer, Part
 from tilewright.ir.tile.transfer import Load, LoadWeights
 from tilewright.ir.types import DType
-from tilewright.passes.device.ordering import join_loads
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.passes.device.planning.scratchpads import UNITS
 from tilewright.runtime.isa.encoding import Queue
-from tilewright.runtime.isa.transfer import LoadWeights as LoadWeightLines
 from tilewright.runtime.machines.machine import Machine, load
 
 MACHINE = load("m4096")
@@ -42,27 +39,6 @@ def test_the_engine_computes_what_the_references_do(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)
     module = random_program(rng, steps=16, clusters=1 + seed % 3)
     plan(module.main, MACHINE)
-    check_scratchpads(module.main)
-    computes_what_it_says(module, MACHINE, rng)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_loads_that_are_joined_change_no_byte(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where scratchpads are hardly larger than what is live at once, so that lines are used again and again."""
-    monkeypatch.setattr(join_loads, "_most_bytes", lambda function, machine: 4096)
-    rng = np.random.default_rng(3000 + seed)
-    module = random_program(rng, steps=40, clusters=1 + seed % 3)
-    sizes: dict[str, int] = {}
-    for memory in ("weights", "parameters"):
-        places = places_of(module.main)[memory]
-        live = (sum(each.size for each in places if each.first <= at.first <= each.last) for at in places)
-        sizes[memory] = max(int(1.5 * max(live)) // 256 * 256, 512)
-    machine = dataclasses.replace(MACHINE, weight_bytes=sizes["weights"], parameter_bytes=sizes["parameters"])
-    plan(module.main, machine)
-    before = [op for op in module.main.ops if is_op(op, *CONSTANT_LOADS)]
-    join_loads.JoinLoads("m4096").run(module)
-    loads = [op for op in module.main.ops if is_op(op, *CONSTANT_LOADS)]
-    assert {*loads} == {*before} and any(map(JOINED.is_at, loads))
     check_scratchpads(module.main)
     computes_what_it_says(module, MACHINE, rng)
 
@@ -136,25 +112,6 @@ def test_equal_weights_are_stored_once() -> None:
     module = program.grow(0)
     plan(module.main, MACHINE)
     assert len(assemble(module.main, MACHINE).finish().constants) == 256
-
-
-def test_what_is_joined_lies_behind_the_load_ahead() -> None:
-    program = loaded()
-    weights = [program.constant(np.full((16, 16, 1, 1), value, np.int8)) for value in (1, 2)]
-    loads = [program.add(LoadWeights(0, 0, False, False), each).producer for each in weights]
-    module = program.grow(0)
-    plan(module.main, MACHINE)
-    first, then = loads
-    assert first is not None and then is not None
-    JOINED.set(then, True)
-    built = assemble(module.main, MACHINE).finish()
-    items = [item for stream in built.program.queues for item in built.program.instructions(stream)]
-    assert [item.length for item in items if isinstance(item, LoadWeightLines)] == [8]
-    assert built.constants == bytes([1]) * 256 + bytes([2]) * 256
-    ADDRESS.set(then, 1024)
-    with pytest.raises(CodegenError, match="loads that are one instruction go to lines behind each other") as caught:
-        assemble(module.main, MACHINE)
-    assert caught.value.expected == ("LoadWeights", 0, 4) and caught.value.found == ("LoadWeights", 0, 16)
 
 
 def refused(module: Module, message: str) -> None:

@@ -163,11 +163,13 @@ the array, and enter it with `accumulate`, once an instruction, through the arra
 ## DRAM
 
 The DRAM serves one request after the other: transfers, and the instructions of each stream, `fetch_instructions` at a
-time and as far ahead as its queue has room (`queue_depth`). The order of the requests is a property of the program:
-that in which they could first start on the machine that it was compiled for. A request moves whole bursts, opens a row
-(`dram_row_bytes`) for its first run and for every other that begins in another row than the run before, and turns the
-bus where reads and writes meet. Rows that a run goes on into are opened ahead of it. Instructions are laid
-out in the order in which they are fetched: a fetch that follows another goes on in its row.
+time and as far ahead as its queue has room (`queue_depth`). The order of the requests is a property of the program: of
+those that wait on the machine that it was compiled for, one whose layer comes first goes first, and of these the one
+that has most of the program waiting for it. A request moves whole bursts and turns the bus where reads and writes meet.
+It opens a row (`dram_row_bytes`) for every run that begins in one which does not lie open; rows that a run goes on into
+are opened ahead of it. Each of `dram_banks` banks keeps its row open until another one of it is reached; rows that
+follow each other lie in banks that do. Regions lie one behind the other, each from a row of its own on, and behind them
+the instructions in the order in which they are fetched.
 
 ## Link
 

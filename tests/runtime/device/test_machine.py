@@ -31,7 +31,13 @@ def test_samples_have_the_published_sizes() -> None:
     assert machine.load("m4096").dram_bytes_per_cycle == pytest.approx(19.2e9 * 0.85 / 250e6)
 
 
-_BUILT = ("depthwise_taps", "line_registers", "dram_row_bytes", "host_link_bytes_per_second", "host_link_latency")
+_BUILT = (
+    "depthwise_taps",
+    "line_registers",
+    "dram_row_bytes",
+    "dram_banks",
+    *("host_link_bytes_per_second", "host_link_latency"),
+)
 
 
 def test_every_constant_of_a_model_states_its_origin() -> None:

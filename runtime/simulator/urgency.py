@@ -1,0 +1,62 @@
+"""How urgent instructions are: of what waits for the DRAM, it serves the most urgent first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..isa.encoding import Stream
+from ..isa.program import NO_LAYER
+from ..machines.cost import cost, handover
+from ..machines.machine import Machine
+from .verifier import OrderedProgram, Place
+
+
+def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[Stream, list[tuple[int, float]]]:
+    """For each instruction of each stream, what is least for the most urgent: the number of its layer, then the cycles
+    from its start to the end of the program, taken from 0, if every unit did only what it is waited for.
+
+    Layers are numbered in the order in which the program begins with them. Where the DRAM is what takes longest, it
+    should serve what is computed next, however much depends on what comes later.
+
+    Args:
+        machines: for each card, the one whose constants count.
+    """
+    queues, targets = ordered.queues, ordered.targets
+    tails = {stream: [0.0] * len(queue) for stream, queue in queues.items()}
+    for stream, index in reversed([*_in_order(ordered)]):
+        machine, own = machines[stream.card], tails[stream]
+        price = cost(queues[stream][index], machine)
+        busy = price.unit + price.dram(machine)
+        following = own[index + 1] if index + 1 < len(own) else 0.0
+        own[index] = busy + max(own[index] + price.latency, following)
+        behind = own[index] + handover(machine)
+        for other, position in targets[stream][index]:
+            if position:
+                tails[other][position - 1] = max(tails[other][position - 1], behind)
+    found: dict[Stream, list[tuple[int, float]]] = {}
+    for stream, own in tails.items():
+        layers = ordered.programs[stream.card].layer_of[stream._replace(card=0)].tolist()
+        known = 0
+        for index, layer in enumerate(layers):
+            # What belongs to no layer ends a stream, or adds waits to what follows.
+            known = layers[index] = known if layer == NO_LAYER else layer
+        found[stream] = [(layer, -tail) for layer, tail in zip(layers, own, strict=True)]
+    return found
+
+
+def _in_order(ordered: OrderedProgram) -> Iterator[Place]:
+    """Every instruction, after all that it waits for; also of a program that is only drafted."""
+    queues, targets = ordered.queues, ordered.targets
+    done = dict.fromkeys(queues, 0)
+    blocked: dict[Stream, list[Stream]] = {}
+    ready = [*queues]
+    while ready:
+        stream = ready.pop()
+        for index in range(done[stream], len(queues[stream])):
+            late = next((other for other, position in targets[stream][index] if position > done[other]), None)
+            if late is not None:
+                blocked.setdefault(late, []).append(stream)
+                break
+            yield stream, index
+            done[stream] = index + 1
+            ready += blocked.pop(stream, ())
