@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from typing import TypeVar
 
-from ...ir.core import Value, is_op
+from ...ir.core import Op, Value, is_op
 from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.elementwise import Sub
 from ...ir.ops.movement import Pad, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.reduction import ReduceMax, ReduceMean
@@ -89,6 +90,9 @@ def _reduction_as_pool(found: Match[ReduceMean | ReduceMax]) -> Value | None:
     is_mean = isinstance(reduction, ReduceMean)
     # With one dimension, a mean over it may as well be the start of a layer normalisation.
     if x.type.rank < 3 + is_mean or reduction.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
+        return None
+    # A maximum that is taken off its operand may as well be the start of a softmax.
+    if not is_mean and any(isinstance(user, Op) and is_op(user, Sub) for user in found.root.result.users):
         return None
     pooled = found.emit(GlobalAveragePool() if is_mean else GlobalMaxPool(), x)
     return pooled if reduction.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)

@@ -113,24 +113,26 @@ def test_what_only_looks_like_an_activation_stays(lines: list[str]) -> None:
     assert_leaves_alone("canonicalize", build("3,5", {}, lines))
 
 
-def test_softmax(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("others", [(2,), (2, 3), (2, 3, 4)])
+def test_softmax(others: tuple[int, ...], rng: np.random.Generator) -> None:
+    axis, outer = len(others), ",".join(map(str, others))
     assert_rewrites(
         "canonicalize",
-        """
-        func @main(%x: f32[2,5]) -> (%y: f32[2,5]) {
-          %m = reduce_max(%x) {axes=[1], keepdims=true} : f32[2,1]
-          %s = sub(%x, %m) : f32[2,5]
-          %e = exp(%s) : f32[2,5]
-          %t = reduce_sum(%e) {axes=[1], keepdims=true} : f32[2,1]
-          %y = div(%e, %t) : f32[2,5]
+        f"""
+        func @main(%x: f32[{outer},5]) -> (%y: f32[{outer},5]) {{
+          %m = reduce_max(%x) {{axes=[{axis}], keepdims=true}} : f32[{outer},1]
+          %s = sub(%x, %m) : f32[{outer},5]
+          %e = exp(%s) : f32[{outer},5]
+          %t = reduce_sum(%e) {{axes=[{axis}], keepdims=true}} : f32[{outer},1]
+          %y = div(%e, %t) : f32[{outer},5]
           return %y
-        }
+        }}
         """,
-        """
-        func @main(%x: f32[2,5]) -> (%y: f32[2,5]) {
-          %y = softmax(%x) {axis=1} : f32[2,5]
+        f"""
+        func @main(%x: f32[{outer},5]) -> (%y: f32[{outer},5]) {{
+          %y = softmax(%x) {{axis={axis}}} : f32[{outer},5]
           return %y
-        }
+        }}
         """,
         rng,
     )
