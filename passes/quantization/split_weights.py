@@ -10,6 +10,7 @@ from ...ir.accumulators import channel_axis
 from ...ir.annotations import MACS
 from ...ir.core import Constant, Module, Op, Value
 from ...ir.ops.elementwise import Add
+from ...ir.text.names import Names
 from .parameters import on_own_grid, per_channel
 from .plan import Plan
 
@@ -28,6 +29,8 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
         What the layers and the sums make.
     """
     made: set[Value] = set()
+    parameters, results = module.main.parameters, (value for op in module.main.ops for value in op.results)
+    names = Names(value.name for value in (*parameters, *results))
     ends = {value for name, value in plan.values.items() if name in wide} | {op.result for op in plan.real}
     for op in plan.anchors:
         w, function = op.operands.w, op.function
@@ -40,14 +43,14 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
         coarse = integers * scales.reshape([-1 if d == axis else 1 for d in range(integers.ndim)])
         y, readers = op.result, [*op.result.uses]
         rest = module.add_constant(f"{w.name}.rest", w.array - coarse)
-        second = Op(op.operator, [op.operands.x, rest], [y.type], names=[f"{y.name}.rest"], loc=op.loc)
+        second = Op(op.operator, [op.operands.x, rest], [y.type], names=[names.take(f"{y.name}.rest")], loc=op.loc)
         function.insert_after(second, op)
         total = Op(Add(), [y, second.result], names=[y.name], loc=op.loc)
         function.insert_after(total, second)
         for reader, index in readers:
             reader.set_operand(index, total.result)
         op.set_operand(1, module.add_constant(w.name, coarse))
-        total.result.origin, y.origin, y.name = y.origin, None, f"{y.name}.coarse"
+        total.result.origin, y.origin, y.name = y.origin, None, names.take(f"{y.name}.coarse")
         macs = MACS.get(op)
         if macs is not None:
             MACS.set(second, macs)
