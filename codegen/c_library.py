@@ -22,7 +22,7 @@ from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
 from .cpu.constants import ALIGNMENT
 from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
-from .cpu.llvm.tiles import ask_for_tiles
+from .cpu.llvm.tiles import ask_for_tiles, check_narrow
 from .cpu.llvm.types import I32, I64, PTR, Register, constant
 from .cpu.program import LoweredProgram, lower_program
 from .package import check_generated
@@ -61,7 +61,8 @@ def c_library(
 
     Raises:
         UsageError: the name is no identifier or is taken, or the artifact holds several shapes.
-        UnsupportedError: something of the engine does not run on CPU kernels; the ops are named.
+        UnsupportedError: something of the engine does not run on CPU kernels, the ops are named; or the processor
+            has no products for the precision.
         ResourceError: it takes longer.
         ArtifactError, IRError, CodegenError: the artifact is damaged, or its manifest tells of another network than its
             module.
@@ -78,6 +79,8 @@ def c_library(
             expected="one shape: functions in C have arguments of one size",
             hint="Compile the model for one shape.",
         )
+    if manifest.precision == "bf16":
+        check_narrow(target)
     program = _program(artifact, engine)
     hint = "Give it more with --time-limit SECONDS."
     limit = generation_limit(artifact, seconds, stage="export", hint=hint)

@@ -195,6 +195,7 @@ class ModuleBuilder:
 
     Attributes:
         copies: how often what is emitted stands in the function, as a step of loops that are unrolled.
+        countable: steps of computing that may still be taken to know how many a loop takes.
     """
 
     def __init__(self, module: Module) -> None:
@@ -205,7 +206,7 @@ class ModuleBuilder:
         self._described = 0
         self._unrolled = 0
         self._nested = 0
-        self.copies = 1
+        self.copies, self.countable = 1, int(limits.COUNTED_STEPS)
         self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
 
     @contextmanager

@@ -7,8 +7,6 @@ from shlex import quote
 
 import numpy as np
 
-from tilewright import limits
-
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.control_flow import COUNT, If, Loop, Refuse
 from ...ir.text.names import Names
@@ -82,8 +80,9 @@ def counted(
     known: dict[Value, np.ndarray] = {value: value.array for value in needed if isinstance(value, Constant)}
     carried = [(value, *states[value]) for value in needed if value in states]
     known.update([(value, known[first]) for value, first, _ in carried])
-    steps = max(0, most.array.item())
-    for index in range(min(steps, limits.COUNTED_STEPS // max(1, sum(op.work for op in ops)))):
+    steps, work = max(0, most.array.item()), max(1, sum(op.work for op in ops))
+    for index in range(min(steps, importer.countable // work)):
+        importer.countable -= work
         known[body.parameters[0]] = np.asarray(index)
         for op in ops:
             arrays = op.evaluate([None if x is None else known[x] for x in op.operands])

@@ -5,6 +5,7 @@ networks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ import tilewright
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
+from tilewright.compiler.export import export_c
 from tilewright.errors import ArtifactError, RegenerationWarning, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
@@ -172,13 +174,16 @@ def test_products_of_a_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.G
     assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
 
 
-def test_other_targets_are_refused() -> None:
+def test_other_targets_are_refused(tmp_path: Path) -> None:
     message = (
         "precision bf16 is not faster than fp32 on target x86-64-v3; expected the extension amx-bf16, "
         "found avx, avx2, bmi, .*. Compile the model with --target amx, or with --precision fp32."
     )
     with pytest.raises(UnsupportedError, match=message):
         tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx,v3")
+    artifact = tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx")
+    with pytest.raises(UnsupportedError, match=message):
+        export_c(artifact, tmp_path, target="v3")
 
 
 def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
