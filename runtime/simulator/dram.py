@@ -106,8 +106,8 @@ class Dram:
             (planes[:, np.newaxis] * runs.stride_z + lines * runs.stride_y).ravel() + self._bases[item.region] + offset
         )
         first, last = starts // self._row, (starts + runs.run - 1) // self._row
-        # A run that begins where the one before begins and ends reaches nothing new.
-        is_new = np.append(True, (first[1:] != first[:-1]) | (last[:-1] != first[:-1]))
+        # A run that lies in the row in which the one before ends reaches nothing new.
+        is_new = np.append(True, (first[1:] != last[:-1]) | (last[1:] != first[1:]))
         return self._reach(zip(first[is_new].tolist(), last[is_new].tolist(), strict=True))
 
     def _reach(self, runs: Iterable[tuple[int, int]]) -> int:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import instruction_set as isa
-import numpy as np
 import pytest
 
 from tilewright.runtime.machines import machine
@@ -52,16 +51,19 @@ def test_rows_that_a_run_goes_on_into_are_opened_ahead_and_close_others() -> Non
     assert openings(load(0), load(ROW, BANKS * ROW), load(0), load(BANKS * ROW)) == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("stride", [64, ROW // 2, ROW, 3 * ROW + 80, BANKS * ROW // 2, BANKS * ROW])
-def test_runs_open_what_does_not_lie_open(stride: int) -> None:
-    count = min(12, (REGIONS[0].size - 64) // stride)
+@pytest.mark.parametrize("run", [16, ROW // 3, ROW + 16])
+@pytest.mark.parametrize("stride", [64, ROW // 2, ROW, ROW + 80, 3 * ROW + 80, BANKS * ROW // 2, BANKS * ROW])
+def test_runs_open_what_does_not_lie_open(stride: int, run: int) -> None:
+    stride += run - 16
+    count = min(12, (REGIONS[0].size - run) // stride)
     held: dict[int, int] = {}
     expected = 0
-    for start in np.arange(count) * stride:
-        row = int(start) // ROW
-        expected += held.get(row % BANKS) != row
-        held[row % BANKS] = row
-    assert openings(load(0, 16, count, stride)) == [expected]
+    for start in range(0, count * stride, stride):
+        first, last = start // ROW, (start + run - 1) // ROW
+        expected += held.get(first % BANKS) != first
+        for row in range(first, last + 1):
+            held[row % BANKS] = row
+    assert openings(load(0, run, count, stride)) == [expected]
 
 
 def test_more_runs_than_a_map_holds_are_taken_as_if_no_row_were_open() -> None:
