@@ -53,10 +53,13 @@ def emit_loop(
 def counted(
     importer: ModuleBuilder, body: Function, given: Sequence[Value], results: Sequence[Value]
 ) -> tuple[Sequence[Value], Sequence[Value]]:
-    """What `emit_loop` is given, with the number of steps and a condition that holds where no data decide when the loop
-    ends: what a condition follows is often a counter, as exporters write it for frameworks without numbers of steps.
+    """What `emit_loop` is given, with the number of steps and a condition that holds where pieces are stacked and no
+    data decide when the loop ends: what a condition follows is often a counter, as exporters write it for frameworks
+    without numbers of steps.
     """
     (most, going, *begin), (condition, *after) = given, results
+    if len(after) == len(begin):
+        return given, results
     if not (isinstance(most, Constant) and isinstance(going, Constant) and going.array):
         return given, results
     if isinstance(condition, Constant) and condition.array:

@@ -29,7 +29,7 @@ def version_of(path: Path) -> int:
 
 
 def example() -> np.ndarray:
-    return np.linspace(-1, 1, 108, dtype=np.float32).reshape(1, 3, 6, 6)
+    return np.linspace(-1, 1, 16 * 12 * 12, dtype=np.float32).reshape(1, 16, 12, 12)
 
 
 def results(path: Path, engine: str, *, regenerate: bool) -> np.ndarray:
@@ -39,15 +39,16 @@ def results(path: Path, engine: str, *, regenerate: bool) -> np.ndarray:
 
 
 def store(path: Path) -> None:
-    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    weights = np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c"], ["r"]),
         helper.make_node("GlobalAveragePool", ["r"], ["y"]),
     ]
-    model = graph_model(nodes, (("x", TensorProto.FLOAT, [1, 3, 6, 6]),), ("y",), {"w": weights}).SerializeToString()
+    model = graph_model(nodes, (("x", TensorProto.FLOAT, [1, 16, 12, 12]),), ("y",), {"w": weights}).SerializeToString()
     path.parent.mkdir(parents=True, exist_ok=True)
-    tilewright.compile(model, output=path, calibration=example(), engines=ENGINES, target="portable")
+    made = tilewright.compile(model, output=path, calibration=example(), engines=ENGINES, target="portable")
+    assert made.manifest.device_programs, "nothing is on the accelerator"
     np.save(path.with_suffix(".npy"), np.stack([results(path, engine, regenerate=False) for engine in ENGINES]))
 
 

@@ -315,7 +315,8 @@ class _Steps:
         if bound >= UNKNOWN:
             raise node.unsupported(
                 "how many steps the loop takes depends on the data, and so do the extents of its scan outputs",
-                expected="a number of steps that has a bound at compile time",
+                expected=f"a number of steps that has a bound at compile time, or at most {limits.COUNTED_STEPS} "
+                f"{limits.COUNTED_STEPS.what}",
                 hint=freeze_hint(self.importer, self.most)
                 or "Give static input shapes, or leave out the scan outputs.",
             )
