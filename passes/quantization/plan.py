@@ -159,7 +159,8 @@ def plan_quantization(
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
     """The normalisations before which shortcuts start, as those of vision transformers: what each reads is read by
-    others, too, or is a sum with such a value. And the values that take part: that, and what it is the sum of."""
+    others, too, or is a sum with such a value. And the values that take part: that, and what it is the sum of; none of
+    a transposed map, as in ConvNeXt, whose integers keep their 8 bits."""
     found: dict[Op, set[Value]] = {}
     streams: set[Value] = set()
     for op in function.ops:
@@ -168,7 +169,6 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         x, producer = op.inputs[0], op.inputs[0].producer
         terms = producer.inputs if is_op(producer, Add) else ()
         if is_op(producer, Transpose):
-            # A map, channels first, whose integers others read as well, or which sums of such are.
             found[op] = set()
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)

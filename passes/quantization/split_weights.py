@@ -31,10 +31,11 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
     made: set[Value] = set()
     parameters, results = module.main.parameters, (value for op in module.main.ops for value in op.results)
     names = Names(value.name for value in (*parameters, *results))
+    known = {*plan.values.values(), *(op.result for op in plan.real)}
     ends = {value for name, value in plan.values.items() if name in wide} | {op.result for op in plan.real}
     for op in plan.anchors:
         w, function = op.operands.w, op.function
-        if _rounded_as(op.result, plan) not in ends or not isinstance(w, Constant) or on_own_grid(w.array) is not None:
+        if _rounded_as(op.result, known) not in ends or not isinstance(w, Constant) or on_own_grid(w.array) is not None:
             continue
         axis = channel_axis(op)
         integers, type = per_channel(w.array, axis, None, 1.0)
@@ -59,9 +60,8 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
     return made
 
 
-def _rounded_as(value: Value, plan: Plan) -> Value:
+def _rounded_as(value: Value, known: Collection[Value]) -> Value:
     """The value that becomes integers in place of this one, such as a clamp or a sum."""
-    known = {*plan.values.values(), *(op.result for op in plan.real)}
     while value not in known and len(value.uses) == 1:
         reader = next(iter(value.uses))[0]
         if not isinstance(reader, Op):

@@ -44,8 +44,8 @@ class Traffic:
     links: dict[tuple[int, int], list[Service]] = field(default_factory=dict)
 
 
-_MOST_RUNS = 1 << 20
-"""Of a transfer, whose rows are looked at; a map on chip does not have more units."""
+_MOST_RUNS = 1 << 14
+"""Of a transfer, whose rows are looked at; programs from strangers may have instructions of many more."""
 
 
 class Dram:

@@ -22,7 +22,8 @@ from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.runtime.native.host import is_native, missing
 from tilewright.runtime.native.mapping import NativeObject
 
-_IS_LEVEL = TargetDescription.host().features == TargetDescription.named("avx2").features
+_HERE, _LEVEL = TargetDescription.host(), TargetDescription.named("avx2")
+_IS_LEVEL = (_HERE.features, _HERE.cache_bytes) == (_LEVEL.features, _LEVEL.cache_bytes)
 
 TARGETS = ("avx2", "portable") if _IS_LEVEL else ("host", "avx2", "portable")
 """This machine is left out where it has what one of the others has: code for it is the same but for its order."""

@@ -47,8 +47,7 @@ def store(path: Path) -> None:
     ]
     model = graph_model(nodes, (("x", TensorProto.FLOAT, [1, 16, 12, 12]),), ("y",), {"w": weights}).SerializeToString()
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = tilewright.compile(model, output=path, calibration=example(), engines=ENGINES, target="portable")
-    assert made.manifest.device_programs, "nothing is on the accelerator"
+    tilewright.compile(model, output=path, calibration=example(), engines=ENGINES, target="portable")
     np.save(path.with_suffix(".npy"), np.stack([results(path, engine, regenerate=False) for engine in ENGINES]))
 
 
@@ -65,6 +64,7 @@ def test_there_is_one_of_this_format(request: pytest.FixtureRequest) -> None:
 )
 @pytest.mark.filterwarnings("ignore::tilewright.errors.RegenerationWarning")
 def test_those_of_this_format_run_as_they_did(path: Path, engine: str) -> None:
+    assert Artifact.open(path).manifest.device_programs, "nothing is on the accelerator"
     expected = np.load(path.with_suffix(".npy"))[ENGINES.index(engine)]
     exact = engine != "float"
     for regenerate in (False, True):

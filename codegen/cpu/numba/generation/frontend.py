@@ -97,7 +97,7 @@ def llvm_text(
     cpu_target.options.parse_as_flags(flags, options)
     flags.no_compile = True
     own, context = FunctionType(function.__code__, scope, function.__name__), _context()
-    with _unoptimized(), global_compiler_lock:
+    with global_compiler_lock, _unoptimized():
         compiled: Any = compile_extra(
             cpu_target.typing_context, context, own, arguments, types.int32, flags, {}, pipeline_class=pipeline()
         )
