@@ -151,7 +151,7 @@ def _shares(rows: Sequence[Row]) -> Table:
             milliseconds=1e3 * row["cycles"] / row["clock_hertz"],
             dram_bytes=row["dram_bytes"],
             **figures(row),
-            convolutions_most=row["convolution_macs"] / (row["convolution_floor"] * row["peak"]),
+            convolutions_most=row["convolution_macs"] / (max(1, row["convolution_floor"]) * row["peak"]),
             whole_most=row["macs"] / (row["floor"] * row["peak"]),
             **{f"{name}_target": _verdict(row, name) for name in figures(row)},
         )

@@ -169,7 +169,7 @@ def test_a_network_in_floating_point_has_no_device_times(floating: MDLA, capsys:
         ("p", r"instructions:\ndevice_0: \d+ instructions\n  "),
         ("p", r"\n  stem_relu: \d+ CONV, \d+ LDM, 1 LDP, 1 LDW, \d+ RQ\n"),
         ("a", "memory traffic:\ndevice_0: bytes of whole bursts\n  stem_relu: "),
-        ("S", "instructions in modelled time:\ndevice_0 LD0 0 "),
+        ("S", "instructions in modelled time:\ndevice_0 L[DW]0 0 "),
         ("d", "units:\ndevice_0: busy cycles of "),
         ("d", ", modelled: LD0 "),
     ],
