@@ -23,8 +23,8 @@ _NEVER_USED = """
 processors of the architecture have it, it adds no instruction, or LLVM uses it only where a program names it."""
 
 _TILES = frozenset({"amx-bf16", "amx-int8", "amx-tile"})
-_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
-"""The system call of Linux on x86-64, what it is to do (ARCH_REQ_XCOMP_PERM), and the state that AMX needs."""
+ASK_FOR_TILES = (158, 0x1023, 18)
+"""arch_prctl of Linux on x86-64, what it is to do (ARCH_REQ_XCOMP_PERM), and the state that AMX needs."""
 
 _AUXILIARY = {
     16: """
@@ -95,7 +95,7 @@ def tiles_permitted() -> bool:
     """Whether this process may use the registers of AMX, for which Linux is asked once for all threads and forks."""
     import ctypes
 
-    return ctypes.CDLL(None, use_errno=True).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+    return ctypes.CDLL(None, use_errno=True).syscall(*ASK_FOR_TILES) == 0
 
 
 def usable_here() -> frozenset[str]:

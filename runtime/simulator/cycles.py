@@ -369,7 +369,7 @@ class _Engine:
         """The DRAM takes up the most urgent request of those that wait for it; of equally urgent ones the first."""
         dram = self._drams[stream.card]
 
-        def urgency(request: Request) -> tuple[tuple[int, float], float]:
+        def urgency(request: Request) -> tuple[tuple[int, float, float], float]:
             number = request.number * (self._chunk if request.is_fetch else 1)
             return self._urgency[request.stream][number], dram.waiting[request]
 

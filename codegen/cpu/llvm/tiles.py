@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tilewright.errors import CodegenError, UnsupportedError
 
+from ....runtime.native.host import ASK_FOR_TILES
 from .builder import FunctionBuilder
 from .target import TargetDescription
 from .types import I8, I64, Register, constant
@@ -19,8 +20,6 @@ TILE_BYTES = ROWS * ROW_BYTES
 
 SUMS, LEFT, RIGHT = (0, 1, 2, 3), (4, 5), (6, 7)
 """Tiles of sums, row by row, of two rows of two; of the left factor; of the right one."""
-
-_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 NARROW_PRODUCT = "tdpbf16ps"
 """The product of numbers in bfloat16."""
@@ -37,10 +36,10 @@ def has_tiles(target: TargetDescription, product: str) -> bool:
 def ask_for_tiles(b: FunctionBuilder) -> Register:
     """Ask Linux on x86-64 to let this process use tiles: 0, or another number where it does not.
 
-    As :func:`tilewright.runtime.native.host.tiles_permitted` does, without the C library: arch_prctl with
-    ARCH_REQ_XCOMP_PERM. A process that uses them without is ended.
+    As :func:`tilewright.runtime.native.host.tiles_permitted` does, without the C library. A process that uses them
+    without is ended.
     """
-    return b.system_call(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA)
+    return b.system_call(*ASK_FOR_TILES)
 
 
 def check_narrow(target: TargetDescription) -> None:
