@@ -17,12 +17,13 @@ from tilewright.errors import CodegenError, UnsupportedError, UsageError
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.artifact.manifest import CpuStage, Engine, Manifest, ReferenceStage, Stage, TensorSpec
 from ..runtime.native import elf
+from ..runtime.native.host import ASK_FOR_TILES
 from ..runtime.native.mapping import MATHEMATICS
 from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
 from .cpu.constants import ALIGNMENT
 from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
-from .cpu.llvm.tiles import ask_for_tiles, check_narrow
+from .cpu.llvm.tiles import check_narrow
 from .cpu.llvm.types import I32, I64, PTR, Register, constant
 from .cpu.program import LoweredProgram, lower_program
 from .package import check_generated
@@ -150,7 +151,8 @@ def _door(
     offset = b.binary("and", b.number_of(workspace), constant(I64, ALIGNMENT - 1))
     b.return_if(b.compare("ne", offset, 0), constant(I32, _MISALIGNED))
     if uses_tiles:
-        b.return_if(b.compare("ne", ask_for_tiles(b), 0), constant(I32, _NO_TILES))
+        # As sessions do by the C library; a process that uses tiles without is ended.
+        b.return_if(b.compare("ne", b.system_call(*ASK_FOR_TILES), 0), constant(I32, _NO_TILES))
     table, context = b.allocate(PTR, max(1, sum(counts.values()))), b.allocate(PTR, TEAM // PTR.bytes + 1)
     at = 0
     for source, count in zip(tables, counts.values(), strict=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from tilewright.errors import CodegenError, UnsupportedError
 
-from ....runtime.native.host import ASK_FOR_TILES
 from .builder import FunctionBuilder
 from .target import TargetDescription
 from .types import I8, I64, Register, constant
@@ -31,15 +30,6 @@ _EXTENSIONS = {**{f"tdpb{x}{w}d": "amx-int8" for x in "su" for w in "su"}, NARRO
 def has_tiles(target: TargetDescription, product: str) -> bool:
     """Whether a processor has a product, such as ``tdpbusd``."""
     return _EXTENSIONS[product] in target.features
-
-
-def ask_for_tiles(b: FunctionBuilder) -> Register:
-    """Ask Linux on x86-64 to let this process use tiles: 0, or another number where it does not.
-
-    As :func:`tilewright.runtime.native.host.tiles_permitted` does, without the C library. A process that uses them
-    without is ended.
-    """
-    return b.system_call(*ASK_FOR_TILES)
 
 
 def check_narrow(target: TargetDescription) -> None:
