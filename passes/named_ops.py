@@ -65,11 +65,7 @@ def named_like(pattern: str, names: Iterable[str]) -> list[str]:
 def named_nodes(
     ops: Iterable[Op], names: Collection[str], what: str, stage: str, kinds: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """The same ops by names that passes keep: of their source nodes, else of their results; kinds as they are.
-
-    Raises:
-        PassError: as :func:`find_named` says.
-    """
+    """The same ops by names that passes keep: of their source nodes, else of their results; kinds as they are."""
     chosen = {name: None for name in names if name in kinds}
     for name, found in find_named(ops, names, what, stage, kinds).items():
         if name not in kinds:

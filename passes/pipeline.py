@@ -62,9 +62,6 @@ class Pipeline:
 
         Returns:
             What each pass did.
-
-        Raises:
-            PassError, ModelError: see :meth:`Pass.run`.
         """
         records: list[Record] = []
         for instrument in instruments:

@@ -85,9 +85,6 @@ class Ordered(Generic[Tag]):
         Args:
             enters: whether it does so now; under the lock of the monitor.
             wait, timeout, hopeless: as for `Monitor.step`.
-
-        Raises:
-            RequestTimeoutError, UsageError: as for `Monitor.step`.
         """
 
         def step() -> bool:
@@ -114,9 +111,6 @@ class Ordered(Generic[Tag]):
         Args:
             check: raises what ends the wait; under the lock of the monitor.
             wait, timeout, hopeless: as for `Monitor.step`.
-
-        Raises:
-            RequestTimeoutError, UsageError: as for `Monitor.step`.
         """
         taken: list[tuple[list[Request[Any]], Submission[Tag]]] = []
 

@@ -100,11 +100,7 @@ def compare(
     options: CompileOptions,
     folder: Path,
 ) -> Comparison:
-    """Measure each network on each number of threads; artifacts are written into ``folder``.
-
-    Raises:
-        TilewrightError: as `compile_to_file` and `load` say, before anything is measured for the former.
-    """
+    """Measure each network on each number of threads; artifacts are written into ``folder``."""
     versions = {OURS: tilewright.__version__}
     for name in peers:
         try:

@@ -109,9 +109,6 @@ def first_results(
 
     Python finds all modules compiled to bytecode, as after an installation: the first process of each, which does not
     count, compiles what it imports.
-
-    Raises:
-        TilewrightError: one of them fails.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     with TemporaryDirectory(prefix="tilewright") as bytecode:

@@ -58,11 +58,7 @@ class Observation:
 
     @cached_property
     def samples(self) -> CalibrationSet:
-        """The samples.
-
-        Raises:
-            CalibrationError: as :func:`open_calibration_set` says.
-        """
+        """The samples."""
         options = self._options
         assert options.calibration is not None
         return open_calibration_set(

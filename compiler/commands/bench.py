@@ -39,7 +39,6 @@ class WrongOutputsError(FailedCheckError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     models = "The models: .onnx, or .xml of IR with its .bin file beside it."
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help=models)
     parser.add_argument(

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "models",
         nargs="+",
@@ -89,12 +88,6 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace) -> str | Summary | ContainerSummary:
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments contradict each other.
-        TilewrightError: as `compile` and `compile_container` say.
-    """
     models: list[Path] = arguments.models
     kp = {"kp_target": arguments.kp_target, "kp_radix": arguments.kp_radix}
     kp = {name: value for name, value in kp.items() if value is not None}

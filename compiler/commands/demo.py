@@ -34,16 +34,10 @@ DESCRIPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_output(parser, "FOLDER", "Where to put the artifact. Default: the user's cache folder.")
 
 
 def run(arguments: argparse.Namespace) -> str | DemoResult:
-    """What it prints.
-
-    Raises:
-        TilewrightError: as `run_demo` says.
-    """
     with progress_bar(quiet=arguments.quiet) as report:
         result = run_demo(arguments.output, report)
     return result if arguments.json else result.to_text()

@@ -26,7 +26,6 @@ _FOR_C = ("name", "engine", "target", "time_limit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_model(parser, others="; with --c, an artifact (.twa)")
     written = "The file to write: IR (version 11) for a name in .xml, with a .bin file beside it; otherwise ONNX."
     add_output(parser, "OUT", written)
@@ -78,12 +77,6 @@ class ExportedObject(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | ExportedModel | ExportedObject:
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments contradict each other.
-        TilewrightError: as `export_model` and `export_c` say.
-    """
     if arguments.c is not None:
         return _c(arguments)
     for_c = [each for each in _FOR_C if getattr(arguments, each) is not None]

@@ -24,7 +24,6 @@ from .report import add_network, artifact_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_output(parser, "FOLDER", "Where to write the files, named after FILE. Default: this folder.")
     add_network(parser)
 
@@ -43,13 +42,6 @@ class WrittenFiles(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | WrittenFiles:
-    """What it prints.
-
-    Raises:
-        UsageError: options are for models, and FILE is none; --threads without --measure.
-        TilewrightError: FILE cannot be read, is damaged or cannot be compiled; its code may not run here; a file
-            cannot be written.
-    """
     from ...runtime.artifact.manifest import ENGINES
     from ...runtime.files.output_file import check_output, make_folder, output_file
     from ...runtime.report.simulation import simulate_artifact

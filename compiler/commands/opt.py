@@ -23,7 +23,6 @@ from .export import add_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_model(parser, "?")
     parser.add_argument("--list", action="store_true", help="Print all passes with their options; needs no file.")
     parser.add_argument(
@@ -63,12 +62,6 @@ class KnownPass(TypedDict):
 
 @resources("opt")
 def run(arguments: argparse.Namespace) -> str | OptimizedModule | dict[str, KnownPass]:
-    """What it prints.
-
-    Raises:
-        UsageError: no file is given, or the output is the model; or passes or options are named that are not there.
-        TilewrightError: as `read_module` says; PassError if a pass failed.
-    """
     from ...passes.instruments import Print, Timing, dump_module, instruments_from_environment
     from ...passes.pipeline import Pipeline, check_names
     from ...runtime.files.output_file import check_output

@@ -36,7 +36,6 @@ class GoalMissedError(FailedCheckError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     meant = "The model, in floating point: .onnx, or .xml of IR with its .bin file beside it."
     parser.add_argument("model", type=Path, metavar="MODEL", help=meant)
     written = "The file to write: a name in .onnx or .xml for ONNX or IR between conversions, otherwise an artifact."

@@ -31,7 +31,6 @@ _TRIES, _SECONDS = 1000, 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="The ONNX model that fails.")
     parser.add_argument(
         "--while",
@@ -70,14 +69,6 @@ class ReducedModel(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | ReducedModel:
-    """What it prints.
-
-    Raises:
-        UsageError: the model is none of ONNX, or would be overwritten.
-        ModelError: it cannot be read.
-        InputError: it does not fail.
-        OutputError: the result cannot be written.
-    """
     from ...runtime.files.output_file import check_output, output_file
     from ...runtime.report.table import show_number
     from ..frontend.onnx.smaller_models import ReducibleModel

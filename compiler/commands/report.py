@@ -38,7 +38,6 @@ _ARTIFACT = ".twa"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_output(parser, "FOLDER", "Where to write NAME.html, after the name of FILE. Default: this folder.")
     parser.add_argument(
         "--compared",
@@ -67,13 +66,6 @@ class WrittenPage(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | WrittenPage:
-    """What it prints.
-
-    Raises:
-        UsageError: options are for models, and FILE is none; --threads without --measure.
-        TilewrightError: FILE cannot be read, is damaged or cannot be compiled; its code may not run here; the page
-            cannot be written.
-    """
     from ...runtime.files.output_file import check_output, make_folder, output_file
     from ...runtime.report.table import show_bytes
     from ..network_page.layers import read_comparison

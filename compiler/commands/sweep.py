@@ -33,7 +33,6 @@ OPTIONS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     model = "The model: .onnx, or .xml of IR with its .bin file beside it."
     parser.add_argument("model", type=Path, metavar="MODEL", help=model)
     parser.add_argument(
@@ -57,11 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str | Records:
-    """What it prints.
-
-    Raises:
-        TilewrightError: as `sweep` says.
-    """
     from ..sweep.grid import parse_settings
     from ..sweep.sweep import sweep
 

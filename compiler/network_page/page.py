@@ -75,9 +75,6 @@ def page(artifact: Artifact, measured: Measured | None = None, sqnr: Mapping[str
     Args:
         measured: on this CPU.
         sqnr: what a comparison found, as `read_comparison` gives it.
-
-    Raises:
-        TilewrightError: the artifact is damaged.
     """
     engine = next(name for name in ENGINES if name in artifact.manifest.engines)
     programs: list[SimulatedProgram] = []

@@ -112,9 +112,6 @@ def outcomes(
     Args:
         machines: texts of their files.
         jobs, on: as for `answers`.
-
-    Raises:
-        TilewrightError: as `evaluate` and `answers` say.
     """
     jobs = min(jobs, len(machines))
     if on != LOCAL or jobs > 1:

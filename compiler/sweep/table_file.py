@@ -44,9 +44,6 @@ def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, s
 
     Args:
         machine: the text of the file of the machine that is varied.
-
-    Raises:
-        ModelError: the model cannot be read.
     """
     said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
     files = [_files(said[name]) for name in ("affinity", "calibration", "freeze")]
@@ -132,11 +129,7 @@ def _number(text: str) -> float:
 
 
 def write_table(path: Path, names: Sequence[str], own: Mapping[str, str], done: Done) -> None:
-    """Write what is final, in order of the values.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write what is final, in order of the values."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, *_FIGURES, "error", *IDENTITY])

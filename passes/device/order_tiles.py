@@ -63,9 +63,6 @@ def best_order(function: Function, machine: Machine, worth: float = inf) -> list
 
     Args:
         worth: cycles for each of the program as it is written, of which an order that takes more counts as none.
-
-    Raises:
-        PassError: as `order`.
     """
     program = Steps.of(function, machine)
     links = Links(program)

@@ -121,10 +121,6 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
 
 
 def planned_machine(function: Function, machine: Machine) -> Machine:
-    """The machine, or one that has less of what the function's ``plan`` names.
-
-    Raises:
-        MachineError: there is no such machine.
-    """
+    """The machine, or one that has less of what the function's ``plan`` names."""
     plan = PLAN.get(function)
     return machine.reduced(dict(plan.reduced)) if plan is not None else machine

@@ -146,9 +146,6 @@ def tile_function(
 
     Returns:
         What all ops cost together by price, in cycles; 0 where no choice of kept maps has one.
-
-    Raises:
-        PassError: as `tile_of`.
     """
     if not CARD.is_at(function):
         # Several cards send and receive in the order of the network that they were cut from.

@@ -338,8 +338,5 @@ def open_session(
         workers: how many runs are computed at once.
         queue: how many further ones may wait.
         threads: how many compute one run, as for `load`.
-
-    Raises:
-        TilewrightError: as `load`.
     """
     return load(artifact, engine=engine or accelerator_engine(artifact), threads=threads, workers=workers, queue=queue)

@@ -148,11 +148,7 @@ def read(kind: type[Item], value: object, source: Source) -> Item:
 
 
 def check(item: object, source: Source) -> None:
-    """Hold the fields of a dataclass that are numbers, texts and such dataclasses against their hints.
-
-    Raises:
-        TilewrightError: as for `read`.
-    """
+    """Hold the fields of a dataclass that are numbers, texts and such dataclasses against their hints."""
     _arguments(type(item), item, "", source)
 
 

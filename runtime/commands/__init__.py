@@ -5,7 +5,8 @@ Each command is a module of its name in the folder ``commands`` of the part of T
 - a docstring, which is its help: what it does, in one line; then, after empty lines, more about it, and examples;
 - ``add_arguments(parser: argparse.ArgumentParser) -> None``, to which the frame adds what all commands take;
 - ``run(arguments: argparse.Namespace) -> str | …``: what goes to stdout, a text; or with ``--json`` what it found, of
-  the types that it is declared with, of which the document of the schemas is made.
+  the types that it is declared with, of which the document of the schemas is made. Whatever is wrong, the arguments
+  or what they name, it raises as a TilewrightError, and the frame shows it.
 
 The frame, and whatever a command is declared with, need the standard library only: modules import what does the work
 where they do it. So help, and what is said about wrong words, wait neither for NumPy nor for the compiler.

@@ -36,7 +36,6 @@ _CONTAINER = ".nef"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "path",
         nargs="?",
@@ -78,12 +77,6 @@ def run(
     | ContainerSummary
     | dict[str, Records]
 ):
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments contradict each other, or do not go with the file.
-        TilewrightError: the file cannot be read or is damaged, or a model is to be shown without the compiler.
-    """
     path: Path | None = arguments.path
     as_json: bool = arguments.json
     if arguments.supported_ops + arguments.ir + arguments.memory + arguments.disassemble > 1:

@@ -32,7 +32,6 @@ _ACTIONS = ("show", "create", "export", "import", "remove")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=f"{', '.join(_ACTIONS)}."
     )
@@ -71,14 +70,6 @@ class KeysRecord(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | KeyRecord | KeysRecord:
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments do not go with the action, or there is no such key or already one.
-        TrustError: a key is missing or damaged, or cannot be kept.
-        InputError: the file to import cannot be read.
-        OutputError: the file to export to cannot be written.
-    """
     action: str = arguments.action
     if (arguments.key is None) == (action in ("import", "remove")):
         wanted = "a key" if arguments.key is None else "no further argument"

@@ -27,7 +27,6 @@ _ACTIONS = ("list", "show", "explain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "action", nargs="?", default="list", choices=_ACTIONS, metavar="ACTION", help=f"{', '.join(_ACTIONS)}."
     )
@@ -35,12 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str | Records:
-    """What it prints.
-
-    Raises:
-        UsageError: a name is missing, or there is one too many.
-        MachineError: there is no such machine or field, or a machine file is wrong.
-    """
     from ..report import machines
 
     name: str | None = arguments.name

@@ -147,11 +147,7 @@ def execute(command: str, words: Sequence[str]) -> str:
 def _delivered(
     arguments: argparse.Namespace, command: str, result: object, error: FailedCheckError | None = None
 ) -> str:
-    """What to print of a result: of texts themselves; nothing if ``--json`` named a file, which it is then written to.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """What to print of a result: of texts themselves; nothing if ``--json`` named a file, which then holds it."""
     text = result if isinstance(result, str) else enveloped(command, result, error)
     if arguments.json_file is None:
         return text
@@ -271,11 +267,7 @@ class CommandParser(argparse.ArgumentParser):
         self._positionals.title, self._optionals.title = "Arguments", "Options"
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments.
-
-        Raises:
-            UsageError: they are wrong.
-        """
+        """The arguments."""
         words = _without_separator(words)
         json_file = _json_file(words)
         try:

@@ -32,7 +32,6 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_artifact(parser)
     parser.add_argument(
         "inputs",
@@ -142,12 +141,6 @@ def _size(text: str) -> int:
 def run(
     arguments: argparse.Namespace,
 ) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments contradict each other, or the output would replace the artifact.
-        TilewrightError: as `load` and `Session.run` say.
-    """
     from ..files.output_file import check_outputs, is_standard_output
     from ..report.classes import best_classes, read_names
     from ..report.details import details_of

@@ -20,7 +20,6 @@ from .parser import add_artifact, add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_artifact(parser)
     add_output(parser, "OUT.twa", "Write the signed artifact there. Default: in place of the one that is signed.")
     parser.add_argument(
@@ -40,13 +39,6 @@ class SignedArtifact(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | SignedArtifact:
-    """What it prints.
-
-    Raises:
-        TrustError: nothing says that the artifact's native code can be vouched for, or there is no key to sign with.
-        ArtifactError: the artifact cannot be read or is damaged.
-        OutputError: it cannot be written.
-    """
     from ..artifact.artifact import Artifact
     from ..artifact.packed import packed
     from ..files.output_file import check_output, is_standard_output, output_file

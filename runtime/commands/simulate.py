@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_artifact(parser, " with precision int8")
     add_input_shape(parser)
     parser.add_argument(
@@ -65,15 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str | Simulation:
-    """What it prints.
-
-    Raises:
-        ArtifactError: the artifact is damaged or holds nothing for the accelerator.
-        InstructionError: a device program is damaged or unsafe.
-        MachineError: the artifact was compiled for another machine than the one given.
-        OutputError: the trace cannot be written.
-        UsageError: there is no such cost to leave out, or no such shape.
-    """
     from ..artifact.artifact import Artifact
     from ..files.output_file import check_output
     from ..report.simulation import SimulatedProgram, check_machine, simulate_artifact

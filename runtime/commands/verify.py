@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_artifact(parser)
     parser.add_argument(
         "--trust",
@@ -50,12 +49,6 @@ class VerifiedArtifact(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | VerifiedArtifact:
-    """What it prints.
-
-    Raises:
-        ArtifactError, InstructionError, MachineError: it is damaged, or a program in it is.
-        TrustError: its signature is wrong, or nobody whom this user trusts vouches for it.
-    """
     from ..artifact.artifact import Artifact
     from ..execution.native_code import fitting, reasons_against
     from ..execution.shapes import naming_shape

@@ -63,11 +63,7 @@ class CpuExecutor:
         self._execute(buffers, stage.first, stage.last)
 
     def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
-        """Execute the steps of a stage one by one, and measure each.
-
-        Raises:
-            InputError, Abandoned: as for `run`.
-        """
+        """Execute the steps of a stage one by one, and measure each."""
         times: list[StepTime] = []
         for index in range(stage.first, stage.last):
             buffers.check_abandoned()

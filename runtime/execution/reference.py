@@ -45,11 +45,7 @@ class ReferenceExecutor:
             np.copyto(target, result)
 
     def timed(self, stage: ReferenceStage, buffers: Buffers) -> list[StepTime]:
-        """Execute a stage and measure it.
-
-        Raises:
-            TilewrightError: as for `run`.
-        """
+        """Execute a stage and measure it."""
         start = perf_counter()
         self.run(stage, buffers)
         return [StepTime(self._steps[stage.step], "reference", (perf_counter() - start) * 1e3, start)]

@@ -156,11 +156,7 @@ class Runner:
 
     @resources("run")
     def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> tuple[Outputs, list[StepTime]]:
-        """The outputs, as of `run`, and the time of each step.
-
-        Raises:
-            ResourceError, Abandoned, TilewrightError: as for `run`.
-        """
+        """The outputs, as of `run`, and the time of each step."""
 
         def measured(buffers: Buffers) -> tuple[Outputs, list[StepTime]]:
             times: list[StepTime] = []
@@ -180,9 +176,6 @@ class Runner:
 
         Args:
             rounds: repetitions that count, at least 1.
-
-        Raises:
-            ResourceError, Abandoned, TilewrightError: as for `run`.
         """
 
         def measured(buffers: Buffers) -> list[HostTime]:

@@ -66,11 +66,7 @@ def _by_name(source: object) -> Mapping[str, PreprocessingSource] | None:
 
 
 def for_input(source: Declaration | None, name: str) -> Declared:
-    """What is declared for an input; the default where that is nothing.
-
-    Raises:
-        UsageError: as :func:`declared`.
-    """
+    """What is declared for an input; the default where that is nothing."""
     found = declared(source)
     return found.get(name, Declared(Preprocessing())) if isinstance(found, dict) else found
 

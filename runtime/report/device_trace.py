@@ -153,9 +153,6 @@ def write_trace(path: Path, model: str, programs: Sequence[SimulatedProgram], de
 
     Args:
         detail: of `DETAILS`.
-
-    Raises:
-        OutputError: it cannot be written.
     """
     machine = programs[0].ordered.machine
     drawn = DeviceTrace(machine, detail)

@@ -132,11 +132,7 @@ def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> d
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
-    """Write the outputs as ``.npz``.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write the outputs as ``.npz``."""
     with output_file(path) as file:
         write_outputs(file, results)
 

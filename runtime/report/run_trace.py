@@ -35,9 +35,6 @@ def traced_requests(
     Args:
         requests: how many, at least 1.
         workers: how many run at a time.
-
-    Raises:
-        TilewrightError: as `Session.run` says.
     """
 
     def compute() -> TracedRequest:
@@ -57,11 +54,7 @@ def traced_requests(
 
 
 def write_run_trace(path: Path, session: Session, requests: Sequence[TracedRequest]) -> int:
-    """Write the trace of requests, which begins when the first is submitted; the bytes of the file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write the trace of requests, which begins when the first is submitted; the bytes of the file."""
     drawn = _RunTrace(min(request.submitted for request in requests))
     for number, request in enumerate(requests):
         drawn.add(number, request)

@@ -102,9 +102,6 @@ class Trace:
 
         Args:
             about: what is said of the whole.
-
-        Raises:
-            OutputError: it cannot be written.
         """
         events = [*self._metadata, *_in_order(self._slices), *_in_order(self._arrows)]
         head = f'{{"displayTimeUnit":"ns","otherData":{_json(about)},"traceEvents":[\n'

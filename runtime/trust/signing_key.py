@@ -39,11 +39,7 @@ def public() -> PublicKey | None:
 
 
 def own() -> list[PublicKey]:
-    """The public half in a list, which is empty without a key; what this user signed, this user trusts.
-
-    Raises:
-        TrustError: as :func:`public`.
-    """
+    """The public half in a list, which is empty without a key; what this user signed, this user trusts."""
     key = public()
     return [] if key is None else [key]
 

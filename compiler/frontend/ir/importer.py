@@ -265,11 +265,7 @@ def import_document(
 
 
 def input_type(layer: Layer) -> DType:
-    """What the elements of an input are computed as.
-
-    Raises:
-        UnsupportedError: there is nothing for it.
-    """
+    """What the elements of an input are computed as."""
     text = layer.attributes.get("element_type", "").lower()
     precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
     return element_type(precision or "FP32", layer)

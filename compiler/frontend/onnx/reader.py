@@ -189,11 +189,7 @@ def _tensor_reader(source: object, external_data: str | os.PathLike[str] | None)
 
 
 def digest_of_onnx(source: str | os.PathLike[str] | bytes, external_data: str | os.PathLike[str] | None) -> str:
-    """SHA-256 of a model and of the tensors that it keeps in other files.
-
-    Raises:
-        ModelError: as for `import_onnx`.
-    """
+    """SHA-256 of a model and of the tensors that it keeps in other files."""
     model, digest = load_model(source)
     reader, found = _tensor_reader(source, external_data), hashlib.sha256(digest.encode())
     for tensor in tensors_in(model):

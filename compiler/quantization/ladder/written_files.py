@@ -28,11 +28,7 @@ def is_exported(output: str | os.PathLike[str]) -> bool:
 
 
 def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared) -> None:
-    """Write an artifact, for which samples are not looked at again, or a file for other runtimes.
-
-    Raises:
-        TilewrightError: as for compiling and exporting.
-    """
+    """Write an artifact, for which samples are not looked at again, or a file for other runtimes."""
     if not is_exported(output):
         compile_to_file(model, output, replace(options, precision="int8"), shared)
         return
@@ -43,11 +39,7 @@ def write_quantized(model: Model, output: str | os.PathLike[str], options: Compi
 
 
 def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
-    """Activations of these types as AIMET 1.0.0 has them.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Activations of these types as AIMET 1.0.0 has them."""
     entries: list[dict[str, object]] = []
     for name, type in types.items():
         assert type.quant is not None

@@ -81,11 +81,7 @@ def least_cycles(function: Function, machine: Machine) -> float:
 
 
 def costs_of(function: Function, machine: Machine) -> Iterator[OpCost]:
-    """The costs of the ops of a tile program that become instructions.
-
-    Raises:
-        PassError: as `least_cycles`.
-    """
+    """The costs of the ops of a tile program that become instructions."""
     places = Places()
     for op in function.ops:
         places.add(op)

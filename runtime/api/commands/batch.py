@@ -48,7 +48,6 @@ _SIZE = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     from ....compiler.commands.compile import add_options
 
     parser.add_argument("action", choices=tuple(_ACTIONS), metavar="ACTION", help=f"{', '.join(_ACTIONS)}.")
@@ -92,12 +91,6 @@ def _compiled() -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> str | EvaluatedImages | list[Part] | Summary | Records:
-    """What it prints.
-
-    Raises:
-        UsageError: the arguments do not go with the action.
-        TilewrightError: as `evaluate`, `infer`, `compile_to_file` and `sweep` say; and as `Job` does.
-    """
     from ...cluster.job import Job
     from ...execution.team import thread_count
 

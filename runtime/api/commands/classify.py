@@ -35,7 +35,6 @@ _NAMED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_network(parser)
     parser.add_argument(
         "--img_path", "--img-path", type=Path, required=True, metavar="PATH", help="An image, or a folder of them."
@@ -114,12 +113,6 @@ def network_of(arguments: argparse.Namespace) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
-    """What it prints.
-
-    Raises:
-        InputError: there are no images, or the network, the weights or the labels do not fit.
-        TilewrightError: as `load` says; and whatever goes wrong meanwhile.
-    """
     from ...files.output_file import check_output, is_standard_output, output_file
     from ..classify.application import Application, list_files
     from ..classify.results import accuracy, csv_text, read_labels

@@ -46,7 +46,6 @@ class FailedComparisonError(FailedCheckError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     kinds = "FILE.onnx, FILE.xml, FILE.twa or onnxruntime:FILE.onnx."
     parser.add_argument("reference", metavar="REFERENCE", help=f"The reference: {kinds}")
     parser.add_argument("network", metavar="NETWORK", nargs="?", help=f"What is compared with it: {kinds}")
@@ -120,13 +119,6 @@ class ComparedSamples(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | ComparedSamples:
-    """What it prints.
-
-    Raises:
-        FailedComparisonError: samples do not pass, or a value differs.
-        UsageError: the arguments contradict each other, the metric is unknown, or has no threshold.
-        TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
-    """
     for name in ("data", "network"):
         if getattr(arguments, name) is None and not arguments.every_layer:
             flag = "--data" if name == "data" else "NETWORK"

@@ -23,7 +23,6 @@ _SHELL = "xilinx_u250_xdma_201830_2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_network(parser)
     parser.add_argument("--shell", default=_SHELL, metavar="NAME", help="Which of several cards; here is one.")
     parser.add_argument("--bs", type=whole_number(1), default=1, metavar="N", help="Images of a call.")
@@ -51,11 +50,6 @@ class PowerFigures(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | PowerFigures:
-    """What it prints.
-
-    Raises:
-        TilewrightError: the artifact, the weights or the machine do not fit.
-    """
     import os
 
     from ...artifact.artifact import Artifact

@@ -84,11 +84,7 @@ class Party(ABC):
         """The inputs: name, type and shape."""
 
     def inputs_in(self, given: InputShapes) -> list[NodeArg]:
-        """The inputs in the shape that is given for them, by the name of an input or of an open extent.
-
-        Raises:
-            ModelError, UsageError: there is no such name, or what is given is no shape, or several.
-        """
+        """The inputs in the shape that is given for them, by the name of an input or of an open extent."""
         with compiler_for("shapes of a model"):
             from ....compiler.frontend.input_shapes import one_shape
 
@@ -98,11 +94,7 @@ class Party(ABC):
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
-        """The values by name, in real units.
-
-        Raises:
-            TilewrightError: it cannot be compiled or run for these inputs.
-        """
+        """The values by name, in real units."""
 
     @abstractmethod
     def close(self) -> None:

@@ -190,11 +190,7 @@ def fixed_node(index: object, result: object, ordering: object) -> InferenceFixe
 
 
 def float_node(index: object, result: object, ordering: object) -> InferenceFloatNodeOutput:
-    """A node as float32: each integer times the factor in binary64, rounded once.
-
-    Raises:
-        Refusal: as `fixed_node`.
-    """
+    """A node as float32: each integer times the factor in binary64, rounded once."""
     node, integers, common = _node(index, result, ordering)
     with np.errstate(over="ignore", invalid="ignore"):
         values = (np.arange(-128, 128) * factor(node)).astype(np.float32)

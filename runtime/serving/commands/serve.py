@@ -25,7 +25,6 @@ from ...commands.parser import add_engine, seconds, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "artifacts",
         nargs="+",

@@ -9,10 +9,11 @@ import numpy as np
 
 from .....ir.activation import Args, clip_bounds
 from .....ir.core import Op, Value
+from .....ir.op import Operator
 from .....ir.ops import REGISTRY, activation
 from .....ir.ops.elementwise import Mul
 from .....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
-from .....ir.ops.unary import Exp, Unary
+from .....ir.ops.unary import Exp
 from .....ir.types import DType, TensorType
 from ...elementwise import scaled
 from ...shape import reshape
@@ -36,31 +37,18 @@ _PLAIN = {
 """Those without attributes and further inputs."""
 
 
-@opset(*_PLAIN)
-def import_plain(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_PLAIN[node.op_type], node.input(0))
+_WITH_ARGUMENTS: dict[str, Callable[[IrNode], Operator]] = {
+    "Clamp": lambda node: activation.Clip(node.float("min"), node.float("max")),
+    "Elu": lambda node: activation.Elu(node.float("alpha")),
+    "Selu": lambda node: activation.Selu(node.number(1, "alpha"), node.number(2, "lambda")),
+    "HardSigmoid": lambda node: activation.HardSigmoid(node.number(1, "alpha"), node.number(2, "beta")),
+}
 
 
-@opset("Clamp")
-@legacy("Clamp")
-def import_clamp(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.Clip(node.float("min"), node.float("max")), node.input(0))
-
-
-@opset("Elu")
-@legacy("ELU")
-def import_elu(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.Elu(node.float("alpha", 1.0 if node.is_legacy else None)), node.input(0))
-
-
-@opset("Selu")
-def import_selu(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.Selu(node.number(1, "alpha"), node.number(2, "lambda")), node.input(0))
-
-
-@opset("HardSigmoid")
-def import_hard_sigmoid(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.HardSigmoid(node.number(1, "alpha"), node.number(2, "beta")), node.input(0))
+@opset(*_PLAIN, *_WITH_ARGUMENTS)
+def import_function(node: IrNode, importer: IrImporter) -> Value:
+    made = _WITH_ARGUMENTS.get(node.op_type)
+    return importer.emit_one(_PLAIN[node.op_type] if made is None else made(node), node.input(0))
 
 
 @opset("Gelu")
@@ -183,17 +171,6 @@ def export_hardmax(op: Op[Hardmax], exporter: IrExporter) -> None:
     exporter.define(op, exporter.layer("OneHot", [flat, depth, on, off], x.type, axis=axis))
 
 
-@legacy("ReLU")
-def import_legacy_relu(node: IrNode, importer: IrImporter) -> Value:
-    slope = node.float("negative_slope", 0.0)
-    return importer.emit_one(activation.LeakyRelu(slope) if slope else activation.Relu(), node.input(0))
-
-
-@legacy("ReLU6")
-def import_legacy_relu6(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.Clip(0.0, node.float("n", 6.0)), node.input(0))
-
-
 @legacy("PReLU")
 def import_legacy_prelu(node: IrNode, importer: IrImporter) -> Value:
     """Below zero, x times one slope for all channels or for each."""
@@ -207,20 +184,33 @@ def import_legacy_prelu(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(activation.PRelu(), x, slope)
 
 
-@legacy("Sigmoid", "TanH", "Exp", "SoftPlus", "SoftSign")
-def import_legacy_plain(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_LEGACY_PLAIN[node.op_type.lower()](), node.input(0))
+def _legacy_relu(node: IrNode) -> Operator:
+    slope = node.float("negative_slope", 0.0)
+    return activation.LeakyRelu(slope) if slope else activation.Relu()
 
 
-@legacy("HardSigmoid", "Hard_sigmoid")
-def import_legacy_hard_sigmoid(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(activation.HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)), node.input(0))
+_LEGACY: dict[str, Callable[[IrNode], Operator]] = {
+    "ReLU": _legacy_relu,
+    "ReLU6": lambda node: activation.Clip(0.0, node.float("n", 6.0)),
+    "Clamp": _WITH_ARGUMENTS["Clamp"],
+    "ELU": lambda node: activation.Elu(node.float("alpha", 1.0)),
+    "Sigmoid": lambda node: activation.Sigmoid(),
+    "TanH": lambda node: activation.Tanh(),
+    "Exp": lambda node: Exp(),
+    "SoftPlus": lambda node: activation.Softplus(),
+    "SoftSign": lambda node: activation.Softsign(),
+    "HardSigmoid": lambda node: activation.HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)),
+    "Selu": lambda node: activation.Selu(
+        node.float("alpha", 1.67326319217681884765625), node.float("gamma", 1.05070102214813232421875)
+    ),
+}
+_BY_KIND = {type.lower(): made for type, made in _LEGACY.items()}
+_BY_KIND["hard_sigmoid"] = _BY_KIND["hardsigmoid"]
 
 
-@legacy("Selu")
-def import_legacy_selu(node: IrNode, importer: IrImporter) -> Value:
-    alpha = node.float("alpha", 1.67326319217681884765625)
-    return importer.emit_one(activation.Selu(alpha, node.float("gamma", 1.05070102214813232421875)), node.input(0))
+@legacy(*_LEGACY, "Hard_sigmoid")
+def import_legacy_function(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_BY_KIND[node.op_type.lower()](node), node.input(0))
 
 
 @legacy("Not")
@@ -228,26 +218,14 @@ def import_legacy_not(node: IrNode, importer: IrImporter) -> Value:
     return negated(node, importer, node.input(0))
 
 
-_LEGACY_PLAIN: dict[str, type[Unary]] = {
-    **{cls.__name__.lower(): cls for cls in (activation.Sigmoid, activation.Tanh, Exp)},
-    **{cls.__name__.lower(): cls for cls in (activation.Softplus, activation.Softsign)},
-}
-
-_NAMED: dict[str, Callable[[IrNode, IrImporter], Value]] = {
-    "relu": import_legacy_relu,
-    "prelu": import_legacy_prelu,
-    "clamp": import_clamp,
-    "elu": import_elu,
-    "not": import_legacy_not,
-}
+_NAMED = ("clamp", "elu", "exp", "not", "prelu", "relu", "sigmoid", "softplus", "softsign", "tanh")
+"""What the layer ``Activation`` may name."""
 
 
 @legacy("Activation")
 def import_legacy_activation(node: IrNode, importer: IrImporter) -> Value:
     kind = node.word("type")
-    if kind in _LEGACY_PLAIN:
-        return importer.emit_one(_LEGACY_PLAIN[kind](), node.input(0))
     if kind not in _NAMED:
-        expected = ", ".join(sorted({*_LEGACY_PLAIN, *_NAMED}))
-        raise node.unsupported("this activation is not supported", expected=expected, found=repr(kind[:60]))
-    return _NAMED[kind](node, importer)
+        raise node.unsupported("this activation is not supported", expected=", ".join(_NAMED), found=repr(kind[:60]))
+    others = {"prelu": import_legacy_prelu, "not": import_legacy_not}
+    return others[kind](node, importer) if kind in others else importer.emit_one(_BY_KIND[kind](node), node.input(0))

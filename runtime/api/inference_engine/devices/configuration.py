@@ -197,11 +197,7 @@ class Configuration:
         self._given = self.with_values(values)._given
 
     def with_values(self, values: object) -> Configuration:
-        """A copy, with further values; None for no further ones.
-
-        Raises:
-            InferenceEngineError, WrongTypeError: as for `set`.
-        """
+        """A copy, with further values; None for no further ones."""
         given = {} if values is None else values
         if not isinstance(given, Mapping):
             found = type(values).__name__

@@ -316,9 +316,6 @@ class LoadedNetwork:
 
         Args:
             items: how many of the batch; outputs of the others are zeros.
-
-        Raises:
-            TilewrightError: as for `Session.run`.
         """
         if not self.facts.is_dynamic:
             outputs, times = self._run(arrays)

@@ -171,11 +171,7 @@ def _crops(how: How) -> tuple[Crop, ...]:
 
 
 def data_job(group: Group, turn: int, model_id: int, inference_number: int, buffers: Sequence[np.ndarray]) -> Job:
-    """The job of data, uint8[bytes] for each input of a model.
-
-    Raises:
-        Refusal: as `image_job`.
-    """
+    """The job of data, uint8[bytes] for each input of a model."""
     model = _model(group, turn, model_id, len(buffers))
     _check_size(group, _DATA_HEADER, [len(buffer) for buffer in buffers])
     return Job(DATA_JOB, model, inference_number, tuple(buffers), ((None,) * len(buffers),))

@@ -104,11 +104,7 @@ class LoadedModel:
         self._session = open_session(artifact)
 
     def run(self, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """int8[channel, height, width] of each output, for int8[1, channels, rows, columns] of each input by name.
-
-        Raises:
-            TilewrightError: as `Session.run`.
-        """
+        """int8[channel, height, width] of each output, for int8[1, channels, rows, columns] of each input by name."""
         outputs = self._session.run(values)
         return [outputs[node.name].reshape(node.shape[1:]) for node in self.outputs]
 

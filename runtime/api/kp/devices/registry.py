@@ -126,11 +126,7 @@ def _found(handle: object) -> Group:
 
 
 def disconnect(handle: object) -> None:
-    """End a group; its devices can be connected again.
-
-    Raises:
-        Refusal: as `group_of`, but not where the devices are gone.
-    """
+    """End a group; its devices can be connected again."""
     _found(handle)
     assert isinstance(handle, DeviceGroup)
     _release(handle.address)
