@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 from ...codegen.cpu.llvm.target import PORTABLE, TargetDescription
+from ...ir.clone import clone_module
 from ...ir.core import Module, Value
+from ...ir.ops.activation import Activation
 from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
+from .computations import Seen, computations
 from .dataset import open_calibration_set
-from .ranges import STAGE, Function, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics
-from .sample_sets import CalibrationSet, Inputs, RandomSet, between, files_of, shards_of
+from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics, values_of
+from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, shards_of
 from .statistics import Findings
 from .watch import Watch
 
@@ -21,7 +24,7 @@ SHARD = 32
 """Samples of a shard, where they are shared out."""
 
 
-_NONE: Mapping[str, Function] = {}
+_NONE: Mapping[str, Activation] = {}
 
 
 class Observation:
@@ -37,6 +40,23 @@ class Observation:
     ) -> None:
         self._module, self._values, self._options, self._findings = module, values, options, findings
         self._inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
+
+    def fix(self) -> None:
+        """Look at the values as they are now, whatever is changed in the module later."""
+        copy = clone_module(self._module)
+        twins = dict(zip(values_of(self._module), values_of(copy), strict=True))
+        self._module, self._values = copy, {name: twins[value] for name, value in self._values.items()}
+
+    @cached_property
+    def made_of(self) -> dict[str, str]:
+        """What each value is computed from."""
+        found = computations(self._module)
+        return {name: found[value] for name, value in self._values.items()}
+
+    @property
+    def seen(self) -> Seen:
+        """What was found of the samples, as long as they are held."""
+        return self.samples.seen if isinstance(self.samples, Held) else {}
 
     @cached_property
     def _watch(self) -> Callable[..., Watch] | None:
@@ -66,9 +86,11 @@ class Observation:
         )
 
     def ranges(
-        self, names: Collection[str], whole: Collection[str] = (), functions: Mapping[str, Function] = _NONE
+        self, names: Collection[str], whole: Collection[str] = (), functions: Mapping[str, Activation] = _NONE
     ) -> dict[str, Range]:
         """The range of each of the values of these names, over all samples.
+
+        Those that were asked for before of the same samples are not looked for again.
 
         Args:
             whole: names of values whose range is from the smallest to the largest number, whatever the method is.
@@ -77,13 +99,27 @@ class Observation:
         Raises:
             CalibrationError: a bad sample, or one that makes a value infinite or not a number.
         """
-        options, total = self._options, len(self.samples)
-        statistics = {
-            name: partial(MinMax)
+        options, total, seen = self._options, len(self.samples), self.seen
+        method = options.calibration_method, options.percentile
+        keys: dict[str, Hashable] = {name: (self.made_of[name], *method, functions.get(name)) for name in names}
+        wholly: dict[str, Hashable] = {name: (self.made_of[name], MinMax) for name in names}
+        keys |= {name: wholly[name] for name in names if name in whole}
+        new = [name for name in names if keys[name] not in seen]
+        statistics: dict[str, Callable[[], MinMax]] = {
+            name: MinMax
             if name in whole
-            else partial(make_statistics, options.calibration_method, options.percentile, functions.get(name))
-            for name in names
+            else partial(make_statistics, *method, functions[name].reference if name in functions else None)
+            for name in new
         }
+        if new or self._watch is not None:
+            found = self._collected(statistics, total)
+            seen.update({wholly[name]: MinMax.range(each) for name, each in found.items()})
+            seen.update({keys[name]: each.range() for name, each in found.items()})
+        return {name: seen[keys[name]] for name in names}
+
+    def _collected(self, statistics: Mapping[str, Callable[[], MinMax]], total: int) -> dict[str, MinMax]:
+        """Statistics of values by name, over all samples, given what makes empty ones."""
+        options = self._options
         seeing = Seeing(self._run, self.samples, statistics, self._watch)
         if options.shares is None:
             parts = [seeing((0, total), lambda done: options.report(STAGE, done, total))]
@@ -100,7 +136,7 @@ class Observation:
         if watch is not None and self._findings is not None:
             watch.report(self._findings)
             self._findings, self._watch = None, None
-        return {name: each.range() for name, each in found.items()}
+        return found
 
     def arrays(self) -> Iterator[Inputs]:
         """All values by name on each sample, in order."""

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -185,7 +185,9 @@ class MeanSquaredError(Histogram):
         best = (min(low, 0.0), max(high, 0.0))
         steps = self.STEPS if self.function is None else (*self.STEPS, *self.SMALL)
         exact = _made(self.function, centres)
-        error = _squared_error(centres, exact, weights, best, self.function)
+        # Rounds try many a pair again.
+        error_of = cache(lambda *range: _squared_error(centres, exact, weights, range, self.function))
+        error = error_of(*best)
         for _ in range(self.ROUNDS):
             before = best
             for side in (0, 1):
@@ -194,7 +196,7 @@ class MeanSquaredError(Histogram):
                     continue
                 for step in steps:
                     candidate = (end * float(step), best[1]) if side == 0 else (best[0], end * float(step))
-                    found = _squared_error(centres, exact, weights, candidate, self.function)
+                    found = error_of(*candidate)
                     if found < error:
                         best, error = candidate, found
             if best == before:
@@ -211,8 +213,10 @@ def _squared_error(
 ) -> float:
     quantization = affine_parameters(range, DType.U8)
     scale, zero = quantization.scale[0], quantization.zero_point[0]
-    found = (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
-    return float(weights @ (_made(function, found) - exact) ** 2)
+    stored = np.rint(values / scale) + zero
+    stored = np.clip(stored, 0, 2**BITS - 1).astype(np.intp)
+    made = _made(function, (np.arange(2**BITS) - zero) * scale)[stored]
+    return float(weights @ (made - exact) ** 2)
 
 
 METHODS: dict[str, Callable[[float, Function | None], MinMax]] = {
@@ -345,9 +349,9 @@ def compiled(
         report: called as the kernels are compiled.
         target: whose kernels they are; this machine runs them.
     """
-    positions = {value: index for index, value in enumerate(_values_of(module))}
+    positions = {value: index for index, value in enumerate(values_of(module))}
     copy = clone_module(module)
-    twins = _values_of(copy)
+    twins = values_of(copy)
     parameters = {name: value.name for name, value in values.items() if value in module.main.parameters}
     computed = {name: twins[positions[value]] for name, value in values.items() if name not in parameters}
     if not computed:
@@ -361,6 +365,7 @@ def compiled(
     return Kernels(package.to_bytes(), parameters)
 
 
-def _values_of(module: Module) -> list[Value]:
+def values_of(module: Module) -> list[Value]:
+    """All values of the main function, in an order that copies have too."""
     results = (value for op in module.main.ops for value in op.results)
     return [*module.main.parameters, *module.constants.values(), *results]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Union
 
@@ -15,6 +15,7 @@ from tilewright.errors import CalibrationError, InputError
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray
 from ...runtime.pictures.preprocessing import Preprocessing
+from .computations import Seen
 
 Inputs = dict[str, np.ndarray]
 Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
@@ -172,10 +173,16 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Held:
-    """Samples in memory, and the images that they were read from, where they were."""
+    """Samples in memory.
+
+    Attributes:
+        images: that they were read from, where they were.
+        seen: what was found of them, for as long as they are held.
+    """
 
     images: tuple[ImageFiles, ...]
     samples: Sequence[Inputs]
+    seen: Seen = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)

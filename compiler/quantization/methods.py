@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tilewright.errors import UsageError
 
 from ...ir.clone import clone_module
@@ -22,7 +20,7 @@ from ..options import CompileOptions
 from .exact_inputs import InputGrid
 from .learn_rounding import learn_weights
 from .round_weights import Rounded, layers_to_round, set_rounded
-from .scale_channels import ChannelScales, candidates, set_scales
+from .scale_channels import ChannelScales, set_scales
 
 METHODS = {
     "inputs": "inputs of 8 bits, such as pixels, taken as the integers that they are",
@@ -116,22 +114,6 @@ def observed_values(plan: Plan) -> dict[str, Value]:
             found[names.take(x.name)] = x
             known.add(x)
     return found
-
-
-def choose_scales(plan: Plan, observation: Observation) -> dict[str, ChannelScales]:
-    """Scales by channel for the values that can have them."""
-    wanted = candidates(plan)
-    low: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-    high: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-    for arrays in observation.arrays() if wanted else ():
-        for name in wanted:
-            array = arrays[name]
-            axes = (0, *range(2, array.ndim))
-            # Zero is part of every range.
-            low[name].append(np.minimum(array.min(axes), 0))
-            high[name].append(np.maximum(array.max(axes), 0))
-    found = {name: each.scales(np.stack(low[name]), np.stack(high[name])) for name, each in wanted.items()}
-    return {name: each for name, each in found.items() if each is not None}
 
 
 def choose_weights(

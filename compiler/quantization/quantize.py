@@ -47,15 +47,15 @@ from .methods import (
     Choices,
     apply_scales,
     apply_weights,
-    choose_scales,
     choose_weights,
     learn_narrow_weights,
     methods_of,
     observed_values,
     prepared_network,
 )
+from .scale_channels import candidates, choose_scales
 from .smooth_maps import function_behind, map_boundaries
-from .smooth_products import boundaries, choose_boundary_scales, set_boundary_scales
+from .smooth_products import boundaries, set_boundary_scales
 
 
 def brings_quantization(module: Module) -> bool:
@@ -127,7 +127,8 @@ def quantize_module(
         }
         wanted = {name: each for name, each in wanted.items() if name not in divided}
         if is_first and options.encodings is None:
-            choices.boundaries.update(choose_boundary_scales(copy, wanted, options))
+            here = Observation(copy, {name: each.value for name, each in wanted.items()}, options)
+            choices.boundaries.update(choose_scales(copy, wanted, here))
         scaled = set_boundary_scales(copy, wanted, choices.boundaries)
         if not scaled:
             break
@@ -157,8 +158,9 @@ def quantize_module(
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
     observed.update({**(observed_values(plan) if methods else values), **ends})
+    observation.fix()
     if is_first and "channels" in methods and len(missing) == len(values):
-        choices.scales = choose_scales(plan, observation)
+        choices.scales = choose_scales(copy, candidates(plan), observation)
     apply_scales(copy, plan, choices)
     if missing or ends:
         known = choices.ranges
@@ -285,7 +287,7 @@ def _observed(
     if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
         functions = {name: function_behind(value) for name, value in values.items()}
-        known = {name: each.reference for name, each in functions.items() if each is not None}
+        known = {name: each for name, each in functions.items() if each is not None}
         found = observation.ranges(values, whole=(_INPUT, *wide), functions=known)
         # Others have encodings.
         return found | {name: (2 * found[name][0], 2 * found[name][1]) for name in wide if name in found}

@@ -28,9 +28,7 @@ from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
 from ...passes.quantization.plan import Plan, is_moving
-from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
-from ..options import CompileOptions
 from .layer_walk import rounded
 from .learn_rounding import real_weights
 from .scale_channels import SMALLEST, ChannelScales, scale_results
@@ -150,18 +148,6 @@ def _is_attended(value: Value, plan: Plan, levels: int = 8) -> bool:
         return True
     moved = [user for user in users if is_moving(user) or is_op(user, Mul, Div)]
     return levels > 0 and any(_is_attended(each, plan, levels - 1) for user in moved for each in user.results)
-
-
-def choose_boundary_scales(
-    module: Module, wanted: Mapping[str, Boundary | MapBoundary], options: CompileOptions
-) -> dict[str, ChannelScales]:
-    """Scales by channel, by names of values in the plan, where they are worth it."""
-    observation = Observation(module, {name: each.value for name, each in wanted.items()}, options)
-    for index, arrays in enumerate(observation.arrays() if wanted else ()):
-        for name, each in wanted.items():
-            each.observe(arrays[name], index, len(observation.samples))
-    found = {name: each.scales() for name, each in wanted.items()}
-    return {name: each for name, each in found.items() if each is not None}
 
 
 def set_boundary_scales(
