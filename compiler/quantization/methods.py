@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tilewright.errors import UsageError
 
 from ...ir.clone import clone_module
-from ...ir.core import Module, Op, Value
+from ...ir.core import Constant, Module, Op, Value
 from ...ir.text.names import Names
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
@@ -126,14 +126,21 @@ def choose_weights(
     """
     layers = layers_to_round(_inputs(plan, ranges, wide))
     names = {value: name for name, value in observed_values(plan).items()}
-    for index, arrays in enumerate(observation.arrays() if layers else ()):
-        for each in layers:
+    made_of, seen = observation.made_of, observation.seen
+    keys: dict[Op, Hashable] = {}
+    for each in layers:
+        name, constants = names[each.op.operands.x], [c for c in each.op.operands[1:] if isinstance(c, Constant)]
+        layer = each.op.operator, *(c.digest for c in constants), each.x, each.products is None
+        keys[each.op] = made_of[name], name in choices.scales and choices.scales[name].factors.tobytes(), *layer
+    new = [each for each in layers if keys[each.op] not in seen]
+    for index, arrays in enumerate(observation.arrays() if new else ()):
+        for each in new:
             name = names[each.op.operands.x]
             scales = choices.scales.get(name)
             x = arrays[name]
             each.observe(x if scales is None else scales.divided(x), index, len(observation.samples))
-    rounded: dict[Op, Rounded] = {each.op: each.rounded() for each in layers}
-    return {name: rounded[op] for name, op in _anchors(plan).items() if op in rounded}
+    seen.update({keys[each.op]: each.rounded() for each in new})
+    return {name: seen[keys[op]] for name, op in _anchors(plan).items() if op in keys}
 
 
 def learn_narrow_weights(

@@ -86,7 +86,7 @@ def test_what_was_found_of_samples_is_what_would_be_found_again(monkeypatch: pyt
     def quantised(held: Held, methods: str) -> str:
         return print_module(quantize_module(module, CompileOptions(calibration=held, methods=methods)))
 
-    tried = ("none", "channels", "channels,outputs", "outputs")
+    tried = ("none", "channels", "channels,outputs", "outputs,rounding", "all")
     first = [quantised(held, methods) for methods in tried]
     before = len(observed)
     assert [quantised(held, methods) for methods in tried] == first and len(observed) == before
