@@ -145,11 +145,7 @@ class Op(Generic[OperatorT_co]):
 
     @property
     def result(self) -> Value:
-        """The only result.
-
-        Raises:
-            IRError: the op has several results.
-        """
+        """The only result."""
         if len(self.results) != 1:
             raise IRError("the op has several results", op=self.name, found=len(self.results))
         return self.results[0]
@@ -179,11 +175,7 @@ class Op(Generic[OperatorT_co]):
         self.erase()
 
     def erase(self) -> None:
-        """Take the op out of its function for good.
-
-        Raises:
-            IRError: a result is still used.
-        """
+        """Take the op out of its function for good."""
         for value in self.results:
             if value._uses:
                 raise IRError("a result is still used", op=self.name, node=self.node, found=f"%{value.name}")
@@ -361,11 +353,7 @@ class Module:
 
     @property
     def main(self) -> Function:
-        """The entry function.
-
-        Raises:
-            IRError: the module has none.
-        """
+        """The entry function."""
         try:
             return self.functions["main"]
         except KeyError:

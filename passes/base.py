@@ -104,11 +104,7 @@ class Verification(enum.Enum):
 
     @staticmethod
     def from_environment() -> Verification:
-        """The level that ``TILEWRIGHT_VERIFY`` names.
-
-        Raises:
-            UsageError: there is no such level.
-        """
+        """The level that ``TILEWRIGHT_VERIFY`` names."""
         name = os.environ.get("TILEWRIGHT_VERIFY", "") or Verification.EACH.value
         try:
             return Verification(name)
@@ -203,11 +199,7 @@ class Pass(Immutable):
         return record
 
     def check(self, module: Module) -> None:
-        """Check what the pass left.
-
-        Raises:
-            PassError: the module is not well-formed or breaks what the pass ensures; names pass, op and source node.
-        """
+        """Check what the pass left."""
         try:
             verify(module, stage=self.name)
         except TilewrightError as error:

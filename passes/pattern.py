@@ -304,11 +304,7 @@ class Driver:
     limit: int = 8
 
     def run(self, module: Module, record: Record) -> bool:
-        """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
-
-        Raises:
-            PassError: a rule fires for ever; names it.
-        """
+        """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``."""
 
         @cache
         def rules_of(operator: type[Operator]) -> list[Rule]:

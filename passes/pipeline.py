@@ -137,11 +137,7 @@ class _Parser(TokenReader):
 
 
 def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None:
-    """Refuse names of passes that are none of ``known``, nor ``*`` for all.
-
-    Raises:
-        UsageError: names the first such, and what is known.
-    """
+    """Refuse names of passes that are none of ``known``, nor ``*`` for all."""
     for name in names:
         if name != "*" and name not in known:
             raise UsageError(f"there is no pass {name!r} to print after{_suggest(name, known)}")

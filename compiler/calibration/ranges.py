@@ -243,9 +243,6 @@ BITS = 8
 def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, Range]:
     """The ranges of those of ``names`` that an ``.encodings`` file gives 8 bits and one scale; quantising by them gives
     the same scale and zero point again.
-
-    Raises:
-        InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field.
     """
     found: dict[str, Range] = {}
     given = read_encodings(path).activations

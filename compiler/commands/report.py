@@ -90,10 +90,6 @@ def artifact_of(arguments: argparse.Namespace, *instruments: Instrument) -> Arti
 
     Args:
         instruments: that watch how a model is compiled.
-
-    Raises:
-        UsageError: options are for models, and it is an artifact; --threads without --measure.
-        TilewrightError: it cannot be read, is damaged or cannot be compiled.
     """
     from ...runtime.artifact.artifact import Artifact
     from ..driver import compile_to_memory

@@ -71,9 +71,6 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
 
     Args:
         batch: how many images the network takes at once.
-
-    Raises:
-        UsageError: names the option.
     """
     cards, each = options.cards, options.images_per_cluster
     # More cards than images share out the layers.
@@ -256,11 +253,7 @@ class _Drafts:
         self._prices: dict[int, float] = {}
 
     def best(self) -> Draft:
-        """The one of the least `rank`, of these the first.
-
-        Raises:
-            PassError: there is none.
-        """
+        """The one of the least `rank`, of these the first."""
         if self._best is None:
             assert self._error is not None
             raise self._error

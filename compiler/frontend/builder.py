@@ -50,11 +50,7 @@ class SourceNode:
     inputs: tuple[Value | None, ...]
 
     def input(self, index: int) -> Value:
-        """Input ``index``, which must be there.
-
-        Raises:
-            ModelError: it is absent.
-        """
+        """Input ``index``, which must be there."""
         value = self.optional(index)
         if value is None:
             raise self.model_error(f"input {index} is missing")
@@ -68,11 +64,7 @@ class SourceNode:
         return [self.input(index) for index in range(len(self.inputs))]
 
     def constant(self, index: int, what: str) -> np.ndarray:
-        """The elements of input ``index``, which must be known at compile time.
-
-        Raises:
-            UnsupportedError: it depends on the inputs of the network.
-        """
+        """The elements of input ``index``, which must be known at compile time."""
         value = self.input(index)
         if not isinstance(value, Constant):
             raise self.unsupported(
@@ -106,11 +98,7 @@ class SourceNode:
         return self.constant(index, what) if self.optional(index) is not None else None
 
     def from_front(self, axis: int, rank: int) -> int:
-        """``axis`` counted from the front.
-
-        Raises:
-            ModelError: there is no such dimension.
-        """
+        """``axis`` counted from the front."""
         if not -rank <= axis < rank:
             raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
         return axis % rank
@@ -163,11 +151,7 @@ def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> Non
 
 
 def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
-    """The type of a tensor of a model.
-
-    Raises:
-        IRError: there is no such type; says what the tensor is.
-    """
+    """The type of a tensor of a model."""
     try:
         return TensorType(tuple(shape), dtype)
     except IRError as error:
@@ -214,9 +198,6 @@ class ModuleBuilder:
         """Emit into a new function of the module, the body of a branch or loop, called by a name like this one.
 
         What is emitted may read values around it, until :func:`close_over` makes them parameters.
-
-        Raises:
-            ResourceError: bodies are nested too deeply.
         """
         outer = self.function, self._loc, self._names
         body = Function(Names(self.module.functions).take(name))
@@ -239,9 +220,6 @@ class ModuleBuilder:
         Args:
             types: of the results where they do not follow from the operands.
             name: to call the result by, instead of the names that the node gives its outputs.
-
-        Raises:
-            ModelError: an operand is a sequence.
         """
         found = next((value for value in operands if isinstance(value, SequenceValue)), None)
         if found is not None:
@@ -277,11 +255,7 @@ class ModuleBuilder:
     def described(
         self, node: SourceNode, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
     ) -> Constant:
-        """A constant that ``node`` describes without holding it, made once it is known that there is room.
-
-        Raises:
-            ResourceError: all such constants of the model would take more than they may.
-        """
+        """A constant that ``node`` describes without holding it, made once it is known that there is room."""
         type = TensorType(tuple(shape), dtype)
         size = type.elements * dtype.bytes
         self._described += size
@@ -294,11 +268,7 @@ class ModuleBuilder:
         return self.constant(make(), f"{node.name}{suffix}")
 
     def unroll(self, node: SourceNode, steps: int) -> None:
-        """Called by importers that emit the same ops for each step in time.
-
-        Raises:
-            ResourceError: all such nodes of the model take more steps than they may.
-        """
+        """Called by importers that emit the same ops for each step in time."""
         self._unrolled += steps
         if self._unrolled > limits.UNROLLED:
             raise node.resource_error(
@@ -319,9 +289,6 @@ class ModuleBuilder:
         Args:
             handler: the importer, which is given the node and this.
             names: to call the values by.
-
-        Raises:
-            TilewrightError: of the importer, with the node; ModelError also for whatever else it runs into.
         """
         self._loc, self._names = (node.name,), list(names)
         try:

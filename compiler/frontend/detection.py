@@ -23,6 +23,8 @@ Extents = tuple[int, int]
 class DetectionNode(Protocol):
     """What a node of any format tells of its attributes; a default of ``None`` marks those that must be given."""
 
+    def input(self, index: int) -> Value: ...
+    def all_inputs(self) -> list[Value]: ...
     def has(self, name: str) -> bool: ...
     def int(self, name: str, default: int | None = None) -> int: ...
     def float(self, name: str, default: float | None = None) -> float: ...
@@ -34,11 +36,7 @@ class DetectionNode(Protocol):
 
 
 def extents_of(node: DetectionNode, x: Value) -> Extents:
-    """Height and width of a tensor [N, C, H, W].
-
-    Raises:
-        ModelError: it has another rank.
-    """
+    """Height and width of a tensor [N, C, H, W]."""
     if x.type.rank != 4:
         raise node.model_error("feature map and image need four dimensions", expected="[N, C, H, W]", found=x.type)
     return x.type.shape[2], x.type.shape[3]
@@ -95,24 +93,21 @@ def prior_box_clustered(
 def detection_output(
     node: DetectionNode,
     importer: ModuleBuilder,
-    operands: Sequence[Value],
     *,
     keep_top_k: int,
     normalized: bool = True,
     threshold: float = 0.0,
     is_cut: bool = False,
 ) -> Value:
-    """What a node ``DetectionOutput`` finds, [1, 1, rows, 7].
+    """What a node ``DetectionOutput`` finds, [1, 1, rows, 7]. Whatever the ranks of its three or five inputs, they
+    count as those that the operator takes.
 
     Args:
-        operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
         keep_top_k: of the node.
         normalized, threshold: defaults of the format, the latter of the confidence.
         is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
-
-    Raises:
-        ModelError: the number of inputs or of classes is wrong, or a code unknown.
     """
+    operands = node.all_inputs()
     if len(operands) not in (3, 5):
         raise node.model_error("wrong number of inputs", expected="3 or 5", found=len(operands))
     location, confidence, priors, *others = operands
@@ -152,19 +147,19 @@ def _flat(importer: ModuleBuilder, x: Value, images: int) -> Value:
     return reshape(importer, x, (images, x.type.elements // max(images, 1)))
 
 
-def roi_pool(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> Value:
+def roi_pool(node: DetectionNode, importer: ModuleBuilder) -> Value:
     """What a node ``ROIPooling`` makes of feature map and regions."""
     height, width = node.floats("output_size", ()) or (node.int("pooled_h"), node.int("pooled_w"))
     size = int(height), int(width)
     mode = node.word("method", "max")
     if mode not in ("max", "bilinear"):
         raise node.unsupported("unknown method", expected="max or bilinear", found=mode)
-    return _pooled(importer, RoiPool(node.float("spatial_scale"), size, mode), operands)
+    return _pooled(importer, RoiPool(node.float("spatial_scale"), size, mode), [node.input(0), node.input(1)])
 
 
-def psroi_pool(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> Value:
+def psroi_pool(node: DetectionNode, importer: ModuleBuilder) -> Value:
     """What a node ``PSROIPooling`` makes of feature map and regions."""
-    mode = node.word("mode", "average")
+    mode, operands = node.word("mode", "average"), node.all_inputs()
     if mode not in ("average", "bilinear") or len(operands) != 2:
         raise node.unsupported("unknown mode", expected="average or bilinear, of two inputs", found=mode)
     bins = node.int("spatial_bins_y", 1), node.int("spatial_bins_x", 1)
@@ -177,7 +172,7 @@ def _pooled(importer: ModuleBuilder, operator: RoiPool | PsroiPool, operands: Se
     return importer.emit_one(operator, x, reshape(importer, regions, (regions.type.elements // 5, 5)))
 
 
-def proposal(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> list[Value]:
+def proposal(node: DetectionNode, importer: ModuleBuilder) -> list[Value]:
     """Regions and scores that a node ``Proposal`` finds."""
     framework = node.word("framework", "")
     if framework not in ("", "caffe", "tensorflow"):
@@ -198,8 +193,7 @@ def proposal(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Va
         node.bool("clip_before_nms", True),
         node.bool("clip_after_nms", False),
     )
-    scores, deltas, image = operands
-    return list(importer.emit(operator, scores, deltas, image))
+    return list(importer.emit(operator, *(node.input(index) for index in range(3))))
 
 
 def pooled_attributes(operator: RoiPool | RoiAlign) -> dict[str, Any]:

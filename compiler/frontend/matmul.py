@@ -93,11 +93,7 @@ def gemm(
 
 
 def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:
-    """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right.
-
-    Raises:
-        ModelError: the equation does not fit the tensors.
-    """
+    """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right."""
     equation = equation.replace(" ", "")
     values = node.all_inputs()
     terms, result = _einsum_labels(node, equation, [value.type for value in values])

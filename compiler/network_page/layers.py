@@ -200,11 +200,7 @@ def _percent(share: float) -> str:
 
 
 def read_comparison(path: Path) -> dict[str, float]:
-    """dB by value and by node of the model, of what ``tilewright compare --json`` wrote.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
+    """dB by value and by node of the model, of what ``tilewright compare --json`` wrote."""
     with input_file(str(path)) as file:
         text = file.read(_LONGEST)
     found: dict[str, float] = {}

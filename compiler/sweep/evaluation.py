@@ -73,9 +73,6 @@ def evaluate(model: Model, options: CompileOptions, machine: str) -> Outcome:
 
     Args:
         machine: the text of its file.
-
-    Raises:
-        TilewrightError: of `OF_ALL`.
     """
     with TemporaryDirectory(prefix="tilewright") as folder, warnings.catch_warnings():
         # They concern the network, and `tilewright compile` tells them once.

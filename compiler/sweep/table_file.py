@@ -69,12 +69,7 @@ def _plain(value: object) -> object:
 
 
 def read_table(path: Path, names: Sequence[str], own: Mapping[str, str]) -> Done:
-    """What a file holds of a sweep over the fields ``names``; nothing where there is no file.
-
-    Raises:
-        InputError: it cannot be read.
-        UsageError: it is no such table, or of another sweep.
-    """
+    """What a file holds of a sweep over the fields ``names``; nothing where there is no file."""
     if not path.exists():
         return {}
     with input_file(str(path)) as file:

@@ -113,9 +113,6 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
 
         Args:
             arrays: of the operands; those of x and skip are not looked at.
-
-        Raises:
-            IRError: there are no such numbers.
         """
         steps = [
             arrays[at].astype(np.float64) * float(parameters(type)[0])  # pyright: ignore[reportOptionalMemberAccess]

@@ -167,9 +167,6 @@ class ShapeTable:
 
         Args:
             shapes: by the name of the input.
-
-        Raises:
-            InputError: a name is unknown or missing, or no shape fits; lists those that there are.
         """
         check_names(shapes, self._specs[0])
         found = tuple(shapes[spec.name] for spec in self._specs[0])
@@ -204,9 +201,6 @@ def shape_named(artifact: Artifact, given: Mapping[str, Extents]) -> Artifact:
 
     Args:
         given: by the name of an input its shape, by the name of an open extent what it is.
-
-    Raises:
-        UsageError: there is no such name or no such shape; says which there are.
     """
     views = artifact.in_shapes()
     for view in views:

@@ -56,11 +56,7 @@ architecture."""
 
 @cache
 def processors() -> int:
-    """How many threads compute at once in this process: one for each processor, or as many as the environment says.
-
-    Raises:
-        UsageError: the environment says what is no number, or out of range.
-    """
+    """How many threads compute at once in this process: one for each processor, or as many as the environment says."""
     given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)

@@ -217,11 +217,7 @@ class CardsEngine:
 
 
 def _check_steps(verified: VerifiedProgram) -> None:
-    """Refuse what would run for hours.
-
-    Raises:
-        ResourceError: the steps of all instructions together are too many.
-    """
+    """Refuse what would run for hours."""
     total = sum(_steps(item) for items in verified.queues.values() for item in items)
     if total > DEVICE_STEPS:
         raise ResourceError(

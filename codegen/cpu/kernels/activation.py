@@ -48,11 +48,7 @@ class Activation:
         return bool(activate(np.zeros((), np.float32), self.name, self.args) == 0)
 
     def apply(self, b: FunctionBuilder, x: Register) -> Register:
-        """The activation of every lane.
-
-        Raises:
-            CodegenError: there is no code for it.
-        """
+        """The activation of every lane."""
         function = ACTIVATIONS.get(self.name)
         if function is None:
             raise CodegenError("no vector code for the activation", found=self.name)

@@ -84,12 +84,7 @@ class IrImporter(ModuleBuilder):
         self._held = 0
 
     def run(self) -> None:
-        """Import every layer.
-
-        Raises:
-            ModelError: the document is inconsistent.
-            UnsupportedError: it uses a layer or a feature that is not implemented.
-        """
+        """Import every layer."""
         check_given("shape", self._shapes, self.inputs)
         check_given("value", self._frozen, self.inputs)
         for layer in sorted_layers(self.document):
@@ -109,11 +104,7 @@ class IrImporter(ModuleBuilder):
         self.module.folding = self.left_for_folding(self._held, self._held // 4)
 
     def array(self, node: IrNode, name: str, shape: Sequence[int]) -> Constant:
-        """A blob of a layer as a constant; half precision becomes single precision.
-
-        Raises:
-            ModelError: there is none of this name, or it does not fill the shape.
-        """
+        """A blob of a layer as a constant; half precision becomes single precision."""
         blob = node.layer.blobs.get(name)
         if blob is None:
             raise node.model_error(
@@ -272,11 +263,7 @@ def input_type(layer: Layer) -> DType:
 
 
 def element_type(precision: str, layer: Layer) -> DType:
-    """What elements of a precision are computed as.
-
-    Raises:
-        UnsupportedError: there is nothing for it.
-    """
+    """What elements of a precision are computed as."""
     found = PRECISIONS.get(precision.upper())
     if found is None:
         raise UnsupportedError(
@@ -290,11 +277,7 @@ def element_type(precision: str, layer: Layer) -> DType:
 
 
 def weights(node: IrNode, importer: IrImporter, shape: Sequence[int], name: str = "weights", index: int = 1) -> Value:
-    """The blob ``name``, or input ``index`` where there is no such blob.
-
-    Raises:
-        ModelError: there is neither, or it does not fill the shape.
-    """
+    """The blob ``name``, or input ``index`` where there is no such blob."""
     if name in node.layer.blobs or node.optional(index) is None:
         return importer.array(node, name, shape)
     given = node.input(index)
@@ -314,11 +297,7 @@ def biases(node: IrNode, importer: IrImporter, count: int) -> Value | None:
 
 
 def sorted_layers(document: Document) -> list[Layer]:
-    """Layers in an order in which each comes after those that it reads, otherwise in that of the document.
-
-    Raises:
-        ModelError: the graph has a cycle.
-    """
+    """Layers in an order in which each comes after those that it reads, otherwise in that of the document."""
     position = {layer_id: index for index, layer_id in enumerate(document.layers)}
     ids = list(document.layers)
     before: dict[int, set[int]] = {layer_id: set() for layer_id in ids}

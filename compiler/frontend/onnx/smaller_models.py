@@ -42,11 +42,7 @@ class ReducibleModel:
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> ReducibleModel:
-        """The model of a file, with the tensors that it keeps in others.
-
-        Raises:
-            ModelError: it cannot be read, or is no sound model.
-        """
+        """The model of a file, with the tensors that it keeps in others."""
         model, _ = load_model(path)
         try:
             load_external_data_for_model(model, os.path.dirname(path) or ".")

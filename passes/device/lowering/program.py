@@ -166,11 +166,7 @@ class TileProgram:
         return results
 
     def add(self, operator: Operator, *operands: Value | None) -> Value:
-        """Append an op that becomes an instruction.
-
-        Raises:
-            ResourceError: there are more of them than a program may have.
-        """
+        """Append an op that becomes an instruction."""
         self.count += 1
         if self.count > DEVICE_INSTRUCTIONS:
             raise ResourceError(
@@ -193,11 +189,7 @@ class TileProgram:
     # Places
 
     def address(self, value: Value) -> MapAddress:
-        """Where the map of a value lies in DRAM.
-
-        Raises:
-            PassError: it has no address.
-        """
+        """Where the map of a value lies in DRAM."""
         producer = value.producer
         address = self._addresses.get(value) if producer is None else DRAM.get(producer)
         if address is None:

@@ -55,11 +55,7 @@ class Classifying:
         return Application(Artifact.open(self.artifact), **self.options)
 
     def __call__(self, files: Sequence[str]) -> dict[str, list[Any]]:
-        """The best classes of each file, and those that are no images, with the reason.
-
-        Raises:
-            InputError: one that was listed is not there.
-        """
+        """The best classes of each file, and those that are no images, with the reason."""
         found = self._application.classify(files)
         for each in found.skipped:
             if not is_url(each.file) and not os.path.exists(each.file):
@@ -90,10 +86,6 @@ def evaluate(
         size: pictures of a shard; nothing depends on it.
         engine: as for `Application`.
         options: of `Classifier`.
-
-    Raises:
-        InputError: there are no pictures, or the network or the labels do not fit.
-        TilewrightError: as `Job` says.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
     classifier = Classifier(in_batches(Artifact.open(artifact), size), **options)

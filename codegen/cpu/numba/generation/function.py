@@ -192,9 +192,6 @@ def numba_text(
 
     Args:
         stem: what error messages call it.
-
-    Raises:
-        CodegenError: numba finds no types for what the function does, or cannot compile it.
     """
     from numba.core.errors import NumbaError
 

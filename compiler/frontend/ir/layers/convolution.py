@@ -174,9 +174,6 @@ def numbers(node: IrNode, name: str, old: str, spatial: int, default: int | None
     Args:
         name: of the list, since version 3.
         old: what the attributes of single dimensions begin with, and in Caffe that of all of them.
-
-    Raises:
-        ModelError: there is another number of them, or none and no default.
     """
     if node.has(name):
         values = node.ints(name)
@@ -234,11 +231,7 @@ def check_positive(node: IrNode, strides: Sequence[int]) -> None:
 
 
 def spatial_extents(node: IrNode) -> Integers:
-    """The spatial extents of the first input.
-
-    Raises:
-        ModelError: it has none.
-    """
+    """The spatial extents of the first input."""
     x = node.input(0).type
     if x.rank < 3:
         raise node.model_error("the input needs spatial dimensions", expected="rank of at least 3", found=x)
@@ -246,11 +239,7 @@ def spatial_extents(node: IrNode) -> Integers:
 
 
 def _channels(node: IrNode) -> tuple[int, int, int]:
-    """Inputs, outputs and groups.
-
-    Raises:
-        ModelError: channels do not divide into the groups.
-    """
+    """Inputs, outputs and groups."""
     inputs, outputs, group = node.input(0).type.shape[1], node.int("output"), node.int("group", 1)
     if group < 1 or outputs < 1 or inputs % group or outputs % group:
         raise node.model_error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from tilewright.errors import UnsupportedError
 
@@ -51,9 +51,7 @@ def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: IrExporter) ->
 
 @opset("DetectionOutput")
 def import_detection_output(node: IrNode, importer: IrImporter) -> Value:
-    return detection.detection_output(
-        node, importer, node.all_inputs(), keep_top_k=_keep_top_k(node, None), normalized=False
-    )
+    return detection.detection_output(node, importer, keep_top_k=_keep_top_k(node, None), normalized=False)
 
 
 def _keep_top_k(node: IrNode, default: tuple[int, ...] | None) -> int:
@@ -120,10 +118,9 @@ def export_normalize_l2(op: Op[NormalizeL2], exporter: IrExporter) -> None:
     exporter.write_as(op, "NormalizeL2", inputs, eps=operator.epsilon, eps_mode=operator.epsilon_mode)
 
 
-@opset("Proposal")
-def import_proposal(node: IrNode, importer: IrImporter) -> list[Value]:
-    """Regions and, since version 4, their scores."""
-    return detection.proposal(node, importer, [node.input(index) for index in range(3)])
+opset("Proposal")(detection.proposal)
+opset("ROIPooling")(legacy("ROIPooling")(detection.roi_pool))
+opset("PSROIPooling")(legacy("PSROIPooling")(detection.psroi_pool))
 
 
 @exports(Proposal)
@@ -131,23 +128,11 @@ def export_proposal(op: Op[Proposal], exporter: IrExporter) -> None:
     exporter.write_as(op, "Proposal", op.inputs, opset=4, **detection.proposal_attributes(op.operator))
 
 
-@opset("ROIPooling")
-@legacy("ROIPooling")
-def import_roi_pooling(node: IrNode, importer: IrImporter) -> Value:
-    return detection.roi_pool(node, importer, [node.input(0), node.input(1)])
-
-
 @exports(RoiPool)
 def export_roi_pool(op: Op[RoiPool], exporter: IrExporter) -> None:
     exporter.write_as(
         op, "ROIPooling", op.inputs, opset=2, method=op.operator.mode, **detection.pooled_attributes(op.operator)
     )
-
-
-@opset("PSROIPooling")
-@legacy("PSROIPooling")
-def import_psroi_pooling(node: IrNode, importer: IrImporter) -> Value:
-    return detection.psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(PsroiPool)
@@ -200,9 +185,7 @@ def import_legacy_priors(node: IrNode, importer: IrImporter) -> Value:
 def import_legacy_detection_output(node: IrNode, importer: IrImporter) -> Value:
     """``clip`` is what later versions call ``clip_before_nms``."""
     keep_top_k, is_cut = _keep_top_k(node, (-1,)), node.bool("clip", False)
-    return detection.detection_output(
-        node, importer, node.all_inputs(), keep_top_k=keep_top_k, threshold=LOWEST, is_cut=is_cut
-    )
+    return detection.detection_output(node, importer, keep_top_k=keep_top_k, threshold=LOWEST, is_cut=is_cut)
 
 
 @legacy("Normalize")
@@ -230,7 +213,7 @@ def import_legacy_region_yolo(node: IrNode, importer: IrImporter) -> Value:
 @legacy("Proposal")
 def import_legacy_proposal(node: IrNode, importer: IrImporter) -> list[Value]:
     """Regions and, if a file wants them, their scores."""
-    scores, deltas, image = (node.input(index) for index in range(3))
+    image = node.input(2)
     if image.type.rank > 2:
-        image = reshape(importer, image, (image.type.elements,))
-    return detection.proposal(node, importer, [scores, deltas, image])
+        node = replace(node, inputs=(*node.inputs[:2], reshape(importer, image, (image.type.elements,))))
+    return detection.proposal(node, importer)

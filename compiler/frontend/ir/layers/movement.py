@@ -119,9 +119,6 @@ def _strided_slice(
     Args:
         masks: by the names of `MASKS`, for each position: its begin, its end does not count; it adds, drops a
             dimension; it stands for all that others leave.
-
-    Raises:
-        ModelError: they do not fit.
     """
     if not len(starts) == len(ends) == len(steps):
         found = f"{len(starts)}, {len(ends)} and {len(steps)}"

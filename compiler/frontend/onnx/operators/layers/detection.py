@@ -30,9 +30,9 @@ def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: Exporter) -> N
     exporter.define(op, exporter.constant(op.evaluate([])[0], op.result.name))
 
 
-@imports("Proposal", domain=OPENVINO)
-def import_proposal(node: Node, importer: Importer) -> list[Value]:
-    return detection.proposal(node, importer, [node.input(index) for index in range(3)])
+imports("Proposal", domain=OPENVINO)(detection.proposal)
+imports("ROIPooling", domain=OPENVINO)(detection.roi_pool)
+imports("PSROIPooling", domain=OPENVINO)(detection.psroi_pool)
 
 
 @exports(Proposal)
@@ -45,16 +45,6 @@ def import_max_roi_pool(node: Node, importer: Importer) -> Value:
     height, width = node.ints("pooled_shape")
     operator = RoiPool(node.float("spatial_scale", 1.0), (height, width))
     return importer.emit_one(operator, node.input(0), node.input(1))
-
-
-@imports("ROIPooling", domain=OPENVINO)
-def import_roi_pooling(node: Node, importer: Importer) -> Value:
-    return detection.roi_pool(node, importer, [node.input(0), node.input(1)])
-
-
-@imports("PSROIPooling", domain=OPENVINO)
-def import_psroi_pooling(node: Node, importer: Importer) -> Value:
-    return detection.psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(RoiPool)
@@ -165,7 +155,7 @@ def export_reorg_yolo(op: Op[ReorgYolo], exporter: Exporter) -> None:
 def import_detection_output(node: Node, importer: Importer) -> Value:
     given = node.attributes.get("keep_top_k", 1)
     keep_top_k = node.ints("keep_top_k")[0] if isinstance(given, list) else node.int("keep_top_k", 1)
-    return detection.detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k)
+    return detection.detection_output(node, importer, keep_top_k=keep_top_k)
 
 
 @exports(DetectionOutput)
