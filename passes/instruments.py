@@ -34,11 +34,7 @@ class Instrument:
 
 
 class Timing(Instrument):
-    """Collects the record of every pass; :meth:`__str__` is a table of times and counts, slowest first.
-
-    Attributes:
-        records: in order of execution.
-    """
+    """Collects the record of every pass; :meth:`__str__` is a table of times and counts, slowest first."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []

@@ -69,11 +69,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Guard:
-    """A lock that nobody holds in a forked process.
-
-    Attributes:
-        lock: for ``with``.
-    """
+    """A lock that nobody holds in a forked process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -113,11 +109,7 @@ class Waiters:
 
 
 class Latch:
-    """Closed until it is opened for good.
-
-    Attributes:
-        is_open: whether it has been.
-    """
+    """Closed until it is opened for good."""
 
     def __init__(self) -> None:
         self.is_open = False

@@ -69,9 +69,6 @@ def is_shared(kernel: Kernel, time: int) -> bool:
 def shared_steps(times: Mapping[int, int]) -> dict[int, bool]:
     """Of steps that are worth several threads those that are shared out in a program, and whether sleeping threads are
     woken for each.
-
-    Args:
-        times: by step, in order.
     """
     left, found = sum(times.values()), dict[int, bool]()
     if left < _TEAM:

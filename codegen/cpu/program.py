@@ -161,11 +161,7 @@ def _arena_bytes(function: Function) -> int:
 
 
 class _Lowering:
-    """Kernels for the functions of a module, each lowered once however many ops run it.
-
-    Args:
-        report: called before each op is lowered.
-    """
+    """Kernels for the functions of a module, each lowered once however many ops run it."""
 
     def __init__(
         self,

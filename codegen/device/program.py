@@ -24,11 +24,7 @@ from ...runtime.machines.machine import PARAMETER_UNIT, Machine
 
 
 class Constants:
-    """Bytes in lines of 64.
-
-    Attributes:
-        data: contents of the region so far.
-    """
+    """Bytes in lines of 64."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -74,14 +70,7 @@ class DeviceProgram:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A tile program as instructions that are not encoded yet.
-
-    Attributes:
-        function: the tile program.
-        assembler: has its instructions.
-        constants: contents of the constants region.
-        places: where its values lie.
-    """
+    """A tile program as instructions that are not encoded yet."""
 
     function: Function
     assembler: Assembler

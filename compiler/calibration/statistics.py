@@ -31,12 +31,7 @@ _ENOUGH = "50 or more as the network will meet them serve most networks"
 
 @dataclass
 class Findings:
-    """What calibration found out about its samples.
-
-    Attributes:
-        inputs: the statistics of each input.
-        warnings: sentences for the user.
-    """
+    """What calibration found out about its samples."""
 
     inputs: list[InputStatistics] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

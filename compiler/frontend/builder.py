@@ -160,12 +160,7 @@ def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
 
 
 class SequenceValue(Value):
-    """Tensors in order, or an optional without a value: known when importing, and nothing that an op can read.
-
-    Attributes:
-        items: the tensors.
-        is_absent: it is the optional.
-    """
+    """Tensors in order, or an optional without a value: known when importing, and nothing that an op can read."""
 
     __slots__ = ("is_absent", "items")
 

@@ -71,11 +71,7 @@ def prior_box(node: DetectionNode, grid: Extents, image: Extents, *, offset: flo
 def prior_box_clustered(
     node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None, clip: bool = False
 ) -> PriorBoxClustered:
-    """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`.
-
-    Args:
-        clip: the default of the format.
-    """
+    """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`."""
     step = node.float("step", 0.0)
     return PriorBoxClustered(
         grid,

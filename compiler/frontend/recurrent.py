@@ -108,11 +108,7 @@ class Cell:
         return self.importer.emit_one(MatMul(transpose_b=True), x, self.weights, self.bias)
 
     def step(self, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-        """The state after one step: the hidden state [batch, hidden], and LSTM's cell state.
-
-        Args:
-            x: from `projected`.
-        """
+        """The state after one step: the hidden state [batch, hidden], and LSTM's cell state."""
         return _STEPS[self.kind](self, x, state)
 
     def run(

@@ -45,11 +45,7 @@ def slack(extent: int, begin: int, end: int, reach: int, stride: int, *, drop: b
 
 
 def rounded_up(extents: Sequence[int], window: Window, *, drop: bool = True) -> tuple[Window, Integers]:
-    """The window with padding for a number of windows that is rounded up, and what reaches beyond that padding.
-
-    Args:
-        drop: see `slack`.
-    """
+    """The window with padding for a number of windows that is rounded up, and what reaches beyond that padding."""
     kernel, strides, pads, dilations = window
     spatial = len(extents)
     begins, ends = list(pads[:spatial]), list(pads[spatial:])

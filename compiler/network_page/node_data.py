@@ -55,11 +55,7 @@ def node_data(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
 
 
 def graphs(name: str, layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """The compiled network as Model Explorer reads graphs: a node for each layer, with all that is known of it.
-
-    Args:
-        name: of the network.
-    """
+    """The compiled network as Model Explorer reads graphs: a node for each layer, with all that is known of it."""
     table = layer_table([*layers])
     incoming: dict[int, list[dict[str, str]]] = {}
     for source, target in edges_of(layers):

@@ -70,11 +70,7 @@ def _lines(module: Module) -> tuple[str, ...]:
 
 
 def rewrites_page(name: str, history: History) -> str:
-    """The whole page: each pass that changed something, closed until it is chosen.
-
-    Args:
-        name: of the network.
-    """
+    """The whole page: each pass that changed something, closed until it is chosen."""
     parts: list[str] = []
     for pipeline, (first, *steps) in history.pipelines:
         parts.append(f"<h2>{escape(pipeline)}</h2>\n")

@@ -69,11 +69,7 @@ class Outcome:
 
 
 def evaluate(model: Model, options: CompileOptions, machine: str) -> Outcome:
-    """Compile a network for a machine and model it.
-
-    Args:
-        machine: the text of its file.
-    """
+    """Compile a network for a machine and model it."""
     with TemporaryDirectory(prefix="tilewright") as folder, warnings.catch_warnings():
         # They concern the network, and `tilewright compile` tells them once.
         warnings.simplefilter("ignore", TilewrightWarning)
@@ -104,12 +100,7 @@ def _figures(model: Model, options: CompileOptions) -> Figures:
 def outcomes(
     model: Model, options: CompileOptions, machines: Sequence[str], jobs: int, on: str = LOCAL
 ) -> Generator[tuple[int, Outcome], None, None]:
-    """What becomes of each machine, with its number, as soon as it is known; closing the iterator ends all work.
-
-    Args:
-        machines: texts of their files.
-        jobs, on: as for `answers`.
-    """
+    """What becomes of each machine, with its number, as soon as it is known; closing the iterator ends all work."""
     jobs = min(jobs, len(machines))
     if on != LOCAL or jobs > 1:
         options = replace(options, report=silent)

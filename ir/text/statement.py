@@ -24,11 +24,7 @@ _TOKEN = re.compile(
 
 
 class OperatorReader(TokenReader):
-    """Base of parsers of the textual form.
-
-    Args:
-        registry: the operators to know.
-    """
+    """Base of parsers of the textual form."""
 
     def __init__(self, text: str, registry: Registry) -> None:
         super().__init__(text, _TOKEN, float.fromhex)

@@ -29,10 +29,6 @@ class IntegerInterface(Pass):
     is the same as the way through real numbers.
 
     Comes after the network itself was quantised, or before it stays in floating point.
-
-    Attributes:
-        input_scale: of the input.
-        output_scales: of the outputs, in order.
     """
 
     requires = (PLAIN, UNPLANNED)

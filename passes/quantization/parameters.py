@@ -102,9 +102,6 @@ def on_own_grid(
 
     Models that were made from quantised ones hold such weights. Rounding them to any other scale costs accuracy.
     One scale for all channels cannot make room for the bias of one, so a large bias rules the grid out.
-
-    Args:
-        bias, x_scale: as for :func:`per_channel`.
     """
     found = grid_of(weights)
     if found is None:

@@ -206,11 +206,7 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
 
 
 def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:
-    """For each sum the convolution that nothing else reads: of two the later one, when the other is there already.
-
-    Args:
-        ops: in order of execution.
-    """
+    """For each sum the convolution that nothing else reads: of two the later one, when the other is there already."""
     position: dict[Op | None, int] = {}
     for op in ops:
         position[op] = len(position)

@@ -163,11 +163,7 @@ class ShapeTable:
         self._numbers = {tuple(shapes.values()): number for number, shapes in enumerate(self.shapes)}
 
     def fit(self, shapes: Mapping[str, Extents]) -> Fit:
-        """The shape that inputs have, or are to be padded to.
-
-        Args:
-            shapes: by the name of the input.
-        """
+        """The shape that inputs have, or are to be padded to."""
         check_names(shapes, self._specs[0])
         found = tuple(shapes[spec.name] for spec in self._specs[0])
         number = self._numbers.get(found)

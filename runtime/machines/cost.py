@@ -301,11 +301,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of bytes in DRAM, ``count_z`` planes of ``count_y`` of them; all of them bytes, or one for each candidate.
-
-    Attributes:
-        offset: of the first.
-    """
+    """Runs of bytes in DRAM, ``count_z`` planes of ``count_y`` of them; all bytes, or one for each candidate."""
 
     run: Count
     count_y: Count = 1

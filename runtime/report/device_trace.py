@@ -33,11 +33,7 @@ Item = TypeVar("Item")
 
 
 class DeviceTrace:
-    """Collects the device programs of an artifact, one after the other.
-
-    Args:
-        detail: of `DETAILS`.
-    """
+    """Collects the device programs of an artifact, one after the other."""
 
     def __init__(self, machine: Machine, detail: str) -> None:
         self.trace = Trace()
@@ -149,11 +145,7 @@ def _facts(part: Sequence[Event]) -> dict[str, object]:
 
 
 def write_trace(path: Path, model: str, programs: Sequence[SimulatedProgram], detail: str) -> int:
-    """Write the trace of all device programs of a network; the bytes of the file.
-
-    Args:
-        detail: of `DETAILS`.
-    """
+    """Write the trace of all device programs of a network; the bytes of the file."""
     machine = programs[0].ordered.machine
     drawn = DeviceTrace(machine, detail)
     for program in programs:

@@ -53,13 +53,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a picture.
-
-    Attributes:
-        name: stands before it.
-        value: its length.
-        shown: stands behind it.
-    """
+    """A bar of a picture."""
 
     name: str
     value: float

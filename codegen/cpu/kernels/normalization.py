@@ -80,11 +80,7 @@ class RowNormalization(KernelSpec):
 
 @dataclass(frozen=True)
 class LocalResponse(KernelSpec):
-    """Local response normalisation of x [batch, channels, pixels]; arguments x and result.
-
-    Attributes:
-        size, alpha, beta, bias: as those of the operator.
-    """
+    """Local response normalisation of x [batch, channels, pixels]; arguments x and result."""
 
     batch: int
     channels: int

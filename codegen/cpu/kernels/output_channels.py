@@ -234,12 +234,7 @@ class FloatOutput(ProductSpec, WindowSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedProductSpec(KernelSpec):
-    """Base of the specifications of products of bytes. A bias is part of the constants and not read.
-
-    Attributes:
-        constants: of the output channels.
-        has_bias: there is an argument for it.
-    """
+    """Base of the specifications of products of bytes. A bias is part of the constants and not read."""
 
     OWN_WEIGHTS: ClassVar[bool] = False
     """Whether the weights ``w`` are data of the kernel, and those of the operand are not read."""

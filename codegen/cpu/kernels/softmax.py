@@ -24,11 +24,7 @@ SHORT_ROW = 8
 
 @dataclass(frozen=True)
 class VectorSoftmax(KernelSpec):
-    """Softmax along the middle dimension of x [outer, length, inner]; arguments x and result, perhaps in one place.
-
-    Attributes:
-        is_log: the logarithm of it.
-    """
+    """Softmax along the middle dimension of x [outer, length, inner]; arguments x and result, perhaps in one place."""
 
     outer: int
     length: int

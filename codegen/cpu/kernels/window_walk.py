@@ -59,12 +59,7 @@ class WindowSpec(KernelSpec):
         return {}
 
     def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
-        """What an output row passes on to its tiles.
-
-        Args:
-            values: from :meth:`item_values`.
-            reach: kernel rows in reach.
-        """
+        """What an output row passes on to its tiles."""
         return values
 
 
@@ -177,13 +172,7 @@ class WindowWalk:
         pixel: Register,
         generate: Callable[[FunctionBuilder, Values], None],
     ) -> None:
-        """Call a tile at an output pixel.
-
-        Args:
-            key: all that its code depends on.
-            arguments: at the beginning of the row.
-            generate: writes the body of the function.
-        """
+        """Call a tile at an output pixel."""
         b = self.b
         source = b.multiply(self.columns.coordinate(b, pixel), self._x_pixel)
         offset = b.multiply(pixel, self._y_pixel)

@@ -134,11 +134,7 @@ _INSTRUCTIONS: dict[str, Instruction] = {
 
 @dataclass(frozen=True)
 class VectorArithmetic(Arithmetic[Register]):
-    """Writes instructions of a function.
-
-    Attributes:
-        b: builds the function.
-    """
+    """Writes instructions of a function."""
 
     b: FunctionBuilder
 

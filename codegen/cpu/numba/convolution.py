@@ -83,11 +83,7 @@ _TRANSPOSED = """def kernel({tensors}, n, f, scratch, begin, end):
 
 
 def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple[int, ...] | None:
-    """The beginning of the kernel's table, which ends with extents, strides, dilations and pads in three dimensions.
-
-    Args:
-        channels: those that a result sees.
-    """
+    """The beginning of the kernel's table, which ends with extents, strides, dilations and pads in three dimensions."""
     operator, image, result = op.operator, op.inputs[0].type.shape[2:], op.result.type.shape
     dimensions = len(image)
     axes = (image, result[2:], op.inputs[1].type.shape[2:], operator.strides, operator.dilations)

@@ -74,12 +74,7 @@ def exports_as(
 
 @dataclass(frozen=True)
 class Tensor:
-    """An output of a layer.
-
-    Attributes:
-        layer: its id.
-        port: the id of the port.
-    """
+    """An output of a layer."""
 
     layer: int
     port: int
@@ -134,11 +129,7 @@ class IrExporter:
         return self._tensors[value]
 
     def constant(self, array: np.ndarray, name: str = "") -> Tensor:
-        """A ``Const``, one for all that are equal.
-
-        Args:
-            name: to call it by if it is a new one.
-        """
+        """A ``Const``, one for all that are equal."""
         array = np.asarray(array)
         return self._constant(array, digest_of(array), name or f"{self._name}/constant")
 

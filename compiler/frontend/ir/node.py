@@ -16,12 +16,7 @@ from .quantization_chains import known
 
 @dataclass(frozen=True)
 class IrNode(SourceNode):
-    """One layer, its inputs already values.
-
-    Attributes:
-        layer: as the document has it.
-        version: of the document.
-    """
+    """One layer, its inputs already values."""
 
     FORMAT = "the IR"
     CHECK = (

@@ -78,12 +78,7 @@ class _Group:
 
 
 class KeptMaps:
-    """The choice for a function whose ops are tiled and split.
-
-    Attributes:
-        ops: of the function, in order.
-        rows: that they make and read.
-    """
+    """The choice for a function whose ops are tiled and split."""
 
     def __init__(self, function: Function, machine: Machine, clusters: int, searches: TileSearches) -> None:
         self.ops = [*function.ops]
@@ -206,12 +201,7 @@ def _limits(room: int) -> Iterator[int]:
 
 
 def traffic(op: Op, kept: AbstractSet[Value], parts: Parts) -> int:
-    """Bytes between DRAM and chip that an op at least has to move.
-
-    Args:
-        kept: maps that stay on chip.
-        parts: maps that lie in others in DRAM.
-    """
+    """Bytes between DRAM and chip that an op at least has to move."""
 
     def size(value: Value) -> int:
         return map_shape(value.type).padded_elements

@@ -65,9 +65,6 @@ class _OnChip:
 
     Attributes:
         held: by the map that lies in no other one, as ops were split at first, or by the last `update`.
-
-    Args:
-        values: the maps.
     """
 
     def __init__(
@@ -140,11 +137,7 @@ class _OnChip:
 
 
 class _Weights:
-    """What the split of an op costs beside the price of its tile.
-
-    Args:
-        kept: the maps that stay on chip.
-    """
+    """What the split of an op costs beside the price of its tile."""
 
     def __init__(self, choice: KeptMaps, share: float, kept: frozenset[Value]) -> None:
         ops, clusters, machine, rows = choice.ops, choice.clusters, choice.machine, choice.rows

@@ -103,12 +103,7 @@ class Touched:
 def holdings(
     ops: Sequence[Op], clusters: int, kept: AbstractSet[Value], rows: Rows | None = None
 ) -> dict[Value, Holding]:
-    """What each of so many clusters holds of every map on chip that lies in no other one.
-
-    Args:
-        ops: of a function, tiled and split.
-        rows: what is known of these.
-    """
+    """What each of so many clusters holds of every map on chip that lies in no other one."""
     rows = rows or Rows()
     found: dict[Value, Touched] = {}
     steps: dict[Value, tuple[int, int]] = {}

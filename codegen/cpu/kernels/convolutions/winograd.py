@@ -57,9 +57,6 @@ class WinogradSpec(WindowSpec):
 
     Arguments: x, layout ``c16``; w [O/16, n, n', windows, C/STEP, 16, STEP], transformed, C filled up to whole blocks;
     further operands and the result, layout ``c16``.
-
-    Attributes:
-        outputs: O.
     """
 
     STEP: ClassVar[int]

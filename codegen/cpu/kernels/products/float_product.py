@@ -103,11 +103,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
     def made_strip(
         self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
     ) -> Register:
-        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros.
-
-        Args:
-            column: the first of them.
-        """
+        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
         lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
         strip = self.bind(b)["scratch"]
         for first in range(0, columns, lanes):

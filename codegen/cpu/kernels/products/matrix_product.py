@@ -71,11 +71,7 @@ class MatrixTile:
 
 @dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
-    """Base of the specifications of products.
-
-    Attributes:
-        rows, columns, inner: M, N and K.
-    """
+    """Base of the specifications of products."""
 
     PARAMETERS: ClassVar[tuple[str, ...]]
     """Pointers that the function for a tile takes: x, w, then others."""

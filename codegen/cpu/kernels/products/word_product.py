@@ -401,11 +401,7 @@ def _pack_row(
     most: int,
     taken: Taken,
 ) -> None:
-    """Write the elements ``begin`` to ``end`` of a row as 16-bit integers, less what ``taken`` gives for so many.
-
-    Args:
-        most: that there can be.
-    """
+    """Write the elements ``begin`` to ``end`` of a row as 16-bit integers, less what ``taken`` gives for so many."""
     lanes = 2 * b.target.lanes
     while lanes > most:
         lanes //= 2

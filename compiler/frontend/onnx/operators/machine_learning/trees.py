@@ -80,11 +80,7 @@ class _Forest:
     members: np.ndarray
 
     def emit(self, node: Node, importer: Importer, x: Value, leaves: int, outputs: int, combine: str) -> Value:
-        """The sum, mean, least or largest of the weights that each row of ``x`` reaches, for each output.
-
-        Args:
-            leaves: how many there are.
-        """
+        """The sum, mean, least or largest of the weights that each row of ``x`` reaches, for each output."""
         self._check(node, x.type.shape[1], leaves, outputs)
         table = self._table()
         order = _sorted(node, table.children, self.roots)
