@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tilewright.errors import UsageError
@@ -29,12 +30,15 @@ QUANTIZATION, ACCELERATOR = "Quantisation", "Accelerator"
 NETWORK, PASSES = "Network and processor", "Watching the passes"
 """Headings of the help of ``tilewright compile``."""
 
+_quantization, _network, _passes = (partial(option, group=group) for group in (QUANTIZATION, NETWORK, PASSES))
+_accelerator = partial(option, group=ACCELERATOR, needs="int8")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompileOptions:
     """How to compile; the declarations say what each option means."""
 
-    precision: str | None = option(
+    precision: str | None = _quantization(
         None,
         "int8: quantised, on the accelerator where possible, with the engine software, the same integers on the CPU, "
         "beside it. fp32: the whole network on CPU kernels. bf16: the same, but that convolutions and products with "
@@ -42,9 +46,8 @@ class CompileOptions:
         "calibration data is given, otherwise fp32.",
         metavar="PRECISION",
         choices=("fp32", "bf16", "int8"),
-        group=QUANTIZATION,
     )
-    calibration: Source | None = option(
+    calibration: Source | None = _quantization(
         None,
         "Sample inputs to derive scales from: an image or a folder of images; a .npy or .npz file whose first "
         "dimension counts the samples; NAME=DATA with commas between them for several inputs; the word random, only "
@@ -53,9 +56,8 @@ class CompileOptions:
         in_python="Also such an array, a mapping of arrays or paths by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",
-        group=QUANTIZATION,
     )
-    preprocessing: Declaration | None = option(
+    preprocessing: Declaration | None = _quantization(
         None,
         "How images become inputs: imagenet, tf, caffe or yolo, pairs such as resize=central, mean=123.7/116.3/103.5, "
         "std=58/57/57 and units=0-1 with commas between them, or JSON; NAME:… with semicolons between them for several "
@@ -64,31 +66,27 @@ class CompileOptions:
         in_python="Also a mapping, of fields or by input name.",
         metavar="KEY=VALUE,…",
         flag="--preprocess",
-        group=QUANTIZATION,
     )
-    calibration_method: str = option(
+    calibration_method: str = _quantization(
         "mse",
         "How ranges follow from samples: mse, minmax or percentile.",
         metavar="METHOD",
         choices=("mse", "minmax", "percentile"),
         needs="calibration",
-        group=QUANTIZATION,
     )
-    percentile: float = option(
+    percentile: float = _quantization(
         99.99,
         "The percentile for the method percentile.",
         metavar="P",
         needs="calibration",
-        group=QUANTIZATION,
     )
-    calibration_limit: int | None = option(
+    calibration_limit: int | None = _quantization(
         None,
         "Use at most N samples.",
         metavar="N",
         needs="calibration",
-        group=QUANTIZATION,
     )
-    methods: str = option(
+    methods: str = _quantization(
         "none",
         "What makes the integers more exact, by what samples show: inputs, of 8 bits, such as pixels, as these very "
         "integers; channels, scales by channel in front of depthwise convolutions; products, scales by channel between "
@@ -97,9 +95,8 @@ class CompileOptions:
         "weights, by the error of their layer, with corrected biases; all, or none.",
         metavar="METHODS",
         needs="calibration",
-        group=QUANTIZATION,
     )
-    weights_bits: int = option(
+    weights_bits: int = _quantization(
         8,
         "Of the weights' integers: 4, 8 or 16. Those of 4 bits are rounded as is learnt from the samples, layer after "
         "layer, which takes minutes; the first and the last layer, and those of short sums, keep 8. Files are packed. "
@@ -107,82 +104,65 @@ class CompileOptions:
         metavar="BITS",
         choices=(4, 8, 16),
         needs="calibration",
-        group=QUANTIZATION,
     )
-    encodings: str | os.PathLike[str] | None = option(
+    encodings: str | os.PathLike[str] | None = _quantization(
         None,
         "An .encodings file of AIMET, which gives the ranges of its 8-bit activations instead of samples. Weights have "
         "scales of their own.",
         metavar="FILE",
         needs="int8",
-        group=QUANTIZATION,
     )
-    machine: str | os.PathLike[str] | None = option(
+    machine: str | os.PathLike[str] | None = _accelerator(
         None,
         "The accelerator: m4096, s256, u250, or the path of a machine file. Default: m4096.",
         metavar="MACHINE",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    clusters: int | None = option(
+    clusters: int | None = _accelerator(
         None,
         "How many of the accelerator's clusters work on each image: they share out the rows or the channels of every "
         "layer. Default: all that there are. Results do not depend on it.",
         metavar="N",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    images_per_cluster: int | None = option(
+    images_per_cluster: int | None = _accelerator(
         None,
         "Of a network that takes several images at once: let every cluster work on N whole images, whose weights are "
         "loaded once for all clusters. Default: all clusters work on all of them. Results do not depend on it.",
         metavar="N",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    cards: int = option(
+    cards: int = _accelerator(
         1,
         "How many of the machine's cards compute the network. They share out the images that it takes at once, each "
         "its own with the same program; where there are fewer images than cards, they share out the layers, and send "
         "each other the maps between them. Results do not depend on it.",
         metavar="N",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    effort: str = option(
+    effort: str = _accelerator(
         "normal",
         "How long to look for a fast schedule of the accelerator's work: quick takes the first, normal compares a few, "
         "thorough all of a machine and of those below it, which takes long.",
         metavar="EFFORT",
         choices=("quick", "normal", "thorough"),
-        needs="int8",
-        group=ACCELERATOR,
     )
-    affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(
+    affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = _accelerator(
         None,
         "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON.",
         in_python="Also a mapping.",
         metavar="FILE",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    devices: str = option(
+    devices: str = _accelerator(
         "device,cpu",
         "Where ops may run, in order of preference; cpu alone keeps everything off the accelerator.",
         metavar="ORDER",
-        needs="int8",
-        group=ACCELERATOR,
     )
-    keep_float: Sequence[str] = option(
+    keep_float: Sequence[str] = _quantization(
         (),
         "What stays in floating point when the model is quantised with calibration data: nodes and tensors of the "
         "model by name, with * for any characters, and operators, such as matmul; with commas between them.",
         in_python="A list.",
         metavar="NAME,…",
         needs="int8",
-        group=QUANTIZATION,
     )
-    wide: Sequence[str] = option(
+    wide: Sequence[str] = _quantization(
         (),
         "Activations that are integers of 16 bits instead of 8, which are finer and take twice the room: those that "
         "nodes and tensors of the model make, by name, with * for any characters, and operators, with commas between "
@@ -190,16 +170,14 @@ class CompileOptions:
         in_python="A list.",
         metavar="NAME,…",
         needs="int8",
-        group=QUANTIZATION,
     )
-    keep: Sequence[str] = option(
+    keep: Sequence[str] = _network(
         (),
         "Tensors of the model that are outputs of the artifact as well, in real units and behind those of the network, "
         "for `tilewright compare`: by name, with * for any characters, with commas between them, or all. Those that "
         "became part of others cannot be had.",
         in_python="A list.",
         metavar="NAME,…",
-        group=NETWORK,
     )
     stationary: str = option(
         "cheapest",
@@ -207,24 +185,22 @@ class CompileOptions:
         "cheapest, whichever costs less for each.",
         choices=("cheapest", "weights", "inputs"),
     )
-    accuracy: str = option(
+    accuracy: str = _network(
         "normal",
         "How convolutions in floating point may round: normal computes them by Winograd's algorithm where that is "
         "faster, which moves results by about 1e-6 of the largest; exact sums up products alone.",
         metavar="ACCURACY",
         choices=("normal", "exact"),
-        group=NETWORK,
     )
-    engines: str | Sequence[str] | None = option(
+    engines: str | Sequence[str] | None = _network(
         None,
         "What the artifact can be run by, with commas between them: device, the accelerator; software, the same "
         "integers on the CPU; float, floating point on the CPU. They share their weights. Default: device and software "
         "with int8, float with fp32.",
         in_python="Also a list.",
         metavar="ENGINES",
-        group=NETWORK,
     )
-    target: TargetDescription | str | Sequence[TargetDescription] | Sequence[str] | None = option(
+    target: TargetDescription | str | Sequence[TargetDescription] | Sequence[str] | None = _network(
         None,
         "The processor to generate kernels for: host; one that this machine need not have or be, v2, v3, v4, avx-vnni, "
         "avx512-vnni or amx of x86-64, aarch64, aarch64-dotprod, aarch64-i8mm or riscv64; or portable for any of the "
@@ -232,9 +208,8 @@ class CompileOptions:
         "weights. Default: host.",
         in_python="Also a list.",
         metavar="TARGET",
-        group=NETWORK,
     )
-    input_shapes: GivenShapes | None = option(
+    input_shapes: GivenShapes | None = _network(
         None,
         "The shape of an input that the model leaves open (image=1,3,224,224 or image=1x3x224x224), or what one of its "
         "open extents is, by the name that the model has for it (batch=4). Several make an artifact of several shapes, "
@@ -244,49 +219,42 @@ class CompileOptions:
         metavar="NAME=1,3,224,224",
         flag="--input-shape",
         repeatable=True,
-        group=NETWORK,
     )
-    freeze: Mapping[str, object] | None = option(
+    freeze: Mapping[str, object] | None = _network(
         None,
         "Make an input a constant: numbers with commas between them, true or false, or the path of a .npy file.",
         in_python="A mapping by input name; also of numbers, lists and arrays.",
         metavar="NAME=VALUE",
         repeatable=True,
-        group=NETWORK,
     )
     external_data: str | os.PathLike[str] | None = option(
         None,
         "The folder of the files that the model keeps tensors in. By default that of the model; for a model given as "
         "bytes there is none, and none is read.",
     )
-    strict: bool = option(
+    strict: bool = _network(
         False,
         "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.",
-        group=NETWORK,
     )
-    time_limit: float | None = option(
+    time_limit: float | None = _network(
         None,
         "Give up when the compilation will take more than so many seconds of processor time. Default: no limit.",
         metavar="SECONDS",
-        group=NETWORK,
     )
-    dump: str | os.PathLike[str] | None = option(
+    dump: str | os.PathLike[str] | None = _passes(
         None,
         "Write the module to this folder before the first pass and after each pass that changes it.",
         metavar="FOLDER",
-        group=PASSES,
     )
-    print_after: Sequence[str] | None = option(
+    print_after: Sequence[str] | None = _passes(
         None,
         "Print the module to stderr after this pass, or after every pass for *.",
         metavar="PASS",
         repeatable=True,
-        group=PASSES,
     )
-    time_passes: bool = option(
+    time_passes: bool = _passes(
         False,
         "Print to stderr how long each pass and every other stage took.",
-        group=PASSES,
     )
     instruments: Sequence[Instrument] = option((), "Observers of the passes.")
     report: ProgressReport = option(silent, "Called as the stages advance.")
