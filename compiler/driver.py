@@ -26,6 +26,7 @@ from ..ir.ops import REGISTRY
 from ..passes.base import Record, Verification
 from ..passes.device.outline_device import device_part
 from ..passes.device.share_batch import batch_of
+from ..passes.device.tiling.tile_searches import shared_searches
 from ..passes.instruments import Timing
 from ..passes.named_ops import find_named
 from ..passes.pipeline import check_names
@@ -316,6 +317,7 @@ def _add_integer_engines(
         add_device_arrays(package, quantized)
 
 
+@shared_searches()
 def _on_device(
     quantized: Module, machine_name: str, places: Affinity, options: CompileOptions
 ) -> tuple[Module, dict[str, Assembled]]:

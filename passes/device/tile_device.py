@@ -90,7 +90,7 @@ class TileDevice(Pass):
     @cached_property
     def _known(self) -> KnownSearches:
         """A function is tiled for one plan after the other, and then for the best."""
-        return {}
+        return KnownSearches()
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:

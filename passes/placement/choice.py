@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Set
-from dataclasses import dataclass, field
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import networkx
@@ -15,9 +16,8 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.cost import host_link_cycles
 from ...runtime.machines.machine import Machine
-from ..device.channel_blocks import reads_key
 from ..device.tiling.candidates import Misfit
-from ..device.tiling.tile_search import TileSearch
+from ..device.tiling.tile_searches import TileSearches
 from ..minimum_cut import charge_crossing
 from .device_support import is_weight, maps_of
 from .regions import assign_regions
@@ -40,7 +40,10 @@ class CostModel:
     host_macs_per_second: float
     host_bytes_per_second: float
     clusters: int = 1
-    _known: dict[Hashable, float] = field(default_factory=dict[Hashable, float], init=False, repr=False)
+
+    @cached_property
+    def _searches(self) -> TileSearches:
+        return TileSearches(self.machine, clusters=self.clusters)
 
     def on_host(self, op: Op) -> float:
         """Of one op on the CPU."""
@@ -57,14 +60,9 @@ class CostModel:
         """
         if isinstance(op.operator, VIEWS):
             return 0.0
-        types = (value.type for value in (*op.inputs, *op.results))
-        key = op.operator, packed, reads_key(op), *((type.shape, type.dtype, type.quant is None) for type in types)
-        if key not in self._known:
-            search = TileSearch(op, self.machine, clusters=self.clusters, packed=packed)
-            found = search.cheapest(self.machine.maps_bytes, taken=0.0)
-            assert not isinstance(found, Misfit), "the device can run the op"
-            self._known[key] = found[0] / self.machine.clock_hertz
-        return self._known[key]
+        found = self._searches.of(op, packed=packed).cheapest(self.machine.maps_bytes, taken=0.0)
+        assert not isinstance(found, Misfit), "the device can run the op"
+        return found[0] / self.machine.clock_hertz
 
     def moving(self, value: Value, packed: bool = False) -> float:
         """Of one tensor to the device or back, ``packed`` if its pixels have no padding there."""

@@ -72,6 +72,7 @@ class Cascades:
         self._alone = [self._cost_alone(unit) for unit in self.units]
         held = holdings(ops, 1, chosen.kept).items()
         self._kept = [(each.first, each.last, each.bytes(root)) for root, each in held]
+        self._roots = {value: root_of(value, chosen.kept).whole for value in chosen.kept}
         inside = (inside_of(value) for value in chosen.kept)
         holding = {each.whole for each in inside if each is not None}
         self._free = {op.result for op in ops if op.result not in chosen.kept | holding and obstacle(op.result) is None}
@@ -153,10 +154,9 @@ class Cascades:
 
     def _inner_kept(self, first: int, stop: int) -> frozenset[Value]:
         """The kept maps that only these units touch, and what lies in the same ones."""
-        inner, kept = self._inner(first, stop), self._chosen.kept
-        roots = {value: root_of(value, kept).whole for value in kept}
-        shared = {root for value, root in roots.items() if value not in inner}
-        return frozenset(value for value, root in roots.items() if root not in shared)
+        inner = self._inner(first, stop)
+        shared = {root for value, root in self._roots.items() if value not in inner}
+        return frozenset(value for value, root in self._roots.items() if root not in shared)
 
     def _cost_alone(self, unit: Unit) -> float:
         beside = self._chosen.taken[unit.steps[0]]

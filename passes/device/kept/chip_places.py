@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -226,9 +227,14 @@ def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
 
 
 class Rows:
-    """The rows that ops make and read, remembered for each way to split an op."""
+    """The rows that ops make and read, remembered for each way to split an op.
+
+    Attributes:
+        inside: as `inside_of`, remembered.
+    """
 
     def __init__(self) -> None:
+        self.inside = cache(inside_of)
         self._known: dict[tuple[Op, Value | None, Split | None], tuple[tuple[int, Span], ...]] = {}
 
     def of(self, op: Op, operand: Value | None = None) -> tuple[tuple[int, Span], ...]:

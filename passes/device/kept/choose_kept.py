@@ -111,7 +111,7 @@ class KeptMaps:
         held = holdings(self.ops, self.clusters, values, self.rows)
         members: dict[Value, list[Value]] = {}
         for value in values:
-            members.setdefault(root_of(value, values).whole, []).append(value)
+            members.setdefault(root_of(value, values, self.rows.inside).whole, []).append(value)
         return [
             _Group(frozenset(inside), held[root].bytes(root), held[root].first, held[root].last, self._saved(inside))
             for root, inside in members.items()
@@ -140,7 +140,7 @@ class KeptMaps:
                 taken[span] += group.size
                 kept |= group.members
             elif len(group.members) > 1:
-                root = root_of(next(iter(group.members)), group.members).whole
+                root = root_of(next(iter(group.members)), group.members, self.rows.inside).whole
                 for part in groups_of(group.members - {root}):
                     heapq.heappush(waiting, (-part.density, part.first, number, part))
                     number += 1

@@ -71,7 +71,7 @@ class _OnChip:
         self, ops: Sequence[Op], clusters: int, machine: Machine, values: frozenset[Value], rows: Rows
     ) -> None:
         self._clusters, self._machine, self._rows = clusters, machine, rows
-        self._roots = {value: root_of(value, values).whole for value in values}
+        self._roots = {value: root_of(value, values, rows.inside).whole for value in values}
         self._members: dict[Value, set[Value]] = {}
         for value, root in self._roots.items():
             self._members.setdefault(root, set()).add(value)
@@ -81,7 +81,9 @@ class _OnChip:
                 if value in self._roots:
                     self._touching[self._roots[value]][op] = None
         self.held = holdings(ops, clusters, values, rows)
-        self._distance = {value: root_of(value, self._members[root]).row for value, root in self._roots.items()}
+        self._distance = {
+            value: root_of(value, self._members[root], rows.inside).row for value, root in self._roots.items()
+        }
         # By what they depend on, of all that is looked at again and again.
         self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
         self._holdings: dict[tuple[Value, tuple[str | None, ...]], Holding] = {}

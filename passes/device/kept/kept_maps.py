@@ -6,7 +6,7 @@ cluster makes are moved to it as soon as they are made; a cluster that makes onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,10 +46,14 @@ def kept_values(function: Function) -> frozenset[Value]:
     return frozenset(op.result for op in function.ops if KEPT.get(op))
 
 
-def root_of(value: Value, kept: AbstractSet[Value]) -> Inside:
-    """Where a kept map lies in one that lies in no other one, possibly itself."""
+def root_of(value: Value, kept: AbstractSet[Value], find: Callable[[Value], Inside | None] = inside_of) -> Inside:
+    """Where a kept map lies in one that lies in no other one, possibly itself.
+
+    Args:
+        find: as `inside_of`, of which something may be remembered.
+    """
     row = column = channel = 0
-    while (inside := inside_of(value)) is not None and inside.whole in kept:
+    while (inside := find(value)) is not None and inside.whole in kept:
         value = inside.whole
         row, column, channel = row + inside.row, column + inside.column, channel + inside.channel
     return Inside(value, row, column, channel)
@@ -73,7 +77,7 @@ def touches(op: Op, kept: AbstractSet[Value], rows: Rows) -> Iterator[Touch]:
     touched = [value for value in dict.fromkeys((*op.inputs, op.result)) if value in kept]
     moved = copied(op, kept) if touched else []
     for value in touched:
-        is_read, root = value is not op.result, root_of(value, kept)
+        is_read, root = value is not op.result, root_of(value, kept, rows.inside)
         is_moved = value in moved if is_read else bool(moved)
         found = rows.of(op, value if is_read else None) if is_moved else ()
         through = tuple([(cluster, (first + root.row, count)) for cluster, (first, count) in found])

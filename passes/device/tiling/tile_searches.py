@@ -4,7 +4,9 @@ constants that stay on chip from the first tile of an op to the last.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -38,11 +40,35 @@ class Known:
     )
 
 
-KnownSearches = dict[Hashable, Known]
-"""By what they have in common, the last used ones last."""
-
 _REMEMBERED = 4
 """Machines, or numbers of clusters, whose searches are remembered."""
+
+
+class KnownSearches:
+    """What was found for the machines that were searched for last."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Known] = {}
+
+    def of(self, alike: Hashable) -> Known:
+        """What is known for a machine and all else that searches have in common."""
+        known = self._known[alike] = self._known.pop(alike, Known())
+        while len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return known
+
+
+_SHARED: ContextVar[KnownSearches | None] = ContextVar("shared searches", default=None)
+
+
+@contextmanager
+def shared_searches() -> Iterator[None]:
+    """What is found inside, all passes know."""
+    token = _SHARED.set(KnownSearches())
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 class TileSearches:
@@ -50,7 +76,7 @@ class TileSearches:
 
     Args:
         stationary, clusters: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
-        known: what to remember them in, for all functions and machines alike.
+        known: what to remember them in, for all functions and machines alike, unless `shared_searches` has that.
         images: of the function, see :data:`tilewright.ir.annotations.IMAGES`.
     """
 
@@ -64,16 +90,14 @@ class TileSearches:
     ) -> None:
         self._machine, self._clusters = machine, clusters
         self._stationary: Stationary | None = stationary
-        known = known if known is not None else {}
         # What depends on the size of this scratchpad is asked of a search later.
         others = (getattr(machine, each.name) for each in fields(machine) if each.name != "maps_bytes")
-        alike = *others, stationary, clusters, images
-        self._known = known[alike] = known.pop(alike, Known())
-        while len(known) > _REMEMBERED:
-            del known[next(iter(known))]
+        self._known = (_SHARED.get() or known or KnownSearches()).of((*others, stationary, clusters, images))
 
-    def of(self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset()) -> TileSearch:
-        """The search for an op."""
+    def of(
+        self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset(), packed: bool | None = None
+    ) -> TileSearch:
+        """The search for an op; arguments as of :class:`tilewright.passes.device.tiling.tile_search.TileSearch`."""
         user, last = fused_user(op), made_by(op).producer
         over = last is not None and overwritten(last) is not None
         maps = *maps_of_pair(op), *op.inputs
@@ -84,13 +108,14 @@ class TileSearches:
             over,
             reads_key(op),
             *((value.type.shape, value.type.dtype, value.type.quant is None) for value in maps),
-            *map(is_packed, map_operands(op)),
+            is_packed(op.inputs[0]) if packed is None else packed,
+            *map(is_packed, map_operands(op)[1:]),
         )
         key = alike, split, *(value in kept for value in maps)
         if key not in self._known.searches:
             prices = self._known.convolutions.setdefault(alike, {})
             self._known.searches[key] = TileSearch(
-                op, self._machine, self._stationary, self._clusters, split, kept, known=prices
+                op, self._machine, self._stationary, self._clusters, split, kept, packed, prices
             )
         return self._known.searches[key]
 
