@@ -32,6 +32,8 @@ from shared_kernels import kept_kernels, shared_kernels  # noqa: E402
 
 def pytest_configure() -> None:
     """Signals reach the programs that tests start also where a shell has them ignored: in the background, by nohup."""
+    # Until all tests are there, for they all stay.
+    gc.disable()
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
@@ -42,6 +44,7 @@ def pytest_collection_finish() -> None:
         raise pytest.UsageError("import hypothesis from property_tests, or its examples differ from run to run")
     # What is there before the first test stays: every full collection of garbage would walk through it again.
     gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

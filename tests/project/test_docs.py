@@ -87,6 +87,13 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert names - {"tilewright"} <= pinned
 
 
+def test_numba_is_bounded_by_the_version_that_is_pinned() -> None:
+    """The compiler names what is numba's own (`generation/frontend.py`), which any release may change."""
+    (minor,) = re.findall(r"^numba==0\.(\d+)\.", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    bounds = PROJECT["project"]["optional-dependencies"]["compiler"]
+    assert f"numba>=0.61,<0.{int(minor) + 1}" in bounds
+
+
 def test_digests_are_of_the_versions_that_are_pinned() -> None:
     texts = [(ROOT / name).read_text() for name in ("constraints.txt", "hashes.txt")]
     pinned, hashed = (dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)) for text in texts)
