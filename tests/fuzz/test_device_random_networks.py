@@ -4,7 +4,7 @@ Floating-point networks are calibrated on random numbers; quantised ones come as
 Machines are odd, have one to four clusters and one or two cards, and ops run where chance puts them. A failure names
 its seed: ``check(seed, folder, settings)`` does the same again.
 
-``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 490 networks more, which makes 500: more than
+``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 493 networks more, which makes 500: more than
 an hour on one core.
 """
 
@@ -255,15 +255,15 @@ def test_places_change_no_byte(style: str) -> None:
             np.testing.assert_array_equal(array, first[name])
 
 
-EVERY_TIME = 10
-"""Networks: enough for everything that clusters and cards can do to be among it."""
+EVERY_TIME = (0, 1, 2, 5, 6, 8, 9)
+"""Seeds: a network of each style, and everything that clusters and cards can do is among it."""
 
 EXPECTED = ("kept map", "several clusters", "images over cards", "layers over cards", "Send")
 
 
 def test_engines_agree(tmp_path: Path) -> None:
     found: Counter[str] = Counter()
-    for seed in range(EVERY_TIME):
+    for seed in EVERY_TIME:
         found += check(seed, tmp_path, settings=1)
     assert all(found[each] for each in EXPECTED), found
 
@@ -277,7 +277,7 @@ def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("style", ["16 bits", "8 and 16 bits"])
 def test_engines_agree_on_16_bits(style: str, tmp_path: Path) -> None:
     found: Counter[str] = Counter()
-    for seed in range(3):
+    for seed in (1, 2):
         found += check(seed, tmp_path, settings=1, style=style)
     assert found["RequantizeWide"], found
 
@@ -291,12 +291,12 @@ def test_many_more_of_a_style(style: str, seed: int, tmp_path: Path) -> None:
 
 def test_engines_agree_on_attention(tmp_path: Path) -> None:
     found: Counter[str] = Counter()
-    for seed in range(5):
+    for seed in (2, 4):
         found += check(seed, tmp_path, settings=1, style="float attention")
     assert found["attention"] and found["skip_layer_norm"], found
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(EVERY_TIME, 500))
+@pytest.mark.parametrize("seed", [seed for seed in range(500) if seed not in EVERY_TIME])
 def test_many_more(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, settings=3)

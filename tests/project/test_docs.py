@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from markdown_blocks import fenced_blocks
 from setuptools.config.pyprojecttoml import load_file
+
+from tilewright.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 PROJECT = load_file(ROOT / "pyproject.toml")
@@ -121,26 +124,55 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_commands_of_the_tour_run(workplace: Path) -> None:
+def in_a_shell(text: str, folder: Path) -> str:
+    """What it prints."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for line in filter(lambda line: line and not line.startswith("#"), TOUR.splitlines()):
-        run = subprocess.run(["bash", "-c", line], cwd=workplace, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, f"{line}\n{run.stderr}"
-        assert run.stdout, f"{line} printed nothing"
+    run = subprocess.run(["bash", "-euc", text], cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, f"{text}\n{run.stderr}"
+    return run.stdout
 
 
-def test_the_tutorial_runs(workplace: Path) -> None:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def printed(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a line for a shell prints; commands of Tilewright run here: a process would import for each what is here."""
+    words = shlex.split(line, comments=True)
+    if words[0] != "tilewright":
+        return in_a_shell(line, folder)
+    code = main(words[1:])
+    shown = capsys.readouterr()
+    assert code == 0, f"{line}\n{shown.err}"
+    return shown.out
+
+
+def test_the_commands_of_the_tour_run(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    first, *others = [line for line in TOUR.splitlines() if line and not line.startswith("#")]
+    # As it stands there, by the command that the installation made.
+    assert in_a_shell(first, workplace)
+    for line in others:
+        assert printed(line, workplace, capsys), f"{line} printed nothing"
+
+
+def test_the_tutorial_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
     for block in fenced_blocks(ROOT / "docs" / "tutorial.md"):
-        command = {"sh": ["bash", "-e", "-c"], "python": [sys.executable, "-c"]}[block.info]
-        run = subprocess.run([*command, block.text], cwd=workplace, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, f"line {block.line}\n{run.stderr}"
+        if block.info == "python":
+            exec(compile(block.text, f"tutorial.md:{block.line}", "exec"), {"__name__": "__main__"})
+        else:
+            assert block.info == "sh"
+            for line in block.text.splitlines():
+                printed(line, workplace, capsys)
 
 
-def test_the_python_of_the_tour_runs(workplace: Path) -> None:
-    (program,) = [block.text for block in fenced_blocks(ROOT / "README.md") if block.info == "python"]
-    run = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    lines = [line.split(" ") for line in run.stdout.splitlines()]
+def test_the_python_of_the_tour_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    (block,) = [block for block in fenced_blocks(ROOT / "README.md") if block.info == "python"]
+    exec(compile(block.text, f"README.md:{block.line}", "exec"), {"__name__": "__main__"})
+    lines = [line.split(" ") for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["device", "software", "float"]
     assert all(found == label for _, found, _, label in lines)
