@@ -138,11 +138,7 @@ class TilewrightRep(BackendRep):
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    """An array in the byte order of this machine.
-
-    Raises:
-        InputError: it is none, or its elements are no numbers.
-    """
+    """An array in the byte order of this machine."""
     try:
         array = np.asarray(value)
         onnx.helper.np_dtype_to_tensor_dtype(array.dtype.newbyteorder("="))

@@ -285,9 +285,6 @@ def collect_statistics(
         statistics: of values by name.
         first: the number of the first sample.
         report: called with the number of samples that are done with.
-
-    Raises:
-        CalibrationError: a bad sample, or one that makes a value infinite or not a number.
     """
     for index, inputs in enumerate(samples, first):
         found = run(inputs)

@@ -39,12 +39,7 @@ def is_url(path: object) -> bool:
 
 @contextmanager
 def _file_system(url: str, what: str) -> Iterator[tuple[Any, str]]:
-    """What reads and writes there, and how it calls the place.
-
-    Raises:
-        NotInstalledError: fsspec is not installed.
-        RemoteError: whatever goes wrong, also within the block.
-    """
+    """What reads and writes there, and how it calls the place."""
     try:
         import fsspec.core
     except ModuleNotFoundError:

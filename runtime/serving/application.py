@@ -81,11 +81,7 @@ class Application:
         ]
 
     def _model(self, request: Request) -> Model:
-        """The model that the path names, the latest version where it names none.
-
-        Raises:
-            RefusedError: there is none.
-        """
+        """The model that the path names, the latest version where it names none."""
         name, version = request.path_params["model"], request.path_params.get("version")
         versions = self._models.get(name)
         if versions is None:

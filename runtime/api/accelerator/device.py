@@ -146,9 +146,6 @@ class Accelerator:
 
         Args:
             beside: the object, or what it holds, whose cards these networks are to share.
-
-        Raises:
-            TilewrightError: they were compiled for another machine, cannot be loaded, or there is no room for them.
         """
         start = perf_counter()
         beside = beside.handle if isinstance(beside, Accelerator) else beside

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
-from typing import ParamSpec, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from tilewright.errors import TilewrightError, TilewrightWarning
 
@@ -24,18 +24,9 @@ class InferenceEngineError(TilewrightError, RuntimeError):
             ``GENERAL_ERROR``.
     """
 
-    def __init__(
-        self,
-        message: str,
-        status: StatusCode = StatusCode.GENERAL_ERROR,
-        *,
-        node: str | None = None,
-        expected: object = None,
-        found: object = None,
-        hint: str | None = None,
-    ) -> None:
+    def __init__(self, message: str, status: StatusCode = StatusCode.GENERAL_ERROR, **parts: Any) -> None:
         marker = "" if status is StatusCode.GENERAL_ERROR else f"[{status.name}] "
-        super().__init__(f"{marker}{message}", node=node, expected=expected, found=found, hint=hint)
+        super().__init__(f"{marker}{message}", **parts)
         self.status = status
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tilewright.errors import InputError, TilewrightError
 
@@ -59,16 +59,8 @@ class Refusal(TilewrightError):
         code: the documented return code.
     """
 
-    def __init__(
-        self,
-        code: ApiReturnCode,
-        message: str,
-        *,
-        expected: object = None,
-        found: object = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, expected=expected, found=found, hint=hint)
+    def __init__(self, code: ApiReturnCode, message: str, **parts: Any) -> None:
+        super().__init__(message, **parts)
         self.code = code
 
 

@@ -131,12 +131,7 @@ class Kernel:
         self._session = self._session if artifact is self._session.artifact else self._open(artifact)
 
     def _artifact_with(self, weights: np.ndarray) -> Artifact:
-        """The network with these integers in its last layer.
-
-        Raises:
-            InputError: they do not fit it.
-            NotInstalledError: the compiler is not installed.
-        """
+        """The network with these integers in its last layer."""
 
         def integers(count: int, what: str) -> np.ndarray:
             if weights.size != count or weights.dtype.kind not in "iu":

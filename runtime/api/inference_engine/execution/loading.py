@@ -230,9 +230,6 @@ def _output(name: str, facts: DataFacts, spec: TensorSpec, items: int) -> BlobFa
 
     Args:
         items: of the batch, where they are computed one by one; 0 where they are not.
-
-    Raises:
-        InferenceEngineError: items cannot be computed one by one.
     """
     shape = spec.shape
     if items:

@@ -268,11 +268,7 @@ def read_network(model: object, weights: object, *, are_contents: bool) -> Netwo
 
 
 def _settled(state: NetworkState) -> NetworkState:
-    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others.
-
-    Raises:
-        ModelError: an input does not give one array.
-    """
+    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others."""
     for layer in state.graph.document.inputs():
         if len(layer.outputs) != 1 or layer.inputs:
             found = f"{len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
