@@ -7,7 +7,7 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
-from tilewright.codegen.cpu.kernels.products.weight_only_product import WeightOnlyProduct, WeightOnlyRows
+from tilewright.codegen.cpu.kernels.weight_only import WeightOnlyProduct, WeightOnlyRows
 from tilewright.ir.layout import HALVES, pack
 from tilewright.ir.ops.weight_only import WeightOnlyMatMul
 
