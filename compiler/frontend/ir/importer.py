@@ -244,10 +244,6 @@ def import_document(
     Args:
         input_shapes: a full shape for inputs, by the names of their layers.
         frozen: values of inputs that become constants.
-
-    Raises:
-        ModelError: the document is inconsistent.
-        UnsupportedError: it uses a layer or a feature that is not implemented.
     """
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}

@@ -89,13 +89,7 @@ class Answered(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | Answered:
-    """What it prints, when it is told to end.
-
-    Raises:
-        UsageError: the arguments contradict each other, or the artifacts.
-        InputError: it cannot listen there.
-        TilewrightError: as `load` and a run say.
-    """
+    """What it prints, when it is told to end."""
     import tilewright
 
     from ...session import load

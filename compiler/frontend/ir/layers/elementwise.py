@@ -53,11 +53,7 @@ _OPERATORS: dict[str, Operator] = {
 
 
 def broadcast(node: IrNode, importer: IrImporter, first: int) -> tuple[Value, Value]:
-    """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy.
-
-    Raises:
-        ModelError: the layer says that they need not broadcast, but they must; or it says something unknown.
-    """
+    """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy."""
     x, y = node.input(first), node.input(first + 1)
     mode = node.choice("auto_broadcast", ("numpy", "none", "explicit", "pdpd"), "numpy")
     if mode in ("none", "explicit"):

@@ -216,9 +216,6 @@ def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Int
 
     Converters differ in whether a window may start in the padding, and some files do not say how to round; the shapes
     of the file tell.
-
-    Raises:
-        ModelError: it says it in no way that there is.
     """
     word = node.choice("rounding_type", ("ceil", "floor", "any"), "any")
     check_positive(node, full[1])
