@@ -137,6 +137,9 @@ WINOGRAD = {
 QUAD = 4
 """Bytes that a dot product sums up."""
 
+STEM_CHANNELS = 4
+"""Up to so many input channels a convolution had better read row-major input."""
+
 HALVES = "i8o16"
 """The layout that holds two integers in a byte."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...ir.accumulators import is_word_product
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
-from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, WINDOW, bytes_of
+from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, STEM_CHANNELS, WINDOW, bytes_of
 from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
 from ...ir.ops.elementwise import Elementwise, Mul
 from ...ir.ops.fused import FusedElementwise
@@ -40,9 +40,6 @@ FEW_OUTPUTS = 8
 
 _MOST_JOINED = 4
 """Groups that are multiplied as one on tiles, so often with zero: vectors take several times as long without that."""
-
-STEM_CHANNELS = 4
-"""Up to so many input channels a convolution had better read row-major input."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +120,17 @@ def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
     is_known = isinstance(w, Constant) and isinstance(bias, Constant | None)
     if joined is None or joined > _MOST_JOINED or not is_known or max(w.type.shape[2:]) > SHORT:
         return None
-    return Support((0, 3) if op.operands.residual is not None else (0,), is_required=True)
+    stem = {} if conv.group == 1 and x.type.shape[1] <= STEM_CHANNELS else None
+    return Support((0, 3) if op.operands.residual is not None else (0,), is_required=True, stem_weights=stem)
 
 
 def can_be_narrow(op: Op[Conv]) -> bool:
     """Whether a convolution can be one of numbers in bfloat16, and has channels enough to gain by it."""
-    few = min(op.inputs[1].type.shape[:2]) < CHANNEL_BLOCK // 2
+    outputs, channels, *kernel = op.inputs[1].type.shape
+    # Taps of a row that lie side by side are multiplied at once.
+    joins = op.operator.group == op.operator.dilations[-1] == 1 and channels <= STEM_CHANNELS and kernel[-1] > 1
+    inputs, least = (channels * math.prod(kernel), CHANNEL_BLOCK) if joins else (channels, CHANNEL_BLOCK // 2)
+    few = outputs < CHANNEL_BLOCK // 2 or inputs < least
     types = [value.type for value in (*op.inputs, op.result)]
     is_float = types[0].rank in (3, 4) and all(type.dtype is DType.F32 and type.quant is None for type in types)
     return not few and is_float and _narrow_convolution(op) is not None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from .....ir.arithmetic import bfloat16_bits
 from .....ir.core import Constant, Op
-from .....ir.layout import CHANNEL_BLOCK
+from .....ir.layout import CHANNEL_BLOCK, STEM_CHANNELS
 from .....ir.ops.convolution import NarrowConv, joined_groups
 from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, Register, mask_constant, zero
+from ...llvm.types import F32, I64, Register, Registers, Type, constant, mask_constant, partial_mask, zero
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, FloatOutput
 from ..products.narrow_product import narrowed
@@ -31,12 +31,50 @@ class NarrowConvolution(TiledWindow, FloatOutput):
     """Of single precision numbers that the copy has in bfloat16; then bias, residual and activation.
 
     ``tiles`` has the bias of all outputs before the weights. The result lies apart from the residual.
+
+    Attributes:
+        plain_input: x, of no more than four channels, is row-major. The copy has four.
     """
 
     SIZE: ClassVar[int] = 2
 
-    def copied(self, b: FunctionBuilder, block: Register) -> Register:
-        return narrowed(b, block)
+    plain_input: bool = field(default=False, kw_only=True)
+
+    @property
+    def channel_bytes(self) -> int:
+        return self.SIZE * STEM_CHANNELS if self.plain_input else super().channel_bytes
+
+    @property
+    def parts(self) -> int:
+        return self.channels if self.plain_input else super().parts
+
+    @property
+    def part(self) -> Type:
+        return F32 if self.plain_input else super().part
+
+    def copied(self, b: FunctionBuilder, part: Register) -> Register:
+        return narrowed(b, part)
+
+    def copy_row(
+        self, b: FunctionBuilder, lines: Registers, copy: Register, pixels: int, distances: tuple[int, int]
+    ) -> None:
+        if not self.plain_input:
+            return super().copy_row(b, lines, copy, pixels, distances)
+        source, target = distances
+        vector, pixel, cut = F32.of(CHANNEL_BLOCK), I64.of(CHANNEL_BLOCK), pixels % CHANNEL_BLOCK
+
+        def some(first: Register, mask: Register | None = None) -> None:
+            joined = zero(pixel)
+            for number, line in enumerate(lines):
+                part = self.copied(b, b.load_masked(vector, b.at(line, b.multiply(first, source)), mask))
+                shift = constant(pixel, 8 * self.SIZE * number)
+                joined = b.binary("or", joined, b.binary("shl", b.convert("zext", part, pixel), shift))
+            b.store_masked(joined, b.at(copy, b.multiply(first, target)), mask)
+
+        b.each(0, pixels - cut, some, step=CHANNEL_BLOCK)
+        if cut:
+            some(b.integer(pixels - cut), partial_mask(CHANNEL_BLOCK, cut))
+        return None
 
     def data_of(self, weights: np.ndarray, bias: np.ndarray | None, target: TargetDescription) -> bytes:
         """What the kernel reads in place of weights [outputs, inputs, *window] and the bias."""
@@ -75,10 +113,11 @@ class NarrowConvolution(TiledWindow, FloatOutput):
 
 @lowers(NarrowConv)
 def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel | None:
-    """Convolution in layout ``c16``, groups that are no whole blocks joined."""
+    """Convolution in layout ``c16``, groups that are no whole blocks joined; of few channels in row-major order, too."""
     conv, (x, w, b, residual) = op.operator, op.operands
-    layouts = {value.type.layout for value in (x, residual, op.result) if value is not None}
-    if layouts != {"c16"} or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
+    layouts = {value.type.layout for value in (residual, op.result) if value is not None}
+    is_plain = x.type.layout == "" and conv.group == 1 and x.type.shape[1] <= STEM_CHANNELS
+    if layouts != {"c16"} or not (is_plain or x.type.layout == "c16") or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
         return None
     axes = rows_and_columns(walked(conv.conv.windows(x.type.shape, w.type.shape)))
     if axes is None or not isinstance(b, Constant | None):
@@ -88,7 +127,8 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     if joined is None:
         return None
     groups = conv.group // joined
-    spec = NarrowConvolution(batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT, **what_follows(op))
+    image = (batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT)
+    spec = NarrowConvolution(*image, plain_input=is_plain, **what_follows(op))
     if spec.image(spec.cut(target)).bytes > MOST_COPIED:
         return None
     weights = joined_array(w.array, conv.group, joined)

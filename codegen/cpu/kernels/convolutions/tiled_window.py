@@ -1,7 +1,7 @@
 """Direct convolution on the tiles of AMX.
 
 What some output rows see of the image is copied into work memory, where 64 bytes of a pixel lie side by side, padding
-included; all output channels then go over it. Neighbouring output pixels are the rows of tiles, and each tap of the
+included; all output channels then go over it, those of the next work items, too. Neighbouring output pixels are the rows of tiles, and each tap of the
 window is a step further on in the copy (:mod:`.products.tile_product`). Where pixels are smaller than a tile, taps of a
 row that lie side by side share one.
 """
@@ -22,8 +22,9 @@ from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
-from ...llvm.types import I1, I8, I64, Register, constant
+from ...llvm.types import I1, I8, I64, Register, Registers, Type, constant
 from ..channel_tiles import ChannelTiles, WorkItem
+from ..products.blocking import PARTS
 from ..products.tile_product import (
     BLOCK_BYTES,
     Ending,
@@ -41,6 +42,9 @@ _ITEMS = 8
 _ITEM_TILES, _ITEM_VECTORS = 4, 4
 """Tiles of rows, and vectors of channels, that a work item has at least, as far as there are so many."""
 
+_FEW_PIXELS = 256
+"""Of an image up to which work items are channels of all its rows: several last pairs of tiles would be half empty, and
+weights, of which there are many then, be read several times."""
 
 MOST_COPIED = 1 << 25
 """Bytes of the copy, beyond which far taps would make it mostly padding."""
@@ -168,9 +172,43 @@ class TiledWindow(WindowSpec):
         """Each byte of padding."""
         return 0
 
+    @property
+    def channel_bytes(self) -> int:
+        """Bytes of a pixel of a group in the copy."""
+        return self.input_blocks * CHANNEL_BLOCK * self.SIZE
+
+    @property
+    def parts(self) -> int:
+        """Planes of x that have a part of each pixel of a group."""
+        return self.input_blocks
+
+    @property
+    def part(self) -> Type:
+        """Of each such part."""
+        return self.element.of(CHANNEL_BLOCK)
+
     @abstractmethod
-    def copied(self, b: FunctionBuilder, block: Register) -> Register:
-        """What becomes in the copy of a block of channels of a pixel."""
+    def copied(self, b: FunctionBuilder, part: Register) -> Register:
+        """What becomes in the copy of a part of a pixel."""
+
+    def copy_row(
+        self, b: FunctionBuilder, lines: Registers, copy: Register, pixels: int, distances: tuple[int, int]
+    ) -> None:
+        """Copy pixels of a row.
+
+        Args:
+            lines: where the first of them lies in each plane.
+            distances: bytes from pixel to pixel in a plane and in the copy.
+        """
+        source, target = distances
+
+        def pixel(index: Register) -> None:
+            place, from_first = b.at(copy, b.multiply(index, target)), b.multiply(index, source)
+            for number, line in enumerate(lines):
+                value = self.copied(b, b.load(self.part, b.at(line, from_first)))
+                b.store(value, place, number * value.type.bytes)
+
+        b.each(0, pixels, pixel)
 
     @abstractmethod
     def of_columns(self, b: FunctionBuilder, arguments: Values, block: Register, vector_bytes: int) -> Values:
@@ -187,17 +225,20 @@ class TiledWindow(WindowSpec):
         height, width, channels = self.rows.output, self.columns.output, self.outputs // self.groups
         # Absent channels of bytes may hold anything.
         channels = channels if self.element.is_float else self.output_blocks * CHANNEL_BLOCK
-        row_bytes = self.input_blocks * CHANNEL_BLOCK * self.SIZE * self.columns.input * self.rows.stride
+        row_bytes = self.channel_bytes * self.columns.input * self.rows.stride
         least = -(-_ITEM_TILES * tiles.ROWS // width)
         most = max(1, target.cache_bytes[1] // 2 // row_bytes)
         row_block = min(height, max(min(least, most), min(most, -(-height // _ITEMS))))
         row_block = -(-height // -(-height // row_block))
-        parts = -(-_ITEMS // -(-height // row_block))
-        vectors = max(_ITEM_VECTORS, -(-self.output_blocks // parts))
+        parts, least_vectors = -(-_ITEMS // -(-height // row_block)), _ITEM_VECTORS
+        if height * width <= _FEW_PIXELS and height <= most and self.output_blocks >= 2 * PARTS:
+            row_block, parts, least_vectors = height, _ITEMS, 2
+        # Blocks take pairs of vectors.
+        vectors = -(-max(least_vectors, -(-self.output_blocks // parts)) // 2) * 2
         return ChannelTiles(self.batch, self.groups, channels, CHANNEL_BLOCK, vectors, height, row_block)
 
     def image(self, cut: ChannelTiles) -> PackedImage:
-        return PackedImage(self.rows, self.columns, self.input_blocks * CHANNEL_BLOCK * self.SIZE, cut.row_block)
+        return PackedImage(self.rows, self.columns, self.channel_bytes, cut.row_block)
 
     def weights_of(self, weights: np.ndarray, target: TargetDescription) -> bytes:
         """What the kernel reads in place of weights [outputs, inputs, *window]."""
@@ -225,21 +266,31 @@ class _Walker:
         self.b, self.arguments = spec.entry(target, writes=("y",))
         stride = self.image.step(spec.columns) * self.image.pixel
         self.blocks = TileBlocks(self.b, spec.product, self.image.steps, self.rows, stride, spec.ending(self.rows))
+        self.present = self.b.allocate(I64)
         self.y_pixel = spec.element.bytes * CHANNEL_BLOCK
         self.outputs = [name for name in ("residual", "y") if name in self.arguments]
 
     def generate(self) -> Kernel:
-        b, image = self.b, self.image
+        b, image, cut = self.b, self.image, self.cut
+        b.store(constant(I64, -1), self.present)
         tiles.configure(b, self.rows, image.steps.inner)
-        self.cut.walk(b, self.arguments, self._item)
+        cut.walk(b, self.arguments, self._item)
         tiles.release(b)
         scratch = BLOCK_BYTES + image.bytes
-        return self.spec.finish(b, self.blocks.finish(), units=self.cut.units, scratch_bytes=scratch)
+        return self.spec.finish(
+            b, self.blocks.finish(), units=cut.units, scratch_bytes=scratch, common=cut.in_group
+        )
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """All pixels of some rows, for some vectors of channels."""
         b, spec, image, arguments = self.b, self.spec, self.image, self.arguments
-        self._pack(item)
+        copied = b.add(b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.rows.output), item.first_row)
+
+        def pack() -> None:
+            self._pack(item)
+            b.store(copied, self.present)
+
+        b.if_(b.compare("ne", b.load(I64, self.present), copied), pack, lambda: None)
         plane = spec.rows.output * spec.columns.output * self.y_pixel
         block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         x, scratch = b.at(arguments["scratch"], BLOCK_BYTES), arguments["scratch"]
@@ -274,39 +325,30 @@ class _Walker:
         b, spec, image = self.b, self.spec, self.image
         target = b.at(self.arguments["scratch"], BLOCK_BYTES)
         rows, columns = spec.rows, spec.columns
-        in_plane = image.pixel // (CHANNEL_BLOCK * spec.SIZE)
+        in_plane = image.pixel * spec.parts // spec.channel_bytes
         # What is no channel must not be NaN.
-        if rows.is_padded or columns.is_padded or (spec.element.is_float and spec.input_blocks % in_plane):
+        if rows.is_padded or columns.is_padded or (spec.element.is_float and spec.parts % in_plane):
             fill, size = constant(I8, signed_byte(spec.fill)), constant(I64, image.bytes)
             b.intrinsic("llvm.memset.p0.i64", None, [target, fill, size, constant(I1, False)])
-        source_row = columns.input * self.y_pixel
-        block_bytes = rows.input * source_row
+        source_row = columns.input * spec.part.bytes
+        part_bytes = rows.input * source_row
         group = b.add(b.multiply(item.image, spec.groups), item.group)
-        x = b.at(self.arguments["x"], b.multiply(b.multiply(group, spec.input_blocks), block_bytes))
+        x = b.at(self.arguments["x"], b.multiply(b.multiply(group, spec.parts), part_bytes))
         step, across = image.source_step(rows), image.source_step(columns)
         top = b.subtract(b.multiply(item.first_row, rows.stride), rows.before)
         count = b.add(b.multiply(b.subtract(item.last_row, item.first_row), image.step(rows)), image.extent(rows, 0))
         left = max(0, columns.before)
         right = min(image.width, -(-(columns.input + columns.before) // across))
+        distances = across * spec.part.bytes, image.pixel
 
-        source_type = spec.element.of(CHANNEL_BLOCK)
-
-        def plane(index: Register, blocks: int) -> None:
-            source = b.at(x, b.multiply(index, in_plane * block_bytes))
-            plane = b.at(target, b.multiply(index, image.plane))
+        def plane(index: Register, parts: int) -> None:
+            source = b.at(x, b.multiply(index, in_plane * part_bytes), (left * across - columns.before) * spec.part.bytes)
+            plane = b.at(target, b.multiply(index, image.plane), left * image.pixel)
 
             def row(y: Register) -> None:
                 line = b.at(source, b.multiply(b.add(top, b.multiply(y, step)), source_row))
-                copy = b.at(plane, b.multiply(y, image.row))
-
-                def pixel(x: Register) -> None:
-                    column = b.subtract(b.multiply(x, across), columns.before)
-                    for block in range(blocks):
-                        value = b.load(source_type, b.at(line, b.multiply(column, self.y_pixel), block * block_bytes))
-                        value = spec.copied(b, value)
-                        b.store(value, b.at(copy, b.multiply(x, image.pixel), block * value.type.bytes))
-
-                b.each(left, right, pixel)
+                lines = tuple(b.at(line, part * part_bytes) for part in range(parts))
+                spec.copy_row(b, lines, b.at(plane, b.multiply(y, image.row)), right - left, distances)
 
             first, last = (
                 (b.integer(0), count)
@@ -318,7 +360,7 @@ class _Walker:
             )
             b.each(first, last, row)
 
-        whole = spec.input_blocks // in_plane
+        whole = spec.parts // in_plane
         b.each(0, whole, lambda index: plane(index, in_plane))
-        if spec.input_blocks % in_plane:
-            plane(b.integer(whole), spec.input_blocks % in_plane)
+        if spec.parts % in_plane:
+            plane(b.integer(whole), spec.parts % in_plane)
