@@ -7,6 +7,8 @@ means.
 ``""``     row-major, the logical order
 ``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero, those of
            integers of 8 and 16 bits anything
+``n32``    activations of single precision as ``[N, ceil(C/32), *spatial, 32]``, zero-filled, rounded to bfloat16, two of
+           them in a word
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
 ``f4o16i16``, ``f2o16i16`` weights ``[O, I, 3, 3]``, transformed for Winograd's F(4 x 4) or F(2 x 2), which makes n x n
            of 3 x 3 (:class:`Winograd`), as ``[ceil(O/16), n, n, ceil(I/16), 16 (I), 16 (O)]``, zero-filled
@@ -40,6 +42,7 @@ import numpy as np
 from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.errors import IRError
 
+from .arithmetic import bfloat16_bits
 from .types import DType, TensorType
 
 WINDOW = 3
@@ -143,8 +146,12 @@ STEM_CHANNELS = 4
 HALVES = "i8o16"
 """The layout that holds two integers in a byte."""
 
+NARROW = "n32"
+"""The layout that holds two numbers in bfloat16 in four bytes."""
+
 _PARTS = {
     "c16": ((1, CHANNEL_BLOCK),),
+    NARROW: ((1, 2 * CHANNEL_BLOCK),),
     "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),
     **dict.fromkeys(WINOGRAD, ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK))),
     "o16": ((0, CHANNEL_BLOCK),),
@@ -255,7 +262,8 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
             raise IRError(f"layout {HALVES} needs a matrix of i8", found=type)
         return physical_shape(type.with_shape((-(-type.shape[0] // 2), type.shape[1])).with_layout("i4o16"))
     cut = _cut(type.shape, type.layout)
-    return tuple(cut.extents[index] for index in cut.order)
+    shape = tuple(cut.extents[index] for index in cut.order)
+    return (*shape[:-1], shape[-1] // 2) if type.layout == NARROW else shape
 
 
 def bytes_of(type: TensorType) -> int:
@@ -277,7 +285,8 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
         fill = 128 if layout in _DOT_PRODUCTS and array.dtype == np.uint8 else 0
         widths = [(0, whole - extent) for whole, extent in zip(cut.whole, array.shape, strict=True)]
         array = np.pad(array, widths, constant_values=fill)
-    return np.ascontiguousarray(array.reshape(cut.extents).transpose(cut.order))
+    packed = np.ascontiguousarray(array.reshape(cut.extents).transpose(cut.order))
+    return bfloat16_bits(packed).view(np.float32) if layout == NARROW else packed
 
 
 def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
@@ -290,7 +299,9 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
         # Shifted to the left and back, halves have their signs.
         return np.stack([both << 4 >> 4, both >> 4], 1).reshape(-1, type.shape[1])[: type.shape[0]]
     cut = _cut(type.shape, type.layout)
-    parts = array.reshape(physical_shape(type)).transpose(np.argsort(cut.order))
+    if type.layout == NARROW:
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    parts = array.reshape([cut.extents[index] for index in cut.order]).transpose(np.argsort(cut.order))
     return np.ascontiguousarray(parts.reshape(cut.whole)[tuple(map(slice, type.shape))])
 
 

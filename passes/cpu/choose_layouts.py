@@ -10,8 +10,8 @@ import networkx
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.layout import CHANNEL_BLOCK, WINDOW, WINOGRAD, bytes_of, is_same_order
-from ...ir.ops.convolution import Conv
+from ...ir.layout import CHANNEL_BLOCK, NARROW, WINDOW, WINOGRAD, bytes_of, is_same_order
+from ...ir.ops.convolution import Conv, NarrowConv
 from ...ir.ops.movement import Reorder
 from ...ir.types import DType
 from ..base import PLACED, PLAIN, UNPLANNED, Pass, Record
@@ -28,7 +28,8 @@ _PLAIN = "plain"
 class ChooseLayouts(Pass):
     """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
     quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.
-    Those of 3 x 3 windows are transformed for Winograd's algorithm where that pays, unless ``exact``.
+    Those of 3 x 3 windows are transformed for Winograd's algorithm where that pays, unless ``exact``. What only
+    convolutions in bfloat16 make and read becomes ``n32``.
 
     Which ops can is said in :mod:`tilewright.passes.cpu.layout_support`. The choice is a minimum cut: ops that need
     blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
@@ -43,6 +44,9 @@ class ChooseLayouts(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         changed = [_choose(module, function, self.exact, record) for function in host_functions(module)]
+        narrow = [op.result for function in host_functions(module) for op in function.ops if _stays_narrow(op)]
+        for value in narrow:
+            value.type = value.type.with_layout(NARROW)
         return any(changed)
 
 
@@ -59,6 +63,14 @@ def _choose(module: Module, function: Function, exact: bool, record: Record) -> 
     _Rewriter(module, function, supports, matrices, blocked, record).run()
     module.drop_unused_constants()
     return True
+
+
+def _stays_narrow(op: Op) -> bool:
+    """Whether an op makes whole blocks of a result that only convolutions read that round it."""
+    ops = [op, *(user for user, _ in op.result.uses)] if is_op(op, NarrowConv) else []
+    blocks = -(-op.result.type.shape[1] // CHANNEL_BLOCK) if ops else 0
+    joins = all(isinstance(each, Op) and is_op(each, NarrowConv) and each.operator.group == 1 for each in ops)
+    return bool(ops) and joins and blocks % 2 == 0 and op.result.type.layout == ACTIVATIONS
 
 
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:

@@ -9,16 +9,16 @@ import numpy as np
 
 from .....ir.arithmetic import bfloat16_bits
 from .....ir.core import Constant, Op
-from .....ir.layout import CHANNEL_BLOCK, STEM_CHANNELS
+from .....ir.layout import CHANNEL_BLOCK, NARROW, STEM_CHANNELS
 from .....ir.ops.convolution import NarrowConv, joined_groups
 from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, I64, Register, Registers, Type, constant, mask_constant, partial_mask, zero
+from ...llvm.types import F32, I16, I64, Register, Registers, Type, constant, mask_constant, partial_mask, zero
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, FloatOutput
-from ..products.narrow_product import narrowed
+from ..products.narrow_product import narrowed, widened
 from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
@@ -33,32 +33,50 @@ class NarrowConvolution(TiledWindow, FloatOutput):
     ``tiles`` has the bias of all outputs before the weights. The result lies apart from the residual.
 
     Attributes:
-        plain_input: x, of no more than four channels, is row-major. The copy has four.
+        x_layout: of x. In row-major order it has no more than four channels, and the copy has four.
+        narrow: those of ``residual`` and ``y`` that are in layout ``n32``.
     """
 
     SIZE: ClassVar[int] = 2
 
-    plain_input: bool = field(default=False, kw_only=True)
+    x_layout: str = field(kw_only=True)
+    narrow: tuple[str, ...] = field(kw_only=True)
 
     @property
     def channel_bytes(self) -> int:
-        return self.SIZE * STEM_CHANNELS if self.plain_input else super().channel_bytes
+        if self.x_layout == NARROW:
+            return self.parts * tiles.ROW_BYTES
+        return super().channel_bytes if self.x_layout else self.SIZE * STEM_CHANNELS
 
     @property
     def parts(self) -> int:
-        return self.channels if self.plain_input else super().parts
+        if self.x_layout == NARROW:
+            return -(-self.input_blocks // 2)
+        return super().parts if self.x_layout else self.channels
 
     @property
     def part(self) -> Type:
-        return F32 if self.plain_input else super().part
+        if self.x_layout == NARROW:
+            return I16.of(2 * CHANNEL_BLOCK)
+        return super().part if self.x_layout else F32
+
+    @property
+    def reads_x(self) -> bool:
+        return self.x_layout == NARROW and self.rows.is_pointwise and self.columns.is_pointwise
+
+    def placement(self, name: str) -> tuple[int, int, int]:
+        if name not in self.narrow:
+            return super().placement(name)
+        size = self.SIZE * CHANNEL_BLOCK
+        return self.rows.output * self.columns.output * size, 2 * size, size
 
     def copied(self, b: FunctionBuilder, part: Register) -> Register:
-        return narrowed(b, part)
+        return part if self.x_layout == NARROW else narrowed(b, part)
 
     def copy_row(
         self, b: FunctionBuilder, lines: Registers, copy: Register, pixels: int, distances: tuple[int, int]
     ) -> None:
-        if not self.plain_input:
+        if self.x_layout:
             return super().copy_row(b, lines, copy, pixels, distances)
         source, target = distances
         vector, pixel, cut = F32.of(CHANNEL_BLOCK), I64.of(CHANNEL_BLOCK), pixels % CHANNEL_BLOCK
@@ -91,20 +109,23 @@ class NarrowConvolution(TiledWindow, FloatOutput):
         }
 
     def ending(self, rows: int) -> Ending:
-        plane = self.rows.output * self.columns.output * VECTOR_BYTES
-        vector = F32.of(CHANNEL_BLOCK)
+        vector, words = F32.of(CHANNEL_BLOCK), I16.of(CHANNEL_BLOCK)
 
         def stored(b: FunctionBuilder, values: Values, row: int, column: int, active: int, sums: Register) -> None:
             def pixel(index: Register) -> None:
-                offset = b.multiply(index, VECTOR_BYTES)
-                total = b.load(vector, b.at(sums, offset))
+                def place(name: str) -> Register:
+                    _, of_pixel, of_block = self.placement(name)
+                    return b.at(values[f"{name}{row}"], column * of_block, b.multiply(index, of_pixel))
+
+                total = b.load(vector, b.at(sums, b.multiply(index, VECTOR_BYTES)))
                 if self.has_residual:
-                    residual = b.load(vector, b.at(values[f"residual{row}"], column * plane, offset))
-                    total = b.binary("fadd", total, residual)
+                    is_narrow = "residual" in self.narrow
+                    residual = b.load(words if is_narrow else vector, place("residual"))
+                    total = b.binary("fadd", total, widened(b, residual) if is_narrow else residual)
                 total = self.activation.apply(b, total)
                 if active < CHANNEL_BLOCK:
                     total = b.select(mask_constant(CHANNEL_BLOCK, active), total, zero(vector))
-                b.store(total, b.at(values[f"y{row}"], column * plane, offset))
+                b.store(narrowed(b, total) if "y" in self.narrow else total, place("y"))
 
             b.each(0, rows, pixel)
 
@@ -113,11 +134,14 @@ class NarrowConvolution(TiledWindow, FloatOutput):
 
 @lowers(NarrowConv)
 def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel | None:
-    """Convolution in layout ``c16``, groups that are no whole blocks joined; of few channels in row-major order, too."""
+    """Convolution in blocked layouts, groups that are no whole blocks joined; of few channels in row-major order, too."""
     conv, (x, w, b, residual) = op.operator, op.operands
-    layouts = {value.type.layout for value in (residual, op.result) if value is not None}
+    others = {"y": op.result, **({"residual": residual} if residual is not None else {})}
+    narrow = tuple(name for name, value in others.items() if value.type.layout == NARROW)
     is_plain = x.type.layout == "" and conv.group == 1 and x.type.shape[1] <= STEM_CHANNELS
-    if layouts != {"c16"} or not (is_plain or x.type.layout == "c16") or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
+    blocked = {"c16", NARROW} if conv.group == 1 else {"c16"}
+    known = {value.type.layout for value in others.values()} <= blocked and (is_plain or x.type.layout in blocked)
+    if not known or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
         return None
     axes = rows_and_columns(walked(conv.conv.windows(x.type.shape, w.type.shape)))
     if axes is None or not isinstance(b, Constant | None):
@@ -128,7 +152,7 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
         return None
     groups = conv.group // joined
     image = (batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT)
-    spec = NarrowConvolution(*image, plain_input=is_plain, **what_follows(op))
+    spec = NarrowConvolution(*image, x_layout=x.type.layout, narrow=narrow, **what_follows(op))
     if spec.image(spec.cut(target)).bytes > MOST_COPIED:
         return None
     weights = joined_array(w.array, conv.group, joined)

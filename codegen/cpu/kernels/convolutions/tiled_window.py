@@ -187,6 +187,19 @@ class TiledWindow(WindowSpec):
         """Of each such part."""
         return self.element.of(CHANNEL_BLOCK)
 
+    @property
+    def reads_x(self) -> bool:
+        """Whether tiles read x where it lies, which is as a copy would be."""
+        return False
+
+    def placement(self, name: str) -> tuple[int, int, int]:
+        """Of the result or residual: bytes from block to block on average, from pixel to pixel, and from the first
+        block of a pair to the second one.
+        """
+        size = self.element.bytes * CHANNEL_BLOCK
+        plane = self.rows.output * self.columns.output * size
+        return plane, size, plane
+
     @abstractmethod
     def copied(self, b: FunctionBuilder, part: Register) -> Register:
         """What becomes in the copy of a part of a pixel."""
@@ -238,7 +251,8 @@ class TiledWindow(WindowSpec):
         return ChannelTiles(self.batch, self.groups, channels, CHANNEL_BLOCK, vectors, height, row_block)
 
     def image(self, cut: ChannelTiles) -> PackedImage:
-        return PackedImage(self.rows, self.columns, self.channel_bytes, cut.row_block)
+        rows = self.rows.output if self.reads_x else cut.row_block
+        return PackedImage(self.rows, self.columns, self.channel_bytes, rows)
 
     def weights_of(self, weights: np.ndarray, target: TargetDescription) -> bytes:
         """What the kernel reads in place of weights [outputs, inputs, *window]."""
@@ -267,7 +281,6 @@ class _Walker:
         stride = self.image.step(spec.columns) * self.image.pixel
         self.blocks = TileBlocks(self.b, spec.product, self.image.steps, self.rows, stride, spec.ending(self.rows))
         self.present = self.b.allocate(I64)
-        self.y_pixel = spec.element.bytes * CHANNEL_BLOCK
         self.outputs = [name for name in ("residual", "y") if name in self.arguments]
 
     def generate(self) -> Kernel:
@@ -276,30 +289,30 @@ class _Walker:
         tiles.configure(b, self.rows, image.steps.inner)
         cut.walk(b, self.arguments, self._item)
         tiles.release(b)
-        scratch = BLOCK_BYTES + image.bytes
-        return self.spec.finish(
-            b, self.blocks.finish(), units=cut.units, scratch_bytes=scratch, common=cut.in_group
-        )
+        scratch, common = (BLOCK_BYTES, 1) if self.spec.reads_x else (BLOCK_BYTES + image.bytes, cut.in_group)
+        return self.spec.finish(b, self.blocks.finish(), units=cut.units, scratch_bytes=scratch, common=common)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """All pixels of some rows, for some vectors of channels."""
         b, spec, image, arguments = self.b, self.spec, self.image, self.arguments
-        copied = b.add(b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.rows.output), item.first_row)
-
-        def pack() -> None:
-            self._pack(item)
-            b.store(copied, self.present)
-
-        b.if_(b.compare("ne", b.load(I64, self.present), copied), pack, lambda: None)
-        plane = spec.rows.output * spec.columns.output * self.y_pixel
-        block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         x, scratch = b.at(arguments["scratch"], BLOCK_BYTES), arguments["scratch"]
+        if spec.reads_x:
+            x = b.at(arguments["x"], b.multiply(item.image, image.bytes), b.multiply(item.first_row, image.row))
+        else:
+            group = b.add(b.multiply(item.image, spec.groups), item.group)
+            copied = b.add(b.multiply(group, spec.rows.output), item.first_row)
+
+            def pack() -> None:
+                self._pack(item)
+                b.store(copied, self.present)
+
+            b.if_(b.compare("ne", b.load(I64, self.present), copied), pack, lambda: None)
+        block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         width, height = spec.columns.output, b.subtract(item.last_row, item.first_row)
         across, pixels = -(-width // self.rows), b.multiply(height, width)
         total = b.divide(b.add(pixels, self.rows - 1), self.rows) if image.is_line else b.multiply(height, across)
 
         def columns(first: Register, over_rows: OverRows) -> None:
-            result = b.multiply(b.add(block, first), plane)
             values = spec.of_columns(b, arguments, b.add(item.block, first), image.steps.vector_bytes)
 
             def of_tile(tile: Register) -> Values:
@@ -313,8 +326,12 @@ class _Walker:
                     offset = b.multiply(row, image.step(spec.rows) * image.row)
                     offset = b.add(offset, b.multiply(column, image.step(spec.columns) * image.pixel))
                 pixel = b.add(b.multiply(item.first_row, width), pixel)
-                place = b.add(result, b.multiply(pixel, self.y_pixel))
-                return {"x": b.at(x, offset), **{name: b.at(arguments[name], place) for name in self.outputs}}
+                values = {"x": b.at(x, offset)}
+                for name in self.outputs:
+                    of_block, of_pixel, _ = spec.placement(name)
+                    place = b.multiply(b.add(block, first), of_block), b.multiply(pixel, of_pixel)
+                    values[name] = b.at(arguments[name], *place)
+                return values
 
             over_rows({**values, "scratch": scratch}, total, of_tile)
 

@@ -97,6 +97,13 @@ class NarrowProduct(TiledRows, ProductSpec):
         b.each(0, self.tile_rows, line)
 
 
+def widened(b: FunctionBuilder, words: Register) -> Register:
+    """16 bits of bfloat16 each as single precision numbers."""
+    bits = I32.of(words.type.lanes)
+    upper = b.binary("shl", b.convert("zext", words, bits), constant(bits, 16))
+    return b.convert("bitcast", upper, F32.of(words.type.lanes))
+
+
 def narrowed(b: FunctionBuilder, numbers: Register) -> Register:
     """Single precision numbers as 16 bits of bfloat16 each, rounded to nearest, ties to even."""
     words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
