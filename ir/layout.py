@@ -7,8 +7,8 @@ means.
 ``""``     row-major, the logical order
 ``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero, those of
            integers of 8 and 16 bits anything
-``n32``    activations of single precision as ``[N, ceil(C/32), *spatial, 32]``, zero-filled, rounded to bfloat16, two of
-           them in a word
+``n32``    activations of single precision as ``[N, ceil(C/32), *spatial, 32]``, zero-filled, rounded to bfloat16, two
+           in a word
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
 ``f4o16i16``, ``f2o16i16`` weights ``[O, I, 3, 3]``, transformed for Winograd's F(4 x 4) or F(2 x 2), which makes n x n
            of 3 x 3 (:class:`Winograd`), as ``[ceil(O/16), n, n, ceil(I/16), 16 (I), 16 (O)]``, zero-filled
@@ -263,7 +263,11 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
         return physical_shape(type.with_shape((-(-type.shape[0] // 2), type.shape[1])).with_layout("i4o16"))
     cut = _cut(type.shape, type.layout)
     shape = tuple(cut.extents[index] for index in cut.order)
-    return (*shape[:-1], shape[-1] // 2) if type.layout == NARROW else shape
+    if type.layout != NARROW:
+        return shape
+    if type.dtype is not DType.F32:
+        raise IRError(f"layout {NARROW} needs elements of single precision", found=type)
+    return (*shape[:-1], shape[-1] // 2)
 
 
 def bytes_of(type: TensorType) -> int:

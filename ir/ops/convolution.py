@@ -116,8 +116,8 @@ class NarrowConv(_Convolution):
     activation in single precision. The attributes are those of ``conv``.
 
     Operands and result are those of ``conv`` in single precision. Engines differ in whether a residual is rounded as
-    well, in the order of sums, which are single precision, and may take factors and sums below 2^-126 as zero, and in whether infinities of one group make NaN of
-    others: such may be multiplied with zero.
+    well, in the order of sums, which are single precision, and may take factors and sums below 2^-126 as zero, and in
+    whether infinities of one group make NaN of others: such may be multiplied with zero.
     """
 
     @property

@@ -23,8 +23,8 @@ class NarrowProducts(Pass):
     """Makes ``narrow_conv`` of convolutions in single precision that have kernels as such, and ``narrow_matmul`` of
     products with a known matrix, the same for all rows on the left.
 
-    First layers of few channels, depthwise convolutions, those of weights that are computed, small products and those
-    of two computed matrices stay in single precision.
+    Depthwise convolutions, those of weights that are computed, small products and those of two computed matrices stay
+    in single precision.
     """
 
     requires = (PLAIN, UNPLANNED)

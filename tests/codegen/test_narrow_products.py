@@ -70,7 +70,8 @@ def random_case(rng: np.random.Generator) -> Case:
     channels, outputs = (32 * group,) * 2 if group == 2 and rng.random() < 0.5 else (channels, outputs)
     is_plain = group == 1 and rng.random() < 0.3
     if is_plain:
-        channels, kernel, dilations = int(rng.integers(1, 5)), (*kernel[1:], int(rng.integers(2, 8))), (*dilations[1:], 1)
+        channels, taps = int(rng.integers(1, 5)), int(rng.integers(2, 8))
+        kernel, dilations = (*kernel[1:], taps), (*dilations[1:], 1)
         image = (*image[1:], int(rng.integers(kernel[-1], 80)))
     conv = NarrowConv(strides, pads, dilations, group, *activation(rng))
     x, w = (
@@ -131,7 +132,7 @@ def test_rounding() -> None:
 
 
 def network(rng: np.random.Generator) -> bytes:
-    """A first layer, a convolution of its channels, a depthwise one, which stays in single precision, a pointwise one."""
+    """A first layer, a convolution of its channels, a depthwise one, which stays as it is, a pointwise one."""
     shapes = {"stem": (32, 3, 3, 3), "dense": (32, 32, 3, 3), "depth": (32, 1, 3, 3), "point": (24, 32, 1, 1)}
     weights = [(rng.standard_normal(shape) * 0.2).astype(np.float32) for shape in shapes.values()]
     names = ["x", "a", "b", "c", "y"]

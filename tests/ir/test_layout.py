@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tilewright.errors import IRError
-from tilewright.ir.layout import HALVES, WINOGRAD, bytes_of, pack, physical_shape, unpack
+from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
+from tilewright.ir.layout import HALVES, NARROW, WINOGRAD, bytes_of, pack, physical_shape, unpack
 from tilewright.ir.types import DType, TensorType
 
 SHAPES = {
@@ -45,6 +46,19 @@ def test_two_integers_in_a_byte() -> None:
         assert packed[0, 0, 0, 3, 1] == (w[2, 3] & 15 | w[3, 3] << 4)
     with pytest.raises(IRError, match="layout i8o16 needs a matrix of i8"):
         physical_shape(TensorType((16, 16), DType.F32, layout=HALVES))
+
+
+def test_two_numbers_in_a_word() -> None:
+    for shape in ((2, 40, 5), (1, 64, 3, 3)):
+        array = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+        type = TensorType(shape, DType.F32, layout=NARROW)
+        packed = pack(array, NARROW)
+        assert packed.shape == physical_shape(type)
+        assert packed.nbytes == bytes_of(type) == 2 * shape[0] * 64 * array[0, 0].size
+        np.testing.assert_array_equal(unpack(packed, type), rounded_to_bfloat16(array))
+        assert packed.view(np.uint16)[0, 1, ..., 7].ravel()[0] == bfloat16_bits(array)[0, 39].ravel()[0]
+    with pytest.raises(IRError, match="layout n32 needs elements of single precision"):
+        physical_shape(TensorType((16, 16), DType.I8, layout=NARROW))
 
 
 def test_addresses() -> None:

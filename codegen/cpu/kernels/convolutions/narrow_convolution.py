@@ -134,7 +134,7 @@ class NarrowConvolution(TiledWindow, FloatOutput):
 
 @lowers(NarrowConv)
 def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel | None:
-    """Convolution in blocked layouts, groups that are no whole blocks joined; of few channels in row-major order, too."""
+    """Convolution in blocked layouts, groups that are no whole blocks joined, or of few channels in row-major order."""
     conv, (x, w, b, residual) = op.operator, op.operands
     others = {"y": op.result, **({"residual": residual} if residual is not None else {})}
     narrow = tuple(name for name, value in others.items() if value.type.layout == NARROW)

@@ -1,9 +1,9 @@
 """Direct convolution on the tiles of AMX.
 
 What some output rows see of the image is copied into work memory, where 64 bytes of a pixel lie side by side, padding
-included; all output channels then go over it, those of the next work items, too. Neighbouring output pixels are the rows of tiles, and each tap of the
-window is a step further on in the copy (:mod:`.products.tile_product`). Where pixels are smaller than a tile, taps of a
-row that lie side by side share one.
+included; all output channels then go over it, those of the next work items, too. Neighbouring output pixels are the
+rows of tiles, and each tap of the window is a step further on in the copy (:mod:`.products.tile_product`). Where pixels
+are smaller than a tile, taps of a row that lie side by side share one.
 """
 
 from __future__ import annotations
@@ -356,10 +356,11 @@ class _Walker:
         count = b.add(b.multiply(b.subtract(item.last_row, item.first_row), image.step(rows)), image.extent(rows, 0))
         left = max(0, columns.before)
         right = min(image.width, -(-(columns.input + columns.before) // across))
+        start = left * across - columns.before
         distances = across * spec.part.bytes, image.pixel
 
         def plane(index: Register, parts: int) -> None:
-            source = b.at(x, b.multiply(index, in_plane * part_bytes), (left * across - columns.before) * spec.part.bytes)
+            source = b.at(x, b.multiply(index, in_plane * part_bytes), start * spec.part.bytes)
             plane = b.at(target, b.multiply(index, image.plane), left * image.pixel)
 
             def row(y: Register) -> None:
