@@ -12,6 +12,7 @@ from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import CHANNEL_BLOCK, NARROW, WINDOW, WINOGRAD, bytes_of, is_same_order
 from ...ir.ops.convolution import Conv, NarrowConv
+from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.movement import Reorder
 from ...ir.types import DType
 from ..base import PLACED, PLAIN, UNPLANNED, Pass, Record
@@ -66,11 +67,17 @@ def _choose(module: Module, function: Function, exact: bool, record: Record) -> 
 
 
 def _stays_narrow(op: Op) -> bool:
-    """Whether an op makes whole blocks of a result that only convolutions read that round it."""
-    ops = [op, *(user for user, _ in op.result.uses)] if is_op(op, NarrowConv) else []
-    blocks = -(-op.result.type.shape[1] // CHANNEL_BLOCK) if ops else 0
-    joins = all(isinstance(each, Op) and is_op(each, NarrowConv) and each.operator.group == 1 for each in ops)
-    return bool(ops) and joins and blocks % 2 == 0 and op.result.type.layout == ACTIVATIONS
+    """Whether a convolution, or an elementwise op on single precision, makes pairs of blocks of a result that only
+    convolutions read that round it.
+    """
+    if len(op.results) != 1 or op.result.type.layout != ACTIVATIONS or not op.result.uses:
+        return False
+    channels, readers = op.result.type.shape[1], [user for user, _ in op.result.uses]
+    if not all(isinstance(each, Op) and is_op(each, NarrowConv) and each.operator.group == 1 for each in readers):
+        return False
+    if isinstance(op.operator, Elementwise):
+        return channels % (2 * CHANNEL_BLOCK) == 0 and all(value.type.dtype is DType.F32 for value in op.inputs)
+    return is_op(op, NarrowConv) and op.operator.group == 1 and -(-channels // CHANNEL_BLOCK) % 2 == 0
 
 
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:

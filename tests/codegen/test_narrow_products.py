@@ -132,7 +132,9 @@ def test_rounding() -> None:
 
 
 def network(rng: np.random.Generator) -> bytes:
-    """A first layer, a convolution of its channels, a depthwise one, which stays as it is, a pointwise one."""
+    """A first layer, a normalisation, a convolution of its channels, a depthwise one, which stays as it is, a pointwise
+    one.
+    """
     shapes = {"stem": (32, 3, 3, 3), "dense": (32, 32, 3, 3), "depth": (32, 1, 3, 3), "point": (24, 32, 1, 1)}
     weights = [(rng.standard_normal(shape) * 0.2).astype(np.float32) for shape in shapes.values()]
     names = ["x", "a", "b", "c", "y"]
@@ -142,6 +144,9 @@ def network(rng: np.random.Generator) -> bytes:
         )
         for i, (w, shape) in enumerate(shapes.items())
     ]
+    nodes[0].output[0] = "s"
+    nodes[1:1] = [helper.make_node("Relu", ["s"], ["r"]), helper.make_node("Mul", ["r", "scale"], ["a"])]
+    shapes["scale"], weights = (32, 1, 1), [*weights, rng.uniform(0.5, 1.5, (32, 1, 1)).astype(np.float32)]
     ends = {"x": (1, 3, 24, 24), "y": (1, 24, 24, 24)}
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in ends.items())
     constants = [onnx.numpy_helper.from_array(array, name) for name, array in zip(shapes, weights, strict=True)]

@@ -61,6 +61,27 @@ def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
     assert next(module.ops).inputs[0].type.layout == ""
 
 
+def test_what_convolutions_in_bfloat16_hand_on(rng: np.random.Generator) -> None:
+    """Pairs of blocks that only they read, of their own or of elementwise ops: %a; %d and %f; not %b, of three blocks,
+    %c, which a pool reads, nor %e, which more than convolutions read.
+    """
+    body = f"""
+      %a = narrow_conv(%x, @w64_3) {CONV} : f32[1,64,8,8]
+      %b = narrow_conv(%a, @w40_64) {CONV} : f32[1,40,8,8]
+      %c = narrow_conv(%b, @w32_40) {CONV} : f32[1,32,8,8]
+      %d = relu(%c) [on=cpu] : f32[1,32,8,8]
+      %e = narrow_conv(%d, @w32_32, _, %d) {CONV} : f32[1,32,8,8]
+      %f = neg(%e) [on=cpu] : f32[1,32,8,8]
+      %g = narrow_conv(%f, @w32_32) {CONV} : f32[1,32,8,8]
+      %p = max_pool(%c) {POOL} : f32[1,32,7,7]
+      %y = add(%e, %g) [on=cpu] : f32[1,32,8,8]
+    """
+    module = laid_out("%x: f32[1,3,8,8]", body, "%y: f32[1,32,8,8], %p: f32[1,32,7,7]", rng)
+    layouts = {op.result.name: op.result.type.layout for op in module.ops if op.name != "reorder"}
+    assert {name for name, layout in layouts.items() if layout == "n32"} == {"a", "d", "f"}
+    assert next(module.ops).inputs[0].type.layout == ""
+
+
 def test_text(rng: np.random.Generator) -> None:
     weights = "const @w : f32[2,1,3,1]{} = [0x1.0p0, 0x1.0p1, 0x1.0p2, 0x1.0p3, 0x1.0p4, 0x1.0p5]"
     text = """

@@ -10,13 +10,13 @@ from functools import partial
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
+from ....ir.layout import CHANNEL_BLOCK, NARROW, physical_shape, row_major
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I16, Register, mask_constant, type_of, zero
-from ..llvm.vector_arithmetic import half_to_single, single_to_half
+from ..llvm.vector_arithmetic import half_to_single, single_to_half, single_to_narrow
 from ..nest import Access, Nest, broadcast
 from ..spec import ConstantTable, KernelSpec
 
@@ -47,7 +47,7 @@ class VectorNest(KernelSpec):
 
     Attributes:
         nest: how operands, tables and result are visited; along the last dimension each is contiguous or one element.
-        dtypes: element types of the operands and the result.
+        dtypes: element types of the operands and the result; numbers of the result that are u16 become bfloat16.
         tables: constants of the kernel.
     """
 
@@ -152,6 +152,8 @@ class _Walker:
             result = self.b.convert("zext", result, I8.of(lanes))
         elif self.dtypes[-1] is DType.F16:
             result = single_to_half(self.b, result)
+        elif self.dtypes[-1] is DType.U16 and result.type.is_float:
+            result = single_to_narrow(self.b, result)
         self.b.store_masked(result, pointers[-1], mask)
 
     def _load(self, operand: int, pointer: Register, lanes: int, mask: Register | None = None) -> Register:
@@ -190,12 +192,21 @@ def access_of(type: TensorType, result: TensorType) -> Access | None:
 
 
 def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Kernel | None:
-    """The kernel of an elementwise op, in row-major order or in layout ``c16``; ``None`` if not vector by vector."""
-    result = op.result.type
+    """The kernel of an elementwise op, in row-major order or in layout ``c16``, which also may become ``n32``, of whole
+    blocks; ``None`` if not vector by vector.
+    """
+    result, is_narrow = op.result.type, op.result.type.layout == NARROW
+    result = result.with_layout("c16") if is_narrow else result
     physical = physical_shape(result)
     found = [access_of(value.type, result) for value in op.inputs]
     accesses = [access for access in found if access is not None]
     if len(accesses) < len(found):
         return None
-    nest = Nest(physical, (*accesses, Access(row_major(physical)))).collapsed()
-    return VectorNest(nest, tuple(value.type.dtype for value in (*op.inputs, op.result)), expression).kernel(target)
+    dtypes, own = [value.type.dtype for value in (*op.inputs, op.result)], row_major(physical)
+    if is_narrow:
+        # Pairs of blocks, of which a pixel of the second one lies behind that of the first one.
+        accesses = [Access((a.strides[0], 2 * a.strides[1], *a.strides[1:])) for a in accesses]
+        physical, dtypes[-1] = (physical[0], physical[1] // 2, 2, *physical[2:]), DType.U16
+        own = (own[0], 2 * own[1], CHANNEL_BLOCK, *(2 * stride for stride in own[2:-1]), 1)
+    nest = Nest(physical, (*accesses, Access(own))).collapsed()
+    return VectorNest(nest, tuple(dtypes), expression).kernel(target)

@@ -11,7 +11,7 @@ from ..element import Arithmetic
 from . import trigonometry
 from . import vector_math as vm
 from .builder import FunctionBuilder
-from .types import F16, F32, I16, Register, constant, poison
+from .types import BF16, F16, F32, I16, I32, Register, constant, poison
 
 DTYPES = (DType.F32, DType.F16, DType.BOOL)
 """Element types that formulas work on."""
@@ -27,6 +27,26 @@ def single_to_half(b: FunctionBuilder, value: Register) -> Register:
     """The nearest half floats, as integers."""
     lanes = value.type.lanes
     return b.convert("bitcast", b.convert("fptrunc", value, F16.of(lanes)), I16.of(lanes))
+
+
+def narrow_to_single(b: FunctionBuilder, bits: Register) -> Register:
+    """Numbers in bfloat16, given as integers, in single precision."""
+    lanes = bits.type.lanes
+    return b.convert("fpext", b.convert("bitcast", bits, BF16.of(lanes)), F32.of(lanes))
+
+
+def single_to_narrow(b: FunctionBuilder, numbers: Register) -> Register:
+    """The nearest numbers in bfloat16, ties to even, as integers."""
+    words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
+    if "avx512bf16" in b.target.features:
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        return b.convert("bitcast", b.intrinsic(name, BF16.of(numbers.type.lanes), [numbers]), words)
+    stored, half = b.convert("bitcast", numbers, bits), constant(bits, 16)
+    upper = b.binary("lshr", stored, half)
+    odd = b.binary("and", upper, constant(bits, 1))
+    rounded = b.binary("lshr", b.binary("add", stored, b.binary("add", odd, constant(bits, 0x7FFF))), half)
+    quiet = b.binary("or", upper, constant(bits, 0x40))
+    return b.convert("trunc", b.select(b.compare("uno", numbers, numbers), quiet, rounded), words)
 
 
 Instruction = Callable[..., Register]

@@ -16,9 +16,9 @@ from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
 from ...llvm.types import F32, I16, I64, Register, Registers, Type, constant, mask_constant, partial_mask, zero
+from ...llvm.vector_arithmetic import narrow_to_single, single_to_narrow
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, FloatOutput
-from ..products.narrow_product import narrowed, widened
 from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
@@ -71,7 +71,7 @@ class NarrowConvolution(TiledWindow, FloatOutput):
         return self.rows.output * self.columns.output * size, 2 * size, size
 
     def copied(self, b: FunctionBuilder, part: Register) -> Register:
-        return part if self.x_layout == NARROW else narrowed(b, part)
+        return part if self.x_layout == NARROW else single_to_narrow(b, part)
 
     def copy_row(
         self, b: FunctionBuilder, lines: Registers, copy: Register, pixels: int, distances: tuple[int, int]
@@ -121,11 +121,11 @@ class NarrowConvolution(TiledWindow, FloatOutput):
                 if self.has_residual:
                     is_narrow = "residual" in self.narrow
                     residual = b.load(words if is_narrow else vector, place("residual"))
-                    total = b.binary("fadd", total, widened(b, residual) if is_narrow else residual)
+                    total = b.binary("fadd", total, narrow_to_single(b, residual) if is_narrow else residual)
                 total = self.activation.apply(b, total)
                 if active < CHANNEL_BLOCK:
                     total = b.select(mask_constant(CHANNEL_BLOCK, active), total, zero(vector))
-                b.store(narrowed(b, total) if "y" in self.narrow else total, place("y"))
+                b.store(single_to_narrow(b, total) if "y" in self.narrow else total, place("y"))
 
             b.each(0, rows, pixel)
 

@@ -11,7 +11,8 @@ from .....ir.arithmetic import bfloat16_bits
 from .....ir.layout import CHANNEL_BLOCK
 from ...constants import aligned
 from ...llvm.builder import FunctionBuilder
-from ...llvm.types import BF16, F32, I16, I32, Register, constant, partial_mask, zero
+from ...llvm.types import F32, I16, Register, partial_mask, zero
+from ...llvm.vector_arithmetic import single_to_narrow
 from ..activation import ProductSpec
 from ..output_channels import VECTOR_BYTES
 from ..window_walk import Values
@@ -67,7 +68,7 @@ class NarrowProduct(TiledRows, ProductSpec):
 
             def vector(block: Register, mask: Register | None = None) -> None:
                 numbers = b.load_masked(_VECTOR, b.at(source, b.multiply(block, _VECTOR.bytes)), mask)
-                b.store(narrowed(b, numbers), b.at(copy, b.multiply(block, _VECTOR.bytes // 2)))
+                b.store(single_to_narrow(b, numbers), b.at(copy, b.multiply(block, _VECTOR.bytes // 2)))
 
             b.each(0, whole, vector)
             if cut:
@@ -95,24 +96,3 @@ class NarrowProduct(TiledRows, ProductSpec):
             b.store_masked(total, b.at(values[f"y{row}"], column * VECTOR_BYTES, offset), mask)
 
         b.each(0, self.tile_rows, line)
-
-
-def widened(b: FunctionBuilder, words: Register) -> Register:
-    """16 bits of bfloat16 each as single precision numbers."""
-    bits = I32.of(words.type.lanes)
-    upper = b.binary("shl", b.convert("zext", words, bits), constant(bits, 16))
-    return b.convert("bitcast", upper, F32.of(words.type.lanes))
-
-
-def narrowed(b: FunctionBuilder, numbers: Register) -> Register:
-    """Single precision numbers as 16 bits of bfloat16 each, rounded to nearest, ties to even."""
-    words, bits = I16.of(numbers.type.lanes), I32.of(numbers.type.lanes)
-    if "avx512bf16" in b.target.features:
-        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
-        return b.convert("bitcast", b.intrinsic(name, BF16.of(numbers.type.lanes), [numbers]), words)
-    stored, half = b.convert("bitcast", numbers, bits), constant(bits, 16)
-    upper = b.binary("lshr", stored, half)
-    odd = b.binary("and", upper, constant(bits, 1))
-    rounded = b.binary("lshr", b.binary("add", stored, b.binary("add", odd, constant(bits, 0x7FFF))), half)
-    quiet = b.binary("or", upper, constant(bits, 0x40))
-    return b.convert("trunc", b.select(b.compare("uno", numbers, numbers), quiet, rounded), words)
