@@ -52,7 +52,8 @@ MOST_COPIED = 1 << 25
 
 @dataclass(frozen=True)
 class PackedImage:
-    """What some output rows see, as it is copied: [planes][rows][columns][a pixel].
+    """What some output rows see, as it is copied: [planes][rows][columns][a pixel]; where rows are short, the pixels
+    that each tap of a row meets in a plane of their own.
 
     Attributes:
         rows, columns: windows of the convolution.
@@ -89,8 +90,24 @@ class PackedImage:
         return (outputs - 1) * PackedImage.step(axis) + (axis.kernel - 1) * axis.dilation + 1
 
     @property
+    def parts_taps(self) -> bool:
+        """Whether taps of a row have planes of their own: so pixels of several short rows lie side by side."""
+        is_short = 1 < self.columns.output <= tiles.ROWS // 2 and self.step(self.rows) == 1
+        return is_short and self.columns.kernel > 1 and self.pixel == tiles.ROW_BYTES
+
+    @property
+    def copies(self) -> int:
+        """Planes for each one of channels."""
+        return self.columns.kernel if self.parts_taps else 1
+
+    @property
     def width(self) -> int:
-        return self.extent(self.columns, self.columns.output)
+        return self.columns.output if self.parts_taps else self.extent(self.columns, self.columns.output)
+
+    @property
+    def x_stride(self) -> int:
+        """Bytes from pixel to pixel of a tile."""
+        return self.pixel if self.parts_taps else self.step(self.columns) * self.pixel
 
     @property
     def row(self) -> int:
@@ -103,12 +120,13 @@ class PackedImage:
 
     @property
     def bytes(self) -> int:
-        return self.planes * self.plane
+        return self.planes * self.copies * self.plane
 
     @property
     def is_line(self) -> bool:
         """Whether pixels of all output rows lie side by side, like those of one."""
-        return self.rows.kernel == self.columns.kernel == 1 and self.step(self.rows) == self.step(self.columns) == 1
+        is_pointwise = self.rows.kernel == self.columns.kernel == 1
+        return self.parts_taps or (is_pointwise and self.step(self.rows) == self.step(self.columns) == 1)
 
     @property
     def joins_taps(self) -> bool:
@@ -118,9 +136,9 @@ class PackedImage:
     @cached_property
     def steps(self) -> TileSteps:
         runs, taps = (1, self.columns.kernel) if self.joins_taps else (self.columns.kernel, 1)
-        across = self.columns.dilation * self.pixel
+        across = self.plane if self.parts_taps else self.columns.dilation * self.pixel
         rows = range(0, self.rows.kernel * self.rows.dilation * self.row, self.rows.dilation * self.row)
-        planes = range(0, self.planes * self.plane, self.plane)
+        planes = range(0, self.bytes, self.copies * self.plane)
         return TileSteps(
             taps * self.pixel, tuple(p + y + x * across for p in planes for y in rows for x in range(runs))
         )
@@ -278,8 +296,8 @@ class _Walker:
         self.spec, self.cut = spec, spec.cut(target)
         self.image, self.rows = spec.image(self.cut), spec.tile_rows(self.cut)
         self.b, self.arguments = spec.entry(target, writes=("y",))
-        stride = self.image.step(spec.columns) * self.image.pixel
-        self.blocks = TileBlocks(self.b, spec.product, self.image.steps, self.rows, stride, spec.ending(self.rows))
+        ending, stride = spec.ending(self.rows), self.image.x_stride
+        self.blocks = TileBlocks(self.b, spec.product, self.image.steps, self.rows, stride, ending)
         self.present = self.b.allocate(I64)
         self.outputs = [name for name in ("residual", "y") if name in self.arguments]
 
@@ -324,7 +342,7 @@ class _Walker:
                     column = b.minimum(b.multiply(b.remainder(tile, across), self.rows), width - self.rows)
                     pixel = b.add(b.multiply(row, width), column)
                     offset = b.multiply(row, image.step(spec.rows) * image.row)
-                    offset = b.add(offset, b.multiply(column, image.step(spec.columns) * image.pixel))
+                    offset = b.add(offset, b.multiply(column, image.x_stride))
                 pixel = b.add(b.multiply(item.first_row, width), pixel)
                 values = {"x": b.at(x, offset)}
                 for name in self.outputs:
@@ -351,22 +369,30 @@ class _Walker:
         part_bytes = rows.input * source_row
         group = b.add(b.multiply(item.image, spec.groups), item.group)
         x = b.at(self.arguments["x"], b.multiply(b.multiply(group, spec.parts), part_bytes))
-        step, across = image.source_step(rows), image.source_step(columns)
+        step = image.source_step(rows)
         top = b.subtract(b.multiply(item.first_row, rows.stride), rows.before)
         count = b.add(b.multiply(b.subtract(item.last_row, item.first_row), image.step(rows)), image.extent(rows, 0))
-        left = max(0, columns.before)
-        right = min(image.width, -(-(columns.input + columns.before) // across))
-        start = left * across - columns.before
+        # By copy: the first pixel and the one behind the last that lie in the image, and where the first lies there.
+        if image.parts_taps:
+            across, reaches = columns.stride, [columns.reach(tap) for tap in range(columns.kernel)]
+            pieces = [(*r, r[0] * across + tap * columns.dilation - columns.before) for tap, r in enumerate(reaches)]
+        else:
+            across, left = image.source_step(columns), max(0, columns.before)
+            right = min(image.width, -(-(columns.input + columns.before) // across))
+            pieces = [(left, right, left * across - columns.before)]
         distances = across * spec.part.bytes, image.pixel
 
         def plane(index: Register, parts: int) -> None:
-            source = b.at(x, b.multiply(index, in_plane * part_bytes), start * spec.part.bytes)
-            plane = b.at(target, b.multiply(index, image.plane), left * image.pixel)
+            source = b.at(x, b.multiply(index, in_plane * part_bytes))
+            plane = b.at(target, b.multiply(index, image.copies * image.plane))
 
             def row(y: Register) -> None:
-                line = b.at(source, b.multiply(b.add(top, b.multiply(y, step)), source_row))
-                lines = tuple(b.at(line, part * part_bytes) for part in range(parts))
-                spec.copy_row(b, lines, b.at(plane, b.multiply(y, image.row)), right - left, distances)
+                line, copy = b.multiply(b.add(top, b.multiply(y, step)), source_row), b.multiply(y, image.row)
+                for number, (left, right, start) in enumerate(pieces):
+                    first = b.at(source, line, start * spec.part.bytes)
+                    lines = tuple(b.at(first, part * part_bytes) for part in range(parts))
+                    place = b.at(plane, copy, number * image.plane + left * image.pixel)
+                    spec.copy_row(b, lines, place, right - left, distances)
 
             first, last = (
                 (b.integer(0), count)
