@@ -135,7 +135,12 @@ def network(rng: np.random.Generator) -> bytes:
     """A first layer, a normalisation, a convolution of its channels, a depthwise one, which stays as it is, a pointwise
     one.
     """
-    shapes = {"stem": (32, 3, 3, 3), "dense": (32, 32, 3, 3), "depth": (32, 1, 3, 3), "point": (24, 32, 1, 1)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "stem": (32, 3, 3, 3),
+        "dense": (32, 32, 3, 3),
+        "depth": (32, 1, 3, 3),
+        "point": (24, 32, 1, 1),
+    }
     weights = [(rng.standard_normal(shape) * 0.2).astype(np.float32) for shape in shapes.values()]
     names = ["x", "a", "b", "c", "y"]
     nodes = [

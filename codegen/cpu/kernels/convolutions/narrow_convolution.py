@@ -15,7 +15,7 @@ from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, I16, I64, Register, Registers, Type, constant, mask_constant, partial_mask, zero
+from ...llvm.types import F32, I16, I64, Register, Registers, constant, mask_constant, partial_mask, zero
 from ...llvm.vector_arithmetic import narrow_to_single, single_to_narrow
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, FloatOutput
@@ -23,7 +23,7 @@ from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
 from .joined_convolution import joined_array
-from .tiled_window import MOST_COPIED, TiledWindow
+from .tiled_window import MOST_COPIED, Source, TiledWindow
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,11 @@ class NarrowConvolution(TiledWindow, FloatOutput):
     narrow: tuple[str, ...] = field(kw_only=True)
 
     @property
-    def channel_bytes(self) -> int:
+    def source(self) -> Source:
         if self.x_layout == NARROW:
-            return self.parts * tiles.ROW_BYTES
-        return super().channel_bytes if self.x_layout else self.SIZE * STEM_CHANNELS
-
-    @property
-    def parts(self) -> int:
-        if self.x_layout == NARROW:
-            return -(-self.input_blocks // 2)
-        return super().parts if self.x_layout else self.channels
-
-    @property
-    def part(self) -> Type:
-        if self.x_layout == NARROW:
-            return I16.of(2 * CHANNEL_BLOCK)
-        return super().part if self.x_layout else F32
+            planes = -(-self.input_blocks // 2)
+            return Source(planes, I16.of(2 * CHANNEL_BLOCK), planes * tiles.ROW_BYTES)
+        return super().source if self.x_layout else Source(self.channels, F32, self.SIZE * STEM_CHANNELS)
 
     @property
     def reads_x(self) -> bool:

@@ -45,8 +45,8 @@ class TiledConvolution(TiledWindow, QuantizedOutput):
         packed = cut.row_blocks * cut.in_group * image.bytes // image.pixel
         return image.bytes <= MOST_COPIED and pays(work, image.steps, rows, blocks, packed, target)
 
-    def copied(self, b: FunctionBuilder, block: Register) -> Register:
-        return block
+    def copied(self, b: FunctionBuilder, part: Register) -> Register:
+        return part
 
     def of_columns(self, b: FunctionBuilder, arguments: Values, block: Register, vector_bytes: int) -> Values:
         tables = {name: b.at(arguments[name], b.multiply(block, VECTOR_BYTES)) for name in ("start", "factors")}

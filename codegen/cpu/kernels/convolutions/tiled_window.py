@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -152,6 +152,20 @@ class PackedImage:
         return weights.reshape(outputs, -1, self.steps.run // weights.itemsize)
 
 
+class Source(NamedTuple):
+    """Pixels as x has them.
+
+    Attributes:
+        planes: of x, each with a part of every pixel.
+        part: its type.
+        copied_bytes: of a pixel in the copy, all parts together.
+    """
+
+    planes: int
+    part: Type
+    copied_bytes: int
+
+
 @dataclass(frozen=True)
 class TiledWindow(WindowSpec):
     """Base: convolution over an image in layout ``c16``, of which subclasses say what becomes of the sums.
@@ -191,19 +205,10 @@ class TiledWindow(WindowSpec):
         return 0
 
     @property
-    def channel_bytes(self) -> int:
-        """Bytes of a pixel of a group in the copy."""
-        return self.input_blocks * CHANNEL_BLOCK * self.SIZE
-
-    @property
-    def parts(self) -> int:
-        """Planes of x that have a part of each pixel of a group."""
-        return self.input_blocks
-
-    @property
-    def part(self) -> Type:
-        """Of each such part."""
-        return self.element.of(CHANNEL_BLOCK)
+    def source(self) -> Source:
+        """Where pixels of a group come from."""
+        blocks = self.input_blocks
+        return Source(blocks, self.element.of(CHANNEL_BLOCK), blocks * CHANNEL_BLOCK * self.SIZE)
 
     @property
     def reads_x(self) -> bool:
@@ -236,7 +241,7 @@ class TiledWindow(WindowSpec):
         def pixel(index: Register) -> None:
             place, from_first = b.at(copy, b.multiply(index, target)), b.multiply(index, source)
             for number, line in enumerate(lines):
-                value = self.copied(b, b.load(self.part, b.at(line, from_first)))
+                value = self.copied(b, b.load(self.source.part, b.at(line, from_first)))
                 b.store(value, place, number * value.type.bytes)
 
         b.each(0, pixels, pixel)
@@ -256,7 +261,7 @@ class TiledWindow(WindowSpec):
         height, width, channels = self.rows.output, self.columns.output, self.outputs // self.groups
         # Absent channels of bytes may hold anything.
         channels = channels if self.element.is_float else self.output_blocks * CHANNEL_BLOCK
-        row_bytes = self.channel_bytes * self.columns.input * self.rows.stride
+        row_bytes = self.source.copied_bytes * self.columns.input * self.rows.stride
         least = -(-_ITEM_TILES * tiles.ROWS // width)
         most = max(1, target.cache_bytes[1] // 2 // row_bytes)
         row_block = min(height, max(min(least, most), min(most, -(-height // _ITEMS))))
@@ -270,7 +275,7 @@ class TiledWindow(WindowSpec):
 
     def image(self, cut: ChannelTiles) -> PackedImage:
         rows = self.rows.output if self.reads_x else cut.row_block
-        return PackedImage(self.rows, self.columns, self.channel_bytes, rows)
+        return PackedImage(self.rows, self.columns, self.source.copied_bytes, rows)
 
     def weights_of(self, weights: np.ndarray, target: TargetDescription) -> bytes:
         """What the kernel reads in place of weights [outputs, inputs, *window]."""
@@ -360,15 +365,16 @@ class _Walker:
         b, spec, image = self.b, self.spec, self.image
         target = b.at(self.arguments["scratch"], BLOCK_BYTES)
         rows, columns = spec.rows, spec.columns
-        in_plane = image.pixel * spec.parts // spec.channel_bytes
+        planes, part, copied_bytes = spec.source
+        in_plane = image.pixel * planes // copied_bytes
         # What is no channel must not be NaN.
-        if rows.is_padded or columns.is_padded or (spec.element.is_float and spec.parts % in_plane):
+        if rows.is_padded or columns.is_padded or (spec.element.is_float and planes % in_plane):
             fill, size = constant(I8, signed_byte(spec.fill)), constant(I64, image.bytes)
             b.intrinsic("llvm.memset.p0.i64", None, [target, fill, size, constant(I1, False)])
-        source_row = columns.input * spec.part.bytes
+        source_row = columns.input * part.bytes
         part_bytes = rows.input * source_row
         group = b.add(b.multiply(item.image, spec.groups), item.group)
-        x = b.at(self.arguments["x"], b.multiply(b.multiply(group, spec.parts), part_bytes))
+        x = b.at(self.arguments["x"], b.multiply(b.multiply(group, planes), part_bytes))
         step = image.source_step(rows)
         top = b.subtract(b.multiply(item.first_row, rows.stride), rows.before)
         count = b.add(b.multiply(b.subtract(item.last_row, item.first_row), image.step(rows)), image.extent(rows, 0))
@@ -380,7 +386,7 @@ class _Walker:
             across, left = image.source_step(columns), max(0, columns.before)
             right = min(image.width, -(-(columns.input + columns.before) // across))
             pieces = [(left, right, left * across - columns.before)]
-        distances = across * spec.part.bytes, image.pixel
+        distances = across * part.bytes, image.pixel
 
         def plane(index: Register, parts: int) -> None:
             source = b.at(x, b.multiply(index, in_plane * part_bytes))
@@ -388,23 +394,15 @@ class _Walker:
 
             def row(y: Register) -> None:
                 line, copy = b.multiply(b.add(top, b.multiply(y, step)), source_row), b.multiply(y, image.row)
-                for number, (left, right, start) in enumerate(pieces):
-                    first = b.at(source, line, start * spec.part.bytes)
-                    lines = tuple(b.at(first, part * part_bytes) for part in range(parts))
-                    place = b.at(plane, copy, number * image.plane + left * image.pixel)
+                for copied, (left, right, start) in enumerate(pieces):
+                    first = b.at(source, line, start * part.bytes)
+                    lines = tuple(b.at(first, number * part_bytes) for number in range(parts))
+                    place = b.at(plane, copy, copied * image.plane + left * image.pixel)
                     spec.copy_row(b, lines, place, right - left, distances)
 
-            first, last = (
-                (b.integer(0), count)
-                if not rows.is_padded
-                else (
-                    b.maximum(b.subtract(0, top), 0),
-                    b.minimum(count, b.subtract(rows.input, top)),
-                )
-            )
-            b.each(first, last, row)
+            b.each(b.maximum(b.subtract(0, top), 0), b.minimum(count, b.subtract(rows.input, top)), row)
 
-        whole = spec.parts // in_plane
+        whole = planes // in_plane
         b.each(0, whole, lambda index: plane(index, in_plane))
-        if spec.parts % in_plane:
-            plane(b.integer(whole), spec.parts % in_plane)
+        if planes % in_plane:
+            plane(b.integer(whole), planes % in_plane)
