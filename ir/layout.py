@@ -151,7 +151,6 @@ NARROW = "n32"
 
 _PARTS = {
     "c16": ((1, CHANNEL_BLOCK),),
-    NARROW: ((1, 2 * CHANNEL_BLOCK),),
     "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),
     **dict.fromkeys(WINOGRAD, ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK))),
     "o16": ((0, CHANNEL_BLOCK),),
@@ -159,6 +158,7 @@ _PARTS = {
     "o16i4": ((1, CHANNEL_BLOCK // QUAD), (0, CHANNEL_BLOCK), (1, QUAD)),
     "i4o16": ((0, CHANNEL_BLOCK // QUAD), (1, CHANNEL_BLOCK), (0, QUAD)),
     "o16k4": ((0, CHANNEL_BLOCK), (-1, QUAD)),
+    NARROW: ((1, 2 * CHANNEL_BLOCK),),
 }
 """By layout, what follows the numbers of blocks: dimensions of which a block holds so many, the innermost last."""
 
