@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -170,6 +171,7 @@ class ArgExtreme(Operator[UnaryOperands]):
     """
 
     QUANTIZATION = QuantizationRule.PRESERVE
+    FUNCTION: ClassVar[Callable[..., np.ndarray]]
 
     axis: int
     keepdims: bool = True
@@ -183,29 +185,24 @@ class ArgExtreme(Operator[UnaryOperands]):
         return TensorType((*x.shape[: self.axis], *kept, *x.shape[self.axis + 1 :]), DType.I64)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
+        first = type(self).FUNCTION
         if not self.select_last_index:
-            return self.position(x)
-        return x.shape[self.axis] - 1 - self.position(np.flip(x, self.axis))
-
-    def position(self, x: np.ndarray) -> np.ndarray:
-        """Index of the first extreme along ``axis``."""
-        raise NotImplementedError(type(self).__name__)
+            return first(x, self.axis, keepdims=self.keepdims)
+        return x.shape[self.axis] - 1 - first(np.flip(x, self.axis), self.axis, keepdims=self.keepdims)
 
 
 @operator("arg_max")
 class ArgMax(ArgExtreme):
     """Index of the largest element along ``axis``."""
 
-    def position(self, x: np.ndarray) -> np.ndarray:
-        return np.argmax(x, self.axis, keepdims=self.keepdims)
+    FUNCTION = np.argmax
 
 
 @operator("arg_min")
 class ArgMin(ArgExtreme):
     """Index of the smallest element along ``axis``."""
 
-    def position(self, x: np.ndarray) -> np.ndarray:
-        return np.argmin(x, self.axis, keepdims=self.keepdims)
+    FUNCTION = np.argmin
 
 
 @operator("top_k")

@@ -318,23 +318,13 @@ def best(open: OpenShapes, operator: reduction.TopK, operands: Operands) -> list
     return [open.opened(result, shape) for result in results]
 
 
-@of_open_shapes(reduction.CumSum)
-def running_sum(open: OpenShapes, operator: reduction.CumSum, operands: Operands) -> list[Value]:
+@of_open_shapes(reduction.CumSum, AlongAxis, LpNorm, NormalizeL2)
+def along_axes(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+    """Results in the place of what they are made of, from all that is there along some axes."""
     (x,) = _present(operands)
-    return [open.opened(open.apply_one(operator, open.filled(x, 0, [operator.axis])), open.shape(x))]
-
-
-@of_open_shapes(AlongAxis)
-def along_axis(open: OpenShapes, operator: AlongAxis, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
-    lowest = end_of(x.type.dtype, lowest=True)
-    return [open.opened(open.apply_one(operator, open.filled(x, lowest, [operator.axis])), open.shape(x))]
-
-
-@of_open_shapes(LpNorm, NormalizeL2)
-def scaled(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
-    return [open.opened(open.apply_one(operator, open.filled(x)), open.shape(x))]
+    filler = end_of(x.type.dtype, lowest=True) if isinstance(operator, AlongAxis) else 0
+    axes = [operator.axis] if isinstance(operator, (reduction.CumSum, AlongAxis)) else None
+    return [open.opened(open.apply_one(operator, open.filled(x, filler, axes)), open.shape(x))]
 
 
 @of_open_shapes(LayerNorm, RmsNorm)
