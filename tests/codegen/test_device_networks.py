@@ -10,6 +10,7 @@ from before_after import clone
 from device_runs import compile_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 from random_machines import random_machine, write_machine
+from random_seeds import seeds
 
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, Value
@@ -43,9 +44,7 @@ def run(module: Module, machine: Machine, inputs: dict[str, np.ndarray]) -> dict
     return {name: read(value) for name, value in zip(module.main.result_names, module.main.results, strict=True)}
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(20, 100))]
-)
+@pytest.mark.parametrize("seed", seeds(10, 100))
 def test_equals_the_reference(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(5000 + seed)
     module = random_quantized_graph(rng, groups=14, activations="i8" if seed % 3 else "u8")

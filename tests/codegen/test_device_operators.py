@@ -14,7 +14,7 @@ from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant
 from tilewright.passes.placement.device_support import is_weight, reject
-from tilewright.runtime.machines.machine import load
+from tilewright.runtime.machines.machine import Machine, load
 
 
 def runs_on_device(case: Case) -> bool:
@@ -27,7 +27,7 @@ def runs_on_device(case: Case) -> bool:
 CASES = [case for case in all_cases() if runs_on_device(case)]
 
 
-def tiny(**changes):
+def tiny(**changes: int) -> Machine:
     """A machine with very little memory, so that everything is cut into many tiles."""
     base = {"maps_bytes": 4096, "weight_bytes": 4096, "accumulator_bytes": 2048, "parameter_bytes": 1024}
     return dataclasses.replace(load("s256"), name="tiny", **{**base, **changes})
@@ -41,9 +41,10 @@ def test_there_are_samples_of_every_kind() -> None:
     assert {"conv", "max_pool", "average_pool", "global_average_pool", "add", "mul", "sigmoid"} <= names
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: f"{machine.name}-{machine.maps_bytes}")
-@grouped(CASES, operator_of)
-def test_device_equals_reference(case: Case, machine) -> None:
+NUMBERS = {case.name: number for number, case in enumerate(CASES)}
+
+
+def check(case: Case, machine: Machine) -> None:
     expected = interp.run(case.module, case.inputs)
     try:
         compiled = compile_for_device(case.module, machine)
@@ -54,3 +55,17 @@ def test_device_equals_reference(case: Case, machine) -> None:
     found = run_on_device(case.module, compiled, machine, case.inputs)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("machines", [MACHINES[:2], MACHINES[2:]], ids=["as they are", "tiny"])
+@grouped(CASES, operator_of)
+def test_device_equals_reference(case: Case, machines: list[Machine]) -> None:
+    """Each on one of two; the sweep runs all on all."""
+    check(case, machines[NUMBERS[case.name] % 2])
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: f"{machine.name}-{machine.maps_bytes}")
+@grouped(CASES, operator_of)
+def test_device_equals_reference_on_every_machine(case: Case, machine: Machine) -> None:
+    check(case, machine)

@@ -153,7 +153,10 @@ def writing(folder: Path, ignored: signal.Signals | None = None) -> subprocess.P
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+# SIGHUP goes the way of SIGTERM.
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.sweep), signal.SIGINT]
+)
 def test_a_command_that_is_told_to_end_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     with writing(tmp_path) as process:
         process.send_signal(number)

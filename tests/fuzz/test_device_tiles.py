@@ -8,6 +8,7 @@ from before_after import random_inputs
 from device_runs import generate, plan_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 from random_machines import odd_machine
+from random_seeds import seeds
 
 from tilewright.errors import PassError
 from tilewright.ir import interp
@@ -73,7 +74,7 @@ def check(seed: int, machine: Machine, rounds: int) -> int:
     return ran
 
 
-@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(6, 10))])
+@pytest.mark.parametrize("seed", seeds(4, 10))
 def test_tiles_change_no_byte(seed: int) -> None:
     assert check(seed, load("m4096"), rounds=4) > 0
 

@@ -11,8 +11,8 @@ from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.pipeline import float_pipeline
 from tilewright.errors import TilewrightError
 
-ROUNDS = 60
-"""Mutations of one kind of one model. A longer run is a matter of changing this number."""
+ROUNDS = 30
+"""Mutations of one kind of one model. Sweeps of `tests/hostile` make thousands."""
 
 
 def compile_or_refuse(model: bytes | onnx.ModelProto) -> bool:

@@ -39,12 +39,12 @@ def check(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_networks(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     check(seed, monkeypatch)
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(100, 500))
+@pytest.mark.parametrize("seed", [4, 5, *range(100, 500)])
 def test_many_more(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     check(seed, monkeypatch)

@@ -8,6 +8,7 @@ from before_after import assert_close, clone, random_inputs
 from grouped_tests import grouped
 from operator_samples import Case, all_cases, operator_of
 from random_graphs import CONVOLUTIONAL, random_graph
+from random_seeds import seeds
 
 from tilewright.errors import TilewrightError
 from tilewright.ir import interp
@@ -65,21 +66,21 @@ def test_operator_samples(case: Case) -> None:
     run_float_path(case.module, case.inputs)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(10, 30))
 def test_random_networks(seed: int) -> None:
     rng = np.random.default_rng(seed)
     module = random_graph(rng)
     run_float_path(module, random_inputs(module, rng))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(4, 10))
 def test_random_classifiers(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)
     module = random_graph(rng, groups=16, makers=CONVOLUTIONAL, spatial=2)
     run_float_path(module, random_inputs(module, rng))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(6, 20))
 def test_memory_plans_of_random_networks(seed: int) -> None:
     module = random_graph(np.random.default_rng(2000 + seed), groups=20)
     Pipeline.parse(FLOAT_PATH).run(module)

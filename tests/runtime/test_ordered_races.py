@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from artifact_samples import small_manifest, small_sections
+from random_seeds import seeds
 
 from tilewright.runtime.artifact.artifact import write_artifact
 from tilewright.runtime.native.mapping import supported
@@ -251,7 +252,7 @@ print("done")
         *("sessions-traffic", "sessions-closing", "sessions-exit"),
     ],
 )
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 30))])
+@pytest.mark.parametrize("seed", seeds(1, 30))
 def test_nothing_is_lost_or_stuck(interface: str, program: str, seed: int, tmp_path: Path) -> None:
     write_artifact(tmp_path / "small.twa", small_manifest(), small_sections())
     command = [sys.executable, "-c", SCRIPT + program, interface, str(seed), str(tmp_path / "small.twa")]

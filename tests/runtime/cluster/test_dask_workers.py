@@ -16,7 +16,7 @@ from tilewright.runtime.cluster.computing import answers
 from tilewright.runtime.cluster.job import Job, ShardsFailedError, in_shards
 from tilewright.runtime.compiler import NotInstalledError
 
-distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'tilewright[cluster]'")
+MISSING = "Dask is not installed: pip install 'tilewright[cluster]'"
 SHARDS = in_shards(range(20), 3)
 EXPECTED = [[n**2 for n in shard] for shard in SHARDS]
 
@@ -24,6 +24,7 @@ EXPECTED = [[n**2 for n in shard] for shard in SHARDS]
 @pytest.fixture(scope="module")
 def place() -> Iterator[str]:
     """Where a cluster of two processes is, each of which a nanny starts again."""
+    distributed = pytest.importorskip("distributed", reason=MISSING)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1"
     ) as cluster:
@@ -64,6 +65,7 @@ def test_what_cannot_be_told_to_others_is_refused(place: str, tmp_path: Path) ->
 
 
 def test_no_scheduler_is_told() -> None:
+    pytest.importorskip("distributed", reason=MISSING)
     from tilewright.runtime.cluster import dask_workers
 
     with socket.socket() as nobody, pytest.MonkeyPatch.context() as patch:
