@@ -18,7 +18,7 @@ from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.codegen.cpu import assemble, program
+from tilewright.codegen.cpu import assemble
 from tilewright.compiler.driver import Shared
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import climb, quantize_model
@@ -348,8 +348,6 @@ def test_tries_with_the_same_code_compile_it_once(
         compiled.append(arguments)
         return make(*arguments)  # pyright: ignore
 
-    # Tests otherwise have it from files of theirs.
-    monkeypatch.setattr(program, "assemble", assemble.assemble)
     make = assemble._compiled
     monkeypatch.setattr(assemble, "_compiled", counted)
     monkeypatch.setattr(assemble, "_objects", {})

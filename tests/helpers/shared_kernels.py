@@ -2,11 +2,10 @@
 
 numba needs a second for the functions of some kernels, LLVM as long for the program of a small network, and the tests
 compile the same few networks again and again, in many processes. Both depend on nothing but what they are given: of a
-function its code and its element types, of a program the text of its kernels, where their tensors lie and the target.
-What numba made is kept before any optimisation; shapes and attributes enter after it. Between runs the files lie in
-pytest's cache (``pytest --cache-clear`` empties it), for as long as the sources of code generation stay as they are.
-
-Kernels that `tests/codegen` and `tests/every_operator` compile one by one are compiled anew in each.
+function its code and its element types, of a module of LLVM its text and the target. What numba made is kept before any
+optimisation; shapes and attributes enter after it, and what LLVM makes of it then is kept by the text that it is given.
+Between runs the files lie in pytest's cache (``pytest --cache-clear`` empties it), for as long as the sources of code
+generation stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -29,10 +29,11 @@ from unittest import mock
 import tilewright.codegen
 import tilewright.ir
 import tilewright.runtime.native
-from tilewright.codegen.cpu import program
-from tilewright.codegen.cpu.assemble import KernelCall, assemble
+from tilewright.codegen.cpu import assemble
+from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.generation import function as functions
+from tilewright.codegen.cpu.numba.generation import nest_kernel
 from tilewright.codegen.cpu.numba.generation.function import KernelFunction
 from tilewright.ir.types import DType
 
@@ -46,6 +47,7 @@ _KEPT = 24 * 60 * 60
 """Seconds for which the files of other sources than today's are kept."""
 
 _compile = functions._compiled.__wrapped__
+_optimize, _link = functions.optimized, assemble._compiled
 
 
 def kept_kernels(cache: pytest.Cache) -> Path:
@@ -103,23 +105,30 @@ def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
     return compiled
 
 
+def _shared_optimized(folder: Path) -> Callable[..., str]:
+    def optimized(text: str, name: str, target: TargetDescription, apart: Collection[str] = ()) -> str:
+        file = folder / f"{_digest(target, name, [*apart], text)}.z"
+        content = _made_once(file, lambda: zlib.compress(_optimize(text, name, target, apart).encode(), 1))
+        return zlib.decompress(content).decode()
+
+    return optimized
+
+
 def _shared_programs(folder: Path) -> Callable[..., bytes]:
-    def shared(
-        calls: Sequence[KernelCall | None],
+    def linked(
+        main: str,
+        visible: Sequence[str],
+        kernels: Sequence[Kernel],
         target: TargetDescription,
-        input_count: int,
-        scratch: int,
         report: Callable[[int, int], None],
     ) -> bytes:
-        kernels = {call.kernel.name: call.kernel for call in calls if call is not None}
-        steps = [call and (call.kernel.name, call.kernel.units, call.tensors) for call in calls]
-        key = _digest(target, input_count, scratch, steps, [kernel.text for kernel in kernels.values()])
-        content = _made_once(folder / f"{key}.o", lambda: assemble(calls, target, input_count, scratch))
+        key = _digest(target, [*visible], main, [kernel.text for kernel in kernels])
+        content = _made_once(folder / f"{key}.o", lambda: _link(main, visible, kernels, target, lambda *_: None))
         for done in range(len(kernels)):
             report(done + 1, len(kernels))
         return content
 
-    return shared
+    return linked
 
 
 @contextmanager
@@ -141,7 +150,10 @@ def share_kernels() -> None:
 
 
 def _sharing(folder: Path) -> tuple[Any, ...]:
+    optimized = _shared_optimized(folder)
     return (
         mock.patch.object(functions, "_compiled", _shared_functions(folder)),
-        mock.patch.object(program, "assemble", _shared_programs(folder)),
+        mock.patch.object(functions, "optimized", optimized),
+        mock.patch.object(nest_kernel, "optimized", optimized),
+        mock.patch.object(assemble, "_compiled", _shared_programs(folder)),
     )
