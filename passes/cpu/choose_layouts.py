@@ -30,7 +30,7 @@ class ChooseLayouts(Pass):
     """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
     quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.
     Those of 3 x 3 windows are transformed for Winograd's algorithm where that pays, unless ``exact``. What only
-    convolutions in bfloat16 make and read becomes ``n32``.
+    convolutions in bfloat16 read becomes ``n32``; of what others read as well, several of one tap share a copy in it.
 
     Which ops can is said in :mod:`tilewright.passes.cpu.layout_support`. The choice is a minimum cut: ops that need
     blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
@@ -45,9 +45,8 @@ class ChooseLayouts(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         changed = [_choose(module, function, self.exact, record) for function in host_functions(module)]
-        narrow = [op.result for function in host_functions(module) for op in function.ops if _stays_narrow(op)]
-        for value in narrow:
-            value.type = value.type.with_layout(NARROW)
+        for function in host_functions(module):
+            _hand_on(function)
         return any(changed)
 
 
@@ -64,6 +63,31 @@ def _choose(module: Module, function: Function, exact: bool, record: Record) -> 
     _Rewriter(module, function, supports, matrices, blocked, record).run()
     module.drop_unused_constants()
     return True
+
+
+def _hand_on(function: Function) -> None:
+    """Put what convolutions in bfloat16 read into layout ``n32`` where that saves more than it costs."""
+    for op in [*function.ops]:
+        narrow = [value.type.with_layout(NARROW) for value in op.results]
+        if _stays_narrow(op):
+            op.result.type = narrow[0]
+        elif len(readers := _tiles_read(op)) > 1:
+            copy = Op(Reorder(), op.results, narrow, names=[op.result.name], loc=op.loc)
+            ON.set(copy, "cpu")
+            function.insert(copy, next(each for each in function.ops if each in readers))
+            for reader in readers:
+                reader.set_operand(0, copy.result)
+
+
+def _tiles_read(op: Op) -> list[Op]:
+    """The convolutions whose tiles would read the result where it lies, if it were in layout ``n32``."""
+    if len(op.results) != 1 or op.result.type.layout != ACTIVATIONS or op.result.type.shape[1] % (2 * CHANNEL_BLOCK):
+        return []
+    users = [user for user, index in op.result.uses if index == 0 and isinstance(user, Op) and is_op(user, NarrowConv)]
+    ones = [
+        user for user in users if {*user.inputs[1].type.shape[2:], *user.operator.strides, user.operator.group} == {1}
+    ]
+    return [user for user in ones if not any(user.operator.pads)]
 
 
 def _stays_narrow(op: Op) -> bool:

@@ -171,6 +171,27 @@ def test_a_network_on_several_threads(monkeypatch: pytest.MonkeyPatch, rng: np.r
     assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
 
 
+def test_branches_of_a_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Convolutions of one tap read one copy of what a pool reads, too; one of their results is handed on."""
+    weights = {"a": (32, 64, 1, 1), "b": (48, 64, 1, 1), "c": (32, 32, 3, 3)}
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,64,9,9] x) => (float[1,144,9,9] y) {
+        r = Relu (x)  p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r)  d = Conv (r, a)
+        e = Conv <pads = [1, 1, 1, 1]> (d, c)  f = Conv (r, b)  y = Concat <axis = 1> (e, f, p) }"""
+    model, x = onnx.parser.parse_model(text), rng.standard_normal((1, 64, 9, 9)).astype(np.float32)
+    for name, shape in weights.items():
+        array = (rng.standard_normal(shape) * 0.2).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    given = model.SerializeToString()
+    (exact,) = tilewright.load(tilewright.compile(given, precision="fp32")).run({"x": x}).values()
+    narrow = emulate_networks(monkeypatch)
+    artifact = tilewright.compile(given, precision="bf16", target=emulated_target())
+    with tilewright.load(artifact, threads=2) as session:
+        (found,) = session.run({"x": x}).values()
+    assert len(narrow) == 3
+    largest = np.abs(exact).max()
+    assert 1e-5 * largest < np.abs(found - exact).max() < 1e-2 * largest
+
+
 def test_products_of_a_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     """Of known matrices of some size; not a small one, and not that of two computed matrices."""
     weights = {"w": (70, 24), "b": (70,), "v": (70, 33), "small": (33, 9)}

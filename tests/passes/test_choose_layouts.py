@@ -20,16 +20,19 @@ POOL = "{kernel=[2,2], strides=[1,1], pads=[0,0,0,0], dilations=[1,1]} [on=cpu]"
 
 
 def laid_out(parameters: str, body: str, results: str, rng: np.random.Generator) -> Module:
-    """The module of this text after the pass, in which ``@wN_M`` stands for weights [N, M, 3, 1]."""
-    names = sorted({word for word in body.replace(",", " ").replace(")", " ").split() if word.startswith("@w")})
+    """The module of this text after the pass, in which ``@wN_M`` stands for weights [N, M, 3, 1], ``@pN_M`` for such of
+    one tap.
+    """
+    names = sorted({word for word in body.replace(",", " ").replace(")", " ").split() if word.startswith(("@w", "@p"))})
     constants, arrays = [], {}
     for name in names:
         outputs, inputs = map(int, name[2:].split("_"))
-        array = rng.standard_normal((outputs, inputs, 3, 1)).astype(np.float32)
+        taps = 3 if name.startswith("@w") else 1
+        array = rng.standard_normal((outputs, inputs, taps, 1)).astype(np.float32)
         module = Module("constants")
         digest = module.add_constant(name[1:], array).digest
         arrays[digest] = array
-        constants.append(f'const {name} : f32[{outputs},{inputs},3,1] = blob "sha256:{digest}"')
+        constants.append(f'const {name} : f32[{outputs},{inputs},{taps},1] = blob "sha256:{digest}"')
     values = ", ".join(part.split(":")[0] for part in results.split(", "))
     text = "\n".join([*constants, f"func @main({parameters}) -> ({results}) {{", body, f"return {values}", "}"])
     # Inline constants would hide which text has blobs; small ones print either way.
@@ -80,6 +83,23 @@ def test_what_convolutions_in_bfloat16_hand_on(rng: np.random.Generator) -> None
     layouts = {op.result.name: op.result.type.layout for op in module.ops if op.name != "reorder"}
     assert {name for name, layout in layouts.items() if layout == "n32"} == {"a", "d", "f"}
     assert next(module.ops).inputs[0].type.layout == ""
+
+
+def test_convolutions_of_one_tap_share_a_copy(rng: np.random.Generator) -> None:
+    """Of %c, which a pool reads as well; not that of 3 x 1."""
+    point = CONV.replace("[1,0,1,0]", "[0,0,0,0]")
+    body = f"""
+      %c = relu(%x) [on=cpu] : f32[1,64,8,8]
+      %p = max_pool(%c) {POOL} : f32[1,64,7,7]
+      %a = narrow_conv(%c, @p32_64) {point} : f32[1,32,8,8]
+      %b = narrow_conv(%c, @p48_64) {point} : f32[1,48,8,8]
+      %d = narrow_conv(%c, @w16_64) {CONV} : f32[1,16,8,8]
+    """
+    results = "%p: f32[1,64,7,7], %a: f32[1,32,8,8], %b: f32[1,48,8,8], %d: f32[1,16,8,8]"
+    module = laid_out("%x: f32[1,64,8,8]", body, results, rng)
+    layouts = [op.inputs[0].type.layout for op in module.ops if op.name == "narrow_conv"]
+    assert layouts == ["n32", "n32", "c16"]
+    assert shape_of(module).count("reorder#n32") == 1
 
 
 def test_text(rng: np.random.Generator) -> None:

@@ -1,13 +1,13 @@
-"""Changes of layout: between row-major order and blocks of 16 channels."""
+"""Changes of layout: between row-major order and blocks of 16 channels, and to pairs of them in bfloat16."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK
+from ....ir.layout import CHANNEL_BLOCK, NARROW
 from ....ir.ops.movement import Reorder
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
@@ -15,6 +15,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I16, Register, Type, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import layouts
+from .vector_nest import Expression, nest_kernel
 
 ELEMENTS = {4: F32, 2: I16, 1: I8}
 """What moves elements of so many bytes."""
@@ -131,9 +132,19 @@ class BlockChannels(KernelSpec):
                 yield channel, pixel, self.element.of(lanes)
 
 
+@dataclass(frozen=True)
+class Same(Expression):
+    """The element as it is."""
+
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        return values[0]
+
+
 @lowers(Reorder)
 def reorder(op: Op, target: TargetDescription) -> Kernel | None:
-    """From row-major order to layout ``c16`` or back."""
+    """From row-major order to layout ``c16`` or back, or from that to ``n32``."""
+    if layouts(op) == ("c16", NARROW):
+        return nest_kernel(op, Same(), target)
     element = ELEMENTS.get(op.result.type.dtype.bytes)
     if element is None or layouts(op) not in (("", "c16"), ("c16", "")):
         return None
