@@ -84,10 +84,12 @@ def _tiles_read(op: Op) -> list[Op]:
     if len(op.results) != 1 or op.result.type.layout != ACTIVATIONS or op.result.type.shape[1] % (2 * CHANNEL_BLOCK):
         return []
     users = [user for user, index in op.result.uses if index == 0 and isinstance(user, Op) and is_op(user, NarrowConv)]
-    ones = [
-        user for user in users if {*user.inputs[1].type.shape[2:], *user.operator.strides, user.operator.group} == {1}
-    ]
-    return [user for user in ones if not any(user.operator.pads)]
+
+    def is_pointwise(user: Op[NarrowConv]) -> bool:
+        conv, window = user.operator, user.inputs[1].type.shape[2:]
+        return {*window, *conv.strides, conv.group} == {1} and not any(conv.pads)
+
+    return [user for user in users if is_pointwise(user)]
 
 
 def _stays_narrow(op: Op) -> bool:
