@@ -1,0 +1,50 @@
+"""Operators that ONNX had for a while, of its domain and version 1, and that converters of WinML and Core ML still
+write: arithmetic by numbers in attributes, and a part of an image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .....ir.core import Value
+from .....ir.ops import activation
+from .....ir.ops.elementwise import Add, Mul
+from .....ir.ops.movement import Slice
+from ..importer import Importer, Node, imports
+
+
+def _by(importer: Importer, operator: Add | Mul, x: Value, numbers: float | np.ndarray) -> Value:
+    return importer.emit_one(operator, x, importer.constant(np.asarray(numbers, x.type.dtype.numpy)))
+
+
+@imports("Affine", "Scale")
+def import_affine(node: Node, importer: Importer) -> Value:
+    factor = node.float("scale" if node.op_type == "Scale" else "alpha", 1.0)
+    return _by(importer, Add(), _by(importer, Mul(), node.input(0), factor), node.float("beta", 0.0))
+
+
+@imports("ImageScaler")
+def import_image_scaler(node: Node, importer: Importer) -> Value:
+    x, bias = node.input(0), np.array(node.floats("bias", ()))
+    if x.type.rank != 4 or bias.size not in (0, x.type.shape[1]):
+        raise node.model_error("a bias for each channel of images", found=f"{bias.size} for {list(x.type.shape)}")
+    scaled = _by(importer, Mul(), x, node.float("scale", 1.0))
+    return _by(importer, Add(), scaled, bias.reshape(-1, 1, 1)) if bias.size else scaled
+
+
+@imports("ParametricSoftplus", "ScaledTanh")
+def import_scaled_activation(node: Node, importer: Importer) -> Value:
+    operator = activation.Tanh() if node.op_type == "ScaledTanh" else activation.Softplus()
+    inner = importer.emit_one(operator, _by(importer, Mul(), node.input(0), node.float("beta", 1.0)))
+    return _by(importer, Mul(), inner, node.float("alpha", 1.0))
+
+
+@imports("Crop")
+def import_crop(node: Node, importer: Importer) -> Value:
+    x, border, size = node.input(0), node.ints("border"), node.ints("scale", ())
+    if x.type.rank != 4 or len(border) != 4 or len(size) not in (0, 2):
+        found = f"border {list(border)} and scale {list(size)} of {list(x.type.shape)}"
+        raise node.model_error("borders on the left, top, right and bottom of images", found=found)
+    left, top, right, bottom = border
+    images, channels, height, width = x.type.shape
+    extent = (images, channels, *(size or (height - top - bottom, width - left - right)))
+    return importer.emit_one(Slice((0, 0, top, left), extent, (1,) * 4), x)
