@@ -126,11 +126,12 @@ def _broadcast(shape: Sequence[int], strides: Sequence[int], target: Sequence[in
 
 @dataclass
 class _Scores:
-    """The product of queries and keys, its factor, and what is then added, or the op that chooses a low number."""
+    """The product of queries and keys, its factor, and what is then added, or the op that chooses a low number, each
+    with the shape that scores have there."""
 
     product: Op[MatMul]
     scale: float
-    masks: list[Value | Op[Where]]
+    masks: list[tuple[Value | Op[Where], tuple[int, ...]]]
     shape: tuple[int, ...]
 
 
@@ -146,11 +147,11 @@ def _scores(value: Value, levels: int = _LEVELS) -> _Scores | None:
     op = value.producer
     if op is None or len(value.uses) != 1 or not levels:
         return None
+    shape = value.type.shape
     if is_op(op, MatMul):
         is_bare = op.operator.act == "none" and op.operands.residual is None
-        masks = [op.operands.b] if op.operands.b is not None else []
-        return _Scores(op, 1.0, [*masks], value.type.shape) if is_bare else None
-    shape = value.type.shape
+        masks = [(op.operands.b, shape)] if op.operands.b is not None else []
+        return _Scores(op, 1.0, [*masks], shape) if is_bare else None
     for index, x in enumerate(op.inputs):
         if x.type.shape[-2:] != shape[-2:] or x.type.elements != value.type.elements:
             continue
@@ -168,13 +169,13 @@ def _scores(value: Value, levels: int = _LEVELS) -> _Scores | None:
         if is_op(op, Reshape):
             return before
         is_factor = is_op(op, Mul, Div)
-        if before.masks and (is_factor or before.shape != shape):
+        if before.masks and is_factor:
             return None
         if is_factor:
             factor = _scalar(others[0]) or 1.0
             before.scale *= factor if is_op(op, Mul) else 1 / factor
         else:
-            before.masks.append(op if is_op(op, Where) else others[0])
+            before.masks.append((op if is_op(op, Where) else others[0], shape))
         before.shape = shape
         return before
     return None
@@ -240,9 +241,9 @@ def _attention(found: Match[MatMul]) -> Value | None:
     for index in range(2):
         base, factor = _factored(sides[index][0])
         sides[index], scale = (base, sides[index][1]), scale * factor
-    added = [_added(found, mask) for mask in scores.masks]
-    causal = [mask for mask in added if _is_causal(mask, rows, keys)]
-    masks = [mask for mask in added if mask not in causal]
+    added = [(_added(found, mask), level) for mask, level in scores.masks]
+    causal = [mask for mask, _ in added if _is_causal(mask, rows, keys)]
+    masks = [_at(found, mask, level, scores.shape) for mask, level in added if mask not in causal]
     batch, views = _batch(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
     if views[0].strides[-1] != 1:
         # Queries are read in vectors.
@@ -292,6 +293,11 @@ def _batch(
 
     best = min(candidates, key=copied)
     return best, views(best)
+
+
+def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:
+    """A mask that is added to scores of the shape ``level``, for scores that were reshaped."""
+    return mask if level == shape else found.emit(Reshape(shape), found.emit(Expand(level), mask))
 
 
 def _mask(
