@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tilewright.errors import PassError
-
 from ...ir.core import Module
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Rule
@@ -24,20 +22,13 @@ class Canonicalize(Pass):
     operator, and what a convolution or matrix product can take over is folded into it.
 
     Attributes:
-        without: names of rules to leave out.
         limit: how often a rule may fire for each op of the module before it is taken to fire for ever.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
 
-    without: tuple[str, ...] = ()
     limit: int = 8
 
     def apply(self, module: Module, record: Record) -> bool:
-        names = {rule.name for rule in RULES}
-        unknown = next((name for name in self.without if name not in names), None)
-        if unknown is not None:
-            raise PassError("no such rule to leave out", expected=", ".join(sorted(names)), found=unknown)
-        rules = [rule for rule in RULES if rule.name not in self.without]
-        return Driver(rules, self.limit).run(module, record)
+        return Driver(RULES, self.limit).run(module, record)

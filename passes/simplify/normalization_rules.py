@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...ir.core import Constant, Value
+from ...ir.op import Operator
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
+from ...ir.ops.movement import Transpose
 from ...ir.ops.normalization import BatchNorm, LayerNorm, RmsNorm
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.unary import Sqrt
@@ -30,24 +32,30 @@ def _batch_norm(found: Match[BatchNorm]) -> Value | None:
     return found.emit(Add(), scaled, found.add_constant(f"{name}_shift", summand.astype(dtype).reshape(shape)))
 
 
-def _trailing_axis(found: Match, *reductions: str) -> int | None:
-    """First of the dimensions up to the last that all these means run over, if that is what they do."""
+def _normalized_order(found: Match, *reductions: str) -> tuple[int, tuple[int, ...]] | None:
+    """How many dimensions all these means run over, and the order that brings them to the end, where all others keep
+    theirs: the last ones, or channels that are followed by more."""
     rank = found["x"].type.rank
     means = [found.op(name, ReduceMean).operator for name in reductions]
-    axes = {mean.axes for mean in means}
-    first = min(next(iter(axes)), default=rank)
-    keeps = all(mean.keepdims for mean in means)
-    return first if keeps and axes == {tuple(range(first, rank))} and first < rank else None
+    axes = means[0].axes
+    is_known = axes == (1,) or axes == tuple(range(rank - len(axes), rank))
+    if not axes or not is_known or any(mean.axes != axes or not mean.keepdims for mean in means):
+        return None
+    return len(axes), (*(axis for axis in range(rank) if axis not in axes), *axes)
 
 
 def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
     def rewrite(found: Match) -> Value | None:
-        axis, epsilon, x = _trailing_axis(found, *reductions), found.constant("epsilon").array, found["x"]
-        if axis is None or epsilon.size != 1 or not x.type.dtype.is_float:
+        order, epsilon, x = _normalized_order(found, *reductions), found.constant("epsilon").array, found["x"]
+        if order is None or epsilon.size != 1 or not x.type.dtype.is_float:
             return None
-        ones = np.ones(x.type.shape[axis:], x.type.dtype.numpy)
+        (count, perm), rank = order, x.type.rank
+        is_turned = perm != tuple(range(rank))
+        rows = found.emit(Transpose(perm), x) if is_turned else x
+        ones = np.ones(rows.type.shape[rank - count :], x.type.dtype.numpy)
         scale = found.add_constant(f"{found.root.result.name}_scale", ones)
-        return found.emit(operator(axis, float(epsilon.reshape(-1)[0])), x, scale)
+        norm = found.emit(operator(rank - count, float(epsilon.reshape(-1)[0])), rows, scale)
+        return found.emit(Transpose(_inverse(perm)), norm) if is_turned else norm
 
     return rewrite
 
@@ -61,11 +69,23 @@ def _standardized(centred: Operand) -> Iterator[OpPattern]:
         yield node(Mul, centred, node(Pow, variance, scalar(-0.5)), commutative=True)
 
 
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(perm.index, range(len(perm))))
+
+
+def _as_before(found: Match, norm: Value) -> Value:
+    """A normalisation in the order of dimensions that it was brought to."""
+    moved = found.ops[1].operator
+    return found.emit(moved, norm) if isinstance(moved, Transpose) else norm
+
+
 def _parameter(found: Match) -> np.ndarray | None:
     """Constant ``c`` spread over the normalised dimensions; ``None`` if it varies along others."""
     norm = found.op("norm", LayerNorm, RmsNorm)
     shape = norm.result.type.shape[norm.operator.axis :]
-    array = found.constant("c").array
+    array, moved = found.constant("c").array, found.ops[1].operator
+    if isinstance(moved, Transpose) and array.ndim <= len(moved.perm):
+        array = array.reshape((1,) * (len(moved.perm) - array.ndim) + array.shape).transpose(_inverse(moved.perm))
     extra = array.ndim - len(shape)
     if array.ndim > norm.result.type.rank or (extra > 0 and set(array.shape[:extra]) != {1}):
         return None
@@ -79,7 +99,7 @@ def _norm_times(found: Match) -> Value | None:
     if factor is None or len(parameters) != len(norm.inputs) - 1:
         return None
     scaled = [found.add_constant(value.name, value.array * factor) for value in parameters]
-    return found.emit(norm.operator, norm.operands.x, *scaled)
+    return _as_before(found, found.emit(norm.operator, norm.operands.x, *scaled))
 
 
 def _norm_plus(found: Match) -> Value | None:
@@ -90,7 +110,13 @@ def _norm_plus(found: Match) -> Value | None:
         return None
     name = b.name if b is not None else f"{found.root.result.name}_bias"
     total = summand if b is None else b.array + summand
-    return found.emit(norm.operator, x, scale, found.add_constant(name, total))
+    return _as_before(found, found.emit(norm.operator, x, scale, found.add_constant(name, total)))
+
+
+def _in_any_order(operator: type[Operator] | tuple[type[Operator], ...]) -> Iterator[OpPattern]:
+    """A normalisation, and one of channels that were brought back to their place."""
+    norm = node(operator, name="norm")
+    yield from (norm, node(Transpose, norm))
 
 
 _mean = node(ReduceMean, "x", name="mean")
@@ -104,11 +130,13 @@ RULES: tuple[Rule, ...] = (
     ),
     *(Rule("layer_norm", pattern, _norm(LayerNorm, "mean", "variance")) for pattern in _standardized(_centred)),
     *(Rule("rms_norm", pattern, _norm(RmsNorm, "variance")) for pattern in _standardized("x")),
-    Rule(
-        "norm_times_constant",
-        node(Mul, node((LayerNorm, RmsNorm), name="norm"), Const("c"), commutative=True),
-        _norm_times,
+    *(
+        Rule("norm_times_constant", node(Mul, norm, Const("c"), commutative=True), _norm_times)
+        for norm in _in_any_order((LayerNorm, RmsNorm))
     ),
-    Rule("norm_plus_constant", node(Add, node(LayerNorm, name="norm"), Const("c"), commutative=True), _norm_plus),
+    *(
+        Rule("norm_plus_constant", node(Add, norm, Const("c"), commutative=True), _norm_plus)
+        for norm in _in_any_order(LayerNorm)
+    ),
 )
 """Batch normalisation as arithmetic; layer and root-mean-square normalisation from arithmetic."""

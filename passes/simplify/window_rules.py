@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from ...ir.core import Op, Value, is_op
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.elementwise import Sub
+from ...ir.ops.elementwise import Mul, Pow, Sub
 from ...ir.ops.movement import Pad, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.reduction import ReduceMax, ReduceMean
 from ...ir.ops.shape import Reshape
-from ..pattern import Match, Rule, node, on_quantized
+from ..pattern import Const, Match, Rule, node, on_quantized
 
 WindowT = TypeVar("WindowT", Conv, AveragePool, MaxPool)
 
@@ -85,17 +85,49 @@ def _slice_into_conv(found: Match[Slice]) -> Value | None:
     return found.emit(replace(conv, pads=tuple(pads)), *op.operands, result_types=[found.root.result.type])
 
 
+def _taps_of_padding(found: Match[Conv]) -> Value | None:
+    """The first or last elements of a kernel that meet nothing but padding go, as those of dilations that are larger
+    than the map."""
+    conv, w, ends = found.root.operator, found.constant("w"), list(found.root.operator.pads)
+    rank, kept = len(conv.strides), list[slice]()
+    for axis, window in enumerate(conv.windows(found["x"].type.shape, w.type.shape)):
+        step, extent = conv.dilations[axis], found["x"].type.shape[2 + axis]
+        first, last = 0, w.type.shape[2 + axis]
+        while last - first > 1 and step <= ends[axis] and (window.output - 1) * conv.strides[axis] < ends[axis]:
+            first, ends[axis] = first + 1, ends[axis] - step
+        while last - first > 1 and step <= ends[rank + axis] and (last - 1 - first) * step - ends[axis] >= extent:
+            last, ends[rank + axis] = last - 1, ends[rank + axis] - step
+        kept.append(slice(first, last))
+    weights = w.array[(slice(None), slice(None), *kept)]
+    if weights.shape == w.type.shape:
+        return None
+    taps = found.add_constant(w.name, weights, w.type.with_shape(weights.shape))
+    operands = found["x"], taps, *found.root.operands[2:]
+    dilations = tuple(step if taps > 1 else 1 for step, taps in zip(conv.dilations, weights.shape[2:], strict=True))
+    operator = replace(conv, pads=tuple(ends), dilations=dilations)
+    return found.emit(operator, *operands, result_types=[found.root.result.type])
+
+
 def _reduction_as_pool(found: Match[ReduceMean | ReduceMax]) -> Value | None:
-    reduction, x = found.root.operator, found["x"]
-    is_mean = isinstance(reduction, ReduceMean)
+    reduction, x, y = found.root.operator, found["x"], found.root.result
+    is_mean, axes, square = isinstance(reduction, ReduceMean), reduction.axes, found["x"].producer
     # With one dimension, a mean over it may as well be the start of a layer normalisation.
-    if x.type.rank < 3 + is_mean or reduction.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
+    if x.type.rank < 3 + is_mean or not axes or min(axes) < 2 or not x.type.dtype.is_float:
         return None
-    # A maximum that is taken off its operand may as well be the start of a softmax.
-    if not is_mean and any(isinstance(user, Op) and is_op(user, Sub) for user in found.root.result.users):
+    is_global = axes == tuple(range(2, x.type.rank))
+    is_square = is_op(square, Pow) or (is_op(square, Mul) and len({*square.inputs}) == 1)
+    # What is taken off its operand may as well be the start of a softmax, or of a normalisation.
+    is_part = any(isinstance(user, Op) and is_op(user, Sub) for user in y.users) or (is_square and is_mean)
+    if is_part and not (is_mean and is_global):
         return None
-    pooled = found.emit(GlobalAveragePool() if is_mean else GlobalMaxPool(), x)
-    return pooled if reduction.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
+    kernel = tuple(extent if 2 + axis in axes else 1 for axis, extent in enumerate(x.type.shape[2:]))
+    ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
+    window = kernel, ones, (*zeros, *zeros), ones
+    if is_global:
+        pooled = found.emit(GlobalAveragePool() if is_mean else GlobalMaxPool(), x)
+    else:
+        pooled = found.emit(AveragePool(*window, True, zeros) if is_mean else MaxPool(*window), x)
+    return pooled if reduction.keepdims else found.emit(Reshape(y.type.shape), pooled)
 
 
 def _pool_as_global(found: Match[AveragePool | MaxPool]) -> Value | None:
@@ -110,11 +142,12 @@ def _pool_as_global(found: Match[AveragePool | MaxPool]) -> Value | None:
 RULES: tuple[Rule, ...] = (
     *on_quantized(
         Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
+        Rule("taps_of_padding", node(Conv, "x", Const("w")), _taps_of_padding),
         Rule("slice_into_conv", node(Slice, node((Conv, ConvTranspose), "x", "w", name="conv")), _slice_into_conv),
         Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
     ),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
-    Rule("reduction_as_global_pool", node((ReduceMean, ReduceMax), "x"), _reduction_as_pool),
+    Rule("reduction_as_pool", node((ReduceMean, ReduceMax), "x"), _reduction_as_pool),
     Rule("pool_as_global_pool", node((AveragePool, MaxPool), "x"), _pool_as_global),
 )
 """Padding into windows, what is cut off behind them out of them, windows over everything into global pooling."""

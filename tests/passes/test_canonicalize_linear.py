@@ -227,6 +227,29 @@ def test_what_is_cut_off_behind_a_convolution_is_padded_less(rng: np.random.Gene
     assert net.then(Slice((0, 1, 0, 0), (1, 2, 8, 7), (1, 1, 1, 1))).canonical() == ["conv", "slice"]
 
 
+@pytest.mark.parametrize(
+    ("operator", "taps", "kept", "pads"),
+    [
+        (Conv((1, 1), (12, 36, 12, 36), (12, 36), 1), (3, 3), (1, 1), (0, 0, 0, 0)),
+        (Conv((1, 1), (2, 4, 2, 4), (2, 4), 1), (3, 3), (3, 3), (2, 4, 2, 4)),
+        (Conv((2, 1), (5, 6, 0, 3), (5, 3), 1), (2, 4), (1, 3), (0, 3, 0, 3)),
+        (Conv((1, 1), (0, 0, 20, 9), (4, 9), 1), (3, 2), (2, 1), (0, 0, 16, 0)),
+    ],
+)
+def test_taps_that_meet_nothing_but_padding_go(
+    operator: Conv,
+    taps: tuple[int, int],
+    kept: tuple[int, int],
+    pads: tuple[int, ...],
+    rng: np.random.Generator,
+) -> None:
+    """As around small maps of networks that see far by dilations."""
+    net = Net(rng, 1, 4, 5, 6)
+    assert net.then(operator, net.constant(2, 4, *taps), net.constant(2)).canonical() == ["conv"]
+    (op,) = net.module.ops
+    assert (op.inputs[1].type.shape[2:], op.operator.pads) == (kept, pads)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def window(**changes):
     return {"kernel": (3, 3), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1), **changes}
 
@@ -262,6 +285,14 @@ def test_means_and_maxima_over_images_become_global_pooling(rng: np.random.Gener
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((1, 2), False)).canonical() == ["reduce_mean"]
     assert Net(rng, 2, 3, 20).then(ReduceMax((2,), False)).canonical() == ["global_max_pool", "reshape"]
     assert Net(rng, 2, 3, 20).then(ReduceMean((2,), False)).canonical() == ["reduce_mean"]
+    # Of rows or columns alone, as attention to coordinates takes them, but for what may be part of a normalisation.
+    assert Net(rng, 2, 3, 4, 5).then(ReduceMean((3,), True)).canonical() == ["average_pool"]
+    assert Net(rng, 2, 3, 4, 5).then(ReduceMax((2,), False)).canonical() == ["max_pool", "reshape"]
+    net = Net(rng, 2, 3, 4, 5)
+    x = net.last
+    assert net.then(ReduceMean((3,), True)).then(Sub(), first=x).canonical() == ["reduce_mean", "sub"]
+    net = Net(rng, 2, 3, 4, 5)
+    assert net.then(Mul(), net.last).then(ReduceMean((3,), True)).canonical() == ["mul", "reduce_mean"]
     whole = AveragePool((4, 5), (1, 1), (0, 0, 0, 0), (1, 1), False, (0, 0))
     assert Net(rng, 2, 3, 4, 5).then(whole).canonical() == ["global_average_pool"]
     assert Net(rng, 2, 3, 4, 5).then(MaxPool(**window(kernel=(4, 5)))).canonical() == ["global_max_pool"]
