@@ -13,12 +13,12 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad, Transpose
+from ...ir.ops.movement import Pad, Slice, Transpose
 from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
-from ...runtime.machines.machine import KERNEL_LIMIT, POOL_KERNEL_LIMIT
+from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, POOL_KERNEL_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
@@ -29,10 +29,11 @@ from .movement_forms import is_quantized
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
-    padding goes into windows; movements get the forms of :mod:`tilewright.passes.device.movement_forms`; choices of
-    channels copy a channel that has several kernels of its own; what is between products gets those of
-    :mod:`tilewright.passes.device.row_forms`; tensors whose channels come last are the maps of
-    :mod:`tilewright.passes.device.pixel_views`; clamps that saturation does anyway go; constants get the shape of maps.
+    padding goes into windows, and dilations that are too large into columns; movements get the forms of
+    :mod:`tilewright.passes.device.movement_forms`; choices of channels copy a channel that has several kernels of its
+    own; what is between products gets those of :mod:`tilewright.passes.device.row_forms`; tensors whose channels come
+    last are the maps of :mod:`tilewright.passes.device.pixel_views`; clamps that saturation does anyway go; constants
+    get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -118,6 +119,33 @@ def _multiplied_depthwise(found: Match[Conv]) -> Value | None:
 # Windows
 
 
+def _far_taps(found: Match[Conv]) -> Value | None:
+    """Taps that lie further apart than the device has dilations, of a map of one row or column: of pixels in rows of as
+    many columns they are neighbours, one below the other."""
+    conv, w, y = found.root.operator, found.constant("w"), found.root.result.type
+    (*batch, length), (*outer, taps), outputs = (
+        (*shape[:2], math.prod(shape[2:])) for shape in (found["x"].type.shape, w.type.shape, y.shape)
+    )
+    axis = max(range(len(conv.dilations)), key=conv.dilations.__getitem__)
+    step, before = conv.dilations[axis], conv.pads[axis]
+    is_line = (length, taps) == (found["x"].type.shape[2 + axis], w.type.shape[2 + axis])
+    is_plain = set(conv.strides) == {1} and len(found.root.inputs) < 4 and outputs[2] == y.shape[2 + axis]
+    if step <= DILATION_LIMIT or taps < 2 or not is_line or not is_plain or not y.elements:
+        return None
+    lead, top = before % step, before // step
+    height = -(-(lead + length) // step)
+    line = found.emit(Reshape((*batch, length)), found["x"])
+    line = found.emit(Pad((0, 0, lead, 0, 0, height * step - lead - length)), line)
+    rows = found.emit(Reshape((*batch, height, step)), line)
+    below = max(0, -(-outputs[2] // step) + taps - 1 - top - height)
+    kernel = found.add_constant(w.name, w.array.reshape(*outer, taps, 1), w.type.with_shape((*outer, taps, 1)))
+    windows = replace(conv, strides=(1, 1), dilations=(1, 1), pads=(top, 0, below, 0))
+    columns = (*outputs[:2], height + top + below - taps + 1, step)
+    product = found.emit(windows, rows, kernel, *found.root.operands[2:3], result_types=[y.with_shape(columns)])
+    line = found.emit(Reshape((*outputs[:2], columns[2] * step)), product)
+    return found.emit(Reshape(y.shape), found.emit(Slice((0, 0, 0), outputs, (1, 1, 1)), line))
+
+
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
     pool, x = window_rules.padded(found), found["x"]
@@ -187,6 +215,7 @@ RULES: tuple[Rule, ...] = (
             node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized),
             _pool_of_other_rows,
         ),
+        Rule("far_taps", node(Conv, "x", Const("w"), where=is_quantized), _far_taps),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),
         Rule("multiplied_depthwise", node(Conv, "x", where=is_quantized), _multiplied_depthwise),
