@@ -13,7 +13,7 @@ from ...ir.ops.call import Call
 from ...ir.tile.instructions import REGIONS, Places, instruction
 from ...ir.tile.normalization import LoadNormalization
 from ...ir.tile.places import Enter, Leave, cluster_of, clusters_of
-from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
+from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import layouts
@@ -171,6 +171,8 @@ def _instruction(op: Op, places: Places, constants: Constants, clusters: int) ->
         # Who gets what is loaded: 0 is who loads it.
         is_shared = op.operator.cluster == EVERY_CLUSTER and clusters > 1
         fields["clusters"] = (1 << clusters) - 1 if is_shared else 0
+    if is_op(op, Move) and op.operator.cluster == EVERY_CLUSTER:
+        fields["clusters"] = (1 << clusters) - 1 - (1 << cluster_of(op))
     if is_op(op, *_LOADED):
         address, lines = constants.place(_packed(op, constants))
         fields |= {"region": REGIONS.index("constants"), "offset": address, "length": lines}

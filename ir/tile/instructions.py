@@ -156,7 +156,7 @@ def _move(op: Op[Move], places: Places) -> Fields:
     return {
         "source": places.map(x),
         "destination": places.map(op.result),
-        "clusters": 1 << op.operator.cluster,
+        "clusters": 1 << max(op.operator.cluster, 0),
         "rows": rows,
         "columns": columns,
         "run": _type(x).blocks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -146,6 +147,27 @@ class Part(Operator[PartOperands]):
         return whole[..., rows, columns, channels]
 
 
+@operator("tile_in_cluster", TILE_OPERATORS)
+class InCluster(Operator[PartOperands]):
+    """A place in the scratchpads of all clusters as that in one of them: what is written there is in the others when it
+    has been moved (the reference has one array for all).
+
+    Attributes:
+        cluster: whose.
+    """
+
+    cluster: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        place = tile(x, "maps", "what lies in several clusters")
+        if place.cluster != EVERY_CLUSTER:
+            raise IRError("the place is that of one cluster", found=place)
+        return replace(place, cluster=self.cluster)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+
 @operator("tile_phase", TILE_OPERATORS)
 class Phase(Operator[PartOperands]):
     """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
@@ -196,13 +218,13 @@ class Reshape(Operator[PartOperands]):
         return result
 
 
-PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
+PLACES = (Enter, Leave, Buffer, Part, InCluster, Phase, Reshape)
 """What becomes no instruction."""
 
 
 def whole_of(op: Op) -> Value | None:
     """The place that the result of an op is, or is a part of; ``None`` where it is a place of its own."""
-    if is_op(op, Part, Phase, Reshape):
+    if is_op(op, Part, InCluster, Phase, Reshape):
         return op.inputs[0]
     return getattr(op.operands, "into", None)
 

@@ -68,10 +68,10 @@ class Store(Operator[StoreOperands]):
 
 @operator("tile_move", TILE_OPERATORS)
 class Move(Operator[MapOperands]):
-    """A map from the maps scratchpad of one cluster into that of another.
+    """A map from the maps scratchpad of one cluster into that of another, or of all others.
 
     Attributes:
-        cluster: the other one.
+        cluster: the other one, or ``EVERY_CLUSTER``.
     """
 
     cluster: int

@@ -11,17 +11,24 @@ from chip_graphs import random_chip_graph
 from device_runs import compile_for_device, run_on_device
 from random_machines import odd_machine
 
+from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, KEPT, ON, SPLIT
-from tilewright.ir.core import Module
+from tilewright.ir.core import Module, is_op
+from tilewright.ir.tile.places import Leave
 from tilewright.ir.tile.transfer import Move
+from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.passes.device.kept.choose_kept import KeptMaps
 from tilewright.passes.device.kept.choose_splits import with_best_splits
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_scratchpads import PlanScratchpads
 from tilewright.passes.device.tile_device import tile_function, tile_of
 from tilewright.passes.device.tiling.tile_searches import TileSearches, set_tile
+from tilewright.runtime.isa import transfer as isa
+from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.machines.machine import load
 
 M4096 = load("m4096")
@@ -81,6 +88,32 @@ def test_rows_are_moved_to_the_clusters_that_read_them_alone() -> None:
     moved = [op.inputs[0].type.shape for op in module.ops if isinstance(op.operator, Move)]
     assert moved == [(4, 16, 16)] * 12
     np.testing.assert_array_equal(interp.run(module, inputs)["y2"], expected)
+
+
+def test_what_all_clusters_read_is_moved_to_all_others_at_once() -> None:
+    """Each of four clusters makes a quarter of the channels, and reads all of them."""
+    module = chain(16, 64, 2)
+    tile_function(module.main, M4096, clusters=4)
+    first, _ = module.main.ops
+    for op in module.main.ops:
+        SPLIT.set(op, "channels")
+        op.annotations["tile"] = (16, 16, 1, 4)
+    KEPT.set(first, True)
+    PlanDeviceMemory().run(module)
+    inputs = random_inputs(module, np.random.default_rng(1))
+    expected = interp.run(module, inputs)["y2"]
+    LowerToTiles().run(module)
+    moves = [op for op in module.ops if is_op(op, Move)]
+    assert [op.operator.cluster for op in moves] == [EVERY_CLUSTER] * 4
+    np.testing.assert_array_equal(interp.run(module, inputs)["y2"], expected)
+    PlanScratchpads("m4096").run(module)
+    program = assemble(module.main, M4096).finish().program
+    stored = (program.instructions(Stream(cluster, Queue.ST)) for cluster in range(4))
+    masks = [[item.clusters for item in items if isinstance(item, isa.Move)] for items in stored]
+    assert masks == [[0b1110], [0b1101], [0b1011], [0b0111]]
+    module.main.move_before(moves[0], next(op for op in module.main.ops if isinstance(op.operator, Leave)))
+    with pytest.raises(PassError, match="does not hold what was written there before this op reads it"):
+        check_scratchpads(module.main)
 
 
 @pytest.mark.parametrize(("clusters", "size", "channels"), [(2, 5, 64), (3, 5, 96), (4, 5, 64)])

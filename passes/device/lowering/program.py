@@ -40,6 +40,8 @@ class ChipStorage:
         shape: of a row on chip: columns and channels.
         rows, read: what each cluster holds of it, and what of that it reads, see
             :class:`tilewright.passes.device.kept.kept_maps.Holding`.
+        is_common: whether all clusters hold and read the same, which then has one address, so that what one of them
+            makes is moved to all others at once.
         buffers: the places of those that have been touched.
     """
 
@@ -47,6 +49,7 @@ class ChipStorage:
         shape = map_shape(value.type)
         self.row = shape.width, shape.channels
         self.rows, self.read = holding.rows, holding.read
+        self.is_common = len({*zip(self.rows, self.read, strict=True)}) == 1 < len(self.rows)
         self.buffers: dict[int, Value] = {}
 
 
@@ -317,14 +320,15 @@ class TileProgram:
         own = self.held(place, box)
         self.make(own, operator, *operands)
         through = _through_images(place, box)
-        first, stop = through.rows[0], sum(through.rows)
-        for cluster, span in enumerate(place.storage.read):
+        first, stop, storage = through.rows[0], sum(through.rows), place.storage
+        receivers = [(EVERY_CLUSTER, storage.read[0])] if storage.is_common else enumerate(storage.read)
+        for cluster, span in receivers:
             if span is None or cluster == self.cluster:
                 continue
             low, high = max(first, span[0]), min(stop, sum(span))
             if low < high:
                 part = Part(through.image, (low, high - low), through.columns, through.channels)
-                own, other = (self._buffered(place.storage, each, part) for each in (self.cluster, cluster))
+                own, other = (self._buffered(storage, each, part) for each in (self.cluster, cluster))
                 self.add(Move(cluster), own, other)
 
     def make(self, into: Value | None, operator: Operator, *operands: Value | None) -> Value:
@@ -349,12 +353,14 @@ class TileProgram:
         return self._buffered(place.storage, self.cluster, _through_images(place, box))
 
     def _buffered(self, storage: ChipStorage, cluster: int, box: Part) -> Value:
-        """A box of what is stored, rows counted through the images, where a cluster holds it."""
-        span = storage.rows[cluster]
+        """A box of what is stored, rows counted through the images, where a cluster holds it, or every one."""
+        span = storage.rows[max(cluster, 0)]
         assert span is not None
-        if cluster not in storage.buffers:
-            buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", cluster, 0)
-            storage.buffers[cluster] = self._add(buffer)
+        for each in (EVERY_CLUSTER, cluster) if storage.is_common else (cluster,):
+            if each not in storage.buffers:
+                common = [storage.buffers[EVERY_CLUSTER]] if EVERY_CLUSTER in storage.buffers else []
+                buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", each, 0)
+                storage.buffers[each] = self._add(places.InCluster(each) if common else buffer, *common)
         rows = box.rows[0] - span[0], box.rows[1]
         return self.part(storage.buffers[cluster], Part(box.image, rows, box.columns, box.channels))
 

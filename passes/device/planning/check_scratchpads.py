@@ -19,9 +19,9 @@ from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BY
 from ....ir.core import Function, Module, Op, Value, is_op
 from ....ir.tile.compute import Combine, Convolve, LookUp
 from ....ir.tile.normalization import Normalize
-from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape, clusters_of
+from ....ir.tile.places import Buffer, Enter, InCluster, Leave, Part, Phase, Reshape, clusters_of
 from ....ir.tile.requantization import RequantizeSum
-from ....ir.tile.transfer import Send
+from ....ir.tile.transfer import Move, Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
 from ....ir.tile.wide import RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
@@ -165,6 +165,10 @@ class _Execution:
                 self._read(op, op.inputs[0])
             elif is_op(op, Part):
                 self._pieces[op.result] = self._piece(op, op.inputs[0]).part(op.operator)
+            elif is_op(op, InCluster):
+                layout, box = self._piece(op, op.inputs[0])
+                memories = (layout.memories[op.operator.cluster],)
+                self._pieces[op.result] = Piece(layout._replace(memories=memories), box)
             elif is_op(op, Phase):
                 self._pieces[op.result] = self._phase(op)
             elif is_op(op, Reshape):
@@ -190,7 +194,7 @@ class _Execution:
             raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
         self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
-        written = {*map(id, target.layout.memories)}
+        written = {*map(id, target.layout.memories)} if not is_op(op, Move) else set[int]()
         for value in operands.values():
             piece = self._pieces[value]
             if written.isdisjoint(map(id, piece.layout.memories)):

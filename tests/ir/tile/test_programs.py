@@ -11,7 +11,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 from tilewright.ir.tile.compute import Combine, Convolve, LookUp
-from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
+from tilewright.ir.tile.places import Buffer, Enter, InCluster, Leave, Part
 from tilewright.ir.tile.requantization import Requantize
 from tilewright.ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadWeights, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER, TileType
@@ -91,6 +91,8 @@ def test_a_map_stays_in_its_cluster() -> None:
         "main", [("x", TileType((4, 4, 16), DType.I8)), ("into", TileType((4, 4, 16), DType.I8, cluster=1))]
     )
     part = function.append(Part(-1, (0, 4), (0, 4), (0, 16)), function.parameters[:1]).result
+    with pytest.raises(IRError, match="the place is that of one cluster"):
+        function.append(InCluster(1), function.parameters[:1])
     table = function.add_parameter("t", TileType((256,), DType.F64, memory="parameters"))
     with pytest.raises(IRError, match="what is written into lies in another cluster; expected cluster 0"):
         function.append(LookUp(), [part, table, function.parameters[1]])
