@@ -121,6 +121,16 @@ def test_many_random_shapes(of: Callable[[np.random.Generator], Case], rng: np.r
         check([of(rng) for _ in range(10)])
 
 
+def test_blocks_without_a_second_one_are_no_pairs(rng: np.random.Generator) -> None:
+    conv = NarrowConv((1,), (0, 0), (1,), 1)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 64, 9), (48, 64, 1)))
+    (op,) = make_case("three blocks", Sample(conv, (x, w, None, None), frozenset({1, 2}))).module.main.ops
+    op.inputs[0].type = op.inputs[0].type.with_layout("n32")
+    for layout, is_known in (("c16", True), ("n32", False)):
+        op.result.type = op.result.type.with_layout(layout)
+        assert (lower(op, emulated_target()) is not None) == is_known
+
+
 def test_rounding() -> None:
     """One more than half of a step goes up, half of it to the even number, what is no number stays none."""
     bits = np.array([0x3F800000, 0x3F808000, 0x3F808001, 0x3F818000, 0xBF818000, 0x7F7FFFFF, 0x7F800001], np.uint32)

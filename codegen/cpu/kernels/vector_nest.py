@@ -200,7 +200,7 @@ def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Ke
     physical = physical_shape(result)
     found = [access_of(value.type, result) for value in op.inputs]
     accesses = [access for access in found if access is not None]
-    if len(accesses) < len(found):
+    if len(accesses) < len(found) or (is_narrow and result.shape[1] % (2 * CHANNEL_BLOCK)):
         return None
     dtypes, own = [value.type.dtype for value in (*op.inputs, op.result)], row_major(physical)
     if is_narrow:

@@ -24,7 +24,7 @@ from .attributes import other_operator, prepare, random_sample, same_shapes
 TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|-?0x[0-9a-f.]+p[+-]?[0-9]+|[%@][\w.$/-]+|-?[0-9]+|->|\w+|[^\s\w]|\n[ ]*|[ ]+')
 WORDS = (
     "none", "true", "false", "nan", "inf", "-inf", "_", "f32", "f64", "f16", "i8", "u8", "i32", "i64", "bool", "c16",
-    "o16i16", "o16", "io16", "o16i4", "i4o16", "i8o16", "o16k4", "s", "z", "axis", "blob", "at", "alias", "on",
+    "o16i16", "o16", "io16", "o16i4", "i4o16", "i8o16", "o16k4", "n32", "s", "z", "axis", "blob", "at", "alias", "on",
     "arena_bytes", "device", "cpu", "relu", "clip", "constant", "reflect", "edge", "wrap", "return", "func", "const",
     "meta", "module", "loc",
 )  # fmt: skip

@@ -142,7 +142,7 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     groups = conv.group // joined
     image = (batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT)
     spec = NarrowConvolution(*image, x_layout=x.type.layout, narrow=narrow, **what_follows(op))
-    if spec.image(spec.cut(target)).bytes > MOST_COPIED:
+    if spec.image(spec.cut(target)).bytes > MOST_COPIED or (narrow and spec.output_blocks % 2):
         return None
     weights = joined_array(w.array, conv.group, joined)
     return spec.kernel(target).reading(spec.data_of(weights, b.array if b is not None else None, target))
