@@ -20,7 +20,7 @@ from ..options import CompileOptions
 from .exact_inputs import InputGrid
 from .learn_rounding import learn_weights
 from .round_weights import Rounded, layers_to_round, set_rounded
-from .scale_channels import ChannelScales, set_scales
+from .scale_channels import ChannelScales
 
 METHODS = {
     "inputs": "inputs of 8 bits, such as pixels, taken as the integers that they are",
@@ -174,12 +174,6 @@ def _inputs(plan: Plan, ranges: Mapping[str, Range], wide: Collection[str]) -> I
         type = types.get(plan.source(op.operands.x))
         if is_product(op) and type is not None and type.quant is not None:
             yield op, type
-
-
-def apply_scales(module: Module, plan: Plan, choices: Choices) -> None:
-    """Scale channels of a module in floating point."""
-    if choices.scales:
-        set_scales(module, plan, choices.scales)
 
 
 def prepared_network(

@@ -45,7 +45,6 @@ from .exact_inputs import choose_inputs, set_inputs
 from .methods import (
     UNSEEN,
     Choices,
-    apply_scales,
     apply_weights,
     choose_weights,
     learn_narrow_weights,
@@ -53,9 +52,9 @@ from .methods import (
     observed_values,
     prepared_network,
 )
-from .scale_channels import candidates, choose_scales
+from .scale_channels import candidates, set_scales
 from .smooth_maps import function_behind, map_boundaries
-from .smooth_products import boundaries, set_boundary_scales
+from .smooth_products import boundaries, choose_scales, set_boundary_scales
 
 
 def brings_quantization(module: Module) -> bool:
@@ -161,7 +160,8 @@ def quantize_module(
     observation.fix()
     if is_first and "channels" in methods and len(missing) == len(values):
         choices.scales = choose_scales(copy, candidates(plan), observation)
-    apply_scales(copy, plan, choices)
+    if choices.scales:
+        set_scales(copy, plan, choices.scales)
     if missing or ends:
         known = choices.ranges
         if is_first:

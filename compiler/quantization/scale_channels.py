@@ -9,9 +9,9 @@ what samples show of the activations instead of by the weights.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
@@ -24,8 +24,6 @@ from ...ir.types import Quantization, TensorType
 from ...passes.quantization.parameters import Range, on_own_grid
 from ...passes.quantization.plan import Plan
 from ...passes.quantization.sink_dequantize_rules import under
-from ..calibration.computations import computations
-from ..calibration.observation import Observation
 from ..calibration.windows import Product
 from .round_weights import set_weights
 
@@ -132,39 +130,6 @@ def _candidate(value: Value, plan: Plan) -> Candidate | None:
         return None
     most = clamp.operator.act_args[1] if clamp is not None and isinstance(clamp.operator, Clip) else np.inf
     return Candidate(value, producer, tuple(readers), clamp is not None, float(most))
-
-
-class Scalable(Protocol):
-    """A value that can be divided by channel, which what it is on samples says by what."""
-
-    @property
-    def value(self) -> Value: ...
-    @property
-    def producer(self) -> Op | None: ...
-    @property
-    def readers(self) -> tuple[Op, ...]: ...
-
-    def observe(self, x: np.ndarray, index: int, samples: int) -> None: ...
-
-    def scales(self) -> ChannelScales | None: ...
-
-
-def choose_scales(module: Module, wanted: Mapping[str, Scalable], observation: Observation) -> dict[str, ChannelScales]:
-    """Scales by channel, by the names that values are observed under, where they are worth it."""
-    if not wanted:
-        return {}
-    made_of, seen = computations(module), observation.seen
-    keys: dict[str, Hashable] = {}
-    for name, each in wanted.items():
-        behind = [made_of[result] for user in each.value.users for result in user.results]
-        keys[name] = type(each), each.producer is None, len(each.readers), made_of[each.value], *behind
-    new = {name: each for name, each in wanted.items() if keys[name] not in seen}
-    for index, arrays in enumerate(observation.arrays() if new else ()):
-        for name, each in new.items():
-            each.observe(arrays[name], index, len(observation.samples))
-    seen.update({keys[name]: each.scales() for name, each in new.items()})
-    found = {name: seen[key] for name, key in keys.items()}
-    return {name: each for name, each in found.items() if each is not None}
 
 
 def set_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) -> None:

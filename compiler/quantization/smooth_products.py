@@ -16,7 +16,7 @@ has tables alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,10 +28,12 @@ from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
 from ...passes.quantization.plan import Plan, is_moving
+from ..calibration.computations import computations
+from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
 from .layer_walk import rounded
 from .learn_rounding import real_weights
-from .scale_channels import SMALLEST, ChannelScales, scale_results
+from .scale_channels import SMALLEST, Candidate, ChannelScales, scale_results
 from .smooth_maps import MapBoundary, is_table
 
 EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -148,6 +150,26 @@ def _is_attended(value: Value, plan: Plan, levels: int = 8) -> bool:
         return True
     moved = [user for user in users if is_moving(user) or is_op(user, Mul, Div)]
     return levels > 0 and any(_is_attended(each, plan, levels - 1) for user in moved for each in user.results)
+
+
+def choose_scales(
+    module: Module, wanted: Mapping[str, Candidate | Boundary | MapBoundary], observation: Observation
+) -> dict[str, ChannelScales]:
+    """Scales by channel, where they are worth it, by the names that values are observed under."""
+    if not wanted:
+        return {}
+    made_of, seen = computations(module), observation.seen
+    keys: dict[str, Hashable] = {}
+    for name, each in wanted.items():
+        behind = [made_of[result] for user in each.value.users for result in user.results]
+        keys[name] = type(each), each.producer is None, len(each.readers), made_of[each.value], *behind
+    new = {name: each for name, each in wanted.items() if keys[name] not in seen}
+    for index, arrays in enumerate(observation.arrays() if new else ()):
+        for name, each in new.items():
+            each.observe(arrays[name], index, len(observation.samples))
+    seen.update({keys[name]: each.scales() for name, each in new.items()})
+    found = {name: seen[key] for name, key in keys.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def set_boundary_scales(
