@@ -214,7 +214,7 @@ def losses(
         (scale, zero), (low, high) = parameters(types[name]), limits_of(types[name])
         made = functions.get(name, np.asarray)
         signal = own = here = cut = 0.0
-        used: set[int] = set()
+        used = np.zeros(high - low + 1, np.bool_)
         outside = total = 0
         for a, b in zip(arrays, quantized[name], strict=True):
             steps = np.rint(a.astype(np.float64) / scale) + zero
@@ -222,7 +222,7 @@ def losses(
             beyond = np.abs(steps - stored) >= 1
             outside += int(beyond.sum())
             total += a.size
-            used.update(np.unique(stored.astype(np.int64)).tolist())
+            used[(stored - low).astype(np.int64)] = True
             exact = made(a).astype(np.float64)
             wrong = np.square(made(((stored - zero) * scale).astype(a.dtype)) - exact)
             signal += float(np.square(exact).sum())
@@ -230,8 +230,9 @@ def losses(
             cut += float(wrong[beyond].sum())
             here += float(np.square(made(b) - exact).sum())
         alone, arrived = decibels(signal, own), decibels(signal, here)
-        why = _why(alone, arrived, len(used), high - low + 1, cut / max(own, 1e-300))
-        found.append(LayerLoss(name, alone, arrived, len(used), outside / max(total, 1), why))
+        levels = int(used.sum())
+        why = _why(alone, arrived, levels, used.size, cut / max(own, 1e-300))
+        found.append(LayerLoss(name, alone, arrived, levels, outside / max(total, 1), why))
     return sorted(found, key=lambda each: each.here)
 
 
