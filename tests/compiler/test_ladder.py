@@ -205,7 +205,7 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     assert "\n  * was written: its choice is the highest\n" in text
     assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
     assert re.search(
-        r"\nInput x: 12 samples, .*\nWritten, on 8 samples: SQNR \d+\.\d dB, [\d.]+ % of answers as in", text
+        r"\nInput x: 12 samples, (.*\n)+?Written, on 8 samples: SQNR \d+\.\d dB, [\d.]+ % of answers as in", text
     )
     few = quantize(SAMPLES[:3], min_sqnr=1).to_text()
     assert "\nCalibrated on 2 samples, methods chosen by the same, judged on 1 other.\n" in few
@@ -221,7 +221,7 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0), (False, True, False))]
     lines = replace(undisturbed, rungs=rungs, chosen=2).to_text().splitlines()
     assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
-    assert "  * was written: its choice is the highest; y 31.0 dB, z 28.0 dB" in lines
+    assert "  * was written: its choice is the highest; y: 31.0 dB, z: 28.0 dB" in lines
     assert "  - is a method that lowered the choice; no row below has it" in lines
     # Whatever stands above it, and nothing but methods.
     (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1)._marks()[:1]
@@ -307,6 +307,8 @@ def test_the_heading_says_which_integers(quantize: Callable[..., Quantization]) 
     wide = quantize(min_sqnr=150, wide=["all"])
     assert wide.to_text().startswith(f"{wide.output}: network with weights of 8 bits, activations of 16\n")
     assert "\nActivations of 16 bits: all\n" in wide.to_text()
+    many = replace(wide, wide=[f"layer/long-name-{index}" for index in range(40)]).to_text()
+    assert max(map(len, many.partition("\n\n")[2].splitlines())) <= 80 and "layer/long-name-39\n" in many
 
 
 def test_answers_that_cannot_tell_a_fall_are_said() -> None:

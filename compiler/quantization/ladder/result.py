@@ -113,7 +113,7 @@ class Quantization:
         for each in worst:
             layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
-        lines += [f"Input {each.input}: {each.text}" for each in self.inputs]
+        lines += [line for each in self.inputs for line in _wrapped(f"Input {each.input}: {each.text}")]
         written = self.rungs[self.chosen].score
         same = percent(written.agreement)
         judged = show_number(self.judged, "sample")
@@ -124,9 +124,9 @@ class Quantization:
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
         if self.kept:
-            lines += [f"Kept in floating point: {', '.join(self.kept)}", ""]
+            lines += [*_wrapped(f"Kept in floating point: {', '.join(self.kept)}"), ""]
         if self.wide:
-            lines += [f"Activations of 16 bits: {', '.join(self.wide)}", ""]
+            lines += [*_wrapped(f"Activations of 16 bits: {', '.join(self.wide)}"), ""]
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
@@ -158,7 +158,7 @@ class Quantization:
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
-        each = ", ".join(f"{name} {decibels:.1f} dB" for name, decibels in outputs.items())
+        each = ", ".join(f"{name}: {decibels:.1f} dB" for name, decibels in outputs.items())
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             "SQNR: power of the outputs over that of their error; 20 dB: a hundredth of it",
@@ -168,7 +168,13 @@ class Quantization:
             + (f"; {each}" if len(outputs) > 1 else ""),
             *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),
         ]
-        return [line for text in texts for line in wrap(text, 80, initial_indent="  ", subsequent_indent="    ")]
+        return [line for text in texts for line in _wrapped(text, "  ")]
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.to_text())}</pre>"
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return wrap(
+        text, 80, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False, break_long_words=False
+    )
