@@ -176,6 +176,7 @@ def outline_pipeline(
     """
     return Pipeline(
         (
+            VolumeConvolutions(),
             LegalizeForDevice(),
             WideForms(),
             EliminateDeadCode(),

@@ -11,24 +11,27 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
-from ...ir.ops.movement import Pad, Transpose
+from ...ir.ops.movement import Concat, Pad, Slice, Transpose
 from ...ir.ops.shape import Reshape
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
-from ..pattern import Driver, Match, Rule, node
+from ..pattern import Driver, Match, Rule, node, on_quantized
 from ..simplify import movement_rules
 
 _SWAPPED = (0, 2, 1, 3, 4)
 _FEW_CHANNELS = 8
+_MOST_PLANES = 64
+"""So many are copied one by one at most."""
 
 
 class VolumeConvolutions(Pass):
-    """Replaces convolutions of three dimensions by such of two, for which the fast kernels are.
+    """Replaces convolutions of three dimensions by such of two, for which the fast kernels are, and the accelerator.
 
     Windows of one pixel in each plane make the planes one dimension. Of others each plane of the result becomes an
     image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
     depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
-    planes, stay: there the kernels for rows of pixels are as fast.
+    planes, stay: there the kernels for rows of pixels are as fast. On integers all but such groups become images, of
+    parts of a map that has a row for each plane.
     """
 
     requires = (UNPLANNED,)
@@ -39,11 +42,12 @@ class VolumeConvolutions(Pass):
 
 def _has_images(op: Op[Conv]) -> bool:
     conv, (x, w, b, residual) = op.operator, op.operands
-    if x.type.rank != 5 or not isinstance(w, Constant) or x.type.dtype is not DType.F32 or x.type.quant is not None:
+    is_integer = x.type.quant is not None and w.type.shape[2:3] <= (_MOST_PLANES,)
+    if x.type.rank != 5 or not isinstance(w, Constant) or not (is_integer or x.type.dtype is DType.F32):
         return False
     is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
-    many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1
-    return is_known and many and (conv.group == 1 or _sees_one_pixel(op))
+    many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1 or is_integer
+    return is_known and many and (conv.group == 1 or w.type.shape[2] == 1 or _sees_one_pixel(op))
 
 
 def _sees_one_pixel(op: Op[Conv]) -> bool:
@@ -69,19 +73,41 @@ def _images(found: Match) -> Value | None:
         flat = found.emit(Reshape((batch, channels, extents[0], math.prod(extents[1:]))), x)
         strides, dilations = (conv.strides[0], 1), (conv.dilations[0], 1)
         plane = replace(conv, strides=strides, dilations=dilations, pads=(pads[0], 0, pads[3], 0))
-        weights = found.add_constant(w.name, w.array.reshape(outputs, inputs, depth, 1))
-        return found.emit(Reshape(result), _activated(found, op, found.emit(plane, flat, weights, b)))
-    images = found.emit(Transpose(_SWAPPED), x)
-    if pads[0] or pads[3]:
-        images = found.emit(Pad((0, pads[0], 0, 0, 0, 0, pads[3], 0, 0, 0)), images)
-    if (depth, conv.strides[0]) != (1, 1):
-        seen = np.arange(planes)[:, None] * conv.strides[0] + np.arange(depth) * conv.dilations[0]
-        images = found.emit(Gather(1), images, found.add_constant(f"{w.name}_planes", seen.astype(np.int32)))
+        shape = (outputs, inputs, depth, 1)
+        weights = found.add_constant(w.name, w.array.reshape(shape), w.type.with_shape(shape))
+        type = op.result.type.with_shape((batch, outputs, planes, math.prod(result[3:])))
+        made = found.emit(plane, flat, weights, b, result_types=[type])
+        return found.emit(Reshape(result), _activated(found, op, made))
+    if x.type.quant is not None:
+        images = found.emit(Transpose(_SWAPPED), _planes_seen(found, op))
+    else:
+        images = found.emit(Transpose(_SWAPPED), x)
+        if pads[0] or pads[3]:
+            images = found.emit(Pad((0, pads[0], 0, 0, 0, 0, pads[3], 0, 0, 0)), images)
+        if (depth, conv.strides[0]) != (1, 1):
+            seen = np.arange(planes)[:, None] * conv.strides[0] + np.arange(depth) * conv.dilations[0]
+            images = found.emit(Gather(1), images, found.add_constant(f"{w.name}_planes", seen.astype(np.int32)))
     images = found.emit(Reshape((batch * planes, depth * channels, *extents[1:])), images)
     plane = replace(conv, strides=conv.strides[1:], dilations=conv.dilations[1:], pads=(*pads[1:3], *pads[4:]))
-    weights = found.add_constant(w.name, w.array.transpose(_SWAPPED).reshape(outputs, depth * inputs, *rest))
-    made = _activated(found, op, found.emit(plane, images, weights, b))
+    array = w.array.transpose(_SWAPPED).reshape(outputs, depth * inputs, *rest)
+    weights = found.add_constant(w.name, array, w.type.with_shape(array.shape))
+    type = op.result.type.with_shape((batch * planes, outputs, *result[3:]))
+    made = _activated(found, op, found.emit(plane, images, weights, b, result_types=[type]))
     return found.emit(Transpose(_SWAPPED), found.emit(Reshape((batch, planes, outputs, *result[3:])), made))
+
+
+def _planes_seen(found: Match, op: Op[Conv]) -> Value:
+    """The planes of integers that each plane of the result sees, one behind the other as channels."""
+    conv, x, depth, count = op.operator, op.inputs[0], op.inputs[1].type.shape[2], op.result.type.shape[2]
+    batch, channels, planes, *rest = x.type.shape
+    rows = found.emit(Reshape((batch, channels, planes, math.prod(rest))), x)
+    if conv.pads[0] or conv.pads[3]:
+        rows = found.emit(Pad((0, 0, conv.pads[0], 0, 0, 0, conv.pads[3], 0)), rows)
+    if (depth, conv.strides[0]) != (1, 1):
+        begins = ((0, 0, tap * conv.dilations[0], 0) for tap in range(depth))
+        extent, step = (batch, channels, count, math.prod(rest)), (1, 1, conv.strides[0], 1)
+        rows = found.emit(Concat(1), *(found.emit(Slice(begin, extent, step), rows) for begin in begins))
+    return found.emit(Reshape((batch, depth * channels, count, *rest)), rows)
 
 
 def _activated(found: Match, op: Op[Conv], value: Value) -> Value:
@@ -89,7 +115,7 @@ def _activated(found: Match, op: Op[Conv], value: Value) -> Value:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("volume_convolution", node(Conv, name="conv", where=_has_images_alone), _images),
+    *on_quantized(Rule("volume_convolution", node(Conv, name="conv", where=_has_images_alone), _images)),
     Rule("volume_convolution", node(Activation, node(Conv, name="conv", where=_has_images)), _images),
     *movement_rules.RULES,
 )

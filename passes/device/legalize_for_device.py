@@ -23,7 +23,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from . import movement_forms, pixel_views, row_forms
+from . import movement_forms, pixel_views, row_forms, volume_forms
 from .movement_forms import is_quantized
 
 
@@ -225,6 +225,7 @@ RULES: tuple[Rule, ...] = (
             _constant_as_map,
         ),
     ),
+    *volume_forms.RULES,
     *movement_forms.RULES,
 )
 """In the order in which they are tried at each op."""

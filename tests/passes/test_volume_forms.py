@@ -1,0 +1,113 @@
+"""Convolutions and pools of volumes as those of images and rows: on the accelerator, not one byte is another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import clone, parse, random_inputs, run_pass
+from device_runs import compile_for_device, run_on_device
+
+from tilewright.ir import interp
+from tilewright.passes.placement.device_support import reject
+from tilewright.runtime.machines.machine import load
+
+X = "<s=0x1.0p-4, z=3>"
+Y = "<s=0x1.0p-3, z=-2>"
+W = "<s=0x1.0p-5, z=0>"
+M4096 = load("m4096")
+
+
+def check(text: str, rng: np.random.Generator) -> list[str]:
+    """Runs all of a network on the accelerator, and compares; its operators."""
+    module = parse(text)
+    inputs = random_inputs(module, rng)
+    wanted = interp.run(module, inputs)
+    run_pass("volume_convolutions", module)
+    run_pass("legalize_for_device", module)
+    assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
+    for clusters in (1, 4):
+        found = run_on_device(module, compile_for_device(clone(module), M4096, clusters), M4096, inputs)
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array)
+    return [op.name for op in module.ops]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads", "dilations", "group"),
+    [
+        ((3, 3, 3), (1, 1, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
+        ((3, 2, 3), (2, 1, 2), (1, 0, 1, 0, 1, 1), (1, 1, 1), 1),
+        ((2, 3, 1), (1, 1, 1), (2, 1, 0, 0, 1, 0), (2, 1, 1), 1),
+        ((1, 3, 3), (1, 2, 1), (0, 1, 1, 0, 1, 1), (1, 1, 1), 16),
+        ((3, 1, 1), (1, 1, 1), (1, 0, 0, 1, 0, 0), (1, 1, 1), 1),
+        ((3, 1, 1), (2, 1, 1), (2, 0, 0, 0, 0, 0), (1, 1, 1), 16),
+    ],
+)
+def test_convolutions_of_volumes(
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    dilations: tuple[int, ...],
+    group: int,
+    rng: np.random.Generator,
+) -> None:
+    """Of all forms, and a sum with what it reads, where that has its shape."""
+    extents = (6, 4, 5)
+    out = [
+        (extents[d] + pads[d] + pads[3 + d] - dilations[d] * (kernel[d] - 1) - 1) // strides[d] + 1 for d in range(3)
+    ]
+    shape = [16, 16 // group, *kernel]
+    weights = ", ".join(str((7 * n) % 13 - 6) for n in range(np.prod(shape)))
+    form = f"strides={[*strides]}, pads={[*pads]}, dilations={[*dilations]}, group={group}, act=relu, act_args=[]"
+    depth, *plane = out
+    has_sum = tuple(out) == extents
+    rest = f"%s = add(%c, %v) : i8[1,16,6,4,5]{Y}" if has_sum else ""
+    found = check(
+        f"""
+  const @w : i8{shape}{W} = [{weights}]
+  func @main(%x: i8[1,16,6,20]{X}) -> (%y: i8[1,16,{depth},{plane[0] * plane[1]}]{Y}) {{
+    %v = reshape(%x) {{shape=[1, 16, 6, 4, 5]}} : i8[1,16,6,4,5]{X}
+    %c = conv(%v, @w, _) {{{form}}} : i8[1,16,{depth},{plane[0]},{plane[1]}]{Y}
+    {rest}
+    %y = reshape(%{"s" if has_sum else "c"}) {{shape=[1, 16, {depth}, {plane[0] * plane[1]}]}}
+      : i8[1,16,{depth},{plane[0] * plane[1]}]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+    assert found.count("add") == has_sum
+
+
+@pytest.mark.parametrize(
+    ("pool", "result"),
+    [
+        ("max_pool(%v) {kernel=[2, 2, 3], strides=[2, 2, 2], pads=[0, 0, 1, 0, 0, 0], dilations=[1, 1, 1]}", (3, 2, 2)),
+        ("max_pool(%v) {kernel=[1, 2, 2], strides=[1, 2, 1], pads=[0, 0, 0, 0, 0, 0], dilations=[1, 1, 1]}", (6, 2, 4)),
+        (
+            "average_pool(%v) {kernel=[3, 1, 1], strides=[2, 1, 1], pads=[1, 0, 0, 1, 0, 0], dilations=[1, 1, 1], "
+            "count_include_pad=true, overhang=[0, 0, 0]}",
+            (3, 4, 5),
+        ),
+        (
+            "average_pool(%v) {kernel=[1, 2, 3], strides=[1, 2, 1], pads=[0, 0, 1, 0, 0, 1], dilations=[1, 1, 1], "
+            "count_include_pad=false, overhang=[0, 0, 0]}",
+            (6, 2, 5),
+        ),
+        ("global_average_pool(%v)", (1, 1, 1)),
+        ("global_max_pool(%v)", (1, 1, 1)),
+    ],
+)
+def test_pools_of_volumes(pool: str, result: tuple[int, int, int], rng: np.random.Generator) -> None:
+    depth, *plane = result
+    pixels = plane[0] * plane[1]
+    found = check(
+        f"""
+  func @main(%x: i8[1,16,6,20]{X}) -> (%y: i8[1,16,{depth},{pixels}]{X}) {{
+    %v = reshape(%x) {{shape=[1, 16, 6, 4, 5]}} : i8[1,16,6,4,5]{X}
+    %p = {pool} : i8[1,16,{depth},{plane[0]},{plane[1]}]{X}
+    %y = reshape(%p) {{shape=[1, 16, {depth}, {pixels}]}} : i8[1,16,{depth},{pixels}]{X}
+    return %y
+  }}""",
+        rng,
+    )
+    assert any(name.endswith(pool.partition("(")[0].removeprefix("global_")) for name in found)
