@@ -28,6 +28,10 @@ def read_affinity(path: str | os.PathLike[str]) -> Affinity:
     The file is a JSON object ``{"Conv_0": "cpu"}``, or has lines ``Conv_0 = cpu``, where ``#`` starts a comment at
     the beginning of a line or after a space. A name with ``=`` in it is written in double quotes. Places are
     ``device`` and ``cpu``, in any case.
+
+    Raises:
+        InputError: the file cannot be read.
+        ParseError: with line and column: neither form, an unknown place, or a name given twice.
     """
     name = os.fspath(path)
     try:
@@ -47,7 +51,11 @@ def parse_affinity(text: str) -> Affinity:
 
 
 def affinity_of(source: AffinitySource) -> Affinity:
-    """As :func:`read_affinity`, from a file, a mapping or pairs."""
+    """As :func:`read_affinity`, from a file, a mapping or pairs.
+
+    Raises:
+        UsageError: a place is unknown.
+    """
     if isinstance(source, (str, os.PathLike)):
         return read_affinity(source)
     try:

@@ -41,6 +41,9 @@ def check_type(name: str, value: object, hints: str) -> Any:
 
     Returns:
         It as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
+
+    Raises:
+        UsageError: names the argument.
     """
     for hint in hints.split(" | "):
         with suppress(TypeError, ValueError, OverflowError):

@@ -145,7 +145,11 @@ class Op(Generic[OperatorT_co]):
 
     @property
     def result(self) -> Value:
-        """The only result."""
+        """The only result.
+
+        Raises:
+            IRError: the op has several results.
+        """
         if len(self.results) != 1:
             raise IRError("the op has several results", op=self.name, found=len(self.results))
         return self.results[0]
@@ -175,7 +179,11 @@ class Op(Generic[OperatorT_co]):
         self.erase()
 
     def erase(self) -> None:
-        """Take the op out of its function for good."""
+        """Take the op out of its function for good.
+
+        Raises:
+            IRError: a result is still used.
+        """
         for value in self.results:
             if value._uses:
                 raise IRError("a result is still used", op=self.name, node=self.node, found=f"%{value.name}")
@@ -353,7 +361,11 @@ class Module:
 
     @property
     def main(self) -> Function:
-        """The entry function."""
+        """The entry function.
+
+        Raises:
+            IRError: the module has none.
+        """
         try:
             return self.functions["main"]
         except KeyError:

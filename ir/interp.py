@@ -22,6 +22,9 @@ def run(module: Module, inputs: Mapping[str, np.ndarray], *, observe: Observer |
     Args:
         inputs: an array for each parameter, of its logical shape and dtype.
         observe: called with each op and its results, in order, for debugging and calibration.
+
+    Raises:
+        InputError: an input is missing, unknown, or of the wrong shape or dtype.
     """
     function = module.main
     names = {p.name for p in function.parameters}

@@ -254,7 +254,11 @@ def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
 
 
 def physical_shape(type: TensorType) -> tuple[int, ...]:
-    """Shape of the array as it lies in memory."""
+    """Shape of the array as it lies in memory.
+
+    Raises:
+        IRError: the layout is unknown or the rank too small for it.
+    """
     if type.layout == "":
         return type.shape
     if type.layout == HALVES:

@@ -130,7 +130,11 @@ class Operator(Immutable, Generic[OperandsT_co]):
         return self._ARRANGE(operands)
 
     def result_types(self, operands: Types, loc: Sequence[str] = ()) -> tuple[TensorType, ...]:
-        """Types of the results."""
+        """Types of the results.
+
+        Raises:
+            IRError: operands are missing, or the operator does not take such types; names op and node.
+        """
         self.check_operand_count(operands, loc)
         try:
             inferred = self.infer(*(type.plain if type is not None else None for type in self.padded(operands)))
@@ -230,7 +234,11 @@ REGISTRY: Registry = {}
 
 
 def operator(name: str, registry: Registry | None = None) -> Callable[[OperatorClass], OperatorClass]:
-    """Class decorator that registers an operator under ``name``."""
+    """Class decorator that registers an operator under ``name``.
+
+    Raises:
+        IRError: the name is taken.
+    """
 
     def register(cls: OperatorClass) -> OperatorClass:
         target = REGISTRY if registry is None else registry
@@ -253,7 +261,11 @@ def attribute_types(cls: type[Operator]) -> dict[str, Any]:
 
 
 def coerce(value: Any, declared: Any) -> Any:
-    """``value``, as read from text, as an attribute of the declared type."""
+    """``value``, as read from text, as an attribute of the declared type.
+
+    Raises:
+        IRError: it does not fit.
+    """
     # What most are, before all that takes longer to find out.
     if declared is type(value) and declared in (float, bool, int, str):
         return value

@@ -34,7 +34,11 @@ def only_operand(arrays: Arrays, types: Types) -> tuple[np.ndarray, TensorType]:
 
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
-    """Scale and zero point of a tensor with one of each: quantised per tensor, or by the channels of an axis of 1."""
+    """Scale and zero point of a tensor that has one of each: quantised per tensor, or by the channels of an axis of 1.
+
+    Raises:
+        IRError: it has several.
+    """
     if type.quant is None or len(type.quant.scale) != 1:
         raise IRError("the tensor has no single scale", found=type)
     return np.float32(type.quant.scale[0]), type.quant.zero_point[0]
@@ -299,6 +303,9 @@ def requantized(
         accumulator: integers of any dtype.
         channel_axis: the dimension of ``accumulator`` that the scales of ``w`` run along.
         residual: what is added before the activation, and its type.
+
+    Raises:
+        IRError: an accumulator does not fit `accumulator_bits`.
     """
     largest, bits = float(np.abs(accumulator).max(initial=0)), accumulator_bits(x)
     if largest >= 2.0 ** (bits - 1):

@@ -101,6 +101,9 @@ def window_axes(
         image: its spatial extents.
         pads: begins of all spatial dimensions, then ends.
         overhang: how far windows may reach beyond the end padding.
+
+    Raises:
+        IRError: there is not one number for each dimension, a number makes no sense, or there are no windows.
     """
     _check(len(image), kernel, strides, dilations, pads, "overhang", overhang)
     axes: list[WindowAxis] = []

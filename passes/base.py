@@ -104,7 +104,11 @@ class Verification(enum.Enum):
 
     @staticmethod
     def from_environment() -> Verification:
-        """The level that ``TILEWRIGHT_VERIFY`` names."""
+        """The level that ``TILEWRIGHT_VERIFY`` names.
+
+        Raises:
+            UsageError: there is no such level.
+        """
         name = os.environ.get("TILEWRIGHT_VERIFY", "") or Verification.EACH.value
         try:
             return Verification(name)
@@ -199,7 +203,11 @@ class Pass(Immutable):
         return record
 
     def check(self, module: Module) -> None:
-        """Check what the pass left."""
+        """Check what the pass left.
+
+        Raises:
+            PassError: the module is not well-formed or breaks what the pass ensures; names pass, op and source node.
+        """
         try:
             verify(module, stage=self.name)
         except TilewrightError as error:

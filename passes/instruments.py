@@ -102,6 +102,9 @@ def dump_module(file: Path, module: Module) -> None:
     """Write a module as text, and the arrays that the text names by hash once each to ``blobs/<hash>.npy`` beside it.
 
     Beside a FIFO or a device, which may lie anywhere, no arrays are written.
+
+    Raises:
+        OutputError: a file cannot be written.
     """
     make_folder(file.parent)
     arrays, store = {} if is_stream(file) else blobs(module), file.parent / "blobs"

@@ -22,6 +22,9 @@ def find_named(
     Args:
         what, stage: what has the names, and the pass that is to use them, for the message.
         kinds: names of operators that may be given, too, for all their ops, be there any or not.
+
+    Raises:
+        PassError: a name stands for none.
     """
     by_name: dict[str, list[Op]] = {kind: [] for kind in kinds}
     for op in ops:

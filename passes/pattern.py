@@ -304,7 +304,11 @@ class Driver:
     limit: int = 8
 
     def run(self, module: Module, record: Record) -> bool:
-        """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``."""
+        """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
+
+        Raises:
+            PassError: a rule fires for ever; names it.
+        """
 
         @cache
         def rules_of(operator: type[Operator]) -> list[Rule]:

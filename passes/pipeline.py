@@ -62,6 +62,9 @@ class Pipeline:
 
         Returns:
             What each pass did.
+
+        Raises:
+            PassError, ModelError: see :meth:`Pass.run`.
         """
         records: list[Record] = []
         for instrument in instruments:
@@ -137,7 +140,11 @@ class _Parser(TokenReader):
 
 
 def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None:
-    """Refuse names of passes that are none of ``known``, nor ``*`` for all."""
+    """Refuse names of passes that are none of ``known``, nor ``*`` for all.
+
+    Raises:
+        UsageError: names the first such, and what is known.
+    """
     for name in names:
         if name != "*" and name not in known:
             raise UsageError(f"there is no pass {name!r} to print after{_suggest(name, known)}")

@@ -109,6 +109,9 @@ def first_results(
 
     Python finds all modules compiled to bytecode, as after an installation: the first process of each, which does not
     count, compiles what it imports.
+
+    Raises:
+        TilewrightError: one of them fails.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     with TemporaryDirectory(prefix="tilewright") as bytecode:
@@ -130,7 +133,11 @@ def run_alone(
     inputs: Mapping[str, np.ndarray],
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks."""
+    """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks.
+
+    Raises:
+        TilewrightError: it fails.
+    """
     described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
     words = [sys.executable, contenders.__file__, name, file, str(threads), precision, described]
     try:

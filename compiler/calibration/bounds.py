@@ -61,7 +61,12 @@ def is_bounds(source: object) -> bool:
 
 
 def pixel_bounds(function: Function, declaration: Declaration | None) -> dict[str, Range]:
-    """The range of each input by name, where preprocessing says what pixels become."""
+    """The range of each input by name, where preprocessing says what pixels become.
+
+    Raises:
+        UsageError: it is not declared.
+        CalibrationError: an input cannot be a picture.
+    """
     if declaration is None:
         hint = "Say with --preprocess what becomes of pixels."
         raise UsageError("nothing tells the ranges of the inputs", stage="calibration", hint=hint)
@@ -83,6 +88,9 @@ def ranges_by_bounds(function: Function, values: Mapping[str, Value], inputs: Ma
 
     Args:
         inputs: of each input, by name.
+
+    Raises:
+        CalibrationError: an op has no bounds, or a value such wide ones that they say nothing.
     """
     known: dict[Value, Interval] = {}
     for parameter in function.parameters:

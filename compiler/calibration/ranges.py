@@ -243,6 +243,9 @@ BITS = 8
 def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, Range]:
     """The ranges of those of ``names`` that an ``.encodings`` file gives 8 bits and one scale; quantising by them gives
     the same scale and zero point again.
+
+    Raises:
+        InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field.
     """
     found: dict[str, Range] = {}
     given = read_encodings(path).activations
@@ -285,6 +288,9 @@ def collect_statistics(
         statistics: of values by name.
         first: the number of the first sample.
         report: called with the number of samples that are done with.
+
+    Raises:
+        CalibrationError: a bad sample, or one that makes a value infinite or not a number.
     """
     for index, inputs in enumerate(samples, first):
         found = run(inputs)

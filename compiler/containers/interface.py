@@ -61,7 +61,11 @@ class Interface:
 
 
 def check_interface(module: Module) -> None:
-    """Refuse networks that devices which take one image of integers cannot run."""
+    """Refuse networks that devices which take one image of integers cannot run.
+
+    Raises:
+        UnsupportedError: names the input or output.
+    """
     parameters = module.main.parameters
     if len(parameters) != 1:
         raise UnsupportedError(
@@ -194,6 +198,9 @@ def integer_interface(module: Module, radix: int, observe: Callable[[int], Range
 
     Args:
         observe: the range of an output by its index, where samples tell it.
+
+    Raises:
+        NoCalibrationError: nothing tells the range of an output.
     """
     main = module.main
     scales: list[float] = []

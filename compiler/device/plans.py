@@ -71,6 +71,9 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
 
     Args:
         batch: how many images the network takes at once.
+
+    Raises:
+        UsageError: names the option.
     """
     cards, each = options.cards, options.images_per_cluster
     # More cards than images share out the layers.

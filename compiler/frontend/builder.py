@@ -50,7 +50,11 @@ class SourceNode:
     inputs: tuple[Value | None, ...]
 
     def input(self, index: int) -> Value:
-        """Input ``index``, which must be there."""
+        """Input ``index``, which must be there.
+
+        Raises:
+            ModelError: it is absent.
+        """
         value = self.optional(index)
         if value is None:
             raise self.model_error(f"input {index} is missing")
@@ -64,7 +68,11 @@ class SourceNode:
         return [self.input(index) for index in range(len(self.inputs))]
 
     def constant(self, index: int, what: str) -> np.ndarray:
-        """The elements of input ``index``, which must be known at compile time."""
+        """The elements of input ``index``, which must be known at compile time.
+
+        Raises:
+            UnsupportedError: it depends on the inputs of the network.
+        """
         value = self.input(index)
         if not isinstance(value, Constant):
             raise self.unsupported(
@@ -98,7 +106,11 @@ class SourceNode:
         return self.constant(index, what) if self.optional(index) is not None else None
 
     def from_front(self, axis: int, rank: int) -> int:
-        """``axis`` counted from the front."""
+        """``axis`` counted from the front.
+
+        Raises:
+            ModelError: there is no such dimension.
+        """
         if not -rank <= axis < rank:
             raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
         return axis % rank
@@ -151,7 +163,11 @@ def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> Non
 
 
 def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
-    """The type of a tensor of a model."""
+    """The type of a tensor of a model.
+
+    Raises:
+        IRError: there is no such type; says what the tensor is.
+    """
     try:
         return TensorType(tuple(shape), dtype)
     except IRError as error:
@@ -193,6 +209,9 @@ class ModuleBuilder:
         """Emit into a new function of the module, the body of a branch or loop, called by a name like this one.
 
         What is emitted may read values around it, until :func:`close_over` makes them parameters.
+
+        Raises:
+            ResourceError: bodies are nested too deeply.
         """
         outer = self.function, self._loc, self._names
         body = Function(Names(self.module.functions).take(name))
@@ -215,6 +234,9 @@ class ModuleBuilder:
         Args:
             types: of the results where they do not follow from the operands.
             name: to call the result by, instead of the names that the node gives its outputs.
+
+        Raises:
+            ModelError: an operand is a sequence.
         """
         found = next((value for value in operands if isinstance(value, SequenceValue)), None)
         if found is not None:
@@ -250,7 +272,11 @@ class ModuleBuilder:
     def described(
         self, node: SourceNode, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
     ) -> Constant:
-        """A constant that ``node`` describes without holding it, made once it is known that there is room."""
+        """A constant that ``node`` describes without holding it, made once it is known that there is room.
+
+        Raises:
+            ResourceError: all such constants of the model would take more than they may.
+        """
         type = TensorType(tuple(shape), dtype)
         size = type.elements * dtype.bytes
         self._described += size
@@ -263,7 +289,11 @@ class ModuleBuilder:
         return self.constant(make(), f"{node.name}{suffix}")
 
     def unroll(self, node: SourceNode, steps: int) -> None:
-        """Called by importers that emit the same ops for each step in time."""
+        """Called by importers that emit the same ops for each step in time.
+
+        Raises:
+            ResourceError: all such nodes of the model take more steps than they may.
+        """
         self._unrolled += steps
         if self._unrolled > limits.UNROLLED:
             raise node.resource_error(
@@ -284,6 +314,9 @@ class ModuleBuilder:
         Args:
             handler: the importer, which is given the node and this.
             names: to call the values by.
+
+        Raises:
+            TilewrightError: of the importer, with the node; ModelError also for whatever else it runs into.
         """
         self._loc, self._names = (node.name,), list(names)
         try:

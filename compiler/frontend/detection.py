@@ -36,7 +36,11 @@ class DetectionNode(Protocol):
 
 
 def extents_of(node: DetectionNode, x: Value) -> Extents:
-    """Height and width of a tensor [N, C, H, W]."""
+    """Height and width of a tensor [N, C, H, W].
+
+    Raises:
+        ModelError: it has another rank.
+    """
     if x.type.rank != 4:
         raise node.model_error("feature map and image need four dimensions", expected="[N, C, H, W]", found=x.type)
     return x.type.shape[2], x.type.shape[3]
@@ -95,13 +99,16 @@ def detection_output(
     threshold: float = 0.0,
     is_cut: bool = False,
 ) -> Value:
-    """What a node ``DetectionOutput`` finds, [1, 1, rows, 7]. Whatever the ranks of its three or five inputs, they
-    count as those that the operator takes.
+    """What a node ``DetectionOutput`` finds, [1, 1, rows, 7].
 
     Args:
+        operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
         keep_top_k: of the node.
         normalized, threshold: defaults of the format, the latter of the confidence.
         is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
+
+    Raises:
+        ModelError: the number of inputs or of classes is wrong, or a code unknown.
     """
     operands = node.all_inputs()
     if len(operands) not in (3, 5):

@@ -49,7 +49,12 @@ class NetworkShape(NamedTuple):
 
 
 def each_shape(declared: Declared, given: GivenShapes | None) -> tuple[NetworkShape, ...]:
-    """The shapes that are given for a model, each once, in order; of several extents by name each with each."""
+    """The shapes that are given for a model, each once, in order; of several extents by name each with each.
+
+    Raises:
+        ModelError: a name is neither an input of the model nor one of its open extents.
+        UsageError: what is given is no shape, contradicts itself, or is more than an artifact holds.
+    """
     mappings = _mappings(given)
     found: dict[tuple[object, ...], NetworkShape] = {}
     for shape in (shape for each in mappings for shape in _shapes(declared, each)):
@@ -159,6 +164,10 @@ def frozen_array(name: str, given: object, dtype: DType, declared: Sequence[int 
     Args:
         declared: extents of the input, where they are not open; ``None`` where not even their number is known. One
             number stands for all shapes of one element.
+
+    Raises:
+        UsageError: the value is no array of the input's type.
+        InputError: it is a file that cannot be read, or is none.
     """
     if isinstance(given, os.PathLike) or (isinstance(given, str) and given.endswith(".npy")):
         given = open_array(given).read()

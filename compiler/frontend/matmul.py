@@ -33,6 +33,9 @@ def product(
     Args:
         transpose_a, transpose_b: the last two dimensions of ``x``, ``w`` are exchanged first. Vectors, which stand for
             a row and a column, stay.
+
+    Raises:
+        ModelError: one of them is a scalar.
     """
     operator = MatMul(transpose_a and x.type.rank > 1, transpose_b and w.type.rank > 1)
     return product_by(node, importer, operator, x, w)
@@ -90,7 +93,11 @@ def gemm(
 
 
 def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:
-    """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right."""
+    """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right.
+
+    Raises:
+        ModelError: the equation does not fit the tensors.
+    """
     equation = equation.replace(" ", "")
     values = node.all_inputs()
     terms, result = _einsum_labels(node, equation, [value.type for value in values])

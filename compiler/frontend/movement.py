@@ -73,6 +73,9 @@ def sliced(
 ) -> Value:
     """A part of ``x``, which starts and ends say as slices of Python do, but one that goes backwards from before the
     first element takes that.
+
+    Raises:
+        ModelError: they are not as many as the axes, an axis is out of range, or a step is 0.
     """
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise node.model_error(
@@ -127,6 +130,10 @@ def padded(
     Args:
         mode: as `Pad` has it.
         value: what ``constant`` fills in, of one element; 0 for ``None``.
+
+    Raises:
+        ModelError: the pads remove more than there is.
+        UnsupportedError: double precision cannot hold the value.
     """
     filler = np.asarray(value).reshape(-1)[0] if value is not None and np.asarray(value).size else 0
     if float(filler) != filler and not np.isnan(filler):

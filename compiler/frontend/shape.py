@@ -32,6 +32,9 @@ def filled_in(node: SourceNode, x: TensorType, wanted: Sequence[int], *, zero_co
     Args:
         wanted: at most one -1, which stands for what is left.
         zero_copies: 0 stands for the extent of ``x`` at its position.
+
+    Raises:
+        ModelError: there is no such extent, or ``x`` does not divide into the shape.
     """
     shape = list(wanted)
     if zero_copies:
@@ -55,7 +58,11 @@ def flatten(importer: ModuleBuilder, x: Value, first: int, last: int) -> Value:
 
 
 def squeeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Iterable[int] | None) -> Value:
-    """``x`` without the given dimensions, whose extent is 1; ``None`` for all such dimensions."""
+    """``x`` without the given dimensions, whose extent is 1; ``None`` for all such dimensions.
+
+    Raises:
+        ModelError: one of them is out of range or larger.
+    """
     if given is None:
         return reshape(importer, x, tuple(e for e in x.type.shape if e != 1))
     axes = {node.from_front(a, x.type.rank) for a in given}
@@ -65,7 +72,11 @@ def squeeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Iterable
 
 
 def unsqueeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequence[int]) -> Value:
-    """``x`` with further dimensions of extent 1, at the given positions of the result."""
+    """``x`` with further dimensions of extent 1, at the given positions of the result.
+
+    Raises:
+        ModelError: one of them is out of range or given twice.
+    """
     rank = x.type.rank + len(given)
     axes = {node.from_front(a, rank) for a in given}
     if len(axes) != len(given):
@@ -75,7 +86,11 @@ def unsqueeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequen
 
 
 def expand(node: SourceNode, importer: ModuleBuilder, x: Value, wanted: tuple[int, ...]) -> Value:
-    """``x`` repeated until it has the shape that it and ``wanted`` broadcast to."""
+    """``x`` repeated until it has the shape that it and ``wanted`` broadcast to.
+
+    Raises:
+        ModelError: they do not.
+    """
     try:
         shape = broadcast_shape(x.type.shape, wanted)
     except IRError:
@@ -86,7 +101,12 @@ def expand(node: SourceNode, importer: ModuleBuilder, x: Value, wanted: tuple[in
 def progression(
     node: SourceNode, importer: ModuleBuilder, start: np.number, stop: np.number, step: np.number, dtype: DType
 ) -> Constant:
-    """The numbers from ``start`` on, ``stop`` not reached, in ``dtype``."""
+    """The numbers from ``start`` on, ``stop`` not reached, in ``dtype``.
+
+    Raises:
+        ModelError: the step is 0.
+        ResourceError: there are too many of them.
+    """
     if step == 0:
         raise node.model_error("the step of a range must not be 0")
     count = max(0, math.ceil((float(stop) - float(start)) / float(step)))

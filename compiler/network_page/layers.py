@@ -85,6 +85,9 @@ def layers_of(
         simulation: of the device's programs, where the engine has any.
         profile: of an engine on this CPU.
         sqnr: dB by node of the model, as `read_comparison` gives it.
+
+    Raises:
+        ArtifactError: the details of the artifact are damaged.
     """
     manifest, details = artifact.manifest, details_of(artifact)
     program = manifest.engines[engine].cpu_program
@@ -200,7 +203,11 @@ def _percent(share: float) -> str:
 
 
 def read_comparison(path: Path) -> dict[str, float]:
-    """dB by value and by node of the model, of what ``tilewright compare --json`` wrote."""
+    """dB by value and by node of the model, of what ``tilewright compare --json`` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
     with input_file(str(path)) as file:
         text = file.read(_LONGEST)
     found: dict[str, float] = {}

@@ -49,7 +49,12 @@ class Measured:
 
 
 def measure(artifact: Artifact, threads: int | None) -> Measured:
-    """Measure the engine of an artifact that runs on the CPU alone."""
+    """Measure the engine of an artifact that runs on the CPU alone.
+
+    Raises:
+        UsageError: it holds none.
+        TilewrightError: the artifact's code may not run here or does not fit this processor; nothing is compiled.
+    """
     engine = next((name for name in ENGINES if name in artifact.manifest.engines and name != "device"), None)
     if engine is None:
         raise UsageError("the artifact has no engine for the CPU alone, which could be measured", hint=_BOTH)
@@ -70,6 +75,9 @@ def page(artifact: Artifact, measured: Measured | None = None, sqnr: Mapping[str
     Args:
         measured: on this CPU.
         sqnr: what a comparison found, as `read_comparison` gives it.
+
+    Raises:
+        TilewrightError: the artifact is damaged.
     """
     engine = next(name for name in ENGINES if name in artifact.manifest.engines)
     programs: list[SimulatedProgram] = []

@@ -185,7 +185,11 @@ class SimulatedModel:
         return f"{output.name}{SUFFIX}" if self._roles.has_quantizer(output) else output.name
 
     def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
-        """The network with the rounding in it, as imported; its outputs have the names of ``outputs``."""
+        """The network with the rounding in it, as imported; its outputs have the names of ``outputs``.
+
+        Raises:
+            TilewrightError: it cannot be imported.
+        """
         module = import_onnx(self._model, input_shapes, self._folder, self._rounded)
         main = module.main
         # Extents that the data decide stand behind the outputs.
@@ -202,6 +206,9 @@ class SimulatedModel:
         Args:
             input_shapes: of the inputs whose shapes the model leaves open.
             keep: tensors that are further outputs, as in ``tilewright.compile``.
+
+        Raises:
+            TilewrightError: it cannot be compiled.
         """
         options = CompileOptions()
         options = CompileOptions(instruments=observers(options))

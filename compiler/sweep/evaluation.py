@@ -69,7 +69,14 @@ class Outcome:
 
 
 def evaluate(model: Model, options: CompileOptions, machine: str) -> Outcome:
-    """Compile a network for a machine and model it."""
+    """Compile a network for a machine and model it.
+
+    Args:
+        machine: the text of its file.
+
+    Raises:
+        TilewrightError: of `OF_ALL`.
+    """
     with TemporaryDirectory(prefix="tilewright") as folder, warnings.catch_warnings():
         # They concern the network, and `tilewright compile` tells them once.
         warnings.simplefilter("ignore", TilewrightWarning)

@@ -44,6 +44,9 @@ def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, s
 
     Args:
         machine: the text of the file of the machine that is varied.
+
+    Raises:
+        ModelError: the model cannot be read.
     """
     said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
     files = [_files(said[name]) for name in ("affinity", "calibration", "freeze")]
@@ -69,7 +72,12 @@ def _plain(value: object) -> object:
 
 
 def read_table(path: Path, names: Sequence[str], own: Mapping[str, str]) -> Done:
-    """What a file holds of a sweep over the fields ``names``; nothing where there is no file."""
+    """What a file holds of a sweep over the fields ``names``; nothing where there is no file.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: it is no such table, or of another sweep.
+    """
     if not path.exists():
         return {}
     with input_file(str(path)) as file:
@@ -124,7 +132,11 @@ def _number(text: str) -> float:
 
 
 def write_table(path: Path, names: Sequence[str], own: Mapping[str, str], done: Done) -> None:
-    """Write what is final, in order of the values."""
+    """Write what is final, in order of the values.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, *_FIGURES, "error", *IDENTITY])

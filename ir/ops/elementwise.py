@@ -24,7 +24,11 @@ BOOL = (DType.BOOL,)
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that tensors of these shapes broadcast to, by NumPy's rule."""
+    """The shape that tensors of these shapes broadcast to, by NumPy's rule.
+
+    Raises:
+        IRError: they do not.
+    """
     rank = max((len(shape) for shape in shapes), default=0)
     if rank > RANK:
         raise IRError("a tensor has too many dimensions", expected=f"at most {RANK} {RANK.what}", found=rank)

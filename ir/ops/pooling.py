@@ -37,7 +37,11 @@ class Windowed(Operator[UnaryOperands]):
     dilations: tuple[int, ...]
 
     def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
-        """The windows over these spatial extents."""
+        """The windows over these spatial extents.
+
+        Raises:
+            IRError: the attributes do not fit them.
+        """
         return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, (0,) * len(image))
 
     def pooled(self, x: TensorType) -> TensorType:

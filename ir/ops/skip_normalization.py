@@ -113,6 +113,9 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
 
         Args:
             arrays: of the operands; those of x and skip are not looked at.
+
+        Raises:
+            IRError: there are no such numbers.
         """
         steps = [
             arrays[at].astype(np.float64) * float(parameters(type)[0])  # pyright: ignore[reportOptionalMemberAccess]
@@ -138,7 +141,11 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
 
 
 def standardization_of(op: Op[SkipLayerNorm]) -> Standardization:
-    """What a quantised op whose factors are constants multiplies its integers with."""
+    """What a quantised op whose factors are constants multiplies its integers with.
+
+    Raises:
+        IRError: there are no such numbers.
+    """
     arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
     return op.operator.standardization(arrays, types_of(op.operands), types_of(op.results))
 

@@ -78,7 +78,11 @@ class Product(Operator[OperandsT_co]):
         raise NotImplementedError(type(self).__name__)
 
     def place_of_sums(self, x: TensorType, w: TensorType) -> TileType:
-        """The type of the result."""
+        """The type of the result.
+
+        Raises:
+            IRError: what is convolved, or by what, is none of that, or a size is not positive.
+        """
         source = tile(x, "maps", "what is convolved")
         weights = tile(w, "weights", "what it is multiplied by", 4, source.cluster)
         if min(*self.output, *self.stride, *self.dilation) < 1:

@@ -62,7 +62,11 @@ class Places(Locations):
         return (start + place.on_chip - above * place.type.row_bytes) // CHANNEL_BLOCK if start is not None else 0
 
     def map(self, value: Value) -> int:
-        """Where a box of a map lies, in 16 bytes."""
+        """Where a box of a map lies, in 16 bytes.
+
+        Raises:
+            IRError: its rows go round the end of a ring.
+        """
         place, rows = self[value], value.type.shape[0]
         size, slot = place.type.ring, place.first[0]
         if size and slot + rows > size:
@@ -90,6 +94,9 @@ def instruction(op: Op, places: Places) -> tuple[str, Fields] | None:
     """The instruction of an op whose operands and result are noted; ``None`` if it only names a place.
 
     What is missing is what only a whole program says: where constants lie, and who else gets what is loaded.
+
+    Raises:
+        IRError: the op is none of a tile program, or no instruction does what it says.
     """
     if isinstance(op.operator, PLACES):
         return None

@@ -21,7 +21,11 @@ Span = tuple[int, int]
 
 
 def tile_annotation(op: Op) -> tuple[int, int, int, int]:
-    """Rows, columns, output blocks and input blocks of an op's tile."""
+    """Rows, columns, output blocks and input blocks of an op's tile.
+
+    Raises:
+        PassError: it has none.
+    """
     tile = TILE.get(op)
     if tile is None:
         raise PassError("the op has no tile", op=op.name, node=op.node, hint="Run tile_device first.")

@@ -121,6 +121,10 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
 
 
 def planned_machine(function: Function, machine: Machine) -> Machine:
-    """The machine, or one that has less of what the function's ``plan`` names."""
+    """The machine, or one that has less of what the function's ``plan`` names.
+
+    Raises:
+        MachineError: there is no such machine.
+    """
     plan = PLAN.get(function)
     return machine.reduced(dict(plan.reduced)) if plan is not None else machine

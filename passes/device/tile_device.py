@@ -114,7 +114,11 @@ class TileDevice(Pass):
 
 
 def tile_of(op: Op, machine: Machine, searches: TileSearches | None = None) -> Tile:
-    """The cheapest tile of an op on one cluster, or as searches have it."""
+    """The cheapest tile of an op on one cluster, or as searches have it.
+
+    Raises:
+        PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
+    """
     found = (searches or TileSearches(machine)).of(op).cheapest(machine.maps_bytes)
     if not isinstance(found, Misfit):
         return found[1]

@@ -182,6 +182,9 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     Args:
         names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
             an op counts as part of it.
+
+    Raises:
+        PassError: a name stands for ops of which none has a quantised form, or is read as integers.
     """
     if EVERY in names:
         return (*plan.values,)

@@ -67,7 +67,11 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def show(result: str) -> None:
-    """Write a result to stdout."""
+    """Write a result to stdout.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     sys.stdout.write(printable(result))
     sys.stdout.flush()
 

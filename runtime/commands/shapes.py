@@ -66,6 +66,9 @@ def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]
 
     Returns:
         What was given; where a name was given several times, a list of the first, the second, … of each such name.
+
+    Raises:
+        UsageError: a text is of another form; names are given several times, but not equally often.
     """
     found: dict[str, list[tuple[int, ...]]] = {}
     for text in texts or ():

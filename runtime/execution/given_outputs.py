@@ -40,7 +40,11 @@ def check_out(out: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], inputs
 
 
 def written_to(out: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs, those of which there is an array in it."""
+    """The outputs, those of which there is an array in it.
+
+    Raises:
+        InputError: an array has another shape than the output, which padding cuts and the data may decide.
+    """
     for name, array in out.items():
         if array.shape != found[name].shape:
             raise _unfit(name, array, _typed(found[name]))

@@ -29,7 +29,12 @@ class ReferenceExecutor:
         self.memory = {"results of a reference step": largest}
 
     def run(self, stage: ReferenceStage, buffers: Buffers) -> None:
-        """Execute a stage."""
+        """Execute a stage.
+
+        Raises:
+            ArtifactError: the text of the stage does not match its operands and results.
+            TilewrightError: the text is wrong, or the operator refuses its operands.
+        """
         module = self._module(stage)
         operands = [buffers.view(ref) for ref in stage.operands]
         interpreter = importlib.import_module("...ir.interp", __package__)

@@ -163,7 +163,14 @@ class ShapeTable:
         self._numbers = {tuple(shapes.values()): number for number, shapes in enumerate(self.shapes)}
 
     def fit(self, shapes: Mapping[str, Extents]) -> Fit:
-        """The shape that inputs have, or are to be padded to."""
+        """The shape that inputs have, or are to be padded to.
+
+        Args:
+            shapes: by the name of the input.
+
+        Raises:
+            InputError: a name is unknown or missing, or no shape fits; lists those that there are.
+        """
         check_names(shapes, self._specs[0])
         found = tuple(shapes[spec.name] for spec in self._specs[0])
         number = self._numbers.get(found)
@@ -197,6 +204,9 @@ def shape_named(artifact: Artifact, given: Mapping[str, Extents]) -> Artifact:
 
     Args:
         given: by the name of an input its shape, by the name of an open extent what it is.
+
+    Raises:
+        UsageError: there is no such name or no such shape; says which there are.
     """
     views = artifact.in_shapes()
     for view in views:

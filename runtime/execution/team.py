@@ -56,7 +56,11 @@ architecture."""
 
 @cache
 def processors() -> int:
-    """How many threads compute at once in this process: one for each processor, or as many as the environment says."""
+    """How many threads compute at once in this process: one for each processor, or as many as the environment says.
+
+    Raises:
+        UsageError: the environment says what is no number, or out of range.
+    """
     given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)

@@ -32,7 +32,11 @@ _FOLDER_IS_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, err
 
 @contextmanager
 def output_file(path: Path) -> Iterator[BinaryIO]:
-    """The file to write a result to; a regular one takes its place at the end of the block, not after an exception."""
+    """The file to write a result to; a regular one takes its place at the end of the block, and not after an exception.
+
+    Raises:
+        OutputError: it cannot be written; also for an OSError from within the block.
+    """
     with _reported(path):
         standing = _standing(path)
         if _is_stream(path, standing):

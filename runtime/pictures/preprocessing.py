@@ -82,6 +82,9 @@ class Preprocessing:
                 ``units``, ``0-255``, ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the
                 units of the input; and ``preset``, one of `PRESETS`, of which other keys change what they name. On a
                 command line the name of a preset can stand alone.
+
+        Raises:
+            UsageError: names the key and what it takes.
         """
         if isinstance(source, Preprocessing):
             return source

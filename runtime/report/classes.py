@@ -23,7 +23,12 @@ class BestClass(NamedTuple):
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of classes, one a line."""
+    """The names of classes, one a line.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+        ResourceError: it is too large.
+    """
     content = contents(os.fspath(path), limits.LABELS_FILE)
     if content.count(b"\n") > limits.LABELS:
         raise too_large(repr(os.fspath(path)), limits.LABELS, content.count(b"\n"))
@@ -40,6 +45,9 @@ def best_classes(
 
     Args:
         names: of all classes, or of all but a first one for the background.
+
+    Raises:
+        UsageError: no output classifies, or none has so many classes.
     """
     rows = {name: array.reshape(array.shape[0], -1) for name, array in results.items() if array.ndim > 1 and array.size}
     rows = {name: array for name, array in rows.items() if max(results[name].shape[1:]) == array.shape[1] > 1}

@@ -145,7 +145,14 @@ def _facts(part: Sequence[Event]) -> dict[str, object]:
 
 
 def write_trace(path: Path, model: str, programs: Sequence[SimulatedProgram], detail: str) -> int:
-    """Write the trace of all device programs of a network; the bytes of the file."""
+    """Write the trace of all device programs of a network; the bytes of the file.
+
+    Args:
+        detail: of `DETAILS`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     machine = programs[0].ordered.machine
     drawn = DeviceTrace(machine, detail)
     for program in programs:

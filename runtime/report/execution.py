@@ -38,7 +38,12 @@ class Images:
     force: bool = False
 
     def load(self, path: str, spec: TensorSpec) -> np.ndarray:
-        """The image in a file as an input of batch 1."""
+        """The image in a file as an input of batch 1.
+
+        Raises:
+            UsageError: nothing says how, or the user says otherwise than the artifact.
+            InputError: it cannot be read, or does not fit the input.
+        """
         found = chosen(spec.name, self.stored, self.given, force=self.force, flag="--preprocess")
         if found is None:
             raise UsageError(
@@ -64,6 +69,10 @@ def gather_inputs(
             images, of which several of one input make its batch.
         images: how images become inputs.
         seed: make random inputs from it; then ``texts`` must be empty.
+
+    Raises:
+        UsageError: nothing is given, or both files and a seed.
+        InputError: a file cannot be read, or holds what the network does not take.
     """
     if seed is not None:
         if texts:
@@ -123,7 +132,11 @@ def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> d
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
-    """Write the outputs as ``.npz``."""
+    """Write the outputs as ``.npz``.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with output_file(path) as file:
         write_outputs(file, results)
 

@@ -47,7 +47,11 @@ def sample_table() -> Table:
 
 
 def machine_table(name_or_path: str) -> Table:
-    """Every number of a machine: a row for each."""
+    """Every number of a machine: a row for each.
+
+    Raises:
+        MachineError: there is no such machine, or its file is wrong.
+    """
     file = load_file(name_or_path)
     columns = [
         Column("field", "field"),
@@ -65,7 +69,11 @@ def machine_table(name_or_path: str) -> Table:
 
 
 def field_table(names: Sequence[str] = ()) -> Table:
-    """What the fields of a machine file mean and what they may be: those named, or all."""
+    """What the fields of a machine file mean and what they may be: those named, or all.
+
+    Raises:
+        MachineError: there is no such field.
+    """
     table = Table(
         [
             Column("field", "field"),

@@ -54,7 +54,11 @@ def traced_requests(
 
 
 def write_run_trace(path: Path, session: Session, requests: Sequence[TracedRequest]) -> int:
-    """Write the trace of requests, which begins when the first is submitted; the bytes of the file."""
+    """Write the trace of requests, which begins when the first is submitted; the bytes of the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     drawn = _RunTrace(min(request.submitted for request in requests))
     for number, request in enumerate(requests):
         drawn.add(number, request)

@@ -156,6 +156,10 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, 
 
     Args:
         stage: the name of the command for messages.
+
+    Raises:
+        ArtifactError: the artifact holds none, or one is damaged.
+        InstructionError: an instruction is malformed.
     """
     found = artifact.manifest.device_programs
     if not found:
@@ -173,7 +177,12 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, 
 
 
 def check_machine(artifact: Artifact, name_or_path: str) -> None:
-    """Refuse an artifact that was compiled for another machine than this one."""
+    """Refuse an artifact that was compiled for another machine than this one.
+
+    Raises:
+        ArtifactError: it holds no device program.
+        MachineError: it was, and how the two differ; or there is no such machine.
+    """
     machine = load_machine(name_or_path)
     for programs in device_programs(artifact, "simulate").values():
         own = programs[0].machine
@@ -211,6 +220,10 @@ def simulate_artifact(
         without: names of costs to leave out, of `tilewright.runtime.simulator.left_out`.
         measured: whether to run and measure what the host does, see `report_host`.
         observe: called with each device program in turn.
+
+    Raises:
+        ArtifactError: it holds none.
+        UsageError: there is no such cost.
     """
     for name in without:
         if name not in COSTS and name not in BESIDE:

@@ -98,7 +98,14 @@ class Trace:
         return [(named[key[0], 0]["name"], named[key]["name"], slices) for key, slices in own.items()]
 
     def write(self, path: Path, about: Mapping[str, object]) -> int:
-        """Write the file, one event a line; the bytes that it has."""
+        """Write the file, one event a line; the bytes that it has.
+
+        Args:
+            about: what is said of the whole.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         events = [*self._metadata, *_in_order(self._slices), *_in_order(self._arrows)]
         head = f'{{"displayTimeUnit":"ns","otherData":{_json(about)},"traceEvents":[\n'
         text = f"{head}{_lines(events)}\n]}}\n".encode()

@@ -86,6 +86,9 @@ def read_request(
         header_length: the header of this name, where the request has it.
         inputs: of the network; their shapes are the largest that they can have.
         check_shapes: raises InputError for shapes that the network does not take.
+
+    Raises:
+        InputError: it is none for this network.
     """
     length = _length(header_length, len(body))
     request = _object(_parsed(body[:length], sum(math.prod(spec.shape) for spec in inputs)), "the request")
@@ -117,6 +120,9 @@ def answer(
 
     Args:
         description: what stands in the answer beside identifier and outputs.
+
+    Raises:
+        InputError: a number has no form in JSON.
     """
     tensors: list[dict[str, object]] = []
     behind: list[bytes] = []

@@ -84,7 +84,11 @@ class Named(NamedTuple):
 
 
 def named(texts: Sequence[str]) -> list[Named]:
-    """The artifacts that ``FILE``, ``NAME=FILE`` and ``NAME:VERSION=FILE`` name."""
+    """The artifacts that ``FILE``, ``NAME=FILE`` and ``NAME:VERSION=FILE`` name.
+
+    Raises:
+        UsageError: two have one name and version, or a name cannot stand in a path.
+    """
     found: dict[tuple[str, int], Named] = {}
     for text in texts:
         match = _NAMED.fullmatch(text)
@@ -137,7 +141,12 @@ def model_of(artifact: Named, session: Session, *, batched: bool, workers: int, 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is to listen."""
+    """A socket that is to listen.
+
+    Raises:
+        UsageError: there is no such port.
+        InputError: it cannot, because the address is of another machine or taken.
+    """
     if port > 65535:
         # What looks addresses up takes it modulo 65536.
         raise UsageError("--port is out of range", expected="0 to 65535", found=port)

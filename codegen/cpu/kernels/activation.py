@@ -48,7 +48,11 @@ class Activation:
         return bool(activate(np.zeros((), np.float32), self.name, self.args) == 0)
 
     def apply(self, b: FunctionBuilder, x: Register) -> Register:
-        """The activation of every lane."""
+        """The activation of every lane.
+
+        Raises:
+            CodegenError: there is no code for it.
+        """
         function = ACTIVATIONS.get(self.name)
         if function is None:
             raise CodegenError("no vector code for the activation", found=self.name)

@@ -102,7 +102,11 @@ class IrExporter:
         self._begin = 0
 
     def run(self) -> None:
-        """Export the function."""
+        """Export the function.
+
+        Raises:
+            UnsupportedError: an operator has no IR form.
+        """
         function = self._function
         self._take_names()
         for parameter in function.parameters:
@@ -277,6 +281,9 @@ def export_document(module: Module) -> Document:
     """The function ``main`` as an IR document of version 11.
 
     Inputs and outputs of the network keep their names, and layers have those of the nodes that they come from.
+
+    Raises:
+        UnsupportedError: an operator has no IR form.
     """
     exporter = IrExporter(unrolled(module))
     exporter.run()

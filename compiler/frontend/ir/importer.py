@@ -84,7 +84,12 @@ class IrImporter(ModuleBuilder):
         self._held = 0
 
     def run(self) -> None:
-        """Import every layer."""
+        """Import every layer.
+
+        Raises:
+            ModelError: the document is inconsistent.
+            UnsupportedError: it uses a layer or a feature that is not implemented.
+        """
         check_given("shape", self._shapes, self.inputs)
         check_given("value", self._frozen, self.inputs)
         for layer in sorted_layers(self.document):
@@ -104,7 +109,11 @@ class IrImporter(ModuleBuilder):
         self.module.folding = self.left_for_folding(self._held, self._held // 4)
 
     def array(self, node: IrNode, name: str, shape: Sequence[int]) -> Constant:
-        """A blob of a layer as a constant; half precision becomes single precision."""
+        """A blob of a layer as a constant; half precision becomes single precision.
+
+        Raises:
+            ModelError: there is none of this name, or it does not fill the shape.
+        """
         blob = node.layer.blobs.get(name)
         if blob is None:
             raise node.model_error(
@@ -244,6 +253,10 @@ def import_document(
     Args:
         input_shapes: a full shape for inputs, by the names of their layers.
         frozen: values of inputs that become constants.
+
+    Raises:
+        ModelError: the document is inconsistent.
+        UnsupportedError: it uses a layer or a feature that is not implemented.
     """
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
@@ -252,14 +265,22 @@ def import_document(
 
 
 def input_type(layer: Layer) -> DType:
-    """What the elements of an input are computed as."""
+    """What the elements of an input are computed as.
+
+    Raises:
+        UnsupportedError: there is nothing for it.
+    """
     text = layer.attributes.get("element_type", "").lower()
     precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
     return element_type(precision or "FP32", layer)
 
 
 def element_type(precision: str, layer: Layer) -> DType:
-    """What elements of a precision are computed as."""
+    """What elements of a precision are computed as.
+
+    Raises:
+        UnsupportedError: there is nothing for it.
+    """
     found = PRECISIONS.get(precision.upper())
     if found is None:
         raise UnsupportedError(
@@ -273,7 +294,11 @@ def element_type(precision: str, layer: Layer) -> DType:
 
 
 def weights(node: IrNode, importer: IrImporter, shape: Sequence[int], name: str = "weights", index: int = 1) -> Value:
-    """The blob ``name``, or input ``index`` where there is no such blob."""
+    """The blob ``name``, or input ``index`` where there is no such blob.
+
+    Raises:
+        ModelError: there is neither, or it does not fill the shape.
+    """
     if name in node.layer.blobs or node.optional(index) is None:
         return importer.array(node, name, shape)
     given = node.input(index)
@@ -293,7 +318,11 @@ def biases(node: IrNode, importer: IrImporter, count: int) -> Value | None:
 
 
 def sorted_layers(document: Document) -> list[Layer]:
-    """Layers in an order in which each comes after those that it reads, otherwise in that of the document."""
+    """Layers in an order in which each comes after those that it reads, otherwise in that of the document.
+
+    Raises:
+        ModelError: the graph has a cycle.
+    """
     position = {layer_id: index for index, layer_id in enumerate(document.layers)}
     ids = list(document.layers)
     before: dict[int, set[int]] = {layer_id: set() for layer_id in ids}

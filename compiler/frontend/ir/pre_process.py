@@ -26,6 +26,9 @@ def pre_processed(
         node: the layer of the input.
         x: [N, C, H, W] where there is anything to do to it.
         inputs: the names of all inputs.
+
+    Raises:
+        ModelError: the channels or the images are not those of the input.
     """
     if x.type.dtype in _NARROW:
         x = cast(importer, x, DType.F32)

@@ -30,6 +30,10 @@ def write_document(
     Args:
         xml: the path of the .xml file.
         weights: the path of the .bin file; by default beside the other one under its name.
+
+    Raises:
+        ModelError: a name holds characters that XML has no form for.
+        OutputError: a file cannot be written.
     """
     place = weights_path(xml) if weights is None else weights
     text, arrays = content_of(document)
@@ -46,7 +50,11 @@ def weights_path(xml: str | os.PathLike[str]) -> Path:
 
 
 def content_of(document: Document) -> tuple[bytes, list[bytes]]:
-    """The content of the .xml file, and the pieces of that of the .bin file in order."""
+    """The content of the .xml file, and the pieces of that of the .bin file in order.
+
+    Raises:
+        ModelError: a name holds characters that XML has no form for.
+    """
     weights = _Weights()
     lines = _net(document, weights)
     try:

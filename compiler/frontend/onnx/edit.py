@@ -22,7 +22,12 @@ DeclaredInput = tuple[str, str, "tuple[int | None, ...] | None"]
 
 @resources("import")
 def declared_inputs(source: str | os.PathLike[str] | bytes | ModelProto) -> list[DeclaredInput]:
-    """The inputs that a model is to be given, in its order."""
+    """The inputs that a model is to be given, in its order.
+
+    Raises:
+        ModelError: the model cannot be read.
+        UnsupportedError: an input is of a type that is not supported.
+    """
     graph = load_model(source)[0].graph
     initialised = {tensor.name for tensor in graph.initializer}
     return [_declared(info) for info in graph.input if info.name not in initialised]
@@ -51,6 +56,10 @@ def edited(
     Args:
         layers: how many there are to be at most.
         without_last: how many at the end there are not to be.
+
+    Raises:
+        ModelError: the model cannot be read.
+        UsageError: no layer would be left.
     """
     model = ModelProto()
     model.CopyFrom(load_model(source)[0])

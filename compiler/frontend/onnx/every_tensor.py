@@ -55,7 +55,12 @@ class ComputedTensor:
 
 
 def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], list[ComputedTensor]]:
-    """The contents of the model, the names of its own outputs, and its tensors in order."""
+    """The contents of the model, the names of its own outputs, and its tensors in order.
+
+    Raises:
+        ModelError: the model cannot be read.
+        OSError: a file that it keeps tensors in cannot be read.
+    """
     model, _ = load_model(path)
     load_external_data_for_model(model, os.path.dirname(path) or ".")
     outputs = [output.name for output in model.graph.output]

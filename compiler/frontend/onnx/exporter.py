@@ -89,7 +89,11 @@ class Exporter:
         self._output_names = {value: name for name, value in self._outputs.items() if value not in cut}
 
     def write(self, op: Op) -> None:
-        """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions."""
+        """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions.
+
+        Raises:
+            UnsupportedError: the operator has no ONNX form.
+        """
         cls, rule = type(op.operator), op.operator.QUANTIZATION
         self._node_name = op.node or ""
         quantized = any(value.type.quant is not None for value in (*op.inputs, *op.results))

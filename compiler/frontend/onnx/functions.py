@@ -121,7 +121,12 @@ class Functions:
     def body(
         self, proto: onnx.NodeProto, name: str, inputs: Sequence[Value | None], opset: int
     ) -> tuple[onnx.GraphProto, dict[str, int]] | None:
-        """What a node calls, its attributes put in: inputs and outputs as the function names them, operator sets."""
+        """What a node calls, its attributes put in: inputs and outputs as the function names them, and operator sets.
+
+        Raises:
+            ModelError: the function calls itself, or has not what the node gives it or takes from it.
+            ResourceError: the functions of the model take more than they may.
+        """
         key = _key(proto)
         function = self._own.get(key) or _schema_body(proto, inputs, opset)
         if function is None:

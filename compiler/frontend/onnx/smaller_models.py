@@ -42,7 +42,11 @@ class ReducibleModel:
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> ReducibleModel:
-        """The model of a file, with the tensors that it keeps in others."""
+        """The model of a file, with the tensors that it keeps in others.
+
+        Raises:
+            ModelError: it cannot be read, or is no sound model.
+        """
         model, _ = load_model(path)
         try:
             load_external_data_for_model(model, os.path.dirname(path) or ".")

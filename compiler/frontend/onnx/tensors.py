@@ -44,7 +44,12 @@ class TensorReader:
         self._unread: dict[tuple[int, int], int] = {}
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
-        """The elements of a tensor, of a dtype of NumPy or ml_dtypes."""
+        """The elements of a tensor, of a dtype of NumPy or ml_dtypes.
+
+        Raises:
+            ModelError: they do not fill its shape, or lie where they cannot be read.
+            UnsupportedError: its element type is not supported.
+        """
         dtype = stored_type(tensor.data_type, tensor.name)
         type = type_of_tensor(f"tensor {tensor.name!r}", tensor.dims, dtype)
         is_narrow = tensor.data_type in STORED
@@ -193,12 +198,20 @@ def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:
 
 
 def stored_type(code: int, what: str) -> DType:
-    """The type of what holds the elements of an ONNX type code: itself, or the integers of a narrow type."""
+    """The type of what holds the elements of an ONNX type code: itself, or the integers of a narrow type.
+
+    Raises:
+        UnsupportedError: strings and complex numbers.
+    """
     return STORED[code] if code in STORED else element_type(code, what)
 
 
 def element_type(code: int, what: str) -> DType:
-    """The element type of an ONNX type code."""
+    """The element type of an ONNX type code.
+
+    Raises:
+        UnsupportedError: strings, complex numbers, 4- and 8-bit floats and the like.
+    """
     try:
         return DType.of(onnx.helper.tensor_dtype_to_np_dtype(code))
     except (TilewrightError, KeyError, ValueError, TypeError):

@@ -25,6 +25,9 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     Args:
         is_qdq: operators on quantised tensors become those on real numbers between DequantizeLinear and QuantizeLinear,
             instead of QLinear operators where there are such.
+
+    Raises:
+        UnsupportedError: an operator has no ONNX form.
     """
     module = unrolled(module)
     function = module.main

@@ -39,7 +39,11 @@ def write_quantized(model: Model, output: str | os.PathLike[str], options: Compi
 
 
 def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
-    """Activations of these types as AIMET 1.0.0 has them."""
+    """Activations of these types as AIMET 1.0.0 has them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     entries: list[dict[str, object]] = []
     for name, type in types.items():
         assert type.quant is not None

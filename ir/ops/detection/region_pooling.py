@@ -39,7 +39,11 @@ def pixel_inside(edge: np.float32, extent: int) -> int:
 
 
 def image_index(number: np.ndarray, images: int) -> int:
-    """The image of a region, -1 at the end of the regions."""
+    """The image of a region, -1 at the end of the regions.
+
+    Raises:
+        InputError: there is no such image.
+    """
     if not -1 <= number < images:
         raise InputError("a region is of no image", expected=f"-1 to {images - 1}", found=float(number))
     return int(number)
@@ -311,7 +315,11 @@ class RoiAlign(Operator[RoiAlignOperands]):
         return result_types[0].elements * (self.sampling_ratio or SAMPLES) ** 2
 
     def samples(self, low: np.float32, high: np.float32, count: int) -> tuple[np.ndarray, int]:
-        """Coordinates of the samples along a side, [count, samples], f32, and how many a bin has."""
+        """Coordinates of the samples along a side, [count, samples], f32, and how many a bin has.
+
+        Raises:
+            InputError: the region is too large.
+        """
         before, after = map(np.float32, OFFSETS[self.alignment])
         scale = np.float32(self.spatial_scale)
         first, last = (low + before) * scale + after, (high + before) * scale + after

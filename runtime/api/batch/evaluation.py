@@ -86,6 +86,10 @@ def evaluate(
         size: pictures of a shard; nothing depends on it.
         engine: as for `Application`.
         options: of `Classifier`.
+
+    Raises:
+        InputError: there are no pictures, or the network or the labels do not fit.
+        TilewrightError: as `Job` says.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
     classifier = Classifier(in_batches(Artifact.open(artifact), size), **options)

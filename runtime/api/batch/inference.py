@@ -103,6 +103,9 @@ def infer(
 
     Returns:
         Of each file its name, and the number of its first sample and how many follow.
+
+    Raises:
+        TilewrightError: the artifact or the samples are wrong, or as `Job` says.
     """
     with compiler_for("reading samples"):
         from ....compiler.calibration.dataset import open_calibration_set

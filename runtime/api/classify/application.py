@@ -91,7 +91,11 @@ def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, before: int
 
 
 def list_files(path: str | os.PathLike[str]) -> list[str]:
-    """The file, or the regular files of the folder itself in the order in which the system lists them."""
+    """The file, or the regular files of the folder itself in the order in which the system lists them.
+
+    Raises:
+        InputError: there is no such file or folder, or no file in it.
+    """
     name = os.fspath(path)
     try:
         if not os.path.isdir(name):
@@ -122,6 +126,9 @@ def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, st
 
     Args:
         integers: gives the integers, row by row, a class a row; called with their number and words for what has them.
+
+    Raises:
+        InputError: the network has no integers, or not these; and as `integers` and `with_parameters`.
     """
     with compiler_for("replacing the weights of a layer"):
         from ....compiler.weights import Parameters, last_layer, with_parameters
@@ -159,6 +166,10 @@ def open_network(
     Args:
         engine: by default the one that stands for the accelerator.
         weights: the file of integers of the last layer, if they are to be replaced.
+
+    Raises:
+        UsageError: there is no such engine.
+        TilewrightError: as `with_last_layer`.
     """
     if engine is not None and engine not in ENGINES:
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))

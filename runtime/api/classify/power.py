@@ -137,6 +137,10 @@ def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) 
         batch: images of a call.
         machine: name or file of the machine that states the energy constants; by default those of the one that the
             artifact was compiled for.
+
+    Raises:
+        ArtifactError: it holds nothing for the accelerator.
+        MachineError: no energy constants are known.
     """
     simulation = simulate_artifact(artifact)
     total, calls = simulation.total, batch / artifact.manifest.inputs[0].shape[0]

@@ -117,7 +117,11 @@ _HINT = "Each line holds the name of a file, a space, and the number of its clas
 
 
 def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
-    """The class of each file by its name, without folders."""
+    """The class of each file by its name, without folders.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a name and a class; says which line.
+    """
     name = os.fspath(path)
     content = contents(name, limits.LABELS_FILE)
     lines_at_most = 1 + max(content.count(b"\n"), content.count(b"\r"))

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def open_party(path: str, encodings: str | None = None) -> Party:
-    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there."""
+    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there.
+
+    Raises:
+        UsageError: encodings are given for another than an ONNX model.
+        TilewrightError: it cannot be read.
+    """
     is_ir, is_artifact = path.lower().endswith(IR_ENDING), path.endswith(ENDING)
     if encodings and (is_ir or is_artifact or path.startswith(ONNXRUNTIME)):
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")

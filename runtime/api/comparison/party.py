@@ -84,7 +84,11 @@ class Party(ABC):
         """The inputs: name, type and shape."""
 
     def inputs_in(self, given: InputShapes) -> list[NodeArg]:
-        """The inputs in the shape that is given for them, by the name of an input or of an open extent."""
+        """The inputs in the shape that is given for them, by the name of an input or of an open extent.
+
+        Raises:
+            ModelError, UsageError: there is no such name, or what is given is no shape, or several.
+        """
         with compiler_for("shapes of a model"):
             from ....compiler.frontend.input_shapes import one_shape
 
@@ -94,7 +98,11 @@ class Party(ABC):
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
-        """The values by name, in real units."""
+        """The values by name, in real units.
+
+        Raises:
+            TilewrightError: it cannot be compiled or run for these inputs.
+        """
 
     @abstractmethod
     def close(self) -> None:

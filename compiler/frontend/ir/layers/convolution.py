@@ -29,7 +29,11 @@ _AUTOMATIC = ("same_upper", "same_lower", "valid")
 def explicit_pads(
     node: IrNode, extents: Integers, kernel: Integers, strides: Integers, dilations: Integers
 ) -> Integers:
-    """Pads, begins of all spatial dimensions and then ends, of a layer with windows."""
+    """Pads, begins of all spatial dimensions and then ends, of a layer with windows.
+
+    Raises:
+        ModelError: ``auto_pad`` is none that there is.
+    """
     mode, none = auto_pad(node), (0,) * len(extents)
     if mode in ("same_upper", "same_lower"):
         return same_pads(extents, kernel, strides, dilations, lower=mode == "same_lower")
@@ -39,7 +43,11 @@ def explicit_pads(
 
 
 def auto_pad(node: IrNode) -> str:
-    """How a layer is padded, in lower case."""
+    """How a layer is padded, in lower case.
+
+    Raises:
+        ModelError: in no way that there is.
+    """
     return node.choice("auto_pad", _EXPLICIT + _AUTOMATIC, "explicit")
 
 
@@ -166,6 +174,9 @@ def numbers(node: IrNode, name: str, old: str, spatial: int, default: int | None
     Args:
         name: of the list, since version 3.
         old: what the attributes of single dimensions begin with, and in Caffe that of all of them.
+
+    Raises:
+        ModelError: there is another number of them, or none and no default.
     """
     if node.has(name):
         values = node.ints(name)
@@ -223,7 +234,11 @@ def check_positive(node: IrNode, strides: Sequence[int]) -> None:
 
 
 def spatial_extents(node: IrNode) -> Integers:
-    """The spatial extents of the first input."""
+    """The spatial extents of the first input.
+
+    Raises:
+        ModelError: it has none.
+    """
     x = node.input(0).type
     if x.rank < 3:
         raise node.model_error("the input needs spatial dimensions", expected="rank of at least 3", found=x)

@@ -53,7 +53,11 @@ _OPERATORS: dict[str, Operator] = {
 
 
 def broadcast(node: IrNode, importer: IrImporter, first: int) -> tuple[Value, Value]:
-    """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy."""
+    """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy.
+
+    Raises:
+        ModelError: the layer says that they need not broadcast, but they must; or it says something unknown.
+    """
     x, y = node.input(first), node.input(first + 1)
     mode = node.choice("auto_broadcast", ("numpy", "none", "explicit", "pdpd"), "numpy")
     if mode in ("none", "explicit"):

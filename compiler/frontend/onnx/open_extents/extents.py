@@ -154,7 +154,11 @@ class Extents:
         return self._made(Div(), a, b, low // most, high if high >= UNKNOWN else high // least)
 
     def same(self, a: Extent, b: Extent) -> Extent:
-        """Two extents that must be equal, a count unless it is known that they are: the run ends where they are not."""
+        """Two extents that must be equal, a count unless it is known that they are: the run ends where they are not.
+
+        Raises:
+            UnsupportedError: they cannot be equal, or one is at most 1, to which nothing is cut.
+        """
         if a is b or (isinstance(a, int) and a == b):
             return a
         first, second = (a, b) if isinstance(a, Count) else (b, a)

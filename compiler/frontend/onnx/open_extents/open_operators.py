@@ -23,7 +23,11 @@ from .open_shapes import OPEN_HINT, OpenShapes
 
 
 def extents_of(node: SourceNode, open: OpenShapes, index: int, what: str) -> list[Extent]:
-    """The elements of an input that holds extents, positions or their like."""
+    """The elements of an input that holds extents, positions or their like.
+
+    Raises:
+        UnsupportedError: it is no small tensor of integers.
+    """
     found = open.elements(node.input(index))
     if found is None:
         raise node.unsupported(f"{what} must be integers, known at compile time or few", found=node.input(index).type)
@@ -31,7 +35,11 @@ def extents_of(node: SourceNode, open: OpenShapes, index: int, what: str) -> lis
 
 
 def bounded(node: SourceNode, extents: Sequence[Extent], what: str) -> list[Extent]:
-    """The extents, none below 0 and each with a bound."""
+    """The extents, none below 0 and each with a bound.
+
+    Raises:
+        UnsupportedError: there is no bound for one.
+    """
     for extent in extents:
         if span(extent)[1] >= UNKNOWN:
             raise node.unsupported(
@@ -54,7 +62,11 @@ def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:
 
 
 def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Extent], *, zero_copies: bool) -> Value:
-    """``x`` under another shape, of which one extent may be -1."""
+    """``x`` under another shape, of which one extent may be -1.
+
+    Raises:
+        UnsupportedError: nothing says that the shape has as many elements.
+    """
     own = open.shape(x)
     shape = [own[d] if zero_copies and e == 0 and d < len(own) else e for d, e in enumerate(wanted)]
     left = [d for d, extent in enumerate(shape) if span(extent)[0] < 0]

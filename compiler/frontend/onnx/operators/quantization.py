@@ -39,6 +39,10 @@ def scale_and_zero_point(node: Node, index: int, dtype: DType | None = None) -> 
 
     Args:
         dtype: of the integers, ``None`` where it is the zero point that says so.
+
+    Raises:
+        ModelError: a scale is no number, not positive or not finite.
+        UnsupportedError: the zero point is none of the integers.
     """
     scale, zero = node.input(index), node.optional(index + 1)
     if isinstance(scale, Constant) and scale.type.dtype.is_float:

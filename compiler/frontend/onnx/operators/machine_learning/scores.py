@@ -130,7 +130,11 @@ def top(importer: Importer, scores: Value) -> Value:
 
 
 def with_base(node: Node, importer: Importer, scores: Value, base: Sequence[float] | np.ndarray) -> Value:
-    """Scores plus a number for each column, where there are any."""
+    """Scores plus a number for each column, where there are any.
+
+    Raises:
+        ModelError: they are not as many as the columns.
+    """
     if not len(base):
         return scores
     if len(base) != scores.type.shape[1]:
