@@ -48,6 +48,7 @@ class Assembler:
 
     Attributes:
         queues: the instructions so far, without waits and signals.
+        order: of all of them, (stream, index), each after everything it waits for.
         targets: for each stream and instruction, what it waits for: (other stream, instructions of it completed).
 
     Raises:
@@ -72,6 +73,7 @@ class Assembler:
         self._streams = streams(clusters)
         self._touched = LastTouch(machine, self.regions)
         self.queues: dict[Stream, list[Instruction]] = {stream: [] for stream in self._streams}
+        self.order: list[tuple[Stream, int]] = []
         self.targets: dict[Stream, list[tuple[tuple[Stream, int], ...]]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
@@ -150,6 +152,7 @@ class Assembler:
     def _emit(
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
+        self.order.append((stream, len(self.queues[stream])))
         self.queues[stream].append(item)
         self.targets[stream].append(tuple(targets))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))

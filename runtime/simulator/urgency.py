@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..isa.encoding import Stream
 from ..isa.program import NO_LAYER
 from ..machines.cost import cost, handover
 from ..machines.machine import Machine
-from .verifier import OrderedProgram, Place
+from .verifier import OrderedProgram
 
 
 def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[Stream, list[tuple[int, float, float]]]:
@@ -27,7 +27,7 @@ def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[S
     queues, targets = ordered.queues, ordered.targets
     tails = {stream: [0.0] * len(queue) for stream, queue in queues.items()}
     left = {stream: [(0.0, 0.0)] * len(queue) for stream, queue in queues.items()}
-    for stream, index in reversed([*_in_order(ordered)]):
+    for stream, index in reversed(ordered.order):
         machine, own = machines[stream.card], tails[stream]
         price = cost(queues[stream][index], machine)
         busy = price.unit + price.dram(machine)
@@ -47,21 +47,3 @@ def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[S
             known = layers[index] = known if layer == NO_LAYER else layer
         found[stream] = [(layer, -behind, busy) for layer, (behind, busy) in zip(layers, left[stream], strict=True)]
     return found
-
-
-def _in_order(ordered: OrderedProgram) -> Iterator[Place]:
-    """Every instruction, after all that it waits for; also of a program that is only drafted."""
-    queues, targets = ordered.queues, ordered.targets
-    done = dict.fromkeys(queues, 0)
-    blocked: dict[Stream, list[Stream]] = {}
-    ready = [*queues]
-    while ready:
-        stream = ready.pop()
-        for index in range(done[stream], len(queues[stream])):
-            late = next((other for other, position in targets[stream][index] if position > done[other]), None)
-            if late is not None:
-                blocked.setdefault(late, []).append(stream)
-                break
-            yield stream, index
-            done[stream] = index + 1
-            ready += blocked.pop(stream, ())

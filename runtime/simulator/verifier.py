@@ -118,12 +118,12 @@ class VerifiedProgram(OrderedProgram):
 
 
 def drafted(assembler: Assembler) -> OrderedProgram:
-    """What an assembler has of a program for one card that is modelled and not run: in no order, and nothing is proved.
+    """What an assembler has of a program for one card that is modelled and not run: nothing is proved.
 
     Messages are taken to find their other end ready.
     """
     program = assembler.finish(encoded=False)
-    return OrderedProgram((program,), assembler.queues, [], assembler.targets, {})
+    return OrderedProgram((program,), assembler.queues, assembler.order, assembler.targets, {})
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:

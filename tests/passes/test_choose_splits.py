@@ -51,6 +51,13 @@ def chain(size: int, channels: int, length: int) -> Module:
     return module
 
 
+def test_weights_that_fill_half_of_their_scratchpad_are_loaded_in_pieces() -> None:
+    module = chain(3, 256, 3)
+    tile_function(module.main, load("s256"), clusters=1)
+    _, *others = module.main.ops
+    assert [op.annotations["tile"] for op in others] == [(3, 1, 8, 16)] * 2
+
+
 def splits(module: Module) -> list[str | None]:
     return [SPLIT.get(op) for op in module.main.ops]
 

@@ -169,7 +169,8 @@ class Price:
             transfers + idle + 2 * (timing.dram_latency + seen),
         )
         apart = np.maximum(compute + loads + stores + self.vector.once + self.stores.count * 2 * seen, together)
-        others = self.wait + dram * taken
+        # What the first tile multiplies by is loaded in one piece, for which there has to be room in one piece.
+        others = self.wait + (dram + self.weights.once * copies) * taken
         return together + others, apart + others
 
 
