@@ -219,10 +219,10 @@ def _largest(value: tuple[object, ...]) -> int:
     """The largest magnitude of the integers in an attribute, 0 without any."""
     largest = 0
     for each in value:
-        if isinstance(each, int):
-            largest = max(largest, abs(each))
-        elif isinstance(each, tuple):
-            largest = max(largest, _largest(each))
+        # Most are small positive numbers, of which there are many: no call for these.
+        size = abs(each) if isinstance(each, int) else _largest(each) if isinstance(each, tuple) else 0
+        if size > largest:
+            largest = size
     return largest
 
 

@@ -19,8 +19,9 @@ clusters alone. Capacity only rules plans out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
-from typing import NamedTuple
 
 from tilewright.errors import MachineError, PassError, UsageError
 
@@ -35,6 +36,7 @@ from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
 from ...passes.device.tiling.tile_search import least_steps
+from ...passes.device.tiling.tile_searches import shared_searches
 from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
 from ...runtime.simulator.cycles import simulate
@@ -122,6 +124,7 @@ FLOORS = {"maps_bytes": 1 << 16, "weight_bytes": 1 << 16, "dram_bytes_per_second
 """The first field of each axis is not halved below this."""
 
 
+@shared_searches()
 def choose_plans(
     module: Module,
     machine: Machine,
@@ -155,7 +158,7 @@ def choose_plans(
             # How many images a call computes follows from the clusters that share them out.
             if plan.clusters < clusters and IMAGES.is_at(function):
                 continue
-            drafts.add(plan, is_alone=len(wanted) == 1 and effort != "thorough")
+            drafts.add(plan)
             report(number * len(wanted) + index + 1, total)
         best = found[function.name] = drafts.best()
         PLAN.set(function, best.plan)
@@ -194,6 +197,10 @@ _WORTH = 1.01
 """Of the least price so far for as many clusters, above which `normal` does not lower another plan: for one function,
 prices are more exact than that (decision 0195)."""
 
+_FAR = 1.2
+"""Cycles for each of the price of the best draft, which a plan for fewer clusters takes at least that is not looked at
+closer: no draft is modelled that nothing is compared with."""
+
 _BYTES = 0.01
 """A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""
 
@@ -207,24 +214,34 @@ def rank(cycles: float, dram_bytes: int, *, exact: bool) -> tuple[float, int]:
     return cycles if exact else cycles * dram_bytes**_BYTES, dram_bytes
 
 
-class Draft(NamedTuple):
+@dataclass(frozen=True)
+class Draft:
     """The schedule of a function by one plan.
 
     Attributes:
-        cycles: modelled; 0 where there was only one plan to take.
-        dram_bytes: between DRAM and chip; 0 as well.
         plan: what it was made by.
+        price: of all its ops, in cycles.
         function: with tiles and addresses in DRAM.
         module: has nothing but the function, as a tile program with addresses.
         assembled: the same as instructions.
     """
 
-    cycles: float
-    dram_bytes: int
     plan: Plan
+    price: float
     function: Function
     module: Module
     assembled: Assembled
+
+    @property
+    def cycles(self) -> float:
+        """Modelled."""
+        return self.modelled[0]
+
+    @cached_property
+    def modelled(self) -> tuple[float, int]:
+        """Cycles, and bytes between DRAM and chip."""
+        timeline = simulate(drafted(self.assembled.assembler))
+        return timeline.cycles, timeline.dram_bytes
 
 
 class _Drafts:
@@ -262,16 +279,13 @@ class _Drafts:
             raise self._error
         return self._best
 
-    def add(self, plan: Plan, *, is_alone: bool = False) -> None:
-        """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest.
-
-        Args:
-            is_alone: there is no other, so its time does not matter.
-        """
-        # Not even with one array busy all the time would it be faster.
-        if self._best is not None:
-            steps = (least_steps(op, self._machine, plan.clusters) for op in self._function.ops)
-            if sum(steps) >= self._best.cycles:
+    def add(self, plan: Plan) -> None:
+        """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest."""
+        if self._best is not None and plan.clusters < self._best.plan.clusters:
+            # Not even with one array busy all the time would it be faster.
+            steps = sum(least_steps(op, self._machine, plan.clusters) for op in self._function.ops)
+            is_far = not self._is_thorough and 0 < _FAR * self._best.price <= steps
+            if is_far or self._best.cycles <= steps:
                 return
         for share in SHARES:
             try:
@@ -298,11 +312,9 @@ class _Drafts:
                 return
             self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
             assembled = assemble(draft.functions[self._name], self._machine)
-            timeline = None if is_alone else simulate(drafted(assembled.assembler))
-            cycles, dram_bytes = (timeline.cycles, timeline.dram_bytes) if timeline is not None else (0.0, 0)
-            exact, best = self._is_thorough, self._best
-            if best is None or rank(cycles, dram_bytes, exact=exact) < rank(*best[:2], exact=exact):
-                self._best = Draft(cycles, dram_bytes, current, scheduled, draft, assembled)
+            made, exact, best = Draft(current, price, scheduled, draft, assembled), self._is_thorough, self._best
+            if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
+                self._best = made
             return
 
     def _is_slower(self, draft: Module) -> bool:

@@ -14,9 +14,8 @@ from .ordering.program import Steps, least_of
 from .ordering.schedule import Links, schedule
 from .outline_device import device_functions, planned_machine
 
-_TRIALS = ((0.9, 0.0), (0.6, 100.0))
-"""Shares of the scratchpads that ops may take before their turn, and cycles that count as nothing; the better order
-is taken."""
+_SHARE = 0.9
+"""Of the scratchpads, what ops may take before their turn."""
 
 _WORTH, _WORTH_OF_SEVERAL = 0.98, 0.96
 """Cycles of an order for each of the program as it is written, above which that is left alone, of one cluster and of
@@ -58,8 +57,8 @@ def order(function: Function, machine: Machine) -> bool:
 
 
 def best_order(function: Function, machine: Machine, worth: float = inf) -> list[Op] | None:
-    """What becomes instructions, in the best order that is found; ``None`` if there is none, or the program does not
-    fit as it is written.
+    """What becomes instructions, in the order in which it can start; ``None`` if there is none, or the program does
+    not fit as it is written.
 
     Args:
         worth: cycles for each of the program as it is written, of which an order that takes more counts as none.
@@ -69,14 +68,11 @@ def best_order(function: Function, machine: Machine, worth: float = inf) -> list
     written = schedule(program, links, 0.0, as_written=True)
     if written is None:
         return None
-    best, limit = None, worth * written.cycles
+    limit = worth * written.cycles
     if least_of(step.cost for step in program.steps) > limit:
         return None
-    for share, near in _TRIALS:
-        found = schedule(program, links, share, near=near, limit=limit)
-        if found is not None and (best is None or found.cycles < best.cycles):
-            best, limit = found, found.cycles
-    return [program.steps[number].op for number in best.steps] if best is not None else None
+    found = schedule(program, links, _SHARE, limit=limit)
+    return [program.steps[number].op for number in found.steps] if found is not None else None
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -36,7 +35,7 @@ from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.candidates import Misfit, Tile
 from .tiling.tile_search import MOVEMENT
-from .tiling.tile_searches import KnownSearches, TileSearches, set_tile
+from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",
@@ -87,11 +86,6 @@ class TileDevice(Pass):
     kept_share: float = KEPT_SHARE
     cascades: bool = False
 
-    @cached_property
-    def _known(self) -> KnownSearches:
-        """A function is tiled for one plan after the other, and then for the best."""
-        return KnownSearches()
-
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
             expected = " or ".join(ORDERS)
@@ -106,7 +100,7 @@ class TileDevice(Pass):
         for function in device_functions(module):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
             planned = planned_machine(function, machine)
-            searches = TileSearches(planned, wanted, plan.clusters, self._known, IMAGES.get(function))
+            searches = TileSearches(planned, wanted, plan.clusters, IMAGES.get(function))
             share = plan.kept_share
             record.price += tile_function(function, planned, plan.clusters, share, searches, cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)

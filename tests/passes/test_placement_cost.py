@@ -12,6 +12,7 @@ from device_runs import compile_for_device
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.tiling.tile_searches import TileSearches, shared_searches
 from tilewright.passes.placement.choice import CostModel
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load, samples
@@ -110,3 +111,16 @@ def test_the_host_prepares_maps_of_few_channels_where_these_are_packed_then() ->
     assert places(first_layer(1, 8, 3, 1, 32, requantize.format(1, 32)), "s256") == ["cpu", "device"]
     assert places(first_layer(4, 8, 3, 1, 128, requantize.format(4, 128)), "s256") == ["cpu", "device"]
     assert places(first_layer(15, 64, 3, 1, 64, requantize.format(15, 64)), "s256") == ["device", "device"]
+
+
+def test_all_passes_share_the_searches_of_what_is_alike() -> None:
+    machine = load("m4096")
+    (op,) = first_layer(3, 32, 3, 2, 56).main.ops
+    (alike,) = first_layer(3, 32, 3, 2, 56).main.ops
+    with shared_searches():
+        found = TileSearches(machine, clusters=4).of(op, packed=True)
+        with shared_searches():
+            assert TileSearches(machine, clusters=4).of(alike, packed=True) is found
+        assert TileSearches(machine, clusters=4).of(op, packed=False) is not found
+        assert TileSearches(machine, clusters=2).of(op, packed=True) is not found
+    assert TileSearches(machine, clusters=4).of(op, packed=True) is not found

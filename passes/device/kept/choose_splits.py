@@ -86,8 +86,8 @@ class _OnChip:
         }
         # By what they depend on, of all that is looked at again and again.
         self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
-        self._holdings: dict[tuple[Value, tuple[str | None, ...]], Holding] = {}
-        self._moves: dict[tuple[Value, Holding, tuple[str | None, ...]], float] = {}
+        self._holdings: dict[tuple[Value, tuple[object, ...]], Holding] = {}
+        self._moves: dict[tuple[Value, Holding, tuple[object, ...]], float] = {}
 
     def touched(self, op: Op) -> dict[Value, Holding]:
         """Of the maps that an op, or what is fused with it, touches, what clusters hold as ops are split now."""
@@ -95,10 +95,13 @@ class _OnChip:
         return {root: self._now(root) for root in dict.fromkeys(self._roots[v] for v in values if v in self._roots)}
 
     def _now(self, root: Value) -> Holding:
-        known = root, tuple(map(SPLIT.get, self._touching[root]))
+        known = root, self._splits(root)
         if known not in self._holdings:
             self._holdings[known] = self._held_now(root)
         return self._holdings[known]
+
+    def _splits(self, root: Value) -> tuple[object, ...]:
+        return tuple([op.annotations.get(SPLIT.key) for op in self._touching[root]])
 
     def _held_now(self, root: Value) -> Holding:
         found = Touched(self._clusters)
@@ -114,7 +117,7 @@ class _OnChip:
 
     def moves(self, root: Value, holding: Holding) -> float:
         """Cycles in which the cluster that moves most of a map moves it."""
-        known = root, holding, tuple(map(SPLIT.get, self._touching[root]))
+        known = root, holding, self._splits(root)
         if known not in self._moves:
             self._moves[known] = self._moved(root, holding)
         return self._moves[known]

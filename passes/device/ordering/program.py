@@ -217,6 +217,9 @@ class Room:
 
     Args:
         share: of a scratchpad that may be taken by steps before their turn.
+
+    Attributes:
+        addresses: of the places that are open.
     """
 
     def __init__(self, program: Steps, share: float) -> None:
@@ -234,7 +237,7 @@ class Room:
         for live in self._live.values():
             np.cumsum(live, axis=1, out=live)
         self._oldest = 0
-        self._addresses: dict[Place, int] = {}
+        self.addresses: dict[Place, int] = {}
 
     def _rows(self, place: Place) -> slice:
         return slice(None) if place.cluster == EVERY_CLUSTER else slice(place.cluster, place.cluster + 1)
@@ -244,9 +247,6 @@ class Room:
         grain = self._grain[place.memory]
         first = -(-address // grain)
         return slice(first, max(first + 1, (address + place.size) // grain))
-
-    def is_open(self, place: Place) -> bool:
-        return place in self._addresses
 
     def allows(self, places: Collection[Place]) -> bool:
         """Whether these places may be opened while the oldest step is yet to come."""
@@ -271,13 +271,13 @@ class Room:
         if address is None:
             return None
         room.take(place.cluster, address, place.size)
-        self._addresses[place] = address
+        self.addresses[place] = address
         return float(self._free[place.memory][self._rows(place), self._grains(place, address)].max())
 
     def undo(self, places: Iterable[Place], positions: dict[Memory, dict[int, int]]) -> None:
         """As if the places had not been opened."""
         for place in places:
-            self._rooms[place.memory].release(place.cluster, self._addresses.pop(place), place.size)
+            self._rooms[place.memory].release(place.cluster, self.addresses.pop(place), place.size)
         for memory, position in positions.items():
             self._rooms[memory].position = position
 
@@ -292,7 +292,7 @@ class Room:
 
     def close(self, place: Place, time: float) -> None:
         """Take back a place at that time."""
-        address = self._addresses[place]
+        address = self.addresses[place]
         self._rooms[place.memory].release(place.cluster, address, place.size)
         self._free[place.memory][self._rows(place), self._grains(place, address)] = time
         if place.last >= self._oldest:

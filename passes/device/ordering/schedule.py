@@ -126,24 +126,16 @@ class Order:
 
 
 def schedule(
-    program: Steps,
-    links: Links,
-    share: float,
-    *,
-    as_written: bool = False,
-    near: float = 0.0,
-    limit: float = inf,
+    program: Steps, links: Links, share: float, *, as_written: bool = False, limit: float = inf
 ) -> Order | None:
     """An order in which each step finds room; ``None`` where that is not found.
 
     Args:
         share: of the scratchpads that steps may take before their turn.
         as_written: keep the order that there is; what it takes.
-        near: cycles; of steps that can start about as early as each other, the one goes first that has the longest
-            path to the end behind it.
         limit: cycles; an order that takes longer is none.
     """
-    return _Scheduler(program, links, share, as_written, near, limit).run()
+    return _Scheduler(program, links, share, as_written, limit).run()
 
 
 class DramTimeline:
@@ -181,11 +173,11 @@ class DramTimeline:
 
 
 class _Scheduler:
-    def __init__(self, program: Steps, links: Links, share: float, as_written: bool, near: float, limit: float) -> None:
+    def __init__(self, program: Steps, links: Links, share: float, as_written: bool, limit: float) -> None:
         self._links, self._steps = links, program.steps
         self._room = Room(program, share)
         self._dram = DramTimeline()
-        self._as_written, self._near, self._limit = as_written, near, limit
+        self._as_written, self._limit = as_written, limit
         count = len(self._steps)
         self._ends: list[float] = [-1.0] * count
         self._handover = program.handover
@@ -241,8 +233,6 @@ class _Scheduler:
             if start is None:
                 self._blocked.append(number)
                 continue
-            if self._near:
-                start = start // self._near * self._near
             if not self._heap or (start, -self._tails[number], number) <= self._heap[0]:
                 return number
             self._offer(number, start)
@@ -259,8 +249,8 @@ class _Scheduler:
     def _start(self, number: int, *, in_turn: bool = False) -> float | None:
         """When a step could start, if it went next; ``None`` if there is no room, or not before its turn."""
         bundle = self._bundle(number)
-        is_open = self._room.is_open
-        opened = {place: None for each in bundle for place in self._steps[each].touches if not is_open(place)}
+        addresses = self._room.addresses
+        opened = {place: None for each in bundle for place in self._steps[each].touches if place not in addresses}
         if not opened and bundle == [number]:
             return self._ready(number, {}, {}, [])
         if not in_turn and opened and not self._room.allows(opened):
@@ -303,8 +293,9 @@ class _Scheduler:
                 end += handover
             if end > time:
                 time = end
+        addresses = self._room.addresses
         for place in step.touches:
-            if self._room.is_open(place):
+            if place in addresses:
                 continue
             since = self._room.open(place)
             if since is None:

@@ -286,7 +286,7 @@ class _Execution:
 
     def _read(self, op: Op, value: Value) -> None:
         for owners, writer in self._piece(op, value).owners(padded=False):
-            if (owners != writer).any():
+            if np.count_nonzero(owners != writer):
                 raise self._error(op, f"%{value.name} does not hold what was written there before this op reads it")
 
     def _write(self, op: Op, target: Piece) -> None:

@@ -44,27 +44,14 @@ _REMEMBERED = 4
 """Machines, or numbers of clusters, whose searches are remembered."""
 
 
-class KnownSearches:
-    """What was found for the machines that were searched for last."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Known] = {}
-
-    def of(self, alike: Hashable) -> Known:
-        """What is known for a machine and all else that searches have in common."""
-        known = self._known[alike] = self._known.pop(alike, Known())
-        while len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
-        return known
-
-
-_SHARED: ContextVar[KnownSearches | None] = ContextVar("shared searches", default=None)
+_SHARED: ContextVar[dict[Hashable, Known]] = ContextVar("shared searches")
+"""What is known by what searches have in common, that of the last used machines last."""
 
 
 @contextmanager
 def shared_searches() -> Iterator[None]:
-    """What is found inside, all passes know."""
-    token = _SHARED.set(KnownSearches())
+    """What one pass finds inside, all others know."""
+    token = _SHARED.set(_SHARED.get({}))
     try:
         yield
     finally:
@@ -72,11 +59,10 @@ def shared_searches() -> Iterator[None]:
 
 
 class TileSearches:
-    """Makes searches, and remembers them.
+    """Makes searches, and remembers them, for all functions and machines alike inside `shared_searches`.
 
     Args:
         stationary, clusters: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
-        known: what to remember them in, for all functions and machines alike, unless `shared_searches` has that.
         images: of the function, see :data:`tilewright.ir.annotations.IMAGES`.
     """
 
@@ -85,14 +71,16 @@ class TileSearches:
         machine: Machine,
         stationary: Stationary | None = None,
         clusters: int = 1,
-        known: KnownSearches | None = None,
         images: tuple[int, int] | None = None,
     ) -> None:
         self._machine, self._clusters = machine, clusters
         self._stationary: Stationary | None = stationary
         # What depends on the size of this scratchpad is asked of a search later.
         others = (getattr(machine, each.name) for each in fields(machine) if each.name != "maps_bytes")
-        self._known = (_SHARED.get() or known or KnownSearches()).of((*others, stationary, clusters, images))
+        known, alike = _SHARED.get({}), (*others, stationary, clusters, images)
+        self._known = known[alike] = known.pop(alike, Known())
+        while len(known) > _REMEMBERED:
+            del known[next(iter(known))]
 
     def of(
         self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset(), packed: bool | None = None
