@@ -13,7 +13,7 @@ slower than one made for less of it. A *draft* is a schedule that is modelled an
 A program is no slower on a machine that has more of anything (decision 0023), and whatever plans a machine has by
 ``thorough``, one that has twice as much of an axis, of all of its fields, has as well if the half is above the floors.
 So a network that is compiled anew for that one is never slower than before, exactly; with ``normal`` this holds for
-clusters alone. Capacity only rules plans out.
+clusters alone, and as far as prices are no less than `_FAR` says. Capacity only rules plans out.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter, clusters_of
@@ -46,33 +45,25 @@ class OrderTiles(Pass):
         return record.counts["ordered"] > 0
 
 
-def order(function: Function, machine: Machine) -> bool:
-    """Order a tile program whose maps in DRAM have addresses; whether that changed it.
+def order(function: Function, machine: Machine, worth: float | None = None) -> bool:
+    """Put what becomes instructions into the order in which it can start; whether that changed a tile program, whose
+    maps in DRAM have addresses. One that does not fit as it is written is left.
+
+    Args:
+        worth: cycles for each of the program as it is written, above which it is left; by default as above.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    best = best_order(function, machine, _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL)
-    return best is not None and rearrange(function, best)
-
-
-def best_order(function: Function, machine: Machine, worth: float = inf) -> list[Op] | None:
-    """What becomes instructions, in the order in which it can start; ``None`` if there is none, or the program does
-    not fit as it is written.
-
-    Args:
-        worth: cycles for each of the program as it is written, of which an order that takes more counts as none.
-    """
+    if worth is None:
+        worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
     program = Steps.of(function, machine)
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)
-    if written is None:
-        return None
-    limit = worth * written.cycles
-    if least_of(step.cost for step in program.steps) > limit:
-        return None
-    found = schedule(program, links, _SHARE, limit=limit)
-    return [program.steps[number].op for number in found.steps] if found is not None else None
+    if written is None or least_of(step.cost for step in program.steps) > worth * written.cycles:
+        return False
+    found = schedule(program, links, _SHARE, limit=worth * written.cycles)
+    return found is not None and rearrange(function, [program.steps[number].op for number in found.steps])
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

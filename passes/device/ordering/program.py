@@ -5,7 +5,7 @@ an order is made: where a place goes, since when it is free, and what has to be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -77,16 +77,12 @@ def least_cycles(function: Function, machine: Machine) -> float:
     Raises:
         PassError: an op is none of a tile program.
     """
-    return least_of(costs_of(function, machine))
-
-
-def costs_of(function: Function, machine: Machine) -> Iterator[OpCost]:
-    """The costs of the ops of a tile program that become instructions."""
-    places = Places()
+    places, costs = Places(), list[OpCost]()
     for op in function.ops:
         places.add(op)
         if not isinstance(op.operator, PLACES):
-            yield op_cost(op, places, machine)
+            costs.append(op_cost(op, places, machine))
+    return least_of(costs)
 
 
 def least_of(costs: Iterable[OpCost]) -> float:
