@@ -198,8 +198,7 @@ _WORTH = 1.01
 prices are more exact than that (decision 0195)."""
 
 _FAR = 1.2
-"""Cycles for each of the price of the best draft, which a plan for fewer clusters takes at least that is not looked at
-closer: no draft is modelled that nothing is compared with."""
+"""Cycles for each of the price of a draft, more than it takes: what takes as long on fewer clusters is not drafted."""
 
 _BYTES = 0.01
 """A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""

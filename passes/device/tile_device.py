@@ -72,8 +72,6 @@ class TileDevice(Pass):
         machine: name of a sample machine, or path of a machine file.
         clusters: how many of the machine's clusters work on an image.
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
-        cascades: whether ops whose maps do not stay there may be computed in turn, see
-            :mod:`tilewright.passes.device.cascades`.
         stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
 
@@ -84,7 +82,6 @@ class TileDevice(Pass):
     stationary: str = CHEAPEST
     clusters: int = 1
     kept_share: float = KEPT_SHARE
-    cascades: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
@@ -98,11 +95,11 @@ class TileDevice(Pass):
                 found=self.clusters,
             )
         for function in device_functions(module):
-            plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
+            plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, ())
             planned = planned_machine(function, machine)
             searches = TileSearches(planned, wanted, plan.clusters, IMAGES.get(function))
-            share = plan.kept_share
-            record.price += tile_function(function, planned, plan.clusters, share, searches, cascades=plan.cascades)
+            given = planned, plan.clusters, plan.kept_share, searches
+            record.price += tile_function(function, *given, cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 

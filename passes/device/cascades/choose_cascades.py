@@ -76,7 +76,6 @@ class Cascades:
         inside = (inside_of(value) for value in chosen.kept)
         holding = {each.whole for each in inside if each is not None}
         self._free = {op.result for op in ops if op.result not in chosen.kept | holding and obstacle(op.result) is None}
-
         self.found = self._choose()
 
     @property

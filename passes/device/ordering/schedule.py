@@ -176,6 +176,7 @@ class _Scheduler:
     def __init__(self, program: Steps, links: Links, share: float, as_written: bool, limit: float) -> None:
         self._links, self._steps = links, program.steps
         self._room = Room(program, share)
+        self._open = self._room.addresses
         self._dram = DramTimeline()
         self._as_written, self._limit = as_written, limit
         count = len(self._steps)
@@ -214,10 +215,8 @@ class _Scheduler:
         return Order(self._order, max(self._ends, default=0.0))
 
     def _offer(self, number: int, at_least: float = 0.0) -> None:
-        if self._as_written:
-            heapq.heappush(self._heap, (0.0, 0.0, number))
-        else:
-            heapq.heappush(self._heap, (at_least, -self._tails[number], number))
+        first = (0.0, 0.0) if self._as_written else (at_least, -self._tails[number])
+        heapq.heappush(self._heap, (*first, number))
 
     def _next(self) -> int | None:
         """The ready step that can start first, of those for which there is room."""
@@ -249,8 +248,7 @@ class _Scheduler:
     def _start(self, number: int, *, in_turn: bool = False) -> float | None:
         """When a step could start, if it went next; ``None`` if there is no room, or not before its turn."""
         bundle = self._bundle(number)
-        addresses = self._room.addresses
-        opened = {place: None for each in bundle for place in self._steps[each].touches if place not in addresses}
+        opened = {place: None for each in bundle for place in self._steps[each].touches if place not in self._open}
         if not opened and bundle == [number]:
             return self._ready(number, {}, {}, [])
         if not in_turn and opened and not self._room.allows(opened):
@@ -293,9 +291,8 @@ class _Scheduler:
                 end += handover
             if end > time:
                 time = end
-        addresses = self._room.addresses
         for place in step.touches:
-            if place in addresses:
+            if place in self._open:
                 continue
             since = self._room.open(place)
             if since is None:
