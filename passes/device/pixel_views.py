@@ -23,9 +23,6 @@ from .row_forms import channels_first
 CHAIN_LIMIT = 16
 """So many views are looked back over at most."""
 
-BLOCKS_LIMIT = 64
-"""Into so many blocks, one after the other, an image is cut at most."""
-
 
 def _before(value: Value) -> Iterator[Op]:
     """The views that a value comes of, the last one first."""
@@ -84,7 +81,7 @@ def _view(found: Match) -> Value | None:
             continue
         found.ops, x = tuple(views), views[-1].inputs[0]
         # One loop over all: no pixel moves.
-        return _pixels_as(found, x, y) if len(order) < 2 else _blocks(found, x, y, order) or _phases(found, x, y, order)
+        return _pixels_as(found, x, y) if len(order) < 2 else _phases(found, x, y, order)
     return None
 
 
@@ -112,24 +109,6 @@ def _orders_of_pixels(chain: Sequence[Op]) -> Iterator[list[Loop] | None]:
         is_map = x.rank in MAP_RANKS and x.shape[1] == channels
         found = loops_of_dimensions(order, (x.shape[0], channels, math.prod(x.shape[2:]))) if is_map else None
         yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
-
-
-def _blocks(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
-    """In each image, blocks that stand beside each other one below the other, or the reverse, as windows of an image
-    are taken apart and put together."""
-    *outer, (count, _), (height, _), (run, _) = [(1, 0)] * (4 - len(order)) + order
-    channels = y.shape[1]
-    width, images = run // channels, outer[0][0] if len(outer) == 1 else 0
-    shape = (images, height, count, width, channels)
-    strides = row_major(shape)
-    is_known = order == joined_loops((shape[axis], strides[axis]) for axis in (0, 2, 1, 3, 4))
-    # Pixels that change places one by one stay.
-    if not is_known or count > BLOCKS_LIMIT or width < 2:
-        return None
-    image = _pixels_as(found, x, y.with_shape((images, channels, height, count * width)))
-    begins = ((0, 0, 0, index * width) for index in range(count))
-    parts = [found.emit(Slice(begin, (images, channels, height, width), (1,) * 4), image) for begin in begins]
-    return _pixels_as(found, found.emit(Concat(2), *parts), y)
 
 
 def _phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:

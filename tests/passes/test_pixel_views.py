@@ -117,29 +117,6 @@ def test_phases_of_an_image_behind_each_other_and_back(step: int, rng: np.random
     assert (found.count("max_pool"), found.count("concat"), found.count("depth_to_space")) == (step * step, 2, 1)
 
 
-@pytest.mark.parametrize(("h", "w", "size"), [(2, 3, 4), (4, 2, 2), (1, 5, 3), (5, 2, 4)])
-def test_windows_of_an_image_apart_and_together(h: int, w: int, size: int, rng: np.random.Generator) -> None:
-    """Each window as rows of a product, and back, as between the layers of a Swin."""
-    rows, s = h * w * size * size, size
-    found = check(
-        f"""{WEIGHTS}
-  func @main(%x: i8[1,16,{h * s},{w * s}]{X}) -> (%y: i8[1,20,{h * s},{w * s}]{X}) {{
-    %a = transpose(%x) {{perm=[0, 2, 3, 1]}} : i8[1,{h * s},{w * s},16]{X}
-    %b = reshape(%a) {{shape=[1, {h}, {s}, {w}, {s}, 16]}} : i8[1,{h},{s},{w},{s},16]{X}
-    %c = transpose(%b) {{perm=[0, 1, 3, 2, 4, 5]}} : i8[1,{h},{w},{s},{s},16]{X}
-    %d = reshape(%c) {{shape=[{rows}, 16, 1, 1]}} : i8[{rows},16,1,1]{X}
-    %r = conv(%d, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[{rows},20,1,1]{X}
-    %e = reshape(%r) {{shape=[1, {h}, {w}, {s}, {s}, 20]}} : i8[1,{h},{w},{s},{s},20]{X}
-    %f = transpose(%e) {{perm=[0, 1, 3, 2, 4, 5]}} : i8[1,{h},{s},{w},{s},20]{X}
-    %g = reshape(%f) {{shape=[1, {h * s}, {w * s}, 20]}} : i8[1,{h * s},{w * s},20]{X}
-    %y = transpose(%g) {{perm=[0, 3, 1, 2]}} : i8[1,20,{h * s},{w * s}]{X}
-    return %y
-  }}""",
-        rng,
-    )
-    assert (found.count("slice"), found.count("concat")) == (w + size, 2)
-
-
 @pytest.mark.parametrize(
     ("length", "step", "pads", "taps"),
     [(96, 32, (64, 0), 3), (100, 40, (0, 0), 3), (70, 33, (40, 20), 2), (130, 64, (64, 64), 3), (90, 45, (10, 90), 3)],
