@@ -38,7 +38,7 @@ from .frontend.onnx.writer import export_onnx
 from .options import ACTIVATIONS, FORMS, CompileOptions
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
-from .quantization.methods import exported
+from .quantization.methods import Choices, exported
 from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
@@ -122,8 +122,13 @@ def export_by(
     options: CompileOptions,
     quantized: str | None = None,
     activations: str | None = None,
+    choices: Choices | None = None,
 ) -> dict[str, int]:
-    """As :func:`export_model`, whose arguments the options have."""
+    """As :func:`export_model`, whose arguments the options have.
+
+    Args:
+        choices: what samples made of the network.
+    """
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
     if activations not in (None, *ACTIVATIONS):
@@ -157,7 +162,7 @@ def export_by(
         if options.calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         findings = Findings()
-        module = quantize_module(module, options, findings=findings)
+        module = quantize_module(module, options, None, choices, findings)
         for each in findings.warnings:
             warn(each, CalibrationWarning)
         signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")

@@ -117,6 +117,11 @@ class Observation:
             seen.update({keys[name]: each.range() for name, each in found.items()})
         return {name: seen[keys[name]] for name in names}
 
+    def extremes(self, names: Collection[str]) -> dict[str, Range]:
+        """From the smallest to the largest number of those of the values that were looked at, if samples are held."""
+        keys: dict[str, Hashable] = {name: (self.made_of[name], MinMax) for name in names} if self.seen else {}
+        return {name: self.seen[key] for name, key in keys.items() if key in self.seen}
+
     def _collected(self, statistics: Mapping[str, Callable[[], MinMax]], total: int) -> dict[str, MinMax]:
         """Statistics of values by name, over all samples, given what makes empty ones."""
         options = self._options

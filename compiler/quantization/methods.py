@@ -93,6 +93,9 @@ class Choices:
         scales: by channel, of values by name.
         weights: by the name of the result that they make.
         prepared: the network that they made.
+        whole: names of values whose ranges are their extremes, whatever the method of ranges is; this is given.
+        extremes: the smallest and the largest number of values whose ranges that method chose, by name, where samples
+            are held.
     """
 
     inputs: dict[str, InputGrid] = field(default_factory=dict)
@@ -101,6 +104,8 @@ class Choices:
     scales: dict[str, ChannelScales] = field(default_factory=dict)
     weights: dict[str, Rounded] = field(default_factory=dict)
     prepared: Prepared | None = None
+    whole: tuple[str, ...] = ()
+    extremes: dict[str, Range] = field(default_factory=dict)
 
 
 def observed_values(plan: Plan) -> dict[str, Value]:

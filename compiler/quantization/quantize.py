@@ -165,14 +165,16 @@ def quantize_module(
     if missing or ends:
         known = choices.ranges
         if is_first:
+            given = {name: each.range for name, each in choices.scales.items()}
+            given |= {quotients[name]: each.range for name, each in choices.boundaries.items()}
+            grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
+            given |= {name: range for name, range in grids.items() if name in missing}
             if is_bounds(options.calibration):
                 known.update(ranges_by_bounds(copy.main, missing, pixel_bounds(copy.main, options.preprocessing)))
             else:
-                known.update(_observed(observation, {**missing, **ends}, options, wide))
-            known.update({name: each.range for name, each in choices.scales.items()})
-            known.update({quotients[name]: each.range for name, each in choices.boundaries.items()})
-            grids = {moved.get(name, (name,))[-1]: each.range for name, each in choices.inputs.items()}
-            known.update({name: range for name, range in grids.items() if name in missing})
+                known.update(_observed(observation, {**missing, **ends}, options, wide, choices.whole))
+                choices.extremes = observation.extremes({*missing} - {*given, *wide})
+            known.update(given)
         if {*known} != {*missing, *ends}:
             unlike = sorted({*known} ^ {*missing, *ends})
             raise CalibrationError(
@@ -276,19 +278,24 @@ def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
 
 
 def _observed(
-    observation: Observation, values: Mapping[str, Value], options: CompileOptions, wide: Sequence[str] = ()
+    observation: Observation,
+    values: Mapping[str, Value],
+    options: CompileOptions,
+    wide: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> dict[str, Range]:
     """The ranges of values on the samples of the options.
 
     Args:
         wide: names of those of 16 bits, which have integers enough for the whole range, and for twice that, so that
             nothing is cut off of what other samples make of them.
+        whole: names of others that have the whole range.
     """
     if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
         functions = {name: function_behind(value) for name, value in values.items()}
         known = {name: each for name, each in functions.items() if each is not None}
-        found = observation.ranges(values, whole=(_INPUT, *wide), functions=known)
+        found = observation.ranges(values, whole=(_INPUT, *wide, *whole), functions=known)
         # Others have encodings.
         return found | {name: (2 * found[name][0], 2 * found[name][1]) for name in wide if name in found}
     hint = (

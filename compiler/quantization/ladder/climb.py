@@ -28,7 +28,7 @@ from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
-from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise
+from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise, whole_ranges
 from .result import FailedRung, Rung
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Try:
     Attributes:
         keep, wide: what the options name, and what the ladder adds.
         prepared: the network before its weights were rounded.
+        sqnr: of all outputs together, on the samples that choose.
     """
 
     methods: str
@@ -62,6 +63,7 @@ class Try:
     choices: Choices
     prepared: Prepared
     quantized: Module
+    sqnr: float
 
     @property
     def types(self) -> dict[str, TensorType]:
@@ -109,10 +111,11 @@ class Search:
         self.rungs: list[Rung] = []
         self.tried: list[Try] = []
         self.failed: list[FailedRung] = []
+        self._whole: tuple[str, ...] = ()
 
     @property
     def _looked_at(self) -> Sequence[Inputs]:
-        return self._used.samples[:: max(1, len(self._used.samples) // LOOKED_AT)][:LOOKED_AT]
+        return _some(self._used)
 
     @property
     def top1(self) -> float | None:
@@ -139,7 +142,7 @@ class Search:
         return self._or_left_out(what, lambda: self._attempt(what, methods, keep, wide))
 
     def _attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
-        choices = Choices()
+        choices = Choices(whole=self._whole)
         wide = (*self._options.wide, *wide)
 
         def report(stage: str, done: int, total: int) -> None:
@@ -150,11 +153,11 @@ class Search:
         quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
         found = score(self._expected, self._answers(run, report), self._labels, self._shape, self._sizes)
-        chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape)
+        chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape, self._sizes)
         prepared = choices.prepared
         assert prepared is not None
-        self.rungs.append(Rung(what, found, chosen.sqnr))
-        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized))
+        self.rungs.append(Rung(what, found, float(np.mean([*chosen.outputs.values()]))))
+        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized, chosen.sqnr))
         return found
 
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
@@ -212,26 +215,43 @@ class Search:
             methods: receives those that are there.
         """
         for name in self._methods:
-            before = max(rung.choice for rung in self.rungs)
-            found = self.attempt(f"+ {name}: {METHODS[name]}", ",".join([*methods, name]), keep)
-            if found is None:
-                continue
-            if found in [each.score for each in self.rungs[:-1]]:
-                # The network has nothing for it.
-                del self.rungs[-1], self.tried[-1]
-            elif self.rungs[-1].choice >= before:
+            if self._helps(f"+ {name}: {METHODS[name]}", [*methods, name], keep):
                 methods.append(name)
-            else:
-                self.rungs[-1] = replace(self.rungs[-1], rejected=True)
-            if goal.met(found):
+            if goal.met(self.rungs[-1].score):
                 return True
-        return False
+        if len(self._sizes) == 1:
+            # Nothing is to be weighed: of one output the samples that choose see little but chance.
+            return False
+        best, what = self._narrowest(), "+ ranges"
+        found = self._or_left_out(
+            what,
+            lambda: whole_ranges(best.prepared, best.choices.extremes, _some(self._choosing), self._options.report),
+        )
+        self._whole = found or ()
+        what += f": from the smallest to the largest number for {len(self._whole)} of them, by each output's error"
+        if self._whole and not self._helps(what, methods, keep):
+            self._whole = ()
+        return goal.met(self.rungs[-1].score)
+
+    def _helps(self, what: str, methods: Sequence[str], keep: Sequence[str]) -> bool:
+        """Whether a further try is at least as good as all before, and another."""
+        before = max(rung.choice for rung in self.rungs)
+        found = self.attempt(what, ",".join(methods) or "none", keep)
+        if found is None:
+            return False
+        if found in [each.score for each in self.rungs[:-1]]:
+            # The network has nothing for it.
+            del self.rungs[-1], self.tried[-1]
+            return False
+        is_better = self.rungs[-1].choice >= before
+        self.rungs[-1] = replace(self.rungs[-1], rejected=not is_better)
+        return is_better
 
     def _is_wanting(self, goal: Goal) -> bool:
         """Whether more than methods is to be tried: for a goal, or where integers are poor."""
         if goal.words is not None:
             return True
-        return self._options.weights_bits >= BITS and max(rung.choice for rung in self.rungs) < POOR
+        return self._options.weights_bits >= BITS and max(each.sqnr for each in self.tried) < POOR
 
     def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
         """Give results 16 bits; whether the goal is met.
@@ -270,7 +290,7 @@ class Search:
         return self.tried[max(asked, key=lambda index: self.rungs[index].choice)]
 
     def best(self, goal: Goal) -> int:
-        """The first try that meets the goal, else that of the highest SQNR on the samples that choose."""
+        """The first try that meets the goal, else that of the highest choice."""
         met = [index for index, rung in enumerate(self.rungs) if goal.met(rung.score)]
         return met[0] if met else int(np.argmax([rung.choice for rung in self.rungs]))
 
@@ -300,6 +320,10 @@ class Search:
         behind = {name: function_behind(value) for name, value in tried.prepared.plan().values.items()}
         functions = {name: function.reference for name, function in behind.items() if function is not None}
         return losses(exact, found, types, functions)
+
+
+def _some(held: Held) -> Sequence[Inputs]:
+    return held.samples[:: max(1, len(held.samples) // LOOKED_AT)][:LOOKED_AT]
 
 
 def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ....ir.ops.elementwise import Add, Mul, Sub
 from ....ir.ops.movement import Slice
 from ....ir.ops.quantization import FakeQuantize
 from ....ir.types import DType, TensorType
+from ....passes.quantization.parameters import Range
 from ....passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantization
 from ....passes.quantization.quantize import quantized_types, stored_weights
 from ...calibration.sample_sets import Inputs
@@ -44,11 +45,13 @@ class OutputNoise:
     Attributes:
         values: by value of the plan.
         weights: by anchor.
+        by_output: the same of each output, of the values and then of the weights, float64[values + weights, outputs].
     """
 
     signal: float
     values: Mapping[Value, float]
     weights: Mapping[Op, float]
+    by_output: np.ndarray
 
     def of(self, plan: Plan) -> float:
         """What all roundings of another plan of the same network make together."""
@@ -56,15 +59,17 @@ class OutputNoise:
         return math.fsum([*rounded, *(self.weights.get(op, 0.0) for op in plan.anchors)])
 
 
-def output_noise(prepared: Prepared, samples: Sequence[Inputs], report: ProgressReport) -> OutputNoise:
-    """Round one thing after the other, on some of the samples."""
+def output_noise(
+    prepared: Prepared, samples: Sequence[Inputs], report: ProgressReport, *, of_weights: bool = True
+) -> OutputNoise:
+    """Round one thing after the other, on some of the samples; without weights, values alone."""
     plan, copy = prepared.plan(), clone_module(prepared.module)
     values = [*plan.values.values()]
     twin_plan = plan_quantization(copy.main, prepared.keep, **prepared.forms)
     types = quantized_types(twin_plan, [(name, *range) for name, range in prepared.ranges.items()], wide=prepared.wide)
     twins = dict(zip(plan.anchors, twin_plan.anchors, strict=True))
     changes = {op: _change(twin, twin_plan, types, prepared.weights.get(op)) for op, twin in twins.items()}
-    layers = [op for op in plan.anchors if any(array.any() for array in changes[op])]
+    layers = [op for op in plan.anchors if of_weights and any(array.any() for array in changes[op])]
     gates = copy.main.add_parameter("gates", TensorType((len(values) + len(layers),), DType.F32))
     readers = {value: _readers(value, twin_plan) for value in twin_plan.values.values()}
     for index, op in enumerate(layers, len(values)):
@@ -74,18 +79,20 @@ def output_noise(prepared: Prepared, samples: Sequence[Inputs], report: Progress
     run, count = runner(copy), gates.type.elements
     work = count * sum(op.macs for op in prepared.module.main.ops)
     used = samples[: max(1, min(SAMPLES, int(WORK / max(work, 1))))]
-    signal, noise = 0.0, np.zeros(count)
+    ends = np.cumsum([value.type.elements for value in copy.main.results])[:-1]
+    signal, noise = 0.0, np.zeros((count, len(ends) + 1))
     for at, inputs in enumerate(used):
         (exact,) = answers(run, [{**inputs, gates.name: np.zeros(count, np.float32)}])
         signal += float(np.square(exact, dtype=np.float64).sum())
         for index in range(count):
             report(STAGE, at * count + index, len(used) * count)
             (found,) = answers(run, [{**inputs, gates.name: np.eye(1, count, index, np.float32)[0]}])
-            noise[index] += float(np.square(found - exact, dtype=np.float64).sum())
+            wrong = np.square(found - exact, dtype=np.float64)
+            noise[index] += [part.sum() for part in np.split(wrong, ends)]
     report(STAGE, len(used) * count, len(used) * count)
-    each = noise.tolist()
+    each = noise.sum(1).tolist()
     return OutputNoise(
-        signal, dict(zip(values, each, strict=False)), dict(zip(layers, each[len(values) :], strict=True))
+        signal, dict(zip(values, each, strict=False)), dict(zip(layers, each[len(values) :], strict=True)), noise
     )
 
 
@@ -157,6 +164,37 @@ def _open(module: Module, x: Value, wrong: Op, uses: Sequence[tuple[object, int]
     whole = module.main.insert_after(Op(Add(), [x, share.result]), share)
     for user, at in uses:
         user.set_operand(at, whole.result)  # pyright: ignore
+
+
+def whole_ranges(
+    prepared: Prepared, extremes: Mapping[str, Range], samples: Sequence[Inputs], report: ProgressReport
+) -> tuple[str, ...]:
+    """Values that had better not be cut off: in turn, the best first, those for which the sum of the logarithms of what
+    each output has of noise falls.
+
+    A method of ranges asks for the least error of the value; outputs may rest on its largest numbers, and one output
+    more than another.
+
+    Args:
+        extremes: the smallest and the largest number of values, by name.
+    """
+    wider = {name: range for name, range in extremes.items() if range != prepared.ranges[name]}
+    if not wider:
+        return ()
+    now = output_noise(prepared, samples, report).by_output
+    then = output_noise(replace(prepared, ranges={**prepared.ranges, **wider}), samples, report, of_weights=False)
+    changes = dict(zip(prepared.plan().values, then.by_output - now[: len(then.by_output)], strict=True))
+    total, found = now.sum(0), dict.fromkeys(wider, False)
+
+    def logarithms(noise: np.ndarray) -> float:
+        return float(np.log(np.maximum(noise, 1e-300)).sum())
+
+    while left := [name for name, is_whole in found.items() if not is_whole]:
+        best = min(left, key=lambda name: logarithms(total + changes[name]))
+        if not logarithms(total + changes[best]) < logarithms(total):
+            break
+        total, found[best] = total + changes[best], True
+    return tuple(name for name, is_whole in found.items() if is_whole)
 
 
 def harmed_results(prepared: Prepared, noise: OutputNoise) -> list[str]:

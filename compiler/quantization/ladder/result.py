@@ -21,7 +21,7 @@ class Rung:
 
     Attributes:
         score: on the samples that judge.
-        choice: SQNR on those that choose methods, in decibels.
+        choice: SQNR on those that choose methods, in decibels, the mean of the outputs.
         rejected: whether it is a method that lowered ``choice``, which later tries do not have.
     """
 
@@ -159,11 +159,12 @@ class Quantization:
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
         each = ", ".join(f"{name}: {decibels:.1f} dB" for name, decibels in outputs.items())
+        mean = ", mean of the outputs" if len(outputs) > 1 else ""
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             "SQNR: power of the outputs over that of their error; 20 dB: a hundredth of it",
             "same: answers, the largest of the first output, that are as in floating point",
-            f"choice: SQNR of {by}; the rest is of those that judge",
+            f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
             *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),

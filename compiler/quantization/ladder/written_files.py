@@ -28,14 +28,14 @@ def is_exported(output: str | os.PathLike[str]) -> bool:
 
 
 def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared) -> None:
-    """Write an artifact, for which samples are not looked at again, or a file for other runtimes."""
+    """Write an artifact, or a file for other runtimes; samples are not looked at again."""
     if not is_exported(output):
         compile_to_file(model, output, replace(options, precision="int8"), shared)
         return
     with warnings.catch_warnings():
         # They are told already.
         warnings.simplefilter("ignore", CalibrationWarning)
-        export_by(model, output, options, "qdq")
+        export_by(model, output, options, "qdq", choices=shared.choices)
 
 
 def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
