@@ -23,17 +23,16 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from . import movement_forms, pixel_views, row_forms, volume_forms
-from .movement_forms import is_quantized
+from .legalize import movement_forms, pixel_views, row_forms, volume_forms
+from .legalize.movement_forms import is_quantized
 
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
-    padding goes into windows, and dilations that are too large into columns; movements get the forms of
-    :mod:`tilewright.passes.device.movement_forms`; choices of channels copy a channel that has several kernels of its
-    own; what is between products gets those of :mod:`tilewright.passes.device.row_forms`; tensors whose channels come
-    last are the maps of :mod:`tilewright.passes.device.pixel_views`; clamps that saturation does anyway go; constants
-    get the shape of maps.
+    padding goes into windows, and dilations that are too large into columns; choices of channels copy a channel that
+    has several kernels of its own; movements, what is between products, volumes, and tensors whose channels come last
+    get the forms of :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go; constants get the
+    shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.

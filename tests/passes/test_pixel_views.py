@@ -17,7 +17,7 @@ from tilewright.ir.annotations import ON
 from tilewright.ir.ops.movement import Concat, Transpose
 from tilewright.ir.ops.shape import Reshape
 from tilewright.passes.base import Record
-from tilewright.passes.device import pixel_views
+from tilewright.passes.device.legalize import pixel_views
 from tilewright.passes.pattern import Driver
 from tilewright.passes.placement.device_support import reject
 from tilewright.runtime.machines.machine import load

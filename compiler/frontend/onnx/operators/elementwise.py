@@ -1,4 +1,5 @@
-"""Arithmetic, comparison and logic of ONNX on tensors; fused operators as the nodes that they were fused from."""
+"""Arithmetic, comparison, logic and functions of one tensor in ONNX, but activations; fused operators as the nodes that
+they were fused from."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import onnx.helper
 
 from .....ir.core import Op, Value
 from .....ir.op import Operator
+from .....ir.ops import unary
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
 from .....ir.ops.elementwise import (
     UNSIGNED,
@@ -34,6 +36,18 @@ for _operator in (Add, Sub, Mul, Div, Pow, BitwiseAnd, BitwiseOr, BitwiseXor):
 one_to_one("Mod", Mod, fmod=0)
 exports_as("Max", Max)
 exports_as("Min", Min)
+
+_ARITHMETIC = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Exp, unary.Log, unary.Erf)
+_ROUNDING = (unary.Floor, unary.Ceil, unary.Round)
+_TRIGONOMETRIC = (unary.Sin, unary.Cos, unary.Tan, unary.Asin, unary.Acos, unary.Atan)
+_HYPERBOLIC = (unary.Sinh, unary.Cosh, unary.Asinh, unary.Acosh, unary.Atanh)
+_LOGIC = (unary.BitwiseNot, unary.Not)
+
+for _operator in (*_ARITHMETIC, *_ROUNDING, *_TRIGONOMETRIC, *_HYPERBOLIC, *_LOGIC):
+    one_to_one(_operator.__name__, _operator)
+one_to_one("IsNaN", unary.IsNan)
+one_to_one("IsInf", unary.IsInf, detect_negative=1, detect_positive=1)
+
 
 _CHAINS: dict[str, type[Operator]] = {"Max": Max, "Min": Min, "Sum": Add, "Mean": Add}
 

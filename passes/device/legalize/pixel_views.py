@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
-from ...ir.core import Constant, Op, Value, is_op
-from ...ir.feature_map import MAP_RANKS, VIEWS
-from ...ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
-from ...ir.op import Operator
-from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
-from ...ir.ops.shape import Reshape
-from ...ir.types import TensorType
-from ...runtime.machines.machine import STRIDE_LIMIT
-from ..pattern import Match, Rule, node, on_quantized
+from ....ir.core import Constant, Op, Value, is_op
+from ....ir.feature_map import MAP_RANKS, VIEWS
+from ....ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
+from ....ir.op import Operator
+from ....ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from ....ir.ops.shape import Reshape
+from ....ir.types import TensorType
+from ....runtime.machines.machine import STRIDE_LIMIT
+from ...pattern import Match, Rule, node, on_quantized
 from . import movement_forms
 from .movement_forms import is_quantized
 from .row_forms import channels_first

@@ -8,18 +8,18 @@ from itertools import product
 
 import numpy as np
 
-from ...ir.annotations import MACS
-from ...ir.core import Op, Value, is_op
-from ...ir.feature_map import MAP_RANKS
-from ...ir.ops.convolution import Conv
-from ...ir.ops.indexing import Gather
-from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
-from ...ir.ops.pooling import AveragePool, MaxPool
-from ...ir.ops.shape import Reshape
-from ...ir.quantized import limits, parameters, stored
-from ...ir.types import DType, Quantization, TensorType
-from ...runtime.machines.machine import STRIDE_LIMIT
-from ..pattern import Match, Rule, node, on_quantized
+from ....ir.annotations import MACS
+from ....ir.core import Op, Value, is_op
+from ....ir.feature_map import MAP_RANKS
+from ....ir.ops.convolution import Conv
+from ....ir.ops.indexing import Gather
+from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
+from ....ir.ops.pooling import AveragePool, MaxPool
+from ....ir.ops.shape import Reshape
+from ....ir.quantized import limits, parameters, stored
+from ....ir.types import DType, Quantization, TensorType
+from ....runtime.machines.machine import STRIDE_LIMIT
+from ...pattern import Match, Rule, node, on_quantized
 
 
 def is_quantized(op: Op) -> bool:

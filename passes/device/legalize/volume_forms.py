@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ...ir.core import Constant, Value
-from ...ir.ops.movement import Transpose
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
-from ...ir.ops.quantization import Requantize
-from ...ir.ops.shape import Reshape
-from ..pattern import Match, Rule, node, on_quantized
+from ....ir.core import Constant, Value
+from ....ir.ops.movement import Transpose
+from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ....ir.ops.quantization import Requantize
+from ....ir.ops.shape import Reshape
+from ...pattern import Match, Rule, node, on_quantized
 from .movement_forms import is_quantized
 from .row_forms import BY_ELEMENT
 

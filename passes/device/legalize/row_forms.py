@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Op, Value, is_op
-from ...ir.feature_map import Window, window_of
-from ...ir.ops.attention import Attention
-from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from ...ir.ops.movement import Transpose
-from ...ir.ops.shape import Reshape
-from ...ir.ops.skip_normalization import SkipLayerNorm
-from ...ir.ops.unary import Unary
-from ...ir.types import TensorType
-from ..pattern import Match, Rule, node, on_quantized
-from .attention_views import row_width, views_of
+from ....ir.core import Constant, Op, Value, is_op
+from ....ir.feature_map import Window, window_of
+from ....ir.ops.attention import Attention
+from ....ir.ops.convolution import Conv
+from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.movement import Transpose
+from ....ir.ops.shape import Reshape
+from ....ir.ops.skip_normalization import SkipLayerNorm
+from ....ir.ops.unary import Unary
+from ....ir.types import TensorType
+from ...pattern import Match, Rule, node, on_quantized
+from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
 BY_ELEMENT = (Unary, Add, Sub, Mul, Max, Min)
