@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from ...ir.activation import clip_bounds
 from ...ir.op import Operator
@@ -19,6 +20,19 @@ from ...ir.ops.unary import IsInf, Reciprocal
 from .element import OPERATORS, Element, where
 
 Formula = Callable[..., Element]
+FormulaFunction = TypeVar("FormulaFunction", bound=Formula)
+
+_FORMULAS: dict[type[Operator], Formula] = {}
+
+
+def formula(cls: type[Operator]) -> Callable[[FormulaFunction], FormulaFunction]:
+    """Register the formula of an elementwise operator: from it and an element of each operand to one of the result."""
+
+    def register(function: FormulaFunction) -> FormulaFunction:
+        _FORMULAS[cls] = function
+        return function
+
+    return register
 
 
 def formula_of(operator: Operator) -> Formula | None:
@@ -128,11 +142,23 @@ POWERS: dict[float, Formula] = {
 """Powers with a constant exponent that need no logarithm."""
 
 
+@formula(PRelu)
+def _prelu(_: PRelu, x: Element, slope: Element) -> Element:
+    return where(x < 0, x * slope, x)
+
+
+@formula(Reciprocal)
+def _reciprocal(_: Reciprocal, x: Element) -> Element:
+    return 1 / x
+
+
+@formula(IsInf)
 def _is_infinite(operator: IsInf, x: Element) -> Element:
     below = x.apply("equal", -math.inf if operator.negative else math.nan)
     return below.apply("or", x.apply("equal", math.inf if operator.positive else math.nan))
 
 
+@formula(Mod)
 def _remainder(operator: Mod, x: Element, y: Element) -> Element:
     if operator.fmod or x.dtype.is_integer:
         return x.apply("fmod" if operator.fmod else "mod", y)
@@ -141,16 +167,21 @@ def _remainder(operator: Mod, x: Element, y: Element) -> Element:
     return where(cut.apply("equal", 0), where(y < 0, cut.number(-0.0), 0), where(is_other, cut + y, cut))
 
 
-_FORMULAS: dict[type[Operator], Formula] = {
-    PRelu: lambda _, x, slope: where(x < 0, x * slope, x),
-    Reciprocal: lambda _, x: 1 / x,
-    IsInf: _is_infinite,
-    Mod: _remainder,
-    BitShift: lambda operator, x, y: x.apply("left_shift" if operator.left else "right_shift", y),
-    Cast: lambda operator, x: x.cast(operator.to),
-    BitCast: lambda operator, x: x.bit_cast(operator.to),
-    FakeQuantize: lambda _, x, scale, low, high: (
-        ((x / scale).apply("round") * scale).apply("max", low).apply("min", high)
-    ),
-}
-"""By operator, from it and an element of each operand."""
+@formula(BitShift)
+def _shift(operator: BitShift, x: Element, y: Element) -> Element:
+    return x.apply("left_shift" if operator.left else "right_shift", y)
+
+
+@formula(Cast)
+def _cast(operator: Cast, x: Element) -> Element:
+    return x.cast(operator.to)
+
+
+@formula(BitCast)
+def _bit_cast(operator: BitCast, x: Element) -> Element:
+    return x.bit_cast(operator.to)
+
+
+@formula(FakeQuantize)
+def _fake_quantize(_: FakeQuantize, x: Element, scale: Element, low: Element, high: Element) -> Element:
+    return ((x / scale).apply("round") * scale).apply("max", low).apply("min", high)
