@@ -162,7 +162,8 @@ def choose_scales(
     keys: dict[str, Hashable] = {}
     for name, each in wanted.items():
         behind = [made_of[result] for user in each.value.users for result in user.results]
-        keys[name] = type(each), each.producer is None, len(each.readers), made_of[each.value], *behind
+        readers = tuple(made_of[result] for op in each.readers for result in op.results)
+        keys[name] = type(each), each.producer is None, readers, made_of[each.value], *behind
     new = {name: each for name, each in wanted.items() if keys[name] not in seen}
     for index, arrays in enumerate(observation.arrays() if new else ()):
         for name, each in new.items():

@@ -93,3 +93,33 @@ def test_what_was_found_of_samples_is_what_would_be_found_again(monkeypatch: pyt
     # As a whole and in another order, by samples of which nothing is known.
     assert [quantised(Held((), samples), methods) for methods in reversed(tried)] == first[::-1]
     assert len(observed) > before
+
+
+def test_which_products_read_a_value_is_part_of_what_was_found() -> None:
+    """Each of two that read a normalised value asks for scales of its own, where the other stays in floating point."""
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((32, 32)) * 10.0 ** rng.uniform(-2, 2, (32, 1))
+    second = rng.standard_normal((32, 32)) * 10.0 ** rng.uniform(-0.05, 0.05, (32, 1))
+    constants = {"a": first, "b": second, "scale": 10.0 ** rng.uniform(-1, 1, 32), "bias": np.zeros(32)}
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("LayerNormalization", ["x", "scale", "bias"], ["n"], axis=-1),
+            onnx.helper.make_node("MatMul", ["n", "a"], ["p"], name="first"),
+            onnx.helper.make_node("MatMul", ["n", "b"], ["q"], name="second"),
+        ],
+        "network",
+        [onnx.helper.make_tensor_value_info("x", F32, [1, 16, 32])],
+        [onnx.helper.make_tensor_value_info(name, F32, None) for name in "pq"],
+        [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    module = import_model(model.SerializeToString())
+    samples = [{"x": x[None]} for x in rng.standard_normal((8, 16, 32)).astype(np.float32)]
+
+    def quantised(held: Held, keep_float: list[str]) -> str:
+        options = CompileOptions(calibration=held, methods="products", keep_float=keep_float)
+        return print_module(quantize_module(module, options))
+
+    held = Held((), samples)
+    for kept in ("first", "second"), ("second", "first"):
+        assert [quantised(held, [name]) for name in kept] == [quantised(Held((), samples), [name]) for name in kept]
