@@ -68,9 +68,9 @@ def random_case(rng: np.random.Generator) -> Case:
     group = int(rng.choice([1, 1, 2, 4]))
     channels, outputs = (int(n) * group for n in rng.integers(8, 80 // group, 2))
     channels, outputs = (32 * group,) * 2 if group == 2 and rng.random() < 0.5 else (channels, outputs)
-    is_plain = group == 1 and rng.random() < 0.3
-    if is_plain:
-        channels, taps = int(rng.integers(1, 5)), int(rng.integers(2, 8))
+    has_few = group == 1 and rng.random() < 0.3
+    if has_few:
+        channels, taps = int(rng.integers(1, 5)), int(rng.integers(1, 8))
         kernel, dilations = (*kernel[1:], taps), (*dilations[1:], 1)
         image = (*image[1:], int(rng.integers(kernel[-1], 80)))
     conv = NarrowConv(strides, pads, dilations, group, *activation(rng))
@@ -84,6 +84,7 @@ def random_case(rng: np.random.Generator) -> Case:
     residual = added if rng.random() < 0.4 else None
     case = make_case(f"{conv} {x.shape} {w.shape}", Sample(conv, (x, w, b, residual), frozenset({1, 2})))
     (op,) = case.module.main.ops
+    is_plain = has_few and kernel[-1] > 1
     for value in (*op.inputs[is_plain:1], op.result, *(op.inputs[-1:] if residual is not None else ())):
         is_narrow = group == 1 and (value is op.inputs[0] or -(-outputs // 16) % 2 == 0) and rng.random() < 0.5
         value.type = value.type.with_layout("n32" if is_narrow else "c16")
@@ -129,6 +130,30 @@ def test_blocks_without_a_second_one_are_no_pairs(rng: np.random.Generator) -> N
     for layout, is_known in (("c16", True), ("n32", False)):
         op.result.type = op.result.type.with_layout(layout)
         assert (lower(op, emulated_target()) is not None) == is_known
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 640, 640), (1, 64, 300_000)])
+def test_large_maps_are_read_where_they_lie(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Of one tap: there is no copy that could be too large."""
+    ones = (1,) * len(shape[2:])
+    conv = NarrowConv(ones, (0,) * 2 * len(ones), ones, 1)
+    x, w = (rng.standard_normal((count, 64, *ones)).astype(np.float32) for count in (1, 32))
+    (op,) = make_case("a large map", Sample(conv, (x, w, None, None), frozenset({1, 2}))).module.main.ops
+    op.inputs[0].type = op.inputs[0].type.with_shape(shape).with_layout("n32")
+    op.result.type = op.result.type.with_shape((1, 32, *shape[2:])).with_layout("c16")
+    kernel = lower(op, emulated_target())
+    assert kernel is not None
+    assert "tdpbf16ps" in kernel.text
+
+
+@pytest.mark.parametrize(("taps", "is_known"), [(1, False), (2, True)])
+def test_rows_of_few_channels_have_taps_side_by_side(taps: int, is_known: bool, rng: np.random.Generator) -> None:
+    """Copies of others skip pixels, which the masks that read those of few channels cannot."""
+    conv = NarrowConv((2,), (0, 0), (1,), 1)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 3, 40), (32, 3, taps)))
+    (op,) = make_case("few channels", Sample(conv, (x, w, None, None), frozenset({1, 2}))).module.main.ops
+    op.result.type = op.result.type.with_layout("c16")
+    assert (lower(op, emulated_target()) is not None) == is_known
 
 
 def test_rounding() -> None:

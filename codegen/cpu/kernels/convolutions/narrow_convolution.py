@@ -127,7 +127,8 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     conv, (x, w, b, residual) = op.operator, op.operands
     others = {"y": op.result, **({"residual": residual} if residual is not None else {})}
     narrow = tuple(name for name, value in others.items() if value.type.layout == NARROW)
-    is_plain = x.type.layout == "" and conv.group == 1 and x.type.shape[1] <= STEM_CHANNELS
+    is_stem = conv.group == 1 and x.type.shape[1] <= STEM_CHANNELS and w.type.shape[-1] > 1
+    is_plain = x.type.layout == "" and is_stem
     blocked = {"c16", NARROW} if conv.group == 1 else {"c16"}
     known = {value.type.layout for value in others.values()} <= blocked and (is_plain or x.type.layout in blocked)
     if not known or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
@@ -142,7 +143,8 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     groups = conv.group // joined
     image = (batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT)
     spec = NarrowConvolution(*image, x_layout=x.type.layout, narrow=narrow, **what_follows(op))
-    if spec.image(spec.cut(target)).bytes > MOST_COPIED or (narrow and spec.output_blocks % 2):
+    is_too_large = not spec.reads_x and spec.image(spec.cut(target)).bytes > MOST_COPIED
+    if is_too_large or (narrow and spec.output_blocks % 2):
         return None
     weights = joined_array(w.array, conv.group, joined)
     return spec.kernel(target).reading(spec.data_of(weights, b.array if b is not None else None, target))
