@@ -111,3 +111,22 @@ def test_pools_of_volumes(pool: str, result: tuple[int, int, int], rng: np.rando
         rng,
     )
     assert any(name.endswith(pool.partition("(")[0].removeprefix("global_")) for name in found)
+
+
+@pytest.mark.parametrize("columns", [4, 5])
+@pytest.mark.parametrize(("first", "second"), [("4,1", "1,{}"), ("4,{}", "4,1"), ("1,{}", "4,{}")])
+def test_what_is_repeated_along_one_dimension_of_planes_stays(
+    columns: int, first: str, second: str, rng: np.random.Generator
+) -> None:
+    """As rows, equally long ones would be added, and one dimension be taken for another."""
+    first, second = first.format(columns), second.format(columns)
+    module = parse(f"""
+  func @main(%a: i8[1,16,3,{first}]{X}, %b: i8[1,16,3,{second}]{X}) -> (%y: i8[1,16,3,4,{columns}]{Y}) {{
+    %y = add(%a, %b) : i8[1,16,3,4,{columns}]{Y}
+    return %y
+  }}""")
+    inputs = random_inputs(module, rng)
+    wanted = interp.run(module, inputs)
+    run_pass("legalize_for_device", module)
+    np.testing.assert_array_equal(interp.run(module, inputs)["y"], wanted["y"])
+    assert [op.inputs[0].type.rank for op in module.ops if op.name == "add"] == [5]

@@ -27,6 +27,9 @@ def _on_rows(found: Match) -> Value | None:
     y, operands = found.root.result.type, list[Value]()
     if any(value.type.rank != 5 for value in found.root.inputs):
         return None
+    # Rows repeat one element or none: along one dimension of planes they cannot tell which it is.
+    if len({value.type.shape[3:] for value in found.root.inputs} - {(1, 1)}) > 1:
+        return None
     for value in found.root.inputs:
         rows = value.type.with_shape(_rows(value.type.shape))
         if isinstance(value, Constant):
