@@ -162,6 +162,8 @@ class InCluster(Operator[PartOperands]):
         place = tile(x, "maps", "what lies in several clusters")
         if place.cluster != EVERY_CLUSTER:
             raise IRError("the place is that of one cluster", found=place)
+        if self.cluster < 0:
+            raise IRError("there is no such cluster", expected="from 0", found=self.cluster)
         return replace(place, cluster=self.cluster)
 
     def reference(self, x: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from tilewright.errors import PassError
 from tilewright.ir.annotations import ADDRESS, DRAM, SCRATCHPAD_BYTES
 from tilewright.ir.core import Function, Op
 from tilewright.ir.tile.compute import Combine, LookUp, Pool
-from tilewright.ir.tile.places import Buffer, Part
-from tilewright.ir.tile.transfer import Load, LoadRecord, LoadTable
+from tilewright.ir.tile.places import Buffer, InCluster, Part
+from tilewright.ir.tile.transfer import Load, LoadRecord, LoadTable, Move
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
@@ -247,6 +247,36 @@ def test_what_nobody_wrote(row: int) -> None:
         refused(function, "%tile_part does not hold what was written there")
     else:
         check_scratchpads(function)
+
+
+@pytest.mark.parametrize("is_in_place", [False, True])
+def test_a_move_to_all_others_writes_nothing_at_the_sender(is_in_place: bool) -> None:
+    """Which reads there what it wrote there itself, or what nobody wrote."""
+    chip = Chip()
+    chip.clusters = 2
+    place = chip.add(Buffer((4, 8, 16), DType.I8, "maps", EVERY_CLUSTER, 0))
+    own, other = (chip.add(InCluster(cluster), place) for cluster in range(2))
+    chip.add(Move(EVERY_CLUSTER), chip.loaded(4, 0, own if is_in_place else None), place)
+    function = chip.finished(other, own)
+    plan(function, MACHINE)
+    if is_in_place:
+        check_scratchpads(function)
+    else:
+        refused(function, "%tile_in_cluster does not hold what was written there")
+
+
+def test_a_move_to_one_cluster_from_all_does_not_write_over_what_it_reads() -> None:
+    chip = Chip()
+    chip.clusters = 2
+    place = chip.add(Buffer((5, 8, 16), DType.I8, "maps", EVERY_CLUSTER, 0))
+    own, other = (chip.add(InCluster(cluster), place) for cluster in range(2))
+    chip.add(Move(EVERY_CLUSTER), chip.loaded(5, 0, own), place)
+    head = chip.add(Part(-1, (0, 4), (0, 8), (0, 16)), place)
+    tail = chip.add(Part(-1, (1, 4), (0, 8), (0, 16)), other)
+    chip.add(Move(1), head, tail)
+    function = chip.finished(other)
+    plan(function, MACHINE)
+    refused(function, "the op writes over %tile_part, which it reads")
 
 
 @pytest.mark.parametrize("row", range(6))

@@ -192,9 +192,14 @@ class _Execution:
             return
         if target.ends_in_block:
             raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
+        if is_op(op, Move) and op.operator.cluster == EVERY_CLUSTER:
+            # To all others: what the sender has there is what it wrote there itself, if it did.
+            own = {*map(id, self._piece(op, op.inputs[0]).layout.memories)}
+            others = tuple(memory for memory in target.layout.memories if id(memory) not in own)
+            target = target._replace(layout=target.layout._replace(memories=others))
         self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
-        written = {*map(id, target.layout.memories)} if not is_op(op, Move) else set[int]()
+        written = {*map(id, target.layout.memories)}
         for value in operands.values():
             piece = self._pieces[value]
             if written.isdisjoint(map(id, piece.layout.memories)):

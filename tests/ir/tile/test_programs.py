@@ -93,6 +93,9 @@ def test_a_map_stays_in_its_cluster() -> None:
     part = function.append(Part(-1, (0, 4), (0, 4), (0, 16)), function.parameters[:1]).result
     with pytest.raises(IRError, match="the place is that of one cluster"):
         function.append(InCluster(1), function.parameters[:1])
+    everywhere = function.append(Buffer((4, 4, 16), DType.I8, "maps", EVERY_CLUSTER, 0), ()).result
+    with pytest.raises(IRError, match="there is no such cluster; expected from 0, found -1"):
+        function.append(InCluster(EVERY_CLUSTER), [everywhere])
     table = function.add_parameter("t", TileType((256,), DType.F64, memory="parameters"))
     with pytest.raises(IRError, match="what is written into lies in another cluster; expected cluster 0"):
         function.append(LookUp(), [part, table, function.parameters[1]])
