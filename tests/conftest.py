@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 # Before numpy is imported: threads of its own in each process of the tests, which share the processors, only wait for
@@ -32,19 +32,26 @@ from shared_kernels import kept_kernels, shared_kernels  # noqa: E402
 
 def pytest_configure() -> None:
     """Signals reach the programs that tests start also where a shell has them ignored: in the background, by nohup."""
-    # Until all tests are there, for they all stay.
-    gc.disable()
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    # Until all tests are there, for they all stay. Around the process of `-n`, too, which collects none.
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        # What is there before the first test stays: every full collection of garbage would walk through it again.
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     if "hypothesis" in sys.modules and "property_tests" not in sys.modules:
         raise pytest.UsageError("import hypothesis from property_tests, or its examples differ from run to run")
-    # What is there before the first test stays: every full collection of garbage would walk through it again.
-    gc.freeze()
-    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
