@@ -13,7 +13,7 @@ slower than one made for less of it. A *draft* is a schedule that is modelled an
 A program is no slower on a machine that has more of anything (decision 0023), and whatever plans a machine has by
 ``thorough``, one that has twice as much of an axis, of all of its fields, has as well if the half is above the floors.
 So a network that is compiled anew for that one is never slower than before, exactly; with ``normal`` this holds for
-clusters alone, and as far as prices are no less than `_FAR` says. Capacity only rules plans out.
+clusters alone, but for what fewer bytes are worth (`rank`). Capacity only rules plans out.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ _WORTH = 1.01
 prices are more exact than that (decision 0195)."""
 
 _FAR = 1.2
-"""Cycles for each of the price of a draft, more than it takes: what takes as long on fewer clusters is not drafted."""
+"""Cycles for each of the price of a draft, mostly more than it takes: what takes as long on fewer clusters is drafted
+only if the best of all others takes longer still (decision 0202)."""
 
 _BYTES = 0.01
 """A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""
@@ -268,6 +269,8 @@ class _Drafts:
         self._best: Draft | None = None
         self._error: PassError | None = None
         self._seen: list[object] = []
+        # Plans that are not drafted as long as prices are to be believed, and the cycles that they take at least.
+        self._far: list[tuple[float, Plan]] = []
         # By number of clusters.
         self._prices: dict[int, float] = {}
 
@@ -276,16 +279,25 @@ class _Drafts:
         if self._best is None:
             assert self._error is not None
             raise self._error
+        for steps, plan in self._far:
+            if steps < self._best.cycles:
+                self._draft(plan)
         return self._best
 
     def add(self, plan: Plan) -> None:
-        """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest."""
+        """Draft the schedule of a plan if it may be the best."""
         if self._best is not None and plan.clusters < self._best.plan.clusters:
             # Not even with one array busy all the time would it be faster.
             steps = sum(least_steps(op, self._machine, plan.clusters) for op in self._function.ops)
-            is_far = not self._is_thorough and 0 < _FAR * self._best.price <= steps
-            if is_far or self._best.cycles <= steps:
+            if not self._is_thorough and 0 < _FAR * self._best.price <= steps:
+                self._far.append((steps, plan))
                 return
+            if self._best.cycles <= steps:
+                return
+        self._draft(plan)
+
+    def _draft(self, plan: Plan) -> None:
+        """With as much kept on chip as leaves room for the rest."""
         for share in SHARES:
             try:
                 current = plan._replace(kept_share=share)

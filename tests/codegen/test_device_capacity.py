@@ -10,6 +10,7 @@ import pytest
 from before_after import parse
 from random_machines import write_machine
 
+from tilewright.compiler.device import plans
 from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.ir.annotations import ON
@@ -122,6 +123,14 @@ def _shuffled(rng: np.random.Generator) -> list[tuple[str, ...]]:
     """What to double, one after the other."""
     every = [*AXES, ("clusters",)]
     return [every[index] for index in rng.permutation(len(every))]
+
+
+def test_prices_that_are_too_low_rule_no_plan_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer clusters are faster here; where prices say otherwise, that is looked at again."""
+    device = replace(LEAST, clusters=4)
+    wanted = fastest("late", device, tmp_path, "normal")
+    monkeypatch.setattr(plans, "_FAR", 1e-9)
+    assert fastest("late", device, tmp_path, "normal") == wanted
 
 
 @pytest.mark.sweep
