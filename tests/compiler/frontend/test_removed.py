@@ -46,3 +46,12 @@ def test_numbers_that_do_not_fit_are_refused(operator: str, attributes: dict[str
     model = node_model(operator, [np.zeros((1, 3, 4, 4), np.float32)], opset=7, **attributes)
     with pytest.raises(TilewrightError, match=message):
         import_checked(model)
+
+
+@pytest.mark.parametrize("operator", ["Affine", "Scale", "ImageScaler", "ParametricSoftplus", "ScaledTanh"])
+def test_integers_have_no_such_factors(operator: str) -> None:
+    """Half of an integer would have become 0 times."""
+    factor: dict[str, Any] = {"scale" if operator in ("Scale", "ImageScaler") else "alpha": 0.5}
+    model = node_model(operator, [np.ones((1, 3, 4, 4), np.int32)], opset=7, **factor)
+    with pytest.raises(TilewrightError, match=f"{operator}_0.*factors in attributes are those of floats; found i32"):
+        import_checked(model)

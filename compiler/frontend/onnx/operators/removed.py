@@ -12,6 +12,14 @@ from .....ir.ops.movement import Slice
 from ..importer import Importer, Node, imports
 
 
+def _floats(node: Node) -> Value:
+    """Input 0, which numbers in attributes have the type of: as an integer, half would be nothing."""
+    x = node.input(0)
+    if not x.type.dtype.is_float:
+        raise node.model_error("factors in attributes are those of floats", found=x.type.dtype.value)
+    return x
+
+
 def _by(importer: Importer, operator: Add | Mul, x: Value, numbers: float | np.ndarray) -> Value:
     return importer.emit_one(operator, x, importer.constant(np.asarray(numbers, x.type.dtype.numpy)))
 
@@ -19,12 +27,12 @@ def _by(importer: Importer, operator: Add | Mul, x: Value, numbers: float | np.n
 @imports("Affine", "Scale")
 def import_affine(node: Node, importer: Importer) -> Value:
     factor = node.float("scale" if node.op_type == "Scale" else "alpha", 1.0)
-    return _by(importer, Add(), _by(importer, Mul(), node.input(0), factor), node.float("beta", 0.0))
+    return _by(importer, Add(), _by(importer, Mul(), _floats(node), factor), node.float("beta", 0.0))
 
 
 @imports("ImageScaler")
 def import_image_scaler(node: Node, importer: Importer) -> Value:
-    x, bias = node.input(0), np.array(node.floats("bias", ()))
+    x, bias = _floats(node), np.array(node.floats("bias", ()))
     if x.type.rank != 4 or bias.size not in (0, x.type.shape[1]):
         raise node.model_error("a bias for each channel of images", found=f"{bias.size} for {list(x.type.shape)}")
     scaled = _by(importer, Mul(), x, node.float("scale", 1.0))
@@ -34,7 +42,7 @@ def import_image_scaler(node: Node, importer: Importer) -> Value:
 @imports("ParametricSoftplus", "ScaledTanh")
 def import_scaled_activation(node: Node, importer: Importer) -> Value:
     operator = activation.Tanh() if node.op_type == "ScaledTanh" else activation.Softplus()
-    inner = importer.emit_one(operator, _by(importer, Mul(), node.input(0), node.float("beta", 1.0)))
+    inner = importer.emit_one(operator, _by(importer, Mul(), _floats(node), node.float("beta", 1.0)))
     return _by(importer, Mul(), inner, node.float("alpha", 1.0))
 
 
