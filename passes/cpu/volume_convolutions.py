@@ -31,7 +31,7 @@ class VolumeConvolutions(Pass):
     image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
     depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
     planes, stay: there the kernels for rows of pixels are as fast. On integers all but such groups become images, of
-    parts of a map that has a row for each plane.
+    parts of a map that has a row for each plane; and what sees more than 64 planes stays, each of which were a part.
     """
 
     requires = (UNPLANNED,)
@@ -42,8 +42,10 @@ class VolumeConvolutions(Pass):
 
 def _has_images(op: Op[Conv]) -> bool:
     conv, (x, w, b, residual) = op.operator, op.operands
-    is_integer = x.type.quant is not None and w.type.shape[2:3] <= (_MOST_PLANES,)
+    is_integer = x.type.quant is not None
     if x.type.rank != 5 or not isinstance(w, Constant) or not (is_integer or x.type.dtype is DType.F32):
+        return False
+    if is_integer and w.type.shape[2] > _MOST_PLANES:
         return False
     is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
     many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1 or is_integer

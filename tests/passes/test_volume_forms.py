@@ -130,3 +130,16 @@ def test_what_is_repeated_along_one_dimension_of_planes_stays(
     run_pass("legalize_for_device", module)
     np.testing.assert_array_equal(interp.run(module, inputs)["y"], wanted["y"])
     assert [op.inputs[0].type.rank for op in module.ops if op.name == "add"] == [5]
+
+
+@pytest.mark.parametrize(("planes", "rank"), [(64, 4), (65, 5)])
+def test_windows_of_very_many_planes_stay(planes: int, rank: int) -> None:
+    module = parse(f"""
+  const @w : i8[1,1,{planes},1,3]{W} = {[0] * (3 * planes)}
+  func @main(%x: i8[1,1,{planes},2,3]{X}) -> (%y: i8[1,1,1,2,1]{Y}) {{
+    %y = conv(%x, @w, _) {{strides=[1, 1, 1], pads=[0, 0, 0, 0, 0, 0], dilations=[1, 1, 1], group=1, act="none",
+      act_args=[]}} : i8[1,1,1,2,1]{Y}
+    return %y
+  }}""")
+    run_pass("volume_convolutions", module)
+    assert [op.result.type.rank for op in module.ops if op.name == "conv"] == [rank]
