@@ -45,18 +45,15 @@ class OrderTiles(Pass):
         return record.counts["ordered"] > 0
 
 
-def order(function: Function, machine: Machine, worth: float | None = None) -> bool:
+def order(function: Function, machine: Machine) -> bool:
     """Put what becomes instructions into the order in which it can start; whether that changed a tile program, whose
-    maps in DRAM have addresses. One that does not fit as it is written is left.
-
-    Args:
-        worth: cycles for each of the program as it is written, above which it is left; by default as above.
+    maps in DRAM have addresses. One that does not fit as it is written is left, as is one that would gain little
+    (`_WORTH`, or with several clusters `_WORTH_OF_SEVERAL`).
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    if worth is None:
-        worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
+    worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
     program = Steps.of(function, machine)
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
 
 import numpy as np
 
@@ -26,7 +25,9 @@ from tilewright.ir.tile.transfer import (
 )
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.passes.device.order_tiles import order
+from tilewright.passes.device.order_tiles import rearrange
+from tilewright.passes.device.ordering.program import Steps
+from tilewright.passes.device.ordering.schedule import Links, schedule
 from tilewright.runtime.machines.machine import Machine
 
 QUANT = Quantization.per_tensor(0.5, 3)
@@ -365,8 +366,11 @@ def random_program(rng: np.random.Generator, steps: int = 12, clusters: int = 1)
 
 
 def reorder(function: Function, machine: Machine) -> None:
-    """Put a tile program into the best order that is found, whatever that is worth."""
-    order(function, machine, worth=inf)
+    """Put a tile program into the order that is found, whatever that is worth."""
+    program = Steps.of(function, machine)
+    found = schedule(program, Links(program), share=0.9)
+    if found is not None:
+        rearrange(function, [program.steps[number].op for number in found.steps])
 
 
 def inputs_of(module: Module, rng: np.random.Generator) -> dict[str, np.ndarray]:
