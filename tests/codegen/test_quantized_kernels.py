@@ -75,8 +75,9 @@ def random_matmul(rng: np.random.Generator) -> Sample:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_random_products(target: str, rng: np.random.Generator) -> None:
-    makers = [random_convolution] * 5 + [random_matmul] * 3
+@pytest.mark.parametrize(("convolutions", "products"), [(5, 3), pytest.param(8, 5, marks=pytest.mark.sweep)])
+def test_random_products(target: str, convolutions: int, products: int, rng: np.random.Generator) -> None:
+    makers = [random_convolution] * convolutions + [random_matmul] * products
     check([make_case(f"{make.__name__}-{i}", make(rng)) for i, make in enumerate(makers)], target)
 
 
