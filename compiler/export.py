@@ -165,7 +165,8 @@ def export_by(
         module = quantize_module(module, options, None, choices, findings)
         for each in findings.warnings:
             warn(each, CalibrationWarning)
-        signed = UnsignedActivations(signed=(activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8")
+        is_signed = (activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8"
+        signed = UnsignedActivations(signed=is_signed, exact=False)
         # No QLinear operator gives real numbers.
         further = SymmetricWeights(rounds=not brings) if quantized == "qdq" else RealResults()
         run_passes(Pipeline((signed, further), "export"), module, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from ...ir.calls import host_functions
@@ -9,8 +11,10 @@ from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.call import Call
 from ...ir.ops.control_flow import ControlFlow
 from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.quantization import StorageCast
+from ...ir.ops.pooling import AveragePool
+from ...ir.ops.quantization import Requantize, StorageCast
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record
 
@@ -21,22 +25,28 @@ class UnsignedActivations(Pass):
     """Moves stored integers and zero points of ``i8`` activations by 128 and calls them ``u8``.
 
     Kernels would do so with every vector that they load. What an activation stands for stays what it is, and so does
-    every rounding, as 128 is even. A function is left alone where others see its stored integers: callers, functions
-    that it calls, the device.
+    every rounding, as 128 is even; products and means of windows, which add the zero point before they round
+    (:func:`tilewright.ir.arithmetic.multiply`), keep their type between conversions. A function is left alone where
+    others see its stored integers: callers, functions that it calls, the device.
 
     Attributes:
         signed: the other way, from ``u8`` to ``i8``.
+        exact: False moves products and means as well: files for other tools, which round in their own way.
     """
 
     requires = (UNPLANNED,)
 
     signed: bool = False
+    exact: bool = True
 
     def apply(self, module: Module, record: Record) -> bool:
         given, wanted = (DType.U8, DType.I8) if self.signed else (DType.I8, DType.U8)
         for function in host_functions(module):
             if not _shows_integers(function, given):
-                _move(module, function, record, given, wanted)
+                kept = {op: _given(op, given) for op in function.ops if self.exact and _adds_before_rounding(op, given)}
+                _move(module, function, record, given, wanted, {*kept, *_for_these_alone(function, kept)})
+                for op, read in kept.items():
+                    _convert(function, op, read, wanted, kept)
         module.drop_unused_constants()
         return bool(record.counts)
 
@@ -54,9 +64,27 @@ def _holds(value: Value, dtype: DType) -> bool:
     return value.type.quant is not None and value.type.dtype is dtype
 
 
-def _move(module: Module, function: Function, record: Record, given: DType, wanted: DType) -> None:
-    by = int(np.iinfo(wanted.numpy).min) - int(np.iinfo(given.numpy).min)
+def _adds_before_rounding(op: Op, dtype: DType) -> bool:
+    return is_op(op, AveragePool, Mul) and _holds(op.result, dtype)
+
+
+def _for_these_alone(function: Function, kept: Collection[Op]) -> list[Op]:
+    """Conversions that only such ops read."""
+    ops = (op for op in function.ops if is_op(op, Requantize))
+    return [op for op in ops if op.result.users and all(user in kept for user in op.result.users)]
+
+
+def _given(op: Op, dtype: DType) -> list[int]:
+    return [index for index, value in enumerate(op.inputs) if _holds(value, dtype)]
+
+
+def _move(
+    module: Module, function: Function, record: Record, given: DType, wanted: DType, kept: Collection[Op]
+) -> None:
+    by = _offset(given, wanted)
     for op in function.ops:
+        if op in kept:
+            continue
         for index, value in enumerate(op.operands):
             if isinstance(value, Constant) and _holds(value, given) and not _is_weights(op, index):
                 moved = (value.array.astype(np.int16) + by).astype(wanted.numpy)
@@ -65,6 +93,29 @@ def _move(module: Module, function: Function, record: Record, given: DType, want
             if _holds(value, given):
                 value.type = _moved(value.type, wanted, by)
                 record.counts[op.name] += 1
+
+
+def _convert(function: Function, op: Op, read: Sequence[int], wanted: DType, kept: Collection[Op]) -> None:
+    """Give an op that keeps its type operands of it, and its other readers the result as they have the rest."""
+    given = op.result.type.dtype
+    for index in read:
+        x = op.inputs[index]
+        if x.type.dtype is not given:
+            type = _moved(x.type, given, _offset(wanted, given))
+            before = function.insert(Op(Requantize(), [x], [type], names=[x.name], loc=op.loc), op)
+            op.set_operand(index, before.result)
+    readers = [user for user in op.result.users if user not in kept and not is_op(user, Requantize)]
+    if readers:
+        type = _moved(op.result.type, wanted, _offset(given, wanted))
+        after = function.insert_after(Op(Requantize(), [op.result], [type], names=[op.result.name], loc=op.loc), op)
+        for reader in readers:
+            for index, value in enumerate(reader.operands):
+                if value is op.result:
+                    reader.set_operand(index, after.result)
+
+
+def _offset(given: DType, wanted: DType) -> int:
+    return int(np.iinfo(wanted.numpy).min) - int(np.iinfo(given.numpy).min)
 
 
 def _is_weights(op: Op, index: int) -> bool:

@@ -80,6 +80,8 @@ def _by_number(operands: Sequence[Value]) -> tuple[Value, float] | None:
     x, other = operands
     if not isinstance(other, Constant) or other.type.elements != 1 or other.type.rank > x.type.rank:
         return None
+    if not other.type.dtype.is_integer:
+        return None
     integer = int(other.array.reshape(()))
     return (x, integer * float(parameters(other.type)[0])) if integer > 0 and not integer & (integer - 1) else None
 

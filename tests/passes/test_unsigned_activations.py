@@ -30,6 +30,38 @@ def test_activations_move_with_the_constants_beside_them(rng: np.random.Generato
     assert_rewrites(PASS, network("i8", -7, "[-128, 20]"), network("u8", -7, "[0, 148]"), rng)
 
 
+def test_what_adds_the_zero_point_before_it_rounds_keeps_its_type(rng: np.random.Generator) -> None:
+    signed, unsigned = (f"[1,2,4,4]<s=0x1.eb851ep-6, z={zero}>" for zero in (13, 141))
+    window = "strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], kernel=[1, 1]"
+    pool = f"average_pool(%m) {{{window}, count_include_pad=false, overhang=[0, 0]}}"
+
+    def lines(*ops: str) -> str:
+        body = "\n    ".join(ops)
+        return f"""
+  func @main(%x: f32[1,2,4,4]) -> (%y: f32[1,2,4,4]) {{
+    {body}
+    %y = dequantize(%r) : f32[1,2,4,4]
+    return %y
+  }}"""
+
+    before = (
+        f"%q = quantize(%x) : i8{signed}",
+        f"%m = mul(%q, %q) : i8{signed}",
+        f"%a = {pool} : i8{signed}",
+        f"%r = relu(%a) : i8{signed}",
+    )
+    after = (
+        f"%q = quantize(%x) : u8{unsigned}",
+        f"%q.1 = requantize(%q) : i8{signed}",
+        f"%q.2 = requantize(%q) : i8{signed}",
+        f"%m = mul(%q.1, %q.2) : i8{signed}",
+        f"%a = {pool} : i8{signed}",
+        f"%a.1 = requantize(%a) : u8{unsigned}",
+        f"%r = relu(%a.1) : u8{unsigned}",
+    )
+    assert_rewrites(PASS, lines(*before), lines(*after), rng)
+
+
 def test_unsigned_activations_stay() -> None:
     assert_leaves_alone(PASS, network("u8", 3, "[0, 148]"))
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from before_after import random_inputs
+from before_after import assert_leaves_alone, random_inputs
 from device_runs import generate, plan_for_device, run_on_device
 from wide_networks import I8, I16, WideNetwork, wide_network
 
@@ -75,6 +75,17 @@ def rejected(op: Op | None) -> str:
     assert op is not None
     found = reject(op, load("m4096"))
     return f"{found.rule}: {found.found}" if found is not None else ""
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_that_are_none_are_no_factors_of_integers(number: str) -> None:
+    text = f"""
+  const @k : f32[] = [{number}]
+  func @main(%x: f32[3]) -> (%y: f32[3]) {{
+    %y = mul(%x, @k) : f32[3]
+    return %y
+  }}"""
+    assert_leaves_alone("wide_forms", text)
 
 
 def test_what_stays_on_the_host_and_why(rng: np.random.Generator) -> None:
