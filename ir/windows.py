@@ -130,6 +130,9 @@ def transposed_axes(
     Args:
         pads: what is cut off the result: begins of all spatial dimensions, then ends.
         output_padding: positions behind the last window.
+
+    Raises:
+        IRError: as :func:`window_axes`, or nothing is left of the result.
     """
     _check(len(image), kernel, strides, dilations, pads, "output_padding", output_padding)
     axes: list[WindowAxis] = []

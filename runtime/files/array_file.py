@@ -143,7 +143,11 @@ def open_arrays(path: str | os.PathLike[str]) -> StoredArray | dict[str, StoredA
 
 
 def open_array(path: str | os.PathLike[str]) -> StoredArray:
-    """The array of a ``.npy`` file."""
+    """The array of a ``.npy`` file.
+
+    Raises:
+        InputError: as for `open_arrays`, or the file is an archive.
+    """
     found = open_arrays(path)
     if isinstance(found, dict):
         raise InputError(f"{os.fspath(path)!r} is an archive", expected="a .npy file")
