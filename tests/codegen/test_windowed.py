@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from kernel_harness import TARGETS, Execution, described, run, run_kernels
+from operator_samples import make_case
+from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
@@ -19,6 +21,7 @@ from tilewright.ir.core import Function
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.reduction import ReduceMax, ReduceMean
 from tilewright.ir.types import TensorType
 
 
@@ -183,3 +186,29 @@ def test_few_lines_of_weights_are_asked_for_at_once() -> None:
     assert prefetches(256, 5, 7) == 4
     assert prefetches(256, 100, 7) == FEW_LINES
     assert prefetches(16, 100, 7) == 0
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("image", [(5, 70), (3, 4, 33)])
+def test_windows_of_whole_rows_are_reductions(image: tuple[int, ...], mean: bool, rng: np.random.Generator) -> None:
+    """In row-major order, where the last dimension goes; of columns alone they stay pools, whose vectors are rows."""
+    target, rank = described(TARGETS[0]), len(image)
+    ones, zeros = (1,) * rank, (0,) * rank
+    executions, expected = list[Execution](), list[np.ndarray]()
+    for axis, is_reduction in ((rank - 1, True), (0, False)):
+        kernel = tuple(extent if index == axis else 1 for index, extent in enumerate(image))
+        window = kernel, ones, (*zeros, *zeros), ones
+        pool = AveragePool(*window, True, zeros) if mean else MaxPool(*window)
+        reduction = (ReduceMean if mean else ReduceMax)((2 + axis,), True)
+        x = rng.standard_normal((2, 3, *image)).astype(np.float32)
+        cases = [make_case("rows", Sample(operator, (x,), frozenset())) for operator in (pool, reduction)]
+        ops = [next(iter(case.module.main.ops)) for case in cases]
+        pooled, reduced = (lower(op, target) for op in ops)
+        assert pooled is not None
+        assert reduced is not None
+        assert (pooled.name == reduced.name) == is_reduction
+        executions.append(Execution(ops[0], pooled, (x,)))
+        expected.append(reduction.reference(x))
+    for found, result in zip(run_kernels(executions, target), expected, strict=True):
+        assert found is not None
+        np.testing.assert_allclose(found[0], result, rtol=1e-5, atol=1e-6)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool
+from ....ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool, MaxPool, Pool
 from ....ir.ops.reduction import ArgExtreme, ArgMax, Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
@@ -266,10 +266,15 @@ def _dimensions(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, 
 @lowers(*(ReduceSum, ReduceMean, ReduceMax, ReduceMin, GlobalAveragePool, GlobalMaxPool), needs=(is_plain, is_float))
 def reduction(op: Op[Reduce | GlobalPool], target: TargetDescription) -> Kernel:
     """Sums, means and extremes."""
+    operator, rank = op.operator, op.inputs[0].type.rank
+    return along(op, operator.axes if isinstance(operator, Reduce) else tuple(range(2, rank)), target)
+
+
+def along(op: Op[Reduce | GlobalPool | Pool], axes: Sequence[int], target: TargetDescription) -> Kernel:
+    """The sum, mean or extreme of each row of all elements along ``axes``, as a pool's windows may be."""
     operator, shape = op.operator, op.inputs[0].type.shape
-    axes = operator.axes if isinstance(operator, Reduce) else tuple(range(2, len(shape)))
     dimensions = _dimensions(shape, axes)
-    if isinstance(operator, ReduceMax | ReduceMin | GlobalMaxPool):
+    if isinstance(operator, ReduceMax | ReduceMin | GlobalMaxPool | MaxPool):
         return Extreme(*dimensions, isinstance(operator, ReduceMin)).kernel(target)
     count = 1 if isinstance(operator, ReduceSum) else math.prod(shape[axis] for axis in axes)
     return Sum(*dimensions, count).kernel(target)

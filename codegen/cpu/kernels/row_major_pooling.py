@@ -14,6 +14,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, constant
 from ..llvm.vector_arithmetic import VectorArithmetic
 from ..tensors import is_float, is_plain
+from .reduction import along
 from .row_major_windows import RowMajorWindows
 from .window import walked
 
@@ -58,6 +59,10 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
     axes = walked(operator.windows(tuple(image)))
     if any(axis.kernel > axis.input for axis in axes):
         return None
+    is_whole = [axis.output == axis.dilation == 1 and not axis.before and axis.kernel == axis.input for axis in axes]
+    if is_whole[-1] and all(whole or axis.is_pointwise for whole, axis in zip(is_whole, axes, strict=True)):
+        # Rows lie in memory as vectors do; pools have neighbouring windows in a vector.
+        return along(op, [2 + index for index, whole in enumerate(is_whole) if whole], target)
     geometry = batch, channels, channels, axes, channels
     if isinstance(operator, MaxPool):
         return RowMajorMaxPooling(*geometry).kernel(target)
