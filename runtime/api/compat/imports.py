@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, spec_from_loader
+from importlib.util import spec_from_loader
 from types import ModuleType
 
 _NUMPY_NAMES: dict[str, type] = {
@@ -85,7 +85,7 @@ BOUND = {
     "kp.v1": "kp",
     "kp.v1.inference": "kp.inference",
 }
-"""Module as programs know it: module below `API`. A package that is not there is an API yet to be implemented."""
+"""Module as programs know it: module below `API`."""
 
 SHARED = {name.partition(".")[0] for name in BOUND} - BOUND.keys()
 """Packages that keep what is installed under their name and are given modules of ours."""
@@ -124,11 +124,6 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname in BOUND:
-            if find_spec(".".join((API, BOUND[fullname].partition(".")[0]))) is None:
-                raise ImportError(
-                    f"Tilewright does not implement the API of {fullname!r} yet; docs/api/README.md lists what it has",
-                    name=fullname,
-                )
             origin = stands_for(fullname)
             return spec_from_loader(fullname, _FaceLoader(), origin=origin, is_package=is_package(fullname))
         if fullname in SHARED:
