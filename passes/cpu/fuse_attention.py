@@ -296,8 +296,16 @@ def _batch(
 
 
 def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:
-    """A mask that is added to scores of the shape ``level``, for scores that were reshaped."""
-    return mask if level == shape else found.emit(Reshape(shape), found.emit(Expand(level), mask))
+    """A mask that is added to scores of the shape ``level``, for scores that were reshaped: in other dimensions, and
+    repeated where one of those would be repeated in part.
+    """
+    if level == shape:
+        return mask
+    strides = _regrouped(level, _broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)
+    if strides is None:
+        return found.emit(Reshape(shape), found.emit(Expand(level), mask))
+    own = tuple(extent if stride else 1 for extent, stride in zip(shape, strides, strict=True))
+    return found.emit(Reshape(own), mask)
 
 
 def _mask(
