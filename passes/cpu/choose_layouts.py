@@ -45,8 +45,7 @@ class ChooseLayouts(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         changed = [_choose(module, function, self.exact, record) for function in host_functions(module)]
-        for function in host_functions(module):
-            _hand_on(function)
+        changed += [_hand_on(function, record) for function in host_functions(module)]
         return any(changed)
 
 
@@ -65,18 +64,25 @@ def _choose(module: Module, function: Function, exact: bool, record: Record) -> 
     return True
 
 
-def _hand_on(function: Function) -> None:
+def _hand_on(function: Function, record: Record) -> bool:
     """Put what convolutions in bfloat16 read into layout ``n32`` where that saves more than it costs."""
+    changed = False
     for op in [*function.ops]:
         narrow = [value.type.with_layout(NARROW) for value in op.results]
         if _stays_narrow(op):
             op.result.type = narrow[0]
+            record.counts["n32"] += 1
         elif len(readers := _tiles_read(op)) > 1:
             copy = Op(Reorder(), op.results, narrow, names=[op.result.name], loc=op.loc)
             ON.set(copy, "cpu")
             function.insert(copy, next(each for each in function.ops if each in readers))
             for reader in readers:
                 reader.set_operand(0, copy.result)
+            record.counts["reorder"] += 1
+        else:
+            continue
+        changed = True
+    return changed
 
 
 def _tiles_read(op: Op) -> list[Op]:

@@ -38,7 +38,10 @@ def laid_out(parameters: str, body: str, results: str, rng: np.random.Generator)
     # Inline constants would hide which text has blobs; small ones print either way.
     module = parse(text, arrays)
     before = clone(module)
-    run_pass("choose_layouts", module)
+    (record,) = run_pass("choose_layouts", module)
+    handed_on = [op for op in module.ops if op.name != "reorder" and op.result.type.layout == "n32"]
+    assert record.counts["n32"] == len(handed_on)
+    assert record.counts["reorder"] == sum(op.name == "reorder" for op in module.ops)
     assert_same_meaning(before, module, rng, tolerance=0)
     return module
 
