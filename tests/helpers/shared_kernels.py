@@ -31,6 +31,7 @@ import tilewright.ir
 import tilewright.runtime.native
 from tilewright.codegen.cpu import assemble
 from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.module import optimized
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.generation import function as functions
 from tilewright.codegen.cpu.numba.generation import nest_kernel
@@ -47,7 +48,7 @@ _KEPT = 24 * 60 * 60
 """Seconds for which the files of other sources than today's are kept."""
 
 _compile = functions._compiled.__wrapped__
-_optimize, _link = functions.optimized, assemble._compiled
+_optimize, _link = optimized, assemble._compiled
 
 
 def kept_kernels(cache: pytest.Cache) -> Path:
