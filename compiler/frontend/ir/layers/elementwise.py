@@ -86,7 +86,9 @@ def along(node: IrNode, importer: IrImporter, x: Value, y: Value) -> Value:
     return reshape(importer, y, (*shape, *(1,) * behind))
 
 
-opset(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0)))
+@opset(*_OPERATORS)
+def import_binary(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0))
 
 
 @opset("Divide")
@@ -101,8 +103,14 @@ def import_divide(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(Div(), x, y)
 
 
-opset("FloorMod")(lambda node, importer: floor_mod(importer, *broadcast(node, importer, 0)))
-opset("SquaredDifference")(lambda node, importer: squared_difference(importer, *broadcast(node, importer, 0)))
+@opset("FloorMod")
+def import_floor_mod(node: IrNode, importer: IrImporter) -> Value:
+    return floor_mod(importer, *broadcast(node, importer, 0))
+
+
+@opset("SquaredDifference")
+def import_squared_difference(node: IrNode, importer: IrImporter) -> Value:
+    return squared_difference(importer, *broadcast(node, importer, 0))
 
 
 _FORMS: dict[type[Binary], tuple[str, int]] = {
@@ -147,7 +155,9 @@ def export_binary(op: Op[Binary], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, type, *op.operands, opset=opset))
 
 
-exports(Div)(lambda op, exporter: exporter.define(op, combined(exporter, "Divide", *op.operands, m_pythondiv=False)))
+@exports(Div)
+def export_divide(op: Op[Div], exporter: IrExporter) -> None:
+    exporter.define(op, combined(exporter, "Divide", *op.operands, m_pythondiv=False))
 
 
 @exports(Mod)

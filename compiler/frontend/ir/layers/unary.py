@@ -38,7 +38,9 @@ _FUNCTIONS: dict[str, type[unary.Unary]] = {
 _ROUNDING: dict[str, type[unary.Rounding]] = {"Ceiling": unary.Ceil, "Floor": unary.Floor, "Round": unary.Round}
 
 
-opset(*_FUNCTIONS)(lambda node, importer: importer.emit_one(_FUNCTIONS[node.op_type](), node.input(0)))
+@opset(*_FUNCTIONS)
+def import_function(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_FUNCTIONS[node.op_type](), node.input(0))
 
 
 @opset(*_ROUNDING)
@@ -103,4 +105,6 @@ _OPERATORS = {cls.__name__.lower(): cls for cls in (*_ARITHMETIC, *_LEGACY_ROUND
 _OPERATORS["ceiling"] = unary.Ceil
 
 
-legacy(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0)))
+@legacy(*_OPERATORS)
+def import_legacy_unary(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0))

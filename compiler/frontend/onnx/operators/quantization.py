@@ -153,7 +153,21 @@ def export_fake_quantize(op: Op[FakeQuantize], exporter: Exporter) -> None:
     exporter.write_as(op, "Min", [above, high])
 
 
-exports(Quantize)(lambda op, exporter: exporter.quantize(op.operands.x, op.result))
-exports(Dequantize)(lambda op, exporter: exporter.define(op, exporter.dequantize(op.operands.x)))
-exports(Requantize)(lambda op, exporter: exporter.quantize(exporter.dequantize(op.operands.x), op.result))
-exports(StorageCast)(lambda op, exporter: exporter.define(op, exporter.name(op.operands.x)))
+@exports(Quantize)
+def export_quantize(op: Op[Quantize], exporter: Exporter) -> None:
+    exporter.quantize(op.operands.x, op.result)
+
+
+@exports(Dequantize)
+def export_dequantize(op: Op[Dequantize], exporter: Exporter) -> None:
+    exporter.define(op, exporter.dequantize(op.operands.x))
+
+
+@exports(Requantize)
+def export_requantize(op: Op[Requantize], exporter: Exporter) -> None:
+    exporter.quantize(exporter.dequantize(op.operands.x), op.result)
+
+
+@exports(StorageCast)
+def export_storage_cast(op: Op[StorageCast], exporter: Exporter) -> None:
+    exporter.define(op, exporter.name(op.operands.x))
