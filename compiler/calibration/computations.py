@@ -16,13 +16,13 @@ Seen = dict[Hashable, Any]
 def computations(module: Module) -> dict[Value, str]:
     """Of each value of the main function, a digest of the operators, numbers and inputs that it is made of."""
     # Bodies of branches and loops are named by attributes.
-    bodies = [print_function(each) for each in module.functions.values() if each is not module.main]
-    found = {each: _digest(each.name, each.type, *bodies) for each in module.main.parameters}
+    bodies = _digest(*(print_function(each) for each in module.functions.values() if each is not module.main))
+    found = {each: _digest(each.name, each.type, bodies) for each in module.main.parameters}
     found |= {each: _digest(each.digest, each.type) for each in module.constants.values()}
     for op in module.main.ops:
         operands = [found[each] if each is not None else None for each in op.operands]
         for index, result in enumerate(op.results):
-            found[result] = _digest(index, result.type, op.operator, *operands, *bodies)
+            found[result] = _digest(index, result.type, op.operator, *operands, bodies)
     return found
 
 
