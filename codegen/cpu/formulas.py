@@ -148,7 +148,7 @@ def _prelu(_: PRelu, x: Element, slope: Element) -> Element:
 
 
 @formula(Reciprocal)
-def _reciprocal(_: Reciprocal, x: Element) -> Element:
+def _reciprocal(_: Operator, x: Element) -> Element:
     return 1 / x
 
 

@@ -13,7 +13,7 @@ from ..activation import Args, activate, check_activation
 from ..op import operator
 from ..quantized import clamp_bounds, is_wide, mixed, only_operand, parameters
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
+from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape, declared
 from .unary import Unary
 
 
@@ -91,9 +91,7 @@ class ThresholdedRelu(Activation):
     alpha: float
 
 
-@operator("sigmoid")
-class Sigmoid(Activation):
-    """1 / (1 + exp(-x))"""
+Sigmoid = declared(Activation, "sigmoid", "1 / (1 + exp(-x))")
 
 
 @operator("hard_sigmoid")
@@ -126,29 +124,15 @@ class HardSigmoid(Activation):
         )
 
 
-@operator("hard_swish")
-class HardSwish(Activation):
-    """x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2"""
-
-
-@operator("swish")
-class Swish(Activation):
-    """x * sigmoid(x), also known as SiLU"""
-
-
-@operator("tanh")
-class Tanh(Activation):
-    """The hyperbolic tangent"""
-
-
-@operator("gelu")
-class Gelu(Activation):
-    """x * (1 + erf(x / sqrt(2))) / 2"""
-
-
-@operator("gelu_tanh")
-class GeluTanh(Activation):
-    """The approximation of Gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2"""
+HardSwish = declared(Activation, "hard_swish", "x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2")
+Swish = declared(Activation, "swish", "x * sigmoid(x), also known as SiLU")
+Tanh = declared(Activation, "tanh", "The hyperbolic tangent")
+Gelu = declared(Activation, "gelu", "x * (1 + erf(x / sqrt(2))) / 2")
+GeluTanh = declared(
+    Activation,
+    "gelu_tanh",
+    "The approximation of Gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2",
+)
 
 
 @operator("elu")
@@ -173,19 +157,9 @@ class Celu(Activation):
     alpha: float
 
 
-@operator("softplus")
-class Softplus(Activation):
-    """log(1 + exp(x))"""
-
-
-@operator("softsign")
-class Softsign(Activation):
-    """x / (1 + |x|)"""
-
-
-@operator("mish")
-class Mish(Activation):
-    """x * tanh(softplus(x))"""
+Softplus = declared(Activation, "softplus", "log(1 + exp(x))")
+Softsign = declared(Activation, "softsign", "x / (1 + |x|)")
+Mish = declared(Activation, "mish", "x * tanh(softplus(x))")
 
 
 @operator("prelu")

@@ -11,7 +11,7 @@ from tilewright.errors import IRError
 from ..core import Value
 from ..op import QuantizationRule, operator
 from ..types import DType, ResultTypes, TensorType, Types
-from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
+from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype, declared
 
 
 class Comparison(Binary):
@@ -23,29 +23,11 @@ class Comparison(Binary):
         return super().infer(x, y).with_dtype(DType.BOOL)
 
 
-@operator("equal")
-class Equal(Comparison, function=np.equal, dtypes=(*NUMBERS, *BOOL)):
-    """Whether x = y"""
-
-
-@operator("less")
-class Less(Comparison, function=np.less):
-    """Whether x < y"""
-
-
-@operator("less_or_equal")
-class LessOrEqual(Comparison, function=np.less_equal):
-    """Whether x <= y"""
-
-
-@operator("greater")
-class Greater(Comparison, function=np.greater):
-    """Whether x > y"""
-
-
-@operator("greater_or_equal")
-class GreaterOrEqual(Comparison, function=np.greater_equal):
-    """Whether x >= y"""
+Equal = declared(Comparison, "equal", "Whether x = y", np.equal, (*NUMBERS, *BOOL))
+Less = declared(Comparison, "less", "Whether x < y", np.less)
+LessOrEqual = declared(Comparison, "less_or_equal", "Whether x <= y", np.less_equal)
+Greater = declared(Comparison, "greater", "Whether x > y", np.greater)
+GreaterOrEqual = declared(Comparison, "greater_or_equal", "Whether x >= y", np.greater_equal)
 
 
 class Logic(Binary, dtypes=BOOL):
@@ -54,19 +36,9 @@ class Logic(Binary, dtypes=BOOL):
     QUANTIZATION = QuantizationRule.NONE
 
 
-@operator("and")
-class And(Logic, function=np.logical_and):
-    """Whether both are true"""
-
-
-@operator("or")
-class Or(Logic, function=np.logical_or):
-    """Whether one or both are true"""
-
-
-@operator("xor")
-class Xor(Logic, function=np.logical_xor):
-    """Whether one only is true"""
+And = declared(Logic, "and", "Whether both are true", np.logical_and)
+Or = declared(Logic, "or", "Whether one or both are true", np.logical_or)
+Xor = declared(Logic, "xor", "Whether one only is true", np.logical_xor)
 
 
 class WhereOperands(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from types import new_class
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -69,6 +70,28 @@ class Elementwise(Operator[OperandsT_co]):
 
     def reference(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return type(self).FUNCTION(*args, **kwargs)
+
+
+AnyElementwise = TypeVar("AnyElementwise", bound=type[Elementwise[Any]])
+
+
+def declared(
+    base: AnyElementwise,
+    name: str,
+    documentation: str,
+    function: Callable[..., np.ndarray] | None = None,
+    dtypes: tuple[DType, ...] | None = None,
+) -> AnyElementwise:
+    """An operator that is said in one line: without attributes, and what its base is but for function and types.
+
+    The class stands where its base does, under the name of the operator in capitals: `GeluTanh` for ``gelu_tanh``.
+    """
+    members = {"__doc__": documentation, "__module__": base.__module__}
+    options = {"function": function, "dtypes": dtypes}
+    cls = new_class(
+        "".join(word.capitalize() for word in name.split("_")), (base,), options, lambda own: own.update(members)
+    )
+    return cast("AnyElementwise", operator(name)(cls))
 
 
 class Binary(Elementwise[BinaryOperands]):
@@ -192,33 +215,17 @@ class Extreme(Binary):
     QUANTIZATION = QuantizationRule.UNIFY
 
 
-@operator("min")
-class Min(Extreme, function=np.minimum):
-    """The smaller of x and y; NaN if one is NaN."""
-
-
-@operator("max")
-class Max(Extreme, function=np.maximum):
-    """The larger of x and y; NaN if one is NaN."""
+Min = declared(Extreme, "min", "The smaller of x and y; NaN if one is NaN.", np.minimum)
+Max = declared(Extreme, "max", "The larger of x and y; NaN if one is NaN.", np.maximum)
 
 
 class BitwiseBinary(Binary, dtypes=INTEGERS):
     """Base: works on the bits of integers."""
 
 
-@operator("bitwise_and")
-class BitwiseAnd(BitwiseBinary, function=np.bitwise_and):
-    """Bits that are set in both."""
-
-
-@operator("bitwise_or")
-class BitwiseOr(BitwiseBinary, function=np.bitwise_or):
-    """Bits that are set in one or both."""
-
-
-@operator("bitwise_xor")
-class BitwiseXor(BitwiseBinary, function=np.bitwise_xor):
-    """Bits that are set in one only."""
+BitwiseAnd = declared(BitwiseBinary, "bitwise_and", "Bits that are set in both.", np.bitwise_and)
+BitwiseOr = declared(BitwiseBinary, "bitwise_or", "Bits that are set in one or both.", np.bitwise_or)
+BitwiseXor = declared(BitwiseBinary, "bitwise_xor", "Bits that are set in one only.", np.bitwise_xor)
 
 
 @operator("bit_shift")

@@ -11,7 +11,7 @@ from ..activation import erf
 from ..op import QuantizationRule, UnaryOperands, operator
 from ..quantized import check_words, is_wide, look_up, only_operand, parameters, table
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
+from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype, declared
 
 
 class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
@@ -52,118 +52,34 @@ class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
         return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
 
 
-@operator("neg")
-class Neg(Unary, function=np.negative, dtypes=(*FLOATS, *SIGNED)):
-    """-x"""
-
-
-@operator("abs")
-class Abs(Unary, function=np.absolute, dtypes=NUMBERS):
-    """|x|"""
-
-
-@operator("sign")
-class Sign(Unary, function=np.sign, dtypes=NUMBERS):
-    """-1, 0 or 1"""
-
-
-@operator("sqrt")
-class Sqrt(Unary, function=np.sqrt):
-    """The square root; NaN below zero."""
-
-
-@operator("reciprocal")
-class Reciprocal(Unary, function=np.reciprocal):
-    """1 / x"""
-
-
-@operator("exp")
-class Exp(Unary, function=np.exp):
-    """e to the power of x"""
-
-
-@operator("log")
-class Log(Unary, function=np.log):
-    """The natural logarithm; NaN below zero."""
+Neg = declared(Unary, "neg", "-x", np.negative, (*FLOATS, *SIGNED))
+Abs = declared(Unary, "abs", "|x|", np.absolute, NUMBERS)
+Sign = declared(Unary, "sign", "-1, 0 or 1", np.sign, NUMBERS)
+Sqrt = declared(Unary, "sqrt", "The square root; NaN below zero.", np.sqrt)
+Reciprocal = declared(Unary, "reciprocal", "1 / x", np.reciprocal)
+Exp = declared(Unary, "exp", "e to the power of x", np.exp)
+Log = declared(Unary, "log", "The natural logarithm; NaN below zero.", np.log)
 
 
 class Rounding(Unary):
     """Base: to an integer of the same element type."""
 
 
-@operator("floor")
-class Floor(Rounding, function=np.floor):
-    """The next integer toward minus infinity."""
-
-
-@operator("ceil")
-class Ceil(Rounding, function=np.ceil):
-    """The next integer toward infinity."""
-
-
-@operator("round")
-class Round(Rounding, function=np.rint):
-    """The nearest integer; halves go to the even one."""
-
-
-@operator("erf")
-class Erf(Unary, function=erf):
-    """The error function"""
-
-
-@operator("sin")
-class Sin(Unary, function=np.sin):
-    """The sine of x radians"""
-
-
-@operator("cos")
-class Cos(Unary, function=np.cos):
-    """The cosine of x radians"""
-
-
-@operator("tan")
-class Tan(Unary, function=np.tan):
-    """The tangent of x radians"""
-
-
-@operator("asin")
-class Asin(Unary, function=np.arcsin):
-    """The arc sine in radians; NaN beyond 1."""
-
-
-@operator("acos")
-class Acos(Unary, function=np.arccos):
-    """The arc cosine in radians; NaN beyond 1."""
-
-
-@operator("atan")
-class Atan(Unary, function=np.arctan):
-    """The arc tangent in radians"""
-
-
-@operator("sinh")
-class Sinh(Unary, function=np.sinh):
-    """The hyperbolic sine"""
-
-
-@operator("cosh")
-class Cosh(Unary, function=np.cosh):
-    """The hyperbolic cosine"""
-
-
-@operator("asinh")
-class Asinh(Unary, function=np.arcsinh):
-    """The inverse of the hyperbolic sine"""
-
-
-@operator("acosh")
-class Acosh(Unary, function=np.arccosh):
-    """The inverse of the hyperbolic cosine; NaN below 1."""
-
-
-@operator("atanh")
-class Atanh(Unary, function=np.arctanh):
-    """The inverse of the hyperbolic tangent; NaN beyond 1."""
+Floor = declared(Rounding, "floor", "The next integer toward minus infinity.", np.floor)
+Ceil = declared(Rounding, "ceil", "The next integer toward infinity.", np.ceil)
+Round = declared(Rounding, "round", "The nearest integer; halves go to the even one.", np.rint)
+Erf = declared(Unary, "erf", "The error function", erf)
+Sin = declared(Unary, "sin", "The sine of x radians", np.sin)
+Cos = declared(Unary, "cos", "The cosine of x radians", np.cos)
+Tan = declared(Unary, "tan", "The tangent of x radians", np.tan)
+Asin = declared(Unary, "asin", "The arc sine in radians; NaN beyond 1.", np.arcsin)
+Acos = declared(Unary, "acos", "The arc cosine in radians; NaN beyond 1.", np.arccos)
+Atan = declared(Unary, "atan", "The arc tangent in radians", np.arctan)
+Sinh = declared(Unary, "sinh", "The hyperbolic sine", np.sinh)
+Cosh = declared(Unary, "cosh", "The hyperbolic cosine", np.cosh)
+Asinh = declared(Unary, "asinh", "The inverse of the hyperbolic sine", np.arcsinh)
+Acosh = declared(Unary, "acosh", "The inverse of the hyperbolic cosine; NaN below 1.", np.arccosh)
+Atanh = declared(Unary, "atanh", "The inverse of the hyperbolic tangent; NaN beyond 1.", np.arctanh)
 
 
 @operator("bitwise_not")
@@ -182,14 +98,8 @@ class Predicate(Unary):
         return super().infer(x).with_dtype(DType.BOOL)
 
 
-@operator("not")
-class Not(Predicate, function=np.logical_not, dtypes=BOOL):
-    """Whether x is false"""
-
-
-@operator("is_nan")
-class IsNan(Predicate, function=np.isnan):
-    """Whether x is not a number"""
+Not = declared(Predicate, "not", "Whether x is false", np.logical_not, BOOL)
+IsNan = declared(Predicate, "is_nan", "Whether x is not a number", np.isnan)
 
 
 @operator("is_inf")

@@ -111,7 +111,7 @@ def rounding(cls: type[Rounding], rng: np.random.Generator) -> Iterator[Sample]:
 
 
 @samples_of(IsNan)
-def is_nan(cls: type[IsNan], rng: np.random.Generator) -> Iterator[Sample]:
+def is_nan(cls: type[Operator], rng: np.random.Generator) -> Iterator[Sample]:
     for dtype in (np.float32, np.float64):
         yield Sample(cls(), (np.array([[0, np.nan, 1.5], [np.inf, -np.inf, -np.nan]], dtype),))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tilewright.errors import TilewrightError, TilewrightWarning
 
@@ -18,17 +18,8 @@ class AcceleratorError(TilewrightError):
     Original: a plain ``Exception`` whose only argument is the code.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        stage: str | None = None,
-        node: str | None = None,
-        expected: object = None,
-        found: object = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, stage=stage, node=node, expected=expected, found=found, hint=hint)
+    def __init__(self, message: str, **parts: Any) -> None:
+        super().__init__(message, **parts)
         self.code = -1
         self.args = (self.code,)
 
