@@ -14,23 +14,8 @@ from ..artifact.container import MAGIC
 from ..artifact.json_dataclasses import write as write_json
 from ..artifact.manifest import TensorSpec
 from ..files.input_file import input_file
+from . import records
 from .flatbuffers import COMMAND, STAGE, ContainerError, Table, damaged, foreign, write
-from .records import (
-    LARGEST_ID,
-    MOST_MODELS,
-    ContainedModel,
-    ContainedTensor,
-    Container,
-    ModelFacts,
-    NodeFacts,
-    Parts,
-    aligned,
-    firmware_info,
-    read_facts,
-    read_firmware_info,
-    read_setup_record,
-    setup_record,
-)
 
 ROOT_HEADER, ROOT_MODELS = 1, 3
 HEADER_TARGET, HEADER_TOOLCHAIN, HEADER_SCHEMA = 1, 6, 7
@@ -45,7 +30,7 @@ _LONGEST_TOOLCHAIN = 1000
 
 
 @resources(STAGE)
-def open_container(path: str | os.PathLike[str]) -> Container:
+def open_container(path: str | os.PathLike[str]) -> records.Container:
     """What a file holds.
 
     Raises:
@@ -65,7 +50,7 @@ def _check_size(size: int) -> None:
 
 
 @resources(STAGE)
-def read_container(content: bytes | bytearray | memoryview) -> Container:
+def read_container(content: bytes | bytearray | memoryview) -> records.Container:
     """What the bytes of a container hold.
 
     Raises:
@@ -91,7 +76,7 @@ def read_container(content: bytes | bytearray | memoryview) -> Container:
         raise damaged(f"model_bin has no {'fw_info' if info is None else 'all_models'}")
     if everything[: len(MAGIC)] != MAGIC:
         raise foreign("the container of models was made by the vendor's compiler")
-    contained = _models(read_firmware_info(info), everything)
+    contained = _models(records.read_firmware_info(info), everything)
     target = header.integer(HEADER_TARGET)
     if not 0 <= target < len(TARGETS):
         known = ", ".join(f"{number} for {name}" for number, name in enumerate(TARGETS))
@@ -100,7 +85,7 @@ def read_container(content: bytes | bytearray | memoryview) -> Container:
     toolchain = header.text(HEADER_TOOLCHAIN)
     if len(toolchain) > _LONGEST_TOOLCHAIN:
         raise damaged("the toolchain version is too long", f"at most {_LONGEST_TOOLCHAIN}", len(toolchain))
-    return Container(
+    return records.Container(
         target=TARGETS[target],
         crc=_checksum(buffer),
         toolchain=toolchain,
@@ -124,13 +109,13 @@ def _checked(buffer: memoryview) -> memoryview:
     return body
 
 
-def _models(parts: Sequence[Parts], everything: memoryview) -> tuple[ContainedModel, ...]:
-    found: list[ContainedModel] = []
+def _models(parts: Sequence[records.Parts], everything: memoryview) -> tuple[records.ContainedModel, ...]:
+    found: list[records.ContainedModel] = []
     position = 0
     for index, model in enumerate(parts):
         views: list[memoryview] = []
         for size in model.sizes:
-            end = position + aligned(size)
+            end = position + records.aligned(size)
             if end > len(everything):
                 expected = f"at most {len(everything) - position} bytes"
                 raise damaged(f"a part of model {index} does not lie in all_models", expected, size)
@@ -147,13 +132,13 @@ def _models(parts: Sequence[Parts], everything: memoryview) -> tuple[ContainedMo
     return tuple(found)
 
 
-def _model(index: int, id: int, first: memoryview, second: memoryview, setup: memoryview) -> ContainedModel:
-    if not 1 <= id <= LARGEST_ID:
-        raise damaged(f"model {index} has an impossible id", f"1 to {LARGEST_ID}", id)
+def _model(index: int, id: int, first: memoryview, second: memoryview, setup: memoryview) -> records.ContainedModel:
+    if not 1 <= id <= records.LARGEST_ID:
+        raise damaged(f"model {index} has an impossible id", f"1 to {records.LARGEST_ID}", id)
     if len(second) > CONTAINER_NODES:
         found = f"{len(second)} bytes"
         raise damaged("the description of its nodes is too long", f"at most {CONTAINER_NODES}", found)
-    facts, radixes = read_facts(second), read_setup_record(setup)
+    facts, radixes = records.read_facts(second), records.read_setup_record(setup)
     try:
         manifest = Artifact.open(first).manifest
     except ArtifactError as error:
@@ -169,19 +154,21 @@ def _model(index: int, id: int, first: memoryview, second: memoryview, setup: me
     if radixes != [node.radix for node in inputs]:
         expected = ", ".join(str(node.radix) for node in inputs)
         raise damaged(f"the setup record of model {id} has another radix", expected, ", ".join(map(str, radixes)))
-    return ContainedModel(id, bytes(first), inputs, outputs)
+    return records.ContainedModel(id, bytes(first), inputs, outputs)
 
 
-def _nodes(id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[NodeFacts]) -> tuple[ContainedTensor, ...]:
+def _nodes(
+    id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[records.NodeFacts]
+) -> tuple[records.ContainedTensor, ...]:
     if len(specs) != len(facts):
         raise damaged(f"model {id} describes more or fewer {what} than it has", len(specs), len(facts))
-    found: list[ContainedTensor] = []
+    found: list[records.ContainedTensor] = []
     for spec, fact in zip(specs, facts, strict=True):
         if spec.dtype != "i8" or len(spec.shape) != 4 or spec.shape[0] != 1 or 0 in spec.shape:
             raise damaged(f"model {id} has {what} that no device has", "i8[1, C, H, W]", spec)
         _, channels, height, width = spec.shape
         found.append(
-            ContainedTensor(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape)
+            records.ContainedTensor(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape)
         )
     return tuple(found)
 
@@ -206,18 +193,20 @@ def check_ids(ids: Sequence[int]) -> None:
     Raises:
         UsageError: they are no ids, or not different, or too many.
     """
-    if not 1 <= len(ids) <= MOST_MODELS:
+    if not 1 <= len(ids) <= records.MOST_MODELS:
         raise UsageError(
-            "a container holds at least one and not too many models", expected=f"1 to {MOST_MODELS}", found=len(ids)
+            "a container holds at least one and not too many models",
+            expected=f"1 to {records.MOST_MODELS}",
+            found=len(ids),
         )
     for id in ids:
-        if not 1 <= id <= LARGEST_ID:
-            raise UsageError("wrong id of a model", expected=f"1 to {LARGEST_ID}", found=id)
+        if not 1 <= id <= records.LARGEST_ID:
+            raise UsageError("wrong id of a model", expected=f"1 to {records.LARGEST_ID}", found=id)
     if len(set(ids)) < len(ids):
         raise UsageError("models of a container need different ids", found=", ".join(map(str, ids)))
 
 
-def container_bytes(models: Sequence[ContainedModel], target: str, toolchain: str) -> bytes:
+def container_bytes(models: Sequence[records.ContainedModel], target: str, toolchain: str) -> bytes:
     """The file; equal arguments give equal bytes.
 
     Args:
@@ -229,25 +218,25 @@ def container_bytes(models: Sequence[ContainedModel], target: str, toolchain: st
     """
     check_target(target)
     check_ids([model.id for model in models])
-    parts: list[Parts] = []
+    parts: list[records.Parts] = []
     content = bytearray()
     for model in models:
-        facts = write_json(ModelFacts(_facts(model.inputs), _facts(model.outputs)))
-        pieces = (model.artifact, facts, setup_record([node.radix for node in model.inputs]))
-        parts.append(Parts(model.id, *map(len, pieces)))
+        facts = write_json(records.ModelFacts(_facts(model.inputs), _facts(model.outputs)))
+        pieces = (model.artifact, facts, records.setup_record([node.radix for node in model.inputs]))
+        parts.append(records.Parts(model.id, *map(len, pieces)))
         for piece in pieces:
             content += piece
-            content += bytes(aligned(len(piece)) - len(piece))
+            content += bytes(records.aligned(len(piece)) - len(piece))
     header = {
         HEADER_TARGET: TARGETS.index(target),
         HEADER_TOOLCHAIN: toolchain,
         HEADER_SCHEMA: dict(enumerate(SCHEMA)),
     }
-    binary = {MODELS_INFO: firmware_info(parts), MODELS_CONTENT: bytes(content)}
+    binary = {MODELS_INFO: records.firmware_info(parts), MODELS_CONTENT: bytes(content)}
     file = write({ROOT_HEADER: header, ROOT_MODELS: binary})
     file += zlib.crc32(file).to_bytes(4, "little")
     return bytes(file)
 
 
-def _facts(nodes: Sequence[ContainedTensor]) -> tuple[NodeFacts, ...]:
-    return tuple(NodeFacts(node.radix, node.scale, node.source_shape) for node in nodes)
+def _facts(nodes: Sequence[records.ContainedTensor]) -> tuple[records.NodeFacts, ...]:
+    return tuple(records.NodeFacts(node.radix, node.scale, node.source_shape) for node in nodes)

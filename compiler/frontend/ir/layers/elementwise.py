@@ -11,23 +11,8 @@ import numpy as np
 
 from .....ir.core import Constant, Op, Value
 from .....ir.op import Operator
+from .....ir.ops import elementwise
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
-from .....ir.ops.elementwise import (
-    Add,
-    Binary,
-    BitShift,
-    BitwiseAnd,
-    BitwiseOr,
-    BitwiseXor,
-    Div,
-    Max,
-    Min,
-    Mod,
-    Mul,
-    Pow,
-    Sub,
-    broadcast_shape,
-)
 from .....ir.ops.unary import Not, Reciprocal
 from .....ir.types import DType, TensorType
 from ...elementwise import floor_mod, scaled, squared_difference
@@ -37,18 +22,18 @@ from ..importer import IrImporter, IrNode, element_type, legacy, opset
 from .shape import converted
 
 _OPERATORS: dict[str, Operator] = {
-    "Add": Add(),
-    "Subtract": Sub(),
-    "Multiply": Mul(),
-    "Power": Pow(),
-    "Maximum": Max(),
-    "Minimum": Min(),
-    "Mod": Mod(fmod=True),
-    "BitwiseAnd": BitwiseAnd(),
-    "BitwiseOr": BitwiseOr(),
-    "BitwiseXor": BitwiseXor(),
-    "BitwiseLeftShift": BitShift(left=True),
-    "BitwiseRightShift": BitShift(left=False),
+    "Add": elementwise.Add(),
+    "Subtract": elementwise.Sub(),
+    "Multiply": elementwise.Mul(),
+    "Power": elementwise.Pow(),
+    "Maximum": elementwise.Max(),
+    "Minimum": elementwise.Min(),
+    "Mod": elementwise.Mod(fmod=True),
+    "BitwiseAnd": elementwise.BitwiseAnd(),
+    "BitwiseOr": elementwise.BitwiseOr(),
+    "BitwiseXor": elementwise.BitwiseXor(),
+    "BitwiseLeftShift": elementwise.BitShift(left=True),
+    "BitwiseRightShift": elementwise.BitShift(left=False),
 }
 
 
@@ -99,8 +84,8 @@ def import_divide(node: IrNode, importer: IrImporter) -> Value:
         return importer.emit_one(Reciprocal(), y)
     if x.type.dtype.is_integer and node.bool("m_pythondiv", True):
         # Toward minus infinity: the remainder of Python leaves what divides without one.
-        x = importer.emit_one(Sub(), x, importer.emit_one(Mod(fmod=False), x, y))
-    return importer.emit_one(Div(), x, y)
+        x = importer.emit_one(elementwise.Sub(), x, importer.emit_one(elementwise.Mod(fmod=False), x, y))
+    return importer.emit_one(elementwise.Div(), x, y)
 
 
 @opset("FloorMod")
@@ -113,15 +98,15 @@ def import_squared_difference(node: IrNode, importer: IrImporter) -> Value:
     return squared_difference(importer, *broadcast(node, importer, 0))
 
 
-_FORMS: dict[type[Binary], tuple[str, int]] = {
-    Add: ("Add", 1),
-    Sub: ("Subtract", 1),
-    Mul: ("Multiply", 1),
-    Max: ("Maximum", 1),
-    Min: ("Minimum", 1),
-    BitwiseAnd: ("BitwiseAnd", 13),
-    BitwiseOr: ("BitwiseOr", 13),
-    BitwiseXor: ("BitwiseXor", 13),
+_FORMS: dict[type[elementwise.Binary], tuple[str, int]] = {
+    elementwise.Add: ("Add", 1),
+    elementwise.Sub: ("Subtract", 1),
+    elementwise.Mul: ("Multiply", 1),
+    elementwise.Max: ("Maximum", 1),
+    elementwise.Min: ("Minimum", 1),
+    elementwise.BitwiseAnd: ("BitwiseAnd", 13),
+    elementwise.BitwiseOr: ("BitwiseOr", 13),
+    elementwise.BitwiseXor: ("BitwiseXor", 13),
 }
 """Type of layer and operator set."""
 
@@ -145,34 +130,34 @@ def combined(
         right = exporter.constant(np.asarray(y, left.type.dtype.numpy))
     else:
         right = exporter.tensor(y)
-    result = TensorType(broadcast_shape(left.type.shape, right.type.shape), dtype or left.type.dtype)
+    result = TensorType(elementwise.broadcast_shape(left.type.shape, right.type.shape), dtype or left.type.dtype)
     return exporter.layer(type, [left, right], result, opset=opset, auto_broadcast="numpy", **attributes)
 
 
 @exports(*_FORMS)
-def export_binary(op: Op[Binary], exporter: IrExporter) -> None:
+def export_binary(op: Op[elementwise.Binary], exporter: IrExporter) -> None:
     type, opset = _FORMS[op.operator.__class__]
     exporter.define(op, combined(exporter, type, *op.operands, opset=opset))
 
 
-@exports(Div)
-def export_divide(op: Op[Div], exporter: IrExporter) -> None:
+@exports(elementwise.Div)
+def export_divide(op: Op[elementwise.Div], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, "Divide", *op.operands, m_pythondiv=False))
 
 
-@exports(Mod)
-def export_mod(op: Op[Mod], exporter: IrExporter) -> None:
+@exports(elementwise.Mod)
+def export_mod(op: Op[elementwise.Mod], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, "Mod" if op.operator.fmod else "FloorMod", *op.operands))
 
 
-@exports(Pow)
-def export_power(op: Op[Pow], exporter: IrExporter) -> None:
+@exports(elementwise.Pow)
+def export_power(op: Op[elementwise.Pow], exporter: IrExporter) -> None:
     x, y = map(exporter.tensor, op.operands)
     exporter.define(op, combined(exporter, "Power", x, converted(exporter, y, x.type.dtype)))
 
 
-@exports(BitShift)
-def export_shift(op: Op[BitShift], exporter: IrExporter) -> None:
+@exports(elementwise.BitShift)
+def export_shift(op: Op[elementwise.BitShift], exporter: IrExporter) -> None:
     type = "BitwiseLeftShift" if op.operator.left else "BitwiseRightShift"
     exporter.define(op, combined(exporter, type, *op.operands, opset=15))
 
@@ -195,14 +180,14 @@ def negated(node: IrNode, importer: IrImporter, x: Value) -> Value:
 
 
 _ARITHMETIC: dict[str, type[Operator]] = {
-    "sum": Add,
-    "mul": Mul,
-    "prod": Mul,
-    "max": Max,
-    "min": Min,
-    "sub": Sub,
-    "div": Div,
-    "pow": Pow,
+    "sum": elementwise.Add,
+    "mul": elementwise.Mul,
+    "prod": elementwise.Mul,
+    "max": elementwise.Max,
+    "min": elementwise.Min,
+    "sub": elementwise.Sub,
+    "div": elementwise.Div,
+    "pow": elementwise.Pow,
 }
 _LOGIC: dict[str, type[Operator]] = {"logical_and": And, "logical_or": Or, "logical_xor": Xor}
 _COMPARISONS: dict[str, type[Operator]] = {
@@ -274,7 +259,11 @@ def _weighted(node: IrNode, importer: IrImporter, parts: list[Value]) -> list[Va
 def import_legacy_power(node: IrNode, importer: IrImporter) -> Value:
     """(scale * x + shift) ^ power"""
     y = cast(importer, node.input(0), DType.F32)
-    for name, operator, neutral in (("scale", Mul, 1.0), ("shift", Add, 0.0), ("power", Pow, 1.0)):
+    for name, operator, neutral in (
+        ("scale", elementwise.Mul, 1.0),
+        ("shift", elementwise.Add, 0.0),
+        ("power", elementwise.Pow, 1.0),
+    ):
         value = node.float(name, neutral)
         if value != neutral:
             y = importer.emit_one(operator(), y, importer.constant(np.array(value, np.float32), name))

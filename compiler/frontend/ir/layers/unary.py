@@ -12,29 +12,19 @@ from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
 
-_FUNCTIONS: dict[str, type[unary.Unary]] = {
-    "Abs": unary.Abs,
-    "Acos": unary.Acos,
-    "Acosh": unary.Acosh,
-    "Asin": unary.Asin,
-    "Asinh": unary.Asinh,
-    "Atan": unary.Atan,
-    "Atanh": unary.Atanh,
-    "BitwiseNot": unary.BitwiseNot,
-    "Cos": unary.Cos,
-    "Cosh": unary.Cosh,
-    "Erf": unary.Erf,
-    "Exp": unary.Exp,
-    "IsNaN": unary.IsNan,
-    "Log": unary.Log,
-    "LogicalNot": unary.Not,
-    "Negative": unary.Neg,
-    "Sign": unary.Sign,
-    "Sin": unary.Sin,
-    "Sinh": unary.Sinh,
-    "Sqrt": unary.Sqrt,
-    "Tan": unary.Tan,
+_ALGEBRAIC = (unary.Abs, unary.Neg, unary.Sign, unary.Sqrt, unary.Exp, unary.Log, unary.Erf, unary.Not)
+_TRIGONOMETRIC = (unary.Sin, unary.Cos, unary.Tan, unary.Asin, unary.Acos, unary.Atan)
+_AREAS = (unary.Asinh, unary.Acosh, unary.Atanh)
+_FIRST: dict[int, tuple[type[unary.Unary], ...]] = {
+    1: (*_ALGEBRAIC, *_TRIGONOMETRIC, unary.Sinh, unary.Cosh),
+    4: _AREAS,
+    10: (unary.IsNan,),
+    13: (unary.BitwiseNot,),
 }
+"""Functions by the first operator set that has them."""
+
+_RENAMED: dict[type[unary.Unary], str] = {unary.IsNan: "IsNaN", unary.Neg: "Negative", unary.Not: "LogicalNot"}
+_FUNCTIONS = {_RENAMED.get(cls, cls.__name__): cls for each in _FIRST.values() for cls in each}
 _ROUNDING: dict[str, type[unary.Rounding]] = {"Ceiling": unary.Ceil, "Floor": unary.Floor, "Round": unary.Round}
 
 
@@ -69,14 +59,9 @@ def import_is_finite(node: IrNode, importer: IrImporter) -> Value:
 
 
 _FORMS: dict[type[unary.Unary], tuple[str, int, dict[str, object]]] = {
-    **{cls: (type, 1, {}) for type, cls in _FUNCTIONS.items()},
-    unary.Acosh: ("Acosh", 4, {}),
-    unary.Asinh: ("Asinh", 4, {}),
-    unary.Atanh: ("Atanh", 4, {}),
-    unary.BitwiseNot: ("BitwiseNot", 13, {}),
+    **{cls: (_RENAMED.get(cls, cls.__name__), opset, {}) for opset, each in _FIRST.items() for cls in each},
     unary.Ceil: ("Ceiling", 1, {}),
     unary.Floor: ("Floor", 1, {}),
-    unary.IsNan: ("IsNaN", 10, {}),
     unary.Round: ("Round", 5, {"mode": "half_to_even"}),
 }
 """Type of layer, operator set and attributes."""
@@ -89,7 +74,7 @@ def export_function(op: Op[unary.Unary], exporter: IrExporter) -> None:
 
 
 @exports(unary.Reciprocal)
-def export_reciprocal(op: Op[unary.Reciprocal], exporter: IrExporter) -> None:
+def export_reciprocal(op: Op[unary.Unary], exporter: IrExporter) -> None:
     one = exporter.constant(np.ones((), op.result.type.dtype.numpy))
     exporter.define(op, combined(exporter, "Divide", one, op.operands.x, m_pythondiv=False))
 
@@ -97,11 +82,18 @@ def export_reciprocal(op: Op[unary.Reciprocal], exporter: IrExporter) -> None:
 exports_as(unary.IsInf, "IsInf", "detect_negative", "detect_positive", opset=10)
 
 
-_ARITHMETIC = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Log, unary.Erf)
-_LEGACY_ROUNDING = (unary.Floor, unary.Ceil)
-_TRIGONOMETRIC = (unary.Sin, unary.Cos, unary.Tan, unary.Asin, unary.Acos, unary.Atan)
-_HYPERBOLIC = (unary.Sinh, unary.Cosh, unary.Asinh, unary.Acosh, unary.Atanh)
-_OPERATORS = {cls.__name__.lower(): cls for cls in (*_ARITHMETIC, *_LEGACY_ROUNDING, *_TRIGONOMETRIC, *_HYPERBOLIC)}
+_LEGACY = (
+    unary.Neg,
+    unary.Abs,
+    unary.Sign,
+    unary.Sqrt,
+    unary.Reciprocal,
+    unary.Log,
+    unary.Erf,
+    unary.Floor,
+    unary.Ceil,
+)
+_OPERATORS = {cls.__name__.lower(): cls for cls in (*_LEGACY, *_TRIGONOMETRIC, unary.Sinh, unary.Cosh, *_AREAS)}
 _OPERATORS["ceiling"] = unary.Ceil
 
 

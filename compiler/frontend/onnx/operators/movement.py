@@ -5,19 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Constant, Op, Value
-from .....ir.ops.movement import (
-    Concat,
-    DepthToSpace,
-    Interleave,
-    Pad,
-    Reorder,
-    Slice,
-    SpaceToDepth,
-    Split,
-    Tile,
-    Transpose,
-    Trilu,
-)
+from .....ir.ops import movement
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
 from ..exporter import MICROSOFT, Exporter, exports
@@ -25,20 +13,20 @@ from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from ..open_extents import open_operators
 
-one_to_one("DepthToSpace", DepthToSpace, blocksize=None, mode="DCR")
-exports_as("SpaceToDepth", SpaceToDepth)
-exports_as("Transpose", Transpose)
-exports_as("Concat", Concat)
-exports_as("Split", Split, inputs=("sizes",))
-exports_as("Tile", Tile, inputs=("repeats",))
-exports_as("Trilu", Trilu, inputs=("k",))
+one_to_one("DepthToSpace", movement.DepthToSpace, blocksize=None, mode="DCR")
+exports_as("SpaceToDepth", movement.SpaceToDepth)
+exports_as("Transpose", movement.Transpose)
+exports_as("Concat", movement.Concat)
+exports_as("Split", movement.Split, inputs=("sizes",))
+exports_as("Tile", movement.Tile, inputs=("repeats",))
+exports_as("Trilu", movement.Trilu, inputs=("k",))
 
 
 @imports("SpaceToDepth")
 def import_space_to_depth(node: Node, importer: Importer) -> Value:
     x, mode = node.input(0), node.string("mode", "DCR")
     if mode == "DCR":
-        return importer.emit_one(SpaceToDepth(node.int("blocksize")), x)
+        return importer.emit_one(movement.SpaceToDepth(node.int("blocksize")), x)
     if mode != "CRD" or x.type.rank != 4:
         raise node.model_error("no such blocks", expected="mode DCR or CRD of an image", found=f"{mode} of {x.type}")
     return space_to_depth(importer, x, node.int("blocksize"), depth_first=True)
@@ -103,8 +91,8 @@ def _open_slice(node: Node, importer: Importer) -> Value:
     return open_operators.slices(node, importer.open, x, starts, ends, axes, steps)
 
 
-@exports(Slice)
-def export_slice(op: Op[Slice], exporter: Exporter) -> None:
+@exports(movement.Slice)
+def export_slice(op: Op[movement.Slice], exporter: Exporter) -> None:
     part = op.operator
     ends = [b + e * s for b, e, s in zip(part.begin, part.extent, part.step, strict=True)]
     ends = [BEFORE_THE_FIRST if end < 0 else end for end in ends]
@@ -117,7 +105,7 @@ def export_slice(op: Op[Slice], exporter: Exporter) -> None:
 def import_tile(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     repeats = node.integers(1, "the repeats")
-    return x if all(r == 1 for r in repeats) else importer.emit_one(Tile(repeats), x)
+    return x if all(r == 1 for r in repeats) else importer.emit_one(movement.Tile(repeats), x)
 
 
 @imports("Pad")
@@ -138,8 +126,8 @@ def import_pad(node: Node, importer: Importer) -> Value:
     return padded(node, importer, x, pads[: x.type.rank], pads[x.type.rank :], mode, value)
 
 
-@exports(Pad)
-def export_pad(op: Op[Pad], exporter: Exporter) -> None:
+@exports(movement.Pad)
+def export_pad(op: Op[movement.Pad], exporter: Exporter) -> None:
     pad, type, value = op.operator, op.result.type, None
     pads = exporter.integers(pad.pads, "pads")
     if pad.mode == "constant":
@@ -152,16 +140,16 @@ def export_pad(op: Op[Pad], exporter: Exporter) -> None:
 @imports("Trilu", domain=MICROSOFT)
 def import_trilu(node: Node, importer: Importer) -> Value:
     (k,) = node.integers(1, "the diagonal") if node.optional(1) is not None else (0,)
-    return importer.emit_one(Trilu(node.bool("upper", 1), k), node.input(0))
+    return importer.emit_one(movement.Trilu(node.bool("upper", 1), k), node.input(0))
 
 
-@exports(Reorder)
-def export_reorder(op: Op[Reorder], exporter: Exporter) -> None:
+@exports(movement.Reorder)
+def export_reorder(op: Op[movement.Reorder], exporter: Exporter) -> None:
     exporter.write_as(op, "Identity", op.operands)
 
 
-@exports(Interleave)
-def export_interleave(op: Op[Interleave], exporter: Exporter) -> None:
+@exports(movement.Interleave)
+def export_interleave(op: Op[movement.Interleave], exporter: Exporter) -> None:
     interleave, (batch, _, *extents) = op.operator, op.inputs[0].type.shape
     count, channels = len(extents), op.result.type.shape[1]
     split = exporter.integers((batch, *interleave.strides, channels, *extents), "shape")

@@ -8,19 +8,10 @@ import numpy as np
 import onnx
 
 from .....ir.core import Constant, Op, Value
+from .....ir.ops import quantization
 from .....ir.ops.activation import Clip
 from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from .....ir.ops.indexing import Gather
-from .....ir.ops.quantization import (
-    Dequantize,
-    DequantizeLinear,
-    DynamicQuantizeLinear,
-    FakeQuantize,
-    Quantize,
-    QuantizeLinear,
-    Requantize,
-    StorageCast,
-)
 from .....ir.ops.unary import Round
 from .....ir.types import DType
 from ...shape import cast, reshape
@@ -30,8 +21,8 @@ from ..narrow_types import STORED, bounds_of, is_integer, narrowed
 from ..one_to_one import exports_as, one_to_one
 from ..tensors import element_type, stored_type
 
-exports_as("DequantizeLinear", DequantizeLinear)
-one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)
+exports_as("DequantizeLinear", quantization.DequantizeLinear)
+one_to_one("DynamicQuantizeLinear", quantization.DynamicQuantizeLinear)
 
 
 def scale_and_zero_point(node: Node, index: int, dtype: DType | None = None) -> tuple[Value, Value | None]:
@@ -87,7 +78,7 @@ def import_quantize_linear(node: Node, importer: Importer) -> Value:
         return importer.stored_as(to, result) if to in STORED else result
     axis = quantized_axis(node, x, y_scale)
     scale, zero = scale_and_zero_point(replace(node, inputs=(x, y_scale, *node.inputs[2:])), 1)
-    result = importer.emit_one(QuantizeLinear(dtype, axis), x, scale, zero)
+    result = importer.emit_one(quantization.QuantizeLinear(dtype, axis), x, scale, zero)
     if to not in STORED:
         return result
     for bound, operator in zip(bounds_of(to), (Max(), Min()), strict=True):
@@ -113,8 +104,8 @@ def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
     return importer.emit_one(Gather(axis), scale, blocks)
 
 
-@exports(QuantizeLinear)
-def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
+@exports(quantization.QuantizeLinear)
+def export_quantize_linear(op: Op[quantization.QuantizeLinear], exporter: Exporter) -> None:
     quantize = op.operator
     has_zero = len(op.inputs) == 3
     code = onnx.helper.np_dtype_to_tensor_dtype(quantize.to.numpy)
@@ -139,35 +130,35 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     else:
         axis = quantized_axis(node, x, scale)
         scale, zero = scale_and_zero_point(replace(node, inputs=(x, scale, *node.inputs[2:])), 1, x.type.dtype)
-        real = importer.emit_one(DequantizeLinear(axis), x, scale, zero)
+        real = importer.emit_one(quantization.DequantizeLinear(axis), x, scale, zero)
     if to in STORED:
         return importer.stored_as(to, narrowed(importer, real, to))
     return cast(importer, real, element_type(to, node.name))
 
 
-@exports(FakeQuantize)
-def export_fake_quantize(op: Op[FakeQuantize], exporter: Exporter) -> None:
+@exports(quantization.FakeQuantize)
+def export_fake_quantize(op: Op[quantization.FakeQuantize], exporter: Exporter) -> None:
     x, scale, low, high = op.operands
     whole = exporter.node("Round", [exporter.node("Div", [x, scale])])
     above = exporter.node("Max", [exporter.node("Mul", [whole, scale]), low])
     exporter.write_as(op, "Min", [above, high])
 
 
-@exports(Quantize)
-def export_quantize(op: Op[Quantize], exporter: Exporter) -> None:
+@exports(quantization.Quantize)
+def export_quantize(op: Op[quantization.Quantize], exporter: Exporter) -> None:
     exporter.quantize(op.operands.x, op.result)
 
 
-@exports(Dequantize)
-def export_dequantize(op: Op[Dequantize], exporter: Exporter) -> None:
+@exports(quantization.Dequantize)
+def export_dequantize(op: Op[quantization.Dequantize], exporter: Exporter) -> None:
     exporter.define(op, exporter.dequantize(op.operands.x))
 
 
-@exports(Requantize)
-def export_requantize(op: Op[Requantize], exporter: Exporter) -> None:
+@exports(quantization.Requantize)
+def export_requantize(op: Op[quantization.Requantize], exporter: Exporter) -> None:
     exporter.quantize(exporter.dequantize(op.operands.x), op.result)
 
 
-@exports(StorageCast)
-def export_storage_cast(op: Op[StorageCast], exporter: Exporter) -> None:
+@exports(quantization.StorageCast)
+def export_storage_cast(op: Op[quantization.StorageCast], exporter: Exporter) -> None:
     exporter.define(op, exporter.name(op.operands.x))
