@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -131,12 +131,19 @@ class Certainty:
         if not found:
             return []
         _, words = max(found)
+        own, what = self.preprocessing or Preprocessing(), f"input {self.input!r} may be in wrong units"
         count = f"{len(self.gains[words])} samples"
         if words == "colour":
-            own = self.preprocessing.colour if self.preprocessing is not None else "these"
-            other = {"rgb": "bgr", "bgr": "rgb"}.get(own, "the other order")
-            return [f"the colours of input {self.input!r} may be swapped: of {count} the network is surer in {other}"]
-        return [f"input {self.input!r} may be in wrong units: of {count} the network is surer with {words}"]
+            words = "colour=rgb" if own.colour == "bgr" else "colour=bgr"
+            what = f"the colours of input {self.input!r} may be swapped"
+        base = Preprocessing.of(words)
+        changed = {name: getattr(base, name) for name in (["colour"] if "colour" in words else ["mean", "scale"])}
+        other = replace(own, **changed)
+        pairs = ",".join(filter(None, (words, other.text(other.differences(base)))))
+        how = f"Try --preprocess {pairs}, or prepare arrays"
+        if self.preprocessing is None:
+            words, how = "the other order" if "colour" in words else words, "Prepare arrays"
+        return [f"{what}: of {count} the network is surer with {words}. {how} so"]
 
     def _is_larger(self, words: str) -> bool:
         if words == "colour" or self.preprocessing is None:

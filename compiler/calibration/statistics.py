@@ -26,6 +26,7 @@ _CLIPPED, _LEVELS = 0.05, 32
 """The share of values outside the range that an input is expected to have, and how many of its 256 levels the middle
 98 % of the values span, that give rise to doubt."""
 
+_TRY = "Prepare arrays so, or let --preprocess say how they were prepared"
 _ENOUGH = "50 or more as the network will meet them serve most networks"
 
 
@@ -187,19 +188,13 @@ class _Input:
         if self.expected is None:
             return found
         statistics, (low, high) = self.statistics(), self.expected
+        shown, wanted = f"{self.low:.4g} to {self.high:.4g}", f"{low:.4g} to {high:.4g}, which it is expected to have"
         if statistics.clipped > _CLIPPED:
-            found.append(
-                f"{statistics.clipped:.0%} of the values of {what} lie outside {low:.4g} to {high:.4g}, which it is "
-                f"expected to have: they are {self.low:.4g} to {self.high:.4g}"
-            )
+            told = f"{statistics.clipped:.0%} of the values of {what} lie outside {wanted}: they are {shown}"
         elif statistics.levels < _LEVELS:
-            found.append(
-                f"the values of {what} use {statistics.levels} of the 256 levels from {low:.4g} to {high:.4g}, which "
-                "it is expected to have"
-            )
+            told = f"the values of {what} use {statistics.levels} of the 256 levels from {wanted}"
         elif self.low >= 0.51 * low + 0.49 * high or self.high <= 0.49 * low + 0.51 * high:
-            found.append(
-                f"the values of {what} are {self.low:.4g} to {self.high:.4g}, and lie in one half of the range that it "
-                f"is expected to have, {low:.4g} to {high:.4g}: they may be in other units"
-            )
-        return found
+            told = f"the values of {what} are {shown}, and lie in one half of {wanted}: they may be in other units"
+        else:
+            return found
+        return [*found, f"{told}. {_TRY}"]

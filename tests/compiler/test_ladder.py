@@ -203,6 +203,8 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     assert "\nCalibrated on 12 samples, methods chosen by 4 others, judged on 8 others.\n" in text
     assert "\n  choice: SQNR of the 4 samples that choose; the rest is of those that judge\n" in text
     assert "\n  * was written: its choice is the highest\n" in text
+    said = " ".join(text.split())
+    assert "as in floating point; it tells nothing of coordinates or boxes, for which SQNR does choice:" in said
     assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
     assert re.search(
         r"\nInput x: 12 samples, (.*\n)+?Written, on 8 samples: SQNR \d+\.\d dB, [\d.]+ % of answers as in", text
@@ -223,6 +225,10 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
     assert "  * was written: its choice is the highest; y: 31.0 dB, z: 28.0 dB" in lines
     assert "  - is a method that lowered the choice; no row below has it" in lines
+    many = replace(scores[0], outputs={f"output{at}": 30.0 for at in range(12)})
+    shown = replace(undisturbed, rungs=[Rung("first", many, 3.0)], chosen=0, top1=0.5).to_text()
+    # Numbers stay with their unit; with labels, answers are those of classes.
+    assert len(re.findall(r"30\.0 dB", shown)) == 13 and "20 dB: a" in shown and "coordinates" not in shown
     # Whatever stands above it, and nothing but methods.
     (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1)._marks()[:1]
     assert alone == "-"
@@ -368,6 +374,7 @@ def test_how_images_become_inputs_is_told_where_nothing_says_it(
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     told = [each for each in quantize(tmp_path).warnings if each.startswith("nothing says how images become input 'x'")]
     assert len(told) == 1 and "resize=shorter" in told[0]
+    assert "Try --preprocess with what the network was trained with: imagenet, tf, caffe, yolo, or pairs" in told[0]
     assert not any("nothing says" in each for each in quantize(tmp_path, preprocessing="tf").warnings)
 
 

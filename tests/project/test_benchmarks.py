@@ -31,7 +31,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "peers.py"),
+        *("accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "peers.py", "quantize_command.py"),
         "serving.py",
         "simulated_quantization.py",
         "zoo.py",

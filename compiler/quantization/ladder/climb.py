@@ -92,10 +92,7 @@ class Search:
         choosing: Held,
         held: Held,
         labels: Sequence[int] | None,
-        *,
-        on_device: bool,
     ) -> None:
-        self._on_device = on_device
         self._module, self._methods, self._labels = module, methods, labels
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
@@ -272,9 +269,7 @@ class Search:
         """In words, and by name, layers that stay in floating point."""
 
         def cheapest() -> list[Kept]:
-            # On the machine, where the accelerator is to compute the network.
-            seconds = seconds_more(best.quantized, self._options, on_device=self._on_device)
-            return [*layers_to_keep(best.prepared, noise, seconds, MOST_KEPT)]
+            return [*layers_to_keep(best.prepared, noise, seconds_more(best.quantized, self._options), MOST_KEPT)]
 
         tried, ways = 0, self._or_left_out("costs of layers in floating point", cheapest) or []
         for way in ways:

@@ -13,7 +13,7 @@ from ...options import CompileOptions
 from ...pipeline import attention_pipeline, outline_pipeline
 
 
-def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool) -> dict[str, float]:
+def seconds_more(quantized: Module, options: CompileOptions) -> dict[str, float]:
     """By source node, what the network takes longer if that one is computed in floating point, modelled.
 
     On the CPU that is what it takes in integers, for floating point takes about twice as long there. What the
@@ -21,10 +21,9 @@ def seconds_more(quantized: Module, options: CompileOptions, *, on_device: bool)
 
     Args:
         quantized: the network in integers.
-        options: which machine it is for.
-        on_device: whether the accelerator is to compute what it can.
+        options: which machine it is for, and whether the accelerator is among the engines.
     """
-    placed = clone_module(quantized)
+    placed, on_device = clone_module(quantized), "device" in (options.engines or ())
     machine = os.fspath(options.machine or DEFAULT)
     passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes
     if on_device:

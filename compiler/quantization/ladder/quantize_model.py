@@ -10,6 +10,7 @@ from tilewright.errors import OutputError, TilewrightError, UsageError, resource
 from tilewright.limits import check_count
 
 from ....runtime.files.output_file import check_output
+from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
 from ...calibration.ranges import BITS
 from ...calibration.sample_sets import RandomSet, hold, images_of
@@ -110,16 +111,16 @@ def quantize_model(given: Quantizing) -> Quantization:
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
     # What is judged is what will be written: some forms are for the accelerator.
     options = replace(options, engines=None if is_exported(output) else engines)
-    on_device = "device" in (options.engines or ())
-    search = Search(module, options, methods, used, choosing, held, right, on_device=on_device)
+    search = Search(module, options, methods, used, choosing, held, right)
     goal = Goal(*wanted, search.top1)
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
     if options.preprocessing is None:
         doubtful += [
-            f"nothing says how images become input {each.input!r}: {each.preprocessing.text()}, unless --preprocess "
-            "says otherwise"
+            f"nothing says how images become input {each.input!r}, so it is {each.preprocessing.text()}. Try "
+            f"--preprocess with what the network was trained with: {', '.join(PRESETS)}, or pairs such as "
+            "resize=stretch,units=0-1"
             for each in images_of(every)
         ]
     doubtful += goal.doubts(len(at) * shape[0])

@@ -14,6 +14,9 @@ from .judging import LayerLoss, Score
 SHOWN = 4
 """Values in the table for each of two reasons."""
 
+_JOINT = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, which stay on one line."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -98,9 +101,8 @@ class Quantization:
         )
         marks = self._marks()
         for mark, rung in zip(marks, self.rungs, strict=True):
-            row = {"mark": mark, "what": rung.what.partition(":")[0]}
-            row |= {"sqnr": rung.score.sqnr, "agreement": rung.score.agreement, "choice": rung.choice}
-            tries.add(**row, **({"top1": rung.score.top1} if labelled else {}))
+            score = {name: getattr(rung.score, name) for name in ("sqnr", "agreement", *(["top1"] * labelled))}
+            tries.add(mark=mark, what=rung.what.partition(":")[0], choice=rung.choice, **score)
         layers = Table(
             (
                 Column("name", "tensor", lambda name: name if len(name) <= 24 else f"{name[:10]}…{name[-13:]}"),
@@ -115,8 +117,7 @@ class Quantization:
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
         lines += [line for each in self.inputs for line in _wrapped(f"Input {each.input}: {each.text}")]
         written = self.rungs[self.chosen].score
-        same = percent(written.agreement)
-        judged = show_number(self.judged, "sample")
+        judged, same = show_number(self.judged, "sample"), percent(written.agreement)
         lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB, {same} % of answers as in floating point.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
@@ -144,26 +145,27 @@ class Quantization:
 
     def _samples(self) -> str:
         """Which samples do what."""
-        calibrated = f"Calibrated on {show_number(self.calibrated, 'sample')}"
-        choosing = f"methods chosen by {show_number(self.chosen_by, 'other')}" if self.chosen_apart else ""
-        judged = f"judged on {show_number(self.judged, 'other')}"
-        return ", ".join([calibrated, choosing or "methods chosen by the same", f"{judged}."])
+        choosing = show_number(self.chosen_by, "other") if self.chosen_apart else "the same"
+        judged = show_number(self.judged, "other")
+        return (
+            f"Calibrated on {show_number(self.calibrated, 'sample')}, methods chosen by {choosing}, judged on {judged}."
+        )
 
     def _marks(self) -> list[str]:
         """Of each try, whether it was written, or is a method that those below it do not have."""
-        marks = ["-" if rung.rejected else "" for rung in self.rungs]
-        return [*marks[: self.chosen], "*", *marks[self.chosen + 1 :]]
+        return ["*" if at == self.chosen else "-" * each.rejected for at, each in enumerate(self.rungs)]
 
     def _legend(self, marks: list[str]) -> list[str]:
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
-        each = ", ".join(f"{name}: {decibels:.1f} dB" for name, decibels in outputs.items())
+        each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
         mean = ", mean of the outputs" if len(outputs) > 1 else ""
+        unless = "" if self.top1 is not None else "; it tells nothing of coordinates or boxes, for which SQNR does"
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
-            "SQNR: power of the outputs over that of their error; 20 dB: a hundredth of it",
-            "same: answers, the largest of the first output, that are as in floating point",
+            f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
+            f"same: answers, the largest of a row of the first output, as in floating point{unless}",
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
@@ -176,6 +178,7 @@ class Quantization:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    return wrap(
+    lines = wrap(
         text, 80, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False, break_long_words=False
     )
+    return [line.replace(_JOINT, " ") for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,13 @@ def test_what_is_wrong_with_samples_is_told(rng: np.random.Generator) -> None:
             "% of the values of input 'x' lie outside 0 to 1, which it is expected to have",
         ),
         (right / 255, "mean=0,scale=1", "the values of input 'x' use 2 of the 256 levels from 0 to 255"),
-        (right / 255, "units=-1-1", ", and lie in one half of the range that it is expected to have, -1 to 1"),
+        (right / 255, "units=-1-1", ", and lie in one half of -1 to 1, which it is expected to have: they may"),
     ]
     for samples, preprocessing, expected in cases:
-        assert any(expected in each for each in warnings_of(samples.astype(np.float32), preprocessing)), expected
+        found = [each for each in warnings_of(samples.astype(np.float32), preprocessing) if expected in each]
+        assert found, expected
+        if preprocessing is not None:
+            assert found[0].endswith(". Prepare arrays so, or let --preprocess say how they were prepared")
 
 
 @pytest.mark.parametrize(("words", "expected"), [("colour=bgr", "swapped"), ("units=0-1", "units=-1-1"), ("", None)])
@@ -88,6 +92,13 @@ def test_a_network_is_surest_of_what_it_was_trained_with(
         certainty.observe(inputs, run(inputs))
     found = certainty.warnings()
     assert found == [] if expected is None else expected in found[0]
+    if expected is not None:
+        # What is proposed is what the network was trained with, and nothing else is changed.
+        tried = re.search(r"Try --preprocess (\S+), or prepare arrays so$", found[0])
+        assert tried and given.differences(Preprocessing.of(tried[1])) == (
+            ["colour"] if "colour" in words else ["mean", "scale"]
+        )
+        assert Preprocessing.of("resize=stretch").differences(Preprocessing.of(tried[1])) == []
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1 / 255, "units=-1-1"), (1, "units=-1-1"), (None, "")])
@@ -111,6 +122,7 @@ def test_units_of_arrays_are_told_by_their_numbers(
         certainty.observe(inputs, run(inputs))
     found = " ".join(certainty.warnings())
     assert expected in found
+    assert not found or found.endswith(f"surer with {expected}. Prepare arrays so")
     assert bool(expected) == bool(found)
 
 
