@@ -23,7 +23,7 @@ from .cpu.assemble import ARENA, CONSTANTS, ENTRY, STOP, TABLE, TEAM, assemble
 from .cpu.constants import ALIGNMENT
 from .cpu.llvm.builder import FunctionBuilder
 from .cpu.llvm.target import TargetDescription
-from .cpu.llvm.tiles import check_narrow
+from .cpu.llvm.tiles import narrow_gain
 from .cpu.llvm.types import I32, I64, PTR, Register, constant
 from .cpu.program import LoweredProgram, lower_program
 from .package import check_generated
@@ -81,7 +81,7 @@ def c_library(
             hint="Compile the model for one shape.",
         )
     if manifest.precision == "bf16":
-        check_narrow(target)
+        narrow_gain(target)
     program = _program(artifact, engine)
     hint = "Give it more with --time-limit SECONDS."
     limit = generation_limit(artifact, seconds, stage="export", hint=hint)

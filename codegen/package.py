@@ -40,7 +40,7 @@ from ..runtime.artifact.manifest import (
 )
 from .cpu.constants import ConstantPool
 from .cpu.llvm.target import TargetDescription
-from .cpu.llvm.tiles import check_narrow
+from .cpu.llvm.tiles import narrow_gain
 from .cpu.program import CpuCode, LoweredProgram, as_bytes, build_cpu_program
 from .device.program import Assembled, feature_maps
 from .manifest_entries import (
@@ -322,7 +322,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     pool = stored_constants(artifact, program)
     target = TargetDescription.host()
     if artifact.manifest.precision == "bf16":
-        check_narrow(target)
+        narrow_gain(target)
     built = build_cpu_program(module, target, pool=pool, report=limit.check_kernels)
     check_generated(artifact, program, module, built, stage="load native code")
     further = bytes(built.constants[artifact.sections[entry.constants].length :])

@@ -16,7 +16,7 @@ from tilewright.limits import check_seconds
 
 from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
-from ..codegen.cpu.llvm.tiles import check_narrow
+from ..codegen.cpu.llvm.tiles import narrow_gain
 from ..codegen.device.program import Assembled, assemble
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
@@ -159,10 +159,7 @@ def _build_shape(
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
     engines = engines_of(options, precision)
-    narrow = precision == "bf16"
-    if narrow:
-        for target in targets:
-            check_narrow(target)
+    narrow = min(map(narrow_gain, targets)) if precision == "bf16" else 0
     if precision != "int8":
         for flag in options.given("int8"):
             raise UsageError(

@@ -203,9 +203,9 @@ class CompileOptions:
     target: TargetDescription | str | Sequence[TargetDescription] | Sequence[str] | None = _network(
         None,
         "The processor to generate kernels for: host; one that this machine need not have or be, v2, v3, v4, avx-vnni, "
-        "avx512-vnni or amx of x86-64, aarch64, aarch64-dotprod, aarch64-i8mm or riscv64; or portable for any of the "
-        "architecture here. Of several, with commas between them, the most capable that runs is used; they share their "
-        "weights. Default: host.",
+        "avx512-vnni, avx512-bf16 or amx of x86-64, aarch64, aarch64-dotprod, aarch64-i8mm or riscv64; or portable for "
+        "any of the architecture here. Of several, with commas between them, the most capable that runs is used; they "
+        "share their weights. Default: host.",
         in_python="Also a list.",
         metavar="TARGET",
     )

@@ -66,22 +66,23 @@ def simplify_pipeline(*, keep_factors: bool = False) -> Pipeline:
     return Pipeline((folded, Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
-def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: bool = False) -> Pipeline:
+def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0) -> Pipeline:
     """From a simplified module to one whose every op that is not the device's runs on a CPU kernel.
 
     Args:
         exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
-        narrow: convolutions and products with weights multiply numbers in bfloat16.
+        narrow: convolutions and products with weights multiply numbers in bfloat16 where that pays on processors that
+            multiply so many times as many of these; by default none do.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
-    forms = (*forms, NarrowProducts()) if narrow else forms
+    forms = (*forms, NarrowProducts(narrow, exact)) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 
 
-def float_pipeline(*, exact: bool = False, narrow: bool = False, keep: Sequence[str] = ()) -> Pipeline:
+def float_pipeline(*, exact: bool = False, narrow: int = 0, keep: Sequence[str] = ()) -> Pipeline:
     """From an imported module to one that computes in floating point on the CPU.
 
     Args:

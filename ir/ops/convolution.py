@@ -151,6 +151,22 @@ def joined_groups(group: int, channels: int, outputs: int) -> int | None:
     return found if found <= _MOST_JOINED else None
 
 
+MOST_COPIED = 1 << 25
+"""Bytes that kernels copy of an image at most at once, where they do: beyond, far taps would make it mostly padding."""
+
+
+def copied_bytes(conv: Conv, x: tuple[int, ...], w: tuple[int, ...]) -> int:
+    """Bytes of what a row of results sees of x at most, in bfloat16, channels brought up to whole pairs of blocks."""
+    axes = conv.windows(x, w)
+    *rows, columns = axes[::-1] if axes[1:] == (WindowAxis(1, 1, 1, 1, 1, 0),) else axes
+    joined = joined_groups(conv.group, x[1], w[0]) or conv.group
+    pixels = (columns.output - 1) * columns.stride + (columns.kernel - 1) * columns.dilation + 1
+    # Of short rows, each tap may have a copy.
+    pixels = max(pixels, columns.kernel * min(columns.output, CHANNEL_BLOCK // 2))
+    height = math.prod((axis.kernel - 1) * axis.dilation + 1 for axis in rows)
+    return height * pixels * 4 * CHANNEL_BLOCK * -(-joined * w[1] // (2 * CHANNEL_BLOCK))
+
+
 def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
     """Sums of products of a convolution without bias, [N, O, *output], in the dtype of the operands.
 

@@ -11,7 +11,7 @@ from ...ir.accumulators import is_word_product
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, STEM_CHANNELS, WINDOW, bytes_of
-from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
+from ...ir.ops.convolution import MOST_COPIED, Conv, NarrowConv, copied_bytes, joined_groups
 from ...ir.ops.elementwise import Elementwise, Mul
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.integer_products import MatMulInteger
@@ -133,7 +133,10 @@ def can_be_narrow(op: Op[Conv]) -> bool:
     few = outputs < CHANNEL_BLOCK // 2 or inputs < least
     types = [value.type for value in (*op.inputs, op.result)]
     is_float = types[0].rank in (3, 4) and all(type.dtype is DType.F32 and type.quant is None for type in types)
-    return not few and is_float and _narrow_convolution(op) is not None
+    if few or not is_float or _narrow_convolution(op) is None:
+        return False
+    # Kernels copy one row of results at least, and more in caches alone.
+    return copied_bytes(op.operator, types[0].shape, types[1].shape) <= MOST_COPIED // 2
 
 
 def _pool(op: Op) -> Support | None:

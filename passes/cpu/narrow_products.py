@@ -6,10 +6,11 @@ import math
 
 from ...ir.calls import host_functions, macs_of
 from ...ir.core import Constant, Module, Op, is_op
-from ...ir.ops.convolution import Conv, NarrowConv
+from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
 from ...ir.ops.matmul import MatMul, NarrowMatMul
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
+from .choose_layouts import winograd_gain
 from .layout_support import can_be_narrow
 
 _SHORT = 8
@@ -24,16 +25,23 @@ class NarrowProducts(Pass):
     products with a known matrix, the same for all rows on the left.
 
     Depthwise convolutions, those of weights that are computed, small products and those of two computed matrices stay
-    in single precision.
+    in single precision, and what is multiplied as fast there: by Winograd's algorithm unless ``exact``, or in groups
+    that bfloat16 would multiply together.
+
+    Attributes:
+        gain: how many times as many numbers are multiplied in bfloat16, by instructions alone.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
 
+    gain: int = 16
+    exact: bool = False
+
     def apply(self, module: Module, record: Record) -> bool:
         for function in host_functions(module):
             for op in [*function.ops]:
-                if is_op(op, Conv) and can_be_narrow(op):
+                if is_op(op, Conv) and can_be_narrow(op) and self._gains(op):
                     narrow = NarrowConv(**vars(op.operator))
                 elif is_op(op, MatMul) and _is_known(op) and macs_of(module, op) >= _FEW:
                     narrow = NarrowMatMul(**vars(op.operator))
@@ -44,6 +52,11 @@ class NarrowProducts(Pass):
                 op.replace_with(made.result)
                 record.counts[op.name] += 1
         return bool(record.counts)
+
+    def _gains(self, op: Op[Conv]) -> bool:
+        x, w = (value.type.shape for value in op.inputs[:2])
+        joined = joined_groups(op.operator.group, x[1], w[0]) or 1
+        return self.gain > max(joined, 1 if self.exact else winograd_gain(op))
 
 
 def _is_known(op: Op[MatMul]) -> bool:

@@ -5,19 +5,21 @@ networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from emulated_tiles import emulate_networks, emulated, emulated_target
-from kernel_harness import Execution, in_two_calls, run_kernels
+from emulated_tiles import emulate_networks, emulated, emulated_target, with_plain_products
+from kernel_harness import Execution, described, in_two_calls, run_kernels
 from onnx import helper
 from operator_samples import Case, make_case
 from samples import Sample
 
 import tilewright
 from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.llvm import tiles
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.compiler.export import export_c
@@ -27,6 +29,8 @@ from tilewright.ir.arithmetic import bfloat16_bits, rounded_to_bfloat16
 from tilewright.ir.ops.convolution import NarrowConv
 from tilewright.ir.ops.matmul import NarrowMatMul
 from tilewright.runtime.native import host
+
+KINDS = ("tiles", "vectors", "here")
 
 TOLERANCE = 1e-5
 """Of the largest result: sums in single precision, in another order."""
@@ -91,16 +95,21 @@ def random_case(rng: np.random.Generator) -> Case:
     return case
 
 
-def check(cases: list[Case]) -> None:
-    target, executions = emulated_target(), []
+def check(cases: list[Case], kind: str) -> None:
+    """On ``tiles``, on ``vectors``, or on the latter ``here``, where there are such instructions."""
+    target = emulated_target() if kind == "tiles" else TargetDescription.named("avx512-bf16")
+    runs_on, plain = (target, emulated) if kind == "tiles" else (described("v3"), with_plain_products)
+    if kind == "here":
+        runs_on, plain = described("avx512-bf16"), lambda kernel: kernel
+    executions: list[Execution] = []
     for case in cases:
         (op,) = case.module.main.ops
         kernel = lower(op, target)
         assert kernel is not None
-        assert "tdpbf16ps" in kernel.text
-        kernel = in_two_calls(emulated(kernel), len(op.inputs) + 2)
+        assert ("tdpbf16ps" if kind == "tiles" else "dpbf16ps.512") in kernel.text
+        kernel = in_two_calls(plain(kernel), len(op.inputs) + 2)
         executions.append(Execution(op, kernel, tuple(a for a in case.sample.inputs if a is not None)))
-    for case, found in zip(cases, run_kernels(executions, target), strict=True):
+    for case, found in zip(cases, run_kernels(executions, runs_on), strict=True):
         assert found is not None
         (expected,) = interp.run(case.module, case.inputs).values()
         (op,) = case.module.main.ops
@@ -112,16 +121,18 @@ def check(cases: list[Case]) -> None:
         assert (np.abs(found[0] - expected) <= atol + rtol * np.abs(expected)).all(), case.name
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("of", [random_case, random_product])
-def test_random_shapes(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
-    check([of(rng) for _ in range(12)])
+def test_random_shapes(of: Callable[[np.random.Generator], Case], kind: str, rng: np.random.Generator) -> None:
+    check([of(rng) for _ in range(12)], kind)
 
 
 @pytest.mark.sweep
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("of", [random_case, random_product])
-def test_many_random_shapes(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
+def test_many_random_shapes(of: Callable[[np.random.Generator], Case], kind: str, rng: np.random.Generator) -> None:
     for _ in range(30):
-        check([of(rng) for _ in range(10)])
+        check([of(rng) for _ in range(10)], kind)
 
 
 def test_blocks_without_a_second_one_are_no_pairs(rng: np.random.Generator) -> None:
@@ -146,6 +157,33 @@ def test_large_maps_are_read_where_they_lie(shape: tuple[int, ...], rng: np.rand
     kernel = lower(op, emulated_target())
     assert kernel is not None
     assert "tdpbf16ps" in kernel.text
+
+
+def operators_of(text: str, shapes: Mapping[str, tuple[int, ...]], target: str) -> list[str]:
+    """What becomes of a network of convolutions in bf16."""
+    model = onnx.parser.parse_model(text)
+    add_weights(model, shapes, np.random.default_rng(0))
+    artifact = tilewright.compile(model.SerializeToString(), precision="bf16", target=target)
+    (code,) = artifact.manifest.cpu_programs.values()
+    return [step.op for step in code.steps if "conv" in step.op]
+
+
+@pytest.mark.parametrize("target", ["amx", "avx512-bf16"])
+def test_lines_too_long_to_be_copied_stay_in_single_precision(target: str) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,64,EXTENT] x) => (float[1,32,EXTENT] y) {
+        y = Conv <pads = [1, 1]> (x, w) }"""
+    for extent, found in ((100_000, "narrow_conv"), (300_000, "conv")):
+        assert operators_of(text.replace("EXTENT", str(extent)), {"w": (32, 64, 3)}, target) == [found]
+
+
+@pytest.mark.parametrize(("target", "found"), [("amx", "narrow_conv"), ("avx512-bf16", "conv")])
+def test_what_vectors_multiply_no_faster_stays_in_single_precision(target: str, found: str) -> None:
+    """By Winograd's algorithm, or in groups that would be multiplied together; but windows of stride 2."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,64,40,40] x) => (float[1,64,20,20] y) {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)  b = Conv <group = 8> (a, v)
+        y = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (b, w) }"""
+    shapes = {"w": (64, 64, 3, 3), "v": (64, 8, 1, 1)}
+    assert operators_of(text, shapes, target) == [found, found, "narrow_conv"]
 
 
 @pytest.mark.parametrize(("taps", "is_known"), [(1, False), (2, True)])
@@ -244,14 +282,29 @@ def test_products_of_a_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.G
 
 def test_other_targets_are_refused(tmp_path: Path) -> None:
     message = (
-        "precision bf16 is not faster than fp32 on target x86-64-v3; expected the extension amx-bf16, "
-        "found avx, avx2, bmi, .*. Compile the model with --target amx, or with --precision fp32."
+        "precision bf16 is not faster than fp32 on target x86-64-v3; expected the extension amx-bf16 or the extension "
+        "avx512bf16, found avx, avx2, bmi, .*. Compile the model with --target amx or avx512-bf16, or with --precision "
+        "fp32."
     )
     with pytest.raises(UnsupportedError, match=message):
         tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx,v3")
     artifact = tilewright.compile(network(np.random.default_rng(0)), precision="bf16", target="amx")
     with pytest.raises(UnsupportedError, match=message):
         export_c(artifact, tmp_path, target="v3")
+
+
+def test_processors_whose_vectors_multiply_no_faster_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the target is this machine, of which it can be measured; those that are named are taken at their word."""
+    named = TargetDescription.named("avx512-bf16")
+    here = replace(named, level="")
+    for measured in (2.0, 0.5):
+        monkeypatch.setattr(tiles, "products_gain", lambda found=measured: found)
+        assert tiles.narrow_gain(named) == 2
+        if measured > 1:
+            assert tiles.narrow_gain(here) == 2
+            continue
+        with pytest.raises(UnsupportedError, match="precision bf16 is not faster than fp32 on target znver4"):
+            tiles.narrow_gain(here)
 
 
 def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,12 +324,17 @@ def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         tilewright.load(artifact, regenerate=True)
 
 
+@pytest.mark.parametrize("level", ["amx", "avx512-bf16"])
 @pytest.mark.parametrize("of", [random_case, random_product])
-def test_the_instructions(of: Callable[[np.random.Generator], Case], rng: np.random.Generator) -> None:
-    target = TargetDescription.named("amx")
+def test_the_instructions(of: Callable[[np.random.Generator], Case], level: str, rng: np.random.Generator) -> None:
+    target = TargetDescription.named(level)
     (op,) = of(rng).module.main.ops
     kernel = lower(op, target)
     assert kernel is not None
     text = machine(target).emit_assembly(parse(kernel.text, kernel.name, target))
+    assert ("\ttdpbf16ps" in text) == (level == "amx")
+    if level != "amx":
+        assert "\tvdpbf16ps" in text
+        return
     for instruction in ("ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease", "vcvtneps2bf16"):
         assert f"\t{instruction}" in text

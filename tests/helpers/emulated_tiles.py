@@ -9,6 +9,7 @@ own, and a kernel that returns without having released them ends the process as 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,22 @@ from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.builder import FunctionBuilder
 from tilewright.codegen.cpu.llvm.module import module_text
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.codegen.cpu.llvm.types import F32, I1, I8, I16, I32, I64, PTR, Register, Registers, Type, constant, zero
+from tilewright.codegen.cpu.llvm.types import (
+    BF16,
+    F32,
+    I1,
+    I8,
+    I16,
+    I32,
+    I64,
+    PTR,
+    Register,
+    Registers,
+    Type,
+    constant,
+    zero,
+)
+from tilewright.codegen.cpu.llvm.vector_arithmetic import single_to_narrow
 from tilewright.ir.core import Op
 from tilewright.runtime.native.host import missing
 
@@ -95,9 +111,31 @@ def emulated(kernel: Kernel) -> Kernel:
             _multiply(b, b.at(b.arguments[0], size), name)
         b.return_()
         functions.append(b)
+    return replace(kernel, text=_with_functions(text, functions), scratch_bytes=size + _FILE_BYTES)
+
+
+def _with_functions(text: str, functions: Sequence[FunctionBuilder]) -> str:
+    """A module with further functions, every declaration once."""
     known = set(re.findall("^declare .*", text, re.MULTILINE))
-    lines = (line for line in module_text(functions).splitlines(keepends=True) if line.strip() not in known)
-    return replace(kernel, text=text + "".join(lines), scratch_bytes=size + _FILE_BYTES)
+    lines = module_text(functions).splitlines(keepends=True)
+    return text + "".join(line for line in lines if line.strip() not in known)
+
+
+def with_plain_products(kernel: Kernel) -> Kernel:
+    """A kernel for vectors of bfloat16 (VDPBF16PS, VCVTNEPS2BF16) on a processor without these instructions."""
+    target, pairs, sums, text = TargetDescription.named("x86-64-v3"), BF16.of(2 * _LANES), F32.of(_LANES), kernel.text
+    product = FunctionBuilder(target, "product", [("t", sums), ("x", pairs), ("w", pairs)], sums, internal=True)
+    total, *factors = product.arguments
+    x, w = (product.convert("bitcast", each, I32.of(_LANES)) for each in factors)
+    even, odd = _pairs(product, (zero(sums), total), x, w)
+    product.return_(product.binary("fadd", even, odd))
+    rounding = FunctionBuilder(target, "rounding", [("x", sums)], BF16.of(_LANES), internal=True)
+    rounded = single_to_narrow(rounding, rounding.arguments[0])
+    rounding.return_(rounding.convert("bitcast", rounded, BF16.of(_LANES)))
+    for name, function in (("dpbf16ps", product), ("cvtneps2bf16", rounding)):
+        full = f"llvm.x86.avx512bf16.{name}.512"
+        text = re.sub(rf"declare .*@{re.escape(full)}\(.*\n", "", text).replace(f"@{full}(", f"@{function.name}(")
+    return replace(kernel, text=_with_functions(text, [product, rounding]))
 
 
 def _require(b: FunctionBuilder, condition: Register) -> None:

@@ -122,12 +122,13 @@ def narrow_matmul(op: Op[NarrowMatMul], target: TargetDescription) -> Kernel | N
     operator, (x, w, bias, _) = op.operator, op.operands
     if not isinstance(w, Constant) or not isinstance(bias, Constant | None) or math.prod(w.type.shape[:-2]) != 1:
         return None
-    if operator.transpose_a or not x.type.elements or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
+    product = tiles.narrow_product(target)
+    if operator.transpose_a or not x.type.elements or product is None:
         return None
     weights = w.array.reshape(w.type.shape[-2:])
     columns, inner = op.result.type.shape[-1], x.type.shape[-1]
     rows = x.type.elements // inner
-    spec = NarrowProduct(tiles.NARROW_PRODUCT, rows, columns, inner, **what_follows(op))
+    spec = NarrowProduct(product, rows, columns, inner, **what_follows(op))
     known = weights if operator.transpose_b else weights.T
     return spec.kernel(target).reading(spec.data_of(known, bias.array if bias is not None else None))
 

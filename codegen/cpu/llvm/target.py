@@ -55,7 +55,8 @@ _V2 = frozenset({"popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"})
 _V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
 _V4 = _V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
 _VNNI = _V4 | {"avx512vnni"}
-_AMX = _VNNI | {"amx-bf16", "amx-int8", "amx-tile", "avx512bf16", "avx512vbmi", "avxvnni"}
+_BF16 = _VNNI | {"avx512bf16", "avx512vbmi"}
+_AMX = _BF16 | {"amx-bf16", "amx-int8", "amx-tile", "avxvnni"}
 
 NAMED_TARGETS = (
     NamedTarget(PORTABLE, _X86_64, "generic"),
@@ -64,6 +65,7 @@ NAMED_TARGETS = (
     NamedTarget("avx-vnni", _X86_64, "alderlake", _V3 | {"avxvnni"}, (32, 1024)),
     NamedTarget("x86-64-v4", _X86_64, "x86-64-v4", _V4, (32, 1024), ("v4",)),
     NamedTarget("avx512-vnni", _X86_64, "icelake-server", _VNNI, (32, 1024)),
+    NamedTarget("avx512-bf16", _X86_64, "znver4", _BF16, (32, 1024)),
     NamedTarget("amx", _X86_64, "sapphirerapids", _AMX, (48, 2048)),
     NamedTarget("aarch64", _AARCH64, "cortex-a72", others=(PORTABLE,)),
     NamedTarget("aarch64-dotprod", _AARCH64, "neoverse-n1", frozenset({"dotprod"}), (64, 512)),

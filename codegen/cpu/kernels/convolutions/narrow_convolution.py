@@ -1,4 +1,5 @@
-"""Convolution of numbers in bfloat16 on the tiles of AMX: sums are single precision, and so is all that is stored."""
+"""Convolution of numbers in bfloat16, on the tiles of AMX or on vectors: sums and what is stored are single
+precision."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from .....ir.arithmetic import bfloat16_bits
 from .....ir.core import Constant, Op
 from .....ir.layout import CHANNEL_BLOCK, NARROW, STEM_CHANNELS
-from .....ir.ops.convolution import NarrowConv, joined_groups
+from .....ir.ops.convolution import MOST_COPIED, NarrowConv, joined_groups
 from ...kernel import Kernel, lowers
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder
@@ -23,7 +24,7 @@ from ..products.tile_product import Ending
 from ..window import rows_and_columns, walked
 from ..window_walk import Values
 from .joined_convolution import joined_array
-from .tiled_window import MOST_COPIED, Source, TiledWindow
+from .tiled_window import Source, TiledWindow
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     is_plain = x.type.layout == "" and is_stem
     blocked = {"c16", NARROW} if conv.group == 1 else {"c16"}
     known = {value.type.layout for value in others.values()} <= blocked and (is_plain or x.type.layout in blocked)
-    if not known or not isinstance(w, Constant) or not tiles.has_tiles(target, tiles.NARROW_PRODUCT):
+    if not known or not isinstance(w, Constant) or (product := tiles.narrow_product(target)) is None:
         return None
     axes = rows_and_columns(walked(conv.conv.windows(x.type.shape, w.type.shape)))
     if axes is None or not isinstance(b, Constant | None):
@@ -141,7 +142,7 @@ def narrow_convolution(op: Op[NarrowConv], target: TargetDescription) -> Kernel 
     if joined is None:
         return None
     groups = conv.group // joined
-    image = (batch, channels, *axes, outputs, groups, tiles.NARROW_PRODUCT)
+    image = (batch, channels, *axes, outputs, groups, product)
     spec = NarrowConvolution(*image, x_layout=x.type.layout, narrow=narrow, **what_follows(op))
     is_too_large = not spec.reads_x and spec.image(spec.cut(target)).bytes > MOST_COPIED
     if is_too_large or (narrow and spec.output_blocks % 2):

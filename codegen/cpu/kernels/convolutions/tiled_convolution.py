@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK
-from .....ir.ops.convolution import Conv
+from .....ir.ops.convolution import MOST_COPIED, Conv
 from .....ir.types import DType
 from ...kernel import Kernel
 from ...llvm import tiles
@@ -23,7 +23,7 @@ from ..products.tile_product import (
 )
 from ..window_walk import Values
 from .quantized_convolution import QuantizedConvolution
-from .tiled_window import MOST_COPIED, TiledWindow
+from .tiled_window import TiledWindow
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,6 @@ _FEW_PIXELS = 256
 """Of an image up to which work items are channels of all its rows: several last pairs of tiles would be half empty, and
 weights, of which there are many then, be read several times."""
 
-MOST_COPIED = 1 << 25
-"""Bytes of the copy, beyond which far taps would make it mostly padding."""
-
 
 @dataclass(frozen=True)
 class PackedImage:
@@ -261,7 +258,8 @@ class TiledWindow(WindowSpec):
         height, width, channels = self.rows.output, self.columns.output, self.outputs // self.groups
         # Absent channels of bytes may hold anything.
         channels = channels if self.element.is_float else self.output_blocks * CHANNEL_BLOCK
-        row_bytes = self.source.copied_bytes * self.columns.input * self.rows.stride
+        seen = max(self.columns.input, PackedImage.extent(self.columns, width))
+        row_bytes = self.source.copied_bytes * seen * self.rows.stride
         least = -(-_ITEM_TILES * tiles.ROWS // width)
         most = max(1, target.cache_bytes[1] // 2 // row_bytes)
         row_block = min(height, max(min(least, most), min(most, -(-height // _ITEMS))))
@@ -290,8 +288,10 @@ class TiledWindow(WindowSpec):
         """Rows of tiles; the last work item has as many pixels at least."""
         width = self.columns.output
         if not self.image(cut).is_line:
-            return tile_rows(width)
-        return min(tile_rows(cut.row_block * width), (cut.rows - (cut.row_blocks - 1) * cut.row_block) * width)
+            return tile_rows(width, self.product)
+        return min(
+            tile_rows(cut.row_block * width, self.product), (cut.rows - (cut.row_blocks - 1) * cut.row_block) * width
+        )
 
 
 class _Walker:
@@ -309,9 +309,8 @@ class _Walker:
     def generate(self) -> Kernel:
         b, image, cut = self.b, self.image, self.cut
         b.store(constant(I64, -1), self.present)
-        tiles.configure(b, self.rows, image.steps.inner)
+        self.blocks.begin()
         cut.walk(b, self.arguments, self._item)
-        tiles.release(b)
         scratch, common = (BLOCK_BYTES, 1) if self.spec.reads_x else (BLOCK_BYTES + image.bytes, cut.in_group)
         return self.spec.finish(b, self.blocks.finish(), units=cut.units, scratch_bytes=scratch, common=common)
 

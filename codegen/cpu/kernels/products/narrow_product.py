@@ -1,4 +1,5 @@
-"""Products of matrices of numbers in bfloat16 on the tiles of AMX: sums and all that is stored are single precision."""
+"""Products of matrices of numbers in bfloat16, on the tiles of AMX or on vectors: sums and all that is stored are
+single precision."""
 
 from __future__ import annotations
 

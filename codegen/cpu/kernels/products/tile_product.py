@@ -10,7 +10,7 @@ The weights are packed when compiling: [16 columns][step][4 bytes of the inner d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from ...llvm import tiles
 from ...llvm.builder import FunctionBuilder, Integer
+from ...llvm.narrow_speed import add_pairs
 from ...llvm.target import TargetDescription
-from ...llvm.types import I64, Register, Registers
+from ...llvm.types import F32, I32, I64, Register, Registers
 from ..output_channels import VECTOR, without_zero_points
 from ..window_walk import Values
 from .blocking import Work, cheapest
@@ -96,7 +97,7 @@ class TileBlocks:
     Args:
         b: the kernel's function.
         product: the instruction; see :mod:`...llvm.tiles`.
-        rows: of tiles.
+        rows: of tiles, or half of the rows whose sums vectors hold.
         x_stride: bytes from row to row of x.
         end: see `Ending`.
     """
@@ -141,8 +142,15 @@ class TileBlocks:
         if whole < vectors:
             visited(b.integer(whole), vectors - whole, active)
 
+    def begin(self) -> None:
+        """What comes before the first block."""
+        if self._product != tiles.VECTOR_PRODUCT:
+            tiles.configure(self._b, self._rows, self._steps.inner)
+
     def finish(self) -> list[FunctionBuilder]:
-        """The functions."""
+        """What comes behind the last block; the functions."""
+        if self._product != tiles.VECTOR_PRODUCT:
+            tiles.release(self._b)
         return list(self._functions.values())
 
     def _call(self, count: int, active: int, values: Values) -> None:
@@ -155,8 +163,47 @@ class TileBlocks:
         self._b.call(self._functions[key].name, None, tuple(values.values()))
 
     def _generate(self, b: FunctionBuilder, values: Values, count: int, active: int) -> None:
+        table = b.table(f"{b.name}_steps", I64, self._steps.offsets())
+        multiply = self._on_vectors if self._product == tiles.VECTOR_PRODUCT else self._on_tiles
+        stored = [b.at(values["scratch"], total * tiles.TILE_BYTES) for total in range(2 * count)]
+        multiply(b, values, table, stored, count)
+        for total, address in enumerate(stored):
+            row, column = divmod(total, count)
+            of_column = active if column == count - 1 else CHANNEL_BLOCK
+            self._end(b, values, row, column, of_column, address)
+        b.return_()
+
+    def _on_vectors(
+        self, b: FunctionBuilder, values: Values, table: Register, stored: Sequence[Register], count: int
+    ) -> None:
+        """Each pair of numbers of a row of x meets that of all columns."""
+        steps, vector = self._steps, F32.of(CHANNEL_BLOCK)
+        places = [(number, row) for number in range(2) for row in range(self._rows)]
+        starts = [b.load(vector, values["start"], column * vector.bytes) for column in range(count)]
+
+        def step(index: Register, carried: Registers) -> Registers:
+            ws, sums = carried[:count], [*carried[count:]]
+            offset = b.load(I64, b.at(table, b.multiply(index, I64.bytes)))
+            xs = [b.at(values[f"x{number}"], offset) for number in range(2)]
+            for inner in range(0, steps.inner, QUAD):
+                b.fence()
+                factors = [b.load(I32.of(CHANNEL_BLOCK), w, inner * CHANNEL_BLOCK) for w in ws]
+                for place, (number, row) in enumerate(places):
+                    pair = b.splat(b.load(I32, xs[number], row * self._x_stride + inner), CHANNEL_BLOCK)
+                    for at, factor in enumerate(factors, place * count):
+                        sums[at] = add_pairs(b, sums[at], pair, factor)
+            return (*(b.at(w, steps.inner * CHANNEL_BLOCK) for w in ws), *sums)
+
+        ws = [b.at(values["w"], column * steps.vector_bytes) for column in range(count)]
+        found = b.loop(0, steps.count, step, (*ws, *starts * len(places)))[count:]
+        for place, (number, row) in enumerate(places):
+            for column in range(count):
+                b.store(found[place * count + column], stored[number * count + column], row * tiles.ROW_BYTES)
+
+    def _on_tiles(
+        self, b: FunctionBuilder, values: Values, table: Register, stored: Sequence[Register], count: int
+    ) -> None:
         steps, product = self._steps, self._product
-        table = b.table(f"{b.name}_steps", I64, steps.offsets())
         sums = [tiles.SUMS[:count], tiles.SUMS[count : 2 * count]]
         for row in sums:
             for column, total in enumerate(row):
@@ -174,14 +221,8 @@ class TileBlocks:
 
         ws = tuple(b.at(values["w"], column * steps.vector_bytes) for column in range(count))
         b.loop(0, steps.count, step, ws)
-        stored = [b.at(values["scratch"], total * tiles.TILE_BYTES) for total in range(2 * count)]
         for total, address in enumerate(stored):
             tiles.store(b, total, address)
-        for total, address in enumerate(stored):
-            row, column = divmod(total, count)
-            of_column = active if column == count - 1 else CHANNEL_BLOCK
-            self._end(b, values, row, column, of_column, address)
-        b.return_()
 
 
 def each_four_rows(b: FunctionBuilder, rows: int, sums: Register, some: Callable[[Register, Registers], None]) -> None:
@@ -197,9 +238,14 @@ def each_four_rows(b: FunctionBuilder, rows: int, sums: Register, some: Callable
         visit(b.integer(whole), rows - whole)
 
 
-def tile_rows(extent: int) -> int:
+_VECTOR_ROWS = 7
+"""Rows of which registers of vectors hold the sums, twice."""
+
+
+def tile_rows(extent: int, product: str) -> int:
     """Rows of tiles that cut an extent about equally."""
-    return -(-extent // -(-extent // tiles.ROWS))
+    most = _VECTOR_ROWS if product == tiles.VECTOR_PRODUCT else tiles.ROWS
+    return -(-extent // -(-extent // most))
 
 
 def pays(work: Work, steps: TileSteps, rows: int, blocks: int, packed: int, target: TargetDescription) -> bool:

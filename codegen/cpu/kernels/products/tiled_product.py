@@ -1,4 +1,4 @@
-"""Products of matrices on the tiles of AMX: the walk over rows and columns, and those of bytes."""
+"""Products of matrices on tiles: the walk over rows and columns, and those of bytes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TiledRows(KernelSpec):
     @property
     def tile_rows(self) -> int:
         # Blocks have two tiles of rows: a last one alone would be computed twice.
-        return tile_rows(-(-self.rows // 2))
+        return tile_rows(-(-self.rows // 2), self.product)
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("y",))
@@ -126,9 +126,8 @@ class TiledRows(KernelSpec):
 
             blocks.over_columns(vectors, active, columns)
 
-        tiles.configure(b, rows, steps.inner)
+        blocks.begin()
         cut.walk(b, arguments, visit)
-        tiles.release(b)
         common = cut.in_group if copied else 1
         return self.finish(b, blocks.finish(), units=cut.units, scratch_bytes=BLOCK_BYTES + copied, common=common)
 
