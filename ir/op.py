@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -93,7 +93,12 @@ class Operator(Immutable, Generic[OperandsT_co]):
     GIVEN_RESULTS: ClassVar[bool] = False
     """Result types do not follow from operand types: every op of this operator is given them."""
 
-    def __init_subclass__(cls) -> None:
+    FUNCTION: ClassVar[Any]
+    """What the reference computes with, where the header of the class gives it."""
+
+    def __init_subclass__(cls, function: Callable[..., Any] | None = None) -> None:
+        if function is not None:
+            cls.FUNCTION = function
         for base in cls.__dict__.get("__orig_bases__", ()):
             for declared in typing.get_args(base):
                 if hasattr(declared, "_fields"):
@@ -250,6 +255,19 @@ def operator(name: str, registry: Registry | None = None) -> Callable[[OperatorC
         return cls
 
     return register
+
+
+def declared(
+    base: OperatorClass, name: str, documentation: str, function: Callable[..., Any] | None = None, **header: object
+) -> OperatorClass:
+    """An operator that is said in one line: its base with another function, and what else the header of a class takes.
+
+    The class stands where its base does, under the name of the operator in capitals: `GeluTanh` for ``gelu_tanh``.
+    """
+    title = "".join(word.capitalize() for word in name.split("_"))
+    members = {"__doc__": documentation, "__module__": base.__module__}
+    cls = python_types.new_class(title, (base,), {"function": function, **header}, lambda own: own.update(members))
+    return cast("OperatorClass", operator(name)(cls))
 
 
 _hints = cache(typing.get_type_hints)

@@ -10,10 +10,10 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
-from ..op import operator
+from ..op import declared, operator
 from ..quantized import clamp_bounds, is_wide, mixed, only_operand, parameters
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape, declared
+from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
 
 

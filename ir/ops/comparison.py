@@ -9,9 +9,9 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..core import Value
-from ..op import QuantizationRule, operator
+from ..op import QuantizationRule, declared, operator
 from ..types import DType, ResultTypes, TensorType, Types
-from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype, declared
+from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
 
 
 class Comparison(Binary):
@@ -23,7 +23,7 @@ class Comparison(Binary):
         return super().infer(x, y).with_dtype(DType.BOOL)
 
 
-Equal = declared(Comparison, "equal", "Whether x = y", np.equal, (*NUMBERS, *BOOL))
+Equal = declared(Comparison, "equal", "Whether x = y", np.equal, dtypes=(*NUMBERS, *BOOL))
 Less = declared(Comparison, "less", "Whether x < y", np.less)
 LessOrEqual = declared(Comparison, "less_or_equal", "Whether x <= y", np.less_equal)
 Greater = declared(Comparison, "greater", "Whether x > y", np.greater)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import new_class
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from tilewright.errors import IRError
 from tilewright.limits import RANK
 
 from ..core import OperandsT_co
-from ..op import BinaryOperands, Operator, QuantizationRule, operator
+from ..op import BinaryOperands, Operator, QuantizationRule, declared, operator
 from ..quantized import added, check_sum, check_words, is_wide, multiplied
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 
@@ -58,40 +57,15 @@ class Elementwise(Operator[OperandsT_co]):
     """
 
     DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
-    FUNCTION: ClassVar[Callable[..., np.ndarray]]
 
     def __init_subclass__(
         cls, function: Callable[..., np.ndarray] | None = None, dtypes: tuple[DType, ...] | None = None
     ) -> None:
-        super().__init_subclass__()
+        super().__init_subclass__(function)
         cls.DTYPES = dtypes or cls.DTYPES
-        if function is not None:
-            cls.FUNCTION = function
 
     def reference(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return type(self).FUNCTION(*args, **kwargs)
-
-
-AnyElementwise = TypeVar("AnyElementwise", bound=type[Elementwise[Any]])
-
-
-def declared(
-    base: AnyElementwise,
-    name: str,
-    documentation: str,
-    function: Callable[..., np.ndarray] | None = None,
-    dtypes: tuple[DType, ...] | None = None,
-) -> AnyElementwise:
-    """An operator that is said in one line: without attributes, and what its base is but for function and types.
-
-    The class stands where its base does, under the name of the operator in capitals: `GeluTanh` for ``gelu_tanh``.
-    """
-    members = {"__doc__": documentation, "__module__": base.__module__}
-    options = {"function": function, "dtypes": dtypes}
-    cls = new_class(
-        "".join(word.capitalize() for word in name.split("_")), (base,), options, lambda own: own.update(members)
-    )
-    return cast("AnyElementwise", operator(name)(cls))
 
 
 class Binary(Elementwise[BinaryOperands]):

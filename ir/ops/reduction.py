@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, UnaryOperands, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, declared, operator
 from ..types import DType, TensorType
 from .elementwise import NUMBERS, check_dtype
 from .movement import check_axis
@@ -45,31 +44,14 @@ class Reduce(Operator[UnaryOperands]):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         wide = {"f": np.float64, "i": np.int64, "u": np.uint64}.get(x.dtype.kind, x.dtype)
-        found = np.asarray(self.combine(x.astype(wide)))
+        found = np.asarray(type(self).FUNCTION(self, x.astype(wide)))
         is_cut = found.dtype.kind == "f" and x.dtype.kind != "f"
         return truncate(found, DType.of(x.dtype)) if is_cut else found.astype(x.dtype)
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        """The reduction of an array of float64, int64, uint64 or bool."""
-        raise NotImplementedError(type(self).__name__)
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return np.sum(x, self.axes, dtype=x.dtype, keepdims=self.keepdims)
 
-
-@operator("reduce_sum")
-class ReduceSum(Reduce):
-    """Sum along ``axes``; 0 of nothing."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return self.sum(x)
-
-
-@operator("reduce_mean")
-class ReduceMean(Reduce):
-    """Mean along ``axes``; of integers, with the fraction dropped."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
+    def mean(self, x: np.ndarray) -> np.ndarray:
         count = math.prod(x.shape[axis] for axis in self.axes)
         total = self.sum(x)
         if x.dtype.kind == "f":
@@ -77,81 +59,60 @@ class ReduceMean(Reduce):
         quotient = total // max(count, 1)
         return quotient + ((total < 0) & (quotient * count != total)).astype(total.dtype)
 
-
-@operator("reduce_prod")
-class ReduceProd(Reduce):
-    """Product along ``axes``; 1 of nothing."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
+    def product(self, x: np.ndarray) -> np.ndarray:
         return np.prod(x, self.axes, dtype=x.dtype, keepdims=self.keepdims)
 
-
-@operator("reduce_l1")
-class ReduceL1(Reduce):
-    """Sum of absolute values along ``axes``."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return self.sum(np.abs(x))
-
-
-@operator("reduce_l2")
-class ReduceL2(Reduce):
-    """Square root of the sum of squares along ``axes``."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return np.sqrt(self.sum(x * x))
-
-
-@operator("reduce_sum_square")
-class ReduceSumSquare(Reduce):
-    """Sum of squares along ``axes``."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return self.sum(x * x)
-
-
-@operator("reduce_log_sum")
-class ReduceLogSum(Reduce):
-    """Natural logarithm of the sum along ``axes``."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return np.log(self.sum(x))
-
-
-@operator("reduce_log_sum_exp")
-class ReduceLogSumExp(Reduce):
-    """Natural logarithm of the sum of exponentials along ``axes``, without overflow."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
+    def logarithm_of_exponentials(self, x: np.ndarray) -> np.ndarray:
         largest = np.max(x.astype(np.float64), self.axes, keepdims=True, initial=-np.inf)
         shift = np.where(np.isfinite(largest), largest, 0)
         total = np.log(np.sum(np.exp(x - shift), self.axes, keepdims=True)) + shift
         return total if self.keepdims else np.squeeze(total, self.axes)
 
 
+_EXPONENTIALS = "Natural logarithm of the sum of exponentials along ``axes``, without overflow."
+
+ReduceSum = declared(Reduce, "reduce_sum", "Sum along ``axes``; 0 of nothing.", Reduce.sum)
+ReduceMean = declared(
+    Reduce, "reduce_mean", "Mean along ``axes``; of integers, with the fraction dropped.", Reduce.mean
+)
+ReduceProd = declared(Reduce, "reduce_prod", "Product along ``axes``; 1 of nothing.", Reduce.product)
+ReduceL1 = declared(Reduce, "reduce_l1", "Sum of absolute values along ``axes``.", lambda self, x: self.sum(np.abs(x)))
+ReduceL2 = declared(
+    Reduce, "reduce_l2", "Square root of the sum of squares along ``axes``.", lambda self, x: np.sqrt(self.sum(x * x))
+)
+ReduceSumSquare = declared(
+    Reduce, "reduce_sum_square", "Sum of squares along ``axes``.", lambda self, x: self.sum(x * x)
+)
+ReduceLogSum = declared(
+    Reduce, "reduce_log_sum", "Natural logarithm of the sum along ``axes``.", lambda self, x: np.log(self.sum(x))
+)
+ReduceLogSumExp = declared(Reduce, "reduce_log_sum_exp", _EXPONENTIALS, Reduce.logarithm_of_exponentials)
+
+
 class ReduceExtreme(Reduce):
     """Base of maximum and minimum, which compare stored integers as well as any numbers."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
+    FUNCTION: ClassVar[np.ufunc]
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self.combine(x)).astype(x.dtype)
+        smallest, largest = _limits(x.dtype)
+        initial = smallest if self.FUNCTION is np.maximum else largest
+        return np.asarray(self.FUNCTION.reduce(x, self.axes, keepdims=self.keepdims, initial=initial)).astype(x.dtype)
 
 
-@operator("reduce_max")
-class ReduceMax(ReduceExtreme):
-    """Largest element along ``axes``; of nothing, the smallest value of the dtype."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return np.max(x, self.axes, keepdims=self.keepdims, initial=_limits(x.dtype)[0])
-
-
-@operator("reduce_min")
-class ReduceMin(ReduceExtreme):
-    """Smallest element along ``axes``; of nothing, the largest value of the dtype."""
-
-    def combine(self, x: np.ndarray) -> np.ndarray:
-        return np.min(x, self.axes, keepdims=self.keepdims, initial=_limits(x.dtype)[1])
+ReduceMax = declared(
+    ReduceExtreme,
+    "reduce_max",
+    "Largest element along ``axes``; of nothing, the smallest value of the dtype.",
+    np.maximum,
+)
+ReduceMin = declared(
+    ReduceExtreme,
+    "reduce_min",
+    "Smallest element along ``axes``; of nothing, the largest value of the dtype.",
+    np.minimum,
+)
 
 
 def _limits(dtype: np.dtype) -> tuple[int | float, int | float]:
@@ -171,7 +132,6 @@ class ArgExtreme(Operator[UnaryOperands]):
     """
 
     QUANTIZATION = QuantizationRule.PRESERVE
-    FUNCTION: ClassVar[Callable[..., np.ndarray]]
 
     axis: int
     keepdims: bool = True
@@ -191,18 +151,8 @@ class ArgExtreme(Operator[UnaryOperands]):
         return x.shape[self.axis] - 1 - first(np.flip(x, self.axis), self.axis, keepdims=self.keepdims)
 
 
-@operator("arg_max")
-class ArgMax(ArgExtreme):
-    """Index of the largest element along ``axis``."""
-
-    FUNCTION = np.argmax
-
-
-@operator("arg_min")
-class ArgMin(ArgExtreme):
-    """Index of the smallest element along ``axis``."""
-
-    FUNCTION = np.argmin
+ArgMax = declared(ArgExtreme, "arg_max", "Index of the largest element along ``axis``.", np.argmax)
+ArgMin = declared(ArgExtreme, "arg_min", "Index of the smallest element along ``axis``.", np.argmin)
 
 
 @operator("top_k")
@@ -264,15 +214,5 @@ class Cumulative(Operator[UnaryOperands]):
         return np.flip(results, self.axis) if self.reverse else results
 
 
-@operator("cum_sum")
-class CumSum(Cumulative):
-    """Running sums along ``axis``"""
-
-    FUNCTION = np.add
-
-
-@operator("cum_prod")
-class CumProd(Cumulative):
-    """Running products along ``axis``"""
-
-    FUNCTION = np.multiply
+CumSum = declared(Cumulative, "cum_sum", "Running sums along ``axis``", np.add)
+CumProd = declared(Cumulative, "cum_prod", "Running products along ``axis``", np.multiply)

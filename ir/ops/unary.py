@@ -8,10 +8,10 @@ import numpy as np
 
 from .. import interpolation
 from ..activation import erf
-from ..op import QuantizationRule, UnaryOperands, operator
+from ..op import QuantizationRule, UnaryOperands, declared, operator
 from ..quantized import check_words, is_wide, look_up, only_operand, parameters, table
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype, declared
+from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
 
 class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
@@ -52,9 +52,9 @@ class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
         return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
 
 
-Neg = declared(Unary, "neg", "-x", np.negative, (*FLOATS, *SIGNED))
-Abs = declared(Unary, "abs", "|x|", np.absolute, NUMBERS)
-Sign = declared(Unary, "sign", "-1, 0 or 1", np.sign, NUMBERS)
+Neg = declared(Unary, "neg", "-x", np.negative, dtypes=(*FLOATS, *SIGNED))
+Abs = declared(Unary, "abs", "|x|", np.absolute, dtypes=NUMBERS)
+Sign = declared(Unary, "sign", "-1, 0 or 1", np.sign, dtypes=NUMBERS)
 Sqrt = declared(Unary, "sqrt", "The square root; NaN below zero.", np.sqrt)
 Reciprocal = declared(Unary, "reciprocal", "1 / x", np.reciprocal)
 Exp = declared(Unary, "exp", "e to the power of x", np.exp)
@@ -98,7 +98,7 @@ class Predicate(Unary):
         return super().infer(x).with_dtype(DType.BOOL)
 
 
-Not = declared(Predicate, "not", "Whether x is false", np.logical_not, BOOL)
+Not = declared(Predicate, "not", "Whether x is false", np.logical_not, dtypes=BOOL)
 IsNan = declared(Predicate, "is_nan", "Whether x is not a number", np.isnan)
 
 

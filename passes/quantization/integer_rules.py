@@ -21,7 +21,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.quantization import Dequantize, Quantize, Requantize
-from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.reduction import Reduce, ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
@@ -212,7 +212,7 @@ def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: 
     return _brought(found, found.emit(source.operator, x, result_types=[own], origin=origin), y_type, origin)
 
 
-def _mean(found: Match, source: Op[ReduceMean], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _mean(found: Match, source: Op[Reduce], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
     """A mean over all spatial dimensions is a global average."""
     mean, x = source.operator, integers_of(source.operands.x)
     if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):

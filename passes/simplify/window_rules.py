@@ -11,7 +11,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Mul, Pow, Sub
 from ...ir.ops.movement import Pad, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
-from ...ir.ops.reduction import ReduceMax, ReduceMean
+from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
 from ...ir.ops.shape import Reshape
 from ..pattern import Const, Match, Rule, node, on_quantized
 
@@ -108,7 +108,7 @@ def _taps_of_padding(found: Match[Conv]) -> Value | None:
     return found.emit(operator, *operands, result_types=[found.root.result.type])
 
 
-def _reduction_as_pool(found: Match[ReduceMean | ReduceMax]) -> Value | None:
+def _reduction_as_pool(found: Match[Reduce]) -> Value | None:
     reduction, x, y = found.root.operator, found["x"], found.root.result
     is_mean, axes, square = isinstance(reduction, ReduceMean), reduction.axes, found["x"].producer
     # With one dimension, a mean over it may as well be the start of a layer normalisation.

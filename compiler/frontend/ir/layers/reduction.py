@@ -15,6 +15,7 @@ from .....ir.ops.reduction import (
     ArgMax,
     ArgMin,
     CumSum,
+    Cumulative,
     Reduce,
     ReduceL1,
     ReduceL2,
@@ -108,13 +109,13 @@ def export_reduction(op: Op[Reduce], exporter: IrExporter) -> None:
 
 
 @exports(ReduceSumSquare)
-def export_sum_of_squares(op: Op[ReduceSumSquare], exporter: IrExporter) -> None:
+def export_sum_of_squares(op: Op[Reduce], exporter: IrExporter) -> None:
     squares = combined(exporter, "Multiply", op.operands.x, op.operands.x)
     exporter.define(op, reduced(exporter, squares, ReduceSum, op.operator.axes, keepdims=op.operator.keepdims))
 
 
 @exports(ReduceLogSum)
-def export_logarithm_of_sum(op: Op[ReduceLogSum], exporter: IrExporter) -> None:
+def export_logarithm_of_sum(op: Op[Reduce], exporter: IrExporter) -> None:
     total = _real(
         exporter, reduced(exporter, op.operands.x, ReduceSum, op.operator.axes, keepdims=op.operator.keepdims)
     )
@@ -122,7 +123,7 @@ def export_logarithm_of_sum(op: Op[ReduceLogSum], exporter: IrExporter) -> None:
 
 
 @exports(ReduceLogSumExp)
-def export_logarithm_of_exponentials(op: Op[ReduceLogSumExp], exporter: IrExporter) -> None:
+def export_logarithm_of_exponentials(op: Op[Reduce], exporter: IrExporter) -> None:
     """Of the distances to the largest element, so that nothing overflows."""
     x, axes = _real(exporter, op.operands.x), op.operator.axes
     largest = reduced(exporter, x, ReduceMax, axes)
@@ -186,7 +187,7 @@ def export_top_k(op: Op[TopK], exporter: IrExporter) -> None:
 
 
 @exports(CumSum)
-def export_cum_sum(op: Op[CumSum], exporter: IrExporter) -> None:
+def export_cum_sum(op: Op[Cumulative], exporter: IrExporter) -> None:
     operator = op.operator
     inputs = [op.operands.x, exporter.integers(operator.axis, "axis")]
     exporter.write_as(op, "CumSum", inputs, opset=3, exclusive=operator.exclusive, reverse=operator.reverse)
