@@ -126,7 +126,15 @@ def window_of(op: Op) -> Window:
     if isinstance(operator, GlobalPool):
         shape = map_shape(op.inputs[0].type)
         return Window((shape.height, shape.width))
+    if is_of_images(op):
+        height, width = map_shape(op.result.type)[1:3]
+        return Window((2 * height - 1, 2 * width - 1), begin=(height - 1, width - 1))
     return Window()
+
+
+def is_of_images(op: Op) -> bool:
+    """Whether an op normalises all pixels of an image together, by groups of channels."""
+    return is_op(op, SkipLayerNorm) and op.operator.groups > 0
 
 
 def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:
@@ -160,8 +168,8 @@ def is_product(op: Op) -> bool:
 
 def computed_map(op: Op) -> MapShape:
     """The result of an op as the device computes it: that of a product, or of attention, may have images as rows; that
-    of a normalisation has."""
-    if is_op(op, SkipLayerNorm):
+    of a normalisation of pixels has."""
+    if is_op(op, SkipLayerNorm) and not is_of_images(op):
         shape = map_shape(op.result.type)
         return shape._replace(images=1, height=shape.images * shape.height)
     return convolution_maps(op)[1] if is_product(op) or is_op(op, Attention) else map_shape(op.result.type)

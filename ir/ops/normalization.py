@@ -138,38 +138,16 @@ class RmsNorm(_TrailingNorm[RmsNormOperands]):
         return (x / np.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale).astype(x.dtype)
 
 
-class ChannelNormOperands(NamedTuple):
+class GroupNormOperands(NamedTuple):
     x: Value
     scale: Value
     b: Value
 
 
-class _ChannelNorm(Operator[ChannelNormOperands]):
-    """Base: x [N, C, *spatial], normalised in each image, times scale [C], plus b [C]."""
-
-    def infer(self, x: TensorType, scale: TensorType, b: TensorType) -> TensorType:
-        _check_channels(x, 3, scale=scale, b=b)
-        return TensorType(x.shape, x.dtype)
-
-
-@operator("instance_norm")
-class InstanceNorm(_ChannelNorm):
-    """Each channel of each image standardised over its spatial dimensions.
-
-    Attributes:
-        epsilon: added to the variance.
-    """
-
-    epsilon: float
-
-    def reference(self, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
-        y = _standardize_exactly(x, tuple(range(2, x.ndim)), self.epsilon)
-        return (y * _along_channels(scale, x) + _along_channels(b, x)).astype(x.dtype)
-
-
 @operator("group_norm")
-class GroupNorm(_ChannelNorm):
-    """Each group of neighbouring channels of each image standardised together.
+class GroupNorm(Operator[GroupNormOperands]):
+    """Each group of neighbouring channels of each image of x [N, C, *spatial] standardised together, times scale [C],
+    plus b [C]. With a group for each channel it is instance normalisation.
 
     Attributes:
         groups: divides the number of channels.
@@ -182,7 +160,8 @@ class GroupNorm(_ChannelNorm):
     def infer(self, x: TensorType, scale: TensorType, b: TensorType) -> TensorType:
         if self.groups < 1 or x.rank < 2 or x.shape[1] % self.groups:
             raise IRError("the channels do not divide into groups", expected=f"{self.groups} groups", found=x)
-        return super().infer(x, scale, b)
+        _check_channels(x, 3, scale=scale, b=b)
+        return TensorType(x.shape, x.dtype)
 
     def reference(self, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
         grouped = x.reshape(x.shape[0], self.groups, -1)

@@ -22,8 +22,11 @@ from .movement import check_axis
 MULTIPLIER_BITS, WIDE_MULTIPLIER_BITS = 15, 8
 """Of the multipliers of what is normalised, without their sign: of 8 bits, and of 16."""
 
-CHANNELS_LIMIT = 1 << 13
-"""So many squares of 25 bits and a sign add up within 64 bits."""
+SQUARES_LIMIT = 1 << 13
+"""So many squares of 25 bits and a sign add up within 64 bits; of a bit less four times as many."""
+
+NUMBERS_LIMIT = 1 << 25
+"""So many numbers are normalised together at most."""
 
 
 class SkipLayerNormOperands(NamedTuple):
@@ -37,7 +40,7 @@ class SkipLayerNormOperands(NamedTuple):
 
 @operator("skip_layer_norm")
 class SkipLayerNorm(Operator[SkipLayerNormOperands]):
-    """x times factor, plus skip times skip_factor, standardised along ``axis``, times scale, plus b.
+    """x times factor, plus skip times skip_factor, standardised, times scale, plus b.
 
     Operands: x and skip of one shape; factor, scale, b and skip_factor, real numbers, one for each element along
     ``axis``. A skip and its factor belong together.
@@ -47,9 +50,11 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
     point 0; multipliers have 8 bits then.
 
     Attributes:
-        axis: the dimension that is normalised.
+        axis: the dimension that is normalised, or that of channels, the second one, which are in groups.
         epsilon: added to the variance.
         centred: the mean is taken off; without, x is divided by its root mean square alone.
+        groups: so many groups of neighbouring channels of each image, each normalised with all their pixels together;
+            0: along ``axis`` alone.
     """
 
     QUANTIZATION = QuantizationRule.RESCALE
@@ -57,6 +62,7 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
     axis: int
     epsilon: float
     centred: bool = True
+    groups: int = 0
 
     def infer(
         self,
@@ -69,6 +75,8 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
     ) -> TensorType:
         check_dtype(x, FLOATS)
         check_axis(self.axis, x)
+        if self.groups and (self.groups < 0 or self.axis != 1 or x.shape[1] % self.groups or not self.centred):
+            raise IRError("there are no such groups of channels", expected=f"{self.groups} along axis 1", found=x)
         if (skip is None) is not (skip_factor is None):
             raise IRError("a second operand and its factor belong together", found=skip or skip_factor)
         if skip is not None and (skip.shape, skip.dtype) != (x.shape, x.dtype):
@@ -88,25 +96,41 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         skip: np.ndarray | None,
         skip_factor: np.ndarray | None,
     ) -> np.ndarray:
-        total = np.moveaxis(x, self.axis, -1).astype(np.float64) * factor
+        by_group, axes = self._in_groups(x.shape)
+        factor, scale, b = (each.reshape((*by_group[1:3], 1)) for each in (factor, scale, b))
+        total = x.reshape(by_group).astype(np.float64) * factor
         if skip is not None and skip_factor is not None:
-            total += np.moveaxis(skip, self.axis, -1) * skip_factor.astype(np.float64)
+            total += skip.reshape(by_group) * skip_factor.reshape(factor.shape).astype(np.float64)
         if self.centred:
-            total -= total.mean(-1, keepdims=True)
-        y = total / np.sqrt(np.square(total).mean(-1, keepdims=True) + self.epsilon) * scale + b
-        return np.moveaxis(y, -1, self.axis).astype(x.dtype)
+            total -= total.mean(axes, keepdims=True)
+        y = total / np.sqrt(np.square(total).mean(axes, keepdims=True) + self.epsilon) * scale + b
+        return y.reshape(x.shape).astype(x.dtype)
+
+    def _in_groups(self, shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], tuple[int, ...]]:
+        """A shape as what comes before the channels, groups, channels of each and what comes behind, and which of
+        these dimensions are normalised together."""
+        channels, groups = shape[self.axis], self.groups or 1
+        by_group = math.prod(shape[: self.axis]), groups, channels // groups, math.prod(shape[self.axis + 1 :])
+        return by_group, (2, 3) if self.groups else (2,)
+
+    def together(self, shape: tuple[int, ...]) -> int:
+        """How many numbers of a tensor are normalised together."""
+        by_group, axes = self._in_groups(shape)
+        return math.prod(by_group[axis] for axis in axes)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        by = self.standardization(arrays, operand_types, result_types)
+        by, (y,) = self.standardization(arrays, operand_types, result_types), result_types
+        by_group, axes = self._in_groups(y.shape)
+        each = (*by_group[1:3], 1)
         pairs = [(arrays[index], operand_types[index]) for index in (0, 4)]
-        stored = [(np.moveaxis(array, self.axis, -1), type) for array, type in pairs if array is not None and type]
+        stored = [(array.reshape(by_group), type) for array, type in pairs if array is not None and type]
         total = sum(
-            (array.astype(np.int64) - parameters(type)[1]) * multiplier
+            (array.astype(np.int64) - parameters(type)[1]) * multiplier.reshape(each)
             for (array, type), multiplier in zip(stored, by.multipliers, strict=True)
         )
-        (y,) = result_types
-        found = standardized(np.asarray(total), by, self.centred, parameters(y)[1], *limits(y))
-        return np.moveaxis(found, -1, self.axis).astype(y.dtype.numpy)
+        by = by._replace(gain=by.gain.reshape(each), offset=by.offset.reshape(each))
+        found = standardized(np.asarray(total), by, self.centred, parameters(y)[1], *limits(y), axes)
+        return found.reshape(y.shape).astype(y.dtype.numpy)
 
     def standardization(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> Standardization:
         """What the integers are multiplied with.
@@ -126,7 +150,8 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         assert scale is not None and b is not None
         try:
             bits = WIDE_MULTIPLIER_BITS if is_wide(operand_types[0]) else MULTIPLIER_BITS
-            return standardization(steps, scale, b, parameters(result_types[0])[0], self.epsilon, bits)
+            count = self.together(result_types[0].shape)
+            return standardization(steps, scale, b, parameters(result_types[0])[0], self.epsilon, bits, count)
         except ValueError as error:
             raise IRError(str(error), op=self.name) from error
 
@@ -154,7 +179,7 @@ class Standardization(NamedTuple):
     """What a normalisation multiplies with and adds, by channel.
 
     Attributes:
-        multipliers: of each operand, int64 of 15 bits and a sign, [channels].
+        multipliers: of each operand, int64 of at most 15 bits and a sign, [channels].
         gain, offset: of the results, float32 [channels].
         epsilon: added to the sum of squares.
     """
@@ -172,6 +197,7 @@ def standardization(
     scale_y: np.float32,
     epsilon: float,
     bits: int = MULTIPLIER_BITS,
+    count: int | None = None,
 ) -> Standardization:
     """The integers and binary32 numbers of a normalisation of real numbers.
 
@@ -182,14 +208,16 @@ def standardization(
         scale, b: of the standardised numbers, [channels].
         scale_y: of the result.
         epsilon: added to the variance.
-        bits: of multipliers, without their sign.
+        bits: of multipliers, without their sign; fewer where more squares add up.
+        count: of the numbers that are normalised together, by default a number of each channel.
 
     Raises:
-        ValueError: a number is none, or there are too many channels.
+        ValueError: a number is none, or there are too many of them.
     """
-    count = len(scale)
-    if count > CHANNELS_LIMIT:
-        raise ValueError(f"sums of {count} squares may leave 64 bits: at most {CHANNELS_LIMIT} channels")
+    count = count or len(scale)
+    if count > NUMBERS_LIMIT:
+        raise ValueError(f"{count} numbers are normalised together: at most {NUMBERS_LIMIT}")
+    bits -= math.ceil(math.log2(max(count / SQUARES_LIMIT, 1)) / 2)
     largest = float(max(np.abs(each).max() for each in steps))
     if not math.isfinite(largest):
         raise ValueError("the factors of what is normalised are no numbers")
@@ -207,23 +235,30 @@ def standardization(
 
 
 def standardized(
-    total: Integers, by: Standardization, centred: bool, zero_point: int, low: int, high: int
+    total: Integers,
+    by: Standardization,
+    centred: bool,
+    zero_point: int,
+    low: int,
+    high: int,
+    axes: tuple[int, ...] = (-1,),
 ) -> NDArray[np.int64]:
-    """Sums over their root mean square along the last dimension, at the scale of the output.
+    """Sums over their root mean square along the last dimension, or others, at the scale of the output.
 
     The mean is rounded to an integer, the sum of the squares of what the numbers differ from it by is exact; then the
     rest in binary32, one rounding each.
 
     Args:
         total: integers of 24 bits and a sign, [..., channels].
-        by: gain, offset and epsilon.
+        by: gain, offset and epsilon; shaped as numbers that go with these integers.
         centred: the mean is taken off.
         zero_point, low, high: see :func:`tilewright.ir.arithmetic.requantize`.
     """
     total = np.asarray(total, np.int64)
     if centred:
-        total = total - rounded_quotient(total.sum(-1, keepdims=True), total.shape[-1])
-    squares = np.square(total).sum(-1, keepdims=True).astype(np.float32)
+        count = math.prod(total.shape[axis] for axis in axes)
+        total = total - rounded_quotient(total.sum(axes, keepdims=True), count)
+    squares = np.square(total).sum(axes, keepdims=True).astype(np.float32)
     one = np.float32(1)
     factor = one / np.sqrt(np.maximum(squares + by.epsilon, one))
     with np.errstate(over="ignore"):  # what is infinite is clamped

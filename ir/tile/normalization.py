@@ -71,6 +71,7 @@ class Normalize(Operator[NormalizeOperands]):
         epsilon: added to the sum of squares.
         centred: the mean is taken off.
         wide: the maps have 16 bits.
+        group: so many neighbouring channels are normalised with all pixels together; 0: each pixel by itself.
     """
 
     zero_point: int
@@ -81,6 +82,7 @@ class Normalize(Operator[NormalizeOperands]):
     epsilon: float
     centred: bool
     wide: bool = False
+    group: int = 0
 
     def infer(
         self, x: TensorType, parameters: TensorType, skip: TensorType | None, into: TensorType | None
@@ -91,6 +93,8 @@ class Normalize(Operator[NormalizeOperands]):
         read = 2 * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if self.wide else channels
         if len(lanes.shape) != 2 or lanes.shape[0] != 4 or source.shape[-1] != read or source.packed:
             raise IRError("every channel has parameters", expected=[4, source.shape[-1]], found=lanes)
+        if self.group < 0 or (self.group and channels % self.group):
+            raise IRError("groups are of as many channels", expected=f"a multiple of {self.group}", found=channels)
         if not LOWEST <= self.low <= self.high <= HIGHEST:
             raise IRError("the clamp is none", expected="-128 to 127, in order", found=[self.low, self.high])
         if not 0 <= self.epsilon <= float(np.finfo(np.float32).max):
@@ -111,6 +115,8 @@ class Normalize(Operator[NormalizeOperands]):
         total = (numbers(x) - self.source_zero) * multipliers[0]
         if skip is not None:
             total += (numbers(skip) - self.skip_zero) * multipliers[1]
-        gain, offset = parameters[2:].astype(np.float32)
-        by = Standardization((), gain, offset, np.float32(self.epsilon))
-        return written(standardized(total, by, self.centred, self.zero_point, self.low, self.high), into)
+        group, axes = self.group or total.shape[-1], (0, 1, 3) if self.group else (3,)
+        gain, offset = parameters[2:].astype(np.float32).reshape(2, -1, group)
+        by, ends = Standardization((), gain, offset, np.float32(self.epsilon)), (self.zero_point, self.low, self.high)
+        in_groups = total.reshape(*total.shape[:2], -1, group)
+        return written(standardized(in_groups, by, self.centred, *ends, axes).reshape(total.shape), into)

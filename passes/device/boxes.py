@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from math import gcd
+from math import gcd, lcm
 from typing import NamedTuple
 
 from tilewright.errors import PassError
 
 from ...ir.annotations import CLUSTERS, IMAGES, SPLIT, TILE
-from ...ir.core import Op
+from ...ir.core import Op, is_op
 from ...ir.feature_map import WIDE, MapShape, Window
+from ...ir.ops.skip_normalization import SkipLayerNorm
 from ...ir.tile.places import Part
 from ...ir.types import TensorType
 from ...runtime.machines.machine import CHANNEL_BLOCK
@@ -47,6 +48,15 @@ def blocks_together(type: TensorType) -> int:
     return 2 if type.dtype in WIDE else 1
 
 
+def blocks_made(op: Op) -> int:
+    """How many blocks of the result of an op are made together at least: all groups of a normalisation are whole."""
+    if is_op(op, SkipLayerNorm):
+        channels = op.result.type.shape[op.operator.axis]
+        size = channels // (op.operator.groups or 1)
+        return -(-min(lcm(size, CHANNEL_BLOCK), channels) // CHANNEL_BLOCK)
+    return blocks_together(op.result.type)
+
+
 class Lane(NamedTuple):
     """What one cluster does of a map: some images, rows and columns of it, in slices of channels."""
 
@@ -77,7 +87,7 @@ def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
     if split == "rows":
         spans[:2] = map(pieces, shape[:2], rows_of_clusters(shape, clusters))
     elif split == "channels":
-        together = blocks_together(op.result.type)
+        together = blocks_made(op)
         spans[3] = channel_pieces(shape.channels, -(-shape.blocks // clusters // together) * together)
     elif split == "images":
         assert op.function is not None

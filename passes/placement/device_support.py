@@ -13,7 +13,7 @@ from ...ir.accumulators import accumulator_bounds, overflowing_channels
 from ...ir.annotations import Reason
 from ...ir.arithmetic import INTERPOLATION_BITS
 from ...ir.core import Constant, Op, Value, is_op
-from ...ir.feature_map import MAP_RANKS, is_depthwise, is_product, map_shape, window_of
+from ...ir.feature_map import MAP_RANKS, is_depthwise, is_of_images, is_product, map_shape, window_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.attention import Attention
@@ -22,7 +22,6 @@ from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
-from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ...ir.ops.resize import Resize
@@ -44,7 +43,7 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
-from ..quantization.quantize_normalization import obstacle
+from ..quantization.quantize_normalization import NORMS, obstacle
 from .movement_support import (
     moves_no_byte,
     neighbours,
@@ -306,7 +305,15 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
         heads_of_blocks,
         at_most(MAP_EXTENT_LIMIT, "Attention has at most 4095 keys.", lambda op: (op.operator.keys,)),
     ),
-    SkipLayerNorm: (along_known_channels, numbers_of_its_units),
+    SkipLayerNorm: (
+        along_known_channels,
+        numbers_of_its_units,
+        at_most(
+            MAP_EXTENT_LIMIT,
+            "Pixels are normalised together in at most 4095 rows and columns.",
+            lambda op: map_shape(op.result.type)[1:3] if is_of_images(op) else (1,),
+        ),
+    ),
     Conv: CONVOLUTION_RULES,
     MaxPool: MAXIMUM_RULES,
     AveragePool: AVERAGE_RULES,
@@ -340,7 +347,7 @@ def _lacking(op: Op) -> Reason:
         )
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
-    if is_op(op, LayerNorm, RmsNorm):
+    if is_op(op, *NORMS):
         why = obstacle(op)
         rule = f"{rule} but of integers, and {why}" if why is not None else rule
     return Reason(rule, f"%{op.results[0].name}", "")

@@ -16,7 +16,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
-from ...ir.ops.normalization import LayerNorm, RmsNorm
+from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.resize import Resize
@@ -160,15 +160,15 @@ def plan_quantization(
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
     """The normalisations before which shortcuts start, as those of vision transformers: what each reads is read by
     others, too, or is a sum with such a value. And the values that take part: that, and what it is the sum of; none of
-    a transposed map, as in ConvNeXt, whose integers keep their 8 bits."""
+    a map, as in ConvNeXt and between convolutions, whose integers keep their 8 bits."""
     found: dict[Op, set[Value]] = {}
     streams: set[Value] = set()
     for op in function.ops:
-        if not is_op(op, LayerNorm, RmsNorm) or not all(isinstance(value, Constant) for value in op.inputs[1:]):
+        if not is_op(op, LayerNorm, RmsNorm, GroupNorm) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
         terms = producer.inputs if is_op(producer, Add) else ()
-        if is_op(producer, Transpose):
+        if is_op(op, GroupNorm) or is_op(producer, Transpose):
             found[op] = set()
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)

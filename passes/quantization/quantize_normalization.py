@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Mul
-from ...ir.ops.normalization import LayerNorm, RmsNorm
+from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ...ir.quantized import EIGHT_BIT
@@ -20,8 +20,9 @@ from .integer_rules import integers_of
 
 
 class QuantizeNormalization(Pass):
-    """Makes ``skip_layer_norm`` of integers what normalises along the last dimension, and of whose operands and result
-    there are integers: by channels with factors of their own, if what stands between is multiplied by them.
+    """Makes ``skip_layer_norm`` of integers what normalises along the last dimension, or groups of channels of images,
+    and of whose operands and result there are integers: by channels with factors of their own, if what stands between
+    is multiplied by them.
 
     An operand is a tensor of stored integers as numbers, or one of numbers that becomes integers elsewhere, as what a
     product reads; so does the result, in one way, unless it is an output. Whatever else reads the numbers of the result
@@ -33,10 +34,19 @@ class QuantizeNormalization(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         rules = on_quantized(
-            Rule("normalization_on_integers", node((LayerNorm, RmsNorm), name="norm"), _normalization),
+            Rule("normalization_on_integers", node(NORMS, name="norm"), _normalization),
             Rule("integers_of_integers", node(Quantize), _same_integers),
         )
         return Driver(rules).run(module, record)
+
+
+_Norm = LayerNorm | RmsNorm | GroupNorm
+NORMS = (LayerNorm, RmsNorm, GroupNorm)
+
+
+def _axis(op: Op[_Norm]) -> int:
+    """That of the channels."""
+    return 1 if is_op(op, GroupNorm) else -1
 
 
 @dataclass(frozen=True)
@@ -63,14 +73,14 @@ def _factor(value: Value, shape: tuple[int, ...]) -> np.ndarray | None:
     return np.broadcast_to(value.array.reshape(-1), shape[-1:])
 
 
-def _scaled(value: Value) -> tuple[Value, np.ndarray]:
-    """The value of which ``value`` is the product with a factor for each channel, and that."""
+def _scaled(value: Value, axis: int = -1) -> tuple[Value, np.ndarray]:
+    """The value of which ``value`` is the product with a factor for each channel, if these come last, and that."""
     op = value.producer
-    for one, other in (op.inputs, op.inputs[::-1]) if is_op(op, Mul) else ():
+    for one, other in (op.inputs, op.inputs[::-1]) if is_op(op, Mul) and axis == -1 else ():
         factor = _factor(other, value.type.shape)
         if factor is not None and one.type.shape == value.type.shape:
             return one, factor
-    return value, np.ones(value.type.shape[-1:], np.float32)
+    return value, np.ones(value.type.shape[axis], np.float32)
 
 
 def _is_stored(type: TensorType, dtypes: Collection[DType] = EIGHT_BIT) -> bool:
@@ -78,13 +88,13 @@ def _is_stored(type: TensorType, dtypes: Collection[DType] = EIGHT_BIT) -> bool:
     return type.dtype in dtypes and type.quant is not None and type.quant.axis is None
 
 
-def _becoming(value: Value) -> Iterator[_Scaled]:
+def _becoming(value: Value, axis: int) -> Iterator[_Scaled]:
     """What a value becomes as integers, at once or after it has been divided."""
     for user in value.users:
-        quotient, divided_by = value, np.ones(value.type.shape[-1:], np.float32)
+        quotient, divided_by = value, np.ones(value.type.shape[axis], np.float32)
         if is_op(user, Mul):
             quotient = user.result
-            divided, by = _scaled(quotient)
+            divided, by = _scaled(quotient, axis)
             if divided is not value or not (by > 0).all():
                 continue
             divided_by = by
@@ -93,11 +103,11 @@ def _becoming(value: Value) -> Iterator[_Scaled]:
                 yield _Scaled(value, each.result.type, (1 / divided_by.astype(np.float64)).astype(np.float32))
 
 
-def _operand(value: Value) -> _Scaled | None:
-    real, factor = _scaled(value)
+def _operand(value: Value, axis: int) -> _Scaled | None:
+    real, factor = _scaled(value, axis)
     integers = integers_of(real)
     if integers is None or isinstance(integers, Constant) or not _is_stored(integers.type, (*EIGHT_BIT, DType.I16)):
-        return next(_becoming(value), None)
+        return next(_becoming(value, axis), None)
     return _Scaled(integers, integers.type, factor)
 
 
@@ -112,10 +122,10 @@ def _emitted(found: Match, operand: _Scaled) -> Value:
     return found.emit(Quantize(), divided, result_types=[operand.type])
 
 
-def obstacle(op: Op[LayerNorm | RmsNorm]) -> str | None:
+def obstacle(op: Op[_Norm]) -> str | None:
     """Why a normalisation stays in floating point, a clause; ``None`` for one that integers can do."""
-    y, becoming, operands = op.result, list(_becoming(op.result)), _operands(op)
-    if op.operator.axis != y.type.rank - 1:
+    y, becoming, operands = op.result, list(_becoming(op.result, _axis(op))), _operands(op)
+    if is_op(op, LayerNorm, RmsNorm) and op.operator.axis != y.type.rank - 1:
         return "it is not along the last dimension alone"
     if y.type.dtype is not DType.F32:
         return f"its numbers are of type {y.type.dtype.value}"
@@ -136,12 +146,12 @@ def obstacle(op: Op[LayerNorm | RmsNorm]) -> str | None:
     return None
 
 
-def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
+def _normalization(found: Match[_Norm]) -> Value | None:
     root, y = found.root, found.root.result
-    scale, b = root.operands.scale, root.operands.b if is_op(root, LayerNorm) else None
+    scale, b = root.operands.scale, root.operands.b if is_op(root, LayerNorm, GroupNorm) else None
     if obstacle(root) is not None:
         return None
-    made, operands = next(_becoming(y)), _operands(root)
+    made, operands = next(_becoming(y, _axis(root))), _operands(root)
     assert operands is not None and isinstance(scale, Constant) and isinstance(b, Constant | None)
     gain = scale.array.astype(np.float64) / made.factor
     offset = (b.array if b is not None else np.zeros_like(gain)) / made.factor
@@ -149,7 +159,8 @@ def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
     def constant(role: str, array: np.ndarray) -> Constant:
         return found.add_constant(f"{y.name}.{role}", array.astype(np.float32))
 
-    operator = SkipLayerNorm(root.operator.axis, root.operator.epsilon, is_op(root, LayerNorm))
+    axis, groups = _axis(root) % y.type.rank, root.operator.groups if is_op(root, GroupNorm) else 0
+    operator = SkipLayerNorm(axis, root.operator.epsilon, not is_op(root, RmsNorm), groups)
     first, *others = operands
     skip = [x for each in others for x in (_emitted(found, each), constant("skip_factor", each.factor))]
     numbers = constant("factor", first.factor), constant("scale", gain), constant("b", offset)
@@ -163,16 +174,16 @@ def _normalization(found: Match[LayerNorm | RmsNorm]) -> Value | None:
     return found.emit(Mul(), real, constant("by", made.factor))
 
 
-def _operands(op: Op) -> list[_Scaled] | None:
+def _operands(op: Op[_Norm]) -> list[_Scaled] | None:
     """What is normalised: one operand, or two whose sum nothing else reads; ``None`` if they are no integers."""
-    x = op.inputs[0]
-    own = _operand(x)
+    x, axis = op.inputs[0], _axis(op)
+    own = _operand(x, axis)
     if own is not None:
         return [own]
     before = x.producer
     if not is_op(before, Add) or len(x.uses) > 1 or any(value.type.shape != x.type.shape for value in before.inputs):
         return None
-    both = [_operand(value) for value in before.inputs]
+    both = [_operand(value, axis) for value in before.inputs]
     return [each for each in both if each is not None] if all(both) else None
 
 

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...ir.core import Constant, Value
+from ...ir.core import Constant, Value, is_op
 from ...ir.op import Operator
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Transpose
-from ...ir.ops.normalization import BatchNorm, LayerNorm, RmsNorm
+from ...ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, RmsNorm
+from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Sqrt
 from ..pattern import Const, Match, Operand, OpPattern, Rewrite, Rule, node, scalar
+
+_MEANS = (ReduceMean, GlobalAveragePool)
 
 
 def _batch_norm(found: Match[BatchNorm]) -> Value | None:
@@ -36,7 +40,9 @@ def _normalized_order(found: Match, *reductions: str) -> tuple[int, tuple[int, .
     """How many dimensions all these means run over, and the order that brings them to the end, where all others keep
     theirs: the last ones, or channels that are followed by more."""
     rank = found["x"].type.rank
-    means = [found.op(name, ReduceMean).operator for name in reductions]
+    pooled = ReduceMean(tuple(range(2, rank)), keepdims=True)
+    means = [found.op(name, *_MEANS).operator for name in reductions]
+    means = [mean if isinstance(mean, ReduceMean) else pooled for mean in means]
     axes = means[0].axes
     is_known = axes == (1,) or axes == tuple(range(rank - len(axes), rank))
     if not axes or not is_known or any(mean.axes != axes or not mean.keepdims for mean in means):
@@ -50,6 +56,9 @@ def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
         if order is None or epsilon.size != 1 or not x.type.dtype.is_float:
             return None
         (count, perm), rank = order, x.type.rank
+        if operator is LayerNorm and rank > 3 and rank - count in (1, 2):
+            ones = np.ones(1 if count == rank - 1 else x.type.shape[1], x.type.dtype.numpy)
+            return _of_channels(found, x, float(epsilon.reshape(-1)[0]), ones, 0 * ones)
         is_turned = perm != tuple(range(rank))
         rows = found.emit(Transpose(perm), x) if is_turned else x
         ones = np.ones(rows.type.shape[rank - count :], x.type.dtype.numpy)
@@ -60,10 +69,28 @@ def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
     return rewrite
 
 
+def _of_channels(found: Match, x: Value, epsilon: float, scale: np.ndarray, b: np.ndarray) -> Value:
+    """Groups of channels standardised with all pixels of an image, times a factor, plus a summand for each group."""
+    channels, groups, name = x.type.shape[1], len(scale), found.root.result.name
+    numbers = (("scale", scale), ("b", b))
+    operands = [found.add_constant(f"{name}_{role}", each.repeat(channels // groups)) for role, each in numbers]
+    return found.emit(GroupNorm(groups, epsilon), x, *operands)
+
+
+def _group_norm(found: Match) -> Value | None:
+    """Groups of channels that were made channels, and channels again."""
+    norm, x, y = found.op("norm", GroupNorm), found["x"], found.root.result.type
+    images, groups = norm.result.type.shape[:2]
+    is_whole = norm.operator.groups == groups and y.rank > 2 and images == y.shape[0] and not y.shape[1] % groups
+    if x.type.shape != y.shape or not is_whole:
+        return None
+    return _of_channels(found, x, norm.operator.epsilon, found.constant("scale").array, found.constant("b").array)
+
+
 def _standardized(centred: Operand) -> Iterator[OpPattern]:
     """Every way to divide something by the root of the mean of its square."""
     for square in (node(Mul, centred, centred), node(Pow, centred, scalar(2.0))):
-        variance = node(Add, node(ReduceMean, square, name="variance"), Const("epsilon"), commutative=True)
+        variance = node(Add, node(_MEANS, square, name="variance"), Const("epsilon"), commutative=True)
         yield node(Div, centred, node(Sqrt, variance))
         yield node(Div, centred, node(Pow, variance, scalar(0.5)))
         yield node(Mul, centred, node(Pow, variance, scalar(-0.5)), commutative=True)
@@ -81,9 +108,13 @@ def _as_before(found: Match, norm: Value) -> Value:
 
 def _parameter(found: Match) -> np.ndarray | None:
     """Constant ``c`` spread over the normalised dimensions; ``None`` if it varies along others."""
-    norm = found.op("norm", LayerNorm, RmsNorm)
-    shape = norm.result.type.shape[norm.operator.axis :]
-    array, moved = found.constant("c").array, found.ops[1].operator
+    norm = found.op("norm", *_NORMS)
+    y, array, moved = norm.result.type, found.constant("c").array, found.ops[1].operator
+    if not is_op(norm, LayerNorm, RmsNorm):
+        aligned = (1,) * (y.rank - array.ndim) + array.shape
+        is_fitting = array.size == 1 or aligned == (1, y.shape[1], *(1,) * (y.rank - 2))
+        return np.broadcast_to(array.reshape(-1), y.shape[1:2]) if is_fitting and moved == norm.operator else None
+    shape = y.shape[norm.operator.axis :]
     if isinstance(moved, Transpose) and array.ndim <= len(moved.perm):
         array = array.reshape((1,) * (len(moved.perm) - array.ndim) + array.shape).transpose(_inverse(moved.perm))
     extra = array.ndim - len(shape)
@@ -93,7 +124,7 @@ def _parameter(found: Match) -> np.ndarray | None:
 
 
 def _norm_times(found: Match) -> Value | None:
-    norm = found.op("norm", LayerNorm, RmsNorm)
+    norm = found.op("norm", *_NORMS)
     factor = _parameter(found)
     parameters = [value for value in norm.inputs[1:] if isinstance(value, Constant)]
     if factor is None or len(parameters) != len(norm.inputs) - 1:
@@ -103,7 +134,7 @@ def _norm_times(found: Match) -> Value | None:
 
 
 def _norm_plus(found: Match) -> Value | None:
-    norm = found.op("norm", LayerNorm)
+    norm = found.op("norm", *_WITH_SUMMAND)
     x, scale, b = norm.operands
     summand = _parameter(found)
     if summand is None or (b is not None and not isinstance(b, Constant)):
@@ -119,7 +150,9 @@ def _in_any_order(operator: type[Operator] | tuple[type[Operator], ...]) -> Iter
     yield from (norm, node(Transpose, norm))
 
 
-_mean = node(ReduceMean, "x", name="mean")
+_WITH_SUMMAND = (LayerNorm, GroupNorm)
+_NORMS = (RmsNorm, *_WITH_SUMMAND)
+_mean = node(_MEANS, "x", name="mean")
 _centred = node(Sub, "x", _mean, name="centred", single_use=False)
 
 RULES: tuple[Rule, ...] = (
@@ -132,11 +165,16 @@ RULES: tuple[Rule, ...] = (
     *(Rule("rms_norm", pattern, _norm(RmsNorm, "variance")) for pattern in _standardized("x")),
     *(
         Rule("norm_times_constant", node(Mul, norm, Const("c"), commutative=True), _norm_times)
-        for norm in _in_any_order((LayerNorm, RmsNorm))
+        for norm in _in_any_order(_NORMS)
     ),
     *(
         Rule("norm_plus_constant", node(Add, norm, Const("c"), commutative=True), _norm_plus)
-        for norm in _in_any_order(LayerNorm)
+        for norm in _in_any_order(_WITH_SUMMAND)
+    ),
+    Rule(
+        "group_norm",
+        node(Reshape, node(GroupNorm, node(Reshape, "x"), Const("scale"), Const("b"), name="norm")),
+        _group_norm,
     ),
 )
 """Batch normalisation as arithmetic; layer and root-mean-square normalisation from arithmetic."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..machines.machine import MAPS_ADDRESS_BITS, PARAMETER_UNIT
+from ..machines.machine import CHANNEL_BLOCK, MAPS_ADDRESS_BITS, PARAMETER_UNIT
 from .encoding import FIRST, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .vector import MapInstruction, map_access
 
@@ -14,20 +14,18 @@ NORMALIZE_BLOCK_BYTES = 3 * PARAMETER_UNIT
 LARGEST_BITS = 0x7F7FFFFF
 """The largest number as binary32."""
 
-NORMALIZED_BLOCKS = 512
-"""Blocks of channels whose squares add up within 64 bits."""
-
 
 @instruction("NRM", 27, Queue.VEC)
 class Normalize(MapInstruction):
-    """Divide what the channels of a pixel differ from their mean by, by its root mean square.
+    """Divide what the channels of a pixel, or of all pixels, differ from their mean by, by its root mean square.
 
     For every pixel (y, x), of C = blocks * 16 - unused channels o: `v[o] = (a - source_zero) * multiplier[o]`, with
     `sum` plus `(b - skip_zero) * skip_multiplier[o]`, where a is the byte at `source + y * source_row_pitch +
     x * source_pixel_pitch + o` and b that at `skip + y * skip_row_pitch + x * skip_pixel_pitch + o`. With `centred`,
-    m is the sum of all v over C, rounded to nearest even, otherwise 0. `d[o] = v[o] - m`, and q is the sum of their
-    squares, all exact. `n = binary32(binary32(q) + epsilon)` or 1 if that is less,
-    `r = binary32(1 / binary32(sqrt(n)))`,
+    m is the mean of all v, rounded to nearest even, otherwise 0. `d[o] = v[o] - m`, and q is the sum of their
+    squares, all exact: it has 64 bits and wraps; the compiler proves that it does not. With a `group` m and q are of
+    all pixels together, and of every so many channels their own. `n = binary32(binary32(q) + epsilon)` or 1 if that
+    is less, `r = binary32(1 / binary32(sqrt(n)))`,
     `p = binary32(binary32(binary32(binary32(d[o]) * gain[o]) * r) + offset[o])`. The byte at `destination +
     y * destination_row_pitch + x * destination_pixel_pitch + o` becomes the low … high clamp of
     (round(p) + zero_point), or 0 if o is one of the last `unused`. Multipliers, gain and offset come from the
@@ -52,6 +50,7 @@ class Normalize(MapInstruction):
     high: int = bits(8, "upper clamp", signed=True, default=127)
     unused: int = bits(4, "channels at the end of the last block that there are not", default=0)
     epsilon: int = bits(32, "added to the sum of squares, as binary32")
+    group: int = bits(16, "channels that are taken together, with all pixels; 0: all, pixel by pixel", default=0)
     sum: int = flag("add the second map")
     centred: int = flag("take the mean off")
     wide: int = flag("the maps that are read have 16 bits an element, in two blocks")
@@ -74,9 +73,10 @@ class Normalize(MapInstruction):
         )
 
     def violations(self) -> Iterator[Violation]:
-        """Squares add up within 64 bits, numbers are some, the second map is there or is not, pixels do not overlap."""
-        if self.blocks > NORMALIZED_BLOCKS:
-            yield Violation("blocks", self.blocks, f"at most {NORMALIZED_BLOCKS}")
+        """Groups are whole, numbers are some, the second map is there or is not, pixels do not overlap."""
+        channels = self.blocks * CHANNEL_BLOCK - self.unused
+        if self.group and channels % self.group:
+            yield Violation("group", self.group, f"0 or a divisor of the channels ({channels})")
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
         if self.epsilon > LARGEST_BITS:

@@ -287,7 +287,7 @@ def quotients(memory: Memory, item: RequantizeMean) -> NDArray[np.float32]:
 
 
 def normalize(memory: Memory, item: Normalize, parameters: NormalizationParameters) -> None:
-    """Execute NRM. Sums of products have 25 bits with their sign, those of squares 62."""
+    """Execute NRM. Sums of products have 25 bits with their sign, those of squares at most 63."""
     every = item.blocks * CHANNEL_BLOCK
     channels = every - item.unused
 
@@ -305,20 +305,23 @@ def normalize(memory: Memory, item: Normalize, parameters: NormalizationParamete
     if item.sum:
         skip = numbers(item.skip, item.skip_row_pitch, item.skip_pixel_pitch)
         value += (skip - item.skip_zero) * factors[1][:channels]
+    value = value.reshape(item.height * item.width, -1, item.group or channels)
+    axes = (0, 2) if item.group else (2,)
     if item.centred:
-        total = value.sum(-1, keepdims=True, dtype=np.int64)
-        mean = total // channels
-        twice = 2 * (total - mean * channels)
-        mean += (twice > channels) | ((twice == channels) & (mean & 1 == 1))
+        count = value.shape[2] * (len(value) if item.group else 1)
+        total = value.sum(axes, keepdims=True, dtype=np.int64)
+        mean = total // count
+        twice = 2 * (total - mean * count)
+        mean += (twice > count) | ((twice == count) & (mean & 1 == 1))
         value -= mean.astype(np.int32)
-    squares = np.square(value, dtype=np.int64).sum(-1, keepdims=True).astype(np.float32)
+    squares = np.square(value, dtype=np.int64).sum(axes, keepdims=True).astype(np.float32)
     one = np.float32(1)
     quotient = one / np.sqrt(np.maximum(squares + item.added, one))
     result = value.astype(np.float32)
-    np.multiply(result, parameters.gain[:channels], out=result)
+    np.multiply(result, parameters.gain[:channels].reshape(result.shape[1:]), out=result)
     np.multiply(result, quotient, out=result)
-    np.add(result, parameters.offset[:channels], out=result)
+    np.add(result, parameters.offset[:channels].reshape(result.shape[1:]), out=result)
     np.rint(np.clip(result, item.low - item.zero_point, item.high - item.zero_point, out=result), out=result)
     target = _output(memory, item)
-    target[..., :channels] = result.astype(np.int16) + item.zero_point
+    target[..., :channels] = result.astype(np.int16).reshape(*target.shape[:2], channels) + item.zero_point
     target[..., channels:] = 0

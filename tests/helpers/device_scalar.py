@@ -261,28 +261,28 @@ def normalize(memory: Memories, item: isa.Normalize) -> None:
         found = int(lane(o, "<h", place))
         return (found + 256) % 512 - 256 if item.wide else found
 
-    for y in range(item.height):
-        for x in range(item.width):
-            at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
-            skip = (item.skip + y * item.skip_row_pitch + x * item.skip_pixel_pitch) * 16
-            values: list[int] = []
-            for o in range(channels):
-                value = (number(at, o) - item.source_zero) * multiplier(o, 0)
-                if item.sum:
-                    value += (number(skip, o) - item.skip_zero) * multiplier(o, 32)
-                values.append(value)
-            mean = round(Fraction(sum(values), channels)) if item.centred else 0
-            squares = sum((value - mean) ** 2 for value in values)
-            size = max(binary32(binary32(Fraction(squares)) + Fraction(epsilon)), Fraction(1))
-            quotient = binary32(1 / Fraction(float(np.sqrt(np.float32(float(size))))))
-            target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
-            for o in range(item.blocks * 16):
-                result = 0
-                if o < channels:
-                    gain, offset = (Fraction(lane(o, "<f", place)) for place in (64, 128))
-                    scaled = binary32(binary32(binary32(Fraction(values[o] - mean)) * gain) * quotient)
-                    result = clamp(round(binary32(scaled + offset)) + item.zero_point, item.low, item.high)
-                memory.maps[target * 16 + o] = result & 255
+    # What is normalised together, by pixel, or by group of channels.
+    together: dict[tuple[int, ...], dict[tuple[int, int, int], int]] = {}
+    for y, x, o in np.ndindex(item.height, item.width, channels):
+        at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
+        skip = (item.skip + y * item.skip_row_pitch + x * item.skip_pixel_pitch) * 16
+        value = (number(at, o) - item.source_zero) * multiplier(o, 0)
+        if item.sum:
+            value += (number(skip, o) - item.skip_zero) * multiplier(o, 32)
+        together.setdefault((o // item.group,) if item.group else (y, x), {})[y, x, o] = value
+    results: dict[tuple[int, int, int], int] = {}
+    for values in together.values():
+        mean = round(Fraction(sum(values.values()), len(values))) if item.centred else 0
+        squares = sum((value - mean) ** 2 for value in values.values())
+        size = max(binary32(binary32(Fraction(squares)) + Fraction(epsilon)), Fraction(1))
+        quotient = binary32(1 / Fraction(float(np.sqrt(np.float32(float(size))))))
+        for place, value in values.items():
+            gain, offset = (Fraction(lane(place[2], "<f", at)) for at in (64, 128))
+            scaled = binary32(binary32(binary32(Fraction(value - mean)) * gain) * quotient)
+            results[place] = clamp(round(binary32(scaled + offset)) + item.zero_point, item.low, item.high)
+    for y, x, o in np.ndindex(item.height, item.width, item.blocks * 16):
+        target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+        memory.maps[target * 16 + o] = results.get((y, x, o), 0) & 255
 
 
 @dataclass

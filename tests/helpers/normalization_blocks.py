@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from before_after import random_inputs
 from random_graphs import Builder
 
-from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.core import Function, Module, Value, is_op
 from tilewright.ir.ops.activation import Gelu
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
@@ -61,6 +62,7 @@ def normalized_rows(
     dtype: DType = DType.I8,
     axis: int = 1,
     spread: float = 1.0,
+    groups: int = 0,
 ) -> Module:
     """One normalisation of integers, whose channels have factors that differ by so many powers of ten."""
     module = Module("normalization")
@@ -83,7 +85,8 @@ def normalized_rows(
     x = function.add_parameter("x", type_of())
     skip = [function.add_parameter("skip", type_of()), factors("skip_factor")] if is_sum else []
     operands = [x, factors("factor"), numbers("scale", -2, 2), numbers("b", -1, 1), *skip]
-    y = function.append(SkipLayerNorm(axis, 1e-5, centred), operands, [type_of(is_result=True)]).result
+    operator = SkipLayerNorm(axis, 1e-5, centred, groups)
+    y = function.append(operator, operands, [type_of(is_result=True)]).result
     function.set_results([y], ["y"])
     return module
 
@@ -128,3 +131,21 @@ def convnext_blocks(rng: np.random.Generator, *, blocks: int = 2, channels: int 
     value = g.op(Conv((2, 2), (0,) * 4, (1, 1), 1), last, g.weights(16, channels, 2, 2), None)
     g.function.set_results([value], ["y"])
     return g.module
+
+
+def the_op(module: Module):
+    (op,) = [each for each in module.main.ops if is_op(each, SkipLayerNorm)]
+    return op
+
+
+def extreme_inputs(module: Module, rng: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
+    """Random integers, the ends of the type, rows of one number, and rows with one other number."""
+    yield random_inputs(module, rng)
+    types = {each.name: each.type for each in module.main.parameters}
+    for make in (
+        lambda info, shape: rng.choice([info.min, info.max], shape),
+        lambda info, shape: np.full(shape, rng.choice([info.min, 3, info.max])),
+        lambda info, shape: np.where(rng.random(shape) < 0.05, info.max, info.min),
+    ):
+        arrays = {n: np.asarray(make(np.iinfo(t.dtype.numpy), t.shape), t.dtype.numpy) for n, t in types.items()}
+        yield arrays

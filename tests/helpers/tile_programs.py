@@ -256,7 +256,8 @@ class RandomProgram:
         numbers = [self.constant(self.rng.normal(0, 30, channels).astype(np.float32)) for _ in range(2)]
         parameters = self.add(LoadNormalization(self._whose(cluster)), *multipliers, *numbers)
         zeros = self.integer(-128, 127), self.integer(-128, 127) if skip is not None else 0
-        normalize = Normalize(self.integer(-9, 9), -120, 100, *zeros, 0.5, self.integer(0, 1) > 0)
+        group = self.rng.choice([0, 1, channels])
+        normalize = Normalize(self.integer(-9, 9), -120, 100, *zeros, 0.5, self.integer(0, 1) > 0, group=int(group))
         self.maps.append(self.add(normalize, x, parameters, skip, self._place_of(x)))
 
     def _record(self, cluster: int, **words: float) -> Value:

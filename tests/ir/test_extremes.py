@@ -10,7 +10,7 @@ from tilewright.ir.op import Operator
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.indexing import Gather, ScatterElements
 from tilewright.ir.ops.movement import Slice, Trilu
-from tilewright.ir.ops.normalization import InstanceNorm, Lrn
+from tilewright.ir.ops.normalization import GroupNorm, Lrn
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import TensorType
 
@@ -47,7 +47,7 @@ def test_a_dimension_that_stays_is_not_resampled() -> None:
 
 def test_results_without_elements_are_not_computed() -> None:
     nothing = np.zeros((2, 0, 4), np.float32)
-    assert evaluated(InstanceNorm(1e-5), nothing, np.zeros(0, np.float32), np.zeros(0, np.float32)).shape == (2, 0, 4)
+    assert evaluated(GroupNorm(1, 1e-5), nothing, np.zeros(0, np.float32), np.zeros(0, np.float32)).shape == (2, 0, 4)
     assert evaluated(Gather(0), np.zeros((3, 0), np.float32), np.array([99])).shape == (1, 0)
 
 

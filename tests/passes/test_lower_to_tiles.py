@@ -19,7 +19,7 @@ from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, DRAM, KEPT, LAYER, ON
 from tilewright.ir.core import Constant, Function, Module, Value, is_op
-from tilewright.ir.feature_map import is_block_by_block, map_shape
+from tilewright.ir.feature_map import is_block_by_block, is_of_images, map_shape
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
@@ -31,6 +31,7 @@ from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.limits import Limit
+from tilewright.passes.device.boxes import blocks_made
 from tilewright.passes.device.fused_pairs import choose_overwritten
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
@@ -91,10 +92,10 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
 
     for op in function.ops:
         target = map_shape(op.result.type)
-        # Attention goes head by head, and a normalisation has whole pixels.
+        # Attention goes head by head, and a normalisation has whole pixels, or whole groups of channels of an image.
         blocks = op.operator.depth // CHANNEL_BLOCK if is_op(op, Attention) else some(target.blocks)
-        blocks = target.blocks if is_op(op, SkipLayerNorm) else blocks
-        tile = [some(target.height), some(target.width), blocks]
+        blocks = -(-blocks // blocks_made(op)) * blocks_made(op) if is_op(op, SkipLayerNorm) else blocks
+        tile = [*target[1:3], blocks] if is_of_images(op) else [some(target.height), some(target.width), blocks]
         is_dense = isinstance(op.operator, Conv) and not is_block_by_block(op)
         tile.append(some(map_shape(op.inputs[0].type).blocks) if is_dense else tile[2])
         op.annotations.update(tile=tuple(tile), stationary=str(rng.choice(["weights", "inputs"])))
@@ -104,8 +105,8 @@ def split_by_chance(function: Function, rng: np.random.Generator) -> None:
     """Up to four clusters, which share out rows or channels of a result, or leave it to one."""
     CLUSTERS.set(function, int(rng.integers(2, 5)))
     for op in function.ops:
-        by_channels = [] if is_op(op, Attention, SkipLayerNorm) else ["channels"]
-        split = str(rng.choice(["rows", *by_channels, "none"]))
+        ways = ["rows"] if is_op(op, Attention, SkipLayerNorm) else ["rows", "channels"]
+        split = str(rng.choice([*(["channels"] if is_of_images(op) else ways), "none"]))
         if split != "none":
             op.annotations["split"] = split
 

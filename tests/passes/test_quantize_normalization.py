@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 
 import instruction_set as isa
 import numpy as np
 import pytest
-from before_after import random_inputs
 from device_cases import ROOMY
 from device_runs import compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
 from normalization_blocks import (
     convnext_blocks,
+    extreme_inputs,
     layers_with_shortcuts,
     normalized_rows,
     quantized_layers,
     random_layers,
+    the_op,
 )
 from random_seeds import seeds
 
@@ -45,24 +45,6 @@ OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_lim
 
 
 NOT_HERE = "the device has no layer_norm but of integers, and"
-
-
-def the_op(module: Module):
-    (op,) = [each for each in module.main.ops if is_op(each, SkipLayerNorm)]
-    return op
-
-
-def extreme_inputs(module: Module, rng: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
-    """Random integers, the ends of the type, rows of one number, and rows with one other number."""
-    yield random_inputs(module, rng)
-    types = {each.name: each.type for each in module.main.parameters}
-    for make in (
-        lambda info, shape: rng.choice([info.min, info.max], shape),
-        lambda info, shape: np.full(shape, rng.choice([info.min, 3, info.max])),
-        lambda info, shape: np.where(rng.random(shape) < 0.05, info.max, info.min),
-    ):
-        arrays = {n: np.asarray(make(np.iinfo(t.dtype.numpy), t.shape), t.dtype.numpy) for n, t in types.items()}
-        yield arrays
 
 
 @pytest.mark.parametrize("value", [0, 1, 2, 3, -1, -2, -3, 7, -7, 2**40 + 1])
@@ -98,9 +80,9 @@ def test_numbers_that_single_precision_does_not_hold_are_refused(
 
 
 def test_more_channels_than_add_up_are_refused() -> None:
-    many = np.ones(8193, np.float32)
-    with pytest.raises(ValueError, match="sums of 8193 squares may leave 64 bits: at most 8192 channels"):
-        standardization([many.astype(np.float64)], many, many, np.float32(1), 1e-5)
+    one = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match="33554433 numbers are normalised together: at most 33554432"):
+        standardization([one.astype(np.float64)], one, one, np.float32(1), 1e-5, count=(1 << 25) + 1)
 
 
 @pytest.mark.parametrize("seed", seeds(6, 12))

@@ -6,7 +6,7 @@ import math
 
 from ....ir.core import Op
 from ....ir.layout import row_major
-from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from ....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -87,13 +87,12 @@ def lower_trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) 
     return _standardized(op, (rows, 1, length, 1), operator.epsilon, target, centred)
 
 
-@lowers(InstanceNorm, GroupNorm, needs=(_computes,))
-def lower_channel_norm(op: Op[InstanceNorm | GroupNorm], target: TargetDescription) -> Kernel:
-    operator = op.operator
+@lowers(GroupNorm, needs=(_computes,))
+def lower_group_norm(op: Op[GroupNorm], target: TargetDescription) -> Kernel:
     batch, channels, *spatial = op.result.type.shape
-    groups = operator.groups if isinstance(operator, GroupNorm) else channels
+    groups = op.operator.groups
     extents = (batch * groups, groups, channels // groups, math.prod(spatial))
-    return _standardized(op, extents, operator.epsilon, target)
+    return _standardized(op, extents, op.operator.epsilon, target)
 
 
 _LRN = """def kernel(x, y, n, f, scratch, begin, end):

@@ -20,6 +20,7 @@ from ....ir.feature_map import (
     MapShape,
     computed_map,
     convolution_maps,
+    is_of_images,
     is_product,
     map_axis,
     map_shape,
@@ -197,7 +198,7 @@ def rows_read(op: Op, value: Value) -> Touched:
         every = 0, shape.images * shape.height
         for lane in lanes_of(op, computed_map(op)):
             yield lane.cluster, lane.rows if value not in op.inputs[1:] else every
-    elif is_op(op, SkipLayerNorm):
+    elif is_op(op, SkipLayerNorm) and not is_of_images(op):
         yield from rows_made(op)
     elif is_op(op, Concat):
         yield from _through(shape, lanes_of(op, shape))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ....ir.core import Constant, Op, Value, is_op
-from ....ir.feature_map import Window, window_of
+from ....ir.feature_map import Window, is_of_images, window_of
 from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -96,7 +96,7 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
     """The result, [N, C, …], of an op on rows as one on a map of ``pixels``, images first; ``None`` if it is not one
     that treats each row by itself."""
     y, ones = op.result.type, (1,) * (len(pixels) - 1)
-    if len(ones) not in (1, 2) or not _has_rows(y):
+    if len(ones) not in (1, 2) or not _has_rows(y) or is_of_images(op):
         return None
     operator = op.operator
     if is_op(op, Conv):
@@ -147,7 +147,7 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
     """Along the last dimension, everything before it is rows."""
     op, y = found.root, found.root.result.type
-    if op.operator.axis != y.rank - 1 or y.rank < 2:
+    if op.operator.axis != y.rank - 1 or y.rank < 2 or is_of_images(op):
         return None
     rows = (y.elements // y.shape[-1], y.shape[-1], 1, 1)
     moved = [

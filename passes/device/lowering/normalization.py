@@ -6,34 +6,50 @@ from dataclasses import replace
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.feature_map import computed_map, map_shape
+from ....ir.core import Op, Value
+from ....ir.feature_map import computed_map, is_of_images, map_shape
 from ....ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ....ir.quantized import is_wide, limits, parameters
 from ....ir.tile.normalization import LoadNormalization, Normalize
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from .on_chip import chip_zero, on_chip
-from .program import TileProgram
+from .program import ChipMap, TileProgram
 
 
 def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:
-    """Images are rows, as each pixel is by itself."""
+    """Images are rows where each pixel is by itself; otherwise tiles are whole images of some groups of channels."""
     y, skip, shape = op.result.type, op.operands.skip, computed_map(op)
     by = standardization_of(op)
     low, high = (on_chip(y, bound) for bound in limits(y))
     wide = is_wide(op.operands.x.type)
     zeros = (0, 0) if wide else (chip_zero(op.operands.x), chip_zero(skip) if skip is not None else 0)
     ends = on_chip(y, parameters(y)[1]), low, high
-    normalize = Normalize(*ends, *zeros, float(by.epsilon), op.operator.centred, wide)
+    channels, of_images = shape.channels, is_of_images(op)
+    group = channels // op.operator.groups if of_images else 0
+    normalize = Normalize(*ends, *zeros, float(by.epsilon), op.operator.centred, wide, group)
     multipliers = [each.astype(np.int16) for each in by.multipliers]
     multipliers += [np.zeros_like(multipliers[0])] * (2 - len(multipliers))
-    arrays = zip(("multiplier", "skip_multiplier", "gain", "offset"), (*multipliers, by.gain, by.offset), strict=True)
-    constants = [program.constant(role, array) for role, array in arrays]
-    loaded = program.add(LoadNormalization(program.everywhere), *constants)
+    roles = "multiplier", "skip_multiplier", "gain", "offset"
+    arrays = [*zip(roles, (*multipliers, by.gain, by.offset), strict=True)]
+    loaded: dict[tuple[int, int, int], Value] = {}
+
+    def parameters_of(first: int, count: int) -> Value:
+        """Of channels, which are loaded once."""
+        key = program.everywhere if count == channels else program.cluster, first, count
+        if key not in loaded:
+            constants = [program.constant(role, array[first : first + count]) for role, array in arrays]
+            loaded[key] = program.add(LoadNormalization(key[0]), *constants)
+        return loaded[key]
+
     maps = [op.operands.x, *([skip] if skip is not None else [])]
-    channels = map_shape(op.operands.x.type).channels
-    sources = [program.reshaped(program.map(value), shape._replace(channels=channels)) for value in maps]
+    read_channels = map_shape(op.operands.x.type).channels
+    sources = [program.reshaped(program.map(value), shape._replace(channels=read_channels)) for value in maps]
     target = program.reshaped(program.map(op.result), shape)
+    over = of_images and not wide and not any(isinstance(place, ChipMap) for place in (target, sources[0]))
     for box in program.tiles(op, shape):
-        read = replace(box, channels=(0, channels))
+        first, count = box.channels
+        size = 2 * -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK if wide else count
+        read = replace(box, channels=(2 * first if wide else first, size))
         x, *added = (program.load(source, read) for source in sources)
-        program.store(target, box, normalize, x, loaded, *added)
+        added = [*added, None][:1]
+        program.store(target, box, normalize, x, parameters_of(*box.channels), *added, *([x] if over else []))

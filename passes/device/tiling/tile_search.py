@@ -21,6 +21,7 @@ from ....ir.feature_map import (
     computed_map,
     convolution_maps,
     is_block_by_block,
+    is_of_images,
     is_packed,
     is_product,
     map_shape,
@@ -58,7 +59,7 @@ from ....runtime.machines.vector_unit import (
     vector_work,
 )
 from ..attention_views import rows_shape
-from ..boxes import blocks_together, outer_dimension
+from ..boxes import blocks_made, blocks_together, outer_dimension
 from ..channel_blocks import blocks_read, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
@@ -161,7 +162,7 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
     found: list[float] = []
     for share in _shares(op, clusters, frozenset()):
         images, height, width = share.pixels(target)
-        together = blocks_together(op.result.type)
+        together = blocks_made(op)
         blocks = share.blocks(target.blocks, together) // together
         work = machine, height * width, min(blocks * CHANNEL_BLOCK, op.result.type.shape[1])
         products = sum_products(op) * blocks_together(op.inputs[0].type)
@@ -189,14 +190,10 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     pieces = -(-images[0] // images[1])
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
-    shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 else []
-    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not _is_whole(op) else []
+    shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 and not is_of_images(op) else []
+    if target.blocks > blocks_made(op) and not is_op(op, Attention):
+        shares.append(Share(clusters, "channels", kept))
     return shares or [alone]
-
-
-def _is_whole(op: Op) -> bool:
-    """Whether all channels of a pixel, or of a head, are computed at once."""
-    return is_op(op, Attention, SkipLayerNorm)
 
 
 def _convolution_candidates(op: Op, share: Share) -> Found:
@@ -298,6 +295,11 @@ def _shape(op: Op, value: Value) -> MapShape:
     return computed_map(op)._replace(channels=shape.channels) if is_op(op, SkipLayerNorm) else shape
 
 
+def _blocks_read(op: Op, source: MapShape, blocks: Counts) -> Counts:
+    """Blocks of an operand of which so many of the result are made: of numbers of 16 bits that are normalised two."""
+    return blocks * (source.blocks // computed_map(op).blocks) if is_op(op, SkipLayerNorm) else blocks
+
+
 def pointwise_parameter_bytes(op: Op) -> int:
     """What an op that is no product reads of the parameters: a table, blocks of a normalisation or a vector record."""
     if is_op(op, SkipLayerNorm):
@@ -308,22 +310,21 @@ def pointwise_parameter_bytes(op: Op) -> int:
 
 
 def _pointwise_candidates(op: Op, share: Share) -> Found:
-    target, together = computed_map(op), blocks_together(op.result.type)
+    target, together = computed_map(op), blocks_made(op)
     _, height, width = share.pixels(target)
+    of_images, x = is_of_images(op), op.inputs[0]
     rows, columns, blocks = np.meshgrid(
-        _cuts(height, OUTPUT_ROWS_LIMIT),
-        _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        np.array([target.blocks])
-        if _is_whole(op)
-        else _cuts_together(share.blocks(target.blocks, together), 255, together),
+        np.array([height]) if of_images else _cuts(height, OUTPUT_ROWS_LIMIT),
+        np.array([width]) if of_images else _cuts(width, OUTPUT_COLUMNS_LIMIT),
+        _cuts_together(share.blocks(target.blocks, together), max(255, together), together),
         indexing="ij",
     )
-    need = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
+    over = of_images and share.moves(x) and not is_wide(x.type)
+    need = rows * columns * blocks * CHANNEL_BLOCK * (share.moves(op.result) and not over)
     within = np.ones(need.shape, np.bool_)
     for source, read in _sources(op, share):
         heights, widths = read(0, rows), read(1, columns)
-        read_blocks = source.blocks if _is_whole(op) else blocks
-        need = need + heights * widths * read_blocks * CHANNEL_BLOCK
+        need = need + heights * widths * _blocks_read(op, source, blocks) * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     needs = {"maps": need, "parameter": np.full(need.shape, pointwise_parameter_bytes(op))}
     return Found(Candidates(rows, columns, blocks, blocks), needs, within)
@@ -336,14 +337,14 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     taps = NORMALIZE_PASSES if is_op(op, SkipLayerNorm) else taps
     price = Price(machine, share)
     images, height, width = share.pixels(target)
-    outputs = share.blocks(target.blocks, blocks_together(op.result.type))
+    outputs = share.blocks(target.blocks, blocks_made(op))
     read = [value for value in op.inputs if value.type.quant is not None]
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
         parts(height, tiles.rows), parts(width, tiles.columns), parts(outputs, tiles.blocks)
     ):
         count, whole = n * m * k * images, is_top and is_left and is_first
         for source, reach in _sources(op, share):
-            taken = blocks * 0 + source.blocks if _is_whole(op) else np.minimum(blocks, source.blocks)
+            taken = np.minimum(_blocks_read(op, source, blocks), source.blocks)
             runs = box(source, reach(0, rows), reach(1, columns), taken)
             price.transfer(price.loads, count, runs, whole=whole)
         if share.moves(op.result):
@@ -353,9 +354,9 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
             run = blocks * CHANNEL_BLOCK
             maps: list[Stream] = []
             for each in read:
-                padded = _shape(op, each).padded_channels
-                own = run * 0 + padded if _is_whole(op) else run
-                maps.append(Stream(own, own if share.moves(each) else padded, taps))
+                source = _shape(op, each)
+                own = _blocks_read(op, source, run)
+                maps.append(Stream(own, own if share.moves(each) else source.padded_channels, taps))
             maps.append(Stream(run, run if share.moves(op.result) else target.padded_channels))
             work = vector_work(
                 *(machine, rows * columns, blocks, maps),

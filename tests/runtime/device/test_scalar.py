@@ -145,12 +145,16 @@ def normalize(rng: np.random.Generator) -> isa.Instruction:
         }
 
     epsilon = np.float32(rng.choice([0.0, 0.5, np.exp2(rng.uniform(-40, 60))]))
+    unused = int(rng.choice([0, pick(rng, 1, 15)]))
+    channels = shape["blocks"] * 16 - unused
+    groups = [size for size in range(1, channels + 1) if channels % size == 0]
     return isa.Normalize(
         parameters=int(rng.choice([20, 23])),
         zero_point=pick(rng, -256, 255),
         low=pick(rng, -128, 0),
         high=pick(rng, 0, 127),
-        unused=int(rng.choice([0, pick(rng, 1, 15)])),
+        unused=unused,
+        group=int(rng.choice([0, rng.choice(groups)])),
         epsilon=int(epsilon.view(np.uint32)),
         centred=pick(rng, 0, 1),
         wide=wide,

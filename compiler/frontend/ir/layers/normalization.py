@@ -9,7 +9,7 @@ import numpy as np
 
 from .....ir.core import Op, Value
 from .....ir.ops.elementwise import Add, Div, Mul, Pow, Sub
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
+from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from .....ir.ops.pooling import AveragePool
 from .....ir.ops.reduction import ReduceL1, ReduceL2, ReduceMean, ReduceSumSquare
 from .....ir.ops.unary import Sqrt
@@ -18,7 +18,6 @@ from ...elementwise import scaled
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
-from .convolution import shifted
 from .elementwise import combined
 from .reduction import reduced
 from .shape import reshaped
@@ -87,7 +86,7 @@ def standardized(
     if epsilon is not None and is_inside and x.type.dtype is DType.F32:
         if rank > 2 and axes == tuple(range(2, rank)):
             ones = _ones(node, importer, x.type.shape[1:2])
-            return importer.emit_one(InstanceNorm(epsilon), x, ones, scaled(importer, ones, 0))
+            return importer.emit_one(GroupNorm(x.type.shape[1], epsilon), x, ones, scaled(importer, ones, 0))
         if axes and axes == tuple(range(axes[0], rank)):
             return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
     centred = importer.emit_one(Sub(), x, importer.emit_one(ReduceMean(axes, keepdims=True), x))
@@ -167,15 +166,6 @@ def export_layer_norm(op: Op[LayerNorm], exporter: IrExporter) -> None:
     y = _standardized(exporter, x, op.operator.axis, op.operator.epsilon)
     y = combined(exporter, "Multiply", y, scale)
     exporter.define(op, combined(exporter, "Add", y, b) if b is not None else y)
-
-
-@exports(InstanceNorm)
-def export_instance_norm(op: Op[InstanceNorm], exporter: IrExporter) -> None:
-    x, scale, b = op.operands
-    y = _standardized(exporter, x, 2, op.operator.epsilon)
-    along = (1, *scale.type.shape, *(1,) * (x.type.rank - 2))
-    y = combined(exporter, "Multiply", y, reshaped(exporter, scale, along))
-    exporter.define(op, shifted(exporter, y, b))
 
 
 @exports(RmsNorm)

@@ -22,7 +22,7 @@ from .....ir.ops.elementwise import Add, Div, Elementwise, Min
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from .....ir.ops.pooling import GlobalPool, Pool
 from .....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from .....ir.ops.resize import Resize
@@ -336,9 +336,7 @@ def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, operands: Ope
     return [open.opened(open.apply_one(operator, *operands), open.shape(x))]
 
 
-@of_open_shapes(
-    Conv, ConvTranspose, Pool, GlobalPool, BatchNorm, InstanceNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize
-)
+@of_open_shapes(Conv, ConvTranspose, Pool, GlobalPool, BatchNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize)
 def image_by_image(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
     """What computes each image of a batch by itself."""
     x, *parameters = _present(operands)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ......ir.core import Op, Value
 from ......ir.ops.elementwise import Mul, Sub
-from ......ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
+from ......ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ......ir.ops.reduction import ReduceMean
 from ......ir.ops.shape import Expand
 from ......ir.ops.skip_normalization import SkipLayerNorm
@@ -16,12 +16,10 @@ from ...exporter import OPENVINO, Exporter, exports
 from ...importer import Importer, Node, imports
 from ...one_to_one import exports_as, one_to_one
 
-one_to_one("InstanceNormalization", InstanceNorm, epsilon=1e-5)
 one_to_one("LRN", Lrn, size=None, alpha=1e-4, beta=0.75, bias=1.0)
 one_to_one("LpNormalization", LpNorm, axis=-1, p=2)
 exports_as("BatchNormalization", BatchNorm)
 exports_as("LayerNormalization", LayerNorm)
-exports_as("GroupNormalization", GroupNorm, "num_groups", "epsilon")
 # The operator of the standard is younger than the version that is written; onnxruntime's own is older.
 exports_as("SimplifiedLayerNormalization", RmsNorm)
 
@@ -66,6 +64,21 @@ def import_layer_norm(node: Node, importer: Importer) -> Value:
         return importer.emit_one(RmsNorm(axis, epsilon), x, scale)
     b = _fitted(importer, node.optional(2), x.type.shape[axis:])
     return importer.emit_one(LayerNorm(axis, epsilon), x, scale, b)
+
+
+@imports("InstanceNormalization")
+def import_instance_norm(node: Node, importer: Importer) -> Value:
+    x, scale, b = node.input(0), node.input(1), node.input(2)
+    return importer.emit_one(GroupNorm(scale.type.elements, node.float("epsilon", 1e-5)), x, scale, b)
+
+
+@exports(GroupNorm)
+def export_group_norm(op: Op[GroupNorm], exporter: Exporter) -> None:
+    groups, epsilon = op.operator.groups, op.operator.epsilon
+    if groups == op.result.type.shape[1]:
+        exporter.write_as(op, "InstanceNormalization", op.operands, epsilon=epsilon)
+    else:
+        exporter.write_as(op, "GroupNormalization", op.operands, num_groups=groups, epsilon=epsilon)
 
 
 @imports("GroupNormalization")
@@ -116,9 +129,14 @@ def export_skip_layer_norm(op: Op[SkipLayerNorm], exporter: Exporter) -> None:
     total = scaled(x, factor)
     if skip is not None and skip_factor is not None:
         total = exporter.node("Add", [total, scaled(skip, skip_factor)])
+    back = np.argsort(order).tolist()
+    if operator.groups:
+        y, groups = [exporter.node("Transpose", [total], perm=back), scale, b], operator.groups
+        exporter.write_as(op, "GroupNormalization", y, num_groups=groups, epsilon=operator.epsilon)
+        return
     if operator.centred:
         y = exporter.node("LayerNormalization", [total, scale, b], axis=-1, epsilon=operator.epsilon)
     else:
         y = exporter.node("SimplifiedLayerNormalization", [total, scale], axis=-1, epsilon=operator.epsilon)
         y = exporter.node("Add", [y, b])
-    exporter.write_as(op, "Transpose", [y], perm=np.argsort(order).tolist())
+    exporter.write_as(op, "Transpose", [y], perm=back)

@@ -1,0 +1,251 @@
+"""Normalisation of groups of channels with all pixels of an image: one meaning, and how networks spell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import instruction_set as isa
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, assert_rewrites
+from device_runs import compile_for_device, run_on_device
+from generic_kernels import TARGET, generic_kernel
+from kernel_harness import Execution, run_kernels
+from normalization_blocks import extreme_inputs, normalized_rows, the_op
+from onnx import TensorProto, helper, numpy_helper
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
+from tilewright.errors import IRError
+from tilewright.ir import interp
+from tilewright.ir.core import Constant
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm, standardization, standardization_of
+from tilewright.ir.quantized import limits, parameters
+from tilewright.ir.types import DType, TensorType
+from tilewright.passes.placement.device_support import reject
+from tilewright.runtime.machines.machine import load as load_machine
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.session import load
+
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+
+SHAPES = [((2, 80, 5, 4), 8), ((1, 96, 3, 7), 96), ((1, 60, 6), 5), ((1, 48, 9, 1), 1), ((3, 6, 2, 2), 2)]
+
+
+@pytest.mark.parametrize(("shape", "groups"), SHAPES)
+@pytest.mark.parametrize("form", range(5))
+def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], groups: int, form: int) -> None:
+    rng = np.random.default_rng([*shape, form])
+    dtype = (DType.U8, DType.I8, DType.I8, DType.I16, DType.I16)[form]
+    module = normalized_rows(rng, shape, is_sum=form not in (1, 4), dtype=dtype, spread=1.5, groups=groups)
+    fed = [*extreme_inputs(module, rng)]
+    wanted = [interp.run(module, inputs)["y"] for inputs in fed]
+    op, machine = the_op(module), load_machine("s256" if form == 2 else "m4096")
+    kernel = generic_kernel(op)
+    assert kernel is not None
+    arrays = [[v.array if isinstance(v, Constant) else inputs[v.name] for v in op.inputs] for inputs in fed]
+    made = run_kernels([Execution(op, kernel, tuple(each)) for each in arrays], TARGET)
+    compiled = compile_for_device(module, machine, clusters=min(1 + form, machine.clusters))
+    items = [item for stream in compiled.program.queues for item in compiled.program.instructions(stream)]
+    assert {item.group for item in items if isinstance(item, isa.Normalize)} == {shape[1] // groups}
+    for inputs, expected, results in zip(fed, wanted, made, strict=True):
+        assert results is not None
+        np.testing.assert_array_equal(results[0], expected)
+        np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], expected)
+
+
+def test_clusters_share_groups_out(rng: np.random.Generator) -> None:
+    """Of 5 channels each, 16 of which are five blocks."""
+    module, machine = normalized_rows(rng, (1, 320, 12, 12), groups=64), load_machine("m4096")
+    compiled = compile_for_device(module, machine, clusters=4)
+    items = {
+        stream: [item.blocks for item in compiled.program.instructions(stream) if isinstance(item, isa.Normalize)]
+        for stream in compiled.program.queues
+    }
+    assert sorted(blocks for found in items.values() for blocks in found) == [5, 5, 5, 5]
+    assert sum(map(bool, items.values())) == 4
+    inputs = next(extreme_inputs(module, rng))
+    (expected,) = interp.run(module, inputs).values()
+    np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], expected)
+
+
+def test_squares_of_many_pixels_add_up_exactly() -> None:
+    """Half of them at either end of the type; with whole numbers of any size."""
+    shape, rng = (1, 1, 300, 512), np.random.default_rng(1)
+    module = normalized_rows(rng, shape, is_sum=False, groups=1)
+    op, stored = the_op(module), np.where(rng.random(shape) < 0.5, -128, 127).astype(np.int8)
+    by, y = standardization_of(op), op.result.type
+    ((multiplier,),), count = by.multipliers, stored.size
+    assert 1 << 11 <= multiplier < 1 << 12
+    values = {int(q): (int(q) - parameters(op.inputs[0].type)[1]) * int(multiplier) for q in (-128, 127)}
+    often = {q: int((stored == q).sum()) for q in values}
+    mean = round(sum(values[q] * often[q] for q in values) / count)
+    squares = np.float32(sum((values[q] - mean) ** 2 * often[q] for q in values))
+    factor = np.float32(1) / np.sqrt(squares + by.epsilon)
+    (found,) = interp.run(module, {"x": stored}).values()
+    for q, value in values.items():
+        wanted = np.rint(np.float32(value - mean) * by.gain[0] * factor + by.offset[0]) + parameters(y)[1]
+        assert set(found[stored == q].tolist()) == {int(np.clip(wanted, *limits(y)))}
+
+
+@pytest.mark.parametrize(("count", "bits"), [(8192, 15), (8193, 14), (1 << 15, 14), (1 << 25, 9)])
+def test_of_many_numbers_multipliers_have_fewer_bits(count: int, bits: int) -> None:
+    one = np.ones(1, np.float32)
+    found = standardization([np.ones(1)], one, one, np.float32(0.1), 0.0, count=count)
+    assert int(found.multipliers[0][0]) == 1 << (bits - 1)
+
+
+@pytest.mark.parametrize(("axis", "groups", "centred"), [(1, 3, True), (2, 2, True), (1, -2, True), (1, 2, False)])
+def test_what_are_no_groups_is_refused(axis: int, groups: int, centred: bool) -> None:
+    x, each = TensorType((1, 4, 4, 2), DType.F32), TensorType((4,), DType.F32)
+    with pytest.raises(IRError, match="there are no such groups of channels"):
+        SkipLayerNorm(axis, 1e-5, centred, groups).infer(x, each, each, each, None, None)
+
+
+def test_a_line_of_more_columns_than_an_instruction_has_stays_on_the_host(rng: np.random.Generator) -> None:
+    found = reject(the_op(normalized_rows(rng, (1, 4, 4096), groups=2)), load_machine("m4096"))
+    assert found is not None and (found.rule, found.found) == (
+        "Pixels are normalised together in at most 4095 rows and columns",
+        "1 and 4096",
+    )
+
+
+def test_groups_made_channels_and_back_are_groups(rng: np.random.Generator) -> None:
+    """As exporters write it, with factors behind."""
+    assert_rewrites(
+        "canonicalize",
+        """
+        const @s : f32[2] = [2, 3]
+        const @t : f32[2] = [1, 0]
+        const @f : f32[4,1,1] = [1, 2, 3, 4]
+        const @g : f32[4,1,1] = [0, 1, 0, 1]
+        func @main(%x: f32[3,4,2,5]) -> (%y: f32[3,4,2,5]) {
+          %a = reshape(%x) {shape=[3, 2, 20]} : f32[3,2,20]
+          %b = group_norm(%a, @s, @t) {groups=2, epsilon=0x1.0p-2} : f32[3,2,20]
+          %c = reshape(%b) {shape=[3, 4, 2, 5]} : f32[3,4,2,5]
+          %d = mul(%c, @f) : f32[3,4,2,5]
+          %y = add(%d, @g) : f32[3,4,2,5]
+          return %y
+        }
+        """,
+        """
+        const @scale : f32[4] = [2, 4, 9, 12]
+        const @b : f32[4] = [1, 3, 0, 1]
+        func @main(%x: f32[3,4,2,5]) -> (%y: f32[3,4,2,5]) {
+          %y = group_norm(%x, @scale, @b) {groups=2, epsilon=0x1.0p-2} : f32[3,4,2,5]
+          return %y
+        }
+        """,
+        rng,
+    )
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "why"),
+    [([2, 6, 10], [3, 4, 2, 5], "images"), ([3, 2, 20], [3, 2, 4, 5], "shape"), ([3, 20, 2], [3, 4, 2, 5], "groups")],
+)
+def test_what_is_normalised_in_another_shape_stays(inner: list[int], outer: list[int], why: str) -> None:
+    ones = ", ".join("1" for _ in range(inner[1]))
+    assert_leaves_alone(
+        "canonicalize",
+        f"""
+        const @s : f32[{inner[1]}] = [{ones}]
+        func @main(%x: f32[3,4,2,5]) -> (%y: f32{outer}) {{
+          %a = reshape(%x) {{shape={inner}}} : f32{inner}
+          %b = group_norm(%a, @s, @s) {{groups={inner[1]}, epsilon=0x1.0p-2}} : f32{inner}
+          %y = reshape(%b) {{shape={outer}}} : f32{outer}
+          return %y
+        }}
+        """,
+    )
+
+
+class _Net:
+    """A network of ONNX that is written node by node."""
+
+    def __init__(self, rng: np.random.Generator, opset: int) -> None:
+        self.rng, self.opset, self.nodes, self.known = rng, opset, [], []
+
+    def number(self, array: np.ndarray) -> str:
+        self.known.append(numpy_helper.from_array(array, f"c{len(self.known)}"))
+        return self.known[-1].name
+
+    def some(self, *shape: int, by: float = 0.3, about: float = 0.0) -> str:
+        return self.number((self.rng.normal(size=shape) * by + about).astype(np.float32))
+
+    def op(self, kind: str, *operands: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, operands, [f"v{len(self.nodes)}"], **attributes))
+        return self.nodes[-1].output[0]
+
+    def conv(self, x: str, inputs: int, outputs: int) -> str:
+        return self.op("Conv", x, self.some(outputs, inputs, 3, 3), kernel_shape=[3, 3], pads=[1] * 4)
+
+    def mean(self, x: str) -> str:
+        if self.opset < 18:
+            return self.op("ReduceMean", x, axes=[2, 3], keepdims=1)
+        return self.op("ReduceMean", x, self.number(np.array([2, 3])), keepdims=1)
+
+    def scaled(self, x: str) -> str:
+        return self.op("Add", self.op("Mul", x, self.some(24, 1, 1, about=1.0)), self.some(24, 1, 1))
+
+
+def _instance(g: _Net, x: str) -> str:
+    return g.op("InstanceNormalization", x, g.some(24, about=1.0), g.some(24), epsilon=1e-5)
+
+
+def _spelt(g: _Net, x: str) -> str:
+    centred = g.op("Sub", x, g.mean(x))
+    variance = g.op("Add", g.mean(g.op("Mul", centred, centred)), g.number(np.array(1e-5, np.float32)))
+    return g.scaled(g.op("Div", centred, g.op("Sqrt", variance)))
+
+
+def _reshaped(g: _Net, x: str) -> str:
+    rows = g.op("Reshape", x, g.number(np.array([0, 6, -1])))
+    ones, zeros = g.number(np.ones(6, np.float32)), g.number(np.zeros(6, np.float32))
+    made = g.op("InstanceNormalization", rows, ones, zeros, epsilon=1e-5)
+    return g.scaled(g.op("Reshape", made, g.number(np.array([1, 24, 10, 9]))))
+
+
+def _grouped(g: _Net, x: str) -> str:
+    scale, b = (g.some(24 if g.opset > 20 else 3, about=1.0) for _ in range(2))
+    return g.op("GroupNormalization", x, scale, b, num_groups=3)
+
+
+@pytest.mark.parametrize(
+    ("form", "opset", "machine"),
+    [
+        (_instance, 13, "m4096"),
+        (_instance, 17, "s256"),
+        (_spelt, 13, "m4096"),
+        (_spelt, 18, "s256"),
+        (_reshaped, 17, "m4096"),
+        (_reshaped, 13, "s256"),
+        (_grouped, 18, "s256"),
+        (_grouped, 21, "m4096"),
+    ],
+)
+def test_networks_with_them_are_one_program(
+    form: Callable[[_Net, str], str], opset: int, machine: str, rng: np.random.Generator
+) -> None:
+    """A shortcut around some, as in residual networks, and none behind the last."""
+    g = _Net(rng, opset)
+    x = g.op("Relu", form(g, g.conv("x", 3, 24)))
+    y = g.conv(g.op("Relu", form(g, g.conv(g.op("Relu", form(g, x)), 24, 24))), 24, 24)
+    last = g.conv(g.op("Relu", form(g, g.op("Add", x, y))), 24, 5)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, 10, 9]) for name, c in (("x", 3), (last, 5))]
+    graph = helper.make_graph(g.nodes, "g", ends[:1], ends[1:], g.known)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
+    artifact = compile_to_memory(model.SerializeToString(), options)
+    placed = [(each.op, each.on) for each in details_of(artifact).placement]
+    assert placed.count(("skip_layer_norm", "device")) == 4
+    assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize", "reorder"}
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        feeds = {"x": rng.normal(size=(1, 3, 10, 9)).astype(np.float32)}
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+    with load(compile_to_memory(model.SerializeToString(), CompileOptions()), engine="float") as real:
+        (wanted,) = real.run(feeds).values()
+    assert np.square(found - wanted).mean() < 0.01 * np.square(wanted).mean()
