@@ -215,31 +215,16 @@ _LEAST_GAIN = 0.9
 
 def transformed_weights(op: Op[Conv]) -> str | None:
     """The layout of the weights of a convolution for the algorithm of least cost; ``None`` for direct convolution."""
-    costs = _costs_of_algorithms(op)
-    best = min(costs, key=costs.__getitem__, default=_DIRECT)
-    return best if best in WINOGRAD else None
-
-
-def winograd_gain(op: Op[Conv]) -> float:
-    """How many times as long direct convolution takes."""
-    costs = _costs_of_algorithms(op)
-    return costs[_DIRECT] / min(costs.values()) if costs else 1
-
-
-_DIRECT = "o16i16"
-
-
-def _costs_of_algorithms(op: Op[Conv]) -> dict[str, float]:
-    """Cycles by the layout of the weights, where a product of vectors takes one; none where there is no choice."""
     conv, (x, w, *_) = op.operator, op.inputs
     is_whole = conv.group == 1 and isinstance(w, Constant) and x.type.dtype is DType.F32
     if not is_whole or w.type.shape[2:] != (WINDOW, WINDOW) or {*conv.strides, *conv.dilations} != {1}:
-        return {}
+        return None
     (batch, _, *extents), (outputs, channels) = op.result.type.shape, w.type.shape[:2]
     input_blocks, output_blocks = (-(-count // CHANNEL_BLOCK) for count in (channels, outputs))
     products = channels * output_blocks
 
     def cost(layout: str) -> float:
+        """Cycles, where a product of vectors takes one."""
         streamed = bytes_of(w.type.with_layout(layout)) / _BYTES_PER_CYCLE
         algorithm = WINOGRAD.get(layout)
         if algorithm is None:
@@ -248,4 +233,5 @@ def _costs_of_algorithms(op: Op[Conv]) -> dict[str, float]:
         positions, n = tiles * algorithm.extent**2, algorithm.extent
         return positions * (products + _TRANSFORM * n * (input_blocks + output_blocks)) + streamed
 
-    return {layout: cost(layout) for layout in (_DIRECT, *WINOGRAD)}
+    best = min(("o16i16", *WINOGRAD), key=cost)
+    return best if best in WINOGRAD else None

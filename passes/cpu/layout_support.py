@@ -124,13 +124,14 @@ def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
     return Support((0, 3) if op.operands.residual is not None else (0,), is_required=True, stem_weights=stem)
 
 
-def can_be_narrow(op: Op[Conv]) -> bool:
-    """Whether a convolution can be one of numbers in bfloat16, and has channels enough to gain by it."""
+def can_be_narrow(op: Op[Conv], least: int) -> bool:
+    """Whether a convolution can be one of numbers in bfloat16, and has ``least`` channels at both ends, or taps as well
+    where it has few, to gain by it.
+    """
     outputs, channels, *kernel = op.inputs[1].type.shape
     # Taps of a row that lie side by side are multiplied at once.
     joins = op.operator.group == op.operator.dilations[-1] == 1 and channels <= STEM_CHANNELS and kernel[-1] > 1
-    inputs, least = (channels * math.prod(kernel), CHANNEL_BLOCK) if joins else (channels, CHANNEL_BLOCK // 2)
-    few = outputs < CHANNEL_BLOCK // 2 or inputs < least
+    few = outputs < least or (channels * math.prod(kernel) < CHANNEL_BLOCK if joins else channels < least)
     types = [value.type for value in (*op.inputs, op.result)]
     is_float = types[0].rank in (3, 4) and all(type.dtype is DType.F32 and type.quant is None for type in types)
     if few or not is_float or _narrow_convolution(op) is None:

@@ -6,11 +6,12 @@ import math
 
 from ...ir.calls import host_functions, macs_of
 from ...ir.core import Constant, Module, Op, is_op
+from ...ir.layout import CHANNEL_BLOCK
 from ...ir.ops.convolution import Conv, NarrowConv, joined_groups
 from ...ir.ops.matmul import MatMul, NarrowMatMul
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from .choose_layouts import winograd_gain
+from .choose_layouts import transformed_weights
 from .layout_support import can_be_narrow
 
 _SHORT = 8
@@ -41,7 +42,7 @@ class NarrowProducts(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         for function in host_functions(module):
             for op in [*function.ops]:
-                if is_op(op, Conv) and can_be_narrow(op) and self._gains(op):
+                if is_op(op, Conv) and self._gains(op):
                     narrow = NarrowConv(**vars(op.operator))
                 elif is_op(op, MatMul) and _is_known(op) and macs_of(module, op) >= _FEW:
                     narrow = NarrowMatMul(**vars(op.operator))
@@ -56,7 +57,8 @@ class NarrowProducts(Pass):
     def _gains(self, op: Op[Conv]) -> bool:
         x, w = (value.type.shape for value in op.inputs[:2])
         joined = joined_groups(op.operator.group, x[1], w[0]) or 1
-        return self.gain > max(joined, 1 if self.exact else winograd_gain(op))
+        has_fewer = not self.exact and transformed_weights(op) is not None
+        return self.gain > max(joined, 2 * has_fewer) and can_be_narrow(op, CHANNEL_BLOCK // (1 + (self.gain > 2)))
 
 
 def _is_known(op: Op[MatMul]) -> bool:

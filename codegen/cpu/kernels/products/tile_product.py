@@ -47,8 +47,8 @@ class TileSteps:
 
     @property
     def inner(self) -> int:
-        """Bytes of a step."""
-        return min(self.run, tiles.ROW_BYTES)
+        """Bytes of a step: as few as possible, in as many steps as tiles need."""
+        return QUAD * -(-self.run // (QUAD * -(-self.run // tiles.ROW_BYTES)))
 
     @property
     def cuts(self) -> list[int]:
