@@ -109,7 +109,10 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
         )
 
 
-SHARES = (KEPT_SHARE, KEPT_SHARE / 2, 0.0)
+BESIDE_RINGS = 0.75
+"""Of the maps scratchpad, what maps may take that stay on chip whole where others lie in rings."""
+
+SHARES = (KEPT_SHARE, BESIDE_RINGS, BESIDE_RINGS / 2, 0.0)
 """Maps that stay on chip may leave no piece between them that is large enough for a tile: then less of them."""
 
 AXES: tuple[tuple[str, ...], ...] = (
@@ -176,7 +179,7 @@ def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
     for count, reduced in product(counts, machines):
         # Only one cluster on its own computes ops in turn; what is cheaper that way need not be drafted without.
         if count == 1 and effort != "quick":
-            yield Plan(count, KEPT_SHARE, reduced, cascades=True)
+            yield Plan(count, BESIDE_RINGS, reduced, cascades=True)
         yield Plan(count, KEPT_SHARE, reduced)
 
 
@@ -298,7 +301,7 @@ class _Drafts:
 
     def _draft(self, plan: Plan) -> None:
         """With as much kept on chip as leaves room for the rest."""
-        for share in SHARES:
+        for share in (each for each in SHARES if each <= plan.kept_share):
             try:
                 current = plan._replace(kept_share=share)
                 # Nothing is proved of a draft.

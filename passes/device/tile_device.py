@@ -48,8 +48,8 @@ CHEAPEST = "cheapest"
 _CHOICES = 2
 """Sets of kept maps, the cheapest first, beside which cascades are looked for."""
 
-KEPT_SHARE = 0.75
-"""Leaves room for the tiles of maps that come from DRAM."""
+KEPT_SHARE = 15 / 16
+"""Leaves room for the tiles of maps that come from DRAM; prices see how much that is worth."""
 
 ORDERS: dict[str, Stationary | None] = {CHEAPEST: None, **{order: order for order in get_args(Stationary)}}
 """What a convolution keeps in the scratchpads, by the name that options have for it."""

@@ -10,6 +10,7 @@ from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node
+from ..simplify import linear_rules
 
 
 class DepthwiseAffine(Pass):
@@ -19,6 +20,7 @@ class DepthwiseAffine(Pass):
     batch normalisation that no convolution could take over. As an elementwise op on 8-bit tensors its constants would
     share one scale, which costs accuracy; as a convolution each channel has its own.
 
+    What follows goes into the same convolution, as where a normalisation and a scale with its own names are two layers.
     Comes before calibration: the values that are calibrated are those of the convolutions.
     """
 
@@ -50,35 +52,21 @@ def _convolution(found: Match, factor: np.ndarray, summand: np.ndarray | None) -
 
 
 def _scale(found: Match) -> Value | None:
-    readers = [user for user in found.root.result.users if isinstance(user.operator, (Add, Sub))]
-    summands = (_channels(found["x"], value) for user in readers for value in user.inputs)
-    if len(found.root.result.users) == 1 and any(summand is not None for summand in summands):
-        # The addition takes both.
-        return None
     factor = _channels(found["x"], found["c"])
     return _convolution(found, factor, None) if factor is not None else None
 
 
-def _scale_and_shift(found: Match) -> Value | None:
-    factor = _channels(found["x"], found["c"])
-    return _shift(found, factor) if factor is not None else None
-
-
-def _shift(found: Match, factor: np.ndarray | None = None) -> Value | None:
+def _shift(found: Match) -> Value | None:
     summand = _channels(found["x"], found["d"])
     if summand is None:
         return None
-    factor = factor if factor is not None else np.ones(summand.shape)
-    return _convolution(found, factor, -summand if isinstance(found.root.operator, Sub) else summand)
+    return _convolution(found, np.ones(summand.shape), -summand if isinstance(found.root.operator, Sub) else summand)
 
-
-_SCALED = node(Mul, "x", Const("c"), commutative=True)
 
 RULES: tuple[Rule, ...] = (
-    Rule("scale_and_shift", node(Add, _SCALED, Const("d"), commutative=True), _scale_and_shift),
-    Rule("scale_and_shift", node(Sub, _SCALED, Const("d")), _scale_and_shift),
-    Rule("scale", _SCALED, _scale),
+    *linear_rules.RULES,
+    Rule("scale", node(Mul, "x", Const("c"), commutative=True), _scale),
     Rule("shift", node(Add, "x", Const("d"), commutative=True), _shift),
     Rule("shift", node(Sub, "x", Const("d")), _shift),
 )
-"""From arithmetic on channels to convolutions."""
+"""From arithmetic on channels to convolutions, which take over what follows."""

@@ -11,6 +11,7 @@ from device_programs import pointwise
 from tilewright.compiler.device.plans import plans, rank
 from tilewright.errors import MachineError
 from tilewright.ir.annotations import Plan
+from tilewright.passes.device.tile_device import KEPT_SHARE
 from tilewright.runtime.isa.program import Program
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
@@ -28,7 +29,7 @@ def test_efforts_compare_more_and_more() -> None:
     quick, normal, thorough = ({*plans(M4096, 4, effort)} for effort in ("quick", "normal", "thorough"))
     assert quick < normal < thorough
     (own,) = quick
-    assert own == Plan(4, 0.75, ())
+    assert own == Plan(4, KEPT_SHARE, ())
     assert {plan.clusters for plan in thorough} == {1, 2, 4}
 
 

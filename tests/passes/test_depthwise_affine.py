@@ -29,6 +29,17 @@ def network(*lines: str) -> str:
         (("%m = mul(@c, %x) : f32[1,2,3,3]", "%y = sub(%m, @d) : f32[1,2,3,3]"), "2,-1.5", "-0.5,-4"),
         (("%y = mul(%x, @c) : f32[1,2,3,3]",), "2,-1.5", ""),
         (("%y = sub(%x, @d) : f32[1,2,3,3]",), "1,1", "-0.5,-4"),
+        # A normalisation and a scale, as some files have them, are one.
+        (
+            (
+                "%m = mul(%x, @c) : f32[1,2,3,3]",
+                "%a = add(%m, @d) : f32[1,2,3,3]",
+                "%n = mul(%a, @c) : f32[1,2,3,3]",
+                "%y = add(%n, @d) : f32[1,2,3,3]",
+            ),
+            "4,2.25",
+            "1.5,-2",
+        ),
     ],
 )
 def test_becomes_a_convolution(lines: tuple[str, ...], scale: str, shift: str, rng: np.random.Generator) -> None:

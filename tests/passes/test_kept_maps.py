@@ -58,6 +58,20 @@ def test_what_is_joined_lies_in_the_result_on_chip() -> None:
     assert found["y"] == MapPlace("dram", (), "", "leaves the device")
 
 
+def test_maps_may_fill_all_but_a_sixteenth() -> None:
+    """Those of dense blocks do at their widest layers, and all of a block lies in one map."""
+    half, wide = (MAP_TYPE.format(channels=channels) for channels in (112, 224))
+    module = parse(f"""
+    func @main(%x: {half}, %o: {half}) -> (%y: {wide}) {{
+      {JOINED.replace("WIDE", wide).replace("MAP", half)}
+      return %y
+    }}""")
+    for each in (module.main, *module.main.ops):
+        ON.set(each, "device")
+    found = places(module, maps_bytes=1 << 14)
+    assert found["c"] == MapPlace("chip", (8,), "", "")
+
+
 @pytest.mark.parametrize("clusters", [1, 4])
 def test_rows_of_products_stay_on_chip(clusters: int) -> None:
     """As pixels of their own they lie there as the function between the products wants them."""

@@ -193,10 +193,10 @@ class KeptMaps:
 
 
 def _limits(room: int) -> Iterator[int]:
-    """Bytes, up to ``room``: powers of two from 8 KiB on, and what lies in the middle between them."""
+    """Bytes, up to ``room``: powers of two from 8 KiB on, and 1/2 and 7/8 of the way to the next."""
     size = 1 << 13
     while size <= room:
-        yield from (limit for limit in (size, size * 3 // 2) if limit <= room)
+        yield from (limit for limit in (size, size * 3 // 2, size * 15 // 8) if limit <= room)
         size *= 2
 
 
