@@ -30,8 +30,9 @@ def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield from imports(node)
+        elif not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            # Expressions, which are most of what there is, hold none.
+            yield from imports(node) if isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case)) else ()
         else:
             for other in node.orelse:
                 yield from imports(ast.Module([other], []))
