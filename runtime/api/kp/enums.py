@@ -274,18 +274,4 @@ class Const(IntEnum):
     CHANNEL_NUM_OTHER_FORMAT = 2
 
 
-__all__ = [
-    "ApiReturnCode",
-    "ChannelOrdering",
-    "Const",
-    "FixedPointDType",
-    "ImageFormat",
-    "ModelTargetChip",
-    "ModelTensorDataLayout",
-    "NormalizeMode",
-    "PaddingMode",
-    "ProductId",
-    "ResetMode",
-    "ResizeMode",
-    "UsbSpeed",
-]
+__all__ = ["Const", *(each.__name__ for each in NamedIntEnum.__subclasses__())]

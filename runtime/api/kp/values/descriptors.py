@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from ..enums import (
-    ImageFormat,
-    ModelTargetChip,
-    ModelTensorDataLayout,
-    UsbSpeed,
-)
+from .. import members
+from ..enums import ImageFormat, ModelTargetChip, ModelTensorDataLayout, UsbSpeed
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
 
@@ -271,20 +267,4 @@ class ModelNefDescriptor(Value):
     target_chip: Member[ModelTargetChip] = enumeration(ModelTargetChip.KP_MODEL_TARGET_CHIP_UNKNOWN)
 
 
-__all__ = [
-    "DdrManageAttributes",
-    "DeviceDescriptor",
-    "DeviceDescriptorList",
-    "DeviceGroup",
-    "FirmwareVersion",
-    "ModelNefDescriptor",
-    "ModelNefMetadata",
-    "NefSchemaVersion",
-    "QuantizationParameters",
-    "QuantizedFixedPointDescriptor",
-    "SetupFileSchemaVersion",
-    "SetupSchemaVersion",
-    "SingleModelDescriptor",
-    "SystemInfo",
-    "TensorDescriptor",
-]
+__all__ = members.defined_in(__name__)

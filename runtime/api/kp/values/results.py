@@ -14,6 +14,7 @@ from ..members import (
     ValueRepresentBase,
     array,
     content,
+    defined_in,
     enumeration,
     integer,
     item,
@@ -249,17 +250,4 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
         )
 
 
-__all__ = [
-    "GenericDataInferenceResult",
-    "GenericDataInferenceResultHeader",
-    "GenericImageInferenceResult",
-    "GenericImageInferenceResultHeader",
-    "GenericRawBypassPreProcResult",
-    "GenericRawBypassPreProcResultHeader",
-    "GenericRawResult",
-    "GenericRawResultHeader",
-    "GenericRawResultNDArray",
-    "HwPreProcInfo",
-    "InferenceFixedNodeOutput",
-    "InferenceFloatNodeOutput",
-]
+__all__ = defined_in(__name__)
