@@ -274,4 +274,4 @@ class Const(IntEnum):
     CHANNEL_NUM_OTHER_FORMAT = 2
 
 
-__all__ = ["Const", *(each.__name__ for each in NamedIntEnum.__subclasses__())]
+__all__ = sorted(["Const", *(each.__name__ for each in NamedIntEnum.__subclasses__())])

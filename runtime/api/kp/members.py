@@ -24,7 +24,7 @@ from .exceptions import MemberTypeError, MemberValueError, wrong
 def defined_in(module: str) -> list[str]:
     """The classes and functions that a module defines for programs: all whose names do not begin with ``_``."""
     found = ((name, each) for name, each in vars(sys.modules[module]).items() if isinstance(each, (type, FunctionType)))
-    return [name for name, each in found if each.__module__ == module and not name.startswith("_")]
+    return sorted(name for name, each in found if each.__module__ == module and not name.startswith("_"))
 
 
 LARGEST = 2**32 - 1
