@@ -55,6 +55,13 @@ class Profile(NamedTuple):
     milliseconds: float
     steps: tuple[StepProfile, ...]
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        columns = ((escape(each.name), escape(each.op), f"{each.milliseconds:.3f}") for each in self.steps)
+        body = "".join(f"<tr><td>{'</td><td>'.join(each)}</td></tr>" for each in columns)
+        return f"<table><caption>Engine {self.engine}: {self.milliseconds:.3f} ms</caption>{body}</table>"
+
 
 def combine(rounds: list[list[StepTime]]) -> tuple[StepProfile, ...]:
     """Medians of each step over rounds that executed the same steps."""

@@ -6,14 +6,15 @@ import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import numpy as np
 
-from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
+from tilewright import errors
+from tilewright.errors import RequestTimeoutError, ResourceError, UsageError
 from tilewright.limits import check_timeout
 
 from .waiting import Abandoned, Asked, Latch, Monitor, Wait, at_fork
@@ -25,11 +26,16 @@ Result = TypeVar("Result")
 Callback = Callable[["Request[Any]"], object]
 
 
+class RequestCancelledError(errors.RequestCancelledError, CancelledError):
+    """What futures raise as well; the errors that all import do without `concurrent.futures`."""
+
+
 class Request(Future[Result]):
     """One inference that runs in the background, with inputs and outputs of its own.
 
     It is a `concurrent.futures.Future`: `asyncio.wrap_future`, ``await`` and `concurrent.futures.wait` take it. What
-    was cancelled raises `RequestCancelledError` from `result`, and `asyncio.CancelledError` where it is awaited.
+    was cancelled raises `RequestCancelledError` from `result`, which is a `concurrent.futures.CancelledError`, and
+    `asyncio.CancelledError` where it is awaited.
 
     Args:
         compute: gives its result, when its turn comes; called once.
@@ -82,10 +88,9 @@ class Request(Future[Result]):
             RequestCancelledError: it was cancelled, or this process was forked off before it had finished.
             Exception: whatever went wrong while it ran.
         """
-        if not self.wait(timeout):
-            raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
-        if self._error is not None:
-            raise self._error
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
         return self._outcome[0]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -130,22 +130,9 @@ def load(
     runners = _Runners(artifact, chosen, policy, memory_limit, together, names)
     session = Session(artifact, chosen, runners, workers, queue)
     if isinstance(source, (str, os.PathLike)):
-        session._loaded = (
-            os.path.abspath(source),
-            {
-                "engine": chosen,
-                "machine": machine,
-                "threads": threads,
-                "workers": workers,
-                "queue": queue,
-                "trust": trust,
-                "regenerate": regenerate,
-                "copy": copy,
-                "memory_limit": memory_limit,
-                "time_limit": time_limit,
-                "pad": names,
-            },
-        )
+        limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
+        given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
+        session._loaded = os.path.abspath(source), {**given, **limits, "trust": trust, "pad": names}
     return session
 
 

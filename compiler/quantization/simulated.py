@@ -136,7 +136,7 @@ class SimulatedModel:
     """A model and its encodings, to be compiled for the shapes of its inputs.
 
     Args:
-        path: an ONNX model.
+        path: an ONNX model, or what its file holds.
         encodings: ``None`` leaves the whole network in floating point.
         feature_maps: tensors of the model to be further outputs, as the model or AIMET names them: the
             values that the next operators read.
@@ -155,9 +155,9 @@ class SimulatedModel:
 
     @resources("read model")
     def __init__(
-        self, path: str | os.PathLike[str], encodings: Encodings | None, feature_maps: Sequence[str] = ()
+        self, path: str | os.PathLike[str] | bytes, encodings: Encodings | None, feature_maps: Sequence[str] = ()
     ) -> None:
-        self._folder = Path(path).parent
+        self._folder = Path("" if isinstance(path, bytes) else path).parent
         model, _ = load_model(path)
         roles = tensor_roles(model)
         plain = [output.name for output in roles.outputs]

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from network_files import graph_model
 from onnx import TensorProto, helper
@@ -58,6 +59,12 @@ def test_what_fails_or_is_cancelled_does_so_where_it_is_awaited() -> None:
         asyncio.run(outcome(failing))
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(outcome(cancelled))
+    # As any library catches it, and as ours do.
+    for kind in (concurrent.futures.CancelledError, RequestCancelledError):
+        with pytest.raises(kind, match="cancelled before it ran") as caught:
+            cancelled.result()
+    assert type(pickle.loads(pickle.dumps(caught.value))) is type(caught.value)
+    assert type(caught.value).__name__ == "RequestCancelledError"
     with pytest.raises(RequestCancelledError):
         cancelled.result()
     assert cancelled.cancelled()
@@ -128,3 +135,23 @@ def test_notebooks_show_a_session_as_a_table(path: Path) -> None:
         shown = session._repr_html_()
         assert "<td>input</td><td>image" in shown
         assert "engine float" in shown
+        profile = session.profile(rounds=1)
+        assert profile._repr_html_().count("<tr>") == len(profile.steps) > 1
+
+
+def test_what_a_program_holds_is_compared_as_files_are(path: Path, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", image=data)
+    tilewright.export(MODEL, tmp_path / "qdq.onnx", quantized="qdq", calibration=data)
+    expected = tilewright.compare(MODEL, tmp_path / "qdq.onnx", tmp_path / "data.npz")
+    model = onnx.load(MODEL)
+    whole, integers = model.SerializeToString(), tilewright.compile(tmp_path / "qdq.onnx", keep=["all"])
+    for reference, network in ((whole, tmp_path / "qdq.onnx"), (model, integers), (model, integers)):
+        found = tilewright.compare(reference, network, {"image": data})
+        assert [(row.name, row.sqnr) for row in found.rows] == [(row.name, row.sqnr) for row in expected.rows]
+        assert found.samples == expected.samples == 4
+    assert tilewright.compare(whole, path, data).samples == 4
+    # The caller's model is as it was.
+    assert model.SerializeToString() == whole
+    with pytest.raises(UsageError, match="encodings are for ONNX models, not for"):
+        tilewright.compare(model, integers, data, encodings="network.encodings")

@@ -8,21 +8,23 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ...artifact.artifact import Artifact
 from ..simulator.input_data import Feeds
 from .measures import Result, compare_values
 from .parties import open_party
 from .party import ONNXRUNTIME, Party
-from .samples import RANDOM, have_shapes, read_samples, with_ones
+from .samples import RANDOM, Data, have_shapes, read_samples, with_ones
 
 if TYPE_CHECKING:
+    from ....compiler.frontend.formats import ModelProto
     from ....compiler.frontend.input_shapes import InputShapes
 
 
 @contextmanager
 def opened(
-    reference: str,
-    network: str | None,
-    data: str | None = None,
+    reference: str | bytes | Artifact,
+    network: str | bytes | Artifact | None,
+    data: Data | None = None,
     *,
     preprocessing: str | None = None,
     limit: int | None = None,
@@ -39,22 +41,22 @@ def opened(
     """
     if network is None:
         reference, network = f"{ONNXRUNTIME}{reference}", reference
+    limit, data = limit or (1 if data is None else None), RANDOM if data is None else data
     with ExitStack() as stack:
         first = stack.enter_context(closing(open_party(reference, reference_encodings)))
         inputs = first.inputs_in(input_shapes or {})
-        if not have_shapes(data or RANDOM):
+        if not have_shapes(data):
             inputs = [replace(each, shape=[*with_ones(each)]) for each in inputs]
         second = stack.enter_context(closing(open_party(network, encodings)))
         images = {**second.images, **first.images}
-        limit = limit or (None if data else 1)
-        total, samples = read_samples(data or RANDOM, inputs, preprocessing, limit, images, force=force)
+        total, samples = read_samples(data, inputs, preprocessing, limit, images, force=force)
         yield first, second, total, samples
 
 
 def compare(
-    reference: str | os.PathLike[str],
-    network: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    reference: str | os.PathLike[str] | bytes | ModelProto | Artifact,
+    network: str | os.PathLike[str] | bytes | ModelProto | Artifact,
+    data: Data | os.PathLike[str],
     *,
     preprocessing: str | None = None,
     limit: int | None = None,
@@ -69,8 +71,9 @@ def compare(
     In a notebook the result shows itself as a table, worst first.
 
     Args:
-        reference, network: models (``.onnx``, ``.xml``), artifacts (``.twa``), or ``onnxruntime:`` and a model.
-        data: a folder or file of arrays or images, or ``random``.
+        reference, network: paths of models (``.onnx``, ``.xml``) or artifacts (``.twa``), ``onnxruntime:`` and the path
+            of a model, the contents of an ONNX model, or one that is loaded, as an artifact may be.
+        data: a folder or file of arrays or images, ``random``, or arrays as ``tilewright.compile`` takes them.
         preprocessing: how images become inputs, as ``tilewright.compile`` takes it.
         limit: use at most so many samples.
         input_shapes: of what the reference leaves open, by the name of an input or of an open extent; without, it is 1
@@ -85,9 +88,9 @@ def compare(
         TilewrightError: a network cannot be read, compiled or run.
     """
     with opened(
-        os.fspath(reference),
-        os.fspath(network),
-        os.fspath(data),
+        _held(reference),
+        _held(network),
+        os.fspath(data) if isinstance(data, os.PathLike) else data,
         preprocessing=preprocessing,
         limit=limit,
         input_shapes=input_shapes,
@@ -96,3 +99,9 @@ def compare(
         force=force,
     ) as (first, second, total, samples):
         return compare_values(first, second, samples, lambda done: report("compare", done, total))
+
+
+def _held(source: str | os.PathLike[str] | bytes | ModelProto | Artifact) -> str | bytes | Artifact:
+    if isinstance(source, (str, bytes, Artifact)):
+        return source
+    return os.fspath(source) if isinstance(source, os.PathLike) else source.SerializeToString()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,19 +24,23 @@ if TYPE_CHECKING:
     from ....compiler.frontend.onnx.every_tensor import ComputedTensor
 
 
-def open_party(path: str, encodings: str | None = None) -> Party:
-    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there.
+def open_party(path: str | bytes | Artifact, encodings: str | None = None) -> Party:
+    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there; or an
+    artifact that is open, or what an ONNX model holds.
 
     Raises:
         UsageError: encodings are given for another than an ONNX model.
         TilewrightError: it cannot be read.
     """
-    is_ir, is_artifact = path.lower().endswith(IR_ENDING), path.endswith(ENDING)
-    if encodings and (is_ir or is_artifact or path.startswith(ONNXRUNTIME)):
+    named = path if isinstance(path, str) else ""
+    is_artifact = isinstance(path, Artifact) or named.endswith(ENDING)
+    if encodings and (is_artifact or named.lower().endswith(IR_ENDING) or named.startswith(ONNXRUNTIME)):
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
-    if path.startswith(ONNXRUNTIME):
-        return OnnxruntimeParty(path.removeprefix(ONNXRUNTIME))
-    return ArtifactParty(path, Artifact.open(path)) if is_artifact else ModelParty(path, encodings)
+    if named.startswith(ONNXRUNTIME):
+        return OnnxruntimeParty(named.removeprefix(ONNXRUNTIME))
+    if isinstance(path, Artifact):
+        return ArtifactParty(path.origin, path)
+    return ArtifactParty(named, Artifact.open(named)) if is_artifact else ModelParty(path, encodings)
 
 
 class ArtifactParty(Party):
@@ -86,8 +89,9 @@ class ModelParty(Party):
     encodings its tensors are rounded as these say.
     """
 
-    def __init__(self, path: str, encodings: str | None = None) -> None:
-        self.label, self._path, self._encodings = path, path, encodings or None
+    def __init__(self, path: str | bytes, encodings: str | None = None) -> None:
+        self.label = path if isinstance(path, str) else "the model"
+        self._path, self._encodings = path, encodings or None
         self.outputs, self.values = [], []
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._party: ArtifactParty | None = None
@@ -96,8 +100,8 @@ class ModelParty(Party):
             from ....compiler.quantization.simulated import SimulatedModel
 
         self._simulated: SimulatedModel | None = None
-        if path.lower().endswith(IR_ENDING):
-            self._inputs = _inputs_of_ir(path)
+        if self.label.lower().endswith(IR_ENDING):
+            self._inputs = _inputs_of_ir(self.label)
             return
         read = read_encodings(self._encodings) if self._encodings is not None else None
         self._simulated = SimulatedModel(path, read)
@@ -124,9 +128,7 @@ class ModelParty(Party):
             precision, engine = "fp32", "float"
             if brings_quantization(import_model(self._path, shapes)):
                 precision, engine = "int8", "software"
-            artifact = compile_model(
-                os.fspath(self._path), input_shapes=shapes, precision=precision, engines=engine, keep=["all"]
-            )
+            artifact = compile_model(self._path, input_shapes=shapes, precision=precision, engines=engine, keep=["all"])
         party = ArtifactParty(self.label, artifact)
         self.outputs, self.values = party.outputs, party.values
         return party

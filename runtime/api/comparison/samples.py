@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+import numpy as np
+
 from tilewright.errors import UsageError
 
 from ...compiler import compiler_for
@@ -14,11 +16,14 @@ from ..simulator.input_data import ENDINGS as ARRAYS
 from ..simulator.input_data import TYPES, Feeds, InputData, NodeArg
 
 RANDOM = "random"
+Data = str | np.ndarray | Mapping[str, np.ndarray]
+"""A path, `RANDOM`, or arrays of samples, by the names of inputs where there are several."""
+
 _DTYPES = {name: dtype for dtype, name in TYPES.items()}
 
 
 def read_samples(
-    data: str,
+    data: Data,
     inputs: Sequence[NodeArg],
     preprocessing: str | None = None,
     limit: int | None = None,
@@ -29,7 +34,7 @@ def read_samples(
     """How many samples there are, and these by name.
 
     Args:
-        data: a folder or file of arrays, as `InputData` reads it; an image or a folder of images; or ``random``.
+        data: a folder or file of arrays, as `InputData` reads it; an image or a folder of images; or other samples.
         inputs: of the network that takes them. An extent that the model leaves open is 1 for images and random numbers.
         preprocessing: how images become inputs.
         limit: how many samples there are to be at most.
@@ -40,7 +45,7 @@ def read_samples(
         UsageError: preprocessing is given for arrays, is wrong, or contradicts what is known.
         InputError, CalibrationError: there is nothing there, or it does not fit; names the file.
     """
-    if have_shapes(data):
+    if isinstance(data, str) and have_shapes(data):
         if preprocessing is not None:
             raise UsageError("preprocessing is for images", found=f"arrays in {data!r}", hint="Leave --preprocess out.")
         arrays = InputData(data, inputs)
@@ -61,12 +66,10 @@ def with_ones(each: NodeArg) -> tuple[int, ...]:
     return tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
 
 
-def have_shapes(data: str) -> bool:
-    """Whether samples are arrays, and not made in the shapes of the inputs."""
-    return data != RANDOM and not _are_images(data)
-
-
-def _are_images(data: str) -> bool:
-    if not os.path.isdir(data):
-        return os.path.exists(data) and not data.lower().endswith(ARRAYS)
-    return not any(name.lower().endswith(ARRAYS) and not name.startswith(".") for name in os.listdir(data))
+def have_shapes(data: Data) -> bool:
+    """Whether samples are arrays of files, and not made in the shapes of the inputs or for these."""
+    if not isinstance(data, str) or data == RANDOM:
+        return False
+    if os.path.isdir(data):
+        return any(name.lower().endswith(ARRAYS) and not name.startswith(".") for name in os.listdir(data))
+    return data.lower().endswith(ARRAYS) or not os.path.exists(data)

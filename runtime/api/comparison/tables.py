@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ...report import page as html
 from ...report.table import Column, Table, on_lines, show_number, significant
@@ -46,17 +46,13 @@ def value_table(rows: Sequence[Row]) -> Table:
         ]
     )
     for row in rows:
-        table.add(
-            value=f"{row.name} *" if row.is_output else row.name,
-            sqnr=row.sqnr,
-            rmse=row.metric("rmse"),
-            max=row.metric("max_abs"),
-            cosine=row.metric("cosine"),
-            saturated=row.saturated,
-            top1=row.top1,
-            op=row.network.op,
-        )
+        table.add(value=f"{row.name} *" if row.is_output else row.name, op=row.network.op, **_figures(row))
     return table
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    metrics = {"rmse": row.metric("rmse"), "max": row.metric("max_abs"), "cosine": row.metric("cosine")}
+    return {"sqnr": row.sqnr, **metrics, "saturated": row.saturated, "top1": row.top1}
 
 
 def _number(value: float) -> str:
@@ -193,12 +189,7 @@ def compared_values(result: Result) -> ComparedValues:
             op=row.network.op,
             nodes=row.network.nodes,
             inputs=row.inputs,
-            sqnr=row.sqnr,
-            rmse=row.metric("rmse"),
-            max=row.metric("max_abs"),
-            cosine=row.metric("cosine"),
-            saturated=row.saturated,
-            top1=row.top1,
+            **_figures(row),
         )
         for row in result.worst_first
     ]
@@ -231,9 +222,7 @@ def page(result: Result) -> str:
     samples = show_number(result.samples, "sample")
     what = f"SQNR in dB of each value, in order of execution, on {samples}; the line is at {LIMIT:g} dB"
     return html.page(
-        heading,
-        heading,
-        body(result, html.paragraphs([what]) + html.picture("SQNR by value", bars, LIMIT)),
+        heading, heading, body(result, html.paragraphs([what]) + html.picture("SQNR by value", bars, LIMIT))
     )
 
 
