@@ -16,8 +16,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,56 +37,57 @@ _STEPS = 1 << 12
 """Multiples that one comparison tries before it takes the boxes for overlapping, which is safe for a proof."""
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """Bytes of one memory in their simplest form: strides fall, are larger than ``run``, and their counts than 1."""
 
     start: int
     steps: tuple[tuple[int, int], ...]
     run: int
 
-    @cached_property
+    @property
     def stop(self) -> int:
         """One past the last byte."""
-        return end_of(self.start, self.steps, self.run)
+        return end_of(*self)
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Counts of the steps, then the run."""
-        return (*(count for count, _ in self.steps), self.run)
+        return (*[count for count, _ in self.steps], self.run)
 
-    @cached_property
+    @property
     def strides(self) -> tuple[int, ...]:
         """Bytes from element to element along each dimension of ``shape``."""
-        return (*(stride for _, stride in self.steps), 1)
+        return (*[stride for _, stride in self.steps], 1)
 
     def in_units(self, unit: int) -> Box:
         """The units of so many bytes that the box touches, counted in units.
 
         Strides must be multiples of the unit; :func:`divides` says whether they are.
         """
-        first = self.start // unit
-        run = -(-(self.start % unit + self.run) // unit)
-        return simplest(first, [(count, stride // unit) for count, stride in self.steps], run)
+        return _in_units(*self, unit)
 
     def divides(self, unit: int) -> bool:
         """Whether every stride is a multiple of the unit."""
-        return all(stride % unit == 0 for _, stride in self.steps)
+        return not any(stride % unit for _, stride in self.steps)
 
 
 def simplest(start: int, steps: Collection[tuple[int, int]], run: int) -> Box:
     """The box of runs at ``start`` plus multiples of the strides, given as (count, stride) in any order."""
     kept: list[tuple[int, int]] = []
-    if not steps:
-        return Box(start, (), run)
-    for stride, count in sorted((stride, count) for count, stride in steps if count > 1 and stride):
+    for stride, count in sorted([(stride, count) for count, stride in steps if count > 1 and stride]):
         if not kept and stride <= run:
             run += (count - 1) * stride
-        elif kept and stride == kept[-1][0] * kept[-1][1]:
-            kept[-1] = (kept[-1][0], kept[-1][1] * count)
+        elif kept and stride == kept[-1][1] * kept[-1][0]:
+            kept[-1] = (kept[-1][0] * count, kept[-1][1])
         else:
-            kept.append((stride, count))
-    return Box(start, tuple((count, stride) for stride, count in reversed(kept)), run)
+            kept.append((count, stride))
+    return Box(start, tuple(kept[::-1]), run)
+
+
+def _in_units(start: int, steps: Collection[tuple[int, int]], run: int, unit: int) -> Box:
+    return simplest(
+        start // unit, [(count, stride // unit) for count, stride in steps], -(-(start % unit + run) // unit)
+    )
 
 
 def overlap(a: Box, b: Box) -> bool:
@@ -140,16 +141,18 @@ def touched_units(box: Box, unit: int) -> NDArray[np.intp]:
     return first + np.flatnonzero(span.reshape(-1, unit).any(axis=1))
 
 
-@lru_cache(1 << 14)
+@lru_cache(1 << 16)
 def box_of(access: MemoryAccess) -> Box:
     """The bytes of an access."""
     return simplest(access.start, access.steps, access.run)
 
 
-@lru_cache(1 << 14)
+@lru_cache(1 << 16)
 def units_of(access: MemoryAccess) -> Box | NDArray[np.intp]:
     """The units of a scratchpad that an access touches: a box counted in units, or their numbers if they are none."""
-    box, unit = box_of(access), SCRATCHPAD_UNITS[access.space]
+    box, unit = Box(access.start, access.steps, access.run), SCRATCHPAD_UNITS[access.space]
+    if not box.divides(unit):
+        box = simplest(*box)
     return box.in_units(unit) if box.divides(unit) else touched_units(box, unit)
 
 
@@ -160,7 +163,7 @@ def part(of: NDArray, units: Box | NDArray[np.intp]) -> NDArray:
     if not units.steps:
         return of[units.start : units.start + units.run]
     size = of.itemsize
-    return np.ndarray(units.shape, of.dtype, of, units.start * size, tuple(size * stride for stride in units.strides))
+    return np.ndarray(units.shape, of.dtype, of, units.start * size, [size * stride for stride in units.strides])
 
 
 class LastTouch:
@@ -177,7 +180,9 @@ class LastTouch:
     def __init__(self, machine: Machine, regions: Iterable[Region], comparisons: int | None = None) -> None:
         self._units = {space: size // SCRATCHPAD_UNITS[space] for space, size in scratchpad_bytes(machine).items()}
         self._written = [region.kind not in (RegionKind.CONSTANT, RegionKind.INPUT) for region in regions]
-        self._touches: dict[tuple[int, ...], dict[tuple[int, bool], _InScratchpad | _InRegion]] = {}
+        # By memory, those of each stream: the ones that write, then all.
+        self._touches: dict[tuple[int, ...], tuple[list[_OfStream], list[_OfStream]]] = {}
+        self._known: dict[tuple[tuple[int, ...], int, bool], _InScratchpad | _InRegion] = {}
         self._budget = comparisons
 
     def conflicts(self, stream: int, accesses: Iterable[MemoryAccess], known: Sequence[int]) -> list[int]:
@@ -196,10 +201,10 @@ class LastTouch:
         """
         latest = list(known)
         for access in accesses:
-            is_write, units = access.write, None
-            for (other, wrote), touches in self._touches.get(access.memory, {}).items():
+            units = None
+            for other, touches in self._touches.get(access.memory, _NONE)[access.write]:
                 settled = latest[other]
-                if other == stream or not (wrote or is_write) or touches.newest <= settled:
+                if touches.newest <= settled or other == stream:
                     continue
                 if isinstance(touches, _InScratchpad):
                     units = units_of(access) if units is None else units
@@ -221,13 +226,15 @@ class LastTouch:
     def record(self, stream: int, position: int, accesses: Iterable[MemoryAccess]) -> None:
         """Note that the instruction at ``position`` (from 1) of ``stream`` makes these accesses."""
         for access in accesses:
-            if access.space == Space.DRAM and not self._written[access.region]:
-                continue
-            memory = self._touches.setdefault(access.memory, {})
-            touches = memory.get((stream, access.write))
+            memory, write = access.memory, access.write
+            touches = self._known.get((memory, stream, write))
             if touches is None:
-                new = _InRegion() if access.space == Space.DRAM else _InScratchpad(self._units[access.space])
-                touches = memory[stream, access.write] = new
+                if access.space == Space.DRAM and not self._written[access.region]:
+                    continue
+                touches = _InRegion() if access.space == Space.DRAM else _InScratchpad(self._units[access.space])
+                self._known[memory, stream, write] = touches
+                for each in self._touches.setdefault(memory, ([], []))[write ^ 1 :]:
+                    each.append((stream, touches))
             touches.record(access, position)
 
 
@@ -249,14 +256,17 @@ class _InScratchpad:
                 if position <= known:
                     return known
                 if first < end and start < stop:
-                    # What has no gaps is touched by a box whose first or last unit lies in it.
+                    # What has no gaps is touched by a box whose first or last unit lies in it, as is any box by one
+                    # that has its first or last unit in common.
+                    if first == start or stop == end:
+                        return position
                     if (is_all and (start <= first or stop <= end)) or (is_whole and (first <= start or end <= stop)):
                         return position
                     break
             else:
                 if len(self._recent) < _RECENT:
                     return known
-        return max(known, int(part(self._last, units).max()))
+        return max(known, int(np.maximum.reduce(part(self._last, units), axis=None)))
 
     def record(self, access: MemoryAccess, position: int) -> None:
         units = units_of(access)
@@ -299,3 +309,10 @@ class _InRegion:
         self._positions.append(position)
         self._boxes.append(box)
         self.newest = position
+
+
+_OfStream = tuple[int, _InScratchpad | _InRegion]
+"""A stream, and what it touches."""
+
+_NONE: tuple[list[_OfStream], list[_OfStream]] = [], []
+"""Of a memory that nothing has touched."""

@@ -150,14 +150,16 @@ def verify_cards(programs: Sequence[Program], machine: Machine) -> VerifiedProgr
         check_machine(program, machine)
     _check_size(programs)
     queues: dict[Stream, list[Instruction]] = {}
+    accesses: _Accesses = {}
     for card, program in enumerate(programs):
         for own in program.queues:
             stream = own._replace(card=card)
             queues[stream] = program.instructions(own)
-            _check_stream(stream, queues[stream], program, machine)
+            accesses[stream] = [item.accesses(stream.cluster) for item in queues[stream]]
+            _check_stream(stream, queues[stream], accesses[stream], program, machine)
     receives = pair_messages(queues, len(programs))
     order, targets, clocks = _order(queues, receives)
-    _check_hazards(queues, order, clocks, programs, machine)
+    _check_hazards(queues, accesses, order, clocks, programs, machine)
     return VerifiedProgram(tuple(programs), queues, order, targets, receives)
 
 
@@ -198,7 +200,17 @@ def _check_size(programs: Sequence[Program]) -> None:
         )
 
 
-def _check_stream(stream: Stream, items: list[Instruction], program: Program, machine: Machine) -> None:
+_Accesses = dict[Stream, list[tuple[MemoryAccess, ...]]]
+"""What each instruction touches."""
+
+
+def _check_stream(
+    stream: Stream,
+    items: list[Instruction],
+    accesses: list[tuple[MemoryAccess, ...]],
+    program: Program,
+    machine: Machine,
+) -> None:
     if not items or not isinstance(items[-1], End):
         raise InstructionError(
             f"stream {stream.name} does not end with END", found=items[-1].MNEMONIC if items else "nothing"
@@ -209,7 +221,7 @@ def _check_stream(stream: Stream, items: list[Instruction], program: Program, ma
             raise fault(stream, index, item, "opcode", stream.queue.name, f"only in queue {allowed}")
         if isinstance(item, End) and index != len(items) - 1:
             raise fault(stream, index, item, "opcode", "an instruction after END", "END is the last of its stream")
-        violation = outside(item, stream, program.clusters, machine, program.regions)
+        violation = outside(item, stream, program.clusters, machine, program.regions, accesses[index])
         if violation:
             raise fault(stream, index, item, *violation)
 
@@ -324,6 +336,7 @@ def _deadlock(
 
 def _check_hazards(
     queues: Mapping[Stream, list[Instruction]],
+    accesses: _Accesses,
     order: list[Place],
     clocks: _Clocks,
     programs: Sequence[Program],
@@ -337,6 +350,7 @@ def _check_hazards(
         known = {stream: [clock[first:last] for clock in clocks[stream]] for stream in own}
         _check_card(
             {stream: queues[stream] for stream in own},
+            {stream: accesses[stream] for stream in own},
             [place for place in order if place[0].card == card],
             *(known, program, machine),
         )
@@ -345,12 +359,12 @@ def _check_hazards(
 
 def _check_card(
     queues: Mapping[Stream, list[Instruction]],
+    every: _Accesses,
     order: list[Place],
     clocks: _Clocks,
     program: Program,
     machine: Machine,
 ) -> None:
-    every = {stream: [item.accesses(stream.cluster) for item in items] for stream, items in queues.items()}
     touched = LastTouch(machine, program.regions, DEVICE_COMPARISONS)
     written = Written(machine, program.regions, chain.from_iterable(chain.from_iterable(every.values())))
     unwritten: InstructionError | None = None

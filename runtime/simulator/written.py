@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -133,4 +132,4 @@ class _Ranges:
 
     def locate(self, box: Box) -> Box:
         """Where a box is marked, in units."""
-        return replace(box, start=box.start - self.moved(box)).in_units(self.unit)
+        return box._replace(start=box.start - self.moved(box)).in_units(self.unit)

@@ -26,7 +26,14 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
-from tilewright.passes.device.ordering.program import Steps, least_cycles, op_cost
+from tilewright.passes.device.ordering.program import (
+    LOADING,
+    Steps,
+    fits_as_written,
+    least_cycles,
+    op_cost,
+    touched_places,
+)
 from tilewright.passes.device.ordering.schedule import DramTimeline, Links, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
@@ -124,6 +131,22 @@ def test_a_program_still_fits(seed: int, slack: float) -> None:
     reorder(module.main, machine)
     plan(module.main, machine)
     check_scratchpads(module.main)
+
+
+@pytest.mark.parametrize("slack", [0.3, 0.6, 1.0, 1.2, 2.0])
+def test_whether_there_is_room_is_known_before_what_follows_what(slack: float) -> None:
+    fitting: list[bool] = []
+    for seed in range(8):
+        module = layered(5000 + seed, 20, 1 + seed % 3)
+        machine, touched = tight(module.main, slack), touched_places(module.main)
+        program = Steps.of(module.main, machine)
+        written = schedule(program, Links(program), 0.0, as_written=True)
+        # Loads that nothing needs come last of all, and are not looked at.
+        assert fits_as_written(touched, machine) or written is None
+        assert [isinstance(op.operator, LOADING) for op, _ in touched] == [step.is_load for step in program.steps]
+        fitting.append(fits_as_written(touched, machine))
+    assert any(fitting) == (slack >= 1)
+    assert all(fitting) == (slack > 1.2)
 
 
 @pytest.mark.parametrize("seed", range(6))
