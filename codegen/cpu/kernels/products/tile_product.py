@@ -107,7 +107,7 @@ class TileBlocks:
     ) -> None:
         self._b, self._product, self._steps, self._rows = b, product, steps, rows
         self._x_stride, self._end = x_stride, end
-        self._functions: dict[tuple[int, int], FunctionBuilder] = {}
+        self._functions: dict[tuple[int, int, int], FunctionBuilder] = {}
 
     def over_columns(
         self,
@@ -127,13 +127,13 @@ class TileBlocks:
 
         def visited(first: Register, count: int, active: int) -> None:
             def over_rows(values: Values, total: Integer, of_tile: Callable[[Register], Values]) -> None:
-                def block(tile: Register) -> None:
-                    # Without a second tile the first one is computed twice.
-                    pair = tile, b.minimum(b.add(tile, 1), b.subtract(total, 1))
-                    of_both = {f"{name}{i}": v for i, each in enumerate(pair) for name, v in of_tile(each).items()}
-                    self._call(count, active, {**values, **of_both})
+                def block(tile: Register, number: int = 2) -> None:
+                    each = ((i, of_tile(b.add(tile, i)).items()) for i in range(number))
+                    self._call((number, count, active), values | {f"{name}{i}": v for i, of in each for name, v in of})
 
-                b.each(0, total, block, step=2)
+                odd = b.remainder(b.integer(total), 2)
+                b.each(0, b.subtract(total, odd), block, step=2)
+                b.each(b.subtract(total, odd), total, lambda tile: block(tile, 1))
 
             visit(first, over_rows)
 
@@ -153,8 +153,7 @@ class TileBlocks:
             tiles.release(self._b)
         return list(self._functions.values())
 
-    def _call(self, count: int, active: int, values: Values) -> None:
-        key = count, active
+    def _call(self, key: tuple[int, int, int], values: Values) -> None:
         if key not in self._functions:
             parameters = [(name, value.type) for name, value in values.items()]
             name = f"{self._b.name}_block{len(self._functions)}"
@@ -162,10 +161,11 @@ class TileBlocks:
             self._generate(self._functions[key], dict(zip(values, self._functions[key].arguments, strict=True)), *key)
         self._b.call(self._functions[key].name, None, tuple(values.values()))
 
-    def _generate(self, b: FunctionBuilder, values: Values, count: int, active: int) -> None:
+    def _generate(self, b: FunctionBuilder, values: Values, number: int, count: int, active: int) -> None:
+        """So many tiles by so many vectors of columns, of the last of which so many exist."""
         table = b.table(f"{b.name}_steps", I64, self._steps.offsets())
         multiply = self._on_vectors if self._product == tiles.VECTOR_PRODUCT else self._on_tiles
-        stored = [b.at(values["scratch"], total * tiles.TILE_BYTES) for total in range(2 * count)]
+        stored = [b.at(values["scratch"], total * tiles.TILE_BYTES) for total in range(number * count)]
         multiply(b, values, table, stored, count)
         for total, address in enumerate(stored):
             row, column = divmod(total, count)
@@ -178,13 +178,13 @@ class TileBlocks:
     ) -> None:
         """Each pair of numbers of a row of x meets that of all columns."""
         steps, vector = self._steps, F32.of(CHANNEL_BLOCK)
-        places = [(number, row) for number in range(2) for row in range(self._rows)]
+        places = [(number, row) for number in range(len(stored) // count) for row in range(self._rows)]
         starts = [b.load(vector, values["start"], column * vector.bytes) for column in range(count)]
 
         def step(index: Register, carried: Registers) -> Registers:
             ws, sums = carried[:count], [*carried[count:]]
             offset = b.load(I64, b.at(table, b.multiply(index, I64.bytes)))
-            xs = [b.at(values[f"x{number}"], offset) for number in range(2)]
+            xs = [b.at(values[f"x{number}"], offset) for number in range(len(stored) // count)]
             for inner in range(0, steps.inner, QUAD):
                 b.fence()
                 factors = [b.load(I32.of(CHANNEL_BLOCK), w, inner * CHANNEL_BLOCK) for w in ws]
@@ -204,7 +204,7 @@ class TileBlocks:
         self, b: FunctionBuilder, values: Values, table: Register, stored: Sequence[Register], count: int
     ) -> None:
         steps, product = self._steps, self._product
-        sums = [tiles.SUMS[:count], tiles.SUMS[count : 2 * count]]
+        sums = [tiles.SUMS[first : first + count] for first in range(0, len(stored), count)]
         for row in sums:
             for column, total in enumerate(row):
                 tiles.load(b, total, b.at(values["start"], column * 4 * CHANNEL_BLOCK), 0)
