@@ -29,8 +29,8 @@ from .calibration.dataset import Source
 from .calibration.statistics import Findings
 from .declarations import check_type
 from .driver import check_options
-from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
-from .frontend.input_shapes import Frozen
+from .frontend.formats import IR_SUFFIX, Model, ModelProto, import_model, read_module
+from .frontend.input_shapes import Frozen, InputShapes
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document

@@ -13,24 +13,12 @@ from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...runtime.files.foreign_model import START, foreign_format, is_text
-from .input_shapes import Frozen, GivenShapes, InputShapes, NetworkShape, each_shape, names_in, one_shape
+from .input_shapes import Frozen, GivenShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
 from .onnx.reader import declared_inputs, digest_of_onnx, import_onnx, load_model
-
-__all__ = [
-    "IR_SUFFIX",
-    "GivenShapes",
-    "InputShapes",
-    "Model",
-    "ModelProto",
-    "digest_of",
-    "import_model",
-    "read_module",
-    "shapes_of",
-]
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
