@@ -12,13 +12,11 @@ import enum
 import types as python_types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from tilewright.blocks import dataclass_transform
 from tilewright.errors import IRError, TilewrightError
 from tilewright.immutable import Immutable
 from tilewright.limits import ATTRIBUTE
@@ -60,8 +58,6 @@ class QuantizationRule(enum.Enum):
     CONVERT = "changes between real numbers, stored integers and quantised types"
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(eq=False, repr=False)
 class Operator(Immutable, Generic[OperandsT_co]):
     """Base of all operators.
 
@@ -105,7 +101,6 @@ class Operator(Immutable, Generic[OperandsT_co]):
                     cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
                     cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
         super().__init_subclass__()
-        dataclass(eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

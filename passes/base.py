@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.blocks import dataclass_transform
 from tilewright.errors import ModelError, PassError, ResourceError, TilewrightError, UsageError
 from tilewright.immutable import Immutable
 
@@ -140,8 +139,6 @@ class Record:
     price: float = 0.0
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(eq=False, repr=False)
 class Pass(Immutable):
     """Base of all passes. A subclass defines :meth:`apply`; its dataclass fields are its options."""
 
@@ -154,7 +151,6 @@ class Pass(Immutable):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        dataclass(eq=False, repr=False)(cls)
 
     def apply(self, module: Module, record: Record) -> bool:
         """Change ``module`` in place; whether anything changed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple
 
@@ -45,7 +45,6 @@ _DType = Annotated[str, OneOf(NUMPY_DTYPES)]
 _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class ModelInfo(Immutable):
     """The source model: its name and the SHA-256 of its file in hexadecimal (empty when it was not a file)."""
 
@@ -53,7 +52,7 @@ class ModelInfo(Immutable):
     sha256: str
 
 
-class _Tensor(Immutable):
+class _Tensor:
     """What follows from an element type and a shape."""
 
     dtype: _DType
@@ -70,8 +69,7 @@ class _Tensor(Immutable):
         return math.prod(self.shape) * self.numpy.itemsize
 
 
-@dataclass(eq=False, repr=False, match_args=False)
-class TensorSpec(_Tensor):
+class TensorSpec(_Tensor, Immutable):
     """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape.
 
     Where the data decide extents of an output, `shape` has the most that they can be, and `counts` says for each
@@ -100,8 +98,7 @@ class TensorSpec(_Tensor):
         return f"{self.name}: {self.dtype}[{','.join(self.extents)}]"
 
 
-@dataclass(eq=False, repr=False, match_args=False)
-class BufferRef(_Tensor):
+class BufferRef(_Tensor, Immutable):
     """A row-major tensor in memory.
 
     `memory` says where: ``arena`` and ``constants`` with `position` as byte offset, ``input`` and ``output`` with
@@ -114,7 +111,6 @@ class BufferRef(_Tensor):
     shape: _Shape
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class Processor(Immutable):
     """The processor that native code was generated for.
 
@@ -127,7 +123,6 @@ class Processor(Immutable):
     features: tuple[str, ...]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class StepInfo(Immutable):
     """One step of a CPU program.
 
@@ -155,7 +150,6 @@ class StepInfo(Immutable):
         return self.op == "call"
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class InnerStep(Immutable):
     """A step of a function that a step runs, the body of a branch or loop; `loc` holds its source nodes."""
 
@@ -165,7 +159,6 @@ class InnerStep(Immutable):
     loc: tuple[str, ...] = ()
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class CodeInfo(Immutable):
     """Native code for further processors; the fields are those of `CpuProgramInfo`."""
 
@@ -174,7 +167,6 @@ class CodeInfo(Immutable):
     target: Processor
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class CpuProgramInfo(Immutable):
     """A native program for the host processor.
 
@@ -200,7 +192,6 @@ class CpuProgramInfo(Immutable):
         return CodeInfo(self.code, self.arena_bytes, self.target), *self.others
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class FeatureMapRef(Immutable):
     """A feature map in a region of a device program: images of rows of pixels, the channels of a pixel together.
 
@@ -224,7 +215,6 @@ class FeatureMapRef(Immutable):
         return pixels[..., :channels]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class CardProgramInfo(Immutable):
     """What a further card runs together with the first one; the fields are those of `DeviceProgramInfo`."""
 
@@ -232,7 +222,6 @@ class CardProgramInfo(Immutable):
     weights: str
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class DeviceProgramInfo(Immutable):
     """A program for the accelerator.
 
@@ -255,7 +244,6 @@ class DeviceProgramInfo(Immutable):
         return CardProgramInfo(self.instructions, self.weights), *self.others
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class CpuStage(Immutable):
     """Run the steps [first, last) of a CPU program."""
 
@@ -265,7 +253,6 @@ class CpuStage(Immutable):
     last: int
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class ReferenceStage(Immutable):
     """Run one step of a CPU program by the reference interpreter.
 
@@ -281,7 +268,6 @@ class ReferenceStage(Immutable):
     results: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class DeviceStage(Immutable):
     """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it.
 
@@ -312,7 +298,6 @@ class HostPiece(NamedTuple):
     operators: int
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class Engine(Immutable):
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
 
@@ -347,7 +332,6 @@ class Engine(Immutable):
         return found
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class OtherShape(Immutable):
     """The network in a further shape; fields as those of `Manifest`, for its first shape, are.
 
@@ -367,7 +351,6 @@ class OtherShape(Immutable):
     extents: Mapping[str, Annotated[int, Bounds(0, ELEMENTS)]]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class Shapes(Immutable):
     """What an artifact of several shapes has beside the first: the others, and `extents` of the first."""
 
@@ -375,7 +358,6 @@ class Shapes(Immutable):
     others: Annotated[tuple[OtherShape, ...], AtMost(SHAPES - 1)]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
 class Manifest(Immutable):
     """Everything about an artifact that is not bulk data.
 

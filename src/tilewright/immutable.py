@@ -7,16 +7,23 @@ quarter of the time of its import.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, dataclass, field, fields
 from functools import cache
 from operator import attrgetter
 from typing import Any
 
+from .blocks import dataclass_transform
 
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Immutable:
-    """Base of dataclasses, declared with ``eq=False`` and ``repr=False``, that never change, and are equal where they
-    are of one class and their fields are.
+    """Base of dataclasses, which subclasses are without further ado, that never change, and are equal where they are of
+    one class and their fields are.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(eq=False, repr=False, match_args=False)(cls)
 
     def __eq__(self, other: object) -> bool:
         values = _values(type(self))

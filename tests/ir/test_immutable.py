@@ -3,7 +3,7 @@
 import copy
 import math
 import pickle
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -12,13 +12,11 @@ from tilewright.ir.ops.activation import Clip, LeakyRelu
 from tilewright.ir.ops.fused import FusedElementwise
 
 
-@dataclass(eq=False, repr=False)
 class _Point(Immutable):
     x: int
     y: int = 0
 
 
-@dataclass(eq=False, repr=False)
 class _Nothing(Immutable):
     pass
 
