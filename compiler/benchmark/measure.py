@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from tilewright.errors import TilewrightError
+from tilewright.immutable import Immutable
 
 from . import contenders
 
@@ -30,8 +30,7 @@ onnxruntime for 40 ms: the next one would have a processor less, which only one 
 """
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(Immutable):
     """Seconds of one run: the median and the quartiles by the clock, and the median of processor time."""
 
     median: float
@@ -40,8 +39,7 @@ class Times:
     processor: float
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(Immutable):
     """A fresh process, medians of several.
 
     Attributes:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.errors import OutputError
+from tilewright.immutable import Immutable
 
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_output
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> str | DemoResult:
     return result if arguments.json else result.to_text()
 
 
-@dataclass(frozen=True)
-class EngineResult:
+class EngineResult(Immutable):
     """How one engine did on the held-out images.
 
     Attributes:
@@ -56,8 +55,7 @@ class EngineResult:
     milliseconds: float
 
 
-@dataclass(frozen=True)
-class DemoResult:
+class DemoResult(Immutable):
     """What the demo found; ``artifact`` is the path of the compiled network.
 
     Attributes:

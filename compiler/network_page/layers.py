@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.files.input_file import input_file
@@ -41,8 +41,7 @@ class _Step(Protocol):
 T = TypeVar("T", bound=_Step)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Immutable):
     """A layer of the engine that is shown.
 
     Attributes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 
 import numpy as np
 
 from tilewright.errors import UsageError
+from tilewright.immutable import Immutable
 
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.artifact.manifest import ENGINES
@@ -40,8 +41,7 @@ _LIMIT = 30.0
 _OVERLAYS = {"t": "modelled time", "c": "CPU time", "d": "DRAM traffic", "q": "loss by quantisation"}
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(Immutable):
     """Times on this CPU: of an engine, and how fast memory is copied, in bytes a second, read and written."""
 
     profile: Profile

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 from itertools import islice
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Module
 from ...ir.text.printer import print_module
@@ -39,8 +40,7 @@ td.old { background: var(--old); } td.new { background: var(--new); } i { color:
 """
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Immutable):
     """A module as text, without its constants, and what the pass did that made it; None before a pipeline's first."""
 
     lines: tuple[str, ...]

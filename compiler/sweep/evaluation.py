@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from tilewright.errors import (
     TilewrightWarning,
     UsageError,
 )
+from tilewright.immutable import Immutable
 
 from ...runtime.cluster.computing import LOCAL, answers
 from ...runtime.cluster.processes import Failed
@@ -39,8 +40,7 @@ OF_ALL = (UsageError, InputError, ParseError, ModelError, CalibrationError)
 """What is wrong with the model or the options, and so on every machine."""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(Immutable):
     """What is modelled of a network on a machine; CPU stages and transfers of the host are no part of it.
 
     Attributes:
@@ -59,8 +59,7 @@ class Figures:
     board_watts: float | None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Immutable):
     """What became of a machine: figures, or why there are none; ``is_final`` if that will be so again."""
 
     figures: Figures | None

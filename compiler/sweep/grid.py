@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import product
 from math import prod
 from typing import Any
 
 from tilewright.errors import MachineError, UsageError
+from tilewright.immutable import Immutable
 
 from ...runtime.machines.fields import field_named, read_number, values_of
 from ...runtime.machines.machine import FORMAT_VERSION, MachineFile, read_file
@@ -18,8 +19,7 @@ MOST = 10_000
 """Machines of a sweep."""
 
 
-@dataclass(frozen=True)
-class Combination:
+class Combination(Immutable):
     """One machine of a sweep.
 
     Attributes:

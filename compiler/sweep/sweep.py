@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.immutable import Immutable
 from tilewright.limits import check_count
 
 from ...runtime.cluster.computing import LOCAL
@@ -28,8 +29,7 @@ from .picture import Point, front, picture
 from .table_file import identity, read_table, write_table
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Immutable):
     """A machine of a sweep.
 
     Attributes:
@@ -49,8 +49,7 @@ class Row:
     error: str
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(Immutable):
     """One network on many machines, modelled, never measured; in order of the values of the fields that are set."""
 
     network: str

@@ -8,12 +8,12 @@ import pickle
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tilewright
 from tilewright.errors import TilewrightError
+from tilewright.immutable import Immutable
 
 from ..commands.console import tell
 from .computing import LOCAL, answers
@@ -28,8 +28,7 @@ class ShardsFailedError(TilewrightError):
     """Some shards of a job failed; what is done of it is noted."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Immutable):
     """How functions of shards are computed.
 
     Attributes:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+from tilewright.immutable import Immutable
+
 from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read
 from .flatbuffers import STAGE, ContainerError, damaged
 
@@ -24,8 +26,7 @@ def aligned(size: int, alignment: int = ALIGNMENT) -> int:
     return -(-size // alignment) * alignment
 
 
-@dataclass(frozen=True)
-class ContainedTensor:
+class ContainedTensor(Immutable):
     """An input or output of a contained model: int8, with real = fixed / (scale * 2 ** radix).
 
     Attributes:
@@ -43,8 +44,7 @@ class ContainedTensor:
     source_shape: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class ContainedModel:
+class ContainedModel(Immutable):
     """A model of a container.
 
     Attributes:
@@ -158,8 +158,7 @@ def read_setup_record(content: memoryview) -> list[int]:
     return [number - (number >> 31 << 32) for number in numbers]
 
 
-@dataclass(frozen=True)
-class NodeFacts:
+class NodeFacts(Immutable):
     """What is said of a node beside the artifact, which has its name and shape: real = fixed / (scale * 2 ** radix)."""
 
     radix: Annotated[int, Bounds(-150, 150)]
@@ -167,8 +166,7 @@ class NodeFacts:
     source_shape: Annotated[tuple[Annotated[int, Bounds(0, 2**31 - 1)], ...], AtMost(16)]
 
 
-@dataclass(frozen=True)
-class ModelFacts:
+class ModelFacts(Immutable):
     """The second part of a model: its nodes, in the order of the artifact's."""
 
     inputs: Annotated[tuple[NodeFacts, ...], AtMost(MOST_NODES)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 import numpy as np
 
 from tilewright.errors import OutputError, UsageError
+from tilewright.immutable import Immutable
 
 from ..artifact.manifest import TensorSpec
 from ..execution.buffers import check_names, check_type
@@ -29,8 +30,7 @@ SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(Immutable):
     """How images become inputs: as the artifact says, or else as the user does; see `chosen`."""
 
     stored: Mapping[str, ImageInput] = field(default_factory=dict)

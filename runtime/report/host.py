@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
+from tilewright.immutable import Immutable
 
 from ..artifact.artifact import Artifact
 from ..isa.program import Program, RegionKind
@@ -40,8 +41,7 @@ class Message:
     seconds: float
 
 
-@dataclass(frozen=True)
-class HostStage:
+class HostStage(Immutable):
     """Operators that the CPU runs in one piece.
 
     Attributes:
@@ -56,8 +56,7 @@ class HostStage:
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class HostReport:
+class HostReport(Immutable):
     """What happens beside the device's total, in none of whose figures it is.
 
     Attributes:

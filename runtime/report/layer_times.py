@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from tilewright.immutable import Immutable
 
 from ..isa.encoding import Instruction, Queue, Space
 from ..isa.matrix import Convolve, ConvolveDepthwise
@@ -20,8 +21,7 @@ from ..simulator.verifier import OrderedProgram
 _COMPUTING = (Queue.MAC, Queue.VEC)
 
 
-@dataclass(frozen=True)
-class LayerTime:
+class LayerTime(Immutable):
     """The share of a layer in a timeline.
 
     Attributes:

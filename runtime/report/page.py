@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+
+from tilewright.immutable import Immutable
 
 from .table import Table, on_one_line, shortened
 
@@ -51,8 +52,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 """Nothing is loaded from anywhere, whatever names of a model may say."""
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(Immutable):
     """A bar of a picture."""
 
     name: str

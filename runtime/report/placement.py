@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tilewright.immutable import Immutable
+
 from .details import PlacedMap, PlacedOp
 from .table import MACS, Column, Table
 
@@ -26,8 +28,7 @@ def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> 
     return table
 
 
-@dataclass(frozen=True)
-class Fallback:
+class Fallback(Immutable):
     """A reason why ops run on the CPU, or their results are not on chip: how many, and which."""
 
     why: str

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError, MachineError, UsageError
+from tilewright.immutable import Immutable
 
 from ..artifact.artifact import Artifact
 from ..execution.device import read_programs
@@ -29,8 +30,7 @@ from .layer_times import LayerTime, layer_times, scratchpad_traffic
 from .table import MACS, Column, Table, on_lines, show_bytes, show_clusters, show_count, show_seconds
 
 
-@dataclass(frozen=True)
-class SimulatedTotal:
+class SimulatedTotal(Immutable):
     """Modelled cost of one inference on the device; CPU stages are not part of it.
 
     Attributes:
@@ -54,8 +54,7 @@ class SimulatedTotal:
     cards: int
 
 
-@dataclass(frozen=True)
-class SimulatedLayer:
+class SimulatedLayer(Immutable):
     """Modelled cost of a layer, as in the total.
 
     Attributes:
@@ -81,8 +80,7 @@ class SimulatedLayer:
     bound: str
 
 
-@dataclass(frozen=True)
-class Simulation:
+class Simulation(Immutable):
     """Modelled execution of an artifact on its machine.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
+
+from tilewright.immutable import Immutable
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
@@ -16,8 +17,7 @@ from .placement import device_share, fallback_lines, macs_of
 from .table import on_lines, on_one_line, show_bytes, show_count, show_number
 
 
-@dataclass(frozen=True)
-class EngineSummary:
+class EngineSummary(Immutable):
     """One engine of an artifact.
 
     Attributes:
@@ -57,8 +57,7 @@ class EngineSummary:
         )
 
 
-@dataclass(frozen=True)
-class ShapeSummary:
+class ShapeSummary(Immutable):
     """One shape of a network: of its inputs by name, and what the names of open extents stand for, where there are
     several shapes."""
 
@@ -66,8 +65,7 @@ class ShapeSummary:
     extents: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(Immutable):
     """An artifact at a glance.
 
     Attributes:
@@ -184,8 +182,7 @@ def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:
     )
 
 
-@dataclass(frozen=True)
-class ModelSummary:
+class ModelSummary(Immutable):
     """A model of a container."""
 
     id: int
@@ -196,8 +193,7 @@ class ModelSummary:
     artifact_bytes: int
 
 
-@dataclass(frozen=True)
-class ContainerSummary:
+class ContainerSummary(Immutable):
     """A container at a glance.
 
     Attributes:

@@ -16,6 +16,7 @@ from textwrap import wrap
 from typing import Any
 
 from tilewright.errors import printable
+from tilewright.immutable import Immutable
 
 MARGIN, GAP = "  ", "  "
 """What stands left of a table, and between its columns."""
@@ -123,8 +124,7 @@ def show_clusters(clusters: int, cards: int) -> str:
     return f"{found} of each of {cards} cards" if cards > 1 else found
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Immutable):
     """One column.
 
     Attributes:

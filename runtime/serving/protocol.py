@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tilewright.errors import InputError, similar
+from tilewright.immutable import Immutable
 from tilewright.limits import SERVED_NUMBER, SERVED_TEXT
 
 from ..artifact.manifest import TensorSpec
@@ -59,8 +59,7 @@ class RefusedError(InputError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Inference:
+class Inference(Immutable):
     """A request: its identifier, if it has one, the arrays, and for each output it asks for whether as bytes."""
 
     identifier: str | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
+
+from tilewright.immutable import Immutable
 
 from ....passes.quantization.plan import EVERY
 from ....runtime.report.details import InputStatistics
@@ -18,8 +19,7 @@ _JOINT = "\N{NO-BREAK SPACE}"
 """Between a number and its unit, which stay on one line."""
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(Immutable):
     """One try: what it has that those before it have not, and how it did.
 
     Attributes:
@@ -34,16 +34,14 @@ class Rung:
     rejected: bool = False
 
 
-@dataclass(frozen=True)
-class FailedRung:
+class FailedRung(Immutable):
     """A try, or a step before some, that is left out, and the error for which it is."""
 
     what: str
     why: str
 
 
-@dataclass(frozen=True)
-class Quantization:
+class Quantization(Immutable):
     """What became of a model.
 
     Attributes:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
+from tilewright.immutable import Immutable
+
 from .errors import AcceleratorError
 
 Since = Literal[2018, 2020, 2022]
@@ -99,8 +101,7 @@ def declare(default: T, since: Since, help: str, **details: Any) -> T:
     return cast(T, Flag(default, since, help, **details))
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(Immutable):
     """A letter of the flag ``debug``.
 
     Attributes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import tilewright
 from tilewright.errors import TilewrightWarning, similar, warn
+from tilewright.immutable import Immutable
 
 from ...artifact.manifest import TensorSpec
 from .debug_text import units
@@ -25,8 +25,7 @@ class HostTimeWarning(TilewrightWarning):
     """A time is not the device's."""
 
 
-@dataclass(frozen=True)
-class Information:
+class Information(Immutable):
     """A name that ``GetInfo`` takes.
 
     Attributes:

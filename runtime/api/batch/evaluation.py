@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job, in_shards
@@ -23,8 +23,7 @@ from ..classify.results import Accuracy, accuracy, read_labels
 _NEVER = Stamps(*(0.0,) * len(Stamps._fields))
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Immutable):
     """What came of pictures, in order of their names.
 
     Attributes:
@@ -38,8 +37,7 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Classifying:
+class Classifying(Immutable):
     """Classifies files with a network that it loads when it is called first.
 
     Attributes:

@@ -6,13 +6,13 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from tilewright.errors import CalibrationError, InputError
+from tilewright.immutable import Immutable
 
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job
@@ -37,8 +37,7 @@ class Part(TypedDict):
     samples: int
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(Immutable):
     """Runs a network, which it loads when it is called first, on some of the samples."""
 
     artifact: bytes

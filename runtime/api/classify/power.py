@@ -18,12 +18,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, MachineError
+from tilewright.immutable import Immutable
 from tilewright.limits import check_count
 
 from ...artifact.artifact import Artifact
@@ -40,8 +40,7 @@ _HELD = 2**9
 _COUNTERS = Path("/sys/class/powercap")
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(Immutable):
     """Repeated calls on this processor.
 
     Attributes:
@@ -65,8 +64,7 @@ class Measured:
         return self.repetitions * self.batch / self.seconds
 
 
-@dataclass(frozen=True)
-class Modelled:
+class Modelled(Immutable):
     """What the models say of a call on the accelerator, of which CPU stages and transfers of the host are no part.
 
     Attributes:

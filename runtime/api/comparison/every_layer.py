@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
@@ -16,8 +18,7 @@ TOLERANCE = 1e-3
 """Of the largest number of a value, what sums in another order may add up to over many layers."""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Immutable):
     """Where two networks part.
 
     Attributes:
@@ -55,8 +56,7 @@ def _spelled(number: float | str) -> str:
     return number if isinstance(number, str) else f"{number:.6g}"
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(Immutable):
     """What was looked at.
 
     Attributes:

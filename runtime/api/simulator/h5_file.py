@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ...compiler import NotInstalledError
 from ...files.input_file import input_file, too_large
@@ -24,8 +24,7 @@ from ...files.input_file import input_file, too_large
 _SAVE_NUMBERS = "Save the inputs as datasets of numbers with h5py's create_dataset."
 
 
-@dataclass(frozen=True)
-class H5Array:
+class H5Array(Immutable):
     """A dataset in a file, of which no element has been read.
 
     Attributes:

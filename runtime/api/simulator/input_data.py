@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
-from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
 
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ...files.array_file import StoredArray, open_arrays
 from .h5_file import H5Array, open_h5
@@ -39,8 +39,7 @@ TYPES = {
 """How onnxruntime calls element types, by what artifacts call them."""
 
 
-@dataclass(frozen=True)
-class NodeArg:
+class NodeArg(Immutable):
     """An input or output of a network.
 
     Attributes:
@@ -145,8 +144,7 @@ class _Values(ValuesView[Feeds]):
         return self._mapping._stream()
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(Immutable):
     """What a file holds for one input.
 
     Attributes:
@@ -163,8 +161,7 @@ class _Part:
         return blocks if self.input is None else (adapted(block, self.input, str(self.array)) for block in blocks)
 
 
-@dataclass(frozen=True)
-class _Stack:
+class _Stack(Immutable):
     """The samples of a file."""
 
     parts: Mapping[str, _Part]

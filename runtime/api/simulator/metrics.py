@@ -21,16 +21,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 _PIECE = 1 << 13
 """Elements taken at a time: they stay in a cache, and are too few for a BLAS to wake threads, which takes it longer."""
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(Immutable):
     """What the metrics need to know of a pair of arrays.
 
     Attributes:
@@ -83,8 +83,7 @@ def sums(reference: np.ndarray, test: np.ndarray) -> Sums:
     return Sums(r.size, *found.tolist())
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(Immutable):
     """A metric.
 
     Attributes:

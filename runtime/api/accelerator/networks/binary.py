@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 from tilewright.errors import ArtifactError
+from tilewright.immutable import Immutable
 
 from ....artifact.artifact import MANIFEST_SECTION, Artifact, write_artifact
 from ....artifact.container import Section
@@ -17,8 +18,7 @@ _DETAIL = "accelerator"
 _SOURCE = Source("what the artifact says of its batch", ArtifactError, "Init")
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Immutable):
     """How many images are computed at once, and where.
 
     Attributes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
+from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS
 
 from ..errors import AcceleratorError
@@ -20,8 +20,7 @@ _INPUTS = 64
 _FORMS = "WxHxP, WxHxPxB or WxHxDxPxB"
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(Immutable):
     """The size of an input: of `planes` planes each, `depth` only where it is of three dimensions."""
 
     width: int

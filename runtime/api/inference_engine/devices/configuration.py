@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from tilewright.errors import warn
+from tilewright.immutable import Immutable
 
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
 from ..errors import DeviceWarning, InferenceEngineError, WrongTypeError, shown
@@ -22,16 +22,14 @@ _CHOSEN = "CPU_THROUGHPUT_"
 _INTEGER_DIGITS = 9
 
 
-@dataclass(frozen=True)
-class _Values:
+class _Values(Immutable):
     """What a key may be: in words that follow "Expected only", and as a check."""
 
     words: str
     accepts: Callable[[str], bool]
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Immutable):
     """A key of a configuration.
 
     Attributes:

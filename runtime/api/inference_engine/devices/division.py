@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from tilewright.errors import ModelError, OutputError, warn
+from tilewright.immutable import Immutable
 
 from ....compiler import compiler_for
 from ....files.output_file import output_file
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _COMPUTE_NOTHING = ("const", "constant", "input", "parameter", "output", "result")
 
 
-@dataclass(frozen=True)
-class LayerGraph:
+class LayerGraph(Immutable):
     """Layers by name.
 
     Attributes:
@@ -227,8 +226,7 @@ Supported = Callable[[str], frozenset[str]]
 _SHOWN = 4
 
 
-@dataclass(frozen=True)
-class Division:
+class Division(Immutable):
     """How a network is divided.
 
     Attributes:

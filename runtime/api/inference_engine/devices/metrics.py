@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ....machines import machine as machines
 from ....native.host import architecture
@@ -13,8 +14,7 @@ from ..errors import InferenceEngineError, shown
 from .configuration import Configuration
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(Immutable):
     """A metric.
 
     Attributes:

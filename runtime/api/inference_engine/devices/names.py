@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from xml.parsers import expat
 
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ....files.input_file import input_file
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode, known_plugins
@@ -52,8 +52,7 @@ _REQUESTS = re.compile(r"\([0-9]{1,9}\)$")
 """How many requests each device of ``MULTI`` was to get."""
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(Immutable):
     """What a program named as its device.
 
     Attributes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from time import monotonic
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, resources
+from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS
 
 from ....artifact.artifact import MANIFEST_SECTION, Artifact, write_artifact
@@ -30,8 +31,7 @@ _DETAIL = "inference_engine"
 _SOURCE = Source("what the file says of its network", ArtifactError, "import_network")
 
 
-@dataclass(frozen=True)
-class _Exported:
+class _Exported(Immutable):
     """What the file holds besides the artifact.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tilewright.immutable import Immutable
 
 from ....artifact.manifest import StepInfo
 from ....compiler import compiler_for
@@ -17,8 +18,7 @@ _VERSION = 7
 """Of the documents made here: each of their layers is one that programs see."""
 
 
-@dataclass(frozen=True)
-class ExecutedNode:
+class ExecutedNode(Immutable):
     """A step, or an input of the network.
 
     Attributes:

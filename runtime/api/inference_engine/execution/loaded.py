@@ -6,11 +6,11 @@ import math
 import re
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
+from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, RANK, STEPS
 
 from ....artifact.artifact import Artifact
@@ -30,8 +30,7 @@ _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)
 _Position = Annotated[int, Bounds(0, STEPS)]
 
 
-@dataclass(frozen=True)
-class BlobFacts:
+class BlobFacts(Immutable):
     """An input or an output.
 
     Attributes:
@@ -67,8 +66,7 @@ class BlobFacts:
         return TensorDesc(self.precision, dims_of(self.shape, self.layout), self.layout)
 
 
-@dataclass(frozen=True)
-class LayerFacts:
+class LayerFacts(Immutable):
     """A layer of the network.
 
     Attributes:
@@ -87,8 +85,7 @@ class LayerFacts:
     reads: Annotated[tuple[str, ...], AtMost(1 << 16)] = ()
 
 
-@dataclass(frozen=True)
-class NetworkFacts:
+class NetworkFacts(Immutable):
     """A network as it was loaded.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.errors import ModelError, TilewrightError, resources
+from tilewright.immutable import Immutable
 
 from ....compiler import NotInstalledError, compiler_for
 from ....files.input_file import input_file
@@ -37,8 +38,7 @@ _START = 64
 """Bytes of a file that tell its format."""
 
 
-@dataclass(frozen=True)
-class DataFacts:
+class DataFacts(Immutable):
     """An input or an output as the user set it.
 
     Attributes:
@@ -56,8 +56,7 @@ class DataFacts:
     preprocessing: PreProcessInfo = field(default_factory=PreProcessInfo)
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Immutable):
     """What a plugin takes of a network: everything as it is at one moment, shared with nobody.
 
     Attributes:

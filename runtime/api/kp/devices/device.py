@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from tilewright.errors import TilewrightError, UsageError
+from tilewright.immutable import Immutable
 
 from ....machines import machine as machines
 from ....waiting import Guard
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from .jobs import Result
 
 
-@dataclass(frozen=True)
-class DeviceKind:
+class DeviceKind(Immutable):
     """A kind of device.
 
     Attributes:
@@ -95,8 +94,7 @@ _MOST = 64
 _LARGEST_PORT = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(Immutable):
     """A device as the environment describes it; None for a flash without models, and for any machine."""
 
     product: DeviceKind

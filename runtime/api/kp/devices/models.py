@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import TilewrightError, UsageError
+from tilewright.immutable import Immutable
 
 from ....artifact.artifact import Artifact
 from ....containers.files import read_container
@@ -109,8 +109,7 @@ class LoadedModel:
         return [outputs[node.name].reshape(node.shape[1:]) for node in self.outputs]
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Immutable):
     """The models of a container on a device.
 
     Attributes:
