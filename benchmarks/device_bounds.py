@@ -18,12 +18,14 @@ from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
 from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.machines.vector_unit import NORMALIZE_PASSES, WEIGH_PASSES, idle_elements, vector_steps
 from tilewright.runtime.simulator.timeline import Event
+
+_INSTRUCTION_BYTES = 8
+"""That an instruction takes in DRAM at least: which of its words are others than before, and one of these."""
 
 
 class Floors(NamedTuple):
@@ -79,7 +81,7 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
     after = [tail - (_multiplied(machine) if op.macs else 0) for op, tail in zip(every, tails, strict=True)]
     blocks = (map_shape(op.result.type).blocks // blocks_together(op.result.type) for op in every if is_op(op, Conv))
     traffic += sum(blocks) * REQUANTIZE_BLOCK_BYTES
-    traffic += sum(INSTRUCTION_BYTES * (1 + (op.macs > 0)) for op in every if _takes_time(op))
+    traffic += sum(_INSTRUCTION_BYTES * (1 + (op.macs > 0)) for op in every if _takes_time(op))
     last = min((tail for op, tail in zip(every, tails, strict=True) if op.macs), default=0.0)
     return Floors(
         _between(array, heads, tails),
@@ -92,9 +94,9 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
 def _least_load(machine: Machine) -> float:
     """Cycles until the first byte that a program loads is there for a unit: its instruction is fetched before."""
     timing, bandwidth = machine.timing, machine.dram_bytes_per_cycle
-    fetched = timing.dram_row_activation + INSTRUCTION_BYTES / bandwidth + timing.dram_latency
-    loaded = timing.dram_row_activation + machine.dram_burst_bytes / bandwidth + timing.dram_latency
-    return fetched + timing.transfer_setup + loaded + handover(machine)
+    # An instruction is fetched, and then loads.
+    burst = timing.dram_row_activation + machine.dram_burst_bytes / bandwidth + timing.dram_latency
+    return 2 * burst + timing.transfer_setup + handover(machine)
 
 
 def _multiplied(machine: Machine) -> int:

@@ -41,32 +41,23 @@ def _channels(x: Value, constant: Value) -> np.ndarray | None:
     return constant.array.reshape(-1) if shape == (1, x.type.shape[1], *[1] * (rank - 2)) else None
 
 
-def _convolution(found: Match, factor: np.ndarray, summand: np.ndarray | None) -> Value:
-    x = found["x"]
-    spatial = x.type.rank - 2
-    name = found.root.result.name
-    w = found.add_constant(f"{name}_scale", factor.astype(np.float32).reshape(-1, 1, *[1] * spatial))
-    b = found.add_constant(f"{name}_shift", summand.astype(np.float32)) if summand is not None else None
-    ones = (1,) * spatial
-    return found.emit(Conv(ones, (0,) * 2 * spatial, ones, x.type.shape[1]), x, w, b)
-
-
-def _scale(found: Match) -> Value | None:
-    factor = _channels(found["x"], found["c"])
-    return _convolution(found, factor, None) if factor is not None else None
-
-
-def _shift(found: Match) -> Value | None:
-    summand = _channels(found["x"], found["d"])
-    if summand is None:
+def _convolution(found: Match) -> Value | None:
+    x, operator, name = found["x"], found.root.operator, found.root.result.name
+    numbers = _channels(x, found["c"])
+    if numbers is None:
         return None
-    return _convolution(found, np.ones(summand.shape), -summand if isinstance(found.root.operator, Sub) else summand)
+    ones = (1,) * (x.type.rank - 2)
+    factor = numbers if isinstance(operator, Mul) else np.ones(numbers.shape)
+    w, b = found.add_constant(f"{name}_scale", factor.astype(np.float32).reshape(-1, 1, *ones)), None
+    if not isinstance(operator, Mul):
+        summand = -numbers if isinstance(operator, Sub) else numbers
+        b = found.add_constant(f"{name}_shift", summand.astype(np.float32))
+    return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
 RULES: tuple[Rule, ...] = (
     *linear_rules.RULES,
-    Rule("scale", node(Mul, "x", Const("c"), commutative=True), _scale),
-    Rule("shift", node(Add, "x", Const("d"), commutative=True), _shift),
-    Rule("shift", node(Sub, "x", Const("d")), _shift),
+    Rule("scale_or_shift", node((Mul, Add), "x", Const("c"), commutative=True), _convolution),
+    Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
 )
 """From arithmetic on channels to convolutions, which take over what follows."""

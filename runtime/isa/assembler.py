@@ -78,6 +78,7 @@ class Assembler:
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
         self._is_closed = False
+        self._codes = {stream: bytearray() for stream in self._streams}
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
         self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
         self._clocks: list[list[tuple[int, ...]]] = [[(0,) * len(self._streams)] for _ in self._streams]
@@ -116,8 +117,8 @@ class Assembler:
         self._touched.record(stream.number, position, accesses)
         return position
 
-    def finish(self, *, encoded: bool = True) -> Program:
-        """Close every stream and return the program; not ``encoded``, its streams are empty, and it cannot run."""
+    def finish(self) -> Program:
+        """Close every stream and return the program."""
         if not self._is_closed:
             self._is_closed = True
             for stream in self._streams:
@@ -125,16 +126,11 @@ class Assembler:
         return Program(
             self.machine,
             self.regions,
-            {stream: self._code(stream) if encoded else b"" for stream in self._streams},
+            {stream: bytes(code) for stream, code in self._codes.items()},
             tuple(self._layers),
             {stream: np.array(layers, np.uint32) for stream, layers in self._layer_of.items()},
             self.reduced,
         )
-
-    def _code(self, stream: Stream) -> bytes:
-        # Every instruction raises the counter of its stream.
-        waits = ([Wait(other.counter, position) for other, position in each] for each in self.targets[stream])
-        return b"".join(encode_checked(*each, signal=1) for each in zip(self.queues[stream], waits, strict=True))
 
     def _needed(self, stream: Stream, latest: list[int]) -> list[tuple[Stream, int]]:
         """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""
@@ -153,6 +149,8 @@ class Assembler:
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
         self.order.append((stream, len(self.queues[stream])))
+        # Every instruction raises the counter of its stream.
+        self._codes[stream] += encode_checked(item, [Wait(other.counter, at) for other, at in targets], signal=1)
         self.queues[stream].append(item)
         self.targets[stream].append(tuple(targets))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))

@@ -93,6 +93,13 @@ class Program:
         """How many clusters of a card it uses."""
         return len(self.queues) // len(Queue)
 
+    def packed_sizes(self, stream: Stream) -> list[int]:
+        """Bytes that each instruction of a stream takes in DRAM: a word that says which of its words of 32 bits are
+        others than those of the instruction before it, and these; before the first one all are 0."""
+        words = np.frombuffer(self.queues[stream], "<u4").reshape(-1, INSTRUCTION_BYTES // 4)
+        before = np.pad(words[:-1], ((1, 0), (0, 0))) if len(words) else words
+        return (4 + 4 * (words != before).sum(1)).tolist()
+
     def check_dram(self) -> None:
         """Prove that the DRAM of a card holds the regions.
 

@@ -83,7 +83,7 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timelin
     """The table's row of a layer from its events and the time charged for each."""
     cycles = sum(time for _, time in charged)
     macs = sum(event.cost.macs for event, _ in charged)
-    fetched = timeline.instruction_bytes * len(charged)
+    fetched = sum(timeline.instruction_bytes[event.stream][event.index] for event, _ in charged)
     moved = sum(event.cost.dram_bytes for event, _ in charged) + fetched
     clusters = timeline.clusters
     busy = {

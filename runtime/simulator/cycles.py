@@ -27,7 +27,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
-from ..isa.encoding import INSTRUCTION_BYTES, Queue, Stream
+from ..isa.encoding import Queue, Stream
 from ..isa.program import NO_LAYER
 from ..isa.transfer import Send
 from ..machines.cost import Cost, cost, follows_closely, handover, link_cycles
@@ -107,6 +107,7 @@ class _Engine:
         self._depth = None if "queue-depth" in without else own.queue_depth
         self._chunk = min(own.fetch_instructions, own.queue_depth)
         self._has_fetches = "instruction-fetch" not in without
+        self._sizes = {stream: self._fetched_sizes(stream) for stream in self._streams}
         self._starts: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._ends: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
@@ -152,8 +153,8 @@ class _Engine:
         events, machine = self._events, self._machines[0]
         cycles = max((event.end for event in events), default=0.0)
         macs = sum(event.cost.macs for event in events)
-        fetched = INSTRUCTION_BYTES if self._has_fetches else 0
-        moved = sum(event.cost.dram_bytes for event in events) + fetched * len(events)
+        fetched = sum(map(sum, self._sizes.values()))
+        moved = sum(event.cost.dram_bytes for event in events) + fetched
         openings = sum(event.cost.row_openings for event in events) + sum(dram.opened for dram in self._drams)
         turnarounds = sum(dram.turnarounds for dram in self._drams)
         timing, clusters = machine.timing, {(stream.card, stream.cluster) for stream in self._streams}
@@ -163,7 +164,7 @@ class _Engine:
             "port-stalls": float(sum(event.cost.port_stalls for event in events)),
             "row-openings": float(openings * timing.dram_row_activation),
             "turnaround": float(turnarounds * timing.dram_turnaround) if "turnaround" not in self._without else 0.0,
-            "instruction-fetch": fetched * len(events) / machine.dram_bytes_per_cycle,
+            "instruction-fetch": fetched / machine.dram_bytes_per_cycle,
             "card-link": link_cycles(machine, sum(sent)) + len(sent) * machine.link_latency
             if "card-link" not in self._without
             else 0.0,
@@ -178,13 +179,23 @@ class _Engine:
             moved,
             macs / (machine.cluster_macs_per_cycle * len(clusters)),
             moved / (machine.dram_bytes_per_cycle * len(self._drams)),
-            fetched,
+            self._sizes,
             turnarounds,
             max(program.clusters for program in self._ordered.programs),
             len(self._drams),
             sum(sent),
             parts,
         )
+
+    def _fetched_sizes(self, stream: Stream) -> list[int]:
+        """Bytes fetched for each instruction of a stream; what fills the last burst of a fetch counts to its last."""
+        if not self._has_fetches:
+            return [0] * len(self._ordered.queues[stream])
+        sizes = self._ordered.programs[stream.card].packed_sizes(stream._replace(card=0))
+        for first in range(0, len(sizes), self._chunk):
+            some = sizes[first : first + self._chunk]
+            sizes[first + len(some) - 1] += -sum(some) % self._ordered.machine.dram_burst_bytes
+        return sizes
 
     def _offer(self, kind: _Kind, stream: Stream) -> None:
         """Put the next fetch or instruction of a stream into the heap, if it is known when it can start."""
@@ -237,10 +248,10 @@ class _Engine:
         return max(ready, self._unit_free[stream], known + price.setup, before)
 
     def _fetch(self, stream: Stream, time: float) -> None:
-        number, length = len(self._fetched[stream]), len(self._ordered.queues[stream])
-        count = min(self._chunk, length - number * self._chunk)
+        number = len(self._fetched[stream])
+        size = sum(self._sizes[stream][number * self._chunk : (number + 1) * self._chunk])
         latency = self._machines[stream.card].timing.dram_latency
-        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, latency=latency)
+        price = Cost(dram_bytes=size, latency=latency)
         if self._serve(Request(True, stream, number), time, price) is None:
             return
         served = self._fetch_free[stream] = self._drams[stream.card].free
@@ -336,8 +347,8 @@ class _Engine:
             return None
         item = None if request.is_fetch else self._ordered.queues[request.stream][request.number]
         if "row-openings" not in self._without:
-            count, most = price.dram_bytes // INSTRUCTION_BYTES, price.row_openings
-            price = replace(price, row_openings=dram.fetch(count) if item is None else dram.transfer(item, most))
+            opened = dram.fetch(price.dram_bytes) if item is None else dram.transfer(item, price.row_openings)
+            price = replace(price, row_openings=opened)
         dram.opened += request.is_fetch * price.row_openings
         dram.served.append(request)
         turns = price.writes != dram.wrote

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..isa.encoding import INSTRUCTION_BYTES, Instruction, Stream
+from ..isa.encoding import Instruction, Stream
 from ..isa.program import Program
 from ..isa.transfer import LINE, DramTransfer, LoadLines
 from ..machines.cost import Runs
@@ -78,9 +78,9 @@ class Dram:
             self._bases.append(self._bases[-1] + -(-region.size // self._row) * self._row)
         self._fetched = self._bases[-1]
 
-    def fetch(self, count: int) -> int:
-        """Reach so many further instructions; how many rows are opened for that."""
-        start, size = self._fetched, count * INSTRUCTION_BYTES
+    def fetch(self, size: int) -> int:
+        """Reach further instructions of so many bytes; how many rows are opened for that."""
+        start = self._fetched
         self._fetched += size
         return self._reach([(start // self._row, (self._fetched - 1) // self._row)])
 

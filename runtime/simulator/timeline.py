@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..isa.encoding import Stream
@@ -39,7 +40,7 @@ class Timeline:
         macs: total.
         dram_bytes: total, that of instructions included.
         mac_bound, dram_bound: least cycles that multiplications and DRAM traffic alone would take.
-        instruction_bytes: fetched for each instruction; 0 where fetches are left out.
+        instruction_bytes: fetched for each instruction of each stream; 0 where fetches are left out.
         turnarounds: how often the DRAM changes from reading to writing or back.
         clusters: how many of a card's the program uses.
         cards: how many run together.
@@ -55,7 +56,7 @@ class Timeline:
     dram_bytes: int
     mac_bound: float
     dram_bound: float
-    instruction_bytes: int
+    instruction_bytes: Mapping[Stream, Sequence[int]]
     turnarounds: int
     clusters: int
     cards: int

@@ -122,8 +122,7 @@ def drafted(assembler: Assembler) -> OrderedProgram:
 
     Messages are taken to find their other end ready.
     """
-    program = assembler.finish(encoded=False)
-    return OrderedProgram((program,), assembler.queues, assembler.order, assembler.targets, {})
+    return OrderedProgram((assembler.finish(),), assembler.queues, assembler.order, assembler.targets, {})
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:

@@ -164,7 +164,7 @@ def test_results_do_not_depend_on_where_images_are_computed(machine: str) -> Non
     assert [each.schedules[0].images_per_cluster for each in summaries] == [0, 0, 0, 1, 1, 2]
     assert (
         "\n  accelerator      2 clusters of each of 2 cards, 1 image on each cluster at once; planned for the whole "
-        "machine (effort normal), up to 75% of the maps scratchpad for maps that stay there\n"
+        "machine (effort normal), up to 94% of the maps scratchpad for maps that stay there\n"
     ) in summaries[4].to_text("m.twa")
     for report in reports:
         total = report.total

@@ -169,7 +169,9 @@ that has most of the program waiting for it. A request moves whole bursts and tu
 It opens a row (`dram_row_bytes`) for every run that begins in one which does not lie open; rows that a run goes on into
 are opened ahead of it. Each of `dram_banks` banks keeps its row open until another one of it is reached; rows that
 follow each other lie in banks that do. Regions lie one behind the other, each from a row of its own on, and behind them
-the instructions in the order in which they are fetched.
+the instructions in the order in which they are fetched, as what changes from one to the next of a stream: a word whose
+bit i says whether word i of 32 bits is another one than in the instruction ahead, then these words. Ahead of the first
+instruction all words are 0. Each fetch begins at a burst.
 
 ## Link
 

@@ -76,7 +76,7 @@ def test_more_runs_than_a_map_holds_are_taken_as_if_no_row_were_open() -> None:
 
 def test_fetches_lie_behind_the_regions_one_after_the_other() -> None:
     dram = Dram(isa.Assembler(M4096, REGIONS).finish(), M4096, None)
-    every = [dram.fetch(8) for _ in range(2 * ROW // 512)]
+    every = [dram.fetch(512) for _ in range(2 * ROW // 512)]
     assert [index for index, opened in enumerate(every) if opened] == [0, ROW // 512]
 
 

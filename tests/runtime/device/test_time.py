@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
+from operator import ne
 
 import instruction_set as isa
 import numpy as np
 import pytest
 from device_programs import pointwise
 
-from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
+from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES, Queue, Stream
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.cost import handover
 from tilewright.runtime.simulator.cycles import simulate
@@ -79,12 +81,28 @@ def test_rows_of_the_dram_are_opened_for_every_transfer(device: machine.Machine)
 @pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
 def test_the_first_instruction_is_fetched_before_it_starts(device: machine.Machine) -> None:
     verified = copied(device)
-    late = simulate(verified).cycles - simulate(verified, without={"instruction-fetch"}).cycles
-    fetch = 2 * INSTRUCTION_BYTES / device.dram_bytes_per_cycle  # the load and the end of its queue
-    assert late == pytest.approx(device.timing.dram_row_activation + fetch + device.timing.dram_latency)
     timeline = simulate(verified)
-    assert timeline.instruction_bytes == INSTRUCTION_BYTES
-    assert timeline.dram_bytes == 2 * 640 + INSTRUCTION_BYTES * len(timeline.events)
+    late = timeline.cycles - simulate(verified, without={"instruction-fetch"}).cycles
+    fetched = {stream: sum(sizes) for stream, sizes in timeline.instruction_bytes.items()}
+    # The load and the end of its queue.
+    fetch = fetched[Stream(0, Queue.LD)] / device.dram_bytes_per_cycle
+    assert late == pytest.approx(device.timing.dram_row_activation + fetch + device.timing.dram_latency)
+    assert timeline.dram_bytes == 2 * 640 + sum(fetched.values())
+
+
+def test_of_an_instruction_words_are_fetched_that_differ_from_those_ahead() -> None:
+    verified = loaded(M4096, 20)
+    sizes, burst = simulate(verified).instruction_bytes, M4096.dram_burst_bytes
+    for stream, code in verified.programs[0].queues.items():
+        words = [code[at : at + 4] for at in range(0, len(code), 4)]
+        every = [[bytes(4)] * 16, *([*words[at : at + 16]] for at in range(0, len(words), 16))]
+        packed = [4 + 4 * sum(map(ne, *both)) for both in pairwise(every)]
+        assert max(packed[1:], default=0) < INSTRUCTION_BYTES
+        for first in range(0, len(packed), M4096.fetch_instructions):
+            some = slice(first, first + M4096.fetch_instructions)
+            # The last one fills the burst.
+            assert sizes[stream][some][:-1] == packed[some][:-1]
+            assert sum(sizes[stream][some]) == -(-sum(packed[some]) // burst) * burst
 
 
 def test_a_queue_that_holds_one_instruction_waits_for_each() -> None:

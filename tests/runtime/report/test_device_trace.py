@@ -59,10 +59,11 @@ def test_totals_are_those_of_the_cycle_model(cards: int, detail: str, tmp_path: 
         assert all(ends(one)[1] <= ends(other)[0] for one, other in pairwise(slices)), "no unit does two things at once"
     for card in range(cards):
         own = [event for event in timeline.events if event.stream.card == card]
-        fetched = timeline.instruction_bytes * len(own) / S256.dram_bytes_per_cycle
+        fetched = sum(timeline.instruction_bytes[event.stream][event.index] for event in own)
         # The instructions of a card lie in one row.
-        assert len(own) * timeline.instruction_bytes < S256.dram_row_bytes
-        busy = sum(event.cost.dram(S256) for event in own) + S256.timing.dram_row_activation + fetched
+        assert fetched < S256.dram_row_bytes
+        busy = sum(event.cost.dram(S256) for event in own) + S256.timing.dram_row_activation
+        busy += fetched / S256.dram_bytes_per_cycle
         assert found.total(f"card {card} (S256)", "DRAM", "busy cycles") == pytest.approx(busy)
 
 
