@@ -71,7 +71,7 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Mul, SkipLayerNorm, Transpose)
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Slice, Mul, SkipLayerNorm, Transpose)
 """Operators that the device has on maps of 16 bits, beside functions that are tables."""
 
 

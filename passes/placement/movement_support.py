@@ -33,8 +33,10 @@ def whole_pairs(op: Op[Concat], machine: Machine) -> Found | None:
 
 
 def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
-    """A slice takes neighbouring elements, with step 1."""
-    cut = op.operator
+    """A slice takes neighbouring elements, with step 1, and of feature maps of i16 all channels."""
+    cut, before, after = op.operator, op.inputs[0].type, op.result.type
+    if is_wide(before) and before.shape[1] != after.shape[1]:
+        return Found(op.result, f"{after.shape[1]} of {before.shape[1]} channels")
     steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
     return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
 

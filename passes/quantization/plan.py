@@ -159,14 +159,19 @@ def plan_quantization(
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
     """The normalisations before which shortcuts start, as those of vision transformers: what each reads is read by
-    others, too, or is a sum with such a value. And the values that take part: that, and what it is the sum of; none of
-    a map, as in ConvNeXt and between convolutions, whose integers keep their 8 bits."""
+    others, too, or is a sum with such a value, or moved pixels of one. And the values that take part: that, and what it
+    is the sum of; none of a map, as in ConvNeXt and between convolutions, whose integers keep their 8 bits."""
     found: dict[Op, set[Value]] = {}
     streams: set[Value] = set()
     for op in function.ops:
         if not is_op(op, LayerNorm, RmsNorm, GroupNorm) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
+        source, mover = x, producer
+        while mover is not None and is_moving(mover):
+            source, mover = mover.inputs[0], mover.inputs[0].producer
+        if is_op(mover, Add) and not streams.isdisjoint(mover.inputs):
+            x, producer = source, mover
         terms = producer.inputs if is_op(producer, Add) else ()
         if is_op(op, GroupNorm) or is_op(producer, Transpose):
             found[op] = set()

@@ -25,6 +25,7 @@ from tilewright.runtime.machines.machine import load
 PASS = "legalize_for_device"
 X = "<s=0x1.0p-4, z=3>"
 W = "<s=0x1.0p-5, z=0>"
+OTHER = "<s=0x1.8p-4, z=-9>"
 ONES = 'dilations=[1, 1], group=1, act="none", act_args=[]'
 M4096 = load("m4096")
 
@@ -142,6 +143,76 @@ def test_taps_far_apart_are_neighbours_in_columns(
     return %y
   }}"""
     assert "conv" in check(text, rng)
+
+
+def windows(x: str, name: str, h: int, w: int, s: int, *, together: bool) -> str:
+    """Windows of ``s`` x ``s`` of an image [1, h * s, w * s, 20], one behind the other, or put together."""
+    apart, rows, image = f"[1,{h},{s},{w},{s},20]", f"[1,{h},{w},{s},{s},20]", f"[1,{h * s},{w * s},20]"
+    first, second, last = (rows, apart, image) if together else (apart, rows, f"[{h * w},{s},{s},20]")
+    return f"""
+    %{name}a = reshape({x}) {{shape={first}}} : i8{first}{X}
+    %{name}b = transpose(%{name}a) {{perm=[0, 1, 3, 2, 4, 5]}} : i8{second}{X}
+    %{name}c = reshape(%{name}b) {{shape={last}}} : i8{last}{X}"""
+
+
+def rolled(x: str, name: str, axis: int, height: int, width: int) -> str:
+    """An image whose first row or column goes to the end."""
+    extents = (1, height), (2, width)
+    one, rest = ([1, *(make(n) if d == axis else n for d, n in extents), 20] for make in (lambda n: 1, lambda n: n - 1))
+    begin = [int(d == axis) for d in range(4)]
+    return f"""
+    %{name}a = slice({x}) {{begin={begin}, extent={rest}, step=[1, 1, 1, 1]}} : i8{rest}{X}
+    %{name}b = slice({x}) {{begin=[0, 0, 0, 0], extent={one}, step=[1, 1, 1, 1]}} : i8{one}{X}
+    %{name}c = concat(%{name}a, %{name}b) {{axis={axis}}} : i8[1,{height},{width},20]{X}"""
+
+
+@pytest.mark.parametrize(("h", "w", "size"), [(2, 3, 4), (4, 2, 2), (1, 5, 3), (5, 2, 4), (3, 1, 2), (2, 2, 7)])
+@pytest.mark.parametrize("way", ["apart", "together", "both", "shifted"])
+def test_windows_of_an_image_apart_and_together(h: int, w: int, size: int, way: str, rng: np.random.Generator) -> None:
+    """Convolutions see which pixels are neighbours, in the image and in each window; also of an image whose rows and
+    columns have gone round by one, in numbers of which some are added."""
+    n, s, height, width = h * w, size, h * size, w * size
+    image, cut = f"[1,16,{height},{width}]", f"[{n},16,{s},{s}]"
+    padded = f"{{strides=[1, 1], pads=[1, 1, 1, 1], {ONES}}}"
+    steps = {"apart": (False,), "together": (True,)}.get(way, (False, True))
+    text, value = "", "%x"
+    for together in steps:
+        before, after = (cut, image) if together else (image, cut)
+        (a, _, b, c), (d, _, e, f) = (each.strip("[]").split(",") for each in (before, after))
+        name, last = ("t", "%tic") if together else ("w", "%wic")
+        text += f"""
+    %{name}k = conv({value}, @k, _) {padded} : i8[{a},20,{b},{c}]{X}
+    %{name}l = transpose(%{name}k) {{perm=[0, 2, 3, 1]}} : i8[{a},{b},{c},20]{X}"""
+        if way == "shifted" and not together:
+            text += rolled("%wl", "r", 1, height, width) + rolled("%rc", "s", 2, height, width)
+            text += windows("%sc", "wi", h, w, s, together=False)
+        else:
+            text += windows(f"%{name}l", f"{name}i", h, w, s, together=together)
+        if way == "shifted" and together:
+            text += (
+                rolled("%tic", "u", 2, height, width)
+                + f"""
+    %uq = requantize(%uc) : i8[1,{height},{width},20]{OTHER}
+    %um = max(%uq, %uq) : i8[1,{height},{width},20]{OTHER}
+    %uz = requantize(%um) : i8[1,{height},{width},20]{X}"""
+            )
+            last = "%uz"
+        text += f"""
+    %{name}y = transpose({last}) {{perm=[0, 3, 1, 2]}} : i8[{d},20,{e},{f}]{X}
+    %{name}z = conv(%{name}y, @m, _) {padded} : i8{after}{X}"""
+        value = f"%{name}z"
+    weights = ", ".join(str((3 * n) % 17 - 8) for n in range(2880))
+    source, target = (cut if way == "together" else image), (cut if way == "apart" else image)
+    found = check(
+        f"""{WEIGHTS}
+  const @k : i8[20,16,3,3]{W} = [{weights}]
+  func @main(%x: i8{source}{X}) -> ({value}: i8{target}{X}) {{{text}
+    return {value}
+  }}""",
+        rng,
+    )
+    if way != "shifted":
+        assert found.count("slice") == (w > 1) * sum(s if together else w for together in steps)
 
 
 def test_pixels_that_change_places_stay() -> None:

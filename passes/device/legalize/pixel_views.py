@@ -12,16 +12,20 @@ from ....ir.feature_map import MAP_RANKS, VIEWS
 from ....ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
 from ....ir.op import Operator
 from ....ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from ....ir.ops.quantization import Requantize
 from ....ir.ops.shape import Reshape
 from ....ir.types import TensorType
 from ....runtime.machines.machine import STRIDE_LIMIT
 from ...pattern import Match, Rule, node, on_quantized
 from . import movement_forms
 from .movement_forms import is_quantized
-from .row_forms import channels_first
+from .row_forms import BY_ELEMENT, channels_first, has_rows, on_rows
 
 CHAIN_LIMIT = 16
 """So many views are looked back over at most."""
+
+BLOCKS_LIMIT = 64
+"""So many blocks side by side are cut out of an image at most."""
 
 
 def _before(value: Value) -> Iterator[Op]:
@@ -33,12 +37,17 @@ def _before(value: Value) -> Iterator[Op]:
 
 def _is_channels_last(value: Value) -> bool:
     """Whether a tensor is a map with other names of its dimensions, of which channels come last."""
-    is_turned = False
+    chain, is_turned = [*islice(_before(value), CHAIN_LIMIT)], False
     while is_op(value.producer, Transpose) and value.producer.operator.perm == (0, *range(2, value.type.rank), 1):
         # Of three dimensions it is its own inverse.
         is_turned, value = not is_turned, value.producer.inputs[0]
     op = value.producer
-    return is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1))
+    if is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1)):
+        return True
+    # What is between may be a map or not; what all are views of is one.
+    orders = [*_orders_of_pixels(chain, channels_last=True)] if chain else []
+    is_whole = 0 < len(orders) == len(chain) and not is_op(chain[-1].inputs[0].producer, *VIEWS)
+    return is_whole and orders[-1] is not None
 
 
 def _on_maps(found: Match, operator: Operator) -> Value:
@@ -72,6 +81,15 @@ def _pixels_joined(found: Match[Concat]) -> Value | None:
     return _on_maps(found, Concat(channels_first(rank).index(found.root.operator.axis)))
 
 
+def _pixels_by_element(found: Match) -> Value | None:
+    """What works element by element on pixels treats them as rows."""
+    y = found.root.result.type
+    maps = [value for value in found.root.inputs if not isinstance(value, Constant)]
+    if y.rank < 3 or has_rows(y) or y.shape[-1] < 2 or not any(map(_is_channels_last, maps)):
+        return None
+    return on_rows(found, (y.elements // y.shape[-1], y.shape[-1], 1, 1))
+
+
 def _view(found: Match) -> Value | None:
     """Reshapes and transpositions after which the pixels lie as before, but for their images, rows and columns."""
     y, chain = found.root.result.type, [*islice(_before(found.root.result), CHAIN_LIMIT)]
@@ -81,7 +99,7 @@ def _view(found: Match) -> Value | None:
             continue
         found.ops, x = tuple(views), views[-1].inputs[0]
         # One loop over all: no pixel moves.
-        return _pixels_as(found, x, y) if len(order) < 2 else _phases(found, x, y, order)
+        return _pixels_as(found, x, y) if len(order) < 2 else _blocks(found, x, y, order) or _phases(found, x, y, order)
     return None
 
 
@@ -90,15 +108,17 @@ def _moves_no_byte(view: Op) -> bool:
     return order is not None and len(order) < 2
 
 
-def _orders_of_pixels(chain: Sequence[Op]) -> Iterator[list[Loop] | None]:
+def _orders_of_pixels(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[list[Loop] | None]:
     """For each of some views, the last one first, loops over the map that it is of, pixel by pixel, with strides in the
-    map that the views make; ``None`` where that is no map of the same pixels. Ends where no loops go on."""
+    map that the views make, or the tensor with channels last; ``None`` where that is no map of the same pixels. Ends
+    where no loops go on."""
     y = chain[0].result.type
-    if y.rank not in MAP_RANKS or not y.elements:
+    if not y.elements or not (channels_last or y.rank in MAP_RANKS):
         return
-    channels, pixels = y.shape[1], math.prod(y.shape[2:])
-    channel = joined_loops([(channels, 1)])
-    order = joined_loops([(y.shape[0], pixels * channels), *channel, (pixels, channels)])
+    channels = y.shape[-1 if channels_last else 1]
+    channel, pixels = joined_loops([(channels, 1)]), 0 if channels_last else math.prod(y.shape[2:])
+    order = [(y.elements, 1)] if channels_last else [(y.shape[0], pixels * channels), *channel, (pixels, channels)]
+    order = joined_loops(order)
     for view in chain:
         x = view.inputs[0].type
         if is_op(view, Transpose):
@@ -109,6 +129,24 @@ def _orders_of_pixels(chain: Sequence[Op]) -> Iterator[list[Loop] | None]:
         is_map = x.rank in MAP_RANKS and x.shape[1] == channels
         found = loops_of_dimensions(order, (x.shape[0], channels, math.prod(x.shape[2:]))) if is_map else None
         yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
+
+
+def _blocks(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
+    """In each image, blocks that stand side by side one below the other, as windows are cut out of it; or the reverse,
+    which is the same of rows of windows."""
+    *outer, (rows, _), (count, _), (run, _) = [(1, 0)] * (4 - len(order)) + order
+    channels, images = y.shape[1], outer[0][0] if len(outer) == 1 else 0
+    width = run // channels
+    shape = (images, count, rows, width, channels)
+    strides = row_major(shape)
+    is_known = order == joined_loops((shape[axis], strides[axis]) for axis in (0, 2, 1, 3, 4))
+    # Pixels that change places one by one stay.
+    if not is_known or count > BLOCKS_LIMIT or width < 2:
+        return None
+    image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
+    begins = ((0, 0, 0, index * width) for index in range(count))
+    parts = [found.emit(Slice(begin, (images, channels, rows, width), (1,) * 4), image) for begin in begins]
+    return _pixels_as(found, found.emit(Concat(2), *parts), y)
 
 
 def _phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
@@ -169,6 +207,7 @@ def _pixels_as(found: Match, x: Value, y: TensorType) -> Value:
 MOVED: tuple[Rule, ...] = on_quantized(
     Rule("slice_of_pixels", node(Slice, where=is_quantized), _slice_of_pixels),
     Rule("pixels_joined", node(Concat, where=is_quantized), _pixels_joined),
+    Rule("pixels_by_element", node((*BY_ELEMENT, Requantize), where=is_quantized), _pixels_by_element),
 )
 """What moves pixels, as the accelerator has it."""
 

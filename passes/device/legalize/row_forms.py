@@ -23,7 +23,7 @@ from .movement_forms import is_quantized
 BY_ELEMENT = (Unary, Add, Sub, Mul, Max, Min)
 
 
-def _has_rows(type: TensorType) -> bool:
+def has_rows(type: TensorType) -> bool:
     """Whether a tensor is rows of a matrix as pixels with their elements as channels."""
     return type.rank == 4 and type.shape[2:] == (1, 1)
 
@@ -31,20 +31,25 @@ def _has_rows(type: TensorType) -> bool:
 def _on_rows(found: Match) -> Value | None:
     """What works element by element has no shape of its own: it gets that of the product before it, whose rows are
     pixels, and the reshape between them follows."""
-    root, y, rows = found.root, found.root.result.type, found["x"].type
-    if not _has_rows(rows) or _has_rows(y) or y.elements != rows.elements:
+    y, rows = found.root.result.type, found["x"].type
+    if not has_rows(rows) or has_rows(y) or y.elements != rows.elements:
         return None
-    operands: list[Value] = []
+    return on_rows(found, rows.shape)
+
+
+def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
+    """What works element by element as one on rows of this shape; ``None`` where it repeats another operand."""
+    root, y, operands = found.root, found.root.result.type, list[Value]()
     for value in root.inputs:
         if isinstance(value, Constant):
-            array = np.broadcast_to(value.array, y.shape).reshape(rows.shape)
+            array = np.broadcast_to(value.array, y.shape).reshape(rows)
             array = array[:1] if (array == array[:1]).all() else array
             operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
         elif value.type.shape == y.shape:
-            operands.append(found.emit(Reshape(rows.shape), value))
+            operands.append(found.emit(Reshape(rows), value))
         else:
             return None
-    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows.shape)])
+    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows)])
     return found.emit(Reshape(y.shape), result)
 
 
@@ -78,7 +83,7 @@ def _before_any_transposition(found: Match) -> Value | None:
             operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
         elif maker is not None and maker.operator == moved and value.type.shape == y.shape:
             source = maker.inputs[0].producer
-            if is_op(source, Reshape) and _has_rows(source.inputs[0].type):
+            if is_op(source, Reshape) and has_rows(source.inputs[0].type):
                 return None  # What is computed on rows has just come behind the transposition.
             operands.append(maker.inputs[0])
         else:
@@ -96,7 +101,7 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
     """The result, [N, C, …], of an op on rows as one on a map of ``pixels``, images first; ``None`` if it is not one
     that treats each row by itself."""
     y, ones = op.result.type, (1,) * (len(pixels) - 1)
-    if len(ones) not in (1, 2) or not _has_rows(y) or is_of_images(op):
+    if len(ones) not in (1, 2) or not has_rows(y) or is_of_images(op):
         return None
     operator = op.operator
     if is_op(op, Conv):
@@ -135,11 +140,12 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
     if all(value.type.shape == shape for value, shape in zip(operands, shapes, strict=True)):
         return None
     y, target = op.result.type, shapes[3]
-    moved = [
-        found.emit(Reshape(shape), value) if value.type.shape != shape else value
-        for index, (value, shape) in enumerate(zip(operands, shapes, strict=True))
-        if index != 3
-    ]
+    moved: list[Value] = []
+    for value, shape in [*zip(operands[:3], shapes[:3], strict=True), *zip(operands[4:], shapes[4:], strict=True)]:
+        if isinstance(value, Constant):
+            moved.append(found.add_constant(value.name, value.array.reshape(shape), value.type.with_shape(shape)))
+        else:
+            moved.append(found.emit(Reshape(shape), value) if value.type.shape != shape else value)
     result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.with_shape(target)])
     return found.emit(Reshape(y.shape), result)
 
