@@ -99,7 +99,7 @@ class Op(Generic[OperatorT_co]):
             self._operands.append(value)
             if value is not None:
                 value._uses[self, index] = None
-        if result_types is None and all(type.is_bare for type in (*operand_types, *types) if type is not None):
+        if result_types is None and not any(t.quant or t.layout for t in (*operand_types, *types) if t is not None):
             # What is inferred goes together, but for what the choice of a pass is.
             self.verified = (operator, *operator.padded(operand_types), None, *types)
 

@@ -137,7 +137,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
         """
         self.check_operand_count(operands, loc)
         try:
-            inferred = self.infer(*(type.plain if type is not None else None for type in self.padded(operands)))
+            inferred = self.infer(*[type.plain if type and type.layout else type for type in self.padded(operands)])
         except TilewrightError as error:
             error.op = error.op or self.name
             error.node = error.node or ", ".join(loc) or None

@@ -208,11 +208,6 @@ class TensorType:
         return ""
 
     @property
-    def is_bare(self) -> bool:
-        """Whether it has neither quantisation nor layout."""
-        return self.quant is None and not self.layout
-
-    @property
     def plain(self) -> TensorType:
         """The same type in row-major layout."""
         return replace(self, layout="") if self.layout else self

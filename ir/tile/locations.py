@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from tilewright.errors import IRError
@@ -100,20 +99,16 @@ class Locations:
         type = op.results[0].type if op.results else None
         if not isinstance(type, TileType):
             return None
-        whole = whole_of(op)
         if is_op(op, Part):
-            whole_place = self._found[op.inputs[0]]
-            found = _part_of_ring(whole_place, op) if whole_place.type.ring else _part(whole_place, op.operator)
-            if whole_place.address is None:
-                found = found._replace(first=_first(whole_place, op.operator))
+            whole = self._found[op.inputs[0]]
+            found = _part_of_ring(whole, op) if whole.type.ring else _part(whole, op.operator)
         elif is_op(op, Phase):
             found = _phase(self._found[op.inputs[0]], op.operator)
         elif is_op(op, Reshape):
             found = _reshaped(self._found[op.inputs[0]], op.operator.shape)
-        elif whole is not None:
-            found = self._found[whole]
         else:
-            found = _place(op, type)
+            value = whole_of(op)
+            found = self._found[value] if value is not None else _place(op, type)
         self._found[op.result] = found
         return found
 
@@ -140,18 +135,21 @@ def _padded(channels: int) -> int:
     return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
-def _part(whole: Located, part: Part) -> Located:
+def _part(whole: Located, part: Part, rows: tuple[int, int] | None = None) -> Located:
+    """``rows``: of a ring, where they lie."""
+    first = _first(whole, part) if whole.address is None else whole.first
     if whole.shape == (1, 1, 1, 1) and whole.box == _WHOLE:
-        return whole
+        return whole._replace(first=first)
     image, last, row, _, column, _, channel, _ = whole.box
     if part.image >= 0:
         image, last = image + part.image, image + part.image + 1
-    (down, across), (top, rows), (left, columns) = whole.step, part.rows, part.columns
+    (down, across), (top, count), (left, columns) = whole.step, rows or part.rows, part.columns
     row, column, channel = row + top * down, column + left * across, channel + part.channels[0]
     # What ends inside a block may be written with the rest of it.
     stop = _padded(channel + part.channels[1])
-    below, right = row + (rows - 1) * down + 1, column + (columns - 1) * across + 1
-    return whole._replace(box=(image, last, row, below, column, right, channel, stop))
+    below, right = row + (count - 1) * down + 1, column + (columns - 1) * across + 1
+    box = (image, last, row, below, column, right, channel, stop)
+    return Located(whole.root, whole.type, whole.shape, box, whole.address, whole.step, first)
 
 
 def _first(whole: Located, part: Part) -> tuple[int, int, int]:
@@ -166,11 +164,12 @@ def _part_of_ring(whole: Located, op: Op[Part]) -> Located:
     """Rows of a ring are counted where they lie; around its end they count as all of it."""
     first, count = op.operator.rows
     if op.inputs[0].producer is not whole.root:
-        return whole  # a part of rows of which it is not known any more where they begin
+        # A part of rows of which it is not known any more where they begin.
+        return whole._replace(first=_first(whole, op.operator))
     row = first % whole.type.ring
     if row + count > whole.type.ring:
         row, count = 0, whole.type.ring
-    return _part(whole, replace(op.operator, rows=(row, count)))
+    return _part(whole, op.operator, (row, count))
 
 
 def _phase(whole: Located, phase: Phase) -> Located:

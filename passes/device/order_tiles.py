@@ -9,7 +9,7 @@ from ...ir.tile.places import Enter, clusters_of
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
-from .ordering.program import Steps, fits_as_written, least_of, touched_places
+from .ordering.program import Steps
 from .ordering.schedule import Links, schedule
 from .outline_device import device_functions, planned_machine
 
@@ -54,13 +54,14 @@ def order(function: Function, machine: Machine) -> bool:
         PassError: an op is none of a tile program, or a map has no address.
     """
     worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
-    touched = touched_places(function)
-    if not fits_as_written(touched, machine):
+    program = Steps.apart(function, machine)
+    if program.least > worth * program.layer_by_layer:
+        # Layers that overlap would take hardly less.
         return False
-    program = Steps.of(function, machine, touched)
+    program.link()
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)
-    if written is None or least_of(step.cost for step in program.steps) > worth * written.cycles:
+    if written is None or program.least > worth * written.cycles:
         return False
     found = schedule(program, links, _SHARE, limit=worth * written.cycles)
     return found is not None and rearrange(function, [program.steps[number].op for number in found.steps])

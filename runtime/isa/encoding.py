@@ -14,10 +14,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from functools import cache
 from math import prod
+from operator import le
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.blocks import dataclass_transform
 from tilewright.errors import InstructionError
+from tilewright.immutable import reader
 
 from ..machines.machine import CLUSTER_LIMIT
 
@@ -307,6 +309,13 @@ def _used_mask(cls: type[Instruction]) -> int:
     return mask
 
 
+@cache
+def _ranges(cls: type[Instruction]) -> tuple[Callable[[Instruction], tuple[Any, ...]], list[int], list[int]]:
+    """What reads the fields of an instruction, and the least and the greatest value of each."""
+    every = encoded_fields(cls)
+    return reader([each.name for each in every]), [each.lowest for each in every], [each.highest for each in every]
+
+
 def check(item: Instruction) -> Violation | None:
     """The first rule that the instruction breaks: a value out of its field's range, or one of its own rules."""
     if len(item.waits) > WAITS:
@@ -316,10 +325,12 @@ def check(item: Instruction) -> Violation | None:
             return Violation("waits", tuple(wait), f"a counter from 1 to {COUNTERS}, a value up to {COUNTER_LIMIT}")
     if not 0 <= item.signal <= 1:
         return Violation("signal", item.signal, "0 or 1")
-    for entry in encoded_fields(type(item)):
-        value = getattr(item, entry.name)
-        if not entry.lowest <= value <= entry.highest:
-            return Violation(entry.name, value, f"between {entry.lowest} and {entry.highest}")
+    read, lowest, highest = _ranges(type(item))
+    values = read(item)
+    if not (all(map(le, lowest, values)) and all(map(le, values, highest))):
+        for entry, value in zip(encoded_fields(type(item)), values, strict=True):
+            if not entry.lowest <= value <= entry.highest:
+                return Violation(entry.name, value, f"between {entry.lowest} and {entry.highest}")
     return next(item.violations(), None)
 
 
@@ -347,8 +358,8 @@ def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> byt
     word = item.OPCODE | signal << 8
     for index, wait in enumerate(waits):
         word |= (wait.counter | wait.value << 8) << 32 + 32 * index
-    for entry in encoded_fields(type(item)):
-        word |= int(getattr(item, entry.name)) << entry.shift & entry.mask
+    for entry, value in zip(encoded_fields(type(item)), _ranges(type(item))[0](item), strict=True):
+        word |= int(value) << entry.shift & entry.mask
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 

@@ -17,7 +17,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,34 +36,33 @@ _STEPS = 1 << 12
 """Multiples that one comparison tries before it takes the boxes for overlapping, which is safe for a proof."""
 
 
-class Box(NamedTuple):
-    """Bytes of one memory in their simplest form: strides fall, are larger than ``run``, and their counts than 1."""
+class Box:
+    """Bytes of one memory in their simplest form: strides fall, are larger than ``run``, and their counts than 1.
 
-    start: int
-    steps: tuple[tuple[int, int], ...]
-    run: int
+    Attributes:
+        stop: one past the last byte.
+        shape: counts of the steps, then the run.
+        strides: bytes from element to element along each dimension of ``shape``.
+    """
 
-    @property
-    def stop(self) -> int:
-        """One past the last byte."""
-        return end_of(*self)
+    __slots__ = ("run", "shape", "start", "steps", "stop", "strides")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Counts of the steps, then the run."""
-        return (*[count for count, _ in self.steps], self.run)
+    def __init__(self, start: int, steps: tuple[tuple[int, int], ...], run: int) -> None:
+        self.start, self.steps, self.run = start, steps, run
+        self.stop = end_of(start, steps, run)
+        self.shape = (*[count for count, _ in steps], run)
+        self.strides = (*[stride for _, stride in steps], 1)
 
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Bytes from element to element along each dimension of ``shape``."""
-        return (*[stride for _, stride in self.steps], 1)
+    def moved(self, distance: int) -> Box:
+        """The box so many bytes further on."""
+        return Box(self.start + distance, self.steps, self.run)
 
     def in_units(self, unit: int) -> Box:
         """The units of so many bytes that the box touches, counted in units.
 
         Strides must be multiples of the unit; :func:`divides` says whether they are.
         """
-        return _in_units(*self, unit)
+        return _in_units(self.start, self.steps, self.run, unit)
 
     def divides(self, unit: int) -> bool:
         """Whether every stride is a multiple of the unit."""
@@ -150,9 +148,10 @@ def box_of(access: MemoryAccess) -> Box:
 @lru_cache(1 << 16)
 def units_of(access: MemoryAccess) -> Box | NDArray[np.intp]:
     """The units of a scratchpad that an access touches: a box counted in units, or their numbers if they are none."""
-    box, unit = Box(access.start, access.steps, access.run), SCRATCHPAD_UNITS[access.space]
-    if not box.divides(unit):
-        box = simplest(*box)
+    unit = SCRATCHPAD_UNITS[access.space]
+    if not any(stride % unit for _, stride in access.steps):
+        return _in_units(access.start, access.steps, access.run, unit)
+    box = box_of(access)
     return box.in_units(unit) if box.divides(unit) else touched_units(box, unit)
 
 

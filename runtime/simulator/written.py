@@ -132,4 +132,4 @@ class _Ranges:
 
     def locate(self, box: Box) -> Box:
         """Where a box is marked, in units."""
-        return box._replace(start=box.start - self.moved(box)).in_units(self.unit)
+        return box.moved(-self.moved(box)).in_units(self.unit)

@@ -5,7 +5,7 @@ an order is made: where a place goes, since when it is free, and what has to be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,19 +15,17 @@ import numpy as np
 from tilewright.errors import PassError
 
 from ....ir.annotations import LAYER
-from ....ir.core import Function, Op, Value, is_op
-from ....ir.tile.attention import MapAsWeights
+from ....ir.core import Function, Op, is_op
 from ....ir.tile.instructions import LINE, Places, instruction
-from ....ir.tile.normalization import LoadNormalization
-from ....ir.tile.places import PLACES, cluster_of, clusters_of, whole_of
-from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Receive, Send
+from ....ir.tile.places import PLACES, cluster_of, clusters_of
+from ....ir.tile.transfer import Receive, Send
 from ....ir.tile.types import EVERY_CLUSTER, Memory
 from ....runtime.isa.assembler import build
 from ....runtime.isa.encoding import Queue
 from ....runtime.machines.cost import cost, follows_closely, handover
 from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import RoundRobin, place_bytes, place_type, scratchpads
-from .dependencies import Dependencies, accesses
+from .dependencies import Access, Dependencies, accesses
 
 LOADS = (Queue.LD, Queue.LW)
 
@@ -131,16 +129,18 @@ class Step:
 
     Attributes:
         cost: alone.
-        follows: the steps that must precede it.
+        accesses: what it touches.
         layer: that it is a piece of.
         touches: places on chip.
+        follows: the steps that must precede it, once that is known.
     """
 
     op: Op
     cost: OpCost
-    follows: tuple[int, ...]
+    accesses: list[Access]
     layer: str | None
     touches: tuple[Place, ...]
+    follows: tuple[int, ...] = ()
 
     @property
     def is_load(self) -> bool:
@@ -166,93 +166,66 @@ class Steps:
     handover: int = 0
 
     @staticmethod
-    def of(function: Function, machine: Machine, touched: Sequence[Touched] | None = None) -> Steps:
-        """The steps of a tile program on a machine, of which it may be known what they touch."""
+    def of(function: Function, machine: Machine) -> Steps:
+        """The steps of a tile program on a machine, with what they follow."""
+        found = Steps.apart(function, machine)
+        found.link()
+        return found
+
+    @staticmethod
+    def apart(function: Function, machine: Machine) -> Steps:
+        """The same, but for what they follow, which takes longer to find out."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
         found = Steps(sizes=sizes, clusters=clusters_of(function), handover=handover(machine))
-        locations, dependencies = Places(), Dependencies()
-        places: dict[Place, None] = {}
-        message: int | None = None
-        coming = iter(touched_places(function) if touched is None else touched)
+        locations = Places()
+        places: dict[Op, Place] = {}
         for op in function.ops:
             locations.add(op)
             if isinstance(op.operator, PLACES):
                 continue
-            number, (_, touches) = len(found.steps), next(coming)
-            for place in touches:
-                if place not in places:
-                    places[place] = None
-                    place.first = number
-                place.last = number
-                place.steps += 1
-            before = dependencies.add(number, accesses(op, locations))
-            if is_op(op, Receive, Send):
+            number, touched = len(found.steps), accesses(op, locations)
+            roots = dict.fromkeys(access.place.root for access in touched if access.place.type.memory != "dram")
+            for root in roots:
+                if root not in places:
+                    places[root] = _place(root, number)
+                places[root].last = number
+                places[root].steps += 1
+            price, layer = op_cost(op, locations, machine), LAYER.get(op)
+            found.steps.append(Step(op, price, touched, layer, tuple(places[root] for root in roots)))
+        found.places = [*places.values()]
+        return found
+
+    def link(self) -> None:
+        """Find out what each step follows."""
+        dependencies = Dependencies()
+        message: int | None = None
+        for number, step in enumerate(self.steps):
+            before = dependencies.add(number, step.accesses)
+            if is_op(step.op, Receive, Send):
                 # Both ends meet their messages in one order, so that no card waits for one that waits for it.
                 before |= {message} if message is not None else set()
                 message = number
-            price = op_cost(op, locations, machine)
-            found.steps.append(Step(op, price, tuple(sorted(before)), LAYER.get(op), touches))
-        found.places = [*places]
-        return found
+            step.follows = tuple(sorted(before))
+
+    @property
+    def least(self) -> float:
+        """Cycles that they take at least in whatever order, see `least_of`."""
+        return least_of(step.cost for step in self.steps)
+
+    @property
+    def layer_by_layer(self) -> float:
+        """Cycles that they take at least if no layer overlaps another one, but for transfers."""
+        layers: dict[str | None, Counter[tuple[int, Queue]]] = {}
+        for step in self.steps:
+            if step.cost.queue in (Queue.MAC, Queue.VEC):
+                layers.setdefault(step.layer, Counter())[step.cost.cluster, step.cost.queue] += step.cost.unit
+        return sum(max(busy.values()) for busy in layers.values())
 
 
-Touched = tuple[Op, tuple[Place, ...]]
-"""An op that becomes an instruction, and the places on chip that it touches."""
-
-
-def touched_places(function: Function) -> list[Touched]:
-    """What each op of a tile program touches that becomes an instruction."""
-    found: list[Touched] = []
-    places: dict[Value, Place] = {}
-    for op in function.ops:
-        touched = [places[value] for value in op.inputs if value in places]
-        type = place_type(op)
-        if type is not None:
-            whole = whole_of(op)
-            place = places[whole] if whole is not None else Place(type.memory, type.cluster, place_bytes(op), -1, -1)
-            places[op.result] = place
-            touched.append(place)
-        if not isinstance(op.operator, PLACES):
-            found.append((op, tuple(dict.fromkeys(touched))))
-    return found
-
-
-LOADING = (
-    *(Load, LoadWeights, LoadRequantization, LoadNormalization, LoadTable, LoadRecord),
-    *(MapAsWeights, Receive),
-)
-"""Instructions of the queues for loads."""
-
-
-def fits_as_written(touched: Sequence[Touched], machine: Machine) -> bool:
-    """Whether there is room for every place of a tile program as it is written, if each load goes right before the
-    first that needs it: what takes little time to find out, before it is known what follows what."""
-    rooms = {pad.memory: RoundRobin(pad.size) for pad in scratchpads(machine)}
-    left = Counter(place for _, places in touched for place in places)
-    waiting: dict[Place, list[int]] = {}
-    addresses: dict[Place, int] = {}
-    for number, (op, places) in enumerate(touched):
-        if isinstance(op.operator, LOADING):
-            for place in places:
-                waiting.setdefault(place, []).append(number)
-            continue
-        together, pending = set[int](), [number]
-        while pending:
-            current = pending.pop()
-            if current not in together:
-                together.add(current)
-                pending += [each for place in touched[current][1] for each in waiting.pop(place, ())]
-        for place in [place for each in sorted(together) for place in touched[each][1]]:
-            room, left[place] = rooms[place.memory], left[place] - 1
-            if place not in addresses:
-                address = room.find(place.cluster, place.size)
-                if address is None:
-                    return False
-                room.take(place.cluster, address, place.size)
-                addresses[place] = address
-            if not left[place]:
-                room.release(place.cluster, addresses[place], place.size)
-    return True
+def _place(root: Op, number: int) -> Place:
+    type = place_type(root)
+    assert type is not None
+    return Place(type.memory, type.cluster, place_bytes(root), number, number)
 
 
 _GRAINS = 1 << 12

@@ -19,7 +19,7 @@ from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BY
 from ....ir.core import Function, Module, Op, Value, is_op
 from ....ir.tile.compute import Combine, Convolve, LookUp
 from ....ir.tile.normalization import Normalize
-from ....ir.tile.places import Buffer, Enter, InCluster, Leave, Part, Phase, Reshape, clusters_of
+from ....ir.tile.places import Buffer, Enter, InCluster, Leave, Part, Phase, Reshape, cluster_of, clusters_of
 from ....ir.tile.requantization import RequantizeSum
 from ....ir.tile.transfer import Move, Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
@@ -122,6 +122,10 @@ class Piece(NamedTuple):
         """
         layout = self.layout
         (image, images), (row, rows), (column, columns), (channel, channels) = self.box
+        if not any(layout.strides):
+            for memory in layout.memories:
+                yield memory[layout.start : layout.start + channels], layout.writer
+            return
         first, stop = channel // layout.unit, -(-(channel + channels) // layout.unit)
         if padded and channel + channels == layout.extents[3]:
             stop = max(stop, layout.reach)
@@ -290,7 +294,11 @@ class _Execution:
         return Piece(layout, ((0, images), (0, rows), (0, columns), box[3]))
 
     def _read(self, op: Op, value: Value) -> None:
-        for owners, writer in self._piece(op, value).owners(padded=False):
+        piece = self._piece(op, value)
+        if len(piece.layout.memories) > 1:
+            # Of what lies in all clusters, an instruction reads what lies in its own.
+            piece = Piece(piece.layout._replace(memories=(piece.layout.memories[cluster_of(op)],)), piece.box)
+        for owners, writer in piece.owners(padded=False):
             if np.count_nonzero(owners != writer):
                 raise self._error(op, f"%{value.name} does not hold what was written there before this op reads it")
 

@@ -71,4 +71,4 @@ def test_channel_blocks_of_one_map_do_not_overlap_however_large_it_is() -> None:
 def test_what_takes_too_long_counts_as_overlap() -> None:
     """Multiples of 2 and of 4 are never odd, but there are many of them."""
     evens = simplest(0, [(4000, 2 * 4093), (4000, 2 * 4091), (4000, 2 * 4079)], 1)
-    assert overlap(evens, evens._replace(start=9))
+    assert overlap(evens, evens.moved(9))
