@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tilewright import limits
 
 from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
+from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
-from ..pattern import Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
+from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
 
 def _identity(name: str, pattern: OpPattern) -> Rule:
@@ -53,6 +56,21 @@ def _merge_slices(found: Match[Slice]) -> Value:
     begin = tuple(b + o * s for b, s, o in zip(inner.begin, inner.step, outer.begin, strict=True))
     step = tuple(s * o for s, o in zip(inner.step, outer.step, strict=True))
     return found.emit(Slice(begin, outer.extent, step), found["x"])
+
+
+def _gather_as_slice(found: Match[Gather]) -> Value | None:
+    """A gather of neighbours in their order, or of one element; out of range it stays, and fails when it runs."""
+    x, axis = found["x"], found.root.operator.axis
+    places = found.constant("indices").array.reshape(-1).astype(np.int64)
+    extent = x.type.shape[axis]
+    if not places.size or (np.diff(places) != 1).any() or not -extent <= places[0] <= places[-1] < extent:
+        return None
+    if places[0] < 0 <= places[-1]:
+        return None
+    begin, shape = [0] * x.type.rank, list(x.type.shape)
+    begin[axis], shape[axis] = int(places[0]) % extent, places.size
+    part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * x.type.rank), x)
+    return found.emit(Reshape(found.root.result.type.shape), part)
 
 
 def _flatten_concat(found: Match[Concat]) -> Value | None:
@@ -106,6 +124,7 @@ RULES: tuple[Rule, ...] = (
             _merge_transposes,
         ),
         Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
+        Rule("gather_of_neighbours", node(Gather, "x", Const("indices")), _gather_as_slice),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),

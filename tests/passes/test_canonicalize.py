@@ -182,6 +182,46 @@ def test_ops_without_effect_go(line: str, type: str, expected: list[str], rng: n
     assert_same_meaning(before, module, rng)
 
 
+@pytest.mark.parametrize(
+    ("axis", "indices", "type", "expected"),
+    [
+        (0, "i64[] = [1]", "f32[3,4]", ["slice", "reshape"]),
+        (1, "i64[1] = [-1]", "f32[2,1,4]", ["slice"]),
+        (2, "i32[2] = [1, 2]", "f32[2,3,2]", ["slice"]),
+        (2, "i32[2,1] = [-2, -1]", "f32[2,3,2,1]", ["slice", "reshape"]),
+        (1, "i64[2] = [-1, 0]", "f32[2,2,4]", ["gather"]),
+        (1, "i64[2] = [2, 0]", "f32[2,2,4]", ["gather"]),
+        (1, "i64[2] = [0, 0]", "f32[2,2,4]", ["gather"]),
+    ],
+)
+def test_a_gather_of_neighbours_is_a_slice(
+    axis: int, indices: str, type: str, expected: list[str], rng: np.random.Generator
+) -> None:
+    module = parse(f"""
+      const @places : {indices}
+      func @main(%x: f32[2,3,4]) -> (%y: {type}) {{
+        %y = gather(%x, @places) {{axis={axis}}} : {type}
+        return %y
+      }}
+    """)
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops] == expected
+    assert_same_meaning(before, module, rng)
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_a_gather_out_of_range_stays_for_the_run_to_refuse(index: int) -> None:
+    module = f"""
+      const @places : i64[] = [{index}]
+      func @main(%x: f32[2,3,4]) -> (%y: f32[2,4]) {{
+        %y = gather(%x, @places) {{axis=1}} : f32[2,4]
+        return %y
+      }}
+    """
+    assert_leaves_alone("canonicalize", module)
+
+
 def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
     assert_rewrites(
         "canonicalize",

@@ -539,6 +539,33 @@ def test_a_channel_shuffle_is_a_choice_of_channels(rng: np.random.Generator) -> 
     )
 
 
+@pytest.mark.parametrize("half", [0, 1])
+def test_half_of_a_shuffle_is_a_choice_of_channels(half: int, rng: np.random.Generator) -> None:
+    """As exporters spell ``x[0]`` and ``x[1]`` behind a shuffle into two halves, which both read."""
+    assert_rewrites(
+        PASS,
+        f"""
+  func @main(%x: i8[1,6,2,3]{X}) -> (%y: i8[1,3,2,3]{X}, %z: i8[2,1,3,2,3]{X}) {{
+    %g = reshape(%x) {{shape=[3, 2, 6]}} : i8[3,2,6]{X}
+    %t = transpose(%g) {{perm=[1, 0, 2]}} : i8[2,3,6]{X}
+    %z = reshape(%t) {{shape=[2, 1, 3, 2, 3]}} : i8[2,1,3,2,3]{X}
+    %s = slice(%z) {{begin=[{half}, 0, 0, 0, 0], extent=[1, 1, 3, 2, 3], step=[1, 1, 1, 1, 1]}} : i8[1,1,3,2,3]{X}
+    %y = reshape(%s) {{shape=[1, 3, 2, 3]}} : i8[1,3,2,3]{X}
+    return %y, %z
+  }}""",
+        f"""
+  const @c : i64[3] = [{half}, {half + 2}, {half + 4}]
+  func @main(%x: i8[1,6,2,3]{X}) -> (%y: i8[1,3,2,3]{X}, %z: i8[2,1,3,2,3]{X}) {{
+    %g = reshape(%x) {{shape=[3, 2, 6]}} : i8[3,2,6]{X}
+    %t = transpose(%g) {{perm=[1, 0, 2]}} : i8[2,3,6]{X}
+    %z = reshape(%t) {{shape=[2, 1, 3, 2, 3]}} : i8[2,1,3,2,3]{X}
+    %y = gather(%x, @c) {{axis=1}} : i8[1,3,2,3]{X}
+    return %y, %z
+  }}""",
+        rng,
+    )
+
+
 @pytest.mark.parametrize("perm", [(0, 2, 1, 4, 3), (0, 1, 3, 2, 4), (1, 0, 2, 3, 4)])
 def test_movements_of_pixels_or_images_are_none(perm: tuple[int, ...]) -> None:
     assert_leaves_alone(

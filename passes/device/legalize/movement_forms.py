@@ -28,8 +28,9 @@ def is_quantized(op: Op) -> bool:
 
 
 def _movements(found: Match) -> Value | None:
-    """Reshapes around a transposition that give channels other places while all else stays, each coming from one
-    channel of the operand; or that spread channels over blocks of pixels, or gather these."""
+    """Reshapes around a transposition, perhaps with a slice behind, that give channels other places or choose among
+    them while all else stays, each coming from one channel of the operand; or that spread channels over blocks of
+    pixels, or gather these."""
     x, y = found["x"], found.root.result
     if x.type.rank not in MAP_RANKS[1:] or x.type.rank != y.type.rank or not y.type.elements:
         return None
@@ -37,7 +38,7 @@ def _movements(found: Match) -> Value | None:
     moved = places
     for op in reversed(found.ops):
         moved = op.operator.reference(moved)
-    if x.type.shape != y.type.shape:
+    if x.type.shape[2:] != y.type.shape[2:]:
         spread = y.type.shape[-1] // x.type.shape[-1], x.type.shape[-1] // y.type.shape[-1]
         forms = DepthToSpace(spread[0]), DepthToSpace(spread[0], "CRD"), SpaceToDepth(spread[1])
         for form in forms[:2] if spread[0] else forms[2:]:
@@ -117,8 +118,12 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     return padded
 
 
+_TURNED = node(Transpose, node(Reshape, "x"))
+_PART = node(Slice, node(Reshape, _TURNED, single_use=False))
+
 RULES: tuple[Rule, ...] = on_quantized(
-    Rule("movements", node(Reshape, node(Transpose, node(Reshape, "x")), where=is_quantized), _movements),
+    Rule("movements", node(Reshape, _TURNED, where=is_quantized), _movements),
+    Rule("parts_of_movements", node(Reshape, _PART, where=is_quantized), _movements),
     Rule("split_as_slices", node(Split, "x", where=is_quantized), _split_as_slices),
     Rule("steps_as_pooling", node(Slice, "x", where=is_quantized), _steps_as_pooling),
     Rule("blocks_as_slices", node(SpaceToDepth, "x", where=is_quantized), _blocks_as_slices),
