@@ -7,6 +7,7 @@ weights and, as far as no padding keeps it from being constant, into the bias.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Union
 
@@ -18,6 +19,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
+from ...ir.ops.shape import Reshape
 from ..pattern import Const, Match, Rule, node, on_quantized
 
 LINEAR = (Conv, ConvTranspose, MatMul)
@@ -102,8 +104,24 @@ def _effect(operator: Operator, vector: np.ndarray) -> tuple[bool, np.ndarray]:
 def _after(found: Match) -> Value | None:
     op = found.op("linear", *LINEAR)
     vector = _channels(found.constant("c").array, op)
-    if vector is None:
+    return _folded(found, op, vector) if vector is not None else None
+
+
+def _after_reshape(found: Match) -> Value | None:
+    """Rows of a product in another shape, as Keras has the product of more than two dimensions."""
+    op, array, y = found.op("linear", MatMul), found.constant("c").array, found.root.result.type
+    columns = op.result.type.shape[-1]
+    if y.shape != found.op("reshape", Reshape).result.type.shape or y.shape[-1:] != (columns,):
         return None
+    if array.size != math.prod(array.shape[-1:]):
+        return None
+    vector = np.broadcast_to(array.reshape(-1).astype(np.float64), (columns,))
+    product = _folded(found, op, vector)
+    return found.emit(Reshape(y.shape), product) if product is not None else None
+
+
+def _folded(found: Match, op: Op[Linear], vector: np.ndarray) -> Value | None:
+    """``op`` with what the matched arithmetic does to each channel of its result."""
     scales, numbers = _effect(found.root.operator, vector)
     w, b = _weights(op)
     if scales:
@@ -159,10 +177,13 @@ def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
 
 
 _linear = node(LINEAR, name="linear", where=_is_foldable)
+_rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
 
 RULES: tuple[Rule, ...] = (
     Rule("linear_then_constant", node((Mul, Add), _linear, Const("c"), commutative=True), _after),
     Rule("linear_then_constant", node((Div, Sub), _linear, Const("c")), _after),
+    Rule("rows_then_constant", node((Mul, Add), _rows, Const("c"), commutative=True), _after_reshape),
+    Rule("rows_then_constant", node((Div, Sub), _rows, Const("c")), _after_reshape),
     Rule(
         "constant_then_linear",
         node(LINEAR, node((Mul, Add), "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),

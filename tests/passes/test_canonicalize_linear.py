@@ -16,6 +16,7 @@ from tilewright.ir.ops.movement import Pad, Slice, Transpose
 from tilewright.ir.ops.normalization import BatchNorm
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.reduction import ReduceMax, ReduceMean
+from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, TensorType
 
 
@@ -159,6 +160,32 @@ def test_rows_into_matrix_products(transposed: bool, rng: np.random.Generator) -
     assert it.then(MatMul(transpose_b=transposed), it.constant(*((4, 5) if transposed else (5, 4)))).canonical() == [
         "matmul"
     ]
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "constant", "shape", "expected"),
+    [
+        (Add(), (4,), (2, 3, 4), ["matmul", "reshape"]),
+        (Mul(), (1, 1, 4), (2, 3, 4), ["matmul", "reshape"]),
+        (Sub(), (), (2, 1, 3, 4), ["matmul", "reshape"]),
+        (Div(), (1,), (3, 2, 4), ["matmul", "reshape"]),
+        (Add(), (3, 1), (2, 3, 4), ["matmul", "reshape", "add"]),
+        (Add(), (3, 4), (2, 3, 4), ["matmul", "reshape", "add"]),
+        (Add(), (2, 1, 1), (1, 6, 4), ["matmul", "reshape", "add"]),
+        (Add(), (2,), (3, 4, 2), ["matmul", "reshape", "add"]),
+    ],
+)
+def test_constants_behind_products_in_another_shape(
+    arithmetic: Operator,
+    constant: tuple[int, ...],
+    shape: tuple[int, ...],
+    expected: list[str],
+    rng: np.random.Generator,
+) -> None:
+    """As Keras has dense layers of more than two dimensions."""
+    net = Net(rng, 6, 5)
+    net.then(MatMul(), net.constant(5, 4)).then(Reshape(shape)).then(arithmetic, net.constant(*constant))
+    assert net.canonical() == expected
 
 
 def test_row_onto_a_product_of_two_variables(rng: np.random.Generator) -> None:
