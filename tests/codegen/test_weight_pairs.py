@@ -21,25 +21,31 @@ def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("kind_of_weights", ["tiny", "small", "trained", "extreme", "uniform"])
-@pytest.mark.parametrize("places_of_window", [4, 16])
-def test_sums_and_pairs(kind_of_weights: str, places_of_window: int, rng: np.random.Generator) -> None:
+def test_sums_and_pairs(kind_of_weights: str, rng: np.random.Generator) -> None:
     lists, windows = 3, 5
-    weights = random_weights(kind_of_weights, rng, (lists, windows, places_of_window, 16))
+    weights = random_weights(kind_of_weights, rng, (lists, windows, 16, 16))
     weights[1] = 0
     offsets = rng.permutation(lists * windows).reshape(lists, windows) * 16 - 64
     data = packed_pairs(weights, offsets)
-    *positions, start = np.frombuffer(data, np.int32, table_bytes(lists) // 4)
-    positions = np.reshape(positions, (len(KINDS), -1))
-    np.testing.assert_array_equal(positions[:, 0], [0, *positions[:-1, -1]])
+    *tables, first_window, start = np.frombuffer(data, np.int32, table_bytes(lists) // 4)
+    *positions, firsts = np.reshape(tables, (len(KINDS) + 1, -1))
+    np.testing.assert_array_equal([each[0] for each in positions], [0, *(each[-1] for each in positions[:-1])])
     assert start % 64 == 0
-    of_quads = np.frombuffer(data[table_bytes(lists) :], np.uint8, positions[-1, -1]).reshape(-1, 8)
     of_weights = np.frombuffer(data[start:], np.uint8).reshape(-1, 64)
-    assert len(of_quads) == len(of_weights)
+    of_windows = np.frombuffer(data[first_window:start], np.uint8)
+    of_windows = of_windows[: 36 * firsts[-1]].reshape(-1, 36)
+    window, quad = np.divmod(np.frombuffer(data[table_bytes(lists) : first_window], np.int32) // 4, 8)
+    of_quads = np.hstack([of_windows[window, :4], of_windows[:, 4:].reshape(-1, 8, 4)[window, quad]])
+    assert len(np.unique(np.stack([window, quad]), axis=1).T) == len(of_quads), "each quad has a place of its own"
+    twos = positions[0][-1] // 4
+    assert (quad[1:twos:2] == quad[:twos:2] + 1).all(), "the quads of a record lie side by side"
+    np.testing.assert_array_equal(firsts, np.cumsum([0, *(weights.any((2, 3)).sum(1))]))
+    assert len(of_quads) == len(of_weights) == positions[-1][-1] // 4
     found = np.zeros_like(weights)
     for kind, bounds in zip(KINDS, positions, strict=True):
         dtype = np.int16 if kind.are_words else np.int8
         for index in range(lists):
-            those = slice(bounds[index] // 8, bounds[index + 1] // 8)
+            those = slice(bounds[index] // 4, bounds[index + 1] // 4)
             held = of_weights[those].view(dtype).astype(int).reshape(-1, kind.quads, 16, 4 // dtype().itemsize)
             at = of_quads[those, :4].copy().view(np.int32).reshape(-1, kind.quads)
             places = of_quads[those, 4:].reshape(-1, kind.quads, 4)
@@ -58,11 +64,9 @@ def test_sums_and_pairs(kind_of_weights: str, places_of_window: int, rng: np.ran
                 for quad, slot in np.ndindex(places.shape[1:]):
                     found[index, window, places[record, quad, slot]] += held[record, quad, :, slot]
     np.testing.assert_array_equal(found, weights)
-    taken = [(bounds[1] - bounds[0]) // 8 // kind.quads for kind, bounds in zip(KINDS, positions, strict=True)]
+    taken = [(bounds[1] - bounds[0]) // 4 // kind.quads for kind, bounds in zip(KINDS, positions, strict=True)]
     if kind_of_weights == "small":
-        assert 2 * taken[0] + taken[1] == windows * places_of_window // 4, (
-            "small weights take as many products as bytes"
-        )
+        assert 2 * taken[0] + taken[1] == windows * 16 // 4, "small weights take as many products as bytes"
         assert taken[2] == 0
-    if kind_of_weights == "tiny" and places_of_window == 16:
+    if kind_of_weights == "tiny":
         assert taken == [2 * windows, 0, 0]

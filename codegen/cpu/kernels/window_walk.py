@@ -126,6 +126,7 @@ class WindowWalk:
         *,
         whole: int = CHANNEL_BLOCK,
         pieces: int = 1,
+        scratch_bytes: int = 0,
     ) -> Kernel:
         """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
@@ -137,7 +138,7 @@ class WindowWalk:
         rows = self.rows.output * pieces
         cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, rows, row_block, is_even=True)
         cut.walk(self.b, self.arguments, visit)
-        return spec.finish(self.b, list(self._functions.values()), units=cut.units)
+        return spec.finish(self.b, list(self._functions.values()), units=cut.units, scratch_bytes=scratch_bytes)
 
     def tiles_of(self, piece: Register, pieces: int) -> Iterator[tuple[TileRow, Register, Register]]:
         """The tiles of one of so many equal pieces of a row: of each run, the first one and the one behind the last."""
@@ -181,7 +182,7 @@ class WindowWalk:
         if key not in self._functions:
             name = f"{b.name}_tile{len(self._functions)}"
             parameters = [(name, value.type) for name, value in arguments.items()]
-            read_only = ("x", "w", "pairs", "weights", "factors", "zeros", "ones")
+            read_only = ("x", "w", "pairs", "windows", "weights", "factors", "zeros", "ones")
             function = FunctionBuilder(b.target, name, parameters, internal=True, read_only=read_only)
             generate(function, dict(zip(arguments, function.arguments, strict=True)))
             function.return_()

@@ -81,27 +81,12 @@ def saturates(target: TargetDescription) -> bool:
     return "ssse3" in target.features and not has_byte_product(target)
 
 
-def shuffled(
-    b: FunctionBuilder, window: Register, places: Register, *, flips: bool, are_words: bool = False
-) -> Register:
-    """Of 4 or 16 bytes the four at some ``places``, in every lane of a register.
-
-    Args:
-        flips: the highest bit of each byte.
-        are_words: the four are two words, of which the upper bytes are absent.
-    """
-    lanes = b.target.lanes
-    bytes = I8.of(4 * lanes)
-    if window.type.lanes == 4:
-        value = b.splat(b.convert("bitcast", window, I32), lanes)
-    else:
-        value = b.shuffle(window, window, [*range(window.type.lanes)] * (bytes.lanes // window.type.lanes))
-    value = in_order(b, value, b.splat(b.convert("bitcast", places, I32), lanes))
-    if not flips:
-        return value
-    if are_words:
-        value = b.convert("bitcast", value, I16.of(2 * lanes))
-    return b.binary("xor", value, constant(value.type, -FLIP if are_words else FLIP))
+def arranged(b: FunctionBuilder, window: Register, order: Register) -> Register:
+    """Of 16 bytes those whose numbers ``order`` holds, 16 or 32; 0 where the highest bit of a number is set."""
+    size = min(order.type.lanes, 4 * b.target.lanes)
+    whole = b.shuffle(window, window, [*range(16)] * (size // 16))
+    orders = [b.shuffle(order, order, range(first, first + size)) for first in range(0, order.type.lanes, size)]
+    return joined(b, [b.intrinsic(_SATURATING[size // 4][1], I8.of(size), [whole, each]) for each in orders])
 
 
 def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
@@ -137,7 +122,7 @@ def add_pairs(
             ]
             sums = [reduce(partial(b.binary, "add"), products), ones]
         parts.append(b.binary("add", part, b.intrinsic(pair, part.type, sums)))
-    return _joined(b, parts)
+    return joined(b, parts)
 
 
 def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_signed: bool = False) -> Register:
@@ -149,9 +134,9 @@ def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_sig
     lanes = min(b.target.lanes, LANES)
     if is_signed and widens(b.target):
         parts = zip(*(_parts(b, v, 2 * lanes) for v in (total, x, w)), strict=True)
-        return _joined(b, [_widened_dot(b, *part) for part in parts])
+        return joined(b, [_widened_dot(b, *part) for part in parts])
     parts = zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)
-    return _joined(b, [_part_dot(b, *part, is_signed=is_signed) for part in parts])
+    return joined(b, [_part_dot(b, *part, is_signed=is_signed) for part in parts])
 
 
 def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
@@ -162,7 +147,8 @@ def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
     return [b.shuffle(value, value, range(first, first + lanes)) for first in range(0, value.type.lanes, lanes)]
 
 
-def _joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
+def joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
+    """Registers, as many as a power of two, as one vector."""
     while len(parts) > 1:
         lanes = 2 * parts[0].type.lanes
         parts = [b.shuffle(parts[i], parts[i + 1], range(lanes)) for i in range(0, len(parts), 2)]
@@ -260,4 +246,4 @@ def add_word_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register
     lanes = min(b.target.lanes, LANES)
     parts = zip(*(_parts(b, value, lanes) for value in (total, x, w)), strict=True)
     totals = [dot_of_pairs(b, *part) for part in parts]
-    return _joined(b, [b.pinned(total) for total in totals] if b.target.is_x86_64 else totals)
+    return joined(b, [b.pinned(total) for total in totals] if b.target.is_x86_64 else totals)

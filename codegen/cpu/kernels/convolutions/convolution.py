@@ -24,6 +24,7 @@ from ..window import Axis, rows_and_columns, walked
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
 from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
+from .line_convolution import LineConvolution
 from .paired_convolution import PairedConvolution
 from .quantized_convolution import QuantizedConvolution
 from .row_major_convolution import RowMajorConvolution
@@ -179,6 +180,10 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
             known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
             spec = WordDepthwise(*image, **known)
             return spec.kernel(target).reading(spec.words(op, target))
+        if is_plain and saturates(target):
+            known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
+            spec = LineConvolution(*image, outputs, **known)
+            return spec.kernel(target).reading(spec.words(op))
         constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
@@ -187,7 +192,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         tiled = tiled_convolution(op, spec, target)
         if tiled is None and saturates(target):
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
-            spec = PairedConvolution(*image, outputs, group, is_plain, **known)
+            spec = PairedConvolution(*image, outputs, group, **known)
             exact = word_winograd(op, target) if is_blocked else None
             return exact or spec.kernel(target).reading(spec.records(op))
         return tiled or spec.kernel(target).reading(b"" if joined is None else joined_weights(op))

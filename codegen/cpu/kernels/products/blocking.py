@@ -93,7 +93,7 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
     """Merge, pixels and vectors of the tile of least estimated cost; see :class:`Blocking`."""
     parts = registers_per_vector(target)
     # Besides sums and weights: inputs, and what is made of them before it is summed up.
-    others = 4 if work.is_paired or (work.is_quantized and widens(target)) else 1
+    others = 2 if work.is_paired else 4 if work.is_quantized and widens(target) else 1
 
     def fits(pixels: int, vectors: int) -> bool:
         """Whether sums, weights of a step and inputs are in registers, as far as possible."""
@@ -131,7 +131,7 @@ def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> floa
         # second level cache at about 28 bytes a cycle. Requantisation takes some more instructions for each result.
         products = p * (q + work.has_sums) * parts
         if work.is_paired:
-            return work.steps * (products + p / 3 + 1) + finish * products + 25
+            return work.steps * (products + 1) + finish * products + 25
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
         return work.steps * step + finish * p * q * parts + 25
 

@@ -6,6 +6,9 @@ bytes of x can be shuffled as they are loaded: so channels are matched such that
 weights of two pairs do not sum to more either, their sums are added before they become 32 bits. Channels that find no
 partner, or of whose weights a byte cannot hold one, are multiplied as words, two at a time, by half as many
 instructions that do half as much: every weight from -255 to 255 is exact, zero points taken off.
+
+A window is 16 channels. It is put into the order of all its records at once, and each of them
+reads its four bytes of that: shuffles want the same ports of a processor as products, and these loads do not.
 """
 
 from __future__ import annotations
@@ -21,9 +24,8 @@ from .....ir.layout import CHANNEL_BLOCK, QUAD
 class RecordKind:
     """What a record holds: so many quads, whose products are added in 16 bits.
 
-    The weights of a quad are i8[16 outputs][4 places], or i16[16][2]. Its place is the i32 distance of a window of x,
-    the same for all quads of a record, and u8[4], the bytes of the window that belong to the weights, ``ABSENT`` for
-    the upper byte of a word.
+    The weights of a quad are i8[16 outputs][4 places], or i16[16][2]. Its place is the i32 distance of its four bytes
+    from the first window in order; those of the quads of a record lie side by side.
     """
 
     quads: int
@@ -35,8 +37,11 @@ KINDS = RecordKind(2), RecordKind(1), RecordKind(1, are_words=True)
 ABSENT = 0x80
 """What a shuffle of bytes makes zero of."""
 
-PLACE = 4 + QUAD
+PLACE = 4
 """Bytes of a place."""
+
+ORDER = 2 * CHANNEL_BLOCK
+"""Bytes of a window in the order of its records: at most all of it as words."""
 
 WEIGHTS = QUAD * CHANNEL_BLOCK
 """Bytes of the weights of a quad, which are aligned to as many: reading them takes no two cache lines."""
@@ -49,36 +54,49 @@ def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
     """Records for weights, in the order of their kinds, of lists and of windows, behind the position of each list.
 
     Args:
-        weights: integers [lists, windows, places of a window, 16], from -255 to 255.
+        weights: integers [lists, windows, 16 places of a window, 16], from -255 to 255.
         offsets: in bytes, of each window of x from where a kernel stands: [lists, windows].
 
     Returns:
         i32[kinds][lists + 1], where the places of each list begin and the last ones end, in bytes from the first place;
-        i32, where the weights begin, in bytes from the start of it all; the places of all quads, and their weights.
+        i32[lists + 1], the number of the first window of each list, of those that have weights; i32[2], where windows
+        and weights begin, in bytes from the start of it all; the places of all quads; of each window its offset, i32,
+        and u8[32], which of its bytes stand where, ``ABSENT`` for the upper byte of a word; the weights.
     """
     lists, windows, places, _ = weights.shape
-    weights = weights.reshape(lists * windows, places, CHANNEL_BLOCK).astype(np.int16)
-    begin, tables, parts = 0, [], []
+    weights, count = weights.reshape(lists * windows, places, CHANNEL_BLOCK).astype(np.int16), lists * windows
+    begin, tables, found = 0, [], []
     for kind, halves in zip(KINDS, _halves(weights), strict=True):
-        *arrays, counts = _records(weights, halves, kind, offsets.reshape(-1))
-        ends = begin + PLACE * kind.quads * np.cumsum(np.pad(counts.reshape(lists, windows).sum(1), (1, 0)))
-        begin = ends[-1]
-        tables.append(ends)
-        parts.append([array.tobytes() for array in arrays])
-    of_places, of_weights = map(b"".join, zip(*parts, strict=True))
-    filled = -(-(table_bytes(lists) + len(of_places)) // WEIGHTS) * WEIGHTS
-    head = np.array([*np.concatenate(tables), filled], "<i4").tobytes() + of_places
-    return head.ljust(filled, b"\0") + of_weights
+        members, numbers, counts = _records(weights, halves, kind)
+        found.append((np.repeat(np.arange(count), counts * kind.quads), members.reshape(-1, QUAD), numbers.tobytes()))
+        tables.append(begin + PLACE * kind.quads * np.cumsum(np.pad(counts.reshape(lists, windows).sum(1), (1, 0))))
+        begin = tables[-1][-1]
+    window, members, of_weights = (list(each) for each in zip(*found, strict=True))
+    window, members = np.concatenate(window), np.concatenate(members)
+    # Of a window the quads of each kind, which are there in turn, stand side by side.
+    held = np.bincount(window, minlength=count)
+    rank, by_window = np.zeros(len(window), np.int64), np.argsort(window, kind="stable")
+    rank[by_window] = np.arange(len(window)) - np.repeat(np.cumsum(held) - held, held)
+    present, number = np.flatnonzero(held), np.cumsum(held > 0) - 1
+    of_quads = number[window] * ORDER + QUAD * rank
+    order = np.full((len(present), ORDER // QUAD, QUAD), ABSENT, np.uint8)
+    order[number[window], rank] = members
+    distances = offsets.reshape(-1, 1)[present].astype("<i4").view(np.uint8)
+    of_windows = np.hstack([distances, order.reshape(len(present), -1)]).tobytes()
+    of_places = of_quads.astype("<i4").tobytes()
+    after = table_bytes(lists) + len(of_places)
+    filled = -(-(after + len(of_windows)) // WEIGHTS) * WEIGHTS
+    firsts = np.cumsum(np.pad((held > 0).reshape(lists, windows).sum(1), (1, 0)))
+    head = np.array([*np.concatenate(tables), *firsts, after, filled], "<i4").tobytes()
+    return (head + of_places + of_windows).ljust(filled, b"\0") + b"".join(of_weights)
 
 
 def table_bytes(lists: int) -> int:
-    """Bytes before the places: where their lists begin, and the weights."""
-    return 4 * (len(KINDS) * (lists + 1) + 1)
+    """Bytes before the places: where their lists begin, and those of windows, and these and the weights."""
+    return 4 * ((len(KINDS) + 1) * (lists + 1) + 2)
 
 
-def _records(
-    weights: np.ndarray, halves: np.ndarray, kind: RecordKind, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _records(weights: np.ndarray, halves: np.ndarray, kind: RecordKind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places and weights of records of two halves each, and how many of them each window has.
 
     Args:
@@ -92,15 +110,14 @@ def _records(
     else:
         values, members = values.astype(np.int8).transpose(0, 2, 1), np.maximum(places, 0)
         values = values.reshape(-1, CHANNEL_BLOCK, kind.quads, 2).transpose(0, 2, 1, 3)
-    held = np.bincount(window[:, 0], minlength=len(offsets))
+    held = np.bincount(window[:, 0], minlength=len(weights))
     counts = -(-held // 2)
     rank = np.arange(len(halves)) - np.repeat(np.cumsum(held) - held, held)
     record, half = np.repeat(np.cumsum(counts) - counts, held) + rank // 2, rank % 2
     numbers = np.zeros((counts.sum(), kind.quads, CHANNEL_BLOCK, 2, 2), np.int8)
     numbers[record, :, :, half] = values.reshape(-1, kind.quads, CHANNEL_BLOCK, 2)
-    of_quads = np.zeros((counts.sum(), kind.quads, PLACE), np.uint8)
-    of_quads[..., :4] = np.repeat(offsets, counts).astype("<i4")[:, None, None].view(np.uint8)
-    of_quads[..., 4:].reshape(-1, kind.quads, 2, 2)[record, :, half] = members.reshape(-1, kind.quads, 2)
+    of_quads = np.zeros((counts.sum(), kind.quads, 2, 2), np.uint8)
+    of_quads[record, :, half] = members.reshape(-1, kind.quads, 2)
     return of_quads, numbers, counts
 
 
