@@ -16,7 +16,7 @@ from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
-from ...llvm.byte_dot_product import ACCUMULATOR, add_word_pairs
+from ...llvm.byte_dot_product import add_word_pairs, joined
 from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I8, I16, I32, Register, Registers, constant
@@ -85,6 +85,8 @@ class _Walker(WindowWalk):
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         spec, b, image = self.spec, self.b, self.spec.columns
         scratch = self.arguments["scratch"]
+        # A half of 16 channels that would hold absent ones alone is left out, where there are no others.
+        lanes = active if vectors == 1 else CHANNEL_BLOCK
         words = constant(_WEIGHTS, spec.constants.fill)
         b.each(0, self.outside, lambda at: b.store(words, b.at(scratch, at)), step=_WEIGHTS.bytes)
         row = constant(_ROW, signed_byte(spec.constants.stored_fill))
@@ -106,7 +108,7 @@ class _Walker(WindowWalk):
 
                     def tile(number: Register, start: int = run.start, pixels: int = run.tile.pixels) -> None:
                         pixel = b.add(start, b.multiply(number, pixels))
-                        self.call(pixels, call, pixel, lambda f, values: self._tile(f, values, pixels))
+                        self.call(pixels, call, pixel, lambda f, values: self._tile(f, values, pixels, lanes))
 
                     b.each(0, run.count, tile)
 
@@ -140,20 +142,21 @@ class _Walker(WindowWalk):
 
         b.each(0, image.input, some, step=lanes)
 
-    def _tile(self, b: FunctionBuilder, call: Values, pixels: int) -> None:
-        """Some pixels by 16 channels."""
+    def _tile(self, b: FunctionBuilder, call: Values, pixels: int, lanes: int) -> None:
+        """Some pixels by 8 or 16 channels."""
         spec, columns = self.spec, self.columns
 
         def line(_: Register, values: Registers) -> Registers:
             (x, w), found = values[:2], list(values[2:])
             for tap in range(columns.kernel):
                 b.fence()
-                weights = b.load(_WEIGHTS, w, tap * VECTOR_BYTES)
+                weights = b.load(I16.of(2 * lanes), w, tap * VECTOR_BYTES)
                 for p in range(pixels):
                     pair = b.load(I32, x, (p * columns.stride + tap * columns.dilation) * _PAIR.bytes)
-                    found[p] = add_word_pairs(b, found[p], b.splat(pair, ACCUMULATOR.lanes), weights)
+                    found[p] = add_word_pairs(b, found[p], b.splat(pair, lanes), weights)
             return (*moved(b, (x, w), (self.line, columns.kernel * VECTOR_BYTES)), *found)
 
-        start = call["x"], call["w"], *[call["start0"]] * pixels
-        sums = b.loop(0, spec.lines, line, start)[2:]
-        spec.requantize(b, call, 0, sums, (), call.__getitem__)
+        start = b.shuffle(call["start0"], call["start0"], range(lanes))
+        sums = b.loop(0, spec.lines, line, (call["x"], call["w"], *[start] * pixels))[2:]
+        whole = tuple(joined(b, [total] * (CHANNEL_BLOCK // lanes)) for total in sums)
+        spec.requantize(b, call, 0, whole, (), call.__getitem__)
