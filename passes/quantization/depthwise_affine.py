@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ir.core import Constant, Module, Value
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Div, Mul, Sub
+from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node
@@ -14,12 +14,11 @@ from ..simplify import linear_rules
 
 
 class DepthwiseAffine(Pass):
-    """Replaces ``x * c``, ``x + d`` and ``x * c + d`` by a convolution of 1x1 kernels, one for each channel, and
-    ``x / c`` by a product, which has a quantised form.
+    """Replaces ``x * c``, ``x + d`` and ``x * c + d`` by a convolution of 1x1 kernels, one for each channel.
 
-    x is [N, C, *spatial] and the constants of sums and products have one number for each channel. Such arithmetic is
-    what is left of a batch normalisation that no convolution could take over. As an elementwise op on 8-bit tensors its
-    constants would share one scale, which costs accuracy; as a convolution each channel has its own.
+    x is [N, C, *spatial] and the constants have one number for each channel. Such arithmetic is what is left of a
+    batch normalisation that no convolution could take over. As an elementwise op on 8-bit tensors its constants would
+    share one scale, which costs accuracy; as a convolution each channel has its own.
 
     What follows goes into the same convolution, as where a normalisation and a scale with its own names are two layers.
     Comes before calibration: the values that are calibrated are those of the convolutions.
@@ -56,18 +55,8 @@ def _convolution(found: Match) -> Value | None:
     return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
-def _as_product(found: Match) -> Value | None:
-    divisor = found.constant("c").array
-    with np.errstate(divide="ignore"):
-        factor = np.reciprocal(divisor)
-    if found["x"].type.dtype is not DType.F32 or not (np.isfinite(factor).all() and factor.all()):
-        return None
-    return found.emit(Mul(), found["x"], found.add_constant(f"{found.root.result.name}_factor", factor))
-
-
 RULES: tuple[Rule, ...] = (
     *linear_rules.RULES,
-    Rule("quotient", node(Div, "x", Const("c")), _as_product),
     Rule("scale_or_shift", node((Mul, Add), "x", Const("c"), commutative=True), _convolution),
     Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
 )

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard, Union
 
+import numpy as np
+
 from tilewright.errors import PassError
 
 from ...ir.core import Constant, Function, Op, Value, is_op
@@ -13,7 +15,7 @@ from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Activation, Clip, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
@@ -261,6 +263,8 @@ def _has_rule(op: Op) -> bool:
     if isinstance(operator, (Add, Sub, Mul)):
         # One scale for the numbers of a constant can be too coarse, but a single number is exact.
         return all(value.type.elements == 1 for value in constants) and len(constants) < 2
+    if isinstance(operator, Div):
+        return factor_of(op) is not None
     if isinstance(operator, (Activation, AveragePool, GlobalAveragePool)):
         return operator.QUANTIZATION is not QuantizationRule.NONE
     if isinstance(operator, Pad) and operator.mode == "constant":
@@ -268,6 +272,16 @@ def _has_rule(op: Op) -> bool:
     if isinstance(operator, Resize):
         return operator.mode in ("nearest", "linear") and operator.coordinates != "tf_crop_and_resize"
     return is_moving(op) and not constants and not isinstance(operator, (Min, Max))
+
+
+def factor_of(op: Op) -> np.ndarray | None:
+    """What to multiply by, of shape (), instead of dividing by one number that is known, if that is a normal number."""
+    divisor = op.inputs[1] if is_op(op, Div) else None
+    if not isinstance(divisor, Constant) or divisor.type.elements != 1:
+        return None
+    with np.errstate(all="ignore"):
+        factor = np.reciprocal(divisor.array.reshape(()))
+    return factor if np.isfinite(factor) and abs(factor) >= np.finfo(np.float32).tiny else None
 
 
 def _fused_activation(op: Op) -> Op | None:

@@ -11,6 +11,7 @@ from tilewright.errors import PassError
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.convolution import ConvTranspose
+from ...ir.ops.elementwise import Mul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
@@ -19,7 +20,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters, on_own_grid, per_channel
-from .plan import Anchor, Plan, plan_quantization
+from .plan import Anchor, Plan, factor_of, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -66,6 +67,12 @@ class Quantize(Pass):
         _check_ranges(plan, self.ranges)
         if not plan.values:
             return False
+        for op in function.ops:
+            # Only here, where integers are rounded anyway: in floating point the two differ in the last bit.
+            factor = factor_of(op) if op in plan.ops else None
+            if factor is not None:
+                op.operator = Mul()
+                op.set_operand(1, module.add_constant(f"{op.result.name}_factor", factor))
         types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
         for value, type in types.items():
             _insert_pair(function, value, type, plan)

@@ -69,28 +69,3 @@ def test_other_constants_are_left_alone() -> None:
     return %y
   }""",
     )
-
-
-@pytest.mark.parametrize(("divisor", "factor"), [("0x1.8p+2", 1 / 6), ("-0x1.0p-1", -2.0)])
-def test_a_quotient_is_a_product(divisor: str, factor: float, rng: np.random.Generator) -> None:
-    network = """
-  const @c : f32[] = [{}]
-  func @main(%x: f32[1,6]) -> (%y: f32[1,6]) {{
-    %y = {}(%x, @c) : f32[1,6]
-    return %y
-  }}"""
-    after = network.format(float(np.float32(factor)).hex(), "mul")
-    assert_rewrites(PASS, network.format(divisor, "div"), after, rng)
-
-
-@pytest.mark.parametrize("divisor", ["0x0.0p+0", "inf", "0x1.0p-149", "nan"])
-def test_quotients_without_such_a_factor_stay(divisor: str) -> None:
-    assert_leaves_alone(
-        PASS,
-        f"""
-  const @c : f32[] = [{divisor}]
-  func @main(%x: f32[1,6]) -> (%y: f32[1,6]) {{
-    %y = div(%x, @c) : f32[1,6]
-    return %y
-  }}""",
-    )

@@ -245,3 +245,41 @@ def test_ranges_are_part_of_the_text(rng: np.random.Generator) -> None:
     assert Pipeline.parse(str(quantize)).passes == (quantize,)
     Pipeline.parse(str(quantize)).run(again)
     assert str(module) == str(again)
+
+
+QUOTIENT = """
+  const @c : f32[{shape}] = [{divisor}]
+  func @main(%x: f32[2,6]) -> (%y: f32[2,4], %z: f32[2,6]) {{
+    %d = div(%x, @c) : f32[2,6]
+    %z = floor(%d) : f32[2,6]
+    %r = relu(%x) : f32[2,6]
+    %q = div(%r, @c) : f32[2,6]
+    %y = matmul(%q, @w, _) {{act="none", act_args=[], transpose_a=false, transpose_b=false}} : f32[2,4]
+    return %y, %z
+  }}"""
+
+
+def quotients(divisor: float, shape: str, rng: np.random.Generator) -> Module:
+    weights = rng.standard_normal((6, 4)).astype(np.float32)
+    text = f'const @w : f32[6,4] = blob "sha256:{0:064d}"' + QUOTIENT.format(shape=shape, divisor=float(divisor).hex())
+    return parse(text, {f"{0:064d}": weights})
+
+
+@pytest.mark.parametrize(("divisor", "shape"), [(41.0, ""), (-0.5, "1")])
+def test_quotients_by_one_number_are_products_where_integers_are_rounded(
+    divisor: float, shape: str, rng: np.random.Generator
+) -> None:
+    """And nowhere else: of 41, 82, 123 and 164, the floor of a product with 1 / 41 is 0, 1, 3 and 3."""
+    module = quotients(divisor, shape, rng)
+    data = 41 * rng.integers(1, 9, (8, 6)).astype(np.float32)
+    before = clone(module)
+    run_pass(calibrated(module, data.reshape(4, 2, 6)), module)
+    assert names(module).count("div") == 1
+    expected, found = (interp.run(each, {"x": data[:2]}) for each in (before, module))
+    np.testing.assert_array_equal(found["z"], expected["z"])
+    assert signal_to_noise(found["y"], expected["y"]) > 30
+
+
+@pytest.mark.parametrize("divisor", [0.0, np.inf, np.nan, 2.0**127])
+def test_quotients_without_such_a_factor_stay_real(divisor: float, rng: np.random.Generator) -> None:
+    assert {op.name for op in plan_quantization(quotients(divisor, "", rng).main).ops} == {"matmul"}

@@ -45,9 +45,10 @@ def read_samples(
         UsageError: preprocessing is given for arrays, is wrong, or contradicts what is known.
         InputError, CalibrationError: there is nothing there, or it does not fit; names the file.
     """
+    if preprocessing is not None and (not isinstance(data, str) or have_shapes(data)):
+        found = f"arrays in {data!r}" if isinstance(data, str) else "arrays"
+        raise UsageError("preprocessing is for images", found=found, hint="Leave --preprocess out.")
     if isinstance(data, str) and have_shapes(data):
-        if preprocessing is not None:
-            raise UsageError("preprocessing is for images", found=f"arrays in {data!r}", hint="Leave --preprocess out.")
         arrays = InputData(data, inputs)
         return min(len(arrays), limit or len(arrays)), islice(arrays.items(), limit)
     known, flag = images or {}, "--preprocess"

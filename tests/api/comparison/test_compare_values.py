@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
+from tilewright.errors import UsageError
 from tilewright.ir.ops.elementwise import Add
 from tilewright.runtime.api.comparison.every_layer import first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
@@ -265,6 +266,8 @@ def test_pairs_that_do_not_belong_together(folder: Path, tmp_path: Path, capsys:
     assert main(["compare", f"onnxruntime:{tmp_path / 'none'}", model, "--data", data]) == 1
     assert main(["compare", model, model, "--data", data, "--preprocess", "scale=1"]) == 2
     assert "preprocessing is for images" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"preprocessing is for images; found arrays\. Leave"):
+        tilewright.compare(model, model, np.zeros((1, 3, 4, 4), np.float32), preprocessing="scale=1")
 
 
 def test_encodings_round_the_values_that_they_name(folder: Path, tmp_path: Path) -> None:
