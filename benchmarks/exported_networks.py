@@ -32,6 +32,7 @@ from real_inputs import samples
 from report import replace_section
 
 import tilewright
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.compiler.benchmark.comparison import processor_name
 from tilewright.compiler.benchmark.contenders import LOADERS, PEERS
 from tilewright.compiler.benchmark.measure import in_turn
@@ -259,9 +260,10 @@ def text(timed: list[Mapping[str, Any]], compared: list[Mapping[str, Any]], roun
         compared,
     )
     versions = ", ".join(f"{name} {installed(name)}" for name in (*PEERS, "nncf") if installed(name))
+    processor = f"{processor_name()} ({TargetDescription.host().name})"
     about_speed = f"""## Exported networks in other runtimes
 
-Made by `python benchmarks/exported_networks.py FILES --write docs/performance.md` on {processor_name()},
+Made by `python benchmarks/exported_networks.py FILES --write docs/performance.md` on {processor},
 {versions}; one thread, medians of {rounds} rounds of processor time in one process.
 Every quantiser gets the same {CALIBRATION} samples. *uint8* and *int8* are files of `export --quantized qdq`; the
 others are made by `quantize_static` (QDQ, weights by channel, after `quant_pre_process`) and by `nncf.quantize`, of the

@@ -81,6 +81,7 @@ def c_library(
             hint="Compile the model for one shape.",
         )
     if manifest.precision == "bf16":
+        # Processors on which it is slow are refused; how much it gains was asked when the module was made.
         narrow_gain(target)
     program = _program(artifact, engine)
     hint = "Give it more with --time-limit SECONDS."

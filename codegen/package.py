@@ -322,6 +322,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     pool = stored_constants(artifact, program)
     target = TargetDescription.host()
     if artifact.manifest.precision == "bf16":
+        # Processors on which it is slow are refused; how much it gains was asked when the module was made.
         narrow_gain(target)
     built = build_cpu_program(module, target, pool=pool, report=limit.check_kernels)
     check_generated(artifact, program, module, built, stage="load native code")

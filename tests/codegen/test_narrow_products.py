@@ -19,7 +19,7 @@ from samples import Sample
 
 import tilewright
 from tilewright.codegen.cpu.families import lower
-from tilewright.codegen.cpu.llvm import tiles
+from tilewright.codegen.cpu.llvm import narrow_speed, tiles
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.compiler.export import export_c
@@ -305,6 +305,19 @@ def test_processors_whose_vectors_multiply_no_faster_are_refused(monkeypatch: py
             continue
         with pytest.raises(UnsupportedError, match="precision bf16 is not faster than fp32 on target znver4"):
             tiles.narrow_gain(here)
+
+
+def test_a_clock_that_rises_leaves_the_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is faster than the one before, and those of one function are but half as long as the other's."""
+    runs, now = 0, 0.0
+
+    def run(work: float) -> None:
+        nonlocal runs, now
+        runs, now = runs + 1, now + work / (1 + runs)
+
+    monkeypatch.setattr(narrow_speed.time, "perf_counter", lambda: now)
+    narrow, single = narrow_speed.least_seconds([lambda: run(1), lambda: run(2)])
+    assert single / narrow == pytest.approx(2, rel=0.1)
 
 
 def test_other_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

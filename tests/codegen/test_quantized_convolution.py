@@ -5,11 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_harness import EMULATED, TARGETS
-from quantized_cases import blocked, check, product, words
+from operator_samples import Case, make_case
+from quantized_cases import (
+    blocked,
+    check,
+    product,
+    product_sample,
+    random_activation,
+    random_type,
+    weight_type,
+    with_layouts,
+    words,
+)
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
+from tilewright.ir.ops.convolution import MOST_COPIED, Conv
+from tilewright.ir.types import DType
 
 KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
@@ -73,3 +86,54 @@ def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.ran
     kernel = lower(op, target)
     assert kernel is not None
     assert product in machine(target).emit_assembly(parse(kernel.text, kernel.name, target)).replace("  ", " ")
+
+
+OF_LINES = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+"""Processors whose products of bytes saturate, where first layers read lines of words."""
+
+
+def first_layer(
+    rng: np.random.Generator, shape: tuple[int, ...], outputs: int, kernel: tuple[int, int], stride: int, pads: int
+) -> Case:
+    """Of an image: strides and pads of its columns; one of each of its rows."""
+    conv = Conv((1, stride), (1, pads, 1, pads), (1, 1), 1, *random_activation(rng))
+    x = random_type(rng, DType.I8 if rng.random() < 0.5 else DType.U8, shape)
+    w = weight_type(rng, (outputs, shape[1], *kernel), 0)
+    case = make_case(f"{conv} {x} {w}", product_sample(rng, conv, x, w, 0))
+    return with_layouts(case, "", "o16k4", "c16")
+
+
+def scratch_of(case: Case, name: str) -> int:
+    (op,) = case.module.main.ops
+    kernel = lower(op, TargetDescription.named(name))
+    assert kernel is not None
+    return kernel.scratch_bytes
+
+
+@pytest.mark.parametrize("target", OF_LINES)
+def test_edges_of_lines(target: str, rng: np.random.Generator) -> None:
+    """Four columns and a window beyond both ends, rows x channels that are odd, a line longer than its vectors."""
+    cases = [
+        first_layer(rng, (2, 3, 8, 4), 16, (3, 3), 1, 3),
+        first_layer(rng, (1, 1, 5, 4), 8, (3, 5), 2, 4),
+        first_layer(rng, (1, 3, 6, 37), 40, (5, 4), 3, 2),
+        first_layer(rng, (1, 4, 4, 19), 3, (1, 1), 4, 0),
+    ]
+    for case in cases:
+        assert scratch_of(case, target), f"{case.name} is read without lines"
+    check(cases, target)
+
+
+@pytest.mark.parametrize("target", OF_LINES)
+@pytest.mark.parametrize(("pads", "stride"), [(10**6, 5 * 10**5), (10**9, 5 * 10**8)])
+def test_far_padding_is_in_no_line(pads: int, stride: int, target: str, rng: np.random.Generator) -> None:
+    """Before, lines held it: 40 GB of scratch memory for an image of 96 bytes."""
+    case = first_layer(rng, (1, 3, 8, 4), 16, (3, 3), stride, pads)
+    assert scratch_of(case, target) < 4096
+    check([case], target)
+
+
+def test_lines_are_no_longer_than_kernels_copy(rng: np.random.Generator) -> None:
+    """However much of them taps read: nothing runs."""
+    case = first_layer(rng, (1, 1, 1, 4), 1, (1, 1), 1, 5 * 10**6)
+    assert scratch_of(case, "v3") <= MOST_COPIED

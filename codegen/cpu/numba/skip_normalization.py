@@ -77,7 +77,6 @@ def lower_skip_layer_norm(op: Op[SkipLayerNorm], target: TargetDescription) -> K
     )
     floats = [float(by.epsilon), *by.gain.tolist(), *by.offset.tolist()]
     tables = {"integers": integers, "floats": floats}
-    together = operator.together(y.shape)
     return compile_kernel(
         op, source, target, units=y.elements // max(together, 1), scratch=(DType.I32, together), **tables
     )

@@ -183,14 +183,15 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         if is_plain and saturates(target):
             known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
             spec = LineConvolution(*image, outputs, **known)
-            return spec.kernel(target).reading(spec.words(op))
+            if spec.is_small:
+                return spec.kernel(target).reading(spec.words(op))
         constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
         kind = QuantizedConvolution if joined is None else JoinedConvolution
         spec = kind(*image, outputs, group, is_plain, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
-        if tiled is None and saturates(target):
+        if tiled is None and saturates(target) and not is_plain:
             known = {"constants": constants.without_zeros, "has_bias": has_bias}
             spec = PairedConvolution(*image, outputs, group, **known)
             exact = word_winograd(op, target) if is_blocked else None

@@ -14,6 +14,7 @@ import numpy as np
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK
+from .....ir.ops.convolution import MOST_COPIED
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
 from ...llvm.byte_dot_product import add_word_pairs, joined
@@ -50,6 +51,19 @@ class LineConvolution(QuantizedOutput):
         """Pairs of rows."""
         return -(-self.channels * self.rows.kernel // 2)
 
+    @property
+    def width(self) -> int:
+        """Pixels of a line, which holds what lies outside of the image, too."""
+        columns = self.columns
+        last = columns.position(columns.output - 1, columns.kernel - 1)
+        return max(last + 1, columns.input) + columns.before
+
+    @property
+    def is_small(self) -> bool:
+        """Whether lines are no more than the image and what taps read, which far padding exceeds, and may be copied."""
+        seen = self.columns.input + self.columns.output * self.columns.kernel
+        return self.width <= seen and self.lines * self.width * _PAIR.bytes <= MOST_COPIED
+
     def words(self, op: Op) -> bytes:
         """The weights of an op, which are constant: [O/16, lines, columns, 16 (O), 2 (rows)]."""
         weights = without_zero_points(op).reshape(self.outputs, -1, self.columns.kernel)
@@ -66,12 +80,10 @@ class _Walker(WindowWalk):
 
     def __init__(self, spec: LineConvolution, target: TargetDescription) -> None:
         columns, pixels = spec.columns, max(1, target.registers // registers_per_vector(target) - 2)
-        # A line holds what lies outside of the image, too.
-        width = max(columns.position(columns.output - 1, columns.kernel - 1) + 1, columns.input) + columns.before
-        line = Axis(width, columns.output, columns.kernel, columns.stride, columns.dilation, 0)
+        line = Axis(spec.width, columns.output, columns.kernel, columns.stride, columns.dilation, 0)
         super().__init__(spec, target, spec.rows, line, cut(line, pixels), _PAIR.bytes, 0)
         self.spec = spec
-        self.line = -(-width * _PAIR.bytes // _WEIGHTS.bytes) * _WEIGHTS.bytes
+        self.line = -(-spec.width * _PAIR.bytes // _WEIGHTS.bytes) * _WEIGHTS.bytes
         # After the last line is what a row outside of the image holds.
         self.outside = spec.lines * self.line
         self.scratch = self.outside + -(-columns.input // _ROW.bytes) * _ROW.bytes
@@ -108,7 +120,8 @@ class _Walker(WindowWalk):
 
                     def tile(number: Register, start: int = run.start, pixels: int = run.tile.pixels) -> None:
                         pixel = b.add(start, b.multiply(number, pixels))
-                        self.call(pixels, call, pixel, lambda f, values: self._tile(f, values, pixels, lanes))
+                        key = pixels, lanes
+                        self.call(key, call, pixel, lambda f, values: self._tile(f, values, *key))
 
                     b.each(0, run.count, tile)
 

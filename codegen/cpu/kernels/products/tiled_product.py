@@ -81,7 +81,7 @@ class TiledRows(KernelSpec):
 
     @property
     def tile_rows(self) -> int:
-        # Blocks have two tiles of rows: a last one alone would be computed twice.
+        # Blocks have two tiles of rows, for which they read weights once: few are to be left without a second.
         return tile_rows(-(-self.rows // 2), self.product)
 
     def generate(self, target: TargetDescription) -> Kernel:
