@@ -31,6 +31,7 @@ from real_inputs import samples
 from report import replace_section
 
 import tilewright
+from tilewright.compiler.benchmark.comparison import processor_name
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.quantization.ladder.divided_samples import CALIBRATED, divided
 from tilewright.ir.types import DType, TensorType
@@ -132,7 +133,7 @@ def at_the_ends(model: Path, output: Path, given: Path) -> list[float]:
     ]
 
 
-def document(table: Table, missed: Sequence[str]) -> str:
+def document(table: Table, missed: Sequence[str], load: str) -> str:
     said = f" Missed: {'; '.join(missed)}." if missed else ""
     return f"""## By the one command, without an option
 
@@ -141,7 +142,8 @@ Made by `python benchmarks/quantize_command.py FILES --write docs/models.md`.
 `tilewright quantize MODEL --calibration SAMPLES.npy -o OUT.twa`, with `--labels` where there are any: of the samples,
 in the order of the data, 75 are calibrated on, 25 choose methods, the others judge, 500 at most. *SQNR* is of what a
 softmax is applied to; of networks with several outputs of each, behind it. *Asked* are decibels of the best tool known;
-of top-1 at most {LARGEST_LOSS:g} points may be lost.{said}
+of top-1 at most {LARGEST_LOSS:g} points may be lost.{said} *Processor* is processor time of the command on
+{processor_name()}, {load}.
 
 {table.markdown()}"""
 
@@ -156,16 +158,17 @@ def main() -> int:
     if "TILEWRIGHT_DATA" not in os.environ:
         parser.error("TILEWRIGHT_DATA names no data folder")
     options.folder.mkdir(parents=True, exist_ok=True)
-    table, missed = Table(COLUMNS), []
+    table, missed, before = Table(COLUMNS), [], os.getloadavg()[0]
     for case in NETWORKS:
         if any(part in case.name for part in options.models):
             row, misses = measure(case, Path(os.environ["TILEWRIGHT_DATA"]), options.folder, options.ending)
             table.add(**row)
             missed += [f"{case.name}: {each}" for each in misses]
             print(row, misses, flush=True)
-    print(table.text(), end="")
+    load = f"load of the machine {before:.1f} before and {os.getloadavg()[0]:.1f} after"
+    print(table.text(), load, sep="\n")
     if options.write is not None and len(table.rows) == len(NETWORKS):
-        replace_section(options.write, "int8-command", document(table, missed))
+        replace_section(options.write, "int8-command", document(table, missed, load))
     return int(bool(missed))
 
 

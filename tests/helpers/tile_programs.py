@@ -366,9 +366,16 @@ def random_program(rng: np.random.Generator, steps: int = 12, clusters: int = 1)
     return RandomProgram(rng, clusters).grow(steps)
 
 
+def linked(function: Function, machine: Machine) -> Steps:
+    """The steps of a tile program, with what they follow."""
+    steps = Steps.apart(function, machine)
+    steps.link()
+    return steps
+
+
 def reorder(function: Function, machine: Machine) -> None:
     """Put a tile program into the order that is found, whatever that is worth."""
-    program = Steps.of(function, machine)
+    program = linked(function, machine)
     found = schedule(program, Links(program), share=0.9)
     if found is not None:
         rearrange(function, [program.steps[number].op for number in found.steps])

@@ -10,7 +10,7 @@ import pytest
 from device_runs import run_on_device
 from random_seeds import seeds
 from small_tile_programs import Chip, with_room
-from tile_programs import RandomProgram, inputs_of, random_program, reorder
+from tile_programs import RandomProgram, inputs_of, linked, random_program, reorder
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
@@ -100,7 +100,7 @@ def test_whatever_order_the_dependencies_allow_computes_the_same(seed: int) -> N
     module = random_program(rng, 12, 1 + seed % 3)
     inputs = inputs_of(module, rng)
     expected = interp.run(module, inputs)
-    program = Steps.of(module.main, MACHINE)
+    program = linked(module.main, MACHINE)
     chosen = any_order(rng, [set(step.follows) for step in program.steps])
     assert chosen != sorted(chosen)
     rearrange(module.main, [program.steps[number].op for number in chosen])
@@ -231,7 +231,7 @@ def test_layers_that_would_hardly_overlap_are_left_as_they_are(monkeypatch: pyte
 
 def test_the_time_in_which_orders_are_made_is_about_that_of_the_engine() -> None:
     module, machine = two_branches()
-    steps = Steps.of(module.main, machine)
+    steps = linked(module.main, machine)
     written = schedule(steps, Links(steps), 0.0, as_written=True)
     assert written is not None
     assert written.steps == [*range(len(steps.steps))]

@@ -265,6 +265,26 @@ def test_a_move_to_all_others_writes_nothing_at_the_sender(is_in_place: bool) ->
         refused(function, "%tile_in_cluster does not hold what was written there")
 
 
+@pytest.mark.parametrize("cluster", [0, EVERY_CLUSTER])
+@pytest.mark.parametrize("written", ["nothing", "own", "place"])
+def test_what_one_cluster_writes_is_in_no_other(cluster: int, written: str) -> None:
+    """What lies in all is written by each for itself, but for what is loaded for all, and is old then in the others."""
+    chip = Chip()
+    chip.clusters = 2
+    place = chip.add(Buffer((4, 8, 16), DType.I8, "maps", EVERY_CLUSTER, 0))
+    own, other = (chip.add(InCluster(each), place) for each in range(2))
+    chip.add(Load(cluster, False), chip.add(Part(0, (0, 4), (0, 8), (0, 16)), chip.x), place)
+    if written != "nothing":
+        x = own if written == "own" else place
+        chip.add(LookUp(), x, chip.add(LoadTable(EVERY_CLUSTER), chip.constant(np.zeros(256, np.int8))), x)
+    function = chip.finished(own, other)
+    plan(function, MACHINE)
+    if cluster == EVERY_CLUSTER and written == "nothing":
+        check_scratchpads(function)
+    else:
+        refused(function, "%tile_in_cluster does not hold what was written there")
+
+
 def test_a_move_to_one_cluster_from_all_does_not_write_over_what_it_reads() -> None:
     chip = Chip()
     chip.clusters = 2

@@ -166,15 +166,8 @@ class Steps:
     handover: int = 0
 
     @staticmethod
-    def of(function: Function, machine: Machine) -> Steps:
-        """The steps of a tile program on a machine, with what they follow."""
-        found = Steps.apart(function, machine)
-        found.link()
-        return found
-
-    @staticmethod
     def apart(function: Function, machine: Machine) -> Steps:
-        """The same, but for what they follow, which takes longer to find out."""
+        """The steps of a tile program on a machine, but for what they follow, which takes longer to find out."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
         found = Steps(sizes=sizes, clusters=clusters_of(function), handover=handover(machine))
         locations = Places()

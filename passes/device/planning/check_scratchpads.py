@@ -66,6 +66,7 @@ class PlacedUnits(NamedTuple):
         unit: channels that take a unit.
         reach: units of a pixel that may be written with its last channel.
         writer: owner of what is written there. Rows of a ring have a later one each time that they come round.
+        copies: of a map on chip, the owners of each cluster that it lies in, in whichever it is taken.
     """
 
     memories: tuple[Owners, ...]
@@ -76,6 +77,7 @@ class PlacedUnits(NamedTuple):
     unit: int = 1
     reach: int = 0
     writer: int = 0
+    copies: tuple[Owners, ...] = ()
 
 
 class Piece(NamedTuple):
@@ -196,12 +198,7 @@ class _Execution:
             return
         if target.ends_in_block:
             raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
-        if is_op(op, Move) and op.operator.cluster == EVERY_CLUSTER:
-            # To all others: what the sender has there is what it wrote there itself, if it did.
-            own = {*map(id, self._piece(op, op.inputs[0]).layout.memories)}
-            others = tuple(memory for memory in target.layout.memories if id(memory) not in own)
-            target = target._replace(layout=target.layout._replace(memories=others))
-        self._write(op, target)
+        target = self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
         written = {*map(id, target.layout.memories)}
         for value in operands.values():
@@ -246,8 +243,8 @@ class _Execution:
         if memory != "maps" or type.packed:
             return PlacedUnits(mine, address // unit, (1, 1, 1, size // unit))
         rows, columns, channels = type.shape
-        strides = (0, columns * type.blocks, type.blocks)
-        return PlacedUnits(mine, address // unit, (1, rows, columns, channels), strides, type.ring, CHANNEL_BLOCK)
+        extents, strides = (1, rows, columns, channels), (0, columns * type.blocks, type.blocks)
+        return PlacedUnits(mine, address // unit, extents, strides, type.ring, CHANNEL_BLOCK, copies=mine)
 
     def _in_dram(self, op: Op, type: TileType) -> PlacedUnits:
         address = DRAM.get(op)
@@ -302,11 +299,32 @@ class _Execution:
             if np.count_nonzero(owners != writer):
                 raise self._error(op, f"%{value.name} does not hold what was written there before this op reads it")
 
-    def _write(self, op: Op, target: Piece) -> None:
-        for owners, writer in target.owners(padded=True):
+    def _write(self, op: Op, target: Piece) -> Piece:
+        """What an instruction writes, in the clusters where it does; what the others have there is old then."""
+        layout = target.layout
+        written = target._replace(layout=layout._replace(memories=_written(op, layout.memories)))
+        for owners, writer in written.owners(padded=True):
             owners[...] = writer
+        source = self._pieces.get(op.inputs[0]) if is_op(op, Move) else None
+        if source is None or (source.layout.writer, source.box) != (layout.writer, target.box):
+            own = {*map(id, written.layout.memories)}
+            others = tuple(each for each in layout.copies if id(each) not in own)
+            for owners, writer in target._replace(layout=layout._replace(memories=others)).owners(padded=True):
+                owners[owners == writer] = 0
+        return written
 
     def _error(self, op: Op, message: str, expected: object = None, found: object = None) -> PassError:
         layer = LAYER.get(op)
         where = f" (layer %{layer})" if layer else ""
         return PassError(f"{message}{where}", op=op.name, node=op.node, expected=expected, found=found)
+
+
+def _written(op: Op, memories: tuple[Owners, ...]) -> tuple[Owners, ...]:
+    """Where an instruction writes, of the clusters that a place lies in."""
+    own = cluster_of(op)
+    receiver: int = getattr(op.operator, "cluster", own)
+    if receiver == EVERY_CLUSTER:
+        # What the sender of a move has there is what it wrote there itself, if it did.
+        return memories[:own] + memories[own + 1 :] if is_op(op, Move) else memories
+    at = receiver if is_op(op, Move) else own
+    return memories[at : at + 1] if len(memories) > 1 else memories
