@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import quantized_cases
 from kernel_harness import EMULATED, TARGETS
 from operator_samples import Case, make_case
 from quantized_cases import (
@@ -22,7 +23,6 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
-from tilewright.ir.types import DType
 
 KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
@@ -37,6 +37,13 @@ LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
     # Kernels of processors without vectors are long, and an emulator goes through each element.
     check([blocked(kind, rng, small=target in EMULATED) for _ in range(4 if target in TARGETS else 2)], target)
+
+
+@pytest.mark.parametrize("target", LEVELS)
+def test_weights_of_which_none_is_left(target: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """As in branches that training starts at zero, and in phases of transposed convolutions that no weight reaches."""
+    monkeypatch.setattr(quantized_cases, "weights", lambda rng, shape, dtype: np.zeros(shape, dtype.numpy))
+    check([blocked("blocked", rng, small=True) for _ in range(3)], target)
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *EMULATED])

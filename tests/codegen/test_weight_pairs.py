@@ -9,6 +9,8 @@ from tilewright.codegen.cpu.kernels.products.weight_pairs import ABSENT, KINDS, 
 
 
 def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    if kind == "absent":
+        return np.zeros(shape, int)
     if kind == "tiny":
         return rng.integers(-32, 33, shape)
     if kind == "small":
@@ -20,7 +22,7 @@ def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) 
     return rng.integers(-255, 256, shape)
 
 
-@pytest.mark.parametrize("kind_of_weights", ["tiny", "small", "trained", "extreme", "uniform"])
+@pytest.mark.parametrize("kind_of_weights", ["absent", "tiny", "small", "trained", "extreme", "uniform"])
 def test_sums_and_pairs(kind_of_weights: str, rng: np.random.Generator) -> None:
     lists, windows = 3, 5
     weights = random_weights(kind_of_weights, rng, (lists, windows, 16, 16))

@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tilewright.errors import UsageError
+
 from ...artifact.artifact import Artifact
 from ..simulator.input_data import Feeds
 from .measures import Result, compare_values
@@ -41,7 +43,10 @@ def opened(
     """
     if network is None:
         reference, network = f"{ONNXRUNTIME}{reference}", reference
-    limit, data = limit or (1 if data is None else None), RANDOM if data is None else data
+    if limit is not None and limit < 1:
+        raise UsageError("the limit leaves no sample", expected="at least 1", found=limit)
+    if data is None:
+        limit, data = limit or 1, RANDOM
     with ExitStack() as stack:
         first = stack.enter_context(closing(open_party(reference, reference_encodings)))
         inputs = first.inputs_in(input_shapes or {})
@@ -88,8 +93,8 @@ def compare(
         TilewrightError: a network cannot be read, compiled or run.
     """
     with opened(
-        _held(reference),
-        _held(network),
+        _held("reference", reference),
+        _held("network", network),
         os.fspath(data) if isinstance(data, os.PathLike) else data,
         preprocessing=preprocessing,
         limit=limit,
@@ -101,7 +106,12 @@ def compare(
         return compare_values(first, second, samples, lambda done: report("compare", done, total))
 
 
-def _held(source: str | os.PathLike[str] | bytes | ModelProto | Artifact) -> str | bytes | Artifact:
+def _held(name: str, source: str | os.PathLike[str] | bytes | ModelProto | Artifact) -> str | bytes | Artifact:
     if isinstance(source, (str, bytes, Artifact)):
         return source
-    return os.fspath(source) if isinstance(source, os.PathLike) else source.SerializeToString()
+    if isinstance(source, os.PathLike):
+        return os.fspath(source)
+    if not hasattr(source, "SerializeToString"):
+        expected = "a path, the bytes of a model, a ModelProto or an Artifact"
+        raise UsageError(f"{name} is no network", expected=expected, found=type(source).__name__)
+    return source.SerializeToString()

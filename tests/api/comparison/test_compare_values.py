@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -268,6 +269,13 @@ def test_pairs_that_do_not_belong_together(folder: Path, tmp_path: Path, capsys:
     assert "preprocessing is for images" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"preprocessing is for images; found arrays\. Leave"):
         tilewright.compare(model, model, np.zeros((1, 3, 4, 4), np.float32), preprocessing="scale=1")
+    for limit in (0, -1):
+        with pytest.raises(UsageError, match=f"the limit leaves no sample; expected at least 1, found {limit}"):
+            tilewright.compare(model, model, data, limit=limit)
+    for other in (None, 3, bytearray()):
+        expected = f"network is no network; expected .* a ModelProto or an Artifact, found {type(other).__name__}"
+        with pytest.raises(UsageError, match=expected):
+            tilewright.compare(model, cast(bytes, other), data)
 
 
 def test_encodings_round_the_values_that_they_name(folder: Path, tmp_path: Path) -> None:

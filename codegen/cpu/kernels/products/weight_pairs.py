@@ -82,7 +82,7 @@ def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
     order = np.full((len(present), ORDER // QUAD, QUAD), ABSENT, np.uint8)
     order[number[window], rank] = members
     distances = offsets.reshape(-1, 1)[present].astype("<i4").view(np.uint8)
-    of_windows = np.hstack([distances, order.reshape(len(present), -1)]).tobytes()
+    of_windows = np.hstack([distances, order.reshape(len(present), ORDER)]).tobytes()
     of_places = of_quads.astype("<i4").tobytes()
     after = table_bytes(lists) + len(of_places)
     filled = -(-(after + len(of_windows)) // WEIGHTS) * WEIGHTS
