@@ -39,7 +39,7 @@ from ..trust.credentials import NO_TAG, Credentials
 from .memory import Fill, crc32
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 MAXIMUM_SECTIONS = 4096
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32s64s64x")

@@ -23,6 +23,7 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
+from tilewright.ir.types import DType
 
 KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
