@@ -159,7 +159,9 @@ def test_supported_operators(capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert "| conv | convolution |" in shown
     assert "| Conv | ai.onnx |" in shown
-    assert "| A slice takes neighbouring elements, with step 1 | slice |" in shown
+    assert (
+        "| A slice takes neighbouring elements, with step 1, and of feature maps of i16 all channels | slice |" in shown
+    )
     assert main(["inspect", "--supported-ops", "--json"]) == 0
     found = result_of(capsys.readouterr().out)
     assert {"Conv", "Gemm", "LayerNormalization"} <= {row["operator"] for row in found["onnx"]}
