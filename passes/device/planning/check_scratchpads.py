@@ -302,12 +302,16 @@ class _Execution:
     def _write(self, op: Op, target: Piece) -> Piece:
         """What an instruction writes, in the clusters where it does; what the others have there is old then."""
         layout = target.layout
-        written = target._replace(layout=layout._replace(memories=_written(op, layout.memories)))
+        memories = _written(op, layout.memories)
+        written = target
+        if memories is not layout.memories:
+            written = target._replace(layout=layout._replace(memories=memories))
         for owners, writer in written.owners(padded=True):
             owners[...] = writer
-        source = self._pieces.get(op.inputs[0]) if is_op(op, Move) else None
-        if source is None or (source.layout.writer, source.box) != (layout.writer, target.box):
-            own = {*map(id, written.layout.memories)}
+        source = self._pieces[op.inputs[0]] if is_op(op, Move) else None
+        is_copied = source is not None and (source.layout.writer, source.box) == (layout.writer, target.box)
+        if len(memories) < len(layout.copies) and not is_copied:
+            own = {*map(id, memories)}
             others = tuple(each for each in layout.copies if id(each) not in own)
             for owners, writer in target._replace(layout=layout._replace(memories=others)).owners(padded=True):
                 owners[owners == writer] = 0
