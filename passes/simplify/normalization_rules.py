@@ -56,7 +56,12 @@ def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
         if order is None or epsilon.size != 1 or not x.type.dtype.is_float:
             return None
         (count, perm), rank = order, x.type.rank
-        if operator is LayerNorm and rank > 3 and rank - count in (1, 2):
+        behind = [value for user in found.root.result.users if is_op(user, Mul, Add) for value in user.inputs]
+        # A factor for each pixel is one that a normalisation of layers has.
+        is_of_pixels = any(
+            isinstance(value, Constant) and max(value.type.shape[-2:], default=1) > 1 for value in behind
+        )
+        if operator is LayerNorm and rank > 3 and rank - count in (1, 2) and not is_of_pixels:
             ones = np.ones(1 if count == rank - 1 else x.type.shape[1], x.type.dtype.numpy)
             return _of_channels(found, x, float(epsilon.reshape(-1)[0]), ones, 0 * ones)
         is_turned = perm != tuple(range(rank))
@@ -71,7 +76,7 @@ def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
 
 def _of_channels(found: Match, x: Value, epsilon: float, scale: np.ndarray, b: np.ndarray) -> Value:
     """Groups of channels standardised with all pixels of an image, times a factor, plus a summand for each group."""
-    channels, groups, name = x.type.shape[1], len(scale), found.root.result.name
+    channels, groups, name = x.type.shape[1], max(len(scale), 1), found.root.result.name
     numbers = (("scale", scale), ("b", b))
     operands = [found.add_constant(f"{name}_{role}", each.repeat(channels // groups)) for role, each in numbers]
     return found.emit(GroupNorm(groups, epsilon), x, *operands)
@@ -110,17 +115,17 @@ def _parameter(found: Match) -> np.ndarray | None:
     """Constant ``c`` spread over the normalised dimensions; ``None`` if it varies along others."""
     norm = found.op("norm", *_NORMS)
     y, array, moved = norm.result.type, found.constant("c").array, found.ops[1].operator
+    if found.root.result.type.shape != found.ops[1].result.type.shape:
+        return None
     if not is_op(norm, LayerNorm, RmsNorm):
         aligned = (1,) * (y.rank - array.ndim) + array.shape
         is_fitting = array.size == 1 or aligned == (1, y.shape[1], *(1,) * (y.rank - 2))
         return np.broadcast_to(array.reshape(-1), y.shape[1:2]) if is_fitting and moved == norm.operator else None
     shape = y.shape[norm.operator.axis :]
-    if isinstance(moved, Transpose) and array.ndim <= len(moved.perm):
+    if isinstance(moved, Transpose):
         array = array.reshape((1,) * (len(moved.perm) - array.ndim) + array.shape).transpose(_inverse(moved.perm))
-    extra = array.ndim - len(shape)
-    if array.ndim > norm.result.type.rank or (extra > 0 and set(array.shape[:extra]) != {1}):
-        return None
-    return np.broadcast_to(array.reshape(array.shape[max(extra, 0) :]), shape)
+    extra = max(array.ndim - len(shape), 0)
+    return np.broadcast_to(array.reshape(array.shape[extra:]), shape) if set(array.shape[:extra]) <= {1} else None
 
 
 def _norm_times(found: Match) -> Value | None:

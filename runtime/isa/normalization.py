@@ -23,9 +23,9 @@ class Normalize(MapInstruction):
     `sum` plus `(b - skip_zero) * skip_multiplier[o]`, where a is the byte at `source + y * source_row_pitch +
     x * source_pixel_pitch + o` and b that at `skip + y * skip_row_pitch + x * skip_pixel_pitch + o`. With `centred`,
     m is the mean of all v, rounded to nearest even, otherwise 0. `d[o] = v[o] - m`, and q is the sum of their
-    squares, all exact: it has 64 bits and wraps; the compiler proves that it does not. With a `group` m and q are of
-    all pixels together, and of every so many channels their own. `n = binary32(binary32(q) + epsilon)` or 1 if that
-    is less, `r = binary32(1 / binary32(sqrt(n)))`,
+    squares, all exact: it has 64 bits with its sign and wraps; the compiler proves that it does not. With a `group`
+    m and q are of all pixels together, and of every so many channels their own. `n = binary32(binary32(q) + epsilon)`
+    or 1 if that is less, `r = binary32(1 / binary32(sqrt(n)))`,
     `p = binary32(binary32(binary32(binary32(d[o]) * gain[o]) * r) + offset[o])`. The byte at `destination +
     y * destination_row_pitch + x * destination_pixel_pitch + o` becomes the low … high clamp of
     (round(p) + zero_point), or 0 if o is one of the last `unused`. Multipliers, gain and offset come from the

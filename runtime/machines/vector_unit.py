@@ -25,7 +25,7 @@ WEIGH_PASSES = 2
 """Of SFM over the scores of a pixel: one for the largest, one for the weights."""
 
 NORMALIZE_PASSES = 2
-"""Of NRM over a pixel: one for the sums of numbers and of their squares, one for the results."""
+"""Of NRM over a pixel: one for the sums of numbers and of their squares, one for the results, which it writes."""
 
 AVERAGE_DIVISIONS = 2
 """Of an average for a group of lanes."""

@@ -287,7 +287,7 @@ def quotients(memory: Memory, item: RequantizeMean) -> NDArray[np.float32]:
 
 
 def normalize(memory: Memory, item: Normalize, parameters: NormalizationParameters) -> None:
-    """Execute NRM. Sums of products have 25 bits with their sign, those of squares at most 63."""
+    """Execute NRM. Sums of products have 25 bits with their sign, those of squares 64, and wrap."""
     every = item.blocks * CHANNEL_BLOCK
     channels = every - item.unused
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
@@ -16,11 +14,11 @@ from tilewright.runtime.session import load
 END = np.iinfo(np.int64).max
 
 
-class _Windows:
+class _Windows(OnnxNetwork):
     """Two layers over an image of 8 x 8 pixels in windows of 4 x 4, after which four pixels become one, and a layer."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.rng, self.nodes, self.known = rng, list[Any](), list[Any]()
+        super().__init__(rng)
         x = self.op("Conv", "x", self.some(32, 3, 4, 4, by=0.15), kernel_shape=[4, 4], strides=[4, 4])
         x = self.norm(self.op("Transpose", self.reshape(x, 1, 32, 64), perm=[0, 2, 1]), 32)
         x = self.layer(self.layer(x, 8, 32), 8, 32, shift=2)
@@ -32,19 +30,8 @@ class _Windows:
         x = self.layer(self.linear(self.norm(merged, 128), 128, 64), 4, 64)
         self.last = self.linear(self.norm(x, 64), 64, 5)
 
-    def some(self, *shape: int, by: float = 0.3, about: float = 0.0) -> str:
-        return self.number((self.rng.normal(size=shape) * by + about).astype(np.float32))
-
-    def number(self, array: np.ndarray) -> str:
-        self.known.append(numpy_helper.from_array(array, f"c{len(self.known)}"))
-        return self.known[-1].name
-
     def whole(self, *numbers: int) -> str:
         return self.number(np.array(numbers, np.int64))
-
-    def op(self, kind: str, *operands: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, operands, [f"v{len(self.nodes)}"], **attributes))
-        return self.nodes[-1].output[0]
 
     def reshape(self, x: str, *shape: int) -> str:
         return self.op("Reshape", x, self.whole(*shape))
@@ -100,14 +87,10 @@ class _Windows:
 def test_windows_are_one_program_behind_the_first_normalisation(machine: str, rng: np.random.Generator) -> None:
     """The first sum of which is a normalisation of 16 bits, which is on the host."""
     net = _Windows(rng)
-    shapes = (("x", [1, 3, 32, 32]), (net.last, None))
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
-    graph = helper.make_graph(net.nodes, "g", ends[:1], ends[1:], net.known)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = CompileOptions(
         precision="int8", calibration="random", calibration_limit=2, machine=machine, effort="quick"
     )
-    artifact = compile_to_memory(model.SerializeToString(), options)
+    artifact = compile_to_memory(net.model([1, 3, 32, 32], net.last), options)
     placed = [(each.op, each.on) for each in details_of(artifact).placement]
     assert placed.count(("attention", "device")) == 3 and placed.count(("skip_layer_norm", "device")) == 8
     host = {op for op, on in placed if on == "cpu"}

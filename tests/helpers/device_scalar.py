@@ -31,8 +31,8 @@ def signed(byte: int) -> int:
     return byte - 256 if byte >= 128 else byte
 
 
-def wrap(value: int) -> int:
-    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+def wrap(value: int, bits: int = 32) -> int:
+    return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
 
 
 def word(data: bytearray, at: int) -> int:
@@ -273,7 +273,7 @@ def normalize(memory: Memories, item: isa.Normalize) -> None:
     results: dict[tuple[int, int, int], int] = {}
     for values in together.values():
         mean = round(Fraction(sum(values.values()), len(values))) if item.centred else 0
-        squares = sum((value - mean) ** 2 for value in values.values())
+        squares = wrap(sum((value - mean) ** 2 for value in values.values()), 64)
         size = max(binary32(binary32(Fraction(squares)) + Fraction(epsilon)), Fraction(1))
         quotient = binary32(1 / Fraction(float(np.sqrt(np.float32(float(size))))))
         for place, value in values.items():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import instruction_set as isa
 import numpy as np
 import pytest
-from before_after import assert_leaves_alone, assert_rewrites
+from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
 from device_runs import compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
 from normalization_blocks import extreme_inputs, normalized_rows, the_op
-from onnx import TensorProto, helper, numpy_helper
+from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
@@ -141,11 +140,86 @@ def test_groups_made_channels_and_back_are_groups(rng: np.random.Generator) -> N
     )
 
 
+def _text(axes: str, means: str, behind: str) -> str:
+    """Means written out over some axes, of f32``means``, and what follows the quotient n."""
+    return f"""
+    const @e : f32[] = [0x1.0p-2]
+    const @f : f32[4,5] = [{", ".join(map(str, range(1, 21)))}]
+    const @g : f32[3,1,5] = [{", ".join(map(str, range(15)))}]
+    const @one : f32[1,1,1,1,1] = [2]
+    func @main(%x: f32[2,3,4,5]) -> (%y: f32{behind.rpartition("f32")[2]}) {{
+      %m = reduce_mean(%x) {{axes={axes}, keepdims=true}} : f32{means}
+      %d = sub(%x, %m) : f32[2,3,4,5]
+      %q = mul(%d, %d) : f32[2,3,4,5]
+      %v = reduce_mean(%q) {{axes={axes}, keepdims=true}} : f32{means}
+      %w = add(%v, @e) : f32{means}
+      %r = sqrt(%w) : f32{means}
+      %n = div(%d, %r) : f32[2,3,4,5]
+      {behind}
+      return %y
+    }}
+    """
+
+
 @pytest.mark.parametrize(
-    ("inner", "outer", "why"),
-    [([2, 6, 10], [3, 4, 2, 5], "images"), ([3, 2, 20], [3, 2, 4, 5], "shape"), ([3, 20, 2], [3, 4, 2, 5], "groups")],
+    ("axes", "means", "behind", "wanted"),
+    [
+        ("[2, 3]", "[2,3,1,1]", "%y = mul(%n, @f) : f32[2,3,4,5]", ["layer_norm"]),
+        (
+            "[1, 2, 3]",
+            "[2,1,1,1]",
+            "%s = mul(@g, %n) : f32[2,3,4,5]\n%y = add(%s, @f) : f32[2,3,4,5]",
+            ["layer_norm"],
+        ),
+        ("[2, 3]", "[2,3,1,1]", "%y = mul(%n, @one) : f32[1,2,3,4,5]", ["group_norm", "mul"]),
+        ("[3]", "[2,3,4,1]", "%y = mul(%n, @one) : f32[1,2,3,4,5]", ["layer_norm", "mul"]),
+    ],
 )
-def test_what_is_normalised_in_another_shape_stays(inner: list[int], outer: list[int], why: str) -> None:
+def test_factors_of_pixels_are_those_of_layers_and_more_dimensions_stay(
+    axes: str, means: str, behind: str, wanted: list[str], rng: np.random.Generator
+) -> None:
+    module = parse(_text(axes, means, behind))
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops] == wanted
+    assert_same_meaning(before, module, rng)
+
+
+def test_a_factor_that_makes_a_normalisation_larger_stays() -> None:
+    assert_leaves_alone(
+        "canonicalize",
+        """
+        const @s : f32[1] = [3]
+        const @c : f32[5] = [1, 2, 3, 4, 5]
+        func @main(%x: f32[2,1]) -> (%y: f32[2,5]) {
+          %n = layer_norm(%x, @s) {axis=1, epsilon=0x1.0p-2} : f32[2,1]
+          %y = mul(%n, @c) : f32[2,5]
+          return %y
+        }
+        """,
+    )
+
+
+@pytest.mark.parametrize("end", [[2, 3], [1, 2, 3]])
+def test_images_of_no_channels_are_normalised(end: list[int], rng: np.random.Generator) -> None:
+    """As they come, and written out."""
+    g = _Net(rng, 17)
+    x = g.op("Slice", "x", *(g.number(np.array([i])) for i in (0, 0, 1)))
+    centred = g.op("Sub", x, g.op("ReduceMean", x, axes=end))
+    variance = g.op("ReduceMean", g.op("Mul", centred, centred), axes=end)
+    y = g.op("Div", centred, g.op("Sqrt", g.op("Add", variance, g.number(np.array(1e-5, np.float32)))))
+    last = g.op("InstanceNormalization", y, g.some(0), g.some(0))
+    with load(compile_to_memory(g.model([1, 3, 4, 4], last), CompileOptions())) as session:
+        (found,) = session.run({"x": np.ones((1, 3, 4, 4), np.float32)}).values()
+    assert found.shape == (1, 0, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [([2, 6, 10], [3, 4, 2, 5]), ([3, 2, 20], [3, 2, 4, 5]), ([3, 20, 2], [3, 4, 2, 5])],
+    ids=["images", "shape", "groups"],
+)
+def test_what_is_normalised_in_another_shape_stays(inner: list[int], outer: list[int]) -> None:
     ones = ", ".join("1" for _ in range(inner[1]))
     assert_leaves_alone(
         "canonicalize",
@@ -161,23 +235,7 @@ def test_what_is_normalised_in_another_shape_stays(inner: list[int], outer: list
     )
 
 
-class _Net:
-    """A network of ONNX that is written node by node."""
-
-    def __init__(self, rng: np.random.Generator, opset: int) -> None:
-        self.rng, self.opset, self.nodes, self.known = rng, opset, [], []
-
-    def number(self, array: np.ndarray) -> str:
-        self.known.append(numpy_helper.from_array(array, f"c{len(self.known)}"))
-        return self.known[-1].name
-
-    def some(self, *shape: int, by: float = 0.3, about: float = 0.0) -> str:
-        return self.number((self.rng.normal(size=shape) * by + about).astype(np.float32))
-
-    def op(self, kind: str, *operands: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, operands, [f"v{len(self.nodes)}"], **attributes))
-        return self.nodes[-1].output[0]
-
+class _Net(OnnxNetwork):
     def conv(self, x: str, inputs: int, outputs: int) -> str:
         return self.op("Conv", x, self.some(outputs, inputs, 3, 3), kernel_shape=[3, 3], pads=[1] * 4)
 
@@ -233,11 +291,9 @@ def test_networks_with_them_are_one_program(
     x = g.op("Relu", form(g, g.conv("x", 3, 24)))
     y = g.conv(g.op("Relu", form(g, g.conv(g.op("Relu", form(g, x)), 24, 24))), 24, 24)
     last = g.conv(g.op("Relu", form(g, g.op("Add", x, y))), 24, 5)
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, 10, 9]) for name, c in (("x", 3), (last, 5))]
-    graph = helper.make_graph(g.nodes, "g", ends[:1], ends[1:], g.known)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    model = g.model([1, 3, 10, 9], last)
     options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
-    artifact = compile_to_memory(model.SerializeToString(), options)
+    artifact = compile_to_memory(model, options)
     placed = [(each.op, each.on) for each in details_of(artifact).placement]
     assert placed.count(("skip_layer_norm", "device")) == 4
     assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize", "reorder"}
@@ -246,6 +302,6 @@ def test_networks_with_them_are_one_program(
         feeds = {"x": rng.normal(size=(1, 3, 10, 9)).astype(np.float32)}
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)
-    with load(compile_to_memory(model.SerializeToString(), CompileOptions()), engine="float") as real:
+    with load(compile_to_memory(model, CompileOptions()), engine="float") as real:
         (wanted,) = real.run(feeds).values()
     assert np.square(found - wanted).mean() < 0.01 * np.square(wanted).mean()

@@ -79,7 +79,7 @@ def test_numbers_that_single_precision_does_not_hold_are_refused(
         )
 
 
-def test_more_channels_than_add_up_are_refused() -> None:
+def test_more_numbers_than_add_up_are_refused() -> None:
     one = np.ones(1, np.float32)
     with pytest.raises(ValueError, match="33554433 numbers are normalised together: at most 33554432"):
         standardization([one.astype(np.float64)], one, one, np.float32(1), 1e-5, count=(1 << 25) + 1)

@@ -85,8 +85,8 @@ def standardized(
     rank = x.type.rank
     if epsilon is not None and is_inside and x.type.dtype is DType.F32:
         if rank > 2 and axes == tuple(range(2, rank)):
-            ones = _ones(node, importer, x.type.shape[1:2])
-            return importer.emit_one(GroupNorm(x.type.shape[1], epsilon), x, ones, scaled(importer, ones, 0))
+            groups, ones = max(x.type.shape[1], 1), _ones(node, importer, x.type.shape[1:2])
+            return importer.emit_one(GroupNorm(groups, epsilon), x, ones, scaled(importer, ones, 0))
         if axes and axes == tuple(range(axes[0], rank)):
             return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
     centred = importer.emit_one(Sub(), x, importer.emit_one(ReduceMean(axes, keepdims=True), x))

@@ -185,6 +185,8 @@ def test_mean_and_variance(across: bool, scaled: bool) -> None:
     attributes = {"across_channels": int(across), "normalize_variance": int(scaled)}
     expected = channel_norm(X.astype(np.float64), (1, 2, 3) if across else (2, 3), scaled=scaled)
     np.testing.assert_allclose(run_layer("MVN", [X], [X.shape], attributes), expected, atol=1e-5)
+    nothing = X[:, :0]
+    assert run_layer("MVN", [nothing], [nothing.shape], attributes).shape == nothing.shape
 
 
 def test_response_across_channels() -> None:

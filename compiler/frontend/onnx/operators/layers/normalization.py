@@ -69,7 +69,7 @@ def import_layer_norm(node: Node, importer: Importer) -> Value:
 @imports("InstanceNormalization")
 def import_instance_norm(node: Node, importer: Importer) -> Value:
     x, scale, b = node.input(0), node.input(1), node.input(2)
-    return importer.emit_one(GroupNorm(scale.type.elements, node.float("epsilon", 1e-5)), x, scale, b)
+    return importer.emit_one(GroupNorm(max(scale.type.elements, 1), node.float("epsilon", 1e-5)), x, scale, b)
 
 
 @exports(GroupNorm)
