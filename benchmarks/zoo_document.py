@@ -171,7 +171,8 @@ def _accuracy() -> Table:
         titles = row if row[0] == "network" else titles
         named = dict(zip(titles, row, strict=True))
         if row[0] in ACCURATE:
-            found.setdefault(row[0], {}).update(named)
+            # Answers of other tables are of other samples.
+            found.setdefault(row[0], {}).update(named if "samples" in named else {})
     columns = [Column("network", "network"), Column("samples", "samples", right=True)]
     columns += [Column(title, title, right=True) for title in ANSWERS]
     shown = ("network", "samples", *ANSWERS)

@@ -274,4 +274,18 @@ class Const(IntEnum):
     CHANNEL_NUM_OTHER_FORMAT = 2
 
 
-__all__ = sorted(["Const", *(each.__name__ for each in NamedIntEnum.__subclasses__())])
+__all__ = [
+    "ApiReturnCode",
+    "ChannelOrdering",
+    "Const",
+    "FixedPointDType",
+    "ImageFormat",
+    "ModelTargetChip",
+    "ModelTensorDataLayout",
+    "NormalizeMode",
+    "PaddingMode",
+    "ProductId",
+    "ResetMode",
+    "ResizeMode",
+    "UsbSpeed",
+]

@@ -15,7 +15,7 @@ from .devices import registry
 from .devices.jobs import Result, data_job, image_job, pixels_of
 from .enums import ApiReturnCode, ChannelOrdering, ImageFormat
 from .exceptions import Refusal, documented, instance, wrong
-from .members import Value, argument, content, defined_in
+from .members import Value, argument, content
 from .preprocessing.pipeline import Crop, Prepared
 from .raw_results import DATA_JOB, IMAGE_JOB, fixed_node, float_node
 from .values.descriptors import DeviceGroup, ModelNefDescriptor
@@ -36,6 +36,20 @@ from .values.results import (
     InferenceFixedNodeOutput,
     InferenceFloatNodeOutput,
 )
+
+__all__ = [
+    "generic_data_inference_receive",
+    "generic_data_inference_send",
+    "generic_image_inference_receive",
+    "generic_image_inference_send",
+    "generic_inference_retrieve_fixed_node",
+    "generic_inference_retrieve_float_node",
+    "generic_raw_inference_bypass_pre_proc_receive",
+    "generic_raw_inference_bypass_pre_proc_send",
+    "generic_raw_inference_receive",
+    "generic_raw_inference_send",
+    "set_inference_configuration",
+]
 
 R = TypeVar("R", bound=GenericRawResult)
 V = TypeVar("V", bound=Value)
@@ -313,6 +327,3 @@ def _info(prepared: Prepared, crop: Crop | None) -> HwPreProcInfo:
         model_input_height=height,
         crop_area=InferenceCropBox() if crop is None else InferenceCropBox(crop.number, *taken),
     )
-
-
-__all__ = defined_in(__name__)

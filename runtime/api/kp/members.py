@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import operator
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Real
-from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -19,13 +17,6 @@ from tilewright.blocks import dataclass_transform
 
 from .enums import NamedIntEnum
 from .exceptions import MemberTypeError, MemberValueError, wrong
-
-
-def defined_in(module: str) -> list[str]:
-    """The classes and functions that a module defines for programs: all whose names do not begin with ``_``."""
-    found = ((name, each) for name, each in vars(sys.modules[module]).items() if isinstance(each, (type, FunctionType)))
-    return sorted(name for name, each in found if each.__module__ == module and not name.startswith("_"))
-
 
 LARGEST = 2**32 - 1
 """Of the integers that the API's structures hold."""

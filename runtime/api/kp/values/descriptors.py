@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .. import members
-from ..enums import ImageFormat, ModelTargetChip, ModelTensorDataLayout, UsbSpeed
+from ..enums import (
+    ImageFormat,
+    ModelTargetChip,
+    ModelTensorDataLayout,
+    UsbSpeed,
+)
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
 
@@ -267,4 +271,20 @@ class ModelNefDescriptor(Value):
     target_chip: Member[ModelTargetChip] = enumeration(ModelTargetChip.KP_MODEL_TARGET_CHIP_UNKNOWN)
 
 
-__all__ = members.defined_in(__name__)
+__all__ = [
+    "DdrManageAttributes",
+    "DeviceDescriptor",
+    "DeviceDescriptorList",
+    "DeviceGroup",
+    "FirmwareVersion",
+    "ModelNefDescriptor",
+    "ModelNefMetadata",
+    "NefSchemaVersion",
+    "QuantizationParameters",
+    "QuantizedFixedPointDescriptor",
+    "SetupFileSchemaVersion",
+    "SetupSchemaVersion",
+    "SingleModelDescriptor",
+    "SystemInfo",
+    "TensorDescriptor",
+]

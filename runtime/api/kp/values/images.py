@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..enums import Const, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
-from ..members import Member, Unfit, Value, content, defined_in, enumeration, flag, integer, items, lines
+from ..members import Member, Unfit, Value, content, enumeration, flag, integer, items, lines
 
 
 class InferenceCropBox(Value):
@@ -202,4 +202,13 @@ class GenericDataInferenceDescriptor(Value):
     _SHOWN = ("model_id", "inference_number", "input_node_data_num", "input_node_data_list")
 
 
-__all__ = defined_in(__name__)
+__all__ = [
+    "GenericDataInferenceDescriptor",
+    "GenericImageInferenceDescriptor",
+    "GenericInputNodeData",
+    "GenericInputNodeImage",
+    "GenericRawBypassPreProcImageHeader",
+    "GenericRawImageHeader",
+    "InferenceConfiguration",
+    "InferenceCropBox",
+]

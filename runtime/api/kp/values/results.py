@@ -14,7 +14,6 @@ from ..members import (
     ValueRepresentBase,
     array,
     content,
-    defined_in,
     enumeration,
     integer,
     item,
@@ -250,4 +249,17 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
         )
 
 
-__all__ = defined_in(__name__)
+__all__ = [
+    "GenericDataInferenceResult",
+    "GenericDataInferenceResultHeader",
+    "GenericImageInferenceResult",
+    "GenericImageInferenceResultHeader",
+    "GenericRawBypassPreProcResult",
+    "GenericRawBypassPreProcResultHeader",
+    "GenericRawResult",
+    "GenericRawResultHeader",
+    "GenericRawResultNDArray",
+    "HwPreProcInfo",
+    "InferenceFixedNodeOutput",
+    "InferenceFloatNodeOutput",
+]
