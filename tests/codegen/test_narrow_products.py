@@ -4,6 +4,7 @@ networks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -315,7 +316,7 @@ def test_a_clock_that_rises_leaves_the_gain(monkeypatch: pytest.MonkeyPatch) -> 
         nonlocal runs, now
         runs, now = runs + 1, now + work / (1 + runs)
 
-    monkeypatch.setattr(narrow_speed.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     narrow, single = narrow_speed.least_seconds([lambda: run(1), lambda: run(2)])
     assert single / narrow == pytest.approx(2, rel=0.1)
 
