@@ -130,7 +130,8 @@ def test_poor_integers_get_16_bits_without_a_goal_and_no_layer_in_floating_point
     monkeypatch.setattr(climb, "POOR", 150.0)
     found = quantize()
     further = [rung.what for rung in found.rungs if not rung.what.startswith(("ranges", *(f"+ {n}:" for n in METHODS)))]
-    assert further == ["+ 1 result in 16 bits", "+ all activations in 16 bits"]
+    assert further[:2] == ["+ 1 result in 16 bits", "+ all activations in 16 bits"]
+    assert all(what.endswith(", tried again") for what in further[2:])
     assert found.wide and not found.kept and found.goal is None
     # No more than it takes.
     best = max(rung.choice for rung in found.rungs if rung.what not in further)
@@ -270,6 +271,35 @@ def test_a_method_that_lowers_the_choice_is_marked_whatever_is_left_out(
     assert not any(rejected in methods.split(",") for methods in tried[3:])
     marks = found._marks()
     assert marks[:3] == ["", "*", "-"] and marks[-1] == ""
+
+
+def test_what_8_bits_hide_is_tried_again_on_the_best_try_of_16_bits(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    judged = climb.Search._attempt
+
+    def attempt(search: climb.Search, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
+        judged(search, what, methods, keep, wide)
+        names = {*methods.split(",")}
+        # Rounding harms 8 bits and helps 16; outputs harm both; those that judge would have it the other way round.
+        choice = 10.0 + 5 * len(wide) + (4 if wide else -4) * ("rounding" in names) - 2 * ("outputs" in names)
+        found = replace(search.rungs[-1].score, sqnr=-choice - len(search.rungs) / 100)
+        search.rungs[-1] = replace(search.rungs[-1], choice=choice, score=found)
+        return found
+
+    monkeypatch.setattr(climb.Search, "_attempt", attempt)
+    monkeypatch.setattr(climb, "WIDE_SHARES", ())
+    monkeypatch.setattr(climb, "POOR", 150.0)
+    found = quantize()
+    again = [rung for rung in found.rungs if rung.what.endswith(", tried again")]
+    assert [(rung.what, rung.rejected) for rung in again] == [
+        ("+ outputs, tried again", True),
+        ("+ rounding, tried again", False),
+    ]
+    assert found.rungs[found.chosen] == again[1] and found.wide == ["all"]
+    text = " ".join(found.to_text().split())
+    assert "- is a method that lowered the choice; no row below has it, but where it is tried again" in text
+    assert not [rung for rung in quantize(wide=["all"]).rungs if "again" in rung.what]
 
 
 @pytest.mark.parametrize("least", [1, 93])

@@ -29,7 +29,7 @@ from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
 from .layer_costs import seconds_more
 from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise, whole_ranges
-from .result import FailedRung, Rung
+from .result import AGAIN, FailedRung, Rung
 
 T = TypeVar("T")
 
@@ -109,6 +109,7 @@ class Search:
         self.tried: list[Try] = []
         self.failed: list[FailedRung] = []
         self._whole: tuple[str, ...] = ()
+        self._lowering: list[str] = []
 
     @property
     def _looked_at(self) -> Sequence[Inputs]:
@@ -212,8 +213,11 @@ class Search:
             methods: receives those that are there.
         """
         for name in self._methods:
+            count = len(self.rungs)
             if self._helps(f"+ {name}: {METHODS[name]}", [*methods, name], keep):
                 methods.append(name)
+            elif len(self.rungs) > count:
+                self._lowering.append(name)
             if goal.met(self.rungs[-1].score):
                 return True
         if len(self._sizes) == 1:
@@ -230,10 +234,10 @@ class Search:
             self._whole = ()
         return goal.met(self.rungs[-1].score)
 
-    def _helps(self, what: str, methods: Sequence[str], keep: Sequence[str]) -> bool:
+    def _helps(self, what: str, methods: Sequence[str], keep: Sequence[str], wide: Sequence[str] = ()) -> bool:
         """Whether a further try is at least as good as all before, and another."""
         before = max(rung.choice for rung in self.rungs)
-        found = self.attempt(what, ",".join(methods) or "none", keep)
+        found = self.attempt(what, ",".join(methods) or "none", keep, wide)
         if found is None:
             return False
         if found in [each.score for each in self.rungs[:-1]]:
@@ -251,7 +255,8 @@ class Search:
         return self._options.weights_bits >= BITS and max(each.sqnr for each in self.tried) < POOR
 
     def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
-        """Give results 16 bits; whether the goal is met.
+        """Give results 16 bits, and add then what lowered the choice in 8 bits, whose noise may have hidden what it
+        brings; whether the goal is met.
 
         Args:
             harmed: results, the most harmed first; none where they are not known.
@@ -262,6 +267,13 @@ class Search:
             if not self._is_wanting(goal):
                 break
             if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
+                return True
+        best = max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
+        added = [*methods]
+        for name in self._lowering if best.wide else ():
+            if self._helps(f"+ {name}{AGAIN}", [*added, name], keep, best.wide):
+                added.append(name)
+            if goal.met(self.rungs[-1].score):
                 return True
         return False
 

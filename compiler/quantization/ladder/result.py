@@ -12,6 +12,9 @@ from ....runtime.report.details import InputStatistics
 from ....runtime.report.table import Column, Table, show_number
 from .judging import LayerLoss, Score
 
+AGAIN = ", tried again"
+"""What stands behind a method that lowered the choice before."""
+
 SHOWN = 4
 """Values in the table for each of two reasons."""
 
@@ -25,7 +28,7 @@ class Rung(Immutable):
     Attributes:
         score: on the samples that judge.
         choice: SQNR on those that choose methods, in decibels, the mean of the outputs.
-        rejected: whether it is a method that lowered ``choice``, which later tries do not have.
+        rejected: whether it is a method that lowered ``choice``, which later tries have only where it is tried again.
     """
 
     what: str
@@ -160,6 +163,7 @@ class Quantization(Immutable):
         each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
         mean = ", mean of the outputs" if len(outputs) > 1 else ""
         unless = "" if self.top1 is not None else "; it tells nothing of coordinates or boxes, for which SQNR does"
+        again = ", but where it is tried again" if any(AGAIN in rung.what for rung in self.rungs) else ""
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
@@ -167,7 +171,7 @@ class Quantization(Immutable):
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
-            *(["- is a method that lowered the choice; no row below has it"] if "-" in marks else []),
+            *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in marks else []),
         ]
         return [line for text in texts for line in _wrapped(text, "  ")]
 
