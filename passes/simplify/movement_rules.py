@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from tilewright import limits
+from tilewright.errors import InputError
 
 from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
-from ...ir.ops.indexing import Gather
+from ...ir.ops.indexing import Gather, from_front
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
@@ -61,14 +62,14 @@ def _merge_slices(found: Match[Slice]) -> Value:
 def _gather_as_slice(found: Match[Gather]) -> Value | None:
     """A gather of neighbours in their order, or of one element; out of range it stays, and fails when it runs."""
     x, axis = found["x"], found.root.operator.axis
-    places = found.constant("indices").array.reshape(-1).astype(np.int64)
-    extent = x.type.shape[axis]
-    if not places.size or (np.diff(places) != 1).any() or not -extent <= places[0] <= places[-1] < extent:
+    try:
+        places = from_front(found.constant("indices").array.reshape(-1), x.type.shape[axis])
+    except InputError:
         return None
-    if places[0] < 0 <= places[-1]:
+    if not places.size or (np.diff(places) != 1).any():
         return None
     begin, shape = [0] * x.type.rank, list(x.type.shape)
-    begin[axis], shape[axis] = int(places[0]) % extent, places.size
+    begin[axis], shape[axis] = int(places[0]), places.size
     part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * x.type.rank), x)
     return found.emit(Reshape(found.root.result.type.shape), part)
 

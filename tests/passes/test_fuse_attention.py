@@ -13,6 +13,15 @@ from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.attention import Attention
 
 _CAUSAL = np.where(np.tri(5, 5, dtype=bool), 0, -np.inf).astype(np.float32)
+_BIAS_AND_MASK = """
+        %s = matmul(%q, %k) {transpose_b=true} : f32[4,2,5,6]
+        %a = add(%s, %bias) : f32[4,2,5,6]
+        %r = reshape(%a) {shape=[2, 2, 2, 5, 6]} : f32[2,2,2,5,6]
+        %b = add(%r, %mask) : f32[2,2,2,5,6]
+        %c = reshape(%b) {shape=[4, 2, 5, 6]} : f32[4,2,5,6]
+        %w = softmax(%c) {axis=3} : f32[4,2,5,6]
+        %y = matmul(%w, %v) : f32[4,2,5,3]
+        """
 _ARRAYS = {
     "scale": np.float32(0.25),
     "low": np.float32(-3e38),
@@ -120,28 +129,12 @@ SPELLINGS = {
     ),
     "a bias of heads, and a mask of windows behind a reshape": (
         "%q: f32[4,2,5,3], %k: f32[4,2,6,3], %v: f32[4,2,6,3], %bias: f32[1,2,5,6], %mask: f32[1,2,1,5,6]",
-        """
-        %s = matmul(%q, %k) {transpose_b=true} : f32[4,2,5,6]
-        %a = add(%s, %bias) : f32[4,2,5,6]
-        %r = reshape(%a) {shape=[2, 2, 2, 5, 6]} : f32[2,2,2,5,6]
-        %b = add(%r, %mask) : f32[2,2,2,5,6]
-        %c = reshape(%b) {shape=[4, 2, 5, 6]} : f32[4,2,5,6]
-        %w = softmax(%c) {axis=3} : f32[4,2,5,6]
-        %y = matmul(%w, %v) : f32[4,2,5,3]
-        """,
+        _BIAS_AND_MASK,
         {"batch": (2, 2, 2), "mask_view": (0, 0, 60, 30, 6, 1)},
     ),
     "masks of all heads, one of them behind a reshape": (
         "%q: f32[4,2,5,3], %k: f32[4,2,6,3], %v: f32[4,2,6,3], %bias: f32[1,2,5,6], %mask: f32[1,1,1,5,6]",
-        """
-        %s = matmul(%q, %k) {transpose_b=true} : f32[4,2,5,6]
-        %a = add(%s, %bias) : f32[4,2,5,6]
-        %r = reshape(%a) {shape=[2, 2, 2, 5, 6]} : f32[2,2,2,5,6]
-        %b = add(%r, %mask) : f32[2,2,2,5,6]
-        %c = reshape(%b) {shape=[4, 2, 5, 6]} : f32[4,2,5,6]
-        %w = softmax(%c) {axis=3} : f32[4,2,5,6]
-        %y = matmul(%w, %v) : f32[4,2,5,3]
-        """,
+        _BIAS_AND_MASK,
         {"batch": (2, 2, 2), "mask_view": (0, 0, 0, 30, 6, 1)},
     ),
     "parts of one tensor": (
