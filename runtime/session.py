@@ -129,15 +129,15 @@ def load(
                 check_machine(each, each.manifest.engines[chosen], at_hand)
     runners = _Runners(artifact, chosen, policy, memory_limit, together, names)
     session = Session(artifact, chosen, runners, workers, queue)
-    if isinstance(source, (str, os.PathLike)):
-        limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
-        given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
-        session._loaded = os.path.abspath(source), {**given, **limits, "trust": trust, "pad": names}
+    limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
+    given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
+    again = os.path.abspath(source) if isinstance(source, (str, os.PathLike)) else artifact
+    session._loaded = again, {**given, **limits, "trust": trust, "pad": names}
     return session
 
 
-def _loaded_again(path: str, options: dict[str, Any]) -> Session:
-    return load(path, **options)
+def _loaded_again(source: str | Artifact, options: dict[str, Any]) -> Session:
+    return load(source, **options)
 
 
 def choose_engine(artifact: Artifact, engine: str | None, preferred: str | None = None) -> str:
@@ -229,7 +229,7 @@ class Session:
         self._runner = runners.first
         self._queue = RequestQueue(workers, queue)
         self._closed = False
-        self._loaded: tuple[str, dict[str, Any]] | None = None
+        self._loaded: tuple[str | Artifact, dict[str, Any]] = artifact, {"engine": engine}
         # A session that is forgotten does what it was asked to; a worker itself may be what collects it.
         weakref.finalize(self, self._queue.end).atexit = False
 
@@ -399,26 +399,18 @@ class Session:
         self._queue.close()
 
     def __reduce__(self) -> tuple[Callable[..., Session], tuple[object, ...]]:
-        """Pickled by path and the arguments of `load`, so that another process loads it for itself.
+        """Pickled by the arguments of `load` and the path, or by its content where it was loaded from memory, so that
+        another process loads it for itself and judges there whether its native code may run.
 
         Raises:
-            UsageError: it was loaded from memory, or is closed.
+            UsageError: it is closed.
         """
         self._check_open()
-        if self._loaded is None:
-            hint = "Write the artifact to a file and load that, or send its bytes and load them there."
-            raise UsageError("a session from memory cannot be pickled", expected="one from a path", hint=hint)
         return _loaded_again, self._loaded
 
     def _repr_html_(self) -> str:
-        # Not above: programs that show no session would wait two milliseconds for its table of entities.
-        from html import escape
-
-        rows = [("input", each) for each in self.inputs] + [("output", each) for each in self.outputs]
-        body = "".join(f"<tr><td>{kind}</td><td>{escape(str(each))}</td></tr>" for kind, each in rows)
         state = ", closed" if self._closed else ""
-        heading = f"{escape(self.artifact.origin)}, engine {self.engine}{state}"
-        return f"<table><caption>Session {heading}</caption>{body}</table>"
+        return self.artifact.html(f"Session {self.artifact.origin}, engine {self.engine}{state}")
 
     def __repr__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))

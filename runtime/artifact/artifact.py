@@ -194,8 +194,24 @@ class Artifact(Container):
         return _opened_again, (bytes(self._buffer), None if is_whole else self.shape)
 
     def __repr__(self) -> str:
+        return f"<Artifact {self.origin!r}: {self._what}>"
+
+    @property
+    def _what(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)
-        return f"<Artifact {self.origin!r}: model {model!r}, precision {self.manifest.precision}, engines {engines}>"
+        return f"model {model!r}, precision {self.manifest.precision}, engines {engines}"
+
+    def html(self, heading: str) -> str:
+        """A table of the inputs and outputs, under a heading in plain text."""
+        # Not above: programs that show none would wait two milliseconds for its table of entities.
+        from html import escape
+
+        rows = [("input", each) for each in self.manifest.inputs] + [("output", each) for each in self.manifest.outputs]
+        body = "".join(f"<tr><td>{kind}</td><td>{escape(str(each))}</td></tr>" for kind, each in rows)
+        return f"<table><caption>{escape(heading)}</caption>{body}</table>"
+
+    def _repr_html_(self) -> str:
+        return self.html(f"Artifact {self.origin}: {self._what}")
 
     @property
     def trusted(self) -> bool:

@@ -16,7 +16,8 @@ from open_networks import convolutional
 
 import tilewright
 from tilewright.compiler.demo import MODEL
-from tilewright.errors import InputError, RequestCancelledError, UsageError
+from tilewright.errors import InputError, RequestCancelledError, TrustError, UsageError
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.request import Request
 
 IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
@@ -73,15 +74,29 @@ def test_what_fails_or_is_cancelled_does_so_where_it_is_awaited() -> None:
     assert concurrent.futures.wait([failing, cancelled], timeout=60).not_done == set()
 
 
-def test_sessions_are_pickled_by_path(path: Path) -> None:
-    with tilewright.load(path, engine="float", threads=1) as session:
-        expected = session.run({"image": IMAGE})["probabilities"]
-        with pickle.loads(pickle.dumps(session)) as other:
+def test_sessions_are_pickled_by_path_or_by_content(path: Path) -> None:
+    for source in (path, path.read_bytes(), Artifact.open(path)):
+        with tilewright.load(source, engine="float", threads=1) as session:
+            expected = session.run({"image": IMAGE})["probabilities"]
+            pickled = pickle.dumps(session)
+        assert (len(pickled) > path.stat().st_size) == (source is not path)
+        with pickle.loads(pickled) as other:
             assert other.engine == "float"
             np.testing.assert_array_equal(other.run({"image": IMAGE})["probabilities"], expected)
-    in_memory = tilewright.compile(MODEL)
-    with tilewright.load(in_memory) as session, pytest.raises(UsageError, match="from memory cannot be pickled"):
+    with pytest.raises(UsageError, match="the session is closed"):
         pickle.dumps(session)
+
+
+def test_native_code_from_memory_is_judged_where_it_arrives(path: Path) -> None:
+    content = path.read_bytes()
+    digest = Artifact.open(content).credentials.digest_text
+    with tilewright.load(content, trust=digest) as session:
+        pickled = pickle.dumps(session)
+    with pickle.loads(pickled) as other:
+        assert other.artifact.credentials.digest_text == digest
+    changed = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    with pytest.raises(TrustError, match="is not the artifact that is trusted"):
+        pickle.loads(pickled.replace(digest.encode(), changed.encode()))
 
 
 def test_outputs_go_into_arrays_that_are_given(path: Path) -> None:
@@ -130,11 +145,14 @@ def test_given_arrays_have_the_extents_that_outputs_have_in_the_end() -> None:
             session.run({"x": one}, out=places)  # pyright: ignore[reportArgumentType]
 
 
-def test_notebooks_show_a_session_as_a_table(path: Path) -> None:
+def test_notebooks_show_sessions_and_artifacts_as_tables(path: Path) -> None:
     with tilewright.load(path) as session:
         shown = session._repr_html_()
         assert "<td>input</td><td>image" in shown
         assert "engine float" in shown
+        shown = session.artifact._repr_html_()
+        assert "<td>input</td><td>image" in shown
+        assert "model &#x27;digits&#x27;, precision fp32" in shown
         profile = session.profile(rounds=1)
         assert profile._repr_html_().count("<tr>") == len(profile.steps) > 1
 
