@@ -358,9 +358,9 @@ class RequestQueue:
         self.end()
         for request in tuple(self.waiting):
             request.cancel()
-        for thread in tuple(self._threads):
-            # A callback may close the session: its own worker cannot be waited for.
-            if thread is not threading.current_thread() and thread.is_alive():
+        # A callback may close the session: its worker waits for none, not even for others that may be doing the same.
+        for thread in () if self.computes_here() else tuple(self._threads):
+            if thread.is_alive():
                 thread.join()
 
 

@@ -228,6 +228,22 @@ def test_a_callback_may_submit_but_never_waits_for_itself() -> None:
     assert len(outcome) == 1
 
 
+def test_callbacks_of_several_workers_may_close_at_once() -> None:
+    both = threading.Barrier(2)
+
+    def callback(_: Request) -> None:
+        both.wait(PATIENCE)
+        queue.close()
+
+    queue = RequestQueue(2, 4)
+    items = [request(int, number, callback) for number in range(2)]
+    for item in items:
+        queue.put(item, None)
+    for item in items:
+        assert item.returned.wait(10)
+    queue.close()
+
+
 needs_native = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
 
