@@ -24,8 +24,8 @@ F32 = onnx.TensorProto.FLOAT
 SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
 
 
-def branches() -> bytes:
-    """Two ways to the output: a coarse one of heavy tails that hardly counts, and one that does."""
+def branches(*further: str) -> bytes:
+    """Two ways to the output: a coarse one of heavy tails that hardly counts, and one that does; and more outputs."""
     rng = np.random.default_rng(0)
     heavy = rng.standard_normal((8, 3, 1, 1)) * np.asarray([1e3, *[1.0] * 7]).reshape(-1, 1, 1, 1)
     weights = {"a": heavy, "b": rng.standard_normal((8, 3, 1, 1))}
@@ -43,7 +43,7 @@ def branches() -> bytes:
         nodes,
         "branches",
         [onnx.helper.make_tensor_value_info("x", F32, [1, 3, 8, 8])],
-        [onnx.helper.make_tensor_value_info("y", F32, [1, 2, 8, 8])],
+        [onnx.helper.make_tensor_value_info(name, F32, [1, 2, 8, 8]) for name in ("y", *further)],
         [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
@@ -90,3 +90,12 @@ def test_a_goal_that_methods_miss_is_reached_by_what_does_most_to_the_outputs(tm
     )
     assert found.reached and len(found.rungs) > len(plain.rungs)
     assert not {"coarse", "little"} & {*found.kept}
+
+
+def test_a_goal_is_reached_by_every_output_and_not_by_the_loudest(tmp_path: Path) -> None:
+    found = tilewright.quantize(
+        branches("s"), tmp_path / "every.twa", calibration=SAMPLES, engines="software", min_sqnr=30
+    )
+    first, score = found.rungs[0].score, found.rungs[found.chosen].score
+    assert first.sqnr >= 30 > first.outputs["s"] and found.chosen > 0
+    assert found.reached and min(score.outputs.values()) >= 30

@@ -13,7 +13,7 @@ class Goal:
 
     Attributes:
         max_drop: by how much top-1 may fall; without labels, the share of answers that may change.
-        min_sqnr: in decibels.
+        min_sqnr: of every output, in decibels: the power of one may hide what another loses.
         top1: in floating point; ``None`` without labels.
     """
 
@@ -26,7 +26,7 @@ class Goal:
         """The goal; ``None`` if there is none."""
         drop = "top-1" if self.top1 is not None else "same answers"
         parts = [f"{drop} at most {100 * self.max_drop:g} % lower"] if self.max_drop is not None else []
-        parts += [f"SQNR of at least {self.min_sqnr:g} dB"] if self.min_sqnr is not None else []
+        parts += [f"SQNR of every output at least {self.min_sqnr:g} dB"] if self.min_sqnr is not None else []
         return " and ".join(parts) or None
 
     def met(self, score: Score | None) -> bool:
@@ -34,7 +34,7 @@ class Goal:
         if score is None or (self.max_drop is None and self.min_sqnr is None):
             return False
         drop = (1 - score.agreement) if self.top1 is None or score.top1 is None else self.top1 - score.top1
-        enough = self.min_sqnr is None or score.sqnr >= self.min_sqnr
+        enough = self.min_sqnr is None or min(score.outputs.values(), default=score.sqnr) >= self.min_sqnr
         return enough and (self.max_drop is None or drop <= self.max_drop + 1e-9)
 
     def doubts(self, answers: int) -> list[str]:

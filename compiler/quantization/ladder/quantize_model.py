@@ -49,7 +49,7 @@ class Quantizing(CompileOptions):
     max_drop: float | None = option(
         None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
     )
-    min_sqnr: float | None = option(None, "The goal, in decibels.")
+    min_sqnr: float | None = option(None, "The goal for each output, in decibels.")
     written_encodings: str | os.PathLike[str] | None = option(
         None, "A file for the ranges of the activations, as AIMET 1.0.0 has them."
     )
