@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-OBJECTS = 50_000
+OBJECTS = 200_000
 """New ones until the collector runs, where a program asks for no more."""
 
 

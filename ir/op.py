@@ -103,8 +103,11 @@ class Operator(Immutable, Generic[OperandsT_co]):
         super().__init_subclass__()
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            largest = _largest(value) if isinstance(value, tuple) else abs(value) if isinstance(value, int) else 0
+        values = vars(self)
+        if _largest(tuple(values.values())) <= ATTRIBUTE:
+            return
+        for name, value in values.items():
+            largest = _largest((value,))
             if largest > ATTRIBUTE:
                 raise IRError(
                     f"attribute {name!r} is too large",

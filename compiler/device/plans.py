@@ -31,7 +31,7 @@ from ...ir.clone import clone_module
 from ...ir.core import Function, Module
 from ...passes.base import Verification
 from ...passes.device.order_tiles import OrderTiles
-from ...passes.device.ordering.program import least_cycles
+from ...passes.device.ordering.program import Steps
 from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
@@ -333,7 +333,8 @@ class _Drafts:
 
     def _is_slower(self, draft: Module) -> bool:
         """Whether a tile program takes longer than the fastest one in whatever order."""
-        return self._best is not None and least_cycles(draft.functions[self._name], self._machine) > self._best.cycles
+        function, best = draft.functions[self._name], self._best
+        return best is not None and Steps.apart(function, self._machine).least > best.cycles
 
     def _is_known(self, draft: Module) -> bool:
         """Whether another one had the same tiles, for whatever reason; remembers these."""

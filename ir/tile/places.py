@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..core import Function, Op, Value, is_op
+from ..core import Function, Op, Value
 from ..feature_map import WIDE, in_bytes, map_shape, of_bytes
 from ..op import Operator, UnaryOperands, operator
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
@@ -226,7 +226,7 @@ PLACES = (Enter, Leave, Buffer, Part, InCluster, Phase, Reshape)
 
 def whole_of(op: Op) -> Value | None:
     """The place that the result of an op is, or is a part of; ``None`` where it is a place of its own."""
-    if is_op(op, Part, InCluster, Phase, Reshape):
+    if isinstance(op.operator, (Part, InCluster, Phase, Reshape)):
         return op.inputs[0]
     return getattr(op.operands, "into", None)
 
@@ -239,6 +239,7 @@ def clusters_of(function: Function) -> int:
 
 def cluster_of(op: Op) -> int:
     """Who runs the instruction of an op: whose scratchpad it reads maps from, or whose it loads."""
-    types = [value.type for value in (op.inputs[:1] + op.results)]
-    own = (type.cluster for type in types if isinstance(type, TileType) and type.memory != "dram")
-    return max(next(own, 0), 0)
+    for value in op.inputs[:1] + op.results:
+        if isinstance(value.type, TileType) and value.type.memory != "dram":
+            return max(value.type.cluster, 0)
+    return 0

@@ -135,6 +135,8 @@ class Assembler:
     def _needed(self, stream: Stream, latest: list[int]) -> list[tuple[Stream, int]]:
         """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""
         known = self._known[stream.number]
+        if latest == known:
+            return []
         conflicts = [(number, position) for number, position in enumerate(latest) if position > known[number]]
         conflicts.sort(key=lambda each: -sum(self._clocks[each[0]][each[1]]))
         needed: list[tuple[Stream, int]] = []

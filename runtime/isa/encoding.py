@@ -358,8 +358,8 @@ def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> byt
     word = item.OPCODE | signal << 8
     for index, wait in enumerate(waits):
         word |= (wait.counter | wait.value << 8) << 32 + 32 * index
-    for entry, value in zip(encoded_fields(type(item)), _ranges(type(item))[0](item), strict=True):
-        word |= int(value) << entry.shift & entry.mask
+    for (_, _, shift, mask, _, _), value in zip(encoded_fields(type(item)), _ranges(type(item))[0](item), strict=True):
+        word |= int(value) << shift & mask
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 
@@ -386,11 +386,11 @@ def decode(data: bytes) -> Instruction:
         position = (reserved & -reserved).bit_length() - 1
         raise InstructionError(f"{cls.MNEMONIC}: reserved bit {position} is set", expected="0", found="1")
     values: dict[str, Any] = {}
-    for entry in encoded_fields(cls):
-        value = (word & entry.mask) >> entry.shift
-        if entry.bits.signed and value >> entry.bits.width - 1:
-            value -= 1 << entry.bits.width
-        values[entry.name] = value
+    for name, declared, shift, mask, _, _ in encoded_fields(cls):
+        value = (word & mask) >> shift
+        if declared.signed and value >> declared.width - 1:
+            value -= 1 << declared.width
+        values[name] = value
     item = cls(waits=_waits(word >> 32), signal=word >> 8 & 1, **values)
     refuse_violations(item)
     return item

@@ -32,6 +32,9 @@ from .program import Region, RegionKind
 _RECENT = 32
 """Accesses of a stream to a scratchpad that are looked at one by one before all of its units are."""
 
+_POSITION = np.dtype(np.int32)
+"""Of positions in a stream."""
+
 _STEPS = 1 << 12
 """Multiples that one comparison tries before it takes the boxes for overlapping, which is safe for a proof."""
 
@@ -43,15 +46,17 @@ class Box:
         stop: one past the last byte.
         shape: counts of the steps, then the run.
         strides: bytes from element to element along each dimension of ``shape``.
+        apart: the same in an array of int32 that has an element for each byte.
     """
 
-    __slots__ = ("run", "shape", "start", "steps", "stop", "strides")
+    __slots__ = ("apart", "run", "shape", "start", "steps", "stop", "strides")
 
     def __init__(self, start: int, steps: tuple[tuple[int, int], ...], run: int) -> None:
         self.start, self.steps, self.run = start, steps, run
         self.stop = end_of(start, steps, run)
         self.shape = (*[count for count, _ in steps], run)
         self.strides = (*[stride for _, stride in steps], 1)
+        self.apart = tuple([_POSITION.itemsize * stride for stride in self.strides])
 
     def moved(self, distance: int) -> Box:
         """The box so many bytes further on."""
@@ -156,13 +161,13 @@ def units_of(access: MemoryAccess) -> Box | NDArray[np.intp]:
 
 
 def part(of: NDArray, units: Box | NDArray[np.intp]) -> NDArray:
-    """These elements of an array that has one for every unit; a view where that can be."""
+    """These elements of an array of bool or int32 that has one for every unit; a view where that can be."""
     if not isinstance(units, Box):
         return of[units]
     if not units.steps:
-        return of[units.start : units.start + units.run]
+        return of[units.start : units.stop]
     size = of.itemsize
-    return np.ndarray(units.shape, of.dtype, of, units.start * size, [size * stride for stride in units.strides])
+    return np.ndarray(units.shape, of.dtype, of, units.start * size, units.strides if size == 1 else units.apart)
 
 
 class LastTouch:
@@ -242,7 +247,7 @@ class _InScratchpad:
 
     def __init__(self, units: int) -> None:
         self.newest = 0
-        self._last = np.zeros(units, np.int32)
+        self._last = np.zeros(units, _POSITION)
         # Position, first unit, one past the last, and whether all between them are touched.
         self._recent: deque[tuple[int, int, int, bool]] = deque(maxlen=_RECENT)
 

@@ -370,7 +370,7 @@ def _check_card(
     for stream, index in order:
         item, accesses, clock = queues[stream][index], every[stream][index], clocks[stream][index]
         conflicts = touched.conflicts(stream.number, accesses, clock)
-        for other, position, known in zip(queues, conflicts, clock, strict=True):
+        for other, position, known in zip(queues, conflicts, clock, strict=True) if conflicts != clock else ():
             if position > known:
                 first = f"{other.name} {position - 1} ({queues[other][position - 1].MNEMONIC})"
                 raise fault(

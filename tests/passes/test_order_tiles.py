@@ -26,7 +26,7 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
-from tilewright.passes.device.ordering.program import Steps, least_cycles, op_cost
+from tilewright.passes.device.ordering.program import Steps, op_cost
 from tilewright.passes.device.ordering.schedule import DramTimeline, Links, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
@@ -149,7 +149,7 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
 def test_no_program_takes_less_than_its_busiest_unit(seed: int) -> None:
     module = random_program(np.random.default_rng(6000 + seed), 24, 1 + seed % 3)
     plan(module.main, MACHINE)
-    least = least_cycles(module.main, MACHINE)
+    least = Steps.apart(module.main, MACHINE).least
     assert 0 < least <= simulate(drafted(assemble(module.main, MACHINE).assembler)).cycles
 
 

@@ -25,7 +25,7 @@ from ....ir.tile.transfer import Load, LoadRecord, Move, Receive, Send, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK
-from ..boxes import lanes_of
+from ..boxes import Span, lanes_of
 from ..kept.chip_places import copied
 from ..kept.kept_maps import Holding, holdings, kept_values, root_of
 from ..planning.plan_device_memory import parts_of
@@ -325,18 +325,17 @@ class TileProgram:
         if not isinstance(place, ChipMap):
             self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
-        own = self.held(place, box)
+        storage, (first, count), *across = _through_images(place, box)
+        own = self._buffered(storage, self.cluster, (first, count), *across)
         self.make(own, operator, *operands)
-        through = _through_images(place, box)
-        first, stop, storage = through.rows[0], sum(through.rows), place.storage
         receivers = [(EVERY_CLUSTER, storage.read[0])] if storage.is_common else enumerate(storage.read)
         for cluster, span in receivers:
             if span is None or cluster == self.cluster:
                 continue
-            low, high = max(first, span[0]), min(stop, sum(span))
+            low, high = max(first, span[0]), min(first + count, sum(span))
             if low < high:
-                part = Part(through.image, (low, high - low), through.columns, through.channels)
-                own, other = (self._buffered(storage, each, part) for each in (self.cluster, cluster))
+                rows = low, high - low
+                own, other = (self._buffered(storage, each, rows, *across) for each in (self.cluster, cluster))
                 self.add(Move(cluster), own, other)
 
     def make(self, into: Value | None, operator: Operator, *operands: Value | None) -> Value:
@@ -358,9 +357,10 @@ class TileProgram:
 
     def held(self, place: ChipMap, box: Part) -> Value:
         """A box of a map that stays on chip."""
-        return self._buffered(place.storage, self.cluster, _through_images(place, box))
+        storage, *spans = _through_images(place, box)
+        return self._buffered(storage, self.cluster, *spans)
 
-    def _buffered(self, storage: ChipStorage, cluster: int, box: Part) -> Value:
+    def _buffered(self, storage: ChipStorage, cluster: int, rows: Span, columns: Span, channels: Span) -> Value:
         """A box of what is stored, rows counted through the images, where a cluster holds it, or every one."""
         span = storage.rows[max(cluster, 0)]
         assert span is not None
@@ -369,8 +369,7 @@ class TileProgram:
                 common = [storage.buffers[EVERY_CLUSTER]] if EVERY_CLUSTER in storage.buffers else []
                 buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", each, 0)
                 storage.buffers[each] = self._add(places.InCluster(each) if common else buffer, *common)
-        rows = box.rows[0] - span[0], box.rows[1]
-        return self.part(storage.buffers[cluster], Part(box.image, rows, box.columns, box.channels))
+        return self.part(storage.buffers[cluster], Part(-1, (rows[0] - span[0], rows[1]), columns, channels))
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""
@@ -385,8 +384,8 @@ class TileProgram:
         return found
 
 
-def _through_images(place: ChipMap, box: Part) -> Part:
-    """A box of a map as one of what it is stored in, rows counted through the images."""
+def _through_images(place: ChipMap, box: Part) -> tuple[ChipStorage, Span, Span, Span]:
+    """What a map is stored in, and a box of the map as rows, counted through the images, columns and channels there."""
     (row, rows), (column, columns), (channel, channels) = box.rows, box.columns, box.channels
     row += place.row + box.image * place.shape.height
-    return Part(-1, (row, rows), (place.column + column, columns), (place.channel + channel, channels))
+    return place.storage, (row, rows), (place.column + column, columns), (place.channel + channel, channels)

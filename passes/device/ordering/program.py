@@ -25,7 +25,7 @@ from ....runtime.isa.encoding import Queue
 from ....runtime.machines.cost import cost, follows_closely, handover
 from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import RoundRobin, place_bytes, place_type, scratchpads
-from .dependencies import Access, Dependencies, accesses
+from .dependencies import Dependencies, accesses
 
 LOADS = (Queue.LD, Queue.LW)
 
@@ -69,20 +69,6 @@ def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
         # What counts of the address is where in a burst it begins.
         fields["offset"] %= machine.dram_burst_bytes
     return _priced(name, cluster_of(op), tuple(fields.items()), machine)
-
-
-def least_cycles(function: Function, machine: Machine) -> float:
-    """Cycles that a tile program takes at least in whatever order, see `least_of`.
-
-    Raises:
-        PassError: an op is none of a tile program.
-    """
-    places, costs = Places(), list[OpCost]()
-    for op in function.ops:
-        places.add(op)
-        if not isinstance(op.operator, PLACES):
-            costs.append(op_cost(op, places, machine))
-    return least_of(costs)
 
 
 def least_of(costs: Iterable[OpCost]) -> float:
@@ -129,17 +115,15 @@ class Step:
 
     Attributes:
         cost: alone.
-        accesses: what it touches.
         layer: that it is a piece of.
-        touches: places on chip.
+        touches: places on chip, once they are known.
         follows: the steps that must precede it, once that is known.
     """
 
     op: Op
     cost: OpCost
-    accesses: list[Access]
     layer: str | None
-    touches: tuple[Place, ...]
+    touches: tuple[Place, ...] = ()
     follows: tuple[int, ...] = ()
 
     @property
@@ -153,10 +137,11 @@ class Steps:
     """A tile program in steps.
 
     Attributes:
-        places: on chip.
+        places: on chip, once they are known.
         sizes: of the scratchpads of a cluster.
         clusters: that the program uses.
         handover: cycles from when a step is complete until one of another unit that waits for it starts.
+        locations: of what they read and make.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -164,41 +149,39 @@ class Steps:
     sizes: dict[Memory, int] = field(default_factory=dict)
     clusters: int = 1
     handover: int = 0
+    locations: Places = field(default_factory=Places)
 
     @staticmethod
     def apart(function: Function, machine: Machine) -> Steps:
-        """The steps of a tile program on a machine, but for what they follow, which takes longer to find out."""
+        """The steps of a tile program, but for what they touch and follow, which takes longer to find out."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
         found = Steps(sizes=sizes, clusters=clusters_of(function), handover=handover(machine))
-        locations = Places()
-        places: dict[Op, Place] = {}
         for op in function.ops:
-            locations.add(op)
-            if isinstance(op.operator, PLACES):
-                continue
-            number, touched = len(found.steps), accesses(op, locations)
+            found.locations.add(op)
+            if not isinstance(op.operator, PLACES):
+                found.steps.append(Step(op, op_cost(op, found.locations, machine), LAYER.get(op)))
+        return found
+
+    def link(self) -> None:
+        """Find out what each step touches and follows."""
+        dependencies, places = Dependencies(), dict[Op, Place]()
+        message: int | None = None
+        for number, step in enumerate(self.steps):
+            touched = accesses(step.op, self.locations)
             roots = dict.fromkeys(access.place.root for access in touched if access.place.type.memory != "dram")
             for root in roots:
                 if root not in places:
                     places[root] = _place(root, number)
                 places[root].last = number
                 places[root].steps += 1
-            price, layer = op_cost(op, locations, machine), LAYER.get(op)
-            found.steps.append(Step(op, price, touched, layer, tuple(places[root] for root in roots)))
-        found.places = [*places.values()]
-        return found
-
-    def link(self) -> None:
-        """Find out what each step follows."""
-        dependencies = Dependencies()
-        message: int | None = None
-        for number, step in enumerate(self.steps):
-            before = dependencies.add(number, step.accesses)
+            step.touches = tuple(places[root] for root in roots)
+            before = dependencies.add(number, touched)
             if is_op(step.op, Receive, Send):
                 # Both ends meet their messages in one order, so that no card waits for one that waits for it.
                 before |= {message} if message is not None else set()
                 message = number
             step.follows = tuple(sorted(before))
+        self.places = [*places.values()]
 
     @property
     def least(self) -> float:

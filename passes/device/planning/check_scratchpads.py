@@ -116,16 +116,17 @@ class Piece(NamedTuple):
         first, count = self.box[3]
         return (first + count) % self.layout.unit != 0 and first + count < self.layout.extents[3]
 
-    def owners(self, *, padded: bool) -> Iterator[tuple[Owners, int]]:
+    def owners(self, memories: tuple[Owners, ...], *, padded: bool) -> Iterator[tuple[Owners, int]]:
         """The owners of all units, [images, rows, columns, units], as views, and who they should be.
 
         Args:
+            memories: of those that the place lies in.
             padded: with the padding behind the last channel.
         """
         layout = self.layout
         (image, images), (row, rows), (column, columns), (channel, channels) = self.box
         if not any(layout.strides):
-            for memory in layout.memories:
+            for memory in memories:
                 yield memory[layout.start : layout.start + channels], layout.writer
             return
         first, stop = channel // layout.unit, -(-(channel + channels) // layout.unit)
@@ -138,9 +139,9 @@ class Piece(NamedTuple):
             row += count
             at = (image, slot, column)
             start = layout.start + first + sum(a * b for a, b in zip(at, layout.strides, strict=True))
-            for memory in layout.memories:
+            shape = (images, count, columns, stop - first)
+            for memory in memories:
                 strides = [stride * memory.itemsize for stride in (*layout.strides, 1)]
-                shape = (images, count, columns, stop - first)
                 yield np.ndarray(shape, memory.dtype, memory, start * memory.itemsize, strides), layout.writer + lap
 
 
@@ -198,9 +199,8 @@ class _Execution:
             return
         if target.ends_in_block:
             raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
-        target = self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
-        written = {*map(id, target.layout.memories)}
+        written = {*map(id, self._write(op, target))}
         for value in operands.values():
             piece = self._pieces[value]
             if written.isdisjoint(map(id, piece.layout.memories)):
@@ -292,30 +292,28 @@ class _Execution:
 
     def _read(self, op: Op, value: Value) -> None:
         piece = self._piece(op, value)
-        if len(piece.layout.memories) > 1:
+        memories = piece.layout.memories
+        if len(memories) > 1:
             # Of what lies in all clusters, an instruction reads what lies in its own.
-            piece = Piece(piece.layout._replace(memories=(piece.layout.memories[cluster_of(op)],)), piece.box)
-        for owners, writer in piece.owners(padded=False):
+            memories = (memories[cluster_of(op)],)
+        for owners, writer in piece.owners(memories, padded=False):
             if np.count_nonzero(owners != writer):
                 raise self._error(op, f"%{value.name} does not hold what was written there before this op reads it")
 
-    def _write(self, op: Op, target: Piece) -> Piece:
-        """What an instruction writes, in the clusters where it does; what the others have there is old then."""
+    def _write(self, op: Op, target: Piece) -> tuple[Owners, ...]:
+        """Write in the clusters where an instruction does, and give their memories; what others have is old then."""
         layout = target.layout
         memories = _written(op, layout.memories)
-        written = target
-        if memories is not layout.memories:
-            written = target._replace(layout=layout._replace(memories=memories))
-        for owners, writer in written.owners(padded=True):
+        for owners, writer in target.owners(memories, padded=True):
             owners[...] = writer
         source = self._pieces[op.inputs[0]] if is_op(op, Move) else None
         is_copied = source is not None and (source.layout.writer, source.box) == (layout.writer, target.box)
         if len(memories) < len(layout.copies) and not is_copied:
             own = {*map(id, memories)}
             others = tuple(each for each in layout.copies if id(each) not in own)
-            for owners, writer in target._replace(layout=layout._replace(memories=others)).owners(padded=True):
+            for owners, writer in target.owners(others, padded=True):
                 owners[owners == writer] = 0
-        return written
+        return memories
 
     def _error(self, op: Op, message: str, expected: object = None, found: object = None) -> PassError:
         layer = LAYER.get(op)
