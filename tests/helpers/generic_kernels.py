@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 from kernel_harness import Execution, run_kernels
 from operator_samples import Case
@@ -9,6 +11,7 @@ from operator_samples import Case
 from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.numba.generation import function as functions
 from tilewright.ir import interp
 from tilewright.ir.core import Op
 
@@ -27,6 +30,25 @@ def generic_kernel(op: Op) -> Kernel | None:
 
 def the_op(case: Case) -> Op:
     return next(case.module.main.ops)
+
+
+class _AskedFor(Exception):
+    """Tells what numba would compile, in place of it."""
+
+
+def function_of(case: Case) -> tuple[object, ...]:
+    """What numba compiles first for the kernel of a case, nothing where there is no kernel: cases of equal functions
+    and element types share what takes most of their time."""
+
+    def compiled(function: functions.KernelFunction, *asked: object) -> tuple[str, str]:
+        raise _AskedFor(function.__code__, *asked)
+
+    with mock.patch.object(functions, "_compiled", compiled):
+        try:
+            generic_kernel(the_op(case))
+        except _AskedFor as asked:
+            return asked.args
+    return ()
 
 
 def execution(case: Case) -> Execution | None:
