@@ -125,11 +125,13 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
             raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
     given = {name for name, value in vars(arguments).items() if value not in (None, False, [])}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
-    by_value = [each for each in ("every_layer", "html", "all", "limit", "preprocess", "input_shape") if each in given]
-    if by_sample and by_value:
-        hint = f"Leave --{by_sample[0]} out to compare every value."
-        flag = by_value[0].replace("_", "-")
-        raise UsageError(f"--{flag} is for the comparison of all values", found=f"--{by_sample[0]}", hint=hint)
+    by_value = [each for each in ("html", "all", "every_layer", "limit", "preprocess", "input_shape") if each in given]
+    others = by_sample or ["every-layer"] * (arguments.every_layer and by_value[0] != "every_layer")
+    if others and by_value:
+        flag, hint = by_value[0].replace("_", "-"), f"Leave --{others[0]} out to compare every value."
+        raise UsageError(f"--{flag} is for the comparison of all values", found=f"--{others[0]}", hint=hint)
+    if arguments.tolerance is not None and not arguments.every_layer:
+        raise UsageError("--tolerance is for --every-layer", hint="Leave it out, or add --every-layer.")
     if arguments.every_layer:
         return _every_layer(arguments)
     return _by_sample(arguments) if by_sample else _by_value(arguments)

@@ -264,6 +264,10 @@ def test_pairs_that_do_not_belong_together(folder: Path, tmp_path: Path, capsys:
     assert "does not have the names of the inputs; expected x, found z" in capsys.readouterr().err
     assert main(["compare", model, model, "--data", data, "--all", "--metric", "snr"]) == 2
     assert "--all is for the comparison of all values; found --metric" in capsys.readouterr().err
+    assert main(["compare", model, "--every-layer", "--html", "page.html"]) == 2
+    assert "--html is for the comparison of all values; found --every-layer" in capsys.readouterr().err
+    assert main(["compare", model, model, "--data", data, "--tolerance", "1"]) == 2
+    assert "--tolerance is for --every-layer" in capsys.readouterr().err
     assert main(["compare", f"onnxruntime:{tmp_path / 'none'}", model, "--data", data]) == 1
     assert main(["compare", model, model, "--data", data, "--preprocess", "scale=1"]) == 2
     assert "preprocessing is for images" in capsys.readouterr().err
