@@ -96,7 +96,7 @@ def quantize_module(
     wide = _wide_names(module, options)
     if findings is not None and HALF not in findings.warnings and any(_in_half(op) for op in copy.ops):
         findings.warnings.append(HALF)
-    run_passes(calibration_pipeline(), copy, options)
+    run_passes(calibration_pipeline(prelu="device" in (options.engines or ())), copy, options)
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()

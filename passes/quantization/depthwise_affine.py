@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir.core import Constant, Module, Value
+from ...ir.core import Constant, Module, Op, Value
+from ...ir.ops.activation import Clip, PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules
+
+_BELOW_ZERO = Clip(max=0.0)
+
+
+def is_below_zero(op: Op | None) -> bool:
+    """Whether an op makes what a PReLU multiplies."""
+    return op is not None and op.operator == _BELOW_ZERO
 
 
 class DepthwiseAffine(Pass):
@@ -22,12 +30,17 @@ class DepthwiseAffine(Pass):
 
     What follows goes into the same convolution, as where a normalisation and a scale with its own names are two layers.
     Comes before calibration: the values that are calibrated are those of the convolutions.
+
+    Attributes:
+        prelu: so does a PReLU with a slope for each channel: x and a convolution of what of it is below zero.
     """
 
     requires = (PLAIN, UNPLANNED)
 
+    prelu: bool = True
+
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver(RULES).run(module, record)
+        return Driver((*RULES, *PRELU) if self.prelu else RULES).run(module, record)
 
 
 def _channels(x: Value, constant: Value) -> np.ndarray | None:
@@ -55,9 +68,22 @@ def _convolution(found: Match) -> Value | None:
     return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
+def _prelu(found: Match) -> Value | None:
+    x, slopes = found["x"], _channels(found["x"], found["c"])
+    if slopes is None:
+        return None
+    name, ones = found.root.result.name, (1,) * (x.type.rank - 2)
+    w = found.add_constant(f"{name}_slopes", (slopes - 1).astype(np.float32).reshape(-1, 1, *ones))
+    below = found.emit(_BELOW_ZERO, x)
+    return found.emit(Add(), x, found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(slopes)), below, w, None))
+
+
 RULES: tuple[Rule, ...] = (
     *linear_rules.RULES,
     Rule("scale_or_shift", node((Mul, Add), "x", Const("c"), commutative=True), _convolution),
     Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
+
+PRELU = (Rule("prelu", node(PRelu, "x", Const("c")), _prelu),)
+"""From what has no integer form of its own to a sum that has."""

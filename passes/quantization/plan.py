@@ -25,6 +25,7 @@ from ...ir.ops.resize import Resize
 from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
+from .depthwise_affine import is_below_zero
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
@@ -143,8 +144,7 @@ def plan_quantization(
     heads = taken - real
     fused = {op: user for op in heads for user in [_fused_activation(op)] if user is not None and user not in kept}
     taken.update(fused.values())
-    if exact_sums:
-        fused.update(_into_sums(op for op in function.ops if op in heads))
+    fused.update(_into_sums((op for op in function.ops if op in heads), everywhere=exact_sums))
     values = [value for value in function.parameters if value in wanted]
     for op in function.ops:
         if op in taken:
@@ -215,14 +215,16 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     return tuple(dict.fromkeys((*plan.wide, *named)))
 
 
-def _into_sums(ops: Iterable[Op]) -> Iterator[tuple[Op, Op]]:
-    """For each sum the convolution that nothing else reads: of two the later one, when the other is there already."""
+def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]]:
+    """For each sum, or those of a PReLU alone, the convolution that nothing else reads: of two the later one, when the
+    other is there already."""
     position: dict[Op | None, int] = {}
     for op in ops:
         position[op] = len(position)
         if is_op(op, Add) and not any(isinstance(value, Constant) for value in op.inputs):
             makers = [value.producer for value in op.inputs if len(value.uses) == 1]
             convs = [maker for maker in makers if is_op(maker, Conv) and maker in position]
+            convs = convs if everywhere else [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
             if convs and all(value.type == op.result.type for value in op.inputs):
                 yield max(convs, key=position.__getitem__), op
 

@@ -19,6 +19,7 @@ from ...ir.types import DType, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
+from .depthwise_affine import is_below_zero
 from .parameters import affine_parameters, on_own_grid, per_channel
 from .plan import Anchor, Plan, factor_of, plan_quantization
 from .sink_dequantize_rules import is_interpolation
@@ -140,9 +141,10 @@ def quantized_types(
                 if source in found:
                     share(source, value)
     for value in plan.values.values():
-        # Interpolation keeps the parameters of its operand.
-        if value.producer in plan.ops and is_interpolation(value.producer.operator):
-            source = plan.source(value.producer.inputs[0])
+        # Interpolation keeps the parameters of its operand, and what is below zero its steps, so that it is exact.
+        op = value.producer
+        if op in plan.ops and (is_interpolation(op.operator) or is_below_zero(op)):
+            source = plan.source(op.inputs[0])
             if source in found:
                 share(value, source)
     return found

@@ -6,6 +6,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from ...ir.core import Op, Value
 from ...ir.op import Operator
 from ...ir.ops.activation import (
@@ -15,7 +17,9 @@ from ...ir.ops.activation import (
     GeluTanh,
     HardSigmoid,
     HardSwish,
+    LeakyRelu,
     Mish,
+    PRelu,
     Relu,
     Sigmoid,
     Softplus,
@@ -101,6 +105,13 @@ BOUNDS: tuple[Rule, ...] = (
 )
 
 
+def _one_slope(found: Match[PRelu]) -> Value | None:
+    slopes = found.constant("slopes").array.reshape(-1)
+    if not slopes.size or not np.isfinite(slopes).all() or (slopes != slopes[0]).any():
+        return None
+    return found.emit(LeakyRelu(float(slopes[0])), found["x"])
+
+
 # Sigmoid and its kin
 
 _RELU6_OF_X_PLUS_3 = node(Clip, _add("x", scalar(3.0)), where=lambda op: op.operator == Clip(0.0, 6.0))
@@ -161,6 +172,7 @@ RULES: tuple[Rule, ...] = (
     *_sigmoid_family(),
     *_gelu_family(),
     Rule("softmax", node(Div, _EXPONENTIALS, node(ReduceSum, _EXPONENTIALS, name="sum")), _softmax),
+    Rule("prelu_of_one_slope", node(PRelu, "x", Const("slopes"), where=_is_float), _one_slope),
     Rule(
         "times_reciprocal",
         _mul("x", node(Reciprocal, "y"), where=_is_float),

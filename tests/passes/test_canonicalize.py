@@ -88,6 +88,7 @@ HARD = "{alpha=0x1.5555555555555p-3, beta=0x1.0p-1}"
         ("clip", {}, ["a = relu(%x)", f"y = clip(%a) {CLIP6}"]),
         ("clip", {}, ["a = clip(%x) {min=-0x1.0p0, max=0x1.0p0}", "y = clip(%a) {min=0x1.0p-1, max=0x1.0p1}"]),
         ("clip", {}, ["a = clip(%x) {min=-0x1.0p0, max=-0x1.0p-1}", "y = relu(%a)"]),
+        ("leaky_relu", {"slope": "f32[1] = [0x1.0p-2]"}, ["y = prelu(%x, @slope)"]),
     ],
 )
 def test_arithmetic_that_spells_an_activation(

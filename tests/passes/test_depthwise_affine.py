@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from before_after import assert_leaves_alone, assert_rewrites
+from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
+from onnx_networks import OnnxNetwork
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.pipeline import calibration_pipeline, post_training_pipeline
+from tilewright.ir import interp
+from tilewright.ir.core import is_op
+from tilewright.ir.ops.activation import Clip
+from tilewright.ir.ops.convolution import Conv
+from tilewright.passes.quantization.plan import plan_quantization
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.session import load
 
 PASS = "depthwise_affine"
 CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=2, act="none", act_args=[]'
@@ -69,3 +82,53 @@ def test_other_constants_are_left_alone() -> None:
     return %y
   }""",
     )
+
+
+@pytest.mark.parametrize("slopes", ["[0x1.0p-2, 0x1.8p+0]", "[-0x1.0p-1, 0x1.0p+0]"])
+def test_prelu_is_a_sum_with_what_is_below_zero(slopes: str, rng: np.random.Generator) -> None:
+    module = parse(network("%y = prelu(%x, @c) : f32[1,2,3,3]").replace("[0x1.0p+1, -0x1.8p+0]", slopes))
+    before = clone(module)
+    run_pass(f"{PASS}{{prelu=false}}", module)
+    assert [op.name for op in module.ops] == ["prelu"]
+    run_pass(PASS, module)
+    assert [op.name for op in module.ops] == ["clip", "conv", "add"]
+    assert_same_meaning(before, module, rng)
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+def test_networks_with_prelu_are_one_program(machine: str, rng: np.random.Generator) -> None:
+    """Each had been a program for what is before it. Values of 8 bits are rounded once for a PReLU, as on the host."""
+    net = OnnxNetwork(rng)
+    x = net.op("Conv", "x", net.some(20, 3, 3, 3), kernel_shape=[3, 3], strides=[2, 2])
+    x = net.op("PRelu", x, net.some(20, 1, 1, about=0.5, by=0.6))
+    y = net.op("Conv", x, net.some(20, 1, 3, 3), kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=20)
+    y = net.op("PRelu", net.op("Add", x, net.op("Conv", y, net.some(20, 20, 1, 1))), net.some(1, 20, 1, 1))
+    last = net.op("Conv", y, net.some(4, 20, 3, 3))
+    model = net.model([1, 3, 17, 17], last)
+    feeds = {"x": rng.random((1, 3, 17, 17)).astype(np.float32)}
+    options = CompileOptions(precision="int8", calibration=[feeds], machine=machine, effort="quick")
+    artifact = compile_to_memory(model, options)
+    placed = [each for each in details_of(artifact).placement if each.on == "cpu"]
+    assert {each.op for each in placed} <= {"quantize", "dequantize", "reorder"}
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+def test_what_is_below_zero_keeps_its_steps_and_its_sum_is_rounded_once() -> None:
+    text = network(
+        f"%a = conv(%x, @w, _) {{{CONV}}} : f32[1,2,3,3]",
+        "%p = prelu(%a, @c) : f32[1,2,3,3]",
+        f"%y = conv(%p, @w, _) {{{CONV}}} : f32[1,2,3,3]",
+    )
+    module = parse(f"const @w : f32[2,1,1,1] = [0x1.0p+0, 0x1.0p-1]\n{text}")
+    calibration_pipeline().run(module)
+    values = plan_quantization(module.main).values
+    post_training_pipeline({name: (-1.0 - i, 1.0) for i, name in enumerate(values)}).run(module)
+    (clip,) = (op for op in module.ops if is_op(op, Clip))
+    assert clip.result.type == clip.inputs[0].type
+    (total,) = (op for op in module.ops if is_op(op, Conv) and len(op.inputs) > 2)
+    assert total.inputs[-1] is clip.inputs[0] and total.inputs[0] is clip.result
