@@ -159,10 +159,12 @@ class WordDepthwise(QuantizedOutput, Windowed):
     """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
     Activations of 16 bits are words already, on any processor.
 
-    A pair is the same column of two kernel rows, and in a last odd row two neighbouring columns.
+    A pair is the same column of two kernel rows, and in a last odd row two neighbouring columns, the same two for all
+    pixels that see one of them.
 
     Weights are read as ``w``, words [C/16, kernel rows, pairs, 16, 2], zero points taken off: the data of
-    :meth:`words`. The pairs of a row are those with the row below, if a kernel has several rows, then those within it.
+    :meth:`words`. The pairs of a row are those with the row below, if a kernel has several rows, then those within it:
+    for pixels whose window begins with the first column of a pair, then for others, which begin with the second one.
     The last two dimensions change places where no instruction adds up products of pairs.
     """
 
@@ -174,13 +176,14 @@ class WordDepthwise(QuantizedOutput, Windowed):
         return self.columns.kernel if self.rows.kernel > 1 else 0
 
     @property
-    def columns_within(self) -> int:
-        """Pairs of neighbours in a row."""
-        return -(-self.columns.kernel // 2)
+    def columns_within(self) -> tuple[int, ...]:
+        """Pairs of neighbours in a row, of windows that begin with the first of one, and with the second."""
+        shifts = 1 if self.columns.stride % (2 * self.columns.dilation) == 0 else 2
+        return tuple(-(-(self.columns.kernel + shift) // 2) for shift in range(shifts))
 
     @property
     def row_steps(self) -> int:
-        return self.columns_below + self.columns_within
+        return self.columns_below + sum(self.columns_within)
 
     def most_pixels(self, target: TargetDescription) -> int:
         return max(1, min(14, target.registers // registers_per_vector(target) - 2))
@@ -189,10 +192,12 @@ class WordDepthwise(QuantizedOutput, Windowed):
         """The weights of an op, which are constant."""
         weights = without_zero_points(op).reshape(self.channels, self.rows.kernel, self.columns.kernel)
         rows, columns = self.rows.kernel, self.columns.kernel
-        weights = np.pad(weights, ((0, -self.channels % CHANNEL_BLOCK), (0, 1), (0, columns % 2)))
-        within = weights[:, :rows].reshape(-1, rows, self.columns_within, 2)
-        below = np.stack([weights[:, :rows, :columns], weights[:, 1:, :columns]], axis=-1)[:, :, : self.columns_below]
-        weights = np.concatenate([below, within], axis=2).reshape(-1, CHANNEL_BLOCK, rows, self.row_steps, 2)
+        weights = np.pad(weights, ((0, -self.channels % CHANNEL_BLOCK), (0, 1), (0, 0)))
+        pairs = [np.stack([weights[:, :rows], weights[:, 1:]], axis=-1)[:, :, : self.columns_below]]
+        for shift, count in enumerate(self.columns_within):
+            row = np.pad(weights[:, :rows], ((0, 0), (0, 0), (shift, 2 * count - shift - columns)))
+            pairs.append(row.reshape(-1, rows, count, 2))
+        weights = np.concatenate(pairs, axis=2).reshape(-1, CHANNEL_BLOCK, rows, self.row_steps, 2)
         order = (0, 2, 3, 1, 4) if target.is_x86_64 else (0, 2, 3, 4, 1)
         return weights[:, self.order(target)].transpose(order).astype("<i2").tobytes()
 
@@ -258,24 +263,19 @@ class WordDepthwise(QuantizedOutput, Windowed):
         inside = self._inside(tile)
         users: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for p in range(tile.reach.pixels):
-            for step in range(self.columns_within):
-                first = p * columns.stride + 2 * step * columns.dilation
-                second = first + columns.dilation
-                if 2 * step + 1 == columns.kernel and second not in inside:
-                    # The last of an odd number of taps is alone: its neighbour is multiplied with 0.
-                    second = first
-                users.setdefault((first, second), []).append((p, step))
-        words: dict[int, Register] = {}
+            index, rest = divmod(p * columns.stride, columns.dilation)
+            shift = index % 2
+            before = self.columns_below + sum(self.columns_within[:shift])
+            for step in range(self.columns_within[shift]):
+                first = (index - shift + 2 * step) * columns.dilation + rest
+                users.setdefault((first, first + columns.dilation), []).append((p, before + step))
         for pair in sorted(users):
-            if not self.constants.fill and not any(inside[position] for position in pair):
-                continue
-            for position in pair:
-                if position not in words:
-                    words[position] = self._word(b, x, position if inside[position] else None)
-            b.fence()
-            value = self._pairs(b, words[pair[0]], words[pair[1]])
-            for p, step in users[pair]:
-                totals[p] = self._add(b, totals[p], value, w, self.columns_below + step)
+            # What no pixel sees is multiplied with 0.
+            if self.constants.fill or any(inside.get(position) for position in pair):
+                b.fence()
+                value = self._pairs(b, *(self._word(b, x, at if inside.get(at) else None) for at in pair))
+                for p, step in users[pair]:
+                    totals[p] = self._add(b, totals[p], value, w, step)
         return totals
 
     @staticmethod
