@@ -18,12 +18,13 @@ from ...runtime.pictures.preprocessing import Preprocessing
 SAMPLES, FEWEST = 48, 16
 """Samples that are also tried otherwise, and the fewest that say anything."""
 
-_SURE, _STRONG = 2.5, 1.5
-"""How many standard errors of its mean the entropy must fall by; and how many standard deviations of one sample where
-numbers become larger, which alone makes outputs extreme."""
+_SURE, _STRONG = 2.0, 1.25
+"""How many standard errors of its mean the part of the entropy must be that it falls by; and how many standard
+deviations of one sample more the fall itself where numbers become larger, which alone makes outputs extreme."""
 
-_LEAST = 0.02
-"""The least gain in nats that tells of other units: less is what networks tell apart without being wrong."""
+_LEAST, _NOTHING = 0.02, 1e-3
+"""The least fall in nats that tells of other units: less is what networks tell apart without being wrong; and an
+entropy of which no part is told."""
 
 _PLACES = 64
 """The fewest distributions of one sample that are those of places, most of which show nothing."""
@@ -77,7 +78,7 @@ class Certainty:
             whole ones from 0 to 255 tell, of each sample.
         every: one sample of so many is tried.
         seen: samples before the first that is taken in.
-        gains: by words for another preparation, what each sample's entropy falls by.
+        entropies: by words for another preparation, of each sample as it is and prepared so.
     """
 
     input: str
@@ -85,22 +86,25 @@ class Certainty:
     preprocessing: Preprocessing | None
     every: int = 1
     seen: int = 0
-    gains: dict[str, list[float]] = field(default_factory=dict)
+    entropies: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def observe(self, inputs: dict[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """Take in a sample and what the network made of it."""
         self.seen += 1
-        given = entropy(outputs) if (self.seen - 1) % self.every == 0 else None
+        # Of a constant it would be sure or not by chance, and of all of them alike.
+        array = inputs[self.input]
+        is_tried = (self.seen - 1) % self.every == 0 and array.size > 0 and array.min() < array.max()
+        given = entropy(outputs) if is_tried else None
         if given is None:
             return
         # A class for each of many places, most of them alike, is no measure of how extreme outputs may become.
         classifies = all(array.ndim <= 2 for array in outputs.values())
-        for words, array in self._others(inputs[self.input]):
+        for words, changed in self._others(array):
             if self._is_larger(words) and not classifies:
                 continue
-            other = entropy(self.run({**inputs, self.input: array}))
+            other = entropy(self.run({**inputs, self.input: changed}))
             if other is not None and math.isfinite(other):
-                self.gains.setdefault(words, []).append(given - other)
+                self.entropies.setdefault(words, []).append((given, other))
 
     def _others(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         own = self.preprocessing or _guessed(array)
@@ -121,18 +125,22 @@ class Certainty:
     def warnings(self) -> list[str]:
         """What to tell: the other preparation that makes the network surest, if any does beyond doubt."""
         found: list[tuple[float, str]] = []
-        for words, gains in self.gains.items():
-            mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1)) if len(gains) > 1 else 0.0
-            if len(gains) < FEWEST or mean <= (0 if words == "colour" else _LEAST):
+        for words, entropies in self.entropies.items():
+            given, other = np.transpose(entropies)
+            gains, is_larger = given - other, self._is_larger(words)
+            if len(gains) < FEWEST or gains.mean() <= (0 if words == "colour" else _LEAST):
                 continue
-            strength = mean / (spread + 1e-9)
-            if strength * math.sqrt(len(gains)) > _SURE and (strength > _STRONG or not self._is_larger(words)):
+            if not is_larger:
+                # The few samples of which the network is least sure would drown what all others say.
+                gains /= given + other + _NOTHING
+            strength = float(gains.mean() / (gains.std(ddof=1) + 1e-9))
+            if strength > _STRONG * is_larger + _SURE / math.sqrt(len(gains)):
                 found.append((strength, words))
         if not found:
             return []
         _, words = max(found)
         own, what = self.preprocessing or Preprocessing(), f"input {self.input!r} may be in wrong units"
-        count = f"{len(self.gains[words])} samples"
+        count = f"{len(self.entropies[words])} samples"
         if words == "colour":
             words = "colour=rgb" if own.colour == "bgr" else "colour=bgr"
             what = f"the colours of input {self.input!r} may be swapped"

@@ -77,15 +77,15 @@ class Watch:
 
     def seen(self) -> dict[str, Any]:
         """What was seen of its samples, of numbers, lists and arrays."""
-        gains = self._certainty.gains if self._certainty is not None else {}
-        return {"inputs": self.samples.seen(), "gains": gains}
+        entropies = self._certainty.entropies if self._certainty is not None else {}
+        return {"inputs": self.samples.seen(), "entropies": entropies}
 
     def include(self, seen: Mapping[str, Any]) -> None:
         """Take in what was seen of the samples that follow."""
         self.samples.include(seen["inputs"])
         if self._certainty is not None:
-            for words, gains in seen["gains"].items():
-                self._certainty.gains.setdefault(words, []).extend(gains)
+            for words, entropies in seen["entropies"].items():
+                self._certainty.entropies.setdefault(words, []).extend(entropies)
 
     def report(self, findings: Findings) -> None:
         """Put what was seen into the findings."""

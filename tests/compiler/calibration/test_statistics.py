@@ -101,6 +101,31 @@ def test_a_network_is_surest_of_what_it_was_trained_with(
         assert Preprocessing.of("resize=stretch").differences(Preprocessing.of(tried[1])) == []
 
 
+def test_few_samples_tell_although_one_is_hardly_recognised(rng: np.random.Generator) -> None:
+    """Of most it is nearly sure, half as much with colours swapped; of one it knows little, less if they are right."""
+    doubt = 10 ** rng.uniform(-4, -2, 24)
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        red, index, blue = inputs["x"][0, :, 0, 0]
+        wrong = doubt[int(index) - 1] * (1 if red > blue else 2)
+        if index == 6.5:
+            wrong = 0.3 if red > blue else 0.2
+        return {"y": np.array([[1 - wrong, wrong]])}
+
+    certainty = Certainty("x", run, None)
+    for index in range(24):
+        inputs = {"x": np.full((1, 3, 16, 16), index + 1.5, np.float32)}
+        inputs["x"][:, 0], inputs["x"][:, 2] = -1, 1
+        certainty.observe(inputs, run(inputs))
+    (found,) = certainty.warnings()
+    assert "of 24 samples the network is surer with the other order" in found
+    # Constants, which tell nothing, are told of elsewhere.
+    certainty = Certainty("x", lambda inputs: {"y": np.eye(2)[:1]}, None)
+    for _ in range(24):
+        certainty.observe({"x": np.zeros((1, 3, 16, 16), np.float32)}, {"y": np.array([[0.5, 0.5]])})
+    assert certainty.warnings() == []
+
+
 @pytest.mark.parametrize(("scale", "expected"), [(1 / 255, "units=-1-1"), (1, "units=-1-1"), (None, "")])
 def test_units_of_arrays_are_told_by_their_numbers(
     rng: np.random.Generator, scale: float | None, expected: str
