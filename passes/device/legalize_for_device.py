@@ -18,7 +18,7 @@ from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
-from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, POOL_KERNEL_LIMIT
+from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, POOL_KERNEL_LIMIT, STRIDE_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
@@ -145,6 +145,41 @@ def _far_taps(found: Match[Conv]) -> Value | None:
     return found.emit(Reshape(y.shape), found.emit(Slice((0, 0, 0), outputs, (1, 1, 1)), line))
 
 
+def _long_windows(found: Match[Conv]) -> Value | None:
+    """Windows that are too long, or too far apart, read blocks of as many neighbours as divide their distance, each as
+    the channels of one pixel: spectra of sounds, and patches of images."""
+    conv, w, y, dims = found.root.operator, found.constant("w"), found.root.result.type, found.root.result.type.rank - 2
+    kernel, shape = w.type.shape[2:], found["x"].type.shape
+    blocks: list[int] = []
+    for taps, step in zip(kernel, conv.strides, strict=True):
+        sizes = (b for b in range(1, step + 1) if step % b == 0 and step // b <= STRIDE_LIMIT)
+        blocks.append(next((b for b in sizes if -(-taps // b) <= KERNEL_LIMIT), 0))
+    zeros = {*(w.type.quant.zero_point if w.type.quant is not None else ())}
+    if max(blocks) < 2 or not all(blocks) or conv.group > 1 or set(conv.dilations) > {1} or len(zeros) != 1:
+        return None
+    taps = [-(-k // b) for k, b in zip(kernel, blocks, strict=True)]
+    strides = tuple(s // b for s, b in zip(conv.strides, blocks, strict=True))
+    pixels = [(n - 1) * s + k for n, s, k in zip(y.shape[2:], strides, taps, strict=True)]
+    # Up to the end of the last window; what is beyond is read by none.
+    read = [n * b - p for n, b, p in zip(pixels, blocks, conv.pads, strict=False)]
+    kept = (*shape[:2], *(min(e, r) for e, r in zip(shape[2:], read, strict=True)))
+    x = found.emit(Slice((0,) * len(shape), kept, (1,) * len(shape)), found["x"])
+    behind = (r - e for r, e in zip(read, kept[2:], strict=True))
+    x = found.emit(Pad((0, 0, *conv.pads[:dims], 0, 0, *behind)), x)
+    inside = tuple(2 + 2 * i for i in range(dims))
+    perm = (0, *(axis + 1 for axis in inside), 1, *inside)
+    apart = [each for pair in zip(pixels, blocks, strict=True) for each in pair]
+    x = found.emit(Transpose(perm), found.emit(Reshape((*shape[:2], *apart)), x))
+    x = found.emit(Reshape((shape[0], shape[1] * math.prod(blocks), *pixels)), x)
+    ends = [(0, 0), (0, 0), *((0, t * b - k) for t, b, k in zip(taps, blocks, kernel, strict=True))]
+    array = np.pad(w.array, ends, constant_values=zeros.pop())
+    array = array.reshape(*w.type.shape[:2], *(each for pair in zip(taps, blocks, strict=True) for each in pair))
+    array = array.transpose(perm).reshape(len(array), -1, *taps)
+    weights = found.add_constant(w.name, array, w.type.with_shape(array.shape))
+    windows = replace(conv, strides=strides, pads=(0,) * 2 * dims)
+    return found.emit(windows, x, weights, *found.root.operands[2:], result_types=[y])
+
+
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
     pool, x = window_rules.padded(found), found["x"]
@@ -214,6 +249,7 @@ RULES: tuple[Rule, ...] = (
             node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized),
             _pool_of_other_rows,
         ),
+        Rule("long_windows", node(Conv, "x", Const("w"), where=is_quantized), _long_windows),
         Rule("far_taps", node(Conv, "x", Const("w"), where=is_quantized), _far_taps),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),

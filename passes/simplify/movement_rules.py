@@ -11,7 +11,7 @@ from tilewright.errors import InputError
 
 from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
-from ...ir.ops.indexing import Gather, from_front
+from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
@@ -74,6 +74,34 @@ def _gather_as_slice(found: Match[Gather]) -> Value | None:
     return found.emit(Reshape(found.root.result.type.shape), part)
 
 
+def _scatter_as_concat(found: Match[ScatterND]) -> Value | None:
+    """What replaces a box of a tensor stands between what is around it, as where a network writes ``x[:, 2:6] = u``."""
+    x, begin, extent = found["x"], [0] * found["x"].type.rank, list(found["x"].type.shape)
+    indices = found.constant("indices").array
+    try:
+        rows = [from_front(indices[..., i].reshape(-1), extent[i]) for i in range(indices.shape[-1])]
+    except InputError:
+        return None
+    if not indices.size or found.root.operator.reduction != "none":
+        return None
+    for axis, places in enumerate(rows):
+        begin[axis], extent[axis] = int(places.min()), int(np.ptp(places)) + 1
+    box = np.indices(extent[: len(rows)]) if math.prod(extent[: len(rows)]) == len(rows[0]) else None
+    if box is None or any((row != b + at.reshape(-1)).any() for row, b, at in zip(rows, begin, box, strict=False)):
+        return None
+    y = found.emit(Reshape(tuple(extent)), found["updates"])
+    for axis, whole in enumerate(x.type.shape):
+        parts, end = [y], begin[axis] + extent[axis]
+        for first, size in ((0, begin[axis]), (end, whole - end)):
+            if size:
+                begin[axis], extent[axis] = first, size
+                around = found.emit(Slice(tuple(begin), tuple(extent), (1,) * x.type.rank), x)
+                parts.insert(0 if not first else len(parts), around)
+        y = found.emit(Concat(axis), *parts) if len(parts) > 1 else y
+        begin[axis], extent[axis] = 0, whole
+    return y
+
+
 def _flatten_concat(found: Match[Concat]) -> Value | None:
     outer = found.root.operator
     parts: list[Value] = []
@@ -126,6 +154,7 @@ RULES: tuple[Rule, ...] = (
         ),
         Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
         Rule("gather_of_neighbours", node(Gather, "x", Const("indices")), _gather_as_slice),
+        Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,6 +210,36 @@ def test_a_gather_of_neighbours_is_a_slice(
     run_pass("canonicalize", module)
     assert [op.name for op in module.ops] == expected
     assert_same_meaning(before, module, rng)
+
+
+@pytest.mark.parametrize(
+    ("places", "ops"),
+    [
+        (np.s_[:, 1:3], ["slice", "slice", "concat"]),
+        (np.s_[:, :2], ["slice", "concat"]),
+        (np.s_[1], ["slice", "concat"]),
+        (np.s_[:, 2:, 1], ["slice", "slice", "slice", "concat", "concat"]),
+        (np.s_[:], []),
+        (np.s_[:, ::2], ["scatter_nd"]),
+        (np.s_[:, ::-1], ["scatter_nd"]),
+    ],
+)
+def test_what_is_written_into_a_box_stands_between_what_is_around_it(
+    places: Any, ops: list[str], rng: np.random.Generator
+) -> None:
+    """As exporters have assignments to slices; places in steps or in another order stay."""
+    at = np.stack(np.meshgrid(*(np.arange(n) for n in (2, 4, 3)), indexing="ij"), -1)[places]
+    shape, numbers = ",".join(map(str, at.shape[:-1])), ", ".join(map(str, (at - [0, 4, 0]).reshape(-1)))
+    module = parse(f"""
+      const @places : i64[{shape},3] = [{numbers}]
+      func @main(%x: f32[2,4,3], %u: f32[{shape}]) -> (%y: f32[2,4,3]) {{
+        %y = scatter_nd(%x, @places, %u) {{reduction="none"}} : f32[2,4,3]
+        return %y
+      }}""")
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert_same_meaning(before, module, rng, tolerance=0.0)
+    assert sorted(op.name for op in module.ops if op.name != "reshape") == sorted(ops)
 
 
 @pytest.mark.parametrize("index", [3, -4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -143,6 +144,41 @@ def test_taps_far_apart_are_neighbours_in_columns(
     return %y
   }}"""
     assert "conv" in check(text, rng)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "strides", "pads"),
+    [
+        ((1, 1, 640), (256,), (128,), (0, 0)),
+        ((1, 2, 203), (60,), (40,), (3, 17)),
+        ((1, 3, 96, 64), (32, 32), (32, 32), (0, 0, 0, 0)),
+        ((2, 3, 30, 100), (9, 40), (3, 20), (1, 2, 3, 4)),
+    ],
+)
+def test_long_windows_read_blocks_as_pixels(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    rng: np.random.Generator,
+) -> None:
+    """Spectra of sounds and patches of images, longer than an instruction holds."""
+    count, dims = 5 * shape[1] * math.prod(kernel), len(kernel)
+    sizes = (n + pads[i] + pads[dims + i] - kernel[i] for i, n in enumerate(shape[2:]))
+    y = f"i8{[shape[0], 5, *(size // step + 1 for size, step in zip(sizes, strides, strict=True))]}{X}"
+    conv = f"strides={[*strides]}, pads={[*pads]}, dilations={[1] * dims}, group=1, act=relu, act_args=[]"
+    module = parse(f"""
+  const @w : i8{[5, shape[1], *kernel]}<s=0x1.0p-9, z=0> = [{", ".join(str((7 * n) % 13 - 6) for n in range(count))}]
+  func @main(%x: i8{[*shape]}{X}) -> (%y: {y}) {{
+    %y = conv(%x, @w, _) {{{conv}}} : {y}
+    return %y
+  }}""")
+    original = clone(module)
+    run_pass(PASS, module)
+    (op,) = (op for op in module.ops if op.name == "conv" and op.result.type.shape[1] == 5)
+    assert reject(op, M4096) is None and reject(next(iter(original.ops)), M4096) is not None
+    inputs = random_inputs(original, rng)
+    np.testing.assert_array_equal(interp.run(module, inputs)["y"], interp.run(original, inputs)["y"])
 
 
 def windows(x: str, name: str, h: int, w: int, s: int, *, together: bool) -> str:
