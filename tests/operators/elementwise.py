@@ -51,7 +51,8 @@ OPERANDS: dict[type[Operator], Operand] = {
 
 @samples_of(Binary)
 def binary(cls: type[Binary], rng: np.random.Generator) -> Iterator[Sample]:
-    dtypes, operand = nearest(ELEMENT_TYPES, cls), nearest(OPERANDS, cls)
+    dtypes = [dtype for dtype in nearest(ELEMENT_TYPES, cls) if dtype in cls.DTYPES]
+    operand = nearest(OPERANDS, cls)
 
     def sample(dtype: DType, left: tuple[int, ...], right: tuple[int, ...], *constants: int) -> Sample:
         return Sample(cls(), (operand(rng, dtype, left, 0), operand(rng, dtype, right, 1)), frozenset(constants))

@@ -18,8 +18,10 @@ from operator_samples import Case, make_case, samples
 
 from tilewright.ir import core, verify
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Binary
 from tilewright.ir.text import printer
 from tilewright.ir.text.parser import parse_module
+from tilewright.ir.types import DType
 
 ROOT = Path(__file__).parents[2]
 InnerProject = Callable[..., subprocess.CompletedProcess[str]]
@@ -172,3 +174,11 @@ def test_random_numbers_depend_on_the_test_alone(inner_project: InnerProject, tm
         drawn.append([(tmp_path / name).read_text() for name in ("one", "two")])
     assert drawn[0] == drawn[1]
     assert drawn[0][0] != drawn[0][1]
+
+
+def test_samples_of_a_new_operator_have_the_element_types_that_it_takes() -> None:
+    class OfFloats(Binary, dtypes=(DType.F16, DType.F32)):
+        pass
+
+    found = samples(OfFloats, np.random.default_rng(0))
+    assert {array.dtype for sample in found for array in sample.inputs if array is not None} == {np.dtype(np.float32)}
