@@ -47,6 +47,8 @@ def pytest_collection() -> Generator[None, object, object]:
         # What is there before the first test stays: every full collection of garbage would walk through it again.
         gc.freeze()
         gc.enable()
+        # A compilation makes some hundred thousand objects that all stay for as long as it lasts.
+        gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_collection_finish() -> None:

@@ -86,7 +86,7 @@ def cycles(model: onnx.ModelProto, machine: str) -> float:
     return sum(draft.cycles for draft in drafts.values())
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
+@pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
 def test_how_a_network_was_exported_does_not_change_its_schedule_by_a_hundredth(machine: str) -> None:
     ways = [
         network(normalized, shared)

@@ -343,9 +343,9 @@ def test_layers_of_8_and_16_bits_that_are_else_alike_have_tiles_of_their_own(rng
     [
         (("all",), "additions"),
         (("gated", "depthwise"), "none"),
-        (("swish", "stem"), "additions"),
         (("clip", "sum"), "additions"),
-        (("depthwise", "first"), "none"),
+        pytest.param(("swish", "stem"), "additions", marks=pytest.mark.sweep),
+        pytest.param(("depthwise", "first"), "none", marks=pytest.mark.sweep),
     ],
 )
 def test_widths_that_meet_anywhere_are_one_program(

@@ -270,8 +270,7 @@ def test_engines_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("style", ["float rows", "float movement"])
 def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
-    for seed in range(2):
-        check(seed, tmp_path, settings=1, style=style)
+    check(0, tmp_path, settings=1, style=style)
 
 
 @pytest.mark.parametrize("style", ["16 bits", "8 and 16 bits"])
@@ -290,9 +289,7 @@ def test_many_more_of_a_style(style: str, seed: int, tmp_path: Path) -> None:
 
 
 def test_engines_agree_on_attention(tmp_path: Path) -> None:
-    found: Counter[str] = Counter()
-    for seed in (2, 4):
-        found += check(seed, tmp_path, settings=1, style="float attention")
+    found = check(2, tmp_path, settings=1, style="float attention")
     assert found["attention"] and found["skip_layer_norm"], found
 
 

@@ -62,12 +62,11 @@ def check(seed: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("first", range(0, 30, 15))
-def test_random_networks(first: int) -> None:
-    assert sum(check(seed) for seed in range(first, first + 15)) > 10
+def test_random_networks() -> None:
+    assert sum(check(seed) for seed in range(15)) > 10
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("first", [30, 60, 110, *range(1000, 4000, 50)])
+@pytest.mark.parametrize("first", [15, 60, 110, *range(1000, 4000, 50)])
 def test_many_more(first: int) -> None:
     assert sum(check(seed) for seed in range(first, first + 50)) > 35

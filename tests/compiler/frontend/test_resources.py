@@ -107,7 +107,7 @@ def test_many_constants_from_few(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(found, np.full(2, 4096 * 61 * 30, np.float32))
 
 
-@pytest.mark.parametrize("parts", [1024, 1500])
+@pytest.mark.parametrize("parts", [1500, pytest.param(1024, marks=pytest.mark.sweep)])
 def test_joining_and_cutting_in_many_parts(parts: int, rng: np.random.Generator) -> None:
     names = [f"p{i}" for i in range(parts)]
     sizes = rng.integers(1, 4, parts)
