@@ -235,8 +235,7 @@ class RequestQueue:
         self._length = length
         self._monitor = monitor or Monitor()
         self._may_begin = may_begin
-        found = f"{length} requests waiting"
-        self._full = Wait(lambda: True, late="the queue is full", expected="room", found=found)
+        self._full = Wait(lambda: True, late="the queue is full", expected="room", found=f"{length} requests waiting")
         self._closed = False
         self._cancels = False
         self._start_anew()

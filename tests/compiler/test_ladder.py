@@ -377,6 +377,15 @@ def test_what_is_harmed_most_is_told_and_then_what_rounding_itself_harms(undistu
     assert re.findall(r"^  (\d+) ", text, re.M)[-8:] == ["0", "1", "2", "3", "11", "10", "9", "8"]
 
 
+def test_long_names_of_what_loses_most_are_cut_unless_they_become_the_same(undisturbed: Quantization) -> None:
+    def told(*names: str) -> str:
+        return replace(undisturbed, layers=[replace(undisturbed.layers[0], name=name) for name in names]).to_text()
+
+    first, second, other = (f"branch/{name}/activation/Relu_output_0" for name in ("encoder.1", "encoder.2", "decoder"))
+    assert first not in told(first, "y") and "branch/enc…Relu_output_0 " in told(first, "y")
+    assert first in told(first, second, other) and second in told(first, second, other)
+
+
 def test_tries_with_the_same_code_compile_it_once(
     monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
 ) -> None:

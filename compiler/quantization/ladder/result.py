@@ -106,15 +106,18 @@ class Quantization(Immutable):
             tries.add(mark=mark, what=rung.what.partition(":")[0], choice=rung.choice, **score)
         layers = Table(
             (
-                Column("name", "tensor", lambda name: name if len(name) <= 24 else f"{name[:10]}…{name[-13:]}"),
+                Column("name", "tensor"),
                 Column("here", "SQNR", lambda value: f"{value:.1f}", right=True),
                 Column("own", "alone", lambda value: f"{value:.1f}", right=True),
                 Column("why", "mostly because of"),
             )
         )
         worst = [*self.layers[:SHOWN], *sorted(self.layers[SHOWN:], key=lambda each: each.own)[:SHOWN]]
-        for each in worst:
-            layers.add(name=each.name, here=each.here, own=each.own, why=each.why)
+        short = [name if len(name := each.name) <= 24 else f"{name[:10]}…{name[-13:]}" for each in worst]
+        # Wide lines are better than names that are the same.
+        names = short if len({*short}) == len(worst) else [each.name for each in worst]
+        for name, each in zip(names, worst, strict=True):
+            layers.add(name=name, here=each.here, own=each.own, why=each.why)
         lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
         lines += [line for each in self.inputs for line in _wrapped(f"Input {each.input}: {each.text}")]
         written = self.rungs[self.chosen].score
@@ -133,8 +136,7 @@ class Quantization(Immutable):
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
             lines += ["Tensors that lose most, on samples of calibration (dB): first as they arrive,"]
-            lines += ["then if they alone were rounded:", ""]
-            lines.append(layers.text().rstrip("\n"))
+            lines += ["then if they alone were rounded:", "", layers.text().rstrip("\n")]
         return "\n".join(lines) + "\n"
 
     def _form(self) -> str:

@@ -119,9 +119,8 @@ class ComparedSamples(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | ComparedSamples:
-    for name in ("data", "network"):
+    for name, flag in (("data", "--data"), ("network", "NETWORK")):
         if getattr(arguments, name) is None and not arguments.every_layer:
-            flag = "--data" if name == "data" else "NETWORK"
             raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
     given = {name for name, value in vars(arguments).items() if value not in (None, False, [])}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
@@ -140,15 +139,13 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
 def _by_value(arguments: argparse.Namespace) -> str | ComparedValues:
     from ...files.output_file import check_output, output_file
     from ..comparison.measures import compare_values
-    from ..comparison.tables import compared_values, text
+    from ..comparison.tables import compared_values, page, text
 
     if arguments.html is not None:
         check_output(arguments.html, inputs=[arguments.reference, arguments.network])
     with _opened(arguments) as (reference, network, samples, report):
         result = compare_values(reference, network, samples, report)
     if arguments.html is not None:
-        from ..comparison.tables import page
-
         with output_file(arguments.html) as file:
             file.write(page(result).encode())
     return compared_values(result) if arguments.json else text(result, every=arguments.all)
