@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tilewright.ir.annotations import MACS
-from tilewright.ir.core import Op, Value, is_op
+from tilewright.ir.core import Constant, Op, Value, is_op
 from tilewright.ir.feature_map import Window, is_block_by_block, is_product, map_shape, sum_products, window_of
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
@@ -17,9 +17,10 @@ from tilewright.ir.ops.movement import Concat
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
+from tilewright.passes.device.channel_blocks import of_all_inputs, zero_of_weights
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
 from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover
+from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover, output_groups
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.machines.vector_unit import NORMALIZE_PASSES, WEIGH_PASSES, idle_elements, vector_steps
 from tilewright.runtime.simulator.timeline import Event
@@ -33,7 +34,8 @@ class Floors(NamedTuple):
 
     Attributes:
         array: steps of the arrays with all lanes busy that there is work for, shared out evenly, between what comes
-            before the first and after the last of them at least.
+            before the first and after the last of them at least. Groups of channels share lanes as far as these can
+            (`steps_of_parts`).
         dram: every weight, parameter, input and output moved once, and an instruction for each unit that an op needs,
             at full bandwidth.
         vector: steps of the vector units, as those of the arrays.
@@ -200,7 +202,52 @@ def array_steps(op: Op, machine: Machine) -> float:
         return float(dense_steps(machine, pixels, target.channels, 1, sum_products(op)))
     # Several groups may share the lanes: all of them have work at best.
     products = -(-op.macs // (pixels * machine.input_lanes * machine.output_lanes))
-    return float(-(-pixels // machine.pixel_lanes) * products)
+    found = float(-(-pixels // machine.pixel_lanes) * products)
+    if window_of(op).taps > 1 or machine.input_lanes < CHANNEL_BLOCK:
+        return found
+    return max(found, pixels / machine.pixel_lanes * steps_of_parts(machine, *_parts(op)))
+
+
+def _parts(op: Op[Conv]) -> tuple[list[int], int]:
+    """How many outputs each part of a convolution of single pixels has, of parts that have no input in common, and how
+    many inputs an output has at least: weights that are zero need none."""
+    weights, zero = op.operands.w, zero_of_weights(op)
+    assert isinstance(weights, Constant), "weights on the device are known"
+    used = (of_all_inputs(weights.array, op.operator.group, zero) != zero).reshape(op.result.type.shape[1], -1)
+    before, parts = np.empty(0), np.arange(len(used))
+    while not np.array_equal(before, parts):
+        before = parts
+        of_inputs = np.where(used, parts[:, None], len(used)).min(0)
+        parts = np.minimum(parts, np.where(used, of_inputs, len(used)).min(1))
+    return np.unique(parts, return_counts=True)[1].tolist(), int(used.sum(1).min())
+
+
+def steps_of_parts(machine: Machine, outputs: Sequence[int], inputs: int) -> float:
+    """Steps of one array for a group of pixels, where outputs of different parts have no input in common.
+
+    A step brings ``input_lanes`` channels of each pixel to one group of outputs, of which those of CONV all see the
+    same, and those of DWC no more altogether. So a group with outputs of k parts takes f(k) = ceil(k * inputs /
+    input_lanes) steps or more. There are W groups or more for all outputs; what fills half of the lanes counts half,
+    where it has twice as many pixels. Each part is in as many groups as its own outputs need, K in all. Of w(k) groups
+    with k parts each, sum w(k) >= W and sum k w(k) >= K, and their steps, sum w(k) f(k), are no fewer than a W + b K
+    for any a, b >= 0 with a + b k <= f(k) for all k (weak duality of linear programs).
+
+    Args:
+        outputs: of each part.
+        inputs: that each output has at least.
+    """
+    lanes = machine.output_lanes
+    _, shared = output_groups(machine, lanes // 2)
+    piece = lanes // 2 if shared else lanes
+    groups = -(-sum(outputs) // piece) * piece / lanes
+    pairs = sum(-(-each // piece) for each in outputs) * piece / lanes
+    count = np.arange(1, min(len(outputs), lanes) + 1)
+    steps = -(-count * inputs // machine.input_lanes)
+    found = 0.0
+    for more in (0.0, *(steps[1:] - steps[0]) / (count[1:] - 1)):
+        if (alone := (steps - more * count).min()) >= 0:
+            found = max(found, alone * groups + more * pairs)
+    return float(found)
 
 
 def _vector(op: Op, machine: Machine) -> float:

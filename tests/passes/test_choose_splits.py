@@ -78,6 +78,13 @@ def test_rows_that_come_out_even_are_shared_out_beside_maps_on_chip() -> None:
     assert set(splits(module)) == {"rows"}
 
 
+def test_what_others_read_alike_is_priced_as_one_move() -> None:
+    """14 rows are 4 for the cluster with most, 8 blocks of channels are 2 for each."""
+    module = chain(14, 128, 4)
+    tile_function(module.main, M4096, clusters=4)
+    assert splits(module) == ["rows", "channels", "channels", "rows"]
+
+
 def test_rows_are_moved_to_the_clusters_that_read_them_alone() -> None:
     """Each of four clusters makes a quarter of the channels of all rows, and reads a quarter of the rows."""
     module = chain(16, 64, 2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 
 import numpy as np
 import pytest
 from before_after import parse
-from device_bounds import cycles_ahead, floors, reads_all, weight_bytes
+from device_bounds import cycles_ahead, floors, reads_all, steps_of_parts, weight_bytes
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
@@ -82,16 +83,53 @@ def schedules(module: Module, machine: str, size: int, blocks: int) -> Iterator[
             continue
 
 
-@pytest.mark.parametrize("group", [1, 32])
-def test_no_schedule_is_below_the_floor_and_the_best_is_near(group: int) -> None:
-    module = two_layers(4, 32, 3, group)
+@pytest.mark.parametrize(("channels", "kernel", "group"), [(32, 3, 1), (32, 3, 32), (48, 1, 2)])
+def test_no_schedule_is_below_the_floor_and_the_best_is_near(channels: int, kernel: int, group: int) -> None:
+    module = two_layers(4, channels, kernel, group)
     ops = [*module.main.ops]
-    moved = sum(map(weight_bytes, ops)) + 2 * 32 * 4**2
+    moved = sum(map(weight_bytes, ops)) + 2 * channels * 4**2
     what, floor = floors(ops, load("s256"), 1, moved).highest
-    found = [*schedules(module, "s256", 4, 2)]
+    found = [*schedules(module, "s256", 4, channels // 16)]
     assert len(found) > 50
     # Weights of layers so small are there later than the floor of the arrays knows.
     assert floor <= min(found) <= 1.6 * floor, f"{what}: {floor}, {min(found)} of {len(found)}"
+
+
+def least_of_all_ways(outputs: tuple[int, ...], inputs: int, lanes: int, piece: int) -> float:
+    """Steps of the best way to put outputs of parts into groups of lanes, all of which are tried."""
+
+    @cache
+    def least(left: tuple[int, ...]) -> float:
+        if not any(left):
+            return 0.0
+        ways = [
+            (used, size)
+            for used in product(*(range(each + 1) for each in left))
+            for size in {piece, lanes}
+            if 0 < sum(used) <= size
+        ]
+        return min(
+            size / lanes * -(-sum(map(bool, used)) * inputs // 16)
+            + least(tuple(sorted(all - own for all, own in zip(left, used, strict=True))))
+            for used, size in ways
+        )
+
+    return least(tuple(sorted(outputs)))
+
+
+@pytest.mark.parametrize("machine", ["s256", "m4096"])
+@pytest.mark.parametrize("outputs", [(5, 5), (3, 3, 3), (2, 6), (1, 1, 1, 1), (9, 9), (4, 7, 2)])
+def test_no_way_to_put_groups_of_channels_into_lanes_is_below_the_floor(machine: str, outputs: tuple[int, ...]) -> None:
+    device = load(machine)
+    for inputs in (6, 16, 17, 34):
+        best = least_of_all_ways(outputs, inputs, device.output_lanes, device.output_lanes // 2)
+        found = steps_of_parts(device, outputs, inputs)
+        assert found <= best <= 1.5 * found, inputs
+
+
+def test_groups_of_a_shuffle_fill_the_lanes_as_far_as_the_floor_says() -> None:
+    # 4 groups of 34 channels: 8 blocks of outputs of one group, and half a block of all of them.
+    assert steps_of_parts(load("m4096"), (34,) * 4, 34) == 8 * 3 + 9 / 2
 
 
 def test_a_parameter_among_joined_maps_is_there_before_computed_ones() -> None:

@@ -133,11 +133,11 @@ class _OnChip:
             blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)
             for cluster, (first, count) in self._rows.of(op):
                 first += distance
-                for other, span in enumerate(holding.read):
-                    if span is not None and other != cluster:
-                        rows = max(min(first + count, sum(span)) - max(first, span[0]), 0)
-                        work = rows * shape.width * blocks * CHANNEL_BLOCK / LINE_BYTES
-                        cycles[cluster] += max(work, (rows > 0) * self._machine.timing.transfer_setup)
+                # What others read alike goes to all of them at once.
+                for begin, extent in {span for other, span in enumerate(holding.read) if span and other != cluster}:
+                    rows = max(min(first + count, begin + extent) - max(first, begin), 0)
+                    work = rows * shape.width * blocks * CHANNEL_BLOCK / LINE_BYTES
+                    cycles[cluster] += max(work, (rows > 0) * self._machine.timing.transfer_setup)
         return max(cycles)
 
 
