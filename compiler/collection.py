@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-OBJECTS = 200_000
+OBJECTS = 1_000_000
 """New ones until the collector runs, where a program asks for no more."""
 
 

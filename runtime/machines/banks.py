@@ -180,7 +180,7 @@ def window_steps(machine: Machine, groups: Any, products: int) -> Any:
     return -(-groups * max(-(-products // JOINED), pieces) // pieces)
 
 
-@lru_cache(4096)
+@lru_cache(1 << 14)
 def depthwise_conflicts(
     machine: Machine,
     pixels: int,

@@ -348,7 +348,7 @@ class _Engine:
         item = None if request.is_fetch else self._ordered.queues[request.stream][request.number]
         if "row-openings" not in self._without:
             opened = dram.fetch(price.dram_bytes) if item is None else dram.transfer(item, price.row_openings)
-            price = replace(price, row_openings=opened)
+            price = replace(price, row_openings=opened) if opened != price.row_openings else price
         dram.opened += request.is_fetch * price.row_openings
         dram.served.append(request)
         turns = price.writes != dram.wrote

@@ -62,7 +62,8 @@ class Work:
         self.port = self.port + count * port
         self.count = self.count + count
         if whole is not False:
-            self.once, self.drain = np.where(whole, cycles + drain, self.once), drain
+            once = cycles + drain
+            self.once, self.drain = once if whole is True else np.where(whole, once, self.once), drain
 
     def __add__(self, other: Work) -> Work:
         """Both, of which the instructions of this one are the first."""

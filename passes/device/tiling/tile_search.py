@@ -318,6 +318,7 @@ def _pointwise_candidates(op: Op, share: Share) -> Found:
         np.array([width]) if of_images else _cuts(width, OUTPUT_COLUMNS_LIMIT),
         _cuts_together(share.blocks(target.blocks, together), max(255, together), together),
         indexing="ij",
+        sparse=True,
     )
     over = of_images and share.moves(x) and not is_wide(x.type)
     need = rows * columns * blocks * CHANNEL_BLOCK * (share.moves(op.result) and not over)
