@@ -37,7 +37,7 @@ LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
     # Kernels of processors without vectors are long, and an emulator goes through each element.
-    check([blocked(kind, rng, small=target in EMULATED) for _ in range(4 if target in TARGETS else 2)], target)
+    check([blocked(kind, rng, small=target in EMULATED) for _ in range(2 if target in TARGETS else 1)], target)
 
 
 @pytest.mark.parametrize("target", LEVELS)
@@ -49,7 +49,7 @@ def test_weights_of_which_none_is_left(target: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_random_products(target: str, rng: np.random.Generator) -> None:
-    check([product(rng) for _ in range(5 if target in TARGETS else 4)], target)
+    check([product(rng) for _ in range(3 if target in TARGETS else 2)], target)
 
 
 OF_WORDS = ("blocked", "grouped", "joined", "pointwise", "depthwise", "product")
@@ -58,7 +58,7 @@ OF_WORDS = ("blocked", "grouped", "joined", "pointwise", "depthwise", "product")
 @pytest.mark.parametrize("target", LEVELS)
 @pytest.mark.parametrize("kind", OF_WORDS)
 def test_random_shapes_of_16_bits(kind: str, target: str, rng: np.random.Generator) -> None:
-    check([words(kind, rng, small=target in EMULATED) for _ in range(4 if target in TARGETS else 2)], target)
+    check([words(kind, rng, small=target in EMULATED) for _ in range(2 if target in TARGETS else 1)], target)
 
 
 @pytest.mark.sweep

@@ -20,7 +20,7 @@ from normalization_blocks import (
     random_layers,
     the_op,
 )
-from random_seeds import seeds
+from random_seeds import in_turn, seeds
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -120,8 +120,7 @@ def test_integers_are_within_the_stated_bound_of_numbers(seed: int) -> None:
 SHAPES = [(1, 1), (5, 3), (33, 40), (1, 384), (1, 19, 4, 5), (2, 16, 3, 1), (45, 33, 1, 1)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", range(5))
+@pytest.mark.parametrize(("shape", "form"), in_turn(SHAPES, range(5)))
 def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], form: int) -> None:
     rng = np.random.default_rng([*shape, form])
     dtype = (DType.U8, DType.I8, DType.I8, DType.I16, DType.I16)[form]
