@@ -21,7 +21,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, Transpose
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ...ir.ops.resize import Resize
@@ -347,6 +347,10 @@ def _lacking(op: Op) -> Reason:
         )
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
+    if is_op(op, Pad):
+        # What surrounds quantised maps with zeros has become a convolution, or part of what reads them.
+        found = f"{op.inputs[0].type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
+        return Reason("the device has no pad but one of zeros around quantised maps", f"%{op.result.name}", found)
     if is_op(op, *NORMS):
         why = obstacle(op)
         rule = f"{rule} but of integers, and {why}" if why is not None else rule

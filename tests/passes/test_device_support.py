@@ -208,6 +208,10 @@ REJECTIONS = [
         unary("tile(%x) {repeats=[1, 2]}", f"i8[2,3]{Q}", f"i8[2,6]{Q}"),
         "the device has no tile",
     ),
+    (
+        unary('pad(%x) {pads=[0, 0, 1, 0, 0, 1], mode="reflect", value=0x0.0p+0}', f"i8[1,2,3]{Q}", f"i8[1,2,5]{Q}"),
+        "pad %y: the device has no pad but one of zeros around quantised maps; found i8, mode reflect, value 0",
+    ),
 ]
 
 

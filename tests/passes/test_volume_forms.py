@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from before_after import clone, parse, random_inputs, run_pass
 from device_runs import compile_for_device, run_on_device
+from normalization_blocks import extreme_inputs, normalized_rows, the_op
 
 from tilewright.ir import interp
+from tilewright.ir.core import is_op
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.placement.device_support import reject
 from tilewright.runtime.machines.machine import load
 
@@ -130,6 +133,19 @@ def test_what_is_repeated_along_one_dimension_of_planes_stays(
     run_pass("legalize_for_device", module)
     np.testing.assert_array_equal(interp.run(module, inputs)["y"], wanted["y"])
     assert [op.inputs[0].type.rank for op in module.ops if op.name == "add"] == [5]
+
+
+@pytest.mark.parametrize(("groups", "is_sum"), [(24, False), (6, True), (1, True)])
+def test_normalisations_of_volumes_are_those_of_rows(groups: int, is_sum: bool, rng: np.random.Generator) -> None:
+    """With what is added before and numbers for each channel."""
+    module = normalized_rows(rng, (2, 24, 3, 4, 5), is_sum=is_sum, groups=groups)
+    before = clone(module)
+    assert reject(the_op(module), M4096) is not None
+    run_pass("legalize_for_device", module)
+    (norm,) = (op for op in module.ops if is_op(op, SkipLayerNorm))
+    assert norm.result.type.shape == (2, 24, 3, 20) and reject(norm, M4096) is None
+    for inputs in extreme_inputs(before, rng):
+        np.testing.assert_array_equal(interp.run(module, inputs)["y"], interp.run(before, inputs)["y"])
 
 
 @pytest.mark.parametrize(("planes", "rank"), [(64, 4), (65, 5)])
