@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -151,11 +152,12 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
 
 
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
-    """Along the last dimension, everything before it is rows."""
+    """Along the last dimension, everything before it is rows; along channels of a volume, each of its planes is one."""
     op, y = found.root, found.root.result.type
-    if op.operator.axis != y.rank - 1 or y.rank < 2 or is_of_images(op):
+    is_volume = y.rank == 5 and op.operator.axis == 1
+    if not is_volume and (op.operator.axis != y.rank - 1 or y.rank < 2 or is_of_images(op)):
         return None
-    rows = (y.elements // y.shape[-1], y.shape[-1], 1, 1)
+    rows = (*y.shape[:3], math.prod(y.shape[3:])) if is_volume else (y.elements // y.shape[-1], y.shape[-1], 1, 1)
     moved = [
         found.emit(Reshape(rows), value) if value is not None and value.type.shape == y.shape else value
         for value in op.operands

@@ -10,7 +10,6 @@ from ....ir.ops.movement import Transpose
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.shape import Reshape
-from ....ir.ops.skip_normalization import SkipLayerNorm
 from ...pattern import Match, Rule, node, on_quantized
 from .movement_forms import is_quantized
 from .row_forms import BY_ELEMENT
@@ -25,25 +24,19 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _on_rows(found: Match) -> Value | None:
     """What works element by element, or on all elements, does so on rows as well."""
-    y, operator, operands = found.root.result.type, found.root.operator, list[Value | None]()
-    maps = [value for value in found.root.inputs if value.type.rank == 5]
-    # What normalises channels has numbers for these besides.
-    fits = operator.axis == 1 if isinstance(operator, SkipLayerNorm) else len(maps) == len(found.root.inputs)
-    if not maps or not fits:
+    y, operands = found.root.result.type, list[Value]()
+    if any(value.type.rank != 5 for value in found.root.inputs):
         return None
     # Rows repeat one element or none: along one dimension of planes they cannot tell which it is.
-    if len({value.type.shape[3:] for value in maps} - {(1, 1)}) > 1:
+    if len({value.type.shape[3:] for value in found.root.inputs} - {(1, 1)}) > 1:
         return None
-    for value in found.root.operands:
-        if value is None or value.type.rank != 5:
-            operands.append(value)
-            continue
+    for value in found.root.inputs:
         rows = value.type.with_shape(_rows(value.type.shape))
         if isinstance(value, Constant):
             operands.append(found.add_constant(value.name, value.array.reshape(rows.shape), rows))
         else:
             operands.append(found.emit(Reshape(rows.shape), value))
-    result = found.emit(operator, *operands, result_types=[y.with_shape(_rows(y.shape))])
+    result = found.emit(found.root.operator, *operands, result_types=[y.with_shape(_rows(y.shape))])
     return found.emit(Reshape(y.shape), result)
 
 
@@ -84,7 +77,7 @@ def _pool_of_volume(found: Match[MaxPool | AveragePool]) -> Value | None:
 RULES: tuple[Rule, ...] = on_quantized(
     Rule(
         "volume_on_rows",
-        node((*BY_ELEMENT, Requantize, GlobalAveragePool, GlobalMaxPool, SkipLayerNorm), where=is_quantized),
+        node((*BY_ELEMENT, Requantize, GlobalAveragePool, GlobalMaxPool), where=is_quantized),
         _on_rows,
     ),
     Rule("pool_of_volume", node((MaxPool, AveragePool), where=is_quantized), _pool_of_volume),
