@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -362,6 +363,9 @@ def test_a_goal_that_is_missed_ends_with_the_best_and_with_code_1(
     shown = capsys.readouterr()
     assert "the goal is not reached, and the best result was written" in shown.err
     assert "* was written" in shown.out and "Goal: SQNR of every output at least 150 dB: not reached." in shown.out
+    assert "in 16 bits: results whose rounding does most" in shown.out and "in floating point: layers" in shown.out
+    tried = re.findall(r" \+ (\w+) (?:results?|activations) in 16 bits", shown.out)
+    assert tried == ["1", "2", "4", "5", "all"]
     assert max(map(len, shown.out.splitlines()[1:])) <= 80
     assert any(node.op_type == "DequantizeLinear" for node in onnx.load(written).graph.node)
 
@@ -422,6 +426,7 @@ def test_an_artifact_knows_how_images_become_inputs_and_what_is_doubtful_is_said
     assert main([*words, "-o", str(written), "--max-drop", "1%"]) in (0, 1)
     shown = capsys.readouterr()
     assert "Input x: 3 samples, -1 to 1, mean " in shown.out
+    assert "\nGoal: at most 1 % of answers change: " in shown.out
     assert "warning: 2 answers tell no fall of 1 %: one of them is more than that\n" in shown.err
     details = details_of(Artifact.open(written))
     assert details.images is not None

@@ -39,8 +39,9 @@ LOOKED_AT = 8
 MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
 
-WIDE_SHARES = (1 / 16, 1 / 4)
-"""Of the results, which are made of 16 bits, the most harmed first, before all activations are."""
+WIDE_SHARES = (1 / 16, 1 / 4, 1 / 2, 3 / 4)
+"""Of the results, which are made of 16 bits, the most harmed first, before all activations are, which may
+take the accelerator twice as long as three quarters."""
 
 POOR = 20.0
 """Decibels on the samples that choose, below which results get 16 bits without a goal: a hundredth of the power is
@@ -110,10 +111,6 @@ class Search:
         self.failed: list[FailedRung] = []
         self._whole: tuple[str, ...] = ()
         self._lowering: list[str] = []
-
-    @property
-    def _looked_at(self) -> Sequence[Inputs]:
-        return _some(self._used)
 
     @property
     def top1(self) -> float | None:
@@ -196,7 +193,7 @@ class Search:
             return
         best = self._narrowest()
         what = "ranking of layers by what their rounding does"
-        noise = self._or_left_out(what, lambda: output_noise(best.prepared, self._looked_at, self._options.report))
+        noise = self._or_left_out(what, lambda: output_noise(best.prepared, _some(self._used), self._options.report))
         harmed = harmed_results(best.prepared, noise) if noise is not None else []
         if not self._options.wide and self._widen(goal, methods, given, harmed):
             return
@@ -321,7 +318,7 @@ class Search:
             return []
         first = compiled(self._floating, {name: a[name] for name in types}, self._options.report)
         second = compiled(tried.quantized, {name: b[name] for name in types}, self._options.report)
-        runs = [(first(inputs), second(inputs)) for inputs in self._looked_at]
+        runs = [(first(inputs), second(inputs)) for inputs in _some(self._used)]
         exact = {name: [arrays[name] for arrays, _ in runs] for name in types}
         found = {name: [_real(arrays[name], b[name]) for _, arrays in runs] for name in types}
         behind = {name: function_behind(value) for name, value in tried.prepared.plan().values.items()}

@@ -24,8 +24,8 @@ class Goal:
     @property
     def words(self) -> str | None:
         """The goal; ``None`` if there is none."""
-        drop = "top-1" if self.top1 is not None else "same answers"
-        parts = [f"{drop} at most {100 * self.max_drop:g} % lower"] if self.max_drop is not None else []
+        drop = "top-1 at most {:g} % lower" if self.top1 is not None else "at most {:g} % of answers change"
+        parts = [drop.format(100 * self.max_drop)] if self.max_drop is not None else []
         parts += [f"SQNR of every output at least {self.min_sqnr:g} dB"] if self.min_sqnr is not None else []
         return " and ".join(parts) or None
 

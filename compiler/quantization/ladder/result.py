@@ -18,6 +18,12 @@ AGAIN = ", tried again"
 SHOWN = 4
 """Values in the table for each of two reasons."""
 
+_MIXED = {
+    "in 16 bits": "results whose rounding does most to the outputs; their layers take longer",
+    "in floating point": "layers that leave out most of the error for the time that they take longer",
+}
+"""What tries of mixed precision are."""
+
 _JOINT = "\N{NO-BREAK SPACE}"
 """Between a number and its unit, which stay on one line."""
 
@@ -165,9 +171,11 @@ class Quantization(Immutable):
         each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
         mean = ", mean of the outputs" if len(outputs) > 1 else ""
         unless = "" if self.top1 is not None else "; it tells nothing of coordinates or boxes, for which SQNR does"
-        again = ", but where it is tried again" if any(AGAIN in rung.what for rung in self.rungs) else ""
+        tried = " ".join(rung.what for rung in self.rungs)
+        again = ", but where it is tried again" if AGAIN in tried else ""
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
+            *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
             f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
             f"same: answers, the largest of a row of the first output, as in floating point{unless}",
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
