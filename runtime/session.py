@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -132,12 +132,8 @@ def load(
     limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
     given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
     again = os.path.abspath(source) if isinstance(source, (str, os.PathLike)) else artifact
-    session._loaded = again, {**given, **limits, "trust": trust, "pad": names}
+    session._load_again = partial(load, again, **given, **limits, trust=trust, pad=names)
     return session
-
-
-def _loaded_again(source: str | Artifact, options: dict[str, Any]) -> Session:
-    return load(source, **options)
 
 
 def choose_engine(artifact: Artifact, engine: str | None, preferred: str | None = None) -> str:
@@ -229,7 +225,7 @@ class Session:
         self._runner = runners.first
         self._queue = RequestQueue(workers, queue)
         self._closed = False
-        self._loaded: tuple[str | Artifact, dict[str, Any]] = artifact, {"engine": engine}
+        self._load_again = partial(load, artifact, engine=engine)
         # A session that is forgotten does what it was asked to; a worker itself may be what collects it.
         weakref.finalize(self, self._queue.end).atexit = False
 
@@ -398,7 +394,7 @@ class Session:
         self._closed = True
         self._queue.close()
 
-    def __reduce__(self) -> tuple[Callable[..., Session], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
         """Pickled by the arguments of `load` and the path, or by its content where it was loaded from memory, so that
         another process loads it for itself and judges there whether its native code may run.
 
@@ -406,7 +402,7 @@ class Session:
             UsageError: it is closed.
         """
         self._check_open()
-        return _loaded_again, self._loaded
+        return self._load_again, ()
 
     def _repr_html_(self) -> str:
         state = ", closed" if self._closed else ""
