@@ -18,7 +18,7 @@ from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
-from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, POOL_KERNEL_LIMIT, STRIDE_LIMIT
+from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, MAP_EXTENT_LIMIT, POOL_KERNEL_LIMIT, STRIDE_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
@@ -152,10 +152,13 @@ def _long_windows(found: Match[Conv]) -> Value | None:
     kernel, shape = w.type.shape[2:], found["x"].type.shape
     blocks: list[int] = []
     for taps, step in zip(kernel, conv.strides, strict=True):
-        sizes = (b for b in range(1, step + 1) if step % b == 0 and step // b <= STRIDE_LIMIT)
+        sizes = (b for b in range(-(-step // STRIDE_LIMIT), min(step, MAP_EXTENT_LIMIT) + 1) if step % b == 0)
         blocks.append(next((b for b in sizes if -(-taps // b) <= KERNEL_LIMIT), 0))
     zeros = {*(w.type.quant.zero_point if w.type.quant is not None else ())}
-    if max(blocks) < 2 or not all(blocks) or conv.group > 1 or set(conv.dilations) > {1} or len(zeros) != 1:
+    if max(blocks) < 2 or not all(blocks) or conv.group > 1 or {*conv.dilations} != {1} or len(zeros) != 1:
+        return None
+    # What is padded is in memory here.
+    if not y.elements or any(pad >= k for pad, k in zip(conv.pads, (*kernel, *kernel), strict=True)):
         return None
     taps = [-(-k // b) for k, b in zip(kernel, blocks, strict=True)]
     strides = tuple(s // b for s, b in zip(conv.strides, blocks, strict=True))

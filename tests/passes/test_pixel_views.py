@@ -187,6 +187,24 @@ def test_long_windows_read_blocks_as_pixels(
     np.testing.assert_array_equal(interp.run(module, inputs)["y"], interp.run(original, inputs)["y"])
 
 
+@pytest.mark.parametrize(
+    ("taps", "stride", "pads", "outputs"),
+    [(64, 1, (0, 0), 577), (64, 2**31 - 1, (0, 0), 1), (4, 4099, (0, 0), 1), (40, 20, (40, 0), 33)],
+)
+def test_long_windows_that_have_no_blocks_stay(taps: int, stride: int, pads: tuple[int, int], outputs: int) -> None:
+    """One step or very many apart, or behind as much padding as they read."""
+    conv = f'strides=[{stride}], pads={[*pads]}, dilations=[1], group=1, act="none", act_args=[]'
+    assert_leaves_alone(
+        PASS,
+        f"""
+  const @w : i8[1,1,{taps}]{W} = [{", ".join(["1"] * taps)}]
+  func @main(%x: i8[1,1,640]{X}) -> (%y: i8[1,1,{outputs}]{X}) {{
+    %y = conv(%x, @w, _) {{{conv}}} : i8[1,1,{outputs}]{X}
+    return %y
+  }}""",
+    )
+
+
 def windows(x: str, name: str, h: int, w: int, s: int, *, together: bool) -> str:
     """Windows of ``s`` x ``s`` of an image [1, h * s, w * s, 20], one behind the other, or put together."""
     apart, rows, image = f"[1,{h},{s},{w},{s},20]", f"[1,{h},{w},{s},{s},20]", f"[1,{h * s},{w * s},20]"
