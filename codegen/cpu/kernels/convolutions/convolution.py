@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .....ir.accumulators import is_word_product
 from .....ir.core import Op
@@ -18,7 +18,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import F32, Register, Registers, partial_mask, zero
 from ...tensors import is_float, is_plain
 from ..activation import what_follows
-from ..output_channels import VECTOR_BYTES, FloatOutput, channels_of, has_constant_channels
+from ..output_channels import VECTOR_BYTES, Channels, FloatOutput, channels_of, has_constant_channels
 from ..products.blocking import Blocking, choose_tile
 from ..window import Axis, rows_and_columns, walked
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
@@ -167,22 +167,20 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         return None
     op = op if joined is None else with_joined_groups(op, joined)
     image, group = (batch, channels, *axes), op.operator.group
+    has_bias = operands.b is not None
+
+    def known(channels: Channels | None = None) -> dict[str, Any]:
+        return {"constants": (channels or channels_of(op, None)).without_zeros, "has_bias": has_bias}
+
+    if is_depthwise and (has_words or (is_quantized and not has_byte_product(target))):
+        spec = WordDepthwise(*image, **known())
+        return spec.kernel(target).reading(spec.words(op, target))
     if has_words:
-        known = {"constants": channels_of(op, None).without_zeros, "has_bias": operands.b is not None}
-        if is_depthwise:
-            spec = WordDepthwise(*image, **known)
-            return spec.kernel(target).reading(spec.words(op, target))
-        spec = WordConvolution(*image, outputs, group, **known)
+        spec = WordConvolution(*image, outputs, group, **known())
         return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
-        has_bias = operands.b is not None
-        if is_depthwise and not has_byte_product(target):
-            known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
-            spec = WordDepthwise(*image, **known)
-            return spec.kernel(target).reading(spec.words(op, target))
         if is_plain and saturates(target):
-            known = {"constants": channels_of(op, None).without_zeros, "has_bias": has_bias}
-            spec = LineConvolution(*image, outputs, **known)
+            spec = LineConvolution(*image, outputs, **known())
             if spec.is_small:
                 return spec.kernel(target).reading(spec.words(op))
         constants = channels_of(op, target)
@@ -192,8 +190,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         spec = kind(*image, outputs, group, is_plain, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
         if tiled is None and saturates(target) and not is_plain:
-            known = {"constants": constants.without_zeros, "has_bias": has_bias}
-            spec = PairedConvolution(*image, outputs, group, **known)
+            spec = PairedConvolution(*image, outputs, group, **known(constants))
             exact = word_winograd(op, target) if is_blocked else None
             return exact or spec.kernel(target).reading(spec.records(op))
         return tiled or spec.kernel(target).reading(b"" if joined is None else joined_weights(op))
