@@ -72,8 +72,8 @@ def matrices(rng: np.random.Generator) -> Case:
     return MatMulInteger(), (a, b, zero_point(rng, a, rows), zero_point(rng, b, columns))
 
 
-def cases(rng: np.random.Generator) -> Iterator[Case]:
-    for _ in range(25):
+def cases(rng: np.random.Generator, count: int) -> Iterator[Case]:
+    for _ in range(count):
         yield convolution(rng)
         yield matrices(rng)
     # A column that is left alone.
@@ -88,10 +88,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
+@pytest.mark.parametrize("count", [12, pytest.param(25, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("target", TARGETS)
-def test_products_in_vectors_are_exact(target: str, rng: np.random.Generator) -> None:
+def test_products_in_vectors_are_exact(target: str, count: int, rng: np.random.Generator) -> None:
     executions, expected = [], []
-    for operator, operands in cases(rng):
+    for operator, operands in cases(rng, count):
         op, present = op_of(operator, operands), tuple(array for array in operands if array is not None)
         kernel = lower(op, described(target))
         assert kernel is not None

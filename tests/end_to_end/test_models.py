@@ -41,7 +41,7 @@ def test_light_networks_reproduce_their_stored_outputs(file: Path) -> None:
             np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "resnet50"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", pytest.param("resnet50", marks=pytest.mark.sweep)])
 def test_light_networks_with_random_weights(name: str, rng: np.random.Generator) -> None:
     """The stored outputs are all equal numbers; these depend on every weight and pixel."""
     (file,) = (file for file in light_models() if file.stem == f"light_{name}")

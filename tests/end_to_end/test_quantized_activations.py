@@ -60,7 +60,7 @@ def check_names(compiled: IntegerNetwork, model: onnx.ModelProto) -> None:
         assert set(find_named(ops, ["silu_x", "silu_y", "mish_y", "block5"], "the affinity", "test"))
 
 
-@pytest.mark.parametrize("integers", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("integers", ["QUInt8", pytest.param("QInt8", marks=pytest.mark.sweep)])
 def test_every_engine_computes_activations_that_arithmetic_spells(
     integers: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:

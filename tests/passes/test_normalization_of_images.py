@@ -274,13 +274,13 @@ def _grouped(g: _Net, x: str) -> str:
 @pytest.mark.parametrize(
     ("form", "opset", "machine"),
     [
-        (_instance, 13, "m4096"),
+        pytest.param(_instance, 13, "m4096", marks=pytest.mark.sweep),
         (_instance, 17, "s256"),
         (_spelt, 13, "m4096"),
-        (_spelt, 18, "s256"),
-        (_reshaped, 17, "m4096"),
+        pytest.param(_spelt, 18, "s256", marks=pytest.mark.sweep),
+        pytest.param(_reshaped, 17, "m4096", marks=pytest.mark.sweep),
         (_reshaped, 13, "s256"),
-        (_grouped, 18, "s256"),
+        pytest.param(_grouped, 18, "s256", marks=pytest.mark.sweep),
         (_grouped, 21, "m4096"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from api.random_calls.program import HANGS, INTERFACES
 
 FOLDERS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "helpers")]
-INFERENCES = 4_000
+INFERENCES = 3_000
 GROWTH = 2**23 * INFERENCES // 10_000
 """Bytes; so many outputs of the smallest network would be more."""
 
