@@ -58,8 +58,8 @@ def _levels(weights: np.ndarray) -> np.ndarray | None:
     """The different numbers among the weights, in order, with 0; ``None`` if there are too many for a grid."""
     flat = weights.reshape(-1)
     known = np.zeros(1, flat.dtype)
-    start, size = 0, 1 << 10
-    # Most weights are on no grid, which the first thousand show.
+    start, size = 0, 2 * LEVELS
+    # Most weights are on no grid, which the first hundreds show.
     while start < flat.size:
         chunk = flat[start : start + size]
         nearest = np.minimum(np.searchsorted(known, chunk), known.size - 1)
@@ -132,7 +132,7 @@ def per_channel(
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
     scales = np.abs(rows).max(1, initial=0).astype(np.float64) / LARGEST
     for channel, row in enumerate(rows):
-        found = grid_of(np.concatenate([row, -row]), 2 * LARGEST)
+        found = grid_of(np.abs(row), LARGEST)
         if found is not None:
             scales[channel] = found[0]
     if bias is not None:
