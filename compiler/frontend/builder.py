@@ -77,7 +77,7 @@ class SourceNode:
         if not isinstance(value, Constant):
             raise self.unsupported(
                 f"{what} must be known at compile time, but %{value.name} is computed from the inputs",
-                hint="Give static input shapes with --input-shape, or make it a constant of the model.",
+                hint="Give the inputs that decide with --input-shape or --freeze NAME=VALUE, or make it a constant.",
             )
         return value.array
 

@@ -255,7 +255,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
             [("x", FLOAT, [1])],
         ),
         "import: Squeeze: node 'y': axes must be known at compile time, but %a is computed from the inputs. "
-        "Give static input shapes with --input-shape, or make it a constant of the model.",
+        "Give the inputs that decide with --input-shape or --freeze NAME=VALUE, or make it a constant.",
     ),
 }
 
