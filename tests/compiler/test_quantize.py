@@ -454,6 +454,8 @@ def test_what_was_found_is_one_object_where_the_goal_is_missed(
         ("0\n" * 7, "are not as many as the samples; expected 6, found 7"),
         ("0\n1\n2\n3\n4\n0\n", "hold a class that the network lacks; expected 0 to 3, found 4"),
         ("cat\n" * 6, "are no classes; expected whole numbers, the first class being 0, found 'cat'"),
+        ("0\n,\n" * 3, "are no classes; expected whole numbers, the first class being 0, found ','"),
+        ("0\n--1\n" * 3, "are no classes; expected whole numbers, the first class being 0, found '--1'"),
         ("photo 0.png 0\n1\n", "are no classes; expected lines CLASS, or lines NAME CLASS, found both"),
         ("photo 0.png,0\n", "lack images; expected NAME CLASS, found none for 'photo 1.png'"),
     ],

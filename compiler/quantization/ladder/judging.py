@@ -143,8 +143,8 @@ def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str
             raise _wrong(f"{where} are no classes", whole, array.dtype if isinstance(array, StoredArray) else ".npz")
         return {}, array.read().reshape(-1).tolist()
     lines = contents(os.fspath(path), limits.LABELS_FILE, where).decode("utf-8-sig", "replace").splitlines()
-    words = [line.replace(",", " ").rsplit(maxsplit=1) for line in lines if line.strip()]
-    wrong = next((each[-1] for each in words if not each[-1].lstrip("-").isdecimal() or len(each[-1]) > 18), None)
+    words = [line.replace(",", " ").rsplit(maxsplit=1) or [line] for line in lines if line.strip()]
+    wrong = next((each[-1] for each in words if not each[-1].removeprefix("-").isdecimal() or len(each[-1]) > 18), None)
     if wrong is not None:
         raise _wrong(f"{where} are no classes", whole, repr(wrong))
     is_named = all(len(each) == 2 for each in words)
