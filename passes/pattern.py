@@ -154,6 +154,13 @@ class Match(Generic[OperatorT_co]):
         self.constants.append(self.module.add_constant(name, np.asarray(array, order="C"), type))
         return self.constants[-1]
 
+    def moved(self, operator: Operator, value: Value) -> Value:
+        """What a movement makes of a value: of a constant another one."""
+        if not isinstance(value, Constant):
+            return self.emit(operator, value)
+        array = np.asarray(operator.reference(value.array))
+        return self.add_constant(value.name, array, value.type.with_shape(array.shape))
+
     def undo(self) -> None:
         """Take back what the rewrite inserted and added."""
         for op in reversed(self.created):

@@ -54,13 +54,7 @@ def _on_maps(found: Match, operator: Operator) -> Value:
     """What moves elements of tensors, channels last, as what moves those of maps."""
     y = found.root.result.type
     forward = channels_first(y.rank)
-    operands: list[Value] = []
-    for value in found.root.inputs:
-        if isinstance(value, Constant):
-            type = value.type.with_shape([value.type.shape[axis] for axis in forward])
-            operands.append(found.add_constant(value.name, value.array.transpose(forward), type))
-        else:
-            operands.append(found.emit(Transpose(forward), value))
+    operands = [found.moved(Transpose(forward), value) for value in found.root.inputs]
     moved = found.emit(operator, *operands, result_types=[y.with_shape([y.shape[axis] for axis in forward])])
     return found.emit(Transpose((0, *range(2, y.rank), 1)), moved)
 

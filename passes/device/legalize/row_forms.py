@@ -129,26 +129,16 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
 def _attention_on_rows(found: Match[Attention]) -> Value | None:
     """Operands and result as rows of as many elements as lie between rows of their matrices."""
     op = found.root
-    operands: list[Value] = []
-    for value, view in views_of(op):
-        width = row_width(view, value)
-        if width < 1 or value.type.elements % width:
-            return None
-        operands.append(value)
-    shapes = [
-        (value.type.elements // row_width(view, value), row_width(view, value), 1, 1) for value, view in views_of(op)
-    ]
-    if all(value.type.shape == shape for value, shape in zip(operands, shapes, strict=True)):
+    widths = [(value, row_width(view, value)) for value, view in views_of(op)]
+    if any(width < 1 or value.type.elements % width for value, width in widths):
         return None
-    y, target = op.result.type, shapes[3]
-    moved: list[Value] = []
-    for value, shape in [*zip(operands[:3], shapes[:3], strict=True), *zip(operands[4:], shapes[4:], strict=True)]:
-        if isinstance(value, Constant):
-            moved.append(found.add_constant(value.name, value.array.reshape(shape), value.type.with_shape(shape)))
-        else:
-            moved.append(found.emit(Reshape(shape), value) if value.type.shape != shape else value)
-    result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.with_shape(target)])
-    return found.emit(Reshape(y.shape), result)
+    rows = [(value, (value.type.elements // width, width, 1, 1)) for value, width in widths]
+    if all(value.type.shape == shape for value, shape in rows):
+        return None
+    y, target = rows.pop(3)
+    moved = [found.moved(Reshape(shape), value) if value.type.shape != shape else value for value, shape in rows]
+    result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.type.with_shape(target)])
+    return found.emit(Reshape(y.type.shape), result)
 
 
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ....ir.core import Constant, Value
+from ....ir.core import Value
 from ....ir.ops.movement import Transpose
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
@@ -24,18 +24,13 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _on_rows(found: Match) -> Value | None:
     """What works element by element, or on all elements, does so on rows as well."""
-    y, operands = found.root.result.type, list[Value]()
+    y = found.root.result.type
     if any(value.type.rank != 5 for value in found.root.inputs):
         return None
     # Rows repeat one element or none: along one dimension of planes they cannot tell which it is.
     if len({value.type.shape[3:] for value in found.root.inputs} - {(1, 1)}) > 1:
         return None
-    for value in found.root.inputs:
-        rows = value.type.with_shape(_rows(value.type.shape))
-        if isinstance(value, Constant):
-            operands.append(found.add_constant(value.name, value.array.reshape(rows.shape), rows))
-        else:
-            operands.append(found.emit(Reshape(rows.shape), value))
+    operands = [found.moved(Reshape(_rows(value.type.shape)), value) for value in found.root.inputs]
     result = found.emit(found.root.operator, *operands, result_types=[y.with_shape(_rows(y.shape))])
     return found.emit(Reshape(y.shape), result)
 
