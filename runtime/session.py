@@ -170,18 +170,12 @@ class _Runners:
     """
 
     def __init__(
-        self,
-        artifact: Artifact,
-        engine: str,
-        policy: CodePolicy,
-        memory_limit: int | None,
-        threads: int,
-        pad: Sequence[str],
+        self, artifact: Artifact, engine: str, policy: CodePolicy, limit: int | None, threads: int, pad: Sequence[str]
     ) -> None:
         self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
-        self._limit, self._threads = memory_limit, threads
+        self._limit, self._threads = limit, threads
         self.table = ShapeTable(self._artifacts, pad)
-        self.first = self._make(0, memory_limit)
+        self.first = self._make(0, limit)
         # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
         self._others: dict[int, Runner] = {}
 
@@ -377,13 +371,9 @@ class Session:
         return self._bound(inputs if inputs is not None else self._sample_inputs(), copy=False)[:2]
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
-        generator = np.random.default_rng(0)
-        return {
-            spec.name: generator.standard_normal(spec.shape).astype(spec.numpy)
-            if spec.numpy.kind == "f"
-            else np.zeros(spec.shape, spec.numpy)
-            for spec in self.inputs
-        }
+        draw = np.random.default_rng(0).standard_normal
+        drawn = ((spec, draw(spec.shape) if spec.numpy.kind == "f" else np.zeros(spec.shape)) for spec in self.inputs)
+        return {spec.name: np.asarray(array, spec.numpy) for spec, array in drawn}
 
     def _check_open(self) -> None:
         if self._closed:

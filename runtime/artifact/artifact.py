@@ -194,12 +194,8 @@ class Artifact(Container):
         return _opened_again, (bytes(self._buffer), None if is_whole else self.shape)
 
     def __repr__(self) -> str:
-        return f"<Artifact {self.origin!r}: {self._what}>"
-
-    @property
-    def _what(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)
-        return f"model {model!r}, precision {self.manifest.precision}, engines {engines}"
+        return f"<Artifact {self.origin!r}: model {model!r}, precision {self.manifest.precision}, engines {engines}>"
 
     def html(self, heading: str) -> str:
         """A table of the inputs and outputs, under a heading in plain text."""
@@ -211,7 +207,7 @@ class Artifact(Container):
         return f"<table><caption>{escape(heading)}</caption>{body}</table>"
 
     def _repr_html_(self) -> str:
-        return self.html(f"Artifact {self.origin}: {self._what}")
+        return self.html(repr(self)[1:-1])
 
     @property
     def trusted(self) -> bool:

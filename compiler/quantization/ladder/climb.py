@@ -40,8 +40,7 @@ MOST_KEPT = 16
 """Layers that are kept in floating point, at most."""
 
 WIDE_SHARES = (1 / 16, 1 / 4, 1 / 2, 3 / 4)
-"""Of the results, which are made of 16 bits, the most harmed first, before all activations are, which may
-take the accelerator twice as long as three quarters."""
+"""Of the results, the most harmed first, that get 16 bits before all activations do, which may take twice as long."""
 
 POOR = 20.0
 """Decibels on the samples that choose, below which results get 16 bits without a goal: a hundredth of the power is

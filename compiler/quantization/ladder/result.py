@@ -134,10 +134,8 @@ class Quantization(Immutable):
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
-        if self.kept:
-            lines += [*_wrapped(f"Kept in floating point: {', '.join(self.kept)}"), ""]
-        if self.wide:
-            lines += [*_wrapped(f"Activations of 16 bits: {', '.join(self.wide)}"), ""]
+        for what, names in (("Kept in floating point", self.kept), ("Activations of 16 bits", self.wide)):
+            lines += [*_wrapped(f"{what}: {', '.join(names)}"), ""] if names else []
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
