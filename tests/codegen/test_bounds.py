@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_harness import TARGETS, Execution, described, run_kernels
+from random_seeds import in_turn
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.window import Axis, PixelTile, TileRow, cut
@@ -47,8 +48,7 @@ FAR = {
 """Convolutions with positions at the largest extent, and the taps of their windows along a dimension."""
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", FAR)
+@pytest.mark.parametrize(("name", "target"), in_turn(FAR, TARGETS))
 def test_positions_of_a_convolution_at_the_largest_extent(name: str, target: str, rng: np.random.Generator) -> None:
     conv, taps = FAR[name]
     image, kernel = ((8,), (taps,)) if len(conv.strides) == 1 else ((8, 5), (taps, 1))

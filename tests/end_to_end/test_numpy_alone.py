@@ -64,7 +64,7 @@ def test_run() -> None:
 
 
 @pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
-@pytest.mark.parametrize("target", ["host", "avx2", "portable"])
+@pytest.mark.parametrize("target", ["host", "portable", pytest.param("avx2", marks=pytest.mark.sweep)])
 def test_what_is_compiled_here_runs_here(target: str, tmp_path: Path) -> None:
     if target == "avx2" and "avx2" not in host.features():
         pytest.skip("this machine has no avx2")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from before_after import parse, run_pass
 from device_runs import compile_for_device
+from random_seeds import in_turn
 
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
@@ -58,8 +59,7 @@ def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) ->
     assert np.mean(errors) < 0.18
 
 
-@pytest.mark.parametrize("name", samples())
-@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(("name", "size"), in_turn(samples(), [1, 2, 4, 8, 16]))
 def test_prices_of_small_groups_are_near_what_the_cycle_model_says(name: str, size: int) -> None:
     machine, rng = load(name), np.random.default_rng(7)
     model = CostModel(machine, 2e9, 1e9, machine.clusters)

@@ -19,7 +19,6 @@ SHORT = {
     "quantized_kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
     "operators.py": ["--filter", "LeakyRelu", "--rounds", "1"],
     "models.py": ["--filter", "light_squeezenet", "--samples", "1", "--seconds", "0.05"],
-    "device_performance.py": ["--filter", "SqueezeNet, s256", "--effort", "quick"],
 }
 
 
@@ -58,8 +57,8 @@ def test_older_machines_are_read_and_differ_in_what_was_decided(tmp_path: Path) 
         assert [line.split(":")[0] for line in differences] == [*fields]
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", [*SHORT, pytest.param("device_performance.py", marks=pytest.mark.sweep)])
 def test_runs(name: str) -> None:
-    found = run(str(FOLDER / name), *SHORT[name])
+    found = run(str(FOLDER / name), *SHORT.get(name, ("--filter", "SqueezeNet, s256", "--effort", "quick")))
     assert found.returncode == 0, found.stderr
     assert len(found.stdout.splitlines()) >= 2

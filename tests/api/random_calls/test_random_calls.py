@@ -46,7 +46,13 @@ def test_many_random_calls(interface: str, seed: int) -> None:
     check(ended(interface, "calls", 8, 2000, 60, seed))
 
 
-@pytest.mark.parametrize("interface", INTERFACES)
+SHARED = ("FWDNXT", "pynq", "simulator")
+"""Interfaces that stand on what others stand on as well."""
+
+
+@pytest.mark.parametrize(
+    "interface", [pytest.param(name, marks=(pytest.mark.sweep,) if name in SHARED else ()) for name in INTERFACES]
+)
 def test_memory_does_not_grow(interface: str) -> None:
     growth = ended(interface, "memory", INFERENCES)
     assert isinstance(growth, int)

@@ -10,6 +10,7 @@ import pytest
 from legacy_detectors import mobilenet_ssd_like
 from legacy_layers import LegacyNetwork
 from legacy_networks import fcn_like, resnet_like
+from random_seeds import in_turn
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
@@ -37,8 +38,7 @@ def test_networks_agree_with_onnxruntime(output: str, version: int, precision: s
             np.testing.assert_allclose(session.run(inputs)[output], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("version", [2, 3, 5, 7])
-@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+@pytest.mark.parametrize(("version", "precision"), in_turn([2, 3, 5, 7], ["FP32", "FP16"]))
 def test_a_detector_agrees_with_plain_loops(version: int, precision: str, tmp_path: Path) -> None:
     network = mobilenet_ssd_like(version, precision)
     inputs = network.random_inputs()
