@@ -13,7 +13,7 @@ from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
-from ...ir.ops.reduction import Reduce
+from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
@@ -123,6 +123,16 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     return _as_reshape(found) if keeps and count == 1 else None
 
 
+def _merge_reductions(found: Match[Reduce]) -> Value | None:
+    """Means of means, as ``x.mean(3).mean(2)``, and maxima of maxima, in one."""
+    inner, outer, x = found.op("inner", Reduce).operator, found.root.operator, found["x"]
+    if type(inner) is not type(outer) or not x.type.dtype.is_float:
+        return None
+    left = [d for d in range(x.type.rank) if inner.keepdims or d not in inner.axes]
+    axes = tuple(sorted({*inner.axes, *(left[axis] for axis in outer.axes)}))
+    return found.emit(Reshape(found.root.result.type.shape), found.emit(type(outer)(axes), x))
+
+
 _ONE = scalar(1.0, 0.0)
 _ZERO = scalar(0.0)
 
@@ -157,6 +167,11 @@ RULES: tuple[Rule, ...] = (
         Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
+    ),
+    Rule(
+        "reduce_of_reduce",
+        node((ReduceMean, ReduceMax), node((ReduceMean, ReduceMax), "x", name="inner")),
+        _merge_reductions,
     ),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     *NEUTRAL,

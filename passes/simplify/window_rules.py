@@ -116,8 +116,9 @@ def _reduction_as_pool(found: Match[Reduce]) -> Value | None:
         return None
     is_global = axes == tuple(range(2, x.type.rank))
     is_square = is_op(square, Pow) or (is_op(square, Mul) and len({*square.inputs}) == 1)
-    # What is taken off its operand may as well be the start of a softmax, or of a normalisation.
-    is_part = any(isinstance(user, Op) and is_op(user, Sub) for user in y.users) or (is_square and is_mean)
+    # What is taken off its operand may as well be the start of a softmax, or of a normalisation, and a mean one of two.
+    others = (Sub, type(reduction))
+    is_part = any(isinstance(user, Op) and is_op(user, *others) for user in y.users) or (is_square and is_mean)
     if is_part and not (is_mean and is_global):
         return None
     kernel = tuple(extent if 2 + axis in axes else 1 for axis, extent in enumerate(x.type.shape[2:]))

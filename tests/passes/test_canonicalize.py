@@ -254,6 +254,28 @@ def test_a_gather_out_of_range_stays_for_the_run_to_refuse(index: int) -> None:
     assert_leaves_alone("canonicalize", module)
 
 
+@pytest.mark.parametrize(("operator", "pool"), [("mean", "global_average_pool"), ("max", "global_max_pool")])
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("first", [2, 3])
+def test_means_of_means_are_one(operator: str, pool: str, keeps: bool, first: int, rng: np.random.Generator) -> None:
+    """As PyTorch's ``x.mean(3).mean(2)``, which had been a pool and a reduction that the accelerator does not have."""
+    between = [2, 3, 4, 5]
+    between[first : first + 1] = [1] if keeps else []
+    second, rest = 5 - first if keeps else 2, [2, 3, *[1, 1] * keeps]
+    module = parse(f"""
+      func @main(%x: f32[2,3,4,5]) -> (%y: f32[2,3]) {{
+        %a = reduce_{operator}(%x) {{axes=[{first}], keepdims={str(keeps).lower()}}} : f32{between}
+        %b = reduce_{operator}(%a) {{axes=[{second}], keepdims={str(keeps).lower()}}} : f32{rest}
+        %y = reshape(%b) {{shape=[2, 3]}} : f32[2,3]
+        return %y
+      }}
+    """)
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops] == [pool, "reshape"]
+    assert_same_meaning(before, module, rng)
+
+
 def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
     assert_rewrites(
         "canonicalize",
