@@ -167,7 +167,7 @@ class Pad(Operator[UnaryOperands]):
             raise IRError("pads needs two numbers from 0 a dimension", expected=2 * x.rank, found=list(self.pads))
         for d, (before, after) in enumerate(self._pairs()):
             if self.mode == "reflect" and max(before, after) > max(0, x.shape[d] - 1):
-                raise IRError("reflected pads are smaller than the extent", expected=x.shape[d], found=(before, after))
+                raise IRError("reflected pads are too large", expected=f"less than {x.shape[d]}", found=(before, after))
             if self.mode != "constant" and before + after > 0 and x.shape[d] == 0:
                 raise IRError(f"dimension {d} is empty, there is nothing to pad with", found=list(x.shape))
         return moved(x, tuple(e + sum(pair) for e, pair in zip(x.shape, self._pairs(), strict=True)))

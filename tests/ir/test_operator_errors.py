@@ -14,6 +14,7 @@ from tilewright.ir.ops.comparison import And, Where
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.movement import Pad
 from tilewright.ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, LpPool, MaxPool
 from tilewright.ir.ops.resize import Resize
@@ -37,6 +38,7 @@ def i64(*shape: int) -> TensorType:
         (And(), (f32(2), f32(2)), "and: element type is not allowed; expected bool, found f32"),
         (Where(), (f32(2), f32(2), f32(2)), "where: element type is not allowed; expected bool, found f32"),
         (PRelu(), (f32(2), f32(3, 2)), "prelu: the slope does not broadcast to x; expected [2], found [3, 2]"),
+        (Pad((0, 2), "reflect"), (f32(2),), "reflected pads are too large; expected less than 2, found (0, 2)"),
         (MatMul(), (f32(2), f32(2, 3)), "matmul: x and w need ranks of at least 2"),
         (MatMul(), (f32(4, 2), f32(3, 5)), "matmul: the inner extents of x and w differ; found [4, 2] and [3, 5]"),
         (MatMul(), (f32(4, 2), f32(2, 5), f32(4)), "b needs one element for each column; expected [5], found [4]"),
