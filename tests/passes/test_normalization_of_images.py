@@ -13,7 +13,6 @@ from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
 from normalization_blocks import extreme_inputs, normalized_rows, the_op
 from onnx_networks import OnnxNetwork
-from random_seeds import in_turn
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
@@ -33,9 +32,10 @@ OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_lim
 SHAPES = [((2, 80, 5, 4), 8), ((1, 96, 3, 7), 96), ((1, 60, 6), 5), ((1, 48, 9, 1), 1), ((3, 6, 2, 2), 2)]
 
 
-@pytest.mark.parametrize(("grouped", "form"), in_turn(SHAPES, range(5)))
-def test_reference_processor_and_accelerator_agree(grouped: tuple[tuple[int, ...], int], form: int) -> None:
-    shape, groups = grouped
+@pytest.mark.parametrize(("shape", "groups"), SHAPES)
+@pytest.mark.parametrize("form", range(5))
+def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], groups: int, form: int) -> None:
+    # All of them: only some, by chance, have means at a tie.
     rng = np.random.default_rng([*shape, form])
     dtype = (DType.U8, DType.I8, DType.I8, DType.I16, DType.I16)[form]
     module = normalized_rows(rng, shape, is_sum=form not in (1, 4), dtype=dtype, spread=1.5, groups=groups)
