@@ -192,12 +192,16 @@ class Devices:
         kp.core.set_timeout(self.steady, random.choice((-1, None, "5", 2**40)))  # pyright: ignore[reportArgumentType]
 
     def infer(self) -> None:
-        """One image, and what is retrieved of it."""
+        """One image, and what is retrieved of it.
+
+        Random calls may follow: with this patience they would wait in turn for results of what nobody sends.
+        """
         kp.core.set_timeout(self.steady, PATIENCE)
         header = kp.GenericRawImageHeader(model_id=ID)
         kp.inference.generic_raw_inference_send(self.steady, header, np.zeros((8, 8), np.uint8), GREY)
         result = kp.inference.generic_raw_inference_receive(self.steady, header, self.descriptor)
         self.check(result, 0, kp.ChannelOrdering.KP_CHANNEL_ORDERING_CHW)
+        kp.core.set_timeout(self.steady, TIMEOUT)
 
     def finish(self) -> None:
         """Everything that was sent comes out."""
