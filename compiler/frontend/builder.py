@@ -22,6 +22,7 @@ from ...ir.op import Operator
 from ...ir.ops.quantization import DequantizeLinear
 from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
+from .input_shapes import Declared
 
 FOLD_ELEMENTS = 1 << 16
 """Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
@@ -128,25 +129,50 @@ class SourceNode:
 AnyNode = TypeVar("AnyNode", bound=SourceNode)
 
 
-def input_shape_hint(name: str, example: Sequence[int] | None, declared: Sequence[int | str | None] = ()) -> str:
-    """How a user gives an input its shape, on the command line and in Python.
+def shape_text(extents: Sequence[int | str | None] | None) -> str:
+    """The extents that a model declares, as messages show them: open ones are ``None`` or -1, or all are ``None``."""
+    shown = ("?" if each in (None, -1) else str(each) for each in extents or ())
+    return "of unknown rank" if extents is None else f"[{', '.join(shown)}]"
+
+
+def open_shapes_error(declared: Declared) -> ModelError:
+    """What says which inputs have open shapes, and how a user gives all of them, on the command line and in Python.
 
     Args:
-        example: such a shape; ``None`` where the model does not even say how many dimensions there are.
-        declared: the shape in the model, with the names of open extents.
+        declared: by input, as :func:`shape_text` takes them.
     """
-    is_open = [not isinstance(each, int) for each in declared]
-    if example is not None and len(declared) == 4 and sum(is_open[1:]) == 2:
-        # An image of one pixel is no use.
-        example = [224 if at and is_open[at] else extent for at, extent in enumerate(example)]
-    named = {each: [extent] for each, extent in zip(declared, example or (), strict=False) if isinstance(each, str)}
-    if named and None not in declared:
-        options = " ".join(f"--input-shape {quote(each)}={extent}" for each, (extent,) in named.items())
-        first, (extent,) = next(iter(named.items()))
-        several = f"; several shapes as --input-shape {quote(first)}={extent},{4 * extent}"
-        return f"Fix it with {options} (input_shapes={named!r} in Python){several}."
-    shown = ",".join(map(str, example or (1, 3, 224, 224)))
-    return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
+    sizes: dict[str, int] = {}
+    given: dict[str, list[int]] = {}
+    for extents, example in ((each, _example(each)) for each in declared.values()):
+        for each, size in zip(extents or (), example, strict=False):
+            if isinstance(each, str):
+                sizes[each] = max(sizes.get(each, 1), size)
+    for name, extents in declared.items():
+        if extents is not None and None not in extents:
+            given |= {each: [sizes[each]] for each in extents if isinstance(each, str)}
+        else:
+            known = [sizes.get(each, each) if isinstance(each, str) else each for each in extents or ()]
+            given[name] = _example(known if extents is not None else None)
+    texts = {name: ",".join(map(str, shape)) for name, shape in given.items()}
+    options = " ".join(f"--input-shape {quote(name)}={text}" for name, text in texts.items())
+    in_python = ", ".join(f"{name!r}: [{text}]" for name, text in texts.items())
+    several = [f"{quote(each)}={size},{4 * size}" for each, size in sizes.items() if each in given]
+    found = [f"input {name!r} has an open shape {shape_text(extents)}" for name, extents in declared.items()]
+    more = f" and {len(found) - 20} more" if len(found) > 20 else ""
+    return ModelError(
+        "; ".join(found[:20]) + more,
+        stage="import",
+        hint=f"Fix it with {options} (input_shapes={{{in_python}}} in Python)"
+        f"{f'; several shapes as --input-shape {several[0]}' if several else ''}.",
+    )
+
+
+def _example(extents: Sequence[int | str | None] | None) -> list[int]:
+    """A shape that an input of these extents may have."""
+    extents = (None, 3, None, None) if extents is None else extents
+    # An image of one pixel is no use.
+    is_image = len(extents) == 4 and sum(not isinstance(each, int) for each in extents[1:]) == 2
+    return [each if isinstance(each, int) else 224 if is_image and at else 1 for at, each in enumerate(extents)]
 
 
 def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> None:

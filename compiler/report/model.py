@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tilewright.errors import resources
@@ -17,9 +17,10 @@ from ...passes.placement.rule import text_of
 from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
 from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
+from ..frontend.builder import shape_text
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
-from ..frontend.input_shapes import names_in, one_shape
-from ..frontend.ir.document import Document, shape_text
+from ..frontend.input_shapes import Declared, names_in, one_shape
+from ..frontend.ir.document import Document
 from ..frontend.ir.families import layer_types, unknown_types
 from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
@@ -70,8 +71,14 @@ def inspect_model(
 
 
 def _outline(
-    path: Path, inputs: Mapping[str, str], missing: Sequence[str], nodes: Table, *, as_json: bool
+    path: Path,
+    left: Declared,
+    missing: Sequence[str],
+    nodes: Table,
+    *,
+    as_json: bool,
 ) -> str | OpenModel:
+    inputs = {name: shape_text(extents) for name, extents in left.items()}
     if as_json:
         return {"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()}
     lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]

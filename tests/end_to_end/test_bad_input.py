@@ -220,6 +220,23 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape of unknown rank. "
         "Fix it with --input-shape x=1,3,224,224 (input_shapes={'x': [1,3,224,224]} in Python).",
     ),
+    "several open inputs": (
+        graph_model(
+            [relu()],
+            [
+                ("x", FLOAT, [2, 3]),
+                ("ids", FLOAT, ["batch", "h"]),
+                ("image", FLOAT, [None, 3, "h", "w"]),
+                ("mask", FLOAT, [None, 2]),
+                ("state", FLOAT, None),
+            ],
+        ),
+        "import: input 'ids' has an open shape [batch, h]; input 'image' has an open shape [?, 3, h, w]; "
+        "input 'mask' has an open shape [?, 2]; input 'state' has an open shape of unknown rank. "
+        "Fix it with --input-shape batch=1 --input-shape h=224 --input-shape image=1,3,224,224 --input-shape mask=1,2 "
+        "--input-shape state=1,3,224,224 (input_shapes={'batch': [1], 'h': [224], 'image': [1,3,224,224], "
+        "'mask': [1,2], 'state': [1,3,224,224]} in Python); several shapes as --input-shape batch=1,4.",
+    ),
     "extents of zero and less": (
         graph_model([relu()], [("x", FLOAT, [0, 3, -1])]),
         "import: input 'x' has an open shape [?, 3, ?]. "

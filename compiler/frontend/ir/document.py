@@ -44,12 +44,6 @@ ELEMENT_TYPES = {
 """What the attribute ``element_type`` calls the precisions."""
 
 
-def shape_text(shape: tuple[int, ...] | None) -> str:
-    """A shape as messages show it, with question marks for open extents; ``None`` where their number is open, too."""
-    shown = ("?" if extent == OPEN else str(extent) for extent in shape or ())
-    return "of unknown rank" if shape is None else f"[{', '.join(shown)}]"
-
-
 @dataclass
 class Port:
     """One input or output of a layer.
@@ -178,10 +172,14 @@ class Document:
         kind = "input" if self.is_legacy else "parameter"
         return (layer for layer in self.layers.values() if layer.type.lower() == kind)
 
-    def open_inputs(self) -> dict[str, str]:
-        """The shapes of those inputs that leave an extent open, or all of them, as messages show them."""
+    def open_inputs(self) -> dict[str, list[int | None] | None]:
+        """The extents of those inputs that leave some open, ``None`` where one is, or their number."""
         shapes = {layer.name: layer.declared for layer in self.inputs()}
-        return {name: shape_text(shape) for name, shape in shapes.items() if shape is None or OPEN in shape}
+        return {
+            name: None if shape is None else [None if extent == OPEN else extent for extent in shape]
+            for name, shape in shapes.items()
+            if shape is None or OPEN in shape
+        }
 
     def outputs(self) -> list[tuple[Layer, Port]]:
         """What the network gives: in versions 2 to 7 what nothing reads, later what results read; additions last."""

@@ -18,10 +18,10 @@ from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
-from ..builder import ModuleBuilder, Results, check_given, input_shape_hint, type_of_tensor
+from ..builder import ModuleBuilder, Results, check_given, open_shapes_error, type_of_tensor
 from ..input_shapes import Frozen, InputShapes, frozen_array
 from ..shape import reshape
-from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names, shape_text
+from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
 from .node import IrNode
 from .pre_process import pre_processed
 from .quantization_chains import recognise_quantization
@@ -157,12 +157,9 @@ class IrImporter(ModuleBuilder):
             return self.constant(array, layer.name)
         if shape is None:
             if declared is None or OPEN in declared:
-                example = None if declared is None else [max(extent, 1) for extent in declared]
-                raise ModelError(
-                    f"input {layer.name!r} has an open shape {shape_text(declared)}",
-                    stage="import",
-                    hint=input_shape_hint(layer.name, example),
-                )
+                left = self.document.open_inputs()
+                given = self._shapes.keys() | self._frozen.keys()
+                raise open_shapes_error({name: shape for name, shape in left.items() if name not in given})
             shape = declared
         elif not all(isinstance(extent, Integral) and extent > 0 for extent in shape):
             raise UsageError(f"wrong shape for input {layer.name!r}", expected="whole numbers", found=f"{shape!r:.60}")

@@ -26,7 +26,7 @@ from ....ir.core import Function, Module, Value
 from ....ir.text.names import Names
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
-from ..builder import SequenceValue, check_given, input_shape_hint, type_of_tensor
+from ..builder import SequenceValue, check_given, open_shapes_error, shape_text, type_of_tensor
 from ..input_shapes import Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
@@ -224,22 +224,20 @@ def declared_inputs(
     return found
 
 
-def open_inputs(graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[str]) -> dict[str, str]:
-    """The declared shapes of those inputs that leave some open, by name, but for those that are given or frozen."""
+def open_inputs(
+    graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[str]
+) -> dict[str, tuple[int | str | None, ...] | None]:
+    """The declared extents of those inputs that leave some open, by name, but for those that are given or frozen."""
     declared = {
         name: shape.declared(extents) if extents is not None else None
         for name, extents in declared_inputs(graph, {*shape.inputs, *frozen}).items()
         if name not in shape.inputs and name not in frozen
     }
     return {
-        name: _shape_text(extents or (), extents is not None)
+        name: extents
         for name, extents in declared.items()
         if extents is None or not all(isinstance(each, int) for each in extents)
     }
-
-
-def _shape_text(declared: Sequence[int | str | None], known_rank: bool) -> str:
-    return f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
 
 
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, given: GivenShapes | None, frozen: Frozen) -> None:
@@ -263,6 +261,9 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, given: GivenShap
             importer.define(name, SequenceValue(name, items))
         else:
             importer.define(name, _input(importer, name, type.tensor_type, shapes, frozen))
+    left = open_inputs(graph, shapes, frozen)
+    if left:
+        raise open_shapes_error(left)
 
 
 def _declared(info: onnx.ValueInfoProto) -> onnx.TypeProto:
@@ -302,28 +303,23 @@ def _input(importer: Importer, name: str, tensor: onnx.TypeProto.Tensor, shapes:
 
 
 def _resolve_shape(
-    name: str, extents: Sequence[int | str | None] | None, given: Sequence[int] | None
+    name: str, declared: Sequence[int | str | None] | None, given: Sequence[int] | None
 ) -> tuple[int, ...]:
-    declared = tuple(extents or ())
-    text = _shape_text(declared, extents is not None)
-    if given is not None:
-        fits = extents is None or (
-            len(given) == len(declared)
-            and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
-        )
-        if not fits or any(extent < 0 for extent in given):
-            raise ModelError(
-                f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
-            )
-        return tuple(given)
-    shape = tuple(d if isinstance(d, int) else 1 for d in declared)
-    if extents is None or shape != declared:
+    """The shape of an input; 1 for what is open, until all inputs are known and those with open shapes are named."""
+    if given is None:
+        return tuple(each if isinstance(each, int) else 1 for each in declared or ())
+    fits = declared is None or (
+        len(given) == len(declared)
+        and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
+    )
+    if not fits or any(extent < 0 for extent in given):
         raise ModelError(
-            f"input {name!r} has an open shape {text}",
+            f"the given shape does not fit input {name!r}",
             stage="import",
-            hint=input_shape_hint(name, shape, declared),
+            expected=shape_text(declared),
+            found=list(given),
         )
-    return shape
+    return tuple(given)
 
 
 def _check_names(graph: onnx.GraphProto, *others: object, is_inner: bool = False) -> None:
