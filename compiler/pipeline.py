@@ -113,13 +113,13 @@ def quantized_import_pipeline() -> Pipeline:
     return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()), "quantized_import")
 
 
-def calibration_pipeline(*, prelu: bool = True) -> Pipeline:
+def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised, in single precision.
 
     Args:
-        prelu: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`.
+        keep, prelu: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`.
     """
-    return Pipeline((WidenHalf(), *simplify_pipeline().passes, DepthwiseAffine(prelu)), "calibration")
+    return Pipeline((WidenHalf(), *simplify_pipeline().passes, DepthwiseAffine(prelu, keep)), "calibration")
 
 
 def post_training_pipeline(

@@ -96,7 +96,8 @@ def quantize_module(
     wide = _wide_names(module, options)
     if findings is not None and HALF not in findings.warnings and any(_in_half(op) for op in copy.ops):
         findings.warnings.append(HALF)
-    run_passes(calibration_pipeline(prelu="device" in (options.engines or ())), copy, options)
+    on_device = "device" in (options.engines or ())
+    run_passes(calibration_pipeline(keep, prelu=on_device), copy, options)
     keep = still_there(copy.ops, keep, REGISTRY)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
@@ -113,15 +114,19 @@ def quantize_module(
         choices.inputs = choose_inputs(copy, observation.samples)
     moved = set_inputs(copy, choices.inputs)
     keep = (*keep, *(name for names in moved.values() for name in names))
-    on_device = "device" in (options.engines or ()) and interface is None
-    forms = {"real_outputs": "outputs" in methods, "exact_sums": "additions" in methods, "shortcuts": on_device}
+    forms = {
+        "real_outputs": "outputs" in methods,
+        "exact_sums": "additions" in methods,
+        # They are of 16 bits, which containers have no form for.
+        "shortcuts": on_device and interface is None,
+    }
     plan = plan_quantization(copy.main, keep, **forms)
     quotients: dict[str, str] = {}
     while True:
         # What is made of a table gets results on its other side that only floating point reads.
         divided = {*quotients, *quotients.values()}
         wanted = {
-            **(boundaries(plan, tables="device" in (options.engines or ())) if "products" in methods else {}),
+            **(boundaries(plan, tables=on_device) if "products" in methods else {}),
             **(map_boundaries(plan) if "channels" in methods else {}),
         }
         wanted = {name: each for name, each in wanted.items() if name not in divided}

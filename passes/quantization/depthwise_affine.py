@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 
-from ...ir.core import Constant, Module, Op, Value
-from ...ir.ops.activation import Clip, PRelu
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops import REGISTRY
+from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules
-
-_BELOW_ZERO = Clip(max=0.0)
-
-
-def is_below_zero(op: Op | None) -> bool:
-    """Whether an op makes what a PReLU multiplies."""
-    return op is not None and op.operator == _BELOW_ZERO
+from .plan import BELOW_ZERO, plan_quantization
 
 
 class DepthwiseAffine(Pass):
@@ -32,15 +30,30 @@ class DepthwiseAffine(Pass):
     Comes before calibration: the values that are calibrated are those of the convolutions.
 
     Attributes:
-        prelu: so does a PReLU with a slope for each channel: x and a convolution of what of it is below zero.
+        prelu: so does a PReLU with a slope for each channel, if its result becomes integers: x and a convolution of
+            what of it is below zero.
+        keep: names of operators, of source nodes or of results that stay in floating point, with their PReLUs.
     """
 
     requires = (PLAIN, UNPLANNED)
 
     prelu: bool = True
+    keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver((*RULES, *PRELU) if self.prelu else RULES).run(module, record)
+        changed = Driver(RULES).run(module, record)
+        prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
+        if prelus:
+            keep = still_there(module.ops, self.keep, REGISTRY)
+            prelus &= plan_quantization(module.main, keep, prelus, shortcuts=True).ops
+            rule = Rule("prelu", node(PRelu, "x", Const("c")), lambda found: _prelu(found, prelus))
+            changed |= Driver((rule,)).run(module, record)
+        return changed
+
+
+def _has_slopes(op: Op) -> bool:
+    """Whether it is a PReLU of rows or maps with one slope for each channel; volumes are not the accelerator's."""
+    return is_op(op, PRelu) and op.result.type.rank < 5 and _channels(*op.inputs) is not None
 
 
 def _channels(x: Value, constant: Value) -> np.ndarray | None:
@@ -68,14 +81,17 @@ def _convolution(found: Match) -> Value | None:
     return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
-def _prelu(found: Match) -> Value | None:
+def _prelu(found: Match, chosen: Set[Op]) -> Value | None:
     x, slopes = found["x"], _channels(found["x"], found["c"])
-    if slopes is None:
+    if found.root not in chosen or slopes is None:
         return None
     name, ones = found.root.result.name, (1,) * (x.type.rank - 2)
     w = found.add_constant(f"{name}_slopes", (slopes - 1).astype(np.float32).reshape(-1, 1, *ones))
-    below = found.emit(_BELOW_ZERO, x)
-    return found.emit(Add(), x, found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(slopes)), below, w, None))
+    below = found.emit(BELOW_ZERO, x)
+    scaled = found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(slopes)), below, w, None)
+    # The tensor that the source names is the sum.
+    below.name, scaled.name = f"{name}_below", f"{name}_scaled"
+    return found.emit(Add(), x, scaled)
 
 
 RULES: tuple[Rule, ...] = (
@@ -84,6 +100,3 @@ RULES: tuple[Rule, ...] = (
     Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
-
-PRELU = (Rule("prelu", node(PRelu, "x", Const("c")), _prelu),)
-"""From what has no integer form of its own to a sum that has."""

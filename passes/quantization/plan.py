@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeGuard, Union
 
@@ -25,7 +25,6 @@ from ...ir.ops.resize import Resize
 from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
-from .depthwise_affine import is_below_zero
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
@@ -40,6 +39,9 @@ WIDE = "--wide"
 
 EVERY = "all"
 """The word for every value there."""
+
+BELOW_ZERO = Clip(max=0.0)
+"""What makes what a PReLU multiplies."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Plan:
 def plan_quantization(
     function: Function,
     keep: Collection[str] = (),
+    also: Set[Op] = frozenset(),
+    /,
     *,
     real_outputs: bool = False,
     exact_sums: bool = False,
@@ -100,6 +104,7 @@ def plan_quantization(
     Args:
         keep: names of operators, of source nodes or of results, whose ops stay as they are, and the clamps that are
             all that reads kept convolutions and products.
+        also: further ops that have a quantised form.
         real_outputs: the last convolutions and products give real numbers.
         exact_sums: what convolutions alone give to sums is not rounded before.
         shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
@@ -136,7 +141,7 @@ def plan_quantization(
             normalizing.add(op)
             wanted.update(op.inputs[:1])
             continue
-        elif not (_has_rule(op) and any(value in wanted for value in op.results)):
+        elif not ((op in also or _has_rule(op)) and any(value in wanted for value in op.results)):
             continue
         taken.add(op)
         wanted.update(value for value in op.inputs if value.type.dtype.is_float and not is_known(value))
@@ -243,6 +248,11 @@ def is_anchor(op: Op) -> TypeGuard[Anchor]:
     if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None:
         return False
     return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
+
+
+def is_below_zero(op: Op | None) -> bool:
+    """Whether an op makes what a PReLU multiplies."""
+    return op is not None and op.operator == BELOW_ZERO
 
 
 def is_known(value: Value) -> bool:

@@ -19,9 +19,8 @@ from ...ir.types import DType, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
-from .depthwise_affine import is_below_zero
 from .parameters import affine_parameters, on_own_grid, per_channel
-from .plan import Anchor, Plan, factor_of, plan_quantization
+from .plan import Anchor, Plan, factor_of, is_below_zero, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}

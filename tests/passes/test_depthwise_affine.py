@@ -12,7 +12,7 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.pipeline import calibration_pipeline, post_training_pipeline
 from tilewright.ir import interp
-from tilewright.ir.core import is_op
+from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.quantization.plan import plan_quantization
@@ -33,6 +33,16 @@ def network(*lines: str) -> str:
     {body}
     return %y
   }}"""
+
+
+def between_convolutions(slopes: str = "[0x1.0p+1, -0x1.8p+0]") -> Module:
+    """A network whose PReLU, of result ``p``, stands between convolutions."""
+    text = network(
+        f"%a = conv(%x, @w, _) {{{CONV}}} : f32[1,2,3,3]",
+        "%p = prelu(%a, @c) : f32[1,2,3,3]",
+        f"%y = conv(%p, @w, _) {{{CONV}}} : f32[1,2,3,3]",
+    ).replace("[0x1.0p+1, -0x1.8p+0]", slopes)
+    return parse(f"const @w : f32[2,1,1,1] = [0x1.0p+0, 0x1.0p-1]\n{text}")
 
 
 @pytest.mark.parametrize(
@@ -86,13 +96,30 @@ def test_other_constants_are_left_alone() -> None:
 
 @pytest.mark.parametrize("slopes", ["[0x1.0p-2, 0x1.8p+0]", "[-0x1.0p-1, 0x1.0p+0]"])
 def test_prelu_is_a_sum_with_what_is_below_zero(slopes: str, rng: np.random.Generator) -> None:
-    module = parse(network("%y = prelu(%x, @c) : f32[1,2,3,3]").replace("[0x1.0p+1, -0x1.8p+0]", slopes))
+    module = between_convolutions(slopes)
     before = clone(module)
     run_pass(f"{PASS}{{prelu=false}}", module)
-    assert [op.name for op in module.ops] == ["prelu"]
+    assert [op.name for op in module.ops] == ["conv", "prelu", "conv"]
     run_pass(PASS, module)
-    assert [op.name for op in module.ops] == ["clip", "conv", "add"]
+    assert [op.name for op in module.ops] == ["conv", "clip", "conv", "add", "conv"]
+    assert [op.result.name for op in module.ops][1:4] == ["p_below", "p_scaled", "p"], "ranges are given by its name"
     assert_same_meaning(before, module, rng)
+
+
+def test_prelu_stays_where_its_result_becomes_no_integers(rng: np.random.Generator) -> None:
+    """On the host, where it has its own function: as an output, kept in floating point by whatever name, in volumes."""
+    last = parse(network("%y = prelu(%x, @c) : f32[1,2,3,3]"))
+    run_pass(PASS, last)
+    assert [op.name for op in last.ops] == ["prelu"]
+    for name in ("prelu", "p"):
+        kept = between_convolutions()
+        calibration_pipeline((name,)).run(kept)
+        assert [op.name for op in kept.ops] == ["conv", "prelu", "conv"]
+    net = OnnxNetwork(rng)
+    x = net.op("PRelu", net.op("Conv", "x", net.some(2, 2, 1, 1, 1)), net.some(2, 1, 1, 1))
+    volumes = import_model(net.model([1, 2, 3, 3, 3], net.op("Conv", x, net.some(2, 2, 1, 1, 1))))
+    calibration_pipeline().run(volumes)
+    assert "prelu" in [op.name for op in volumes.ops]
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
@@ -119,12 +146,7 @@ def test_networks_with_prelu_are_one_program(machine: str, rng: np.random.Genera
 
 
 def test_what_is_below_zero_keeps_its_steps_and_its_sum_is_rounded_once() -> None:
-    text = network(
-        f"%a = conv(%x, @w, _) {{{CONV}}} : f32[1,2,3,3]",
-        "%p = prelu(%a, @c) : f32[1,2,3,3]",
-        f"%y = conv(%p, @w, _) {{{CONV}}} : f32[1,2,3,3]",
-    )
-    module = parse(f"const @w : f32[2,1,1,1] = [0x1.0p+0, 0x1.0p-1]\n{text}")
+    module = between_convolutions()
     calibration_pipeline().run(module)
     values = plan_quantization(module.main).values
     post_training_pipeline({name: (-1.0 - i, 1.0) for i, name in enumerate(values)}).run(module)
