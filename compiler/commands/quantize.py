@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P%",
         help="By how much top-1 may fall, such as 1%%; without --labels, how many answers may change.",
     )
-    goal.add_argument("--min-sqnr", type=number, metavar="DB", help="The least SQNR of each output, in decibels.")
+    sqnr = "The least SQNR of each output in floating point, in decibels."
+    goal.add_argument("--min-sqnr", type=number, metavar="DB", help=sqnr)
     labels = "The classes of the samples: lines NAME CLASS or CLASS, in order, or a .npy file of whole numbers."
     goal.add_argument("--labels", type=Path, metavar="FILE", help=labels)
     encodings = "Write the ranges of the activations to this file too, as AIMET 1.0.0 has them."

@@ -333,6 +333,29 @@ def test_outputs_are_judged_together_and_each_by_itself() -> None:
     assert score(expected, found, None, (1, 2)) == Score(both.sqnr, 1.0, None)
 
 
+def test_outputs_of_zeros_and_of_indices_do_not_keep_a_goal_from_being_met() -> None:
+    zeros = [np.asarray([1, 2, 0, 0], np.float32)]
+    found = score(zeros, [np.asarray([1, 2.01, 0, 0], np.float32)], None, (1, 2), {"y": 2, "z": 2})
+    assert found.outputs["z"] == 200 and Goal(None, 30.0, None).met(found)
+    indices = Score(40.0, 1.0, None, {"y": 40.0, "index": 12.0})
+    assert not Goal(None, 30.0, None).met(indices)
+    assert Goal(None, 30.0, None, {"index"}).met(indices)
+    assert not Goal(None, 50.0, None, {"index"}).met(indices)
+    assert not Goal(None, 50.0, None, {"y", "index"}).met(indices), "where all are choices, all count together"
+
+
+def test_indices_beside_numbers_are_known_as_choices(tmp_path: Path) -> None:
+    model = onnx.load_from_string(network())
+    model.graph.node.append(onnx.helper.make_node("ArgMax", ["y"], ["index"], axis=1))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("index", onnx.TensorProto.INT64, None))
+    found = tilewright.quantize(
+        model, tmp_path / "network.twa", calibration=SAMPLES, engines="software", methods="none", min_sqnr=25
+    )
+    (rung,) = found.rungs
+    assert rung.score is not None and rung.score.outputs["index"] < 25 < rung.score.outputs["y"]
+    assert found.reached
+
+
 def test_the_heading_says_which_integers(quantize: Callable[..., Quantization]) -> None:
     def heading(**options: object) -> str:
         return quantize(**options).to_text().splitlines()[0].partition(": ")[2]

@@ -116,6 +116,13 @@ class Search:
         """Share of right answers in floating point."""
         return score(self._expected, self._expected, self._labels, self._shape).top1
 
+    @property
+    def choices(self) -> frozenset[str]:
+        """Outputs that are no numbers in floating point."""
+        main = self._floating.main
+        each = zip(main.result_names, main.results, strict=True)
+        return frozenset(name for name, value in each if not value.type.dtype.is_float)
+
     def doubts(self) -> list[str]:
         """What is doubtful of the labels."""
         return doubts(self._expected, self._labels, self._shape) if self._labels is not None else []

@@ -97,7 +97,12 @@ def score(
 
 
 def decibels(signal: float, noise: float) -> float:
-    """Ten times the logarithm of the ratio of two powers, within 200 of 0; noise that is no number is endless."""
+    """Ten times the logarithm of the ratio of two powers, within 200 of 0; noise that is no number is endless.
+
+    Without noise it is 200, whatever the signal: zeros that are zeros are as good as can be.
+    """
+    if noise == 0:
+        return 200.0
     noise = noise if math.isfinite(noise) else 1e300
     return max(-200.0, min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), 200.0))
 

@@ -49,7 +49,7 @@ class Quantizing(CompileOptions):
     max_drop: float | None = option(
         None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
     )
-    min_sqnr: float | None = option(None, "The goal for each output, in decibels.")
+    min_sqnr: float | None = option(None, "The goal for each output in floating point, in decibels.")
     written_encodings: str | os.PathLike[str] | None = option(
         None, "A file for the ranges of the activations, as AIMET 1.0.0 has them."
     )
@@ -112,7 +112,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     # What is judged is what will be written: some forms are for the accelerator.
     options = replace(options, engines=None if is_exported(output) else engines)
     search = Search(module, options, methods, used, choosing, held, right)
-    goal = Goal(*wanted, search.top1)
+    goal = Goal(*wanted, search.top1, search.choices)
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
