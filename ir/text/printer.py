@@ -97,12 +97,12 @@ def print_function(function: Function) -> str:
 
 def _constant_line(constant: Constant) -> str:
     head = f"  const {print_name('@', constant.name)} : {constant.type} = "
-    if _is_inline(constant.array):
+    if is_inline(constant.array):
         return head + print_literal(tuple(constant.array.ravel().tolist()))
     return head + f'blob "sha256:{constant.digest}"'
 
 
-def _is_inline(array: np.ndarray) -> bool:
+def is_inline(array: np.ndarray) -> bool:
     if array.size > INLINE_ELEMENTS:
         return False
     # The bits of a NaN do not survive the text.
@@ -120,7 +120,7 @@ def print_module(module: Module) -> str:
 
 def blobs(module: Module) -> dict[str, np.ndarray]:
     """The arrays that the text of ``module`` names by hash, keyed by the SHA-256 in hexadecimal."""
-    found = {c.digest: c.array for c in module.constants.values() if not _is_inline(c.array)}
+    found = {c.digest: c.array for c in module.constants.values() if not is_inline(c.array)}
     types = [c.type for c in module.constants.values()]
     for function in module.functions.values():
         types += [p.type for p in function.parameters]

@@ -19,7 +19,7 @@ from tilewright.ir.core import Module, Op, types_of
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.text.literals import INLINE_ELEMENTS
 from tilewright.ir.text.parser import parse_module
-from tilewright.ir.text.printer import _is_inline, blobs, print_module
+from tilewright.ir.text.printer import blobs, is_inline, print_module
 from tilewright.ir.types import TensorType
 
 LARGE = 30
@@ -33,8 +33,8 @@ _checked: set[bytes] = set()
 _forms: set[Hashable] = set()
 """What stands in the modules that were taken, as `forms` gives it."""
 
-_verified: set[int] = set()
-"""The modules that were verified since the test began, by identity."""
+_verified: dict[int, Module] = {}
+"""The modules that were verified since the test began, by identity; held, so that no other one gets it."""
 
 _PLAIN = re.compile(r"[\w .,:/$-]*")
 
@@ -65,7 +65,7 @@ def forms(module: Module) -> set[Hashable]:
     """The forms of all that a module prints."""
     found: set[Hashable] = {(*module.metadata, _plain([module.name]))}
     for constant in module.constants.values():
-        found.add((_type_form(constant.type), _is_inline(constant.array), _plain([constant.name])))
+        found.add((_type_form(constant.type), is_inline(constant.array), _plain([constant.name])))
     for function in module.functions.values():
         ends = tuple(map(_type_form, types_of(function.parameters))), tuple(map(_type_form, types_of(function.results)))
         names = function.name, *(each.name for each in function.parameters), *function.result_names
@@ -94,7 +94,7 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
     registry = {**REGISTRY, **{op.name: type(op.operator) for op in module.ops}}
     again = parse_module(text, blobs(module), registry=registry)
     _verify(again, elsewhere=elsewhere)
-    _verified.add(id(again))
+    _verified[id(again)] = again
     assert print_module(again) == text, "a module prints differently after it was parsed back"
     # Constants are named by their content, so equal text means equal arrays; types alone are not in the digest.
     for name, constant in module.constants.items():
@@ -105,7 +105,7 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
 
 def _verify_and_round_trip(module: Module, *, stage: str | None = None, elsewhere: Collection[str] = ()) -> None:
     _verify(module, stage=stage, elsewhere=elsewhere)
-    _verified.add(id(module))
+    _verified[id(module)] = module
     check_round_trip(module, elsewhere)
 
 
