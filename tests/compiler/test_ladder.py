@@ -341,7 +341,7 @@ def test_outputs_of_zeros_and_of_indices_do_not_keep_a_goal_from_being_met() -> 
     assert not Goal(None, 30.0, None).met(indices)
     assert Goal(None, 30.0, None, {"index"}).met(indices)
     assert not Goal(None, 50.0, None, {"index"}).met(indices)
-    assert not Goal(None, 50.0, None, {"y", "index"}).met(indices), "where all are choices, all count together"
+    assert not Goal(None, 30.0, None, {"y", "index"}).met(indices), "where all are choices, each counts"
 
 
 def test_indices_beside_numbers_are_known_as_choices(tmp_path: Path) -> None:

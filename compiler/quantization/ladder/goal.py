@@ -39,6 +39,7 @@ class Goal:
             return False
         drop = (1 - score.agreement) if self.top1 is None or score.top1 is None else self.top1 - score.top1
         judged = [sqnr for name, sqnr in score.outputs.items() if name not in self.choices]
+        judged = judged or [*score.outputs.values()]
         enough = self.min_sqnr is None or min(judged, default=score.sqnr) >= self.min_sqnr
         return enough and (self.max_drop is None or drop <= self.max_drop + 1e-9)
 

@@ -133,7 +133,7 @@ class _OnChip:
             blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)
             for cluster, (first, count) in self._rows.of(op):
                 first += distance
-                # What all others read alike goes to them at once; of fewer that do, one is taken for all.
+                # What all read alike goes to all at once; of fewer that do, each has a move, priced as one here.
                 for begin, extent in {span for other, span in enumerate(holding.read) if span and other != cluster}:
                     rows = max(min(first + count, begin + extent) - max(first, begin), 0)
                     work = rows * shape.width * blocks * CHANNEL_BLOCK / LINE_BYTES
