@@ -41,6 +41,19 @@ def test_an_open_rank_is_no_scalar() -> None:
     assert import_model(document, {"x": (2, 3)}).main.results[0].type.shape == (2, 3)
 
 
+def test_all_open_inputs_are_named_at_once() -> None:
+    another = """<layer id="3" name="z" type="Parameter" version="opset1"><data shape="-1,3,-1,-1" element_type="f32"/>
+    <output><port id="0" precision="FP32"><dim>-1</dim><dim>3</dim><dim>-1</dim><dim>-1</dim></port></output></layer>"""
+    text = network(shape="-1,8", dims="<dim>-1</dim><dim>8</dim>").decode().replace("</layers>", f"{another}</layers>")
+    with pytest.raises(ModelError) as error:
+        import_model(read_document(text.encode()))
+    assert str(error.value) == (
+        "import: Parameter: node 'x': input 'x' has an open shape [?, 8]; input 'z' has an open shape [?, 3, ?, ?]. "
+        "Fix it with --input-shape x=1,8 --input-shape z=1,3,224,224 "
+        "(input_shapes={'x': [1,8], 'z': [1,3,224,224]} in Python)."
+    )
+
+
 def test_the_command_of_a_hint_can_be_copied() -> None:
     document = read_document(network(name="in put", shape="-1,8", dims="<dim>-1</dim><dim>8</dim>"))
     with pytest.raises(ModelError, match=r"Fix it with --input-shape 'in put'=1,8 \(input_shapes="):
