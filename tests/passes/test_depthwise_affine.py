@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
@@ -11,6 +14,7 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.pipeline import calibration_pipeline, post_training_pipeline
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.activation import Clip
@@ -120,6 +124,38 @@ def test_prelu_stays_where_its_result_becomes_no_integers(rng: np.random.Generat
     volumes = import_model(net.model([1, 2, 3, 3, 3], net.op("Conv", x, net.some(2, 2, 1, 1, 1))))
     calibration_pipeline().run(volumes)
     assert "prelu" in [op.name for op in volumes.ops]
+
+
+def test_prelu_stays_before_a_convolution_in_floating_point_and_not_before_sums_of_integers() -> None:
+    kept = between_convolutions()
+    calibration_pipeline(("y",)).run(kept)
+    assert [op.name for op in kept.ops] == ["conv", "prelu", "conv"]
+    net = OnnxNetwork(np.random.default_rng(1))
+    first = net.op("PRelu", net.op("Conv", "x", net.some(4, 3, 1, 1)), net.some(4, 1, 1))
+    second = net.op("PRelu", net.op("Add", first, net.op("Abs", first)), net.some(4, 1, 1))
+    module = import_model(net.model([1, 3, 4, 4], net.op("Conv", second, net.some(2, 4, 1, 1))))
+    calibration_pipeline().run(module)
+    assert "prelu" not in [op.name for op in module.ops], "what a sum reads becomes integers, too"
+
+
+@pytest.mark.parametrize("keep", [(), ("prelu",)])
+def test_encodings_by_the_name_of_a_prelu_are_those_of_its_sum(
+    keep: tuple[str, ...], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    net = OnnxNetwork(rng)
+    x = net.op("PRelu", net.op("Conv", "x", net.some(6, 3, 3, 3)), net.some(6, 1, 1, about=0.5, by=0.6))
+    model = net.model([1, 3, 7, 7], net.op("Conv", x, net.some(4, 6, 3, 3)))
+    samples = rng.standard_normal((8, 3, 7, 7)).astype(np.float32)
+    encodings = tmp_path / "prelu.encodings"
+    entry = {"bitwidth": 8, "scale": 0.0625, "offset": -128, "dtype": "int", "is_symmetric": "False"}
+    encodings.write_text(json.dumps({"activation_encodings": {x: [entry]}, "param_encodings": {}}))
+    options = CompileOptions(
+        precision="int8", calibration=samples, encodings=encodings, engines="device,software", keep_float=keep
+    )
+    module = quantize_module(import_model(model), options)
+    assert ("prelu" in [op.name for op in module.ops]) == bool(keep)
+    read = [op.inputs[0].type.quant for op in module.ops if is_op(op, Conv)]
+    assert read[-1] is not None and read[-1].scale == (0.0625,)
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
