@@ -70,14 +70,7 @@ def inspect_model(
     return table.text()
 
 
-def _outline(
-    path: Path,
-    left: Declared,
-    missing: Sequence[str],
-    nodes: Table,
-    *,
-    as_json: bool,
-) -> str | OpenModel:
+def _outline(path: Path, left: Declared, missing: Sequence[str], nodes: Table, *, as_json: bool) -> str | OpenModel:
     inputs = {name: shape_text(extents) for name, extents in left.items()}
     if as_json:
         return {"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
@@ -46,7 +44,7 @@ class DepthwiseAffine(Pass):
         if prelus:
             keep = still_there(module.ops, self.keep, REGISTRY)
             prelus &= plan_quantization(module.main, keep, prelus, shortcuts=True).ops
-            rule = Rule("prelu", node(PRelu, "x", Const("c")), lambda found: _prelu(found, prelus))
+            rule = Rule("prelu", node(PRelu, "x", Const("c"), where=prelus.__contains__), _prelu)
             changed |= Driver((rule,)).run(module, record)
         return changed
 
@@ -81,9 +79,9 @@ def _convolution(found: Match) -> Value | None:
     return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
-def _prelu(found: Match, chosen: Set[Op]) -> Value | None:
+def _prelu(found: Match) -> Value | None:
     x, slopes = found["x"], _channels(found["x"], found["c"])
-    if found.root not in chosen or slopes is None:
+    if slopes is None:
         return None
     name, ones = found.root.result.name, (1,) * (x.type.rank - 2)
     w = found.add_constant(f"{name}_slopes", (slopes - 1).astype(np.float32).reshape(-1, 1, *ones))

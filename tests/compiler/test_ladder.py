@@ -341,10 +341,10 @@ def test_outputs_of_zeros_and_of_indices_do_not_keep_a_goal_from_being_met() -> 
     assert not Goal(None, 30.0, None).met(indices)
     assert Goal(None, 30.0, None, {"index"}).met(indices)
     assert not Goal(None, 50.0, None, {"index"}).met(indices)
-    assert not Goal(None, 30.0, None, {"y", "index"}).met(indices), "where all are choices, each counts"
+    assert not Goal(None, 30.0, None, {"y", "index"}).met(indices), "where all are discrete, each counts"
 
 
-def test_indices_beside_numbers_are_known_as_choices(tmp_path: Path) -> None:
+def test_indices_beside_numbers_are_known_as_discrete(tmp_path: Path) -> None:
     model = onnx.load_from_string(network())
     model.graph.node.append(onnx.helper.make_node("ArgMax", ["y"], ["index"], axis=1))
     model.graph.output.append(onnx.helper.make_tensor_value_info("index", onnx.TensorProto.INT64, None))

@@ -27,7 +27,7 @@ from ....ir.text.names import Names
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import SequenceValue, check_given, open_shapes_error, shape_text, type_of_tensor
-from ..input_shapes import Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
+from ..input_shapes import Declared, Frozen, GivenShapes, NetworkShape, frozen_array, names_in, one_shape
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
@@ -224,9 +224,7 @@ def declared_inputs(
     return found
 
 
-def open_inputs(
-    graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[str]
-) -> dict[str, tuple[int | str | None, ...] | None]:
+def open_inputs(graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[str]) -> Declared:
     """The declared extents of those inputs that leave some open, by name, but for those that are given or frozen."""
     declared = {
         name: shape.declared(extents) if extents is not None else None

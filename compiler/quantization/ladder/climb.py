@@ -117,7 +117,7 @@ class Search:
         return score(self._expected, self._expected, self._labels, self._shape).top1
 
     @property
-    def choices(self) -> frozenset[str]:
+    def discrete(self) -> frozenset[str]:
         """Outputs that are no numbers in floating point."""
         main = self._floating.main
         each = zip(main.result_names, main.results, strict=True)

@@ -16,14 +16,14 @@ class Goal:
         max_drop: by how much top-1 may fall; without labels, the share of answers that may change.
         min_sqnr: of every output, in decibels: the power of one may hide what another loses.
         top1: in floating point; ``None`` without labels.
-        choices: outputs that are no numbers in floating point, such as indices, of which decibels say nothing; they
+        discrete: outputs that are no numbers in floating point, such as indices, of which decibels say nothing; they
             count only where there are no others.
     """
 
     max_drop: float | None
     min_sqnr: float | None
     top1: float | None
-    choices: Collection[str] = ()
+    discrete: Collection[str] = ()
 
     @property
     def words(self) -> str | None:
@@ -38,8 +38,7 @@ class Goal:
         if score is None or (self.max_drop is None and self.min_sqnr is None):
             return False
         drop = (1 - score.agreement) if self.top1 is None or score.top1 is None else self.top1 - score.top1
-        judged = [sqnr for name, sqnr in score.outputs.items() if name not in self.choices]
-        judged = judged or [*score.outputs.values()]
+        judged = [sqnr for name, sqnr in score.outputs.items() if name not in self.discrete] or score.outputs.values()
         enough = self.min_sqnr is None or min(judged, default=score.sqnr) >= self.min_sqnr
         return enough and (self.max_drop is None or drop <= self.max_drop + 1e-9)
 

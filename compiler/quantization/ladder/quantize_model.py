@@ -112,7 +112,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     # What is judged is what will be written: some forms are for the accelerator.
     options = replace(options, engines=None if is_exported(output) else engines)
     search = Search(module, options, methods, used, choosing, held, right)
-    goal = Goal(*wanted, search.top1, search.choices)
+    goal = Goal(*wanted, search.top1, search.discrete)
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
