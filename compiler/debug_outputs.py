@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilewright.errors import UsageError, similar
+from tilewright.errors import UsageError, first_of, similar
 
 from ..codegen.package import Package
 from ..ir.core import Constant, Module
@@ -44,8 +44,7 @@ def lost_names(names: Sequence[str], package: Package) -> list[str]:
     lost = [name for name in names if name not in held]
     if not lost:
         return []
-    more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
     return [
         f"{len(lost)} of {len(names)} tensors to keep became part of others, such as activations of the convolutions "
-        f"before them, and are no outputs: {', '.join(lost[:_SHOWN])}{more}"
+        f"before them, and are no outputs: {first_of(lost, _SHOWN)}"
     ]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from tilewright.errors import PassError
+from tilewright.errors import PassError, first_of
 
 from ..ir.core import Op
 
@@ -34,13 +34,12 @@ def find_named(
     found = {name: by_name[name] if name in by_name else _like(name, by_name) for name in names}
     unknown = [name for name, ops in found.items() if not ops and name not in kinds]
     if unknown:
-        shown, more = unknown[:5], len(unknown[5:])
-        near = {name: _near(name, by_name) for name in shown}
+        near = {name: _near(name, by_name) for name in unknown[:5]}
         hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
         raise PassError(
             f"{what} names ops that the network does not have",
             stage=stage,
-            found=", ".join(map(repr, shown)) + (f" and {more} more" if more else ""),
+            found=first_of([*map(repr, unknown)], 5),
             hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
         )
     return found

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError, similar
+from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError, first_of, similar
 
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.op import Operator
@@ -142,25 +142,24 @@ def open_shapes_error(declared: Declared) -> ModelError:
         declared: by input, as :func:`shape_text` takes them.
     """
     sizes: dict[str, int] = {}
-    given: dict[str, list[int]] = {}
-    for extents, example in ((each, _example(each)) for each in declared.values()):
-        for each, size in zip(extents or (), example, strict=False):
+    for extents in declared.values():
+        for each, size in zip(extents or (), _example(extents), strict=False):
             if isinstance(each, str):
                 sizes[each] = max(sizes.get(each, 1), size)
+    given: dict[str, list[int]] = {}
     for name, extents in declared.items():
         if extents is not None and None not in extents:
             given |= {each: [sizes[each]] for each in extents if isinstance(each, str)}
         else:
-            known = [sizes.get(each, each) if isinstance(each, str) else each for each in extents or ()]
-            given[name] = _example(known if extents is not None else None)
+            known = extents and [sizes[each] if isinstance(each, str) else each for each in extents]
+            given[name] = _example(known)
     texts = {name: ",".join(map(str, shape)) for name, shape in given.items()}
     options = " ".join(f"--input-shape {quote(name)}={text}" for name, text in texts.items())
     in_python = ", ".join(f"{name!r}: [{text}]" for name, text in texts.items())
     several = [f"{quote(each)}={size},{4 * size}" for each, size in sizes.items() if each in given]
     found = [f"input {name!r} has an open shape {shape_text(extents)}" for name, extents in declared.items()]
-    more = f" and {len(found) - 20} more" if len(found) > 20 else ""
     return ModelError(
-        "; ".join(found[:20]) + more,
+        first_of(found, 20, "; "),
         stage="import",
         hint=f"Fix it with {options} (input_shapes={{{in_python}}} in Python)"
         f"{f'; several shapes as --input-shape {several[0]}' if several else ''}.",

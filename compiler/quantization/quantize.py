@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
-from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError
+from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError, first_of
 
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Op, Value
@@ -310,7 +309,7 @@ def _observed(
     if options.encodings is None:
         message = "the model is in floating point, and int8 needs sample inputs to derive scales from"
         raise NoCalibrationError(message, stage="calibration", hint=hint)
-    names = ", ".join(map(repr, islice(values, 5))) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    names = first_of([*map(repr, values)], 5)
     message = f"encodings file {os.fspath(options.encodings)!r} does not tell all ranges"
     expected = "8-bit integers with one scale for each activation"
     raise NoCalibrationError(message, stage="calibration", expected=expected, found=f"none for {names}", hint=hint)

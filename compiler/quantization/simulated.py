@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tilewright
-from tilewright.errors import EncodingsWarning, InputError, UsageError, resources, similar, warn
+from tilewright.errors import EncodingsWarning, InputError, UsageError, first_of, resources, similar, warn
 
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
@@ -266,18 +266,17 @@ def _by_name(encodings: Encodings, roles: TensorRoles) -> dict[str, Encoding]:
         else:
             found[name] = encoding
     if unknown:
-        names = ", ".join(repr(str(tensor)) for tensor in unknown[:5])
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        names = first_of([repr(str(tensor)) for tensor in unknown], 5)
         if not found:
             raise InputError(
                 f"{encodings.origin}: no encoding is for a tensor of the model",
-                found=f"{names}{more}",
+                found=names,
                 hint="Give the encodings that belong to this model, or an empty file to leave it in floating point.",
             )
         message = (
             f"{encodings.origin}: {len(unknown)} of {len(everything)} encodings are for tensors that the model lacks"
         )
-        warn(f"{message}: {names}{more}", EncodingsWarning)
+        warn(f"{message}: {names}", EncodingsWarning)
     return found
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, first_of
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage, ModelInfo, Processor, TensorSpec
 from ..execution.native_code import fitting, reasons_against, unfit
 from ..execution.shapes import shape_of
 from .details import NAME, PlacedMap, PlacedOp, Schedule, details_of
-from .placement import Fallback, beyond_chip, fallbacks, first_of, placement_table
+from .placement import Fallback, beyond_chip, fallbacks, placement_table
 from .simulation import device_programs
 from .summary import summarize
 from .table import (

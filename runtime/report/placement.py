@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tilewright.errors import first_of
 from tilewright.immutable import Immutable
 
 from .details import PlacedMap, PlacedOp
@@ -86,11 +87,6 @@ def fallback_lines(ops: Sequence[PlacedOp]) -> list[str]:
     if len(shown) < len(rows):
         lines.append(f"{len(rows) - len(shown)} more reasons, which `tilewright inspect` lists")
     return lines
-
-
-def first_of(ops: Sequence[str]) -> str:
-    """The first of many ops, and how many more there are."""
-    return ", ".join(ops[:3]) + (f" and {len(ops) - 3} more" if len(ops) > 3 else "")
 
 
 def macs_of(ops: Iterable[PlacedOp]) -> int:

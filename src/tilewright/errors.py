@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast
 
@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     if all(map(str.isprintable, text.split("\n"))):
         return text
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def first_of(texts: Sequence[str], count: int = 3, between: str = ", ") -> str:
+    """The first of many texts, and how many more there are."""
+    return between.join(texts[:count]) + (f" and {len(texts) - count} more" if len(texts) > count else "")
 
 
 def _legible(part: object) -> str:

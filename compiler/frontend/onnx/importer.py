@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError
+from tilewright.errors import ModelError, TilewrightError, UnsupportedError, first_of
 
 from ....ir.core import Constant, Module, Value
 from ....ir.op import Operator
@@ -249,13 +249,12 @@ class Importer(ModuleBuilder):
         if not missing:
             return
         each = [f"{kind}: {len(names)}, first {names[0]!r}" for kind, names in missing.items()]
-        more = f" and {len(each) - 20} more" if len(each) > 20 else ""
         (kind, names), *others = missing.items()
         raise UnsupportedError(
             f"{len(missing)} operators are not supported" if others else f"operator {kind} is not supported",
             stage="import",
             node=None if others else names[0],
-            found="; ".join(each[:20]) + more if others or len(names) > 1 else None,
+            found=first_of(each, 20, "; ") if others or len(names) > 1 else None,
             hint=max(hints, key=len),
         )
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypedDict
 
-from tilewright.errors import FailedCheckError, UsageError
+from tilewright.errors import FailedCheckError, UsageError, first_of
 
 from ...commands.parser import number, output_path, whole_number
 from ...commands.shapes import add_input_shape, one_given
@@ -223,12 +223,11 @@ def _by_sample(arguments: argparse.Namespace) -> str | ComparedSamples:
     shown = _found(found, metric, threshold) if arguments.json else _text(found, metric)
     failed = [sample for sample, (passed, _) in found.items() if not passed]
     if failed:
-        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise FailedComparisonError(
             f"{len(failed)} of {len(found)} samples do not pass",
             shown,
             expected=f"{metric} of at {'least' if METRICS[metric].higher_passes else 'most'} {threshold:g}",
-            found=f"less well in {', '.join(failed[:3])}{more}",
+            found=f"less well in {first_of(failed)}",
         )
     return shown
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import InputError, UsageError, first_of
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
@@ -215,8 +215,7 @@ def _numpy_name(type: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:8]))
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+    return first_of([*map(repr, names)], 8)
 
 
 def is_for(path: str) -> bool:

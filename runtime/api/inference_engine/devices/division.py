@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from tilewright.errors import ModelError, OutputError, warn
+from tilewright.errors import ModelError, OutputError, first_of, warn
 from tilewright.immutable import Immutable
 
 from ....compiler import compiler_for
@@ -328,6 +328,5 @@ def _devices(
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"layers {shown}{more} are" if len(names) > 1 else f"layer {shown} is"
+    shown = first_of([*map(repr, names)], _SHOWN)
+    return f"layers {shown} are" if len(names) > 1 else f"layer {shown} is"
