@@ -53,7 +53,7 @@ def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | Non
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = "it is a symbolic link" if path.is_symlink() else error.strerror or str(error)
+        why = "it is a symbolic link" if os.path.islink(path) else error.strerror or str(error)
         raise TrustError(f"{path} counts for nothing: {why}") from None
     try:
         flaw = _flaw(os.fstat(descriptor), maximum, 0o077 if secret else 0o022)

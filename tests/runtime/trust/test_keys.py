@@ -263,6 +263,12 @@ def test_where_no_key_can_be_kept_artifacts_carry_no_tag(monkeypatch: pytest.Mon
         "foreign"
     ]
     assert Artifact.open(content).judge().reason == "it carries no tag of a machine, and it is not signed"
+    # A folder that cannot even be looked into, such as that of another user.
+    monkeypatch.setenv("XDG_CONFIG_HOME", f"/{'x' * 5000}")
+    with pytest.warns(KeyWarning, match="File name too long; so the artifact carries no tag"):
+        small_artifact()
+    with pytest.raises(TrustError, match="key counts for nothing: File name too long"):
+        machine_key.read()
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "nowhere")
     with pytest.warns(KeyWarning, match="there is no home folder to keep a key in; so the artifact carries no tag"):
