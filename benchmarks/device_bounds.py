@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -205,12 +205,13 @@ def array_steps(op: Op, machine: Machine) -> float:
     found = float(-(-pixels // machine.pixel_lanes) * products)
     if window_of(op).taps > 1 or machine.input_lanes < CHANNEL_BLOCK:
         return found
-    return max(found, pixels / machine.pixel_lanes * steps_of_parts(machine, *_parts(op)))
+    return max(found, pixels / machine.pixel_lanes * max(steps_of_parts(machine, *each) for each in _parts(op)))
 
 
-def _parts(op: Op[Conv]) -> tuple[list[int], int]:
+def _parts(op: Op[Conv]) -> Iterator[tuple[list[int], int]]:
     """How many outputs each part of a convolution of single pixels has, of parts that have no input in common, and how
-    many inputs an output has at least: weights that are zero need none."""
+    many inputs an output has at least: weights that are zero need none. First of all outputs, then of ever fewer, which
+    have more inputs: no outputs take fewer steps than some of them."""
     weights, zero = op.operands.w, zero_of_weights(op)
     assert isinstance(weights, Constant), "weights on the device are known"
     used = (of_all_inputs(weights.array, op.operator.group, zero) != zero).reshape(op.result.type.shape[1], -1)
@@ -219,7 +220,9 @@ def _parts(op: Op[Conv]) -> tuple[list[int], int]:
         before = parts
         of_inputs = np.where(used, parts[:, None], len(used)).min(0)
         parts = np.minimum(parts, np.where(used, of_inputs, len(used)).min(1))
-    return np.unique(parts, return_counts=True)[1].tolist(), int(used.sum(1).min())
+    inputs = used.sum(1)
+    for least in np.unique(inputs).tolist():
+        yield np.unique(parts[inputs >= least], return_counts=True)[1].tolist(), least
 
 
 def steps_of_parts(machine: Machine, outputs: Sequence[int], inputs: int) -> float:

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 from before_after import parse
-from device_bounds import cycles_ahead, floors, reads_all, steps_of_parts, weight_bytes
+from device_bounds import array_steps, cycles_ahead, floors, reads_all, steps_of_parts, weight_bytes
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
@@ -132,6 +132,24 @@ def test_no_way_to_put_groups_of_channels_into_lanes_is_below_the_floor(machine:
 def test_groups_of_a_shuffle_fill_the_lanes_as_far_as_the_floor_says() -> None:
     # 4 groups of 34 channels: 8 blocks of outputs of one group, and half a block of all of them.
     assert steps_of_parts(load("m4096"), (34,) * 4, 34) == 8 * 3 + 9 / 2
+
+
+def test_outputs_with_few_inputs_do_not_hide_what_the_others_take() -> None:
+    """One output of each group reads a single channel: without these two there are as many steps, or fewer."""
+    weights = np.ones((68, 34, 1, 1), np.int8)
+    weights[::34, 1:] = 0
+    map = "i8[1,68,4,4]<s=0x1.0p-4, z=3>"
+    conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=2, act="none", act_args=[]}'
+    module = parse(f"""
+  const @w : i8[68,34,1,1]<s=0x1.0p-6, z=0> = {weights.ravel().tolist()}
+  func @main(%x: {map}) -> (%y: {map}) {{
+    %y = conv(%x, @w, _) {conv} : {map}
+    return %y
+  }}""")
+    (op,), device = module.main.ops, load("m4096")
+    expected = steps_of_parts(device, (33, 33), 34)
+    assert expected > steps_of_parts(device, (34, 34), 1)
+    assert array_steps(op, device) == 16 / device.pixel_lanes * expected
 
 
 def test_a_parameter_among_joined_maps_is_there_before_computed_ones() -> None:
