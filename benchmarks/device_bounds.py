@@ -214,7 +214,9 @@ def _parts(op: Op[Conv]) -> Iterator[tuple[list[int], int]]:
     have more inputs: no outputs take fewer steps than some of them."""
     weights, zero = op.operands.w, zero_of_weights(op)
     assert isinstance(weights, Constant), "weights on the device are known"
-    used = (of_all_inputs(weights.array, op.operator.group, zero) != zero).reshape(op.result.type.shape[1], -1)
+    # Copies of an output need not be computed.
+    used = np.unique(of_all_inputs(weights.array, op.operator.group, zero), axis=0) != zero
+    used = used.reshape(len(used), -1)
     before, parts = np.empty(0), np.arange(len(used))
     while not np.array_equal(before, parts):
         before = parts

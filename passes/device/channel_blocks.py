@@ -73,6 +73,8 @@ def blocks_read(op: Op) -> Matrix | None:
         last = first + inputs
     elif is_op(op, Conv) and MACS.is_at(op) and isinstance(op.operands.w, Constant):
         of_numbers = _nonzero_blocks_of(op.operands.w, zero_of_weights(op))
+        if of_numbers.all():
+            return None
         return of_numbers.repeat(blocks_together(op.result.type), 0).repeat(blocks_together(op.inputs[0].type), 1)
     else:
         return None

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from ...ir.annotations import MACS
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.feature_map import convolution_maps, is_depthwise, window_of
+from ...ir.feature_map import convolution_maps, is_depthwise, is_packed, map_shape, sum_products, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
 from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
-from ...ir.types import Quantization
+from ...ir.quantized import is_wide
+from ...ir.types import Quantization, TensorType
 from ...runtime.machines.machine import CHANNEL_BLOCK
 from ..base import PLACED, UNPLANNED, Pass, Record
 from .channel_blocks import blocks_read, channels_picked, nonzero_blocks, of_all_inputs, zero_of_weights
@@ -36,6 +37,9 @@ class FoldGathers(Pass):
 
     A convolution in groups that then reads inputs from anywhere becomes one of all of them, for which most weights are
     zero; ``macs`` says of it what it multiplies but for these.
+
+    A convolution of so few channels that a block of 16 holds several copies of them reads these in groups, several taps
+    in a step, where the convolution that makes them can make the copies: ``macs`` of that says what there was.
     """
 
     requires = (PLACED, UNPLANNED)
@@ -46,6 +50,8 @@ class FoldGathers(Pass):
             for op in [*function.ops]:
                 if is_op(op, Gather) and _fold(module, op):
                     record.counts["gather"] += 1
+                elif is_op(op, Conv) and _read_copies(module, op):
+                    record.counts["conv"] += 1
         if record.counts:
             module.drop_unused_constants()
         return bool(record.counts)
@@ -76,8 +82,9 @@ class _Convolution:
         window = window_of(self.op)
         return int(nonzero_blocks(self.weights, zero_of_weights(self.op)).sum()) * window.taps * _pixels(self.op)
 
-    def write(self, module: Module) -> None:
-        """Give the op these weights, in its groups where those between them are zero."""
+    def write(self, module: Module, channels: Channels | None = None) -> None:
+        """Give the op these weights, in its groups where those between them are zero; ``channels``: the outputs that
+        they are of."""
         macs, zero = self.op.macs, zero_of_weights(self.op)
         outputs, inputs, *kernel = self.weights.shape
         weights, group = self.weights, self.op.operator.group
@@ -86,7 +93,7 @@ class _Convolution:
             own = weights.reshape(group, outputs // group, group, inputs // group, *kernel)[each, :, each]
             own = own.reshape(outputs, inputs // group, *kernel)
             weights, group = (own, group) if np.array_equal(of_all_inputs(own, group, zero), weights) else (weights, 1)
-        _set_constant(module, self.op, 1, weights)
+        _set_constant(module, self.op, 1, weights, channels)
         self.op.operator = replace(self.op.operator, group=group)
         if self.op.macs != macs:
             MACS.set(self.op, macs)
@@ -173,6 +180,35 @@ def _fold(module: Module, gather: Op[Gather]) -> bool:
     if found is None or chain.products(found) >= chain.products_apart:
         return False
     chain.write(module, found)
+    return True
+
+
+def _read_copies(module: Module, reader: Op[Conv]) -> bool:
+    """Whether a convolution reads copies of all its channels now, in as many groups of outputs."""
+    outputs, inputs = reader.inputs[1].type.shape[:2]
+    *between, maker = [*_makers(reader.inputs[0])] or [reader]
+    if not is_op(maker, Conv) or maker is reader or any(is_op(op, Conv) for op in between):
+        return False
+    if any(op.operator.group > 1 or MACS.is_at(op) for op in (maker, reader)) or is_wide(reader.inputs[0].type):
+        return False
+    if outputs > CHANNEL_BLOCK or outputs % inputs or CHANNEL_BLOCK % inputs or outputs == inputs:
+        return False
+
+    def steps(op: Op, outputs: int, products: int) -> int:
+        # Where lanes of half a block are left, as many further pixels take these.
+        return _pixels(op) * (1 + (2 * outputs > CHANNEL_BLOCK)) * -(-products // CHANNEL_BLOCK)
+
+    source, products = maker.inputs[0], sum_products(reader)
+    own = sum_products(maker) if is_packed(source) else window_of(maker).taps * map_shape(source.type).padded_channels
+    more = steps(maker, outputs, own) - steps(maker, inputs, own)
+    if steps(reader, outputs, window_of(reader).taps * CHANNEL_BLOCK) - steps(reader, outputs, products) <= more:
+        return False
+    macs = maker.macs
+    _pick_outputs(module, maker, np.arange(outputs) % inputs, _Convolution.of(maker))
+    for op in (*between, maker):
+        op.result.type = op.result.type.with_shape((op.result.type.shape[0], outputs, *op.result.type.shape[2:]))
+    MACS.set(maker, macs)
+    reader.operator = replace(reader.operator, group=outputs // inputs)
     return True
 
 
@@ -263,19 +299,20 @@ def _pick_outputs(module: Module, op: Op[Conv], channels: Channels, whole: _Conv
     Args:
         whole: it, unless it works channel by channel.
     """
-    bias, quant = op.operands.b, op.operands.w.type.quant
-    if bias is not None:
-        _set_constant(module, op, 2, _array(bias)[channels])
+    if op.operands.b is not None:
+        _set_constant(module, op, 2, _array(op.operands.b)[channels], channels)
     if whole is None:
-        _set_constant(module, op, 1, _array(op.operands.w)[channels])
+        _set_constant(module, op, 1, _array(op.operands.w)[channels], channels)
     else:
-        whole.making(channels).write(module)
-    if quant is not None and quant.axis is not None:
-        scale, zeros = (tuple(each[c] for c in channels.tolist()) for each in (quant.scale, quant.zero_point))
-        op.inputs[1].type = op.inputs[1].type.with_quant(Quantization(scale, zeros, quant.axis))
+        whole.making(channels).write(module, channels)
 
 
-def _set_constant(module: Module, op: Op[Conv], index: int, array: np.ndarray) -> None:
+def _set_constant(module: Module, op: Op[Conv], index: int, array: np.ndarray, channels: Channels | None) -> None:
+    """Another constant; ``channels``: which of the old one's outputs it has, if not the same."""
     old = op.inputs[index]
-    type = old.type.with_shape(array.shape)
+    quant = old.type.quant
+    if channels is not None and quant is not None and quant.axis is not None:
+        scale, zeros = (tuple(each[c] for c in channels.tolist()) for each in (quant.scale, quant.zero_point))
+        quant = Quantization(scale, zeros, quant.axis)
+    type = TensorType(array.shape, old.type.dtype, quant)
     op.set_operand(index, module.add_constant(old.name, np.ascontiguousarray(array), type))

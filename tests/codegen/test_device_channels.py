@@ -13,10 +13,11 @@ from tilewright.compiler.pipeline import outline_pipeline
 from tilewright.ir import interp
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
+from tilewright.passes.device.fold_gathers import FoldGathers
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.isa.matrix import Convolve, ConvolveDepthwise
-from tilewright.runtime.machines.machine import load
+from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.verifier import verify_cards
 
 SMALL = replace(
@@ -72,3 +73,24 @@ def test_blocks_without_weights_are_not_multiplied(size: int, most: int, rng: np
     items = compiled.program.instructions(Stream(0, Queue.MAC))
     macs = [item.macs for item in items if isinstance(item, (Convolve, ConvolveDepthwise))]
     assert 0 < sum(macs) <= 5 * 4 * 4 * size * most
+
+
+@pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])
+@pytest.mark.parametrize("channels", [(8, 16), (4, 12), (2, 8)])
+def test_few_channels_are_multiplied_several_taps_at_once(
+    channels: tuple[int, int], machine: Machine, clusters: int, rng: np.random.Generator
+) -> None:
+    net = ChannelNetwork(rng, 24)
+    net.convolution(channels[0], 1)
+    net.pool()
+    net.convolution(channels[1], 1, 5)
+    net.function.set_results([net.x])
+    inputs = net.inputs()
+    expected = interp.run(net.module, inputs)
+    FoldGathers().run(net.module)
+    compiled = compile_for_device(net.module, machine, clusters)
+    verify_cards([compiled.program], machine)
+    items = compiled.program.instructions(Stream(0, Queue.MAC))
+    assert {1 << item.group for item in items if isinstance(item, ConvolveDepthwise)} == {channels[0]}
+    (found,) = run_on_device(net.module, compiled, machine, inputs).values()
+    np.testing.assert_array_equal(found, next(iter(expected.values())))

@@ -94,3 +94,44 @@ def test_copies_stay(rng: np.random.Generator) -> None:
     net.choice(np.arange(32) // 2)
     net.convolution(32, 32, 3)
     assert folded(net)[1]["gather"] == 1
+
+
+@pytest.mark.parametrize("weights", [DType.I8, DType.U8])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "groups"),
+    [
+        ((8, 16), 5, 2),
+        ((4, 12), 3, 3),
+        ((2, 8), 3, 4),
+        ((8, 16), 1, 1),
+        ((6, 12), 3, 1),
+        ((8, 32), 3, 1),
+        ((8, 8), 3, 1),
+    ],
+)
+def test_a_convolution_of_few_channels_reads_copies_of_them(
+    channels: tuple[int, int], kernel: int, groups: int, weights: DType, rng: np.random.Generator
+) -> None:
+    net = ChannelNetwork(rng, 24, weights=weights)
+    net.convolution(channels[0], 1)
+    net.table()
+    net.pool()
+    net.convolution(channels[1], 1, kernel)
+    module, found = folded(net)
+    assert found == Counter(conv=2, tanh=1, max_pool=1)
+    first, last = (op for op in module.ops if is_op(op, Conv))
+    assert (first.operator.group, last.operator.group) == (1, groups)
+    assert first.result.type.shape[1] == groups * channels[0] if groups > 1 else channels[0]
+
+
+@pytest.mark.parametrize(("channels", "kernel", "is_read"), [(24, 1, False), (24, 1, True), (48, 5, False)])
+def test_copies_are_made_where_nothing_else_reads_them_and_steps_are_saved(
+    channels: int, kernel: int, is_read: bool, rng: np.random.Generator
+) -> None:
+    net = ChannelNetwork(rng, channels)
+    net.convolution(8, 1, kernel)
+    more = [net.x] * is_read
+    net.convolution(16, 1, 3)
+    net.table()
+    groups = [op.operator.group for op in folded(net, *more)[0].ops if is_op(op, Conv)]
+    assert groups == [1, 2 if kernel == 1 and not is_read else 1]
