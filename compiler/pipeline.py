@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0)
             multiply so many times as many of these; by default none do.
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
-    products = (OneHotProducts(), FuseAttention(), Fuse(), WeightOnlyProducts(), FoldConstants())
+    weight_only = WeightOnlyProducts(4 if narrow else math.inf)
+    products = (OneHotProducts(), FuseAttention(), Fuse(), weight_only, FoldConstants())
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
     forms = (*forms, NarrowProducts(narrow, exact)) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())

@@ -26,21 +26,26 @@ class WeightOnlyProducts(Pass):
     are a quarter of the numbers. Scales that change along rows are those of blocks.
 
     Comes before `fold_constants`, which makes numbers of what is left.
+
+    Attributes:
+        most_rows: of the left factor; more are left, as bfloat16 multiplies them faster than integers become numbers.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
 
+    most_rows: float = math.inf
+
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver((Rule("weight_only", node(MatMul, where=_may_be_stored), _weight_only),)).run(module, record)
+        return Driver((Rule("weight_only", node(MatMul, where=self._may_be_stored), _weight_only),)).run(module, record)
 
-
-def _may_be_stored(op: Op[MatMul]) -> bool:
-    x, w = op.inputs[:2]
-    columns = op.result.type.shape[-1]
-    is_plain = w.type.rank == 2 and w.type.elements > 0 and not op.operator.transpose_a
-    # Panels are filled up, which must not take much memory.
-    return is_plain and x.type.dtype is DType.F32 and 2 * (-columns % CHANNEL_BLOCK) <= columns
+    def _may_be_stored(self, op: Op[MatMul]) -> bool:
+        x, w = op.inputs[:2]
+        columns = op.result.type.shape[-1]
+        is_plain = w.type.rank == 2 and w.type.elements > 0 and not op.operator.transpose_a
+        # Panels are filled up, which must not take much memory.
+        is_plain = is_plain and x.type.dtype is DType.F32 and 2 * (-columns % CHANNEL_BLOCK) <= columns
+        return is_plain and math.prod(x.type.shape[:-1]) <= self.most_rows
 
 
 def _stored(value: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -9,7 +9,7 @@ from before_after import assert_same_meaning, clone
 from tilewright.compiler.pipeline import float_pipeline
 from tilewright.ir.core import Function, Module, Op, Value
 from tilewright.ir.layout import HALVES
-from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.matmul import MatMul, NarrowMatMul
 from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.quantization import DequantizeLinear
 from tilewright.ir.ops.shape import Reshape
@@ -70,6 +70,17 @@ def test_blocks_of_transposed_weights(rng: np.random.Generator) -> None:
     net = Network(rng)
     w = net.main.append(Transpose((1, 0)), [net.integers((32, 24), -8, 8, np.int8, 0, zero=False)]).result
     assert net.optimized(w, 7, 24).operator == WeightOnlyMatMul(24)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(4, WeightOnlyMatMul(64)), (5, NarrowMatMul())])
+def test_bfloat16_multiplies_many_rows(rows: int, expected: WeightOnlyMatMul | NarrowMatMul) -> None:
+    """Integers of 8 bits are exact there; of few rows, reading the weights is what takes time."""
+    net = Network(np.random.default_rng(0))
+    w = net.integers((64, 256), -128, 128, np.int8, 1, zero=False)
+    x = net.main.add_parameter("x", TensorType((rows, 64), DType.F32))
+    net.main.set_results([net.main.append(MatMul(), [x, w]).result], ["y"])
+    float_pipeline(narrow=2).run(net.module)
+    assert [op.operator for op in net.main.ops][-1] == expected
 
 
 def test_what_becomes_numbers(rng: np.random.Generator) -> None:
