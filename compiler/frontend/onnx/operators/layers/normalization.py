@@ -26,12 +26,14 @@ exports_as("SimplifiedLayerNormalization", RmsNorm)
 
 @imports("BatchNormalization")
 def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
-    """In training mode by the mean and variance of its input; then also what the running ones become."""
+    """In training mode, which older versions tell by a second output, by the mean and variance of its input; then also
+    what the running ones become."""
     x, scale, b, *running = (node.input(index) for index in range(5))
     if not node.int("spatial", 1) and x.type.rank > 2:
         raise node.unsupported("statistics for each element (spatial=0) are not supported")
     operator = BatchNorm(node.float("epsilon", 1e-5))
-    if not node.int("training_mode", 0):
+    is_older = node.opset < 14 and node.output_count > 1 and not node.int("is_test", 0)
+    if not is_older and not node.int("training_mode", 0):
         return [importer.emit_one(operator, x, scale, b, *running)]
     axes, wide = (0, *range(2, x.type.rank)), cast(importer, x, running[0].type.dtype)
     difference = importer.emit_one(Sub(), wide, importer.emit_one(ReduceMean(axes, True), wide))
