@@ -238,15 +238,21 @@ class ModuleBuilder:
         Raises:
             ResourceError: bodies are nested too deeply.
         """
-        outer = self.function, self._loc, self._names
-        body = Function(Names(self.module.functions).take(name))
-        self._nested += 1
-        try:
-            if self._nested > limits.BODIES:
-                expected = f"at most {limits.BODIES} {limits.BODIES.what}"
-                raise ResourceError("branches and loops are nested too deeply", stage="import", expected=expected)
-            self.function = self.module.add_function(body)
+        if self._nested >= limits.BODIES:
+            expected = f"at most {limits.BODIES} {limits.BODIES.what}"
+            raise ResourceError("branches and loops are nested too deeply", stage="import", expected=expected)
+        body = self.module.add_function(Function(Names(self.module.functions).take(name)))
+        with self.inside_again(body):
             yield body
+
+    @contextmanager
+    def inside_again(self, body: Function) -> Iterator[None]:
+        """Emit into a function that :meth:`inside` made, behind what is there."""
+        outer = self.function, self._loc, self._names
+        self._nested += 1
+        self.function = body
+        try:
+            yield
         finally:
             self._nested -= 1
             self.function, self._loc, self._names = outer

@@ -527,9 +527,9 @@ STATE = "(bool co, float[3] t) { t = Neg(s) co = Identity(ci) }"
             "the condition of a step must be one truth value; found bool[3]",
         ),
         (
-            IF.replace("d = Identity(b)", "axis = Constant<value_ints=[0]>() d = ReduceSum(b, axis)"),
+            IF.replace("d = Identity(b)", "axis = Constant<value_ints=[0]>() d = ReduceSum<keepdims=0>(b, axis)"),
             "the branches of an If return different types, and the condition is not known at compile time; found %x: "
-            "f32[2,3] and %d: f32[1,3]. It follows from 'c' alone: fix it with --freeze c=VALUE (freeze={'c': VALUE}",
+            "f32[2,3] and %d: f32[3]. It follows from 'c' alone: fix it with --freeze c=VALUE (freeze={'c': VALUE}",
         ),
         (
             IF.replace("b = Neg(a)", "b = Neg(none)"),

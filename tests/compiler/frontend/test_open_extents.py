@@ -465,19 +465,52 @@ def test_extents_beyond_every_memory_are_refused() -> None:
         tilewright.compile(model_of(powers, inputs, ["y"], {"many": 10**9}))
 
 
-def test_a_branch_returns_nothing_open(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("then", "otherwise"),
+    [
+        (["Identity", "places"], ["Neg", "places"]),
+        # As torchvision keeps no box of none.
+        (["Identity", "none"], ["Neg", "places"]),
+        (["Identity", "places"], ["Identity", "some"]),
+        (["Identity", "none"], ["Identity", "some"]),
+    ],
+)
+def test_branches_return_what_the_data_decide(then: list[str], otherwise: list[str]) -> None:
     info = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.INT64, None)
-    then = onnx.helper.make_graph([node("Identity", ["places"], ["out"])], "then", [], [info])
-    otherwise = onnx.helper.make_graph([node("Neg", ["places"], ["out"])], "otherwise", [], [info])
+    bodies = [
+        onnx.helper.make_graph([node(operator, [read], ["out"])], operator, [], [info])
+        for operator, read in (then, otherwise)
+    ]
     nodes = [
         node("NonZero", ["x"], ["places"]),
-        node("If", ["condition"], ["y"], then_branch=then, else_branch=otherwise, name="branch"),
+        node("If", ["condition"], ["kept"], then_branch=bodies[0], else_branch=bodies[1]),
+        node("Gather", ["x", "kept"], ["y"]),
+        node("ReduceSum", ["y"], ["sum"], keepdims=0),
     ]
-    inputs = {"x": np.ones(3, np.float32), "condition": np.array(True)}
-    with pytest.raises(UnsupportedError, match="'branch'"):
+    cases = [
+        {"x": np.array(x, np.float32), "condition": np.array(condition)}
+        for x in ([0, 3, 5], [0, 0, 0], [7, 2, 4])
+        for condition in (True, False)
+    ]
+    constants = {"none": np.zeros((1, 0), np.int64), "some": np.array([[2, 1, 2, 2]])}
+    check(nodes, cases, ["kept", "y", "sum"], **constants)
+
+
+def test_a_loop_keeps_nothing_open() -> None:
+    """A state has one extent for all steps."""
+    body = onnx.helper.make_graph(
+        [node("Identity", ["going"], ["on"]), node("Neg", ["state"], ["after"])],
+        "body",
+        [
+            onnx.helper.make_tensor_value_info(n, t, s)
+            for n, t, s in (("step", 7, []), ("going", 9, []), ("state", 7, None))
+        ],
+        [onnx.helper.make_tensor_value_info(n, t, s) for n, t, s in (("on", 9, []), ("after", 7, None))],
+    )
+    nodes = [node("NonZero", ["x"], ["places"]), node("Loop", ["n", "", "places"], ["y"], body=body, name="loop")]
+    inputs = {"x": np.ones(3, np.float32), "n": np.array(3)}
+    with pytest.raises(UnsupportedError, match=r"'loop'.* what a loop reads"):
         tilewright.compile(model_of(nodes, inputs, ["y"], {}))
-    session = tilewright.load(tilewright.compile(model_of(nodes, inputs, ["y"], {}), freeze={"condition": False}))
-    np.testing.assert_array_equal(session.run({"x": inputs["x"]})["y"], [[0, -1, -2]])
 
 
 def test_exports_are_cut_as_well(rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedE
 from .....ir.core import Constant, Function, Value
 from .....ir.ops.control_flow import COUNT, If, Refuse
 from .....ir.ops.elementwise import Sub
+from .....ir.ops.movement import Pad
 from .....ir.types import DType
 from ...builder import SequenceValue
 from ...control_flow import close_over, counted, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs
@@ -40,24 +41,54 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
             return importer.import_graph(_graph(node, "then_branch" if condition.array.item() else "else_branch"))
     condition = _scalar(node, importer, condition, DType.BOOL, "the condition")
     branches = _branches(node, importer, condition)
-    importer.open.check_closed("a branch", [value for _, results in branches for value in results])
     (then, ours), (otherwise, theirs) = branches
     if len(ours) != len(theirs):
         raise node.model_error(
             "the branches return different numbers of values", found=f"{len(ours)} and {len(theirs)}"
         )
-    for a, b in zip(ours, theirs, strict=True):
-        if a.type.plain != b.type.plain or isinstance(a, SequenceValue) or isinstance(b, SequenceValue):
+    open, returned = importer.open, len(ours)
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for index, (a, b) in enumerate([*zip(ours, theirs, strict=True)]):
+        is_sequence = isinstance(a, SequenceValue) or isinstance(b, SequenceValue)
+        if is_sequence or a.type.dtype != b.type.dtype or a.type.rank != b.type.rank:
             raise node.unsupported(
                 "the branches of an If return different types, and the condition is not known at compile time",
                 found=f"%{a.name}: {a.type} and %{b.name}: {b.type}",
                 hint=freeze_hint(importer, condition),
             )
+        if a.type.shape != b.type.shape or open.is_open(a) or open.is_open(b):
+            spans[index] = _with_extents(importer, branches, index)
     outside = [*dict.fromkeys(value for body, results in branches for value in outside_of(body, results))]
     for body, results in branches:
         close_over(body, results, outside)
-    types = [value.type for value in ours]
-    return [*importer.emit(If(then.name, otherwise.name), condition, *outside, types=types)]
+    found = importer.emit(If(then.name, otherwise.name), condition, *outside, types=[value.type for value in ours])
+    counts = iter(found[returned:])
+    for index, ends in spans.items():
+        extents = [open.count(next(counts), *each) if each[0] < each[1] else each[0] for each in ends]
+        open.opened(found[index], extents)
+    return [*found[:returned]]
+
+
+def _with_extents(
+    importer: Importer, branches: Sequence[tuple[Function, list[Value]]], index: int
+) -> list[tuple[int, int]]:
+    """Let both branches return room for one result of either, and behind all others its extents that are not the same.
+
+    Returns:
+        The least and the most of each extent.
+    """
+    open = importer.open
+    both = [open.shape(results[index]) for _, results in branches]
+    ends = [(min(span(a)[0], span(b)[0]), max(span(a)[1], span(b)[1])) for a, b in zip(*both, strict=True)]
+    for (body, results), shape in zip(branches, both, strict=True):
+        with importer.inside_again(body):
+            value = results[index]
+            rooms = [max(most, 2) if least < most else most for least, most in ends]
+            behind = [room - extent for room, extent in zip(rooms, value.type.shape, strict=True)]
+            if any(behind):
+                results[index] = open.apply_one(Pad((*(0 for _ in behind), *behind)), value)
+            results += [open.value(e) for e, (least, most) in zip(shape, ends, strict=True) if least < most]
+    return ends
 
 
 def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Function, list[Value]]]:
