@@ -186,6 +186,7 @@ def outline_pipeline(
             VolumeConvolutions(),
             LegalizeForDevice(),
             WideForms(),
+            EliminateCommonSubexpressions(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),

@@ -73,8 +73,10 @@ class _Convolution:
         return replace(self, weights=self.weights[outputs])
 
     def reading(self, inputs: Channels) -> _Convolution:
-        """With these of its inputs."""
-        return replace(self, weights=self.weights[:, inputs])
+        """With these of its inputs, and weights of zero for -1."""
+        weights = self.weights[:, inputs]
+        weights[:, inputs < 0] = zero_of_weights(self.op)
+        return replace(self, weights=weights)
 
     @property
     def products(self) -> int:
@@ -130,7 +132,11 @@ class _Chain:
         count = self.gather.inputs[0].type.shape[1]
         places = np.argsort(self.picked)
         if not np.array_equal(self.picked[places], np.arange(count)):
-            return  # there are copies, or channels are left out
+            # There are copies, or channels are left out, which the reader alone can do without.
+            is_part = len(np.unique(self.picked)) == len(self.picked) and not self.after
+            if is_part and self.reader is not None and self.reader.op.operator.group == 1:
+                yield np.arange(count)
+            return
         if self.maker is not None:
             yield self.picked
         if self.reader is not None:
@@ -156,8 +162,10 @@ class _Chain:
         return own * _pixels(self.gather) + sum(ends)
 
     def places(self, order: Channels) -> Channels:
-        """Where in the result of the choice each channel of an order is."""
-        return np.argsort(self.picked)[order]
+        """Where in the result of the choice each channel of an order is, -1 if nowhere."""
+        found = np.full(self.gather.inputs[0].type.shape[1], -1)
+        found[self.picked] = np.arange(len(self.picked))
+        return found[order]
 
     def write(self, module: Module, order: Channels) -> None:
         """Do without the choice."""

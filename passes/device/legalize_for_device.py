@@ -23,16 +23,16 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from .legalize import movement_forms, pixel_views, row_forms, volume_forms
+from .legalize import attention_forms, movement_forms, pixel_views, row_forms, volume_forms
 from .legalize.movement_forms import is_quantized
 
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows, and dilations that are too large into columns; choices of channels copy a channel that
-    has several kernels of its own; movements, what is between products, volumes, and tensors whose channels come last
-    get the forms of :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go; constants get the
-    shape of maps.
+    has several kernels of its own; movements, what is between products, heads of attention, volumes, and tensors whose
+    channels come last get the forms of :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go;
+    constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -42,7 +42,7 @@ class LegalizeForDevice(Pass):
     ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        found = [Driver(rules).run(module, record) for rules in (RULES, MOVED, pixel_views.RULES)]
+        found = [Driver(rules).run(module, record) for rules in (RULES, MOVED, pixel_views.LAST, pixel_views.RULES)]
         return any(found)
 
 
@@ -271,6 +271,7 @@ RULES: tuple[Rule, ...] = (
 MOVED: tuple[Rule, ...] = (
     *_named(RULES, "reshape_to_same_shape", "transpose_without_effect", "transpose_of_transpose", "reshape_of_reshape"),
     *_named(RULES, "before_any_transposition", "constant_as_map"),
+    *attention_forms.RULES,
     *movement_forms.RULES,
     *pixel_views.MOVED,
 )

@@ -47,10 +47,11 @@ def known_mask(g: Builder, kind: str, tokens: int) -> Value | None:
     return g.module.add_constant("mask", bias) if kind in ("bias", "far") else None
 
 
-def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: int = 1) -> Module:
-    """One product before and behind.
+def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: int = 1, depth: int = 16) -> Module:
+    """One product before and behind, two heads.
 
     Args:
+        depth: channels of a head.
         mask: ``none``; known, ``causal``, ``bias`` or ``far`` from 0; made of an input, ``keys`` that are hidden, or
             ``given`` numbers, or such that were ``stored`` as integers.
     """
@@ -65,18 +66,28 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
     if mask == "stored":
         type = TensorType((images, 1, 1, tokens), DType.I8, Quantization.per_tensor(0.01))
         hidden = g.op(Dequantize(), g.function.append(Quantize(), [hidden], [type]).result)
-    g.function.set_results([attend(g, x, 2, 16, hidden)], ["y"])
+    g.function.set_results([attend(g, x, 2, depth, hidden)], ["y"])
     return g.module
 
 
 def quantized_block(
-    rng: np.random.Generator, tokens: int, zero: int | None = None, *, in_numbers: bool = False
+    rng: np.random.Generator,
+    tokens: int,
+    zero: int | None = None,
+    *,
+    in_numbers: bool = False,
+    depth: int = 16,
+    act: str = "none",
+    is_joined: bool = False,
 ) -> Module:
     """Two heads of rows as the accelerator has them, between convolutions, with a mask for all rows.
 
     Args:
         zero: zero point of the queries, by default one of several.
         in_numbers: attention is of what the integers stand for, without the mask.
+        depth: channels of a head.
+        act: of the convolutions.
+        is_joined: keys and values are parts of one tensor.
     """
     module = Module("attention")
     function = module.add_function(Function("main"))
@@ -89,15 +100,19 @@ def quantized_block(
         array = rng.integers(-50, 51, (outputs, inputs, 1, 1)).astype(np.int8)
         w = module.add_constant("w", array, type_of(array.shape, 0.01, 0))
         types = [type_of((tokens, outputs, 1, 1), 0.02 * inputs**0.5, zero)]
-        return function.append(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), [x, w], types).result
+        return function.append(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1, act), [x, w], types).result
 
     x = function.add_parameter("x", type_of((tokens, 16, 1, 1), 0.05, 3))
     mask = function.add_parameter("mask", type_of((1, tokens, 1, 1), 0.1, 0))
     zero = int(rng.choice([0, -128, 5])) if zero is None else zero
-    q, k, v = product(x, 32, zero), product(x, 32, -7), product(x, 32, 9)
-    view = (0, 16, 32, 1)
-    attention = Attention((2,), tokens, tokens, 16, 16, (tokens, 32, 1, 1), view, view, view, view, (0, 0, 0, 1), 0.25)
-    made = type_of((tokens, 32, 1, 1), 0.05, -4)
+    width = 2 * depth
+    q, k = product(x, width, zero), product(x, width * (1 + is_joined), -7)
+    v = k if is_joined else product(x, width, 9)
+    view, k_view = (0, depth, width, 1), (0, depth, k.type.shape[1], 1)
+    v_view, shape = (k.type.shape[1] - width, *k_view[1:]), (tokens, width, 1, 1)
+    views = (view, k_view, v_view, view, (0, 0, 0, 1))
+    attention = Attention((2,), tokens, tokens, depth, depth, shape, *views, 0.25)
+    made = type_of(shape, 0.05, -4)
     if in_numbers:
         numbers = [function.append(Dequantize(), [value]).result for value in (q, k, v)]
         means = function.append(replace(attention, mask_view=()), [*numbers, None]).result

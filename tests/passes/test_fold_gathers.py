@@ -88,6 +88,20 @@ def test_a_choice_that_others_read_stays(rng: np.random.Generator) -> None:
     assert folded(net, before)[1]["gather"] == 1
 
 
+def test_channels_that_are_left_out_are_read_with_zeros_where_that_costs_less(rng: np.random.Generator) -> None:
+    """As behind heads of 12 channels that start blocks of 16. One of each block of a wide map is chosen by itself."""
+    for weights in (DType.I8, DType.U8):
+        net = ChannelNetwork(rng, 64, weights=weights)
+        net.convolution(64, 1)
+        net.choice(np.flatnonzero(np.arange(64) % 16 < 12)[::-1])
+        net.convolution(24, 1)
+        assert folded(net)[1] == Counter(conv=2)
+    net = ChannelNetwork(rng, 256)
+    net.choice(np.arange(0, 256, 16))
+    net.convolution(64, 1)
+    assert folded(net)[1]["gather"] == 1
+
+
 def test_copies_stay(rng: np.random.Generator) -> None:
     net = ChannelNetwork(rng, 16)
     net.convolution(16, 1)

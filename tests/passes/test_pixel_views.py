@@ -291,6 +291,16 @@ def test_pixels_that_change_places_stay() -> None:
     )
 
 
+def test_a_chain_is_one_movement_whose_first_part_is_another(rng: np.random.Generator) -> None:
+    """As MobileViT unfolds an image: parts of 2 x 2 pixels stand side by side, and then each is an image."""
+    lines = [f"func @main(%x: i8[1,16,8,8]{X}) -> (%y: i8[64,16,1,1]{X}) {{", "%x0 = reshape(%x) {shape=[64, 2, 4, 2]}"]
+    lines[1] += f" : i8[64,2,4,2]{X} %x1 = transpose(%x0) {{perm=[0, 2, 1, 3]}} : i8[64,4,2,2]{X}"
+    lines.append(f"%x2 = reshape(%x1) {{shape=[1, 16, 16, 4]}} : i8[1,16,16,4]{X}")
+    lines.append(f"%x3 = transpose(%x2) {{perm=[0, 3, 2, 1]}} : i8[1,4,16,16]{X}")
+    lines.append(f"%y = reshape(%x3) {{shape=[64, 16, 1, 1]}} : i8[64,16,1,1]{X} return %y }}")
+    assert check("\n".join(lines), rng).count("max_pool") == 4, "one for each phase"
+
+
 def test_what_long_chains_take_grows_with_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not with its square, nor with the elements of the maps: no view is computed."""
     counts: Counter[str] = Counter()

@@ -18,7 +18,10 @@ from tilewright.ir.core import is_op
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType
+from tilewright.passes.device.attention_views import unfit
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.quantization.quantize_attention import QuantizeAttention
+from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
@@ -106,15 +109,43 @@ def test_queries_keep_what_saturation_clamps(zero: int, rng: np.random.Generator
     assert np.abs(made.astype(int) - expected).mean() < 0.12
 
 
+@pytest.mark.parametrize("depth", [1, 8, 12, 24])
+@pytest.mark.parametrize(("act", "is_joined"), [("none", False), ("none", True), ("relu", True)])
+def test_heads_that_are_no_blocks_start_blocks(depth: int, act: str, is_joined: bool, rng: np.random.Generator) -> None:
+    """Products make the zeros behind them, or where something stands between a convolution does; what reads the result
+    takes its channels."""
+    module = quantized_block(rng, 20, depth=depth, act=act, is_joined=is_joined)
+    found = clone_module(module)
+    LegalizeForDevice().run(found)
+    (op,) = [each for each in found.main.ops if is_op(each, Attention)]
+    assert unfit(op) is None
+    assert op.operator.depth == -(-depth // 16) * 16
+    (before,) = [each for each in module.main.ops if is_op(each, Attention)]
+    assert op.macs == before.macs, "what is multiplied by zeros does not count"
+    # Joined keys and values are products of their own then, and by ones is what a clamp stands behind.
+    EliminateDeadCode().run(found)
+    convolutions = sum(each.name == "conv" for each in found.main.ops)
+    assert convolutions == (4 if act == "none" else 6)
+    inputs = random_inputs(module, rng)
+    (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, found))
+    np.testing.assert_array_equal(made, expected)
+
+
 @pytest.mark.parametrize(
-    ("machine", "mask", "tokens", "images"),
-    [("m4096", "none", 32, 1), ("m4096", "causal", 50, 1), ("s256", "keys", 33, 2), ("m4096", "bias", 20, 1)],
+    ("machine", "mask", "tokens", "images", "depth"),
+    [
+        ("m4096", "none", 32, 1, 16),
+        ("m4096", "causal", 50, 1, 12),
+        ("s256", "keys", 33, 2, 16),
+        ("s256", "none", 33, 2, 24),
+        ("m4096", "bias", 20, 1, 16),
+    ],
 )
 def test_the_accelerator_computes_it(
-    machine: str, mask: str, tokens: int, images: int, rng: np.random.Generator
+    machine: str, mask: str, tokens: int, images: int, depth: int, rng: np.random.Generator
 ) -> None:
     """In one program with the products around it, the same in every byte as the CPU."""
-    model = export_onnx(random_block(rng, tokens=tokens, mask=mask, images=images)).SerializeToString()
+    model = export_onnx(random_block(rng, tokens=tokens, mask=mask, images=images, depth=depth)).SerializeToString()
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
     places = {each.op: each.on for each in details_of(artifact).placement}
     assert places["attention"] == "device"

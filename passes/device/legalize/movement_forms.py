@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....ir.annotations import MACS
 from ....ir.core import Op, Value, is_op
@@ -107,15 +108,25 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     taken = is_op(user, Conv, AveragePool) or (is_op(user, MaxPool) and value == limits(x.type)[0])
     if (taken and inputs == outputs) or value != parameters(x.type)[1]:
         return None
-    ones = (1,) * (rank - 2)
-    weights = np.zeros((outputs, inputs, *ones), np.int8)
-    weights[pad.pads[1] + np.arange(inputs), np.arange(inputs)] = 1
-    type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(1.0))
-    conv = Conv(ones, (*pad.pads[2:rank], *pad.pads[rank + 2 :]), ones, 1)
-    padded = found.emit(conv, x, found.add_constant(f"{y.name}.ones", weights, type), None, result_types=[y.type])
-    assert padded.producer is not None
-    MACS.set(padded.producer, inputs * y.type.elements // outputs)
-    return padded
+    picked = np.arange(outputs) - pad.pads[1]
+    picked[picked >= inputs] = -1
+    return ones_for_channels(found, x, np.maximum(picked, -1), y.type, (*pad.pads[2:rank], *pad.pads[rank + 2 :]))
+
+
+def ones_for_channels(
+    found: Match, x: Value, channels: NDArray[np.int64], type: TensorType, pads: tuple[int, ...] | None = None
+) -> Value:
+    """A convolution whose results are these channels of a map, and zeros for -1, around which it pads with zeros."""
+    ones = (1,) * (type.rank - 2)
+    weights = np.zeros((len(channels), x.type.shape[1], *ones), np.int8)
+    weights[channels >= 0, channels[channels >= 0]] = 1
+    of_ones = TensorType(weights.shape, DType.I8, Quantization.per_tensor(1.0))
+    conv = Conv(ones, pads or (0,) * 2 * len(ones), ones, 1)
+    name = f"{found.root.results[0].name}.ones"
+    made = found.emit(conv, x, found.add_constant(name, weights, of_ones), None, result_types=[type])
+    assert made.producer is not None
+    MACS.set(made.producer, x.type.shape[1] * type.elements // type.shape[1])
+    return made
 
 
 _TURNED = node(Transpose, node(Reshape, "x"))

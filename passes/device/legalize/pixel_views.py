@@ -97,6 +97,12 @@ def _view(found: Match) -> Value | None:
     return None
 
 
+def _last_view(found: Match) -> Value | None:
+    """The same of what is no view of a view: all of a chain may be one movement where its first part is another."""
+    y = found.root.result
+    return _view(found) if y.is_returned or not all(is_op(user, *VIEWS) for user in y.users) else None
+
+
 def _moves_no_byte(view: Op) -> bool:
     order = next(_orders_of_pixels([view]), None)
     return order is not None and len(order) < 2
@@ -204,6 +210,9 @@ MOVED: tuple[Rule, ...] = on_quantized(
     Rule("pixels_by_element", node((*BY_ELEMENT, Requantize), where=is_quantized), _pixels_by_element),
 )
 """What moves pixels, as the accelerator has it."""
+
+LAST: tuple[Rule, ...] = on_quantized(Rule("last_view", node(VIEWS, where=is_quantized), _last_view))
+"""For whole chains of views, before parts of them are."""
 
 RULES: tuple[Rule, ...] = (
     *on_quantized(Rule("view", node(VIEWS, where=is_quantized), _view)),
