@@ -37,8 +37,7 @@ from hostile_requests import HEADER, head, hostile, strange
 from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
 from tilewright.runtime.serving import server
 from tilewright.runtime.serving.application import Application
-from tilewright.runtime.serving.batching import Ends
-from tilewright.runtime.serving.model import Model
+from tilewright.runtime.serving.model import Ends, Model
 from tilewright.runtime.serving.server import address_of, listen, serve
 from tilewright.runtime.session import Session, load
 

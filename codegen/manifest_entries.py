@@ -17,7 +17,7 @@ from ..ir.ops.indexing import Indexing, indexed_extents
 from ..ir.ops.selection import Bounded
 from ..ir.text.printer import print_module
 from ..ir.types import TensorType
-from ..runtime.artifact.checked import Checked
+from ..runtime.artifact.artifact import Checked
 from ..runtime.artifact.manifest import (
     BufferRef,
     CpuStage,

@@ -18,10 +18,9 @@ from tilewright.limits import check_count, check_seconds, check_timeout
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
-from .execution.buffers import check_arrays, check_inputs
+from .execution.buffers import check_arrays, check_inputs, check_out, written_to
+from .execution.cpu import CodePolicy
 from .execution.device import check_machine
-from .execution.given_outputs import check_out, written_to
-from .execution.native_code import CodePolicy
 from .execution.runner import Runner
 from .execution.shapes import ShapeTable, naming_shape
 from .execution.team import thread_count

@@ -16,7 +16,7 @@ from tilewright.errors import UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.files.remote import is_url, listed
+from ...runtime.files.input_file import is_url, listed
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
 from .sample_sets import (

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
-from ...runtime.files.remote import is_url
+from ...runtime.files.input_file import is_url
 from ...runtime.pictures.inputs import Declaration, for_input
 from .certainty import FEWEST, SAMPLES, Certainty
 from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of

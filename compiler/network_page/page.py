@@ -17,11 +17,11 @@ from ...runtime.artifact.manifest import ENGINES
 from ...runtime.profile import Profile
 from ...runtime.report import page as html
 from ...runtime.report.details import details_of
-from ...runtime.report.device_trace import DeviceTrace
 from ...runtime.report.placement import fallbacks, first_of
 from ...runtime.report.simulation import SimulatedProgram, Simulation, simulate_artifact
 from ...runtime.report.summary import summarize
 from ...runtime.report.table import show_bytes, show_count, show_number, show_seconds
+from ...runtime.report.trace import DeviceTrace
 from ...runtime.session import load
 from ...runtime.simulator.left_out import LAYERS
 from ..report.memory import memory_map

@@ -23,7 +23,7 @@ from tilewright.errors import (
 )
 from tilewright.immutable import Immutable
 
-from ...runtime.cluster.computing import LOCAL, answers
+from ...runtime.cluster.job import LOCAL, answers
 from ...runtime.cluster.processes import Failed
 from ...runtime.machines.machine import load_file
 from ...runtime.report.details import details_of

@@ -13,7 +13,7 @@ from tilewright.errors import ArtifactError, UsageError, resources
 from tilewright.immutable import Immutable
 from tilewright.limits import check_count
 
-from ...runtime.cluster.computing import LOCAL
+from ...runtime.cluster.job import LOCAL
 from ...runtime.commands.console import progress_bar
 from ...runtime.files.output_file import check_outputs, output_file
 from ...runtime.machines.fields import machine_fields

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
-from tilewright.limits import MANIFEST
+from tilewright.limits import ELEMENTS, MANIFEST, RANK
 
 from ..files.input_file import input_file
 from ..files.output_file import output_file
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
-from .container import Container, Section, SectionKind, chunks, lay_out
-from .manifest import Manifest
+from .container import HEAD, Container, Section, SectionKind, chunks, lay_out, packed, unpacked, unpacked_length
+from .json_dataclasses import AtMost, Bounds, Source, read
+from .manifest import BufferRef, Manifest
 from .manifest_check import check_manifest
 from .memory import Fill, already_filled, mapped, private_pages, reader
-from .packed import HEAD, packed, unpacked, unpacked_length
 
 MANIFEST_SECTION = "manifest"
 
@@ -251,3 +253,31 @@ class Artifact(Container):
 def _opened_again(content: bytes, shape: int | None) -> Artifact:
     artifact = Artifact.open(content)
     return artifact if shape is None else artifact.in_shapes()[shape]
+
+
+_Limits = Annotated[tuple[Annotated[int, Bounds(-ELEMENTS, ELEMENTS)], ...], AtMost(RANK)]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Integers that a step refuses outside ``least`` to ``most``, one of each or one for each in the last dimension."""
+
+    step: Annotated[int, Bounds()]
+    values: BufferRef
+    least: _Limits
+    most: _Limits
+
+
+@dataclass(frozen=True)
+class _Details:
+    checked: Mapping[str, tuple[Checked, ...]]
+
+
+def checked_values(artifact: Artifact, program: str) -> tuple[Checked, ...]:
+    """What is known of a CPU program. Nobody has checked that its references lie in their memories.
+
+    Raises:
+        ArtifactError: it is not what it should be.
+    """
+    known = {"checked": artifact.manifest.details.get("checked", {})}
+    return read(_Details, known, Source(f"details of {artifact.origin}", ArtifactError)).checked.get(program, ())

@@ -23,20 +23,24 @@ Then one entry of 128 bytes for each section: name (48 bytes UTF-8, padded with 
 the first multiple of its alignment (4096 bytes for constants and device weights, 64 for the rest) after its
 predecessor, and the gaps hold zeros; so every byte of the file is covered by a check, and equal content gives an equal
 file. Because the table holds each section's SHA-256, the digest stands for the whole file.
+
+A packed artifact is such a file deflated, so that weights of 4 bits take half a byte: a magic of 8 bytes,
+``89 54 57 5A 0D 0A 1A 0A``, the length of the artifact in 8, and the artifact in the form of RFC 1950. Digest, tag and
+signature are those of the artifact inside, which is unpacked when it is loaded.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
 from ..trust.credentials import NO_TAG, Credentials
-from .memory import Fill, crc32
+from .memory import Fill, crc32, private_pages
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
 FORMAT_VERSION = 9
@@ -316,3 +320,59 @@ class Container:
         credentials = self.credentials._replace(public_key=public_key, signature=signature)
         yield header(len(self.sections), len(self._buffer), credentials)
         yield self._buffer[_HEADER.size :]
+
+
+HEAD = struct.Struct("<8sQ")
+_MAGIC = b"\x89TWZ\r\n\x1a\n"
+_PIECE = 1 << 14
+_MOST = 1032
+"""Bytes that one can stand for, by RFC 1951: a length of 258 in two bits."""
+
+
+def packed(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The bytes of a packed artifact, given those of the artifact."""
+    deflate, length = zlib.compressobj(), 0
+    found: list[bytes] = []
+    for piece in pieces:
+        length += len(piece)
+        found.append(deflate.compress(piece))
+    yield HEAD.pack(_MAGIC, length)
+    yield from found
+    yield deflate.flush()
+
+
+def unpacked_length(head: bytes | memoryview) -> int | None:
+    """The length of the artifact, given the beginning of a file; ``None`` if it is not packed."""
+    is_packed = len(head) >= HEAD.size and head[: len(_MAGIC)] == _MAGIC
+    return HEAD.unpack_from(head)[1] if is_packed else None
+
+
+def unpacked(content: memoryview, length: int, origin: str) -> memoryview:
+    """The artifact in a packed one, on pages of its own.
+
+    Raises:
+        ArtifactError: it is damaged.
+        ResourceError: the system has no memory for it.
+    """
+
+    def damaged(found: object) -> ArtifactError:
+        what, expected = f"{origin} is damaged: it cannot be unpacked", f"{length} bytes"
+        return ArtifactError(
+            what, stage="load artifact", expected=expected, found=found, hint="Copy or compile it again."
+        )
+
+    if length > _MOST * len(content):
+        raise damaged(f"{len(content)} packed ones")
+    pages, inflate, end = private_pages(length, "an artifact"), zlib.decompressobj(), 0
+    try:
+        for start in range(HEAD.size, len(content), _PIECE):
+            part = inflate.decompress(content[start : start + _PIECE])
+            if end + len(part) > length or inflate.unused_data:
+                raise damaged("more")
+            pages[end : end + len(part)] = part
+            end += len(part)
+    except zlib.error as error:
+        raise damaged(str(error)) from None
+    if end != length or not inflate.eof:
+        raise damaged(end)
+    return pages.toreadonly()

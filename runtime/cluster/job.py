@@ -1,24 +1,144 @@
-"""A job: a function of shards, which are tried again when they fail, noted when they are done, and told at the end."""
+"""A job: a function of shards, which are tried again when they fail, noted when they are done, and told at the end.
+
+Notes are a file of lines, one for each shard that is done, which only grows. A line names its job by a digest; one that
+was cut off, or is of another job, says nothing. Results are what JSON holds, and arrays.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import json
 import os
 import pickle
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tilewright
-from tilewright.errors import TilewrightError
+from tilewright import limits
+from tilewright.errors import OutputError, TilewrightError, UsageError
 from tilewright.immutable import Immutable
 
 from ..commands.console import tell
-from .computing import LOCAL, answers
-from .notes import Notes, as_text, of_text
-from .processes import Failed, Function
+from ..compiler import NotInstalledError
+from ..files.input_file import contents
+from .processes import Answers, Failed, Function, Queue, in_processes
+
+LOCAL = "local"
+_DASK = "dask://"
+
+
+def answers(function: Function, queue: Queue, on: str = LOCAL, workers: int = 1) -> Answers:
+    """What a function makes of the items of a queue, in any order, each with its number.
+
+    Args:
+        on: `LOCAL`, or ``dask://HOST:PORT`` of the scheduler of a Dask cluster, whose workers have Tilewright.
+        workers: processes, where they are local.
+
+    Raises:
+        UsageError: there is no such place, or the function is what no other process can be told.
+        NotInstalledError: Dask is not installed.
+        ClusterError: there is no cluster with workers.
+    """
+    if on == LOCAL:
+        return in_processes(function, queue, workers)
+    host, _, port = on.removeprefix(_DASK).rpartition(":")
+    if not on.startswith(_DASK) or not host or not port.isdecimal():
+        raise UsageError("there is no such place to compute", expected=f"{LOCAL} or {_DASK}HOST:PORT", found=on)
+    try:
+        from .dask_workers import on_dask
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("computing on a Dask cluster", error.name or "distributed") from None
+    return on_dask(function, queue, f"tcp://{host}:{port}")
+
+
+_ARRAY = "compressed array"
+
+
+def as_text(result: object) -> str:
+    """A result as JSON."""
+    return json.dumps(result, default=_packed)
+
+
+def _packed(value: object) -> dict[str, str]:
+    assert isinstance(value, np.ndarray)
+    file = io.BytesIO()
+    np.save(file, value, allow_pickle=False)
+    return {_ARRAY: base64.b85encode(zlib.compress(file.getvalue(), 1)).decode()}
+
+
+def of_text(text: str | bytes) -> Any:
+    """A result again.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return json.loads(text, object_hook=_unpacked)
+
+
+def _unpacked(value: dict[str, Any]) -> Any:
+    if value.keys() != {_ARRAY}:
+        return value
+    unpacker = zlib.decompressobj()
+    content = unpacker.decompress(base64.b85decode(value[_ARRAY]), limits.NOTED_ARRAY)
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+class Notes:
+    """The file of a job.
+
+    Args:
+        path: of the file, which need not be there.
+        job: digest of the job.
+
+    Raises:
+        UsageError: it is a file of something else.
+        InputError: it cannot be read.
+    """
+
+    def __init__(self, path: Path, job: str) -> None:
+        self._path, self._job = path, job
+        self._text = contents(os.fspath(path), limits.NOTES) if path.exists() else b""
+        if self._text and not self._text.startswith(b'{"job": "'):
+            hint = "Give what is done another name with --resume."
+            raise UsageError(f"{os.fspath(path)!r} is no file of what is done of a job", hint=hint)
+
+    def read(self) -> dict[int, Any]:
+        """What is noted of this job: results by number of the shard."""
+        found: dict[int, Any] = {}
+        for line in self._text.splitlines():
+            try:
+                noted = of_text(line)
+                if noted["job"] == self._job:
+                    found[int(noted["shard"])] = noted["result"]
+            except (ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error):
+                continue
+        return found
+
+    def add(self, shard: int, result: str) -> None:
+        """Note a result, which is JSON.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        # What was cut off ends here.
+        line = "" if not self._text or self._text.endswith(b"\n") else "\n"
+        self._text = b""
+        line += f'{{"job": "{self._job}", "shard": {shard}, "result": {result}}}\n'
+        try:
+            with open(self._path, "ab", buffering=0) as file:
+                file.write(line.encode())
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write {os.fspath(self._path)!r}: {error.strerror or error}") from None
+
 
 SHOWN = 3
 """Failed shards whose tracebacks are shown; of others their number is told."""

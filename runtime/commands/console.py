@@ -1,4 +1,4 @@
-"""What the command line says, and the code it exits with.
+"""What the command line says, the one form of all that ``--json`` prints, and the code it exits with.
 
 Results go to stdout and nowhere else, so that they can be piped; progress, warnings and errors go to stderr.
 """
@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from shutil import get_terminal_size
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypedDict, cast
 
-from tilewright.errors import TilewrightError, UnsupportedError, UsageError, printable
+from tilewright.errors import ErrorRecord, TilewrightError, UnsupportedError, UsageError, printable
 
 PLAIN = {"─": "-", "–": "-", "…": "...", "µ": "u", "×": "x"}
 """How characters of our own texts are spelled where the terminal or the pipe has none of them."""
@@ -162,3 +162,43 @@ class _Bar:
                 self._stream.write(f"\r{line}{blank}{'' if line else chr(13)}")
                 self._stream.flush()
             self._drawn = len(line)
+
+
+SCHEMA = 1
+"""The version of the form, and of the results of all commands: it rises when a field goes or means something else."""
+
+
+class Failure(ErrorRecord):
+    """Why a command failed.
+
+    Attributes:
+        exit_code: of the process.
+    """
+
+    exit_code: int
+
+
+class Envelope(TypedDict):
+    """What ``--json`` prints.
+
+    Attributes:
+        schema: the version of this form and of all results.
+        command: whose result it is; nothing where there is no such command.
+        result: what the command found; nothing where it failed before.
+        error: why it failed; nothing where it did not. A check that does not hold has a result as well.
+    """
+
+    schema: int
+    command: str | None
+    result: object
+    error: Failure | None
+
+
+def enveloped(
+    command: str | None, result: object = None, error: TilewrightError | None = None, *, strict: bool = False
+) -> str:
+    """A result, or an error, or both, as JSON; ``strict`` decides the exit code, as for `exit_code`."""
+    from ..report.table import json_text
+
+    failure = None if error is None else Failure(**error.record(), exit_code=int(exit_code(error, strict=strict)))
+    return json_text(Envelope(schema=SCHEMA, command=command, result=result, error=failure))

@@ -15,8 +15,7 @@ from tilewright.errors import FailedCheckError, InputError, TilewrightError, Til
 from .. import compiler
 from ..termination import orderly_termination
 from . import COMMANDS, GROUPS
-from .console import ExitCode, drop, exit_code, prepare_streams, show, tell
-from .envelope import enveloped
+from .console import ExitCode, drop, enveloped, exit_code, prepare_streams, show, tell
 from .parser import complete, execute, summary_of
 
 INTERRUPTED = 130

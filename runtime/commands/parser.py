@@ -14,8 +14,7 @@ from typing import NoReturn
 from tilewright.errors import FailedCheckError, UsageError, similar
 
 from . import COMMANDS
-from .console import show
-from .envelope import enveloped
+from .console import enveloped, show
 
 ENGINES = ("device", "software", "float")
 """What artifacts may hold, as the manifest lists them."""

@@ -21,8 +21,7 @@ from .console import tell
 from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..report.classes import BestClass
-    from ..report.execution import OutputArray
+    from ..report.execution import BestClass, OutputArray
     from ..report.table import Records
 
 _REQUESTS, _MOST = 3, 1000
@@ -142,10 +141,18 @@ def run(
     arguments: argparse.Namespace,
 ) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
     from ..files.output_file import check_outputs, is_standard_output
-    from ..report.classes import best_classes, read_names
     from ..report.details import details_of
-    from ..report.execution import Images, gather_inputs, output_arrays, profile_table, results_text, save_outputs
-    from ..report.input_doubts import doubts
+    from ..report.execution import (
+        Images,
+        best_classes,
+        doubts,
+        gather_inputs,
+        output_arrays,
+        profile_table,
+        read_names,
+        results_text,
+        save_outputs,
+    )
     from ..report.table import show_number
     from ..session import load
 
@@ -184,7 +191,7 @@ def run(
         if arguments.trace is None:
             results = session.run(arrays)
         else:
-            from ..report.run_trace import traced_requests, write_run_trace
+            from ..report.trace import traced_requests, write_run_trace
 
             traced = traced_requests(session, arrays, requests, workers)
             write_run_trace(arguments.trace, session, traced)

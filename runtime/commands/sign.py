@@ -40,7 +40,7 @@ class SignedArtifact(TypedDict):
 
 def run(arguments: argparse.Namespace) -> str | SignedArtifact:
     from ..artifact.artifact import Artifact
-    from ..artifact.packed import packed
+    from ..artifact.container import packed
     from ..files.output_file import check_output, is_standard_output, output_file
     from ..trust import signing_key
     from ..trust.credentials import signed_message

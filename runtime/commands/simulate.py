@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> str | Simulation:
         observe = programs.append
     simulation = simulate_artifact(artifact, without, measured="host-stages" not in without, observe=observe)
     if arguments.trace is not None:
-        from ..report.device_trace import write_trace
+        from ..report.trace import write_trace
 
         write_trace(arguments.trace, artifact.manifest.model.name, programs, arguments.trace_detail)
     return simulation if arguments.json else simulation.to_text()

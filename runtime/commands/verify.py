@@ -50,7 +50,7 @@ class VerifiedArtifact(TypedDict):
 
 def run(arguments: argparse.Namespace) -> str | VerifiedArtifact:
     from ..artifact.artifact import Artifact
-    from ..execution.native_code import fitting, reasons_against
+    from ..execution.cpu import fitting, reasons_against
     from ..execution.shapes import naming_shape
     from ..trust.verdict import how_to_trust
 

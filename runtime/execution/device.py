@@ -19,7 +19,7 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import DeviceStage, Engine, FeatureMapRef, StepInfo
 from ..profile import StepTime
 from .buffers import Buffers, bytes_of
-from .native_code import CodePolicy
+from .cpu import CodePolicy
 
 if TYPE_CHECKING:
     from ..isa.program import Program

@@ -14,7 +14,7 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import Engine, ReferenceStage
 from ..profile import StepTime
 from .buffers import Buffers
-from .native_code import CodePolicy
+from .cpu import CodePolicy
 
 
 class ReferenceExecutor:

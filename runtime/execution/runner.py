@@ -16,9 +16,8 @@ from ..profile import HostTime, StepTime
 from ..request import Outputs
 from ..waiting import Asked
 from .buffers import Buffers, bytes_of
-from .cpu import CpuExecutor
+from .cpu import CodePolicy, CpuExecutor
 from .device import DeviceExecutor
-from .native_code import CodePolicy
 from .reference import ReferenceExecutor
 
 ResultT = TypeVar("ResultT")

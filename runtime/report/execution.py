@@ -1,4 +1,6 @@
-"""Inputs from files and outputs for people: the two ends of ``tilewright run``."""
+"""Inputs from files, what tells that they are prepared otherwise than the samples of the calibration, and outputs for
+people: the two ends of ``tilewright run``.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,23 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import BinaryIO, NamedTuple, TypedDict
 
 import numpy as np
 
-from tilewright.errors import OutputError, UsageError
+from tilewright import limits
+from tilewright.errors import InputError, OutputError, UsageError
 from tilewright.immutable import Immutable
 
 from ..artifact.manifest import TensorSpec
 from ..execution.buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
+from ..files.input_file import contents, too_large
 from ..files.output_file import output_file
 from ..pictures.declaration import SUFFIXES
 from ..pictures.inputs import Declaration, ImageInput, chosen
 from ..session import Profile
-from .classes import best_classes, best_lines
+from .details import InputStatistics
 from .table import Column, Table, on_lines, show_kernel
 
 _ARCHIVE_NAME = 60_000
@@ -227,3 +231,121 @@ def profile_table(profile: Profile) -> Table:
             gmacs=step.macs / step.milliseconds / 1e6 if step.macs and step.milliseconds else None,
         )
     return table
+
+
+class BestClass(NamedTuple):
+    """A class, its name if it has one, and what the network gives it."""
+
+    number: int
+    name: str | None
+    value: float
+
+
+def read_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of classes, one a line.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+        ResourceError: it is too large.
+    """
+    content = contents(os.fspath(path), limits.LABELS_FILE)
+    if content.count(b"\n") > limits.LABELS:
+        raise too_large(repr(os.fspath(path)), limits.LABELS, content.count(b"\n"))
+    try:
+        return content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{os.fspath(path)!r} holds no names of classes: it is not text") from None
+
+
+def best_classes(
+    results: Mapping[str, np.ndarray], top: int, names: Sequence[str] | None = None
+) -> dict[str, list[list[BestClass]]]:
+    """The best classes of each item of a batch, best first, of the outputs that classify: numbers, [N, classes].
+
+    Args:
+        names: of all classes, or of all but a first one for the background.
+
+    Raises:
+        UsageError: no output classifies, or none has so many classes.
+    """
+    rows = {name: array.reshape(array.shape[0], -1) for name, array in results.items() if array.ndim > 1 and array.size}
+    rows = {name: array for name, array in rows.items() if max(results[name].shape[1:]) == array.shape[1] > 1}
+    fitting = rows if names is None else {n: a for n, a in rows.items() if a.shape[1] - len(names) in (0, 1)}
+    if not fitting:
+        found = ", ".join(f"{name}[{','.join(map(str, array.shape))}]" for name, array in results.items())
+        wanted = "CLASSES" if names is None else f"{len(names)} or {len(names) + 1}"
+        raise UsageError("no output is of such classes", expected=f"[N, {wanted}]", found=found)
+    return {name: [_best(item, top, names) for item in array] for name, array in fitting.items()}
+
+
+def _best(values: np.ndarray, top: int, names: Sequence[str] | None) -> list[BestClass]:
+    order = np.argsort(-values if values.dtype.kind == "f" else ~values, kind="stable")[:top]
+    background = 0 if names is None else len(values) - len(names)
+    known = ["background"] * background + list(names or ())
+    return [BestClass(int(index), known[index] if known else None, float(values[index])) for index in order]
+
+
+def best_lines(found: Mapping[str, list[list[BestClass]]]) -> list[str]:
+    """As lines for people."""
+    lines: list[str] = []
+    for output, items in found.items():
+        for number, item in enumerate(items):
+            lines.append(f"{output}:" if len(items) == 1 else f"{output}, item {number}:")
+            lines += [f"  {each.value:10.6g}  [{each.number}]{f' {each.name}' if each.name else ''}" for each in item]
+    return lines
+
+
+_OUTSIDE, _CONTRAST, _ONE_SIDED = 0.05, 0.25, 0.995
+"""What gives rise to doubt: the share of values beyond all samples; the deviation as a part of that of the samples,
+which none of 500 photographs was below; the share of values on one side of their mean, which one of 500 was above."""
+
+
+def neighbours(images: np.ndarray) -> tuple[float, float]:
+    """How far numbers side by side lie apart, and numbers three apart: float[..., W], W more than 3.
+
+    Of planes the former are more alike; of pixels whose colours lie one after the other the latter are.
+    """
+    return float(np.abs(np.diff(images)).mean()), float(np.abs(images[..., 3:] - images[..., :-3]).mean())
+
+
+def is_interleaved(near: float, far: float) -> bool:
+    """Whether distances, or sums of them, are those of pixels whose colours lie one after the other."""
+    return far < 0.8 * near
+
+
+INTERLEAVED = (
+    "looks like pixels whose colours lie one after the other: numbers three apart are more alike than neighbours. It "
+    "takes planes, [N, 3, H, W]"
+)
+
+
+def doubts(inputs: Mapping[str, np.ndarray], calibration: Sequence[InputStatistics]) -> list[str]:
+    """Sentences for the user, of inputs by name that are unlike the samples of calibration."""
+    found = {each.input: each for each in calibration if each.mean and each.maximum > each.minimum}
+    told = {name: _doubt(inputs[name], each) for name, each in found.items() if name in inputs and inputs[name].size}
+    return [f"input {name!r} {what}" for name, what in told.items() if what]
+
+
+def _doubt(array: np.ndarray, known: InputStatistics) -> str:
+    low, high = known.minimum, known.maximum
+    told = f"the samples of calibration had {low:.4g} to {high:.4g}, mean {np.mean(known.mean):.3g}"
+    values = array.astype(np.float64)
+    least, most = values.min(), values.max()
+    if least == most:
+        return f"is {least:.4g} throughout; {told}"
+    margin = _OUTSIDE * (high - low)
+    outside = np.count_nonzero((values < low - margin) | (values > high + margin)) / values.size
+    shown = f"has values of {least:.4g} to {most:.4g}"
+    if outside > _OUTSIDE:
+        return (
+            f"{shown}, of which {outside:.0%} lie where no sample of calibration had any; {told}. Prepare it as these"
+        )
+    spread = np.sqrt(np.mean(np.square(known.deviation)) + np.var(known.mean))
+    if values.std() < _CONTRAST * spread:
+        return f"{shown}, and little contrast; {told}. Prepare it as these, if they are in other units"
+    if array.ndim == 4 and array.shape[1] == 3 and array.shape[-1] > 8 and is_interleaved(*neighbours(values)):
+        return INTERLEAVED
+    above = np.count_nonzero(values > np.mean(known.mean)) / values.size
+    if max(above, 1 - above) > _ONE_SIDED:
+        return f"{shown}, nearly all on one side of the mean; {told}. Prepare it as these, if they are in other units"
+    return ""

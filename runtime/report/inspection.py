@@ -10,7 +10,7 @@ from tilewright.errors import ArtifactError, first_of
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage, ModelInfo, Processor, TensorSpec
-from ..execution.native_code import fitting, reasons_against, unfit
+from ..execution.cpu import fitting, reasons_against, unfit
 from ..execution.shapes import shape_of
 from .details import NAME, PlacedMap, PlacedOp, Schedule, details_of
 from .placement import Fallback, beyond_chip, fallbacks, placement_table

@@ -25,8 +25,7 @@ from ..simulator.left_out import BESIDE, COSTS
 from ..simulator.timeline import Timeline
 from ..simulator.verifier import OrderedProgram, verify_cards
 from .details import PlacedOp, details_of
-from .host import HostReport, report_host
-from .layer_times import LayerTime, layer_times, scratchpad_traffic
+from .layer_times import HostReport, LayerTime, layer_times, report_host, scratchpad_traffic
 from .table import MACS, Column, Table, on_lines, show_bytes, show_clusters, show_count, show_seconds
 
 

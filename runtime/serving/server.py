@@ -21,8 +21,7 @@ from tilewright.errors import InputError, UsageError, similar
 from tilewright.limits import SERVED_CONNECTIONS
 
 from ..session import Session
-from .batching import Batching
-from .model import Model
+from .model import Batching, Model
 
 
 class Connection(H11Protocol):

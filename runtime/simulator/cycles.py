@@ -32,10 +32,9 @@ from ..isa.program import NO_LAYER
 from ..isa.transfer import Send
 from ..machines.cost import Cost, cost, follows_closely, handover, link_cycles
 from ..machines.machine import Machine
-from .dram import Dram, Request, Service, Traffic
+from .dram import Dram, Request, Service, Traffic, urgencies
 from .ports import Part, Parts, Ports, Yielding, clusters_of
 from .timeline import Event, Timeline
-from .urgency import urgencies
 from .verifier import OrderedProgram
 
 

@@ -20,8 +20,8 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.weights import layers_of
 from tilewright.errors import ArtifactError, RegenerationWarning, UsageError
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
-from tilewright.runtime.execution import native_code
-from tilewright.runtime.execution.native_code import fitting
+from tilewright.runtime.execution import cpu
+from tilewright.runtime.execution.cpu import fitting
 from tilewright.runtime.native import host
 from tilewright.runtime.report.inspection import InspectedArtifact, inspect_artifact
 
@@ -174,7 +174,7 @@ def test_kernels_for_another_level_bring_the_data_that_the_artifact_lacks(
     )
     if host.missing(here.triple, here.features):
         pytest.skip(f"this processor is no {level}")
-    monkeypatch.setattr(native_code, "unfit", lambda found: "it is another processor")
+    monkeypatch.setattr(cpu, "unfit", lambda found: "it is another processor")
     monkeypatch.setattr(TargetDescription, "host", lambda: here)
     monkeypatch.setattr(host, "description", lambda: level)
     for _ in range(2):

@@ -23,7 +23,7 @@ from tilewright.runtime.api.accelerator.networks.binary import Batch
 from tilewright.runtime.api.accelerator.networks.loaded import LoadedNetwork
 from tilewright.runtime.artifact import manifest
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.execution import native_code
+from tilewright.runtime.execution import cpu
 from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.request import RequestQueue
@@ -230,7 +230,7 @@ def test_forking_waits_until_kernels_are_generated() -> None:
     began, end = threading.Event(), threading.Event()
 
     def generate() -> None:
-        with native_code._generating:
+        with cpu._generating:
             began.set()
             assert end.wait(PATIENCE)
 
@@ -241,13 +241,13 @@ def test_forking_waits_until_kernels_are_generated() -> None:
 
     def use() -> None:
         assert end.is_set()
-        assert native_code._generating.acquire(blocking=False)
+        assert cpu._generating.acquire(blocking=False)
 
     in_child(use)
     thread.join(PATIENCE)
     # Who generates kernels may fork meanwhile.
-    with native_code._generating:
-        in_child(lambda: native_code._generating.release())
+    with cpu._generating:
+        in_child(lambda: cpu._generating.release())
 
 
 _session: Session

@@ -11,7 +11,7 @@ from artifact_samples import small_artifact, small_manifest, small_sections
 
 from tilewright.errors import ArtifactError, ResourceError
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
-from tilewright.runtime.artifact.packed import packed
+from tilewright.runtime.artifact.container import packed
 
 
 def packed_small() -> bytes:

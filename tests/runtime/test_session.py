@@ -51,7 +51,7 @@ from tilewright.runtime.artifact.manifest import (
 )
 from tilewright.runtime.execution import runner
 from tilewright.runtime.execution.buffers import Buffers, allocate_arena
-from tilewright.runtime.execution.native_code import CodePolicy
+from tilewright.runtime.execution.cpu import CodePolicy
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.profile import StepTime
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from tilewright.runtime.commands import COMMANDS, GROUPS
-from tilewright.runtime.commands.envelope import SCHEMA, Envelope
+from tilewright.runtime.commands.console import SCHEMA, Envelope
 from tilewright.runtime.commands.parser import module_of
 from tilewright.runtime.report.table import Column, Table
 

@@ -14,7 +14,7 @@ from tilewright.immutable import Immutable
 
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job, in_shards
-from ...files.remote import is_url, listed
+from ...files.input_file import is_url, listed
 from ..classify.application import Application, list_files
 from ..classify.classifier import Classifier, in_batches
 from ..classify.pipeline import Classified, Skipped, Stamps

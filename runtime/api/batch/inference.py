@@ -17,7 +17,7 @@ from tilewright.immutable import Immutable
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job
 from ...compiler import compiler_for
-from ...files.remote import is_url, write
+from ...files.input_file import is_url, write
 from ...pictures.inputs import Declaration, chosen
 from ...report.details import details_of
 from ...report.execution import write_outputs

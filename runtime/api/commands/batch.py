@@ -136,7 +136,7 @@ class EvaluatedImages(TypedDict):
 
 
 def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
-    from ...files.remote import write
+    from ...files.input_file import write
     from ..batch.evaluation import evaluate
     from ..classify.results import csv_text
 

@@ -18,7 +18,7 @@ from tilewright.__main__ import main
 from tilewright.compiler.calibration import observation
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.runtime.cluster import processes
-from tilewright.runtime.files.remote import RemoteError, is_url
+from tilewright.runtime.files.input_file import RemoteError, is_url
 
 Capture = pytest.CaptureFixture[str]
 DIGITS = load_digits()

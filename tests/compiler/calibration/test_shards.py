@@ -16,8 +16,7 @@ from tilewright.compiler.calibration.ranges import BINS, METHODS, Histogram, mak
 from tilewright.compiler.calibration.sample_sets import CalibrationSet, RandomSet, SideBySide, between, files_of
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.ir.types import DType, TensorType
-from tilewright.runtime.cluster.job import Job
-from tilewright.runtime.cluster.notes import as_text, of_text
+from tilewright.runtime.cluster.job import Job, as_text, of_text
 
 SCALES = (0.0, 1e-30, 0.25, 0.5, 1.0, 3.0, 64.0)
 

@@ -13,7 +13,7 @@ from tilewright.compiler.report.memory import memory_map
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind, chunks, lay_out
-from tilewright.runtime.commands.envelope import enveloped
+from tilewright.runtime.commands.console import enveloped
 from tilewright.runtime.report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
 from tilewright.runtime.report.simulation import simulate_artifact
 

@@ -12,8 +12,7 @@ import pytest
 from shard_functions import Squares
 
 from tilewright.errors import UsageError
-from tilewright.runtime.cluster.computing import answers
-from tilewright.runtime.cluster.job import Job, ShardsFailedError, in_shards
+from tilewright.runtime.cluster.job import Job, ShardsFailedError, answers, in_shards
 from tilewright.runtime.compiler import NotInstalledError
 
 MISSING = "Dask is not installed: pip install 'tilewright[cluster]'"

@@ -15,9 +15,7 @@ from shard_functions import Squares
 
 from tilewright.errors import InputError, UsageError
 from tilewright.runtime.cluster import processes
-from tilewright.runtime.cluster.computing import answers
-from tilewright.runtime.cluster.job import Job, ShardsFailedError, in_shards
-from tilewright.runtime.cluster.notes import Notes, as_text, of_text
+from tilewright.runtime.cluster.job import Job, Notes, ShardsFailedError, answers, as_text, in_shards, of_text
 
 Capture = pytest.CaptureFixture[str]
 SHARDS = in_shards(range(20), 3)

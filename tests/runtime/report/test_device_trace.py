@@ -15,9 +15,9 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.machines import machine
-from tilewright.runtime.report.device_trace import write_trace
 from tilewright.runtime.report.layer_times import layer_times
 from tilewright.runtime.report.simulation import SimulatedProgram, simulate_artifact
+from tilewright.runtime.report.trace import write_trace
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.dram import Traffic
 from tilewright.runtime.simulator.left_out import DETAILS, INSTRUCTIONS, LAYERS

@@ -12,7 +12,7 @@ from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
 from tilewright.runtime.artifact.manifest import StepInfo
 from tilewright.runtime.profile import StepTime
-from tilewright.runtime.report.run_trace import TracedRequest, write_run_trace
+from tilewright.runtime.report.trace import TracedRequest, write_run_trace
 
 Capture = pytest.CaptureFixture[str]
 

@@ -19,8 +19,7 @@ from tilewright.errors import InputError, ResourceError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
 from tilewright.runtime.serving.application import Application
-from tilewright.runtime.serving.batching import Batching
-from tilewright.runtime.serving.model import Model
+from tilewright.runtime.serving.model import Batching, Model
 from tilewright.runtime.waiting import Abandoned, Asked
 
 PATH = "/v2/models/sums/infer"

@@ -21,7 +21,7 @@ from artifact_samples import (
 import tilewright
 from tilewright.errors import KeyWarning, RegenerationWarning, TrustError
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
-from tilewright.runtime.execution.native_code import CodePolicy, object_code
+from tilewright.runtime.execution.cpu import CodePolicy, object_code
 from tilewright.runtime.native import host
 from tilewright.runtime.trust import kernel_cache, machine_key
 from tilewright.runtime.trust.kernel_cache import Entry
