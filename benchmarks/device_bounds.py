@@ -37,7 +37,7 @@ class Floors(NamedTuple):
             before the first and after the last of them at least. Groups of channels share lanes as far as these can
             (`steps_of_parts`).
         dram: every weight, parameter, input and output moved once, and an instruction for each unit that an op needs,
-            at full bandwidth.
+            at full bandwidth; or what is loaded of these, between its first instruction and what is done with the last.
         vector: steps of the vector units, as those of the arrays.
         weights: the arrays' steps, where weights come from DRAM in the order of the layers and no further ahead than
             the weight scratchpads of all clusters together hold. Nothing else uses the DRAM.
@@ -83,11 +83,16 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
     after = [tail - (_multiplied(machine) if op.macs else 0) for op, tail in zip(every, tails, strict=True)]
     blocks = (map_shape(op.result.type).blocks // blocks_together(op.result.type) for op in every if is_op(op, Conv))
     traffic += sum(blocks) * REQUANTIZE_BLOCK_BYTES
+    loads = traffic - sum(op.result.type.elements for op in every if op.result.is_returned)
+    loaded = start + max(loads - machine.dram_burst_bytes, 0) / bandwidth
+    # What comes last is read before the last result is stored, if all that comes is.
+    if all(reads_all(op) for op in every if any(is_loaded_map(value) for value in op.inputs)):
+        loaded += 1 + max(min(after, default=0.0), 0.0)
     traffic += sum(_INSTRUCTION_BYTES * (1 + (op.macs > 0)) for op in every if _takes_time(op))
     last = min((tail for op, tail in zip(every, tails, strict=True) if op.macs), default=0.0)
     return Floors(
         _between(array, heads, tails),
-        traffic / bandwidth + machine.timing.dram_latency,
+        max(traffic / bandwidth + machine.timing.dram_latency, loaded),
         _between(vector, before, after),
         time + last,
     )
@@ -99,6 +104,11 @@ def _least_load(machine: Machine) -> float:
     # An instruction is fetched, and then loads.
     burst = timing.dram_row_activation + machine.dram_burst_bytes / bandwidth + timing.dram_latency
     return 2 * burst + timing.transfer_setup + handover(machine)
+
+
+def is_loaded_map(value: Value) -> bool:
+    """Whether a value is a map that a device function is called with."""
+    return value.producer is None and not isinstance(value, Constant)
 
 
 def _multiplied(machine: Machine) -> int:

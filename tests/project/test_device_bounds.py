@@ -13,7 +13,7 @@ from device_bounds import array_steps, cycles_ahead, floors, reads_all, steps_of
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
-from tilewright.ir.annotations import KEPT, ON
+from tilewright.ir.annotations import KEPT, MACS, ON
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.ir.feature_map import is_block_by_block
@@ -136,7 +136,7 @@ def test_groups_of_a_shuffle_fill_the_lanes_as_far_as_the_floor_says() -> None:
 
 def test_outputs_with_few_inputs_do_not_hide_what_the_others_take() -> None:
     """One output of each group reads a single channel: without these two there are as many steps, or fewer."""
-    weights = np.ones((68, 34, 1, 1), np.int8)
+    weights = np.random.default_rng(3).integers(1, 9, (68, 34, 1, 1))
     weights[::34, 1:] = 0
     map = "i8[1,68,4,4]<s=0x1.0p-4, z=3>"
     conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=2, act="none", act_args=[]}'
@@ -150,6 +150,36 @@ def test_outputs_with_few_inputs_do_not_hide_what_the_others_take() -> None:
     expected = steps_of_parts(device, (33, 33), 34)
     assert expected > steps_of_parts(device, (34, 34), 1)
     assert array_steps(op, device) == 16 / device.pixel_lanes * expected
+
+
+def test_what_is_loaded_comes_behind_an_instruction_and_goes_through_units() -> None:
+    module, device, traffic = two_layers(2, 64, 1, 1), load("s256"), 2 * 64 * 64 + 2 * 64 * 4
+    floor = floors([*module.main.ops], device, 1, traffic).dram
+    assert floor > traffic / device.dram_bytes_per_cycle + 3 * device.timing.dram_latency
+    assert floor <= min(schedules(module, "s256", 2, 4))
+
+
+def test_copies_of_outputs_are_counted_once() -> None:
+    """What a convolution of few channels reads copies of is computed by lanes that need not be."""
+    text = """
+  const @w : i8[16,32,1,1]<s=0x1.0p-6, z=0> = {weights}
+  func @main(%x: i8[1,32,4,4]<s=0x1.0p-4, z=3>) -> (%y: {map}) {{
+    %y = conv(%x, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], {rest}}} : {map}
+    return %y
+  }}"""
+    half = np.random.default_rng(3).integers(1, 9, (8, 32))
+    found: list[float] = []
+    for weights in (half, half[np.arange(16) % 8]):
+        map = f"i8[1,{len(weights)},4,4]<s=0x1.0p-4, z=3>"
+        module = parse(
+            text.format(weights=weights.ravel().tolist(), map=map, rest='group=1, act="none", act_args=[]').replace(
+                "i8[16,", f"i8[{len(weights)},", 1
+            )
+        )
+        (op,) = module.main.ops
+        MACS.set(op, 16 * 8 * 32)
+        found.append(array_steps(op, load("s256")))
+    assert found[0] == found[1] == 16 * 2 / 2
 
 
 def test_a_parameter_among_joined_maps_is_there_before_computed_ones() -> None:
