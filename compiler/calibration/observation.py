@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from ...codegen.cpu.llvm.target import PORTABLE, TargetDescription
+from ...codegen.cpu.llvm.target import PORTABLE
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...ir.ops.activation import Activation
@@ -68,13 +68,10 @@ class Observation:
 
     @cached_property
     def _run(self) -> Kernels:
-        # Rounding differs between processors, and so would the scales. Code for named ones is to be the same wherever
-        # it is made.
-        is_named = all(target.level for target in TargetDescription.several(self._options.target or "host"))
         outputs = self._watch().outputs if self._watch is not None else []
         watched = dict(zip(outputs, self._module.main.results, strict=False))
-        target = PORTABLE if is_named else "host"
-        return compiled(self._module, {**self._values, **watched}, self._options.report, target)
+        # Rounding differs between processors, and scales are to be the same wherever and for whichever they are made.
+        return compiled(self._module, {**self._values, **watched}, self._options.report, PORTABLE)
 
     @cached_property
     def samples(self) -> CalibrationSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from calibration_interpreter import collect_ranges, interpreter
+from onnx_networks import OnnxNetwork
 
 import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
@@ -16,6 +17,9 @@ from tilewright.compiler.calibration.ranges import (
     make_statistics,
 )
 from tilewright.compiler.demo import MODEL
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
@@ -136,3 +140,16 @@ def test_a_network_that_leaves_the_real_numbers_is_named() -> None:
     )
     with pytest.raises(CalibrationError, match=r"not finite on calibration sample 1; found NaN or infinity in 'root'"):
         collect_ranges(interpreter(module, {"root": module.main.results[0]}), samples, ["root"])
+
+
+def test_ranges_are_the_same_for_whichever_processor_they_are_made(rng: np.random.Generator) -> None:
+    """They are told by kernels of the least processor: with multiply-add in one rounding sums have other last bits."""
+    net = OnnxNetwork(rng)
+    y = net.op("Conv", net.op("Relu", net.op("Conv", "x", net.some(16, 16, 3, 3))), net.some(16, 16, 3, 3))
+    module = import_model(net.model([1, 16, 12, 12], y))
+    samples = rng.standard_normal((4, 16, 12, 12)).astype(np.float32)
+    types: list[list[TensorType]] = []
+    for target in ("host", "x86-64-v3", "aarch64"):
+        found = quantize_module(module, CompileOptions(precision="int8", calibration=samples, target=target))
+        types.append([value.type for op in found.main.ops for value in op.results])
+    assert types[0] == types[1] == types[2]
