@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError, first_of
 
 from ...ir.clone import clone_module
-from ...ir.core import Function, Module, Op, Value
+from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.ops import REGISTRY
+from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.quantization import QuantizeLinear
@@ -18,7 +19,7 @@ from ...passes.named_ops import named_nodes, still_there
 from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
-from ...passes.quantization.quantize import Quantize
+from ...passes.quantization.quantize import Quantize, like_others
 from ...passes.quantization.split_weights import split_weights
 from ..calibration.bounds import BOUNDS, is_bounds, pixel_bounds, ranges_by_bounds
 from ..calibration.observation import Observation
@@ -158,6 +159,10 @@ def quantize_module(
         values = plan.values
         wide = (*wide, *(name for name, value in values.items() if value in made))
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
+    names = {value: name for name, value in values.items()}
+    for value, other in like_others(plan) if ranges else ():
+        if names[other] in ranges:
+            ranges.setdefault(names[value], ranges[names[other]])
     missing = {name: value for name, value in values.items() if name not in ranges}
     ends = _ends(copy.main) if interface is not None else {}
     observed.update({**(observed_values(plan) if methods else values), **ends})
@@ -276,7 +281,10 @@ def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
         PassError: a name stands for nothing.
     """
     others = {EVERY, *(each.name for each in module.main.parameters)}
-    named = [name for name in options.wide if name not in others]
+    # On the accelerator they become sums, which are known by the names of their results.
+    prelus = [op.result.name for op in module.ops if is_op(op, PRelu)]
+    given = (prelus if name == "prelu" and prelus else [name] for name in options.wide if name not in others)
+    named = [name for names in given for name in names]
     ops = named_nodes(module.ops, named, WIDE, Quantize.name, REGISTRY)
     return (*(name for name in options.wide if name in others), *ops)
 

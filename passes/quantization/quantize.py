@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -129,24 +129,25 @@ def quantized_types(
         for name, value in plan.values.items()
     }
 
-    def share(value: Value, other: Value) -> None:
-        """Quantise a value as another one."""
+    for value, other in like_others(plan):
         found[value] = TensorType(value.type.shape, found[other].dtype, found[other].quant)
+    return found
 
+
+def like_others(plan: Plan) -> Iterator[tuple[Value, Value]]:
+    """Values that are quantised as other ones, whatever their own range is, and these: what is joined, as all of it;
+    interpolation, as its operand, and what is below zero, so that it is exact."""
+    values = {*plan.values.values()}
     for value in plan.values.values():
         if is_op(value.producer, Concat):
-            for operand in value.producer.inputs:
-                source = plan.only_source(operand)
-                if source in found:
-                    share(source, value)
+            sources = (plan.only_source(operand) for operand in value.producer.inputs)
+            yield from ((source, value) for source in sources if source in values)
     for value in plan.values.values():
-        # Interpolation keeps the parameters of its operand, and what is below zero its steps, so that it is exact.
         op = value.producer
         if op in plan.ops and (is_interpolation(op.operator) or is_below_zero(op)):
             source = plan.source(op.inputs[0])
-            if source in found:
-                share(value, source)
-    return found
+            if source in values:
+                yield value, source
 
 
 def _check_ranges(plan: Plan, ranges: Sequence[tuple[str, float, float]]) -> None:

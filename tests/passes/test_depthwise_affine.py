@@ -19,6 +19,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType
 from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
@@ -156,6 +157,32 @@ def test_encodings_by_the_name_of_a_prelu_are_those_of_its_sum(
     assert ("prelu" in [op.name for op in module.ops]) == bool(keep)
     read = [op.inputs[0].type.quant for op in module.ops if is_op(op, Conv)]
     assert read[-1] is not None and read[-1].scale == (0.0625,)
+
+
+def test_without_samples_a_file_need_not_tell_what_is_below_zero(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Its steps are those of the operand; nobody who writes such a file has a tensor of that name."""
+    net = OnnxNetwork(rng)
+    names = ["x", net.op("Conv", "x", net.some(6, 3, 3, 3))]
+    names.append(net.op("PRelu", names[-1], net.some(6, 1, 1, about=0.5, by=0.6)))
+    names.append(net.op("Conv", names[-1], net.some(4, 6, 3, 3)))
+    entry = {"bitwidth": 8, "scale": 0.0625, "offset": -128, "dtype": "int", "is_symmetric": "False"}
+    encodings = tmp_path / "all.encodings"
+    encodings.write_text(json.dumps({"activation_encodings": {name: [entry] for name in names}, "param_encodings": {}}))
+    options = CompileOptions(precision="int8", encodings=encodings, engines="device,software", methods="none")
+    module = quantize_module(import_model(net.model([1, 3, 7, 7], names[-1])), options)
+    (clip,) = (op for op in module.ops if is_op(op, Clip))
+    assert clip.result.type.quant == clip.inputs[0].type.quant
+
+
+def test_16_bits_for_prelu_are_those_of_its_sums(rng: np.random.Generator) -> None:
+    net = OnnxNetwork(rng)
+    x = net.op("PRelu", net.op("Conv", "x", net.some(6, 3, 3, 3)), net.some(6, 1, 1, about=0.5, by=0.6))
+    module = import_model(net.model([1, 3, 7, 7], net.op("Conv", x, net.some(4, 6, 3, 3))))
+    samples = rng.standard_normal((8, 3, 7, 7)).astype(np.float32)
+    for engines in ("device,software", "software"):
+        options = CompileOptions(precision="int8", calibration=samples, engines=engines, wide=("prelu",))
+        found = quantize_module(module, options)
+        assert DType.I16 in [value.type.dtype for op in found.ops for value in op.results]
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
