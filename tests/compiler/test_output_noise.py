@@ -9,19 +9,28 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+from onnx_networks import OnnxNetwork
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.progress import silent
 from tilewright.compiler.quantization.ladder.judging import decibels
-from tilewright.compiler.quantization.ladder.output_noise import OutputNoise, layers_to_keep, output_noise
+from tilewright.compiler.quantization.ladder.layer_costs import layer_seconds
+from tilewright.compiler.quantization.ladder.output_noise import (
+    OutputNoise,
+    harmed_results,
+    layers_to_keep,
+    output_noise,
+)
 from tilewright.compiler.quantization.methods import Choices, Prepared
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
+from tilewright.ir.core import Op
 
 F32 = onnx.TensorProto.FLOAT
 SAMPLES = np.random.default_rng(1).standard_normal((24, 3, 8, 8)).astype(np.float32)
+OPTIONS = CompileOptions(calibration=SAMPLES[:16], methods="none", engines="device,software")
 
 
 def branches(*further: str) -> bytes:
@@ -99,3 +108,35 @@ def test_a_goal_is_reached_by_every_output_and_not_by_the_loudest(tmp_path: Path
     first, score = found.rungs[0].score, found.rungs[found.chosen].score
     assert first.sqnr >= 30 > first.outputs["s"] and found.chosen > 0
     assert found.reached and min(score.outputs.values()) >= 30
+
+
+def test_layers_stay_in_floating_point_beside_results_of_16_bits(tmp_path: Path) -> None:
+    """Where neither alone reaches the goal; what chooses is the numbers, not zeros or indices beside them."""
+    net = OnnxNetwork(np.random.default_rng(0))
+    y = net.op("Conv", net.op("Relu", net.op("Conv", "x", net.some(6, 3, 3, 3))), net.some(4, 6, 1, 1))
+    model = onnx.load_from_string(net.model([1, 3, 8, 8], y))
+    model.graph.node.extend(
+        [onnx.helper.make_node("Sub", [y, y], ["zeros"]), onnx.helper.make_node("ArgMax", [y], ["index"], axis=1)]
+    )
+    kinds = {"zeros": F32, "index": onnx.TensorProto.INT64}
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(*each, None) for each in kinds.items())
+    found = tilewright.quantize(model, tmp_path / "a.twa", calibration=SAMPLES, engines="software", min_sqnr=48)
+    *others, last = found.rungs
+    assert found.reached and found.kept and found.wide
+    assert last.what == "+ 1 layer besides: in floating point, where results have 16 bits"
+    assert max(rung.score.outputs[y] for rung in others) < 48
+    assert last.choice == pytest.approx(last.score.outputs[y], abs=6)
+    assert "+ 1 layer besides " in found.to_text()
+
+
+def test_results_get_16_bits_by_what_they_do_over_the_time_of_their_layers() -> None:
+    prepared, noise, _ = noise_of(branches(), "none")
+    first, *others = harmed_results(prepared, noise, {})
+    values = {value.producer.loc[0]: value for value in prepared.plan().values.values() if value.producer is not None}
+    around = {node for user in values[first].users if isinstance(user, Op) for node in user.loc} | {first}
+    nodes = {node for op in prepared.module.main.ops for node in op.loc}
+    dear = {node: 1e6 if node in around else 1e-6 for node in nodes}
+    assert harmed_results(prepared, noise, dear)[0] in others
+    here, more = layer_seconds(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
+    assert here.keys() == more.keys() >= {"coarse", "fine", "little", "much"}
+    assert all(0 < here[node] <= more[node] for node in here)

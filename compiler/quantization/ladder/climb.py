@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..quantize import quantize_module
 from ..smooth_maps import function_behind
 from .goal import Goal
 from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
-from .layer_costs import seconds_more
+from .layer_costs import layer_seconds
 from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise, whole_ranges
 from .result import AGAIN, FailedRung, Rung
 
@@ -41,6 +42,9 @@ MOST_KEPT = 16
 
 WIDE_SHARES = (1 / 16, 1 / 4, 1 / 2, 3 / 4)
 """Of the results, the most harmed first, that get 16 bits before all activations do, which may take twice as long."""
+
+EXACT = 100.0
+"""Decibels beyond which more of them choose nothing: 16 bits have 98."""
 
 POOR = 20.0
 """Decibels on the samples that choose, below which results get 16 bits without a goal: a hundredth of the power is
@@ -123,6 +127,13 @@ class Search:
         each = zip(main.result_names, main.results, strict=True)
         return frozenset(name for name, value in each if not value.type.dtype.is_float)
 
+    @cached_property
+    def _weighed(self) -> list[str]:
+        """Outputs whose decibels choose: of numbers that are not zero throughout, if there are such."""
+        parts = np.split(np.stack(self._own), np.cumsum([*self._sizes.values()])[:-1], axis=1)
+        told = [name for name, part in zip(self._sizes, parts, strict=True) if name not in self.discrete and part.any()]
+        return told or [*self._sizes]
+
     def doubts(self) -> list[str]:
         """What is doubtful of the labels."""
         return doubts(self._expected, self._labels, self._shape) if self._labels is not None else []
@@ -144,7 +155,7 @@ class Search:
 
     def _attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
         choices = Choices(whole=self._whole)
-        wide = (*self._options.wide, *wide)
+        wide = tuple(dict.fromkeys((*self._options.wide, *wide)))
 
         def report(stage: str, done: int, total: int) -> None:
             self._options.report(f"{what.partition(':')[0]}: {stage}", done, total)
@@ -155,9 +166,10 @@ class Search:
         run = runner(quantized)
         found = score(self._expected, self._answers(run, report), self._labels, self._shape, self._sizes)
         chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape, self._sizes)
+        choice = np.mean([min(chosen.outputs[name], EXACT) for name in self._weighed])
         prepared = choices.prepared
         assert prepared is not None
-        self.rungs.append(Rung(what, found, float(np.mean([*chosen.outputs.values()]))))
+        self.rungs.append(Rung(what, found, float(choice)))
         self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized, chosen.sqnr))
         return found
 
@@ -198,16 +210,26 @@ class Search:
         if not self._is_wanting(goal):
             return
         best = self._narrowest()
-        what = "ranking of layers by what their rounding does"
-        noise = self._or_left_out(what, lambda: output_noise(best.prepared, _some(self._used), self._options.report))
-        harmed = harmed_results(best.prepared, noise) if noise is not None else []
+        noise = self._noise(best)
+        costs = (lambda: layer_seconds(best.quantized, self._options)[0]) if goal.words is not None else dict
+        seconds = self._or_left_out("costs of layers", costs) or {}
+        harmed = harmed_results(best.prepared, noise, seconds) if noise is not None else []
         if not self._options.wide and self._widen(goal, methods, given, harmed):
             return
         if goal.words is None or noise is None:
             return
-        for what, keep in self._kept(goal, best, noise):
-            if goal.met(self.attempt(what, ",".join(methods) or "none", [*given, *keep])):
-                return
+        highest = self._highest()
+        if self._keep(goal, best, noise) or highest.wide == best.wide:
+            return
+        # What 16 bits leave is another noise: weights have most of it.
+        noise = self._noise(highest)
+        if noise is not None:
+            self._keep(goal, highest, noise, " besides: in floating point, where results have 16 bits")
+
+    def _noise(self, tried: Try) -> OutputNoise | None:
+        """What each rounding of a try does to the outputs."""
+        what = "ranking of layers by what their rounding does"
+        return self._or_left_out(what, lambda: output_noise(tried.prepared, _some(self._used), self._options.report))
 
     def _add(self, methods: list[str], keep: Sequence[str], goal: Goal) -> bool:
         """Add methods one after the other, where the samples that choose say that they help; whether the goal is met.
@@ -271,7 +293,7 @@ class Search:
                 break
             if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
                 return True
-        best = max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
+        best = self._highest()
         added = [*methods]
         for name in self._lowering if best.wide else ():
             if self._helps(f"+ {name}{AGAIN}", [*added, name], keep, best.wide):
@@ -280,11 +302,11 @@ class Search:
                 return True
         return False
 
-    def _kept(self, goal: Goal, best: Try, noise: OutputNoise) -> Iterator[tuple[str, Sequence[str]]]:
-        """In words, and by name, layers that stay in floating point."""
+    def _keep(self, goal: Goal, base: Try, noise: OutputNoise, how: str = " in floating point") -> bool:
+        """Keep more and more layers of a try in floating point, in words how; whether the goal is met."""
 
         def cheapest() -> list[Kept]:
-            return [*layers_to_keep(best.prepared, noise, seconds_more(best.quantized, self._options), MOST_KEPT)]
+            return [*layers_to_keep(base.prepared, noise, layer_seconds(base.quantized, self._options)[1], MOST_KEPT)]
 
         tried, ways = 0, self._or_left_out("costs of layers in floating point", cheapest) or []
         for way in ways:
@@ -292,7 +314,14 @@ class Search:
             expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
             if way is ways[-1] or (expected and len(way.nodes) >= 2 * tried):
                 tried = len(way.nodes)
-                yield f"+ {tried} layer{'s' if tried > 1 else ''} in floating point", way.nodes
+                what = f"+ {tried} layer{'s' if tried > 1 else ''}{how}"
+                if goal.met(self.attempt(what, base.methods, [*self._options.keep_float, *way.nodes], base.wide)):
+                    return True
+        return False
+
+    def _highest(self) -> Try:
+        """The best try."""
+        return max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
 
     def _narrowest(self) -> Try:
         """The best try in which no more activations have 16 bits than the options name."""

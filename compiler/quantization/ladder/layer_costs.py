@@ -13,8 +13,9 @@ from ...options import CompileOptions
 from ...pipeline import attention_pipeline, outline_pipeline
 
 
-def seconds_more(quantized: Module, options: CompileOptions) -> dict[str, float]:
-    """By source node, what the network takes longer if that one is computed in floating point, modelled.
+def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str, float], dict[str, float]]:
+    """By source node, what it takes in integers, and what the network takes longer if that one is computed in floating
+    point, modelled.
 
     On the CPU that is what it takes in integers, for floating point takes about twice as long there. What the
     accelerator computes has to leave it, with its tensors, and may cut a region in two.
@@ -34,8 +35,11 @@ def seconds_more(quantized: Module, options: CompileOptions) -> dict[str, float]
     assert isinstance(partition, Partition)
     model = partition.cost_model()
     leaving = seconds_apart(placed.main, model)
-    found: dict[str, float] = {}
+    here: dict[str, float] = {}
+    more: dict[str, float] = {}
     for op in placed.main.ops:
+        host = model.on_host(op)
         for node in op.loc:
-            found[node] = found.get(node, 0.0) + model.on_host(op) + max(leaving.get(op, 0.0), 0.0)
-    return found
+            here[node] = here.get(node, 0.0) + (model.on_device(op) if op in leaving else host)
+            more[node] = more.get(node, 0.0) + host + max(leaving.get(op, 0.0), 0.0)
+    return here, more
