@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> str | Summary | ContainerSummary:
             found=", ".join(map(str, models)),
             hint="Compile one after the other; or, for programs of the kp API, give --kp-id for each.",
         )
-    output: Path = arguments.output or Path(models[0].with_suffix(".nef" if arguments.kp_id else ".twa").name)
+    output: Path = arguments.output or Path(f"{models[0].stem}.{'nef' if arguments.kp_id else 'twa'}")
     with progress_bar(quiet=arguments.quiet) as report:
         options = {**options_of(arguments), "report": report}
         if arguments.kp_id:

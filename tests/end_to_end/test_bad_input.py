@@ -50,6 +50,8 @@ def test_no_file_and_a_folder(tmp_path: Path, fails: Fails) -> None:
     assert fails(["compile", "none.onnx"]) == "import: cannot read 'none.onnx': No such file or directory"
     assert fails(["compile", "folder.onnx"]) == "import: cannot read 'folder.onnx': Is a directory"
     assert fails(["inspect", "none.twa"]) == "load artifact: cannot read 'none.twa': No such file or directory"
+    for unnamed in ("", ".", "/"):
+        assert "cannot read" in fails(["compile", unnamed])
 
 
 def test_a_model_where_an_artifact_belongs_and_the_reverse(fails: Fails) -> None:

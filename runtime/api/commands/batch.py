@@ -182,7 +182,7 @@ def _calibrate(arguments: argparse.Namespace, job: Job) -> str | Summary:
     from ....compiler.options import CompileOptions
     from ...report.summary import summarize
 
-    output = Path(arguments.output or Path(arguments.network).with_suffix(".twa").name)
+    output = Path(arguments.output or f"{Path(arguments.network).stem}.twa")
     options = {**compile_options(arguments), "precision": "int8", "report": job.report, "shares": job}
     summary = summarize(compile_to_file(arguments.network, output, CompileOptions(**options)))
     for warning in summary.warnings:
