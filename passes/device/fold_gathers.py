@@ -121,7 +121,7 @@ class _Chain:
 
     @staticmethod
     def around(gather: Op[Gather]) -> _Chain:
-        before, after = [*_makers(gather.inputs[0])], [*_readers(gather.result)]
+        before, after = [*_around(gather.inputs[0], False)], [*_around(gather.result, True)]
         maker = before.pop() if before and not _is_by_channel(before[-1]) else None
         reader = after.pop() if after and not _is_by_channel(after[-1]) else None
         ends = [_Convolution.of(op) if op is not None and is_op(op, Conv) else None for op in (maker, reader)]
@@ -194,7 +194,7 @@ def _fold(module: Module, gather: Op[Gather]) -> bool:
 def _read_copies(module: Module, reader: Op[Conv]) -> bool:
     """Whether a convolution reads copies of all its channels now, in as many groups of outputs."""
     outputs, inputs = reader.inputs[1].type.shape[:2]
-    *between, maker = [*_makers(reader.inputs[0])] or [reader]
+    *between, maker = [*_around(reader.inputs[0], False)] or [reader]
     if not is_op(maker, Conv) or maker is reader or any(is_op(op, Conv) for op in between):
         return False
     if any(op.operator.group > 1 or MACS.is_at(op) for op in (maker, reader)) or is_wide(reader.inputs[0].type):
@@ -258,28 +258,16 @@ def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels]) 
     return np.concatenate([*blocks, left])
 
 
-def _makers(value: Value) -> Iterator[Op]:
-    """What makes a map that nothing else reads, from the last op back to a convolution that mixes channels."""
-    while value.producer is not None and len(value.uses) == 1:
-        op = value.producer
-        if not _has_channels(op):
+def _around(value: Value, behind: bool) -> Iterator[Op]:
+    """What makes a map, or with ``behind`` reads it, and nothing else does, up to a convolution that mixes channels."""
+    while len(value.uses) == 1:
+        op = next(iter(value.users), None) if behind else value.producer
+        if op is None or not _has_channels(op):
             return
         yield op
         if not _is_by_channel(op):
             return
-        value = op.inputs[0]
-
-
-def _readers(value: Value) -> Iterator[Op]:
-    """What reads a map, and nothing else does, up to a convolution that mixes channels."""
-    while not value.is_returned and len(value.uses) == 1:
-        op = value.users[0]
-        if not _has_channels(op):
-            return
-        yield op
-        if not _is_by_channel(op):
-            return
-        value = op.result
+        value = op.result if behind else op.inputs[0]
 
 
 def _has_channels(op: Op) -> bool:
