@@ -32,6 +32,9 @@ _PLACES = 64
 _CLASSES = 10
 """The fewest outputs that count as classes where they are not probabilities already."""
 
+_EVEN, _STEPS = 0.05, 64
+"""How far from whole steps numbers may lie that were pixels, and how many of the 256 there must be."""
+
 _UNITS = ("units=0-1", "units=-1-1", "units=0-255", "imagenet")
 
 
@@ -58,13 +61,21 @@ def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
 
 
 def _guessed(array: np.ndarray) -> Preprocessing | None:
-    """What the numbers of an image say of their units."""
+    """What the numbers of an image say of their units: common ones, or, where they are 256 even steps from least to
+    largest, what was subtracted and multiplied by."""
     low, high = float(array.min()), float(array.max())
     if low >= 0 and high <= 1:
         return Preprocessing.of("units=0-1")
     if low >= 0 and high <= 255 and (array == np.rint(array)).all():
         return Preprocessing.of("units=0-255")
-    return Preprocessing.of("units=-1-1") if -1 <= low < 0 and high <= 1 else None
+    if -1 <= low < 0 and high <= 1:
+        return Preprocessing.of("units=-1-1")
+    step = (high - low) / 255
+    codes = (array - low) / step
+    whole = np.rint(codes)
+    if np.abs(codes - whole).max() > _EVEN or np.unique(whole).size < _STEPS:
+        return None
+    return Preprocessing(mean=(-low / step,), scale=(step,))
 
 
 @dataclass
@@ -74,8 +85,8 @@ class Certainty:
     Args:
         input: the input that images become.
         run: the network: its outputs by name.
-        preprocessing: how the samples were prepared; None if that is not known: numbers from 0 to 1, from -1 to 1 and
-            whole ones from 0 to 255 tell, of each sample.
+        preprocessing: how the samples were prepared; None if that is not known: numbers from 0 to 1, from -1 to 1,
+            whole ones from 0 to 255, and others in 256 even steps tell, of each sample.
         every: one sample of so many is tried.
         seen: samples before the first that is taken in.
         entropies: by words for another preparation, of each sample as it is and prepared so.

@@ -22,7 +22,7 @@ from .sample_sets import Inputs
 FEW = 4
 """Fewer different samples than these give ranges that do not hold for others."""
 
-_CLIPPED, _LEVELS = 0.05, 32
+_CLIPPED, _LEVELS = 0.001, 32
 """The share of values outside the range that an input is expected to have, and how many of its 256 levels the middle
 98 % of the values span, that give rise to doubt."""
 
@@ -190,7 +190,7 @@ class _Input:
         statistics, (low, high) = self.statistics(), self.expected
         shown, wanted = f"{self.low:.4g} to {self.high:.4g}", f"{low:.4g} to {high:.4g}, which it is expected to have"
         if statistics.clipped > _CLIPPED:
-            told = f"{statistics.clipped:.0%} of the values of {what} lie outside {wanted}: they are {shown}"
+            told = f"{statistics.clipped:.1%} of the values of {what} lie outside {wanted}: they are {shown}"
         elif statistics.levels < _LEVELS:
             told = f"the values of {what} use {statistics.levels} of the 256 levels from {wanted}"
         elif self.low >= 0.51 * low + 0.49 * high or self.high <= 0.49 * low + 0.51 * high:

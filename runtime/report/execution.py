@@ -299,6 +299,13 @@ _OUTSIDE, _CONTRAST, _ONE_SIDED = 0.05, 0.25, 0.995
 """What gives rise to doubt: the share of values beyond all samples; the deviation as a part of that of the samples,
 which none of 500 photographs was below; the share of values on one side of their mean, which one of 500 was above."""
 
+_NO_PIXELS, _BESIDE = 0.001, 1.5 / 255
+"""The share of values that give rise to doubt where pixels become none such, and by which part of the range they lie
+beside, which rounding does not make."""
+
+_ALL_PIXELS = 16
+"""Of so many photographs some are black somewhere, and some white."""
+
 
 def neighbours(images: np.ndarray) -> tuple[float, float]:
     """How far numbers side by side lie apart, and numbers three apart: float[..., W], W more than 3.
@@ -333,13 +340,17 @@ def _doubt(array: np.ndarray, known: InputStatistics) -> str:
     least, most = values.min(), values.max()
     if least == most:
         return f"is {least:.4g} throughout; {told}"
-    margin = _OUTSIDE * (high - low)
+    share, part, where = _OUTSIDE, _OUTSIDE, "where no sample of calibration had any"
+    if known.expected is not None:
+        low, high = known.expected
+        where = f"outside {low:.4g} to {high:.4g}, which pixels become"
+    if known.expected is not None or (len(known.mean) == 3 and known.samples >= _ALL_PIXELS):
+        share, part = _NO_PIXELS, _BESIDE
+    margin = part * (high - low)
     outside = np.count_nonzero((values < low - margin) | (values > high + margin)) / values.size
     shown = f"has values of {least:.4g} to {most:.4g}"
-    if outside > _OUTSIDE:
-        return (
-            f"{shown}, of which {outside:.0%} lie where no sample of calibration had any; {told}. Prepare it as these"
-        )
+    if outside > share:
+        return f"{shown}, of which {outside:.1%} lie {where}; {told}. Prepare it as these"
     spread = np.sqrt(np.mean(np.square(known.deviation)) + np.var(known.mean))
     if values.std() < _CONTRAST * spread:
         return f"{shown}, and little contrast; {told}. Prepare it as these, if they are in other units"

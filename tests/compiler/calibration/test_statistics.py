@@ -178,3 +178,21 @@ def test_samples_are_counted_and_not_the_rows_of_their_first_dimension(rng: np.r
     findings = Findings()
     watched.report(findings)
     assert findings.inputs[0].text.startswith("3 samples, ")
+
+
+@pytest.mark.parametrize(("words", "is_told"), [("mean=0,std=127.5", True), ("mean=150,std=90", True), ("", False)])
+def test_arrays_of_256_even_steps_tell_how_pixels_became_them(words: str, is_told: bool) -> None:
+    """Neither from 0 to 1 nor from -1 to 1 nor whole: what was subtracted is told by the steps, if all are there."""
+    given = Preprocessing.of(f"resize=stretch,{words}")
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        doubt = 0.01 + 0.2 * min(abs(float(inputs["x"].max()) - 1) + abs(float(inputs["x"].min()) + 1), 2)
+        return {"y": np.asarray([[1 - doubt, doubt]])}
+
+    certainty = Certainty("x", run, None)
+    for index in range(20):
+        pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2) ^ np.uint8(index)
+        inputs = {"x": given.normalize(pixels, (1, 3, 16, 16), np.dtype("f4"))}
+        certainty.observe(inputs, run(inputs))
+    found = certainty.warnings()
+    assert ["surer with units=-1-1" in each for each in found] == [True] * is_told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,12 @@ def test_what_is_constant_or_in_another_layout_is_told(rng: np.random.Generator)
 def test_what_has_no_statistics_is_not_judged(rng: np.random.Generator) -> None:
     integers = InputStatistics("x", 50, 0, 9, (), (), None, 0.0, 0)
     assert doubts({"x": photo(rng)}, [integers]) == doubts({"y": photo(rng)}, [statistics(0, 1)]) == []
+
+
+@pytest.mark.parametrize("mean", [100, 127.5, 150])
+def test_another_mean_is_told_where_the_range_of_pixels_is_known(mean: float, rng: np.random.Generator) -> None:
+    """Most photographs have some light and some dark pixels, which become numbers that no pixel becomes."""
+    known = replace(statistics(-1, 1), expected=(-1.0, 1.0))
+    found = doubt((photo(rng) - mean) / 127.5, known)
+    assert (found == "") == (mean == 127.5)
+    assert found == "" or " lie outside -1 to 1, which pixels become; the samples of calibration had " in found
