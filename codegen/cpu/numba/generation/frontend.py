@@ -51,6 +51,33 @@ def _context() -> Any:
     return context.with_aot_codegen("kernels")
 
 
+@cache
+def _typing() -> Any:
+    """numba's own context of types, which also remembers what it has found for an operator or a builtin function.
+
+    The answer depends on nothing but the types of the arguments, and numba looks for it through all that is registered
+    under a name, ufuncs too: a third of its time.
+    """
+    from numba import types
+    from numba.core.registry import cpu_target
+
+    own: Any = cpu_target.typing_context
+    found: dict[Any, Any] = {}
+
+    class Remembering(type(own)):
+        def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+            if not isinstance(func, types.Function) or kws:
+                return super().resolve_function_type(func, args, kws)
+            key = func, tuple(args)
+            if key not in found:
+                found[key] = super().resolve_function_type(func, args, kws)
+            return found[key]
+
+    context = Remembering.__new__(Remembering)
+    context.__dict__ = own.__dict__
+    return context
+
+
 @contextmanager
 def _unoptimized() -> Iterator[None]:
     # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
@@ -99,7 +126,7 @@ def llvm_text(
     own, context = FunctionType(function.__code__, scope, function.__name__), _context()
     with global_compiler_lock, _unoptimized():
         compiled: Any = compile_extra(
-            cpu_target.typing_context, context, own, arguments, types.int32, flags, {}, pipeline_class=pipeline()
+            _typing(), context, own, arguments, types.int32, flags, {}, pipeline_class=pipeline()
         )
         compiled.library.finalize()
     # numba may pin functions to this machine's features; the target decides for which processor code is made.
