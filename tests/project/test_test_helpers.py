@@ -33,6 +33,7 @@ def sample_module() -> core.Module:
 
 def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_trip, "_checked", set())
+    monkeypatch.setattr(round_trip, "OF_LARGE", 1)
     monkeypatch.setattr(round_trip, "ONE_IN", 1)
     verify.verify(sample_module())
 
