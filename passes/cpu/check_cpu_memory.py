@@ -48,7 +48,7 @@ class _Arena:
             self._offset[parameter] = None
         for op in self._function.ops:
             for value in dict.fromkeys(op.inputs):
-                if not self._is_whole(value):
+                if not self._memory.is_whole(self._pieces.get(value, ())):
                     at = self._offset[value]
                     raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
             addresses = AT.get(op)
@@ -64,9 +64,6 @@ class _Arena:
             op = value.producer
             if op is not None and (self._offset[value] is not None or ALIAS.is_at(op)):
                 raise _error(op, "an output does not lie in the caller's buffer")
-
-    def _is_whole(self, value: Value) -> bool:
-        return self._memory.is_whole(self._pieces.get(value, ()))
 
     def _alias(self, op: Op, address: int | None) -> None:
         index = ALIAS.get(op)

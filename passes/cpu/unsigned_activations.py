@@ -86,7 +86,8 @@ def _move(
         if op in kept:
             continue
         for index, value in enumerate(op.operands):
-            if isinstance(value, Constant) and _holds(value, given) and not _is_weights(op, index):
+            is_weights = index == _WEIGHTS and isinstance(op.operator, Conv | MatMul)
+            if isinstance(value, Constant) and _holds(value, given) and not is_weights:
                 moved = (value.array.astype(np.int16) + by).astype(wanted.numpy)
                 op.set_operand(index, module.add_constant(value.name, moved, _moved(value.type, wanted, by)))
         for value in op.results:
@@ -116,10 +117,6 @@ def _convert(function: Function, op: Op, read: Sequence[int], wanted: DType, kep
 
 def _offset(given: DType, wanted: DType) -> int:
     return int(np.iinfo(wanted.numpy).min) - int(np.iinfo(given.numpy).min)
-
-
-def _is_weights(op: Op, index: int) -> bool:
-    return index == _WEIGHTS and isinstance(op.operator, Conv | MatMul)
 
 
 def _moved(type: TensorType, dtype: DType, by: int) -> TensorType:

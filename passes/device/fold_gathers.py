@@ -262,17 +262,13 @@ def _around(value: Value, behind: bool) -> Iterator[Op]:
     """What makes a map, or with ``behind`` reads it, and nothing else does, up to a convolution that mixes channels."""
     while len(value.uses) == 1:
         op = next(iter(value.users), None) if behind else value.producer
-        if op is None or not _has_channels(op):
+        # What is added to sums has its channels in an order of its own.
+        if op is None or (op.operands.residual is not None if is_op(op, Conv) else not _is_by_channel(op)):
             return
         yield op
         if not _is_by_channel(op):
             return
         value = op.result if behind else op.inputs[0]
-
-
-def _has_channels(op: Op) -> bool:
-    """Whether an op can have the channels of its only map in another order."""
-    return op.operands.residual is None if is_op(op, Conv) else _is_by_channel(op)
 
 
 def _is_by_channel(op: Op) -> bool:

@@ -44,7 +44,8 @@ class Fuse(Pass):
         """Fuse the root with the producers that only it, directly or not, reads."""
 
         def fits(candidate: Op) -> bool:
-            size, operands = group.size_with(candidate), group.operands_with(candidate)
+            size = sum(len(_steps(op)) for op in (*group.ops, candidate))
+            operands = group.operands_with(candidate)
             return size <= self.max_statements and len(operands) <= self.max_operands
 
         while (candidate := next(filter(fits, group.candidates()), None)) is not None:
@@ -132,9 +133,6 @@ class _Group:
             # No more is looked at than the first reader outside: a value may have very many.
             if producer.result.type.shape == shape and all(user in self.ops for user, _ in producer.result.uses):
                 yield producer
-
-    def size_with(self, candidate: Op) -> int:
-        return sum(len(_steps(op)) for op in (*self.ops, candidate))
 
     def operands_with(self, *more: Op) -> list[Value]:
         """What the group reads from outside, in order of first use."""

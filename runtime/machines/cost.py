@@ -127,7 +127,9 @@ def _cost(item: Instruction, machine: Machine) -> Cost:
         return _moved(machine, int(ceil_divide(item.moved_bytes, LINE_BYTES)), port)
     if isinstance(item, MoveWeights):
         port = port_cycles(machine, item.pixels, item.blocks * CHANNEL_BLOCK, item.pixel_pitch * MAPS_UNIT)
-        return _moved(machine, int(weight_move_steps(item.padded_pixels, item.blocks)), int(port))
+        # A line of a pixel in each cycle, or a line of weights.
+        steps = max(item.padded_pixels * int(ceil_divide(item.blocks * CHANNEL_BLOCK, LINE_BYTES)), CHANNEL_BLOCK)
+        return _moved(machine, steps, int(port))
     if isinstance(item, MapInstruction):
         work = work_of(item, machine)
         steps, divisions, conflicts, stalls, port = map(int, work)
@@ -160,11 +162,6 @@ def follows_closely(item: Instruction) -> bool:
     """Whether a unit takes an instruction up before the one ahead of it is complete, as soon as that leaves its first
     stage: what it reads, the unit does not write, or it reads it at the end where that has been written."""
     return not isinstance(item, MapInstruction) or reads_no_map(item)
-
-
-def weight_move_steps(pixels: Count, blocks: Count) -> Count:
-    """Cycles in which pixels become weights: a line of a pixel in each, or a line of weights."""
-    return np.maximum(pixels * ceil_divide(blocks * CHANNEL_BLOCK, LINE_BYTES), CHANNEL_BLOCK)
 
 
 # The array
