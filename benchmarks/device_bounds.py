@@ -78,7 +78,7 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
         time += lasting
     if not ends:
         return Floors(sum(array), traffic / bandwidth, sum(vector), time)
-    heads, tails = cycles_ahead(every, machine), _tails(every, machine)
+    heads, (tails, shares, behind) = cycles_ahead(every, machine), _tails(every, machine)
     before = [head + (_multiplied(machine) if op.macs else 0) for op, head in zip(every, heads, strict=True)]
     after = [tail - (_multiplied(machine) if op.macs else 0) for op, tail in zip(every, tails, strict=True)]
     blocks = (map_shape(op.result.type).blocks // blocks_together(op.result.type) for op in every if is_op(op, Conv))
@@ -90,8 +90,10 @@ def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int, *, 
         loaded += 1 + max(min(after, default=0.0), 0.0)
     traffic += sum(_INSTRUCTION_BYTES * (1 + (op.macs > 0)) for op in every if _takes_time(op))
     last = min((tail for op, tail in zip(every, tails, strict=True) if op.macs), default=0.0)
+    parts = [steps * share for steps, share in zip(array, shares, strict=True)]
+    rests = [steps - part for steps, part in zip(array, parts, strict=True)]
     return Floors(
-        _between(array, heads, tails),
+        _between([*rests, *parts], [*heads, *heads], [*tails, *behind]),
         max(traffic / bandwidth + machine.timing.dram_latency, loaded),
         _between(vector, before, after),
         time + last,
@@ -147,35 +149,49 @@ def cycles_ahead(ops: Sequence[Op], machine: Machine) -> list[float]:
     return found
 
 
-def _tails(ops: Sequence[Op], machine: Machine) -> list[float]:
+def _tails(ops: Sequence[Op], machine: Machine) -> tuple[list[float], list[float], list[float]]:
     """Cycles behind the last step of each op: what that makes is read, or leaves.
 
-    Where no user reads all of a map, the last step may make what nobody reads.
+    Where no user reads all of a map, the last step may make what nobody reads. What is read of such a map takes at
+    least the second of its steps, with all lanes busy, and has the third behind its last one.
     """
     stored = machine.dram_burst_bytes / machine.dram_bytes_per_cycle + machine.timing.dram_latency
+    lanes = 2 * max(machine.pixel_lanes, machine.vector_lanes // CHANNEL_BLOCK)
     starts: dict[Op, float] = {}
-    found: list[float] = []
+    found: list[tuple[float, float, float]] = []
     for op in reversed(ops):
         users = [user for user in op.result.users if user in starts]
         is_read = op.result.is_returned or any(map(reads_all, users))
-        ends = [starts[user] for user in users] + [stored] * op.result.is_returned
-        behind = min(ends) if ends and is_read else 0.0
-        starts[op] = behind + _passed(op, machine)
-        found.append(max(starts[op] - 1, 0.0))
-    return found[::-1]
+        least = min([starts[user] for user in users] + [stored] * op.result.is_returned, default=0.0)
+        starts[op] = least * is_read + _passed(op, machine)
+        images, height, width, _ = map_shape(op.result.type)
+        read = 0 if is_read else images * max(map(pixels_read, users), default=0)
+        share = read / (-(-images * height * width // lanes) * lanes)
+        found.append((max(starts[op] - 1, 0.0), share, max(least + _passed(op, machine) - 1, 0.0)))
+    tails, shares, behind = ([each[index] for each in reversed(found)] for index in range(3))
+    return tails, shares, behind
 
 
 def reads_all(op: Op) -> bool:
     """Whether an op reads every element of its operands."""
+    _, height, width, _ = map_shape(op.inputs[0].type)
+    return pixels_read(op) == height * width
+
+
+def pixels_read(op: Op) -> int:
+    """How many pixels of an image of its first operand an op reads, of all channels, at least."""
     if isinstance(op.operator, MOVEMENT):
-        return False
+        return 0
     window = window_of(op)
-    if window == Window():
-        return True
     source, target = map_shape(op.inputs[0].type), map_shape(op.result.type)
+    if window == Window():
+        return source.height * source.width
     ends = zip((source.height, source.width), (target.height, target.width), *window, strict=True)
-    return all(
-        {first * stride + tap * dilation - begin for first in range(results) for tap in range(taps)} >= {*range(extent)}
+    return math.prod(
+        len(
+            {first * stride + tap * dilation - begin for first in range(results) for tap in range(taps)}
+            & {*range(extent)}
+        )
         for extent, results, taps, stride, dilation, begin in ends
     )
 

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 from before_after import parse
-from device_bounds import array_steps, cycles_ahead, floors, reads_all, steps_of_parts, weight_bytes
+from device_bounds import array_steps, cycles_ahead, floors, pixels_read, reads_all, steps_of_parts, weight_bytes
 
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
@@ -157,6 +157,38 @@ def test_what_is_loaded_comes_behind_an_instruction_and_goes_through_units() -> 
     floor = floors([*module.main.ops], device, 1, traffic).dram
     assert floor > traffic / device.dram_bytes_per_cycle + 3 * device.timing.dram_latency
     assert floor <= min(schedules(module, "s256", 2, 4))
+
+
+def test_what_is_read_of_a_map_has_what_reads_it_behind() -> None:
+    """Of 8 by 8 pixels a pooling reads the first 3 by 3: these 9, with all behind them, say more than the 64 alone."""
+    map, pooled = "i8[1,16,8,8]<s=0x1.0p-4, z=3>", "i8[1,16,1,1]<s=0x1.0p-4, z=3>"
+    conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]}'
+    window = "{kernel=[3, 3], strides=[6, 6], pads=[0, 0, 0, 0], dilations=[1, 1]}"
+    module = parse(f"""
+  const @w : i8[16,16,1,1]<s=0x1.0p-6, z=0> = {np.random.default_rng(3).integers(1, 9, 256).tolist()}
+  func @main(%x: {map}) -> (%z: {pooled}) {{
+    %y = conv(%x, @w, _) {conv} : {map}
+    %z = max_pool(%y) {window} : {pooled}
+    return %z
+  }}""")
+    device, (layer, pool) = load("m4096"), module.main.ops
+    for each in (module.main, layer, pool):
+        ON.set(each, "device")
+    assert (pixels_read(pool), reads_all(pool)) == (9, False)
+    (before, _), floor = cycles_ahead([layer, pool], device), floors([layer, pool], device, 1, 0).array
+    found: list[float] = []
+    for rows, kept in product((1, 2, 3, 4, 8), (False, True)):
+        draft = clone_module(module)
+        first, second = draft.main.ops
+        set_tile(first, Tile(rows, 8, 1, 1))
+        set_tile(second, Tile(1, 1, 1, 1))
+        KEPT.set(first, kept)
+        PlanDeviceMemory().run(draft, verification=Verification.OFF)
+        LowerToTiles().run(draft, verification=Verification.OFF)
+        plan(draft.main, device)
+        found.append(simulate(drafted(assemble(draft.main, device).assembler)).cycles)
+    # The steps of all pixels, or those of 9 and the way through three units to DRAM.
+    assert before + 64 / 4 < before + 9 / 4 + device.timing.dram_latency < floor <= min(found) <= 1.6 * floor
 
 
 def test_copies_of_outputs_are_counted_once() -> None:
