@@ -52,6 +52,9 @@ def _onnxruntime(path: str, threads: int, precision: str, shapes: Mapping[str, l
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # Products with stored integers quantise what they are multiplied with, if not told to compute what the file says.
+    if precision == "fp32" and not is_quantized(path):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     types = "the model's quantisation" if is_quantized(path) else "the model's types"
@@ -68,9 +71,9 @@ def _openvino(path: str, threads: int, precision: str, shapes: Mapping[str, list
     model = core.read_model(path)
     model.reshape(dict(shapes))
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    # Where the processor has bf16, it computes in that of itself.
+    # Where the processor has bf16, it computes in that of itself, and products with stored integers in integers.
     if precision == "fp32":
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+        settings |= {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 

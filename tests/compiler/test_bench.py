@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from json_results import result_of
@@ -116,6 +117,28 @@ def test_who_cannot_run_a_network_is_left_out(capsys: Capture, monkeypatch: pyte
 def test_wrong_words(words: str, message: str, capsys: Capture) -> None:
     assert bench(*words.split()) == 2
     assert capsys.readouterr().err == f"error: {message} See `tilewright bench --help`.\n"
+
+
+def test_peers_compute_in_fp32_what_a_file_says(tmp_path: Path, rng: np.random.Generator) -> None:
+    """With stored weights they would quantise activations, too, as the network is run."""
+    w, x = rng.integers(-128, 128, (64, 64)).astype(np.int8), rng.normal(size=(32, 64)).astype(np.float32)
+    constants = [
+        onnx.numpy_helper.from_array(w, "w"),
+        onnx.numpy_helper.from_array(np.array(0.01, np.float32), "scale"),
+    ]
+    constants += [onnx.numpy_helper.from_array(np.array(0, np.int8), "zero")]
+    nodes = [onnx.helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["f"])]
+    nodes += [onnx.helper.make_node("MatMul", ["x", "f"], ["y"])]
+    x_info, y_info = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [32, 64]) for name in "xy")
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "stored", [x_info], [y_info], constants),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, path := str(tmp_path / "stored.onnx"))
+    expected = x @ (w * np.float32(0.01))
+    (found,) = contenders.LOADERS["onnxruntime"](path, 1, "fp32", {}).run({"x": x}).values()
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
 def test_the_order_rotates() -> None:
