@@ -138,6 +138,7 @@ ODD_MODELS: list[onnx.ModelProto] = [
     _odd(
         "GridSample", [1, 1, 4, 4], arrays=[OFFSETS[:, :3, :, :2] * INFINITY], mode="cubic", padding_mode="reflection"
     ),
+    _odd("AffineGrid", [1, 2, 3], opset=20, arrays=[[1, 1, 2**40, 2**40]]),
     _odd("GridSample", [1, 1, 0, 4], arrays=[OFFSETS[:, :3, :, :2]]),
     _odd("TfIdfVectorizer", x=(), arrays=[[1, 2]], **{**NGRAMS, "ngram_indexes": [2**62]}),
     _odd("TfIdfVectorizer", x=(), arrays=[[1, 2]], **{**NGRAMS, "ngram_counts": [0, 1, 5]}),

@@ -84,6 +84,20 @@ def test_deform_conv(attributes: dict[str, Any], is_whole: bool, rng: np.random.
     assert_imports_like_onnxruntime(node_model("DeformConv", inputs, **attributes), inputs)
 
 
+@pytest.mark.parametrize("size", [(1, 3, 4, 5), (3, 2, 5, 2), (1, 1, 2, 3, 4), (2, 1, 3, 3, 2)])
+@pytest.mark.parametrize("align_corners", [0, 1])
+def test_affine_grid(size: tuple[int, ...], align_corners: int, rng: np.random.Generator) -> None:
+    """Of a batch of one as well, whose dimension the function of the standard squeezes away."""
+    rank = len(size) - 2
+    inputs = [floats(rng, size[0], rank, rank + 1), np.array(size)]
+    model = node_model("AffineGrid", inputs, opset=20, constants=(1,), align_corners=align_corners)
+    module = assert_imports_like_onnxruntime(model, inputs)
+    assert [op.name for op in module.main.ops] == ["matmul", "reshape"]
+    theta = [inputs[0][:, 1:], inputs[1]]
+    with pytest.raises(ModelError, match="theta and the size do not fit"):
+        import_checked(node_model("AffineGrid", theta, opset=20, constants=(1,)))
+
+
 def test_max_unpool_puts_elements_where_max_pool_found_them(rng: np.random.Generator) -> None:
     x = floats(rng, 2, 3, 4, 6)
     pool = node_model("MaxPool", [x], outputs=2, kernel_shape=[2, 2], strides=[2, 2])

@@ -1,4 +1,4 @@
-"""GridSample and DeformConv of ONNX."""
+"""GridSample, AffineGrid and DeformConv of ONNX."""
 
 from __future__ import annotations
 
@@ -46,6 +46,24 @@ def export_grid_sample(op: Op[GridSample], exporter: Exporter) -> None:
         padding_mode=operator.padding_mode,
         align_corners=int(operator.coordinates == "centres"),
     )
+
+
+@imports("AffineGrid")
+def import_affine_grid(node: Node, importer: Importer) -> Value:
+    """A product; the function that the standard has for it takes no batch of one."""
+    theta, size = node.input(0), node.integers(1, "the size")
+    extents, rank, centres = size[2:], len(size) - 2, node.bool("align_corners", 0)
+    if rank not in (2, 3) or min(extents) < 1 or theta.type.shape != (size[0], rank, rank + 1):
+        raise node.model_error("theta and the size do not fit", found=f"{theta.type}, {list(size)}")
+
+    def places() -> np.ndarray:
+        """Coordinates from -1 to 1, from the last to the first, then a one: [elements, rank + 1]."""
+        axes = [np.linspace(-1, 1, n) if centres else (2 * np.arange(n) + 1) / n - 1 for n in extents]
+        wide = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(extents)], -1)
+        return wide.reshape(-1, rank + 1).astype(theta.type.dtype.numpy)
+
+    fixed = importer.described(node, (math.prod(extents), rank + 1), theta.type.dtype, places, "_places")
+    return reshape(importer, importer.emit_one(MatMul(transpose_b=True), fixed, theta), (size[0], *extents, rank))
 
 
 @imports("DeformConv")
