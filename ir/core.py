@@ -315,9 +315,9 @@ class Function:
         self._count += 1
         return op
 
-    def insert_after(self, op: Op, after: Op) -> Op:
-        """Put a detached op right after another one."""
-        return self.insert(op, after._next)
+    def insert_after(self, op: Op, after: Op | None) -> Op:
+        """Put a detached op right after another one, or at the beginning, as what makes parameters is none."""
+        return self.insert(op, after._next if after is not None else self._first)
 
     def move_before(self, op: Op, before: Op) -> None:
         self._unlink(op)

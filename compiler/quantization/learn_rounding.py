@@ -20,12 +20,12 @@ from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.types import DType, Quantization, TensorType
 from ...passes.quantization.parameters import SMALLEST_SCALE
-from ...passes.quantization.plan import Anchor, Plan
+from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
 from ..calibration.windows import Product, is_product, places_of, rows_of_weights, weights_of_rows, windows
 from ..progress import ProgressReport
 from .layer_walk import Arrays, Chosen, computed, walk
-from .round_weights import Rounded
+from .round_weights import Rounded, real_weights
 
 STEPS, BATCH = 400, 256
 """Steps along the gradient, and windows that each is taken by."""
@@ -122,18 +122,6 @@ def _bounds(op: Product) -> tuple[float, float]:
         low, high = user.operator.act_args
         return low, high
     return (0.0, np.inf) if is_op(user, Relu) else (-np.inf, np.inf)
-
-
-def real_weights(op: Anchor) -> np.ndarray:
-    """The weights of an anchor as real numbers, also where they are integers already."""
-    w = op.operands[1]
-    assert w is not None
-    if isinstance(w, Constant):
-        return w.array
-    assert w.producer is not None
-    (stored,) = w.producer.inputs
-    assert isinstance(stored, Constant)
-    return w.producer.evaluate([stored.array])[0]
 
 
 def best_steps(rows: np.ndarray, low: int, high: int) -> np.ndarray:

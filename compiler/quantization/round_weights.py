@@ -22,6 +22,7 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.quantized import limits, parameters
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
+from ...passes.quantization.plan import Anchor
 from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
 
 DAMPING = 0.01
@@ -79,7 +80,7 @@ class LayerSums:
 
     @classmethod
     def empty(cls, op: Product, x: TensorType, *, is_optimised: bool) -> LayerSums:
-        groups, _, inner = rows_of_weights(op, _weights(op)).shape
+        groups, _, inner = rows_of_weights(op, real_weights(op)).shape
         products = np.zeros((groups, inner, inner)) if is_optimised else None
         return cls(op, x, products, np.zeros((groups, inner)), np.zeros((groups, inner)))
 
@@ -97,7 +98,7 @@ class LayerSums:
     def rounded(self) -> Rounded:
         """The weights and the bias of the layer."""
         op, scale = self.op, float(parameters(self.x)[0])
-        weights, bias = _weights(op), op.operands[2]
+        weights, bias = real_weights(op), op.operands[2]
         outputs = weights.shape[channel_axis(op)]
         real_bias = bias.array if isinstance(bias, Constant) else np.zeros(outputs, np.float32)
         nearest, type = per_channel(weights, channel_axis(op), real_bias, scale)
@@ -186,7 +187,11 @@ def layers_to_round(found: Iterable[tuple[Product, TensorType]]) -> list[LayerSu
     left_bytes, left_steps = float(MOST_BYTES), MOST_STEPS
     for op, _ in sorted(off_grid, key=lambda each: _costs(each[0])):
         steps, size = _costs(op)
-        if rows_of_weights(op, _weights(op)).shape[2] <= LARGEST_INNER and size <= left_bytes and steps <= left_steps:
+        if (
+            rows_of_weights(op, real_weights(op)).shape[2] <= LARGEST_INNER
+            and size <= left_bytes
+            and steps <= left_steps
+        ):
             chosen.add(op)
             left_bytes, left_steps = left_bytes - size, left_steps - steps
     return [LayerSums.empty(op, x, is_optimised=op in chosen) for op, x in off_grid]
@@ -207,7 +212,7 @@ def _is_exact(op: Product, scale: float) -> bool:
 
 
 def _costs(op: Product) -> tuple[float, int]:
-    groups, outputs, inner = rows_of_weights(op, _weights(op)).shape
+    groups, outputs, inner = rows_of_weights(op, real_weights(op)).shape
     tries = len(WIDENED) if inner <= LARGEST_TRIED else 1
     return groups * (inner**3 / 3 + tries * outputs * inner**2 / 2), 8 * groups * inner**2
 
@@ -228,7 +233,13 @@ def set_rounded(module: Module, rounded: Iterable[tuple[Op, Rounded]]) -> None:
         op.set_operand(2, module.add_constant(f"{op.results[0].name}_bias", found.bias))
 
 
-def _weights(op: Product) -> np.ndarray:
+def real_weights(op: Anchor) -> np.ndarray:
+    """The weights of an anchor as real numbers, also where they are integers already."""
     w = op.operands[1]
-    assert isinstance(w, Constant)
-    return w.array
+    assert w is not None
+    if isinstance(w, Constant):
+        return w.array
+    assert w.producer is not None
+    (stored,) = w.producer.inputs
+    assert isinstance(stored, Constant)
+    return w.producer.evaluate([stored.array])[0]

@@ -9,7 +9,7 @@ what samples show of the activations instead of by the weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -140,10 +140,15 @@ def set_scales(module: Module, plan: Plan, scales: Mapping[str, ChannelScales]) 
             for value in (candidate.producer.result, plan.values[name]):
                 # It holds other numbers than the tensor of the source.
                 value.origin = None
-            scale_results(module, candidate.producer, 1 / factors.astype(np.float64), has_bias=True)
-            for op in candidate.readers:
-                outputs = op.operands.w.type.shape[0]
-                scale_results(module, op, np.repeat(factors, outputs // len(factors)), has_bias=False)
+            divide_channels(module, candidate.producer, candidate.readers, factors)
+
+
+def divide_channels(module: Module, producer: Op[Conv] | None, readers: Iterable[Op[Conv]], by: np.ndarray) -> None:
+    """Divide a value in the weights that make it, and multiply those of the depthwise convolutions that read it."""
+    if producer is not None:
+        scale_results(module, producer, 1 / by.astype(np.float64), has_bias=True)
+    for op in readers:
+        scale_results(module, op, np.repeat(by, op.operands.w.type.shape[0] // len(by)), has_bias=False)
 
 
 def scale_results(module: Module, op: Product, by: np.ndarray, *, has_bias: bool) -> None:

@@ -17,8 +17,8 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Mul
 from ...passes.quantization.plan import Plan
 from ..calibration.channel_ranges import ChannelHistogram
-from .learn_rounding import real_weights
-from .scale_channels import MARGIN, SMALLEST, ChannelScales, is_depthwise, scale_results
+from .round_weights import real_weights
+from .scale_channels import MARGIN, SMALLEST, ChannelScales, divide_channels, is_depthwise
 
 WORTH = 0.25
 """Of the power of what rounding does, at most so much must be left: factors are worth floating point for a bit."""
@@ -81,10 +81,7 @@ class MapBoundary:
 
     def divide(self, module: Module, by: np.ndarray) -> None:
         """Divide the value in the weights that make it, or multiply those that read it."""
-        if self.producer is not None:
-            scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
-        for op in self.readers:
-            scale_results(module, op, np.repeat(by, op.operands.w.type.shape[0] // len(by)), has_bias=False)
+        divide_channels(module, self.producer, self.readers, by)
 
 
 def map_boundaries(plan: Plan) -> dict[str, MapBoundary]:

@@ -32,7 +32,7 @@ from ..calibration.computations import computations
 from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
 from .layer_walk import rounded
-from .learn_rounding import real_weights
+from .round_weights import real_weights
 from .scale_channels import SMALLEST, Candidate, ChannelScales, scale_results
 from .smooth_maps import MapBoundary, is_table
 
@@ -193,10 +193,7 @@ def set_boundary_scales(
         # A node that is named for 16 bits has them in the quotient of what it makes, too.
         loc = value.producer.loc if value.producer is not None else ()
         op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")], loc=loc)
-        if value.producer is not None:
-            module.main.insert_after(op, value.producer)
-        else:
-            module.main.insert(op, next(iter(module.main.ops)))
+        module.main.insert_after(op, value.producer)
         for user, index in uses:
             user.set_operand(index, op.result)
         if each.producer is not None:

@@ -55,7 +55,7 @@ class IntegerInterface(Pass):
         shape = parameter.type.shape
         readers = [*parameter.uses]
         parameter.type = _integers(planes_of(shape), self.input_scale)
-        real = main.insert(Op(Dequantize(), [parameter], names=[parameter.name]), next(iter(main.ops), None))
+        real = main.insert_after(Op(Dequantize(), [parameter], names=[parameter.name]), None)
         if planes_of(shape) != shape:
             real = main.insert_after(Op(Transpose((0, 2, 3, 1)), [real.result], names=[parameter.name]), real)
         for reader, index in readers:

@@ -170,10 +170,7 @@ def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan)
     """Quantise ``value`` and let its readers have the real form of that."""
     loc = value.producer.loc if value.producer is not None else ()
     first = Op(QuantizeOperator(), [value], [type], names=[value.name], loc=loc)
-    if value.producer is not None:
-        function.insert_after(first, value.producer)
-    else:
-        function.insert(first, next(iter(function.ops), None))
+    function.insert_after(first, value.producer)
     second = function.insert_after(Op(Dequantize(), [first.result], names=[value.name], loc=loc), first)
     first.result.origin = second.result.origin = value.origin
     for user, index in [*value.uses]:

@@ -25,9 +25,8 @@ from ....passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantizat
 from ....passes.quantization.quantize import quantized_types, stored_weights
 from ...calibration.sample_sets import Inputs
 from ...progress import ProgressReport
-from ..learn_rounding import real_weights
 from ..methods import Prepared
-from ..round_weights import Rounded
+from ..round_weights import Rounded, real_weights
 from .judging import answers, decibels, runner
 
 SAMPLES, WORK = 4, 4e11
@@ -150,10 +149,7 @@ def _gate_value(
     assert x is not None
     constants = [module.add_constant(f"{value.name}_grid", np.asarray(number)) for number in numbers]
     rounded = Op(FakeQuantize(), [x, *constants])
-    if x.producer is not None:
-        module.main.insert_after(rounded, x.producer)
-    else:
-        module.main.insert(rounded, next(iter(module.main.ops)))
+    module.main.insert_after(rounded, x.producer)
     wrong = module.main.insert_after(Op(Sub(), [rounded.result, x]), rounded)
     _open(module, x, wrong, uses, gates, index)
 
