@@ -189,8 +189,12 @@ def _images(
             f"there are no images in {path!r}",
             expected=f"files that end in {', '.join(sorted(SUFFIXES))}, or in {' or '.join(_ARRAYS)}",
         )
-    with reading("Give the calibration inputs as .npy or .npz instead."):
-        preprocessing.check(inputs[name].shape, inputs[name].dtype.numpy)
+    shape = inputs[name].shape
+    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in (1, 3)
+    with reading(
+        f"Give {'--preprocess layout=nhwc' if is_last else 'the calibration inputs as .npy or .npz instead'}."
+    ):
+        preprocessing.check(shape, inputs[name].dtype.numpy)
     return ImageFiles(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
 
 

@@ -275,3 +275,12 @@ def test_names_that_no_file_can_have() -> None:
     for name in ("a" * 5000, "a\0b"):
         with pytest.raises(CalibrationError, match="there is no 'a"):
             open_calibration_set(name, VECTOR)
+
+
+def test_images_for_channels_that_come_last_are_told_what_to_give(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    last = {"x": TensorType((1, 8, 8, 3), DType.F32)}
+    with pytest.raises(CalibrationError) as error:
+        open_calibration_set(tmp_path, last)
+    assert error.value.hint == "Give --preprocess layout=nhwc."
+    assert len(open_calibration_set(tmp_path, last, preprocessing="layout=nhwc")) == 1
