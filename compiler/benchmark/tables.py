@@ -20,13 +20,10 @@ def description(found: Comparison) -> list[str]:
     ]
 
 
-def _contenders(found: Comparison) -> list[str]:
-    return [*dict.fromkeys(name for each in found.networks for name in each.times)]
-
-
 def time_table(found: Comparison) -> Table:
     """A row for each network and number of threads."""
-    times = [Column(name, f"{name} (ms)", right=True) for name in _contenders(found)]
+    contenders = dict.fromkeys(name for each in found.networks for name in each.times)
+    times = [Column(name, f"{name} (ms)", right=True) for name in contenders]
     table = Table(
         [
             Column("network", "network"),

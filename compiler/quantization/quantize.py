@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError, first_of
 
 from ...ir.clone import clone_module
-from ...ir.core import Function, Module, Op, Value, is_op
+from ...ir.core import Function, Module, Value, is_op
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
@@ -94,7 +94,8 @@ def quantize_module(
         return copy
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     wide = _wide_names(module, options)
-    if findings is not None and HALF not in findings.warnings and any(_in_half(op) for op in copy.ops):
+    in_half = any(value.type.dtype is DType.F16 for op in copy.ops for value in (*op.inputs, *op.results))
+    if findings is not None and HALF not in findings.warnings and in_half:
         findings.warnings.append(HALF)
     on_device = "device" in (options.engines or ())
     run_passes(calibration_pipeline(keep, prelu=on_device), copy, options)
@@ -217,10 +218,6 @@ def quantize_module(
 
 HALF = "the network is in half precision: integers are made of it as if it were in single, inputs and outputs stay"
 """What is told of a network in float16."""
-
-
-def _in_half(op: Op) -> bool:
-    return any(value.type.dtype is DType.F16 for value in (*op.inputs, *op.results))
 
 
 _INPUT, _OUTPUT = "input of the network", "output {} of the network"

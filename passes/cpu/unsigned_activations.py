@@ -43,7 +43,9 @@ class UnsignedActivations(Pass):
         given, wanted = (DType.U8, DType.I8) if self.signed else (DType.I8, DType.U8)
         for function in host_functions(module):
             if not _shows_integers(function, given):
-                kept = {op: _given(op, given) for op in function.ops if self.exact and _adds_before_rounding(op, given)}
+                # These add a zero point before they round.
+                adding = [op for op in function.ops if is_op(op, AveragePool, Mul) and _holds(op.result, given)]
+                kept = {op: _given(op, given) for op in adding if self.exact}
                 _move(module, function, record, given, wanted, {*kept, *_for_these_alone(function, kept)})
                 for op, read in kept.items():
                     _convert(function, op, read, wanted, kept)
@@ -62,10 +64,6 @@ def _shows_integers(function: Function, dtype: DType) -> bool:
 
 def _holds(value: Value, dtype: DType) -> bool:
     return value.type.quant is not None and value.type.dtype is dtype
-
-
-def _adds_before_rounding(op: Op, dtype: DType) -> bool:
-    return is_op(op, AveragePool, Mul) and _holds(op.result, dtype)
 
 
 def _for_these_alone(function: Function, kept: Collection[Op]) -> list[Op]:

@@ -235,17 +235,16 @@ def _binary32(number: float) -> int:
     return int(np.float32(number).view(np.uint32))
 
 
-def _of_sum(source_multiplier: float, **fields: Any) -> Fields:
-    return {"source_multiplier": _binary32(source_multiplier), **fields}
-
-
 _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     **dict.fromkeys((LoadMaps, Store), _box),
     Move: _move,
     **dict.fromkeys((Send, Receive), _message),
     Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
-    **dict.fromkeys((RequantizeSum, RequantizeWide), _of_sum),
+    **dict.fromkeys(
+        (RequantizeSum, RequantizeWide),
+        lambda source_multiplier, **fields: {"source_multiplier": _binary32(source_multiplier), **fields},
+    ),
     Normalize: lambda epsilon, **fields: {"epsilon": _binary32(epsilon), **fields},
 }
 """What makes the fields of an instruction of what is given for it, where that is not the same."""

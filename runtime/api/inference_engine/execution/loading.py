@@ -172,7 +172,7 @@ def _single_item(snapshot: Snapshot, configuration: Configuration) -> dict[str, 
             found=", ".join(f"{name} {list(each.shape)}" for name, each in snapshot.inputs.items()),
         )
     return {
-        name: (1, *each.shape[1:]) if _has_batch(each, batch) else tuple(each.shape)
+        name: (1, *each.shape[1:]) if each.shape[:1] == (batch,) and each.shape[1:] else tuple(each.shape)
         for name, each in snapshot.inputs.items()
     }
 
@@ -180,10 +180,6 @@ def _single_item(snapshot: Snapshot, configuration: Configuration) -> dict[str, 
 def _batch(snapshot: Snapshot) -> int:
     """The first extent of the first input that has more than one dimension; 0 where there is none."""
     return next((each.shape[0] for each in snapshot.inputs.values() if len(each.shape) > 1), 0)
-
-
-def _has_batch(facts: DataFacts, batch: int) -> bool:
-    return len(facts.shape) > 1 and facts.shape[0] == batch
 
 
 def _facts(
