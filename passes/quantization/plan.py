@@ -180,7 +180,11 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         if is_op(mover, Add) and not streams.isdisjoint(mover.inputs):
             x, producer = source, mover
         terms = producer.inputs if is_op(producer, Add) else ()
-        if is_op(op, GroupNorm) or is_op(producer, Transpose):
+        # Where transpositions between two normalisations have cancelled, the others tell that it is a map.
+        is_map = is_op(producer, Transpose) or (
+            is_op(producer, LayerNorm, RmsNorm) and all(user is op or is_op(user, Transpose) for user in x.users)
+        )
+        if is_op(op, GroupNorm) or is_map:
             found[op] = set()
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)

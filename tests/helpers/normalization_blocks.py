@@ -114,21 +114,28 @@ def quantized_layers(rng: np.random.Generator, rows: int, channels: int) -> Modu
     return module
 
 
-def convnext_blocks(rng: np.random.Generator, *, blocks: int = 2, channels: int = 24) -> Module:
+def convnext_blocks(
+    rng: np.random.Generator, *, blocks: int = 2, channels: int = 24, first_is_normalized: bool = False
+) -> Module:
     """Depthwise convolutions whose pixels are normalised between transpositions, and two products of them; at the end
-    the sum is normalised so."""
+    the sum is normalised so, and the first map where asked for, twice, as in FocalNet."""
     g = Builder(rng)
     x = g.function.add_parameter("x", TensorType((1, channels, 7, 6), DType.F32))
+
+    def pixels_normalized(value: Value) -> Value:
+        return g.op(Transpose((0, 3, 1, 2)), normalized(g, g.op(Transpose((0, 2, 3, 1)), value)))
+
     value = g.op(Conv((1, 1), (0,) * 4, (1, 1), 1), x, g.weights(channels, channels, 1, 1), None)
-    for _ in range(blocks):
-        made = g.op(Conv((1, 1), (1,) * 4, (1, 1), channels), value, g.weights(channels, 1, 3, 3), None)
+    value = pixels_normalized(value) if first_is_normalized else value
+    for index in range(blocks):
+        read = pixels_normalized(value) if first_is_normalized and not index else value
+        made = g.op(Conv((1, 1), (1,) * 4, (1, 1), channels), read, g.weights(channels, 1, 3, 3), None)
         rows = normalized(g, g.op(Transpose((0, 2, 3, 1)), made))
         wide = g.op(Gelu(), g.op(MatMul(), rows, g.weights(channels, 2 * channels)))
         narrow = g.op(MatMul(), wide, g.weights(2 * channels, channels))
         value = g.op(Add(), value, g.op(Transpose((0, 3, 1, 2)), narrow))
     # To the next stage.
-    last = g.op(Transpose((0, 3, 1, 2)), normalized(g, g.op(Transpose((0, 2, 3, 1)), value)))
-    value = g.op(Conv((2, 2), (0,) * 4, (1, 1), 1), last, g.weights(16, channels, 2, 2), None)
+    value = g.op(Conv((2, 2), (0,) * 4, (1, 1), 1), pixels_normalized(value), g.weights(16, channels, 2, 2), None)
     g.function.set_results([value], ["y"])
     return g.module
 

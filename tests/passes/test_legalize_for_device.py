@@ -501,6 +501,18 @@ def test_a_constant_operand_gets_the_shape_of_a_map(rng: np.random.Generator, or
     )
 
 
+@pytest.mark.parametrize("operator", ["add", "sub", "mul", "max", "min"])
+@pytest.mark.parametrize("order", ["%x, %z", "%z, %x"])
+@pytest.mark.parametrize(("channels", "forms"), [(1, ["conv"]), (5, []), (0, [])])
+def test_a_map_of_one_channel_is_copied_for_all(
+    operator: str, order: str, channels: int, forms: list[str], rng: np.random.Generator
+) -> None:
+    """Whether each image has one or all share it."""
+    x, z = f"u8[2,{5 if channels else 1},3,4]{X}", f"u8[{1 if order < '%y' else 2},{channels or 1},3,4]{X}"
+    module = f"(%x: {x}, %z: {z}) -> (%y: {x}) {{ %y = {operator}({order}) : {x} return %y }}"
+    assert forms_of(module, rng) == [*forms, operator]
+
+
 QUANTIZED = [
     case
     for case in all_cases()

@@ -253,11 +253,16 @@ def test_only_what_is_along_channels_is_on_the_accelerator(rng: np.random.Genera
     assert found is not None and found.found == "axis 2"
 
 
-def test_pixels_between_transpositions_are_normalised_on_the_map(rng: np.random.Generator) -> None:
-    model = export_onnx(convnext_blocks(rng)).SerializeToString()
+@pytest.mark.parametrize("first_is_normalized", [False, True])
+def test_pixels_between_transpositions_are_normalised_on_the_map(
+    first_is_normalized: bool, rng: np.random.Generator
+) -> None:
+    model = export_onnx(convnext_blocks(rng, first_is_normalized=first_is_normalized)).SerializeToString()
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "effort": "quick"}))
     placement = details_of(artifact).placement
-    assert [each.on for each in placement if each.op == "skip_layer_norm"] == ["device"] * 3
+    assert [each.on for each in placement if each.op == "skip_layer_norm"] == ["device"] * (
+        5 if first_is_normalized else 3
+    )
     assert not any(each.op == "transpose" for each in placement)
     assert len(artifact.manifest.device_programs) == 1
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
