@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.progress import silent
-from tilewright.compiler.quantization.ladder.judging import decibels
+from tilewright.compiler.quantization.ladder import climb
+from tilewright.compiler.quantization.ladder.judging import Score, decibels
 from tilewright.compiler.quantization.ladder.layer_costs import layer_seconds
 from tilewright.compiler.quantization.ladder.output_noise import (
     OutputNoise,
@@ -140,3 +143,22 @@ def test_results_get_16_bits_by_what_they_do_over_the_time_of_their_layers() -> 
     here, more = layer_seconds(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
     assert here.keys() == more.keys() >= {"coarse", "fine", "little", "much"}
     assert all(0 < here[node] <= more[node] for node in here)
+
+
+def test_what_lowered_the_choice_is_tried_again_on_methods_that_came_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judged = climb.Search._attempt
+
+    def attempt(search: climb.Search, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
+        judged(search, what, methods, keep, wide)
+        names = {*methods.split(",")}
+        choice = 30.0 + 5 * ("rounding" in names) + (1 if "rounding" in names else -1) * ("outputs" in names)
+        found = replace(search.rungs[-1].score, sqnr=choice + len(search.rungs) / 100)
+        search.rungs[-1] = replace(search.rungs[-1], choice=choice, score=found)
+        return found
+
+    monkeypatch.setattr(climb.Search, "_attempt", attempt)
+    found = tilewright.quantize(branches(), tmp_path / "a.twa", calibration=SAMPLES, engines="software")
+    assert [rung.what.partition(":")[0] for rung in found.rungs if rung.rejected] == ["+ outputs"]
+    assert found.rungs[-1].what == "+ outputs, tried again" and found.chosen == len(found.rungs) - 1

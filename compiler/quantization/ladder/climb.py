@@ -245,6 +245,12 @@ class Search:
                 self._lowering.append(name)
             if goal.met(self.rungs[-1].score):
                 return True
+        # What lowered the choice stands on others now.
+        order = self._methods.index
+        before = [name for name in self._lowering if methods and order(name) < order(methods[-1])]
+        if self._add_again(before, methods, keep, goal):
+            return True
+        self._lowering = [name for name in self._lowering if name not in methods]
         if len(self._sizes) == 1:
             # Nothing is to be weighed: of one output the samples that choose see little but chance.
             return False
@@ -294,10 +300,19 @@ class Search:
             if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
                 return True
         best = self._highest()
-        added = [*methods]
-        for name in self._lowering if best.wide else ():
-            if self._helps(f"+ {name}{AGAIN}", [*added, name], keep, best.wide):
-                added.append(name)
+        return bool(best.wide) and self._add_again(self._lowering, [*methods], keep, goal, best.wide)
+
+    def _add_again(
+        self, names: Sequence[str], methods: list[str], keep: Sequence[str], goal: Goal, wide: Sequence[str] = ()
+    ) -> bool:
+        """Add methods that lowered the choice before, where they do not now; whether the goal is met.
+
+        Args:
+            methods: receives those that are there.
+        """
+        for name in names:
+            if self._helps(f"+ {name}{AGAIN}", [*methods, name], keep, wide):
+                methods.append(name)
             if goal.met(self.rungs[-1].score):
                 return True
         return False
