@@ -153,7 +153,8 @@ def post_training_pipeline(
 def attention_pipeline() -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
     device has it."""
-    integers = FuseAttention(), QuantizeAttention(), QuantizeNormalization()
+    # The device computes any number of rows; on the CPU lanes idle.
+    integers = FuseAttention(least_rows=8), QuantizeAttention(), QuantizeNormalization()
     return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 

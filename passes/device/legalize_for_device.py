@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Module, Value
+from ...ir.annotations import MACS
+from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad, Slice, Transpose
+from ...ir.ops.movement import Concat, Pad, Slice, Transpose
 from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.shape import Reshape
-from ...ir.quantized import limits, stored
+from ...ir.quantized import EIGHT_BIT, limits, stored
 from ...ir.types import TensorType
 from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, MAP_EXTENT_LIMIT, POOL_KERNEL_LIMIT, STRIDE_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
@@ -26,13 +28,16 @@ from ..simplify import movement_rules, window_rules
 from .legalize import attention_forms, movement_forms, pixel_views, row_forms, volume_forms
 from .legalize.movement_forms import is_quantized
 
+COPIES_LIMIT = 16
+"""So many copies of a map are made for parts of windows at most."""
+
 
 class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
-    padding goes into windows, and dilations that are too large into columns; choices of channels copy a channel that
-    has several kernels of its own; movements, what is between products, heads of attention, volumes, and tensors whose
-    channels come last get the forms of :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go;
-    constants get the shape of maps.
+    padding goes into windows, parts of too long ones into channels, and dilations that are too large into columns;
+    choices of channels copy a channel that has several kernels of its own or stands beside many; movements, what is
+    between products, heads of attention, volumes, and tensors whose channels come last get the forms of
+    :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
@@ -183,6 +188,52 @@ def _long_windows(found: Match[Conv]) -> Value | None:
     return found.emit(windows, x, weights, *found.root.operands[2:], result_types=[y])
 
 
+def _is_of_channels(op: Op) -> bool:
+    return is_quantized(op) and op.inputs[0].type.shape[1] > 1
+
+
+def _tall_windows(found: Match[Conv]) -> Value | None:
+    """Windows that are too long along one dimension and close to each other: parts of them read as many copies of the
+    map, each further on by a part, as channels beside each other."""
+    conv, x, w, y = found.root.operator, found["x"], found.constant("w"), found.root.result.type
+    axis = max(range(len(conv.strides)), key=lambda each: w.type.shape[2 + each])
+    taps, step, length = w.type.shape[2 + axis], conv.strides[axis], x.type.shape[2 + axis]
+    zeros = {*(w.type.quant.zero_point if w.type.quant is not None else ())}
+    is_plain = conv.dilations[axis] == 1 and len(zeros) == 1 and x.type.dtype in EIGHT_BIT and y.elements
+    count = -(-taps // KERNEL_LIMIT)
+    # What is padded is in memory here.
+    is_padded = max(conv.pads[axis :: len(conv.strides)]) >= taps
+    if not 1 < count <= COPIES_LIMIT or step > STRIDE_LIMIT or not is_plain or is_padded:
+        return None
+    each, dims = -(-taps // count), len(conv.strides)
+    reach = (y.shape[2 + axis] - 1) * step + each
+    before, whole = conv.pads[axis], reach + (count - 1) * each
+
+    def along(number: int, rest: Sequence[int]) -> tuple[int, ...]:
+        return (*rest[: 2 + axis], number, *rest[3 + axis :])
+
+    none, ones = (0,) * (2 + dims), (1,) * (2 + dims)
+    x = found.emit(Slice(none, along(min(length, whole - before), x.type.shape), ones), x)
+    x = found.emit(Pad((*along(before, none), *along(whole - before - x.type.shape[2 + axis], none))), x)
+    begins = (along(part * each, none) for part in range(count))
+    copies = [found.emit(Slice(begin, along(reach, x.type.shape), ones), x) for begin in begins]
+    joined = found.emit(Concat(1), *copies)
+    inputs = w.type.shape[1]
+    order = np.arange(count * conv.group * inputs).reshape(count, conv.group, inputs).transpose(1, 0, 2).reshape(-1)
+    if conv.group > 1:
+        joined = found.emit(Gather(1), joined, found.add_constant(f"{w.name}.channels", order))
+    ends = [(0, count * each - taps if d == 2 + axis else 0) for d in range(2 + dims)]
+    array = np.pad(w.array, ends, constant_values=zeros.pop())
+    array = array.reshape(*array.shape[: 2 + axis], count, each, *array.shape[3 + axis :])
+    array = np.moveaxis(array, 2 + axis, 1).reshape(len(array), -1, *along(each, w.type.shape)[2:])
+    weights = found.add_constant(w.name, array, w.type.with_shape(array.shape))
+    sides = (p if d % dims != axis else 0 for d, p in enumerate(conv.pads))
+    product = found.emit(replace(conv, pads=(*sides,)), joined, weights, *found.root.operands[2:], result_types=[y])
+    assert product.producer is not None
+    MACS.set(product.producer, found.root.macs)
+    return product
+
+
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
     pool, x = window_rules.padded(found), found["x"]
@@ -222,6 +273,25 @@ def _constant_as_map(found: Match) -> Value | None:
     return found.emit(found.root.operator, *operands, result_types=[found.root.result.type])
 
 
+def _channels_repeated(found: Match) -> Value | None:
+    """A map of one channel beside one of many, as the gates of places have it, gets copies of its channel."""
+    y = found.root.result
+    shape, beside = y.type.shape, (*y.users, *(value.producer for value in found.root.inputs))
+    # Of three dimensions it may be rows, channels last.
+    is_map = len(shape) == 4 or (len(shape) == 3 and any(is_op(op, Conv) for op in beside))
+    if not is_map or shape[1] == 1 or any(value.type.rank != len(shape) for value in found.root.inputs):
+        return None
+    operands = [
+        found.emit(Gather(1), value, found.add_constant(f"{value.name}.channels", np.zeros(shape[1], np.int64)))
+        if value.type.shape[1] == 1 and not isinstance(value, Constant)
+        else value
+        for value in found.root.inputs
+    ]
+    if operands == [*found.root.inputs]:
+        return None
+    return found.emit(found.root.operator, *operands, result_types=[found.root.result.type])
+
+
 def _named(rules: tuple[Rule, ...], *names: str) -> tuple[Rule, ...]:
     by_name = {rule.name: rule for rule in rules}
     return tuple(by_name[name] for name in names)
@@ -252,7 +322,10 @@ RULES: tuple[Rule, ...] = (
             node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized),
             _pool_of_other_rows,
         ),
+        # Neighbours as channels move no byte only where there is one channel.
+        Rule("tall_windows_of_maps", node(Conv, "x", Const("w"), where=_is_of_channels), _tall_windows),
         Rule("long_windows", node(Conv, "x", Const("w"), where=is_quantized), _long_windows),
+        Rule("tall_windows", node(Conv, "x", Const("w"), where=is_quantized), _tall_windows),
         Rule("far_taps", node(Conv, "x", Const("w"), where=is_quantized), _far_taps),
         Rule("product_of_batches", node(MatMul, "x", Const("w"), where=is_quantized), _batched_product),
         Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=is_quantized), _product_as_convolution),
@@ -262,6 +335,7 @@ RULES: tuple[Rule, ...] = (
             node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=is_quantized, commutative=True),
             _constant_as_map,
         ),
+        Rule("channels_repeated", node((Add, Sub, Mul, Max, Min), where=is_quantized), _channels_repeated),
     ),
     *volume_forms.RULES,
     *movement_forms.RULES,

@@ -28,6 +28,8 @@ from ..named_ops import find_named, still_there
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
+_NORMS = (LayerNorm, RmsNorm, GroupNorm)
+
 Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 """What is worth quantising for itself."""
 
@@ -171,14 +173,12 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
     found: dict[Op, set[Value]] = {}
     streams: set[Value] = set()
     for op in function.ops:
-        if not is_op(op, LayerNorm, RmsNorm, GroupNorm) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
+        if not is_op(op, *_NORMS) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
-        source, mover = x, producer
-        while mover is not None and is_moving(mover):
-            source, mover = mover.inputs[0], mover.inputs[0].producer
-        if is_op(mover, Add) and not streams.isdisjoint(mover.inputs):
-            x, producer = source, mover
+        source = _moved(x)
+        if is_op(source.producer, Add) and not streams.isdisjoint(source.producer.inputs):
+            x, producer = source, source.producer
         terms = producer.inputs if is_op(producer, Add) else ()
         # Where transpositions between two normalisations have cancelled, the others tell that it is a map.
         is_map = is_op(producer, Transpose) or (
@@ -188,8 +188,16 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
             found[op] = set()
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)
-            found[op] = {x, *terms}
+            # What is normalised before it is a shortcut holds no large numbers.
+            found[op] = {value for value in (x, *terms) if not is_op(_moved(value).producer, *_NORMS)}
     return found
+
+
+def _moved(value: Value) -> Value:
+    """What a value is moved pixels of."""
+    while value.producer is not None and is_moving(value.producer):
+        value = value.producer.inputs[0]
+    return value
 
 
 def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple[str, ...]:

@@ -42,11 +42,19 @@ def random_layers(rng: np.random.Generator, shape: Sequence[int], *, layers: int
     return g.module
 
 
-def layers_with_shortcuts(rng: np.random.Generator, shape: Sequence[int], layers: int = 2) -> Module:
-    """As vision transformers: what is normalised and multiplied is added to what was normalised."""
+def layers_with_shortcuts(
+    rng: np.random.Generator, shape: Sequence[int], layers: int = 2, *, is_normalized: bool = False
+) -> Module:
+    """As vision transformers: what is normalised and multiplied is added to what was normalised.
+
+    Args:
+        is_normalized: so is, before all, what a first product makes.
+    """
     g = Builder(rng)
     value = g.function.add_parameter("x", TensorType(tuple(shape), DType.F32))
     channels = shape[-1]
+    if is_normalized:
+        value = normalized(g, g.op(MatMul(), value, g.weights(channels, channels)))
     for _ in range(layers):
         value = g.op(Add(), value, g.op(MatMul(), normalized(g, value), g.weights(channels, channels)))
     g.function.set_results([g.op(MatMul(), normalized(g, value), g.weights(channels, 7))], ["y"])

@@ -138,6 +138,7 @@ def test_heads_that_are_no_blocks_start_blocks(depth: int, act: str, is_joined: 
         ("m4096", "causal", 50, 1, 12),
         ("s256", "keys", 33, 2, 16),
         ("s256", "none", 33, 2, 24),
+        ("m4096", "none", 9, 5, 8),
         ("m4096", "bias", 20, 1, 16),
     ],
 )

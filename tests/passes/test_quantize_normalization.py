@@ -215,13 +215,16 @@ def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
-def test_shortcuts_that_start_before_a_normalisation_have_16_bits(machine: str, rng: np.random.Generator) -> None:
-    module = layers_with_shortcuts(rng, (1, 33, 40), layers=3)
+@pytest.mark.parametrize(("machine", "is_normalized"), [("m4096", False), ("s256", False), ("m4096", True)])
+def test_shortcuts_that_start_before_a_normalisation_have_16_bits(
+    machine: str, is_normalized: bool, rng: np.random.Generator
+) -> None:
+    """But for one that a normalisation makes."""
+    module = layers_with_shortcuts(rng, (1, 33, 40), layers=3, is_normalized=is_normalized)
     options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
     artifact = compile_to_memory(export_onnx(module).SerializeToString(), options)
     placed = [(each.op, each.on) for each in details_of(artifact).placement if each.op not in ("reshape", "reorder")]
-    assert placed.count(("skip_layer_norm", "device")) == 4
+    assert placed.count(("skip_layer_norm", "device")) == 4 + is_normalized
     assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize"}
     assert len(artifact.manifest.device_programs) == 1
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:

@@ -1,0 +1,125 @@
+"""Windows that are too long for an instruction, and gates of one channel, in forms that the accelerator has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import random_inputs
+from onnx_networks import OnnxNetwork
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
+from tilewright.ir import interp
+from tilewright.ir.clone import clone_module
+from tilewright.ir.core import Function, Module
+from tilewright.ir.op import Operator
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Add, Max, Mul, Sub
+from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.placement.device_support import reject
+from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
+from tilewright.runtime.machines.machine import load as load_machine
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.session import load
+
+M4096 = load_machine("m4096")
+X, Y = Quantization.per_tensor(0.05, 3), Quantization.per_tensor(0.4, -2)
+
+
+def legal(module: Module, rng: np.random.Generator) -> list[str]:
+    """The operators of a module in the accelerator's forms, which compute the same of as many products."""
+    found = clone_module(module)
+    LegalizeForDevice().run(found)
+    EliminateDeadCode().run(found)
+    assert [why for op in found.main.ops if (why := reject(op, M4096)) is not None] == []
+    inputs = random_inputs(module, rng)
+    (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, found))
+    assert len(np.unique(expected)) > 4
+    np.testing.assert_array_equal(made, expected)
+    return [op.name for op in found.main.ops]
+
+
+def convolution(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    weights: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    group: int = 1,
+    zero: int = 0,
+) -> Module:
+    """One convolution of i8, whose weights have a scale for each channel and, as u8, a zero point."""
+    module = Module("windows")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType(shape, DType.I8, X))
+    outputs, dtype = weights[0], DType.U8 if zero else DType.I8
+    scales = tuple((2.0 ** -rng.integers(4, 6, outputs).astype(float)).tolist())
+    type = TensorType(weights, dtype, Quantization(scales, (zero,) * outputs, 0))
+    w = module.add_constant("w", (rng.integers(-9, 10, weights) + zero).astype(dtype.numpy), type)
+    b = module.add_constant("b", rng.integers(-99, 100, outputs).astype(np.int32))
+    conv, dims = Conv(strides, pads, (1,) * len(strides), group), len(strides)
+    ends = zip(shape[2:], pads[:dims], pads[dims:], weights[2:], strides, strict=True)
+    extents = (shape[0], outputs, *((n + p + q - k) // s + 1 for n, p, q, k, s in ends))
+    function.set_results([function.append(conv, [x, w, b], [TensorType(extents, DType.I8, Y)]).result], ["y"])
+    return module
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "strides", "pads", "group", "zero"),
+    [
+        ((2, 8, 100), (8, 8, 39), (1,), (19, 19), 1, 0),
+        ((1, 3, 300), (4, 3, 128), (1,), (60, 3), 1, 120),
+        ((1, 5, 90), (6, 5, 32), (3,), (0, 7), 1, 0),
+        ((1, 6, 150), (6, 1, 65), (1,), (32, 32), 6, 0),
+        ((1, 8, 80), (12, 2, 40), (1,), (20, 19), 4, 7),
+        ((1, 4, 9, 70), (5, 4, 3, 37), (2, 1), (1, 18, 0, 17), 1, 0),
+        ((1, 2, 40, 50), (3, 2, 33, 34), (1, 1), (16, 4, 16, 5), 1, 0),
+        ((1, 3, 10), (4, 3, 41), (1,), (20, 20), 1, 0),
+    ],
+)
+def test_parts_of_long_windows_read_copies(
+    shape: tuple[int, ...],
+    weights: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    group: int,
+    zero: int,
+    rng: np.random.Generator,
+) -> None:
+    module = convolution(rng, shape, weights, strides, pads, group, zero)
+    assert "concat" in legal(module, rng)
+
+
+@pytest.mark.parametrize("operator", [Add(), Sub(), Mul(), Max()])
+@pytest.mark.parametrize("shapes", [((2, 1, 4, 5), (2, 20, 4, 5)), ((1, 20, 1, 5), (1, 1, 4, 5))])
+def test_a_map_of_one_channel_beside_one_of_many(
+    operator: Operator, shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator
+) -> None:
+    module = Module("gates")
+    function = module.add_function(Function("main"))
+    x, y = (function.add_parameter(n, TensorType(s, DType.I8, X)) for n, s in zip("xy", shapes, strict=True))
+    result = TensorType(np.broadcast_shapes(*shapes), DType.I8, X)
+    function.set_results([function.append(operator, [x, y], [result]).result], ["z"])
+    assert legal(module, rng).count("gather") == 1
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+def test_the_accelerator_computes_them(machine: str, rng: np.random.Generator) -> None:
+    """Spectra of several lengths, as InceptionTime has them, and a gate for places, in one program."""
+    net = OnnxNetwork(rng)
+    lengths = (39, 20, 9)
+    parts = [net.op("Conv", "x", net.some(8, 4, k), kernel_shape=[k], pads=[k // 2, (k - 1) // 2]) for k in lengths]
+    joined = net.op("Relu", net.op("Concat", *parts, axis=1))
+    gate = net.op("Sigmoid", net.op("Conv", joined, net.some(1, 24, 1), kernel_shape=[1]))
+    gated = net.op("Mul", joined, gate)
+    model = net.model([1, 4, 120], net.op("Conv", gated, net.some(6, 24, 1), kernel_shape=[1]))
+    feeds = {"x": rng.normal(size=(1, 4, 120)).astype(np.float32)}
+    options = CompileOptions(precision="int8", calibration=[feeds], machine=machine, effort="quick", methods="none")
+    artifact = compile_to_memory(model, options)
+    placed = {(each.op, each.on) for each in details_of(artifact).placement}
+    assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize", "reshape", "reorder"}
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
