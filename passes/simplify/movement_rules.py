@@ -9,7 +9,7 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import InputError
 
-from ...ir.core import Op, Value
+from ...ir.core import Op, Value, is_op
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
@@ -57,6 +57,30 @@ def _merge_slices(found: Match[Slice]) -> Value:
     begin = tuple(b + o * s for b, s, o in zip(inner.begin, inner.step, outer.begin, strict=True))
     step = tuple(s * o for s, o in zip(inner.step, outer.step, strict=True))
     return found.emit(Slice(begin, outer.extent, step), found["x"])
+
+
+def _slice_of_concat(found: Match[Slice]) -> Value | None:
+    """What lies in one of joined tensors is a slice of that; whole ones, of which nothing else is read together, are
+    joined by themselves."""
+    cut, inner, axis = found.root.operator, found.op("inner", Concat), found.op("inner", Concat).operator.axis
+    if not found.root.result.type.elements:
+        return None
+    ends = cut.begin[axis], cut.begin[axis] + (cut.extent[axis] - 1) * cut.step[axis]
+    position, start, parts = 0, 0, list[Value]()
+    for part in inner.inputs:
+        size = part.type.shape[axis]
+        if position <= max(ends) and position + size > min(ends) and size:
+            start = start if parts else position
+            parts.append(part)
+        position += size
+    if len(parts) > 1:
+        is_whole = cut.step[axis] == 1 and sum(part.type.shape[axis] for part in parts) == cut.extent[axis]
+        is_read_whole = inner.result.is_returned or not all(is_op(user, Slice) for user in inner.result.users)
+        if not is_whole or is_read_whole or len(parts) == len(inner.inputs):
+            return None
+    x = found.emit(inner.operator, *parts) if len(parts) > 1 else parts[0]
+    begin = (*cut.begin[:axis], cut.begin[axis] - start, *cut.begin[axis + 1 :])
+    return found.emit(Slice(begin, cut.extent, cut.step), x)
 
 
 def _gather_as_slice(found: Match[Gather]) -> Value | None:
@@ -166,6 +190,7 @@ RULES: tuple[Rule, ...] = (
         Rule("gather_of_neighbours", node(Gather, "x", Const("indices")), _gather_as_slice),
         Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
+        Rule("slice_of_concat", node(Slice, node(Concat, name="inner", single_use=False)), _slice_of_concat),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),
     Rule(

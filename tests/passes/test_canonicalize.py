@@ -213,6 +213,42 @@ def test_a_gather_of_neighbours_is_a_slice(
 
 
 @pytest.mark.parametrize(
+    ("begin", "extent", "step", "expected"),
+    [
+        (1, 2, 1, []),
+        (3, 2, 2, ["slice"]),
+        (5, 2, -2, ["slice"]),
+        (1, 5, 1, ["concat"]),
+        (0, 5, 1, ["concat", "slice"]),
+        (0, 3, 2, ["concat", "slice"]),
+        (2, 0, 1, ["concat", "slice"]),
+    ],
+)
+@pytest.mark.parametrize("is_read", [False, True])
+def test_slices_of_what_was_joined(
+    begin: int, extent: int, step: int, expected: list[str], is_read: bool, rng: np.random.Generator
+) -> None:
+    """Of columns 0, 1 and 2, 3 to 5 and 6; where all are read, too, parts are not joined once more."""
+    types = {"a": "f32[2,1]", "b": "f32[2,2]", "c": "f32[2,3]", "d": "f32[2,1]"}
+    operands = ", ".join(f"%{name}: {type}" for name, type in types.items())
+    y, more = f"f32[2,{extent}]", (", %r: f32[2,7]", ", %r") if is_read else ("", "")
+    module = parse(f"""
+      func @main({operands}) -> (%y: {y}{more[0]}) {{
+        %j = concat(%a, %b, %c, %d) {{axis=1}} : f32[2,7]
+        %y = slice(%j) {{begin=[0,{begin}], extent=[2,{extent}], step=[1,{step}]}} : {y}
+        {"%r = tanh(%j) : f32[2,7]" if is_read else ""}
+        return %y{more[1]}
+      }}""")
+    after = clone(module)
+    run_pass("canonicalize", after)
+    assert_same_meaning(module, after, rng, tolerance=0.0)
+    if not is_read:
+        assert sorted(op.name for op in after.ops) == expected
+    elif "concat" in expected:
+        assert [op.name for op in after.ops].count("concat") == 1
+
+
+@pytest.mark.parametrize(
     ("places", "ops"),
     [
         (np.s_[:, 1:3], ["slice", "slice", "concat"]),
