@@ -22,9 +22,6 @@ from .products.byte_product import IntegerProduct
 from .products.word_product import Factor, Requantization, WordProduct
 from .window import Axis, rows_and_columns, walked
 
-_LONGEST_STRIDE = 16
-"""Along a row, up to which vectors are read as they lie and then thinned out."""
-
 _MOST_SCRATCH = 1 << 25
 """Bytes of work memory, beyond which the plain loops do the work, which need none."""
 
@@ -41,7 +38,7 @@ def _kernel(spec: WordProduct, target: TargetDescription) -> Kernel | None:
     zeros = (spec.left.zero, spec.right.zero)
     if not spec.inner or any(dtype is not None and dtype not in EIGHT_BIT for dtype in zeros):
         return None
-    if spec.window[1].stride > _LONGEST_STRIDE or (spec.taps > 1 and spec.inner > _MOST_TAPS):
+    if spec.taps > 1 and spec.inner > _MOST_TAPS:
         return None
     return spec.kernel(target) if spec.shape(target).scratch <= _MOST_SCRATCH else None
 

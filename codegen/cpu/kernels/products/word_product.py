@@ -18,7 +18,7 @@ from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import dot_of_pairs
 from ...llvm.quantized_math import StoredRange, single
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, zero
+from ...llvm.types import F32, I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, poison, zero
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..window import Axis
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, choose_tile, positions
@@ -28,6 +28,9 @@ Taken = Callable[[Register, int], Union[Register, None]]
 
 _AHEAD = 16
 """Rows of a matrix that are asked for before they are read: pieces of rows, which no processor foresees."""
+
+_LONGEST_STRIDE = 16
+"""Along a row, up to which vectors are read as they lie and then thinned out."""
 
 _MOST_COLUMNS = 256
 """Columns of a work item, about."""
@@ -324,8 +327,13 @@ class WordProduct(MatrixProduct):
             table = b.table(f"{self.name}_taps", I64, [*offsets, *[0] * (self.inner % 2)])
 
         def words(address: Register) -> Register:
-            vector = b.load(I16.of(lanes * columns.stride), address)
-            vector = b.shuffle(vector, vector, range(0, lanes * columns.stride, columns.stride))
+            if columns.stride > _LONGEST_STRIDE:
+                vector = poison(I16.of(lanes))
+                for lane in range(lanes):
+                    vector = b.insert(vector, b.load(I16, address, 2 * lane * columns.stride), lane)
+            else:
+                vector = b.load(I16.of(lanes * columns.stride), address)
+                vector = b.shuffle(vector, vector, range(0, lanes * columns.stride, columns.stride))
             return b.convert("zext", vector, I32.of(lanes))
 
         def pair(index: Register) -> None:
