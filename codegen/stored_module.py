@@ -57,12 +57,7 @@ class BlobIndex:
 
 
 def load_module(artifact: Artifact, program: str) -> Module:
-    """The module that a CPU program of an artifact was generated from.
-
-    Raises:
-        ArtifactError: the stored text and constants do not belong together.
-        IRError: the text is no sound module.
-    """
+    """The module that a CPU program of an artifact was generated from."""
     entry = artifact.manifest.cpu_programs[program]
     arrays = _load_arrays(artifact, entry.module, entry.constants)
     return _parsed(artifact, entry.module, arrays, artifact.manifest.device_programs.keys())

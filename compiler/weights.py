@@ -135,11 +135,7 @@ def _by_outputs(op: Op, array: np.ndarray) -> np.ndarray:
 
 
 def layers_of(artifact: Artifact, engine: str) -> tuple[WeightedLayer, ...]:
-    """The layers with weights of an engine, in the order in which they are computed.
-
-    Raises:
-        TilewrightError: what the artifact stores of the engine is damaged.
-    """
+    """The layers with weights of an engine, in the order in which they are computed."""
     return tuple(_layer(op) for _, op in _load(artifact, engine).layers())
 
 
@@ -182,11 +178,6 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
 
     Args:
         parameters: by the name of the layer.
-
-    Raises:
-        InputError: there is no such layer, weights or a bias are of another shape or element type, or an accumulator
-            may overflow.
-        ResourceError: generating the kernels takes longer than the limit of `load` for artifacts of this size.
     """
     pool = ConstantPool()
     first, *others = (_changed(each, engine, parameters, pool) for each in artifact.in_shapes())

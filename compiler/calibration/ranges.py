@@ -228,11 +228,7 @@ METHODS: dict[str, Callable[[float, Function | None], MinMax]] = {
 
 
 def make_statistics(method: str, percentile: float = 99.99, function: Function | None = None) -> MinMax:
-    """Empty statistics of a method.
-
-    Raises:
-        UsageError: the percentile is out of bounds.
-    """
+    """Empty statistics of a method."""
     return METHODS[method](percentile, function)
 
 

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str | Records:
-    from ..sweep.grid import parse_settings
+    from ..sweep.evaluation import parse_settings
     from ..sweep.sweep import sweep
 
     try:

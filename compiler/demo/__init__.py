@@ -3,8 +3,6 @@
 ``examples/digits/train.py`` makes both files.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -147,9 +147,6 @@ def choose_plans(
 
     Returns:
         The draft that won, by name of the function. Nothing is proved of it.
-
-    Raises:
-        PassError: there is no schedule at all.
     """
     functions = device_functions(module)
     wanted = [*plans(machine, clusters, effort)]

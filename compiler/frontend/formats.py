@@ -76,12 +76,7 @@ def digest_of(source: str | os.PathLike[str] | bytes, external_data: str | os.Pa
 def shapes_of(
     source: Model, input_shapes: GivenShapes | None, frozen: Frozen | None = None
 ) -> tuple[NetworkShape, ...]:
-    """Each of the shapes that are given for a model, for :func:`import_model`.
-
-    Raises:
-        ModelError: the model cannot be read, or a name is neither an input nor an open extent of it.
-        UsageError: what is given is no shape, contradicts itself, or is more than an artifact holds.
-    """
+    """Each of the shapes that are given for a model, for :func:`import_model`."""
     if not input_shapes:
         return (NetworkShape({}, {}),)
     if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:

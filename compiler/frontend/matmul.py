@@ -33,9 +33,6 @@ def product(
     Args:
         transpose_a, transpose_b: the last two dimensions of ``x``, ``w`` are exchanged first. Vectors, which stand for
             a row and a column, stay.
-
-    Raises:
-        ModelError: one of them is a scalar.
     """
     operator = MatMul(transpose_a and x.type.rank > 1, transpose_b and w.type.rank > 1)
     return product_by(node, importer, operator, x, w)

@@ -84,9 +84,6 @@ def layers_of(
         simulation: of the device's programs, where the engine has any.
         profile: of an engine on this CPU.
         sqnr: dB by node of the model, as `read_comparison` gives it.
-
-    Raises:
-        ArtifactError: the details of the artifact are damaged.
     """
     manifest, details = artifact.manifest, details_of(artifact)
     program = manifest.engines[engine].cpu_program

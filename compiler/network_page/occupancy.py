@@ -1,4 +1,4 @@
-"""How full the memories of the accelerator are over modelled time, and how busy its DRAM is.
+"""The memory map of an engine; and how full the memories of the accelerator are over modelled time, and its DRAM busy.
 
 A unit of a memory is taken from when an instruction begins to write it until the last one that reads what was written
 is complete.
@@ -12,11 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...codegen.stored_module import load_module
+from ...ir.annotations import ALIAS, AT
+from ...ir.layout import bytes_of
+from ...runtime.artifact.artifact import Artifact
 from ...runtime.isa.encoding import MemoryAccess, Space
 from ...runtime.isa.hazards import part, units_of
 from ...runtime.isa.layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from ...runtime.isa.program import RegionKind
 from ...runtime.report.simulation import SimulatedProgram
+from ...runtime.report.table import Column, Table, show_bytes
 
 POINTS = 480
 """Parts of the time that are told apart."""
@@ -155,3 +160,36 @@ def memories(programs: Sequence[SimulatedProgram]) -> Memories:
         constants,
         np.minimum(busy / (total / POINTS * cards), 1.0),
     )
+
+
+def memory_map(artifact: Artifact, engine: str) -> Table:
+    """One row for each op result in the work memory of an engine, in order of execution: where it lies, and by which
+    steps it is written and last read.
+    """
+    columns = [
+        Column("name", "result"),
+        Column("offset", "offset", right=True),
+        Column("bytes", "size", show=show_bytes, right=True),
+        Column("first", "written", right=True),
+        Column("last", "last read", right=True),
+        Column("shared", "memory"),
+    ]
+    table = Table(columns)
+    program = artifact.manifest.engines[engine].cpu_program
+    if program is None:
+        return table
+    function = load_module(artifact, program).main
+    order = {op: index for index, op in enumerate(function.ops)}
+    for op in function.ops:
+        alias = ALIAS.get(op)
+        for value, offset in zip(op.results, AT.get(op) or (), strict=False):
+            own = "work memory" if offset is not None else "the caller's output buffer"
+            table.add(
+                name=value.name,
+                offset=offset,
+                bytes=bytes_of(value.type),
+                first=order[op],
+                last=max((order[user] for user in value.users), default=order[op]),
+                shared=own if alias is None else f"that of operand {alias}",
+            )
+    return table

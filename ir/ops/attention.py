@@ -146,11 +146,7 @@ class Attention(Operator[AttentionOperands]):
         return y
 
     def multipliers(self, operand_types: Types) -> tuple[int, int, int]:
-        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`.
-
-        Raises:
-            ValueError: there are none.
-        """
+        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`."""
         q, k, _, mask = (*operand_types, None)[:4]
         assert q is not None and k is not None
         score = float(parameters(q)[0]) * float(parameters(k)[0]) * self.scale

@@ -60,11 +60,7 @@ class Conv(_Convolution):
     QUANTIZATION = QuantizationRule.ACCUMULATE
 
     def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
-        """The windows over the first of operands of these shapes.
-
-        Raises:
-            IRError: the attributes do not fit them.
-        """
+        """The windows over the first of operands of these shapes."""
         return window_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, (0,) * len(x[2:]))
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
@@ -231,11 +227,7 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
     group: int = 1
 
     def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
-        """The windows over the result, for operands of these shapes.
-
-        Raises:
-            IRError: the attributes do not fit them.
-        """
+        """The windows over the result, for operands of these shapes."""
         return transposed_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, self.output_padding)
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None) -> TensorType:

@@ -37,11 +37,7 @@ class Windowed(Operator[UnaryOperands]):
     dilations: tuple[int, ...]
 
     def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
-        """The windows over these spatial extents.
-
-        Raises:
-            IRError: the attributes do not fit them.
-        """
+        """The windows over these spatial extents."""
         return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, (0,) * len(image))
 
     def pooled(self, x: TensorType) -> TensorType:

@@ -166,11 +166,7 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
 
 
 def standardization_of(op: Op[SkipLayerNorm]) -> Standardization:
-    """What a quantised op whose factors are constants multiplies its integers with.
-
-    Raises:
-        IRError: there are no such numbers.
-    """
+    """What a quantised op whose factors are constants multiplies its integers with."""
     arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
     return op.operator.standardization(arrays, types_of(op.operands), types_of(op.results))
 

@@ -77,9 +77,5 @@ class OperatorReader(TokenReader):
 
 
 def parse_statement(text: str) -> tuple[str, Operator, tuple[str, ...]]:
-    """Target, operator and argument names of a statement, as ``print_statement`` writes it.
-
-    Raises:
-        ParseError: with column and caret.
-    """
+    """Target, operator and argument names of a statement, as ``print_statement`` writes it."""
     return OperatorReader(text, REGISTRY).statement()

@@ -91,11 +91,7 @@ class Locations:
         return self._found[value]
 
     def add(self, op: Op) -> Located | None:
-        """Note where the result of an op lies; ``None`` if that is no place.
-
-        Raises:
-            IRError: a map in DRAM has no address, or only a part of one is reshaped.
-        """
+        """Note where the result of an op lies; ``None`` if that is no place."""
         type = op.results[0].type if op.results else None
         if not isinstance(type, TileType):
             return None

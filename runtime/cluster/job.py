@@ -75,11 +75,7 @@ def _packed(value: object) -> dict[str, str]:
 
 
 def of_text(text: str | bytes) -> Any:
-    """A result again.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A result again."""
     return json.loads(text, object_hook=_unpacked)
 
 

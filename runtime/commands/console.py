@@ -67,11 +67,7 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def show(result: str) -> None:
-    """Write a result to stdout.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a result to stdout."""
     sys.stdout.write(printable(result))
     sys.stdout.flush()
 

@@ -36,9 +36,6 @@ def add_input_shape(
 def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Artifact | None = None) -> Artifact:
     """The artifact in the shape that ``--input-shape`` names, or by default in the first; says on stderr which it is,
     where there are several and none is named.
-
-    Raises:
-        UsageError: what is given is no shape, or none of the artifact's.
     """
     from ..execution.shapes import shape_named, shape_of
 

@@ -279,11 +279,7 @@ class Details:
 
 
 def details_of(artifact: Artifact) -> Details:
-    """The details of an artifact; what is missing there is empty, and what else stands there is of no interest.
-
-    Raises:
-        ArtifactError: one of them is not what it should be.
-    """
+    """The details of an artifact; what is missing there is empty, and what else stands there is of no interest."""
     found = artifact.manifest.details
     known = {each.name: found.get(each.name, each.default) for each in fields(Details)}
     return read(Details, known, Source(f"details of {artifact.origin}", ArtifactError))

@@ -136,11 +136,7 @@ def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> d
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
-    """Write the outputs as ``.npz``.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write the outputs as ``.npz``."""
     with output_file(path) as file:
         write_outputs(file, results)
 
@@ -172,9 +168,6 @@ def results_text(results: Mapping[str, np.ndarray], top: int | None = None, name
     Args:
         top: of outputs of classes, print so many best ones of each item instead.
         names: of the classes.
-
-    Raises:
-        UsageError: no output is of classes, or none has so many as names.
     """
     if top is not None:
         return "".join(on_lines(line, 4) for line in best_lines(best_classes(results, top, names)))

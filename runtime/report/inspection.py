@@ -139,9 +139,6 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     Args:
         shown: the engine whose layers to show; JSON has those of all.
         memory: where the intermediate results of that engine lie, to show that too.
-
-    Raises:
-        ArtifactError: it is damaged.
     """
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
@@ -176,11 +173,7 @@ def _reasons(title: str, noun: str, reasons: Sequence[Fallback], first: int) -> 
 
 
 def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str | ModuleText:
-    """The module that an engine was made from, as one text, with the functions that run on the device.
-
-    Raises:
-        ArtifactError: it is damaged.
-    """
+    """The module that an engine was made from, as one text, with the functions that run on the device."""
     stages, program = artifact.manifest.engines[shown].stages, artifact.manifest.engines[shown].cpu_program
     names = [artifact.manifest.cpu_programs[program].module] if program is not None else []
     names += [f"module.{name}" for name in sorted({each.program for each in stages if isinstance(each, DeviceStage)})]
@@ -214,11 +207,7 @@ def chosen_engine(artifact: Artifact, engine: str | None) -> str:
 
 
 def disassembly(artifact: Artifact, *, as_json: bool) -> str | dict[str, str]:
-    """The device programs of an artifact as text, by name for JSON.
-
-    Raises:
-        ArtifactError: it holds none, or is damaged.
-    """
+    """The device programs of an artifact as text, by name for JSON."""
     texts = {
         f"{name}, card {card}" if card else name: program.disassemble()
         for name, programs in device_programs(artifact, "inspect").items()

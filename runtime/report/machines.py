@@ -47,11 +47,7 @@ def sample_table() -> Table:
 
 
 def machine_table(name_or_path: str) -> Table:
-    """Every number of a machine: a row for each.
-
-    Raises:
-        MachineError: there is no such machine, or its file is wrong.
-    """
+    """Every number of a machine: a row for each."""
     file = load_file(name_or_path)
     columns = [
         Column("field", "field"),
@@ -69,11 +65,7 @@ def machine_table(name_or_path: str) -> Table:
 
 
 def field_table(names: Sequence[str] = ()) -> Table:
-    """What the fields of a machine file mean and what they may be: those named, or all.
-
-    Raises:
-        MachineError: there is no such field.
-    """
+    """What the fields of a machine file mean and what they may be: those named, or all."""
     table = Table(
         [
             Column("field", "field"),

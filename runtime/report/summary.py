@@ -116,11 +116,7 @@ def _shapes(shapes: tuple[ShapeSummary, ...]) -> str:
 
 
 def summarize(artifact: Artifact) -> Summary:
-    """Count what the manifest of ``artifact`` lists.
-
-    Raises:
-        ArtifactError: its details are damaged.
-    """
+    """Count what the manifest of ``artifact`` lists."""
     manifest, details = artifact.manifest, details_of(artifact)
     engines = {name: _engine(artifact, details, name) for name in ENGINES if name in manifest.engines}
     slow = Counter[str]()
@@ -218,11 +214,7 @@ class ContainerSummary(Immutable):
 
 
 def summarize_container(container: Container) -> ContainerSummary:
-    """What a container holds, and what its models warn of.
-
-    Raises:
-        ArtifactError: the details of a model are damaged.
-    """
+    """What a container holds, and what its models warn of."""
     summaries = [summarize(Artifact.open(model.artifact)) for model in container.models]
     models = tuple(
         ModelSummary(

@@ -123,9 +123,6 @@ class Trace:
 
         Args:
             about: what is said of the whole.
-
-        Raises:
-            OutputError: it cannot be written.
         """
         events = [*self._metadata, *_in_order(self._slices), *_in_order(self._arrows)]
         head = f'{{"displayTimeUnit":"ns","otherData":{_json(about)},"traceEvents":[\n'
@@ -279,9 +276,6 @@ def write_trace(path: Path, model: str, programs: Sequence[SimulatedProgram], de
 
     Args:
         detail: of `DETAILS`.
-
-    Raises:
-        OutputError: it cannot be written.
     """
     machine = programs[0].ordered.machine
     drawn = DeviceTrace(machine, detail)
@@ -335,11 +329,7 @@ def traced_requests(
 
 
 def write_run_trace(path: Path, session: Session, requests: Sequence[TracedRequest]) -> int:
-    """Write the trace of requests, which begins when the first is submitted; the bytes of the file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write the trace of requests, which begins when the first is submitted; the bytes of the file."""
     drawn = _RunTrace(min(request.submitted for request in requests))
     for number, request in enumerate(requests):
         drawn.add(number, request)

@@ -104,9 +104,6 @@ class CardsEngine:
 
         Returns:
             For each card, uint8 arrays of the output regions, by name.
-
-        Raises:
-            InputError: an input region is missing, or a region has the wrong size.
         """
         each = zip(self.programs, contents, self._constants, strict=True)
         memories = [CardMemory(program, {**given, **constants}) for program, given, constants in each]

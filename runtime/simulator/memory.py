@@ -94,11 +94,7 @@ def connect(memories: Sequence[CardMemory]) -> None:
 
 
 def constant_regions(program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
-    """The contents of the constant regions of a program, by name, checked.
-
-    Raises:
-        InputError: one is missing or has the wrong size.
-    """
+    """The contents of the constant regions of a program, by name, checked."""
     return {
         region.name: region_bytes(region.name, region.size, contents)
         for region in program.regions

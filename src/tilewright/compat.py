@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from tilewright.runtime.api.compat.imports import BOUND, bind
-from tilewright.runtime.api.compat.script import STDIN, read_script, run_script
+from tilewright.runtime.api.compat.imports import BOUND, STDIN, bind, read_script, run_script
 
 HELP = """\
 Usage: python -m tilewright.compat SCRIPT [ARGUMENTS...]

@@ -19,10 +19,9 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.scale import Scale
 from tilewright.compiler.sweep import evaluation
-from tilewright.compiler.sweep.evaluation import Figures, Outcome, outcomes
-from tilewright.compiler.sweep.grid import combinations, parse_settings
+from tilewright.compiler.sweep.evaluation import Figures, Outcome, combinations, outcomes, parse_settings
 from tilewright.compiler.sweep.picture import Point, front, picture
-from tilewright.compiler.sweep.table_file import read_table, write_table
+from tilewright.compiler.sweep.sweep import read_table, write_table
 from tilewright.errors import MachineError, ModelError, UsageError
 from tilewright.runtime.cluster import processes
 from tilewright.runtime.machines import machine

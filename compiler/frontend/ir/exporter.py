@@ -20,7 +20,7 @@ from ....ir.op import Operator
 from ....ir.text.literals import digest_of
 from ....ir.text.names import Names
 from ....ir.types import DType, TensorType
-from ..unrolling import unrolled
+from ..control_flow import unrolled
 from .document import ELEMENT_TYPES, PRECISIONS, Document, Edge, Layer, Port
 
 VERSION = 11
@@ -102,11 +102,7 @@ class IrExporter:
         self._begin = 0
 
     def run(self) -> None:
-        """Export the function.
-
-        Raises:
-            UnsupportedError: an operator has no IR form.
-        """
+        """Export the function."""
         function = self._function
         self._take_names()
         for parameter in function.parameters:
@@ -281,9 +277,6 @@ def export_document(module: Module) -> Document:
     """The function ``main`` as an IR document of version 11.
 
     Inputs and outputs of the network keep their names, and layers have those of the nodes that they come from.
-
-    Raises:
-        UnsupportedError: an operator has no IR form.
     """
     exporter = IrExporter(unrolled(module))
     exporter.run()

@@ -250,10 +250,6 @@ def import_document(
     Args:
         input_shapes: a full shape for inputs, by the names of their layers.
         frozen: values of inputs that become constants.
-
-    Raises:
-        ModelError: the document is inconsistent.
-        UnsupportedError: it uses a layer or a feature that is not implemented.
     """
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
@@ -262,11 +258,7 @@ def import_document(
 
 
 def input_type(layer: Layer) -> DType:
-    """What the elements of an input are computed as.
-
-    Raises:
-        UnsupportedError: there is nothing for it.
-    """
+    """What the elements of an input are computed as."""
     text = layer.attributes.get("element_type", "").lower()
     precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
     return element_type(precision or "FP32", layer)

@@ -30,10 +30,6 @@ def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool 
         input_shapes: a full shape for inputs, by the names of their layers; others keep theirs.
         keeps_batch: let ``Reshape`` layers that state the batch follow that of the inputs. So a network can have
             another batch in which a converter wrote the old one.
-
-    Raises:
-        ModelError: there is no such input, or a layer does not fit the new shapes.
-        UnsupportedError: a layer or a feature is not implemented, so that nothing tells its shapes.
     """
     batch = _batch(document, input_shapes)
     changed = with_batch_kept(document, batch) if keeps_batch else document
@@ -202,12 +198,7 @@ class OnnxSource:
                 dimension.ClearField("dim_value")
 
     def document(self, input_shapes: Mapping[str, Sequence[int]]) -> Document:
-        """The network with these shapes of all its inputs.
-
-        Raises:
-            ModelError: the model is inconsistent, or does not fit the shapes.
-            UnsupportedError: it uses an operator or feature that is not implemented, or that IR has no form for.
-        """
+        """The network with these shapes of all its inputs."""
         document = export_document(import_onnx(self._model, input_shapes, self._folder))
         document.name, document.digest = self.name, self._digest
         return document

@@ -30,10 +30,6 @@ def write_document(
     Args:
         xml: the path of the .xml file.
         weights: the path of the .bin file; by default beside the other one under its name.
-
-    Raises:
-        ModelError: a name holds characters that XML has no form for.
-        OutputError: a file cannot be written.
     """
     place = weights_path(xml) if weights is None else weights
     text, arrays = content_of(document)

@@ -32,7 +32,7 @@ from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
 from .narrow_types import STORED, name_of
-from .open_extents.counts import Count
+from .open_extents.intervals import Count
 from .open_extents.open_shapes import OpenShapes
 from .tensors import TensorReader, stored_type, tensors_in
 

@@ -198,11 +198,7 @@ def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:
 
 
 def stored_type(code: int, what: str) -> DType:
-    """The type of what holds the elements of an ONNX type code: itself, or the integers of a narrow type.
-
-    Raises:
-        UnsupportedError: strings and complex numbers.
-    """
+    """The type of what holds the elements of an ONNX type code: itself, or the integers of a narrow type."""
     return STORED[code] if code in STORED else element_type(code, what)
 
 

@@ -11,7 +11,7 @@ import onnx.helper
 from ....ir.annotations import EXTENTS
 from ....ir.core import Function, Module
 from ....ir.types import TensorType
-from ..unrolling import unrolled
+from ..control_flow import unrolled
 from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
 
@@ -25,9 +25,6 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     Args:
         is_qdq: operators on quantised tensors become those on real numbers between DequantizeLinear and QuantizeLinear,
             instead of QLinear operators where there are such.
-
-    Raises:
-        UnsupportedError: an operator has no ONNX form.
     """
     module = unrolled(module)
     function = module.main

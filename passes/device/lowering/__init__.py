@@ -1,7 +1,5 @@
 """How each operator of a device function becomes tile operators, one file for each family."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -25,8 +25,6 @@ Errors are of `AcceleratorError`: the first argument and ``code`` are the docume
 text, and the text says what happened and what to do.
 """
 
-from __future__ import annotations
-
 from .device import Accelerator
 from .errors import AcceleratorError
 from .second import FWDNXT

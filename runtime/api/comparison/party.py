@@ -1,20 +1,32 @@
-"""What can be compared: something that computes values which go by the names of a model's tensors."""
+"""What can be compared: artifacts, models and those that onnxruntime runs, which compute values that go by the names of
+a model's tensors; and which of them a path stands for.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...compiler import compiler_for
+from tilewright.errors import TilewrightError, UsageError
+
+from ...artifact.artifact import Artifact
+from ...compiler import NotInstalledError, compiler_for
+from ...execution.shapes import shape_named
 from ...pictures.inputs import ImageInput
-from ..simulator.input_data import Feeds, NodeArg
+from ...report.details import KeptValue, details_of
+from ...session import Session
+from ..network import open_session
+from ..simulator.input_data import TYPES, Feeds, NodeArg
+from ..simulator.session import ENDING, IR_ENDING
 
 if TYPE_CHECKING:
     from ....compiler.frontend.input_shapes import InputShapes
+    from ....compiler.frontend.onnx.edit import ComputedTensor
+
 
 ONNXRUNTIME = "onnxruntime:"
 """What stands before the path of a model that onnxruntime is to run."""
@@ -107,3 +119,178 @@ class Party(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of what it holds."""
+
+
+def open_party(path: str | bytes | Artifact, encodings: str | None = None) -> Party:
+    """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there; or an
+    artifact that is open, or what an ONNX model holds.
+
+    Raises:
+        UsageError: encodings are given for another than an ONNX model.
+        TilewrightError: it cannot be read.
+    """
+    named = path if isinstance(path, str) else ""
+    is_artifact = isinstance(path, Artifact) or named.endswith(ENDING)
+    if encodings and (is_artifact or named.lower().endswith(IR_ENDING) or named.startswith(ONNXRUNTIME)):
+        raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
+    if named.startswith(ONNXRUNTIME):
+        return OnnxruntimeParty(named.removeprefix(ONNXRUNTIME))
+    if isinstance(path, Artifact):
+        return ArtifactParty(path.origin, path)
+    return ArtifactParty(named, Artifact.open(named)) if is_artifact else ModelParty(path, encodings)
+
+
+class ArtifactParty(Party):
+    """An artifact: its outputs, and the values in the middle that it was compiled with ``--keep`` for."""
+
+    def __init__(self, label: str, artifact: Artifact) -> None:
+        self.label, self._artifact = label, artifact
+        self._session: Session = open_session(artifact)
+        details = details_of(artifact)
+        self.images = details.images or {}
+        names = [spec.name for spec in self._session.outputs]
+        kept = [each for each in details.kept if each.name in names]
+        self.values = [*map(_value, kept)] or [Value(name) for name in names]
+        debug = {each.name for each in kept if not each.is_output}
+        self.outputs = [name for name in names if name not in debug]
+
+    def get_inputs(self) -> list[NodeArg]:
+        return _inputs(self._artifact.in_shapes())
+
+    def inputs_in(self, given: InputShapes) -> list[NodeArg]:
+        return _inputs([shape_named(self._artifact, {name: tuple(shape) for name, shape in given.items()})])
+
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        return self._session.run(feeds)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _inputs(views: Sequence[Artifact]) -> list[NodeArg]:
+    """The inputs of an artifact in some of its shapes; extents in which these differ are open."""
+    found: list[NodeArg] = []
+    for specs in zip(*(view.manifest.inputs for view in views), strict=True):
+        extents = [{*extents} for extents in zip(*(spec.shape for spec in specs), strict=False)]
+        shape = [each.pop() if len(each) == 1 else None for each in extents]
+        found.append(NodeArg(specs[0].name, TYPES[specs[0].dtype], shape))
+    return found
+
+
+def _value(kept: KeptValue) -> Value:
+    return Value(kept.name, kept.op, kept.nodes, kept.inputs, kept.range, kept.scale)
+
+
+class ModelParty(Party):
+    """A model, compiled for the shapes of the samples: in integers if it is quantised, else in floating point; with
+    encodings its tensors are rounded as these say.
+    """
+
+    def __init__(self, path: str | bytes, encodings: str | None = None) -> None:
+        self.label = path if isinstance(path, str) else "the model"
+        self._path, self._encodings = path, encodings or None
+        self.outputs, self.values = [], []
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._party: ArtifactParty | None = None
+        with compiler_for("a model that is to be compiled"):
+            from ....compiler.quantization.encodings import read_encodings
+            from ....compiler.quantization.simulated import SimulatedModel
+
+        self._simulated: SimulatedModel | None = None
+        if self.label.lower().endswith(IR_ENDING):
+            self._inputs = _inputs_of_ir(self.label)
+            return
+        read = read_encodings(self._encodings) if self._encodings is not None else None
+        self._simulated = SimulatedModel(path, read)
+        self._inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
+
+    def get_inputs(self) -> list[NodeArg]:
+        return self._inputs
+
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        if self._party is None or shapes != self._shapes:
+            self.close()
+            self._party, self._shapes = self._compiled(shapes), shapes
+        return self._party.run(feeds)
+
+    def _compiled(self, shapes: InputShapes) -> ArtifactParty:
+        from ....compiler.driver import compile_model
+        from ....compiler.frontend.formats import import_model
+        from ....compiler.quantization.quantize import brings_quantization
+
+        if self._encodings is not None and self._simulated is not None:
+            artifact = self._simulated.compiled(shapes, keep=["all"])
+        else:
+            precision, engine = "fp32", "float"
+            if brings_quantization(import_model(self._path, shapes)):
+                precision, engine = "int8", "software"
+            artifact = compile_model(self._path, input_shapes=shapes, precision=precision, engines=engine, keep=["all"])
+        party = ArtifactParty(self.label, artifact)
+        self.outputs, self.values = party.outputs, party.values
+        return party
+
+    def close(self) -> None:
+        if self._party is not None:
+            self._party.close()
+            self._party = None
+
+
+def _inputs_of_ir(path: str) -> list[NodeArg]:
+    """The inputs of IR as its file declares them, which may leave extents open."""
+    from ....compiler.frontend.ir.document import OPEN
+    from ....compiler.frontend.ir.importer import input_type
+    from ....compiler.frontend.ir.reader import read_document
+
+    shapes = [(layer, layer.declared or ()) for layer in read_document(path).inputs()]
+    return [
+        NodeArg(layer.name, TYPES[input_type(layer).value], [None if extent == OPEN else extent for extent in shape])
+        for layer, shape in shapes
+    ]
+
+
+class OnnxruntimeParty(Party):
+    """All tensors of the main graph, computed without any optimisation of the graph, so that each is one node's."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            import onnxruntime  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+        except ModuleNotFoundError:
+            raise NotInstalledError("comparing with onnxruntime", "onnxruntime") from None
+        with compiler_for("comparing with onnxruntime"):
+            from ....compiler.frontend.onnx.edit import with_every_tensor
+
+        self.label = f"{ONNXRUNTIME}{path}"
+        content, self.outputs, self._tensors = with_every_tensor(path)
+        self.values = [*map(_value_of, self._tensors)]
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        except Exception as error:
+            raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
+
+    def get_inputs(self) -> list[NodeArg]:
+        return [NodeArg(each.name, each.type, [*each.shape]) for each in self._session.get_inputs()]
+
+    def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        names = [each.name for each in self._tensors]
+        try:
+            arrays = self._session.run(names, dict(feeds))
+        except Exception as error:
+            raise TilewrightError(f"onnxruntime cannot run {self.label!r}: {error}", stage="compare") from None
+        pairs = zip(self._tensors, arrays, strict=True)
+        return {tensor.name: tensor.real(array) for tensor, array in pairs if isinstance(array, np.ndarray)}
+
+    def close(self) -> None:
+        del self._session
+
+
+def _value_of(tensor: ComputedTensor) -> Value:
+    nodes, scale, zero = (tensor.node,) if tensor.node else (), tensor.scale, tensor.zero_point
+    if scale is None or zero is None or scale.size != 1:
+        return Value(tensor.name, tensor.op_type, nodes, tensor.inputs)
+    bounds = np.iinfo(zero.dtype)
+    low, high = (float(scale.item()) * (end - int(zero.item())) for end in (bounds.min, bounds.max))
+    return Value(tensor.name, tensor.op_type, nodes, tensor.inputs, (low, high), float(scale.item()))

@@ -14,8 +14,6 @@ of its status in brackets where it had one; ``ValueError``, ``TypeError``, ``Att
 ``FileNotFoundError``. All of them are of `tilewright.errors.TilewrightError` as well.
 """
 
-from __future__ import annotations
-
 from .blobs import Blob, TensorDesc
 from .constants import (
     ColorFormat,

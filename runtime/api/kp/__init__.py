@@ -3,8 +3,6 @@
 ``kp.v1`` is the same under the names that 2.x keeps the 1.3 forms by.
 """
 
-from __future__ import annotations
-
 from . import core, enums, exceptions, inference, values
 from .enums import *  # noqa: F403
 from .exceptions import *  # noqa: F403

@@ -8,11 +8,8 @@ anything, the network gets the bytes themselves. Of 1001 outputs the first count
 second. The results are those of ``tilewright classify`` for images that are stretched.
 """
 
-from __future__ import annotations
-
 from .device import Device
-from .kernel import Handle, Kernel, RegisterMap
-from .overlay import Overlay, PynqBuffer, allocate
+from .kernel import Handle, Kernel, Overlay, PynqBuffer, RegisterMap, allocate
 from .pmbus import DataRecorder
 
 __all__ = ["DataRecorder", "Device", "Handle", "Kernel", "Overlay", "PynqBuffer", "RegisterMap", "allocate"]

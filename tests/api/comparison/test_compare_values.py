@@ -20,11 +20,10 @@ from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
 from tilewright.errors import UsageError
 from tilewright.ir.ops.elementwise import Add
+from tilewright.runtime.api.comparison.comparison import read_samples
 from tilewright.runtime.api.comparison.every_layer import first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
-from tilewright.runtime.api.comparison.parties import open_party
-from tilewright.runtime.api.comparison.party import Value
-from tilewright.runtime.api.comparison.samples import read_samples
+from tilewright.runtime.api.comparison.party import Value, open_party
 from tilewright.runtime.api.simulator.input_data import NodeArg
 
 Capture = pytest.CaptureFixture[str]

@@ -9,8 +9,7 @@ import pytest
 from tilewright.runtime.api.kp.enums import ImageFormat, NormalizeMode, PaddingMode, ResizeMode
 from tilewright.runtime.api.kp.exceptions import Refusal
 from tilewright.runtime.api.kp.preprocessing.pipeline import Abilities, Crop, Picture, Prepared, input_of, prepare
-from tilewright.runtime.api.kp.preprocessing.pixels import Box, planes_of
-from tilewright.runtime.api.kp.preprocessing.resizing import Size, resample
+from tilewright.runtime.api.kp.preprocessing.pixels import Box, Size, planes_of, resample
 
 ENABLE, DISABLE = ResizeMode.KP_RESIZE_ENABLE, ResizeMode.KP_RESIZE_DISABLE
 STRETCH, CORNER, SYMMETRIC = PaddingMode

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from tilewright.codegen.package import Package
-from tilewright.compiler.report.memory import memory_map
+from tilewright.compiler.network_page.occupancy import memory_map
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind, chunks, lay_out

@@ -141,9 +141,7 @@ def _scope() -> dict[str, Any]:
     if log.level == logging.NOTSET:
         # Programs that log all that others say would read hundreds of lines about each kernel.
         log.setLevel(logging.WARNING)
-    # Only other kernels call them, and nobody from Python or C.
-    without: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    compiled = numba.njit(error_model="numpy", pipeline_class=pipeline(), **without)
+    compiled = numba.njit(error_model="numpy", pipeline_class=pipeline())
     scope: dict[str, Any] = {"np": np, "math": math}
     of_modules: dict[str, dict[str, Any]] = {}
     for name, function in library().items():

@@ -29,11 +29,7 @@ _AUTOMATIC = ("same_upper", "same_lower", "valid")
 def explicit_pads(
     node: IrNode, extents: Integers, kernel: Integers, strides: Integers, dilations: Integers
 ) -> Integers:
-    """Pads, begins of all spatial dimensions and then ends, of a layer with windows.
-
-    Raises:
-        ModelError: ``auto_pad`` is none that there is.
-    """
+    """Pads, begins of all spatial dimensions and then ends, of a layer with windows."""
     mode, none = auto_pad(node), (0,) * len(extents)
     if mode in ("same_upper", "same_lower"):
         return same_pads(extents, kernel, strides, dilations, lower=mode == "same_lower")
@@ -43,11 +39,7 @@ def explicit_pads(
 
 
 def auto_pad(node: IrNode) -> str:
-    """How a layer is padded, in lower case.
-
-    Raises:
-        ModelError: in no way that there is.
-    """
+    """How a layer is padded, in lower case."""
     return node.choice("auto_pad", _EXPLICIT + _AUTOMATIC, "explicit")
 
 

@@ -25,8 +25,7 @@ from .....ir.ops.unary import Ceil, Floor, Round
 from .....ir.types import DType
 from ...builder import ModuleBuilder
 from ...shape import cast, reshape
-from .counts import Count, Extent, factors, known_difference, span
-from .intervals import UNKNOWN, Interval, interval
+from .intervals import UNKNOWN, Count, Extent, Interval, factors, interval, known_difference, span
 
 FOLLOWED = 64
 """Elements of the largest tensors whose elements are followed."""

@@ -16,8 +16,7 @@ from .....ir.ops.shape import Expand, Reshape
 from .....ir.types import DType
 from ...builder import SourceNode
 from ...shape import cast
-from .counts import Extent, factors, room, span, text_of
-from .intervals import UNKNOWN
+from .intervals import UNKNOWN, Extent, factors, room, span, text_of
 from .open_rules import end_of, regrouped
 from .open_shapes import OPEN_HINT, OpenShapes
 

@@ -29,7 +29,7 @@ from .....ir.ops.resize import Resize
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.ops.softmax import AlongAxis
 from .....ir.types import DType
-from .counts import Count, Extent, Shape, room
+from .intervals import Count, Extent, Shape, room
 from .open_shapes import OpenShapes, of_open_shapes
 
 Operands = Sequence[Value | None]

@@ -22,8 +22,8 @@ from .....ir.ops.movement import Slice
 from .....ir.ops.shape import Cast
 from .....ir.types import DType, TensorType
 from ...builder import ModuleBuilder
-from .counts import Count, Extent, Shape, room, text_of
 from .extents import Extents
+from .intervals import Count, Extent, Shape, room, text_of
 
 Rule = Callable[["OpenShapes", OperatorT, "Sequence[Value | None]"], Sequence[Value]]
 """The results of an operator where an operand is open."""

@@ -21,8 +21,7 @@ from ...control_flow import close_over, counted, discard, emit_loop, erase, free
 from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
-from ..open_extents.counts import span
-from ..open_extents.intervals import UNKNOWN
+from ..open_extents.intervals import UNKNOWN, span
 from ..open_extents.open_operators import selected
 
 _LONGEST = 400

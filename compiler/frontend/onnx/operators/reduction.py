@@ -8,7 +8,7 @@ from .....ir.ops.reduction import ArgMax, ArgMin, CumProd, CumSum, Reduce, TopK
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from ..open_extents import open_operators
-from ..open_extents.counts import Extent
+from ..open_extents.intervals import Extent
 
 for _operator in (ArgMax, ArgMin):
     one_to_one(_operator.__name__, _operator, axis=0, keepdims=1, select_last_index=0)

@@ -14,8 +14,7 @@ from .....ir.types import DType
 from ...shape import cast, reshape
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
-from ..open_extents.counts import Extent, room
-from ..open_extents.intervals import UNKNOWN
+from ..open_extents.intervals import UNKNOWN, Extent, room
 from ..open_extents.open_operators import scalar_extent, selected
 
 

@@ -17,7 +17,7 @@ from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
 from ..open_extents import open_operators
-from ..open_extents.counts import Extent, room
+from ..open_extents.intervals import Extent, room
 from ..tensors import element_type, stored_type
 
 exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)

@@ -14,8 +14,7 @@ from ..enums import ApiReturnCode, Const, ImageFormat
 from ..exceptions import Refusal, wrong
 from ..members import argument, enumeration
 from ..preprocessing.pipeline import Crop, Picture, Prepared, input_of, prepare
-from ..preprocessing.pixels import Box, bytes_of_image
-from ..preprocessing.resizing import Size
+from ..preprocessing.pixels import Box, Size, bytes_of_image
 from ..raw_results import DATA_JOB, IMAGE_JOB, Stamp, pack
 from ..values.images import GenericInputNodeImage, GenericRawImageHeader
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from ..enums import ApiReturnCode, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
 from ..exceptions import Refusal
-from .pixels import Box, check_parity, planes_of
-from .resizing import Placement, Size, place, resample
+from .pixels import Box, Placement, Size, check_parity, place, planes_of, resample
 
 
 class Picture(NamedTuple):
