@@ -347,7 +347,6 @@ MOVED: tuple[Rule, ...] = (
     *_named(RULES, "before_any_transposition", "constant_as_map"),
     *attention_forms.RULES,
     *movement_forms.RULES,
-    *movement_forms.ONE_CHANNEL,
     *pixel_views.MOVED,
 )
 """For what these have left: those that bring ops to rows would undo it."""

@@ -180,11 +180,7 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         if is_op(source.producer, Add) and not streams.isdisjoint(source.producer.inputs):
             x, producer = source, source.producer
         terms = producer.inputs if is_op(producer, Add) else ()
-        # Where transpositions between two normalisations have cancelled, the others tell that it is a map.
-        is_map = is_op(producer, Transpose) or (
-            is_op(producer, LayerNorm, RmsNorm) and all(user is op or is_op(user, Transpose) for user in x.users)
-        )
-        if is_op(op, GroupNorm) or is_map:
+        if is_op(op, GroupNorm) or is_op(producer, Transpose):
             found[op] = set()
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)

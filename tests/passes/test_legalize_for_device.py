@@ -503,7 +503,7 @@ def test_a_constant_operand_gets_the_shape_of_a_map(rng: np.random.Generator, or
 
 @pytest.mark.parametrize("operator", ["add", "sub", "mul", "max", "min"])
 @pytest.mark.parametrize("order", ["%x, %z", "%z, %x"])
-@pytest.mark.parametrize(("channels", "forms"), [(1, ["conv"]), (5, []), (0, [])])
+@pytest.mark.parametrize(("channels", "forms"), [(1, ["gather"]), (5, []), (0, [])])
 def test_a_map_of_one_channel_is_copied_for_all(
     operator: str, order: str, channels: int, forms: list[str], rng: np.random.Generator
 ) -> None:

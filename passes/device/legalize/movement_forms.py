@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....ir.annotations import MACS
-from ....ir.core import Constant, Op, Value, is_op
+from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import MAP_RANKS
 from ....ir.ops.convolution import Conv
-from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
 from ....ir.ops.pooling import AveragePool, MaxPool
 from ....ir.ops.shape import Reshape
-from ....ir.quantized import EIGHT_BIT, limits, parameters, stored
+from ....ir.quantized import limits, parameters, stored
 from ....ir.types import DType, Quantization, TensorType
 from ....runtime.machines.machine import STRIDE_LIMIT
 from ...pattern import Match, Rule, node, on_quantized
@@ -130,20 +129,6 @@ def ones_for_channels(
     return made
 
 
-def _one_channel_for_all(found: Match) -> Value | None:
-    """What is computed of an image and of one of a single channel, as attention to places is, reads copies of it. Three
-    dimensions may be rows with channels last, of which one is repeated."""
-    y, operands = found.root.result.type, [*found.root.inputs]
-    for index, x in enumerate(operands if y.rank == MAP_RANKS[-1] else ()):
-        is_single = x.type.rank == y.rank and x.type.shape[1] == 1 < y.shape[1] and not isinstance(x, Constant)
-        if is_single and x.type.dtype in EIGHT_BIT and x.type.quant is not None and x.type.quant.axis is None:
-            type = x.type.with_shape((x.type.shape[0], y.shape[1], *x.type.shape[2:]))
-            operands[index] = ones_for_channels(found, x, np.zeros(y.shape[1], np.int64), type)
-    if operands == [*found.root.inputs]:
-        return None
-    return found.emit(found.root.operator, *operands, result_types=[y])
-
-
 _TURNED = node(Transpose, node(Reshape, "x"))
 _PART = node(Slice, node(Reshape, _TURNED, single_use=False))
 
@@ -157,7 +142,3 @@ RULES: tuple[Rule, ...] = on_quantized(
     Rule("pad_as_convolution", node(Pad, "x", where=is_quantized), _pad_as_convolution),
 )
 """In the order in which they are tried at each op."""
-
-ONE_CHANNEL = on_quantized(
-    Rule("one_channel_for_all", node((Add, Sub, Mul, Max, Min), where=is_quantized), _one_channel_for_all)
-)
