@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
+import networkx
+
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
@@ -14,7 +16,7 @@ from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.movement import Reorder
 from ...ir.types import DType
 from ..base import PLACED, PLAIN, UNPLANNED, Pass, Record
-from ..graphs import FlowNetwork
+from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
 
 REORDER_BYTES = 4096
@@ -112,23 +114,24 @@ def _stays_narrow(op: Op) -> bool:
 
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:
     """The nodes on the blocked side of the cut: ops with their results, and (op, 0) where operand 0 is free."""
-    network = FlowNetwork(_BLOCKED, _PLAIN)
+    graph = networkx.DiGraph()
+    graph.add_nodes_from((_BLOCKED, _PLAIN))
     for op, support in supports.items():
         if support.is_required:
-            network.add(_BLOCKED, op)
+            graph.add_edge(_BLOCKED, op)
         elif support.penalty:
-            network.add(*((_BLOCKED, op) if support.penalty > 0 else (op, _PLAIN)), abs(support.penalty))
+            graph.add_edge(*((_BLOCKED, op) if support.penalty > 0 else (op, _PLAIN)), capacity=abs(support.penalty))
         if support.stem_weights is not None:
             # Reading few channels in blocks wastes most of the multiplications.
-            network.add((op, 0), _PLAIN, 16 * bytes_of(op.inputs[0].type.with_layout(ACTIVATIONS)))
+            graph.add_edge((op, 0), _PLAIN, capacity=16 * bytes_of(op.inputs[0].type.with_layout(ACTIVATIONS)))
     for value in (*function.parameters, *(result for op in function.ops for result in op.results)):
         if value.type.rank < 2:
             continue
         source = value.producer if value.producer in supports else _PLAIN
         readers = {_reader(user, index, supports) for user, index in value.uses}
         if not readers <= {source}:
-            network.charge_crossing(value, source, readers, _reorder_bytes(value))
-    return network.cut(_BLOCKED, _PLAIN)
+            charge_crossing(graph, value, source, readers, _reorder_bytes(value))
+    return set(networkx.minimum_cut(graph, _BLOCKED, _PLAIN)[1][0])
 
 
 def _reader(user: Op | Function, index: int, supports: dict[Op, Support]) -> Hashable:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from graphlib import TopologicalSorter
-from heapq import heappop, heappush
+
+import networkx
 
 from ...ir.annotations import ON, PLAN, REGION
 from ...ir.clone import clone_module, clone_op
@@ -73,22 +73,15 @@ class OutlineDevice(Pass):
 def _sort(function: Function, regions: dict[Op, int]) -> None:
     """Bring the ops of each region together, after what it reads; otherwise the order stays as it is."""
     order = [*function.ops]
+    graph = quotient(producers_of(function), regions)
     members: dict[Hashable, list[Op]] = {}
     for op in order:
         members.setdefault(("region", regions[op]) if op in regions else op, []).append(op)
     # A region stands where its last op stood, which leaves more room for what it waits for.
     position = {op: index for index, op in enumerate(order)}
     last = {node: position[ops[-1]] for node, ops in members.items()}
-    sorter = TopologicalSorter(quotient(producers_of(function), regions))
-    sorter.prepare()
-    found: list[Op] = []
-    ready: list[tuple[int, Hashable]] = []
-    while sorter.is_active():
-        for node in sorter.get_ready():
-            heappush(ready, (last[node], node))
-        node = heappop(ready)[1]
-        found += members[node]
-        sorter.done(node)
+    nodes = networkx.lexicographical_topological_sort(graph, key=last.__getitem__)
+    found = [op for node in nodes for op in members[node]]
     for op, following in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
         function.move_before(op, following)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import networkx
+
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import VIEWS, map_shape, may_be_packed
 from ...ir.ops.convolution import Conv
@@ -16,7 +18,7 @@ from ...runtime.machines.cost import host_link_cycles
 from ...runtime.machines.machine import Machine
 from ..device.tiling.candidates import Misfit
 from ..device.tiling.tile_searches import TileSearches
-from ..graphs import UNLIMITED, FlowNetwork, pieces
+from ..minimum_cut import charge_crossing
 from .device_support import is_weight, maps_of
 from .regions import assign_regions
 
@@ -193,11 +195,15 @@ def _readers(value: Value) -> list[Op | Function]:
 
 def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
     """As :func:`cheapest`, while starting a region costs nothing."""
-    network = FlowNetwork(_DEVICE, _HOST)
+    graph = networkx.DiGraph()
+    graph.add_nodes_from((_DEVICE, _HOST))
     for op in candidates:
         # One tick more, so that the host gets what costs nothing on either side.
-        network.add(op, _HOST, round(_on_device(op, candidates, model) * _TICKS) + 1)
-        network.add(_DEVICE, op, UNLIMITED if op in forced else round(model.on_host(op) * _TICKS))
+        graph.add_edge(op, _HOST, capacity=round(_on_device(op, candidates, model) * _TICKS) + 1)
+        if op in forced:
+            graph.add_edge(_DEVICE, op)
+        else:
+            graph.add_edge(_DEVICE, op, capacity=round(model.on_host(op) * _TICKS))
     values = dict.fromkeys(function.parameters)
     for op in function.ops:
         values.update(dict.fromkeys((*op.inputs, *op.results)))
@@ -206,8 +212,8 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
         readers = {user if user in candidates else _HOST for user in _readers(value)}
         if not readers <= {source}:
             seconds = model.moving(value, _is_packed(value, candidates))
-            network.charge_crossing(value, source, readers, round(seconds * _TICKS))
-    return {op for op in network.cut(_DEVICE, _HOST) if isinstance(op, Op)}
+            charge_crossing(graph, value, source, readers, round(seconds * _TICKS))
+    return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}
 
 
 def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tuple[set[Op], int]]:
@@ -217,11 +223,14 @@ def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tu
     """
     producers = producers_of(function)
     regions = assign_regions(producers, candidates)
-    left = [op for op in function.ops if op in candidates and op not in chosen]
-    neighbours = {op: [each for each in producers[op] if regions.get(each) == regions[op]] for op in left}
+    graph = networkx.Graph()
+    graph.add_nodes_from(op for op in function.ops if op in candidates and op not in chosen)
+    for op in [*graph]:
+        sources = (v.producer for v in op.inputs if v.producer in graph)
+        graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
     count = len(set(assign_regions(producers, chosen).values()))
     found: list[tuple[set[Op], int]] = []
-    for piece in pieces(neighbours):
+    for piece in networkx.connected_components(graph):
         together = assign_regions(producers, {*chosen, *piece})
-        found.append((piece, len(set(together.values())) - count))
+        found.append((set(piece), len(set(together.values())) - count))
     return found

@@ -6,9 +6,11 @@ Nodes are any hashable things; the passes give ops.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence, Set
-from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
-from ..graphs import Node, pieces
+import networkx
+
+Node = TypeVar("Node", bound=Hashable)
 
 
 def assign_regions(producers: Mapping[Node, Sequence[Node]], chosen: Set[Node]) -> dict[Node, int]:
@@ -48,7 +50,10 @@ def _move_up(
     readers: Mapping[Node, Sequence[Node]],
     chosen: Set[Node],
 ) -> None:
-    for island in pieces({node: producers[node] for node in chosen if levels[node] == level}):
+    graph = networkx.Graph()
+    graph.add_nodes_from(node for node in chosen if levels[node] == level)
+    graph.add_edges_from((p, node) for node in [*graph] for p in producers[node] if p in graph)
+    for island in [*networkx.connected_components(graph)]:
         outside = [reader for node in island for reader in readers[node] if reader not in island]
         # The last level from which every reader can still be served.
         latest = min((levels[r] - (r not in chosen) for r in outside), default=level)
@@ -56,22 +61,19 @@ def _move_up(
             levels.update(dict.fromkeys(island, latest))
 
 
-def quotient(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> dict[Hashable, set[Hashable]]:
-    """What each node reads where each region is one node, ``("region", number)``; other nodes stay themselves."""
+def quotient(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> networkx.DiGraph:
+    """The graph in which each region is one node, ``("region", number)``; other nodes stay themselves."""
 
     def merged(node: Node) -> Hashable:
         return ("region", regions[node]) if node in regions else node
 
-    found: dict[Hashable, set[Hashable]] = {}
+    graph = networkx.DiGraph()
     for node in producers:
-        found.setdefault(merged(node), set()).update({*map(merged, producers[node])} - {merged(node)})
-    return found
+        graph.add_node(merged(node))
+        graph.add_edges_from((merged(p), merged(node)) for p in producers[node] if merged(p) != merged(node))
+    return graph
 
 
 def are_convex(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> bool:
     """Whether no path leaves a region and comes back, also by way of other regions."""
-    try:
-        TopologicalSorter(quotient(producers, regions)).prepare()
-    except CycleError:
-        return False
-    return True
+    return networkx.is_directed_acyclic_graph(quotient(producers, regions))

@@ -18,7 +18,7 @@ from tilewright.runtime.commands import COMMANDS
 from tilewright.runtime.native import host
 from tilewright.runtime.native.mapping import supported
 
-EXTRAS = ("onnx", "llvmlite", "numba", "argcomplete", "pydantic", "PIL")
+EXTRAS = ("onnx", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL")
 MISSING = "needs the package {!r}, which the runtime alone does not install. "
 COMPILER = f"{MISSING}Install Tilewright with its extra 'compiler': pip install 'tilewright[compiler]'"
 PICTURES = f"{MISSING}Install Tilewright with its extra 'pictures': pip install 'tilewright[pictures]'".format("Pillow")
@@ -132,7 +132,7 @@ def test_what_is_missing_is_named(words: list[str], code: int, message: str) -> 
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"error: {message}\n")
 
 
-@pytest.mark.parametrize("package", ["onnx", "llvmlite"])
+@pytest.mark.parametrize("package", ["onnx", "llvmlite", "networkx"])
 def test_half_a_compiler_names_the_other_half(package: str) -> None:
     done = alone("compile", "m.onnx", missing=[package])
     assert (done.returncode, done.stdout) == (1, "")

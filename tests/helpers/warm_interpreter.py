@@ -24,7 +24,7 @@ from typing import Any
 SECONDS = 300
 """What hangs is ended then."""
 
-_IMPORTED = ("numba", "numpy", "onnx", "PIL.Image", "tilewright.compiler.driver")
+_IMPORTED = ("networkx", "numba", "numpy", "onnx", "PIL.Image", "tilewright.compiler.driver")
 """Nothing of an API: to bind names and to import what they stand for is the program's part. Nothing that starts
 threads, which a fork would not have: not onnxruntime."""
 

@@ -164,7 +164,7 @@ def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
 
 
 EXTRAS = (
-    *("onnx", "onnxruntime", "llvmlite", "numba", "argcomplete", "pydantic", "PIL"),
+    *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL"),
     *("dask", "distributed", "fsspec"),
     *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi", "h5py"),
     *("starlette", "uvicorn", "h11", "prometheus_client"),

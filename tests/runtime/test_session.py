@@ -407,7 +407,7 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout))
 
 
-HEAVY = {"onnx", "numba", "llvmlite", "argcomplete", "rich", "pydantic", "asyncio"}
+HEAVY = {"onnx", "numba", "llvmlite", "networkx", "argcomplete", "rich", "pydantic", "asyncio"}
 
 
 def test_importing_the_runtime_imports_numpy_alone() -> None:
