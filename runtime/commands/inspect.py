@@ -138,7 +138,7 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtif
     memory = None
     if arguments.memory:
         with compiler_for("inspect --memory") as module:
-            memory = module("report.memory").memory_map(artifact, engine)
+            memory = module("network_page.occupancy").memory_map(artifact, engine)
     return inspect_artifact(artifact, engine, memory, as_json=arguments.json)
 
 
