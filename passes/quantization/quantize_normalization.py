@@ -76,6 +76,8 @@ def _factor(value: Value, shape: tuple[int, ...]) -> np.ndarray | None:
 def _scaled(value: Value, axis: int = -1) -> tuple[Value, np.ndarray]:
     """The value of which ``value`` is the product with a factor for each channel, if these come last, and that."""
     op = value.producer
+    if not value.type.rank:
+        return value, np.ones((), np.float32)
     for one, other in (op.inputs, op.inputs[::-1]) if is_op(op, Mul) and axis == -1 else ():
         factor = _factor(other, value.type.shape)
         if factor is not None and one.type.shape == value.type.shape:

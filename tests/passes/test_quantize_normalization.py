@@ -30,6 +30,7 @@ from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import IRError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Function, Module, is_op
+from tilewright.ir.ops.elementwise import Mul
 from tilewright.ir.ops.normalization import LayerNorm
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm, rounded_quotient, standardization, standardization_of
@@ -165,6 +166,23 @@ def test_between_products_lie_integers_alone(centred: bool, rng: np.random.Gener
     inputs = {"x": rng.normal(size=(1, 21, 24)).astype(np.float32)}
     (expected,), (made,) = (interp.run(each, inputs).values() for each in (module, quantized))
     assert np.square(made - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+def test_a_number_without_dimensions_has_no_channels() -> None:
+    """As the scale at run time of what is quantised dynamically."""
+    module = Module("number")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((), DType.I8, Quantization.per_tensor(0.03)))
+    real = function.append(Dequantize(), [x]).result
+    doubled = function.append(Mul(), [real, module.add_constant("two", np.array(2, np.float32))]).result
+    types = [TensorType((), DType.I8, Quantization.per_tensor(step)) for step in (0.03, 0.06)]
+    made = [
+        function.append(Quantize(), [value], [type]).result for value, type in zip((real, doubled), types, strict=True)
+    ]
+    function.set_results(made, ["y", "z"])
+    QuantizeNormalization().run(module)
+    inputs = {"x": np.array(-7, np.int8)}
+    assert {name: array.item() for name, array in interp.run(module, inputs).items()} == {"y": -7, "z": -7}
 
 
 def test_an_output_keeps_its_numbers(rng: np.random.Generator) -> None:
