@@ -71,6 +71,8 @@ def _guessed(array: np.ndarray) -> Preprocessing | None:
     if -1 <= low < 0 and high <= 1:
         return Preprocessing.of("units=-1-1")
     step = (high - low) / 255
+    if not 0 < step < np.inf:
+        return None
     codes = (array - low) / step
     whole = np.rint(codes)
     if np.abs(codes - whole).max() > _EVEN or np.unique(whole).size < _STEPS:

@@ -201,9 +201,11 @@ def _tall_windows(found: Match[Conv]) -> Value | None:
     zeros = {*(w.type.quant.zero_point if w.type.quant is not None else ())}
     is_plain = conv.dilations[axis] == 1 and len(zeros) == 1 and x.type.dtype in EIGHT_BIT and y.elements
     count = -(-taps // KERNEL_LIMIT)
+    # The other dimension has its turn afterwards.
+    copies = math.prod(-(-extent // KERNEL_LIMIT) for extent in w.type.shape[2:])
     # What is padded is in memory here.
     is_padded = max(conv.pads[axis :: len(conv.strides)]) >= taps
-    if not 1 < count <= COPIES_LIMIT or step > STRIDE_LIMIT or not is_plain or is_padded:
+    if not 1 < count <= copies <= COPIES_LIMIT or step > STRIDE_LIMIT or not is_plain or is_padded:
         return None
     each, dims = -(-taps // count), len(conv.strides)
     reach = (y.shape[2 + axis] - 1) * step + each

@@ -91,6 +91,13 @@ def test_parts_of_long_windows_read_copies(
     assert "concat" in legal(module, rng)
 
 
+def test_windows_of_too_many_parts_stay(rng: np.random.Generator) -> None:
+    """Parts of rows and of columns make as many copies as their product."""
+    module = convolution(rng, (1, 1, 140, 140), (1, 1, 130, 130), (1, 1), (0, 0, 0, 0))
+    LegalizeForDevice().run(module)
+    assert [op.name for op in module.main.ops] == ["conv"]
+
+
 @pytest.mark.parametrize("operator", [Add(), Sub(), Mul(), Max()])
 @pytest.mark.parametrize("shapes", [((2, 1, 4, 5), (2, 20, 4, 5)), ((1, 20, 1, 5), (1, 1, 4, 5))])
 def test_a_map_of_one_channel_beside_one_of_many(

@@ -16,9 +16,9 @@ from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
-from .elementwise import centred, requantization, zero_point
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, number
+from .quantization import centred, requantization, zero_point
 
 _FORWARD = """def kernel({tensors}, n, f, scratch, begin, end):
     outputs, per_group, channels = n[0], n[1], n[2]

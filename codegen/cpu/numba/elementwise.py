@@ -1,5 +1,5 @@
-"""Elementwise operators on row-major tensors, a loop nest around a formula with any broadcasting; functions of integers
-of 16 bits, of any layout; and conversions between real numbers and integers with computed scales and zero points.
+"""Elementwise operators on row-major tensors, a loop nest around a formula with any broadcasting; and functions of
+integers of 16 bits, of any layout.
 """
 
 from __future__ import annotations
@@ -8,27 +8,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....ir.core import Op, Value
+from ....ir.core import Op
 from ....ir.interpolation import SIDE
-from ....ir.layout import bytes_of, row_major
-from ....ir.ops.convolution import Conv
+from ....ir.layout import bytes_of
 from ....ir.ops.elementwise import Elementwise
 from ....ir.ops.fused import FusedElementwise, Step
-from ....ir.ops.matmul import MatMul
-from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from ....ir.ops.unary import Unary
-from ....ir.quantized import accumulator_factors, check_words, clamp_bounds, parameters
+from ....ir.quantized import check_words
 from ....ir.types import DType, TensorType
 from ..element import Element
 from ..formulas import formula_of
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..nest import Access, Nest, broadcast
+from ..nest import Nest, broadcast
 from ..tensors import dtypes_of, has_real_meaning, is_plain
 from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel
 from .generation.scalar import Scalar, ScalarArithmetic, load, store
-from .generation.scalar_functions import from_ordered, ordered, quantized
 
 
 def _stored(value: Scalar, dtype: DType) -> str:
@@ -108,70 +104,3 @@ def lower_interpolation(op: Op[Unary], target: TargetDescription) -> Kernel | No
     dtypes, numbers = (DType.I16, DType.I32, DType.I16), (count, CHUNK, SIDE)
     kernel = compile_kernel(op, _interpolated, target, units=-(-count // CHUNK), dtypes=dtypes, integers=numbers)
     return kernel.reading(op.operator.knots(x, y).tobytes())
-
-
-def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list[float]]:
-    """Zero points of x and y, the bounds of y less its own, zero points of the channels of w; their factors."""
-    operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
-    assert w.quant is not None
-    low, high = clamp_bounds(y, operator.act, operator.act_args)
-    zero = parameters(y)[1]
-    zeros = np.broadcast_to(np.asarray(w.quant.zero_point), outputs).tolist()
-    factors = np.broadcast_to(accumulator_factors(x, w, y), outputs).tolist()
-    return [parameters(x)[1], zero, low - zero, high - zero, *zeros], factors
-
-
-def zero_point(name: str, operand: Value | None, index: str) -> str:
-    """An operand as i32: one zero point for all, one for each ``index``, or 0 where it is absent."""
-    if operand is None:
-        return "np.int32(0)"
-    return f"np.int32({name}[{index if operand.type.elements > 1 else 0}])"
-
-
-def centred(element: str, zero: str) -> str:
-    """An integer less a zero point."""
-    return f"np.int32(np.int32({element}) - {zero})"
-
-
-@lowers(QuantizeLinear, DequantizeLinear, needs=(is_plain,))
-def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDescription) -> Kernel:
-    operator = op.operator
-    x, y = op.inputs[0].type, op.result.type
-    scale, zero = load("scale", "p1", op.inputs[1].type.dtype), "zero[p2]" if len(op.inputs) == 3 else "0"
-    if isinstance(operator, QuantizeLinear):
-        limits = np.iinfo(y.dtype.numpy)
-        value = f"quantized({load('x', 'p0', x.dtype)}, {scale}, {zero}, {limits.min}, {limits.max})"
-    else:
-        value = f"dequantized(x[p0], {scale}, {zero})"
-    tensors = ["x", "scale", "zero"][: len(op.inputs)]
-    positions = ", ".join(f"p{i}" for i in range(len(tensors) + 1))
-    lines = [f"def kernel({', '.join(tensors)}, y, {positions}):"]
-    lines += [store("y", f"p{len(tensors)}", value, y.dtype, DType.F32), "return 0"]
-    whole = Access(row_major(x.shape))
-    parameter = Access(tuple(int(d == operator.axis) for d in range(x.rank)))
-    nest = Nest(x.shape, (whole, *[parameter] * (len(tensors) - 1), whole))
-    return element_kernel(op, "\n    ".join(lines), nest, target)
-
-
-def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
-    # Compared as integers, which vectorises.
-    least, most = np.int32(0), np.int32(0)
-    count = n[0] * (end - begin)
-    for i in range(count):
-        key = ordered(x[i]) if x[i] == x[i] else np.int32(0)
-        least, most = min(least, key), max(most, key)
-    low, high = from_ordered(least), from_ordered(most)
-    step = (high - low) / np.float32(255) if high > low else np.float32(1)
-    offset = -low / step
-    middle = np.uint8(np.rint(offset)) if offset <= np.float32(255) else np.uint8(255)
-    scale[0], zero[0] = step, middle
-    for i in range(count):
-        y[i] = quantized(x[i], step, middle, 0, 255)
-    return 0
-
-
-@lowers(DynamicQuantizeLinear, needs=(is_plain,))
-def lower_dynamic(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel:
-    # One work item: every element needs the range of all.
-    numbers = (op.inputs[0].type.elements,)
-    return compile_kernel(op, _dynamic, target, units=1, integers=numbers)

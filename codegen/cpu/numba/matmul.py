@@ -14,9 +14,9 @@ from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
 from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
-from .elementwise import centred, requantization, zero_point
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, load, number, store
+from .quantization import centred, requantization, zero_point
 
 _DTYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U32, DType.U64)
 

@@ -196,3 +196,14 @@ def test_arrays_of_256_even_steps_tell_how_pixels_became_them(words: str, is_tol
         certainty.observe(inputs, run(inputs))
     found = certainty.warnings()
     assert ["surer with units=-1-1" in each for each in found] == [True] * is_told
+
+
+@pytest.mark.parametrize("number", [300.0, float("inf")])
+@pytest.mark.filterwarnings("error")
+def test_samples_of_one_number_have_no_steps(number: float) -> None:
+    outputs = {"y": np.asarray([[0.9, 0.1]])}
+    certainty = Certainty("x", lambda inputs: outputs, None)
+    inputs = {"x": np.full((1, 3, 16, 16), number, np.float32)}
+    inputs["x"][0, 0, 0, 0] = 300
+    certainty.observe(inputs, outputs)
+    assert certainty.warnings() == []

@@ -82,6 +82,7 @@ def _with_extents(
     for (body, results), shape in zip(branches, both, strict=True):
         with importer.inside_again(body):
             value = results[index]
+            # As everywhere an open dimension has room for 2: those of extent 1 can be stretched.
             rooms = [max(most, 2) if least < most else most for least, most in ends]
             behind = [room - extent for room, extent in zip(rooms, value.type.shape, strict=True)]
             if any(behind):
