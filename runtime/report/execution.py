@@ -330,6 +330,8 @@ def _doubt(array: np.ndarray, known: InputStatistics) -> str:
     low, high = known.minimum, known.maximum
     told = f"the samples of calibration had {low:.4g} to {high:.4g}, mean {np.mean(known.mean):.3g}"
     values = array.astype(np.float64)
+    if missing := np.count_nonzero(np.isnan(values)):
+        return f"has values that are no numbers in {missing:,} of {values.size:,} places; {told}"
     least, most = values.min(), values.max()
     if least == most:
         return f"is {least:.4g} throughout; {told}"
@@ -338,7 +340,8 @@ def _doubt(array: np.ndarray, known: InputStatistics) -> str:
         low, high = known.expected
         where = f"outside {low:.4g} to {high:.4g}, which pixels become"
     if known.expected is not None or (len(known.mean) == 3 and known.samples >= _ALL_PIXELS):
-        share, part = _NO_PIXELS, _BESIDE
+        # What samples of calibration had outside is not unlike them.
+        share, part = _NO_PIXELS + 2 * known.clipped, _BESIDE
     margin = part * (high - low)
     outside = np.count_nonzero((values < low - margin) | (values > high + margin)) / values.size
     shown = f"has values of {least:.4g} to {most:.4g}"

@@ -54,6 +54,22 @@ def test_what_is_constant_or_in_another_layout_is_told(rng: np.random.Generator)
     assert doubt(photo(rng), known) == ""
 
 
+def test_what_is_no_number_is_counted(rng: np.random.Generator) -> None:
+    array = photo(rng)
+    array[0, 0, 0, 0] = np.nan
+    known = statistics(0, 255)
+    told = "input 'x' has values that are no numbers in {} of 3,072 places; the samples of "
+    assert doubt(array, known).startswith(told.format(1))
+    assert doubt(array * np.nan, known).startswith(told.format("3,072"))
+
+
+def test_what_samples_of_calibration_had_outside_is_not_told(rng: np.random.Generator) -> None:
+    array, known = rng.standard_normal((1, 3, 64, 64)), replace(statistics(-4, 4), expected=(-2.1, 2.6))
+    assert " lie outside -2.1 to 2.6, which pixels become; " in doubt(array, known)
+    assert doubt(array, replace(known, clipped=0.02)) == ""
+    assert " lie outside " in doubt(array * 2, replace(known, clipped=0.02))
+
+
 def test_what_has_no_statistics_is_not_judged(rng: np.random.Generator) -> None:
     integers = InputStatistics("x", 50, 0, 9, (), (), None, 0.0, 0)
     assert doubts({"x": photo(rng)}, [integers]) == doubts({"y": photo(rng)}, [statistics(0, 1)]) == []
