@@ -96,6 +96,7 @@ class Choices:
         whole: names of values whose ranges are their extremes, whatever the method of ranges is; this is given.
         extremes: the smallest and the largest number of values whose ranges that method chose, by name, where samples
             are held.
+        idle: receives the names for 16 bits that what is kept leaves no integers; ``None`` where such are refused.
     """
 
     inputs: dict[str, InputGrid] = field(default_factory=dict)
@@ -106,6 +107,7 @@ class Choices:
     prepared: Prepared | None = None
     whole: tuple[str, ...] = ()
     extremes: dict[str, Range] = field(default_factory=dict)
+    idle: set[str] | None = None
 
 
 def observed_values(plan: Plan) -> dict[str, Value]:

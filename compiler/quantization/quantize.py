@@ -152,7 +152,7 @@ def quantize_module(
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
-    wide = wide_values(plan, copy.main, wide)
+    wide = wide_values(plan, copy.main, wide, choices.idle)
     if options.weights_bits > BITS:
         # What the sums are of needs ranges, too.
         made = split_weights(copy, plan, wide)

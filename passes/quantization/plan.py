@@ -8,7 +8,7 @@ from typing import TypeGuard, Union
 
 import numpy as np
 
-from tilewright.errors import PassError
+from tilewright.errors import PassError, first_of
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
@@ -196,12 +196,15 @@ def _moved(value: Value) -> Value:
     return value
 
 
-def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple[str, ...]:
+def wide_values(
+    plan: Plan, function: Function, names: Collection[str], dropped: set[str] | None = None
+) -> tuple[str, ...]:
     """Names of the values of a plan that are to be of 16 bits.
 
     Args:
         names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
             an op counts as part of it.
+        dropped: receives names that would be refused.
 
     Raises:
         PassError: a name stands for ops of which none has a quantised form, or is read as integers.
@@ -216,12 +219,14 @@ def wide_values(plan: Plan, function: Function, names: Collection[str]) -> tuple
     idle = [
         name for name, found in ops.items() if not any(is_anchor(op) or _has_rule(op) or op in read for op in found)
     ]
-    if idle:
+    if dropped is not None:
+        dropped.update(idle)
+    elif idle:
         raise PassError(
             f"{WIDE} names ops that make no integers, of 16 bits or of 8",
             stage="quantize",
             expected="convolutions, products, and what has a quantised form around them",
-            found=", ".join(map(repr, idle[:5])) + (f" and {len(idle) - 5} more" if idle[5:] else ""),
+            found=first_of([*map(repr, idle)], 5),
             hint="Leave them out: they stay in floating point.",
         )
     named = (name for name, value in plan.values.items() if value.producer in makers or value in given)

@@ -28,6 +28,7 @@ from tilewright.compiler.quantization.ladder.output_noise import (
 )
 from tilewright.compiler.quantization.methods import Choices, Prepared
 from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
 
@@ -126,10 +127,34 @@ def test_layers_stay_in_floating_point_beside_results_of_16_bits(tmp_path: Path)
     found = tilewright.quantize(model, tmp_path / "a.twa", calibration=SAMPLES, engines="software", min_sqnr=48)
     *others, last = found.rungs
     assert found.reached and found.kept and found.wide
-    assert last.what == "+ 1 layer besides: in floating point, where results have 16 bits"
+    assert last.what == "+ 1 layer besides"
     assert max(rung.score.outputs[y] for rung in others) < 48
     assert last.choice == pytest.approx(last.score.outputs[y], abs=6)
-    assert "+ 1 layer besides " in found.to_text()
+    text = " ".join(found.to_text().split())
+    assert " + 1 layer besides " in text
+    assert " besides: layers in floating point, too, on the best row in 16 bits " in text
+    assert " that they take longer, on the best row before any in 16 bits " in text
+
+
+@pytest.mark.parametrize("between", ["Softmax", "PRelu"])
+def test_what_is_kept_may_leave_a_name_of_16_bits_or_a_prelu_no_integers(
+    between: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A softmax makes integers, and a PReLU becomes a convolution, for the layer behind alone."""
+    net = OnnxNetwork(np.random.default_rng(0))
+    x = net.op("Conv", "x", net.some(6, 3, 3, 3))
+    y = net.op(between, x, net.some(6, 1, 1)) if between == "PRelu" else net.op("Softmax", x, axis=1)
+    model = net.model([1, 3, 8, 8], net.op("Exp", net.op("Conv", y, net.some(4, 6, 1, 1))))
+    monkeypatch.setattr(climb, "WIDE_SHARES", (1,))
+    found = tilewright.quantize(model, tmp_path / "a.qonnx", calibration=SAMPLES, min_sqnr=150)
+    assert not found.failed
+    assert [rung.what for rung in found.rungs if "besides" in rung.what]
+    options = CompileOptions(calibration=SAMPLES[:4], wide=(y,), methods="none")
+    with pytest.raises(PassError, match="make no integers"):
+        quantize_module(import_model(model), replace(options, wide=("v3",)))
+    idle: set[str] = set()
+    quantize_module(import_model(model), replace(options, keep_float=("v2",)), None, Choices(idle=idle))
+    assert idle == {y}
 
 
 def test_results_get_16_bits_by_what_they_do_over_the_time_of_their_layers() -> None:

@@ -154,7 +154,8 @@ class Search:
         return self._or_left_out(what, lambda: self._attempt(what, methods, keep, wide))
 
     def _attempt(self, what: str, methods: str, keep: Sequence[str], wide: Sequence[str]) -> Score:
-        choices = Choices(whole=self._whole)
+        # What the ladder keeps may leave no integers to what a name stands for.
+        choices = Choices(whole=self._whole, idle=set() if len(keep) > len(self._options.keep_float) else None)
         wide = tuple(dict.fromkeys((*self._options.wide, *wide)))
 
         def report(stage: str, done: int, total: int) -> None:
@@ -170,6 +171,7 @@ class Search:
         prepared = choices.prepared
         assert prepared is not None
         self.rungs.append(Rung(what, found, float(choice)))
+        wide = tuple(name for name in wide if name not in (choices.idle or ()))
         self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized, chosen.sqnr))
         return found
 
@@ -224,7 +226,7 @@ class Search:
         # What 16 bits leave is another noise: weights have most of it.
         noise = self._noise(highest)
         if noise is not None:
-            self._keep(goal, highest, noise, " besides: in floating point, where results have 16 bits")
+            self._keep(goal, highest, noise, " besides")
 
     def _noise(self, tried: Try) -> OutputNoise | None:
         """What each rounding of a try does to the outputs."""

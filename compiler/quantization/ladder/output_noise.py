@@ -21,7 +21,7 @@ from ....ir.ops.quantization import FakeQuantize
 from ....ir.types import DType, TensorType
 from ....passes.placement.choice import HOST_STEP_SECONDS
 from ....passes.quantization.parameters import Range
-from ....passes.quantization.plan import Anchor, Plan, is_anchor, plan_quantization
+from ....passes.quantization.plan import Anchor, Plan, is_anchor, is_below_zero, plan_quantization
 from ....passes.quantization.quantize import quantized_types, stored_weights
 from ...calibration.sample_sets import Inputs
 from ...progress import ProgressReport
@@ -231,7 +231,7 @@ def layers_to_keep(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str,
     left = noise.of(prepared.plan())
     while True:
         plan = prepared.plan(kept)
-        moves = [move for move in _moves(plan) if len(kept) + len(move) <= min(most, _nodes(plan) + len(kept) - 1)]
+        moves = [move for move in _moves(plan) if len(kept) + len(move) <= most and _nodes(plan) - {*move}]
         tried = {move: left - noise.of(prepared.plan((*kept, *move))) for move in _likely(moves, plan, noise)}
         gains = {move: gain for move, gain in tried.items() if gain > 0}
         if not gains:
@@ -257,8 +257,9 @@ def _likely(moves: Sequence[tuple[str, ...]], plan: Plan, noise: OutputNoise) ->
     return sorted(moves, key=lambda move: -math.fsum(near.get(node, 0.0) for node in move))[:TRIED]
 
 
-def _nodes(plan: Plan) -> int:
-    return len({op.loc[0] for op in plan.anchors if op.loc})
+def _nodes(plan: Plan) -> set[str]:
+    """Nodes of the anchors, but of a PReLU, which becomes integers for the layer behind it alone."""
+    return {op.loc[0] for op in plan.anchors if op.loc and not is_below_zero(op.inputs[0].producer)}
 
 
 def _moves(plan: Plan) -> list[tuple[str, ...]]:

@@ -19,10 +19,13 @@ SHOWN = 4
 """Values in the table for each of two reasons."""
 
 _MIXED = {
-    "in 16 bits": "results whose rounding does most to the outputs; their layers take longer",
-    "in floating point": "layers that leave out most of the error for the time that they take longer",
+    "in 16 bits": "results whose rounding does most to the outputs, on the methods before; their layers take longer",
+    AGAIN[2:]: "on the best row before",
+    "in floating point": "layers that leave out most of the error for the time that they take longer, on the best row "
+    "before any in 16 bits",
+    "besides": "layers in floating point, too, on the best row in 16 bits",
 }
-"""What tries of mixed precision are."""
+"""What tries of mixed precision are, and which ones they build on."""
 
 _JOINT = "\N{NO-BREAK SPACE}"
 """Between a number and its unit, which stay on one line."""
