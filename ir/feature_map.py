@@ -167,12 +167,12 @@ def is_product(op: Op) -> bool:
 
 
 def computed_map(op: Op) -> MapShape:
-    """The result of an op as the device computes it: that of a product, or of attention, may have images as rows; that
-    of a normalisation of pixels has."""
-    if is_op(op, SkipLayerNorm) and not is_of_images(op):
+    """The result of an op as the device computes it: that of a product may have images as rows; that of attention and
+    that of a normalisation of pixels have."""
+    if is_op(op, Attention) or (is_op(op, SkipLayerNorm) and not is_of_images(op)):
         shape = map_shape(op.result.type)
         return shape._replace(images=1, height=shape.images * shape.height)
-    return convolution_maps(op)[1] if is_product(op) or is_op(op, Attention) else map_shape(op.result.type)
+    return convolution_maps(op)[1] if is_product(op) else map_shape(op.result.type)
 
 
 def is_depthwise(op: Op) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from attention_blocks import quantized_block, random_block
 from before_after import random_inputs
+from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -153,5 +154,44 @@ def test_the_accelerator_computes_it(
     assert len(artifact.manifest.device_programs) == 1
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
         feeds = {each.name: rng.random(each.shape).round().astype(np.float32) for each in software.inputs}
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+@pytest.mark.parametrize("is_joined", [False, True])
+@pytest.mark.parametrize(
+    ("images", "rows", "heads", "depth"), [(1, 16, 4, 16), (3, 9, 2, 12), (1, 33, 3, 16), (0, 16, 1, 12)]
+)
+def test_heads_may_stand_one_below_the_other(
+    images: int, rows: int, heads: int, depth: int, is_joined: bool, machine: str, rng: np.random.Generator
+) -> None:
+    """Then the rows of the result are not those of the queries; and of matrices alone there is one head."""
+    net, batch = OnnxNetwork(rng), [images, rows] if images else [rows]
+    whole = heads * depth
+
+    def integers(*values: int) -> str:
+        return net.number(np.array(values, np.int64))
+
+    joined = net.op("MatMul", "x", net.some(24, 3 * whole)) if is_joined else ""
+    parts = [
+        net.op("Slice", joined, integers(i * whole), integers((i + 1) * whole), integers(len(batch)))
+        if is_joined
+        else net.op("MatMul", "x", net.some(24, whole))
+        for i in range(3)
+    ]
+    if images:
+        shape = integers(images, rows, heads, depth)
+        parts = [net.op("Transpose", net.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in parts]
+    q, k, v = parts
+    turned = net.op("Transpose", k, perm=[0, 1, 3, 2] if images else [1, 0])
+    scores = net.op("Mul", net.op("MatMul", q, turned), net.number(np.array(depth**-0.5, np.float32)))
+    means = net.op("MatMul", net.op("Softmax", scores, axis=-1), v)
+    stacked = net.op("Reshape", means, integers(max(images, 1) * heads * rows, depth))
+    model = net.model([*batch, 24], net.op("MatMul", stacked, net.some(depth, 24)))
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
+    feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)

@@ -196,8 +196,10 @@ def rows_read(op: Op, value: Value) -> Touched:
             yield from _through(source, [lane], rows)
     elif is_op(op, Attention):
         every = 0, shape.images * shape.height
+        # Where heads stand one below the other in the result, its rows are not those of the queries.
+        is_by_row = value not in op.inputs[1:] and computed_map(op).height == every[1]
         for lane in lanes_of(op, computed_map(op)):
-            yield lane.cluster, lane.rows if value not in op.inputs[1:] else every
+            yield lane.cluster, lane.rows if is_by_row else every
     elif is_op(op, SkipLayerNorm) and not is_of_images(op):
         yield from rows_made(op)
     elif is_op(op, Concat):

@@ -78,7 +78,7 @@ def _placed(view: Sequence[int], batch: tuple[int, ...], count: int, width: int)
     offset, *strides, row, column = view
     if (count > 1 and column != 1) or row % width:
         return None
-    index = np.indices(batch).reshape(len(batch), -1)
+    index = np.array([*np.ndindex(*batch)], np.int64).T
     rows, channels = np.divmod(offset + np.asarray(strides, np.int64) @ index, width)
     starts, order = np.unique(channels, return_inverse=True)
     step = _in_blocks(count)
@@ -87,7 +87,7 @@ def _placed(view: Sequence[int], batch: tuple[int, ...], count: int, width: int)
         return None
     # Of the first head along each dimension alone.
     units = np.minimum(np.eye(len(batch), dtype=np.int64), np.array(batch, np.int64) - 1)
-    found = corners[np.ravel_multi_index(tuple(units), batch)] - corners[0] if batch else units[0:0, 0]
+    found = corners[np.ravel_multi_index(tuple(units), batch)] - corners[0] if batch else np.empty(0, np.int64)
     if (corners[0] + found @ index != corners).any():
         return None
     picked = np.full((len(starts), step), -1)
