@@ -195,3 +195,21 @@ def test_heads_may_stand_one_below_the_other(
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("machine", "batch"), [("m4096", [2, 3, 9]), ("m4096", [4, 2, 8]), ("s256", [2, 3, 9])])
+def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: np.random.Generator) -> None:
+    """Then the result has as many rows as the queries, and others."""
+    net = OnnxNetwork(rng)
+    q, k, v = (net.op("MatMul", "x", net.some(24, 16)) for _ in range(3))
+    scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    weights = net.op("Softmax", net.op("Mul", scores, net.number(np.array(0.25, np.float32))), axis=-1)
+    means = net.op("Transpose", net.op("MatMul", weights, v), perm=[1, 0, 2, 3])
+    rows = net.op("Reshape", means, net.number(np.array([-1, 16])))
+    model = net.model([*batch, 24], net.op("MatMul", rows, net.some(16, 24)))
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
+    feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)

@@ -32,6 +32,7 @@ from ....ir.ops.resize import Resize
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support import is_weight, map_operands
+from ..attention_views import heads
 from ..boxes import Lane, Span, lanes_of, rows_through
 from ..fused_pairs import fused_convolution, fused_user, overwritten, residual_of
 from ..resampling import resize_axes
@@ -196,8 +197,8 @@ def rows_read(op: Op, value: Value) -> Touched:
             yield from _through(source, [lane], rows)
     elif is_op(op, Attention):
         every = 0, shape.images * shape.height
-        # Where heads stand one below the other in the result, its rows are not those of the queries.
-        is_by_row = value not in op.inputs[1:] and computed_map(op).height == every[1]
+        # Where heads stand one below the other in the result, or in another order, its rows are not the queries'.
+        is_by_row = value not in op.inputs[1:] and all(head.q.row == head.y.row for head in heads(op))
         for lane in lanes_of(op, computed_map(op)):
             yield lane.cluster, lane.rows if is_by_row else every
     elif is_op(op, SkipLayerNorm) and not is_of_images(op):
