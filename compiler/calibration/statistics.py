@@ -16,7 +16,7 @@ import numpy as np
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.report.details import InputStatistics
-from ...runtime.report.execution import INTERLEAVED, is_interleaved, neighbours
+from ...runtime.report.input_doubts import INTERLEAVED, is_interleaved, neighbours
 from .sample_sets import Inputs
 
 FEW = 4

@@ -145,7 +145,6 @@ def run(
     from ..report.execution import (
         Images,
         best_classes,
-        doubts,
         gather_inputs,
         output_arrays,
         profile_table,
@@ -153,6 +152,7 @@ def run(
         results_text,
         save_outputs,
     )
+    from ..report.input_doubts import doubts
     from ..report.table import show_number
     from ..session import load
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tilewright.runtime.report.details import InputStatistics
-from tilewright.runtime.report.execution import doubts
+from tilewright.runtime.report.input_doubts import doubts
 
 
 def photo(rng: np.random.Generator) -> np.ndarray:
