@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -115,6 +115,15 @@ class Quantization:
         scales = tuple(float(s) for s in scale)
         zeros = tuple(int(z) for z in zero_point) if zero_point is not None else (0,) * len(scales)
         return Quantization(scales, zeros, axis)
+
+    def of_channels(self, channels: Iterable[int]) -> Quantization:
+        """Of these indices along ``axis`` alone, in their order; itself for a whole tensor."""
+        if self.axis is None:
+            return self
+        indices = [*channels]
+        return Quantization(
+            tuple(self.scale[c] for c in indices), tuple(self.zero_point[c] for c in indices), self.axis
+        )
 
     def broadcast(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Scales (float32) and zero points (int64), shaped to broadcast against a tensor of ``rank`` dimensions."""

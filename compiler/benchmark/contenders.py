@@ -52,12 +52,13 @@ def _onnxruntime(path: str, threads: int, precision: str, shapes: Mapping[str, l
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    brings_its_own = is_quantized(path)
     # Products with stored integers quantise what they are multiplied with, if not told to compute what the file says.
-    if precision == "fp32" and not is_quantized(path):
+    if precision == "fp32" and not brings_its_own:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    types = "the model's quantisation" if is_quantized(path) else "the model's types"
+    types = "the model's quantisation" if brings_its_own else "the model's types"
     return Loaded(
         lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)),
         f"{types}, {', '.join(session.get_providers())}",

@@ -17,7 +17,7 @@ from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
 from ...ir.quantized import is_wide
-from ...ir.types import Quantization, TensorType
+from ...ir.types import TensorType
 from ...runtime.machines.machine import CHANNEL_BLOCK
 from ..base import PLACED, UNPLANNED, Pass, Record
 from .channel_blocks import blocks_read, channels_picked, nonzero_blocks, of_all_inputs, zero_of_weights
@@ -303,8 +303,7 @@ def _set_constant(module: Module, op: Op[Conv], index: int, array: np.ndarray, c
     """Another constant; ``channels``: which of the old one's outputs it has, if not the same."""
     old = op.inputs[index]
     quant = old.type.quant
-    if channels is not None and quant is not None and quant.axis is not None:
-        scale, zeros = (tuple(each[c] for c in channels.tolist()) for each in (quant.scale, quant.zero_point))
-        quant = Quantization(scale, zeros, quant.axis)
+    if channels is not None and quant is not None:
+        quant = quant.of_channels(channels.tolist())
     type = TensorType(array.shape, old.type.dtype, quant)
     op.set_operand(index, module.add_constant(old.name, np.ascontiguousarray(array), type))

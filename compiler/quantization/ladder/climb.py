@@ -337,7 +337,7 @@ class Search:
         return False
 
     def _highest(self) -> Try:
-        """The best try."""
+        """The best try by the samples that choose, however many results have 16 bits."""
         return max(zip(self.rungs, self.tried, strict=True), key=lambda pair: pair[0].choice)[1]
 
     def _narrowest(self) -> Try:

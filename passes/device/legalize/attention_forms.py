@@ -15,7 +15,6 @@ from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.quantized import parameters
-from ....ir.types import Quantization
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...pattern import Match, Rule, node, on_quantized
 from ..attention_views import unfit, views_of
@@ -105,11 +104,8 @@ def _spread(found: Match, x: Value, channels: NDArray[np.int64]) -> Value:
     if is_op(maker, Conv) and _makes_channels_apart(maker):
         w, b = maker.operands[1:3]
         assert isinstance(w, Constant) and w.type.quant is not None
-        quant = w.type.quant
+        quant = w.type.quant.of_channels(channels.tolist())
         array = np.where(is_zero[:, None, None, None], w.type.dtype.numpy.type(quant.zero_point[0]), w.array[channels])
-        if quant.axis is not None:
-            scale, zeros = (tuple(each[c] for c in channels.tolist()) for each in (quant.scale, quant.zero_point))
-            quant = Quantization(scale, zeros, quant.axis)
         weights = found.add_constant(w.name, array, replace(w.type, shape=array.shape, quant=quant))
         if isinstance(b, Constant):
             bias = np.where(is_zero, b.array.dtype.type(0), b.array[channels])
