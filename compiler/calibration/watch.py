@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,19 +94,21 @@ class Watch:
         if self._certainty is not None:
             findings.warnings += self._certainty.warnings()
         for part in self._files:
-            findings.warnings += _turned(part)
+            fit, warnings = _noted(part)
+            findings.warnings += warnings
+            findings.inputs = [replace(each, fit=fit) if each.input == part.input else each for each in findings.inputs]
 
 
-def _turned(part: ImageFiles) -> list[str]:
-    """What to tell of images that a camera notes an orientation of, if it is not applied."""
-    from ...runtime.pictures.image_file import is_turned
+def _noted(part: ImageFiles) -> tuple[str, list[str]]:
+    """How images are made to fit the input, and what to tell of those that a camera notes an orientation of, if it is
+    not applied; of images on this machine."""
+    from ...runtime.pictures.image_file import noted
 
-    if part.preprocessing.orientation == "exif":
-        return []
-    turned = sum(is_turned(file) for file in part.files if not is_url(file))
-    if not turned:
-        return []
-    return [
-        f"{turned} of {len(part.files)} images for input {part.input!r} lie on their side or head as they are stored: "
-        "orientation=exif turns them upright"
-    ]
+    upright = part.preprocessing.orientation == "exif"
+    found = [noted(file, upright=upright) for file in part.files if not is_url(file)]
+    turned = sum(is_turned for *_, is_turned in found)
+    fit = part.preprocessing.fit([(width, height) for width, height, _ in found if width], part.type.shape)
+    if not turned or upright:
+        return fit, []
+    what = f"{turned} of {len(part.files)} images for input {part.input!r} lie on their side or head as they are stored"
+    return fit, [f"{what}: orientation=exif turns them upright"]

@@ -105,14 +105,17 @@ def _turn_of(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def is_turned(path: str | os.PathLike[str]) -> bool:
-    """Whether a camera noted that the image in a file is not stored upright; not of one that cannot be read."""
+def noted(path: str | os.PathLike[str], *, upright: bool) -> tuple[int, int, bool]:
+    """Width and height of the image in a file, as it is stored or ``upright``, and whether a camera noted that these
+    are two things; of one that cannot be read no pixels."""
     try:
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")
-            return _turn_of(image) is not None
+            turn = _turn_of(image)
+            sideways = upright and turn in [_TURNS[note] for note in (5, 6, 7, 8)]
+            return (*(image.size[::-1] if sideways else image.size), turn is not None)
     except _PILLOW_ERRORS:
-        return False
+        return 0, 0, False
 
 
 class _Content(io.BytesIO):

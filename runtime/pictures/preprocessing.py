@@ -213,6 +213,25 @@ class Preprocessing:
         ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
         return max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
 
+    def fit(self, sizes: Sequence[tuple[int, int]], shape: Sequence[int]) -> str:
+        """What it takes to make images fit an input, in the median and in words; nothing where they fit as they are.
+
+        Args:
+            sizes: width and height of each image.
+            shape: that of the input, which images fit.
+        """
+        _, height, width = self._extents(shape)
+        ratios = [each[0] * height / (each[1] * width) for each in sizes]
+        # Lying and standing images are stretched alike, whichever side gives way.
+        most = sorted(max(ratio, 1 / ratio) for ratio in ratios)[len(ratios) // 2] if ratios else 1.0
+        if self.resize == "shorter":
+            kept = self.fraction**2 / most
+            return f"{kept:.0%} of an image kept (resize=shorter)" if ratios and kept < _WHOLE else ""
+        if most < 1 / _WHOLE:
+            return ""
+        what = f"bars on {1 - 1 / most:.0%} of it" if self.resize in _FITTED else f"objects stretched by {most:.2f}"
+        return f"{what} (resize={self.resize})"
+
     def _extents(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Channels, height and width of an input."""
         _, *extents = shape
@@ -268,6 +287,9 @@ NAMES = (*_FIELDS, "std", "units", "preset", "color")
 
 _FITTED = ("letterbox", "corner")
 """Ways to resize that keep the whole image as it is."""
+
+_WHOLE = 0.98
+"""The part of an image of which nobody misses the rest."""
 
 
 def _alike(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -222,6 +222,7 @@ class InputStatistics:
         expected: the range that the preprocessing or the encodings let expect.
         clipped: the share of values outside it, 0 to 1.
         levels: how many of its 256 levels the middle 98 % of the values span; 0 without an expected range.
+        fit: how images were made to fit, in words; empty where nothing is lost, of arrays, and in older artifacts.
     """
 
     input: str
@@ -233,6 +234,7 @@ class InputStatistics:
     expected: tuple[_Real, ...] | None
     clipped: _Real
     levels: Annotated[int, Bounds()]
+    fit: str = ""
 
     @property
     def text(self) -> str:
@@ -243,7 +245,7 @@ class InputStatistics:
                 parts.append(f"{name} {'/'.join(f'{value:.3g}' for value in values)}")
         if self.expected is not None:
             parts.append(f"{self.levels} of 256 levels, {self.clipped:.1%} clipped")
-        return ", ".join(parts)
+        return ", ".join([*parts, *filter(None, [self.fit])])
 
 
 @dataclass(frozen=True)

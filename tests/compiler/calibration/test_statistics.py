@@ -12,7 +12,7 @@ from PIL import Image
 from tilewright.compiler.calibration.certainty import Certainty, entropy
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.statistics import Findings, Watched
-from tilewright.compiler.calibration.watch import _turned
+from tilewright.compiler.calibration.watch import _noted
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
@@ -166,8 +166,9 @@ def test_images_that_lie_on_their_side_are_told_unless_they_are_turned(tmp_path:
         Image.new("RGB", (16, 8)).save(tmp_path / f"{index}.png", exif=exif if index else Image.Exif())
     for orientation, expected in (("exif", []), ("stored", ["1 of 2 images for input 'x' lie on their side or head"])):
         files = open_calibration_set(tmp_path, INPUT, preprocessing={"orientation": orientation})
-        found = _turned(files)  # pyright: ignore[reportArgumentType]
+        fit, found = _noted(files)  # pyright: ignore[reportArgumentType]
         assert [each.partition(" as they")[0] for each in found] == expected
+        assert fit == "38% of an image kept (resize=shorter)"
 
 
 def test_samples_are_counted_and_not_the_rows_of_their_first_dimension(rng: np.random.Generator) -> None:

@@ -207,3 +207,21 @@ def test_what_an_artifact_has_counts_unless_forced() -> None:
         chosen("x", {"x": ImageInput("given", True, {"resize": 3})}, None, flag="--p")
     with pytest.raises(InputError, match="images do not fit this input"):
         stored_inputs("tf", {"y": input_type(1, 5)}, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("resize=shorter", "57% of an image kept (resize=shorter)"),
+        ("resize=shorter,fraction=1", "75% of an image kept (resize=shorter)"),
+        ("resize=stretch", "objects stretched by 1.33 (resize=stretch)"),
+        ("resize=letterbox", "bars on 25% of it (resize=letterbox)"),
+        ("resize=corner", "bars on 25% of it (resize=corner)"),
+    ],
+)
+def test_how_images_fit_is_told_of_lying_and_of_standing_ones(words: str, expected: str) -> None:
+    preprocessing = Preprocessing.of(words)
+    sizes = [(640, 480), (480, 640), (640, 480)]
+    assert preprocessing.fit(sizes, (1, 3, 224, 224)) == expected
+    assert Preprocessing.of("resize=stretch").fit(sizes[:1], (1, 3, 240, 320)) == ""
+    assert preprocessing.fit([], (1, 3, 224, 224)) == ""
