@@ -14,6 +14,8 @@ from pathlib import Path
 # one another, and turn meanwhile. Programs that tests start have it from here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TILEWRIGHT_THREADS", "1")
+# numba colours each message of a type that fits not before it tries the next one, by a library that development brings.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 import numpy as np
 import pytest

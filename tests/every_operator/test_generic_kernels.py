@@ -29,20 +29,32 @@ WITHOUT_KERNEL = {
 
 
 def chosen(cases: Iterable[Case]) -> Iterator[Case]:
-    """The cases that have an element type, a rank or a value of an attribute which no earlier one had; and of those for
-    whose functions nothing is left to compile the ones that have types, or two of all that together, anew."""
-    met: set[object] = set()
-    compiled: set[object] = {()}
+    """Cases that between them have every element type, rank and value of an attribute, those first that bring most of
+    it for what is left to compile; and of those for whose functions nothing is left the ones that have types, or two of
+    all that together, anew."""
+    left: dict[str, tuple[Case, object, set[object], set[object]]] = {}
     for case in cases:
         op = the_op(case)
         values = [(name, repr(value)) for name, value in sorted(asdict(op.operator).items())]
         values += [(f"operand {index}", value.type.dtype.value) for index, value in enumerate(op.inputs)]
         single = {*values, *((index, value.type.rank) for index, value in enumerate(op.inputs))}
         found = {*single, tuple(str(value.type) for value in op.inputs), *itertools.combinations(values, 2)}
-        function = function_of(case)
-        if not (found if function in compiled else single) <= met:
+        left[case.name] = case, function_of(case), single, found
+    met: set[object] = set()
+    compiled: set[object] = {()}
+    while left:
+        # To compile a function takes some thirty times as long as to run a case.
+        name = max(left, key=lambda each: len(left[each][2] - met) * (30 if left[each][1] in compiled else 1))
+        case, function, single, found = left[name]
+        if single <= met:
+            break
+        yield case
+        compiled.add(function)
+        met |= found
+        del left[name]
+    for case, function, _, found in left.values():
+        if function in compiled and not found <= met:
             yield case
-            compiled.add(function)
             met |= found
 
 

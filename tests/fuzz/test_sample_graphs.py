@@ -63,10 +63,10 @@ def check(seed: int) -> bool:
 
 
 def test_random_networks() -> None:
-    assert sum(check(seed) for seed in range(15)) > 10
+    assert sum(check(seed) for seed in range(10)) > 6
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("first", [15, 60, 110, *range(1000, 4000, 50)])
+@pytest.mark.parametrize("first", [10, 60, 110, *range(1000, 4000, 50)])
 def test_many_more(first: int) -> None:
     assert sum(check(seed) for seed in range(first, first + 50)) > 35

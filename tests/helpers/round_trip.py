@@ -42,7 +42,8 @@ _PLAIN = re.compile(r"[\w .,:/$-]*")
 
 
 def _plain(names: Iterable[str]) -> bool:
-    return all(map(_PLAIN.fullmatch, names))
+    # A comma is plain, too.
+    return _PLAIN.fullmatch(",".join(names)) is not None
 
 
 def _type_form(type: TensorType) -> Hashable:
