@@ -3,12 +3,16 @@
 ``examples/digits/train.py`` makes both files.
 """
 
+import atexit
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import as_file, files
 
 import numpy as np
 
-MODEL = Path(__file__).with_name("digits.onnx")
+_FILES = ExitStack()
+atexit.register(_FILES.close)
+MODEL = _FILES.enter_context(as_file(files(__name__) / "digits.onnx"))
 """The trained network: input ``image: float[1, 1, 8, 8]``, output ``probabilities: float[1, 10]``."""
 
 
@@ -37,7 +41,7 @@ class Digits:
 
 def load_digits() -> Digits:
     """Reads the packaged images."""
-    with np.load(Path(__file__).with_name("digits_heldout.npz"), allow_pickle=False) as arrays:
+    with (files(__name__) / "digits_heldout.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return Digits(
             images=arrays["images"],
             labels=arrays["labels"],

@@ -92,8 +92,8 @@ def output_folder(text: str) -> Path:
     return Path(text)
 
 
-def whole_number(minimum: int | None = None) -> Callable[[str], int]:
-    """What reads a whole number, of at least ``minimum``."""
+def whole_number(minimum: int | None = None, maximum: int | None = None) -> Callable[[str], int]:
+    """What reads a whole number, of at least ``minimum`` and at most ``maximum``."""
 
     def read(text: str) -> int:
         digits = text.removeprefix("-") if minimum is None else text
@@ -101,6 +101,8 @@ def whole_number(minimum: int | None = None) -> Callable[[str], int]:
         if number is None or (minimum is not None and number < minimum):
             least = "" if minimum is None else f" of at least {minimum}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{least}")
+        if maximum is not None and number > maximum:
+            raise argparse.ArgumentTypeError(f"{text} is too large: expected at most {maximum}")
         return number
 
     return read

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
+from importlib.resources import files
 from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
@@ -31,6 +32,7 @@ FORMAT_VERSION = 1
 DEFAULT = "m4096"
 """The sample that stands for the accelerator where none is named."""
 
+_SAMPLES = files(f"{__package__}")
 _SOURCE = Source("machine description", MachineError)
 _NAME_LIMIT = 255
 
@@ -335,7 +337,7 @@ def _without_notes(
 
 def samples() -> list[str]:
     """Names of the machines that come with Tilewright."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.json"))
+    return sorted(each.name[:-5] for each in _SAMPLES.iterdir() if each.name.endswith(".json"))
 
 
 def load(name_or_path: str | Path) -> Machine:
@@ -363,9 +365,10 @@ def load_file(name_or_path: str | Path) -> MachineFile:
         MachineError: as for `load`.
     """
     name = str(name_or_path).lower()
-    path = Path(__file__).parent / f"{name}.json" if name in samples() else Path(name_or_path)
+    if name in samples():
+        return read_file((_SAMPLES / f"{name}.json").read_text("utf-8"), f"{name}.json")
     try:
-        with open_regular(str(path), FileIO) as file:
+        with open_regular(str(name_or_path), FileIO) as file:
             content = file.read(MACHINE_DESCRIPTION + 1)
         if len(content) > MACHINE_DESCRIPTION:
             raise ValueError(f"longer than {MACHINE_DESCRIPTION} bytes")
@@ -376,4 +379,4 @@ def load_file(name_or_path: str | Path) -> MachineFile:
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
             hint=" ".join(filter(None, (similar(name, samples()), f"Samples: {', '.join(samples())}."))),
         ) from None
-    return read_file(text, str(path.name))
+    return read_file(text, Path(name_or_path).name)

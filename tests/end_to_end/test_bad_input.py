@@ -129,7 +129,6 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         graph_model([relu()], [("x", TensorProto.FLOAT, [2]), ("x", TensorProto.FLOAT, [3])]),
         "import: two inputs are named 'x'",
     ),
-    "two outputs of one name": (graph_model([relu()], outputs=["y", "y"]), "import: two outputs are named 'y'"),
     "input of 17 dimensions": (
         graph_model([relu()], [("x", TensorProto.FLOAT, [1] * 17)]),
         "import: input 'x': a tensor has too many dimensions; expected at most 16 dimensions of a tensor, found 17",

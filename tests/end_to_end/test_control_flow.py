@@ -541,6 +541,13 @@ STATE = "(bool co, float[3] t) { t = Neg(s) co = Identity(ci) }"
             ),
             "a reshape keeps the number of elements; expected 6 elements as in [2, 3], found [5]. It follows from 'c'",
         ),
+        (
+            IF.replace("a = Mul(x, w)", "v = Constant<value_ints=[1,70000]>() a = ConstantOfShape(v)").replace(
+                "a = Add(x, x)", "v = Constant<value_ints=[70000,1]>() a = ConstantOfShape(v)"
+            ),
+            "elements of a tensor, where an extent of 0 counts as 1, found [70000, 70000]. It follows from 'c' alone: "
+            "fix it with --freeze c=VALUE",
+        ),
         (IF.replace("b = Neg(a) d = Identity(b)", "b = Neg(a)").replace("b, float[2,3] d)\n", "b)\n"), "different num"),
         (SCAN.replace("num_scan_inputs=1", "num_scan_inputs=3"), "num_scan_inputs is out of range; expected 1 to 2"),
         (SCAN.replace("axes=[-1]", "axes=[3]"), "the axis is out of range; expected -3 to 2, found 3"),

@@ -194,6 +194,18 @@ def test_the_runtime_loads_neither_compiler_nor_its_libraries(installed: Path) -
     assert not loaded & {"tilewright.compiler", "tilewright.codegen", "tilewright.passes", "tilewright.ir", *EXTRAS}
 
 
+def test_samples_and_the_demonstration_are_read_from_an_archive(wheel: Path) -> None:
+    program = (
+        "from tilewright.compiler.demo import MODEL, load_digits; from tilewright.runtime.machines import machine\n"
+        "print(machine.samples() == [machine.load(name).name.lower() for name in machine.samples()])\n"
+        "print(machine.__file__, MODEL.stat().st_size > 10_000, load_digits().images.shape[0])"
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(wheel)!r})\n{program}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=wheel.parent)
+    found = done.stdout.split()
+    assert found[0] == "True" and found[1].startswith(str(wheel)) and found[2:] == ["True", "500"]
+
+
 def test_every_module_imports_with_all_extras(installed: Path) -> None:
     found = import_all(installed, ["tilewright.*"])
     assert found["failed"] == {}

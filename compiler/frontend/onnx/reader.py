@@ -90,7 +90,9 @@ def import_onnx(
     results = importer.import_graph(model.graph)
     if not results:
         raise ModelError("the graph has no outputs", stage="import")
-    ends = [end for each in zip(model.graph.output, results, strict=True) for end in _outputs(importer, *each)]
+    # What is named twice among the outputs is one of them.
+    named = {output.name: (output, value) for output, value in zip(model.graph.output, results, strict=True)}
+    ends = [end for each in named.values() for end in _outputs(importer, *each)]
     if not ends:
         raise UnsupportedError("the outputs are sequences that hold nothing", stage="import")
     if len({name for name, _ in ends}) < len(ends):
@@ -320,12 +322,11 @@ def _resolve_shape(
     return tuple(given)
 
 
-def _check_names(graph: onnx.GraphProto, *others: object, is_inner: bool = False) -> None:
-    """Raise ModelError if a name of a graph stands for two tensors, or twice among inputs or outputs, or is no text.
+def _check_names(graph: onnx.GraphProto, *others: object) -> None:
+    """Raise ModelError if a name of a graph stands for two tensors, or twice among inputs, or is no text.
 
     Args:
         others: further texts of the model.
-        is_inner: the graph is an attribute of a node, which may return a tensor twice.
     """
     named = (*graph.input, *graph.output, *graph.initializer)
     texts = [*others, graph.name, *(thing.name for thing in named)]
@@ -335,8 +336,7 @@ def _check_names(graph: onnx.GraphProto, *others: object, is_inner: bool = False
     for text in texts:
         if not isinstance(text, str):
             raise ModelError("a name is not UTF-8 text", stage="import", found=text)
-    outputs = () if is_inner else graph.output
-    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input), ("outputs", outputs)):
+    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input)):
         twice = next((name for name, count in Counter(thing.name for thing in things).items() if count > 1), None)
         if twice is not None:
             raise ModelError(f"two {what} are named {twice!r}", stage="import")
@@ -356,4 +356,4 @@ def _check_names(graph: onnx.GraphProto, *others: object, is_inner: bool = False
             taken[name] = f"node {node.name or name!r}"
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _check_names(attribute.g, is_inner=True)
+                _check_names(attribute.g)

@@ -19,6 +19,7 @@ import onnx.helper
 import onnx.numpy_helper
 
 from tilewright.errors import ClassesWarning, ModelError, TilewrightError, UnsupportedError, warn
+from tilewright.limits import FOLDED
 
 from ....ir.types import DType
 from ..builder import type_of_tensor
@@ -42,6 +43,7 @@ class TensorReader:
         self._folder = folder
         self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._unread: dict[tuple[int, int], int] = {}
+        self._dense = 0
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The elements of a tensor, of a dtype of NumPy or ml_dtypes.
@@ -71,6 +73,26 @@ class TensorReader:
             array = np.asarray(array.view(np.uint8) != 0)
         array.flags.writeable = False
         self.bytes, self.elements = self.bytes + array.nbytes, self.elements + array.size
+        return array
+
+    def dense(self, sparse: onnx.SparseTensorProto) -> np.ndarray:
+        """As `array`, of a tensor that holds its elements that are not 0, and where they are."""
+        values, places, name = self.array(sparse.values), self.array(sparse.indices), sparse.values.name
+        type = type_of_tensor(f"tensor {name!r}", sparse.dims, stored_type(sparse.values.data_type, name))
+        self._dense += type.elements * values.itemsize
+        if self._dense > (most := FOLDED + 8 * self.bytes):
+            message = f"the elements of sparse tensor {name!r} and those before it are too many"
+            raise ModelError(message, stage="import", expected=f"at most {most} bytes", found=self._dense)
+        array = np.zeros(type.shape, values.dtype)
+        try:
+            index = np.unravel_index(places, type.shape) if places.ndim == 1 else tuple(places.T)
+            if (places < 0).any() or places.shape[1:] not in ((), (len(type.shape),)):
+                raise IndexError
+            array[index] = values
+        except (IndexError, TypeError, ValueError):
+            what = f"the elements of sparse tensor {name!r} are not where its shape has places for them"
+            raise ModelError(what, stage="import", expected=f"places in {list(type.shape)}") from None
+        array.flags.writeable = False
         return array
 
     def attribute(self, proto: onnx.AttributeProto, node: str) -> Any:

@@ -11,6 +11,8 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
+from tilewright.limits import IMAGES
+
 from ...commands.console import progress_bar
 from ...commands.parser import add_engine, whole_number
 from ...commands.shapes import add_input_shape, chosen_shape
@@ -25,7 +27,7 @@ _SHELL = "xilinx_u250_xdma_201830_2"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     parser.add_argument("--shell", default=_SHELL, metavar="NAME", help="Which of several cards; here is one.")
-    parser.add_argument("--bs", type=whole_number(1), default=1, metavar="N", help="Images of a call.")
+    parser.add_argument("--bs", type=whole_number(1, IMAGES), default=1, metavar="N", help="Images of a call.")
     parser.add_argument("--reps", type=whole_number(1), default=100, metavar="N", help="Calls.")
     add_input_shape(parser, default="the one of the most images that is not above --bs.")
     add_engine(parser, ENGINE)

@@ -156,3 +156,8 @@ def test_what_is_not_for_the_accelerator_is_not_modelled(tmp_path: Path, capsys:
 def test_a_file_that_is_not_there(capsys: Capture) -> None:
     assert main(["power", "no.twa"]) == 1
     assert capsys.readouterr().err == "error: load artifact: cannot read 'no.twa': No such file or directory\n"
+
+
+def test_a_call_of_too_many_images(capsys: Capture) -> None:
+    assert main(["power", "no.twa", "--bs", "100000000"]) == 2
+    assert "'--bs': 100000000 is too large: expected at most 65536" in capsys.readouterr().err

@@ -56,7 +56,11 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
                 hint=freeze_hint(importer, condition),
             )
         if a.type.shape != b.type.shape or open.is_open(a) or open.is_open(b):
-            spans[index] = _with_extents(importer, branches, index)
+            try:
+                spans[index] = _with_extents(importer, branches, index)
+            except IRError as error:
+                error.hint = freeze_hint(importer, condition)
+                raise
     outside = [*dict.fromkeys(value for body, results in branches for value in outside_of(body, results))]
     for body, results in branches:
         close_over(body, results, outside)
@@ -126,9 +130,8 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
 def freeze_hint(importer: Importer, value: Value) -> str | None:
     """How a user makes a value known at compile time; ``None`` where it does not follow from single numbers."""
     names = [each.name for each in scalar_inputs(importer.module, value)]
-    return (
-        f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}." if names else None
-    )
+    told = f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}."
+    return told if names else None
 
 
 @imports("Loop")
