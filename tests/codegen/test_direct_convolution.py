@@ -36,6 +36,7 @@ class Case:
     act_args: tuple[float, ...] = ()
     plain: bool = False
     blocking: Blocking | None = None
+    offset: float = 0
 
 
 CASES = [
@@ -61,6 +62,20 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.channels}to{case.outputs}-{case.act}")
 def test_agrees_with_reference(case: Case, target: str, rng: np.random.Generator) -> None:
     check(case, target, rng)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 128, 32, (9, 8), (3, 3), offset=1e4),
+        Case(1, 128, 32, (9, 8), (3, 3), has_residual=True, offset=1e4),
+        Case(1, 128, 32, (9, 8), (3, 3), has_residual=True, blocking=Blocking(1, 4, 2, 4, 4), offset=1e4),
+        Case(1, 3, 35, (33, 31), (7, 7), plain=True, offset=1e4),
+    ],
+    ids=["bias", "residual", "chunks", "plain"],
+)
+def test_products_are_not_rounded_to_the_precision_of_what_is_added(case: Case, rng: np.random.Generator) -> None:
+    check(case, "host", rng)
 
 
 @pytest.mark.parametrize("target", [EMULATED[0], EMULATED[-1]])
@@ -123,8 +138,8 @@ def check(case: Case, target_name: str, rng: np.random.Generator) -> None:
     w = array(case.outputs, case.channels // case.groups, *case.kernel)
     w /= np.sqrt(w[0].size)
     type = operator.infer(TensorType.of(x), TensorType.of(w), None, None)
-    bias = array(case.outputs) if case.has_bias else None
-    residual = array(*type.shape) if case.has_residual else None
+    bias = array(case.outputs) + np.float32(case.offset) if case.has_bias else None
+    residual = array(*type.shape) + np.float32(case.offset) if case.has_residual else None
     expected = operator.reference(x, w, bias, residual)
     rows, columns = (
         Axis(case.image[i], type.shape[2 + i], case.kernel[i], case.strides[i], case.dilations[i], case.pads[i])
@@ -148,6 +163,9 @@ def check(case: Case, target_name: str, rng: np.random.Generator) -> None:
     operands += [pack(residual, "c16")] if residual is not None else []
     blocked = type.with_layout("c16")
     (y,) = run(spec, target, operands, [(physical_shape(blocked), np.float32)])
-    np.testing.assert_allclose(unpack(y, blocked), expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+    most = np.abs(expected).max()
+    # Each of bias, residual and sums of chunks rounds once, if they are added last.
+    allowed = 4 * np.spacing(most) if case.offset else 1e-5 * max(1, most)
+    np.testing.assert_allclose(unpack(y, blocked), expected, rtol=0, atol=allowed)
     # Padding lanes hold exact zeros, whatever the activation makes of zero.
     assert (pack(unpack(y, blocked), "c16") == y).all()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_harness import TARGETS, Execution, described, run_kernels
+from network_files import graph_model
+from onnx import TensorProto, helper
 
+import tilewright
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir.core import Function
 from tilewright.ir.ops.convolution import Conv
@@ -43,6 +46,31 @@ def check(target: str, count: int, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_random_shapes(target: str, rng: np.random.Generator) -> None:
     check(target, 8, rng)
+
+
+def test_products_are_not_rounded_to_the_precision_of_what_is_added(rng: np.random.Generator) -> None:
+    """Neither in row-major order, which groups of 60 channels take, nor where each channel is a group."""
+    for groups, inputs in ((3, 60), (48, 1)):
+        x = rng.standard_normal((1, groups * inputs, 12, 17)).astype(np.float32)
+        w = (rng.standard_normal((48, inputs, 3, 3)) / 3 / np.sqrt(inputs)).astype(np.float32)
+        bias = rng.standard_normal(48).astype(np.float32)
+        residual = (1e4 + rng.standard_normal((1, 48, 10, 15))).astype(np.float32)
+        nodes = [
+            helper.make_node("Conv", ["x", "w", "bias"], ["products"], group=groups),
+            helper.make_node("Add", ["products", "residual"], ["y"]),
+        ]
+        shapes = [("x", TensorProto.FLOAT, x.shape), ("residual", TensorProto.FLOAT, residual.shape)]
+        model = graph_model(nodes, shapes, ["y"], {"w": w, "bias": bias})
+        products = tilewright.compile(
+            graph_model(nodes[:1], shapes[:1], ["products"], {"w": w, "bias": bias}).SerializeToString(),
+            precision="fp32",
+        )
+        artifact = tilewright.compile(model.SerializeToString(), precision="fp32")
+        with tilewright.load(products) as session:
+            expected = session.run({"x": x})["products"] + residual
+        with tilewright.load(artifact) as session:
+            found = session.run({"x": x, "residual": residual})["y"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2 * np.spacing(np.float32(1e4)))
 
 
 @pytest.mark.sweep

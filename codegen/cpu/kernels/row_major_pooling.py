@@ -25,13 +25,15 @@ class RowMajorMaxPooling(RowMajorWindows):
 
     OUTSIDE: ClassVar[float] = -math.inf
 
-    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
+    def start(self, b: FunctionBuilder) -> Register:
         return constant(F32.of(b.target.lanes), -math.inf)
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return VectorArithmetic(b).apply("max", [total, value])
 
-    def end(self, b: FunctionBuilder, total: Register) -> Register:
+    def end(
+        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
+    ) -> Register:
         return total
 
 
@@ -39,13 +41,15 @@ class RowMajorMaxPooling(RowMajorWindows):
 class RowMajorAveragePooling(RowMajorWindows):
     """The mean of each window, all taps of which count."""
 
-    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
+    def start(self, b: FunctionBuilder) -> Register:
         return constant(F32.of(b.target.lanes), 0)
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return b.binary("fadd", total, value)
 
-    def end(self, b: FunctionBuilder, total: Register) -> Register:
+    def end(
+        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
+    ) -> Register:
         return b.binary("fdiv", total, constant(total.type, math.prod(axis.kernel for axis in self.axes)))
 
 

@@ -55,22 +55,25 @@ class RowMajorWindows(KernelSpec):
     groups: int = 1
 
     @abstractmethod
-    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
-        """A vector of accumulators before the first tap.
-
-        Args:
-            channel: of the output.
-            place: bytes before the first of its elements in the result.
-            inside: which of them exist; ``None`` for all.
-        """
+    def start(self, b: FunctionBuilder) -> Register:
+        """A vector of accumulators before the first tap."""
 
     @abstractmethod
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         """The accumulators after a tap, and its weight in every lane where there are weights."""
 
     @abstractmethod
-    def end(self, b: FunctionBuilder, total: Register) -> Register:
-        """The result."""
+    def end(
+        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
+    ) -> Register:
+        """The result.
+
+        Args:
+            total: the accumulators after all taps.
+            channel: of the output.
+            place: bytes before the first of its elements in the result.
+            inside: which of them exist; ``None`` for all.
+        """
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, target).generate()
@@ -202,7 +205,6 @@ class _Walker:
             for q in range(tile.channels)
             for offset, inside in zip(offsets, insides, strict=True)
         ]
-        sums = [spec.start(b, b.add(tile.channel, q), place, inside) for q, place, inside in places]
         start = axis.coordinate(b, tile.start)
         x = b.at(tile.x, b.multiply(start, 4))
 
@@ -220,9 +222,10 @@ class _Walker:
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
-        totals = self._over_channels(x, tile.w, tile.taps, tap, tuple(sums))
-        for (_, place, inside), total in zip(places, totals, strict=True):
-            b.store_masked(spec.end(b, total), b.at(self.arguments["y"], place), inside)
+        totals = self._over_channels(x, tile.w, tile.taps, tap, (spec.start(b),) * len(places))
+        for (q, place, inside), total in zip(places, totals, strict=True):
+            result = spec.end(b, total, b.add(tile.channel, q), place, inside)
+            b.store_masked(result, b.at(self.arguments["y"], place), inside)
 
     def _inside(self, tile: _Tile, offset: int) -> Register | None:
         """Which pixels of a vector exist, ``None`` for all; those of a tile whose place is computed do."""

@@ -34,6 +34,9 @@ from .word_winograd import word_winograd
 
 VECTOR = F32.of(CHANNEL_BLOCK)
 
+_FEW_PRODUCTS = 128
+"""Of a result."""
+
 
 @dataclass(frozen=True)
 class Convolution(FloatOutput, DirectConvolution):
@@ -77,20 +80,7 @@ class Convolution(FloatOutput, DirectConvolution):
         )
 
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
-        a, b = tile.arguments, tile.b
-
-        def first() -> list[Register]:
-            # The residual comes first because the result may lie where it lies.
-            starts = [a[f"start{q}"] for _, q in tile.positions]
-            if not self.has_residual:
-                return starts
-            residuals = (b.load(VECTOR, tile.output("residual", *address)) for address in tile.positions)
-            return [b.binary("fadd", residual, start) for residual, start in zip(residuals, starts, strict=True)]
-
-        def resume() -> list[Register]:
-            return [b.load(VECTOR, tile.output("y", *position)) for position in tile.positions]
-
-        return b.if_(a["first"], first, resume) if "first" in a else first()
+        return [tile.arguments[f"start{q}"] if self.starts_with_bias(tile) else zero(VECTOR) for _, q in tile.positions]
 
     def step(
         self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
@@ -107,8 +97,33 @@ class Convolution(FloatOutput, DirectConvolution):
                     index = p * tile.vectors + q
                     sums[index] = b.fma(value, weights[q], sums[index])
 
-    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
+    def starts_with_bias(self, tile: ConvolutionTile) -> bool:
+        """Whether there are so few products that rounding them with the bias is little, and adding it last is not."""
+        products = self.present_steps * self.rows.kernel * self.columns.kernel
+        return "first" not in tile.arguments and products <= _FEW_PRODUCTS
+
+    def with_rest(self, tile: ConvolutionTile, sums: Registers) -> Registers:
+        """The sums of a chunk with what is added to them: bias and residual, or the sums of the chunks before.
+
+        Last, as each product would be rounded to the precision of what may be far larger.
+        """
         a, b = tile.arguments, tile.b
+
+        def plus(values: Registers, name: str) -> Registers:
+            loaded = (b.load(VECTOR, tile.output(name, *position)) for position in tile.positions)
+            return tuple(b.binary("fadd", *pair) for pair in zip(values, loaded, strict=True))
+
+        def first() -> Registers:
+            values = sums
+            if self.has_bias and not self.starts_with_bias(tile):
+                values = tuple(b.binary("fadd", sums[i], a[f"start{q}"]) for i, (_, q) in enumerate(tile.positions))
+            # The result, which later chunks read, may lie where the residual lies.
+            return plus(values, "residual") if self.has_residual else values
+
+        return b.if_(a["first"], first, lambda: plus(sums, "y")) if "first" in a else first()
+
+    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
+        a, b, sums = tile.arguments, tile.b, self.with_rest(tile, sums)
 
         def activated(value: Register, q: int) -> Register:
             value = self.activation.apply(b, value)

@@ -48,18 +48,19 @@ class Depthwise(FloatOutput, TapByTap):
     """
 
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
-        b, start = tile.b, tile.arguments["start0"]
-        if not self.has_residual:
-            return start
-        residual = b.load(self.vector, b.at(tile.arguments["residual"], pixel * VECTOR_BYTES))
-        return b.binary("fadd", residual, start)
+        return tile.arguments["start0"]
 
     def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         assert weight is not None
         return b.fma(value, weight, total)
 
     def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
-        return self.activation.apply(tile.b, total)
+        b = tile.b
+        if self.has_residual:
+            # Last, as each product would be rounded to the precision of what may be far larger.
+            residual = b.load(self.vector, b.at(tile.arguments["residual"], pixel * VECTOR_BYTES))
+            total = b.binary("fadd", total, residual)
+        return self.activation.apply(b, total)
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,20 @@ class RowMajorConvolution(ProductSpec, RowMajorWindows):
     Further arguments: bias [O], residual like the result, which may lie where it lies.
     """
 
-    def start(self, b: FunctionBuilder, channel: Register, place: Register, inside: Register | None) -> Register:
-        vector, arguments = F32.of(b.target.lanes), self.bind(b)
-        total = zero(vector)
-        if self.has_bias:
-            total = b.splat(b.load(F32, b.at(arguments["bias"], b.multiply(channel, 4))), vector.lanes)
-        if self.has_residual:
-            total = b.binary("fadd", total, b.load_masked(vector, b.at(arguments["residual"], place), inside))
-        return total
+    def start(self, b: FunctionBuilder) -> Register:
+        return zero(F32.of(b.target.lanes))
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         assert weight is not None
         return b.fma(weight, value, total)
 
-    def end(self, b: FunctionBuilder, total: Register) -> Register:
+    def end(
+        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
+    ) -> Register:
+        vector, arguments = total.type, self.bind(b)
+        if self.has_bias:
+            bias = b.splat(b.load(F32, b.at(arguments["bias"], b.multiply(channel, 4))), vector.lanes)
+            total = b.binary("fadd", total, bias)
+        if self.has_residual:
+            total = b.binary("fadd", total, b.load_masked(vector, b.at(arguments["residual"], place), inside))
         return self.activation.apply(b, total)
