@@ -147,6 +147,15 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     return _as_reshape(found) if keeps and count == 1 else None
 
 
+def _reduce_before_transpose(found: Match[Reduce]) -> Value:
+    """What is left after a reduction is transposed, as where TensorFlow averages maps whose channels come last."""
+    reduce, perm = found.root.operator, found.op("inner", Transpose).operator.perm
+    axes = tuple(sorted(perm[axis] for axis in reduce.axes))
+    left = [axis for axis in perm if reduce.keepdims or axis not in axes]
+    y = found.emit(type(reduce)(axes, reduce.keepdims), found["x"])
+    return found.emit(Transpose(tuple(sorted(left).index(axis) for axis in left)), y)
+
+
 def _merge_reductions(found: Match[Reduce]) -> Value | None:
     """Means of means, as ``x.mean(3).mean(2)``, and maxima of maxima, in one."""
     inner, outer, x = found.op("inner", Reduce).operator, found.root.operator, found["x"]
@@ -198,6 +207,7 @@ RULES: tuple[Rule, ...] = (
         node((ReduceMean, ReduceMax), node((ReduceMean, ReduceMax), "x", name="inner")),
         _merge_reductions,
     ),
+    Rule("reduce_of_transpose", node(Reduce, node(Transpose, "x", name="inner")), _reduce_before_transpose),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     *NEUTRAL,
 )

@@ -100,6 +100,14 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         graph_model([helper.make_node("Attention", ["x"], ["y"], name="a", domain="com.acme")], domains=["com.acme"]),
         f"import: node 'a': operator 'Attention' (com.acme:1) is not supported. {LISTED} {FUNCTIONS}",
     ),
+    "operator of onnxruntime for one processor": (
+        graph_model(
+            [helper.make_node("Conv", ["x"], ["y"], name="c", domain="com.microsoft.nchwc")],
+            domains=["com.microsoft.nchwc"],
+        ),
+        "import: node 'c': operator 'Conv' (com.microsoft.nchwc:1) is not supported. onnxruntime writes this "
+        "domain for one processor: optimise the model at level extended at most.",
+    ),
     "node without a name": (
         graph_model([helper.make_node("Blur", ["x"], ["y"])]),
         f"import: node 'y': operator 'Blur' (opset 17) is not supported. {LISTED}",

@@ -290,6 +290,31 @@ def test_a_gather_out_of_range_stays_for_the_run_to_refuse(index: int) -> None:
     assert_leaves_alone("canonicalize", module)
 
 
+@pytest.mark.parametrize("operator", ["mean", "max", "sum", "l2"])
+@pytest.mark.parametrize(
+    ("axes", "keeps", "shape", "is_moved"),
+    [
+        ("1, 2", "false", "2,3", False),  # over all positions: the channels are left as they lie
+        ("1, 2", "true", "2,1,1,3", False),
+        ("3", "false", "2,4,5", False),
+        ("0, 1", "false", "5,3", True),
+        ("1", "true", "2,1,5,3", True),
+    ],
+)
+def test_reductions_come_before_transpositions(
+    operator: str, axes: str, keeps: str, shape: str, is_moved: bool, rng: np.random.Generator
+) -> None:
+    module = parse(f"""func @main(%x: f32[2,3,4,5]) -> (%y: f32[{shape}]) {{
+        %t = transpose(%x) {{perm=[0, 2, 3, 1]}} : f32[2,4,5,3]
+        %y = reduce_{operator}(%t) {{axes=[{axes}], keepdims={keeps}}} : f32[{shape}]
+        return %y }}""")
+    before = clone(module)
+    run_pass("canonicalize", module)
+    names = [op.name for op in module.ops]
+    assert names[0] != "transpose" and ("transpose" in names) == is_moved
+    assert_same_meaning(before, module, rng)
+
+
 @pytest.mark.parametrize(("operator", "pool"), [("mean", "global_average_pool"), ("max", "global_max_pool")])
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("first", [2, 3])

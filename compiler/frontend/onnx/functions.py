@@ -112,6 +112,8 @@ class Functions:
         domain = standard_domain(proto.domain)
         if not domain:
             return listed
+        if domain == "com.microsoft.nchwc":
+            return "onnxruntime writes this domain for one processor: optimise the model at level extended at most."
         names = [name for own, name, _ in self._own if own == domain]
         close = similar(proto.op_type, names)
         if names:

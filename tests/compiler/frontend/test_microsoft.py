@@ -189,21 +189,35 @@ def test_pools_with_channels_last(rng: np.random.Generator) -> None:
         assert_imports_like_onnxruntime(model, [x, *scales])
 
 
+@pytest.mark.parametrize("group", [1, 5])
+def test_convolutions_with_channels_last(group: int, rng: np.random.Generator) -> None:
+    # As onnxruntime's optimiser writes them at its highest level.
+    x = rng.integers(0, 255, (2, 7, 6, 5)).astype(np.uint8)
+    w = rng.integers(-60, 60, (10, 5 // group, 3, 2)).astype(np.int8)
+    b = rng.integers(-99, 99, 10).astype(np.int32)
+    scales = [np.array(scale, np.float32) for scale in (0.02, 0.01, 0.03)]
+    inputs = [
+        x,
+        scales[0],
+        np.array(3, np.uint8),
+        w,
+        scales[1],
+        np.array(0, np.int8),
+        scales[2],
+        np.array(7, np.uint8),
+        b,
+    ]
+    window: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "group": group}
+    model = node_model("QLinearConv", inputs, constants=range(1, 9), channels_last=1, **window)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
 def test_choices_of_integers(rng: np.random.Generator) -> None:
     parts = [rng.integers(0, 255, (3, 4)).astype(np.uint8) for _ in range(2)]
     scales = [np.array(scale, np.float32) for scale in (0.02, 0.05, 0.04)]
     zeros = [np.array(zero, np.uint8) for zero in (128, 7, 100)]
-    inputs = [
-        rng.random((3, 4)) < 0.5,
-        parts[0],
-        scales[0],
-        zeros[0],
-        parts[1],
-        scales[1],
-        zeros[1],
-        scales[2],
-        zeros[2],
-    ]
+    given = [[part, scales[i], zeros[i]] for i, part in enumerate(parts)]
+    inputs = [rng.random((3, 4)) < 0.5, *given[0], *given[1], scales[2], zeros[2]]
     assert_imports_like_onnxruntime(node_model("QLinearWhere", inputs, constants=(2, 3, 5, 6, 7, 8)), inputs)
 
 

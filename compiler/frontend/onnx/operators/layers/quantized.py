@@ -148,8 +148,11 @@ def _emit(importer: Importer, operator: Operator, quant: Quantization, x: Value,
     return importer.emit_one(StorageCast(), y)
 
 
+@imports("QLinearConv", domain=MICROSOFT)
 @imports("QLinearConv")
 def import_conv(node: Node, importer: Importer) -> Value:
+    if node.int("channels_last", 0):  # onnxruntime's own; the weights are laid out as ever
+        return channels_last(node, importer, import_conv)
     x, w, b = node.input(0), node.input(3), node.optional(8)
     operator = convolution(node, Conv, x, w)
     y = _product(node, importer, operator, 0, b)
@@ -253,10 +256,8 @@ def import_softmax(node: Node, importer: Importer) -> Value:
 
 @imports("QLinearReduceMean", domain=MICROSOFT)
 def import_mean(node: Node, importer: Importer) -> Value:
-    def mean(real: Value) -> Value:
-        return import_reduce(replace(node, op_type="ReduceMean", inputs=(real,)), importer)
-
-    return _in_real(node, importer, mean)
+    mean = replace(node, op_type="ReduceMean")
+    return _in_real(node, importer, lambda real: import_reduce(replace(mean, inputs=(real,)), importer))
 
 
 def _in_real(node: Node, importer: Importer, compute: Callable[[Value], Value]) -> Value:
