@@ -30,8 +30,8 @@ class VolumeConvolutions(Pass):
     Windows of one pixel in each plane make the planes one dimension. Of others each plane of the result becomes an
     image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
     depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
-    planes, stay: there the kernels for rows of pixels are as fast. On integers all but such groups become images, of
-    parts of a map that has a row for each plane; and what sees more than 64 planes stays, each of which were a part.
+    planes, stay: there the kernels for rows of pixels are as fast. On integers all become images, of parts of a map
+    that has a row for each plane; but what sees more than 64 planes stays, each of which were a part.
     """
 
     requires = (UNPLANNED,)
@@ -49,7 +49,7 @@ def _has_images(op: Op[Conv]) -> bool:
         return False
     is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
     many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1 or is_integer
-    return is_known and many and (conv.group == 1 or w.type.shape[2] == 1 or _sees_one_pixel(op))
+    return is_known and many and (conv.group == 1 or is_integer or w.type.shape[2] == 1 or _sees_one_pixel(op))
 
 
 def _sees_one_pixel(op: Op[Conv]) -> bool:
@@ -98,15 +98,16 @@ def _images(found: Match) -> Value | None:
 
 
 def _planes_seen(found: Match, op: Op[Conv]) -> Value:
-    """The planes of integers that each plane of the result sees, one behind the other as channels."""
-    conv, x, depth, count = op.operator, op.inputs[0], op.inputs[1].type.shape[2], op.result.type.shape[2]
+    """The planes of integers that each plane of the result sees, one behind the other as channels of each group."""
+    conv, x, (_, inputs, depth, *_) = op.operator, op.inputs[0], op.inputs[1].type.shape
     batch, channels, planes, *rest = x.type.shape
-    rows = found.emit(Reshape((batch, channels, planes, math.prod(rest))), x)
+    count, groups = op.result.type.shape[2], batch * conv.group
+    rows = found.emit(Reshape((groups, inputs, planes, math.prod(rest))), x)
     if conv.pads[0] or conv.pads[3]:
         rows = found.emit(Pad((0, 0, conv.pads[0], 0, 0, 0, conv.pads[3], 0)), rows)
     if (depth, conv.strides[0]) != (1, 1):
         begins = ((0, 0, tap * conv.dilations[0], 0) for tap in range(depth))
-        extent, step = (batch, channels, count, math.prod(rest)), (1, 1, conv.strides[0], 1)
+        extent, step = (groups, inputs, count, math.prod(rest)), (1, 1, conv.strides[0], 1)
         rows = found.emit(Concat(1), *(found.emit(Slice(begin, extent, step), rows) for begin in begins))
     return found.emit(Reshape((batch, depth * channels, count, *rest)), rows)
 

@@ -81,6 +81,9 @@ def cases(rng: np.random.Generator, count: int) -> Iterator[Case]:
         x = stored(rng, (1, 3, 96, 100), bytes_of(rng))
         w = stored(rng, (5, 3, *kernel), bytes_of(rng))
         yield ConvInteger(strides, pads, (1, 1)), (x, w, zero_point(rng, x), zero_point(rng, w, 5))
+    # More than 65,536 elements in a window.
+    x, w = stored(rng, (1, 4401, 3, 7), bytes_of(rng)), stored(rng, (2, 4401, 3, 5), bytes_of(rng))
+    yield ConvInteger((1, 1), (1, 0, 1, 0), (1, 1)), (x, w, zero_point(rng, x), zero_point(rng, w, 2))
     # A column that is left alone.
     a, b = stored(rng, (5, 7), bytes_of(rng)), stored(rng, (7, 257), bytes_of(rng))
     yield MatMulInteger(), (a, b, zero_point(rng, a, 5), stored(rng, (257,), b.dtype))

@@ -102,6 +102,26 @@ def test_random_products_of_two_activations(target: str, rng: np.random.Generato
     check(cases, target)
 
 
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+def test_convolutions_in_odd_groups(target: str, rng: np.random.Generator) -> None:
+    """As many that no few make whole blocks of channels, each result with a scale of its own: by vectors, not loops."""
+    samples = []
+    for index in range(6):
+        group, inputs, outputs = 17, *(int(n) for n in rng.integers(1, 8, 2))
+        kernel, image = ((3,), (70,)) if index % 2 else ((3, 2), (9, 12))
+        spatial = len(kernel)
+        x = random_type(rng, (DType.I8, DType.U8)[index // 2 % 2], (2, group * inputs, *image))
+        shape, scales = (group * outputs, inputs, *kernel), rng.uniform(0.002, 0.02, group * outputs)
+        quant = Quantization.per_channel(scales.astype(np.float32), 0, [int(rng.integers(-9, 9))] * len(scales))
+        geometry = (1 + index % 3,) * spatial, (1,) * 2 * spatial, (1,) * spatial
+        conv = Conv(*geometry, group, *random_activation(rng))
+        samples.append(product_sample(rng, conv, x, TensorType(shape, DType.I8, quant), 0))
+    cases = [make_case(f"groups-{i}", sample) for i, sample in enumerate(samples)]
+    kernels = [lower(op, described(target)) for case in cases for op in case.module.main.ops]
+    assert all(kernel is not None and kernel.name.startswith("word_product") for kernel in kernels)
+    check(cases, target)
+
+
 def random_binary(rng: np.random.Generator) -> Sample:
     operator = [Add(), Sub(), Mul()][int(rng.integers(3))]
     left, right = [((3, 40, 5), (3, 40, 5)), ((2, 7, 33), (7, 1)), ((1,), (700,)), ((64, 1, 5), (1, 70, 1))][

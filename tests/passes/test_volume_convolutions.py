@@ -10,7 +10,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv
-from tilewright.ir.types import DType, TensorType
+from tilewright.ir.types import DType, Quantization, TensorType
 
 CASES = {
     "windows of all dimensions": ((8, 8, 3, 3, 3), (1, 1, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
@@ -56,6 +56,31 @@ def test_planes_keep_their_places_between_convolutions(rng: np.random.Generator)
     run_pass("volume_convolutions", module)
     assert [op.name for op in module.ops].count("transpose") == 2
     np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("strides", "dilations"), [((1, 1, 1), (1, 1, 1)), ((2, 1, 2), (1, 2, 1))])
+def test_groups_of_integers_become_images(
+    strides: tuple[int, ...], dilations: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    """Each with the planes of its own channels; there are no fast kernels for volumes of integers."""
+    module = Module("m")
+    types = [
+        TensorType(shape, DType.I8, Quantization.per_tensor(scale, zero))
+        for shape, scale, zero in (((2, 6, 5, 6, 7), 0.05, 7), ((9, 2, 3, 3, 2), 0.01, 0))
+    ]
+    function = module.add_function(Function("main", [("x", types[0])]))
+    w = module.add_constant("w", rng.integers(-128, 128, types[1].shape).astype(np.int8), types[1])
+    b = module.add_constant("b", rng.integers(-999, 999, 9).astype(np.int32))
+    conv = Conv(strides, (1, 1, 0, 1, 1, 1), dilations, 3)
+    plain = conv.infer(types[0].plain, types[1].plain, None, None)
+    result = TensorType(plain.shape, DType.I8, Quantization.per_tensor(0.1, -3))
+    function.set_results(function.append(conv, [*function.parameters, w, b], [result]).results)
+    inputs = {"x": rng.integers(-128, 128, types[0].shape).astype(np.int8)}
+    (expected,) = interp.run(module, inputs).values()
+    run_pass("volume_convolutions", module)
+    assert [op.result.type.rank for op in module.ops if op.name == "conv"] == [4]
+    (found,) = interp.run(module, inputs).values()
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ....ir.core import Constant, Op, Value
+from ....ir.ops.convolution import Conv
 from ....ir.ops.integer_products import ConvInteger, MatMulInteger
 from ....ir.ops.matmul import MatMul
 from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
@@ -26,7 +27,7 @@ _MOST_SCRATCH = 1 << 25
 """Bytes of work memory, beyond which the plain loops do the work, which need none."""
 
 _MOST_TAPS = 1 << 16
-"""Rows of windows: where each of them lies is a table."""
+"""Of a window in a channel: where each of them lies is a table."""
 
 
 def _factor(value: Value, zero: Value | None) -> Factor:
@@ -38,54 +39,101 @@ def _kernel(spec: WordProduct, target: TargetDescription) -> Kernel | None:
     zeros = (spec.left.zero, spec.right.zero)
     if not spec.inner or any(dtype is not None and dtype not in EIGHT_BIT for dtype in zeros):
         return None
-    if spec.taps > 1 and spec.inner > _MOST_TAPS:
+    if spec.taps > _MOST_TAPS:
         return None
     return spec.kernel(target) if spec.shape(target).scratch <= _MOST_SCRATCH else None
 
 
-@lowers(ConvInteger, needs=(is_plain,))
-def integer_convolution(op: Op[ConvInteger], target: TargetDescription) -> Kernel | None:
-    """Over one or two dimensions, or over any without neighbours."""
-    conv, operands = op.operator, op.operands
-    x, w = operands.x.type, operands.w.type
-    axes = walked(conv.conv.windows(x.shape, w.shape))
+def _windows(
+    op: Op[Conv] | Op[ConvInteger],
+    others: tuple[str, ...],
+    left: Factor,
+    right: Factor,
+    requantization: Requantization | None = None,
+) -> WordProduct | None:
+    """A convolution over one or two dimensions, or over any without neighbours, as products of weights and windows."""
+    x, w = (value.type for value in op.inputs[:2])
+    conv = op.operator if isinstance(op.operator, Conv) else op.operator.conv
+    axes = walked(conv.windows(x.shape, w.shape))
     if all(axis.is_pointwise for axis in axes):
         axes = (Axis.line(math.prod(x.shape[2:])),)
     window = rows_and_columns(axes)
     if window is None:
         return None
-    zeros = ("right_zero", operands.x_zero_point), ("left_zero", operands.w_zero_point)
-    spec = WordProduct(
+    return WordProduct(
         rows=w.shape[0] // conv.group,
         columns=window[0].output * window[1].output,
         inner=math.prod(w.shape[1:]),
-        names=("right", "left", *(name for name, value in zeros if value is not None), "y"),
+        names=("right", "left", *others, "y"),
         batch=(x.shape[0], conv.group),
         left_strides=(0, 1),
         right_strides=(conv.group, 1),
-        left=_factor(operands.w, operands.w_zero_point),
-        right=_factor(operands.x, operands.x_zero_point),
+        left=left,
+        right=right,
         window=window,
+        requantization=requantization,
     )
-    return _kernel(spec, target)
+
+
+@lowers(ConvInteger, needs=(is_plain,))
+def integer_convolution(op: Op[ConvInteger], target: TargetDescription) -> Kernel | None:
+    """Zero points are operands, and sums are the result."""
+    x, w, x_zero, w_zero = op.operands
+    zeros = ("right_zero", x_zero), ("left_zero", w_zero)
+    others = tuple(name for name, value in zeros if value is not None)
+    spec = _windows(op, others, _factor(w, w_zero), _factor(x, x_zero))
+    return None if spec is None else _kernel(spec, target)
+
+
+@lowers(Conv, needs=(is_plain, is_quantized_product))
+def quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
+    """In groups that make no whole blocks of channels; weights have one zero point."""
+    (x, w, b, residual), y = op.operands, op.result.type
+    if residual is not None or not isinstance(b, Constant | None) or w.type.quant is None:
+        return None
+    zeros, outputs = {*w.type.quant.zero_point}, w.type.shape[0]
+    if len(zeros) > 1:
+        return None
+    factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), outputs).tolist()
+    biases = [0] * outputs if b is None else b.array.tolist()
+    form = Requantization(tuple(factors), _stored(op), tuple(biases))
+    left, right = Factor(w.type.dtype, known=zeros.pop()), Factor(x.type.dtype, known=parameters(x.type)[1])
+    spec = _windows(op, () if b is None else ("bias",), left, right, form)
+    return None if spec is None else _kernel(spec, target)
+
+
+def _stored(op: Op[Conv] | Op[MatMul]) -> StoredRange:
+    """What the result may hold."""
+    y = op.result.type
+    return StoredRange(y.dtype, parameters(y)[1], *clamp_bounds(y, op.operator.act, op.operator.act_args))
 
 
 @lowers(MatMulInteger, needs=(is_plain,))
 def integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel | None:
-    """Of any matrices; those on the left are one tall one where the right one and the zero point are the same."""
-    operands = op.operands
-    a, w = operands.a.type, operands.b.type
-    rows, columns, inner = MatMul().extents(a, w)
+    """Of any matrices; zero points are operands, and sums are the result."""
+    a, w, a_zero, w_zero = op.operands
+    zeros = ("left_zero", a_zero), ("right_zero", w_zero)
+    others = tuple(name for name, value in zeros if value is not None)
+    return _kernel(_matrices(op, MatMul(), others, _factor(a, a_zero), _factor(w, w_zero)), target)
+
+
+def _matrices(
+    op: Op,
+    operator: MatMul,
+    others: tuple[str, ...],
+    left: Factor,
+    right: Factor,
+    requantization: Requantization | None = None,
+) -> WordProduct:
+    """Matrices on the left are one tall one where the right one and the zero point are the same."""
+    x, w = (value.type for value in op.inputs[:2])
+    rows, columns, inner = operator.extents(x, w)
     batch = op.result.type.shape[:-2]
-    left, right = _factor(operands.a, operands.a_zero_point), _factor(operands.b, operands.b_zero_point)
     if math.prod(w.shape[:-2]) == 1 and left.zeros == 1:
         rows, batch = rows * math.prod(batch), ()
-    left_strides, right_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (a, w))
-    zeros = ("left_zero", operands.a_zero_point), ("right_zero", operands.b_zero_point)
-    names = ("left", "right", *(name for name, value in zeros if value is not None), "y")
-    window = Axis.line(1), Axis.line(columns)
-    spec = WordProduct(rows, columns, inner, names, batch, left_strides, right_strides, left, right, window)
-    return _kernel(spec, target)
+    of_left, of_right = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
+    window, names = (Axis.line(1), Axis.line(columns)), ("left", "right", *others, "y")
+    return WordProduct(rows, columns, inner, names, batch, of_left, of_right, left, right, window, requantization)
 
 
 @lowers(MatMul, needs=(is_plain, is_quantized_product))
@@ -96,28 +144,9 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     is_simple = operands.b is None and operands.residual is None and y.dtype in EIGHT_BIT
     if not is_simple or operator.transpose_a or operator.transpose_b or accumulator_factors(x, w, y).size > 1:
         return None
-    rows, columns, inner = operator.extents(x, w)
-    batch = y.shape[:-2]
-    if math.prod(w.shape[:-2]) == 1:
-        rows, batch = rows * math.prod(batch), ()
-    left_strides, right_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
-    low, high = clamp_bounds(y, operator.act, operator.act_args)
-    spec = WordProduct(
-        rows,
-        columns,
-        inner,
-        names=("left", "right", "y"),
-        batch=batch,
-        left_strides=left_strides,
-        right_strides=right_strides,
-        left=Factor(x.dtype, known=parameters(x)[1]),
-        right=Factor(w.dtype, known=parameters(w)[1]),
-        window=(Axis.line(1), Axis.line(columns)),
-        requantization=Requantization(
-            float(accumulator_factors(x, w, y)[0]), StoredRange(y.dtype, parameters(y)[1], low, high)
-        ),
-    )
-    return _kernel(spec, target)
+    left, right = (Factor(type.dtype, known=parameters(type)[1]) for type in (x, w))
+    form = Requantization((float(accumulator_factors(x, w, y)[0]),), _stored(op))
+    return _kernel(_matrices(op, operator, (), left, right, form), target)
 
 
 @lowers(MatMulInteger)

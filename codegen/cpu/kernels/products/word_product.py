@@ -18,7 +18,8 @@ from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import dot_of_pairs
 from ...llvm.quantized_math import StoredRange, single
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, I1, I8, I16, I32, I64, Register, Registers, constant, partial_mask, poison, zero
+from ...llvm.types import F32, I1, I8, I16, I32, I64, PTR, Register, Registers, constant, partial_mask, poison, zero
+from ...spec import ConstantTable
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..window import Axis
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, choose_tile, positions
@@ -55,10 +56,17 @@ class Factor:
 
 @dataclass(frozen=True)
 class Requantization:
-    """What becomes of sums: times a factor of single precision, as stored integers of 8 bits."""
+    """What becomes of sums: times a factor of single precision, as stored integers of 8 bits.
 
-    factor: float
+    Attributes:
+        factors: one, or those of all rows of the matrices on the left, in turn.
+        result: the integers.
+        biases: added to the sums, for each factor.
+    """
+
+    factors: tuple[float, ...]
     result: StoredRange
+    biases: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class WordProduct(MatrixProduct):
         requantization: of the sums, if any.
     """
 
-    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y")
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "biases", "factors")
     WRITTEN: ClassVar[tuple[str, ...]] = ("y", "scratch")
 
     names: tuple[str, ...]
@@ -113,6 +121,11 @@ class WordProduct(MatrixProduct):
     def result_bytes(self) -> int:
         """Of an element."""
         return 4 if self.requantization is None else 1
+
+    @property
+    def _table_step(self) -> int:
+        """From row to row in the tables of requantisation."""
+        return 4 if self.requantization is not None and len(self.requantization.factors) > 1 else 0
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -173,8 +186,8 @@ class WordProduct(MatrixProduct):
 
         def some(first: Register, count: int) -> None:
             def moved(row: Register) -> Registers:
-                x, w, y = arguments(row)
-                return x, b.at(w, b.multiply(first, 4)), b.at(y, b.multiply(first, self.result_bytes))
+                x, w, y, *tables = arguments(row)
+                return x, b.at(w, b.multiply(first, 4)), b.at(y, b.multiply(first, self.result_bytes)), *tables
 
             over_rows(item, -(-count // lanes), (count - 1) % lanes + 1, moved)
 
@@ -198,10 +211,16 @@ class WordProduct(MatrixProduct):
         pixel = b.add(b.multiply(first[0], self.window[1].output), first[1])
         first_element = b.add(b.multiply(item.image, self.rows * self.columns), pixel)
         result = b.at(pointers["y"], b.multiply(first_element, self.result_bytes))
+        tables, form = [zero(PTR)] * 2, self.requantization
+        if form is not None:
+            numbers = (DType.I32, form.biases), (DType.F32, form.factors)
+            tables = [ConstantTable(*each).define(b, f"{self.name}_{each[0].value}") for each in numbers]
 
         def arguments(row: Register) -> Registers:
             x = b.at(scratch, b.multiply(b.subtract(row, item.first_row), shape.x_row))
-            return x, pairs, b.at(result, b.multiply(row, self.result_bytes * self.columns))
+            offset = b.multiply(b.add(b.multiply(left, self.rows), row), self._table_step)
+            of_rows = [b.at(table, offset) for table in tables]
+            return x, pairs, b.at(result, b.multiply(row, self.result_bytes * self.columns)), *of_rows
 
         return arguments
 
@@ -322,9 +341,7 @@ class WordProduct(MatrixProduct):
                 for i in range(rows.kernel)
                 for j in range(columns.kernel)
             ]
-            offsets = [channel * plane + tap for channel in range(self.inner // self.taps) for tap in inside]
-            # The partner of the last of an odd number is multiplied with 0.
-            table = b.table(f"{self.name}_taps", I64, [*offsets, *[0] * (self.inner % 2)])
+            table = b.table(f"{self.name}_taps", I64, inside)
 
         def words(address: Register) -> Register:
             if columns.stride > _LONGEST_STRIDE:
@@ -337,12 +354,13 @@ class WordProduct(MatrixProduct):
             return b.convert("zext", vector, I32.of(lanes))
 
         def pair(index: Register) -> None:
-            low, high = b.multiply(index, 2), b.add(b.multiply(index, 2), 1)
-            if table is None:
-                high = b.minimum(high, self.inner - 1)
-                sources = [b.at(image, b.multiply(k, plane)) for k in (low, high)]
-            else:
-                sources = [b.at(image, b.load(I64, b.at(table, b.multiply(k, 8)))) for k in (low, high)]
+            low = b.multiply(index, 2)
+            # The partner of the last of an odd number is multiplied with 0.
+            both = low, b.minimum(b.add(low, 1), self.inner - 1)
+            sources = [b.at(image, b.multiply(b.divide(k, self.taps), plane)) for k in both]
+            if table is not None:
+                taps = (b.load(I64, b.at(table, b.multiply(b.remainder(k, self.taps), 8))) for k in both)
+                sources = [b.at(source, tap) for source, tap in zip(sources, taps, strict=True)]
             target = b.at(pairs, b.multiply(index, packing.pitch))
 
             def row(y: Register) -> None:
@@ -377,8 +395,11 @@ class WordProduct(MatrixProduct):
             row, vector = divmod(index, tile.vectors)
             mask = partial_mask(lanes, tile.active) if vector == tile.vectors - 1 else None
             if self.requantization is not None:
-                factor = constant(F32.of(lanes), self.requantization.factor)
-                total = self.requantization.result.store_form(b, b.binary("fmul", single(b, total), factor))
+                pointers = (b.at(table, row * self._table_step) for table in b.arguments[3:])
+                pairs = zip((I32, F32), pointers, strict=True)
+                bias, factor = (b.splat(b.load(type, pointer), lanes) for type, pointer in pairs)
+                real = b.binary("fmul", single(b, b.binary("add", total, bias)), factor)
+                total = self.requantization.result.store_form(b, real)
             offset = self.result_bytes * (row * self.columns + vector * lanes)
             b.store_masked(total, b.at(b.arguments[2], offset), mask)
 
