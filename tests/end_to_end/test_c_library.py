@@ -19,6 +19,7 @@ from emulated_programs import PROCESSORS, linked, tools
 from json_results import result_of
 from network_files import digits_artifact, graph_model
 from onnx import TensorProto, helper, numpy_helper
+from random_seeds import in_turn
 
 import tilewright
 from tilewright import limits
@@ -300,8 +301,7 @@ def logits(engine: str) -> Case:
     return case(tilewright.compile(model, engines=engine, **options), engine)
 
 
-@pytest.mark.parametrize("level", PROCESSORS)
-@pytest.mark.parametrize("engine", ["software", "float"])
+@pytest.mark.parametrize(("engine", "level"), in_turn(["software", "float"], PROCESSORS))
 def test_programs_for_other_architectures(engine: str, level: str, tmp_path: Path) -> None:
     check_elsewhere(logits(engine), level, tmp_path)
 

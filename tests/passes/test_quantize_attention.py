@@ -7,6 +7,7 @@ import pytest
 from attention_blocks import quantized_block, random_block
 from before_after import random_inputs
 from onnx_networks import OnnxNetwork
+from random_seeds import in_turn
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -158,15 +159,19 @@ def test_the_accelerator_computes_it(
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
-@pytest.mark.parametrize("is_joined", [False, True])
 @pytest.mark.parametrize(
-    ("images", "rows", "heads", "depth"), [(1, 16, 4, 16), (3, 9, 2, 12), (1, 33, 3, 16), (0, 16, 1, 12)]
+    ("extents", "way"),
+    in_turn(
+        [(1, 16, 4, 16), (3, 9, 2, 12), (1, 33, 3, 16), (0, 16, 1, 12)],
+        [(False, "m4096"), (True, "m4096"), (True, "s256"), (False, "s256")],
+    ),
+    ids=str,
 )
 def test_heads_may_stand_one_below_the_other(
-    images: int, rows: int, heads: int, depth: int, is_joined: bool, machine: str, rng: np.random.Generator
+    extents: tuple[int, int, int, int], way: tuple[bool, str], rng: np.random.Generator
 ) -> None:
     """Then the rows of the result are not those of the queries; and of matrices alone there is one head."""
+    (images, rows, heads, depth), (is_joined, machine) = extents, way
     net, batch = OnnxNetwork(rng), [images, rows] if images else [rows]
     whole = heads * depth
 
