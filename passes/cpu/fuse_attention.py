@@ -50,10 +50,10 @@ class FuseAttention(Pass):
     least_rows: int = 16
 
     def apply(self, module: Module, record: Record) -> bool:
-        product = node(
-            MatMul, node(Softmax, name="softmax"), where=lambda op: op.result.type.shape[-2] >= self.least_rows
-        )
-        return Driver((Rule("attention", product, _attention), *MOVEMENT)).run(module, record)
+        weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
+        first, second = node(MatMul, weights), node(MatMul, "v", weights)
+        rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention)
+        return Driver((*rules, *MOVEMENT)).run(module, record)
 
 
 @dataclass(frozen=True)
@@ -219,22 +219,27 @@ def _attention(found: Match[MatMul]) -> Value | None:
     final, softmax = found.root, found.op("softmax", Softmax)
     scores = _scores(softmax.inputs[0])
     y, shape = final.result.type, softmax.result.type.shape
+    # V softmax(Q K^T)^T is the transposed result.
+    is_second = final.inputs[0] is not softmax.result
+    value, is_turned = final.inputs[not is_second], final.operator.transpose_b
+    if is_second:
+        is_turned = not final.operator.transpose_a
     if (
         scores is None
         or final.operands.b is not None
         or final.operands.residual is not None
         or final.operator.act != "none"
-        or final.operator.transpose_a
+        or (not final.operator.transpose_b if is_second else final.operator.transpose_a)
         or softmax.operator.axis != len(shape) - 1
         or y.dtype is not DType.F32
         or 0 in (*y.shape, *shape)
     ):
         return None
     rows, keys, width = scores.product.operator.extents(*(value.type for value in scores.product.inputs[:2]))
-    depth, scale = y.shape[-1], scores.scale
+    depth, scale = y.shape[-2 if is_second else -1], scores.scale
     sides = [(scores.product.inputs[0], scores.product.operator.transpose_a)]
     sides += [(scores.product.inputs[1], not scores.product.operator.transpose_b)]
-    sides += [(final.inputs[1], final.operator.transpose_b)]
+    sides += [(value, is_turned)]
     elements = math.prod(scores.shape[:-2])
     if any(math.prod(value.type.shape[:-2]) != elements for value, _ in sides):
         return None
@@ -254,10 +259,11 @@ def _attention(found: Match[MatMul]) -> Value | None:
     q, k, v = views
     order = (0, *row_major((*batch, rows, depth)))
     operator = Attention(
-        *(batch, rows, keys, width, depth, y.shape),
+        *(batch, rows, keys, width, depth, (*y.shape[:-2], rows, depth)),
         *(q.numbers, k.numbers, v.numbers, order, mask_view, scale, bool(causal)),
     )
-    return found.emit(operator, *(_real(found, view.value) for view in views), mask)
+    result = found.emit(operator, *(_real(found, view.value) for view in views), mask)
+    return found.emit(Transpose(_exchanged(result)), result) if is_second else result
 
 
 def _real(found: Match, value: Value) -> Value:

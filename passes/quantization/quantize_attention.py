@@ -10,12 +10,15 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import Quantize
+from ...ir.ops.shape import Reshape
 from ...ir.quantized import EIGHT_BIT, limits, parameters
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..cpu.fuse_attention import MOVEMENT
 from ..pattern import Driver, Match, Rule, node, on_quantized
+from . import sink_dequantize_rules
 from .integer_rules import integers_of
 
 _MASK_STEP = 1 / 8
@@ -41,9 +44,23 @@ class QuantizeAttention(Pass):
     ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        between = node(Quantize, node(Attention, name="attention"))
-        rules = on_quantized(Rule("attention_on_integers", between, _attention))
-        return Driver((*rules, *MOVEMENT)).run(module, record)
+        attention = node(Attention, name="attention")
+        turned = node(Transpose, attention)
+        rules = on_quantized(
+            Rule("attention_on_integers", node(Quantize, attention), _attention),
+            Rule("quantize_before_transposition", node(Quantize, turned), _before_movement),
+            Rule("quantize_before_reshape", node(Quantize, node(Reshape, turned)), _before_movement),
+        )
+        return Driver((*rules, *MOVEMENT, *sink_dequantize_rules.RULES)).run(module, record)
+
+
+def _before_movement(found: Match[Quantize]) -> Value | None:
+    """What moves the result of attention moves its integers."""
+    moved, y = found.root.inputs[0].producer, found.root.result.type
+    if moved is None or y.quant is None or y.quant.axis is not None:
+        return None
+    source = moved.inputs[0]
+    return found.emit(moved.operator, found.emit(Quantize(), source, result_types=[y.with_shape(source.type.shape)]))
 
 
 def _attention(found: Match[Quantize]) -> Value | None:

@@ -181,6 +181,24 @@ SPELLINGS = {
         """,
         {"q_view": (0, 15, 3, 1), "k_view": (0, 21, 1, 7), "v_view": (0, 28, 1, 7)},
     ),
+    "values before weights": (
+        "%q: f32[2,3,5], %k: f32[2,3,7], %v: f32[2,4,7]",
+        """
+        %s = matmul(%q, %k) {transpose_a=true} : f32[2,5,7]
+        %w = softmax(%s) {axis=2} : f32[2,5,7]
+        %y = matmul(%v, %w) {transpose_b=true} : f32[2,4,5]
+        """,
+        {"k_view": (0, 21, 1, 7), "v_view": (0, 28, 1, 7), "y_view": (0, 20, 4, 1)},
+    ),
+    "turned values before weights": (
+        "%q: f32[2,5,3], %k: f32[2,7,3], %v: f32[2,7,4]",
+        """
+        %s = matmul(%q, %k) {transpose_b=true} : f32[2,5,7]
+        %w = softmax(%s) {axis=2} : f32[2,5,7]
+        %y = matmul(%v, %w) {transpose_a=true, transpose_b=true} : f32[2,4,5]
+        """,
+        {"k_view": (0, 21, 3, 1), "v_view": (0, 28, 4, 1)},
+    ),
 }
 
 
@@ -247,3 +265,16 @@ def test_few_rows_stay_products() -> None:
     parameters, body, _ = SPELLINGS["queries in columns"]
     module = network(f"func @main({parameters}) -> (%y: f32[2,5,4]) {{\n{body}\nreturn %y\n}}")
     assert not run_pass("fuse_attention", module)[0].modified
+
+
+def test_columns_of_weights_are_no_means_of_values() -> None:
+    module = network(
+        """
+        func @main(%q: f32[2,5,3], %k: f32[2,5,3], %v: f32[2,4,5]) -> (%y: f32[2,4,5]) {
+          %s = matmul(%q, %k) {transpose_b=true} : f32[2,5,5]
+          %w = softmax(%s) {axis=2} : f32[2,5,5]
+          %y = matmul(%v, %w) : f32[2,4,5]
+          return %y
+        }"""
+    )
+    assert not run_pass("fuse_attention{least_rows=1}", module)[0].modified

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from attention_blocks import quantized_block, random_block
@@ -215,6 +217,45 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+@pytest.mark.parametrize(
+    ("images", "heads", "depth", "pixels", "is_joined"),
+    [(1, 1, 16, (4, 4), False), (3, 1, 16, (3, 5), True), (1, 1, 12, (7, 2), True)],
+)
+def test_matrices_may_be_the_channels_of_maps(
+    images: int,
+    heads: int,
+    depth: int,
+    pixels: tuple[int, int],
+    is_joined: bool,
+    machine: str,
+    rng: np.random.Generator,
+) -> None:
+    """Queries, keys and values with pixels in columns, values before the weights, and a map again behind it: one
+    program, the same in every byte as the CPU."""
+    net, whole, count = OnnxNetwork(rng), heads * depth, pixels[0] * pixels[1]
+    matrices = net.number(np.array([images * heads, depth, count], np.int64))
+    if is_joined:
+        joined, ends = net.op("Conv", "x", net.some(3 * whole, 8, 1, 1)), range(0, 4 * whole, whole)
+        bounds = [[net.number(np.array([at])) for at in (*each, 1)] for each in pairwise(ends)]
+        parts = [net.op("Slice", joined, *each) for each in bounds]
+    else:
+        parts = [net.op("Conv", "x", net.some(whole, 8, 1, 1)) for _ in range(3)]
+    q, k, v = (net.op("Reshape", part, matrices) for part in parts)
+    turned = net.op("Transpose", net.op("Mul", q, net.number(np.array(depth**-0.5, np.float32))), perm=[0, 2, 1])
+    weights = net.op("Softmax", net.op("MatMul", turned, k), axis=-1)
+    means = net.op("MatMul", v, net.op("Transpose", weights, perm=[0, 2, 1]))
+    map = net.op("Reshape", means, net.number(np.array([images, whole, *pixels], np.int64)))
+    model = net.model([images, 8, *pixels], net.op("Conv", map, net.some(24, whole, 1, 1)))
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
+    assert len(artifact.manifest.device_programs) == 1
+    feeds = {"x": rng.normal(size=(images, 8, *pixels)).astype(np.float32)}
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)

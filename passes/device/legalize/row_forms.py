@@ -141,6 +141,35 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
     return found.emit(Reshape(y.type.shape), result)
 
 
+def _columns_as_rows(found: Match[Attention]) -> Value | None:
+    """Operands whose matrices have their rows along the pixels of maps, channels first, as what has them last."""
+    op, turned = found.root, dict[str, tuple[Value, tuple[int, ...]]]()
+    for name, (value, view) in zip("qkv", views_of(op), strict=False):
+        rows = op.operator.rows if name == "q" else op.operator.keys
+        width = op.operator.depth if name == "v" else op.operator.width
+        shape, pixels = value.type.shape, view[-1]
+        axis = next((axis for axis in range(1, value.type.rank) if math.prod(shape[axis + 1 :]) == pixels), 0)
+        if width < 2 or rows < 2 or view[-2] != 1 or pixels < 2 or not axis:
+            continue
+        channels, batch = shape[axis], op.operator.batch
+        places = np.arange(value.type.elements).reshape(-1, pixels, channels).swapaxes(1, 2).reshape(-1)
+        first = view[0] + np.tensordot(np.indices(batch), view[1:-2], (0, 0)) if batch else np.array(view[0])
+        first, last = places[first], places[first + rows - 1 + (width - 1) * pixels]
+        units = [(*(int(at == one and extent > 1) for at in range(len(batch))),) for one, extent in enumerate(batch)]
+        corner = int(first[(0,) * len(batch)])
+        strides = [int(first[unit]) - corner for unit in units]
+        expected = corner + np.tensordot(np.indices(batch), strides, (0, 0)) if batch else corner
+        if (first != expected).any() or (last != first + (rows - 1) * channels + width - 1).any():
+            continue
+        apart = found.emit(Reshape((math.prod(shape[:axis]), channels, pixels)), value)
+        turned[name] = found.emit(Transpose((0, 2, 1)), apart), (corner, *strides, channels, 1)
+    if not turned:
+        return None
+    views = {f"{name}_view": view for name, (_, view) in turned.items()}
+    operands = [turned[name][0] if name in turned else value for name, value in zip("qkv", op.inputs, strict=False)]
+    return found.emit(replace(op.operator, **views), *operands, *op.operands[3:], result_types=[op.result.type])
+
+
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
     """Along the last dimension, everything before it is rows; along channels of a volume, each of its planes is one."""
     op, y = found.root, found.root.result.type
@@ -159,6 +188,7 @@ def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
 _ROWS = (Conv, SkipLayerNorm, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
+    Rule("attention_of_columns", node(Attention, where=is_quantized), _columns_as_rows),
     Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),
     Rule("normalization_on_rows", node(SkipLayerNorm, where=is_quantized), _normalization_on_rows),
     Rule(
