@@ -49,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sqnr = "The least SQNR of each output in floating point, in decibels."
     goal.add_argument("--min-sqnr", type=number, metavar="DB", help=sqnr)
-    labels = "The classes of the samples: lines NAME CLASS or CLASS, in order, or a .npy file of whole numbers."
+    labels = (
+        "The classes of the samples: lines NAME CLASS or CLASS, in order, or a .npy file of whole numbers; of "
+        "segmentation a folder of masks, images of the same names whose pixels are classes, 255 none."
+    )
     goal.add_argument("--labels", type=Path, metavar="FILE", help=labels)
     encodings = "Write the ranges of the activations to this file too, as AIMET 1.0.0 has them."
     parser.add_argument("--encodings", dest="written", type=output_path, metavar="FILE", help=encodings)

@@ -240,12 +240,29 @@ class Preprocessing:
     def _mode(self, channels: int) -> Literal["L", "RGB"]:
         return "L" if channels == 1 or self.colour == "grey" else "RGB"
 
-    def load(self, file: str | os.PathLike[str], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    def classes(self, file: str | os.PathLike[str], size: Sequence[int]) -> np.ndarray:
+        """The mask in a file, whose pixels are classes, made to fit as images are: uint8[height, width].
+
+        Args:
+            size: height and width of the result; the proportions are to be those of the network's input.
+
+        Raises:
+            InputError, NotInstalledError: as `load`, and where pixels are colours.
+        """
+        kept = Preprocessing(
+            self.resize, self.fraction, UNCLASSED, "nearest", "grey", (0,), (1,), "nchw", self.orientation
+        )
+        return kept.load(file, (1, 1, *size), np.dtype(np.uint8), "P")[0, 0]
+
+    def load(
+        self, file: str | os.PathLike[str], shape: Sequence[int], dtype: np.dtype, mode: Literal["P"] | None = None
+    ) -> np.ndarray:
         """The image in a file as an input of batch 1.
 
         Args:
             shape: that of the network's input, whose batch does not matter.
             dtype: its element type.
+            mode: ``P`` takes what a palette numbers for the pixels, and refuses colours.
 
         Raises:
             InputError: the file cannot be read as an image, or costs too much to resize; names it.
@@ -259,12 +276,16 @@ class Preprocessing:
             raise NotInstalledError("reading images", "PIL") from None
 
         channels, height, width = self._extents(shape)
-        image = read_image(file, self._mode(channels), upright=self.orientation == "exif")
+        image = read_image(file, mode or self._mode(channels), upright=self.orientation == "exif")
         full = self._full_size(image, height, width)
         # Rows are resized before columns.
         if full[0] * max(image.height, full[1]) > limits.PIXELS:
             found = f"{image.width}x{image.height}, resized to {full[0]}x{full[1]}"
             raise too_large(os.fspath(file), limits.PIXELS, found)
+        if mode is not None:
+            from PIL import Image
+
+            image = Image.fromarray(np.asarray(image))
         return self.apply(image, shape, dtype)
 
 
@@ -287,6 +308,9 @@ NAMES = (*_FIELDS, "std", "units", "preset", "color")
 
 _FITTED = ("letterbox", "corner")
 """Ways to resize that keep the whole image as it is."""
+
+UNCLASSED = 255
+"""The pixel of a mask that has no class, as is usual, and of what a mask does not cover."""
 
 _WHOLE = 0.98
 """The part of an image of which nobody misses the rest."""

@@ -47,8 +47,8 @@ EXACT = 100.0
 """Decibels beyond which more of them choose nothing: 16 bits have 98."""
 
 POOR = 20.0
-"""Decibels on the samples that choose, below which results get 16 bits without a goal: a hundredth of the power is
-noise."""
+"""Decibels on the samples that choose, in the mean of the outputs, below which results get 16 bits without a goal: a
+hundredth of the power is noise."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,6 @@ class Try:
     Attributes:
         keep, wide: what the options name, and what the ladder adds.
         prepared: the network before its weights were rounded.
-        sqnr: of all outputs together, on the samples that choose.
     """
 
     methods: str
@@ -67,7 +66,6 @@ class Try:
     choices: Choices
     prepared: Prepared
     quantized: Module
-    sqnr: float
 
     @property
     def types(self) -> dict[str, TensorType]:
@@ -95,7 +93,7 @@ class Search:
         used: Held,
         choosing: Held,
         held: Held,
-        labels: Sequence[int] | None,
+        labels: np.ndarray | None,
     ) -> None:
         self._module, self._methods, self._labels = module, methods, labels
         self._options = replace(options, calibration=used, calibration_limit=None)
@@ -172,7 +170,7 @@ class Search:
         assert prepared is not None
         self.rungs.append(Rung(what, found, float(choice)))
         wide = tuple(name for name in wide if name not in (choices.idle or ()))
-        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized, chosen.sqnr))
+        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized))
         return found
 
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
@@ -285,7 +283,7 @@ class Search:
         """Whether more than methods is to be tried: for a goal, or where integers are poor."""
         if goal.words is not None:
             return True
-        return self._options.weights_bits >= BITS and max(each.sqnr for each in self.tried) < POOR
+        return self._options.weights_bits >= BITS and max(each.choice for each in self.rungs) < POOR
 
     def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
         """Give results 16 bits, and add then what lowered the choice in 8 bits, whose noise may have hidden what it

@@ -20,8 +20,12 @@ from ....ir.quantized import parameters
 from ....ir.types import TensorType
 from ....runtime.files.array_file import StoredArray, open_arrays
 from ....runtime.files.input_file import contents
+from ....runtime.pictures.preprocessing import UNCLASSED
 from ...calibration.ranges import Function, RunFunction, compiled
-from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs
+from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
+
+UNLABELLED = -2
+"""The label of what does not count; one below the first class would be -1."""
 
 Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
@@ -59,26 +63,36 @@ def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
     return [np.concatenate(row).astype(np.float32, copy=False) for row in rows]
 
 
-def first_shape(module: Module) -> tuple[int, int]:
-    """The first result as rows of numbers, of which the largest is the answer: how many rows, and how long they are.
+def first_shape(module: Module) -> tuple[int, int, int]:
+    """The first result as rows of numbers, of which the largest is the answer: [rows, numbers, rows].
 
-    Of three dimensions the last is that of a row: detectors have one for each box, language models for each word.
+    Of three dimensions the last is that of a row: detectors have one for each box, language models for each word. Of
+    four and more, as segmentation has them, it is the second, or the last where that is shorter and the others are
+    those of a map: a row for each pixel.
     """
     type = module.main.results[0].type
-    rows = type.shape[0] if type.rank > 1 else 1
-    if type.rank == 3 and type.shape[2] > 1:
-        rows *= type.shape[1]
-    return rows, type.elements // rows
+    shape = type.shape
+    rows = shape[0] if type.rank > 1 else 1
+    if type.rank > 3:
+        is_square = [shape[1] == shape[-2], shape[2] == shape[-1]]
+        is_last = shape[-1] < shape[1] if is_square[0] == is_square[1] else is_square[0]
+        if shape[-1 if is_last else 1] > 1:
+            rows *= math.prod(shape[1:-1]) if is_last else 1
+            return rows, shape[-1 if is_last else 1], 1 if is_last else math.prod(shape[2:])
+    if type.rank == 3 and shape[2] > 1:
+        rows *= shape[1]
+    return rows, type.elements // rows, 1
 
 
 def score(
     expected: Outputs,
     found: Outputs,
-    labels: Sequence[int] | None,
-    shape: tuple[int, int],
+    labels: Sequence[int] | np.ndarray | None,
+    shape: tuple[int, int, int],
     sizes: Mapping[str, int] | None = None,
 ) -> Score:
-    """The score of results, given those in floating point, the class of each row, and the shape of the first.
+    """The score of results, given those in floating point, the class of each row, or `UNLABELLED`, and the shape of the
+    first.
 
     Args:
         sizes: elements of each result by name, in order.
@@ -89,9 +103,11 @@ def score(
         numbers = np.where(np.isfinite(a), a, 0).astype(np.float64)
         wrong = np.where(np.isfinite(a), b, 0) - numbers
         powers += [[np.square(part).sum() for part in np.split(each, ends)] for each in (numbers, wrong)]
-    exact, classes = (np.stack([each[: shape[0] * shape[1]] for each in rows]) for rows in (expected, found))
-    exact, classes = (each.reshape(-1, shape[1]).argmax(1) for each in (exact, classes))
-    right = float(np.mean(classes == labels)) if labels is not None else None
+    exact, classes = (
+        np.concatenate([each[: math.prod(shape)].reshape(shape).argmax(1).ravel() for each in rows])
+        for rows in (expected, found)
+    )
+    right = float(np.mean((classes == labels)[np.not_equal(labels, UNLABELLED)])) if labels is not None else None
     each = dict(zip(sizes or {}, map(decibels, *powers.tolist()), strict=False))
     return Score(decibels(*powers.sum(1).tolist()), float(np.mean(exact == classes)), right, each)
 
@@ -107,36 +123,79 @@ def decibels(signal: float, noise: float) -> float:
     return max(-200.0, min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), 200.0))
 
 
-def read_labels(path: str | os.PathLike[str], samples: CalibrationSet, shape: tuple[int, int]) -> list[list[int]]:
-    """The classes of each sample: of a ``.npy`` file of whole numbers, or of lines ``CLASS``, in the order of the
-    samples, or ``NAME CLASS``, by the name of the image, with the folders before it or without.
+def read_labels(
+    path: str | os.PathLike[str],
+    samples: CalibrationSet,
+    type: TensorType,
+    shape: tuple[int, int, int],
+    at: Sequence[int],
+) -> np.ndarray:
+    """The classes of some samples: of a ``.npy`` file of whole numbers, or of lines ``CLASS``, in the order of the
+    samples, or ``NAME CLASS``, by the name of the image, with the folders before it or without; or of a folder of
+    images with the same names, whose pixels are classes, 255 none, made to fit as the samples are.
 
     Args:
-        shape: of the answers to a sample: rows, and classes.
+        type, shape: of the first result, and of the answers in it.
+        at: numbers of these samples.
 
     Raises:
         CalibrationError: classes are missing, too many, or none of the network's.
     """
     where = f"the labels {os.fspath(path)!r}"
+    if os.path.isdir(path):
+        return _masks(path, where, samples, type, shape, at)
     named, listed = _named_or_listed(path, where)
+    rows = shape[0] * shape[2]
     files = [*map(Path, samples.files)] if isinstance(samples, (ImageFiles, ArrayFiles)) else None
-    if isinstance(samples, ArrayFiles) and (len(samples.files) != len(samples) or shape[0] != 1):
+    if isinstance(samples, ArrayFiles) and (len(samples.files) != len(samples) or rows != 1):
         files = None
     if named and files is None:
         raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
     if named and files is not None:
-        keys = ([Path(*file.parts[at:]).as_posix() for at in range(len(file.parts))] for file in files)
-        found = [next((named[key] for key in each if key in named), None) for each in keys]
+        found = [next((named[key] for key in _keys(file) if key in named), None) for file in files]
         if None in found:
             raise _wrong(f"{where} lack images", "NAME CLASS", f"none for {files[found.index(None)].name!r}")
         listed = [label for label in found if label is not None]
-    count = len(samples) * shape[0] if files is None else len(files)
+    count = len(samples) * rows if files is None else len(files)
     if len(listed) != count:
         raise _wrong(f"{where} are not as many as the samples", count, len(listed))
     outside = [label for label in listed if not 0 <= label < shape[1]]
     if outside:
         raise _wrong(f"{where} hold a class that the network lacks", f"0 to {shape[1] - 1}", outside[0])
-    return [[listed[(index * shape[0] + row) % count] for row in range(shape[0])] for index in range(len(samples))]
+    return np.asarray([listed[(index * rows + row) % count] for index in at for row in range(rows)])
+
+
+def _keys(file: Path) -> list[str]:
+    """What a file may go by: its name, behind all folders, some or none."""
+    return [Path(*file.parts[at:]).as_posix() for at in range(len(file.parts))]
+
+
+def _masks(
+    folder: str | os.PathLike[str],
+    where: str,
+    samples: CalibrationSet,
+    type: TensorType,
+    shape: tuple[int, int, int],
+    at: Sequence[int],
+) -> np.ndarray:
+    """The class of each pixel of some samples."""
+    parts = images_of(samples)
+    if len(parts) != 1 or type.rank != 4 or shape[0] * shape[2] == type.shape[0]:
+        raise _wrong(f"{where} are a folder, which suits maps of classes", "a file of classes", f"a result {type}")
+    size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
+    masks = {each.relative_to(folder).with_suffix("").as_posix(): each for each in sorted(Path(folder).rglob("*.*"))}
+    found: list[np.ndarray] = []
+    for file in map(Path, parts[0].only(at).files):
+        mask = next((masks[key] for key in _keys(file.with_suffix("")) if key in masks), None)
+        if mask is None:
+            raise _wrong(f"{where} lack masks", "an image of the same name", f"none for {file.name!r}")
+        found.append(parts[0].preprocessing.classes(mask, size).astype(np.int16).ravel())
+    labels = np.concatenate(found)
+    labels[labels == UNCLASSED] = UNLABELLED
+    if labels.max() >= shape[1] or labels.max() < 1:
+        what = "pixels that are classes, and 255 where there is none"
+        raise _wrong(f"{where} hold no classes of the network", f"{what}: 0 to {shape[1] - 1}", labels.max())
+    return labels
 
 
 def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str, int], list[int]]:
@@ -164,10 +223,10 @@ def _wrong(message: str, expected: object, found: object) -> CalibrationError:
     return CalibrationError(message, stage="quantize", expected=expected, found=found)
 
 
-def doubts(outputs: Outputs, labels: Sequence[int], shape: tuple[int, int]) -> list[str]:
+def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
     """What to tell of labels that a network in floating point meets no better than by guessing."""
-    guessed = 1 / shape[1]
-    right = {by: score(outputs, outputs, [label + by for label in labels], shape).top1 or 0.0 for by in (0, 1, -1)}
+    guessed, known = 1 / shape[1], labels != UNLABELLED
+    right = {by: score(outputs, outputs, labels + by * known, shape).top1 or 0.0 for by in (0, 1, -1)}
     if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / len(labels)):
         return []
     said = (

@@ -44,7 +44,8 @@ class Quantizing(CompileOptions):
         },
     )
     labels: str | os.PathLike[str] | None = option(
-        None, "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, or a .npy file."
+        None,
+        "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, a .npy file, or a folder of masks.",
     )
     max_drop: float | None = option(
         None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
@@ -101,13 +102,12 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    classes = read_labels(labels, every, shape) if labels is not None else None
     limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
     calibrating, at = divided(every, check_count("--calibration-limit", limit))
     # Weights of few bits are learnt from all of them, with all methods at once.
     used, choosing = set_apart(calibrating) if options.weights_bits >= BITS else (calibrating,) * 2
+    right = read_labels(labels, every, module.main.results[0].type, shape, at) if labels is not None else None
     held = hold(every, at)
-    right = [label for index in at for label in classes[index]] if classes is not None else None
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
     # What is judged is what will be written: some forms are for the accelerator.
     options = replace(options, engines=None if is_exported(output) else engines)
@@ -123,7 +123,7 @@ def quantize_model(given: Quantizing) -> Quantization:
             "resize=stretch,units=0-1"
             for each in images_of(every)
         ]
-    doubtful += goal.doubts(len(at) * shape[0])
+    doubtful += goal.doubts(len(at) * shape[0] * shape[2])
     search.climb(goal)
     best = _write_best(search, goal, model, output)
     tried = search.tried[best]

@@ -171,14 +171,16 @@ class Quantization(Immutable):
         outputs = self.rungs[self.chosen].score.outputs
         each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
         mean = ", mean of the outputs" if len(outputs) > 1 else ""
-        unless = "" if self.top1 is not None else "; it tells nothing of coordinates or boxes, for which SQNR does"
+        unless = (
+            "" if self.top1 is not None else "; it tells nothing of coordinates, boxes or pictures, for which SQNR does"
+        )
         tried = " ".join(rung.what for rung in self.rungs)
         again = ", but where it is tried again" if AGAIN in tried else ""
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
             f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
-            f"same: answers, the largest of a row of the first output, as in floating point{unless}",
+            f"same: answers, the largest of a row or pixel of the first output, as in floating point{unless}",
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
