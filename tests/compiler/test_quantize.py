@@ -28,6 +28,7 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import round_weights
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
 from tilewright.compiler.quantization.ladder.judging import first_shape
+from tilewright.compiler.quantization.ladder.result import Quantization
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import decompose, optimised
@@ -560,7 +561,7 @@ def test_masks_are_labels_of_segmentation(tmp_path: Path) -> None:
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
 
-    def quantize() -> tilewright.Quantization:
+    def quantize() -> Quantization:
         return tilewright.quantize(
             model,
             tmp_path / "net.twa",
@@ -585,3 +586,15 @@ def test_masks_are_labels_of_segmentation(tmp_path: Path) -> None:
         mask.unlink()
     with pytest.raises(CalibrationError, match="lack masks; expected an image of the same name, found none for '0"):
         quantize()
+
+
+def test_a_single_number_is_no_answer_that_could_change(tmp_path: Path) -> None:
+    """Whatever regression computes, the largest of one number is always the same."""
+    weights = onnx.numpy_helper.from_array(np.ones((4, 1), np.float32), "w")
+    ends = [onnx.helper.make_tensor_value_info(*each) for each in (("x", F32, [1, 4]), ("y", F32, [1, 1]))]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "one", [ends[0]], [ends[1]], [weights]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    with pytest.raises(UsageError, match=r"the first output is no classes.*--min-sqnr"):
+        tilewright.quantize(model, tmp_path / "one.twa", calibration=np.ones((8, 4), np.float32), max_drop=0.01)
