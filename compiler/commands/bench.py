@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rounds",
-        type=_rounds,
+        type=whole_number(1, _MOST_ROUNDS),
         default="15",
         metavar="N",
         help="Times that each contender is measured, and up to 11 of them in a fresh process.",
@@ -75,18 +75,7 @@ def _peers(text: str) -> list[str]:
 
 
 def _threads(text: str) -> list[int]:
-    return [*dict.fromkeys(_within(each, _MOST_THREADS) for each in text.split(","))]
-
-
-def _rounds(text: str) -> int:
-    return _within(text, _MOST_ROUNDS)
-
-
-def _within(text: str, most: int) -> int:
-    number = whole_number(1)(text)
-    if number > most:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {most}")
-    return number
+    return [*dict.fromkeys(map(whole_number(1, _MOST_THREADS), text.split(",")))]
 
 
 def run(arguments: argparse.Namespace) -> str | Comparison:

@@ -172,7 +172,8 @@ def prepare(
         reason = f"{os.fspath(picture)!r} gives no ranges ({error.message})"
     else:
         # The artifact knows how images were used, unless the model has ranges of its own.
-        if picture is not None and source is picture and _is_from_images(artifact):
+        images = details_of(artifact).images or {}
+        if picture is not None and source is picture and any(each.calibrated for each in images.values()):
             what = f"has its ranges from one picture, {os.fspath(picture)!r}, and may fail on others"
             _warn_once(called or model, what, samples_by)
         return artifact
@@ -191,10 +192,6 @@ def ranges_of_pictures(artifact: Artifact) -> dict[str, tuple[float, float]]:
     wide = {name for each in details.layers if each.op == "quantize" and each.dtype == "i16" for name in each.operands}
     images = details.images or {}
     return {name: images[name].read(name).range() for name in sorted(wide & {*images}) if not images[name].calibrated}
-
-
-def _is_from_images(artifact: Artifact) -> bool:
-    return any(each.calibrated for each in (details_of(artifact).images or {}).values())
 
 
 def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] | str | None) -> object:

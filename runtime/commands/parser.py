@@ -102,7 +102,7 @@ def whole_number(minimum: int | None = None, maximum: int | None = None) -> Call
             least = "" if minimum is None else f" of at least {minimum}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{least}")
         if maximum is not None and number > maximum:
-            raise argparse.ArgumentTypeError(f"{text} is too large: expected at most {maximum}")
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {maximum}")
         return number
 
     return read

@@ -59,7 +59,7 @@ class NativeObject:
             raise damaged("cannot run here", f"Linux on {elf.machine}", f"{operating_system()} on {architecture()}")
         layout = lay_out(elf, mmap.PAGESIZE)
         self._memory = _allocate(layout.size, layout.low)
-        self._base = _address(self._memory)
+        self._base = np.frombuffer(self._memory, np.uint8).ctypes.data
         self._memory[:] = link(elf, layout, self._base, resolve)
         _synchronize_instructions(self._base, layout.text_end)
         _protect(self._base, layout.text_end, _READ | _EXECUTE)
@@ -87,10 +87,6 @@ def _allocate(size: int, low: bool) -> mmap.mmap:
         return mmap.mmap(-1, max(size, mmap.PAGESIZE), flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"no memory for {size} bytes of native code: {error}", stage="load native code") from error
-
-
-def _address(memory: mmap.mmap) -> int:
-    return np.frombuffer(memory, np.uint8).ctypes.data
 
 
 def _protect(address: int, size: int, rights: int) -> None:

@@ -72,10 +72,6 @@ class Network:
         return self._simulation
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass
 class Facts:
     """What is known of an object; the object keeps it up to date.
@@ -103,7 +99,7 @@ class Facts:
     compile_seconds: float = 0.0
     init_seconds: float = 0.0
     run_seconds: float = 0.0
-    busy: Callable[[], bool] = field(default=_never)
+    busy: Callable[[], bool] = field(default=lambda: False)
 
     @property
     def inputs(self) -> list[TensorSpec]:

@@ -217,14 +217,11 @@ def body(result: Result, between: str = "") -> str:
 
 def page(result: Result) -> str:
     """The whole page; the picture is in the order of execution."""
-    bars = [html.Bar(row.name, _length(row.sqnr), decibels(row.sqnr)) for row in result.rows]
+    lengths = (0.0 if math.isnan(row.sqnr) else min(max(row.sqnr, 0.0), _MOST) for row in result.rows)
+    bars = [html.Bar(row.name, length, decibels(row.sqnr)) for row, length in zip(result.rows, lengths, strict=True)]
     heading = f"{result.network} compared with {result.reference}"
     samples = show_number(result.samples, "sample")
     what = f"SQNR in dB of each value, in order of execution, on {samples}; the line is at {LIMIT:g} dB"
     return html.page(
         heading, heading, body(result, html.paragraphs([what]) + html.picture("SQNR by value", bars, LIMIT))
     )
-
-
-def _length(sqnr: float) -> float:
-    return 0.0 if math.isnan(sqnr) else min(max(sqnr, 0.0), _MOST)

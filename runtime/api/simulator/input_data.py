@@ -85,7 +85,7 @@ class InputData(Mapping[str, Feeds]):
     def __init__(self, path: str | os.PathLike[str], inputs: Sequence[NodeArg] | None = None) -> None:
         self._stacks: dict[str, _Stack] = {}
         for file in _files(os.fspath(path)):
-            arrays = _arrays(file)
+            arrays = open_h5(file) if file.lower().endswith(_H5) else open_arrays(file)
             stack = _as_stored(arrays) if inputs is None else _stacked(file, arrays, inputs)
             name = os.path.splitext(os.path.basename(file))[0]
             if name in self._stacks:
@@ -213,10 +213,6 @@ def _files(path: str) -> list[str]:
     if not files:
         raise _error(f"there is no sample in {path!r}", expected=f"files that end in {', '.join(ENDINGS)}")
     return [os.path.join(path, name) for name in files]
-
-
-def _arrays(file: str) -> Mapping[str, _Array] | StoredArray:
-    return open_h5(file) if file.lower().endswith(_H5) else open_arrays(file)
 
 
 def _as_stored(arrays: Mapping[str, _Array] | StoredArray) -> _Stack:

@@ -160,4 +160,4 @@ def test_a_file_that_is_not_there(capsys: Capture) -> None:
 
 def test_a_call_of_too_many_images(capsys: Capture) -> None:
     assert main(["power", "no.twa", "--bs", "100000000"]) == 2
-    assert "'--bs': 100000000 is too large: expected at most 65536" in capsys.readouterr().err
+    assert "'--bs': '100000000' is more than 65536" in capsys.readouterr().err

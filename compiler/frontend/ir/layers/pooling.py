@@ -225,12 +225,8 @@ def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Int
         for drop in (True, False) if is_up else (True,):
             try:
                 found = rounded_up(stated, full, drop=drop) if is_up else (full, (0,) * len(stated))
-                if _outputs(widened(*found), stated) == wanted:
+                if tuple(axis.output for axis in MaxPool(*widened(*found)).windows(stated)) == wanted:
                     return rounded_up(extents, full, drop=drop) if is_up else (full, (0,) * len(extents))
             except IRError:
                 continue
     return rounded_up(extents, full) if ways[0] else (full, (0,) * len(extents))
-
-
-def _outputs(full: Window, extents: Integers) -> Integers:
-    return tuple(axis.output for axis in MaxPool(*full).windows(extents))

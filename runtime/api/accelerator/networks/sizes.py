@@ -104,7 +104,7 @@ def shape_of(name: str, declared: Declared, size: Size) -> tuple[Shape, int]:
     if len(fixed) == len(declared) and math.prod(fixed) == each:
         return fixed, size.batch
     arranged = (size.batch, *size.image)
-    if len(arranged) == len(declared) and _agrees(arranged, declared):
+    if len(arranged) == len(declared) and all(d in (None, a) for a, d in zip(arranged, declared, strict=True)):
         return arranged, 1
     # An open batch, and perhaps one more extent that follows from the number of elements.
     first = size.batch if declared and declared[0] is None else None
@@ -129,10 +129,6 @@ def shape_of(name: str, declared: Declared, size: Size) -> tuple[Shape, int]:
 def shape_text(declared: Declared) -> str:
     """A declared shape as messages show it, ``[1, 3, ?, ?]``."""
     return f"[{', '.join('?' if extent is None else str(extent) for extent in declared)}]"
-
-
-def _agrees(shape: Shape, declared: Declared) -> bool:
-    return all(theirs in (None, ours) for ours, theirs in zip(shape, declared, strict=True))
 
 
 def _filled(extents: list[int | None], missing: int) -> Shape:
