@@ -11,7 +11,7 @@ from ....ir.ops.pooling import AveragePool, MaxPool
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, constant
+from ..llvm.types import Register, constant
 from ..llvm.vector_arithmetic import VectorArithmetic
 from ..tensors import is_float, is_plain
 from .reduction import along
@@ -25,24 +25,13 @@ class RowMajorMaxPooling(RowMajorWindows):
 
     OUTSIDE: ClassVar[float] = -math.inf
 
-    def start(self, b: FunctionBuilder) -> Register:
-        return constant(F32.of(b.target.lanes), -math.inf)
-
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return VectorArithmetic(b).apply("max", [total, value])
-
-    def end(
-        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
-    ) -> Register:
-        return total
 
 
 @dataclass(frozen=True)
 class RowMajorAveragePooling(RowMajorWindows):
     """The mean of each window, all taps of which count."""
-
-    def start(self, b: FunctionBuilder) -> Register:
-        return constant(F32.of(b.target.lanes), 0)
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return b.binary("fadd", total, value)

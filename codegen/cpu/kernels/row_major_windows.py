@@ -46,7 +46,7 @@ class RowMajorWindows(KernelSpec):
     """
 
     OUTSIDE: ClassVar[float] = 0
-    """What taps outside of the image read."""
+    """What taps outside of the image read, and accumulators are before the first tap."""
 
     batch: int
     channels: int
@@ -55,18 +55,13 @@ class RowMajorWindows(KernelSpec):
     groups: int = 1
 
     @abstractmethod
-    def start(self, b: FunctionBuilder) -> Register:
-        """A vector of accumulators before the first tap."""
-
-    @abstractmethod
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         """The accumulators after a tap, and its weight in every lane where there are weights."""
 
-    @abstractmethod
     def end(
         self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
     ) -> Register:
-        """The result.
+        """The result, here the accumulators.
 
         Args:
             total: the accumulators after all taps.
@@ -74,6 +69,7 @@ class RowMajorWindows(KernelSpec):
             place: bytes before the first of its elements in the result.
             inside: which of them exist; ``None`` for all.
         """
+        return total
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, target).generate()
@@ -222,7 +218,7 @@ class _Walker:
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
-        totals = self._over_channels(x, tile.w, tile.taps, tap, (spec.start(b),) * len(places))
+        totals = self._over_channels(x, tile.w, tile.taps, tap, (constant(self.vector, spec.OUTSIDE),) * len(places))
         for (q, place, inside), total in zip(places, totals, strict=True):
             result = spec.end(b, total, b.add(tile.channel, q), place, inside)
             b.store_masked(result, b.at(self.arguments["y"], place), inside)

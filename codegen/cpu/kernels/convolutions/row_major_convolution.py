@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...llvm.builder import FunctionBuilder
-from ...llvm.types import F32, Register, zero
+from ...llvm.types import F32, Register
 from ..activation import ProductSpec
 from ..row_major_windows import RowMajorWindows
 
@@ -16,9 +16,6 @@ class RowMajorConvolution(ProductSpec, RowMajorWindows):
 
     Further arguments: bias [O], residual like the result, which may lie where it lies.
     """
-
-    def start(self, b: FunctionBuilder) -> Register:
-        return zero(F32.of(b.target.lanes))
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         assert weight is not None
