@@ -126,7 +126,7 @@ class Trace:
         """
         events = [*self._metadata, *_in_order(self._slices), *_in_order(self._arrows)]
         head = f'{{"displayTimeUnit":"ns","otherData":{_json(about)},"traceEvents":[\n'
-        text = f"{head}{_lines(events)}\n]}}\n".encode()
+        text = (head + ",\n".join(map(_json, events)) + "\n]}\n").encode()
         # Without the time at which it was made: the same trace is the same bytes.
         content = gzip.compress(text, mtime=0) if path.suffix == COMPRESSED else text
         with output_file(path) as file:
@@ -140,10 +140,6 @@ def _place(track: Track, time: int) -> dict[str, object]:
 
 def _in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(events, key=lambda event: event["ts"])
-
-
-def _lines(events: Iterable[Mapping[str, object]]) -> str:
-    return ",\n".join(map(_json, events))
 
 
 def _json(found: Mapping[str, object]) -> str:
