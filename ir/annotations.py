@@ -101,12 +101,14 @@ class Plan(NamedTuple):
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
         reduced: fields of the machine that the schedule takes to be smaller than they are, and these values.
         cascades: whether ops may be computed in turn, stripe of rows by stripe of rows.
+        tiles: results whose tiles are others than prices say, these, and what clusters share out.
     """
 
     clusters: int
     kept_share: float
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
+    tiles: tuple[tuple[str, tuple[int, int, int, int], Split | None], ...] = ()
 
 
 class MessageEnd(NamedTuple):

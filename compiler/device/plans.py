@@ -6,19 +6,21 @@ slower than one made for less of it. A *draft* is a schedule that is modelled an
 - ``quick`` the plan is the machine itself;
 - ``normal`` also half of the maps scratchpad, if that is at most 1 % dearer, and half, a quarter, … of the
   clusters, and where one cluster works on its own, ops computed in turn by stripes of rows
-  (:mod:`tilewright.passes.device.cascades`);
+  (:mod:`tilewright.passes.device.cascades`); and of a program of few instructions, other tiles;
 - ``thorough`` every machine below this one: with half, a quarter, … of each of the `AXES` and of the clusters, in all
   combinations, down to `FLOORS`.
 
 A program is no slower on a machine that has more of anything (decision 0023), and whatever plans a machine has by
 ``thorough``, one that has twice as much of an axis, of all of its fields, has as well if the half is above the floors.
 So a network that is compiled anew for that one is never slower than before, exactly; with ``normal`` this holds for
-clusters alone, but for what fewer bytes are worth (`rank`). Capacity only rules plans out.
+clusters alone, but for what fewer bytes are worth (`rank`); both hold before other tiles are tried. Capacity only rules
+plans out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -26,16 +28,17 @@ from itertools import product
 from tilewright.errors import MachineError, PassError, UsageError
 
 from ...codegen.device.program import Assembled, assemble
-from ...ir.annotations import IMAGES, MAP, PLAN, Plan
+from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, TILE, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
 from ...passes.base import Verification
+from ...passes.device.fused_pairs import fused_convolution
 from ...passes.device.order_tiles import OrderTiles
 from ...passes.device.ordering.program import Steps
 from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
-from ...passes.device.tiling.tile_search import least_steps
+from ...passes.device.tiling.tile_search import least_steps, splits
 from ...passes.device.tiling.tile_searches import shared_searches
 from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
@@ -161,6 +164,8 @@ def choose_plans(
             drafts.add(plan)
             report(number * len(wanted) + index + 1, total)
         best = found[function.name] = drafts.best()
+        if effort != "quick":
+            best = found[function.name] = drafts.with_other_tiles(best)
         PLAN.set(function, best.plan)
     return found
 
@@ -200,6 +205,9 @@ prices are more exact than that (decision 0195)."""
 _FAR = 1.2
 """Cycles for each of the price of a draft, mostly more than it takes: what takes as long on fewer clusters is drafted
 only if the best of all others takes longer still (decision 0202)."""
+
+_TRIED = 1 << 12
+"""Instructions, of all drafts together, that may be made for one change of each op (decision 0231)."""
 
 _BYTES = 0.01
 """A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""
@@ -284,6 +292,36 @@ class _Drafts:
                 self._draft(plan)
         return self._best
 
+    def with_other_tiles(self, best: Draft) -> Draft:
+        """The best of a small program and those with another tile or split of one op, one change after the other.
+
+        The next op waits for what tiles and clusters make of this one, and no price knows for how long: in a small
+        program that is much of its time, and few drafts are needed to find out.
+        """
+        self._best = best
+        ops = [op for op in best.function.ops if fused_convolution(op) is None and TILE.is_at(op)]
+        if best.plan.cascades or len(ops) * len(best.assembled.assembler.order) > _TRIED:
+            return best
+        for op in ops:
+            for index in (2, 0, 1):
+                self._try_other(op.result.name, index)
+        return self._best
+
+    def _try_other(self, name: str, index: int) -> None:
+        """Draft the best with half the rows (0) or columns (1) of a tile, or another split."""
+        assert self._best is not None
+        plan, op = self._best.plan, next(op for op in self._best.function.ops if op.result.name == name)
+        sizes, before = [*(TILE.get(op) or ())], SPLIT.get(op)
+        others = [split for split in splits(op, plan.clusters) if split != before]
+        if (others == [] or before is None) if index == 2 else sizes[index] == 1:
+            return
+        if index < 2:
+            sizes[index] = -(-sizes[index] // 2)
+        change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0] if index == 2 else before
+        # What does not fit is no better.
+        with suppress(PassError):
+            self._draft(plan._replace(tiles=(*(each for each in plan.tiles if each[0] != name), change)))
+
     def add(self, plan: Plan) -> None:
         """Draft the schedule of a plan if it may be the best."""
         if self._best is not None and plan.clusters < self._best.plan.clusters:
@@ -305,7 +343,7 @@ class _Drafts:
                 draft = clone_module(self._module, {self._name})
                 PLAN.set(draft.functions[self._name], current)
                 price = sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
-                is_dear = price > _WORTH * self._prices.get(plan.clusters, price)
+                is_dear = not plan.tiles and price > _WORTH * self._prices.get(plan.clusters, price)
                 if not self._is_thorough and (is_dear or self._is_known(draft)):
                     return
                 scheduled = clone_module(draft).functions[self._name]

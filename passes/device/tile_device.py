@@ -19,16 +19,18 @@ from ...ir.annotations import (
     KEPT,
     MAP,
     PLAN,
+    SPLIT,
     TILE,
     MapPlace,
     Plan,
+    Split,
     Stationary,
 )
 from ...ir.core import Function, Module, Op
 from ...runtime.machines.machine import Machine, load
 from ..base import PLACED, Invariant, Pass, Record
 from .cascades.choose_cascades import Cascades, ring_of
-from .fused_pairs import choose_overwritten, fused_convolution, pairs_brought_together
+from .fused_pairs import choose_overwritten, fused_convolution, pairs_brought_together, with_fused
 from .kept.choose_kept import KeptMaps
 from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
@@ -99,7 +101,7 @@ class TileDevice(Pass):
             planned = planned_machine(function, machine)
             searches = TileSearches(planned, wanted, plan.clusters, IMAGES.get(function))
             given = planned, plan.clusters, plan.kept_share, searches
-            record.price += tile_function(function, *given, cascades=plan.cascades)
+            record.price += tile_function(function, *given, cascades=plan.cascades, others=plan.tiles)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 
@@ -132,8 +134,12 @@ def tile_function(
     searches: TileSearches | None = None,
     *,
     cascades: bool = False,
+    others: Sequence[tuple[str, tuple[int, int, int, int], Split | None]] = (),
 ) -> float:
     """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
+
+    Args:
+        others: tiles of results that are others than prices say, as of `Plan`.
 
     Returns:
         What all ops cost together by price, in cycles; 0 where no choice of kept maps has one.
@@ -171,6 +177,12 @@ def tile_function(
             set_tile(op, tile)
         if op.result in chosen.kept:
             KEPT.set(op, True)
+    named = {op.result.name: op for op in ops}
+    for name, sizes, split in others:
+        for each in with_fused(named[name]):
+            TILE.set(each, sizes)
+            if split is not None:
+                SPLIT.set(each, split)
     for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
         MAP.set(op, place)
     if cascading is None:

@@ -12,9 +12,12 @@ from random_machines import write_machine
 
 from tilewright.compiler.device import plans
 from tilewright.compiler.device.plans import AXES, choose_plans
+from tilewright.codegen.device.program import assemble
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
-from tilewright.ir.annotations import ON
+from tilewright.ir.annotations import ON, PLAN
 from tilewright.ir.core import Module, Op
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import blobs, print_module
 from tilewright.passes.device.order_tiles import OrderTiles
 from tilewright.passes.device.tiling.candidates import Misfit, Tile
 from tilewright.passes.device.tiling.tile_search import TileSearch
@@ -117,6 +120,25 @@ def test_a_network_compiled_for_a_better_machine_is_never_slower(tmp_path: Path)
         times.append(fastest(name, device, tmp_path))
     assert times == sorted(times, reverse=True)
     assert times[-1] < 0.7 * times[0]
+
+
+def test_small_programs_have_tiles_that_the_engine_finds_faster_and_the_plan_says_them() -> None:
+    module = block(*BLOCKS["late"])
+    for owner in (module.main, *module.ops):
+        ON.set(owner, "device")
+    schedule, tiles = schedule_pipeline("m4096"), tile_pipeline("m4096")
+    without = choose_plans(module, M4096, schedule, tiles, 4, "quick")["main"]
+    found = choose_plans(module, M4096, schedule, tiles, 4)["main"]
+    assert not without.plan.tiles
+    assert found.plan.tiles
+    assert found.cycles < without.cycles
+    # What is printed has it, and whoever makes the schedule anew by the plan makes the same instructions.
+    again = parse_module(print_module(module), blobs(module))
+    assert PLAN.get(again.main) == found.plan
+    schedule.run(again)
+    tiles.run(again)
+    made = assemble(again.main, M4096).finish().program
+    assert made.to_bytes() == found.assembled.finish().program.to_bytes()
 
 
 def _shuffled(rng: np.random.Generator) -> list[tuple[str, ...]]:
