@@ -10,9 +10,9 @@ import pytest
 from before_after import parse
 from random_machines import write_machine
 
+from tilewright.codegen.device.program import assemble
 from tilewright.compiler.device import plans
 from tilewright.compiler.device.plans import AXES, choose_plans
-from tilewright.codegen.device.program import assemble
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.ir.annotations import ON, PLAN
 from tilewright.ir.core import Module, Op
