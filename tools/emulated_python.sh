@@ -17,7 +17,7 @@ qemu=$(command -v qemu-aarch64 || true)
 if [ -z "$qemu" ]; then
     native=$(dpkg --print-architecture)
     apt get "$native" update
-    apt get "$native" download qemu-user libcapstone4
+    apt get "$native" download qemu-user libcapstone4 liburing2
     qemu="env LD_LIBRARY_PATH=$root/usr/lib/$(uname -m)-linux-gnu $root/usr/bin/qemu-aarch64 -E LD_LIBRARY_PATH="
 fi
 apt get arm64 update
