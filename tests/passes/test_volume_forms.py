@@ -159,3 +159,26 @@ def test_windows_of_very_many_planes_stay(planes: int, rank: int) -> None:
   }}""")
     run_pass("volume_convolutions", module)
     assert [op.result.type.rank for op in module.ops if op.name == "conv"] == [rank]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_sums_of_what_convolutions_of_planes_leave(batch: int, rng: np.random.Generator) -> None:
+    """Their planes are images, and stay so: shortcuts of ResNets of volumes leave no movement for the host."""
+    weights = ", ".join(str((5 * n) % 11 - 5) for n in range(16 * 16 * 27))
+    form = "strides=[1, 1, 1], pads=[1, 1, 1, 1, 1, 1], dilations=[1, 1, 1], group=1, act=relu, act_args=[]"
+    volume, rows = f"i8[{batch},16,4,3,5]{Y}", f"i8[{batch},16,4,15]"
+    check(
+        f"""
+  const @w : i8[16,16,3,3,3]{W} = [{weights}]
+  func @main(%x: {rows}{X}) -> (%y: {rows}{Y}) {{
+    %v = reshape(%x) {{shape=[{batch}, 16, 4, 3, 5]}} : i8[{batch},16,4,3,5]{X}
+    %a = conv(%v, @w, _) {{{form}}} : {volume}
+    %b = conv(%a, @w, _) {{{form}}} : {volume}
+    %s = add(%b, %a) : {volume}
+    %c = conv(%s, @w, _) {{{form}}} : {volume}
+    %t = add(%c, %s) : {volume}
+    %y = reshape(%t) {{shape=[{batch}, 16, 4, 15]}} : {rows}{Y}
+    return %y
+  }}""",
+        rng,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ....ir.core import Value
+from ....ir.core import Value, is_op
 from ....ir.ops.movement import Transpose
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
@@ -27,6 +27,12 @@ def _on_rows(found: Match) -> Value | None:
     y = found.root.result.type
     if any(value.type.rank != 5 for value in found.root.inputs):
         return None
+    images = (y.shape[0] * y.shape[1], *y.shape[2:])
+    sources = [value.producer.inputs[0] if is_op(value.producer, Reshape) else value for value in found.root.inputs]
+    if all(value.type.shape == images for value in sources):
+        # Planes are images already, as convolutions of planes leave them.
+        made = found.emit(found.root.operator, *sources, result_types=[y.with_shape(images)])
+        return found.emit(Reshape(y.shape), made)
     # Rows repeat one element or none: along one dimension of planes they cannot tell which it is.
     if len({value.type.shape[3:] for value in found.root.inputs} - {(1, 1)}) > 1:
         return None
