@@ -15,7 +15,7 @@ from .....ir.windows import SHORT
 from ...kernel import Kernel, lowers
 from ...llvm.byte_dot_product import has_byte_product, saturates
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, Register, Registers, partial_mask, zero
+from ...llvm.types import F32, I1, Register, Registers, constant, partial_mask, zero
 from ...tensors import is_float, is_plain
 from ..activation import what_follows
 from ..output_channels import VECTOR_BYTES, Channels, FloatOutput, channels_of, has_constant_channels
@@ -35,7 +35,6 @@ from .word_winograd import word_winograd
 VECTOR = F32.of(CHANNEL_BLOCK)
 
 _FEW_PRODUCTS = 128
-"""Of a result."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Convolution(FloatOutput, DirectConvolution):
             # The result, which later chunks read, may lie where the residual lies.
             return plus(values, "residual") if self.has_residual else values
 
-        return b.if_(a["first"], first, lambda: plus(sums, "y")) if "first" in a else first()
+        return b.if_(a.get("first", constant(I1, True)), first, lambda: plus(sums, "y"))
 
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         a, b, sums = tile.arguments, tile.b, self.with_rest(tile, sums)
@@ -147,10 +146,7 @@ class Convolution(FloatOutput, DirectConvolution):
 
             return b.each(0, tile.pixels, pixel)
 
-        if "last" in a:
-            b.if_(a["last"], finish, lambda: suspend(sums))
-        else:
-            finish()
+        b.if_(a.get("last", constant(I1, True)), finish, lambda: suspend(sums))
 
 
 @lowers(Conv)
