@@ -22,18 +22,8 @@ def _identity(name: str, pattern: OpPattern) -> Rule:
     return Rule(name, pattern, operand_of_the_same_type)
 
 
-def _same_shape(op: Op) -> bool:
-    return op.inputs[0].type.shape == op.results[0].type.shape
-
-
-def _same_type(op: Op) -> bool:
-    return op.inputs[0].type.dtype is op.results[0].type.dtype
-
-
-def _is_plain_slice(op: Op[Slice]) -> bool:
-    return _same_shape(op) and all(
-        step == 1 or e <= 1 for step, e in zip(op.operator.step, op.operator.extent, strict=True)
-    )
+def _takes_neighbours(op: Op[Slice]) -> bool:
+    return all(step == 1 or e <= 1 for step, e in zip(op.operator.step, op.operator.extent, strict=True))
 
 
 def _keeps_order(op: Op[Transpose]) -> bool:
@@ -180,13 +170,13 @@ NEUTRAL: tuple[Rule, ...] = (
 
 RULES: tuple[Rule, ...] = (
     *on_quantized(
-        _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
-        _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
-        _identity("cast_to_same_type", node(Cast, "x", where=_same_type)),
-        _identity("bit_cast_to_same_type", node(BitCast, "x", where=_same_type)),
-        _identity("slice_of_everything", node(Slice, "x", where=_is_plain_slice)),
-        _identity("tile_once", node(Tile, "x", where=_same_shape)),
-        _identity("pad_by_nothing", node(Pad, "x", where=_same_shape)),
+        _identity("reshape_to_same_shape", node(Reshape, "x")),
+        _identity("expand_to_same_shape", node(Expand, "x")),
+        _identity("cast_to_same_type", node(Cast, "x")),
+        _identity("bit_cast_to_same_type", node(BitCast, "x")),
+        _identity("slice_of_everything", node(Slice, "x", where=_takes_neighbours)),
+        _identity("tile_once", node(Tile, "x")),
+        _identity("pad_by_nothing", node(Pad, "x")),
         _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
         _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),
         Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
