@@ -20,7 +20,8 @@ from ..nest import broadcast
 from ..tensors import is_plain, is_quantized_product
 from .output_channels import filled
 from .products.byte_product import IntegerProduct
-from .products.word_product import Factor, Requantization, WordProduct
+from .products.word_packing import Factor
+from .products.word_product import Requantization, WordProduct
 from .window import Axis, rows_and_columns, walked
 
 _MOST_SCRATCH = 1 << 25

@@ -9,49 +9,26 @@ row whose pixels do not see their neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Union
+from typing import ClassVar
 
 from .....ir.types import DType
-from ...llvm.builder import FunctionBuilder, Integer
+from ...llvm.builder import FunctionBuilder
 from ...llvm.byte_dot_product import dot_of_pairs
 from ...llvm.quantized_math import StoredRange, single
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, I1, I8, I16, I32, I64, PTR, Register, Registers, constant, partial_mask, poison, zero
+from ...llvm.types import F32, I1, I8, I16, I32, I64, PTR, Register, Registers, constant, partial_mask, zero
 from ...spec import ConstantTable
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..window import Axis
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, OverRows, TileArguments, choose_tile, positions
-
-Taken = Callable[[Register, int], Union[Register, None]]
-"""What is taken off so many elements from an index on, if anything is."""
+from .word_packing import Factor, Packing, as_words, every, pack_row
 
 _AHEAD = 16
 """Rows of a matrix that are asked for before they are read: pieces of rows, which no processor foresees."""
 
-_LONGEST_STRIDE = 16
-"""Along a row, up to which vectors are read as they lie and then thinned out."""
-
 _MOST_COLUMNS = 256
 """Columns of a work item, about."""
-
-
-@dataclass(frozen=True)
-class Factor:
-    """Bytes, and what is taken off them.
-
-    Attributes:
-        dtype: of the bytes.
-        zero: of the zero points that are data; ``None`` without them.
-        zeros: how many there are: one, or one for each row on the left, or for each column on the right.
-        known: the zero point, where it is no data.
-    """
-
-    dtype: DType
-    zero: DType | None = None
-    zeros: int = 1
-    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,25 +44,6 @@ class Requantization:
     factors: tuple[float, ...]
     result: StoredRange
     biases: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True)
-class Packing:
-    """What lies in the work memory: left factor, rows of the image as 16-bit integers, pairs of the right factor.
-
-    Attributes:
-        block: output rows of a work item; if there is only one, columns.
-        rows, columns: of the image that a work item sees, padding included.
-        image, pairs: where the image and the pairs begin, in bytes.
-        pitch: from pair to pair, in bytes.
-    """
-
-    block: int
-    rows: int
-    columns: int
-    image: int
-    pairs: int
-    pitch: int
 
 
 @dataclass(frozen=True)
@@ -236,10 +194,10 @@ class WordProduct(MatrixProduct):
             taken = constant(I16, factor.known) if factor.known else None
             if factor.zero is not None:
                 position = b.add(zeros, index) if factor.zeros > 1 else b.integer(0)
-                taken = _words(b, b.at(pointers["left_zero"], position), factor.zero)
+                taken = as_words(b, b.at(pointers["left_zero"], position), factor.zero)
             stored = b.at(source, b.multiply(index, self.inner))
             whole = 0, self.inner, self.inner
-            _pack_row(b, stored, packed, factor.dtype, *whole, lambda _, n: taken and b.splat(taken, n))
+            pack_row(b, stored, packed, factor.dtype, *whole, lambda _, n: taken and b.splat(taken, n))
 
         b.each(item.first_row, item.last_row, row)
 
@@ -253,7 +211,7 @@ class WordProduct(MatrixProduct):
         target: Register,
     ) -> None:
         """What some windows see, row by row, zeros in the padding."""
-        pointers, factor, taken = self.bind(b), self.right, self._taken_right(b)
+        pointers, factor, taken = self.bind(b), self.right, self.right.taken(b, self.bind(b).get("right_zero"))
         rows, columns = self.window
         channels = self.inner // self.taps
         (top, begin, end), (left, start, stop) = (
@@ -270,28 +228,17 @@ class WordProduct(MatrixProduct):
                 stored = b.at(source, b.multiply(b.add(b.multiply(index, rows.input), y), columns.input))
                 line = b.add(b.multiply(index, packing.rows), b.subtract(y, top))
                 packed = b.at(target, b.multiply(b.subtract(b.multiply(line, packing.columns), left), 2))
-                _pack_row(b, stored, packed, factor.dtype, start, stop, most, taken)
+                pack_row(b, stored, packed, factor.dtype, start, stop, most, taken)
 
             b.each(begin, end, row)
 
         b.each(0, channels, channel)
 
-    def _taken_right(self, b: FunctionBuilder) -> Taken:
-        """The zero points of some columns."""
-        address, factor = self.bind(b).get("right_zero"), self.right
-        if factor.zero is None or address is None:
-            return lambda index, count: constant(I16.of(count), factor.known) if factor.known else None
-        dtype = factor.zero
-        if factor.zeros > 1:
-            return lambda index, count: _words(b, b.at(address, index), dtype, count)
-        single = _words(b, address, dtype)
-        return lambda index, count: b.splat(single, count)
-
     def _pair_bytes(
         self, b: FunctionBuilder, matrix: Register, first: Register, count: int, pitch: int, pairs: Register
     ) -> None:
         """Rows of the right factor, two and two, where it lies as a matrix: ``count`` columns from ``first`` on."""
-        width, factor, taken = self.window[1].input, self.right, self._taken_right(b)
+        width, factor, taken = self.window[1].input, self.right, self.right.taken(b, self.bind(b).get("right_zero"))
         source = b.at(self.bind(b)["right"], b.multiply(matrix, self.inner * width))
         lanes = 2 * b.target.lanes
         while lanes > count:
@@ -309,7 +256,7 @@ class WordProduct(MatrixProduct):
                 column = b.minimum(column, count - lanes)
                 position = b.add(first, column)
                 words, less = (
-                    [_words(b, b.at(row, position), factor.dtype, lanes) for row in sources],
+                    [as_words(b, b.at(row, position), factor.dtype, lanes) for row in sources],
                     taken(position, lanes),
                 )
                 if less is not None:
@@ -343,16 +290,6 @@ class WordProduct(MatrixProduct):
             ]
             table = b.table(f"{self.name}_taps", I64, inside)
 
-        def words(address: Register) -> Register:
-            if columns.stride > _LONGEST_STRIDE:
-                vector = poison(I16.of(lanes))
-                for lane in range(lanes):
-                    vector = b.insert(vector, b.load(I16, address, 2 * lane * columns.stride), lane)
-            else:
-                vector = b.load(I16.of(lanes * columns.stride), address)
-                vector = b.shuffle(vector, vector, range(0, lanes * columns.stride, columns.stride))
-            return b.convert("zext", vector, I32.of(lanes))
-
         def pair(index: Register) -> None:
             low = b.multiply(index, 2)
             # The partner of the last of an odd number is multiplied with 0.
@@ -368,7 +305,7 @@ class WordProduct(MatrixProduct):
 
                 def vector(x: Register) -> None:
                     offset = b.add(line, b.multiply(x, 2 * columns.stride))
-                    first, second = (words(b.at(source, offset)) for source in sources)
+                    first, second = (every(b, b.at(source, offset), columns.stride) for source in sources)
                     second = b.binary("shl", second, constant(second.type, 16))
                     b.store(b.binary("or", first, second), b.at(target, output, b.multiply(x, 4)))
 
@@ -413,38 +350,3 @@ def _seen(b: FunctionBuilder, axis: Axis, pixel: Register, count: int) -> tuple[
     start = axis.coordinate(b, pixel)
     end = b.add(start, (count - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1)
     return start, b.maximum(start, 0), b.minimum(end, axis.input)
-
-
-def _words(b: FunctionBuilder, address: Register, dtype: DType, count: int = 1) -> Register:
-    """Bytes as 16-bit integers."""
-    return b.convert("sext" if dtype is DType.I8 else "zext", b.load(I8.of(count), address), I16.of(count))
-
-
-def _pack_row(
-    b: FunctionBuilder,
-    source: Register,
-    target: Register,
-    dtype: DType,
-    begin: Integer,
-    end: Integer,
-    most: int,
-    taken: Taken,
-) -> None:
-    """Write the elements ``begin`` to ``end`` of a row as 16-bit integers, less what ``taken`` gives for so many."""
-    lanes = 2 * b.target.lanes
-    while lanes > most:
-        lanes //= 2
-
-    def some(index: Register, count: int) -> None:
-        words, less = _words(b, b.at(source, index), dtype, count), taken(index, count)
-        b.store(words if less is None else b.binary("sub", words, less), b.at(target, b.multiply(index, 2)))
-
-    def vectors() -> None:
-        # The last vector takes elements of the one before again, where the rest of the row is shorter.
-        last = b.subtract(end, lanes)
-        b.each(begin, end, lambda index: some(b.minimum(index, last), lanes), step=lanes)
-
-    def singles() -> None:
-        b.each(begin, end, lambda index: some(index, 1))
-
-    b.if_(b.compare("sge", b.subtract(end, begin), lanes), vectors, singles)
