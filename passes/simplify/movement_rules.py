@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError
 
-from ...ir.core import Op, Value, is_op
-from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
+from ...ir.core import Constant, Op, Value, is_op
+from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
@@ -26,15 +28,18 @@ def _takes_neighbours(op: Op[Slice]) -> bool:
     return all(step == 1 or e <= 1 for step, e in zip(op.operator.step, op.operator.extent, strict=True))
 
 
-def _keeps_order(op: Op[Transpose]) -> bool:
+def _keeps_order(shape: Sequence[int], perm: Sequence[int]) -> bool:
     """Whether a transpose moves nothing but dimensions of extent 1."""
-    shape = op.inputs[0].type.shape
-    moved = [axis for axis in op.operator.perm if shape[axis] != 1]
+    moved = [axis for axis in perm if shape[axis] != 1]
     return moved == sorted(moved)
 
 
 def _as_reshape(found: Match) -> Value:
     return found.emit(Reshape(found.root.results[0].type.shape), found["x"])
+
+
+def _transpose_as_reshape(found: Match[Transpose]) -> Value | None:
+    return _as_reshape(found) if _keeps_order(found["x"].type.shape, found.root.operator.perm) else None
 
 
 def _merge_transposes(found: Match[Transpose]) -> Value:
@@ -146,6 +151,46 @@ def _reduce_before_transpose(found: Match[Reduce]) -> Value:
     return found.emit(Transpose(tuple(sorted(left).index(axis) for axis in left)), y)
 
 
+def _untransposed(value: Value, perm: tuple[int, ...]) -> Value | None:
+    """What a tensor is the transpose of, in another shape where that moves nothing, if all others who read it can be
+    moved before it, too."""
+    op = value.producer
+    if not is_op(op, Transpose, Reshape) or value.is_returned or not all(is_op(user, *_MOVED) for user in value.users):
+        return None
+    x = op.inputs[0]
+    if is_op(op, Transpose):
+        # Heads of attention look alike, but are cut out of rows: their order is for the product that reads them.
+        return x if op.operator.perm == perm and not is_op(x.producer, Reshape) else None
+    shape = x.type.shape
+    is_fitting = len(shape) == len(perm) and value.type.shape == tuple(shape[axis] for axis in perm)
+    return x if is_fitting and _keeps_order(shape, perm) else None
+
+
+def _by_element_before_transpose(found: Match[Elementwise]) -> Value | None:
+    """Arithmetic with maps whose channels come last, as Keras has them between convolutions, is one with maps."""
+    op, y, operands = found.root, found.root.result.type, list[Value]()
+    perm, back = (0, *range(2, y.rank), 1), (0, y.rank - 1, *range(1, y.rank - 1))
+    if y.rank < 4 or all(isinstance(value, Constant) for value in op.inputs):
+        return None
+    for value in op.inputs:
+        x: Value | None = value
+        if isinstance(value, Constant) and 0 < value.type.rank <= y.rank:
+            aligned = (1,) * (y.rank - value.type.rank) + value.type.shape
+            x = found.moved(Transpose(back), found.moved(Reshape(aligned), value))
+        elif value.type.rank:
+            x = _untransposed(value, perm)
+        if x is None:
+            return None
+        operands.append(x)
+    return found.emit(Transpose(perm), found.emit(op.operator, *operands))
+
+
+def _pad_before_transpose(found: Match[Pad]) -> Value | None:
+    pad, perm, rank = found.root.operator, found.op("inner", Transpose).operator.perm, found["x"].type.rank
+    pads = [pad.pads[half + perm.index(axis)] for half in (0, rank) for axis in range(rank)]
+    return found.emit(Transpose(perm), found.emit(replace(pad, pads=tuple(pads)), found["x"]))
+
+
 def _merge_reductions(found: Match[Reduce]) -> Value | None:
     """Means of means, as ``x.mean(3).mean(2)``, and maxima of maxima, in one."""
     inner, outer, x = found.op("inner", Reduce).operator, found.root.operator, found["x"]
@@ -155,6 +200,9 @@ def _merge_reductions(found: Match[Reduce]) -> Value | None:
     axes = tuple(sorted({*inner.axes, *(left[axis] for axis in outer.axes)}))
     return found.emit(Reshape(found.root.result.type.shape), found.emit(type(outer)(axes), x))
 
+
+_MOVED = (Elementwise, Pad, Reduce, Transpose)
+"""What can stand before a transpose as well as behind it."""
 
 _ONE = scalar(1.0, 0.0)
 _ZERO = scalar(0.0)
@@ -179,7 +227,7 @@ RULES: tuple[Rule, ...] = (
         _identity("pad_by_nothing", node(Pad, "x")),
         _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
         _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),
-        Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
+        Rule("transpose_without_effect", node(Transpose, "x"), _transpose_as_reshape),
         Rule(
             "transpose_of_transpose",
             node(Transpose, node(Transpose, "x", name="inner", single_use=False)),
@@ -197,7 +245,13 @@ RULES: tuple[Rule, ...] = (
         node((ReduceMean, ReduceMax), node((ReduceMean, ReduceMax), "x", name="inner")),
         _merge_reductions,
     ),
-    Rule("reduce_of_transpose", node(Reduce, node(Transpose, "x", name="inner")), _reduce_before_transpose),
+    Rule(
+        "reduce_of_transpose",
+        node(Reduce, node(Transpose, "x", name="inner", single_use=False)),
+        _reduce_before_transpose,
+    ),
+    Rule("by_element_of_transpose", node(Elementwise), _by_element_before_transpose),
+    Rule("pad_of_transpose", node(Pad, node(Transpose, "x", name="inner")), _pad_before_transpose),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     *NEUTRAL,
 )
