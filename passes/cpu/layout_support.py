@@ -240,7 +240,7 @@ def matrix_layout(op: Op) -> str | None:
     """The layout of the known weights of a product of matrices, whose activations stay row-major; ``None`` if they stay
     as they are.
 
-    Of 8-bit matrices all that depends on the column is known, and rows are multiples of four bytes.
+    Of 8-bit matrices all that depends on the column is known, and there are rows for a dot product.
     """
     matmul = op.operator
     if ON.get(op) == "cpu" and isinstance(matmul, MatMulInteger):
@@ -249,7 +249,7 @@ def matrix_layout(op: Op) -> str | None:
         is_known = isinstance(w, Constant) and isinstance(w_zero, Constant | None) and w.type.rank == 2
         is_alone = a_zero is None or (a_zero.type.elements == 1 and a_zero.type.dtype in EIGHT_BIT)
         inner = a.type.shape[-1]
-        return "i4o16" if is_known and is_alone and a.type.elements and inner % QUAD == 0 else None
+        return "i4o16" if is_known and is_alone and a.type.elements and inner >= QUAD else None
     if ON.get(op) == "cpu" and isinstance(matmul, WeightOnlyMatMul) and isinstance(op.inputs[1], Constant):
         w = op.inputs[1].array
         # A word of layout `HALVES` holds eight rows.
@@ -269,7 +269,7 @@ def matrix_layout(op: Op) -> str | None:
         return None
     is_known = all(isinstance(value, Constant) for value in (w, *bias))
     is_quantized = all(v.type.quant is not None and v.type.dtype in EIGHT_BIT for v in (x, w, op.result))
-    if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] % QUAD:
+    if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] < QUAD:
         return None
     return "o16i4" if matmul.transpose_b else "i4o16"
 

@@ -114,7 +114,7 @@ def test_products_in_vectors_are_exact(target: str, count: int, rng: np.random.G
 
 
 def known_matrix(rng: np.random.Generator) -> Case:
-    rows, inner, columns = int(rng.integers(1, 30)), 4 * int(rng.integers(1, 30)), int(rng.integers(1, 150))
+    rows, inner, columns = (int(n) for n in rng.integers(1, (30, 120, 150)))
     batch = [(), (2,), (1, 3)][rng.integers(0, 3)]
     a = stored(rng, (*batch, rows, inner), bytes_of(rng))
     b = weights(rng, (inner, columns), DType.of(bytes_of(rng)))

@@ -97,9 +97,9 @@ def test_computed_bias_and_parameters_by_channel_stay_row_major() -> None:
 
 
 def test_matrix_products() -> None:
-    """Weights get an order of their own, activations stay row-major; rows of odd lengths stay as they are."""
+    """Weights get an order of their own, activations stay row-major; rows without a quad stay as they are."""
     quant = Quantization.per_tensor(0.25)
-    for inner, transposed, layout in ((20, True, "o16i4"), (20, False, "i4o16"), (21, True, "")):
+    for inner, transposed, layout in ((20, True, "o16i4"), (21, False, "i4o16"), (3, True, "")):
         net = Network(3, inner)
         shape = (7, inner) if transposed else (inner, 7)
         w = net.module.add_constant("w", np.ones(shape, np.int8), TensorType(shape, DType.I8, quant))
@@ -108,7 +108,7 @@ def test_matrix_products() -> None:
 
 def test_products_of_plain_integers() -> None:
     """So do known matrices whose zero points are known too."""
-    for inner, known, layout in ((20, True, "i4o16"), (21, True, ""), (20, False, "")):
+    for inner, known, layout in ((20, True, "i4o16"), (21, True, "i4o16"), (3, True, ""), (20, False, "")):
         net = Network(3, inner)
         x = net.function.add_parameter("a", TensorType((3, inner), DType.U8))
         w = net.module.add_constant("w", np.ones((inner, 7), np.int8))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from ....ir.accumulators import is_word_product
 from ....ir.core import Constant, Op
-from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul, NarrowMatMul
 from ..kernel import Kernel, lowers
 from ..llvm import tiles
@@ -142,7 +141,7 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     if not has_constant_channels(op) or x.layout or y.layout:
         return None
     inner, columns, layout = x.shape[-1], y.shape[-1], "o16i4" if operator.transpose_b else "i4o16"
-    if w.rank != 2 or operator.transpose_a or w.layout != layout or inner % QUAD or not x.elements:
+    if w.rank != 2 or operator.transpose_a or w.layout != layout or not x.elements:
         return None
     channels, has_bias = channels_of(op, target), op.operands.b is not None
     spec = ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias)
@@ -152,10 +151,10 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
 
 
 def _word_product(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
-    """Products of 16 bits with a known matrix that lies as it is, of an even number of rows."""
+    """Products of 16 bits with a known matrix that lies as it is."""
     operator, x = op.operator, op.operands.x.type
     inner, weights = x.shape[-1], without_zero_points(op)
-    if weights.ndim != 2 or operator.transpose_a or not is_plain(op) or inner % 2 or not x.elements:
+    if weights.ndim != 2 or operator.transpose_a or not is_plain(op) or not x.elements:
         return None
     known = {"constants": channels_of(op, None).without_zeros, "has_bias": op.operands.b is not None}
     spec = WordProduct(x.elements // inner, op.result.type.shape[-1], 2 * inner, **known)

@@ -47,8 +47,8 @@ LISTS = "quads"
 
 @dataclass(frozen=True)
 class QuadProduct(MatrixProduct):
-    """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. K is a
-    multiple of four.
+    """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. Of the
+    last quad of a row of x only what exists is read.
 
     Attributes:
         is_listed: an argument before the last one lists the quads of weights by how they are multiplied: see
@@ -80,7 +80,7 @@ class QuadProduct(MatrixProduct):
     @property
     def work(self) -> Work:
         """What the choice of a tile depends on."""
-        blocks, steps = -(-self.columns // CHANNEL_BLOCK), self.inner // QUAD
+        blocks, steps = -(-self.columns // CHANNEL_BLOCK), -(-self.inner // QUAD)
         kind = {"is_quantized": True, "has_sums": self.has_zeros, "is_paired": self.is_listed}
         return Work(Axis.line(1), Axis.line(self.rows), steps, blocks, **kind)
 
@@ -108,7 +108,8 @@ class QuadProduct(MatrixProduct):
         """The kernel for weights [K, N] as they are stored."""
         if not saturates(target):
             return self.kernel(target)
-        lists = listed_quads(weights.astype(np.int16) - 128 * self.flips[1])
+        whole = weights[: self.inner // QUAD * QUAD].astype(np.int16)
+        lists = listed_quads(whole - 128 * self.flips[1])
         return replace(self, is_listed=True).kernel(target).reading(lists)
 
     def listed(self, spec_arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,8 +123,21 @@ class QuadProduct(MatrixProduct):
         return zero(PTR) if lists is None else b.at(lists, b.multiply(block, BOUNDS_BYTES))
 
     def summed(self, tile: MatrixTile, totals: Registers) -> Registers:
-        if not self.is_listed:
-            return super().summed(tile, totals)
+        totals = self._listed_sums(tile, totals) if self.is_listed else super().summed(tile, totals)
+        b, (x, w), (steps, rest) = tile.b, tile.b.arguments[:2], divmod(self.inner, QUAD)
+        if not rest:
+            return totals
+        weights, found = self.weights(tile, b.at(w, steps * tile.shape.w_step)), []
+        for row in range(tile.rows):
+            x_bytes = [b.load(I8, x, row * tile.shape.x_row + QUAD * steps + i) for i in range(rest)]
+            # What is missing is a factor of 0, whatever the weights are filled up with.
+            word = constant(I8.of(QUAD), FLIP * self.flips[0])
+            for index, byte in enumerate(x_bytes):
+                word = b.insert(word, byte, index)
+            found += self.products(b, b.convert("bitcast", word, I32), weights, totals[len(found) :])
+        return tuple(found)
+
+    def _listed_sums(self, tile: MatrixTile, totals: Registers) -> Registers:
         b, (x, w), lists = tile.b, tile.b.arguments[:2], tile.b.arguments[-1]
 
         def quads(pairing: Sequence[int] | None, totals: Registers, begin: Register, end: Register) -> Registers:
@@ -180,7 +194,11 @@ class QuadProduct(MatrixProduct):
         return tuple(result)
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
-        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), CHANNEL_BLOCK)
+        return self.products(b, b.convert("bitcast", b.load(I8.of(QUAD), x), I32), weights, totals)
+
+    def products(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        """The accumulators of a row after a step whose bytes of x are the ones of a word."""
+        value = b.splat(x, CHANNEL_BLOCK)
         value = flipped(b, value) if self.flips[0] else value
         factors = zip(weights, totals, strict=False)
         return [dot(b, total, value, vector, is_signed=self.is_signed) for vector, total in factors]
@@ -279,8 +297,8 @@ class WordProduct(ByteProduct):
         cut = filled.reshape(-1, 2, filled.shape[1] // CHANNEL_BLOCK, CHANNEL_BLOCK)
         return cut.transpose(2, 0, 3, 1).astype("<i2").tobytes()
 
-    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
-        value = b.splat(b.load(I32, x), CHANNEL_BLOCK)
+    def products(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(x, CHANNEL_BLOCK)
         return [add_word_pairs(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
 
 

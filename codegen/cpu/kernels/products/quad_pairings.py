@@ -41,7 +41,7 @@ def listed_quads(weights: np.ndarray) -> bytes:
     quads = filled.reshape(steps, QUAD, panels, CHANNEL_BLOCK).transpose(2, 0, 3, 1)
     kinds = np.full((panels, steps), len(PAIRINGS))
     for kind, order in reversed([*enumerate(PAIRINGS)]):
-        pairs = quads[..., order].reshape(panels, steps, -1, 2)
+        pairs = quads[..., order].reshape(panels, steps, 2 * CHANNEL_BLOCK, 2)
         sums = (np.maximum(sign * pairs, 0).sum(-1) for sign in (1, -1))
         kinds[np.all([each.max(-1) <= _MOST for each in sums], axis=0)] = kind
     counts = (kinds[..., None] == np.arange(KINDS)).sum(1)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from .....ir.core import Op
-from .....ir.layout import CHANNEL_BLOCK
+from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.ops.matmul import MatMul
 from .....ir.types import DType
 from ...kernel import Kernel
@@ -162,7 +162,7 @@ class TiledProduct(TiledRows, ByteProduct):
 
 def tiled_product(op: Op[MatMul], spec: ByteProduct, target: TargetDescription) -> Kernel | None:
     """The kernel on tiles for a product of bytes, where the processor has them and that pays."""
-    found = signed_weights(op) if tiles.has_tiles(target, "tdpbusd") else None
+    found = signed_weights(op) if tiles.has_tiles(target, "tdpbusd") and spec.inner % QUAD == 0 else None
     if found is None:
         return None
     weights, is_signed = found
