@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_harness import TARGETS, described, run
+from kernel_harness import TARGETS, Execution, described, run, run_kernels
 
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.matmul import DotProducts
 from tilewright.codegen.cpu.kernels.products.float_product import FloatProduct
 from tilewright.ir.activation import activate
+from tilewright.ir.core import Function
 from tilewright.ir.layout import pack
+from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.types import TensorType
 
 targets = pytest.mark.parametrize("target", TARGETS)
 
@@ -91,3 +95,26 @@ def test_dot_products(extents: tuple[int, int, int], target: str, rng: np.random
     rows, columns, inner = extents
     spec = DotProducts(rows, columns, inner, has_bias=True, has_residual=True, activation=Activation("sigmoid"))
     check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+def test_vectors_of_a_batch(target: str, rng: np.random.Generator) -> None:
+    """Matrices times vectors, and few rows by transposed matrices, are dot products, however the batch broadcasts."""
+    executions = []
+    for transposed, x, w in (
+        (False, (3, 1, 19, 33), (2, 33, 1)),
+        (False, (5, 1, 16), (5, 16, 1)),
+        (False, (4, 7, 9), (4, 9, 1)),
+        (True, (2, 3, 4, 21), (3, 11, 21)),
+        (True, (6, 1, 5), (1, 6, 40, 5)),
+    ):
+        arrays = numbers(rng, *x), numbers(rng, *w)
+        function = Function("main", [(f"x{i}", TensorType.of(array)) for i, array in enumerate(arrays)])
+        op = function.append(MatMul(transpose_b=transposed), function.parameters)
+        kernel = lower(op, described(target))
+        assert kernel is not None
+        assert kernel.name.startswith("dot_products")
+        executions.append(Execution(op, kernel, arrays))
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        np.testing.assert_allclose(found[0], each.op.evaluate(each.arrays)[0], rtol=1e-5, atol=1e-5)

@@ -40,12 +40,25 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
     check(executions, target)
 
 
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+def test_maxima_of_columns_apart(target: str, rng: np.random.Generator) -> None:
+    """Any stride, at the borders and inside; the same in every bit."""
+    executions = []
+    for stride, kernel, pad, width in ((3, 3, 0, 100), (3, 5, 2, 57), (4, 4, 0, 130), (4, 3, 1, 67), (5, 5, 0, 90)):
+        x = rng.standard_normal((1, 2, 9, width)).astype(np.float32)
+        operator = MaxPool((kernel,) * 2, (stride,) * 2, (pad,) * 4, (1, 1))
+        executions.append(execution(operator, x, "row_major_max", target))
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        np.testing.assert_array_equal(found[0], each.op.evaluate(each.arrays)[0])
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_pooling(target: str, rng: np.random.Generator) -> None:
     """Of one, two and three dimensions; means where all that windows see counts."""
     executions = []
     for rank in (1, 2, 3, 3):
-        kernel, dilations, strides = (tuple(rng.integers(1, most, rank).tolist()) for most in (5, 3, 4))
+        kernel, dilations, strides = (tuple(rng.integers(1, most, rank).tolist()) for most in (5, 3, 6))
         pads = tuple(int(rng.integers(0, kernel[d % rank])) for d in range(2 * rank))
         reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
         image = [int(r + rng.integers(0, 40 if d == rank - 1 else 6)) for d, r in enumerate(reach)]

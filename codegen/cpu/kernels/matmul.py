@@ -23,6 +23,7 @@ from .activation import ProductSpec, what_follows
 from .output_channels import channels_of, has_constant_channels, without_zero_points
 from .products.byte_product import ByteProduct, WordProduct
 from .products.float_product import FloatProduct
+from .products.matrix_product import positions
 from .products.narrow_product import NarrowProduct
 from .products.tiled_product import tiled_product
 
@@ -41,15 +42,21 @@ TOGETHER = 8
 class DotProducts(ProductSpec):
     """x w^T + bias + residual, then the activation.
 
-    Arguments: x [rows, inner], w [columns, inner], bias [columns], residual and result [rows, columns]; row-major,
-    single precision. The result may lie where the residual lies.
+    Arguments: x [*, rows, inner], w [*, columns, inner], bias [columns], residual and result [*, rows, columns];
+    row-major, single precision. The result may lie where the residual lies.
+
+    Attributes:
+        batch, x_strides, w_strides: see :class:`FloatProduct`.
+        turned: x and w come in the other order.
     """
 
     rows: int
     columns: int
     inner: int
+    batch: tuple[int, ...] = ()
+    x_strides: tuple[int, ...] = ()
+    w_strides: tuple[int, ...] = ()
     turned: bool = False
-    """x and w come in the other order."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -58,18 +65,22 @@ class DotProducts(ProductSpec):
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("residual", "y"))
-        results = F32.of(TOGETHER)
+        results, groups = F32.of(TOGETHER), -(-self.columns // TOGETHER)
 
         def group(index: Register) -> None:
-            first = b.multiply(index, TOGETHER)
+            matrix, first = b.divide(index, groups), b.multiply(b.remainder(index, groups), TOGETHER)
+            left, right = positions(b, matrix, self.batch, self.x_strides, self.w_strides)
+            of_left = b.at(arguments["x"], b.multiply(left, 4 * self.rows * self.inner))
+            of_right = b.at(arguments["w"], b.multiply(right, 4 * self.columns * self.inner))
             # Rows beyond the last one are read as the last one, and not stored.
             rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
-            pointers = [b.at(arguments["w"], b.multiply(row, 4 * self.inner)) for row in rows]
+            pointers = [b.at(of_right, b.multiply(row, 4 * self.inner)) for row in rows]
             mask = first_lanes(b, b.subtract(self.columns, first), TOGETHER)
 
             def row(m: Register) -> None:
-                x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
-                offset = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
+                x = b.at(of_left, b.multiply(m, 4 * self.inner))
+                of_result = b.add(b.multiply(matrix, self.rows), m)
+                offset = b.multiply(b.add(b.multiply(of_result, self.columns), first), 4)
 
                 def some(part: RowVector, sums: Registers) -> list[Register]:
                     factor = part.load(x)
@@ -90,7 +101,7 @@ class DotProducts(ProductSpec):
 
             b.each(0, self.rows, row)
 
-        return self.each_unit(b, group, units=-(-self.columns // TOGETHER))
+        return self.each_unit(b, group, units=math.prod(self.batch) * groups)
 
 
 @lowers(MatMul, needs=(is_float,))
@@ -105,12 +116,12 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     if math.prod(w.shape[:-2]) == 1 and not operator.transpose_a:
         # The same right factor for all: the matrices on the left are one tall one.
         rows, batch = rows * math.prod(batch), ()
-        if operator.transpose_b and rows <= FEW_ROWS and not panels:
-            return DotProducts(rows, columns, inner, **what_follows(op)).kernel(target)
-    if columns == 1 and not (batch or operator.transpose_a or panels) and op.operands.b is None:
-        # A matrix times a vector, which is the one row that the matrix is read for.
-        return DotProducts(1, rows, inner, True, **what_follows(op)).kernel(target)
     x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
+    if operator.transpose_b and rows <= FEW_ROWS and not (operator.transpose_a or panels):
+        return DotProducts(rows, columns, inner, batch, x_strides, w_strides, **what_follows(op)).kernel(target)
+    if columns == 1 and not (operator.transpose_a or panels) and op.operands.b is None:
+        # A matrix times a vector, which is the one row that the matrix is read for.
+        return DotProducts(1, rows, inner, batch, w_strides, x_strides, True, **what_follows(op)).kernel(target)
     factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b and not panels, panels)
     return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)
 

@@ -15,7 +15,7 @@ from ..llvm.types import Register, constant
 from ..llvm.vector_arithmetic import VectorArithmetic
 from ..tensors import is_float, is_plain
 from .reduction import along
-from .row_major_windows import RowMajorWindows
+from .row_major_windows import SIDE_BY_SIDE, RowMajorWindows
 from .window import walked
 
 
@@ -64,7 +64,7 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
         after = operator.pads[len(axes) :]
         counted = tuple(replace(a, input=a.before + a.input + e, before=0) for a, e in zip(axes, after, strict=True))
     # Of columns further apart, sums of rows are loaded together, which those of windows cannot be.
-    is_far = axes[-1].stride > 2 and len(axes) > 1
+    is_far = axes[-1].stride > SIDE_BY_SIDE and len(axes) > 1
     return (
         None if is_far or any(axis.is_padded for axis in counted) else RowMajorAveragePooling(*geometry).kernel(target)
     )

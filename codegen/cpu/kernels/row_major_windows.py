@@ -29,6 +29,9 @@ Tap = Callable[[Register, Registers, Registers], Sequence[Register]]
 _MOST_UNROLLED = 5
 """Taps of a row, and tiles at the borders of the image, that are written one by one."""
 
+SIDE_BY_SIDE = 4
+"""Stride up to which columns are taken from vectors side by side: read one by one they take several times as long."""
+
 _LEAST_STEPS = 256
 """Steps of a work item along its inner dimension, about: fewer do not make up for finding it."""
 
@@ -168,8 +171,9 @@ class _Walker:
         pixels = self.vectors * self.vector.lanes
         whole = axis.output // pixels
         first = min(whole, -(-axis.before // (axis.stride * pixels)))
-        # What is read of every second column ends one column later.
-        room = axis.input - (axis.kernel - 1) * axis.dilation - (axis.stride == 2) + axis.before
+        # What is read side by side ends with the columns between two pixels.
+        behind = axis.stride - 1 if axis.stride <= SIDE_BY_SIDE else 0
+        room = axis.input - (axis.kernel - 1) * axis.dilation - behind + axis.before
         last = max(first, min(whole, ((room - 1) // axis.stride + 1) // pixels))
         begin, end = (item.first_row, item.last_row) if depth == 0 else (0, -(-axis.output // pixels))
 
@@ -237,12 +241,22 @@ class _Walker:
         """
         b, axis, lanes = self.b, self.spec.axes[-1], self.vector.lanes
         address = b.at(address, 4 * offset * axis.stride)
-        if axis.stride == 2:
-            # Parts of two vectors side by side: reading them one by one takes several times as long.
-            steps = [range(2 * offset + first, 2 * offset + first + lanes) for first in (0, lanes)]
-            masks = [None if tile.is_free else self._in_image(column, each) for each in steps]
-            halves = [self._read(b.at(address, 4 * lanes * i), mask) for i, mask in enumerate(masks)]
-            return b.shuffle(halves[0], halves[1], range(0, 2 * lanes, 2))
+        if 1 < axis.stride <= SIDE_BY_SIDE:
+            parts, places = [], range(0, lanes * axis.stride, axis.stride)
+            for first in range(0, lanes * axis.stride, lanes):
+                steps = range(axis.stride * offset + first, axis.stride * offset + first + lanes)
+                mask = None if tile.is_free else self._in_image(column, steps)
+                parts.append(self._read(b.at(address, 4 * first), mask))
+            found = parts[0]
+            for index, part in enumerate(parts[1:]):
+                # Lanes found before stay where they are; what later parts hold may be anything until then.
+                order = [*range(lanes)] if index else [*places]
+                order = [
+                    place - index * lanes if place >= (index + 1) * lanes else old
+                    for place, old in zip(places, order, strict=True)
+                ]
+                found = b.shuffle(found, part, [min(lane, 2 * lanes - 1) for lane in order])
+            return found
         mask = inside
         if not tile.is_free and (axis.is_padded or axis.stride > 1):
             # Padded extents fit 32 bits, and so do positions; pixels beyond the last one are masked, wherever they lie.

@@ -76,8 +76,9 @@ class Transposition(KernelSpec):
             self._squares(b, x, y, present, length - whole, b.integer(whole))
 
     def _lanes(self, target: TargetDescription) -> int:
-        """Elements along a square."""
-        return min(_LINE, target.vector_bits // 8 // self.element.bytes)
+        """Elements along a square: no more than hold all of a short dimension."""
+        least = min(self.extents[-1], self.extents[self.turned])
+        return min(_LINE, target.vector_bits // 8 // self.element.bytes, 1 << (least - 1).bit_length())
 
     def _squares(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
         lanes, step, size = self._lanes(b.target), row_major(self.extents)[self.turned], self.element.bytes
