@@ -242,21 +242,9 @@ class _Walker:
         b, axis, lanes = self.b, self.spec.axes[-1], self.vector.lanes
         address = b.at(address, 4 * offset * axis.stride)
         if 1 < axis.stride <= SIDE_BY_SIDE:
-            parts, places = [], range(0, lanes * axis.stride, axis.stride)
-            for first in range(0, lanes * axis.stride, lanes):
-                steps = range(axis.stride * offset + first, axis.stride * offset + first + lanes)
-                mask = None if tile.is_free else self._in_image(column, steps)
-                parts.append(self._read(b.at(address, 4 * first), mask))
-            found = parts[0]
-            for index, part in enumerate(parts[1:]):
-                # Lanes found before stay where they are; what later parts hold may be anything until then.
-                order = [*range(lanes)] if index else [*places]
-                order = [
-                    place - index * lanes if place >= (index + 1) * lanes else old
-                    for place, old in zip(places, order, strict=True)
-                ]
-                found = b.shuffle(found, part, [min(lane, 2 * lanes - 1) for lane in order])
-            return found
+            columns = range(axis.stride * offset, axis.stride * (offset + lanes))
+            read = self._read(address, None if tile.is_free else self._in_image(column, columns), width=len(columns))
+            return b.shuffle(read, read, range(0, len(columns), axis.stride))
         mask = inside
         if not tile.is_free and (axis.is_padded or axis.stride > 1):
             # Padded extents fit 32 bits, and so do positions; pixels beyond the last one are masked, wherever they lie.
@@ -265,14 +253,14 @@ class _Walker:
             mask = b.binary("and", mask, inside) if mask is not None and inside is not None else mask or inside
         return self._read(address, mask, axis.stride)
 
-    def _read(self, address: Register, mask: Register | None, stride: int = 1) -> Register:
-        """Elements so many apart, where the mask says."""
-        b, every = self.b, constant(I1.of(self.vector.lanes), 1)
+    def _read(self, address: Register, mask: Register | None, stride: int = 1, width: int = 0) -> Register:
+        """Elements so many apart, where the mask says: a vector, or neighbours of a ``width`` of their own."""
+        b, every, type = self.b, constant(I1.of(self.vector.lanes), 1), F32.of(width or self.vector.lanes)
         if stride == 1:
-            value = b.load_masked(self.vector, address, mask)
+            value = b.load_masked(type, address, mask)
         else:
-            value = b.load_strided(self.vector, address, 4 * stride, mask or every)
-        return b.select(mask, value, constant(self.vector, self.spec.OUTSIDE)) if mask and self.spec.OUTSIDE else value
+            value = b.load_strided(type, address, 4 * stride, mask or every)
+        return b.select(mask, value, constant(type, self.spec.OUTSIDE)) if mask and self.spec.OUTSIDE else value
 
     def _in_image(self, column: Register, steps: Sequence[int]) -> Register | None:
         """Whether columns so many steps behind one lie in the image; ``None`` for all."""
@@ -280,15 +268,10 @@ class _Walker:
         if column.constant is not None:
             reach = [0 <= column.constant + step < extent for step in steps]
             return None if all(reach) else vector_constant(I1.of(len(steps)), [str(int(each)) for each in reach])
-        columns = self.b.binary("add", self._splat(column), vector_constant(lanes, [str(step) for step in steps]))
+        first = self.b.convert("trunc", column, I32)
+        columns = self.b.binary("add", self.b.splat(first, len(steps)), vector_constant(lanes, [*map(str, steps)]))
         # Unsigned, so that columns before the image count as far beyond its end.
         return self.b.compare("ult", columns, constant(lanes, extent))
-
-    def _splat(self, value: Register) -> Register:
-        return self.b.splat(
-            self.b.convert("trunc", value, I32) if value.constant is None else constant(I32, value.constant),
-            self.vector.lanes,
-        )
 
     def _over_channels(self, x: Register, w: Register, taps: Sequence[Reach], tap: Tap, sums: Registers) -> Registers:
         """Run ``tap`` for each input channel and each valid tap."""
