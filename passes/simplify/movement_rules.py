@@ -185,10 +185,22 @@ def _by_element_before_transpose(found: Match[Elementwise]) -> Value | None:
     return found.emit(Transpose(perm), found.emit(op.operator, *operands))
 
 
-def _pad_before_transpose(found: Match[Pad]) -> Value | None:
-    pad, perm, rank = found.root.operator, found.op("inner", Transpose).operator.perm, found["x"].type.rank
-    pads = [pad.pads[half + perm.index(axis)] for half in (0, rank) for axis in range(rank)]
-    return found.emit(Transpose(perm), found.emit(replace(pad, pads=tuple(pads)), found["x"]))
+def _before_pad(found: Match[Transpose | Reshape]) -> Value | None:
+    """What gives a padded tensor another order, or dimensions of extent 1, comes before its pad, which then stands at
+    the convolution."""
+    moved, pad, x, y = found.root.operator, found.op("pad", Pad).operator, found["x"], found.root.result.type
+    padded, axes = found.root.inputs[0].type, [d for d, extent in enumerate(y.shape) if extent != 1]
+    sources = [d for d, extent in enumerate(padded.shape) if extent != 1]
+    if isinstance(moved, Transpose):
+        axes, sources = [*range(y.rank)], [*moved.perm]
+    if [padded.shape[d] for d in sources] != [y.shape[d] for d in axes]:
+        return None
+    shape, pads = [*y.shape], [0] * 2 * y.rank
+    for axis, source in zip(axes, sources, strict=True):
+        shape[axis] = x.type.shape[source]
+        pads[axis], pads[y.rank + axis] = pad.pads[source], pad.pads[x.type.rank + source]
+    operator = moved if isinstance(moved, Transpose) else Reshape(tuple(shape))
+    return found.emit(replace(pad, pads=tuple(pads)), found.emit(operator, x))
 
 
 def _merge_reductions(found: Match[Reduce]) -> Value | None:
@@ -251,7 +263,7 @@ RULES: tuple[Rule, ...] = (
         _reduce_before_transpose,
     ),
     Rule("by_element_of_transpose", node(Elementwise), _by_element_before_transpose),
-    Rule("pad_of_transpose", node(Pad, node(Transpose, "x", name="inner")), _pad_before_transpose),
+    Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     *NEUTRAL,
 )

@@ -73,12 +73,33 @@ def test_padding_reaches_the_convolution(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge"])
-def test_any_padding_goes_before_a_transpose(mode: str, rng: np.random.Generator) -> None:
+def test_any_padding_goes_behind_a_transpose(mode: str, rng: np.random.Generator) -> None:
     text = f"""func @main(%x: f32[2,3,4]) -> (%y: f32[7,4,5]) {{
-        %t = transpose(%x) {{perm=[2, 0, 1]}} : f32[4,2,3]
-        %y = pad(%t) {{pads=[1, 2, 0, 2, 0, 2], mode={mode}, value=0x1.0p0}} : f32[7,4,5]
+        %p = pad(%x) {{pads=[2, 0, 1, 0, 2, 2], mode={mode}, value=0x1.0p0}} : f32[4,5,7]
+        %y = transpose(%p) {{perm=[2, 0, 1]}} : f32[7,4,5]
         return %y }}"""
-    assert simplified(text, rng) == ["pad", "transpose"]
+    assert simplified(text, rng) == ["transpose", "pad"]
+
+
+def test_padding_of_rows_that_become_maps_reaches_the_convolution(rng: np.random.Generator) -> None:
+    """Keras has one-dimensional convolutions as ones of maps of one row, and pads the rows before."""
+    text = f"""func @main(%x: f32[2,5,3]) -> (%y: f32[2,3,1,7]) {{
+        %p = pad(%x) {{pads=[0, 2, 0, 0, 0, 0], mode=constant, value=0x0.0p0}} : f32[2,7,3]
+        %r = reshape(%p) {{shape=[2, 1, 7, 3]}} : f32[2,1,7,3]
+        %t = transpose(%r) {FIRST} : f32[2,3,1,7]
+        %y = conv(%t, @w) {CONV} : f32[2,3,1,7]
+        return %y }}"""
+    assert simplified(text, rng) == ["reshape", "transpose", "conv"]
+
+
+def test_reshapes_that_mix_elements_stay_behind_their_pad() -> None:
+    assert_leaves_alone(
+        "canonicalize",
+        """func @main(%x: f32[2,5,3]) -> (%y: f32[7,2,3]) {
+            %p = pad(%x) {pads=[0, 2, 0, 0, 0, 0], mode=constant, value=0x0.0p0} : f32[2,7,3]
+            %y = reshape(%p) {shape=[7, 2, 3]} : f32[7,2,3]
+            return %y }""",
+    )
 
 
 @pytest.mark.parametrize(
