@@ -142,13 +142,16 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     return _as_reshape(found) if keeps and count == 1 else None
 
 
-def _reduce_before_transpose(found: Match[Reduce]) -> Value:
-    """What is left after a reduction is transposed, as where TensorFlow averages maps whose channels come last."""
-    reduce, perm = found.root.operator, found.op("inner", Transpose).operator.perm
+def _reduce_before_transpose(found: Match[Reduce]) -> Value | None:
+    """What is left after a reduction is transposed, as where TensorFlow averages maps whose channels come last; where
+    others read the transpose, if that moves nothing."""
+    reduce, inner = found.root.operator, found.op("inner", Transpose)
+    perm = inner.operator.perm
     axes = tuple(sorted(perm[axis] for axis in reduce.axes))
     left = [axis for axis in perm if reduce.keepdims or axis not in axes]
     y = found.emit(type(reduce)(axes, reduce.keepdims), found["x"])
-    return found.emit(Transpose(tuple(sorted(left).index(axis) for axis in left)), y)
+    order = tuple(sorted(left).index(axis) for axis in left)
+    return found.emit(Transpose(order), y) if len(inner.result.uses) == 1 or _keeps_order(y.type.shape, order) else None
 
 
 def _untransposed(value: Value, perm: tuple[int, ...]) -> Value | None:

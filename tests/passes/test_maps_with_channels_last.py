@@ -121,6 +121,11 @@ def test_reshapes_that_mix_elements_stay_behind_their_pad() -> None:
             %t = transpose(%x) {LAST} : f32[2,4,5,3]
             %y = add(%t, %o) : f32[2,4,5,3]
             return %y }}""",
+        # Norms of keys lie in another order behind them.
+        """func @main(%x: f32[2,3,4,5]) -> (%y: f32[2,4,3,1], %t: f32[2,4,3,5]) {
+            %t = transpose(%x) {perm=[0, 2, 1, 3]} : f32[2,4,3,5]
+            %y = reduce_l2(%t) {axes=[3], keepdims=true} : f32[2,4,3,1]
+            return %y, %t }""",
         # Keys of attention, cut out of rows.
         f"""func @main(%x: f32[2,12,5]) -> (%y: f32[2,4,5,3]) {{
             %h = reshape(%x) {{shape=[2, 3, 4, 5]}} : f32[2,3,4,5]
