@@ -46,7 +46,7 @@ _PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO, _ORIENTATION = 262, 258, 1, 274
 
 
 def read_image(path: str | os.PathLike[str], mode: str, *, upright: bool = False) -> Image.Image:
-    """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``; in mode ``P`` only what is no colours.
+    """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``; in mode ``P`` only 8 bits, no colours.
 
     Of 16 bits the upper 8 count. Alpha is left out, not blended.
 
@@ -76,11 +76,11 @@ def image_of(
     """
     try:
         image = _decoded(content, path, formats)
+        if mode == "P" and image.mode not in ("P", "L"):
+            raise ValueError(f"its pixels are of mode {image.mode}, and no numbers of classes in 8 bits")
         turn = _turn_of(image) if upright else None
         image = _eight_bits(image, path)
         image = image if turn is None else image.transpose(turn)
-        if mode == "P" and image.mode not in ("P", "L"):
-            raise ValueError(f"its pixels are of mode {image.mode}, and no numbers of classes")
         return image if image.mode == mode else image.convert(mode)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None

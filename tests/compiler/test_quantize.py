@@ -27,12 +27,10 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import round_weights
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
-from tilewright.compiler.quantization.ladder.judging import first_shape
-from tilewright.compiler.quantization.ladder.result import Quantization
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import decompose, optimised
-from tilewright.errors import CalibrationError, InputError, UsageError
+from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, is_op
 from tilewright.ir.ops.convolution import Conv
@@ -119,31 +117,6 @@ def test_what_is_written_for_others_is_not_tried_with_sums_from_accumulators(tmp
     for name, expected in (("block.onnx", False), ("block.twa", True)):
         found = tilewright.quantize(block(), tmp_path / name, calibration=SAMPLES)
         assert any("additions" in rung.what for rung in found.rungs) is expected
-
-
-@pytest.mark.parametrize(
-    ("shape", "rows"),
-    [
-        ([5], (1, 5, 1)),
-        ([2, 5], (2, 5, 1)),
-        ([2, 5, 1, 1], (2, 5, 1)),
-        ([2, 1, 1, 5], (2, 5, 1)),
-        ([2, 5, 1], (2, 5, 1)),
-        ([2, 7, 5], (14, 5, 1)),
-        ([2, 3, 8, 8], (2, 3, 64)),
-        ([2, 19, 8, 8], (2, 19, 64)),
-        ([2, 3, 6, 8], (2, 3, 48)),
-        ([2, 8, 8, 19], (128, 19, 1)),
-        ([2, 6, 8, 3], (96, 3, 1)),
-        ([2, 1, 8, 8], (2, 64, 1)),
-        ([2, 3, 4, 4, 4], (2, 3, 64)),
-    ],
-)
-def test_answers_are_the_largest_number_of_each_row(shape: list[int], rows: tuple[int, int, int]) -> None:
-    ends = [onnx.helper.make_tensor_value_info(name, F32, shape) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "rows", ends[:1], ends[1:])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
-    assert first_shape(import_model(model.SerializeToString())) == rows
 
 
 def test_each_method_makes_integers_more_exact() -> None:
@@ -540,52 +513,6 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
     assert not Path(output).exists()
     with pytest.raises(UsageError, match="option 'max_drop' has the wrong type"):
         tilewright.quantize(MODEL, output, calibration="random", max_drop="1%")  # pyright: ignore[reportArgumentType]
-
-
-def test_masks_are_labels_of_segmentation(tmp_path: Path) -> None:
-    """Photographs in three colours; each pixel is of the class of its colour, and a mask of palette says so."""
-    rng, folder = np.random.default_rng(5), tmp_path / "masks"
-    (tmp_path / "photos").mkdir()
-    folder.mkdir()
-    for index in range(12):
-        classes = rng.integers(0, 3, (4, 6)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
-        Image.fromarray(np.eye(3, dtype=np.uint8)[classes] * 200).save(tmp_path / "photos" / f"{index:02}.png")
-        classes[:4, :4] = 255 if index % 2 else classes[:4, :4]
-        mask = Image.fromarray(classes)
-        mask.putpalette(rng.integers(0, 256, 768).tolist())
-        mask.save(folder / f"{index:02}.png")
-    weights = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32)[..., None, None], "w")
-    ends = [onnx.helper.make_tensor_value_info(name, F32, [1, 3, 16, 16]) for name in "xy"]
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Conv", ["x", "w"], ["y"])], "masks", ends[:1], ends[1:], [weights]
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
-
-    def quantize() -> Quantization:
-        return tilewright.quantize(
-            model,
-            tmp_path / "net.twa",
-            calibration=tmp_path / "photos",
-            labels=folder,
-            max_drop=0.01,
-            preprocessing="interpolation=nearest,fraction=1,units=0-1",
-        )
-
-    found = quantize()
-    assert found.top1 == 1.0
-    assert found.rungs[found.chosen].score.top1 == 1.0
-    for mask in folder.iterdir():
-        Image.new("RGB", (24, 16), (1, 0, 0)).save(mask)
-    with pytest.raises(InputError, match="its pixels are of mode RGB, and no numbers of classes"):
-        quantize()
-    for mask in folder.iterdir():
-        Image.new("L", (24, 16), 3).save(mask)
-    with pytest.raises(CalibrationError, match="hold no classes of the network; expected pixels that are classes"):
-        quantize()
-    for mask in folder.iterdir():
-        mask.unlink()
-    with pytest.raises(CalibrationError, match="lack masks; expected an image of the same name, found none for '0"):
-        quantize()
 
 
 def test_a_single_number_is_no_answer_that_could_change(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ....ir.quantized import parameters
 from ....ir.types import TensorType
 from ....runtime.files.array_file import StoredArray, open_arrays
 from ....runtime.files.input_file import contents
+from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
 from ...calibration.ranges import Function, RunFunction, compiled
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
@@ -67,20 +68,19 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     """The first result as rows of numbers, of which the largest is the answer: [rows, numbers, rows].
 
     Of three dimensions the last is that of a row: detectors have one for each box, language models for each word. Of
-    four and more, as segmentation has them, it is the second, or the last where that is shorter and the others are
-    those of a map: a row for each pixel.
+    four, as segmentation has them, it is the second or the last, a row for each pixel: the other two are to be like
+    height and width of the image that the network takes, else of a square. Of more it is all.
     """
     type = module.main.results[0].type
     shape = type.shape
-    rows = shape[0] if type.rank > 1 else 1
-    if type.rank > 3:
-        is_square = [shape[1] == shape[-2], shape[2] == shape[-1]]
-        is_last = shape[-1] < shape[1] if is_square[0] == is_square[1] else is_square[0]
-        if shape[-1 if is_last else 1] > 1:
-            rows *= math.prod(shape[1:-1]) if is_last else 1
-            return rows, shape[-1 if is_last else 1], 1 if is_last else math.prod(shape[2:])
-    if type.rank == 3 and shape[2] > 1:
-        rows *= shape[1]
+    rows = math.prod(shape[: 2 if type.rank == 3 and shape[2] > 1 else 1]) if type.rank > 1 else 1
+    if type.rank == 4 and sum(each != 1 for each in shape[1:]) > 1:
+        inputs = [each.type.shape for each in module.main.parameters if each.type.rank == 4]
+        images = [each[2:] if each[1] <= 4 else each[1:3] for each in inputs if min(each[1], each[3]) <= 4]
+        like = [max(1, each) for each in (*shape[1:], *(images or [(1, 1)])[0])]
+        first, last = (round(abs(math.log(like[at + 1] * like[3] / like[at] / like[4])), 6) for at in (1, 0))
+        is_last = (last, shape[3]) < (first, shape[1])
+        return (math.prod(shape[:3]), shape[3], 1) if is_last else (rows, shape[1], shape[2] * shape[3])
     return rows, type.elements // rows, 1
 
 
@@ -143,7 +143,7 @@ def read_labels(
     """
     where = f"the labels {os.fspath(path)!r}"
     if os.path.isdir(path):
-        return _masks(path, where, samples, type, shape, at)
+        return _masks(Path(path), where, samples, type, shape, at)
     named, listed = _named_or_listed(path, where)
     rows = shape[0] * shape[2]
     files = [*map(Path, samples.files)] if isinstance(samples, (ImageFiles, ArrayFiles)) else None
@@ -171,19 +171,17 @@ def _keys(file: Path) -> list[str]:
 
 
 def _masks(
-    folder: str | os.PathLike[str],
-    where: str,
-    samples: CalibrationSet,
-    type: TensorType,
-    shape: tuple[int, int, int],
-    at: Sequence[int],
+    folder: Path, where: str, samples: CalibrationSet, type: TensorType, shape: tuple[int, int, int], at: Sequence[int]
 ) -> np.ndarray:
     """The class of each pixel of some samples."""
     parts = images_of(samples)
-    if len(parts) != 1 or type.rank != 4 or shape[0] * shape[2] == type.shape[0]:
-        raise _wrong(f"{where} are a folder, which suits maps of classes", "a file of classes", f"a result {type}")
+    if type.rank != 4 or shape[0] * shape[2] == type.shape[0] or shape[1] > UNCLASSED:
+        raise _wrong(f"{where} are a folder, which suits maps of 2 to {UNCLASSED} classes", "a file of classes", type)
+    if len(parts) != 1:
+        raise _wrong(f"{where} are masks by the names of images", "one input of images", f"{len(parts)} of them")
     size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
-    masks = {each.relative_to(folder).with_suffix("").as_posix(): each for each in sorted(Path(folder).rglob("*.*"))}
+    files = [each for each in sorted(folder.rglob("*.*")) if each.suffix.lower() in SUFFIXES and each.is_file()]
+    masks = {each.relative_to(folder).with_suffix("").as_posix(): each for each in files}
     found: list[np.ndarray] = []
     for file in map(Path, parts[0].only(at).files):
         mask = next((masks[key] for key in _keys(file.with_suffix("")) if key in masks), None)
@@ -192,9 +190,10 @@ def _masks(
         found.append(parts[0].preprocessing.classes(mask, size).astype(np.int16).ravel())
     labels = np.concatenate(found)
     labels[labels == UNCLASSED] = UNLABELLED
-    if labels.max() >= shape[1] or labels.max() < 1:
-        what = "pixels that are classes, and 255 where there is none"
-        raise _wrong(f"{where} hold no classes of the network", f"{what}: 0 to {shape[1] - 1}", labels.max())
+    if not 1 <= labels.max() < shape[1]:
+        what = f"pixels that are classes, and 255 where there is none: 0 to {shape[1] - 1}"
+        none = {0: "no pixel of a class above 0", UNLABELLED: "255 alone"}.get(labels.max(), labels.max())
+        raise _wrong(f"{where} hold no classes of the network", what, none)
     return labels
 
 
@@ -226,12 +225,11 @@ def _wrong(message: str, expected: object, found: object) -> CalibrationError:
 def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
     """What to tell of labels that a network in floating point meets no better than by guessing."""
     guessed, known = 1 / shape[1], labels != UNLABELLED
+    count = int(known.sum())
     right = {by: score(outputs, outputs, labels + by * known, shape).top1 or 0.0 for by in (0, 1, -1)}
-    if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / len(labels)):
+    if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / count):
         return []
-    said = (
-        f"in floating point {100 * right[0]:.2f} % of {len(labels)} answers are as labelled, no more than by guessing"
-    )
+    said = f"in floating point {100 * right[0]:.2f} % of {count} answers are as labelled, no more than by guessing"
     by = 1 if right[1] > right[-1] else -1
     if right[by] > 2 * right[0] + guessed:
         return [f"{said}; with {by} added to each label it would be {100 * right[by]:.2f} %"]

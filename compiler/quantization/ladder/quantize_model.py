@@ -102,9 +102,10 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    if shape[1] == 1 and given.max_drop is not None:
-        found, hint = module.main.results[0].type, "Give --min-sqnr 30 (min_sqnr=30 in Python) instead."
-        raise UsageError("the first output is no classes, and no answer can change", found=found, hint=hint)
+    if shape[1] == 1 and (given.max_drop, labels) != (None, None):
+        hint = "Give --min-sqnr 30 (min_sqnr=30 in Python) instead of --max-drop and --labels."
+        what = "the first output is no classes: of one number, for a sample or pixel, the largest is always the same"
+        raise UsageError(what, found=module.main.results[0].type, hint=hint)
     limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit
     calibrating, at = divided(every, check_count("--calibration-limit", limit))
     # Weights of few bits are learnt from all of them, with all methods at once.
