@@ -34,7 +34,7 @@ LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
 """With those of the processors that have other products of bytes."""
 
 
-@pytest.mark.parametrize(("kind", "target"), in_turn(KINDS, LEVELS))
+@pytest.mark.parametrize(("kind", "target"), in_turn(KINDS, LEVELS, always="host"))
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
     # Kernels of processors without vectors are long, and an emulator goes through each element.
     check([blocked(kind, rng, small=target in EMULATED) for _ in range(2 if target in TARGETS else 1)], target)
@@ -55,7 +55,7 @@ def test_random_products(target: str, rng: np.random.Generator) -> None:
 OF_WORDS = ("blocked", "grouped", "joined", "pointwise", "depthwise", "product")
 
 
-@pytest.mark.parametrize(("kind", "target"), in_turn(OF_WORDS, LEVELS))
+@pytest.mark.parametrize(("kind", "target"), in_turn(OF_WORDS, LEVELS, always="host"))
 def test_random_shapes_of_16_bits(kind: str, target: str, rng: np.random.Generator) -> None:
     check([words(kind, rng, small=target in EMULATED) for _ in range(2 if target in TARGETS else 1)], target)
 

@@ -14,8 +14,11 @@ def seeds(each_time: int, all_together: int) -> list[object]:
     return [*range(each_time), *others]
 
 
-def in_turn(first: Iterable[object], second: Iterable[object], one_in: int = 2) -> list[object]:
+def in_turn(first: Iterable[object], second: Iterable[object], one_in: int = 2, always: object = None) -> list[object]:
     """Values of two parameters together: of the pairs one in so many is in no sweep, taken so that each value is met
-    about as often as any other."""
+    about as often as any other; all with the second's value `always` are in none."""
     pairs = itertools.product(enumerate(first), enumerate(second))
-    return [pytest.param(a, b, marks=() if (i + j) % one_in == 0 else (pytest.mark.sweep,)) for (i, a), (j, b) in pairs]
+    return [
+        pytest.param(a, b, marks=() if (i + j) % one_in == 0 or b == always else (pytest.mark.sweep,))
+        for (i, a), (j, b) in pairs
+    ]

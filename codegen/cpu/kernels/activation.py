@@ -62,6 +62,11 @@ class Activation:
 NO_ACTIVATION = Activation()
 
 
+FEW_PRODUCTS = 128
+"""Products of a result up to which a bias comes first: that rounds them little, and adding it last takes longer. All
+kernels of a convolution do so alike, as which one is taken may depend on which results are kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProductSpec(KernelSpec):
     """Base of the specifications of products of x and w in single precision.

@@ -49,13 +49,17 @@ class RowMajorWindows(KernelSpec):
     """
 
     OUTSIDE: ClassVar[float] = 0
-    """What taps outside of the image read, and accumulators are before the first tap."""
+    """What taps outside of the image read, and what accumulators are before the first tap if nothing else is said."""
 
     batch: int
     channels: int
     outputs: int
     axes: tuple[Axis, ...]
     groups: int = 1
+
+    def start(self, b: FunctionBuilder, channel: Register) -> Register:
+        """A vector of accumulators before the first tap, for a channel of the output."""
+        return constant(F32.of(b.target.lanes), self.OUTSIDE)
 
     @abstractmethod
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
@@ -222,7 +226,8 @@ class _Walker:
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
-        totals = self._over_channels(x, tile.w, tile.taps, tap, (constant(self.vector, spec.OUTSIDE),) * len(places))
+        starts = tuple(spec.start(b, b.add(tile.channel, q)) for q, _, _ in places)
+        totals = self._over_channels(x, tile.w, tile.taps, tap, starts)
         for (q, place, inside), total in zip(places, totals, strict=True):
             result = spec.end(b, total, b.add(tile.channel, q), place, inside)
             b.store_masked(result, b.at(self.arguments["y"], place), inside)

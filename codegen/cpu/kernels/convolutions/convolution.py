@@ -17,7 +17,7 @@ from ...llvm.byte_dot_product import has_byte_product, saturates
 from ...llvm.target import TargetDescription
 from ...llvm.types import F32, I1, Register, Registers, constant, partial_mask, zero
 from ...tensors import is_float, is_plain
-from ..activation import what_follows
+from ..activation import FEW_PRODUCTS, what_follows
 from ..output_channels import VECTOR_BYTES, Channels, FloatOutput, channels_of, has_constant_channels
 from ..products.blocking import Blocking, choose_tile
 from ..window import Axis, rows_and_columns, walked
@@ -33,8 +33,6 @@ from .word_convolution import WordConvolution
 from .word_winograd import word_winograd
 
 VECTOR = F32.of(CHANNEL_BLOCK)
-
-_FEW_PRODUCTS = 128
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,9 @@ class Convolution(FloatOutput, DirectConvolution):
                     sums[index] = b.fma(value, weights[q], sums[index])
 
     def starts_with_bias(self, tile: ConvolutionTile) -> bool:
-        """Whether there are so few products that rounding them with the bias is little, and adding it last is not."""
+        """Whether the bias comes before all products."""
         products = self.present_steps * self.rows.kernel * self.columns.kernel
-        return "first" not in tile.arguments and products <= _FEW_PRODUCTS
+        return "first" not in tile.arguments and products <= FEW_PRODUCTS
 
     def with_rest(self, tile: ConvolutionTile, sums: Registers) -> Registers:
         """The sums of a chunk with what is added to them: bias and residual, or the sums of the chunks before.
