@@ -24,6 +24,7 @@ from ..runtime.report.details import details_of
 from ..runtime.session import Session, load
 from .driver import compile_to_memory
 from .frontend.onnx.narrow_types import CODES, restored, stored
+from .frontend.onnx.tensors import TensorReader, inputs_of
 from .options import CompileOptions
 
 _KEPT = 16
@@ -44,10 +45,9 @@ class TilewrightRep(BackendRep):
             raise UsageError(
                 "this is no model", expected="a ModelProto, as onnx.load returns", found=type(model).__name__
             )
-        self._model, self._options = model, options
+        self._model, self._options = TensorReader(options.external_data).without_sparse(model), options
         self._frozen = dict(options.freeze or {})
-        given = {tensor.name for tensor in model.graph.initializer} | self._frozen.keys()
-        inputs = [info for info in model.graph.input if info.name not in given]
+        inputs = [info for info in inputs_of(self._model.graph) if info.name not in self._frozen]
         self._inputs = [info.name for info in inputs]
         self._tensors = {info.name for info in inputs if info.type.HasField("tensor_type")}
         self._outputs = [info.name for info in model.graph.output]

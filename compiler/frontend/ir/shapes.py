@@ -15,6 +15,7 @@ from tilewright.errors import ModelError
 from ....ir.core import Module
 from ..input_shapes import InputShapes
 from ..onnx.reader import extents, import_onnx, load_model
+from ..onnx.tensors import inputs_of
 from . import families as _families
 from .document import OPEN, Document, Layer, Port
 from .exporter import export_document
@@ -185,11 +186,9 @@ class OnnxSource:
         self._folder = Path(source).parent if is_file else None
         self.name = (Path(source).stem if is_file else graph.name) or "network"
         self.inputs: dict[str, tuple[int, ...]] = {}
-        held = {tensor.name for tensor in graph.initializer}
-        for info in graph.input:
-            if info.name in held or not info.type.HasField("tensor_type"):
+        for info, tensor in ((info, info.type.tensor_type) for info in inputs_of(graph)):
+            if not info.type.HasField("tensor_type"):
                 continue
-            tensor = info.type.tensor_type
             if not tensor.HasField("shape"):
                 raise ModelError(f"the model says nothing of the dimensions of input {info.name!r}", stage="import")
             self.inputs[info.name] = tuple(d if isinstance(d, int) else OPEN for d in extents(tensor))

@@ -19,7 +19,7 @@ from tilewright.errors import ModelError, UsageError, resources
 from .node_order import sorted_nodes
 from .reader import extents, load_model
 from .tensor_roles import add_outputs
-from .tensors import element_type
+from .tensors import element_type, inputs_of
 
 _NO_LAYERS = frozenset({"Constant", "Identity", "QuantizeLinear", "DequantizeLinear"})
 
@@ -35,9 +35,7 @@ def declared_inputs(source: str | os.PathLike[str] | bytes | ModelProto) -> list
         ModelError: the model cannot be read.
         UnsupportedError: an input is of a type that is not supported.
     """
-    graph = load_model(source)[0].graph
-    initialised = {tensor.name for tensor in graph.initializer}
-    return [_declared(info) for info in graph.input if info.name not in initialised]
+    return [_declared(info) for info in inputs_of(load_model(source)[0].graph)]
 
 
 def _declared(info: onnx.ValueInfoProto) -> DeclaredInput:

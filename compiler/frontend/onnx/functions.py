@@ -19,6 +19,7 @@ from tilewright.errors import ModelError, ResourceError, similar
 
 from ....ir.core import Value
 from ..builder import SequenceValue
+from .tensors import graphs_in
 
 Key = tuple[str, str, str]
 """Domain, name and overload."""
@@ -152,7 +153,7 @@ class Functions:
         self._taken.add(key)
         given = {each.name: each for each in function.attribute_proto}
         given.update((each.name, each) for each in proto.attribute)
-        self._bytes += sum(each.ByteSize() for each in given.values()) * _references(function.node)
+        self._bytes += sum(each.ByteSize() for each in given.values()) * _references(function)
         for count, limit in ((self._nodes, limits.FUNCTION_NODES), (self._bytes, limits.FUNCTION_BYTES)):
             if count > limit:
                 expected = f"at most {limit} {limit.what}"
@@ -163,7 +164,7 @@ class Functions:
         opsets = {standard_domain(o.domain): o.version for o in function.opset_import}
         graph = graph_of(function, given)
         held = {formal for formal, value in zip(function.input, inputs, strict=False) if value is not None}
-        _leave_out(graph.node, set(function.input) - held)
+        _leave_out(graph, set(function.input) - held)
         # Bodies of schemas outside the standard domain need not say which version of it they are written in.
         return graph, {"": onnx.defs.onnx_opset_version()} | opsets
 
@@ -234,16 +235,13 @@ def _put_in(nodes: Sequence[onnx.NodeProto], given: Mapping[str, onnx.AttributeP
                 _put_in(attribute.g.node, given)
 
 
-def _leave_out(nodes: Sequence[onnx.NodeProto], absent: Collection[str]) -> None:
+def _leave_out(graph: onnx.GraphProto, absent: Collection[str]) -> None:
     """What the call does not give is no input of the nodes either."""
-    for node in nodes if absent else ():
+    for node in (node for each in graphs_in(graph) for node in each.node) if absent else ():
         node.input[:] = ["" if name in absent else name for name in node.input]
-        for attribute in node.attribute:
-            _leave_out(attribute.g.node, absent)
 
 
-def _references(nodes: Sequence[onnx.NodeProto]) -> int:
+def _references(function: onnx.FunctionProto) -> int:
     """How many attributes of nodes are those of the call, at most."""
-    attributes = [attribute for node in nodes for attribute in node.attribute]
-    inner = [attribute.g.node for attribute in attributes if attribute.type == onnx.AttributeProto.GRAPH]
-    return sum(bool(attribute.ref_attr_name) for attribute in attributes) + sum(map(_references, inner))
+    nodes = (node for each in (function, *graphs_in(function)) for node in each.node)
+    return sum(bool(attribute.ref_attr_name) for node in nodes for attribute in node.attribute)

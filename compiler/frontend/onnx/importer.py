@@ -223,9 +223,6 @@ class Importer(ModuleBuilder):
             names = names_of_classes(graph, tensor)
             array = self._tensors.array(tensor) if names is None else names
             self.define(tensor.name, self.constant(array, self._title(tensor.name)))
-        for sparse in graph.sparse_initializer:
-            name = sparse.values.name
-            self.define(name, self.constant(self._tensors.dense(sparse), self._title(name)))
 
     def import_nodes(self, graph: onnx.GraphProto) -> list[Value]:
         """The second half of :meth:`import_graph`."""

@@ -41,9 +41,9 @@ def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto
 
 def read_names(node: onnx.NodeProto) -> list[str]:
     """Names that a node reads, those of its subgraphs included."""
-    names = list(node.input)
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            inner = {o for n in attribute.g.node for o in n.output} | {t.name for t in attribute.g.initializer}
-            names += [i for n in attribute.g.node for i in read_names(n) if i not in inner]
+    names = list(filter(None, node.input))
+    for graph in (attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH):
+        own = {each.name for each in (*graph.initializer, *graph.input)} | {o for n in graph.node for o in n.output}
+        read = [*(name for each in graph.node for name in read_names(each)), *(each.name for each in graph.output)]
+        names += [name for name in read if name not in own]
     return names

@@ -34,7 +34,7 @@ from .importer import Importer, Replacement
 from .narrow_types import STORED, name_of
 from .open_extents.intervals import Count
 from .open_extents.open_shapes import OpenShapes
-from .tensors import TensorReader, stored_type, tensors_in
+from .tensors import WAS_SPARSE, TensorReader, graphs_in, inputs_of, stored_type, tensors_in
 
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
@@ -65,7 +65,8 @@ def import_onnx(
         ModelError: not an ONNX file, damaged, or inconsistent.
         UnsupportedError: uses an operator or feature that is not implemented.
     """
-    model, digest = load_model(source)
+    reader = _tensor_reader(source, external_data)
+    model, digest = load_model(source, reader)
     opsets = {standard_domain(o.domain): o.version for o in model.opset_import}
     standard = opsets.get("", 0)
     if standard > NEWEST_OPSET:
@@ -74,7 +75,8 @@ def import_onnx(
             "to be what they were then",
             OperatorSetWarning,
         )
-        _check_unchanged(model.graph, standard)
+        for graph in graphs_in(model.graph):
+            _check_unchanged(graph, standard)
     _check_names(model.graph, model.producer_name, model.producer_version)
     for function in model.functions:
         _check_names(graph_of(function), function.domain, function.overload, *function.attribute)
@@ -84,7 +86,6 @@ def import_onnx(
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
-    reader = _tensor_reader(source, external_data)
     importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions))
     _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
@@ -147,19 +148,23 @@ def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:
                     found=since,
                     hint="onnx.version_converter.convert_version converts models between versions.",
                 )
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _check_unchanged(attribute.g, opset)
 
 
-def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
-    """An ONNX model as its file has it, and the SHA-256 of that.
+def load_model(
+    source: str | os.PathLike[str] | bytes | ModelProto, reader: TensorReader | None = None
+) -> tuple[ModelProto, str]:
+    """An ONNX model as its file has it, but for sparse initialisers, which are dense; and the SHA-256 of its file.
+
+    Args:
+        reader: of its tensors; by default from files beside its own.
 
     Raises:
         ModelError: not an ONNX file, or truncated.
+        UnsupportedError: a sparse initialiser has an element type that is not supported.
     """
+    reader = reader or _tensor_reader(source, None)
     if isinstance(source, ModelProto):
-        return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
+        return reader.without_sparse(source), hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
     if isinstance(source, bytes):
         data, what = source, "the data"
     else:
@@ -176,12 +181,9 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
         found = foreign_format(data[:START], path)
         if found is not None:
             raise ModelError(f"{what} is {found.name}, no ONNX model", stage="import", hint=found.advice(path))
-        raise ModelError(
-            f"{what} is not an ONNX model, or is truncated",
-            stage="import",
-            hint="Check it with onnx.checker.check_model.",
-        )
-    return model, hashlib.sha256(data).hexdigest()
+        hint = "Check it with onnx.checker.check_model."
+        raise ModelError(f"{what} is not an ONNX model, or is truncated", stage="import", hint=hint)
+    return reader.without_sparse(model), hashlib.sha256(data).hexdigest()
 
 
 def _tensor_reader(source: object, external_data: str | os.PathLike[str] | None) -> TensorReader:
@@ -192,10 +194,11 @@ def _tensor_reader(source: object, external_data: str | os.PathLike[str] | None)
 
 def digest_of_onnx(source: str | os.PathLike[str] | bytes, external_data: str | os.PathLike[str] | None) -> str:
     """SHA-256 of a model and of the tensors that it keeps in other files."""
-    model, digest = load_model(source)
-    reader, found = _tensor_reader(source, external_data), hashlib.sha256(digest.encode())
+    reader = _tensor_reader(source, external_data)
+    model, digest = load_model(source, reader)
+    found = hashlib.sha256(digest.encode())
     for tensor in tensors_in(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.doc_string == WAS_SPARSE:
             found.update(reader.array(tensor).tobytes())
     return found.hexdigest()
 
@@ -216,9 +219,8 @@ def declared_inputs(
     Args:
         given: names that something is given for, which tell the tensors of a sequence.
     """
-    held = {tensor.name for tensor in graph.initializer}
     found: dict[str, tuple[int | str | None, ...] | None] = {}
-    for info in (info for info in graph.input if info.name not in held):
+    for info in inputs_of(graph):
         type = info.type.optional_type.elem_type if info.type.HasField("optional_type") else info.type
         tensor = (type.sequence_type.elem_type if _is_sequence(type) else type).tensor_type
         names = (_parts(info.name, given) if _is_sequence(type) else []) or [info.name]
@@ -241,8 +243,7 @@ def open_inputs(graph: onnx.GraphProto, shape: NetworkShape, frozen: Collection[
 
 
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, given: GivenShapes | None, frozen: Frozen) -> None:
-    initialised = {tensor.name for tensor in graph.initializer}
-    inputs = {i.name: _declared(i) for i in graph.input if i.name not in initialised}
+    inputs = {info.name: _declared(info) for info in inputs_of(graph)}
     names = {*names_in(given), *frozen}
     declared = declared_inputs(graph, names)
     shapes = one_shape(declared, given)
@@ -313,12 +314,8 @@ def _resolve_shape(
         and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
     )
     if not fits or any(extent < 0 for extent in given):
-        raise ModelError(
-            f"the given shape does not fit input {name!r}",
-            stage="import",
-            expected=shape_text(declared),
-            found=list(given),
-        )
+        what, expected = f"the given shape does not fit input {name!r}", shape_text(declared)
+        raise ModelError(what, stage="import", expected=expected, found=list(given))
     return tuple(given)
 
 
@@ -346,14 +343,8 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     for node in graph.node:
         for name in filter(None, node.output):
             if name in taken:
-                raise ModelError(
-                    f"tensor {name!r} is produced twice",
-                    stage="import",
-                    node=node.name or name,
-                    expected="one producer",
-                    found=f"{taken[name]} and this node",
-                )
+                where = {"stage": "import", "node": node.name or name, "expected": "one producer"}
+                raise ModelError(f"tensor {name!r} is produced twice", found=f"{taken[name]} and this node", **where)
             taken[name] = f"node {node.name or name!r}"
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _check_names(attribute.g)
+        for inner in (attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH):
+            _check_names(inner)

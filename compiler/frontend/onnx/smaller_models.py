@@ -19,7 +19,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError
 
-from .node_order import sorted_nodes
+from .node_order import read_names, sorted_nodes
 from .reader import load_model
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
@@ -161,7 +161,7 @@ class ReducibleModel:
         is_resized = constants is not None or inputs is not None
         chosen = [_renamed(node, renamed) for node in nodes]
         made = {name for node in chosen for name in node.output if name}
-        read = dict.fromkeys(name for node in chosen for name in _reads(node))
+        read = dict.fromkeys(name for node in chosen for name in read_names(node))
         declared = {info.name: info for info in self._model.graph.input} | (inputs or {})
         outer = [name for name in read if name not in made and name not in self._initialised]
         types = {**self._types, **declared}
@@ -228,16 +228,4 @@ def _regrouped(node: NodeProto, extent: int, less: int) -> NodeProto:
     found.CopyFrom(node)
     for attribute in found.attribute:
         attribute.i = less if attribute.name == "group" else attribute.i
-    return found
-
-
-def _reads(node: NodeProto) -> list[str]:
-    """What a node reads, in its subgraphs as well."""
-    graphs = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
-    found = [name for name in node.input if name]
-    for graph in graphs:
-        own = {tensor.name for tensor in graph.initializer} | {info.name for info in graph.input}
-        own |= {name for each in graph.node for name in each.output}
-        found += [name for each in graph.node for name in _reads(each) if name not in own]
-        found += [output.name for output in graph.output if output.name not in own]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from ....ir.types import DType
 from .reader import extents
-from .tensors import element_type
+from .tensors import element_type, graphs_in, inputs_of
 
 WITHOUT_QUANTIZER = frozenset(
     (
@@ -102,12 +102,11 @@ class TensorRoles:
 def tensor_roles(model: ModelProto) -> TensorRoles:
     """The roles of the tensors of a model."""
     graph = model.graph
-    initialised = {tensor.name for tensor in graph.initializer}
-    nodes = list(_nodes(graph))
+    nodes = [node for each in graphs_in(graph) for node in each.node]
     producers = {name: node.op_type for node in nodes for name in node.output if name}
-    names = {*initialised, *producers, *(info.name for info in graph.input)}
+    names = {*producers, *(each.name for each in (*graph.initializer, *graph.input))}
     return TensorRoles(
-        tuple(_declaration(info) for info in graph.input if info.name not in initialised),
+        tuple(map(_declaration, inputs_of(graph))),
         tuple(map(_declaration, graph.output)),
         producers,
         frozenset(names),
@@ -119,14 +118,6 @@ def tensor_roles(model: ModelProto) -> TensorRoles:
 def add_outputs(model: ModelProto, names: Sequence[str]) -> None:
     """Have the network return further tensors."""
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
 
 
 def _declaration(info: onnx.ValueInfoProto) -> Declaration:

@@ -25,6 +25,9 @@ from ....ir.types import DType
 from ..builder import type_of_tensor
 from .narrow_types import STORED, bits_of_element
 
+WAS_SPARSE = "was sparse"
+"""What the documentation of an initialiser says that was made dense."""
+
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
@@ -35,7 +38,7 @@ class TensorReader:
         folder: where the files that the model names lie; ``None`` if it may name none.
 
     Attributes:
-        bytes, elements: of all that was read.
+        bytes, elements: of all that was read, as the model holds it.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
@@ -43,7 +46,6 @@ class TensorReader:
         self._folder = folder
         self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._unread: dict[tuple[int, int], int] = {}
-        self._dense = 0
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The elements of a tensor, of a dtype of NumPy or ml_dtypes.
@@ -72,28 +74,51 @@ class TensorReader:
             # Bytes of a model may be any; kernels and NumPy rely on 0 and 1.
             array = np.asarray(array.view(np.uint8) != 0)
         array.flags.writeable = False
-        self.bytes, self.elements = self.bytes + array.nbytes, self.elements + array.size
+        # Zeros that the model does not hold make no room for more.
+        if tensor.doc_string != WAS_SPARSE:
+            self.bytes, self.elements = self.bytes + array.nbytes, self.elements + array.size
         return array
 
-    def dense(self, sparse: onnx.SparseTensorProto) -> np.ndarray:
-        """As `array`, of a tensor that holds its elements that are not 0, and where they are."""
+    def without_sparse(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """A model, each of its initialisers dense: itself, or a copy where some hold what is not 0 alone.
+
+        Raises:
+            ModelError: they do not fit their shapes, or are too many.
+            UnsupportedError: an element type is not supported.
+        """
+        if not any(graph.sparse_initializer for graph in graphs_in(model)):
+            return model
+        copy, size = onnx.ModelProto(), 0
+        copy.CopyFrom(model)
+        for graph in graphs_in(copy):
+            for sparse in graph.sparse_initializer:
+                graph.initializer.append(self._dense(sparse, size))
+                size += len(graph.initializer[-1].raw_data)
+            graph.ClearField("sparse_initializer")
+        return copy
+
+    def _dense(self, sparse: onnx.SparseTensorProto, size: int) -> onnx.TensorProto:
+        """A tensor with its zeros; ``size`` bytes are in those before it."""
         values, places, name = self.array(sparse.values), self.array(sparse.indices), sparse.values.name
+        if not name or not isinstance(name, str):
+            raise ModelError("a sparse initialiser has no name that is text", stage="import", found=repr(name))
         type = type_of_tensor(f"tensor {name!r}", sparse.dims, stored_type(sparse.values.data_type, name))
-        self._dense += type.elements * values.itemsize
-        if self._dense > (most := FOLDED + 8 * self.bytes):
-            message = f"the elements of sparse tensor {name!r} and those before it are too many"
-            raise ModelError(message, stage="import", expected=f"at most {most} bytes", found=self._dense)
+        size += type.elements * values.itemsize
+        if size > (most := FOLDED + 8 * self.bytes):
+            what = f"the elements of sparse tensor {name!r} and those before it are too many"
+            raise ModelError(what, stage="import", expected=f"at most {most} bytes", found=size)
         array = np.zeros(type.shape, values.dtype)
         try:
-            index = np.unravel_index(places, type.shape) if places.ndim == 1 else tuple(places.T)
-            if (places < 0).any() or places.shape[1:] not in ((), (len(type.shape),)):
+            index = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), type.shape)
+            if places.dtype.kind != "i" or values.ndim != 1 or index.shape != values.shape or (index < 0).any():
                 raise IndexError
-            array[index] = values
+            array.reshape(-1)[index] = values
         except (IndexError, TypeError, ValueError):
             what = f"the elements of sparse tensor {name!r} are not where its shape has places for them"
             raise ModelError(what, stage="import", expected=f"places in {list(type.shape)}") from None
-        array.flags.writeable = False
-        return array
+        tensor = onnx.numpy_helper.from_array(array, name)
+        tensor.doc_string = WAS_SPARSE
+        return tensor
 
     def attribute(self, proto: onnx.AttributeProto, node: str) -> Any:
         """The value of an attribute of a node: a number, a text, an array, a graph, or a list of them."""
@@ -156,12 +181,9 @@ class TensorReader:
         """A descriptor of the file; each part of its path is opened in the folder before it, and is no link."""
         *folders, name = [part.encode() for part in location.split("/") if part not in ("", ".")] or [b""]
         if location.startswith("/") or "\\" in location or "\0" in location or not name or b".." in (*folders, name):
-            raise ModelError(
-                f"{what} must be in a file in the folder of the model",
-                stage="import",
-                expected="a relative path with '/' between its parts and no '..'",
-                found=repr(location),
-            )
+            message = f"{what} must be in a file in the folder of the model"
+            expected = "a relative path with '/' between its parts and no '..'"
+            raise ModelError(message, stage="import", expected=expected, found=repr(location))
         flags = os.O_RDONLY | os.O_CLOEXEC
         assert self._folder is not None
         try:
@@ -183,10 +205,8 @@ class TensorReader:
         except OSError as error:
             path = Path(self._folder, location)
             if any(each.is_symlink() for each in (path, *path.parents[: len(folders)])):
-                hint = "Put the file in the place of the link."
-                raise ModelError(
-                    f"{what} are behind a symbolic link", stage="import", found=repr(location), hint=hint
-                ) from None
+                where = {"found": repr(location), "hint": "Put the file in the place of the link."}
+                raise ModelError(f"{what} are behind a symbolic link", stage="import", **where) from None
             raise ModelError(f"{what} cannot be read: {error.strerror}", stage="import", found=repr(location)) from None
         return here
 
@@ -207,6 +227,25 @@ def _number(tensor: onnx.TensorProto, key: str, default: int) -> int:
         message = f"tensor {tensor.name!r} has a wrong {key} of its elements"
         raise ModelError(message, stage="import", expected="a number of bytes", found=repr(text[:40]))
     return int(text)
+
+
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs of a graph but for those that older models list though they are initialisers."""
+    initialised = {tensor.name for tensor in graph.initializer}
+    return [info for info in graph.input if info.name not in initialised]
+
+
+def graphs_in(part: onnx.ModelProto | onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto]:
+    """Every graph in a model or a part of one: itself, those of its functions and the bodies of nodes."""
+    if isinstance(part, onnx.ModelProto):
+        yield from (graph for each in (part.graph, *part.functions) for graph in graphs_in(each))
+        return
+    if isinstance(part, onnx.GraphProto):
+        yield part
+    defaults = part.attribute_proto if isinstance(part, onnx.FunctionProto) else ()
+    for attribute in (*defaults, *(attribute for node in part.node for attribute in node.attribute)):
+        if attribute.HasField("g"):
+            yield from graphs_in(attribute.g)
 
 
 def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:
@@ -234,12 +273,8 @@ def element_type(code: int, what: str) -> DType:
         return DType.of(onnx.helper.tensor_dtype_to_np_dtype(code))
     except (TilewrightError, KeyError, ValueError, TypeError):
         label = onnx.TensorProto.DataType.Name(code) if code in onnx.TensorProto.DataType.values() else code
-        raise UnsupportedError(
-            f"{what!r} has an element type that is not supported",
-            stage="import",
-            expected=", ".join(d.value for d in DType),
-            found=label,
-        ) from None
+        message, expected = f"{what!r} has an element type that is not supported", ", ".join(d.value for d in DType)
+        raise UnsupportedError(message, stage="import", expected=expected, found=label) from None
 
 
 def names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:

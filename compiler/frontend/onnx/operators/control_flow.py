@@ -23,6 +23,7 @@ from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
 from ..open_extents.intervals import UNKNOWN, span
 from ..open_extents.open_operators import selected
+from ..tensors import graphs_in, inputs_of
 
 _LONGEST = 400
 """Characters of what is said of a branch that does not fit."""
@@ -265,7 +266,7 @@ class _Steps:
 
     def _unrolled(self, states: list[Value], most_nodes: int) -> list[Value] | None:
         """The steps one after the other; ``None`` where they are too many, or depend on data."""
-        nodes = _nodes(self.graph)
+        nodes = sum(len(each.node) for each in graphs_in(self.graph))
         if not (isinstance(self.most, Constant) and isinstance(self.going, Constant)):
             return None
         steps = max(0, self.most.array.item()) if self.going.array else 0
@@ -364,8 +365,7 @@ class _Steps:
     def _step(self, step: Value, states: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
         """Emit a step: whether to go on, the states after it, and its pieces."""
         node, importer = self.node, self.importer
-        initialised = {tensor.name for tensor in self.graph.initializer}
-        inputs = [info for info in self.graph.input if info.name not in initialised]
+        inputs = inputs_of(self.graph)
         true = importer.constant(np.asarray(True), "true")
         given = [step, true, *states] if self.read is None else [*states, *self.read(step)]
         if len(inputs) != len(given):
@@ -389,11 +389,6 @@ def _graph(node: Node, attribute: str) -> onnx.GraphProto:
     if not isinstance(graph, onnx.GraphProto):
         raise node.model_error(f"attribute {attribute!r} is missing, or is no graph")
     return graph
-
-
-def _nodes(graph: onnx.GraphProto) -> int:
-    """How many nodes there are, those of graphs inside included."""
-    return sum(1 + sum(_nodes(a.g) for a in each.attribute if a.HasField("g")) for each in graph.node)
 
 
 def _scalar(node: Node, importer: Importer, x: Value, dtype: DType | None, what: str) -> Value:
