@@ -101,7 +101,8 @@ class Plan(NamedTuple):
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
         reduced: fields of the machine that the schedule takes to be smaller than they are, and these values.
         cascades: whether ops may be computed in turn, stripe of rows by stripe of rows.
-        tiles: results whose tiles are others than prices say, these, and what clusters share out.
+        tiles: results whose tiles are others than prices say; rows, columns, blocks of 16 channels of result and
+            operand; and what clusters share out, ``None`` for what prices say.
     """
 
     clusters: int
@@ -182,6 +183,7 @@ class Reason(NamedTuple):
         return f"{op} {self.tensor}: {self.rule}; found {self.found}" if self.tensor else f"{self.rule}: {self.found}"
 
 
+PlannedTile = tuple[str, tuple[int, int, int, int], "Split | None"]
 Place = Literal["device", "cpu"]
 Stationary = Literal["weights", "inputs"]
 Split = Literal["rows", "channels", "images"]

@@ -20,7 +20,6 @@ plans out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -28,10 +27,12 @@ from itertools import product
 from tilewright.errors import MachineError, PassError, UsageError
 
 from ...codegen.device.program import Assembled, assemble
-from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, TILE, Plan
+from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
+from ...ir.feature_map import is_of_images
 from ...passes.base import Verification
+from ...passes.device.boxes import tile_annotation
 from ...passes.device.fused_pairs import fused_convolution
 from ...passes.device.order_tiles import OrderTiles
 from ...passes.device.ordering.program import Steps
@@ -64,11 +65,8 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
     ):
         if not 1 <= found <= most:
             kind = UsageError if found < 1 else MachineError
-            raise kind(
-                f"{flag}: out of range for machine {machine.name}",
-                expected=f"1 to {most}" if most > 1 else "1",
-                found=found,
-            )
+            message = f"{flag}: out of range for machine {machine.name}"
+            raise kind(message, expected=f"1 to {most}" if most > 1 else "1", found=found)
 
 
 def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
@@ -84,11 +82,8 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
     # More cards than images share out the layers.
     cards = 1 if cards > batch else cards
     if batch % cards:
-        raise UsageError(
-            "--cards: the images cannot be shared out evenly",
-            expected=f"a divisor of the {batch} images that the network takes at once",
-            found=cards,
-        )
+        expected = f"a divisor of the {batch} images that the network takes at once"
+        raise UsageError("--cards: the images cannot be shared out evenly", expected=expected, found=cards)
     if each is None:
         return
     clusters = clusters_of(options, machine)
@@ -99,11 +94,8 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
             hint="Give more with --input-shape where the model leaves their number open, or leave the option out.",
         )
     if not 1 <= each <= own:
-        raise UsageError(
-            "--images-per-cluster: a card does not have so many images",
-            expected=f"1 to {own}" if own > 1 else "1",
-            found=each,
-        )
+        expected = f"1 to {own}" if own > 1 else "1"
+        raise UsageError("--images-per-cluster: a card does not have so many images", expected=expected, found=each)
     if own > together and own % together:
         raise UsageError(
             "--images-per-cluster: the images of a card cannot be shared out evenly",
@@ -156,16 +148,14 @@ def choose_plans(
     total = len(wanted) * len(functions)
     found: dict[str, Draft] = {}
     for number, function in enumerate(functions):
-        drafts = _Drafts(module, function, machine, schedule, tiles, is_thorough=effort == "thorough")
+        drafts = _Drafts(module, function, machine, schedule, tiles, effort)
         for index, plan in enumerate(wanted):
             # How many images a call computes follows from the clusters that share them out.
             if plan.clusters < clusters and IMAGES.is_at(function):
                 continue
             drafts.add(plan)
             report(number * len(wanted) + index + 1, total)
-        best = found[function.name] = drafts.best()
-        if effort != "quick":
-            best = found[function.name] = drafts.with_other_tiles(best)
+        best = found[function.name] = drafts.best() if effort == "quick" else drafts.best_with_other_tiles()
         PLAN.set(function, best.plan)
     return found
 
@@ -207,7 +197,7 @@ _FAR = 1.2
 only if the best of all others takes longer still (decision 0202)."""
 
 _TRIED = 1 << 12
-"""Instructions, of all drafts together, that may be made for one change of each op (decision 0231)."""
+"""Instructions that one draft for each op may make (decision 0231); it has up to three, each for up to all `SHARES`."""
 
 _BYTES = 0.01
 """A plan that moves a quarter more bytes has to be faster by this power of 1.25, 0.2 %."""
@@ -256,21 +246,14 @@ class _Drafts:
     """The drafts of a function, of which the best is remembered.
 
     Args:
-        is_thorough: the fastest is the best, whatever it moves; and the same tiles for another machine count as
-            another schedule: addresses and the order of requests differ.
+        effort: with ``thorough`` the fastest is the best, whatever it moves; and the same tiles for another machine
+            count as another schedule: addresses and the order of requests differ.
     """
 
     def __init__(
-        self,
-        module: Module,
-        function: Function,
-        machine: Machine,
-        schedule: Pipeline,
-        tiles: Pipeline,
-        *,
-        is_thorough: bool,
+        self, module: Module, function: Function, machine: Machine, schedule: Pipeline, tiles: Pipeline, effort: str
     ) -> None:
-        self._is_thorough = is_thorough
+        self._is_thorough = effort == "thorough"
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
         self._function = function
@@ -292,35 +275,29 @@ class _Drafts:
                 self._draft(plan)
         return self._best
 
-    def with_other_tiles(self, best: Draft) -> Draft:
-        """The best of a small program and those with another tile or split of one op, one change after the other.
+    def best_with_other_tiles(self) -> Draft:
+        """The best; of a small program also of those with another tile or split of one op, one change after the other.
 
         The next op waits for what tiles and clusters make of this one, and no price knows for how long: in a small
         program that is much of its time, and few drafts are needed to find out.
         """
-        self._best = best
-        ops = [op for op in best.function.ops if fused_convolution(op) is None and TILE.is_at(op)]
+        best = self.best()
+        ops = [op for op in best.function.ops if fused_convolution(op) is None]
         if best.plan.cascades or len(ops) * len(best.assembled.assembler.order) > _TRIED:
             return best
-        for op in ops:
-            for index in (2, 0, 1):
-                self._try_other(op.result.name, index)
-        return self._best
-
-    def _try_other(self, name: str, index: int) -> None:
-        """Draft the best with half the rows (0) or columns (1) of a tile, or another split."""
-        assert self._best is not None
-        plan, op = self._best.plan, next(op for op in self._best.function.ops if op.result.name == name)
-        sizes, before = [*(TILE.get(op) or ())], SPLIT.get(op)
-        others = [split for split in splits(op, plan.clusters) if split != before]
-        if (others == [] or before is None) if index == 2 else sizes[index] == 1:
-            return
-        if index < 2:
-            sizes[index] = -(-sizes[index] // 2)
-        change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0] if index == 2 else before
-        # What does not fit is no better.
-        with suppress(PassError):
-            self._draft(plan._replace(tiles=(*(each for each in plan.tiles if each[0] != name), change)))
+        for name, index in product([op.result.name for op in ops], (2, 0, 1)):
+            best = self._best or best
+            op = next(op for op in best.function.ops if op.result.name == name)
+            sizes, split = [*tile_annotation(op)], SPLIT.get(op)
+            # Half the rows (0) or columns (1), or the other split (2), of which there is one at most.
+            others = [each for each in splits(op, best.plan.clusters) if each != split] if index == 2 else [split]
+            if not others or (index < 2 and (sizes[index] == 1 or is_of_images(op))):
+                continue
+            if index < 2:
+                sizes[index] = -(-sizes[index] // 2)
+            change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0]
+            self._draft(best.plan._replace(tiles=(*(each for each in best.plan.tiles if each[0] != name), change)))
+        return self._best or best
 
     def add(self, plan: Plan) -> None:
         """Draft the schedule of a plan if it may be the best."""
@@ -353,7 +330,9 @@ class _Drafts:
                         return
                     each.run(draft, verification=Verification.OFF)
             except PassError as error:
-                if error.__cause__ is not None or error.stage not in (TileDevice.name, PlanScratchpads.name):
+                # Of other tiles it is known that the smallest fit.
+                fitting = (PlanScratchpads.name,) if plan.tiles else (TileDevice.name, PlanScratchpads.name)
+                if error.__cause__ is not None or error.stage not in fitting:
                     raise
                 self._error = self._error or error
                 if error.stage == PlanScratchpads.name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...ir.annotations import (
     TILE,
     MapPlace,
     Plan,
-    Split,
+    PlannedTile,
     Stationary,
 )
 from ...ir.core import Function, Module, Op
@@ -36,7 +36,7 @@ from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.candidates import Misfit, Tile
-from .tiling.tile_search import MOVEMENT
+from .tiling.tile_search import MOVEMENT, candidates, splits
 from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(
@@ -90,14 +90,12 @@ class TileDevice(Pass):
             expected = " or ".join(ORDERS)
             raise PassError("no such order of convolutions", expected=expected, found=self.stationary)
         machine, wanted = load(self.machine), ORDERS[self.stationary]
-        if not 1 <= self.clusters <= machine.clusters:
-            raise PassError(
-                f"machine {machine.name!r} does not have so many clusters",
-                expected=f"1 to {machine.clusters}",
-                found=self.clusters,
-            )
         for function in device_functions(module):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, ())
+            if not 1 <= plan.clusters <= machine.clusters:
+                message, hint = f"machine {machine.name!r} does not have so many clusters", "Change them in the plan."
+                hint = hint if PLAN.is_at(function) else None
+                raise PassError(message, expected=f"1 to {machine.clusters}", found=plan.clusters, hint=hint)
             planned = planned_machine(function, machine)
             searches = TileSearches(planned, wanted, plan.clusters, IMAGES.get(function))
             given = planned, plan.clusters, plan.kept_share, searches
@@ -134,7 +132,7 @@ def tile_function(
     searches: TileSearches | None = None,
     *,
     cascades: bool = False,
-    others: Sequence[tuple[str, tuple[int, int, int, int], Split | None]] = (),
+    others: Sequence[PlannedTile] = (),
 ) -> float:
     """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
 
@@ -177,18 +175,34 @@ def tile_function(
             set_tile(op, tile)
         if op.result in chosen.kept:
             KEPT.set(op, True)
-    named = {op.result.name: op for op in ops}
-    for name, sizes, split in others:
-        for each in with_fused(named[name]):
-            TILE.set(each, sizes)
-            if split is not None:
-                SPLIT.set(each, split)
+    named = {op.result.name: op for op in ops if fused_convolution(op) is None}
+    for tile in others:
+        for each in with_fused(_op_with_tile(tile, named, clusters)):
+            TILE.set(each, tile[1])
+            if tile[2] is not None:
+                SPLIT.set(each, tile[2])
     for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
         MAP.set(op, place)
     if cascading is None:
         return chosen.cost
     _set_cascades(ops, cascading)
     return chosen.cost - cascading.saved
+
+
+def _op_with_tile(tile: PlannedTile, named: Mapping[str, Op], clusters: int) -> Op:
+    """The op of that name, which a plan gives a tile and a split that it can have."""
+    op, (name, sizes, split), hint = named.get(tile[0]), tile, "Correct the tile in the plan, or leave it out."
+    if op is None:
+        raise PassError("the plan has a tile for no op", expected=" or ".join(named), found=name, hint=hint)
+    words = "rows", "columns", "output blocks", "input blocks", "what clusters share out"
+    ends = [(int(each.min()), int(each.max())) for each in candidates(op).tiles]
+    possible = [*(range(least, most + 1, least) for least, most in ends), (*splits(op, clusters), None)]
+    for what, found, each in zip(words, (*sizes, split), possible, strict=True):
+        if found not in each:
+            expected = " or ".join(map(str, each)) if len(each) < 4 else f"{each[0]}, {each[1]}, … or {each[-1]}"
+            message = f"a tile of {name!r} in the plan: {what}"
+            raise PassError(message, op=op.name, node=op.node, expected=expected, found=found, hint=hint)
+    return op
 
 
 def _vector_ops_first(function: Function) -> None:

@@ -14,10 +14,13 @@ from tilewright.codegen.device.program import assemble
 from tilewright.compiler.device import plans
 from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
+from tilewright.errors import PassError
 from tilewright.ir.annotations import ON, PLAN
 from tilewright.ir.core import Module, Op
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
+from tilewright.passes.base import Record
+from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.order_tiles import OrderTiles
 from tilewright.passes.device.tiling.candidates import Misfit, Tile
 from tilewright.passes.device.tiling.tile_search import TileSearch
@@ -139,6 +142,23 @@ def test_small_programs_have_tiles_that_the_engine_finds_faster_and_the_plan_say
     tiles.run(again)
     made = assemble(again.main, M4096).finish().program
     assert made.to_bytes() == found.assembled.finish().program.to_bytes()
+
+
+def test_mistakes_in_other_tiles_are_no_misfits(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, cut = block(*BLOCKS["late"]), LowerToTiles.apply
+    for owner in (module.main, *module.ops):
+        ON.set(owner, "device")
+
+    def wrong(self: LowerToTiles, given: Module, record: Record) -> bool:
+        plan = PLAN.get(given.main)
+        assert plan is not None
+        if plan.tiles:
+            raise PassError("a mistake")
+        return cut(self, given, record)
+
+    monkeypatch.setattr(LowerToTiles, "apply", wrong)
+    with pytest.raises(PassError, match="a mistake"):
+        choose_plans(module, M4096, schedule_pipeline("m4096"), tile_pipeline("m4096"), 4)
 
 
 def _shuffled(rng: np.random.Generator) -> list[tuple[str, ...]]:

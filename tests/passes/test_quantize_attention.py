@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from attention_blocks import quantized_block, random_block
-from before_after import random_inputs
+from before_after import parse, random_inputs, run_pass
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 
@@ -225,7 +226,7 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
 @pytest.mark.parametrize(
     ("images", "heads", "depth", "pixels", "is_joined"),
-    [(1, 1, 16, (4, 4), False), (3, 1, 16, (3, 5), True), (1, 1, 12, (7, 2), True)],
+    [(1, 1, 16, (4, 4), False), (3, 1, 16, (3, 5), True), (1, 1, 12, (7, 2), True), (1, 2, 4, (4, 4), True)],
 )
 def test_matrices_may_be_the_channels_of_maps(
     images: int,
@@ -236,8 +237,8 @@ def test_matrices_may_be_the_channels_of_maps(
     machine: str,
     rng: np.random.Generator,
 ) -> None:
-    """Queries, keys and values with pixels in columns, values before the weights, and a map again behind it: one
-    program, the same in every byte as the CPU."""
+    """Queries, keys and values with pixels in columns, values before the weights, and a map again behind it: of one
+    head in one program, and the same in every byte as the CPU."""
     net, whole, count = OnnxNetwork(rng), heads * depth, pixels[0] * pixels[1]
     matrices = net.number(np.array([images * heads, depth, count], np.int64))
     if is_joined:
@@ -254,8 +255,29 @@ def test_matrices_may_be_the_channels_of_maps(
     model = net.model([images, 8, *pixels], net.op("Conv", map, net.some(24, whole, 1, 1)))
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
-    assert len(artifact.manifest.device_programs) == 1
+    assert len(artifact.manifest.device_programs) <= heads
     feeds = {"x": rng.normal(size=(images, 8, *pixels)).astype(np.float32)}
     with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
         (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
     np.testing.assert_array_equal(found, expected)
+
+
+def test_columns_become_rows_without_numbers_for_all_elements() -> None:
+    """Strides say where matrices lie: of large maps no table of all elements is made."""
+    channels, pixels, quant = 128, 1 << 14, "<s=0x1.0p-4, z=3>"
+    map, form = f"i8[1,{channels},{pixels}]{quant}", f"batch=[], width={channels}, depth={channels}"
+    columns, rows = f"[0, 1, {pixels}]", f"[0, {channels}, 1]"
+    module = parse(f"""
+  func @main(%x: {map}) -> (%y: i8[1,{pixels},{channels}]{quant}) {{
+    %y = attention(%x, %x, %x, _) {{{form}, rows={pixels}, keys={pixels}, shape=[1, {pixels}, {channels}],
+      q_view={columns}, k_view={columns}, v_view={columns}, y_view={rows}, mask_view=[], scale=0x1.0p-2, causal=false}}
+      : i8[1,{pixels},{channels}]{quant}
+    return %y
+  }}""")
+    tracemalloc.start()
+    run_pass("legalize_for_device", module)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    (op,) = (op for op in module.ops if is_op(op, Attention))
+    assert op.operator.k_view == (0, channels, 1)
+    assert most < channels * pixels

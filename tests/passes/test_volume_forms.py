@@ -182,3 +182,20 @@ def test_sums_of_what_convolutions_of_planes_leave(batch: int, rng: np.random.Ge
   }}""",
         rng,
     )
+
+
+def test_planes_of_what_is_no_image_stay_rows(rng: np.random.Generator) -> None:
+    """Channels as images, which a user has reshaped, would make the planes channels: 3 of 16."""
+    images, volume = "i8[16,3,4,5]", "i8[1,16,3,4,5]"
+    module = parse(f"""
+  func @main(%a: {images}{X}, %b: {images}{X}) -> (%y: {volume}{Y}) {{
+    %p = reshape(%a) {{shape=[1, 16, 3, 4, 5]}} : {volume}{X}
+    %q = reshape(%b) {{shape=[1, 16, 3, 4, 5]}} : {volume}{X}
+    %y = add(%p, %q) : {volume}{Y}
+    return %y
+  }}""")
+    inputs = random_inputs(module, rng)
+    wanted = interp.run(module, inputs)
+    run_pass("legalize_for_device", module)
+    np.testing.assert_array_equal(interp.run(module, inputs)["y"], wanted["y"])
+    assert [op.result.type.shape for op in module.ops if op.name == "add"] == [(1, 16, 3, 20)]

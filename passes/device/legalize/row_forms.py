@@ -152,14 +152,14 @@ def _columns_as_rows(found: Match[Attention]) -> Value | None:
         if width < 2 or rows < 2 or view[-2] != 1 or pixels < 2 or not axis:
             continue
         channels, batch = shape[axis], op.operator.batch
-        places = np.arange(value.type.elements).reshape(-1, pixels, channels).swapaxes(1, 2).reshape(-1)
         first = view[0] + np.tensordot(np.indices(batch), view[1:-2], (0, 0)) if batch else np.array(view[0])
-        first, last = places[first], places[first + rows - 1 + (width - 1) * pixels]
+        channel, pixel = first // pixels % channels, first % pixels
+        first = first - channel * pixels - pixel + pixel * channels + channel
         units = [(*(int(at == one and extent > 1) for at in range(len(batch))),) for one, extent in enumerate(batch)]
         corner = int(first[(0,) * len(batch)])
         strides = [int(first[unit]) - corner for unit in units]
         expected = corner + np.tensordot(np.indices(batch), strides, (0, 0)) if batch else corner
-        if (first != expected).any() or (last != first + (rows - 1) * channels + width - 1).any():
+        if (first != expected).any() or channel.max() + width > channels or pixel.max() + rows > pixels:
             continue
         apart = found.emit(Reshape((math.prod(shape[:axis]), channels, pixels)), value)
         turned[name] = found.emit(Transpose((0, 2, 1)), apart), (corner, *strides, channels, 1)

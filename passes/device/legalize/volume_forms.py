@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from ....ir.core import Value, is_op
+from ....ir.ops.convolution import Conv
 from ....ir.ops.movement import Transpose
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Requantize
@@ -23,14 +24,14 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _on_rows(found: Match) -> Value | None:
-    """What works element by element, or on all elements, does so on rows as well."""
+    """What works element by element, or on all elements, does so on rows as well; on images if planes are such."""
     y = found.root.result.type
     if any(value.type.rank != 5 for value in found.root.inputs):
         return None
     images = (y.shape[0] * y.shape[1], *y.shape[2:])
     sources = [value.producer.inputs[0] if is_op(value.producer, Reshape) else value for value in found.root.inputs]
-    if all(value.type.shape == images for value in sources):
-        # Planes are images already, as convolutions of planes leave them.
+    are_images = any(is_op(value.producer, Conv, *BY_ELEMENT) for value in sources)
+    if are_images and all(value.type.shape == images for value in sources):
         made = found.emit(found.root.operator, *sources, result_types=[y.with_shape(images)])
         return found.emit(Reshape(y.shape), made)
     # Rows repeat one element or none: along one dimension of planes they cannot tell which it is.

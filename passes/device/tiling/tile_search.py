@@ -173,11 +173,15 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
 
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
-    if is_op(op, Attention):
-        found = _attention_candidates(op, Share())[0]
-    else:
-        found = _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
+    found = candidates(op)
     return None if found.fitting(machine).any() else found.overflow(machine)
+
+
+def candidates(op: Op) -> Found:
+    """The tiles of an op on one cluster with all maps in DRAM, whatever scratchpads hold."""
+    if is_op(op, Attention):
+        return _attention_candidates(op, Share())[0]
+    return _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
 
 
 def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
