@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 import tilewright
+from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.frontend.formats import import_model
-from tilewright.compiler.quantization.ladder.judging import UNLABELLED, doubts, first_shape
+from tilewright.compiler.quantization.ladder.judging import UNLABELLED, doubts, first_shape, read_labels, score
 from tilewright.compiler.quantization.ladder.result import Quantization
 from tilewright.errors import CalibrationError, InputError, TilewrightError, UsageError
 
@@ -104,6 +105,46 @@ def test_masks_are_labels_of_segmentation(masks: Path) -> None:
     found = quantize(masks, segmentation())
     assert found.top1 == 1.0
     assert found.rungs[found.chosen].score.top1 == 1.0
+
+
+@pytest.mark.parametrize(("axis", "kept"), [(1, 0), (1, 1), (3, 1)])
+def test_integers_are_classes(masks: Path, axis: int, kept: int) -> None:
+    """What an ArgMax at the end gives is compared as it is, with floating point and with masks."""
+    model = onnx.load_from_string(segmentation())
+    last = "y"
+    if axis == 3:
+        model.graph.node.append(onnx.helper.make_node("Transpose", ["y"], ["rows"], perm=[0, 2, 3, 1]))
+        last = "rows"
+    model.graph.node.append(onnx.helper.make_node("ArgMax", [last], ["classes"], axis=axis, keepdims=kept))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("classes", onnx.TensorProto.INT64, None))
+    rows, numbers, pixels = first_shape(import_model(model.SerializeToString()))
+    assert (rows * pixels, numbers) == (256, 0)
+    assert quantize(masks, model.SerializeToString()).top1 == 1.0
+    for mask in masks.iterdir():
+        Image.new("L", (24, 16), 1).save(mask)
+    found = quantize(masks, model.SerializeToString(), drop=None)
+    assert found.top1 is not None and 0.1 < found.top1 < 0.6
+
+
+@pytest.mark.parametrize("shape", [[1], [6], [6, 1]])
+def test_integers_of_a_classifier_are_its_classes(tmp_path: Path, shape: Shape) -> None:
+    count = shape[0]
+    answers, others = np.arange(count, dtype=np.float32), np.arange(count, dtype=np.float32)
+    others[-1] += 1
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, shape) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Abs", ["x"], ["y"])], "classes", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    rows = first_shape(import_model(model.SerializeToString()))
+    found = score([answers], [others], np.arange(count), rows)
+    assert found.agreement == found.top1 == pytest.approx((count - 1) / count)
+    assert score([answers], [answers], np.arange(count), rows).top1 == 1.0
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(count), 3))
+    type = import_model(model.SerializeToString()).main.results[0].type
+    samples = open_calibration_set(np.ones((3 * count, *shape[1:]), np.int64), {"x": type})
+    assert [*read_labels(tmp_path / "labels.npy", samples, type, rows, [1])] == [*range(count)]
+    np.save(tmp_path / "labels.npy", np.full(3 * count, -1))
+    with pytest.raises(CalibrationError, match="hold a class that the network lacks"):
+        read_labels(tmp_path / "labels.npy", samples, type, rows, [1])
 
 
 COLOURS = Image.new("RGB", (24, 16), (1, 0, 0))

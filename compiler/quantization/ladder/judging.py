@@ -70,9 +70,13 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     Of three dimensions the last is that of a row: detectors have one for each box, language models for each word. Of
     four, as segmentation has them, it is the second or the last, a row for each pixel: the other two are to be like
     height and width of the image that the network takes, else of a square. Of more it is all.
+
+    Integers are classes, as of an ArgMax at the end: rows of 0 numbers, each the answer itself.
     """
     type = module.main.results[0].type
     shape = type.shape
+    if not type.dtype.is_float:
+        return (shape[0], 0, math.prod(shape[2:])) if type.rank == 4 and shape[1] == 1 else (type.elements, 0, 1)
     rows = math.prod(shape[: 2 if type.rank == 3 and shape[2] > 1 else 1]) if type.rank > 1 else 1
     if type.rank == 4 and sum(each != 1 for each in shape[1:]) > 1:
         inputs = [each.type.shape for each in module.main.parameters if each.type.rank == 4]
@@ -98,13 +102,13 @@ def score(
         sizes: elements of each result by name, in order.
     """
     ends = np.cumsum([*(sizes or {}).values()])[:-1]
-    powers = np.zeros((2, len(ends) + 1))
+    powers, size = np.zeros((2, len(ends) + 1)), shape[0] * max(1, shape[1]) * shape[2]
     for a, b in zip(expected, found, strict=True):
         numbers = np.where(np.isfinite(a), a, 0).astype(np.float64)
         wrong = np.where(np.isfinite(a), b, 0) - numbers
         powers += [[np.square(part).sum() for part in np.split(each, ends)] for each in (numbers, wrong)]
     exact, classes = (
-        np.concatenate([each[: math.prod(shape)].reshape(shape).argmax(1).ravel() for each in rows])
+        np.concatenate([each[:size].reshape(shape).argmax(1).ravel() if shape[1] else each[:size] for each in rows])
         for rows in (expected, found)
     )
     right = float(np.mean((classes == labels)[np.not_equal(labels, UNLABELLED)])) if labels is not None else None
@@ -159,9 +163,10 @@ def read_labels(
     count = len(samples) * rows if files is None else len(files)
     if len(listed) != count:
         raise _wrong(f"{where} are not as many as the samples", count, len(listed))
-    outside = [label for label in listed if not 0 <= label < shape[1]]
+    classes = shape[1] or int(limits.ELEMENTS)
+    outside = [label for label in listed if not 0 <= label < classes]
     if outside:
-        raise _wrong(f"{where} hold a class that the network lacks", f"0 to {shape[1] - 1}", outside[0])
+        raise _wrong(f"{where} hold a class that the network lacks", f"0 to {classes - 1}", outside[0])
     return np.asarray([listed[(index * rows + row) % count] for index in at for row in range(rows)])
 
 
@@ -174,12 +179,12 @@ def _masks(
     folder: Path, where: str, samples: CalibrationSet, type: TensorType, shape: tuple[int, int, int], at: Sequence[int]
 ) -> np.ndarray:
     """The class of each pixel of some samples."""
-    parts = images_of(samples)
-    if type.rank != 4 or shape[0] * shape[2] == type.shape[0] or shape[1] > UNCLASSED:
+    parts, count = images_of(samples), shape[1] or UNCLASSED
+    size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
+    if len(size) != 2 or not 1 < math.prod(size) == shape[0] * shape[2] / type.shape[0] or count > UNCLASSED:
         raise _wrong(f"{where} are a folder, which suits maps of 2 to {UNCLASSED} classes", "a file of classes", type)
     if len(parts) != 1:
         raise _wrong(f"{where} are masks by the names of images", "one input of images", f"{len(parts)} of them")
-    size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
     files = [each for each in sorted(folder.rglob("*.*")) if each.suffix.lower() in SUFFIXES and each.is_file()]
     masks = {each.relative_to(folder).with_suffix("").as_posix(): each for each in files}
     found: list[np.ndarray] = []
@@ -190,8 +195,8 @@ def _masks(
         found.append(parts[0].preprocessing.classes(mask, size).astype(np.int16).ravel())
     labels = np.concatenate(found)
     labels[labels == UNCLASSED] = UNLABELLED
-    if not 1 <= labels.max() < shape[1]:
-        what = f"pixels that are classes, and 255 where there is none: 0 to {shape[1] - 1}"
+    if not 1 <= labels.max() < count:
+        what = f"pixels that are classes, and 255 where there is none: 0 to {count - 1}"
         none = {0: "no pixel of a class above 0", UNLABELLED: "255 alone"}.get(labels.max(), labels.max())
         raise _wrong(f"{where} hold no classes of the network", what, none)
     return labels
@@ -224,7 +229,7 @@ def _wrong(message: str, expected: object, found: object) -> CalibrationError:
 
 def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
     """What to tell of labels that a network in floating point meets no better than by guessing."""
-    guessed, known = 1 / shape[1], labels != UNLABELLED
+    guessed, known = 1 / (shape[1] or max(2, labels.max() + 1)), labels != UNLABELLED
     count = int(known.sum())
     right = {by: score(outputs, outputs, labels + by * known, shape).top1 or 0.0 for by in (0, 1, -1)}
     if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / count):

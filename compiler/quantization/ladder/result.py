@@ -180,7 +180,8 @@ class Quantization(Immutable):
             *(rung.what for rung in self.rungs if ":" in rung.what),
             *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
             f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
-            f"same: answers, the largest of a row or pixel of the first output, as in floating point{unless}",
+            "same: answers, the largest of a row or pixel of the first output, or its integers, as in floating point"
+            + unless,
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
