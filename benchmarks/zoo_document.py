@@ -151,7 +151,8 @@ def document(rows: Rows, random: tuple[str, ...]) -> str:
 
 
 def _all(found: Iterable[str]) -> str:
-    return " and ".join(sorted({*found}))
+    *before, last = sorted({*found})
+    return " and ".join(filter(None, [", ".join(before), last]))
 
 
 def _wrapped(paragraph: str) -> str:

@@ -109,7 +109,7 @@ class Plan(NamedTuple):
     kept_share: float
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
-    tiles: tuple[tuple[str, tuple[int, int, int, int], Split | None], ...] = ()
+    tiles: tuple[PlannedTile, ...] = ()
 
 
 class MessageEnd(NamedTuple):
@@ -183,10 +183,10 @@ class Reason(NamedTuple):
         return f"{op} {self.tensor}: {self.rule}; found {self.found}" if self.tensor else f"{self.rule}: {self.found}"
 
 
-PlannedTile = tuple[str, tuple[int, int, int, int], "Split | None"]
 Place = Literal["device", "cpu"]
 Stationary = Literal["weights", "inputs"]
 Split = Literal["rows", "channels", "images"]
+PlannedTile = tuple[str, tuple[int, int, int, int], Union[Split, None]]
 
 ON = Annotation[Place]("on", Place, Op, Function)
 """Where the op runs; a function ``on=device`` is what the device runs at one call."""

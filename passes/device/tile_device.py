@@ -93,8 +93,8 @@ class TileDevice(Pass):
         for function in device_functions(module):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, ())
             if not 1 <= plan.clusters <= machine.clusters:
-                message, hint = f"machine {machine.name!r} does not have so many clusters", "Change them in the plan."
-                hint = hint if PLAN.is_at(function) else None
+                message = f"machine {machine.name!r} does not have so many clusters"
+                hint = "Change them in the plan." if PLAN.is_at(function) else None
                 raise PassError(message, expected=f"1 to {machine.clusters}", found=plan.clusters, hint=hint)
             planned = planned_machine(function, machine)
             searches = TileSearches(planned, wanted, plan.clusters, IMAGES.get(function))

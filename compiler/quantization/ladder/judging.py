@@ -79,13 +79,24 @@ def first_shape(module: Module) -> tuple[int, int, int]:
         return (shape[0], 0, math.prod(shape[2:])) if type.rank == 4 and shape[1] == 1 else (type.elements, 0, 1)
     rows = math.prod(shape[: 2 if type.rank == 3 and shape[2] > 1 else 1]) if type.rank > 1 else 1
     if type.rank == 4 and sum(each != 1 for each in shape[1:]) > 1:
-        inputs = [each.type.shape for each in module.main.parameters if each.type.rank == 4]
-        images = [each[2:] if each[1] <= 4 else each[1:3] for each in inputs if min(each[1], each[3]) <= 4]
-        like = [max(1, each) for each in (*shape[1:], *(images or [(1, 1)])[0])]
-        first, last = (round(abs(math.log(like[at + 1] * like[3] / like[at] / like[4])), 6) for at in (1, 0))
-        is_last = (last, shape[3]) < (first, shape[1])
+        height, width = _image_size(module)
+
+        def unlike(rows: int, columns: int) -> float:
+            """How far the proportions of a map are from those of the image; rounded, as ties are decided otherwise."""
+            return round(abs(math.log(max(1, columns) * height / (max(1, rows) * width))), 6)
+
+        is_last = (unlike(*shape[1:3]), shape[3]) < (unlike(*shape[2:]), shape[1])
         return (math.prod(shape[:3]), shape[3], 1) if is_last else (rows, shape[1], shape[2] * shape[3])
     return rows, type.elements // rows, 1
+
+
+def _image_size(module: Module) -> tuple[int, int]:
+    """Height and width of the first image that a network takes, at least 1; of a square where it takes none."""
+    for _, first, second, last in (each.type.shape for each in module.main.parameters if each.type.rank == 4):
+        if min(first, last) <= 4:
+            height, width = (second, last) if first <= 4 else (first, second)
+            return max(1, height), max(1, width)
+    return 1, 1
 
 
 def score(
