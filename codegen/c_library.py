@@ -5,8 +5,6 @@ The kernels are generated again from the module that the artifact holds, so the 
 ``memset`` and functions of ``math.h``, allocates nothing, and keeps no state between calls.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

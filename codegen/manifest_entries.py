@@ -1,8 +1,6 @@
 """What a manifest says of a module and of the code that it became: arrays, steps and stages, and where operands
 lie that can make a kernel refuse its work."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The module that a CPU program was generated from, as the artifact stores it, and modules of ops without kernel."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal

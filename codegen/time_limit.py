@@ -1,7 +1,5 @@
 """Processor time that generating code may take, so that a small file from a stranger occupies no machine for long."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from time import thread_time
 

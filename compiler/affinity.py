@@ -1,7 +1,5 @@
 """Reading affinity files: which ops the user wants on the device and which on the CPU."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -4,8 +4,6 @@ Compiling makes millions of objects, most of which stay until its end. The colle
 that there are some hundreds more, at all of them every now and then, and finds little: some seven per cent of the time.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Which tensors of a model become debug outputs of its artifact, and which of them cannot: ``compile --keep``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tilewright.errors import UsageError, first_of, similar

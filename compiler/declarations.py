@@ -1,7 +1,5 @@
 """Options as fields of dataclasses: what declares one, checks one, and makes keywords of them."""
 
-from __future__ import annotations
-
 import inspect
 import operator
 import os

@@ -1,7 +1,5 @@
 """Writing a network as an ONNX model, as IR, or for C: ``tilewright export`` and ``tilewright.export``."""
 
-from __future__ import annotations
-
 import functools
 import math
 import os

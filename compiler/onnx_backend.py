@@ -7,8 +7,6 @@ Shapes are static in an artifact. A model is therefore compiled when it is run, 
 where its operators read shapes, axes or sizes from an input, for the values of that; what was compiled is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, takewhile

@@ -1,7 +1,5 @@
 """Python files that add operators: executed once, they register what they define."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os

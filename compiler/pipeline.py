@@ -1,7 +1,5 @@
 """The passes of each way to run a network, in order; read them from top to bottom. And how they are run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How far the work is: reports of it, and how long its stages take."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

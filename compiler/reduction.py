@@ -1,7 +1,5 @@
 """The smallest model of which something is still true, by trying smaller and smaller ones (delta debugging)."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shlex

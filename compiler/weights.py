@@ -1,7 +1,5 @@
 """Other weights in an artifact: the module that it stores is changed, and its engine generated anew."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ The bound of a channel holds for every partial sum, in whatever order it is take
 zero point of the activations may enter: subtracted from each activation, or folded into the bias.
 """
 
-from __future__ import annotations
-
 from typing import TypeGuard, Union
 
 import numpy as np

@@ -3,8 +3,6 @@
 Formulas as in the ONNX operator documentation; all work elementwise in the dtype of the argument.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ are those of onnxruntime's QLinear operators: equal to them in every case tried,
 ``add`` describes. Accelerator, CPU kernels and references all answer to this file.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """What ops run of other functions: callees and bodies, and the functions of the device that run together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from tilewright import limits

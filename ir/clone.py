@@ -1,7 +1,5 @@
 """Copies of modules: one network compiled several ways starts from one import."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from .core import Function, Module, Op, Value, types_of

@@ -3,8 +3,6 @@
 The accelerator, and everything that prepares work for it, sees tensors this way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Reference interpreter: runs a module with the NumPy reference of each operator, one op at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

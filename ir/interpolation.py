@@ -3,8 +3,6 @@
 ``docs/arithmetic.md`` states the rule and how far a result is from the exact one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

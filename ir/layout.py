@@ -29,8 +29,6 @@ products are filled, they are filled with the middle of the element type, 0 or 1
 weights are made signed by flipping their highest bit.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ are, how result types follow from operand types, what it computes (a slow, obvio
 on quantised tensors. Builder, verifier, printer and parser derive from the declaration.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import types as python_types

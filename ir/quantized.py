@@ -3,8 +3,6 @@
 The rules themselves stand in :mod:`tilewright.ir.arithmetic`; ``docs/arithmetic.md`` states them with their oracles.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 

@@ -1,7 +1,5 @@
 """Well-formedness of a module: what every pass may rely on and must leave behind."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection
 from operator import is_

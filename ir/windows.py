@@ -4,8 +4,6 @@ Every operator with windows asks here, so that no attribute leads a reference or
 dimension, positions of the padded tensor are below ``EXTENT``, and whatever kernels compute of them fits 64 bits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

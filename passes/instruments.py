@@ -1,7 +1,5 @@
 """Instruments: look at a pipeline while it runs without being part of it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """What the passes that divide a graph by a minimum cut share: the price of a value that crosses the border."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Set
 
 import networkx

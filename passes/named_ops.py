@@ -1,7 +1,5 @@
 """The ops that users mean by the names of nodes and tensors, and by patterns of such names."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping

@@ -1,7 +1,5 @@
 """The one door from the runtime up to the compiler, which it can do without."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

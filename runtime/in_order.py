@@ -4,8 +4,6 @@ What the documented interfaces have in common: programs put inputs with an objec
 that object back, in the same order, perhaps on another thread.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar

@@ -1,7 +1,5 @@
 """How long the parts of a run take: what executors measure and `Session.profile` reports."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Asynchronous requests: what the caller holds, and the bounded queue with its workers."""
 
-from __future__ import annotations
-
 import atexit
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """How signals end what runs: orderly, and never in the middle of an import."""
 
-from __future__ import annotations
-
 import _thread
 import signal
 import sys

@@ -4,8 +4,6 @@
 own lock leaves it locked, and whoever needs it next waits for ever. Bounded queues are made of steps of a `Monitor`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading

@@ -7,8 +7,6 @@ that compute together (:mod:`.parallel`), or 0. It returns 0, or the number of t
 operands or was stopped: 1 plus its index, or a larger one where it stands in the body of a branch or loop.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

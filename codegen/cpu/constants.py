@@ -1,7 +1,5 @@
 """The section of constants that CPU programs read in place."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 

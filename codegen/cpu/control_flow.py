@@ -5,8 +5,6 @@ kernel, its parameters and results wherever the kernel says. So a step of a loop
 changes between the place of the loop's result and a second one in the work memory, and is never copied on the way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

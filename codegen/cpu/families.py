@@ -1,7 +1,5 @@
 """Every family of CPU kernels, and which of them lowers an op."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

@@ -3,8 +3,6 @@
 The meaning of activations stands in :mod:`tilewright.ir.activation`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -15,8 +15,6 @@ does, some ten microseconds. Helpers give way between chunks: one that lost its 
 others waiting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ...ir.calls import macs_of

@@ -1,7 +1,5 @@
 """A planned module as a CPU program: kernels, the steps that call them, constants in place, object code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What kernel generators have in common: a specification with shapes and attributes becomes a kernel for a target."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What lowerings ask about the tensors of an op."""
 
-from __future__ import annotations
-
 from ...ir.core import Op
 from ...ir.op import QuantizationRule
 from ...ir.quantized import EIGHT_BIT, is_wide

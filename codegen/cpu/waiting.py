@@ -4,8 +4,6 @@ Helpers give way (``sched_yield``) now and then, and note how long others had th
 up on the processor of the caller, where the scheduler may have put it although both compute at once, moves to another.
 """
 
-from __future__ import annotations
-
 from ...runtime.native.team_layout import TeamLayout
 from .llvm.target import TargetDescription
 

@@ -1,7 +1,5 @@
 """A tile program with addresses as one for the accelerator: an instruction for each tile op, and its constants."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Networks, one after the other, on Tilewright and on its peers: agreement first, then times."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

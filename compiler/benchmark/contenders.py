@@ -4,8 +4,6 @@ As a program, ``contenders.py NAME FILE THREADS PRECISION INPUTS``, this is the 
 once on zeros and prints what that took. So nothing is imported here that a contender does not need itself.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """Times of contenders that take turns, and of fresh processes until the first result."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

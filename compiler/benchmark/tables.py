@@ -1,7 +1,5 @@
 """What was measured as tables, for the terminal and for a page of HTML with a picture of the ratios."""
 
-from __future__ import annotations
-
 from ...runtime.report import page as html
 from ...runtime.report.table import Column, Table, show_bytes, significant
 from .comparison import Comparison

@@ -5,8 +5,6 @@ spreads it where colours are swapped or numbers are in other units. That is the 
 every network still has: batch normalisation, whose means would tell more, is folded into weights as a rule.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The ranges of the channels of a value, each by the error that rounding to integers makes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What values are computed from, by which the same computation is known again in another copy of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any

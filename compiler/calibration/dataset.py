@@ -1,7 +1,5 @@
 """Calibration data: images, ``.npy`` or ``.npz`` arrays, or random numbers when asked for by name."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence

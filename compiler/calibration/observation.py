@@ -1,7 +1,5 @@
 """A network in floating point on calibration samples: compiled once, run as often as methods look at it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial

@@ -1,8 +1,6 @@
 """What each input is given in calibration: its statistics, and what in them tells that samples are not as they should
 be."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Watching a calibration: statistics of the samples, and whether the network is surer of others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What convolutions and products multiply with their weights, at some places of each sample."""
 
-from __future__ import annotations
-
 from typing import TypeGuard
 
 import numpy as np

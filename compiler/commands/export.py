@@ -8,8 +8,6 @@ Examples:
   tilewright export resnet50.twa --c resnet50/ --target x86-64-v3 --name resnet
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import TypedDict

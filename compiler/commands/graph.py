@@ -13,8 +13,6 @@ Examples:
   tilewright graph resnet50.twa --measure --threads 1
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import TypedDict

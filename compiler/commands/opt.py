@@ -7,8 +7,6 @@ Examples:
   tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from dataclasses import MISSING, fields

@@ -14,8 +14,6 @@ Examples:
   tilewright reduce model.onnx --while "! python check.py {}" --timeout 20 --tries 300
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which integers stand for the input and the outputs of a network whose interface is integers alone."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which layers of a network the accelerator can run, found out without sample data and without compiling."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ An importer turns one node into ops and returns the values of the node's outputs
 computed on the spot, so that chains which work out shapes leave plain attributes behind.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 as steps one after the other, for formats that have none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from shlex import quote
 

@@ -1,7 +1,5 @@
 """Arithmetic that takes more than one op, as the importers of all formats emit it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.core import Value

@@ -1,7 +1,5 @@
 """Models of every format to modules; nothing after this knows which format a model came from."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -6,8 +6,6 @@ and transforms of length b; where n has no small factor, Bluestein's identity ma
 transforms of a length that has.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

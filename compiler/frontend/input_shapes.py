@@ -1,7 +1,5 @@
 """What users give for inputs: their shapes, what a model calls an extent that it leaves open, and constants."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product

@@ -1,7 +1,5 @@
 """Matrix products of tensors of any rank, and the sums of products that they can compute."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

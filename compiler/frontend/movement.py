@@ -1,7 +1,5 @@
 """Transposes, joins, cuts, slices and pads as the importers of all formats emit them: nothing where nothing changes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """LSTM, GRU and RNN for the importers of all formats: a step in time is plain operators, and steps are a loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Resampling, as the importers of all formats emit it: nothing where nothing changes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

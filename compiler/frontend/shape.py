@@ -1,7 +1,5 @@
 """Reshapes, casts, expansions and ranges, as the importers of all formats emit them; nothing where nothing changes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

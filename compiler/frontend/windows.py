@@ -1,7 +1,5 @@
 """Automatic padding and rounded up numbers of windows, made explicit for the importers of all formats."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 Integers = tuple[int, ...]

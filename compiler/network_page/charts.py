@@ -1,7 +1,5 @@
 """Pictures over time and over arithmetic intensity, as SVG in the colours of the page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple

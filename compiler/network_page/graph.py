@@ -5,8 +5,6 @@ The method is that of Sugiyama, Tagawa and Toda, "Methods for visual understandi
 neighbours, and then moved as near to these as their order allows, in least squares, the longest path straight down.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple

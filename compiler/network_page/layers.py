@@ -1,7 +1,5 @@
 """What a page tells of each layer of a network: its place and why, what it computes, and every time that is known."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

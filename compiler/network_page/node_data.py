@@ -5,8 +5,6 @@ shown. Names are those that Netron shows, which adapters for ONNX take for the i
 with attributes and incoming edges. Both as Model Explorer documents them, in its API guide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

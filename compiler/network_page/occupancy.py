@@ -4,8 +4,6 @@ A unit of a memory is taken from when an instruction begins to write it until th
 is complete.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple

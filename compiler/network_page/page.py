@@ -1,7 +1,5 @@
 """A network as one page of HTML: graph, layers, rooflines, timeline, memory, and what a comparison found."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

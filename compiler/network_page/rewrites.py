@@ -1,7 +1,5 @@
 """What passes made of a network, side by side on one page of HTML: before, after, and which rule did it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

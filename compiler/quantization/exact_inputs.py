@@ -5,8 +5,6 @@ deviations of their own on several grids. Moved and scaled by channel they are o
 back with its weights and its bias, and nothing is rounded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ What a layer reads in the quantised network depends on the weights of all layers
 by layer, so are both networks computed, in NumPy: nothing is compiled.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 

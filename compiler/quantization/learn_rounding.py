@@ -7,8 +7,6 @@ has in the quantised network, so that it makes good what the layers before it lo
 Ba, "Adam: A Method for Stochastic Optimization", 2014, say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

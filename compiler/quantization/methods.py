@@ -1,7 +1,5 @@
 """What makes integers of 8 bits more exact than ranges alone: the methods, and what samples make them choose."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """From an imported network to ops on quantised types: by the scales it brings along, or by calibration."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

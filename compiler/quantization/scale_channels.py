@@ -7,8 +7,6 @@ van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight Equaliz
 what samples show of the activations instead of by the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard

@@ -5,8 +5,6 @@ It happens while importing, where every tensor of the model still has its name, 
 or crosses one that is rounded.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ one for those of its result. Where channels reach differently, the function is c
 multiplications that fuse with it; convolution and depthwise convolution stay integers, with factors in their weights.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -14,8 +14,6 @@ is computed in floating point between two such multiplications; not where the ac
 has tables alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 

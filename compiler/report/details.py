@@ -1,7 +1,5 @@
 """What reports read of a compiled module: shapes, places, maps and schedules, written down for the artifact."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ...codegen.device.program import Assembled

@@ -1,7 +1,5 @@
 """What ``tilewright inspect`` shows of a model, and of what the compiler supports, read off the registries."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Scales of pictures: numbers to pixels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -2,8 +2,6 @@
 and modelled, and on many, by several processes, here or on a cluster.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import warnings

@@ -5,8 +5,6 @@ differs between machines, multipliers and memory on chip, another has the times 
 one beats in both. Times begin at 0, or where they differ much, are on a logarithmic scale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import groupby, product

@@ -1,7 +1,5 @@
 """Activations: functions of one tensor that can also be fused into the operator before them."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

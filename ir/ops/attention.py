@@ -1,7 +1,5 @@
 """Attention: weighted means of values, the weights from scores of queries and keys."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Calls of other functions of the module: how the parts that the accelerator runs stand in ``main``."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from tilewright.errors import IRError

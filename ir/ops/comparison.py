@@ -1,7 +1,5 @@
 """Comparisons, logic on truth values, and the choice between two tensors."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Branches and loops whose bodies are other functions of the module."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 

@@ -1,7 +1,5 @@
 """Arithmetic on two tensors, element by element with broadcasting; and the base of all elementwise operators."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Several elementwise operators as one, so that what lies between them never reaches memory."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cached_property

@@ -3,8 +3,6 @@
 Indices are i32 or i64; negative ones count from the end. An index out of range is an error when the network runs.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Convolution and matrix product of plain integers with zero points as operands, for models that compute them."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Matrix multiplication, batched and broadcasting; determinants."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import IRError

@@ -1,7 +1,5 @@
 """Operators that move whole elements: order, position and number change, values do not."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Normalisations: over the batch, over layers, instances and groups of channels, and by norms."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Pooling over windows and over whole images, with any number of spatial dimensions."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 ``fake_quantize`` stands apart: it stays in real numbers, and is what simulations of quantised networks are made of.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

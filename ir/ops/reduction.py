@@ -1,7 +1,5 @@
 """Reductions along dimensions: sums, extremes and their positions."""
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Resampling of images and other grids."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import IRError

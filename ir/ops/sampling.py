@@ -1,7 +1,5 @@
 """Sampling of images at computed points."""
 
-from __future__ import annotations
-
 import itertools
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Such an operator has room for as many as there can be, its *bound*, and tells be
 selected comes first; what is behind that is zero.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

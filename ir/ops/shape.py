@@ -1,7 +1,5 @@
 """Operators that change the shape or the element type of a tensor and keep the order of its elements."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Softmax and its relatives, along one dimension."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import IRError

@@ -1,7 +1,5 @@
 """Ensembles of decision trees: what gradient boosting and random forests learn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 

@@ -1,7 +1,5 @@
 """Functions of one tensor, element by element. Activations stand in :mod:`tilewright.ir.ops.activation`."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

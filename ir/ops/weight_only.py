@@ -1,7 +1,5 @@
 """Products with matrices of integers that stand for real numbers."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

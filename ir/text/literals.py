@@ -1,7 +1,5 @@
 """What the textual form is made of: words, numbers, names, and hashes that stand for arrays."""
 
-from __future__ import annotations
-
 import enum
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """How names become unique: by the first number behind them that is free."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 

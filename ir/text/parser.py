@@ -4,8 +4,6 @@ Errors name line and column and show the line with a caret. Unknown operators an
 attribute must be there, so a text never means something else after a default has changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

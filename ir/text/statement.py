@@ -1,7 +1,5 @@
 """Text to operators with their attributes, and to single statements: what parsing needs below modules."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -3,8 +3,6 @@
 Errors name line and column and show the line with a caret.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Operators of attention: a map as weights, weights of keys from their scores, and means by these weights."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 The references state the meaning of the instructions in :mod:`tilewright.runtime.isa`, written for the reader.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 

@@ -4,8 +4,6 @@ Names are those of the instruction set, which this layer does not know. Where a 
 say it are 0: what an instruction costs is known before that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where the values of a tile program lie: a box of a place, in DRAM or on chip."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from tilewright.errors import IRError

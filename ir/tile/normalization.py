@@ -1,7 +1,5 @@
 """Normalisation of a map, or of the sum of two, pixel by pixel, and what it multiplies with."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

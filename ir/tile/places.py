@@ -1,7 +1,5 @@
 """Operators that name places: maps in DRAM, buffers on chip, and parts of both. None of them costs anything."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 

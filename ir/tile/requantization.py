@@ -1,7 +1,5 @@
 """Operators that make maps of accumulators, alone or with a map that is added before anything is rounded."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Operators that move bytes: DRAM to the scratchpads and back, between clusters, and between cards."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 :func:`tilewright.ir.feature_map.in_bytes` says how. Whatever moves maps takes no notice.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Prove a memory plan from its final annotations alone, by executing its addresses."""
 
-from __future__ import annotations
-
 from tilewright.errors import PassError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT

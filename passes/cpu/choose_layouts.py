@@ -1,7 +1,5 @@
 """Choose for each activation between row-major order and blocks of 16 channels, and which weights are Winograd's."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Make other products of convolutions of few channels: of frames, such as Fourier transforms, or of phases."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Make one operator of the products and the softmax that attention is made of."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

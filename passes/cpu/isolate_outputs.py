@@ -1,7 +1,5 @@
 """Give every output of the network a buffer that one op writes."""
 
-from __future__ import annotations
-
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Function, Module, Op, Value

@@ -1,7 +1,5 @@
 """Which ops the CPU kernels run on activations in blocks of 16 channels: the one file to change with a new kernel."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

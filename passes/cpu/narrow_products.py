@@ -1,7 +1,5 @@
 """Let convolutions and products of matrices multiply numbers in bfloat16."""
 
-from __future__ import annotations
-
 import math
 
 from ...ir.calls import host_functions, macs_of

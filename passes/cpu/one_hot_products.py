@@ -1,7 +1,5 @@
 """Make choices of rows of products with matrices whose rows hold a single 1."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Value

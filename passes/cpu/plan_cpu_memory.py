@@ -1,7 +1,5 @@
 """Give every intermediate result an address in one arena."""
 
-from __future__ import annotations
-
 import math
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT

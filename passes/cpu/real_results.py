@@ -1,7 +1,5 @@
 """Products of quantised tensors whose result is real numbers: exact sums of integers, then one multiplication."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op

@@ -1,7 +1,5 @@
 """Make ordinary convolutions of transposed ones in single precision."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Make signed activations unsigned, or the reverse: dot products of bytes multiply unsigned by signed ones."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Make convolutions of images of those of volumes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Products with weights that are stored as integers, of which they are multiplied as numbers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Compute in single precision what a network computes in half precision."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import TilewrightError

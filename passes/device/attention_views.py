@@ -1,7 +1,5 @@
 """Attention on maps: where the matrices of a head lie among the rows and the channels of its operands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

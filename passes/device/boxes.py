@@ -1,7 +1,5 @@
 """Maps cut into boxes, and what a box of the result reads through a window."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 from math import gcd, lcm

@@ -1,7 +1,5 @@
 """Compute the ops of cascades in turn, stripe of rows by stripe of rows, and put their maps in rings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 

@@ -1,8 +1,6 @@
 """Which blocks of input channels each block of output channels of a product is made of: weights for all others are
 zero, and are neither loaded nor multiplied."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ what that makes is stored, or left where it stays on chip. The map of the convol
 convolution with a residual is such a pair by itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from ...ir.annotations import FUSED, OVER

@@ -1,7 +1,5 @@
 """Bring ops on quantised types into the forms that the accelerator has. All rules are exact."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

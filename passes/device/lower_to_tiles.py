@@ -1,7 +1,5 @@
 """Turn the functions that the device runs into tile programs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Choose the order of the ops of tile programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ...ir.core import Function, Module, Op

@@ -1,7 +1,5 @@
 """Turn each region of the device into a function of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 import networkx

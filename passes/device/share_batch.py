@@ -1,7 +1,5 @@
 """Share a batch out: over cards, and over calls of as many images as the clusters of a card work on at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

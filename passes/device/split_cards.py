@@ -1,7 +1,5 @@
 """Cut a function of the device into one for each card, which send each other the maps that cross."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

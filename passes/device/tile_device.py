@@ -1,7 +1,5 @@
 """Cut the work of each device op into tiles that fit the scratchpads."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args

@@ -4,8 +4,6 @@ The checks of memory plans stand on this and share nothing with the planner: ins
 write and read through the regions of memory in the order of the ops.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ A buffer is live over a range of steps and takes a range of bytes; two that are 
 byte. Finding the smallest arena is NP-hard (it is dynamic storage allocation), so two heuristics compete.
 """
 
-from __future__ import annotations
-
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Sequence

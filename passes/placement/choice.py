@@ -1,7 +1,5 @@
 """What ops cost on the device and on the host, and which of those that the device can run had better run there."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Set
 from dataclasses import dataclass

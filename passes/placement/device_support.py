@@ -5,8 +5,6 @@ A rule is a small function of an op and a machine. Its docstring, one sentence, 
 :mod:`tilewright.passes.device.lowering` does; tests hold the two against each other.
 """
 
-from __future__ import annotations
-
 from tilewright.errors import IRError
 
 from ...ir.accumulators import accumulator_bounds, overflowing_channels

@@ -1,7 +1,5 @@
 """Rules for what moves maps: choices of channels, joins, slices, and other names of the same bytes."""
 
-from __future__ import annotations
-
 from ...ir.core import Constant, Op
 from ...ir.feature_map import map_shape
 from ...ir.ops.indexing import Gather

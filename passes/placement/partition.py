@@ -1,7 +1,5 @@
 """Decide where each op runs: on the accelerator or on the host CPU."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence, Set
 from typing import get_args
 

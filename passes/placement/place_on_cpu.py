@@ -1,7 +1,5 @@
 """Run everything on the host CPU."""
 
-from __future__ import annotations
-
 from ...ir.annotations import ON
 from ...ir.core import Module
 from ..base import PLACED, Pass, Record

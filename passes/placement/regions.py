@@ -3,8 +3,6 @@
 Nodes are any hashable things; the passes give ops.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import TypeVar
 

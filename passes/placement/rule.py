@@ -1,7 +1,5 @@
 """What a rule of the accelerator is: a small function whose docstring is what users read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

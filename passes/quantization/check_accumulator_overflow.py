@@ -1,7 +1,5 @@
 """Prove that no accumulator of a quantised product overflows, or name the channels that may."""
 
-from __future__ import annotations
-
 from tilewright.errors import PassError
 
 from ...ir.accumulators import Product, accumulator_bounds, is_accumulating, overflowing_channels

@@ -1,7 +1,5 @@
 """Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op

@@ -1,7 +1,5 @@
 """Turn the quantisation that a model brings with it into ops on quantised types."""
 
-from __future__ import annotations
-
 from ...ir.core import Constant, Function, Module, Value, is_op
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, StorageCast
 from ...ir.quantized import quantization_of

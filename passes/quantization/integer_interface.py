@@ -1,7 +1,5 @@
 """Networks that take and give 8-bit integers, as devices without floating point do."""
 
-from __future__ import annotations
-
 import math
 
 from tilewright.errors import PassError

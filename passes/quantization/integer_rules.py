@@ -4,8 +4,6 @@
 goes before ``dequantize`` first, so that chains of movements come to stand on the side of the integers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -2,8 +2,6 @@
 their own where they have one, else symmetric per channel.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

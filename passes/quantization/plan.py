@@ -1,7 +1,5 @@
 """Which ops post-training quantisation takes, and where values become integers."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeGuard, Union

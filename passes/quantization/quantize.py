@@ -1,7 +1,5 @@
 """Post-training quantisation: from a network in floating point and the ranges of its values to 8-bit integers."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np

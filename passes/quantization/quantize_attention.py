@@ -1,7 +1,5 @@
 """Attention between quantised tensors as an operator on their integers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Normalisations between quantised tensors as an operator on their integers."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Give a quantised network its meaning in real numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value

@@ -1,7 +1,5 @@
 """Output channels that cannot be told from a constant, whose accumulators may overflow for nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.accumulators import accumulator_bounds, channel_axis, overflowing_channels

@@ -1,7 +1,5 @@
 """Rules by which what moves elements goes before ``dequantize`` and works on stored integers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Weights of 16 bits: the sum of two layers with weights of 8, of which the second has what the first rounds off."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weights whose zero point is 0, which is all that fast integer kernels of other runtimes take."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...ir.accumulators import channel_axis

@@ -6,8 +6,6 @@ convolution of stride 1 with a part of the kernel, turned round, and no product 
 joined as channels, which ``depth_to_space`` spreads over the pixels.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 One kernel on the CPU, and the multipliers and the requantisation of the accelerator, do for all of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Rules that recognise activations which a framework wrote as arithmetic."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Bring a network into the form that the later passes expect."""
 
-from __future__ import annotations
-
 from ...ir.core import Module
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Rule

@@ -1,7 +1,5 @@
 """Compute everything once: equal ops on equal operands, and equal constants, become one."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 from ...ir.core import Module, Op

@@ -1,7 +1,5 @@
 """Erase what nothing reads: ops, functions that nobody calls, constants."""
 
-from __future__ import annotations
-
 from ...ir.calls import callees
 from ...ir.core import Module
 from ..base import NO_DEAD_OPS, Pass, Record, erase_dead

@@ -1,7 +1,5 @@
 """Compute while compiling what depends on constants alone."""
 
-from __future__ import annotations
-
 from tilewright import limits
 from tilewright.errors import TilewrightError
 

@@ -1,7 +1,5 @@
 """Return values in the middle of a network as further outputs, by the tensors of the model that they stand for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from ...ir.annotations import EXTENTS, OBSERVED, Observed

@@ -5,8 +5,6 @@ and residual. Along its channel axis a factor or summand after it moves into wei
 weights and, as far as no padding keeps it from being constant, into the bias.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Union

@@ -1,7 +1,5 @@
 """Rules over ops that move elements: those that move nothing go, and neighbours merge."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rules over normalisations: known statistics become arithmetic, arithmetic that spells one is recognised."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

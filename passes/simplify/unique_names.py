@@ -1,7 +1,5 @@
 """Give every value of a function a name of its own."""
 
-from __future__ import annotations
-
 from ...ir.core import Module, Value
 from ...ir.op import QuantizationRule
 from ...ir.text.names import Names

@@ -1,7 +1,5 @@
 """Rules over windows: padding, and what is cut off behind, goes into the op that slides; means become pooling."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import TypeVar

@@ -4,8 +4,6 @@ There are as many cards as are asked for, each with the clusters that the machin
 computes the same numbers wherever it is placed; places say which objects share a card, and who must ask for others.
 """
 
-from __future__ import annotations
-
 from itertools import chain, count, islice
 from weakref import WeakSet
 

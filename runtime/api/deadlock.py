@@ -1,7 +1,5 @@
 """Whether a thread that waits for another waits for nobody."""
 
-from __future__ import annotations
-
 import gc
 import sys
 import threading

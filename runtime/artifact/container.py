@@ -29,8 +29,6 @@ A packed artifact is such a file deflated, so that weights of 4 bits take half a
 signature are those of the artifact inside, which is unpacked when it is loaded.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence

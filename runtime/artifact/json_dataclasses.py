@@ -6,8 +6,6 @@ dataclasses whose literal field ``kind`` tells them apart, ``X | None``, ``tuple
 `AtMost` to a list.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Callable, Collection, Mapping

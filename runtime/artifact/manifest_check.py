@@ -3,8 +3,6 @@
 The writer applies them to what the compiler made, the reader to what it finds in a file.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence

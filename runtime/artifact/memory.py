@@ -3,8 +3,6 @@
 Someone else may change a file meanwhile: what is read is private, and nothing is waited for.
 """
 
-from __future__ import annotations
-
 import contextlib
 import mmap
 import os

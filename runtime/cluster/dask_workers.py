@@ -4,8 +4,6 @@ The function goes to each worker once, as a plugin, which the scheduler also giv
 again. What a worker that died was given, another one is; a task that ends several of them has failed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 import uuid

@@ -4,8 +4,6 @@ Notes are a file of lines, one for each shard that is done, which only grows. A 
 was cut off, or is of another job, says nothing. Results are what JSON holds, and arrays.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

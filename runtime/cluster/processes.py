@@ -1,7 +1,5 @@
 """A function of many items, computed by several processes, each of which may end without harm to the others."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import socket

@@ -1,7 +1,5 @@
 """The ``tilewright`` command: which part of Tilewright a command belongs to, and how every command ends."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

@@ -8,8 +8,6 @@ Examples:
   tilewright sign model.twa -o signed.twa
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import TypedDict

@@ -1,7 +1,5 @@
 """From models to the bytes of a container; and back, where every offset, length, number and checksum is checked."""
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Sequence

@@ -5,8 +5,6 @@
 record. All numbers are of 32 bits, little-endian.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The memory of one request: an arena, checked inputs, outputs, also those of the caller, and the shared constants."""
 
-from __future__ import annotations
-
 import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -2,8 +2,6 @@
 is said where a kernel refuses its operands.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import threading

@@ -1,7 +1,5 @@
 """Running steps without a kernel by the reference interpreter: the one door from the runtime to `tilewright.ir`."""
 
-from __future__ import annotations
-
 import importlib
 from time import perf_counter
 from typing import Any

@@ -1,7 +1,5 @@
 """Runs: the stages of an engine in order, on sets of buffers that are kept for the next run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Protocol, TypeVar

@@ -4,8 +4,6 @@ zeros to one of them, and its outputs cut back.
 Which dimensions have an open extent follows from the shapes: those that are what the extent is in every one of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple

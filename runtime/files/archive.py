@@ -1,7 +1,5 @@
 """The members of a ``.npz`` file: a zip archive as numpy writes it, checked as one from strangers must be."""
 
-from __future__ import annotations
-
 import struct
 import zipfile
 import zlib

@@ -5,8 +5,6 @@ taken for them. Then an array is read whole, or block by block in memory that do
 are described in ``numpy.lib.format``; records, text and Python objects are not read.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """Models in formats that are not read: what a file or a folder is, by what is in it, and what converts it."""
 
-from __future__ import annotations
-
 import codecs
 import fnmatch
 import os

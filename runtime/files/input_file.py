@@ -4,8 +4,6 @@ Those elsewhere go by URLs that fsspec knows: ``s3://…``, ``gs://…``, ``http
 a command line or in a call; what stands in models and artifacts never gets here.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -12,8 +12,6 @@ What lies at the path decides how:
 - anything else (a folder, a socket, a block device) is refused, and so is a file that may not be written.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -5,8 +5,6 @@ of that stream, and waits for the last instruction of every other stream whose r
 Waits that earlier ones imply are left out, and a barrier takes what does not fit into the header.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

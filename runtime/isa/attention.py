@@ -1,7 +1,5 @@
 """Instructions of attention: a map as weights of the array (queue LW), and what the vector unit makes of scores."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT

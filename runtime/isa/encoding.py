@@ -7,8 +7,6 @@ no field owns are reserved and must be zero. Encoder, decoder and disassembler r
 list.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum

@@ -5,8 +5,6 @@ Packing functions serve the code generator, their inverses the simulator. All of
 keep; padding lanes are filled with a given value going in and dropped coming out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The instruction that normalises the pixels of a map."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Instructions of the vector unit that give maps other extents: pixels copied, and pixels interpolated."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .encoding import MemoryAccess, Queue, bits, instruction

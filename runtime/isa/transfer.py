@@ -1,7 +1,5 @@
 """Instructions that move bytes between DRAM and scratchpads, clusters and cards (queues LD, LW and ST)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Instructions of the vector unit (queue VEC): accumulators to maps, and maps to maps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from enum import IntEnum
 

@@ -1,7 +1,5 @@
 """The constants of the models of time and of energy, which a machine file states with their origins."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The fields of a machine file, as `Machine`, `CycleConstants` and `EnergyConstants` declare them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal

@@ -4,8 +4,6 @@ It takes the elements of a map in the order in which they lie, and gathers lines
 :mod:`tilewright.runtime.machines.banks` says. Of the accumulators it has a port of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 

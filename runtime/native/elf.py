@@ -4,8 +4,6 @@ Sources: System V ABI, chapter 4 (object files); the layouts are those of ``Elf6
 and ``Elf64_Rela``. `relocation.py` gives the relocations their meaning, `mapping.py` maps the result.
 """
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

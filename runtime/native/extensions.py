@@ -6,8 +6,6 @@ loops of kernels; of what only the generators name it says how, and only code th
 because the runtime, which reads it without LLVM, stands below the compiler.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 

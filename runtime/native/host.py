@@ -1,7 +1,5 @@
 """What this machine is, read without LLVM: operating system, architecture and instruction-set extensions."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

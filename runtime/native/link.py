@@ -5,8 +5,6 @@ execute), read-only data followed by the table of addresses (read), and data (re
 memory, so that the arithmetic can be tested for any base address and for architectures other than the host's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

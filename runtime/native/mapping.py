@@ -3,8 +3,6 @@
 Of this process, the code may call a list of functions of the C library and nothing else.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import mmap

@@ -6,8 +6,6 @@ the address of the symbol's entry in the table of addresses (the GOT). A type th
 distance receives, for a function outside the object, the address of a stub instead, which jumps any distance.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What a program that several threads run and the runtime that sends them must agree on."""
 
-from __future__ import annotations
-
 HELP = "tilewright_join"
 """``void tilewright_join(ptr team, i64 helper)``: take part in what a team does until the team is left by
 :data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread."""

@@ -1,7 +1,5 @@
 """How users say what becomes of images: presets, units and standard deviations in place of plain fields, in words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real

@@ -1,7 +1,5 @@
 """Images from files, which may come from strangers: of a few formats, of bounded size, with 8 bits a channel."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

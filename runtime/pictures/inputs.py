@@ -1,7 +1,5 @@
 """Preprocessing for each input of a network: as declared, as an artifact has it, and which of both counts."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Union, cast

@@ -1,7 +1,5 @@
 """What the manifest records for reports alone. It may come from anyone, and nothing else has checked it."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

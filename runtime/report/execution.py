@@ -1,7 +1,5 @@
 """Inputs from files and outputs for people: the two ends of ``tilewright run``."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What in an input of a run tells that it is not prepared as the samples were that the network was calibrated with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What ``tilewright inspect`` shows of an artifact."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict

@@ -4,8 +4,6 @@ Messages over its link are modelled with the constants of the machine descriptio
 the machine at hand: their times say nothing of another host, and no sum with modelled times is made.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

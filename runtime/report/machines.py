@@ -1,7 +1,5 @@
 """Machines and the fields of their files as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ..machines.fields import AS_BUILT, field_named, machine_fields, values_of

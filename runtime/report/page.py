@@ -1,7 +1,5 @@
 """Pages of HTML that need nothing else: a picture of bars, and tables that sort."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 

@@ -1,7 +1,5 @@
 """Which op runs where, and why not on the device: equal reasons together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

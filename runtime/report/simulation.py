@@ -3,8 +3,6 @@
 No silicon is measured here. The times come from the cycle model, whose constants stand in the machine description.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What ``tilewright compile`` says about what it has written, and ``inspect`` about a container for the kp API."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod

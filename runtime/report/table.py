@@ -3,8 +3,6 @@
 The rows are the same in all three: a column's ``show`` only changes how a value is spelled for people.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

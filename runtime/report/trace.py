@@ -9,8 +9,6 @@ DRAM of each card, the links between cards, and the layers as `layer_times` char
 up to its cycles, and device programs to those of the artifact.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

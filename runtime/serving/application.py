@@ -1,7 +1,5 @@
 """The paths of the protocol, as an application of the ASGI interface."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter

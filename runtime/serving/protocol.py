@@ -5,8 +5,6 @@ tensor data extension, ``docs/protocol/extension_binary_data.md`` of the Triton 
 strangers: everything is compared with what the network takes before memory is taken for it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

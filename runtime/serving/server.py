@@ -1,7 +1,5 @@
 """The server: sessions for the artifacts that are named, a socket, how long clients keep it, and an end in order."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re

@@ -5,8 +5,6 @@ multiplier has 24 significant bits; float64 holds every sum of the integer rules
 with the slow statements that define the meaning.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -20,8 +20,6 @@ All constants come from the machine description and are assumptions, so results 
 less time than its multiplications at full rate, nor than its DRAM traffic at full bandwidth.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What the DRAM of a card serves, the most urgent first, which of its rows lie open, and what is noted of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple

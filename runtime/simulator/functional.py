@@ -6,8 +6,6 @@ are decoded once, at first use, and kept. A run executes the calls in the verifi
 one engine serves several threads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 

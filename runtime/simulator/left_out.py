@@ -1,8 +1,6 @@
 """Which costs the cycle model can leave out, and how its traces are divided; a module of its own, so that help does not
 wait for the model."""
 
-from __future__ import annotations
-
 COSTS = {
     "bank-conflicts": "units wait for lines of maps that lie in one bank",
     "port-stalls": "units wait for ports of the scratchpads",

@@ -4,8 +4,6 @@ Products and partial sums of int8 values are integers; as long as none exceeds 2
 whatever order a BLAS library adds. The reduction is cut where the weights at hand could exceed that.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 

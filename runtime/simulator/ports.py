@@ -7,8 +7,6 @@ Which part of a transfer or move passes while another instruction works is, as t
 program as it runs on the machine that it was planned for. So here too every time is a maximum of sums of durations.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple

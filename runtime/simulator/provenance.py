@@ -7,8 +7,6 @@ can take: finite and not negative. What a program could make of its inputs is re
 beforehand what it will be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A program in modelled time: what the cycle model tells of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

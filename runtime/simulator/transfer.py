@@ -1,7 +1,5 @@
 """Loads, stores, moves and messages of the functional engine."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Vector instructions of the functional engine, and the one that makes weights of a map."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

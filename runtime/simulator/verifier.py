@@ -7,8 +7,6 @@ of several cards that run together are proved together: what one sends another r
 its receive waits for, so that a circle of waits may go over cards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain

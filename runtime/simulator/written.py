@@ -4,8 +4,6 @@ Scratchpads, scratch and outputs hold nothing when a program starts; the host fi
 exceptions for the channels that pad a map to whole blocks: a load either fills them or reads what a store wrote there.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate

@@ -1,7 +1,5 @@
 """What the header of an artifact says about who made it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 NO_TAG = bytes(32)

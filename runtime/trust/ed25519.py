@@ -5,8 +5,6 @@ the order of the group, and keys of small order, for which one signature fits ma
 is secret, so nothing needs to take constant time. Signing, which handles a secret, is left to `signing_key`.
 """
 
-from __future__ import annotations
-
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 

@@ -7,8 +7,6 @@ folder or an entry, kernels are generated as if there were none. Taking an entry
 when all together have too many bytes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

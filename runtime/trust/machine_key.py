@@ -5,8 +5,6 @@ Writing an artifact stores its tag, the HMAC-SHA256 of the artifact's digest und
 The kernel cache is protected by the same key.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from pathlib import Path

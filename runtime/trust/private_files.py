@@ -4,8 +4,6 @@ They lie in folders that nobody else may write either: who may could put another
 lead what is deleted here to another folder. After ``su`` or ``sudo`` that keep ``HOME``, nothing is touched there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

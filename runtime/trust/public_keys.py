@@ -4,8 +4,6 @@ A key is written as ``ed25519:`` and 64 hexadecimal digits; where it is kept or 
 line. Trusted keys are such lines in ``trusted_keys`` in the configuration folder.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

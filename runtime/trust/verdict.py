@@ -6,8 +6,6 @@ are generated again from the module text that they also hold, which is safe beca
 compiled like any model.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

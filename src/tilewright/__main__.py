@@ -1,7 +1,5 @@
 """``python -m tilewright`` and the ``tilewright`` command."""
 
-from __future__ import annotations
-
 import sys
 
 import tilewright

@@ -1,7 +1,5 @@
 """``python -m tilewright.compat SCRIPT ARGUMENTS…``: run a program that was written for another inference SDK."""
 
-from __future__ import annotations
-
 import sys
 from typing import NoReturn
 

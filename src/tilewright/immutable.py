@@ -4,8 +4,6 @@ Of ``dataclass(frozen=True)`` Python compiles six methods for each class, some 0
 quarter of the time of its import.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 from functools import cache

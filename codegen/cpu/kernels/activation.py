@@ -2,8 +2,6 @@
 :mod:`tilewright.ir.activation`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ block; of the scores only those of a block exist. All is computed transposed, a 
 and sums of rows are those of lanes, keys and values are broadcast as they lie, and only queries and results are turned.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The walk of kernels over their work items: image, block of output rows, tile of output channels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The kernel of what ends a run; those of branches and loops take more than an op to be made."""
 
-from __future__ import annotations
-
 from ....ir.core import Op
 from ....ir.ops.control_flow import Refuse
 from ..kernel import Kernel, kernel_name, lowers

@@ -1,7 +1,5 @@
 """Elementwise operators, single or fused: floats up to single precision, truth values and bytes; any broadcasting."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

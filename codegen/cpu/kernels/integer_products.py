@@ -1,7 +1,5 @@
 """Products of plain 8-bit integers: with zero points as operands, and of quantised matrices in any order."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Changes of layout: between row-major order and blocks of 16 channels, and to pairs of them in bfloat16."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

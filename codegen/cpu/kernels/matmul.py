@@ -4,8 +4,6 @@ Products of a few rows with a transposed matrix are dot products along contiguou
 batch 1, bound by the bandwidth of its weights, which are read once, in order.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

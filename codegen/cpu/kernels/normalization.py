@@ -1,7 +1,5 @@
 """Normalisation on vectors, row-major tensors of single precision."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

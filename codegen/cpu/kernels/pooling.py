@@ -1,7 +1,5 @@
 """Pooling operators on activations in blocks of 16 channels: floats, bytes, and maxima of integers of 16 bits."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace

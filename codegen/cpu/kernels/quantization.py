@@ -1,7 +1,5 @@
 """Between numbers and stored integers, and from stored integers to others, by tables where they have 8 bits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Sums, extremes and positions of extremes on vectors: single precision, row-major, along any dimensions."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Pooling of floats in row-major order, over windows of any number of dimensions."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar

@@ -4,8 +4,6 @@ A tile of some output channels that read the same input by some vectors of neigh
 is accumulated in registers. Taps outside of the image are masked out, in tiles at its borders.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Softmax and its logarithm on vectors, along any dimension of row-major tensors of single precision."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Transposes of elements of one byte or four whose innermost dimension changes, by squares in registers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import partial

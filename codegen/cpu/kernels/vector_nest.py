@@ -1,7 +1,5 @@
 """Nests on vectors: one expression at every point of a grid, vector by vector along its last dimension."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

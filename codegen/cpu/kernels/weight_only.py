@@ -5,8 +5,6 @@ For a few rows, where reading the weights is all that takes time, integers becom
 multiplied with the sums of their blocks.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

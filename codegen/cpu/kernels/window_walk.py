@@ -3,8 +3,6 @@
 The tiles are internal functions: units of register allocation, each of them generated once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Some neighbouring pixels of 16 channels are held in registers. Each input vector
 by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ integer arithmetic on constants is done here. What comes out needs no optimisati
 selection, scheduling and register allocation make it machine code.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Sequence
 from typing import Union

@@ -5,8 +5,6 @@ unsigned bytes, or of signed ones where `multiplies_signed`, the second of signe
 around at 32 bits. Where values take more than eight bits, a lane gets the sum of two products of 16-bit integers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial, reduce
 

@@ -1,7 +1,5 @@
 """LLVM modules: their text, and modules made of it with nothing visible but one function."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import llvmlite.binding as llvm

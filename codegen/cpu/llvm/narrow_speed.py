@@ -1,7 +1,5 @@
 """How fast the processor of this machine multiplies vectors of bfloat16, which no flag tells: measured."""
 
-from __future__ import annotations
-
 import ctypes
 import time
 from collections.abc import Callable, Sequence

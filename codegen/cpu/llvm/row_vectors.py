@@ -1,7 +1,5 @@
 """Going through a contiguous row of single precision numbers vector by vector, the rest of it under a mask."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Union
 

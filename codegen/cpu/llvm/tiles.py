@@ -6,8 +6,6 @@ wrong or the target lacks the extension, so both are checked here. What a kernel
 returns: tiles in use make every switch between threads slower.
 """
 
-from __future__ import annotations
-
 from tilewright.errors import CodegenError, UnsupportedError
 
 from .builder import FunctionBuilder

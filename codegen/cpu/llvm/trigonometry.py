@@ -4,8 +4,6 @@ Method, coefficients and errors are as in :mod:`.vector_math`: an argument is br
 polynomial is a fit of our own.
 """
 
-from __future__ import annotations
-
 import math
 
 from .builder import FunctionBuilder

@@ -1,8 +1,6 @@
 """Formulas on vector registers: single precision, in which half floats are computed, and truth values; 32-bit integers
 can be added and converted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

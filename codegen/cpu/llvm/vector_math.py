@@ -6,8 +6,6 @@ nodes, against 40 digits), so that the error of a polynomial stays below a tenth
 are within 2 to 6 units. NaN arguments give NaN.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

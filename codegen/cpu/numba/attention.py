@@ -1,7 +1,5 @@
 """Attention on quantised tensors, row by row."""
 
-from __future__ import annotations
-
 import math
 
 from ....ir.arithmetic import POWERS

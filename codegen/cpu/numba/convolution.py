@@ -3,8 +3,6 @@
 Straightforward loops whose innermost one runs along memory: what the kernels on vector registers do not cover.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

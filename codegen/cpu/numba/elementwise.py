@@ -2,8 +2,6 @@
 integers of 16 bits, of any layout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -2,8 +2,6 @@
 place depends on those before it. An index out of range makes a kernel refuse its operands.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

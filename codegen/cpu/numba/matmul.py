@@ -1,7 +1,5 @@
 """Matrix products on row-major tensors of any dtype: what the kernels on vector registers do not cover."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

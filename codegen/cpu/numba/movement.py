@@ -1,7 +1,5 @@
 """Operators that copy elements on row-major tensors, whatever their bits mean; padding."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -2,8 +2,6 @@
 double precision.
 """
 
-from __future__ import annotations
-
 import math
 
 from ....ir.core import Op

@@ -1,7 +1,5 @@
 """Pooling over windows of row-major tensors with up to three spatial dimensions."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

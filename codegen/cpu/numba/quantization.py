@@ -1,7 +1,5 @@
 """Between real numbers and integers with computed scales and zero points: the operators of ONNX, row-major."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ....ir.core import Op, Value

@@ -3,8 +3,6 @@
 Floats are accumulated in double precision and rounded once, but for running sums.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Sequence

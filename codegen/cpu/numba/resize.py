@@ -1,7 +1,5 @@
 """Resampling by tables, made when compiling, of elements and weights for each index; and images at computed points."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

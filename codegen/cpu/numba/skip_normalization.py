@@ -1,7 +1,5 @@
 """Normalisation of sums of quantised tensors, pixel by pixel."""
 
-from __future__ import annotations
-
 from ....ir.core import Constant, Op
 from ....ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ....ir.quantized import limits, parameters

@@ -3,8 +3,6 @@
 The tables are constants that are looked through when the kernel is made, so that it need not check where they point.
 """
 
-from __future__ import annotations
-
 from textwrap import indent
 
 import numpy as np

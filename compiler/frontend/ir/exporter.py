@@ -3,8 +3,6 @@
 A document of version 11 is made, each operator in the version of the operator set that says what ours means.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence

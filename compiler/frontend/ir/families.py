@@ -1,7 +1,5 @@
 """The importers and exporters of every family of layers, found in their folder."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

@@ -4,8 +4,6 @@ Importers of layers register here, those of versions 2 to 7 with `legacy`, later
 as for ONNX; half precision is computed in single precision, whatever the file says of ports and inputs.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Sequence
 from numbers import Integral

@@ -1,7 +1,5 @@
 """What is done to inputs before the first layer: (x - mean) / scale, for each channel its own."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ conversion to integers, and a conversion to real numbers before a difference and
 are what passes know from ONNX, and the network runs on integers.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """IR files to documents: XML without entities, every number checked, every array within the .bin file."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Documents with other input shapes: every port's shape anew, by what its layers compute, or from an ONNX model."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """IR documents to files: the form that the Inference Engine and OpenVINO read, versions 2 to 7, 10 and 11."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -2,8 +2,6 @@
 every tensor that it computes returned, for other runtimes to be looked at.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

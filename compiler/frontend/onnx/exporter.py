@@ -1,7 +1,5 @@
 """What exporters of operators to ONNX are given to work with, and where they register."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

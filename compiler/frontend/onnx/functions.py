@@ -4,8 +4,6 @@ Bodies are imported where they are called, with the types that are known there, 
 and attributes is the right one, and what follows from constants and shapes is computed on the spot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -5,8 +5,6 @@ moves elements moves those integers; every other operator computes in float32, a
 The formats are those of the ml_dtypes package, which says what each of their codes stands for.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

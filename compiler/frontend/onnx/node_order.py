@@ -1,7 +1,5 @@
 """The order of the nodes of an ONNX graph, by the names that they read and make."""
 
-from __future__ import annotations
-
 import heapq
 
 import onnx

@@ -4,8 +4,6 @@ Until version 6 operands broadcast only where an attribute said so, and shapes a
 spelling can be told from the other, as an axis that became an input, importers read both, and nothing stands here.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

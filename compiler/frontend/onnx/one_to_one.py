@@ -1,7 +1,5 @@
 """Operators that ONNX has with the same operands and attributes: a declaration makes their importer and exporter."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

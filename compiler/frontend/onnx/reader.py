@@ -4,8 +4,6 @@ Shapes are static: symbolic input dimensions are fixed when importing, and whate
 and shapes is computed on the spot, so that Shape → Gather → Concat → Reshape chains leave plain attributes behind.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

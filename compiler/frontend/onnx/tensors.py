@@ -4,8 +4,6 @@ A model names those files, and models come from strangers. So a name reaches pla
 whatever the version of ``onnx`` would allow: every tensor is read here, and ``onnx`` is never asked to open a file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

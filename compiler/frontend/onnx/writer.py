@@ -1,7 +1,5 @@
 """Module to ONNX: to look at a network in other tools, and to let other runtimes run what we run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import onnx

@@ -1,7 +1,5 @@
 """The ladder: one try after the other to quantise a network, each with more that makes integers exact."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Which of the samples are calibrated on, which choose methods, and which judge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tilewright.errors import CalibrationError

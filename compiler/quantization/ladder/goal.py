@@ -1,7 +1,5 @@
 """What a quantised network is to reach."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

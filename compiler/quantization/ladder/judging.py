@@ -1,7 +1,5 @@
 """How well a quantised network does what it did in floating point, on samples that it was not calibrated on."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence

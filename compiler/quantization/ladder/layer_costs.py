@@ -1,7 +1,5 @@
 """What it costs to compute a layer in floating point instead of in integers, by the model that places ops."""
 
-from __future__ import annotations
-
 import os
 
 from ....ir.clone import clone_module

@@ -5,8 +5,6 @@ loses itself tells little of what becomes of it on the way to the outputs. It is
 an input says what is rounded. What the roundings do is taken to add up.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """From a model and samples to integers that are as exact as asked: ``tilewright quantize``."""
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, field, fields, replace

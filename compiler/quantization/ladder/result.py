@@ -1,7 +1,5 @@
 """What became of a model that was quantised: the tries, the best one, and what loses most in it."""
 
-from __future__ import annotations
-
 from html import escape
 from textwrap import wrap
 

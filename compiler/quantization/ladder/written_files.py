@@ -1,7 +1,5 @@
 """The files that ``tilewright quantize`` writes."""
 
-from __future__ import annotations
-
 import json
 import os
 import warnings

@@ -4,8 +4,6 @@ As in the specification of OpenVINO's operation set, DetectionOutput-1 and -8, w
 ``decrease_label_id``, MXNet's. Where that leaves an order open (of equal scores), the one of OpenVINO's CPU plugin.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

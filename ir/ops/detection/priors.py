@@ -4,8 +4,6 @@ What the operators compute follows from extents alone, which are attributes; the
 specification of OpenVINO's operation set, PriorBox-8 and PriorBoxClustered-1, which are those of Caffe's SSD.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

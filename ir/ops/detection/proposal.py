@@ -4,8 +4,6 @@ As in the specification of OpenVINO's operation set, Proposal-4, which is that o
 where that leaves something open, as OpenVINO's CPU plugin has it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ is MaxRoiPool of ONNX, and the last is RoiAlign there. Regions that come as [R, 
 image -1 ends them, and results from there on are zeros. An image out of range is an error when the network runs.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 As in the specification of OpenVINO's operation set, RegionYolo-1 and ReorgYolo-1, which are those of Darknet.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which runs of ops are computed in turn, by price: those that save most, one after the other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -5,8 +5,6 @@ channels, those of further images behind those of the first. Its rows are theref
 is row i * height + r.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cache

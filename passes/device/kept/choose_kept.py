@@ -6,8 +6,6 @@ least is taken. The limits of a smaller scratchpad are limits of a larger one as
 that costs more.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet

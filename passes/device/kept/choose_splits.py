@@ -7,8 +7,6 @@ the maps that are kept, the moves of the maps that it touches, and what these ta
 all maps that could be kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ A cluster holds the rows that it makes and those that its part of each user read
 cluster makes are moved to it as soon as they are made; a cluster that makes only some channels moves those.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Heads of attention as blocks of channels. All rules are exact."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What moves elements of quantised maps, in the forms that the accelerator has. All rules are exact."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

@@ -1,8 +1,6 @@
 """Tensors whose channels come last, [N, …, K], as the maps that they are in the accelerator's memory. All rules are
 exact."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice, product

@@ -1,7 +1,5 @@
 """Rows of matrices as pixels of maps, [M, K, 1, 1], and what is between products of them. All rules are exact."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Maps of three dimensions as such of two: a row for each plane, or an image. All rules are exact."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Attention, head by head: scores of a tile of queries, their weights, and means of values by these."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Functions of one map, by a table, and arithmetic of two maps."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import PassError

@@ -1,7 +1,5 @@
 """What moves maps without computing: concatenation, slices, other names of the same bytes."""
 
-from __future__ import annotations
-
 from itertools import product
 
 from ....ir.core import Op, Value

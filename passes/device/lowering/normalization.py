@@ -1,7 +1,5 @@
 """Normalisation of a map, or of the sum of two, whole pixels at once."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Stored integers as the device holds them: everything on chip is i8, so that u8 has a zero point 128 less there."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ....ir.core import Value

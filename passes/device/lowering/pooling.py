@@ -1,7 +1,5 @@
 """Pooling, over windows and over whole maps; and resampling, rows and columns advancing in equal steps."""
 
-from __future__ import annotations
-
 from tilewright.errors import PassError
 
 from ....ir import arithmetic

@@ -1,7 +1,5 @@
 """The tile program of a device function while it is written: places of its maps, constants, tiles in and out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ each goes right before the first step that needs it, and may start in modelled t
 loads. The steps of a layer that one unit runs keep their order.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from dataclasses import dataclass

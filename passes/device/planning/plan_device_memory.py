@@ -1,7 +1,5 @@
 """Give every value of a device function an address in the device's DRAM."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The scratchpads of a machine, how much of them a place of a tile program takes, and where there is room next."""
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
 from typing import NamedTuple
 

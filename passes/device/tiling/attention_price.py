@@ -1,7 +1,5 @@
 """The price of attention for every candidate tile of queries: what its lowering emits, counted."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ....ir.core import Op

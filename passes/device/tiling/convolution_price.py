@@ -1,7 +1,5 @@
 """The price of a convolution for every candidate tile: what its lowering emits, counted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from functools import reduce

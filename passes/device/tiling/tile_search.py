@@ -4,8 +4,6 @@ The price, of :mod:`tilewright.passes.device.tiling.tile_price`, ranks candidate
 by the cycle model. Candidates do not depend on the sizes of the scratchpads, which only rule some of them out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product

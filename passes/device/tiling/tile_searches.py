@@ -2,8 +2,6 @@
 constants that stay on chip from the first tile of an op to the last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

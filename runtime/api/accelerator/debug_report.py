@@ -1,7 +1,5 @@
 """What an object of the Accelerator API prints and writes as its flags ask: the one place that does."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

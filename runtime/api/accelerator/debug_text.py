@@ -3,8 +3,6 @@
 Runs are told by counts, expected against modelled times, and how far integers are from floating point.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

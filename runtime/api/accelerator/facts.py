@@ -1,7 +1,5 @@
 """What an object of the Accelerator API knows of itself and of its networks, for ``GetInfo`` and the debug report."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal

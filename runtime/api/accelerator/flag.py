@@ -1,7 +1,5 @@
 """What a flag of the Accelerator API is, and how the text of its value is read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

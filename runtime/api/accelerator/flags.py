@@ -1,7 +1,5 @@
 """The flags of one object of the Accelerator API: all that there are, in one table; setting, reading, printing them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What ``GetInfo`` knows, in one table."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal

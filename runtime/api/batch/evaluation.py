@@ -1,7 +1,5 @@
 """How often a network names the right class: shards of pictures, classified wherever, counted here."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property

@@ -1,7 +1,5 @@
 """A network that tells what an image shows: its input from a picture, its five best classes from its output."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from numbers import Integral

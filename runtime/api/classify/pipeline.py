@@ -4,8 +4,6 @@ One thread, that of the caller, holds three sets of buffers: it fills one with t
 session computes the second and the results of the third are read. Threads of their own decode ahead.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -12,8 +12,6 @@ its package (RAPL). The accelerator's time is that of the cycle model, its energ
 The constants stand in the machine's file, each with its origin. Nothing of this was measured on silicon.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Results as pandas prints and writes a table of them, without pandas, and how many agree with a file of labels."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

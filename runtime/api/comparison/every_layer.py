@@ -1,7 +1,5 @@
 """The first value, in order of execution, in which a network differs from its reference by more than rounding."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 

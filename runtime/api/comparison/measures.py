@@ -1,7 +1,5 @@
 """How far the values of two networks lie apart, over all samples: one row for each value that both have."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

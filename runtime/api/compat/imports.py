@@ -2,8 +2,6 @@
 running a file as Python's own command line would.
 """
 
-from __future__ import annotations
-
 import builtins
 import io
 import os

@@ -1,7 +1,5 @@
 """Tables that programs import from ``openvino.inference_engine.constants`` and ``openvino.inference_engine.ie_api``."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the calls of the Inference Engine API raise: the types that programs catch, with texts that say what to do."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import wraps

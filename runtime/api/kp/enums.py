@@ -1,7 +1,5 @@
 """The enumerations and constants of the API."""
 
-from __future__ import annotations
-
 from enum import IntEnum, unique
 
 

@@ -1,7 +1,5 @@
 """What all values of the API are, which programs derive classes of their own from: they show themselves as JSON."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import operator

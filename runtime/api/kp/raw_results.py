@@ -12,8 +12,6 @@ All numbers are little-endian and of four bytes:
 Integers are int8; each line of columns is filled up to 16 bytes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -10,8 +10,6 @@ compare nothing.
 Original: the whole network runs on the GPU.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import ResourceError

@@ -1,7 +1,5 @@
 """The kernel behind `cuda_sums`. Importing it takes numba."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

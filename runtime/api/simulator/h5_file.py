@@ -5,8 +5,6 @@ that are made of other files, and such as were never written whole are refused. 
 is a library in C.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

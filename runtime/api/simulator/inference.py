@@ -1,7 +1,5 @@
 """Networks on the samples of a data set, one at a time."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -14,8 +14,6 @@ Examples:
   tilewright serve digits:1=old.twa digits:2=new.twa minilm.twa --host 0.0.0.0
 """
 
-from __future__ import annotations
-
 import argparse
 from contextlib import ExitStack
 from typing import TypedDict

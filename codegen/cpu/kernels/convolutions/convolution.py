@@ -1,7 +1,5 @@
 """Convolution operators: which kernels they get, and what direct convolution does with floats."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

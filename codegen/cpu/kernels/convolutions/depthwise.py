@@ -5,8 +5,6 @@ channel in each lane, which a dot product sums up with four taps of a kernel row
 neighbouring pixels, the same four serve all results that see them, with taps shifted along.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -4,8 +4,6 @@ Weights between them count as zero: they are the zero point. So sums over window
 are over all channels of the joined groups, and every result is what it was.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 

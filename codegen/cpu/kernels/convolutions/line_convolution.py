@@ -5,8 +5,6 @@ as words side by side, with what lies outside of the image. So a tap of two rows
 multiplied with two weights of 16 outputs: no shuffle, no border and no list of what pairs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

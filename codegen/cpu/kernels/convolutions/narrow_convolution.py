@@ -1,8 +1,6 @@
 """Convolution of numbers in bfloat16, on the tiles of AMX or on vectors: sums and what is stored are single
 precision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

@@ -6,8 +6,6 @@ them at a time are multiplied with the weights of 16 outputs. The lists of all t
 which sees the whole window walks over those of a kind in one loop.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby

@@ -1,7 +1,5 @@
 """What direct convolution does with bytes: dot products of four of them, and requantisation of the sums."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Convolution in row-major order: any number of dimensions, any groups; for what the blocked layouts do not cover."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

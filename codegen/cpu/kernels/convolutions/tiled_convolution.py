@@ -1,7 +1,5 @@
 """Quantised convolution on the tiles of AMX."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from .....ir.core import Op

@@ -6,8 +6,6 @@ rows of tiles, and each tap of the window is a step further on in the copy (:mod
 are smaller than a tile, taps of a row that lie side by side share one.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property

@@ -10,8 +10,6 @@ that follow. Then each of the n x n products, a matrix product of tiles by chann
 :mod:`.direct_convolution`, and the last transform ends with what follows the convolution.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What Winograd's algorithm computes with: single precision, or exact integers of 16 bits for what is quantised."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

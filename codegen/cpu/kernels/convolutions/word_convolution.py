@@ -1,7 +1,5 @@
 """Direct convolution of activations of 16 bits: sums of two products of words in each lane."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -6,8 +6,6 @@ where division by the odd part of the multiple is a multiplication: what is left
 that is exact as long as the convolution without its bias takes so many bits less than 32.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property

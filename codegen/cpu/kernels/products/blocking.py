@@ -1,7 +1,5 @@
 """How convolutions are cut into tiles and blocks, chosen by a cost model of registers, ports and caches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .....ir.layout import CHANNEL_BLOCK

@@ -7,8 +7,6 @@ With the names of `output_channels`, a product of plain integers whose left zero
 where the sums over w' - zw' are constants of a column.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -5,8 +5,6 @@ slowly into the caches. A transposed one that is not known is first transposed, 
 work memory.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ For each step along the inner dimension some vectors of the right factor are loa
 of each row of the left factor, broadcast.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

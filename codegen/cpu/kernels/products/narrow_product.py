@@ -1,8 +1,6 @@
 """Products of matrices of numbers in bfloat16, on the tiles of AMX or on vectors: sums and all that is stored are
 single precision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

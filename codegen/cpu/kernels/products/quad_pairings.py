@@ -6,8 +6,6 @@ is left is multiplied in 16 bits. So weights stay as they are, and are read in t
 whose bytes pair as they lie, at the end those that do not pair. No branch depends on a quad.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.layout import CHANNEL_BLOCK, QUAD

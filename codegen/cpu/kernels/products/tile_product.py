@@ -8,8 +8,6 @@ the step before has had, for which w is zero.
 The weights are packed when compiling: [16 columns][step][4 bytes of the inner dimension][column][byte].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

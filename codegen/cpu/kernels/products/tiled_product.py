@@ -1,7 +1,5 @@
 """Products of matrices on tiles: the walk over rows and columns, and those of bytes."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

@@ -11,8 +11,6 @@ A window is 16 channels. It is put into the order of all its records at once, an
 reads its four bytes of that: shuffles want the same ports of a processor as products, and these loads do not.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

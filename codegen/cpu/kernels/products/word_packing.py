@@ -1,7 +1,5 @@
 """How the factors of products of pairs of 16-bit integers lie in the work memory, and how bytes are written there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union

@@ -6,8 +6,6 @@ after that, padding is 0, and sums of pairs are exact. A left factor [M, K], bro
 row whose pixels do not see their neighbours.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

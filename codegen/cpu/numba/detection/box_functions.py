@@ -4,8 +4,6 @@ Work memory holds floats in which indices are exact, up to 2^24 in float32 and 2
 scores, which are float32.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

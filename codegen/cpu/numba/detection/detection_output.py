@@ -1,7 +1,5 @@
 """Detection output: candidates of a class sorted in work memory, then compared with those kept before."""
 
-from __future__ import annotations
-
 from .....ir.core import Op
 from .....ir.ops.detection.detection_output import DetectionOutput
 from .....ir.types import DType

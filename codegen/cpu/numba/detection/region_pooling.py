@@ -1,7 +1,5 @@
 """Pooling over regions on row-major tensors; a work item is a region, and none before it may have ended the list."""
 
-from __future__ import annotations
-
 import textwrap
 
 from tilewright.limits import SAMPLES

@@ -3,8 +3,6 @@
 Those of a class lie in a heap; the boxes of an image, a work item, are sorted by score.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Op

@@ -1,7 +1,5 @@
 """The last layers of YOLO networks, and priors, whose boxes of a cell are a table; both on row-major tensors."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ What numba does beside that takes long: it looks for expressions of whole arrays
 kernels have none, and makes machine code for this process, which nothing calls: the target's is made of the IR later.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

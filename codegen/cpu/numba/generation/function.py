@@ -15,8 +15,6 @@ or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod
 :mod:`.detection.box_functions`, and name ``np`` and ``math``. numba is imported when the first kernel needs it.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -3,8 +3,6 @@
 The outermost loop runs over the work items. Extents and strides are literals of the text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 

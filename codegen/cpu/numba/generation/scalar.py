@@ -1,7 +1,5 @@
 """Formulas on one element, as Python statements that numba compiles; half floats are computed with as float32."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

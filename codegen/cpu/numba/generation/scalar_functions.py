@@ -4,8 +4,6 @@ Kernels hold half floats as their bits, u16, and compute with them as float32. Q
 :mod:`tilewright.ir.arithmetic`; every operation rounds on its own.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Activations and softmax of IR: attributes that became inputs, and what the layer ``Activation`` names."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Layers of IR that spread or gather blocks of elements: between channels, batch and space."""
 
-from __future__ import annotations
-
 import math
 
 from .....ir.core import Op, Value

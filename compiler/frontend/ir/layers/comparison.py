@@ -1,7 +1,5 @@
 """Comparisons, logic and Select of IR."""
 
-from __future__ import annotations
-
 from .....ir.core import Op, Value
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
 from .....ir.ops.elementwise import Binary

@@ -5,8 +5,6 @@ are blobs of the file, or, in version 7, inputs. Weights are flat in the file: [
 convolution, [inputs, outputs / group, *kernel] of a deconvolution.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Detection layers of IR: priors, proposals, pooling over regions, what detectors found, the last layers of YOLO."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, replace
 

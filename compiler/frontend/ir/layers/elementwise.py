@@ -3,8 +3,6 @@
 Versions 2 to 7 have no type of truth values: they are numbers that are 0 or not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Gather*, Scatter* and OneHot of IR; indices of versions 2 to 7 may be of any precision."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Op, Value

@@ -3,8 +3,6 @@
 Products of integers, which IR has none of, are exact in double precision.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Transposes, joins, cuts, crops, slices, tiles and paddings of IR."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Normalisations of IR: by statistics from training, of layers, and of what is around an element; ScaleShift."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict
 

@@ -3,8 +3,6 @@
 In versions 2 to 7 Caffe's names stand for attributes as well.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

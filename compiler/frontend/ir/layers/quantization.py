@@ -5,8 +5,6 @@ output range: k = round((x - in_low) / (in_high - in_low) * (levels - 1)), k / (
 out_low, halves to even; x below the range gives its low end, x above it the high one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ state are multiplied by, side by side. ``biases`` is [gates * hidden]; of a GRU 
 [hidden] more, for the product of the state with the last gate.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Reductions of IR, TopK, ArgMax and CumSum."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Interpolate of IR, in three versions: what it has exactly as `Resize` has it; Interp and Resample."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 In versions 2 to 7 attributes or a second input state shapes, for a batch that the file may fix.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Constant, Op, Value

@@ -1,7 +1,5 @@
 """Functions of one tensor in IR; activations stand in the module ``activation``."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Op, Value

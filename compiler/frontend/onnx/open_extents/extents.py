@@ -4,8 +4,6 @@ Models compute with extents: they read shapes, pick extents, and join and compar
 tensors are followed from operator to operator, so that a Reshape, say, knows which extent is which.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Operators that read or make extents, where the data decide these: what the importers do then."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

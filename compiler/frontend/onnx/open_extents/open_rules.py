@@ -4,8 +4,6 @@ Where an operator would mix filler with what is there, filler is first replaced 
 lowest number in a maximum, a slice that is there for an index.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import accumulate

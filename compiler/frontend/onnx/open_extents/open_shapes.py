@@ -5,8 +5,6 @@ emitted passes through here: a rule, by the class of the operator (:mod:`.open_r
 results are, and keeps filler from what is there. What has no rule is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Softmax, LogSoftmax and Hardmax had a flattened meaning before version 13.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

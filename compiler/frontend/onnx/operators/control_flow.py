@@ -1,7 +1,5 @@
 """If, Loop and Scan of ONNX: graphs inside a graph as functions of the module, or their nodes in place."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

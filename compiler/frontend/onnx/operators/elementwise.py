@@ -1,8 +1,6 @@
 """Arithmetic, comparison, logic and functions of one tensor in ONNX, but activations; fused operators as the nodes that
 they were fused from."""
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import onnx.helper

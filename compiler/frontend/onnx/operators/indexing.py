@@ -1,7 +1,5 @@
 """Gather*, Scatter* and OneHot of ONNX."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import numpy as np

@@ -2,8 +2,6 @@
 products with integers that stand for numbers, which ONNX spells by those numbers, determinants.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import onnx.helper
 

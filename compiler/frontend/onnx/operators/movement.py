@@ -1,7 +1,5 @@
 """Transpose, Concat, Split, Slice, Tile, Pad and their like of ONNX: attributes and inputs of all versions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Constant, Op, Value

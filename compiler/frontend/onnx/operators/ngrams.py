@@ -1,7 +1,5 @@
 """TfIdfVectorizer of ONNX: how often sequences of tokens stand in others, compared with all that are wanted."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Value

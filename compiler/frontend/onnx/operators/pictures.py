@@ -1,7 +1,5 @@
 """ImageDecoder of ONNX: the shape of what it makes follows from bytes, which therefore have to be known."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright import limits

@@ -1,7 +1,5 @@
 """QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear of ONNX, and the typed forms written with them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -3,8 +3,6 @@
 Where a node has no seed, its name is one, so that no two nodes draw the same numbers.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 

@@ -1,7 +1,5 @@
 """Reduce*, ArgMax, ArgMin, TopK, CumSum and CumProd of ONNX: axes that moved from attributes to inputs."""
 
-from __future__ import annotations
-
 from .....ir.core import Value
 from .....ir.ops import REGISTRY
 from .....ir.ops.reduction import ArgMax, ArgMin, CumProd, CumSum, Reduce, TopK

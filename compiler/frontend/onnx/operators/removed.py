@@ -1,8 +1,6 @@
 """Operators that ONNX had for a while, of its domain and version 1, and that converters of WinML and Core ML still
 write: arithmetic by numbers in attributes, and a part of an image."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Value

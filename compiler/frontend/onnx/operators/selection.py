@@ -1,7 +1,5 @@
 """NonZero, NonMaxSuppression, Unique and Compress of ONNX: the data decide how many there are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

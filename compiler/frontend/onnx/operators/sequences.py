@@ -1,7 +1,5 @@
 """Sequences and optionals of ONNX: what they hold is known when importing, and the module has none of them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Value

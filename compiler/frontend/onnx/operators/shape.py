@@ -1,7 +1,5 @@
 """Shapes, constants and element types of ONNX: what is known when importing becomes constants and attributes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """DFT, STFT and MelWeightMatrix of ONNX. Their windows are functions, which other operators are made of."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Constant, Value

@@ -1,7 +1,5 @@
 """The steps of optimisers, which ONNX has for training."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .....ir.core import Value

@@ -4,8 +4,6 @@ Everything that comes in and goes out is float32 in C order, whatever the networ
 does not matter: its elements in C order are those of one image of the network after the other.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The files that ``Compile`` writes and ``Init`` reads: artifacts that also say which batch they were compiled for."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace

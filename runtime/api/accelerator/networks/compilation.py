@@ -1,7 +1,5 @@
 """From a model and a size to a network for the accelerator: what ``Compile`` does in both generations."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

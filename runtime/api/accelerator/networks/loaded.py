@@ -1,7 +1,5 @@
 """Networks that are ready to run, and the two buffers between PutInput and GetResult."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice

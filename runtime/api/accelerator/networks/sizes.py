@@ -1,7 +1,5 @@
 """Size strings such as ``224x256x3``, and the shapes of networks that they stand for."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -38,8 +38,6 @@ A library that ends in an exception leaves nothing behind. Any other file is acc
 hold layers that are there without them.
 '''
 
-from __future__ import annotations
-
 import os
 
 from tilewright.errors import TilewrightError

@@ -1,7 +1,5 @@
 """What ``get_metric`` tells of devices and of loaded networks."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """Names of devices, as programs give them, and what stands behind each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from xml.parsers import expat

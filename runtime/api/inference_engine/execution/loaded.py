@@ -1,7 +1,5 @@
 """A network ready to run: what is known of it, the queue of its requests, and how long each of its layers took."""
 
-from __future__ import annotations
-
 import math
 import re
 import weakref

@@ -1,7 +1,5 @@
 """Loading: from a network and a device to a network that is ready to run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from tilewright.errors import resources

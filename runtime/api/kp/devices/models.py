@@ -1,7 +1,5 @@
 """Models on a device, ready to run, and what the API tells of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

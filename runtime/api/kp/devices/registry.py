@@ -1,7 +1,5 @@
 """The devices of this process, and the groups that programs have connected them to."""
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections import deque

@@ -2,8 +2,6 @@
 in the input, and how they get that size, larger or smaller, in integers.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import lru_cache

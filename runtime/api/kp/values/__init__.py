@@ -1,7 +1,5 @@
 """The values of the API. Attributes can be set; what they cannot be ends in an error that names them."""
 
-from __future__ import annotations
-
 from . import descriptors, images, results
 from .descriptors import *  # noqa: F403
 from .images import *  # noqa: F403

@@ -1,7 +1,5 @@
 """How ONNX spells attention over views: by indices of all that they show."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ......ir.core import Op, Value

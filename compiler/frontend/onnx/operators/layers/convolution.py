@@ -1,7 +1,5 @@
 """Conv, ConvTranspose and Col2Im of ONNX: attributes that may be absent, and automatic padding, made explicit."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Detection layers as OpenVINO's converter and onnxruntime spell them in ONNX, and pooling over regions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ......ir.core import Op, Value

@@ -1,7 +1,5 @@
 """Normalisation operators of ONNX."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ......ir.core import Op, Value

@@ -1,7 +1,5 @@
 """Pooling operators of ONNX. Rounding up the number of windows becomes explicit padding."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

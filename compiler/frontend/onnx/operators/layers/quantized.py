@@ -1,7 +1,5 @@
 """QLinear operators of ONNX and onnxruntime: operators on quantised types, here and back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """LSTM, GRU and RNN of ONNX, and LSTM of integers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Resize of ONNX from version 10 on, and Upsample before it: scales or sizes, of all axes or some."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import UnsupportedError

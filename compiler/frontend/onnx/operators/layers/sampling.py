@@ -1,7 +1,5 @@
 """GridSample, AffineGrid and DeformConv of ONNX."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 Tensors hold numbers, no text: encoders of text are refused.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tilewright.errors import ClassesWarning, warn

@@ -3,8 +3,6 @@
 Where the standard leaves it open, as onnxruntime has it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Linear models and support vector machines of ai.onnx.ml, as matrix products; likelihoods of classes by a loop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

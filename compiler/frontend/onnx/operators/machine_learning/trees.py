@@ -4,8 +4,6 @@ Every comparison becomes one or two with <=: with the number before the split wh
 children exchanged where it goes the other way, and one after the other for equality and membership.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Where a node is given past keys and values it returns them joined with its own, as the second and third output.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What exports of language models are made of: rotated positions, and attention of grouped heads with its cache."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

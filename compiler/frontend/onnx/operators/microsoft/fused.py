@@ -1,7 +1,5 @@
 """Operators that stand for several of the standard: products with what follows them, normalised sums, activations."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ......ir.core import Value
