@@ -55,7 +55,7 @@ class FuseAttention(Pass):
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """How elements are visited in the memory of a value: the first, and a stride for each dimension."""
 
     value: Value
@@ -67,7 +67,7 @@ class _View:
         return (self.offset, *self.strides)
 
 
-def _regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
+def regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
     """The strides of a view under another shape of as many elements; ``None`` if there are none."""
     dimensions = loops_of_dimensions(zip(shape, strides, strict=True), target)
     if dimensions is None or any(len(loops) > 1 for loops in dimensions):
@@ -75,25 +75,25 @@ def _regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[in
     return tuple(loops[0][1] if loops else 0 for loops in dimensions)
 
 
-def _view(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> _View:
+def view_of(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> View:
     """A value under another shape, as a view of what it is a part or another order of, at most so many ops before."""
     op = value.producer
     is_number = op is not None and is_op(op, Dequantize) and op.inputs[0].type.dtype in EIGHT_BIT
     if op is not None and (is_op(op, Reshape) or is_number) and levels:
-        return _view(op.inputs[0], shape, levels - 1)
+        return view_of(op.inputs[0], shape, levels - 1)
     seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
-    strides = _regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
+    strides = regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
     if seen is None or strides is None:
-        return _View(value, 0, row_major(shape))
-    return _View(seen.value, seen.offset, strides)
+        return View(value, 0, row_major(shape))
+    return View(seen.value, seen.offset, strides)
 
 
-def _moved(op: Op, value: Value, levels: int) -> _View | None:
+def _moved(op: Op, value: Value, levels: int) -> View | None:
     """The result of an op that takes a part of its operand, repeats it or exchanges dimensions."""
     if not is_op(op, Transpose, Slice, Split, Gather, Expand):
         return None
     x = op.inputs[0]
-    source = _view(x, x.type.shape, levels)
+    source = view_of(x, x.type.shape, levels)
     before, strides, operator = 0, source.strides, op.operator
     if isinstance(operator, Transpose):
         strides = tuple(strides[axis] for axis in operator.perm)
@@ -113,7 +113,7 @@ def _moved(op: Op, value: Value, levels: int) -> _View | None:
             return None
         before = number % x.type.shape[axis] * strides[axis]
         strides = (*strides[:axis], *(0,) * index.type.rank, *strides[axis + 1 :])
-    return _View(source.value, source.offset + before, strides)
+    return View(source.value, source.offset + before, strides)
 
 
 def _broadcast(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
@@ -251,8 +251,8 @@ def _attention(found: Match[MatMul]) -> Value | None:
     if views[0].strides[-1] != 1:
         # Queries are read in vectors.
         query, is_turned = sides[0]
-        query = found.emit(Transpose(_exchanged(query)), query) if is_turned else query
-        views[0] = _View(query, 0, row_major((*batch, rows, width)))
+        query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
+        views[0] = View(query, 0, row_major((*batch, rows, width)))
     mask, mask_view = _mask(found, masks, scores.shape, (*batch, rows, keys))
     q, k, v = views
     order = (0, *row_major((*batch, rows, depth)))
@@ -261,7 +261,7 @@ def _attention(found: Match[MatMul]) -> Value | None:
         *(q.numbers, k.numbers, v.numbers, order, mask_view, scale, bool(causal)),
     )
     result = found.emit(operator, *(_real(found, view.value) for view in views), mask)
-    return found.emit(Transpose(_exchanged(result)), result) if is_second else result
+    return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
 def _real(found: Match, value: Value) -> Value:
@@ -269,7 +269,7 @@ def _real(found: Match, value: Value) -> Value:
     return found.emit(Dequantize(), value) if value.type.quant is not None else value
 
 
-def _exchanged(value: Value) -> tuple[int, ...]:
+def exchanged(value: Value) -> tuple[int, ...]:
     """The order of dimensions in which the last two change places."""
     rank = value.type.rank
     return (*range(rank - 2), rank - 1, rank - 2)
@@ -277,13 +277,13 @@ def _exchanged(value: Value) -> tuple[int, ...]:
 
 def _batch(
     sides: Sequence[tuple[Value, bool]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, ...], list[_View]]:
+) -> tuple[tuple[int, ...], list[View]]:
     """The batch dimensions under which least has to be copied, and the views of the operands under them."""
 
-    def views(batch: tuple[int, ...]) -> list[_View]:
+    def views(batch: tuple[int, ...]) -> list[View]:
         found = []
         for (value, is_turned), (rows, columns) in zip(sides, matrices, strict=True):
-            seen = _view(value, (*batch, *((columns, rows) if is_turned else (rows, columns))))
+            seen = view_of(value, (*batch, *((columns, rows) if is_turned else (rows, columns))))
             found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
         return found
 
@@ -305,7 +305,7 @@ def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...
     """
     if level == shape:
         return mask
-    strides = _regrouped(level, _broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)
+    strides = regrouped(level, _broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)
     if strides is None:
         return found.emit(Reshape(shape), found.emit(Expand(level), mask))
     own = tuple(extent if stride else 1 for extent, stride in zip(shape, strides, strict=True))
@@ -321,8 +321,8 @@ def _mask(
     total = masks[0]
     for mask in masks[1:]:
         total = found.emit(Add(), total, mask)
-    seen = _view(total, total.type.shape)
-    strides = _regrouped(level, _broadcast(total.type.shape, seen.strides, level), shape)
+    seen = view_of(total, total.type.shape)
+    strides = regrouped(level, _broadcast(total.type.shape, seen.strides, level), shape)
     if strides is None:
         return found.emit(Expand(level), total), (0, *row_major(shape))
     return _real(found, seen.value), (seen.offset, *strides)
@@ -336,7 +336,7 @@ def _placed(found: Match[Transpose]) -> Value | None:
     extents = (*y.batch, y.rows, y.depth)
     if y.y_view != (0, *row_major(extents)):
         return None
-    strides = _regrouped(y.shape, [order[perm.index(axis)] for axis in range(len(perm))], extents)
+    strides = regrouped(y.shape, [order[perm.index(axis)] for axis in range(len(perm))], extents)
     if strides is None or strides[-1] != 1:
         return None
     operator = replace(y, shape=shape, y_view=(0, *strides))

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from ....ir.core import Constant, Op, Value, is_op
-from ....ir.feature_map import Window, is_of_images, window_of
+from ....ir.feature_map import MAP_RANKS, Window, is_of_images, window_of
+from ....ir.layout import row_major
 from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -15,6 +16,7 @@ from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from ....ir.types import TensorType
+from ...cpu.fuse_attention import exchanged, regrouped, view_of
 from ...pattern import Match, Rule, node, on_quantized
 from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
@@ -140,16 +142,26 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
 
 
 def _columns_as_rows(found: Match[Attention]) -> Value | None:
-    """Operands whose matrices have their rows along the pixels of maps, channels first, as what has them last."""
+    """Operands whose matrices have their rows along the pixels of maps, channels first, as what has them last; also
+    those that were made of such maps for vectors of the host."""
     op, turned = found.root, dict[str, tuple[Value, tuple[int, ...]]]()
     for name, (value, view) in zip("qkv", views_of(op), strict=False):
         rows = op.operator.rows if name == "q" else op.operator.keys
         width = op.operator.depth if name == "v" else op.operator.width
+        extents, maker = (*op.operator.batch, rows, width), value.producer
+        if view == (0, *row_major(extents)) and value.type.elements == math.prod(extents):
+            seen = view_of(value, extents)
+            value, view = (seen.value, seen.numbers) if seen.value.type.quant == value.type.quant else (value, view)
         shape, pixels = value.type.shape, view[-1]
         axis = next((axis for axis in range(1, value.type.rank) if math.prod(shape[axis + 1 :]) == pixels), 0)
         if width < 2 or rows < 2 or view[-2] != 1 or pixels < 2 or not axis:
             continue
         channels, batch = shape[axis], op.operator.batch
+        apart = (math.prod(shape[:axis]), channels, pixels)
+        while is_op(maker, Reshape):
+            maker = maker.inputs[0].producer
+        if is_op(maker, Transpose) and maker.operator.perm == (0, 2, 1) and maker.inputs[0].type.shape == apart:
+            continue  # It is that already.
         first = view[0] + np.tensordot(np.indices(batch), view[1:-2], (0, 0)) if batch else np.array(view[0])
         channel, pixel = first // pixels % channels, first % pixels
         first = first - channel * pixels - pixel + pixel * channels + channel
@@ -159,13 +171,39 @@ def _columns_as_rows(found: Match[Attention]) -> Value | None:
         expected = corner + np.tensordot(np.indices(batch), strides, (0, 0)) if batch else corner
         if (first != expected).any() or channel.max() + width > channels or pixel.max() + rows > pixels:
             continue
-        apart = found.emit(Reshape((math.prod(shape[:axis]), channels, pixels)), value)
-        turned[name] = found.emit(Transpose((0, 2, 1)), apart), (corner, *strides, channels, 1)
+        turned[name] = (
+            found.emit(Transpose((0, 2, 1)), found.emit(Reshape(apart), value)),
+            (corner, *strides, channels, 1),
+        )
     if not turned:
         return None
     views = {f"{name}_view": view for name, (_, view) in turned.items()}
     operands = [turned[name][0] if name in turned else value for name, value in zip("qkv", op.inputs, strict=False)]
     return found.emit(replace(op.operator, **views), *operands, *op.operands[3:], result_types=[op.result.type])
+
+
+def _heads_as_channels(found: Match[Attention]) -> Value | None:
+    """Heads that become the channels of a map, one after the other, are written so: rows are its pixels."""
+    op, y = found.root, found.root.result
+    attention, users = op.operator, [*y.users]
+    if len(users) != 1 or not is_op(users[0], Transpose) or users[0].operator.perm != exchanged(y):
+        return None
+    target = users[0].result
+    target = next((user.result for user in target.users if len(target.uses) == 1 and is_op(user, Reshape)), target)
+    images, channels = target.type.shape[:2]
+    rows, depth = attention.rows, attention.depth
+    if target.type.rank not in MAP_RANKS[1:] or channels % depth or channels == depth:
+        return None
+    apart, extents = (images, channels // depth, rows, depth), (*attention.batch, rows, depth)
+    if y.type.elements != math.prod(apart) or attention.y_view != (0, *row_major(extents)):
+        return None
+    strides = regrouped(apart, (rows * channels, depth, channels, 1), extents)
+    if strides is None:
+        return None
+    rows_first = (images, rows, channels // depth, depth)
+    operator = replace(attention, shape=rows_first, y_view=(0, *strides))
+    result = found.emit(operator, *op.operands, result_types=[y.type.with_shape(rows_first)])
+    return found.emit(Reshape(y.type.shape), found.emit(Transpose((0, 2, 1, 3)), result))
 
 
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
@@ -187,6 +225,7 @@ _ROWS = (Conv, SkipLayerNorm, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
     Rule("attention_of_columns", node(Attention, where=is_quantized), _columns_as_rows),
+    Rule("heads_as_channels", node(Attention, where=is_quantized), _heads_as_channels),
     Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),
     Rule("normalization_on_rows", node(SkipLayerNorm, where=is_quantized), _normalization_on_rows),
     Rule(
