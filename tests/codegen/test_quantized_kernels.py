@@ -204,6 +204,19 @@ def test_special_numbers(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_neighbours_of_halves(target: str, rng: np.random.Generator) -> None:
+    """What a division rounds to an integer or its neighbour, also where a kernel multiplies."""
+    samples = []
+    for i, scale in enumerate(np.float32(2.0) ** rng.uniform(-9, 3, 8).astype(np.float32)):
+        dtype = (DType.I8, DType.U8, DType.I16)[i % 3]
+        halves = (np.arange(-(4.0**dtype.bytes) * 64, 4.0**dtype.bytes * 64) + 0.5).astype(np.float32) * scale
+        x = np.concatenate([halves, *(np.nextafter(halves, np.float32(way)) for way in (-np.inf, np.inf))])
+        quant = Quantization.per_tensor(float(scale), int(rng.integers(0, 99)))
+        samples.append(Sample(Quantize(), (x,), result_types=(TensorType(x.shape, dtype, quant),)))
+    check([make_case(f"halves-{i}", sample) for i, sample in enumerate(samples)], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_averages(target: str, rng: np.random.Generator) -> None:
     samples = []
     for i in range(8):

@@ -100,11 +100,12 @@ class Conversion(Expression):
     """Between numbers and stored integers, or from stored integers to others.
 
     Elements are the operand, then its scale and zero point if it is quantised, then those of the result if that is;
-    zero points as i32.
+    zero points as i32. In place of the latter's scale there may be :func:`inverses` of it.
 
     Attributes:
         source, target: element types; f32 if not quantised.
         result: of 8 bits, if it has one zero point.
+        multiplies: there are such inverses.
     """
 
     VECTORS: ClassVar[int] = 4
@@ -112,6 +113,7 @@ class Conversion(Expression):
     source: DType
     target: DType
     result: StoredRange | None
+    multiplies: bool = False
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         real, *rest = values
@@ -126,7 +128,10 @@ class Conversion(Expression):
         if self.target is DType.F32:
             return real
         scale, zero = rest[-2:]
-        real = b.binary("fdiv", real, scale)
+        if self.multiplies:
+            real = b.fma(real, rest[-3], b.binary("fmul", real, scale))
+        else:
+            real = b.binary("fdiv", real, scale)
         if self.result is not None and lanes == self.VECTORS * b.target.lanes:
             parts = [b.shuffle(real, real, range(first, first + 16)) for first in range(0, lanes, 16)]
             (packed,) = self.result.store_forms(b, parts, are_small=False)
@@ -146,7 +151,8 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     physical = physical_shape(y)
     tables: list[ConstantTable] = []
     accesses: list[Access] = []
-    for quant in (x.quant, y.quant):
+    multiplies = False
+    for quant, is_result in ((x.quant, False), (y.quant, True)):
         if quant is None:
             continue
         if quant.axis is not None and y.layout:
@@ -154,12 +160,35 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
         shape = [1] * len(physical)
         if quant.axis is not None:
             shape[quant.axis] = len(quant.scale)
-        tables += [ConstantTable(DType.F32, quant.scale), ConstantTable(DType.I32, quant.zero_point)]
-        accesses += [broadcast(shape, physical)] * 2
+        found = inverses(quant.scale, y.dtype) if is_result and target.has_fma else None
+        multiplies = found is not None
+        scales = found or (quant.scale,)
+        tables += [*(ConstantTable(DType.F32, each) for each in scales), ConstantTable(DType.I32, quant.zero_point)]
+        accesses += [broadcast(shape, physical)] * (1 + len(scales))
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()
     result = StoredRange.of(y) if y.dtype in EIGHT_BIT and y.quant is not None and y.quant.axis is None else None
-    return VectorNest(nest, (x.dtype, y.dtype), Conversion(x.dtype, y.dtype, result), tuple(tables)).kernel(target)
+    expression = Conversion(x.dtype, y.dtype, result, multiplies)
+    return VectorNest(nest, (x.dtype, y.dtype), expression, tuple(tables)).kernel(target)
+
+
+def inverses(scales: Sequence[float], dtype: DType) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """For each scale two numbers with which a multiplication and a multiply-add, faster than a division, give the
+    same integers: the largest below 1 / scale in single precision, and the rest of it. ``None`` where one may not.
+
+    They are off by less than 2^-45 of the quotient. An integer is another only if that takes the quotient past the
+    middle between some n + 1/2 and one of its neighbours in single precision; near enough to all these lies no number.
+    """
+    scale = np.asarray(scales, np.float64)[:, None]
+    if not ((scale > 2.0**-60) & (scale < 2.0**60)).all():
+        return None
+    halves = (np.arange(2.0 ** (8 * dtype.bytes)) + 0.5).astype(np.float32)
+    for bound in (0, np.inf):
+        middles = (np.nextafter(halves, np.float32(bound)).astype(np.float64) + halves) / 2 * scale
+        if (abs(middles.astype(np.float32) - middles) < 2.0**-44 * middles).any():
+            return None
+    first = np.nextafter((1 / scale).astype(np.float32), np.float32(0))
+    return tuple(first.flat), tuple((1 / scale - first).astype(np.float32).flat)
 
 
 @lowers(StorageCast)

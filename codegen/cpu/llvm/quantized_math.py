@@ -99,8 +99,9 @@ class StoredRange:
             values = values if order == NATURAL else [b.shuffle(value, value, places) for value in values]
             return [self.store_form(b, value) for value in values]
         if not are_small:
-            low, high = (constant(values[0].type, bound - self.zero_point) for bound in (self.low, self.high))
-            values = [clamped(b, value, low, high) for value in values]
+            # What is too small, or not a number, becomes the smallest integer.
+            high = constant(values[0].type, self.high - self.zero_point)
+            values = [b.smaller(high, value) for value in values]
         results, most = [], b.target.vector_bits // 128
         for first in range(0, len(values), most):
             some = list(values[first : first + most])
