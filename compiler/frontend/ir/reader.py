@@ -267,7 +267,7 @@ def _port(element: Element, precision: str) -> Port:
     if len(extents) > limits.RANK:
         raise _damaged("a port has too many dimensions", expected=f"at most {limits.RANK}", found=len(extents))
     # A comma within a name is written with a backslash.
-    parts = re.split(r"(?<!\\),", element.get("names", ""))
+    parts = re.split(r"(?<!\\), ?", element.get("names", ""))
     names = tuple(part.replace("\\,", ",") for part in parts if part)
     return Port(_integer(element, "id"), tuple(extents), element.get("precision", precision).upper(), names)
 

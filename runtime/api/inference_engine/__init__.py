@@ -30,6 +30,7 @@ from .constants import (
 )
 from .core import IECore
 from .execution.executable_network import ExecutableNetwork
+from .execution.loaded import CDataPtr
 from .execution.request import InferRequest
 from .network.changes import LayersStatsMap, LayerStats
 from .network.data import DataPtr, IENetLayer, InputInfo, OutputInfo
@@ -39,8 +40,11 @@ from .preprocessing import PreProcessChannel, PreProcessInfo
 
 __version__ = get_version()
 
+InputInfoPtr, InputInfoCPtr = InputInfo, CDataPtr
+
 __all__ = [
     "Blob",
+    "CDataPtr",
     "ColorFormat",
     "DataPtr",
     "ExecutableNetwork",
@@ -50,6 +54,8 @@ __all__ = [
     "IEPlugin",
     "InferRequest",
     "InputInfo",
+    "InputInfoCPtr",
+    "InputInfoPtr",
     "LayerStats",
     "LayersStatsMap",
     "Layout",

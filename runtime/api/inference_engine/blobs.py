@@ -59,7 +59,7 @@ class Blob:
 
         Raises:
             AttributeError: the array has another number of elements.
-            ValueError: it has elements of another type.
+            ValueError: it has elements of another type; those of BOOL may be uint8 as well.
             TypeError: there is no description, or an argument is of a wrong type.
             RuntimeError: there is not so much memory.
         """
@@ -79,7 +79,7 @@ class Blob:
                 f"Number of elements in provided numpy array {array.size} and required by TensorDesc {size} "
                 "are not equal"
             )
-        if array.dtype != dtype:
+        if array.dtype != dtype and (precision, array.dtype) != ("BOOL", np.uint8):
             raise WrongValueError(
                 f"Data type {array.dtype} of provided numpy array doesn't match to TensorDesc precision {precision}",
                 expected=dtype,
@@ -123,9 +123,6 @@ def in_order_of_network(blob: Blob) -> np.ndarray:
     if layout not in _REORDERED:
         return blob._array.reshape(dims)
     return blob._array.reshape(in_layout(dims, layout)).transpose(np.argsort(_axes(layout, len(dims))))
-
-
-_CHANNELS_LAST = ("NHWC", "NDHWC")
 
 
 def _axes(layout: str, rank: int) -> list[int]:

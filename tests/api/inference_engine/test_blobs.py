@@ -83,6 +83,7 @@ def test_a_blob_is_the_memory_of_its_array() -> None:
     assert Blob(TensorDesc("FP32", [2, 3], "NC"), across).buffer.tolist() == across.tolist()
     scalar = Blob(TensorDesc("I64", [], "SCALAR"), np.array(7))
     assert scalar.buffer.tolist() == [7]
+    assert Blob(TensorDesc("BOOL", [2], "C"), np.array([0, 1], np.uint8)).buffer.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC", "CN", "NC", "NDHWC"])

@@ -13,7 +13,15 @@ from ir_files import LayerText, write_network
 
 import tilewright
 from tilewright.errors import TilewrightError
-from tilewright.runtime.api.inference_engine import IECore, IENetwork, IEPlugin, LayerStats
+from tilewright.runtime.api.inference_engine import (
+    CDataPtr,
+    IECore,
+    IENetwork,
+    IEPlugin,
+    InputInfoCPtr,
+    InputInfoPtr,
+    LayerStats,
+)
 from tilewright.runtime.api.inference_engine.errors import DeviceWarning
 
 UNKNOWN = r'^\[NOT_FOUND\] Device with "{}" name is not registered in the InferenceEngine'
@@ -239,6 +247,29 @@ def test_what_examples_of_the_documents_spell_otherwise(network: IENetwork, file
     assert network.layers["conv1"].affinity == "CPU"
     plugin.add_cpu_extenstion(str(file))
     plugin.add_cpu_extenstions(str(file))
+
+
+def test_what_programs_of_2021_use(network: IENetwork, tmp_path: Path) -> None:
+    """As the tests of the Python API in the repository of OpenVINO 2021.4 call it."""
+    core = IECore()
+    core.set_config({"GNA_DEVICE_MODE": "GNA_AUTO", "GNA_PRECISION": "I16"}, "HETERO:GNA,CPU")
+    core.register_plugin("libopenvino_intel_cpu_plugin.so", "CUSTOM")
+    assert isinstance(network.input_info["data"], InputInfoPtr)
+    loaded = core.load_network(network, "CUSTOM")
+    data, outputs = loaded.input_info["data"], loaded.outputs["prob"]
+    assert isinstance(data, InputInfoCPtr) and isinstance(outputs, CDataPtr) and data.input_data.shape == [1, 3, 32, 32]
+    with pytest.raises(AttributeError, match=r"^precision is not writable: the network is loaded\. Set it before"):
+        outputs.precision = "I8"
+    assert outputs.precision == "FP32" and loaded.requests[0].query_state() == []
+    network.serialize(str(tmp_path / "named.xml"))
+    text = (
+        (tmp_path / "named.xml").read_text().replace('<port id="0" precision="FP32">', '<port id="0" names="x, y">', 1)
+    )
+    (tmp_path / "named.xml").write_text(text)
+    named = core.read_network(str(tmp_path / "named.xml"))
+    assert [named.get_ov_name_for_tensor(name) for name in ("x", "y", "prob")] == ["data", "data", "prob"]
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] Framework tensor with name 'z' was not mapped"):
+        named.get_ov_name_for_tensor("z")
 
 
 OF_TEXT = r"^a configuration is a dictionary of text to text; expected a dict, found "

@@ -37,6 +37,10 @@ _LIBRARIES = {
     "HDDLPlugin": "HDDL",
     "MultiDevicePlugin": MULTI,
     "AutoPlugin": AUTO,
+    "openvino_intel_cpu_plugin": CPU,
+    "openvino_intel_gpu_plugin": "GPU",
+    "openvino_hetero_plugin": HETERO,
+    "openvino_auto_plugin": AUTO,
 }
 """The libraries of plugins, by the names that programs register them by."""
 

@@ -24,7 +24,7 @@ from ..devices.metrics import network_metric
 from ..errors import WrongValueError, checked_path, documented, is_whole, shown
 from ..network.ie_network import IENetwork, network_of
 from .executed_graph import executed_document
-from .loaded import BlobFacts, LoadedData, LoadedNetwork, NetworkFacts
+from .loaded import BlobFacts, CDataPtr, LoadedNetwork, NetworkFacts
 from .request import InferRequest, milliseconds
 
 _DETAIL = "inference_engine"
@@ -59,19 +59,19 @@ class ExecutableNetwork:
         return self._requests
 
     @property
-    def inputs(self) -> dict[str, LoadedData]:
+    def inputs(self) -> dict[str, CDataPtr]:
         """The inputs by name: each a list, its shape, with ``shape``, ``precision`` and ``layout``."""
-        return {each.name: LoadedData(each) for each in self._network.facts.inputs}
+        return {each.name: CDataPtr(each) for each in self._network.facts.inputs}
 
     @property
-    def input_info(self) -> dict[str, LoadedData]:
+    def input_info(self) -> dict[str, CDataPtr]:
         """The same as `inputs`, as later releases call it."""
         return self.inputs
 
     @property
-    def outputs(self) -> dict[str, LoadedData]:
+    def outputs(self) -> dict[str, CDataPtr]:
         """The outputs by name, as `inputs`."""
-        return {each.name: LoadedData(each) for each in self._network.facts.outputs}
+        return {each.name: CDataPtr(each) for each in self._network.facts.outputs}
 
     def infer(self, inputs: Mapping[str, object] | None = None) -> dict[str, np.ndarray]:
         """Compute with the first request.

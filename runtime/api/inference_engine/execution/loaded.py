@@ -1,5 +1,7 @@
 """A network ready to run: what is known of it, the queue of its requests, and how long each of its layers took."""
 
+from __future__ import annotations
+
 import math
 import re
 import weakref
@@ -21,7 +23,7 @@ from ...network import Sessions
 from ..blobs import Blob, TensorDesc, dims_of, in_order_of_network
 from ..constants import ColorFormat, Layout, ResizeAlgorithm, StatusCode, format_map
 from ..devices.configuration import Configuration
-from ..errors import InferenceEngineError
+from ..errors import InferenceEngineError, WrongAttributeError
 from ..preprocessing import PreProcessInfo, apply, fixed
 
 _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
@@ -102,7 +104,7 @@ class NetworkFacts(Immutable):
     is_dynamic: bool = False
 
 
-class LoadedData(list[int]):
+class CDataPtr(list[int]):
     """An input or an output of a loaded network, as programs of 2018 and later ones both understand it: its shape, as a
     list, with what else there is to know of it.
 
@@ -113,15 +115,27 @@ class LoadedData(list[int]):
         layout: such as ``NCHW``.
         tensor_desc: what its blob holds.
         initialized: whether it belongs to a network, as every one does.
-        input_data: itself: what ``input_info[name]`` of 2021 has the shape in.
     """
 
+    name: str
+    shape: list[int]
+    precision: str
+    layout: str
+    tensor_desc: TensorDesc
     initialized = True
 
     def __init__(self, facts: BlobFacts) -> None:
         super().__init__(facts.shape)
-        self.name, self.shape, self.input_data = facts.name, list(facts.shape), self
-        self.precision, self.layout, self.tensor_desc = facts.precision, facts.layout, facts.tensor_desc
+        known = {name: getattr(facts, name) for name in ("name", "precision", "layout", "tensor_desc")}
+        vars(self).update(known, shape=list(facts.shape))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise WrongAttributeError(f"{name} is not writable: the network is loaded", hint="Set it before load_network.")
+
+    @property
+    def input_data(self) -> CDataPtr:
+        """Itself: what ``input_info[name]`` of 2021 has the shape in."""
+        return self
 
     def __reduce__(self) -> tuple[type[list[int]], tuple[list[int]]]:
         """Copies and what other processes receive are the shape alone."""

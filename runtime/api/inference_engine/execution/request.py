@@ -114,6 +114,10 @@ class InferRequest:
         """What is done to each input, by name; it cannot be changed."""
         return dict(self._infos)
 
+    def query_state(self) -> list[object]:
+        """The states that the network keeps from one inference to the next: none, as networks with such are refused."""
+        return []
+
     @documented
     def set_blob(self, blob_name: str, blob: Blob, preprocess_info: PreProcessInfo | None = None) -> None:
         """Compute with a blob of the program from now on: what is written to it is what the network gets.

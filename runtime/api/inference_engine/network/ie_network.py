@@ -11,6 +11,7 @@ from tilewright.errors import resources
 
 from ....compiler import compiler_for
 from ..blobs import checked_precision
+from ..constants import StatusCode
 from ..errors import (
     InferenceEngineError,
     WrongAttributeError,
@@ -195,6 +196,20 @@ class IENetwork:
                 layer, position = end
                 document.added_outputs.append((layer.id, position))
                 self._state.setting(layer, position).precision = kind
+
+    def get_ov_name_for_tensor(self, orig_name: str) -> str:
+        """What the network calls a tensor of the framework that it comes from, or one of its own.
+
+        Raises:
+            RuntimeError: it has no such tensor.
+        """
+        graph = self._state.graph
+        for layer in graph.document.layers.values():
+            for name, port in zip(graph.output_names(layer), layer.outputs, strict=True):
+                if orig_name in (name, *port.names):
+                    return name
+        text = f"Framework tensor with name {shown(orig_name)} was not mapped to OpenVINO data!"
+        raise InferenceEngineError(text, StatusCode.NOT_FOUND)
 
     def serialize(self, path_to_xml: str, path_to_bin: str = "") -> None:
         """Write the network with weights and shapes as they are now, in the IR version that it was read from.
