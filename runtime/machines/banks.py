@@ -28,6 +28,9 @@ from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 JOINED = 4
 """Products in which sums of a depthwise convolution follow each other: a step takes four of one sum or of none."""
 
+PIECES = 4
+"""Of a trace, of which the line registers give a pixel bytes in a cycle."""
+
 Count = int | NDArray[np.int64]
 """A number, or one for each candidate."""
 
@@ -95,12 +98,12 @@ class Trace:
     def steps(self, input_lanes: int) -> int:
         """Of the array, for one group of pixels and of outputs.
 
-        A step multiplies the next ``input_lanes`` bytes, whichever pieces they are of. The line registers give a pixel
-        bytes of two pieces in a cycle, so a step with bytes of n pieces takes half of n.
+        A step multiplies the next ``input_lanes`` bytes, whichever pieces they are of. One with bytes of more pieces
+        than the line registers give a pixel in a cycle (`PIECES`) takes several.
         """
         first = np.arange(0, self.piece * self.pieces, input_lanes)
         last = np.minimum(first + input_lanes, self.piece * self.pieces) - 1
-        return int(-(-(last // self.piece - first // self.piece + 1) // 2).sum())
+        return int(-(-(last // self.piece - first // self.piece + 1) // PIECES).sum())
 
 
 @lru_cache(4096)

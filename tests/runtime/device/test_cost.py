@@ -260,11 +260,11 @@ def test_pixels_in_one_bank_wait_for_each_other() -> None:
 
 
 def by_hand(rows: int, row: int, lanes: int) -> int:
-    """Cycles of a packed window: bytes of two kernel rows in each."""
+    """Cycles of a packed window: bytes of four kernel rows in each."""
     cycles = 0
     for first in range(0, rows * row, lanes):
         touched = {byte // row for byte in range(first, min(first + lanes, rows * row))}
-        cycles += (len(touched) + 1) // 2
+        cycles += -(-len(touched) // 4)
     return cycles
 
 
@@ -272,8 +272,8 @@ def test_packed_windows_go_on_from_kernel_row_to_kernel_row() -> None:
     assert packed_steps(M4096, 4, 16, Trace(7 * 3, 7)) == 10  # 147 bytes; every row by itself were 14 steps
     assert packed_steps(M4096, 4, 16, Trace(11 * 3, 11)) == 23  # 363 bytes, 33 steps
     assert packed_steps(M4096, 5, 32, Trace(3 * 3, 3)) == 2 * 2 * 2
-    # Three rows of three bytes are one step of the array, but the registers give bytes of two rows in a cycle.
-    assert packed_steps(M4096, 4, 16, Trace(3, 3)) == 2
+    # Five rows of three bytes are one step of the array, but the registers give bytes of four rows in a cycle.
+    assert [packed_steps(M4096, 4, 16, Trace(3, rows)) for rows in (3, 4, 5)] == [1, 1, 2]
     for rows, row, lanes in np.random.default_rng(4).integers(1, 40, (200, 3)).tolist():
         assert Trace(row, rows).steps(lanes) == by_hand(rows, row, lanes)
 
@@ -300,9 +300,9 @@ def test_packed_windows_wait_for_the_lines_of_all_kernel_rows() -> None:
     item = isa.Convolve(**fields)
     four = replace(M4096, maps_banks=4)
     assert cost(item, four).bank_conflicts == 0  # seven lines with 39 bytes each, in ten steps
-    few = replace(four, input_lanes=64, weight_banks=16)  # in three of four, four and one rows
-    assert cost(item, few).steps == 2 * 2 * 5
-    assert cost(item, few).bank_conflicts == 2 * 2 * (7 - 5)
+    few = replace(four, input_lanes=64, weight_banks=16)  # three steps, of four, four and one rows
+    assert cost(item, few).steps == 2 * 2 * 3
+    assert cost(item, few).bank_conflicts == 2 * 2 * (7 - 3)
     # With room for six lines, every kernel row is fetched by itself: one line, and no whole step to hide it behind.
     assert cost(item, replace(few, line_registers=6)).bank_conflicts == 2 * 2 * 7
 
