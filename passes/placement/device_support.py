@@ -41,6 +41,7 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
+from ..quantization.plan import why_real
 from ..quantization.quantize_normalization import NORMS, obstacle
 from .movement_support import (
     moves_no_byte,
@@ -73,6 +74,14 @@ WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Slice, Mul, Ski
 """Operators that the device has on maps of 16 bits, beside functions that are tables."""
 
 
+def _instead_of_integers(value: Value, op: Op) -> str:
+    """What a tensor of ``op`` is, which is not of the integers that it should be, and why."""
+    dtype = value.type.dtype
+    if value.type.quant is None and dtype.is_float:
+        return f"{dtype.value}: {why_real(op)}"
+    return f"{dtype.value}, {'not ' * (value.type.quant is None)}quantised"
+
+
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor."""
     # Those of 16 bits have rules of their own, or none.
@@ -82,7 +91,7 @@ def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
     for value in maps_of(op):
         type = value.type
         if type.quant is None or type.dtype not in dtypes:
-            return Found(value, f"{type.dtype.value}, {'quantised' if type.quant else 'not quantised'}")
+            return Found(value, _instead_of_integers(value, op))
         if type.quant.axis is not None:
             return Found(value, f"{len(type.quant.scale)} scales along axis {type.quant.axis}")
     return None
@@ -141,7 +150,7 @@ def weights_of_eight_bits(op: Op, machine: Machine) -> Found | None:
     """Weights are i8 or u8, quantised, with one zero point for all channels."""
     w = op.inputs[1]
     if w.type.quant is None or w.type.dtype not in EIGHT_BIT:
-        return Found(w, f"{w.type.dtype.value}, {'quantised' if w.type.quant else 'not quantised'}")
+        return Found(w, _instead_of_integers(w, op))
     zeros = sorted(set(w.type.quant.zero_point))
     return Found(w, f"zero points from {zeros[0]} to {zeros[-1]}") if len(zeros) > 1 else None
 
@@ -340,9 +349,8 @@ CONVERSION = "converts between real numbers and integers, which the host does"
 def _lacking(op: Op) -> Reason:
     if is_op(op, MatMul) and op.result.type.dtype.is_float:
         # In integers it would be a convolution, or part of attention.
-        return Reason(
-            text_of(quantized_to_eight_bits), f"%{op.result.name}", f"{op.result.type.dtype.value}, not quantised"
-        )
+        found = _instead_of_integers(op.result, op)
+        return Reason(text_of(quantized_to_eight_bits), f"%{op.result.name}", found)
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
     if is_op(op, Pad):

@@ -18,7 +18,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
-from ...ir.ops.quantization import Dequantize
+from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.ops.resize import Resize
 from ...ir.text.names import Names
 from ...ir.types import DType
@@ -39,6 +39,9 @@ WIDE = "--wide"
 
 EVERY = "all"
 """The word for every value there."""
+
+FURTHEST = 50
+"""Ops behind one in floating point that are looked at for a message."""
 
 BELOW_ZERO = Clip(max=0.0)
 """What makes what a PReLU multiplies."""
@@ -295,6 +298,29 @@ def _has_rule(op: Op) -> bool:
     if isinstance(operator, Resize):
         return operator.mode in ("nearest", "linear") and operator.coordinates != "tf_crop_and_resize"
     return is_moving(op) and not constants and not isinstance(operator, (Min, Max))
+
+
+def why_real(op: Op) -> str:
+    """Why quantisation left an op in floating point, as far as its network tells: what it is itself, or else what
+    takes its numbers in the end, all between being able to compute with integers."""
+    if not (is_anchor(op) or _has_rule(op)):
+        if is_op(op, MatMul):
+            return "a product of two computed tensors has integers as part of attention alone"
+        several = any(isinstance(value, Constant) and value.type.elements > 1 for value in op.inputs)
+        return f"{op.name} has no integer form" + " with a constant of several numbers" * several
+    ends: set[str] = set()
+    reached = [op]
+    for each in reached:
+        for user, _ in (use for value in each.results for use in value.uses):
+            if isinstance(user, Function):
+                ends.add("the output")
+            elif is_op(user, Quantize):
+                return "kept in floating point, though integers follow"
+            elif not (is_anchor(user) or _has_rule(user)):
+                ends.add(user.name)
+            elif user not in reached and len(reached) < FURTHEST:
+                reached.append(user)
+    return f"its numbers go to {first_of(sorted(ends))}, and not to integers"
 
 
 def factor_of(op: Op) -> np.ndarray | None:

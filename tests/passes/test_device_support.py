@@ -62,12 +62,12 @@ REJECTIONS = [
         "func @main(%x: f32[1,2], %w: f32[2,2]) -> (%y: f32[1,2]) { %y = matmul(%x, %w, _) "
         '{transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,2] return %y }',
         "matmul %y: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
-        "found f32, not quantised",
+        "found f32: a product of two computed tensors has integers as part of attention alone",
     ),
     (
         unary("relu(%x)", "f32[1,2]", "f32[1,2]"),
         "relu %x: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
-        "found f32, not quantised",
+        "found f32: its numbers go to the output, and not to integers",
     ),
     (
         unary("requantize(%x)", "i16[1,2]<s=0x1.0p0, z=0>", f"i8[1,2]{Q}"),
