@@ -35,9 +35,9 @@ SAMPLES = [case for case in all_cases() if is_quantized(case)]
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_samples(target: str) -> None:
-    """Each on one target: LLVM takes ten seconds for all of them."""
+    """Every other one on one target: LLVM takes ten seconds for all of them."""
     assert len(SAMPLES) > 150
-    check(SAMPLES[TARGETS.index(target) :: len(TARGETS)], target)
+    check(SAMPLES[TARGETS.index(target) :: 2 * len(TARGETS) + 1], target)
 
 
 @pytest.mark.sweep
@@ -75,7 +75,7 @@ def random_matmul(rng: np.random.Generator) -> Sample:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("convolutions", "products"), [(5, 3), pytest.param(8, 5, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize(("convolutions", "products"), [(3, 2), pytest.param(8, 5, marks=pytest.mark.sweep)])
 def test_random_products(target: str, convolutions: int, products: int, rng: np.random.Generator) -> None:
     makers = [random_convolution] * convolutions + [random_matmul] * products
     check([make_case(f"{make.__name__}-{i}", make(rng)) for i, make in enumerate(makers)], target)
@@ -85,7 +85,8 @@ def test_random_products(target: str, convolutions: int, products: int, rng: np.
 def test_random_products_of_two_activations(target: str, rng: np.random.Generator) -> None:
     """As in attention: batches, zero points on both sides, extents with remainders; by vectors, not by plain loops."""
     samples = []
-    for index in range(8 if target in TARGETS else 4):
+    first = EMULATED.index(target) if target in EMULATED else 0
+    for index in range(first, first + (2 if target in EMULATED else 4)):
         rows, inner, columns = (int(n) for n in rng.integers(1, 90, 3))
         batch, of_right = [((), ()), ((2, 3), (2, 3)), ((2, 3), (1, 3)), ((4,), ())][index % 4]
         types = tuple(
@@ -219,7 +220,7 @@ def test_neighbours_of_halves(target: str, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_averages(target: str, rng: np.random.Generator) -> None:
     samples = []
-    for i in range(8):
+    for i in (0, 3, 5, 6):
         x = random_type(rng, (DType.I8, DType.U8)[i % 2], (2, 5, 9, 8))
         assert x.quant is not None
         operator = AveragePool((3, 2), (2, 1), (1, 1, 1, 0), (1, 1), i < 4, (1, 0))
@@ -273,7 +274,7 @@ def moved_cases(rng: np.random.Generator, most: int) -> Iterator[Case]:
                 )
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(1000, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("most", [1, pytest.param(1000, marks=pytest.mark.sweep)])
 def test_movement(most: int, rng: np.random.Generator) -> None:
     cases = list(moved_cases(rng, most))
     assert {"concat", "slice", "resize", "pad", "where", "gather", "reduce_max"} <= {

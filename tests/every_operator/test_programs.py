@@ -90,7 +90,8 @@ def check(case: Case, target: TargetDescription) -> None:
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_samples(name: str) -> None:
-    for index, case in enumerate(float_cases(name), NATIVE.index(name)):
+    """Every other one on one target."""
+    for index, case in enumerate([*float_cases(name)][::2], NATIVE.index(name)):
         with naming(case):
             check(case, described(TARGETS[index % len(TARGETS)]))
 

@@ -250,7 +250,7 @@ def test_places_change_no_byte(style: str) -> None:
     rng = np.random.default_rng(5)
     model = random_model(rng, style)
     first = some_places(model, rng)
-    for _ in range(3):
+    for _ in range(2):
         for name, array in some_places(model, rng).items():
             np.testing.assert_array_equal(array, first[name])
 
@@ -275,9 +275,7 @@ def test_engines_agree_on_rows_and_movement(style: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("style", ["16 bits", "8 and 16 bits"])
 def test_engines_agree_on_16_bits(style: str, tmp_path: Path) -> None:
-    found: Counter[str] = Counter()
-    for seed in (1, 2):
-        found += check(seed, tmp_path, settings=1, style=style)
+    found = check(1, tmp_path, settings=1, style=style)
     assert found["RequantizeWide"], found
 
 

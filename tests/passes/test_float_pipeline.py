@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import assert_close, clone, random_inputs
-from grouped_tests import grouped
+from grouped_tests import grouped, groups
 from operator_samples import Case, all_cases, operator_of
 from random_graphs import CONVOLUTIONAL, random_graph
 from random_seeds import seeds
@@ -57,8 +57,21 @@ def is_row_major(case: Case) -> bool:
 CASES = [case for case in all_cases() if is_row_major(case) and operator_of(case) != "reorder"]
 
 
+SOME = [case for cases in groups(CASES, operator_of).values() for case in cases[::3]]
+
+
+@pytest.mark.sweep
 @grouped(CASES, operator_of)
+def test_all_operator_samples(case: Case) -> None:
+    check_sample(case)
+
+
+@grouped(SOME, operator_of)
 def test_operator_samples(case: Case) -> None:
+    check_sample(case)
+
+
+def check_sample(case: Case) -> None:
     try:
         interp.run(case.module, case.inputs)
     except TilewrightError:
