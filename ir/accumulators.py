@@ -9,6 +9,7 @@ from typing import TypeGuard, Union
 import numpy as np
 
 from .core import Constant, Op, Value, is_op
+from .layout import CHANNEL_BLOCK
 from .ops.convolution import Conv, ConvTranspose
 from .ops.matmul import MatMul
 from .quantized import EIGHT_BIT, accumulator_bits, is_wide, limits, parameters
@@ -101,13 +102,34 @@ def overflowing_channels(op: Product, bits: int | None = None) -> np.ndarray:
 
 
 def is_word_product(op: Op) -> bool:
-    """Whether a convolution or matrix product is one of activations of 16 bits, signed, by known weights of 8, with
-    accumulators that fit 32 bits whatever the input is.
-    """
+    """Whether a convolution or matrix product is one of activations of 16 bits, signed, by known weights of 8."""
     if not is_op(op, Conv, MatMul):
         return False
     x, w, b, residual = op.operands
     activations = [value.type for value in (x, op.result, *((residual,) if residual is not None else ()))]
     are_words = all(type.dtype is DType.I16 and type.quant is not None for type in activations)
     is_known = isinstance(w, Constant) and w.type.dtype in EIGHT_BIT and isinstance(b, Constant | None)
-    return are_words and is_known and not overflowing_channels(op, 32).size
+    return are_words and is_known
+
+
+def word_parts(op: Product) -> int | None:
+    """Of a word product the parts that its input channels are to be cut into, blocks of 16, for sums that fit 32 bits
+    whatever the input is: without those of other parts, but all with what zero points and the bias add. ``None`` if
+    there are none such.
+    """
+    if not overflowing_channels(op, 32).size:
+        return 1
+    w, bias = op.inputs[1], op.operands.b
+    if not is_op(op, Conv) or not isinstance(w, Constant) or w.type.quant is None:
+        return None
+    weights = w.array.astype(np.int64) - w.type.quant.broadcast(w.type.rank)[1]
+    weights = weights.reshape(*weights.shape[:2], -1, weights.shape[-1])
+    zero, added = parameters(op.inputs[0].type)[1], _bias_of(bias, len(weights))
+    added = np.abs(added) + 2 * abs(zero) * np.abs(weights.sum((1, 3))).sum(1)
+    blocks = np.add.reduceat(np.abs(weights).sum((2, 3)), range(0, weights.shape[1], CHANNEL_BLOCK), axis=1)
+    for parts in range(2, blocks.shape[1] + 1):
+        size = -(-blocks.shape[1] // parts)
+        largest = np.add.reduceat(blocks, range(0, blocks.shape[1], size), axis=1).max(1)
+        if (largest * -int(np.iinfo(np.int16).min) + added < LIMIT).all():
+            return parts
+    return None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...ir.accumulators import is_word_product
+from ...ir.accumulators import is_word_product, word_parts
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, STEM_CHANNELS, WINDOW, bytes_of
@@ -103,9 +103,15 @@ def _convolution(op: Op[Conv]) -> Support | None:
 
 
 def _word_convolution(op: Op[Conv]) -> Support | None:
-    """As those of 8 bits, of i16 with sums that fit 32 bits, whose kernels have weights in a form of their own."""
+    """As those of 8 bits, of i16 whose sums fit 32 bits, in parts; kernels have weights in a form of their own."""
     found = _convolution(op) if is_word_product(op) else None
-    return Support(found.operands, is_required=True) if found is not None else None
+    parts = word_parts(op) if found is not None else None
+    if found is None or parts is None:
+        return None
+    # Joined groups are cut elsewhere.
+    channels, outputs = op.inputs[0].type.shape[1], op.result.type.shape[1]
+    is_whole = parts == 1 or joined_groups(op.operator.group, channels, outputs) == 1
+    return Support(found.operands, is_required=True) if is_whole else None
 
 
 def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:

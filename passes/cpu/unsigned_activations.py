@@ -1,6 +1,9 @@
-"""Make signed activations unsigned, or the reverse: dot products of bytes multiply unsigned by signed ones."""
+"""Make signed activations unsigned, or the reverse: dot products of bytes multiply unsigned by signed ones, those of
+words two signed ones.
+"""
 
 from collections.abc import Collection, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.pooling import AveragePool
-from ...ir.ops.quantization import Requantize, StorageCast
+from ...ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record
 
@@ -20,15 +23,16 @@ _WEIGHTS = 1
 
 
 class UnsignedActivations(Pass):
-    """Moves stored integers and zero points of ``i8`` activations by 128 and calls them ``u8``.
+    """Moves stored integers and zero points of ``i8`` activations by 128 and calls them ``u8``; ``u16`` ones become
+    ``i16``.
 
     Kernels would do so with every vector that they load. What an activation stands for stays what it is, and so does
-    every rounding, as 128 is even; products and means of windows, which add the zero point before they round
+    every rounding, as 128 and 32768 are even; products and means of windows, which add the zero point before they round
     (:func:`tilewright.ir.arithmetic.multiply`), keep their type between conversions. A function is left alone where
     others see its stored integers: callers, functions that it calls, the device.
 
     Attributes:
-        signed: the other way, from ``u8`` to ``i8``.
+        signed: bytes the other way, from ``u8`` to ``i8``, and no others.
         exact: False moves products and means as well: files for other tools, which round in their own way.
     """
 
@@ -38,12 +42,13 @@ class UnsignedActivations(Pass):
     exact: bool = True
 
     def apply(self, module: Module, record: Record) -> bool:
-        given, wanted = (DType.U8, DType.I8) if self.signed else (DType.I8, DType.U8)
-        for function in host_functions(module):
+        moves = [(DType.U8, DType.I8)] if self.signed else [(DType.I8, DType.U8), (DType.U16, DType.I16)]
+        for function, (given, wanted) in product(host_functions(module), moves):
             if not _shows_integers(function, given):
                 # These add a zero point before they round.
                 adding = [op for op in function.ops if is_op(op, AveragePool, Mul) and _holds(op.result, given)]
                 kept = {op: _given(op, given) for op in adding if self.exact}
+                kept |= dict.fromkeys(_ends(function, given, wanted), ())
                 _move(module, function, record, given, wanted, {*kept, *_for_these_alone(function, kept)})
                 for op, read in kept.items():
                     _convert(function, op, read, wanted, kept)
@@ -52,12 +57,35 @@ class UnsignedActivations(Pass):
 
 
 def _shows_integers(function: Function, dtype: DType) -> bool:
-    """Whether others see stored integers, or an activation has scales by channel, which no kernel reads in blocks."""
+    """Whether others see stored bytes, or an activation has scales by channel, which no kernel reads in blocks."""
     if any(is_op(op, Call, ControlFlow, StorageCast) for op in function.ops):
         return True
     results = [value for op in function.ops for value in op.results if _holds(value, dtype)]
     outside = any(_holds(value, dtype) for value in (*function.parameters, *function.results))
-    return outside or any(value.type.quant is not None and value.type.quant.axis is not None for value in results)
+    is_shown = outside and dtype is not DType.U16
+    return is_shown or any(value.type.quant is not None and value.type.quant.axis is not None for value in results)
+
+
+def _ends(function: Function, given: DType, wanted: DType) -> list[Op]:
+    """Conversions that make what is returned, and further ones of parameters, for what computes with these."""
+    for value in function.parameters:
+        readers = [user for user in value.users if not is_op(user, Dequantize, Requantize)]
+        if _holds(value, given) and readers:
+            type = _moved(value.type, wanted, _offset(given, wanted))
+            moved = function.insert_after(Op(Requantize(), [value], [type], names=[value.name]), None).result
+            for reader in readers:
+                for index, operand in enumerate(reader.operands):
+                    if operand is value:
+                        reader.set_operand(index, moved)
+    ends: list[Op] = []
+    for index, value in enumerate(function.results):
+        op = value.producer
+        if _holds(value, given) and op is not None:
+            if not is_op(op, Quantize, Requantize):
+                op = function.insert(Op(Requantize(), [value], [value.type], names=[value.name]))
+                function.set_operand(index, op.result)
+            ends.append(op)
+    return ends
 
 
 def _holds(value: Value, dtype: DType) -> bool:
@@ -84,7 +112,7 @@ def _move(
         for index, value in enumerate(op.operands):
             is_weights = index == _WEIGHTS and isinstance(op.operator, Conv | MatMul)
             if isinstance(value, Constant) and _holds(value, given) and not is_weights:
-                moved = (value.array.astype(np.int16) + by).astype(wanted.numpy)
+                moved = (value.array.astype(np.int32) + by).astype(wanted.numpy)
                 op.set_operand(index, module.add_constant(value.name, moved, _moved(value.type, wanted, by)))
         for value in op.results:
             if _holds(value, given):

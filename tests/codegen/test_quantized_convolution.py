@@ -23,8 +23,10 @@ from random_seeds import in_turn
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
+from tilewright.ir.accumulators import word_parts
+from tilewright.ir.core import is_op
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
-from tilewright.ir.types import DType
+from tilewright.ir.types import DType, Quantization, TensorType
 
 KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
@@ -60,6 +62,20 @@ OF_WORDS = ("blocked", "grouped", "joined", "pointwise", "depthwise", "product")
 @pytest.mark.parametrize(("kind", "target"), in_turn(OF_WORDS, LEVELS, 3, always="host"))
 def test_random_shapes_of_16_bits(kind: str, target: str, rng: np.random.Generator) -> None:
     check([words(kind, rng, small=target in EMULATED) for _ in range(2 if target in TARGETS else 1)], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_sums_of_more_than_32_bits(target: str, rng: np.random.Generator) -> None:
+    """Of activations of 16 bits that are never below their zero point, as behind Relu."""
+    x = TensorType((1, 70, 4, 5), DType.I16, Quantization.per_tensor(0.001, -(2**15)))
+    w = TensorType((21, 70, 3, 3), DType.I8, Quantization.per_tensor(0.01, 0))
+    conv = Conv((1, 1), (1, 0, 1, 1), (1, 1), 1, "none", ())
+    case = make_case("parts", product_sample(rng, conv, x, w, 0))
+    (op,) = case.module.main.ops
+    op.set_operand(1, case.module.add_constant("w", rng.choice([-127, 125], w.shape).astype(np.int8), w))
+    assert is_op(op, Conv)
+    assert word_parts(op) == 3
+    check([with_layouts(case, "c16", "", "c16")], target)
 
 
 @pytest.mark.sweep

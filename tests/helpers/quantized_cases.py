@@ -13,8 +13,8 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir import interp
-from tilewright.ir.accumulators import is_word_product
-from tilewright.ir.core import Op
+from tilewright.ir.accumulators import is_word_product, word_parts
+from tilewright.ir.core import Op, is_op
 from tilewright.ir.ops.convolution import Conv, joined_groups
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.quantized import limits
@@ -108,11 +108,12 @@ def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
 
 
 def words(kind: str, rng: np.random.Generator, small: bool = False) -> Case:
-    """A random convolution of a kind, or product, of 16 bits, with sums that fit 32."""
+    """A random convolution of a kind, or product, of 16 bits, with sums that fit 32, those of whole blocks in parts."""
     while True:
         case = product(rng, DType.I16) if kind == "product" else blocked(kind, rng, DType.I16, small)
         (op,) = case.module.main.ops
-        if is_word_product(op):
+        parts = word_parts(op) if is_op(op, Conv, MatMul) and is_word_product(op) else None
+        if parts == 1 or (parts is not None and kind != "joined"):
             return case
 
 

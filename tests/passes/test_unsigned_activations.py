@@ -12,7 +12,7 @@ WEIGHTS = "const @w : i8[2,2,1,1]<s=0x1.0p-5, z=0> = [5, -3, 127, -128]"
 
 def network(dtype: str, zero: int, constant: str) -> str:
     """A convolution of activations of a type, and a maximum with a constant."""
-    shift = 128 if dtype == "u8" else 0
+    shift = {"u8": 128, "u16": 32768}.get(dtype, 0)
     x, y = (f"{dtype}[1,2,2,2]<s=0x1.0p-{scale}, z={zero + shift}>" for scale in (4, 3))
     return f"""
   {WEIGHTS}
@@ -28,6 +28,11 @@ def network(dtype: str, zero: int, constant: str) -> str:
 
 def test_activations_move_with_the_constants_beside_them(rng: np.random.Generator) -> None:
     assert_rewrites(PASS, network("i8", -7, "[-128, 20]"), network("u8", -7, "[0, 148]"), rng)
+
+
+def test_words_become_signed(rng: np.random.Generator) -> None:
+    assert_rewrites(PASS, network("u16", -7, "[0, 65535]"), network("i16", -7, "[-32768, 32767]"), rng)
+    assert_leaves_alone(PASS, network("i16", -7, "[-32768, 32767]"))
 
 
 def test_what_adds_the_zero_point_before_it_rounds_keeps_its_type(rng: np.random.Generator) -> None:
@@ -60,6 +65,23 @@ def test_what_adds_the_zero_point_before_it_rounds_keeps_its_type(rng: np.random
         f"%r = relu(%a.1) : u8{unsigned}",
     )
     assert_rewrites(PASS, lines(*before), lines(*after), rng)
+
+
+def test_words_that_callers_see_are_converted(rng: np.random.Generator) -> None:
+    before, after = (f"{dtype}[4]<s=0x1.0p-3, z={zero}>" for dtype, zero in (("u16", 7), ("i16", -32761)))
+
+    def function(*lines: str) -> str:
+        body = "\n    ".join(lines)
+        return f"""
+  func @main(%x: {before}) -> (%y: {before}, %d: f32[4]) {{
+    {body}
+    return %y, %d
+  }}"""
+
+    real = "%d = dequantize(%x) : f32[4]"
+    moved = f"%x.1 = requantize(%x) : {after}", f"%m = max(%x.1, %x.1) : {after}", real
+    end = f"%y = requantize(%m) : {before}"
+    assert_rewrites(PASS, function(f"%y = max(%x, %x) : {before}", real), function(*moved, end), rng)
 
 
 def test_unsigned_activations_stay() -> None:

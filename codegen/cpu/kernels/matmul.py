@@ -7,7 +7,7 @@ batch 1, bound by the bandwidth of its weights, which are read once, in order.
 import math
 from dataclasses import dataclass
 
-from ....ir.accumulators import is_word_product
+from ....ir.accumulators import is_word_product, word_parts
 from ....ir.core import Constant, Op
 from ....ir.ops.matmul import MatMul, NarrowMatMul
 from ..kernel import Kernel, lowers
@@ -163,7 +163,7 @@ def _word_product(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products of 16 bits with a known matrix that lies as it is."""
     operator, x = op.operator, op.operands.x.type
     inner, weights = x.shape[-1], without_zero_points(op)
-    if weights.ndim != 2 or operator.transpose_a or not is_plain(op) or not x.elements:
+    if weights.ndim != 2 or operator.transpose_a or not is_plain(op) or not x.elements or word_parts(op) != 1:
         return None
     known = {"constants": channels_of(op, None).without_zeros, "has_bias": op.operands.b is not None}
     spec = WordProduct(x.elements // inner, op.result.type.shape[-1], 2 * inner, **known)

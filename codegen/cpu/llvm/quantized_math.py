@@ -39,8 +39,8 @@ def widened(b: FunctionBuilder, value: Register, dtype: DType) -> Register:
 
 
 def single(b: FunctionBuilder, value: Register) -> Register:
-    """Integers as single precision, rounded to nearest."""
-    return b.convert("sitofp", value, F32.of(value.type.lanes))
+    """Integers, or such in double precision, as single precision, rounded to nearest."""
+    return b.convert("fptrunc" if value.type.is_float else "sitofp", value, F32.of(value.type.lanes))
 
 
 def rounded(b: FunctionBuilder, value: Register) -> Register:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .....ir.accumulators import is_word_product
+from .....ir.accumulators import is_word_product, word_parts
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.ops.convolution import Conv, joined_groups
@@ -183,7 +183,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         spec = WordDepthwise(*image, **known())
         return spec.kernel(target).reading(spec.words(op, target))
     if has_words:
-        spec = WordConvolution(*image, outputs, group, **known())
+        spec = WordConvolution(*image, outputs, group, parts=word_parts(op) or 1, **known())
         return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
         if is_plain and saturates(target):

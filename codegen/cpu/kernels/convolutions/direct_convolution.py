@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...kernel import Kernel
-from ...llvm.builder import FunctionBuilder
+from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import widens
 from ...llvm.target import TargetDescription
 from ...llvm.types import Register, Registers
@@ -155,6 +155,12 @@ class DirectConvolution(WindowSpec):
             pointers: x, w and what is counted, at the first of the steps that lie side by side.
             step: number of the step.
         """
+
+    def over_blocks(
+        self, tile: ConvolutionTile, count: Integer, pointers: Registers, carried: Registers
+    ) -> Sequence[Register]:
+        """What is carried, accumulators first, after so many blocks of input channels."""
+        return over(tile.b, count, tile.distances.block, pointers, carried, tile.over_block, runs=True)
 
     @abstractmethod
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
@@ -333,10 +339,9 @@ class ConvolutionTile:
         if spec.is_ragged:
             carried = (*carried, a.get("left", self.b.integer(spec.present_steps)))
         blocks = a.get("blocks", self.b.integer(spec.input_blocks))
-        carried = over(self.b, blocks, self.distances.block, pointers, carried, self._over_block, runs=True)
-        spec.end(self, carried[: len(sums)])
+        spec.end(self, tuple(spec.over_blocks(self, blocks, pointers, carried)[: len(sums)]))
 
-    def _over_block(self, pointers: Registers, carried: Registers) -> Registers:
+    def over_block(self, pointers: Registers, carried: Registers) -> Registers:
         """A block of input channels; the steps that are left go through the blocks behind all else."""
         if not self._spec.is_ragged:
             return self._over_rows(pointers, carried)

@@ -8,25 +8,35 @@ import numpy as np
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK
+from ...llvm.builder import Integer
 from ...llvm.byte_dot_product import BYTES, add_word_pairs
-from ...llvm.types import I16, I32, Register, Registers, constant
-from ..output_channels import VECTOR_BYTES, without_zero_points
+from ...llvm.types import F64, I16, I32, Register, Registers, constant, zero
+from ..output_channels import VECTOR, VECTOR_BYTES, without_zero_points
+from ..window_walk import moved
 from .direct_convolution import ConvolutionTile
 from .quantized_convolution import QuantizedConvolution
 
 PAIR = 2
 """Words whose products a lane sums up."""
 
+_TOTALS = F64.of(CHANNEL_BLOCK)
+
 
 @dataclass(frozen=True)
 class WordConvolution(QuantizedConvolution):
-    """The same as its base of words; the sums of all products fit 32 bits.
+    """The same as its base of words.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
+
+    Attributes:
+        parts: of the input channels, of which each has sums that fit 32 bits. Those of several are added in memory, in
+            double precision, which is exact.
     """
 
     STEP: ClassVar[int] = PAIR
     OWN_WEIGHTS: ClassVar[bool] = True
+
+    parts: int = 1
 
     @property
     def present_steps(self) -> int:
@@ -56,3 +66,25 @@ class WordConvolution(QuantizedConvolution):
             for q, weight in enumerate(weights):
                 index = p * tile.vectors + q
                 sums[index] = add_word_pairs(b, sums[index], value, weight)
+
+    def over_blocks(
+        self, tile: ConvolutionTile, count: Integer, pointers: Registers, carried: Registers
+    ) -> Sequence[Register]:
+        if self.parts == 1:
+            return super().over_blocks(tile, count, pointers, carried)
+        b, sums, blocks = tile.b, len(tile.positions), -(-self.input_blocks // self.parts)
+        memory = b.allocate(_TOTALS, sums)
+        places = [b.at(memory, index * _TOTALS.bytes) for index in range(sums)]
+        for place in places:
+            b.store(zero(_TOTALS), place)
+
+        def part(first: Register, values: Registers) -> Registers:
+            pointers, carried = values[:2], values[2:]
+            found = over_part(tile, b.minimum(b.subtract(count, first), blocks), pointers, carried)
+            for place, total in zip(places, found, strict=False):
+                b.store(b.binary("fadd", b.load(_TOTALS, place), b.convert("sitofp", total, _TOTALS)), place)
+            return (*moved(b, pointers, tile.distances.block, blocks), *[zero(VECTOR)] * sums, *found[sums:])
+
+        over_part = super().over_blocks
+        b.loop(0, count, part, (*pointers, *carried), step=blocks)
+        return [b.load(_TOTALS, place) for place in places]
