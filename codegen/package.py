@@ -4,8 +4,6 @@ The text of each CPU program is stored beside its object code. It holds everythi
 kernels can be generated again where the stored object code does not fit the processor or is not trusted.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -90,7 +88,7 @@ class Package:
     kept: tuple[TensorSpec, ...] = ()
     _stored: dict[tuple[SectionKind, object], str] = field(default_factory=dict)
 
-    def add_shape(self, other: Package) -> None:
+    def add_shape(self, other: "Package") -> None:
         """Add the network in a further shape, which was put together with the same pool of constants.
 
         A section that an earlier shape has as well is stored once.

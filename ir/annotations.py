@@ -4,8 +4,6 @@ They print as ``[on=device, region=0]`` behind the op. Passes write them by :met
 reads them by :meth:`Annotation.get`, and :func:`tilewright.ir.verify.verify` holds modules to the declarations.
 """
 
-from __future__ import annotations
-
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from tilewright.errors import IRError
@@ -17,7 +15,7 @@ from .text import literals as text
 T = TypeVar("T", bound=text.Literal)
 Owner = Union[Op, Function]
 
-ANNOTATIONS: dict[str, Annotation[Any]] = {}
+ANNOTATIONS: "dict[str, Annotation[Any]]" = {}
 """Every annotation by its key."""
 
 
@@ -109,7 +107,7 @@ class Plan(NamedTuple):
     kept_share: float
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
-    tiles: tuple[PlannedTile, ...] = ()
+    tiles: "tuple[PlannedTile, ...]" = ()
 
 
 class MessageEnd(NamedTuple):

@@ -6,8 +6,6 @@ it modified the module; :meth:`Pass.run` checks all three and verifies the modul
 right pass.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import json
@@ -102,7 +100,7 @@ class Verification(enum.Enum):
     """Also that a pass which reports no change made none."""
 
     @staticmethod
-    def from_environment() -> Verification:
+    def from_environment() -> "Verification":
         """The level that ``TILEWRIGHT_VERIFY`` names.
 
         Raises:

@@ -10,8 +10,6 @@ Patterns are written from the last op backwards. A string stands for any value; 
 the values must be the same.
 """
 
-from __future__ import annotations
-
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,7 +57,7 @@ class OpPattern(Generic[OperatorT_co]):
     """
 
     classes: tuple[type[OperatorT_co], ...]
-    operands: tuple[Operand, ...]
+    operands: "tuple[Operand, ...]"
     name: str | None = None
     where: Predicate[OperatorT_co] | None = None
     single_use: bool = True

@@ -1,7 +1,5 @@
 """All passes, and pipelines of them that are spelled as text, ``fold_constants,canonicalize{limit=10},fuse``."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import pkgutil
@@ -82,7 +80,7 @@ class Pipeline:
         return ",".join(map(str, self.passes))
 
     @staticmethod
-    def parse(text: str, known: Mapping[str, type[Pass]] = PASSES) -> Pipeline:
+    def parse(text: str, known: Mapping[str, type[Pass]] = PASSES) -> "Pipeline":
         """The pipeline that ``text`` spells.
 
         Args:

@@ -14,8 +14,6 @@ zeros (of bytes as anything); nothing else is written. The code refers to nothin
 memory functions.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -47,10 +45,10 @@ class Kernel:
     units: int = 1
     scratch_bytes: int = 0
     common: int = 1
-    calls: tuple[Kernel, ...] = ()
+    calls: "tuple[Kernel, ...]" = ()
     data: bytes = b""
 
-    def reading(self, data: bytes) -> Kernel:
+    def reading(self, data: bytes) -> "Kernel":
         """The same, with data of its own."""
         return replace(self, data=data)
 

@@ -4,8 +4,6 @@ A nest visits every point of a grid; each tensor has an offset and one stride a 
 and a transposition another order of strides.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ class Nest:
     extents: tuple[int, ...]
     accesses: tuple[Access, ...]
 
-    def collapsed(self) -> Nest:
+    def collapsed(self) -> "Nest":
         """The same visits in the same order with as few dimensions as possible, one at least."""
         extents: list[int] = []
         strides: list[list[int]] = []

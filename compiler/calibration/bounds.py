@@ -5,8 +5,6 @@ what it reads, as if all its channels could be at their ends at once, so that th
 clamp narrows them. Integers of 16 bits have room for that in networks with clamps, such as ReLU6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -45,12 +43,12 @@ class Interval(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
-    def of_channels(self) -> Interval:
+    def of_channels(self) -> "Interval":
         """The same for all elements of a channel, axis 1."""
         axes = tuple(d for d in range(self.low.ndim) if d != 1)
         return Interval(self.low.min(axes, keepdims=True), self.high.max(axes, keepdims=True))
 
-    def spread(self, shape: tuple[int, ...]) -> Interval:
+    def spread(self, shape: tuple[int, ...]) -> "Interval":
         """The same for each element of a tensor."""
         return Interval(np.broadcast_to(self.low, shape), np.broadcast_to(self.high, shape))
 

@@ -1,7 +1,5 @@
 """Ranges of values: of a network run over a calibration set, in memory that does not grow with it, or of a file."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -51,7 +49,7 @@ class MinMax:
             self.low = min(self.low, float(values.min()))
             self.high = max(self.high, float(values.max()))
 
-    def include(self, other: MinMax) -> None:
+    def include(self, other: "MinMax") -> None:
         """Take in what statistics of the same kind have seen, as if it were seen here, and use them up."""
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 

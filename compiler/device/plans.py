@@ -17,8 +17,6 @@ clusters alone, but for what fewer bytes are worth (`rank`); both hold before ot
 plans out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +129,7 @@ def choose_plans(
     clusters: int,
     effort: str = "normal",
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Draft]:
+) -> "dict[str, Draft]":
     """Annotate every device function with the plan whose schedule is the fastest on the machine.
 
     Args:

@@ -15,8 +15,6 @@ A quantised tensor has q = clamp(round(x / scale) - offset, 0, 2^bits - 1) and s
 ``offset`` is the lowest integer of the grid, whatever a file calls it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -170,7 +168,7 @@ def _of_module(
 
 
 def _listed(
-    source: Source, content: dict[str, object], name: str, entry: Callable[[_Fields], Encoding]
+    source: Source, content: dict[str, object], name: str, entry: "Callable[[_Fields], Encoding]"
 ) -> Iterator[tuple[TensorName, Encoding]]:
     section = content[name]
     if not isinstance(section, list):
@@ -197,7 +195,7 @@ class _Fields:
         self._source, self.path, self._values = source, path, values
 
     @staticmethod
-    def all(source: Source, path: str, value: object) -> list[_Fields]:
+    def all(source: Source, path: str, value: object) -> "list[_Fields]":
         """The entries of a list of at least one, or the only one."""
         values = value if isinstance(value, list) else [value]
         if not values:

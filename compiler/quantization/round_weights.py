@@ -9,8 +9,6 @@ Sums over samples are of integers and exact, and what follows is computed elemen
 give the same bytes on every machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -79,7 +77,7 @@ class LayerSums:
     count: int = field(default=0)
 
     @classmethod
-    def empty(cls, op: Product, x: TensorType, *, is_optimised: bool) -> LayerSums:
+    def empty(cls, op: Product, x: TensorType, *, is_optimised: bool) -> "LayerSums":
         groups, _, inner = rows_of_weights(op, real_weights(op)).shape
         products = np.zeros((groups, inner, inner)) if is_optimised else None
         return cls(op, x, products, np.zeros((groups, inner)), np.zeros((groups, inner)))

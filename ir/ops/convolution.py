@@ -1,7 +1,5 @@
 """Convolution and transposed convolution over any number of spatial dimensions."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import NamedTuple
@@ -188,7 +186,7 @@ def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
     return y
 
 
-def _check_operands(conv: Conv | ConvTranspose, x: TensorType, w: TensorType, *others: TensorType | None) -> None:
+def _check_operands(conv: "Conv | ConvTranspose", x: TensorType, w: TensorType, *others: TensorType | None) -> None:
     """Raise IRError unless x and w have spatial dimensions, all operands are floats of one type or some are quantised,
     and there is a group at least.
     """

@@ -1,7 +1,5 @@
 """Normalisation of a sum, as between the layers of a transformer, by channels with factors of their own."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -132,7 +130,7 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         found = standardized(np.asarray(total), by, self.centred, parameters(y)[1], *limits(y), axes)
         return found.reshape(y.shape).astype(y.dtype.numpy)
 
-    def standardization(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> Standardization:
+    def standardization(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> "Standardization":
         """What the integers are multiplied with.
 
         Args:
@@ -165,7 +163,7 @@ class SkipLayerNorm(Operator[SkipLayerNormOperands]):
         return check_elementwise(maps, result_types)
 
 
-def standardization_of(op: Op[SkipLayerNorm]) -> Standardization:
+def standardization_of(op: Op[SkipLayerNorm]) -> "Standardization":
     """What a quantised op whose factors are constants multiplies its integers with."""
     arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
     return op.operator.standardization(arrays, types_of(op.operands), types_of(op.results))

@@ -14,16 +14,7 @@ from ..interpolation import KNOTS
 from ..layout import CHANNEL_BLOCK
 from ..op import Operator
 from .attention import MapAsWeights, RequantizeMean, Weigh
-from .compute import (
-    Combine,
-    Convolve,
-    ConvolveDepthwise,
-    LookUp,
-    Pool,
-    Product,
-    Resize,
-    ResizeLinear,
-)
+from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Resize, ResizeLinear
 from .locations import Located, Locations
 from .normalization import LoadNormalization, Normalize
 from .places import PLACES

@@ -1,7 +1,5 @@
 """Types of tile programs, places in the memories of the device, and the registry of their operators."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -92,7 +90,7 @@ class TileType(TensorType):
         details += ["packed"] if self.packed else []
         return f"{self.memory}({', '.join(details)})" if details else self.memory
 
-    def part(self, shape: tuple[int, ...]) -> TileType:
+    def part(self, shape: tuple[int, ...]) -> "TileType":
         """The type of a part of the place; rows of a ring lie where those of the whole do."""
         return TileType(shape, self.dtype, None, "", self.memory, self.cluster, 0, self.packed)
 

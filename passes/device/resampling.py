@@ -1,7 +1,5 @@
 """Resizes as the device does them: rows and columns that advance in equal steps, and what they read."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +75,7 @@ class Axis(NamedTuple):
     extent: int
     interpolates: bool
 
-    def part(self, first: int, count: int) -> Axis:
+    def part(self, first: int, count: int) -> "Axis":
         """Some of the result."""
         return self._replace(positions=self.positions[first : first + count])
 

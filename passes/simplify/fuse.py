@@ -1,7 +1,5 @@
 """Merge neighbours whose intermediate results need not reach memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -40,7 +38,7 @@ class Fuse(Pass):
                     self._fuse_into(_Group(op, positions), record)
         return record.counts.total() > 0
 
-    def _fuse_into(self, group: _Group, record: Record) -> None:
+    def _fuse_into(self, group: "_Group", record: Record) -> None:
         """Fuse the root with the producers that only it, directly or not, reads."""
 
         def fits(candidate: Op) -> bool:

@@ -3,8 +3,6 @@
 The compiler builds a `Manifest` and the runtime reads one back. `manifest_check.py` holds the rules between the parts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
@@ -384,7 +382,7 @@ class Manifest(Immutable):
         return (*self.outputs, *(TensorSpec(f"extent {index}", "i64", ()) for index in range(self.counts)))
 
     @property
-    def each_shape(self) -> tuple[Manifest, ...]:
+    def each_shape(self) -> "tuple[Manifest, ...]":
         """What the manifest of an artifact of one shape alone would be, for each."""
         first = replace(self, shapes=None)
         others = self.shapes.others if self.shapes is not None else ()
@@ -398,7 +396,7 @@ class Manifest(Immutable):
         return write({name: part for name, part in parts.items() if name != "shapes" or part is not None})
 
     @staticmethod
-    def from_json(text: bytes | memoryview) -> Manifest:
+    def from_json(text: bytes | memoryview) -> "Manifest":
         """Read what `to_json` wrote.
 
         Raises:

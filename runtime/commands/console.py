@@ -3,8 +3,6 @@
 Results go to stdout and nowhere else, so that they can be piped; progress, warnings and errors go to stderr.
 """
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import io
@@ -120,7 +118,7 @@ def progress_bar(stream: TextIO | None = None, *, quiet: bool = False) -> Iterat
 class _Above:
     """A stream whose text takes the place of the bar, which is drawn again below it."""
 
-    def __init__(self, bar: _Bar, stream: TextIO) -> None:
+    def __init__(self, bar: "_Bar", stream: TextIO) -> None:
         self._bar, self._stream = bar, stream
 
     def write(self, text: str) -> int:

@@ -6,8 +6,6 @@ or 0 where it is absent. Integers lie there; of the rest, distances forward to w
 the content, which in texts a zero byte follows. All is little-endian. See https://flatbuffers.dev/internals/.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Union
@@ -77,7 +75,7 @@ class Table:
         self._offsets: Sequence[int] = struct.unpack_from(f"<{(size - 4) // 2}H", buffer, vtable + 4)
 
     @staticmethod
-    def root(buffer: memoryview) -> Table:
+    def root(buffer: memoryview) -> "Table":
         """The table that a buffer begins with the offset of.
 
         Raises:
@@ -114,7 +112,7 @@ class Table:
         except UnicodeDecodeError:
             raise self._damaged(f"field {field} is not UTF-8") from None
 
-    def table(self, field: int, name: str) -> Table | None:
+    def table(self, field: int, name: str) -> "Table | None":
         """A table; None where it is absent."""
         target = self._target(field)
         return None if target is None else Table(self._buffer, target, name)

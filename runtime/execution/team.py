@@ -6,8 +6,6 @@ computes in native code that the program brings, without the interpreter's lock.
 that the next run of the same session has it at once, without Python: until another team needs it, or its own is gone.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading
@@ -98,7 +96,7 @@ class _Helper:
         self._calls: SimpleQueue[_Work] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def call(self, work: _Work) -> None:
+    def call(self, work: "_Work") -> None:
         """Have it take part in work as soon as it has left what it was called to before."""
         if self._thread is None:
             name = f"tilewright-helper-{self.number}"

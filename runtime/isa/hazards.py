@@ -11,8 +11,6 @@ that both have count once, and the multiples of the others are enumerated from t
 far as the smaller ones can make up for it: a few steps for boxes of one feature map, whatever their sizes.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -58,11 +56,11 @@ class Box:
         self.strides = (*[stride for _, stride in steps], 1)
         self.apart = tuple([_POSITION.itemsize * stride for stride in self.strides])
 
-    def moved(self, distance: int) -> Box:
+    def moved(self, distance: int) -> "Box":
         """The box so many bytes further on."""
         return Box(self.start + distance, self.steps, self.run)
 
-    def in_units(self, unit: int) -> Box:
+    def in_units(self, unit: int) -> "Box":
         """The units of so many bytes that the box touches, counted in units.
 
         Strides must be multiples of the unit; :func:`divides` says whether they are.

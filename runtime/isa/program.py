@@ -6,8 +6,6 @@ for every instruction the index of its layer. Contents of constant regions are n
 beside it.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -165,7 +163,7 @@ class Program:
         return b"".join(parts)
 
     @staticmethod
-    def from_bytes(data: bytes) -> Program:
+    def from_bytes(data: bytes) -> "Program":
         """Parse the file form.
 
         Raises:

@@ -14,8 +14,6 @@ All other units share the second port of the banks. In a cycle it passes lines o
 of each bank: the units gather as many lines as there are banks.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -165,7 +163,7 @@ class Waits(NamedTuple):
     after: Any
 
     @classmethod
-    def alike(cls, cycles: Any) -> Waits:
+    def alike(cls, cycles: Any) -> "Waits":
         """Where groups of pixels have nothing in common."""
         return cls(cycles, cycles)
 

@@ -4,8 +4,6 @@ The functions take whole numbers or NumPy arrays of candidates, and give the sam
 machine description, which says where each comes from. Waiting for other instructions is no part of a cost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -21,16 +19,7 @@ from ..isa.encoding import Instruction, encoded_fields
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.transfer import BoxTransfer, DramTransfer, LoadLines, MapTransfer, Move, Receive, Send, Store
 from ..isa.vector import MapInstruction
-from .banks import (
-    Count,
-    Trace,
-    Waits,
-    ceil_divide,
-    dense_conflicts,
-    depthwise_conflicts,
-    port_cycles,
-    window_steps,
-)
+from .banks import Count, Trace, Waits, ceil_divide, dense_conflicts, depthwise_conflicts, port_cycles, window_steps
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 from .vector_unit import latency_of, reads_no_map, work_of
 
@@ -308,7 +297,7 @@ class Runs:
     offset: Count = 0
 
     @cached_property
-    def joined(self) -> Runs:
+    def joined(self) -> "Runs":
         """The same bytes with runs that follow each other without a gap as one."""
         follow = (self.count_y == 1) | (self.stride_y == self.run)
         run, count = np.where(follow, self.run * self.count_y, self.run), np.where(follow, 1, self.count_y)

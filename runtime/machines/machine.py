@@ -6,8 +6,6 @@ build; fields of ``CycleConstants`` are assumptions of the cycle model, and a ma
 the number comes from.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -172,7 +170,7 @@ class Machine:
         del values["name"]
         return hashlib.sha256(write(values)).hexdigest()
 
-    def reduced(self, values: Mapping[str, int]) -> Machine:
+    def reduced(self, values: Mapping[str, int]) -> "Machine":
         """The machine with less of some of what is `REDUCIBLE`.
 
         Raises:
@@ -191,7 +189,7 @@ class Machine:
                 )
         return replace(self, **dict[str, Any](values)) if values else self
 
-    def differences(self, other: Machine) -> list[str]:
+    def differences(self, other: "Machine") -> list[str]:
         """One line for each value that differs: ``field: mine, theirs`` (the name does not count)."""
         mine, theirs = _flatten(self.to_dictionary()), _flatten(other.to_dictionary())
         return [f"{key}: {mine[key]}, {theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]

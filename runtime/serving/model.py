@@ -2,8 +2,6 @@
 another along the first extent, as far as a shape holds them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import deque
@@ -121,7 +119,7 @@ class Engine(Protocol):
 
 
 class _Run(NamedTuple):
-    jobs: Sequence[_Job]
+    jobs: "Sequence[_Job]"
     request: Request[Outputs]
 
 

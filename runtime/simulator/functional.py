@@ -23,15 +23,7 @@ from ..isa.normalization import Normalize
 from ..isa.program import Program, RegionKind
 from ..isa.resize import ResizeLinear, ResizeNearest
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
-from ..isa.vector import (
-    Elementwise,
-    ElementwiseKind,
-    LookUp,
-    MapInstruction,
-    Pool,
-    PoolKind,
-    Requantize,
-)
+from ..isa.vector import Elementwise, ElementwiseKind, LookUp, MapInstruction, Pool, PoolKind, Requantize
 from ..machines.machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table

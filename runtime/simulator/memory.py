@@ -1,7 +1,5 @@
 """The memories of one run of a device program, and views of the boxes that instructions read and write."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -32,7 +30,7 @@ class Memory:
             otherwise wait in a circle for the garbage collector, a megabyte each.
     """
 
-    def __init__(self, machine: Machine, card: CardMemory) -> None:
+    def __init__(self, machine: Machine, card: "CardMemory") -> None:
         self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
         self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
         self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
@@ -43,7 +41,7 @@ class Memory:
         # The last gathered input of a matrix instruction, for the next one that needs the same.
         self.gathered: NDArray[np.float32] | None = None
 
-    def receivers(self, mask: int) -> list[Memory]:
+    def receivers(self, mask: int) -> "list[Memory]":
         """The clusters of a mask; this one if it is empty."""
         card = self._card()
         assert card is not None

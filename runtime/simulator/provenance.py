@@ -19,14 +19,7 @@ from ..isa.matrix import Convolve
 from ..isa.normalization import Normalize
 from ..isa.program import RegionKind, fault
 from ..isa.transfer import LINE, LoadLines
-from ..isa.vector import (
-    REQUANTIZE_BLOCK_BYTES,
-    Elementwise,
-    ElementwiseKind,
-    Pool,
-    PoolKind,
-    Requantize,
-)
+from ..isa.vector import REQUANTIZE_BLOCK_BYTES, Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
 from ..machines.machine import MAPS_UNIT
 from .verifier import VerifiedProgram
 

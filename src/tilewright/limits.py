@@ -4,8 +4,6 @@ Every extent, index and count is compared with one of these where it enters, in 
 ``docs/security.md`` lists them. Standard library only, like :mod:`tilewright.errors`.
 """
 
-from __future__ import annotations
-
 from numbers import Integral, Real
 from typing import cast
 
@@ -17,7 +15,7 @@ class Limit(int):
 
     what: str
 
-    def __new__(cls, maximum: int, what: str) -> Limit:
+    def __new__(cls, maximum: int, what: str) -> "Limit":
         limit = super().__new__(cls, maximum)
         limit.what = what
         return limit

@@ -10,8 +10,6 @@ over all n taps of a window, where taps outside of the image hold the zero point
 of an output channel and are folded into its bias.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -57,7 +55,7 @@ class Residual:
     factor: float
 
     @staticmethod
-    def of(op: Op) -> Residual | None:
+    def of(op: Op) -> "Residual | None":
         """That of a convolution, if it has one."""
         value = op.operands.residual if is_op(op, Conv) else None
         if value is None:
@@ -107,7 +105,7 @@ class Channels:
     residual: Residual | None = None
 
     @property
-    def without_zeros(self) -> Channels:
+    def without_zeros(self) -> "Channels":
         """The same for a kernel that multiplies with weights of which their zero points are taken off."""
         return replace(self, zeros=(), flips_w=False)
 

@@ -5,8 +5,6 @@ into tiles, and each kernel column knows which pixels of a tile it reaches. Alon
 a range that is computed for each output row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,7 +27,7 @@ class Axis(WindowAxis):
     """One spatial dimension of a window operator, for kernels to walk along."""
 
     @staticmethod
-    def line(extent: int) -> Axis:
+    def line(extent: int) -> "Axis":
         """A dimension along which output pixels see one input pixel each."""
         return Axis(extent, extent, 1, 1, 1, 0)
 
@@ -99,7 +97,7 @@ class PixelTile:
     columns: tuple[tuple[int, ...], ...]
 
     @staticmethod
-    def at(axis: Axis, start: int, pixels: int, *, neighbours: bool) -> PixelTile:
+    def at(axis: Axis, start: int, pixels: int, *, neighbours: bool) -> "PixelTile":
         """The tile of so many pixels at ``start``; a step is four ``neighbours``, or one tap."""
 
         def is_inside(tap: int) -> list[bool]:

@@ -5,8 +5,6 @@ the definition bit for bit. Rounding to integers is the addition of a number so 
 fraction: to nearest, ties to even, on every processor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +68,7 @@ class StoredRange:
     high: int
 
     @staticmethod
-    def of(type: TensorType) -> StoredRange:
+    def of(type: TensorType) -> "StoredRange":
         """The whole range of an 8-bit type that is quantised per tensor."""
         return StoredRange(type.dtype, parameters(type)[1], *limits(type))
 

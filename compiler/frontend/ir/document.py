@@ -6,8 +6,6 @@ Source of the format: what the Inference Engine of 2018 R3 to 2020.1 reads (vers
 writes today (version 11).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -206,7 +204,7 @@ class Document:
                 own.append(added)
         return own
 
-    def copy(self) -> Document:
+    def copy(self) -> "Document":
         """A document that shares nothing with this one."""
         weights = self.weights.copy()
         begin = self.weights.__array_interface__["data"][0]

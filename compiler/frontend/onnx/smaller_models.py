@@ -4,8 +4,6 @@ Each is a sound model again, whether it means the same or not: it is for those w
 something is still true.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -41,7 +39,7 @@ class ReducibleModel:
         self._types = _types_of(model)
 
     @staticmethod
-    def read(path: str | os.PathLike[str]) -> ReducibleModel:
+    def read(path: str | os.PathLike[str]) -> "ReducibleModel":
         """The model of a file, with the tensors that it keeps in others.
 
         Raises:
@@ -55,7 +53,7 @@ class ReducibleModel:
         return ReducibleModel(model)
 
     @staticmethod
-    def parse(content: bytes) -> ReducibleModel:
+    def parse(content: bytes) -> "ReducibleModel":
         """The model that one of the methods gave."""
         return ReducibleModel(onnx.load_model_from_string(content))
 

@@ -1,7 +1,5 @@
 """What the names of a model's tensors say to those who quantise it from outside: which there are, and what for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -44,7 +42,7 @@ class Channels:
     blocks: int
 
     @property
-    def transposed(self) -> Channels:
+    def transposed(self) -> "Channels":
         return Channels(self.blocks, self.axis)
 
 

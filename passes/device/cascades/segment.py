@@ -4,8 +4,6 @@ Stripes are computed of each op the next one when those behind it need it; a rin
 none is written over that is still to be read.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -242,7 +240,7 @@ class _Touched(NamedTuple):
     start: int
     rows: tuple[RowAccess, ...]
 
-    def conflicts(self, other: _Touched) -> bool:
+    def conflicts(self, other: "_Touched") -> bool:
         """Whether what meets an access to the same map has to stay before or behind it."""
         meets = self.channels[0] < other.channels[1] and other.channels[0] < self.channels[1]
         return meets and (self.is_written or other.is_written)
@@ -268,7 +266,7 @@ class _Place(NamedTuple):
     channels: tuple[int, int]
 
     @staticmethod
-    def of(value: Value, kept: AbstractSet[Value]) -> _Place:
+    def of(value: Value, kept: AbstractSet[Value]) -> "_Place":
         inside = root_of(value, kept)
         return _Place(inside.whole, (inside.channel, inside.channel + map_shape(value.type).padded_channels))
 

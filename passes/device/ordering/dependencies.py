@@ -4,8 +4,6 @@ Places of their own never meet on chip, where none has an address yet. Maps in D
 makes room for another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,13 +56,13 @@ class Dependencies:
                 self._region(place.address.region).add((number, access.write, *place.span, touches.serial))
         return found
 
-    def _of(self, place: Located) -> _Touches:
+    def _of(self, place: Located) -> "_Touches":
         touches = self._touches.get(place.root)
         if touches is None:
             touches = self._touches[place.root] = _Touches(len(self._touches), place)
         return touches
 
-    def _region(self, name: str) -> _Table:
+    def _region(self, name: str) -> "_Table":
         return self._regions.setdefault(name, _Table(5))
 
 

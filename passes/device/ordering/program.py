@@ -2,8 +2,6 @@
 an order is made: where a place goes, since when it is free, and what has to be left.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -152,7 +150,7 @@ class Steps:
     locations: Places = field(default_factory=Places)
 
     @staticmethod
-    def apart(function: Function, machine: Machine) -> Steps:
+    def apart(function: Function, machine: Machine) -> "Steps":
         """The steps of a tile program, but for what they touch and follow, which takes longer to find out."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
         found = Steps(sizes=sizes, clusters=clusters_of(function), handover=handover(machine))

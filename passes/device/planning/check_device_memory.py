@@ -1,7 +1,5 @@
 """Prove the DRAM addresses of a device function from its final annotations alone, by executing them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -50,12 +48,12 @@ class _Map:
     extent: Extent
     reach: int
 
-    def channels(self, first: int, count: int) -> _Map:
+    def channels(self, first: int, count: int) -> "_Map":
         """Channels [first, first + count) of the map."""
         reach = self.reach - first if first + count == self.extent.width else count
         return _Map(self.extent._replace(start=self.extent.start + first, width=count), reach)
 
-    def starts_with(self, other: _Map) -> bool:
+    def starts_with(self, other: "_Map") -> bool:
         a, b = self.extent, other.extent
         return (a.region, a.start, a.pitch) == (b.region, b.start, b.pitch)
 

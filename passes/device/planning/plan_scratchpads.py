@@ -1,7 +1,5 @@
 """Give every place of a tile program an address in the scratchpads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -73,7 +71,7 @@ class Place:
         """One past its last byte."""
         return self.address + self.size
 
-    def meets(self, other: Place) -> bool:
+    def meets(self, other: "Place") -> bool:
         """Whether it lies in a scratchpad in which the other one lies."""
         return self.cluster == other.cluster or EVERY_CLUSTER in (self.cluster, other.cluster)
 

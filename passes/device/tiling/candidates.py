@@ -1,7 +1,5 @@
 """The candidates for the tile of an op: what each needs of the scratchpads, and what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -113,7 +111,7 @@ class Costs:
     sources: list[tuple[int, Counts, Stationary, Split | None]]
 
     @classmethod
-    def of(cls, priced: Sequence[Priced], machine: Machine, taken: float) -> Costs:
+    def of(cls, priced: Sequence[Priced], machine: Machine, taken: float) -> "Costs":
         """Of candidates on a machine; ``taken`` as of `TileSearch.cheapest`."""
         needs: list[Counts] = []
         two: list[NDArray[np.float64]] = []

@@ -6,8 +6,6 @@ next op begins with loads of what this one stores. Where a scratchpad does not h
 turns. Every scratchpad that is larger can only lower the price of a candidate, and allow more of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +63,7 @@ class Work:
             once = cycles + drain
             self.once, self.drain = once if whole is True else np.where(whole, once, self.once), drain
 
-    def __add__(self, other: Work) -> Work:
+    def __add__(self, other: "Work") -> "Work":
         """Both, of which the instructions of this one are the first."""
         cycles, count, port = self.cycles + other.cycles, self.count + other.count, self.port + other.port
         return Work(cycles, count, self.once, self.drain, port)

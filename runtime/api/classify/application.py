@@ -1,7 +1,5 @@
 """The application put together: an artifact and what the options make of it, and the files to classify."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -227,7 +225,7 @@ class Application:
         """End the session. Idempotent."""
         self.session.close()
 
-    def __enter__(self) -> Application:
+    def __enter__(self) -> "Application":
         return self
 
     def __exit__(

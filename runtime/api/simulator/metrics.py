@@ -17,8 +17,6 @@ without elements are equal, and so are infinities of the same sign, such as mask
 differ hold an infinity, or any a NaN, every metric is NaN, and NaN passes no threshold.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -53,7 +51,7 @@ class Sums(Immutable):
     largest: float = 0.0
     peak: float = 0.0
 
-    def __add__(self, other: Sums) -> Sums:
+    def __add__(self, other: "Sums") -> "Sums":
         """The sums of two pairs of arrays together."""
         pairs = {name: (mine, vars(other)[name]) for name, mine in vars(self).items()}
         return Sums(**{name: max(pair) if name in ("largest", "peak") else sum(pair) for name, pair in pairs.items()})

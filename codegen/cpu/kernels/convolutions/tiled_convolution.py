@@ -13,12 +13,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import Register, Registers
 from ..output_channels import VECTOR_BYTES, QuantizedOutput, channels_of
 from ..products.blocking import Work
-from ..products.tile_product import (
-    Ending,
-    each_four_rows,
-    pays,
-    signed_weights,
-)
+from ..products.tile_product import Ending, each_four_rows, pays, signed_weights
 from ..window_walk import Values
 from .quantized_convolution import QuantizedConvolution
 from .tiled_window import TiledWindow

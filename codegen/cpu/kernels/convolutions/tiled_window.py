@@ -23,14 +23,7 @@ from ...llvm.target import TargetDescription
 from ...llvm.types import I1, I8, I64, Register, Registers, Type, constant
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..products.blocking import PARTS
-from ..products.tile_product import (
-    BLOCK_BYTES,
-    Ending,
-    OverRows,
-    TileBlocks,
-    TileSteps,
-    tile_rows,
-)
+from ..products.tile_product import BLOCK_BYTES, Ending, OverRows, TileBlocks, TileSteps, tile_rows
 from ..window import Axis
 from ..window_walk import Values, WindowSpec
 

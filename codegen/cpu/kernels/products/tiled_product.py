@@ -20,16 +20,7 @@ from ..channel_tiles import ChannelTiles, WorkItem
 from ..output_channels import VECTOR_BYTES, channels_of
 from ..window_walk import Values
 from .byte_product import ByteProduct
-from .tile_product import (
-    BLOCK_BYTES,
-    OverRows,
-    TileBlocks,
-    TileSteps,
-    each_four_rows,
-    pays,
-    signed_weights,
-    tile_rows,
-)
+from .tile_product import BLOCK_BYTES, OverRows, TileBlocks, TileSteps, each_four_rows, pays, signed_weights, tile_rows
 
 _ITEM_TILES, _ITEM_VECTORS = 4, 8
 """Tiles of rows, and vectors of columns, in a work item."""

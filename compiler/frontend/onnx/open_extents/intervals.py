@@ -9,8 +9,6 @@ enough for a bound: of Min(n, 10) that it is at most 10, of a remainder that it 
 filler as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -212,8 +210,8 @@ class Count:
     least: int
     most: int
     factor: int = 1
-    parts: tuple[Count, ...] = ()
-    base: Count | None = None
+    parts: "tuple[Count, ...]" = ()
+    base: "Count | None" = None
     offset: int = 0
 
     @property

@@ -5,8 +5,6 @@ of these bytes: with radix 8, x - 128 stands for x/256 - 0.5 (Kneron); with radi
 and floor(x/2) for x/256 (YOLO).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +28,7 @@ class Picture(NamedTuple):
     resize: ResizeMode
     padding: PaddingMode
     normalize: NormalizeMode
-    crops: tuple[Crop, ...]
+    crops: "tuple[Crop, ...]"
 
 
 class Crop(NamedTuple):

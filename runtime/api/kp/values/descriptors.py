@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from ..enums import (
-    ImageFormat,
-    ModelTargetChip,
-    ModelTensorDataLayout,
-    UsbSpeed,
-)
+from ..enums import ImageFormat, ModelTargetChip, ModelTensorDataLayout, UsbSpeed
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
 
