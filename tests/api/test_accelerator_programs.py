@@ -25,6 +25,7 @@ from compat_programs import (
     picture_model,
     read_arrays,
 )
+from random_seeds import in_turn
 
 import tilewright
 from tilewright.compiler.demo import MODEL
@@ -128,8 +129,7 @@ def test_without_calibration_a_warning_says_how_to_give_samples(
     assert "TILEWRIGHT_CALIBRATION" in shown
 
 
-@both_generations
-@pytest.mark.parametrize("style", ["polling", "interleaving", "threaded"])
+@pytest.mark.parametrize(("style", "generation"), in_turn(["polling", "interleaving", "threaded"], GENERATIONS))
 def test_pictures_of_a_folder(
     style: str,
     generation: str,
@@ -155,18 +155,16 @@ def test_a_slow_consumer_loses_no_picture_and_what_is_no_picture_is_passed_over(
     assert_equal(read_arrays(tmp_path / "found.npz"), integers, digits, DIGITS)
 
 
-@both_generations
-@pytest.mark.parametrize(("cards", "clusters", "each"), [(1, 1, 4), (2, 2, 1), (1, 2, 2)])
+@pytest.mark.parametrize(("units", "generation"), in_turn([(1, 1, 4), (2, 2, 1), (1, 2, 2)], GENERATIONS), ids=str)
 def test_batches_with_a_short_last_one(
-    cards: int,
-    clusters: int,
-    each: int,
+    units: tuple[int, int, int],
     generation: str,
     calibrated: Programs,
     digits: list[Path],
     integers: tilewright.Session,
     tmp_path: Path,
 ) -> None:
+    cards, clusters, each = units
     options = ("-r", *DIGITS, "-f", cards, "-C", clusters, "-b", each, "-o", tmp_path / "found.npz")
     shown = calibrated.run(f"{generation}/demos/threaded_batch.py", MODEL, digits[0].parent, *options)
     assert_equal(read_arrays(tmp_path / "found.npz"), integers, digits, DIGITS)

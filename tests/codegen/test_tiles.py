@@ -58,11 +58,11 @@ def check(cases: list[Case]) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_convolutions(kind: str, rng: np.random.Generator) -> None:
-    assert check([blocked(kind, rng) for _ in range(12)])
+    assert check([blocked(kind, rng) for _ in range(6)])
 
 
 def test_random_products(rng: np.random.Generator) -> None:
-    assert check([product(rng) for _ in range(12)])
+    assert check([product(rng) for _ in range(6)])
 
 
 @pytest.mark.sweep

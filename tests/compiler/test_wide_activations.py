@@ -11,6 +11,7 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 import pytest
+from random_seeds import in_turn
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
@@ -88,8 +89,7 @@ def widths(module: Module) -> dict[str, str]:
 SOME = ("x", "depthwise", "c3")
 
 
-@pytest.mark.parametrize("methods", ["none", "additions"])
-@pytest.mark.parametrize("wide", [("all",), SOME])
+@pytest.mark.parametrize(("wide", "methods"), in_turn([("all",), SOME], ["none", "additions"]))
 def test_kernels_compute_the_integers_of_the_reference(
     model: bytes, samples: np.ndarray, wide: tuple[str, ...], methods: str
 ) -> None:
@@ -134,7 +134,7 @@ def test_the_accelerator_computes_the_same_integers(model: bytes, samples: np.nd
             assert device.run({"x": sample[None]})["y"].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("methods", ["none", "additions"])
+@pytest.mark.parametrize("methods", [pytest.param("none", marks=pytest.mark.sweep), "additions"])
 def test_weights_of_16_bits_are_two_layers_and_their_sum(
     model: bytes, samples: np.ndarray, rng: np.random.Generator, methods: str
 ) -> None:
@@ -343,7 +343,7 @@ def test_layers_of_8_and_16_bits_that_are_else_alike_have_tiles_of_their_own(rng
     [
         (("all",), "additions"),
         (("gated", "depthwise"), "none"),
-        (("clip", "sum"), "additions"),
+        pytest.param(("clip", "sum"), "additions", marks=pytest.mark.sweep),
         pytest.param(("swish", "stem"), "additions", marks=pytest.mark.sweep),
         pytest.param(("depthwise", "first"), "none", marks=pytest.mark.sweep),
     ],

@@ -371,13 +371,13 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
     refused = 0
     for stream in streams(1):
         for index in range(len(program().queues[stream]) // 64):
-            for bit in rng.choice(512, 40, replace=False):
+            for bit in rng.choice(512, 16, replace=False):
                 try:
                     with load_session(rebuilt(with_bits(stream, index, int(bit))), engine="device") as session:
                         session.run(inputs)
                 except InstructionError:
                     refused += 1
-    assert refused > 200
+    assert refused > 80
 
 
 # Calibration data

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from network_files import digits_artifact
+from random_seeds import in_turn
 
 CLOSED = "error: cannot write the output: stdout is closed\n"
 FULL = "error: cannot write the output: No space left on device\n"
@@ -21,6 +22,10 @@ def shell(words: str, *, environment: dict[str, str] | None = None) -> tuple[int
         ["bash", "-c", command], capture_output=True, env={**os.environ, **(environment or {})}, timeout=120
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+LONG = "inspect --supported-ops"
+READERS = ("true", "head -c 5")
 
 
 @pytest.mark.parametrize("words", ["--version", "--help", "compile --help", "run --help", "inspect --supported-ops"])
@@ -58,8 +63,7 @@ def test_messages_that_cannot_be_written(words: str, code: int, redirection: str
     assert (found, shown) == (code, "")
 
 
-@pytest.mark.parametrize("words", ["--help", "compile --help", "run --help", "inspect --supported-ops"])
-@pytest.mark.parametrize("reader", ["true", "head -c 5"])
+@pytest.mark.parametrize(("words", "reader"), in_turn(["--help", "compile --help", LONG, "run --help"], READERS))
 def test_a_reader_that_goes_away(words: str, reader: str) -> None:
     code, _, message = shell(f"{words} | {reader} >/dev/null; exit ${{PIPESTATUS[0]}}")
     assert (code, message) == (0, "")
@@ -69,8 +73,11 @@ ASCII = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
 LOCALES = [ASCII, {"LC_ALL": "POSIX"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}]
 
 
-@pytest.mark.parametrize("environment", LOCALES, ids=str)
-@pytest.mark.parametrize("words", ["--help", "compile --help", "opt --help", "run --help", "inspect --supported-ops"])
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    in_turn(["--help", "compile --help", LONG, "opt --help", "run --help"], LOCALES, 3),
+    ids=str,
+)
 def test_help_in_every_locale(words: str, environment: dict[str, str]) -> None:
     code, _, message = shell(words, environment=environment)
     assert (code, message) == (0, "")

@@ -139,7 +139,7 @@ def test_heads_that_are_no_blocks_start_blocks(depth: int, act: str, is_joined: 
 @pytest.mark.parametrize(
     ("machine", "mask", "tokens", "images", "depth"),
     [
-        ("m4096", "none", 32, 1, 16),
+        pytest.param("m4096", "none", 32, 1, 16, marks=pytest.mark.sweep),
         ("m4096", "causal", 50, 1, 12),
         ("s256", "keys", 33, 2, 16),
         ("s256", "none", 33, 2, 24),
@@ -205,7 +205,10 @@ def test_heads_may_stand_one_below_the_other(
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("machine", "batch"), [("m4096", [2, 3, 9]), ("m4096", [4, 2, 8]), ("s256", [2, 3, 9])])
+@pytest.mark.parametrize(
+    ("machine", "batch"),
+    [pytest.param("m4096", [2, 3, 9], marks=pytest.mark.sweep), ("m4096", [4, 2, 8]), ("s256", [2, 3, 9])],
+)
 def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: np.random.Generator) -> None:
     """Then the result has as many rows as the queries, and others."""
     net = OnnxNetwork(rng)

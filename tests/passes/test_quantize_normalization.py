@@ -220,7 +220,7 @@ def test_what_becomes_integers_in_two_ways_is_rounded_from_numbers(
         assert found is not None and found.rule == f"{NOT_HERE} {why}"
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
+@pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
 def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
     model = export_onnx(random_layers(rng, (1, 33, 40), layers=3)).SerializeToString()
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
@@ -233,7 +233,10 @@ def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("machine", "is_normalized"), [("m4096", False), ("s256", False), ("m4096", True)])
+@pytest.mark.parametrize(
+    ("machine", "is_normalized"),
+    [pytest.param("m4096", False, marks=pytest.mark.sweep), ("s256", False), ("m4096", True)],
+)
 def test_shortcuts_that_start_before_a_normalisation_have_16_bits(
     machine: str, is_normalized: bool, rng: np.random.Generator
 ) -> None:

@@ -37,8 +37,13 @@ WALKS = sections()
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the repository whose packages Python finds under their installed names."""
+def clone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the repository whose packages Python finds under their installed names; in one folder for all tests of
+    a process, so that what they start finds the bytecode that it made before of files of the same age."""
+    tmp_path = tmp_path_factory.getbasetemp() / "clone"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    tmp_path.mkdir()
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path.with_name("bytecode of clones")))
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for name in COPIED:
         if (ROOT / name).is_dir():

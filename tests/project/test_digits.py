@@ -75,9 +75,9 @@ def test_the_training_script_writes_both_files(tmp_path: Path) -> None:
     with np.load(tmp_path / "digits_heldout.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], digits.images)
         np.testing.assert_array_equal(arrays["calibration_images"], digits.calibration_images)
-    outputs = probabilities(tmp_path / "digits.onnx", digits.prepare(digits.images))
+    outputs = probabilities(tmp_path / "digits.onnx", digits.prepare(digits.images[::5]))
     np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-5)
-    assert (outputs.argmax(1) == digits.labels).mean() > 0.15
+    assert (outputs.argmax(1) == digits.labels[::5]).mean() > 0.15
 
 
 def test_gradients_of_the_training_layers_are_those_of_their_outputs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, node_model
+from random_seeds import in_turn
 
 import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
@@ -89,8 +90,7 @@ TYPED["QLinearMatMul"] = ["storage_cast", "matmul", "storage_cast"]
 
 
 @pytest.mark.parametrize("dtypes", DTYPES, ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
-@pytest.mark.parametrize("is_per_channel", [False, True])
-@pytest.mark.parametrize("are_known", [True, False])
+@pytest.mark.parametrize(("is_per_channel", "are_known"), in_turn([False, True], [True, False]))
 def test_convolution(rng: np.random.Generator, dtypes: tuple[Any, Any], is_per_channel: bool, are_known: bool) -> None:
     arrays = convolution(rng, dtypes, is_per_channel, 2)
     attributes = {"strides": [2, 1], "pads": [0, 1, 2, 0], "dilations": [1, 2]}
@@ -114,8 +114,7 @@ def test_depthwise_convolution_of_computed_scale(rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize("dtypes", DTYPES, ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
-@pytest.mark.parametrize("is_per_column", [False, True])
-@pytest.mark.parametrize("are_known", [True, False])
+@pytest.mark.parametrize(("is_per_column", "are_known"), in_turn([False, True], [False, True]))
 def test_product(rng: np.random.Generator, dtypes: tuple[Any, Any], is_per_column: bool, are_known: bool) -> None:
     found = check("QLinearMatMul", product(rng, dtypes, is_per_column), range(1, 8) if are_known else [3])
     assert found == TYPED["QLinearMatMul"] if are_known else found[0] == "matmul_integer"
