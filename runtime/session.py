@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,19 @@ def load(
     limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
     given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
     again = os.path.abspath(source) if isinstance(source, (str, os.PathLike)) else artifact
-    session._load_again = partial(load, again, **given, **limits, trust=trust, pad=names)
+    digest = artifact.credentials.digest_text
+    session._load_again = partial(_load_same, digest, again, **given, **limits, trust=trust, pad=names)
+    return session
+
+
+def _load_same(digest: str, source: Source | Artifact, **given: Any) -> Session:
+    session = load(source, **given)
+    if session.artifact.credentials.digest_text != digest:
+        raise ArtifactError(
+            f"{session.artifact.origin} is no longer the artifact that the session was loaded from",
+            stage="load artifact",
+            hint="Load it again, or give another version a path of its own.",
+        )
     return session
 
 
@@ -314,10 +326,13 @@ class Session:
             InputError: an input is unknown, missing, or of the wrong shape or dtype.
             RequestTimeoutError: there was no room in the queue within the time.
             ResourceError: this machine does not have enough memory, or cannot start a thread.
-            UsageError: the session is closed, or the timeout is no number.
+            UsageError: the session is closed, the timeout is no number, or the callback cannot be called.
         """
         self._check_open()
         check_timeout(timeout)
+        if callback is not None and not callable(callback):
+            expected, found = "a function of the request", type(callback).__name__
+            raise UsageError("the callback cannot be called", expected=expected, found=found)
         runner, arrays, cut = self._bound(inputs, copy=True)
         request: Request[Outputs] = Request(lambda: cut(runner.run(arrays, request.abandoned)), callback)
         self._queue.put(request, timeout)
@@ -385,7 +400,8 @@ class Session:
 
     def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
         """Pickled by the arguments of `load` and the path, or by its content where it was loaded from memory, so that
-        another process loads it for itself and judges there whether its native code may run.
+        another process loads it for itself and judges there whether its native code may run. Where another artifact
+        lies at the path by then, that is an ArtifactError.
 
         Raises:
             UsageError: it is closed.

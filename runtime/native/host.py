@@ -104,7 +104,10 @@ def usable_here() -> frozenset[str]:
 
 def processors() -> int:
     """Processors for the threads of this process: cores of its affinity, as far as its control groups give it time."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    allowed: Iterable[int] = range(os.cpu_count() or 1)
+    # Some systems have no such call, and some sandboxes refuse it.
+    with contextlib.suppress(AttributeError, OSError):
+        allowed = os.sched_getaffinity(0)
     topology = (f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in allowed)
     cores = {_text(path) or path for path in topology}
     return max(1, min(len(cores), math.ceil(min(_quota(), len(cores)))))

@@ -41,16 +41,13 @@ def declared(source: Declaration | None, names: Collection[str] | None = None) -
     named = _by_name(source)
     if named is None:
         given = cast("PreprocessingSource | None", source)
-        origin = "given" if isinstance(given, Preprocessing) else origin_of(given) if _is_text(given) else DEFAULT
+        told = origin_of(given) if isinstance(given, (str, Mapping)) else DEFAULT
+        origin = "given" if isinstance(given, Preprocessing) else told
         return Declared(Preprocessing.of(given or {}), origin)
     for name in named:
         if names is not None and name not in names:
             raise UsageError("preprocessing is for an input that there is none of", expected=_listed(names), found=name)
     return {name: cast("Declared", declared(each)) for name, each in named.items()}
-
-
-def _is_text(source: object) -> bool:
-    return isinstance(source, (str, Mapping))
 
 
 def _by_name(source: object) -> Mapping[str, PreprocessingSource] | None:

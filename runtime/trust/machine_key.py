@@ -98,7 +98,9 @@ def objection(digest: bytes, found: bytes) -> str | None:
     except TrustError as error:
         return error.message
     if key is None:
-        return f"this user has no key of their own at {path()}"
+        return (
+            f"this user has no key of their own at {path()}" if path() else "there is no home folder to keep a key in"
+        )
     if hmac.compare_digest(code(key, "artifact 1", digest), found):
         return None
     return "it was not made by this user on this machine"

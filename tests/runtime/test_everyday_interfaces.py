@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import pickle
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from open_networks import convolutional
 
 import tilewright
 from tilewright.compiler.demo import MODEL
-from tilewright.errors import InputError, RequestCancelledError, TrustError, UsageError
+from tilewright.errors import ArtifactError, InputError, RequestCancelledError, TrustError, UsageError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.request import Request
 
@@ -85,6 +86,18 @@ def test_sessions_are_pickled_by_path_or_by_content(path: Path) -> None:
             np.testing.assert_array_equal(other.run({"image": IMAGE})["probabilities"], expected)
     with pytest.raises(UsageError, match="the session is closed"):
         pickle.dumps(session)
+
+
+def test_a_session_is_no_other_network_where_it_is_copied(path: Path, tmp_path: Path) -> None:
+    """Between pickling and arriving another version may have been put at the path."""
+    with tilewright.load(path) as session:
+        pickled = pickle.dumps(session)
+        tilewright.compile(graph_model([helper.make_node("Relu", ["x"], ["y"])]), output=path)
+        for again in (lambda: pickle.loads(pickled), lambda: copy.copy(session)):
+            with pytest.raises(
+                ArtifactError, match=r"digits\.twa is no longer the artifact that the session was loaded"
+            ):
+                again()
 
 
 def test_native_code_from_memory_is_judged_where_it_arrives(path: Path) -> None:

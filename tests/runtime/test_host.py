@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,14 @@ def test_this_machine() -> None:
     known = EXTENSIONS.get(host.architecture(), {})
     assert usable(host.architecture(), host.features()) == host.features() & known.keys()
     assert host.missing(f"{host.architecture()}-unknown-linux-gnu", host.features()) is None
+
+
+def test_a_sandbox_may_refuse_to_tell_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(process: int) -> set[int]:
+        raise PermissionError(process)
+
+    monkeypatch.setattr(os, "sched_getaffinity", refused, raising=False)
+    assert 1 <= host.processors() <= (os.cpu_count() or 1)
 
 
 @every_processor

@@ -187,7 +187,7 @@ def test_what_is_a_count(count: int) -> None:
         assert load(small_artifact()).profile({"x": sample()}, rounds=count).rounds == count
 
 
-def test_what_is_no_time_to_wait() -> None:
+def test_what_is_no_time_to_wait_and_no_callback() -> None:
     with load(small_artifact()) as running:
         for timeout in (float("nan"), "3", [1], np.float32("nan")):
             with pytest.raises(UsageError, match="timeout is no time; expected a number of seconds, or None, found"):
@@ -197,6 +197,10 @@ def test_what_is_no_time_to_wait() -> None:
                 with pytest.raises(UsageError, match="timeout is no time"):
                     wait(timeout)  # pyright: ignore[reportArgumentType]
         assert running.submit({"x": sample()}, timeout=-1).wait(np.inf)
+        with pytest.raises(
+            UsageError, match="the callback cannot be called; expected a function of the request, found i"
+        ):
+            running.submit({"x": sample()}, 3)  # pyright: ignore[reportArgumentType]
 
 
 def test_profile_names_every_step() -> None:

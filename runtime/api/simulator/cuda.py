@@ -47,7 +47,11 @@ def cuda_sums() -> SumsOf:
     def gather(reference: np.ndarray, test: np.ndarray) -> Sums:
         if reference.size < WORTH_COPYING:
             return sums(reference, test)
-        r, t = (_transferable(array.reshape(-1)) for array in (reference, test))
+        taken = (
+            array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+            for array in (reference, test)
+        )
+        r, t = (array.reshape(-1) for array in taken)
         found = np.zeros(7)
         for start in range(0, r.size, PIECE):
             parts = run(r[start : start + PIECE], t[start : start + PIECE])
@@ -56,7 +60,3 @@ def cuda_sums() -> SumsOf:
         return Sums(r.size, *found.tolist())
 
     return gather
-
-
-def _transferable(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)

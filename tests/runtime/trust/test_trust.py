@@ -70,6 +70,9 @@ def test_artifacts_of_others_are_not_trusted(tmp_path: Path, monkeypatch: pytest
     assert reason(content) == "it was not made by this user on this machine, and it is not signed"
     with pytest.raises(TrustError):
         load(content, regenerate=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "nowhere")
+    assert reason(content) == "there is no home folder to keep a key in, and it is not signed"
 
 
 def test_a_zeroed_or_forged_tag_is_untrusted_and_a_damaged_one_is_an_error() -> None:

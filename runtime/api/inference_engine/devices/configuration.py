@@ -128,9 +128,7 @@ KEYS: dict[str, Key] = {
     "CLDNN_PLUGIN_PRIORITY": Key(("GPU",), "2019 R1", _one_of("0", "1", "2", "3"), "", _ABSENT),
     "CLDNN_PLUGIN_THROTTLE": Key(("GPU",), "2019 R1", _one_of("0", "1", "2", "3"), "", _ABSENT),
     "GPU_THROUGHPUT_STREAMS": Key(("GPU",), "2019 R1", _streams("GPU_THROUGHPUT_AUTO"), "", _ABSENT),
-    "GNA_DEVICE_MODE": Key(("GNA",), _R5, _ANY, "", _ABSENT),
-    "GNA_PRECISION": Key(("GNA",), _R5, _one_of("I8", "I16"), "", _ABSENT),
-    "GNA_SCALE_FACTOR": Key(("GNA",), _R5, _ANY, "", _ABSENT),
+    **{f"GNA_{name}": Key(("GNA",), _R5, _ANY, "", _ABSENT) for name in ("DEVICE_MODE", "PRECISION", "SCALE_FACTOR")},
 }
 
 

@@ -27,7 +27,12 @@ class DataPtr(list[int]):
 
     As a list, it is the shape as it was when it was asked for, in the order of the network, such as N, C, H, W.
     Two are equal where their shapes are.
+
+    Attributes:
+        initialized: whether it belongs to a network, as every one does.
     """
+
+    initialized = True
 
     def __init__(self, state: NetworkState, name: str, layer: str, position: int) -> None:
         self._state, self._name, self._layer, self._position = state, name, layer, position
@@ -89,11 +94,6 @@ class DataPtr(list[int]):
     def tensor_desc(self) -> TensorDesc:
         """What the blob of it holds."""
         return TensorDesc(self.precision, self.shape, self.layout)
-
-    @property
-    def initialized(self) -> bool:
-        """Whether it belongs to a network, as every one does."""
-        return True
 
     @property
     def input_data(self) -> DataPtr:

@@ -140,7 +140,10 @@ def image_job(
             how.resize_mode,
             how.padding_mode,
             how.normalize_mode,
-            _crops(how),
+            tuple(
+                Crop(box.crop_box_index, Box(box.x, box.y, box.width, box.height))
+                for box in how.inference_crop_box_list
+            ),
         )
         for how, pixels in images
     ]
@@ -161,12 +164,6 @@ def _complete(pixels: Pixels) -> np.ndarray:
     if len(pixels.data) < needed:
         raise wrong("image", f"at least {needed} bytes for {pixels.size} in {pixels.format}", len(pixels.data))
     return pixels.data[:needed]
-
-
-def _crops(how: How) -> tuple[Crop, ...]:
-    return tuple(
-        Crop(box.crop_box_index, Box(box.x, box.y, box.width, box.height)) for box in how.inference_crop_box_list
-    )
 
 
 def data_job(group: Group, turn: int, model_id: int, inference_number: int, buffers: Sequence[np.ndarray]) -> Job:

@@ -44,7 +44,8 @@ def connect(ports: Sequence[int]) -> DeviceGroup:
         raise Refusal(
             code, "the number of devices is wrong", expected=f"1 to {MOST_IN_A_GROUP} ports", found=len(ports)
         )
-    _release_forgotten()
+    while _forgotten:
+        _release(_forgotten.popleft())
     there = devices()
     with _guard.lock:
         chosen = [_first_free(there)] if tuple(ports) == (0,) else [_at(port, there) for port in ports]
@@ -143,11 +144,6 @@ def let_go(group: Group) -> None:
     for device in group.devices:
         if device.holder is group:
             device.holder = None
-
-
-def _release_forgotten() -> None:
-    while _forgotten:
-        _release(_forgotten.popleft())
 
 
 _devices: dict[str, list[VirtualDevice]] = {}

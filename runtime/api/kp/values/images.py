@@ -107,10 +107,6 @@ def _read_image(value: Any) -> bytes | np.ndarray:
     return value
 
 
-def _show_image(value: bytes | np.ndarray) -> object:
-    return lines(value) if isinstance(value, np.ndarray) else len(value)
-
-
 class GenericInputNodeImage(_Cropped, Value):
     """An image for an input of a model, in API 2.x.
 
@@ -122,7 +118,9 @@ class GenericInputNodeImage(_Cropped, Value):
         inference_crop_box_list: parts of the image, at most four; none for the whole.
     """
 
-    image: Member[bytes | np.ndarray] = Member(_read_image, _show_image, b"")
+    image: Member[bytes | np.ndarray] = Member(
+        _read_image, lambda value: lines(value) if isinstance(value, np.ndarray) else len(value), b""
+    )
     width: Member[int] = integer(0)
     height: Member[int] = integer(0)
     image_format: Member[ImageFormat] = enumeration(ImageFormat.KP_IMAGE_FORMAT_RGB565)
