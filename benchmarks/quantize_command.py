@@ -33,7 +33,7 @@ from report import replace_section
 import tilewright
 from tilewright.compiler.benchmark.comparison import processor_name
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.quantization.ladder.divided_samples import CALIBRATED, divided
+from tilewright.compiler.quantization.ladder.quantize_model import CALIBRATED, divided
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.report.table import Column, Table
 

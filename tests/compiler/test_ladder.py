@@ -24,8 +24,8 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, losses, score
+from tilewright.compiler.quantization.ladder.quantize_model import write_quantized
 from tilewright.compiler.quantization.ladder.result import Quantization, Rung
-from tilewright.compiler.quantization.ladder.written_files import write_quantized
 from tilewright.compiler.quantization.methods import METHODS
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import NothingToQuantizeError, OutputError, PassError, UsageError

@@ -1,30 +1,49 @@
 """From a model and samples to integers that are as exact as asked: ``tilewright quantize``."""
 
+import json
 import math
 import os
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
-from tilewright.errors import OutputError, TilewrightError, UsageError, resources
+import numpy as np
+
+from tilewright.errors import CalibrationError, CalibrationWarning, OutputError, TilewrightError, UsageError, resources
 from tilewright.limits import check_count
 
-from ....runtime.files.output_file import check_output
+from ....ir.quantized import is_wide
+from ....ir.types import TensorType
+from ....runtime.files.output_file import check_output, output_file
 from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
 from ...calibration.ranges import BITS
-from ...calibration.sample_sets import RandomSet, hold, images_of
+from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, images_of
 from ...declarations import option, with_keywords
-from ...driver import check_options, engines_of
+from ...driver import Shared, check_options, compile_to_file, engines_of
+from ...export import export_by
 from ...frontend.formats import Model, ModelProto, import_model
 from ...frontend.ir.document import Document
 from ...options import CompileOptions
 from ..methods import METHODS, UNEXPORTED
 from ..quantize import brings_quantization
 from .climb import Search
-from .divided_samples import CALIBRATED, divided, set_apart
 from .goal import Goal
 from .judging import first_shape, read_labels
 from .result import Quantization
-from .written_files import is_exported, write_encodings, write_quantized
+
+CALIBRATED = 100
+"""Samples that are calibrated on unless the options say how many."""
+
+JUDGED = 500
+"""Samples that are judged on, at most."""
+
+HELD = 2**30
+"""Bytes of samples that are judged on, at most, but for one of them."""
+
+CHOSEN_BY = 4
+"""One sample in so many is not calibrated on, but chooses methods: what suits those is not what suits others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,3 +185,71 @@ def _write_best(search: Search, goal: Goal, model: Model, output: str | os.PathL
             search.leave_out(best, error)
         else:
             return best
+
+
+def divided(every: CalibrationSet, most: int) -> tuple[Held, list[int]]:
+    """Samples to calibrate on, and which ones to judge on, both at even distances.
+
+    Raises:
+        CalibrationError: there are too few.
+    """
+    total = len(every)
+    count = min(most, total * 2 // 3)
+    if count < 1:
+        raise CalibrationError(
+            "there are too few samples to calibrate on some and judge on others",
+            stage="quantize",
+            expected="at least 2, better 100 and more",
+            found=total,
+            hint="`tilewright compile --calibration` calibrates on all there are, and judges nothing.",
+        )
+    chosen = _even(range(total), count)
+    used = hold(every, chosen)
+    size = sum(array.nbytes for array in used.samples[0].values())
+    others = sorted({*range(total)} - {*chosen})
+    return used, _even(others, min(JUDGED, len(others), max(1, HELD // size)))
+
+
+def set_apart(given: Held) -> tuple[Held, Held]:
+    """What is calibrated on, and what chooses methods; both are all if there are few."""
+    apart = {*range(CHOSEN_BY - 1, len(given), CHOSEN_BY)}
+    if not apart:
+        return given, given
+    return given.only([at for at in range(len(given)) if at not in apart]), given.only([*apart])
+
+
+def _even(places: Sequence[int], count: int) -> list[int]:
+    return [places[index * len(places) // count] for index in range(count)]
+
+
+def is_exported(output: str | os.PathLike[str]) -> bool:
+    """Whether an output is for other runtimes."""
+    return Path(output).suffix.lower() in (".onnx", ".xml")
+
+
+def write_quantized(model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared) -> None:
+    """Write an artifact, or a file for other runtimes; samples are not looked at again."""
+    if not is_exported(output):
+        compile_to_file(model, output, replace(options, precision="int8"), shared)
+        return
+    with warnings.catch_warnings():
+        # They are told already.
+        warnings.simplefilter("ignore", CalibrationWarning)
+        export_by(model, output, options, "qdq", choices=shared.choices)
+
+
+def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
+    """Activations of these types as AIMET 1.0.0 has them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    entries: list[dict[str, object]] = []
+    for name, type in types.items():
+        assert type.quant is not None
+        limits = np.iinfo(type.dtype.numpy)
+        shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": limits.bits, "is_sym": is_wide(type)}
+        entries.append({**shape, "scale": [type.quant.scale[0]], "offset": [limits.min - type.quant.zero_point[0]]})
+    text = json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=2)
+    with output_file(path) as file:
+        file.write(f"{text}\n".encode())

@@ -137,7 +137,7 @@ class EvaluatedImages(TypedDict):
 
 def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
     from ...files.input_file import write
-    from ..batch.evaluation import evaluate
+    from ..batch.inference import evaluate
     from ..classify.results import csv_text
 
     if arguments.labels is None:
