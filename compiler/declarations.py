@@ -111,6 +111,7 @@ def with_keywords(
         name: what users call the function, for messages.
     """
     signature = inspect.signature(options)
+    assert all(isinstance(each.type, str) for each in fields(cast("Any", options))), "check_type takes hints as texts"
     helps = {each.name: each.metadata["documentation"] for each in fields(cast("Any", options))}
 
     def decorate(function: Callable[[Keywords], Result]) -> Callable[P, Result]:

@@ -3,6 +3,8 @@
 The table of a sweep is a CSV file, from which a sweep that was interrupted goes on.
 """
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import io

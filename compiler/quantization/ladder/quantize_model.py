@@ -1,5 +1,7 @@
 """From a model and samples to integers that are as exact as asked: ``tilewright quantize``."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
