@@ -8,10 +8,11 @@ Examples:
 """
 
 import argparse
+import inspect
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_type_hints
 
 from tilewright.errors import ParseError, UsageError, resources
 
@@ -111,7 +112,8 @@ def _listed(*, as_json: bool) -> str | dict[str, KnownPass]:
         name: {
             "summary": (sys.modules[cls.__module__].__doc__ or "").partition("\n")[0],
             "options": {
-                each.name: f"{each.type}" + ("" if each.default is MISSING else f" = {print_option(each.default)}")
+                each.name: inspect.formatannotation(get_type_hints(cls)[each.name])
+                + ("" if each.default is MISSING else f" = {print_option(each.default)}")
                 for each in fields(cls)
             },
         }
