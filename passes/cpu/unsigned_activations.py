@@ -1,6 +1,4 @@
-"""Make signed activations unsigned, or the reverse: dot products of bytes multiply unsigned by signed ones, those of
-words two signed ones.
-"""
+"""Make signed activations unsigned, as dot products of bytes take them, or the reverse, as those of words do."""
 
 from collections.abc import Collection, Sequence
 from itertools import product
