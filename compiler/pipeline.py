@@ -14,6 +14,7 @@ from ..passes.cpu.narrow_products import NarrowProducts
 from ..passes.cpu.one_hot_products import OneHotProducts
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.cpu.real_results import RealResults
+from ..passes.cpu.separate_pools import SeparatePools
 from ..passes.cpu.transposed_convolutions import TransposedConvolutions
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.cpu.volume_convolutions import VolumeConvolutions
@@ -78,7 +79,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0)
     products = (OneHotProducts(), FuseAttention(), Fuse(), weight_only, FoldConstants())
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
     forms = (*forms, NarrowProducts(narrow, exact)) if narrow else forms
-    places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), PlanCpuMemory())
+    places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), SeparatePools(), PlanCpuMemory())
     return Pipeline((*forms, *places), name)
 
 

@@ -1,20 +1,27 @@
 """Pooling of floats in row-major order, over windows of any number of dimensions."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.pooling import AveragePool, MaxPool
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, constant
 from ..llvm.vector_arithmetic import VectorArithmetic
+from ..spec import ConstantTable
 from ..tensors import is_float, is_plain
 from .reduction import along
-from .row_major_windows import SIDE_BY_SIDE, RowMajorWindows
+from .row_major_windows import RowMajorWindows
 from .window import walked
+
+MOST = 16384
+"""Windows of a channel whose counts are written down."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,13 @@ class RowMajorMaxPooling(RowMajorWindows):
 
 @dataclass(frozen=True)
 class RowMajorAveragePooling(RowMajorWindows):
-    """The mean of each window, all taps of which count."""
+    """The mean of each window.
+
+    Attributes:
+        counts: by how many elements the windows of a channel are divided, one after the other; or one number for all.
+    """
+
+    counts: tuple[float, ...] = ()
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return b.binary("fadd", total, value)
@@ -37,12 +50,16 @@ class RowMajorAveragePooling(RowMajorWindows):
     def end(
         self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
     ) -> Register:
-        return b.binary("fdiv", total, constant(total.type, math.prod(axis.kernel for axis in self.axes)))
+        if len(self.counts) == 1:
+            return b.binary("fdiv", total, constant(total.type, self.counts[0]))
+        counts = ConstantTable(DType.F32, self.counts).define(b, f"{self.name}_counts")
+        count = b.load_masked(total.type, b.at(counts, b.remainder(place, 4 * len(self.counts))), inside)
+        return b.binary("fdiv", total, count)
 
 
 @lowers(MaxPool, AveragePool, needs=(is_float, is_plain))
 def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
-    """Maxima, and means of windows that lie in the image, or in its padding where that counts.
+    """Maxima and means.
 
     Every tap of a window is looked at: so none may be longer than the image, as most of it would be padding.
     """
@@ -57,12 +74,6 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
     geometry = batch, channels, channels, axes, channels
     if isinstance(operator, MaxPool):
         return RowMajorMaxPooling(*geometry).kernel(target)
-    counted = axes
-    if operator.count_include_pad:
-        after = operator.pads[len(axes) :]
-        counted = tuple(replace(a, input=a.before + a.input + e, before=0) for a, e in zip(axes, after, strict=True))
-    # Of columns further apart, sums of rows are loaded together, which those of windows cannot be.
-    is_far = axes[-1].stride > SIDE_BY_SIDE and len(axes) > 1
-    return (
-        None if is_far or any(axis.is_padded for axis in counted) else RowMajorAveragePooling(*geometry).kernel(target)
-    )
+    counts = operator.counts(tuple(image)).reshape(-1)
+    counts = counts if np.ptp(counts) else counts[:1]
+    return RowMajorAveragePooling(*geometry, tuple(counts.tolist())).kernel(target) if counts.size <= MOST else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir import arithmetic
-from ....ir.core import Op, is_op
+from ....ir.core import Op
 from ....ir.ops.pooling import (
     AveragePool,
     GlobalAveragePool,
@@ -53,34 +53,6 @@ _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
 """One work item is a channel of an image; a row of the result at a time is accumulated in the scratch memory."""
 
 
-_BY_ROWS = """def kernel(x, y, n, f, scratch, begin, end):
-    depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
-    for u in range(begin, end):
-        for a in range(od):
-            i0, i1 = first_inside(a * n[9] - n[15], n[12]), last_inside(a * n[9] - n[15], n[12], depth, kd)
-            for b in range(oh):
-                j0, j1 = first_inside(b * n[10] - n[16], n[13]), last_inside(b * n[10] - n[16], n[13], height, kh)
-                for c in range(ow + width):
-                    scratch[c] = 0
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        row = (u * depth + a * n[9] - n[15] + i * n[12]) * height + b * n[10] - n[16] + j * n[13]
-                        for c in range(width):
-                            p = row * width + c
-                            scratch[ow + c] += {element}
-                for k in range(kw):
-                    start = k * n[14] - n[17]
-                    for c in range(first_inside(start, n[11]), last_inside(start, n[11], width, ow)):
-                        scratch[c] += scratch[ow + start + c * n[11]]
-                rows = np.{real}({rows})
-                for c in range(ow):
-                    total = scratch[c]
-                    {result}
-    return 0
-"""
-"""The same for sums of floats: over the rows of the windows first, then along the one row that these make."""
-
-
 @dataclass(frozen=True)
 class _Loop:
     """A loop along a row: its variable, how often it runs, and by how many positions it moves."""
@@ -99,10 +71,10 @@ def _row_loops(x: TensorType, operator: Pool, y: TensorType) -> dict[str, _Loop]
     return {"outer": _WINDOWS, "inner": _TAPS} if is_long else {"outer": _TAPS, "inner": _WINDOWS}
 
 
-def _count(counts_padding: bool, dimensions: str = "abc") -> str:
+def _count(counts_padding: bool) -> str:
     """By how many elements a sum is divided: those of x in the window, or also those in the padding."""
     factors: list[str] = []
-    for d, o in enumerate(dimensions):
+    for d, o in enumerate("abc"):
         floor, end = (f"-n[{15 + d}]", f"n[{d}] + n[{18 + d}]") if counts_padding else ("0", f"n[{d}]")
         factors.append(f"taps({o}, n[{15 + d}], {end}, n[{6 + d}], n[{9 + d}], n[{12 + d}], {floor})")
     return " * ".join(factors)
@@ -133,8 +105,6 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
     else:
         if not (dtype.is_float and has_real_meaning(op)):
             return None
-        if is_op(op, AveragePool) and op.operator.kernel[-1] <= type.shape[-1]:
-            return _average(op, geometry, target)
         wide, initial, step, result = DType.F64, "0.0", "total + v", "total / count"
         if isinstance(operator, LpPool):
             step, result = f"total + abs(np.float64(v)) ** {float(operator.p)!r}", f"total ** {1 / operator.p!r}"
@@ -151,25 +121,6 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
     units = math.prod(type.shape[:2])
     scratch = wide, op.result.type.shape[-1]
     return compile_kernel(op, source, target, units=units, integers=geometry, scratch=scratch)
-
-
-def _average(op: Op[AveragePool], geometry: tuple[int, ...], target: TargetDescription) -> Kernel:
-    """Means of floats over windows no longer than a row."""
-    operator, type, width = op.operator, op.inputs[0].type, op.result.type.shape[-1]
-    wide = DType.F32 if type.dtype is DType.F16 else type.dtype
-    axis = operator.windows(type.shape[2:])[-1]
-    counts = axis.counts(0, axis.input)
-    if operator.count_include_pad:
-        counts = axis.counts(-axis.before, axis.input + operator.pads[-1])
-    divided = f"total / (rows * np.{wide.numpy.name}(f[c]))"
-    source = _BY_ROWS.format(
-        element=load("x", "p", type.dtype),
-        real=wide.numpy.name,
-        rows=_count(operator.count_include_pad, "ab"),
-        result=store("y", "((u * od + a) * oh + b) * ow + c", divided, type.dtype, wide),
-    )
-    units, scratch = math.prod(type.shape[:2]), (wide, width + axis.input)
-    return compile_kernel(op, source, target, units=units, integers=geometry, floats=counts.tolist(), scratch=scratch)
 
 
 _WITH_INDICES = """def kernel(x, y, indices, n, f, scratch, begin, end):
