@@ -14,8 +14,9 @@ from random_machines import odd_machine
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.ir.annotations import CLUSTERS, KEPT, ON, SPLIT
-from tilewright.ir.core import Module, is_op
+from tilewright.ir.annotations import CLUSTERS, FUSED, KEPT, LAYER, ON, OVER, SPLIT
+from tilewright.ir.core import Module, Op, is_op
+from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.tile.places import Leave
 from tilewright.ir.tile.transfer import Move
 from tilewright.ir.tile.types import EVERY_CLUSTER
@@ -128,6 +129,29 @@ def test_what_all_clusters_read_is_moved_to_all_others_at_once() -> None:
     module.main.move_before(moves[0], next(op for op in module.main.ops if isinstance(op.operator, Leave)))
     with pytest.raises(PassError, match="does not hold what was written there before this op reads it"):
         check_scratchpads(module.main)
+
+
+def test_rows_are_moved_to_readers_of_a_map_not_to_those_of_what_is_written_over_it() -> None:
+    """Each of four clusters makes a quarter of the rows of two maps, of which the second one alone is read by all."""
+    module = chain(16, 64, 2)
+    first, last = module.main.ops
+    between = Op(Add(), [first.result, module.main.parameters[0]], [first.result.type], names=["sum"])
+    module.main.insert(between, last)
+    last.set_operand(0, between.result)
+    ON.set(between, "device")
+    tile_function(module.main, M4096, clusters=4)
+    FUSED.drop(first)
+    OVER.set(between, 0)
+    for op, split in zip(module.main.ops, ("rows", "rows", "channels"), strict=True):
+        SPLIT.set(op, split)
+        op.annotations["tile"] = (4, 16, 4, 4) if split == "rows" else (16, 16, 1, 4)
+        KEPT.set(op, op is not last)
+    PlanDeviceMemory().run(module)
+    inputs = random_inputs(module, np.random.default_rng(1))
+    expected = interp.run(module, inputs)["y2"]
+    LowerToTiles().run(module)
+    assert [LAYER.get(op) for op in module.main.ops if isinstance(op.operator, Move)] == ["sum"] * 4
+    np.testing.assert_array_equal(interp.run(module, inputs)["y2"], expected)
 
 
 @pytest.mark.parametrize(("clusters", "size", "channels"), [(2, 5, 64), (3, 5, 96), (4, 5, 64)])

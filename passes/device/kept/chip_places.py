@@ -5,7 +5,7 @@ channels, those of further images behind those of the first. Its rows are theref
 is row i * height + r.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import cache
 from itertools import accumulate
@@ -82,6 +82,15 @@ def inside_of(value: Value) -> Inside | None:
     A slice and a view of the same rows are other names of their operand, and the operand of a concatenation is written
     into the result, into the first one that can have it. Some ops write over an operand.
     """
+    same = part_of(value)
+    if same is not None or value.producer is None:
+        return same
+    over = overwritten(value.producer)
+    return Inside(over) if over is not None else None
+
+
+def part_of(value: Value) -> Inside | None:
+    """As `inside_of` of maps that have the same bytes where one lies in the other: of none that is written over."""
     op = value.producer
     if op is None:
         return None
@@ -94,8 +103,7 @@ def inside_of(value: Value) -> Inside | None:
         if is_op(user, Concat) and user.operator.axis == 1 and user.inputs.count(value) == 1:
             ahead = user.inputs[: user.inputs.index(value)]
             return Inside(user.result, channel=sum([map_shape(each.type).channels for each in ahead]))
-    over = overwritten(op)
-    return Inside(over) if over is not None else None
+    return None
 
 
 def _inside_sliced(op: Op[Slice]) -> Inside | None:
@@ -232,11 +240,11 @@ class Rows:
     """The rows that ops make and read, remembered for each way to split an op.
 
     Attributes:
-        inside: as `inside_of`, remembered.
+        inside: as `inside_of`, or what it is given, remembered.
     """
 
-    def __init__(self) -> None:
-        self.inside = cache(inside_of)
+    def __init__(self, inside: Callable[[Value], Inside | None] = inside_of) -> None:
+        self.inside = cache(inside)
         self._known: dict[tuple[Op, Value | None, Split | None], tuple[tuple[int, Span], ...]] = {}
 
     def of(self, op: Op, operand: Value | None = None) -> tuple[tuple[int, Span], ...]:

@@ -24,7 +24,7 @@ from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Span, lanes_of
-from ..kept.chip_places import copied
+from ..kept.chip_places import Rows, copied, part_of
 from ..kept.kept_maps import Holding, holdings, kept_values, root_of
 from ..planning.plan_device_memory import parts_of
 
@@ -36,8 +36,7 @@ class ChipStorage:
 
     Attributes:
         shape: of a row on chip: columns and channels.
-        rows, read: what each cluster holds of it, and what of that it reads, see
-            :class:`tilewright.passes.device.kept.kept_maps.Holding`.
+        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept.kept_maps.Holding`.
         is_common: whether all clusters hold and read the same, which then has one address, so that what one of them
             makes is moved to all others at once.
         buffers: the places of those that have been touched.
@@ -46,8 +45,8 @@ class ChipStorage:
     def __init__(self, value: Value, holding: Holding) -> None:
         shape = map_shape(value.type)
         self.row = shape.width, shape.channels
-        self.rows, self.read = holding.rows, holding.read
-        self.is_common = len({*zip(self.rows, self.read, strict=True)}) == 1 < len(self.rows)
+        self.rows = holding.rows
+        self.is_common = len({*zip(self.rows, holding.read, strict=True)}) == 1 < len(self.rows)
         self.buffers: dict[int, Value] = {}
 
 
@@ -58,11 +57,13 @@ class ChipMap:
     Attributes:
         storage: in which it lies.
         shape: of the map.
+        read: rows of the storage that each cluster reads of it, none of what is written over it later.
         row, column, channel: of the storage, at which it begins; rows are counted through the images.
     """
 
     storage: ChipStorage
     shape: MapShape
+    read: tuple[Span | None, ...]
     row: int
     column: int
     channel: int
@@ -90,8 +91,10 @@ class TileProgram:
         self._places: dict[Value, Value] = {}
         self._boxes: dict[tuple[Value, Operator], Value] = {}
         self._kept = kept_values(function)
-        held = holdings([*function.ops], CLUSTERS.get(function) or 1, self._kept)
+        ops, clusters = [*function.ops], CLUSTERS.get(function) or 1
+        held = holdings(ops, clusters, self._kept)
         self._storage = {root: ChipStorage(root, holding) for root, holding in held.items()}
+        self._read = {root: each.read for root, each in holdings(ops, clusters, self._kept, Rows(part_of)).items()}
         self._loc: tuple[str, ...] = ()
         self._annotations: dict[str, Literal] = {}
         self._layer = ""
@@ -252,8 +255,9 @@ class TileProgram:
         """The map of a value, wherever it lies."""
         if value not in self._kept:
             return self.place(value)
-        root = root_of(value, self._kept)
-        return ChipMap(self._storage[root.whole], map_shape(value.type), root.row, root.column, root.channel)
+        root, own = root_of(value, self._kept), root_of(value, self._kept, part_of)
+        read = tuple([span and (span[0] + root.row - own.row, span[1]) for span in self._read[own.whole]])
+        return ChipMap(self._storage[root.whole], map_shape(value.type), read, *root[1:])
 
     def copied(self, op: Op) -> list[Value]:
         """The operands that an op reads; see :func:`tilewright.passes.device.kept.chip_places.copied`."""
@@ -326,7 +330,8 @@ class TileProgram:
         storage, (first, count), *across = _through_images(place, box)
         own = self._buffered(storage, self.cluster, (first, count), *across)
         self.make(own, operator, *operands)
-        receivers = [(EVERY_CLUSTER, storage.read[0])] if storage.is_common else enumerate(storage.read)
+        is_common = storage.is_common and len({*place.read}) == 1
+        receivers = [(EVERY_CLUSTER, place.read[0])] if is_common else enumerate(place.read)
         for cluster, span in receivers:
             if span is None or cluster == self.cluster:
                 continue
