@@ -153,7 +153,7 @@ def attention_pipeline() -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
     device has it."""
     # The device computes any number of rows, but of few of them the CPU's lanes idle: half of 16 at most.
-    integers = FuseAttention(least_rows=8), QuantizeAttention(), QuantizeNormalization()
+    integers = FuseAttention(least_rows=8, sums=True), QuantizeAttention(), QuantizeNormalization()
     return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 

@@ -15,10 +15,12 @@ from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Slice, Split, Transpose
 from ...ir.ops.quantization import Dequantize
+from ...ir.ops.reduction import Reduce, ReduceSum
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import EIGHT_BIT
-from ...ir.types import DType
+from ...ir.types import DType, Quantization, TensorType
+from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
 
@@ -40,18 +42,20 @@ class FuseAttention(Pass):
 
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
+        sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
 
     least_rows: int = 16
+    sums: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
         rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention)
-        return Driver((*rules, *MOVEMENT)).run(module, record)
+        return Driver((*rules, *(SUMS if self.sums else ()), *MOVEMENT)).run(module, record)
 
 
 @dataclass(frozen=True)
@@ -264,6 +268,44 @@ def _attention(found: Match[MatMul]) -> Value | None:
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
+def _sum(found: Match[Reduce]) -> Value | None:
+    softmax, reduce = found.op("softmax", Softmax), found.root.operator
+    axis = softmax.operator.axis
+    y = _weighted(found, softmax.inputs[0], found["v"], axis) if reduce.axes == (axis,) else None
+    return found.emit(Reshape(found.root.result.type.shape), y) if y is not None else None
+
+
+def _column(found: Match[MatMul]) -> Value | None:
+    """V w, where w is a column of weights."""
+    softmax, y, v = found.op("softmax", Softmax), found.root, found["v"]
+    (*lead, keys, columns), shape = y.inputs[1].type.shape, softmax.result.type.shape
+    is_last = softmax.operator.axis == len(shape) - 1 and shape[-1:] == (keys,)
+    if columns != 1 or not is_last or len(y.inputs) > 2 or y.operator != MatMul():
+        return None
+    return _weighted(found, found.emit(Reshape((*lead, 1, keys)), softmax.inputs[0]), v, v.type.rank - 1)
+
+
+def _weighted(found: Match, scores: Value, v: Value, axis: int) -> Value | None:
+    """The sum of values along an axis by weights, the softmax of scores, which have the extent 1 along one dimension:
+    attention of a query that is 1. Of more keys than the accelerator takes it stays as it is."""
+    real, (before, shape) = v.producer, (scores.type.shape, v.type.shape)
+    channels = [d for d, (one, other) in enumerate(zip(before, shape, strict=False)) if one != other]
+    if not is_op(real, Dequantize) or len(before) != len(shape) or [before[d] for d in channels] != [1]:
+        return None
+    dtype = real.inputs[0].type.dtype
+    if dtype not in EIGHT_BIT or shape[axis] > MAP_EXTENT_LIMIT:
+        return None
+    order = (*(d for d in range(len(shape)) if d not in (*channels, axis)), axis, *channels)
+    *batch, keys, depth = (shape[d] for d in order)
+    k_view, v_view = ((0, *(row_major(each)[d] for d in order)) for each in (before, shape))
+    one = TensorType((1, 1), dtype, Quantization.per_tensor(1.0))
+    query = found.emit(Dequantize(), found.add_constant("query", np.ones((1, 1), one.dtype.numpy), one))
+    rows = (*batch, 1, depth)
+    views = ((0,) * len(k_view), k_view, v_view, (0, *row_major(rows)))
+    sums = found.emit(Attention(tuple(batch), 1, keys, 1, depth, rows, *views), query, scores, v, None)
+    return found.emit(Transpose(tuple(map(order.index, range(len(shape))))), sums)
+
+
 def _real(found: Match, value: Value) -> Value:
     """A value as numbers: views also look behind the conversion of stored integers."""
     return found.emit(Dequantize(), value) if value.type.quant is not None else value
@@ -348,6 +390,11 @@ def _reshaped(found: Match[Reshape]) -> Value:
     type = found.root.result.type
     return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
 
+
+SUMS: tuple[Rule, ...] = (
+    Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
+    Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
+)
 
 MOVEMENT: tuple[Rule, ...] = on_quantized(
     Rule("attention_reshaped", node(Reshape, node(Attention, name="attention")), _reshaped),

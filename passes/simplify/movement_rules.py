@@ -91,6 +91,33 @@ def _gather_as_slice(found: Match[Gather]) -> Value | None:
     return found.emit(Reshape(found.root.result.type.shape), part)
 
 
+def _gather_as_transpose(found: Match[Gather]) -> Value | None:
+    """A gather of all elements in several dimensions, as patches are cut out, moves dimensions."""
+    (shape, axis), indices = (found["x"].type.shape, found.root.operator.axis), found.constant("indices").array
+    if indices.ndim < 2 or indices.size != shape[axis] or 1 in indices.shape:
+        return None
+    steps = [int(np.take(indices, 1, d).flat[0] - indices.flat[0]) for d in range(indices.ndim)]
+    order = sorted(range(indices.ndim), key=lambda d: -steps[d])
+    apart = tuple(indices.shape[d] for d in order)
+    back = [order.index(d) for d in range(len(order))]
+    if not np.array_equal(np.arange(indices.size).reshape(apart).transpose(back), indices):
+        return None
+    parts = found.emit(Reshape((*shape[:axis], *apart, *shape[axis + 1 :])), found["x"])
+    behind = range(axis + len(order), parts.type.rank)
+    return found.emit(Transpose((*range(axis), *(axis + each for each in back), *behind)), parts)
+
+
+def _expanded_by_element(found: Match[Add | Sub | Mul | Div]) -> Value | None:
+    """What is repeated for other operands of arithmetic is repeated by it."""
+    y, operands = found.root.result.type, list[Value]()
+    for value in found.root.inputs:
+        x = value.producer.inputs[0] if is_op(value.producer, Expand) else value
+        operands.append(x if x.type.rank == y.rank else value)
+    shapes = [value.type.shape for value in operands]
+    is_known = operands != [*found.root.inputs] and len(operands) > 1 and np.broadcast_shapes(*shapes) == y.shape
+    return found.emit(found.root.operator, *operands, result_types=[y]) if is_known else None
+
+
 def _scatter_as_concat(found: Match[ScatterND]) -> Value | None:
     """What replaces a box of a tensor stands between what is around it, as where a network writes ``x[:, 2:6] = u``."""
     x, begin, extent = found["x"], [0] * found["x"].type.rank, list(found["x"].type.shape)
@@ -248,6 +275,8 @@ RULES: tuple[Rule, ...] = (
         ),
         Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
         Rule("gather_of_neighbours", node(Gather, "x", Const("indices")), _gather_as_slice),
+        Rule("gather_of_patches", node(Gather, "x", Const("indices")), _gather_as_transpose),
+        Rule("expanded_by_element", node((Add, Sub, Mul, Div)), _expanded_by_element),
         Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("slice_of_concat", node(Slice, node(Concat, name="inner", single_use=False)), _slice_of_concat),

@@ -85,8 +85,9 @@ def _group_norm(found: Match) -> Value | None:
     norm, x, y = found.op("norm", GroupNorm), found["x"], found.root.result.type
     images, groups = norm.result.type.shape[:2]
     is_whole = norm.operator.groups == groups and y.rank > 2 and images == y.shape[0] and not y.shape[1] % groups
-    if x.type.shape != y.shape or not is_whole:
+    if not is_whole or (x.type.shape != y.shape and groups == y.shape[1]):
         return None
+    x = found.emit(Reshape(y.shape), x) if x.type.shape != y.shape else x
     return _of_channels(found, x, norm.operator.epsilon, found.constant("scale").array, found.constant("b").array)
 
 

@@ -226,6 +226,44 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(("machine", "images"), [("m4096", 1), ("s256", 2)])
+def test_sums_by_weights_of_pixels_are_attention_of_one_query(
+    machine: str, images: int, rng: np.random.Generator
+) -> None:
+    """Patches of a map in rows, normalised together, sums of each by the softmax of a channel, and pixels as channels
+    again; then a sum of all: one program, the same in every byte as the CPU."""
+    net = OnnxNetwork(rng)
+
+    def shape(*extents: int) -> str:
+        return net.number(np.array(extents, np.int64))
+
+    x = net.op("Conv", "x", net.some(16, 8, 1, 1))
+    for axis, extent in ((2, 4), (4, 6)):
+        x = net.op("Gather", x, net.number(np.arange(extent).reshape(-1, 2).T), axis=axis)
+    x = net.op("Reshape", net.op("Transpose", x, perm=[0, 1, 2, 4, 3, 5]), shape(images, 16, 4, 6))
+    norm = net.op("InstanceNormalization", net.op("Reshape", x, shape(images, 1, 384)), net.some(1), net.some(1))
+    joined = net.op("Conv", net.op("Reshape", norm, shape(images, 16, 4, 6)), net.some(33, 16, 1, 1))
+    bounds = [[shape(at) for at in (*each, 1)] for each in ((0, 1), (1, 17), (17, 33))]
+    scores, keys, values = (net.op("Slice", joined, *each) for each in bounds)
+    total = net.op("ReduceSum", net.op("Mul", keys, net.op("Softmax", scores, axis=3)), shape(3))
+    total = net.op("Mul", net.op("Relu", values), net.op("Expand", total, shape(images, 16, 4, 6)))
+    map = net.op("DepthToSpace", net.op("Reshape", total, shape(images, 64, 2, 3)), blocksize=2, mode="CRD")
+    weights = net.op("Reshape", net.op("Conv", map, net.some(1, 16, 1, 1)), shape(images, 1, 24))
+    weights = net.op("Reshape", net.op("Softmax", weights, axis=2), shape(images, 1, 24, 1))
+    whole = net.op("MatMul", net.op("Reshape", map, shape(images, 1, 16, 24)), weights)
+    y = net.op("Add", map, net.op("Conv", net.op("Reshape", whole, shape(images, 16, 1, 1)), net.some(16, 16, 1, 1)))
+    artifact = compile_to_memory(
+        net.model([images, 8, 4, 6], net.op("Conv", y, net.some(8, 16, 1, 1))),
+        CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}),
+    )
+    assert [each.on for each in details_of(artifact).placement if each.op == "attention"] == ["device"] * 2
+    assert len(artifact.manifest.device_programs) == 1
+    feeds = {"x": rng.normal(size=(images, 8, 4, 6)).astype(np.float32)}
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
 @pytest.mark.parametrize(
     ("images", "heads", "depth", "pixels", "is_joined"),

@@ -5,10 +5,13 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
+import numpy as np
+
 from ....ir.core import Constant, Op, Value, is_op
 from ....ir.feature_map import MAP_RANKS, VIEWS
 from ....ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
 from ....ir.op import Operator
+from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.shape import Reshape
@@ -184,6 +187,30 @@ def _image_of_phases(found: Match, x: Value, y: TensorType, step: int) -> Value:
     return found.emit(DepthToSpace(step), found.emit(Concat(1), *phases))
 
 
+def _pixels_as_channels(found: Match[Reshape]) -> Value | None:
+    """Parts of the pixels of each image as further channels, and the reverse: as many slices, joined."""
+    x, y = found.root.inputs[0], found.root.result
+    around = (x.producer, *y.users)
+    if any(is_op(op, *VIEWS) for op in around) or not {x.type.rank, y.type.rank} <= {*MAP_RANKS[1:]}:
+        return None
+    (images, few, *_), (others, many, *_) = sorted((x.type.shape, y.type.shape), key=lambda shape: shape[1])
+    count, is_spread = many // max(few, 1), x.type.shape[1] == many
+    pixels = math.prod(y.type.shape[2:]) // (count if is_spread else 1) if count else 0
+    if images != others or many % max(few, 1) or not 1 < count <= STRIDE_LIMIT or pixels < 2:
+        return None
+    part, ones, order = (images, few, 1, pixels), (1,) * 4, np.arange(many).reshape(few, count)
+    if is_spread:
+        map = found.emit(Reshape((images, many, 1, pixels)), x)
+        map = found.emit(Gather(1), map, found.add_constant(f"{y.name}.channels", order.T.reshape(-1)))
+        parts = [found.emit(Slice((0, few * at, 0, 0), part, ones), map) for at in range(count)]
+        return found.emit(Reshape(y.type.shape), found.emit(Concat(2), *parts))
+    map = found.emit(Reshape((images, few, count, pixels)), x)
+    parts = [found.emit(Slice((0, 0, at, 0), part, ones), map) for at in range(count)]
+    joined = found.emit(Reshape((images, many, *y.type.shape[2:])), found.emit(Concat(1), *parts))
+    order = np.arange(many).reshape(count, few).T.reshape(-1)
+    return found.emit(Gather(1), joined, found.add_constant(f"{y.name}.channels", order))
+
+
 def _pixels_as(found: Match, x: Value, y: TensorType) -> Value:
     """A map with other images, rows and columns, by way of all its pixels in one image."""
 
@@ -213,7 +240,10 @@ LAST: tuple[Rule, ...] = on_quantized(Rule("last_view", node(VIEWS, where=is_qua
 """For whole chains of views, before parts of them are."""
 
 RULES: tuple[Rule, ...] = (
-    *on_quantized(Rule("view", node(VIEWS, where=is_quantized), _view)),
+    *on_quantized(
+        Rule("view", node(VIEWS, where=is_quantized), _view),
+        Rule("pixels_as_channels", node(Reshape, where=is_quantized), _pixels_as_channels),
+    ),
     *movement_forms.RULES,
 )
 """For what all other rules have left: what they look for are transpositions, not what becomes of these."""

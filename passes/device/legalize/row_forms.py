@@ -154,7 +154,7 @@ def _columns_as_rows(found: Match[Attention]) -> Value | None:
             value, view = (seen.value, seen.numbers) if seen.value.type.quant == value.type.quant else (value, view)
         shape, pixels = value.type.shape, view[-1]
         axis = next((axis for axis in range(1, value.type.rank) if math.prod(shape[axis + 1 :]) == pixels), 0)
-        if width < 2 or rows < 2 or view[-2] != 1 or pixels < 2 or not axis:
+        if rows < 2 or view[-2] != 1 or pixels < 2 or not axis:
             continue
         channels, batch = shape[axis], op.operator.batch
         apart = (math.prod(shape[:axis]), channels, pixels)
