@@ -133,13 +133,19 @@ def padded(
         ModelError: the pads remove more than there is.
         UnsupportedError: double precision cannot hold the value.
     """
-    filler = np.asarray(value).reshape(-1)[0] if value is not None and np.asarray(value).size else 0
-    if float(filler) != filler and not np.isnan(filler):
-        raise node.unsupported("a padding value beyond the integers of double precision", found=filler)
+    filler = filler_of(node, value)
     begin = [max(0, -p) for p in before]
     extent = [e - b - max(0, -a) for e, b, a in zip(x.type.shape, begin, after, strict=True)]
     if min(extent, default=0) < 0:
         raise node.model_error("negative pads remove more than there is", found=[*before, *after])
     x = slice_of(importer, x, begin, extent, [1] * x.type.rank)
     pads = tuple(max(0, p) for p in (*before, *after))
-    return importer.emit_one(Pad(pads, mode, float(filler)), x) if any(pads) else x
+    return importer.emit_one(Pad(pads, mode, filler), x) if any(pads) else x
+
+
+def filler_of(node: SourceNode, value: np.ndarray | None) -> float:
+    """What :func:`padded` fills in."""
+    filler = np.asarray(value).reshape(-1)[0] if value is not None and np.asarray(value).size else 0
+    if float(filler) != filler and not np.isnan(filler):
+        raise node.unsupported("a padding value beyond the integers of double precision", found=filler)
+    return float(filler)

@@ -97,6 +97,11 @@ ENDING = """g (float[3] x) => (float[3] y, float[3,3] z) {
     t = Add(s, x) p = Neg(t) co = Less(i, two) }>
 }"""
 
+WITHOUT_A_NUMBER = """g (float[3] x) => (float[3] y) <int64 begin = {0}, int64 end = {4}, int64 one = {1}> {
+  k, y = Loop ("", "", begin, x) <body = b (int64 i, bool ci, int64 c, float[3] s) =>
+    (bool co, int64 d, float[3] t) { t = Tanh(s) d = Add(c, one) co = Less(d, end) }>
+}"""
+
 COUNTING = """g (float[90,3] x, float[3] h) => (float[3] y, float[STEPS,3] s, int32 k)
   <int32 one = {1}, int32 begin = {START}, int32 end = {90}, int64 most = {MOST}, int64 bound = {BOUND}> {
   k, y, p = Loop (most, , begin, h) <body = b (int64 i, bool ci, int32 c, float[3] t) =>
@@ -224,6 +229,8 @@ def test_short_loops_are_unrolled_and_long_ones_are_not() -> None:
     assert "loop" not in ops(check(parsed(COUNTED), x))
     assert ops(check(parsed(COUNTED.replace("value_int=4", "value_int=400").replace("[4,", "[400,")), x)) == ["loop"]
     assert "loop" not in ops(check(parsed(ENDING), x))
+    assert "loop" not in ops(check(parsed(WITHOUT_A_NUMBER), x))
+    assert ops(check(parsed(WITHOUT_A_NUMBER.replace("end = {4}", "end = {400}")), x)) == ["loop"]
     assert ops(check(parsed(GROWING), {"x": floats(1, 3)})) == ["concat"]
 
 

@@ -149,6 +149,35 @@ def test_what_decides_nothing_is_refused(rng: np.random.Generator) -> None:
     assert raised.value.hint is not None and "--freeze" in raised.value.hint
 
 
+def test_what_is_left_is_padded_to_a_fixed_number(rng: np.random.Generator) -> None:
+    """As exporters of detectors write it, of rows and of all their numbers; and to what the data decide."""
+    nodes = [
+        node("NonZero", ["x"], ["places"]),
+        node("Transpose", ["places"], ["all_rows"], perm=[1, 0]),
+        node("Slice", ["all_rows", "zero", "seven", "zero"], ["some_rows"]),
+        node("Cast", ["some_rows"], ["rows"], to=onnx.TensorProto.FLOAT),
+        node("Shape", ["rows"], ["count"], end=1),
+        node("Sub", ["seven", "count"], ["rest"]),
+        node("Mul", ["rest", "two"], ["numbers"]),
+        node("Concat", ["zero", "zero", "rest", "zero"], ["pads"], axis=0),
+        node("Concat", ["zero", "numbers"], ["flat_pads"], axis=0),
+        node("Concat", ["one", "cut", "count", "two"], ["open_pads"], axis=0),
+        node("Pad", ["rows", "pads", "filler"], ["fixed"]),
+        node("Reshape", ["rows", "line"], ["flat"]),
+        node("Pad", ["flat", "flat_pads"], ["flat_whole"]),
+        node("Reshape", ["flat_whole", "shape"], ["whole"]),
+        node("Pad", ["rows", "open_pads", "filler"], ["open"]),
+    ]
+    numbers = {"zero": [0], "one": [1], "two": [2], "cut": [-1], "seven": [7], "line": [-1], "shape": [7, 2]}
+    constants = {name: np.array(array) for name, array in numbers.items()} | {"filler": np.float32(-3)}
+    session = check(nodes, sparse(rng, 4, 5), ["fixed", "whole", "open"], **constants)
+    assert [str(output) for output in session.outputs] == ["fixed: f32[7,2]", "whole: f32[7,2]", "open: f32[≤15,3]"]
+    nodes[-1] = node("Pad", ["rows", "moving"], ["open"])
+    nodes.insert(-1, node("Concat", ["rest", "zero", "zero", "zero"], ["moving"], axis=0))
+    with pytest.raises(UnsupportedError, match="the data decide how a pad moves what is there"):
+        tilewright.compile(model_of(nodes, sparse(rng, 4, 5)[0], ["open"], constants))
+
+
 def test_indices_behind_the_true_extent_are_an_error(rng: np.random.Generator) -> None:
     nodes = [node("NonZero", ["x"], ["places"]), node("Gather", ["places", "i"], ["y"], axis=1, name="pick")]
     x = np.array([[0, 1, 2, 0, 3]], np.float32)

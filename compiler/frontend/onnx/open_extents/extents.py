@@ -82,7 +82,8 @@ class Extents:
     def add(self, a: Extent, b: Extent) -> Extent:
         (low, high), (least, most) = span(a), span(b)
         if isinstance(a, Count) and isinstance(b, Count):
-            return self._made(Add(), a, b, low + least, high + most)
+            found = [_put_together(a, b), _put_together(b, a), self._made(Add(), a, b, low + least, high + most)]
+            return next(each for each in found if each is not None)
         count, number = (a, b) if isinstance(a, Count) else (b, a)
         if not isinstance(count, Count) or not isinstance(number, int):
             return low + least
@@ -101,7 +102,10 @@ class Extents:
         if isinstance(b, int):
             return self.add(a, -b)
         (low, high), (least, most) = span(a), span(b)
-        return self._made(Sub(), a, b, low - most, high - least)
+        made = self._made(Sub(), a, b, low - most, high - least)
+        if isinstance(made, Count) and isinstance(a, int):
+            made.rest = a, b
+        return made
 
     def smaller(self, a: Extent, b: Extent) -> Extent:
         (low, high), (least, most) = span(a), span(b)
@@ -360,6 +364,15 @@ def _each(function: Callable[..., object], arrays: Sequence[np.ndarray]) -> np.n
     arrays = np.broadcast_arrays(*arrays)
     found = [function(*elements) for elements in zip(*(array.reshape(-1) for array in arrays), strict=True)]
     return _array_of(found, arrays[0].shape)
+
+
+def _put_together(rest: Count, taken: Count) -> int | None:
+    """The sum of what is left of a number, or some times that, and of what was taken, where that is known."""
+    (factor, (one, *more)), (times, (other, *others)) = factors([rest]), factors([taken])
+    if one.rest is None or more or others or factor != times:
+        return None
+    difference = known_difference(other, one.rest[1])
+    return factor * (one.rest[0] + difference) if difference is not None else None
 
 
 def _less(a: Extent, b: Extent) -> bool | None:

@@ -204,6 +204,7 @@ class Count:
         least, most: the range.
         factor, parts: the number is ``factor`` times those in ``parts``; itself where there are none.
         base, offset: the number is ``offset`` more than that, where there is one.
+        rest: a number and what is taken from it to make this one, where it is known to be made so.
     """
 
     value: Value
@@ -213,6 +214,7 @@ class Count:
     parts: "tuple[Count, ...]" = ()
     base: "Count | None" = None
     offset: int = 0
+    rest: "tuple[int, Count] | None" = None
 
     @property
     def is_bounded(self) -> bool:

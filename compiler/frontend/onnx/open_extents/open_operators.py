@@ -8,11 +8,12 @@ import numpy as np
 from .....ir.core import Value
 from .....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul
 from .....ir.ops.indexing import Gather
-from .....ir.ops.movement import Concat, Slice
+from .....ir.ops.movement import Concat, Pad, Slice
 from .....ir.ops.reduction import TopK
 from .....ir.ops.shape import Expand, Reshape
 from .....ir.types import DType
 from ...builder import SourceNode
+from ...movement import filler_of
 from ...shape import cast
 from .intervals import UNKNOWN, Extent, factors, room, span, text_of
 from .open_rules import end_of, regrouped
@@ -164,6 +165,34 @@ def part_of(
     places = open.apply_one(Min(), places, open.value(max(rooms[axis] - 1, 0)))
     places = open.apply_one(Max(), places, open.value(0))
     return open.opened(open.apply_one(Gather(axis), x, places), shape)
+
+
+def padded(
+    node: SourceNode,
+    open: OpenShapes,
+    x: Value,
+    before: Sequence[Extent],
+    after: Sequence[Extent],
+    value: np.ndarray | None,
+) -> Value:
+    """``x`` with further elements around it, all the same, where the data decide how many go behind what is there.
+
+    Raises:
+        UnsupportedError: they decide how many go in front.
+    """
+    front = [max(0, pad) for pad in before if isinstance(pad, int)]
+    if len(front) < len(before):
+        raise node.unsupported("the data decide how a pad moves what is there", found=text_of(before), hint=OPEN_HINT)
+    for axis, pad in enumerate(before):
+        if isinstance(pad, int) and pad < 0:
+            x = part_of(node, open, x, axis, -pad, open.shape(x)[axis])
+    sums = [open.add(open.add(e, pad), b) for e, pad, b in zip(open.shape(x), front, after, strict=True)]
+    shape = bounded(node, [open.larger(extent, 0) for extent in sums], "a padded extent")
+    filler = filler_of(node, value)
+    x = open.filled(x, filler)
+    behind = (max(0, room(s) - pad - e) for s, pad, e in zip(shape, front, x.type.shape, strict=True))
+    whole = open.apply_one(Pad((*front, *behind), "constant", filler), x)
+    return open.opened(open.cut(whole, [*map(room, shape)]), shape)
 
 
 def split_into(node: SourceNode, open: OpenShapes, x: Value, axis: int, sizes: Sequence[Extent]) -> list[Value]:

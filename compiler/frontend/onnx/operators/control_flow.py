@@ -271,8 +271,10 @@ class _Steps:
         importer, function = self.importer, self.importer.function
         if not steps and len(self.graph.output) == self.states + (self.read is None):
             return states
-        # Where no number says when a loop ends that cannot be an op, its condition may.
-        ends = steps < FOREVER or most_nodes < limits.UNROLLED
+        # Where no number says when a loop ends, its condition may. Loops inside would be shared out among all steps
+        # that there may be, which is for what cannot be an op.
+        is_last = most_nodes == limits.UNROLLED
+        ends = steps < FOREVER or not (is_last or len([*graphs_in(self.graph)]) == 1)
         steps = steps if ends else most_nodes // max(1, nodes * importer.copies)
         is_known = self.node.name not in importer.unknown_ends and self.rows in (None, steps)
         if not is_known or not 0 < steps * nodes * importer.copies <= most_nodes:
@@ -285,14 +287,14 @@ class _Steps:
             if not isinstance(condition, Constant) or (index + 1 == steps and not ends and condition.array):
                 erase([*function.ops][before:])
                 discard(importer.module, functions)
-                importer.unknown_ends.add(self.node.name)
-                break
+                if is_last or not isinstance(condition, Constant):
+                    importer.unknown_ends.add(self.node.name)
+                importer.copies //= steps
+                return None
             stacked.append([reshape(importer, piece, (1, *piece.type.shape)) for piece in pieces])
             if not condition.array:
                 break
         importer.copies //= steps
-        if self.node.name in importer.unknown_ends:
-            return None
         return [*states, *(join(importer, [*each], 0) for each in zip(*stacked, strict=True))]
 
     def _looped(self, states: list[Value]) -> list[Value] | None:

@@ -1,5 +1,7 @@
 """Transpose, Concat, Split, Slice, Tile, Pad and their like of ONNX: attributes and inputs of all versions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .....ir.core import Constant, Op, Value
@@ -10,6 +12,7 @@ from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from ..open_extents import open_operators
+from ..open_extents.intervals import Extent
 
 one_to_one("DepthToSpace", movement.DepthToSpace, blocksize=None, mode="DCR")
 exports_as("SpaceToDepth", movement.SpaceToDepth)
@@ -108,20 +111,27 @@ def import_tile(node: Node, importer: Importer) -> Value:
 
 @imports("Pad")
 def import_pad(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    given = node.attribute_or_input("pads", 1)
+    x, open, rank = node.input(0), importer.open, node.input(0).type.rank
+    mode = node.string("mode", "constant")
+    counts = node.optional(1) if not node.has("pads") else None
+    is_open = mode == "constant" and (open.is_open(x) or (counts is not None and open.decides(counts)))
+    given: Sequence[Extent] | None = node.attribute_or_input("pads", 1) if counts is None or not is_open else None
+    if counts is not None and is_open:
+        given = open_operators.extents_of(node, open, 1, "the pads")
     if given is None:
         raise node.model_error("the pads are missing")
     axes = node.attribute_or_input("axes", 3)
-    axes = [node.from_front(a, x.type.rank) for a in (axes if axes is not None else range(x.type.rank))]
+    axes = [node.from_front(axis, rank) for axis in (axes if axes is not None else range(rank))]
     if len(given) != 2 * len(axes):
         raise node.model_error("wrong number of pads", expected=2 * len(axes), found=len(given))
-    pads = [0] * (2 * x.type.rank)
+    pads = list[Extent]([0] * (2 * rank))
     for position, axis in enumerate(axes):
-        pads[axis], pads[x.type.rank + axis] = given[position], given[len(axes) + position]
-    mode = node.string("mode", "constant")
+        pads[axis], pads[rank + axis] = given[position], given[len(axes) + position]
     value = node.optional_constant(2, "the padding value") if not node.has("value") else node.attributes["value"]
-    return padded(node, importer, x, pads[: x.type.rank], pads[x.type.rank :], mode, value)
+    if is_open:
+        return open_operators.padded(node, open, x, pads[:rank], pads[rank:], value)
+    numbers = [pad for pad in pads if isinstance(pad, int)]
+    return padded(node, importer, x, numbers[:rank], numbers[rank:], mode, value)
 
 
 @exports(movement.Pad)
