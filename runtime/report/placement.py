@@ -50,7 +50,7 @@ class _Group:
     """Ops that break one rule, what was found in each, and their multiply-accumulates."""
 
     ops: list[str] = field(default_factory=list)
-    found: set[str] = field(default_factory=set)
+    found: dict[str, None] = field(default_factory=dict)
     macs: int = 0
 
 
@@ -63,7 +63,7 @@ def _groups(ops: Sequence[PlacedOp]) -> dict[str, _Group]:
         group = groups.setdefault(op.rule, _Group())
         group.ops.append(f"{op.op} {op.name}")
         # Figures that are not of a tensor, such as times, differ from op to op.
-        group.found.add(op.found if op.tensor else "")
+        group.found.update({op.found: None} if op.tensor and op.found else {})
         group.macs += op.macs
     return dict(sorted(groups.items(), key=lambda entry: (-entry[1].macs, -len(entry[1].ops))))
 
@@ -72,7 +72,7 @@ def fallbacks(ops: Sequence[PlacedOp]) -> list[Fallback]:
     """Each reason why ops run on the CPU, that of most work first."""
     found: list[Fallback] = []
     for rule, group in _groups(ops).items():
-        value = next(iter(group.found)) if len(group.found) == 1 else ""
+        value = first_of([*group.found], 2, ", or ")
         found.append(Fallback(f"{rule}; found {value}" if value else rule, len(group.ops), tuple(group.ops)))
     return found
 

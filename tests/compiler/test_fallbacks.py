@@ -35,7 +35,7 @@ def test_reasons_are_grouped_without_op_and_tensor() -> None:
     assert fallbacks(RECORDS) == [
         Fallback("Weights and bias are constants; found a computed tensor", 1, ("conv d",)),
         Fallback("the device has no softmax", 5, tuple(f"softmax s{i}" for i in range(5))),
-        Fallback(RULE, 2, ("max_pool p", "max_pool r")),
+        Fallback(f"{RULE}; found 2 and 2, or 3 and 3", 2, ("max_pool p", "max_pool r")),
         Fallback("faster on the host", 2, ("add x", "add y")),
         Fallback(CONVERSION, 1, ("quantize q",)),
         Fallback("affinity of 'a: b'", 1, ("add a",)),
@@ -65,7 +65,7 @@ def test_a_summary_leaves_out_what_every_network_has() -> None:
     assert fallback_lines(RECORDS) == [
         "conv d: Weights and bias are constants; found a computed tensor",
         "softmax s0, softmax s1, softmax s2 and 2 more: the device has no softmax",
-        f"max_pool p, max_pool r: {RULE}",
+        f"max_pool p, max_pool r: {RULE}; found 2 and 2, or 3 and 3",
         "add x, add y: faster on the host",
         "add a: affinity of 'a: b'",
     ]
