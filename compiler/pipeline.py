@@ -131,11 +131,13 @@ def post_training_pipeline(
     real_outputs: bool = False,
     exact_sums: bool = False,
     shortcuts: bool = False,
+    slopes: bool = False,
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep, wide, real_outputs, exact_sums, shortcuts: see :class:`tilewright.passes.quantization.quantize.Quantize`.
+        keep, wide, real_outputs, exact_sums, shortcuts, slopes: see
+            :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
     quantize = Quantize(
@@ -145,6 +147,7 @@ def post_training_pipeline(
         real_outputs=real_outputs,
         exact_sums=exact_sums,
         shortcuts=shortcuts,
+        slopes=slopes,
     )
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 

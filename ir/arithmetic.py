@@ -99,22 +99,27 @@ def requantize_sum(
     zero_point: int,
     low: int,
     high: int,
+    slope: float = 1.0,
 ) -> NDArray[np.int64]:
     """Bring int32 accumulators and 8-bit integers to the scale of the output, and round their sum to integers, once.
 
     As ``requantize``, with a product of the residual beside that of the accumulator: either is rounded to 24
-    significant bits, and so is their sum, before that is rounded to an integer.
+    significant bits, and so is their sum, before that is rounded to an integer. With a slope the sum, where it is
+    negative, is multiplied with it and rounded to 24 significant bits before.
 
     Args:
         accumulator, factor, zero_point, low, high: see ``requantize``.
-        residual: of the shape of ``accumulator``.
+        residual: broadcasts to the shape of ``accumulator``.
         residual_zero: its zero point.
         residual_factor: its scale over that of the output, at most ``RESIDUAL_FACTOR_LIMIT``.
+        slope: above 0, at most 1.
     """
     with np.errstate(over="ignore"):  # what is infinite is clamped
         own = np.asarray(accumulator, np.int64).astype(np.float32) * np.asarray(factor, np.float32)
     other = (np.asarray(residual, np.int64) - residual_zero).astype(np.float32) * np.float32(residual_factor)
-    rounded = np.rint(own + other)
+    total = own + other
+    # Of such a slope the larger one is that of the sign.
+    rounded = np.rint(np.maximum(total, total * np.float32(slope)))
     return np.clip(rounded, low - zero_point, high - zero_point).astype(np.int64) + zero_point
 
 

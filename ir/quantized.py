@@ -21,7 +21,7 @@ WIDE = (DType.I16, DType.U16)
 """Element types of quantised activations of 16 bits, which operators have a meaning on that say so."""
 
 CLAMPING = ("none", "relu", "clip")
-"""Fused activations that are a clamp of the stored integers; others are tables of their own."""
+"""Fused activations that are a clamp of the stored integers."""
 
 
 def only_operand(arrays: Arrays, types: Types) -> tuple[np.ndarray, TensorType]:
@@ -83,6 +83,18 @@ def clamp_bounds(type: TensorType, act: str, act_args: tuple[float, ...]) -> tup
     return low, high
 
 
+def slope_of(act: str, act_args: tuple[float, ...]) -> float:
+    """What a fused activation multiplies negative numbers with before they are rounded, in single precision; 1 if it
+    does no such thing."""
+    return float(np.float32(act_args[0])) if act == "leaky_relu" else 1.0
+
+
+def is_fused(act: str, act_args: tuple[float, ...]) -> bool:
+    """Whether an activation may be fused on quantised tensors: a clamp, or a leaky ReLU with a slope up to 1. Others
+    are tables of their own."""
+    return act in CLAMPING or (act == "leaky_relu" and 0 < slope_of(act, act_args) <= 1)
+
+
 def is_redundant(type: TensorType, act: str, act_args: tuple[float, ...]) -> bool:
     """Whether saturation to the integers of ``type`` does all that the activation would."""
     return act in CLAMPING and clamp_bounds(type, act, act_args) == limits(type)
@@ -132,13 +144,15 @@ def check_sum(operands: Types, results: Types) -> str | None:
     return problem
 
 
-def check_accumulating(operands: Types, results: Types, *, channel_axis: int, act: str) -> str | None:
+def check_accumulating(
+    operands: Types, results: Types, *, channel_axis: int, act: str, act_args: tuple[float, ...] = ()
+) -> str | None:
     """Why types are wrong for a product of activations and weights with bias, ``None`` if they are right.
 
     Args:
         operands: activations, weights, bias and residual; the last two may be absent.
         channel_axis: the axis of the weights that output channels run along.
-        act: the fused activation.
+        act, act_args: the fused activation.
     """
     x, w, b, residual = (*operands, None, None)[:4]
     is_real = results[0] is not None and results[0].quant is None and results[0].dtype is DType.F32
@@ -157,8 +171,9 @@ def check_accumulating(operands: Types, results: Types, *, channel_axis: int, ac
         return f"b must be i32, at the scale of x times that of w, not {b.dtype.value}"
     if b is not None and b.quant is not None and any(b.quant.zero_point):
         return "b must have the zero point 0"
-    if act not in CLAMPING:
-        return f"the activation {act} cannot be fused on quantised tensors, only {', '.join(CLAMPING)}"
+    if not is_fused(act, act_args):
+        kinds = f"{', '.join(CLAMPING)} and leaky_relu with a slope up to 1"
+        return f"the activation {act} cannot be fused on quantised tensors, only {kinds}"
     return "a quantised result takes no residual" if residual is not None else None
 
 
@@ -315,11 +330,13 @@ def requantized(
     if y.quant is None:
         return accumulator.astype(np.float32) * factors
     into = parameters(y)[1], *clamp_bounds(y, act, act_args)
-    total = accumulator.astype(np.int64)
-    if residual is None:
+    total, slope = accumulator.astype(np.int64), slope_of(act, act_args)
+    if residual is None and slope == 1:
         return arithmetic.requantize(total, factors, *into)
-    array, type = residual
-    return arithmetic.requantize_sum(total, factors, array, parameters(type)[1], residual_factor(type, y), *into)
+    array, added = np.zeros((), np.int64), (0, np.float32(0))
+    if residual is not None:
+        array, added = residual[0], (parameters(residual[1])[1], residual_factor(residual[1], y))
+    return arithmetic.requantize_sum(total, factors, array, *added, *into, slope)
 
 
 def table(function: Callable[[np.ndarray], np.ndarray], x: TensorType, y: TensorType) -> np.ndarray:

@@ -118,6 +118,8 @@ def quantize_module(
         "exact_sums": "additions" in methods,
         # They are of 16 bits, which containers have no form for.
         "shortcuts": on_device and interface is None,
+        # Other runtimes compute in floating point what is not rounded between the two.
+        "slopes": options.engines is not None,
     }
     plan = plan_quantization(copy.main, keep, **forms)
     quotients: dict[str, str] = {}

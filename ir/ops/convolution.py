@@ -45,7 +45,8 @@ class Conv(_Convolution):
     Quantised: x is 8-bit or 16-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of w;
     accumulators are exact. The result is 8-bit or 16-bit, requantised as :func:`tilewright.ir.arithmetic.requantize`
     states, or with a residual, which is so with a scale of its own, as
-    :func:`tilewright.ir.arithmetic.requantize_sum`; fused activations clamp. Or it is f32, the accumulators times the
+    :func:`tilewright.ir.arithmetic.requantize_sum`; fused activations clamp, or multiply negative numbers before
+    they are rounded. Or it is f32, the accumulators times the
     scales of x and w, without residual and activation.
 
     Attributes:
@@ -100,7 +101,7 @@ class Conv(_Convolution):
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         *operands, residual = (*operand_types, None)[:4]
-        problem = check_accumulating(operands, result_types, channel_axis=0, act=self.act)
+        problem = check_accumulating(operands, result_types, channel_axis=0, act=self.act, act_args=self.act_args)
         return problem or check_residual(residual, result_types[0])
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:

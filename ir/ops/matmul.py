@@ -96,7 +96,8 @@ class MatMul(_MatrixProduct):
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         w = operand_types[1]
         axis = self.column_axis(w) if w is not None else 0
-        return check_accumulating(operand_types, result_types, channel_axis=axis, act=self.act)
+        act = {"act": self.act, "act_args": self.act_args}
+        return check_accumulating(operand_types, result_types, channel_axis=axis, **act)
 
 
 @operator("narrow_matmul")

@@ -271,6 +271,7 @@ def _requantize(
         "zero_point": op.operator.zero_point,
         "low": op.operator.low,
         "high": op.operator.high,
+        **({} if isinstance(op.operator, RequantizeMean) else {"slope": op.operator.slope}),
         **_unused(op),
         **_result(op, places),
     }

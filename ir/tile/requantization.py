@@ -14,6 +14,9 @@ from .types import TILE_OPERATORS, placed_map, tile, written
 
 LOWEST, HIGHEST = -128, 127
 
+Added = tuple[np.ndarray, int, np.float32]
+"""Integers, their zero point, and what they are multiplied with."""
+
 
 class RequantizeOperands(NamedTuple):
     """Accumulators, bias and multipliers, and where the result goes."""
@@ -30,11 +33,13 @@ class Requantize(Operator[RequantizeOperands]):
     Attributes:
         zero_point: added after rounding.
         low, high: clamp.
+        slope: what negative numbers are multiplied with before they are rounded, above 0 and at most 1.
     """
 
     zero_point: int
     low: int
     high: int
+    slope: float = 1.0
 
     def infer(self, x: TensorType, parameters: TensorType, into: TensorType | None) -> TensorType:
         source = tile(x, "accumulators", "what is requantised")
@@ -43,12 +48,21 @@ class Requantize(Operator[RequantizeOperands]):
             raise IRError("every channel has a bias and a multiplier", expected=source.shape[-1], found=lanes)
         if not LOWEST <= self.low <= self.high <= HIGHEST:
             raise IRError("the clamp is none", expected="-128 to 127, in order", found=[self.low, self.high])
+        if not 0 < self.slope <= 1:
+            raise IRError("the slope is none", expected="above 0, at most 1", found=self.slope)
         return placed_map(source.shape, source.cluster, into)
 
     def reference(self, x: np.ndarray, parameters: np.ndarray, into: np.ndarray | None) -> np.ndarray:
         bias, multiplier = parameters[0].astype(np.int32), parameters[1].astype(np.float32)
-        total = x + bias
-        return written(arithmetic.requantize(total, multiplier, self.zero_point, self.low, self.high), into)
+        return written(self.rounded(x + bias, multiplier), into)
+
+    def rounded(self, total: np.ndarray, multiplier: np.ndarray, added: Added | None = None) -> np.ndarray:
+        """Integers of sums, alone or with what is added, its zero point and its factor."""
+        bounds = self.zero_point, self.low, self.high
+        if added is None and self.slope == 1:
+            return arithmetic.requantize(total, multiplier, *bounds)
+        added = added or (np.zeros((), np.int64), 0, np.float32(0))
+        return arithmetic.requantize_sum(total, multiplier, *added, *bounds, self.slope)
 
 
 class RequantizeSumOperands(NamedTuple):
@@ -65,7 +79,7 @@ class RequantizeSum(Operator[RequantizeSumOperands]):
     """Accumulators and a map as a map: ``arithmetic.requantize_sum`` of the sum with the bias.
 
     Attributes:
-        zero_point, low, high: see :class:`Requantize`.
+        zero_point, low, high, slope: see :class:`Requantize`.
         residual_zero, residual_factor: what is taken off the map that is added, and what is multiplied with then.
     """
 
@@ -74,9 +88,10 @@ class RequantizeSum(Operator[RequantizeSumOperands]):
     high: int
     residual_zero: int
     residual_factor: float
+    slope: float = 1.0
 
     def infer(self, x: TensorType, parameters: TensorType, residual: TensorType, into: TensorType | None) -> TensorType:
-        result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, into)
+        result = self.alone.infer(x, parameters, into)
         source = tile(x, "accumulators", "what is requantised")
         added = tile(residual, "maps", "what is added", cluster=source.cluster)
         if added.shape != x.shape:
@@ -93,5 +108,9 @@ class RequantizeSum(Operator[RequantizeSumOperands]):
     ) -> np.ndarray:
         bias, multiplier = parameters[0].astype(np.int32), parameters[1].astype(np.float32)
         added = residual, self.residual_zero, np.float32(self.residual_factor)
-        found = arithmetic.requantize_sum(x + bias, multiplier, *added, self.zero_point, self.low, self.high)
-        return written(found, into)
+        return written(self.alone.rounded(x + bias, multiplier, added), into)
+
+    @property
+    def alone(self) -> Requantize:
+        """The same without a map that is added."""
+        return Requantize(self.zero_point, self.low, self.high, self.slope)

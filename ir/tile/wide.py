@@ -36,7 +36,7 @@ class RequantizeWide(Operator[RequantizeWideOperands]):
     """Accumulators, alone or with a map of 16 bits, as a map of 16 bits.
 
     Attributes:
-        zero_point, low, high, residual_zero, residual_factor: as of
+        zero_point, low, high, residual_zero, residual_factor, slope: as of
             :class:`tilewright.ir.tile.requantization.RequantizeSum`, within 16 bits.
     """
 
@@ -45,11 +45,12 @@ class RequantizeWide(Operator[RequantizeWideOperands]):
     high: int
     residual_zero: int = 0
     residual_factor: float = 0.0
+    slope: float = 1.0
 
     def infer(
         self, x: TensorType, parameters: TensorType, residual: TensorType | None, into: TensorType | None
     ) -> TensorType:
-        sums = Requantize(0, 0, 0).infer(x, parameters, None)
+        sums = Requantize(0, 0, 0, self.slope).infer(x, parameters, None)
         assert isinstance(sums, TileType)
         shape = (*x.shape[:2], 2 * sums.blocks * CHANNEL_BLOCK)
         if not LOWEST <= self.low <= self.high <= HIGHEST:
@@ -67,11 +68,11 @@ class RequantizeWide(Operator[RequantizeWideOperands]):
         self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray | None, into: np.ndarray | None
     ) -> np.ndarray:
         total, multiplier = x + parameters[0].astype(np.int32), parameters[1].astype(np.float32)
-        bounds = self.zero_point, self.low, self.high
-        if residual is None:
-            return written(in_bytes(arithmetic.requantize(total, multiplier, *bounds)), into)
-        added = of_bytes(residual, x.shape[-1]), self.residual_zero, np.float32(self.residual_factor)
-        return written(in_bytes(arithmetic.requantize_sum(total, multiplier, *added, *bounds)), into)
+        added = None
+        if residual is not None:
+            added = of_bytes(residual, x.shape[-1]), self.residual_zero, np.float32(self.residual_factor)
+        alone = Requantize(self.zero_point, self.low, self.high, self.slope)
+        return written(in_bytes(alone.rounded(total, multiplier, added)), into)
 
 
 @operator("tile_conv_wide", TILE_OPERATORS)

@@ -6,13 +6,14 @@ goes before ``dequantize`` first, so that chains of movements come to stand on t
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op, types_of
 from ...ir.interpolation import ERROR_LIMIT
 from ...ir.op import QuantizationRule
-from ...ir.ops.activation import Clamp, Clip, HardSigmoid, HardSwish, Relu
+from ...ir.ops.activation import Activation, Clamp, Clip, HardSigmoid, HardSwish, LeakyRelu, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
@@ -23,7 +24,7 @@ from ...ir.ops.reduction import Reduce, ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
-from ...ir.quantized import CLAMPING, EIGHT_BIT, WIDE, is_redundant, is_wide
+from ...ir.quantized import CLAMPING, EIGHT_BIT, WIDE, is_fused, is_redundant, is_wide
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
 from ..simplify.linear_rules import row_as_bias
@@ -37,6 +38,11 @@ BIAS_TOLERANCE = 1e-5
 def integers_of(value: Value | None) -> Value | None:
     """The quantised tensor that ``value`` is the real form of, ``None`` if it is none."""
     return under(Dequantize, value)
+
+
+def is_fused_activation(op: Op) -> TypeGuard[Op[Activation]]:
+    """Whether the op is an activation that products on integers may end with."""
+    return is_op(op, Relu, Clip, LeakyRelu) and is_fused(op.operator.act, op.operator.act_args)
 
 
 # What the result of an op is quantised to
@@ -53,8 +59,8 @@ def _collapse(found: Match) -> Value | None:
         or y_type.quant.axis is not None
     ):
         return None
-    activation: Op[Relu | Clip] | None = None
-    if is_op(source, Relu, Clip) and integers_of(source.operands[0]) is None:
+    activation: Op[Activation] | None = None
+    if is_fused_activation(source) and integers_of(source.operands[0]) is None:
         activation, source = source, only_producer(source)
         if source is None:
             return None
@@ -70,6 +76,7 @@ def _collapse(found: Match) -> Value | None:
         return None
     if (
         activation is not None
+        and is_op(activation, Relu, Clip)
         and not isinstance(source.operator, (Conv, MatMul))
         and not is_redundant(y_type, activation.operator.act, activation.operator.act_args)
     ):
@@ -106,7 +113,7 @@ def only_producer(op: Op) -> Op | None:
 def _quantized_form(
     found: Match,
     source: Op,
-    activation: Op[Relu | Clip] | None,
+    activation: Op[Activation] | None,
     y_type: TensorType,
     origin: Sequence[Op],
     residual: Value | None,
@@ -114,6 +121,9 @@ def _quantized_form(
     operator = source.operator
     if is_op(source, Conv, MatMul):
         return _product(found, source, activation, y_type, origin, residual)
+    if is_op(activation, LeakyRelu):
+        # The numbers before it have another range.
+        return None
     if is_op(source, ReduceMean):
         return _mean(found, source, y_type, origin)
     if is_op(source, Resize):
@@ -228,7 +238,7 @@ def _mean(found: Match, source: Op[Reduce], y_type: TensorType, origin: Sequence
 def _product(
     found: Match,
     source: Op[Conv | MatMul],
-    activation: Op[Relu | Clip] | None,
+    activation: Op[Activation] | None,
     y_type: TensorType,
     origin: Sequence[Op],
     residual: Value | None,
@@ -269,9 +279,9 @@ def _real_product(found: Match[Conv | MatMul]) -> Value | None:
 
 
 def _is_quantized_next(op: Op) -> bool:
-    """Whether an op makes integers, or adds to or clamps what becomes integers."""
+    """Whether an op makes integers, or adds to or activates what becomes integers."""
     summed = (op, *(op.result.users if is_op(op, Add) else ()))
-    clamped = [user for each in summed if is_op(each, Relu, Clip) for user in each.result.users]
+    clamped = [user for each in summed if is_fused_activation(each) for user in each.result.users]
     return any(isinstance(each.operator, Quantize) for each in (*summed, *clamped))
 
 

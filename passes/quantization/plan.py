@@ -23,6 +23,7 @@ from ...ir.ops.resize import Resize
 from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
+from .integer_rules import is_fused_activation
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
@@ -101,6 +102,7 @@ def plan_quantization(
     real_outputs: bool = False,
     exact_sums: bool = False,
     shortcuts: bool = False,
+    slopes: bool = False,
 ) -> Plan:
     """The plan for a function in floating point.
 
@@ -111,6 +113,7 @@ def plan_quantization(
         real_outputs: the last convolutions and products give real numbers.
         exact_sums: what convolutions alone give to sums is not rounded before.
         shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
+        slopes: what leaky ReLUs alone read of convolutions and products is not rounded before.
 
     Raises:
         PassError: a name to keep stands for nothing.
@@ -150,9 +153,16 @@ def plan_quantization(
         wanted.update(value for value in op.inputs if value.type.dtype.is_float and not is_known(value))
     # An activation that becomes part of the last op before it need not be wanted itself.
     heads = taken - real
-    fused = {op: user for op in heads for user in [_fused_activation(op)] if user is not None and user not in kept}
+    sums = dict(_into_sums((op for op in function.ops if op in heads), everywhere=exact_sums))
+    sloped = {op for op in heads if is_anchor(op)} | {*sums.values()} if slopes else set()
+    fused = {
+        op: user
+        for op in heads
+        for user in [_fused_activation(op)]
+        if user is not None and user not in kept and (is_op(user, Relu, Clip) or op in sloped)
+    }
     taken.update(fused.values())
-    fused.update(_into_sums((op for op in function.ops if op in heads), everywhere=exact_sums))
+    fused.update(sums)
     values = [value for value in function.parameters if value in wanted]
     for op in function.ops:
         if op in taken:
@@ -334,8 +344,8 @@ def factor_of(op: Op) -> np.ndarray | None:
 
 
 def _fused_activation(op: Op) -> Op | None:
-    """The clamp that is the only reader of the result, which then is not quantised itself."""
+    """The clamp, or leaky ReLU, that is the only reader of the result, which then is not quantised itself."""
     if is_moving(op) or isinstance(op.operator, Activation) or len(op.results) != 1 or len(op.result.uses) != 1:
         return None
     user = next(iter(op.result.uses))[0]
-    return user if isinstance(user, Op) and isinstance(user.operator, (Relu, Clip)) else None
+    return user if isinstance(user, Op) and is_fused_activation(user) else None

@@ -42,7 +42,7 @@ class Quantize(Pass):
         keep: names of operators or of source nodes that stay in floating point.
         real_outputs: accumulators of the last convolutions and products become real numbers, and no integers of 8 bits.
         exact_sums: sums round the accumulators of a convolution and their other operand together.
-        shortcuts: see :func:`tilewright.passes.quantization.plan.plan_quantization`.
+        shortcuts, slopes: see :func:`tilewright.passes.quantization.plan.plan_quantization`.
         wide: names of values that are ``i16`` whatever the others are.
     """
 
@@ -54,13 +54,15 @@ class Quantize(Pass):
     real_outputs: bool = False
     exact_sums: bool = False
     shortcuts: bool = False
+    slopes: bool = False
     wide: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.activations not in ACTIVATIONS:
             raise PassError("no such activations", expected=" or ".join(ACTIVATIONS), found=self.activations)
         function = module.main
-        forms = {"real_outputs": self.real_outputs, "exact_sums": self.exact_sums, "shortcuts": self.shortcuts}
+        forms = {"real_outputs": self.real_outputs, "exact_sums": self.exact_sums}
+        forms |= {"shortcuts": self.shortcuts, "slopes": self.slopes}
         plan = plan_quantization(function, self.keep, **forms)
         _check_ranges(plan, self.ranges)
         if not plan.values:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
-from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.types import TensorType
 from ...ir.windows import WindowAxis
 from ..pattern import Match, Rule, node, on_quantized
-from .integer_rules import integers_of, only_producer
+from .integer_rules import integers_of, is_fused_activation, only_producer
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     y_type, source = found.root.result.type, only_producer(found.root)
     if y_type.quant is None or y_type.quant.axis is not None or source is None:
         return None
-    activation: Op[Relu | Clip] | None = None
-    if is_op(source, Relu, Clip):
+    activation: Op[Activation] | None = None
+    if is_fused_activation(source):
         activation, source = source, only_producer(source)
     if source is None or not is_op(source, ConvTranspose):
         return None

@@ -32,7 +32,7 @@ from .layouts import outside
 from .normalization import Normalize
 from .program import NO_LAYER, Program, Region
 from .transfer import LoadMaps, Move, Receive, Send, Store
-from .vector import Elementwise, ElementwiseKind, Pool, PoolKind, RequantizeSum, RequantizeWide
+from .vector import Elementwise, ElementwiseKind, Pool, PoolKind, Requantize, RequantizeSum, RequantizeWide
 
 
 class Assembler:
@@ -233,16 +233,18 @@ def _binary32(number: float) -> int:
     return int(np.float32(number).view(np.uint32))
 
 
+def _requantized(slope: float = 1.0, source_multiplier: float | None = None, **fields: int) -> Fields:
+    added = {} if source_multiplier is None else {"source_multiplier": _binary32(source_multiplier)}
+    return {"slope": 0 if slope == 1 else _binary32(slope), **added, **fields}
+
+
 _DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     **dict.fromkeys((LoadMaps, Store), _box),
     Move: _move,
     **dict.fromkeys((Send, Receive), _message),
     Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
     Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
-    **dict.fromkeys(
-        (RequantizeSum, RequantizeWide),
-        lambda source_multiplier, **fields: {"source_multiplier": _binary32(source_multiplier), **fields},
-    ),
+    **dict.fromkeys((Requantize, RequantizeSum, RequantizeWide), _requantized),
     Normalize: lambda epsilon, **fields: {"epsilon": _binary32(epsilon), **fields},
 }
 """What makes the fields of an instruction of what is given for it, where that is not the same."""

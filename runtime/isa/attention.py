@@ -123,3 +123,9 @@ class RequantizeMean(Requantize):
         *read, written = super().accesses(cluster)
         pitches = self.source_row_pitch, self.source_pixel_pitch
         return *read, map_access(cluster, self.source, (self.height, self.width, 1), pitches, False), written
+
+    def violations(self) -> Iterator[Violation]:
+        """As RQ, and without a slope: the quotient takes its multiplier."""
+        if self.slope:
+            yield Violation("slope", self.slope, "0")
+        yield from super().violations()

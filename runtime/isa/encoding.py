@@ -141,8 +141,8 @@ class Violation(NamedTuple):
     rule: str
 
 
-FIRST = "(first)"
-"""Behind no field."""
+FIRST, LAST = "(first)", "(last)"
+"""Behind no field, and behind all, those of instructions that are declared by this one included."""
 
 
 @dataclass(frozen=True)
@@ -281,14 +281,12 @@ def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
     """Fields of an instruction and where they lie, flags first, both in the order of their bits."""
     flags: dict[str, Bits] = {}
     body: list[tuple[str, Bits]] = []
-    for item in fields(cls):
-        declared = item.metadata.get("bits")
-        if declared is None:
-            continue
+    every = ((item, item.metadata["bits"]) for item in fields(cls) if "bits" in item.metadata)
+    for item, declared in sorted(every, key=lambda each: each[1].after == LAST):
         if declared.flag:
             flags[item.name] = declared
         else:
-            places = {"": len(body), FIRST: 0, **{name: place for place, (name, _) in enumerate(body, 1)}}
+            places = {"": len(body), LAST: len(body), FIRST: 0} | {name: at for at, (name, _) in enumerate(body, 1)}
             body.insert(places[declared.after], (item.name, declared))
     found: list[EncodedField] = []
     for start, group in ((FLAG_START, flags.items()), (HEADER_BITS, body)):

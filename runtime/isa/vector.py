@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, PARAMETER_UNIT
-from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .encoding import FIRST, LAST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .matrix import MapWindows, map_reads, ring_violations
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
@@ -16,6 +16,7 @@ WIDE_TABLE_SIDE = 360
 WIDE_TABLE_BYTES = 2 * 4 * WIDE_TABLE_SIDE
 RESIDUAL_FACTOR_BITS = 0x47800000
 """65536 as binary32; the bit patterns of numbers that are not negative are in the order of the numbers."""
+ONE_BITS = 0x3F800000
 
 
 class PoolKind(IntEnum):
@@ -112,7 +113,8 @@ class Requantize(MapInstruction):
     rounds to nearest even with 24 significant bits and round rounds to nearest even. The byte at
     `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v, or 0 if o is one of the last
     `unused`, for eight of which half of the lanes of a block take another pixel. Bias and multiplier come from
-    the requantise parameters at `parameters`.
+    the requantise parameters at `parameters`. A `slope` that is not 0 is the bit pattern of a binary32 up to 1: a
+    negative p becomes `binary32(p * slope)` before it is rounded.
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
@@ -121,6 +123,12 @@ class Requantize(MapInstruction):
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
     unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
+    slope: int = bits(32, "what negative numbers are multiplied with, as binary32; 0 is 1", default=0, after=LAST)
+
+    @property
+    def below_zero(self) -> np.float32:
+        """What negative numbers are multiplied with."""
+        return np.uint32(self.slope or ONE_BITS).view(np.float32)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, output map."""
@@ -132,7 +140,9 @@ class Requantize(MapInstruction):
         )
 
     def violations(self) -> Iterator[Violation]:
-        """Clamps are ordered, written pixels do not overlap."""
+        """Clamps are ordered, the slope is a number from 0 to 1, written pixels do not overlap."""
+        if self.slope > ONE_BITS:
+            yield Violation("slope", self.slope, f"a binary32 from 0 to 1: at most {ONE_BITS}")
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
         yield from super().violations()
@@ -144,8 +154,8 @@ class RequantizeSum(Requantize):
 
     As RQ with one rounding for the sum: with p of RQ and the byte b of the input map at `source + y * source_row_pitch
     + x * source_pixel_pitch + o`, `r = binary32((b - source_zero) * source_multiplier)` and `v = low … high clamp of
-    (round(binary32(p + r)) + zero_point)`. `source_multiplier` is the bit pattern of a binary32 from 0 to 65536. The
-    output may lie where the input map lies.
+    (round(binary32(p + r)) + zero_point)`; with a slope it is the sum that is multiplied. `source_multiplier` is the
+    bit pattern of a binary32 from 0 to 65536. The output may lie where the input map lies.
     """
 
     source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 VectorRecord = dict[str, "int | np.float32"]
 LOWEST, HIGHEST = -128, 127
+ONE = np.float32(1)
 
 
 def requantize(
@@ -23,9 +24,10 @@ def requantize(
     residual: NDArray[np.float32] | None = None,
     quotient: NDArray[np.float32] | None = None,
     dtype: type[np.signedinteger] = np.int8,
+    slope: np.float32 = ONE,
 ) -> NDArray[np.signedinteger]:
     """Mode F: ``clamp(round(binary32(binary32(a) * m)) + zero_point)``, of ``binary32(… + residual)`` with a residual,
-    and of ``binary32(… * quotient)`` with a quotient.
+    and of ``binary32(… * quotient)`` with a quotient, or where that is negative ``binary32(… * slope)``.
 
     Args:
         accumulator: int32 [..., channels], bias included.
@@ -35,6 +37,7 @@ def requantize(
         residual: of the shape of the accumulators, finite.
         quotient: of each pixel, finite and not 0.
         dtype: of the result.
+        slope: above 0, at most 1.
     """
     value = accumulator.astype(np.float32)
     np.multiply(value, multiplier, out=value)
@@ -42,6 +45,8 @@ def requantize(
         np.add(value, residual, out=value)
     if quotient is not None:
         np.multiply(value, quotient, out=value)
+    if slope != 1:
+        np.maximum(value, value * slope, out=value)
     # Clamping first keeps the sum with the zero point exact and costs nothing: rounding is monotone.
     np.maximum(value, np.float32(low - zero_point), out=value)
     np.minimum(value, np.float32(high - zero_point), out=value)

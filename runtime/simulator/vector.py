@@ -59,7 +59,7 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
         residual = np.multiply(steps, item.residual_factor, out=steps).reshape(total.shape)
     quotient = quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
     into, dtype = (item.zero_point, item.low, item.high), np.int32 if is_wide else np.int8
-    value = arithmetic.requantize(total, multiplier, *into, residual, quotient, dtype)
+    value = arithmetic.requantize(total, multiplier, *into, residual, quotient, dtype, item.below_zero)
     value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
     if is_wide:
         _write_pairs(memory, item, value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK))

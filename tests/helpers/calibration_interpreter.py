@@ -57,8 +57,13 @@ def collect_ranges(
 
 
 def quantize_with(
-    ranges: Mapping[str, Range], activations: str = "i8", keep: tuple[str, ...] = (), *, exact_sums: bool = False
+    ranges: Mapping[str, Range],
+    activations: str = "i8",
+    keep: tuple[str, ...] = (),
+    *,
+    exact_sums: bool = False,
+    slopes: bool = False,
 ) -> Quantize:
     """The pass for ranges as they are collected."""
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
-    return Quantize(bounds, activations, keep, exact_sums=exact_sums)
+    return Quantize(bounds, activations, keep, exact_sums=exact_sums, slopes=slopes)

@@ -204,6 +204,13 @@ def scaled(memory: Memories, item: isa.Requantize | isa.RequantizeWide, y: int, 
     return binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
 
 
+def activated(item: isa.Requantize | isa.RequantizeWide, number: Fraction) -> Fraction:
+    """A negative number times the slope."""
+    if not item.slope or number >= 0:
+        return number
+    return binary32(number * Fraction(struct.unpack("<f", struct.pack("<I", item.slope))[0]))
+
+
 def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.RequantizeMean) -> None:
     for y in range(item.height):
         for x in range(item.width):
@@ -217,7 +224,7 @@ def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.
                 if isinstance(item, isa.RequantizeMean):
                     at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
                     product = binary32(product * binary32(1 / binary32(Fraction(max(word(memory.maps, at), 1)))))
-                value = clamp(round(product) + item.zero_point, item.low, item.high)
+                value = clamp(round(activated(item, product)) + item.zero_point, item.low, item.high)
                 if o >= item.blocks * 16 - item.unused:
                     value = 0
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
@@ -240,7 +247,7 @@ def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
                     factor = Fraction(struct.unpack("<f", struct.pack("<I", item.source_multiplier))[0])
                     added = binary32((pair(memory, at, o) + 128 - item.source_zero) * factor)
                     product = binary32(product + added)
-                value = clamp(round(product) + item.zero_point, item.low, item.high)
+                value = clamp(round(activated(item, product)) + item.zero_point, item.low, item.high)
                 if o >= item.blocks * 16 - item.unused:
                     value = 0
                 put_pair(memory, item, y, x, o, value)

@@ -96,7 +96,7 @@ def product_sample(
 
 
 def random_activation(rng: np.random.Generator) -> tuple[str, tuple[float, ...]]:
-    return [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0))][int(rng.integers(3))]
+    return [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0)), ("leaky_relu", (0.1,))][int(rng.integers(4))]
 
 
 def with_layouts(case: Case, x: str, w: str, y: str) -> Case:

@@ -30,12 +30,12 @@ def random_quantized_graph(
     while True:
         module = random_graph(rng, groups=groups, makers=makers, images=images)
         simplify_pipeline().run(module)
-        exact_sums = bool(rng.integers(2))
-        values = plan_quantization(module.main, exact_sums=exact_sums).values
+        exact_sums, slopes = bool(rng.integers(2)), bool(rng.integers(2))
+        values = plan_quantization(module.main, exact_sums=exact_sums, slopes=slopes).values
         if values:
             break
     types = {parameter.name: parameter.type for parameter in module.main.parameters}
     samples = RandomSet(types, 2, seed=int(rng.integers(1 << 30)))
     ranges = collect_ranges(interpreter(module, values), samples, values, method="minmax")
-    quantize_with(ranges, activations, exact_sums=exact_sums).run(module)
+    quantize_with(ranges, activations, exact_sums=exact_sums, slopes=slopes).run(module)
     return module

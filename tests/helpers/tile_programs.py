@@ -197,7 +197,8 @@ class RandomProgram:
         """Into a place of its own, or into part of a larger one; with part of another map, if one is as large."""
         rows, columns, channels = sums.type.shape
         cluster: int = sums.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
-        requantize = Requantize(self.integer(-9, 9), -120, 100)
+        zero_point = self.integer(-9, 9)
+        requantize = Requantize(zero_point, -120, 100, 0.25 if zero_point % 2 else 1.0)
         into: Value | None = None
         if self.integer(0, 1):
             whole = self.add(Buffer((rows + 1, columns + 2, channels + 16), DType.I8, "maps", cluster, 0))
@@ -206,7 +207,7 @@ class RandomProgram:
         large = [each for each in near if all(a >= b for a, b in zip(each.type.shape, sums.type.shape, strict=True))]
         if large and self.integer(0, 1):
             added = self.add(Part(-1, (0, rows), (0, columns), (0, channels)), large[self.integer(0, len(large) - 1)])
-            with_map = RequantizeSum(requantize.zero_point, -120, 100, self.integer(-128, 127), 0.3)
+            with_map = RequantizeSum(requantize.zero_point, -120, 100, self.integer(-128, 127), 0.3, requantize.slope)
             self.maps.append(self.add(with_map, sums, parameters, added, into))
             return
         self.maps.append(self.add(requantize, sums, parameters, into))

@@ -105,7 +105,8 @@ def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterato
         -128,
         group=19,
         pads=(1, 1, 1, 1),
-        act="relu",
+        act="leaky_relu",
+        act_args=(0.1,),
     )
     yield sample(
         quantized_type(i8, (1, 8, 5, 5), 0.05, 9),
@@ -132,7 +133,8 @@ def conv_quantized_samples(cls: type[Conv], rng: np.random.Generator) -> Iterato
         5,
         (i8, 0.09, -11),
         pads=(1, 1, 1, 1),
-        act="relu",
+        act="leaky_relu",
+        act_args=(0.3,),
     )
     yield sample(
         quantized_type(u8, (1, 19, 7, 7), 0.02, 128),

@@ -69,7 +69,7 @@ def mat_mul_quantized_samples(cls: type[MatMul], rng: np.random.Generator) -> It
     yield sample(cls(), row, channel_type(rng, i8, (65, 33), 1), False, 0.1, 3)
     yield sample(cls(transpose_b=True), row, channel_type(rng, i8, (33, 65), 0), True, 0.1, 3)
     yield sample(
-        cls(transpose_b=True, act="relu"),
+        cls(transpose_b=True, act="leaky_relu", act_args=(0.2,)),
         quantized_type(u8, (5, 64), 0.02, 120),
         quantized_type(u8, (17, 64), 0.01, 29),
         True,

@@ -17,6 +17,7 @@ from tilewright.errors import IRError
 from tilewright.ir import interp
 from tilewright.ir.annotations import KEPT
 from tilewright.ir.core import Constant, Module, is_op
+from tilewright.ir.ops.activation import LeakyRelu
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.passes.device.fused_pairs import choose_overwritten, overwritten
@@ -26,7 +27,14 @@ from tilewright.runtime.machines.machine import load
 SHAPE = "f32[1,4,6,5]"
 
 
-def quantized(middle: str, rng: np.random.Generator, ranges: Mapping[str, tuple[float, float]] | None = None) -> Module:
+def quantized(
+    middle: str,
+    rng: np.random.Generator,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    *,
+    exact_sums: bool = True,
+    slopes: bool = True,
+) -> Module:
     """A network in floating point, its operands %x and %o, with sums rounded once."""
     weights = [float(each).hex() for each in rng.standard_normal(4 * 4 * 3 * 3)]
     module = parse(f"""
@@ -37,9 +45,9 @@ def quantized(middle: str, rng: np.random.Generator, ranges: Mapping[str, tuple[
       return %y
     }}
     """)
-    values = plan_quantization(module.main, exact_sums=True).values
+    values = plan_quantization(module.main, exact_sums=exact_sums, slopes=slopes).values
     found = dict.fromkeys(values, (-20.0, 20.0)) | dict(ranges or {})
-    quantize_with(found, exact_sums=True).run(module)
+    quantize_with(found, exact_sums=exact_sums, slopes=slopes).run(module)
     return module
 
 
@@ -94,6 +102,31 @@ def test_the_clamp_of_a_sum_is_that_of_the_convolution(rng: np.random.Generator)
     found = next(op for op in module.main.ops if is_op(op, Conv) and op.operands.residual is not None)
     assert found.operator.act == "relu"
     assert found.loc == ("c", "d", "s") or found.result.name == "s"
+
+
+LEAKY = "%c = conv(%x, @w) CONV : MAP\n%s = leaky_relu(%c) {alpha=0x1.0p-3} : MAP"
+LEAKY_SUM = "%c = conv(%x, @w) CONV : MAP\n%d = add(%c, %o) : MAP\n%s = leaky_relu(%d) {alpha=0x1.0p-3} : MAP"
+
+
+@pytest.mark.parametrize(
+    ("middle", "exact_sums", "slopes", "is_fused"),
+    [
+        (LEAKY, False, True, True),
+        (LEAKY, False, False, False),  # as in files for other runtimes
+        (LEAKY_SUM, True, True, True),
+        (LEAKY_SUM, False, True, False),  # what is before it is integers
+        (LEAKY.replace("0x1.0p-3", "0x1.8p+0"), False, True, False),  # not the larger of the two
+        (f"{LEAKY}\n%t = add(%s, %c) : MAP\n%u = tanh(%t) : MAP", False, True, False),  # read twice
+    ],
+)
+def test_leaky_relus_round_once(
+    middle: str, exact_sums: bool, slopes: bool, is_fused: bool, rng: np.random.Generator
+) -> None:
+    last = LAST.replace("%s", "%u") if "%u" in middle else LAST
+    module = quantized(f"{middle}\n{last}", rng, exact_sums=exact_sums, slopes=slopes)
+    assert ("leaky_relu" in {op.operator.act for op in module.main.ops if is_op(op, Conv)}) == is_fused
+    assert any(is_op(op, LeakyRelu) for op in module.main.ops) != is_fused
+    assert all(value.type.quant is not None for op in module.main.ops if is_op(op, LeakyRelu) for value in op.inputs)
 
 
 def stored(scale: float) -> str:

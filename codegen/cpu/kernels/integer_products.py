@@ -8,7 +8,7 @@ from ....ir.core import Constant, Op, Value
 from ....ir.ops.convolution import Conv
 from ....ir.ops.integer_products import ConvInteger, MatMulInteger
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
+from ....ir.quantized import EIGHT_BIT, accumulator_factors, parameters
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.byte_dot_product import multiplies_signed
@@ -95,16 +95,11 @@ def quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | N
         return None
     factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), outputs).tolist()
     biases = [0] * outputs if b is None else b.array.tolist()
-    form = Requantization(tuple(factors), _stored(op), tuple(biases))
+    stored = StoredRange.of_product(y, op.operator.act, op.operator.act_args)
+    form = Requantization(tuple(factors), stored, tuple(biases))
     left, right = Factor(w.type.dtype, known=zeros.pop()), Factor(x.type.dtype, known=parameters(x.type)[1])
     spec = _windows(op, () if b is None else ("bias",), left, right, form)
     return None if spec is None else _kernel(spec, target)
-
-
-def _stored(op: Op[Conv] | Op[MatMul]) -> StoredRange:
-    """What the result may hold."""
-    y = op.result.type
-    return StoredRange(y.dtype, parameters(y)[1], *clamp_bounds(y, op.operator.act, op.operator.act_args))
 
 
 @lowers(MatMulInteger, needs=(is_plain,))
@@ -144,7 +139,8 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     if not is_simple or operator.transpose_a or operator.transpose_b or accumulator_factors(x, w, y).size > 1:
         return None
     left, right = (Factor(type.dtype, known=parameters(type)[1]) for type in (x, w))
-    form = Requantization((float(accumulator_factors(x, w, y)[0]),), _stored(op))
+    stored = StoredRange.of_product(y, operator.act, operator.act_args)
+    form = Requantization((float(accumulator_factors(x, w, y)[0]),), stored)
     return _kernel(_matrices(op, operator, (), left, right, form), target)
 
 

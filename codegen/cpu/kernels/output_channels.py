@@ -20,7 +20,7 @@ from ....ir.core import Constant, Op, is_op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, residual_factor
+from ....ir.quantized import accumulator_factors, parameters, residual_factor
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
@@ -191,7 +191,6 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     terms = weights[0, :, 0].size
     missing = zero * (weights.sum((1, 3)) - terms * zeros[:, None])
     start = bias - missing.sum(1)
-    low, high = clamp_bounds(y, operator.act, operator.act_args)
     factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), outputs)
     return Channels(
         start=filled(start),
@@ -201,7 +200,7 @@ def channels_of(op: Op, target: TargetDescription | None) -> Channels:
         fill=zero,
         flips_x=flips_x,
         flips_w=flips_w,
-        result=StoredRange(y.dtype, parameters(y)[1], low, high),
+        result=StoredRange.of_product(y, operator.act, operator.act_args),
         is_signed=is_signed,
         residual=Residual.of(op),
     )

@@ -8,7 +8,7 @@ fraction: to nearest, ties to even, on every processor.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ....ir.quantized import limits, parameters
+from ....ir.quantized import clamp_bounds, limits, parameters, slope_of
 from ....ir.types import DType, TensorType
 from .builder import FunctionBuilder
 from .target import TargetDescription
@@ -60,22 +60,35 @@ class StoredRange:
         dtype: i8, u8 or i16.
         zero_point: added after rounding.
         low, high: smallest and largest stored integer, activation included.
+        slope: of a leaky ReLU, what negative numbers are multiplied with before they are rounded.
     """
 
     dtype: DType
     zero_point: int
     low: int
     high: int
+    slope: float = 1.0
 
     @staticmethod
     def of(type: TensorType) -> "StoredRange":
         """The whole range of an 8-bit type that is quantised per tensor."""
         return StoredRange(type.dtype, parameters(type)[1], *limits(type))
 
+    @staticmethod
+    def of_product(type: TensorType, act: str, act_args: tuple[float, ...]) -> "StoredRange":
+        """What a convolution or matrix product with a fused activation makes."""
+        return StoredRange(type.dtype, parameters(type)[1], *clamp_bounds(type, act, act_args), slope_of(act, act_args))
+
+    def _activated(self, b: FunctionBuilder, value: Register) -> Register:
+        """Single precision numbers after a leaky ReLU: of them and their products the larger ones."""
+        if self.slope == 1:
+            return value
+        return b.larger(b.binary("fmul", value, constant(value.type, self.slope)), value)
+
     def store_form(self, b: FunctionBuilder, value: Register) -> Register:
         """Single precision numbers at the scale of the result as integers: clamp, round, add the zero point."""
         low, high = (constant(value.type, bound - self.zero_point) for bound in (self.low, self.high))
-        integers = rounded(b, clamped(b, value, low, high))
+        integers = rounded(b, clamped(b, self._activated(b, value), low, high))
         # Modulo 2^8, or 2^16, an addition may follow the narrowing.
         narrow = b.convert("trunc", integers, type_of(self.dtype, value.type.lanes))
         if self.zero_point == 0:
@@ -96,6 +109,7 @@ class StoredRange:
             places = [order.index(place) for place in NATURAL]
             values = values if order == NATURAL else [b.shuffle(value, value, places) for value in values]
             return [self.store_form(b, value) for value in values]
+        values = [self._activated(b, value) for value in values]
         if not are_small:
             # What is too small, or not a number, becomes the smallest integer.
             high = constant(values[0].type, self.high - self.zero_point)

@@ -16,7 +16,7 @@ from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, number
-from .quantization import centred, requantization, zero_point
+from .quantization import centred, leaky, requantization, zero_point
 
 _FORWARD = """def kernel({tensors}, n, f, scratch, begin, end):
     outputs, per_group, channels = n[0], n[1], n[2]
@@ -149,13 +149,13 @@ def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kern
         added = f" + np.float32(np.int32(residual[q + c]) - n[{25 + w.shape[0]}]) * np.float32(f[{w.shape[0]}])"
         integers, factors = [*integers, parameters(type)[1]], [*factors, residual_factor(type, op.result.type)]
     sums = DType.F64 if is_wide(op.inputs[0].type) else DType.I32
-    exact = f"np.{sums.numpy.name}"
+    exact, value = f"np.{sums.numpy.name}", f"np.float32(scratch[c]) * np.float32(f[o]){added}"
     source = _FORWARD.format(
         tensors=", ".join(names),
         bias="b[o]" if "b" in names else "0",
         weight=f"{exact}(w[r + k] - n[25 + o])",
         element=f"{exact}({_ELEMENT} - n[21])",
-        finish=f"y[q + c] = stored_form(np.float32(scratch[c]) * np.float32(f[o]){added}, n[23], n[24], n[22])",
+        finish=f"y[q + c] = stored_form({leaky(op, value)}, n[23], n[24], n[22])",
     )
     return _compiled(op, source, (*numbers, *integers), sums, target, factors)
 

@@ -7,7 +7,7 @@ from ....ir.layout import row_major
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
-from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
+from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, slope_of
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -28,6 +28,12 @@ def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list
     zeros = np.broadcast_to(np.asarray(w.quant.zero_point), outputs).tolist()
     factors = np.broadcast_to(accumulator_factors(x, w, y), outputs).tolist()
     return [parameters(x)[1], zero, low - zero, high - zero, *zeros], factors
+
+
+def leaky(op: Op[Conv | MatMul], value: str) -> str:
+    """A result at its scale, after a fused leaky ReLU."""
+    slope = slope_of(op.operator.act, op.operator.act_args)
+    return value if slope == 1 else f"leaky({value}, np.float32({slope!r}))"
 
 
 def zero_point(name: str, operand: Value | None, index: str) -> str:

@@ -17,7 +17,7 @@ from ....ir.core import Constant, Op, Value
 from ....ir.feature_map import Window, convolution_maps, is_block_by_block, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
-from ....ir.quantized import accumulator_factors, clamp_bounds, is_wide, parameters, residual_factor
+from ....ir.quantized import accumulator_factors, clamp_bounds, is_wide, parameters, residual_factor, slope_of
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product
 from ....ir.tile.places import Part
 from ....ir.tile.requantization import Requantize, RequantizeSum
@@ -44,6 +44,7 @@ class Weights:
         bias: int64 [outputs], without what the zero point of the input adds.
         factors: requantisation multipliers, for each output or one for all.
         low, high: clamp of the result.
+        slope: what negative sums are multiplied with.
     """
 
     values: np.ndarray
@@ -52,6 +53,7 @@ class Weights:
     factors: np.ndarray
     low: int = -128
     high: int = 127
+    slope: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def _weights_of(op: Op[Conv]) -> Weights:
     if op.operands.b is not None:
         bias += _constant(op, op.operands.b).array
     low, high = clamp_bounds(y, conv.act, conv.act_args)
-    return Weights(values, zero, bias, accumulator_factors(x.type, type, y), on_chip(y, low), on_chip(y, high))
+    into = on_chip(y, low), on_chip(y, high), slope_of(conv.act, conv.act_args)
+    return Weights(values, zero, bias, accumulator_factors(x.type, type, y), *into)
 
 
 def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
@@ -172,10 +175,10 @@ def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
 def _requantize(op: Op[Any], weights: Weights) -> Requantize | RequantizeSum | RequantizeWide:
     y, residual = op.result.type, residual_of(op)
     into = on_chip(y, parameters(y)[1]), weights.low, weights.high
-    kind = RequantizeWide if is_wide(y) else RequantizeSum
     if residual is None:
-        return RequantizeWide(*into) if is_wide(y) else Requantize(*into)
-    return kind(*into, chip_zero(residual), float(residual_factor(residual.type, y)))
+        return (RequantizeWide if is_wide(y) else Requantize)(*into, slope=weights.slope)
+    kind, factor = RequantizeWide if is_wide(y) else RequantizeSum, float(residual_factor(residual.type, y))
+    return kind(*into, chip_zero(residual), factor, weights.slope)
 
 
 class _Convolution:

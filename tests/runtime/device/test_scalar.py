@@ -104,8 +104,12 @@ def requantized(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def slope(rng: np.random.Generator) -> int:
+    return int(np.float32(rng.choice([0.0, 0.1, rng.random(), 1.0])).view(np.uint32))
+
+
 def requantize(rng: np.random.Generator) -> isa.Instruction:
-    return isa.Requantize(**requantized(rng))
+    return isa.Requantize(**requantized(rng), slope=slope(rng))
 
 
 def requantize_sum(rng: np.random.Generator) -> isa.Instruction:
@@ -121,7 +125,9 @@ def requantize_sum(rng: np.random.Generator) -> isa.Instruction:
     # From beside nothing to beside everything, and to the largest there may be.
     factor = rng.choice([np.exp2(rng.uniform(-12, 3)), 0.5, 1.0, 0.0, 2.0**16])
     bits = int(np.float32(factor).view(np.uint32))
-    return isa.RequantizeSum(**fields, **source, source_zero=pick(rng, -128, 127), source_multiplier=bits)
+    return isa.RequantizeSum(
+        **fields, **source, source_zero=pick(rng, -128, 127), source_multiplier=bits, slope=slope(rng)
+    )
 
 
 def requantize_mean(rng: np.random.Generator) -> isa.Instruction:
@@ -222,6 +228,7 @@ def requantize_wide(rng: np.random.Generator) -> isa.Instruction:
         sum=pick(rng, 0, 1),
         source_zero=int(rng.choice([0, pick(rng, -(2**15), 2**15 - 1)])),
         source_multiplier=int(np.float32(factor).view(np.uint32)),
+        slope=slope(rng),
         **source,
         **place,
         **shape,

@@ -149,6 +149,11 @@ def stored_form(value, low, high, zero):
     return np.int32((value + _ROUNDING) - _ROUNDING) + zero
 
 
+def leaky(value, slope):
+    """A number, below zero times a slope of up to 1."""
+    return max(value, value * slope)
+
+
 def from_front(index, extent):
     """The index counted from the front, -1 if it is out of range."""
     if index < 0:

@@ -19,11 +19,12 @@ from ......ir.ops.movement import Concat
 from ......ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
 from ......ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
 from ......ir.ops.softmax import Softmax
-from ......ir.quantized import clamp_bounds, limits, quantization_of
+from ......ir.quantized import CLAMPING, clamp_bounds, limits, quantization_of
 from ......ir.types import DType, Quantization, TensorType
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT, Exporter, exports
 from ...importer import Importer, Node, imports
+from ..matmul import export_matmul as export_real_matmul
 from ..matmul import matrix
 from ..quantization import scale_and_zero_point
 from ..reduction import import_reduce
@@ -49,8 +50,8 @@ def _no_integer_form(op: Op, what: str) -> UnsupportedError:
 def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
     x, w, b, residual = op.operands
-    if residual is not None:
-        # No integer operator adds before it rounds.
+    if residual is not None or conv.act not in CLAMPING:
+        # No integer operator adds, or computes an activation, before it rounds.
         exporter.write_between_conversions(op, export_real_conv)
         return
     inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result), b]
@@ -61,6 +62,9 @@ def export_conv(op: Op[Conv], exporter: Exporter) -> None:
 @exports(MatMul, quantized=True)
 def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     matmul = op.operator
+    if matmul.act not in CLAMPING:
+        exporter.write_between_conversions(op, export_real_matmul)
+        return
     x, w, b, _ = op.operands
     y_type = op.result.type
     if b is not None:
