@@ -26,13 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import llvmlite.binding as llvm
+
 import tilewright.codegen
 import tilewright.ir
 import tilewright.runtime.native
 from tilewright.codegen.cpu import assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.module import optimized
-from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.codegen.cpu.numba.generation import function as functions
 from tilewright.codegen.cpu.numba.generation import nest_kernel
 from tilewright.codegen.cpu.numba.generation.function import KernelFunction
@@ -40,6 +42,11 @@ from tilewright.ir.types import DType
 
 FOLDER = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
+
+ABOUT_OTHERS = ("tests/api/", "tests/compiler/")
+"""Tests that are not about native code: LLVM's code generator does no more there than it must, in a third of the time.
+What comes before it, vectors included, is as everywhere; `tests/codegen`, `tests/every_operator`, `tests/end_to_end`,
+`tests/fuzz` and programs that start afresh have it as users do."""
 
 if TYPE_CHECKING:
     import pytest
@@ -49,6 +56,27 @@ _KEPT = 24 * 60 * 60
 
 _compile = functions._compiled.__wrapped__
 _optimize, _link = optimized, assemble._compiled
+
+
+def _is_quick(target: TargetDescription) -> bool:
+    # Tiles have registers of their own, which only the other way is made for.
+    plain = target.is_x86_64 and not any(name.startswith("amx") for name in target.features)
+    return plain and os.environ.get("PYTEST_CURRENT_TEST", "").startswith(ABOUT_OTHERS)
+
+
+@cache
+def _quick_machine(target: TargetDescription) -> llvm.TargetMachine:
+    create = llvm.Target.create_target_machine
+
+    def quick(self: llvm.Target, **options: Any) -> llvm.TargetMachine:
+        return create(self, **{**options, "opt": 0})
+
+    with mock.patch.object(llvm.Target, "create_target_machine", quick):
+        return machine.__wrapped__(target)
+
+
+def _machine(target: TargetDescription) -> llvm.TargetMachine:
+    return _quick_machine(target) if _is_quick(target) else machine(target)
 
 
 def kept_kernels(cache: pytest.Cache) -> Path:
@@ -123,7 +151,7 @@ def _shared_programs(folder: Path) -> Callable[..., bytes]:
         target: TargetDescription,
         report: Callable[[int, int], None],
     ) -> bytes:
-        key = _digest(target, [*visible], main, [kernel.text for kernel in kernels])
+        key = _digest(target, _is_quick(target), [*visible], main, [kernel.text for kernel in kernels])
         content = _made_once(folder / f"{key}.o", lambda: _link(main, visible, kernels, target, lambda *_: None))
         for done in range(len(kernels)):
             report(done + 1, len(kernels))
@@ -157,4 +185,5 @@ def _sharing(folder: Path) -> tuple[Any, ...]:
         mock.patch.object(functions, "optimized", optimized),
         mock.patch.object(nest_kernel, "optimized", optimized),
         mock.patch.object(assemble, "_compiled", _shared_programs(folder)),
+        mock.patch.object(assemble, "machine", _machine),
     )
