@@ -60,7 +60,8 @@ class Reduction:
             before = model
             model = self._fewer_nodes(model)
             for steps in (_bypassed, ReducibleModel.smaller, ReducibleModel.plainer):
-                model = self._repeated(model, steps)
+                while (found := self._first(steps(model))) is not None:
+                    model = found
             if len(model.nodes) == len(before.nodes) or self.tries >= self.limit:
                 return model
 
@@ -80,11 +81,6 @@ class Reduction:
                 break
             else:
                 pieces *= 2
-        return model
-
-    def _repeated(self, model: ReducibleModel, steps: Callable[[ReducibleModel], Iterator[bytes]]) -> ReducibleModel:
-        while (found := self._first(steps(model))) is not None:
-            model = found
         return model
 
     def _first(self, candidates: Iterator[bytes | None]) -> ReducibleModel | None:

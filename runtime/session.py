@@ -139,11 +139,8 @@ def load(
 def _load_same(digest: str, source: Source | Artifact, **given: Any) -> Session:
     session = load(source, **given)
     if session.artifact.credentials.digest_text != digest:
-        raise ArtifactError(
-            f"{session.artifact.origin} is no longer the artifact that the session was loaded from",
-            stage="load artifact",
-            hint="Load it again, or give another version a path of its own.",
-        )
+        text = f"{session.artifact.origin} is no longer the artifact that the session was loaded from"
+        raise ArtifactError(text, stage="load artifact", hint="Load it again, or give other versions other paths.")
     return session
 
 
@@ -331,8 +328,7 @@ class Session:
         self._check_open()
         check_timeout(timeout)
         if callback is not None and not callable(callback):
-            expected, found = "a function of the request", type(callback).__name__
-            raise UsageError("the callback cannot be called", expected=expected, found=found)
+            raise UsageError("the callback cannot be called", expected="a function", found=type(callback).__name__)
         runner, arrays, cut = self._bound(inputs, copy=True)
         request: Request[Outputs] = Request(lambda: cut(runner.run(arrays, request.abandoned)), callback)
         self._queue.put(request, timeout)

@@ -4,7 +4,7 @@ Bodies are imported where they are called, with the types that are known there, 
 and attributes is the right one, and what follows from constants and shapes is computed on the spot.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -162,7 +162,10 @@ class Functions:
         opsets = {standard_domain(o.domain): o.version for o in function.opset_import}
         graph = graph_of(function, given)
         held = {formal for formal, value in zip(function.input, inputs, strict=False) if value is not None}
-        _leave_out(graph, set(function.input) - held)
+        # What the call does not give is no input of the nodes either.
+        absent = set(function.input) - held
+        for node in (node for each in graphs_in(graph) for node in each.node) if absent else ():
+            node.input[:] = ["" if name in absent else name for name in node.input]
         # Bodies of schemas outside the standard domain need not say which version of it they are written in.
         return graph, {"": onnx.defs.onnx_opset_version()} | opsets
 
@@ -231,12 +234,6 @@ def _put_in(nodes: Sequence[onnx.NodeProto], given: Mapping[str, onnx.AttributeP
                 node.attribute.remove(attribute)
             elif attribute.type == onnx.AttributeProto.GRAPH:
                 _put_in(attribute.g.node, given)
-
-
-def _leave_out(graph: onnx.GraphProto, absent: Collection[str]) -> None:
-    """What the call does not give is no input of the nodes either."""
-    for node in (node for each in graphs_in(graph) for node in each.node) if absent else ():
-        node.input[:] = ["" if name in absent else name for name in node.input]
 
 
 def _references(function: onnx.FunctionProto) -> int:

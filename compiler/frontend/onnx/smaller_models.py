@@ -169,7 +169,8 @@ class ReducibleModel:
             return None
         infos, results = [types[name] for name in outer], [self._types[name] for name in ends]
         if is_resized:
-            results = [_of_unknown_shape(info) for info in results]
+            typed = onnx.helper.make_tensor_value_info
+            results = [typed(info.name, info.type.tensor_type.elem_type, None) for info in results]
         held = [(constants or {}).get(name, tensor) for name, tensor in self._initialised.items() if name in read]
         graph = onnx.helper.make_graph(chosen, self._model.graph.name or "reduced", infos, results, held)
         found = onnx.helper.make_model(
@@ -203,10 +204,6 @@ def _extents(info: ValueInfoProto) -> list[int]:
 
 def _less(extent: int) -> list[int]:
     return sorted({less for less in (1, 2, 4, extent // 4, extent // 2) if 0 < less < extent})
-
-
-def _of_unknown_shape(info: ValueInfoProto) -> ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(info.name, info.type.tensor_type.elem_type, None)
 
 
 def _renamed(node: NodeProto, renamed: dict[str, str]) -> NodeProto:

@@ -53,7 +53,10 @@ class DebugReport:
             if letter in letters:
                 print(f"{title}:\n{tell(network)}")
         if "i" in letters:
-            _write_instructions(facts, network)
+            programs = (each for cards in network.programs.values() for each in cards)
+            for index, program in enumerate(programs):
+                name = f"instr{facts.card}_{facts.flags.firstcluster}_{index}.txt"
+                _write(facts, name, program.disassemble() + "\n")
         if "J" in letters:
             _write_partition(facts, network)
 
@@ -136,12 +139,6 @@ def _folder_of(facts: Facts) -> Path:
 def _write(facts: Facts, name: str, content: str) -> None:
     with output_file(_folder_of(facts) / name) as file:
         file.write(content.encode())
-
-
-def _write_instructions(facts: Facts, network: Network) -> None:
-    """Letter ``i``: ``instr<card>_<cluster>_<program>.txt``, the instructions of each device program."""
-    for index, program in enumerate(each for cards in network.programs.values() for each in cards):
-        _write(facts, f"instr{facts.card}_{facts.flags.firstcluster}_{index}.txt", program.disassemble() + "\n")
 
 
 def _write_partition(facts: Facts, network: Network) -> None:

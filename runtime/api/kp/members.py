@@ -150,10 +150,6 @@ def _same(value: object) -> object:
     return value
 
 
-def _hexadecimal(value: int) -> str:
-    return f"0x{value:X}"
-
-
 def integer(*default: int, low: int = 0, high: int = LARGEST, is_hexadecimal: bool = False) -> Member[int]:
     """An integer from ``low`` to ``high``, which JSON may have as text in hexadecimal digits."""
 
@@ -166,7 +162,7 @@ def integer(*default: int, low: int = 0, high: int = LARGEST, is_hexadecimal: bo
             raise Unfit(f"{low} to {high}", is_type=False)
         return number
 
-    return Member(read, _hexadecimal if is_hexadecimal else _same, *default)
+    return Member(read, "0x{:X}".format if is_hexadecimal else _same, *default)
 
 
 def signed(*default: int) -> Member[int]:

@@ -189,9 +189,11 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
     array = np.asarray(array)
     actual = TYPES.get(f"{array.dtype.kind}{8 * array.dtype.itemsize}", TYPES.get(array.dtype.name, str(array.dtype)))
     if actual != expected.type:
+        inner = expected.type[len("tensor(") : -1]
+        wanted = {"float": "float32", "double": "float64"}.get(inner, inner)
         raise InvalidArgument(
             f"Unexpected input data type for {expected.name}. Actual: ({actual}) , expected: ({expected.type})",
-            hint=f"Convert it with astype({_numpy_name(expected.type)!r}).",
+            hint=f"Convert it with astype({wanted!r}).",
         )
     rank, shapes = len(expected.shape), {"expected": expected.shape, "found": list(array.shape)}
     if array.ndim != rank:
@@ -207,11 +209,6 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
         what = f"Got invalid dimensions for input: {expected.name} for the following indices {' '.join(wrong)}"
         raise InvalidArgument(what, **shapes)
     return array
-
-
-def _numpy_name(type: str) -> str:
-    inner = type[len("tensor(") : -1]
-    return {"float": "float32", "double": "float64"}.get(inner, inner)
 
 
 def _listed(names: Sequence[str]) -> str:

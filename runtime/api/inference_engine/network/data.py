@@ -208,10 +208,8 @@ class IENetLayer:
         """
         return self._state.arrays(self._layer())
 
-    @property
-    def blobs(self) -> dict[str, np.ndarray]:
-        """The same as `weights`, as later releases call it."""
-        return self.weights
+    blobs = weights
+    """As later releases call it."""
 
     @property
     def params(self) -> dict[str, str]:

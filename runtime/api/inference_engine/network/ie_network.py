@@ -92,10 +92,8 @@ class IENetwork:
         ends = self._state.graph.inputs()
         return {name: InputInfo(self._state, name, layer.name, at) for name, (layer, at) in ends.items()}
 
-    @property
-    def input_info(self) -> dict[str, InputInfo]:
-        """The same as `inputs`, as later releases call it."""
-        return self.inputs
+    input_info = inputs
+    """As later releases call it."""
 
     @property
     def outputs(self) -> Outputs[OutputInfo]:

@@ -44,10 +44,6 @@ def _path(value: object) -> object:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _optional_path(value: object) -> object:
-    return None if value == "" else _path(value)
-
-
 def _known_metric(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -58,7 +54,7 @@ def _known_metric(value: object) -> object:
 
 
 _Path = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
-_OptionalPath = Annotated[str | None, BeforeValidator(_optional_path)]
+_OptionalPath = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else _path(value))]
 _Metric = Annotated[str, BeforeValidator(_known_metric)]
 
 
