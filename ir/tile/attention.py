@@ -123,7 +123,7 @@ class RequantizeMean(Operator[MeanOperands]):
     high: int
 
     def infer(self, x: TensorType, parameters: TensorType, weights: TensorType, into: TensorType | None) -> TensorType:
-        result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, into)
+        result = Requantize(self.zero_point, self.low, self.high).infer(x, parameters, None, into)
         source = tile(x, "accumulators", "what is requantised")
         block = tile(weights, "maps", "the sum of the weights", cluster=source.cluster)
         if block.shape != (*x.shape[:2], CHANNEL_BLOCK):

@@ -18,7 +18,7 @@ from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product
 from .locations import Located, Locations
 from .normalization import LoadNormalization, Normalize
 from .places import PLACES
-from .requantization import Requantize, RequantizeSum
+from .requantization import Requantize
 from .transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Receive, Send, Store
 from .types import TileType
 from .wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
@@ -92,7 +92,8 @@ def instruction(op: Op, places: Places) -> tuple[str, Fields] | None:
     found = _BUILDERS.get(type(op.operator))
     if found is None:
         raise IRError("the op is none of a tile program", op=op.name, node=op.node, hint="Run lower_to_tiles first.")
-    return found[0], found[1](op, places)
+    name, fields = found[0], found[1](op, places)
+    return "RequantizeSum" if name == "Requantize" and "source" in fields else name, fields
 
 
 def _type(value: Value) -> TileType:
@@ -262,37 +263,38 @@ _builds("Convolve", Convolve, ConvolveWide)(_product)
 _builds("ConvolveDepthwise", ConvolveDepthwise, ConvolveDepthwiseWide)(_product)
 
 
-def _requantize(
-    op: Op[Requantize] | Op[RequantizeSum] | Op[RequantizeMean] | Op[RequantizeWide], places: Places
-) -> Fields:
+def _rounded(op: Op[Requantize] | Op[RequantizeMean], places: Places) -> Fields:
     return {
         "accumulator": places.line(op.operands.x),
         "parameters": places.line(op.operands.parameters),
         "zero_point": op.operator.zero_point,
         "low": op.operator.low,
         "high": op.operator.high,
-        **({} if isinstance(op.operator, RequantizeMean) else {"slope": op.operator.slope}),
-        **_unused(op),
         **_result(op, places),
+        # Of numbers, where a result of 16 bits has two bytes for each.
+        "unused": -op.operands.x.type.shape[-1] % CHANNEL_BLOCK,
+        "blocks": _type(op.operands.x).blocks,
     }
+
+
+def _requantize(op: Op[Requantize], places: Places) -> Fields:
+    requantize, residual = op.operator, op.operands.residual
+    fields: Fields = {**_rounded(op, places), "slope": requantize.slope}
+    if residual is not None:
+        fields |= {**_source(residual, places), "source_zero": requantize.residual_zero}
+        fields["source_multiplier"] = requantize.residual_factor
+    return fields
 
 
 _builds("Requantize", Requantize)(_requantize)
-
-
-@_builds("RequantizeSum", RequantizeSum)
-def _requantize_sum(op: Op[RequantizeSum], places: Places) -> Fields:
-    return {
-        **_requantize(op, places),
-        **_source(op.operands.residual, places),
-        "source_zero": op.operator.residual_zero,
-        "source_multiplier": op.operator.residual_factor,
-    }
+_builds("RequantizeWide", RequantizeWide)(
+    lambda op, places: {**_requantize(op, places), "sum": int(op.operands.residual is not None)}
+)
 
 
 @_builds("RequantizeMean", RequantizeMean)
 def _requantize_mean(op: Op[RequantizeMean], places: Places) -> Fields:
-    return {**_requantize(op, places), **_source(op.operands.weights, places)}
+    return {**_rounded(op, places), **_source(op.operands.weights, places)}
 
 
 @_builds("Weigh", Weigh)
@@ -325,21 +327,6 @@ def _move_weights(op: Op[MapAsWeights], places: Places) -> Fields:
         "blocks": _type(x).blocks,
         "pixel_pitch": pixel if rows == 1 else row // columns,
         "turned": int(op.operator.turned),
-    }
-
-
-@_builds("RequantizeWide", RequantizeWide)
-def _requantize_wide(op: Op[RequantizeWide], places: Places) -> Fields:
-    x, residual = op.operands.x, op.operands.residual
-    return {
-        **_requantize(op, places),
-        # Of numbers, where the result has two bytes for each.
-        "unused": -x.type.shape[-1] % CHANNEL_BLOCK,
-        "blocks": _type(x).blocks,
-        **(_source(residual, places) if residual is not None else {}),
-        "sum": int(residual is not None),
-        "source_zero": op.operator.residual_zero,
-        "source_multiplier": op.operator.residual_factor,
     }
 
 

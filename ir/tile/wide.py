@@ -3,76 +3,32 @@
 :func:`tilewright.ir.feature_map.in_bytes` says how. Whatever moves maps takes no notice.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from .. import arithmetic
-from ..core import Value
 from ..feature_map import in_bytes, of_bytes
 from ..layout import CHANNEL_BLOCK
-from ..op import Operator, operator
-from ..types import TensorType
+from ..op import operator
 from .compute import Convolve, ConvolveDepthwise
 from .requantization import Requantize
-from .types import TILE_OPERATORS, TileType, placed_map, tile, written
-
-LOWEST, HIGHEST = -(2**15), 2**15 - 1
-
-
-class RequantizeWideOperands(NamedTuple):
-    """Accumulators, bias and multipliers, the map that is added, if any, and where the result goes."""
-
-    x: Value
-    parameters: Value
-    residual: Value | None = None
-    into: Value | None = None
+from .types import TILE_OPERATORS, TileType
 
 
 @operator("tile_requantize_wide", TILE_OPERATORS)
-class RequantizeWide(Operator[RequantizeWideOperands]):
-    """Accumulators, alone or with a map of 16 bits, as a map of 16 bits.
+class RequantizeWide(Requantize):
+    """As :class:`tilewright.ir.tile.requantization.Requantize`, of maps of 16 bits."""
 
-    Attributes:
-        zero_point, low, high, residual_zero, residual_factor, slope: as of
-            :class:`tilewright.ir.tile.requantization.RequantizeSum`, within 16 bits.
-    """
+    BOUNDS = -(2**15), 2**15 - 1
 
-    zero_point: int
-    low: int
-    high: int
-    residual_zero: int = 0
-    residual_factor: float = 0.0
-    slope: float = 1.0
+    def result(self, sums: TileType) -> tuple[int, ...]:
+        return (*sums.shape[:2], 2 * sums.blocks * CHANNEL_BLOCK)
 
-    def infer(
-        self, x: TensorType, parameters: TensorType, residual: TensorType | None, into: TensorType | None
-    ) -> TensorType:
-        sums = Requantize(0, 0, 0, self.slope).infer(x, parameters, None)
-        assert isinstance(sums, TileType)
-        shape = (*x.shape[:2], 2 * sums.blocks * CHANNEL_BLOCK)
-        if not LOWEST <= self.low <= self.high <= HIGHEST:
-            raise IRError("the clamp is none", expected="-32768 to 32767, in order", found=[self.low, self.high])
-        if residual is not None:
-            added = tile(residual, "maps", "what is added", cluster=sums.cluster)
-            if added.shape != shape:
-                raise IRError("what is added has another shape than the result", expected=list(shape), found=added)
-        if not 0 <= self.residual_factor <= arithmetic.RESIDUAL_FACTOR_LIMIT:
-            expected = f"0 to {arithmetic.RESIDUAL_FACTOR_LIMIT:.0f}"
-            raise IRError("the factor of what is added is none", expected=expected, found=self.residual_factor)
-        return placed_map(shape, sums.cluster, into)
-
-    def reference(
-        self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray | None, into: np.ndarray | None
-    ) -> np.ndarray:
-        total, multiplier = x + parameters[0].astype(np.int32), parameters[1].astype(np.float32)
-        added = None
-        if residual is not None:
-            added = of_bytes(residual, x.shape[-1]), self.residual_zero, np.float32(self.residual_factor)
-        alone = Requantize(self.zero_point, self.low, self.high, self.slope)
-        return written(in_bytes(alone.rounded(total, multiplier, added)), into)
+    def rounded(self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray | None) -> np.ndarray:
+        added = None if residual is None else of_bytes(residual, x.shape[-1])
+        return in_bytes(super().rounded(x, parameters, added))
 
 
 @operator("tile_conv_wide", TILE_OPERATORS)

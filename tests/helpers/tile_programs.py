@@ -13,7 +13,7 @@ from tilewright.ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
 from tilewright.ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Resize
 from tilewright.ir.tile.normalization import LoadNormalization, Normalize
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
-from tilewright.ir.tile.requantization import Requantize, RequantizeSum
+from tilewright.ir.tile.requantization import Requantize
 from tilewright.ir.tile.transfer import (
     Load,
     LoadRecord,
@@ -198,7 +198,7 @@ class RandomProgram:
         rows, columns, channels = sums.type.shape
         cluster: int = sums.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
         zero_point = self.integer(-9, 9)
-        requantize = Requantize(zero_point, -120, 100, 0.25 if zero_point % 2 else 1.0)
+        requantize = Requantize(zero_point, -120, 100, slope=0.25 if zero_point % 2 else 1.0)
         into: Value | None = None
         if self.integer(0, 1):
             whole = self.add(Buffer((rows + 1, columns + 2, channels + 16), DType.I8, "maps", cluster, 0))
@@ -207,10 +207,10 @@ class RandomProgram:
         large = [each for each in near if all(a >= b for a, b in zip(each.type.shape, sums.type.shape, strict=True))]
         if large and self.integer(0, 1):
             added = self.add(Part(-1, (0, rows), (0, columns), (0, channels)), large[self.integer(0, len(large) - 1)])
-            with_map = RequantizeSum(requantize.zero_point, -120, 100, self.integer(-128, 127), 0.3, requantize.slope)
+            with_map = replace(requantize, residual_zero=self.integer(-128, 127), residual_factor=0.3)
             self.maps.append(self.add(with_map, sums, parameters, added, into))
             return
-        self.maps.append(self.add(requantize, sums, parameters, into))
+        self.maps.append(self.add(requantize, sums, parameters, None, into))
 
     def attend(self) -> None:
         """A map of whole blocks to itself, with what it is larger than its first pixels by as a mask, or none."""

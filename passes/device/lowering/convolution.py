@@ -20,7 +20,7 @@ from ....ir.ops.indexing import Gather
 from ....ir.quantized import accumulator_factors, clamp_bounds, is_wide, parameters, residual_factor, slope_of
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product
 from ....ir.tile.places import Part
-from ....ir.tile.requantization import Requantize, RequantizeSum
+from ....ir.tile.requantization import Requantize
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
@@ -81,7 +81,7 @@ class Layer:
     bias: np.ndarray
     factors: np.ndarray
     pad_value: int
-    requantize: Requantize | RequantizeSum | RequantizeWide
+    requantize: Requantize
     wide: tuple[bool, bool]
 
     def outputs(self, channels: Span) -> Span:
@@ -172,13 +172,11 @@ def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
     )
 
 
-def _requantize(op: Op[Any], weights: Weights) -> Requantize | RequantizeSum | RequantizeWide:
+def _requantize(op: Op[Any], weights: Weights) -> Requantize:
     y, residual = op.result.type, residual_of(op)
     into = on_chip(y, parameters(y)[1]), weights.low, weights.high
-    if residual is None:
-        return (RequantizeWide if is_wide(y) else Requantize)(*into, slope=weights.slope)
-    kind, factor = RequantizeWide if is_wide(y) else RequantizeSum, float(residual_factor(residual.type, y))
-    return kind(*into, chip_zero(residual), factor, weights.slope)
+    added = (chip_zero(residual), float(residual_factor(residual.type, y))) if residual is not None else (0, 0.0)
+    return (RequantizeWide if is_wide(y) else Requantize)(*into, *added, weights.slope)
 
 
 class _Convolution:

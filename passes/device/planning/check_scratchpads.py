@@ -20,7 +20,7 @@ from ....ir.core import Function, Module, Op, Value, is_op
 from ....ir.tile.compute import Combine, Convolve, LookUp
 from ....ir.tile.normalization import Normalize
 from ....ir.tile.places import Buffer, Enter, InCluster, Leave, Part, Phase, Reshape, cluster_of, clusters_of
-from ....ir.tile.requantization import RequantizeSum
+from ....ir.tile.requantization import Requantize
 from ....ir.tile.transfer import Move, Send
 from ....ir.tile.types import EVERY_CLUSTER, TileType
 from ....ir.tile.wide import RequantizeWide
@@ -206,7 +206,7 @@ class _Execution:
             if written.isdisjoint(map(id, piece.layout.memories)):
                 continue
             if piece.meets(target) and not (
-                is_op(op, Combine, LookUp, Normalize, RequantizeSum, RequantizeWide) and piece.box == target.box
+                is_op(op, Combine, LookUp, Normalize, Requantize, RequantizeWide) and piece.box == target.box
             ):
                 raise self._error(op, f"the op writes over %{value.name}, which it reads")
             self._read(op, value)
