@@ -1,5 +1,6 @@
-"""Calibration data: images, ``.npy`` or ``.npz`` arrays, or random numbers when asked for by name."""
+"""Calibration data: images, ``.npy`` or ``.npz`` arrays, tables, or random numbers when asked for by name."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from tilewright.errors import UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.files.input_file import is_url, listed
+from ...runtime.files.input_file import contents, is_url, listed
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
 from .sample_sets import (
@@ -62,10 +63,11 @@ def open_calibration_set(
     Args:
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
             ``.npz`` file or mapping with such an array for each input by name; a folder of such files, of one sample
-            or more each; ``"random"``; or an iterable of samples,
-            each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or
-            any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``. Files may
-            be named by URLs, where fsspec is installed.
+            or more each; a ``.csv`` file with a line of numbers for each sample, whose columns are those of the one
+            input, or have the names of several; ``"random"``; or an iterable of samples, each an array or a mapping of
+            arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or any of these for each input
+            by name, in a mapping or as text: ``left=photos/,right=depth.npy``. Files may be named by URLs, where
+            fsspec is installed.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
         preprocessing: how images become inputs, of all inputs or by name.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
@@ -99,7 +101,7 @@ def open_calibration_set(
     if path is not None and not is_url(path) and not os.path.exists(path):
         raise refusal(
             f"there is no {path!r}",
-            expected=f"an image, a .npy or .npz file, a folder of these, or {RANDOM!r} for random inputs",
+            expected=f"an image, a .npy or .npz file, a folder of these, a .csv file, or {RANDOM!r} for random inputs",
         )
     if path is not None and are_images(source):
         return _images(path, inputs, preprocessing, limit)
@@ -115,11 +117,13 @@ def open_calibration_set(
     suffix = Path(path).suffix
     if suffix in _ARRAYS:
         return _array_file(path, inputs, limit)
+    if suffix == ".csv":
+        return _arrays(repr(path), _table(path, inputs), inputs, limit)
     files = _array_files(path)
     if files:
         chosen = tuple(_spread(files, limit))
         return ArrayFiles(chosen, tuple(_array_file(file, inputs, None) for file in chosen), limit)
-    raise refusal(f"{path!r} is not calibration data", expected="images, .npy or .npz", found=suffix)
+    raise refusal(f"{path!r} is not calibration data", expected="images, .npy, .npz or .csv", found=suffix)
 
 
 def _array_files(path: str | os.PathLike[str]) -> list[str]:
@@ -140,6 +144,40 @@ def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) 
         found = open_arrays(path)
     arrays = found if isinstance(found, dict) else {only_input(inputs, what): found}
     return _arrays(what, arrays, inputs, limit)
+
+
+def _table(path: str, inputs: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
+    """Columns of numbers as samples of each input: with the names of the inputs above them, or all those of one."""
+    with reading():
+        text = contents(path, limits.LABELS_FILE, f"the table {path!r}").decode("utf-8-sig", "replace")
+    lines = [[word.strip(" \t\"'") for word in line.split(",")] for line in text.splitlines() if line.strip()]
+    header = [] if not lines or all(map(_is_number, lines[0])) else lines.pop(0)
+    wrong = next(((at, word) for at, line in enumerate(lines) for word in line if not _is_number(word)), None)
+    if wrong is not None:
+        where = f"line {wrong[0] + 1 + bool(header)} of the table {path!r}"
+        raise refusal(f"{where} holds what is no number", expected="columns of numbers", found=repr(wrong[1][:40]))
+    widths = sorted({len(line) for line in lines} | ({len(header)} if header else set()))
+    if len(widths) != 1 or not lines:
+        raise refusal(f"{path!r} is no table of samples", expected="lines of as many columns", found=widths[:5])
+    numbers = np.array([[float(word) for word in line] for line in lines])
+    named = not set(inputs) - set(header)
+    parts = {name: numbers[:, [header.index(name)]] for name in inputs} if named else {}
+    found: dict[str, np.ndarray] = {}
+    for name, part in (parts or {only_input(inputs, repr(path)): numbers}).items():
+        type = inputs[name]
+        if part.shape[1] != math.prod(type.shape[1:]):
+            hint = "Leave out columns that are no inputs, such as what is to be predicted."
+            expected, columns = f"{math.prod(type.shape[1:])} columns", part.shape[1]
+            raise refusal(f"{path!r} does not fit input {name!r}", expected=expected, found=columns, hint=hint)
+        found[name] = part.reshape(-1, *type.shape[1:]).astype(type.dtype.numpy)
+    return found
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def are_images(source: Source | None) -> bool:

@@ -27,6 +27,7 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import round_weights
 from tilewright.compiler.quantization.exact_inputs import choose_inputs
+from tilewright.compiler.quantization.ladder.judging import score
 from tilewright.compiler.quantization.methods import methods_of
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.compiler.quantization.round_weights import decompose, optimised
@@ -513,6 +514,12 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
     assert not Path(output).exists()
     with pytest.raises(UsageError, match="option 'max_drop' has the wrong type"):
         tilewright.quantize(MODEL, output, calibration="random", max_drop="1%")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_sigmoid_says_yes_or_no_of_a_single_number() -> None:
+    yes, no = np.asarray([0.51], np.float32), np.asarray([0.49], np.float32)
+    found = score([yes, no, yes, no], [yes, yes, yes, no], [1, 0, 0, 0], (1, 1, 1))
+    assert (found.agreement, found.top1) == (0.75, 0.5)
 
 
 def test_a_single_number_is_no_answer_that_could_change(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, I
 UNLABELLED = -2
 """The label of what does not count; one below the first class would be -1."""
 
+HALF = 0.5
+"""Above it a sigmoid says yes."""
+
 Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
 
@@ -69,7 +72,8 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     four, as segmentation has them, it is the second or the last, a row for each pixel: the other two are to be like
     height and width of the image that the network takes, else of a square. Of more it is all.
 
-    Integers are classes, as of an ArgMax at the end: rows of 0 numbers, each the answer itself.
+    Integers are classes, as of an ArgMax at the end: rows of 0 numbers, each the answer itself. One number is a truth
+    value: whether it is above a half, of what a sigmoid makes.
     """
     type = module.main.results[0].type
     shape = type.shape
@@ -116,13 +120,22 @@ def score(
         numbers = np.where(np.isfinite(a), a, 0).astype(np.float64)
         wrong = np.where(np.isfinite(a), b, 0) - numbers
         powers += [[np.square(part).sum() for part in np.split(each, ends)] for each in (numbers, wrong)]
-    exact, classes = (
-        np.concatenate([each[:size].reshape(shape).argmax(1).ravel() if shape[1] else each[:size] for each in rows])
-        for rows in (expected, found)
-    )
+    exact, classes = (np.concatenate([_classes(each[:size], shape) for each in rows]) for rows in (expected, found))
     right = float(np.mean((classes == labels)[np.not_equal(labels, UNLABELLED)])) if labels is not None else None
     each = dict(zip(sizes or {}, map(decibels, *powers.tolist()), strict=False))
     return Score(decibels(*powers.sum(1).tolist()), float(np.mean(exact == classes)), right, each)
+
+
+def _classes(row: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The answers of a sample."""
+    if shape[1] < 2:
+        return row > HALF if shape[1] else row
+    return row.reshape(shape).argmax(1).ravel()
+
+
+def _class_count(shape: tuple[int, int, int], unknown: int) -> int:
+    """How many classes answers have; ``unknown`` where the network does not say."""
+    return {0: unknown, 1: 2}.get(shape[1], shape[1])
 
 
 def decibels(signal: float, noise: float) -> float:
@@ -172,7 +185,7 @@ def read_labels(
     count = len(samples) * rows if files is None else len(files)
     if len(listed) != count:
         raise _wrong(f"{where} are not as many as the samples", count, len(listed))
-    classes = shape[1] or int(limits.ELEMENTS)
+    classes = _class_count(shape, int(limits.ELEMENTS))
     outside = [label for label in listed if not 0 <= label < classes]
     if outside:
         raise _wrong(f"{where} hold a class that the network lacks", f"0 to {classes - 1}", outside[0])
@@ -188,7 +201,7 @@ def _masks(
     folder: Path, where: str, samples: CalibrationSet, type: TensorType, shape: tuple[int, int, int], at: Sequence[int]
 ) -> np.ndarray:
     """The class of each pixel of some samples."""
-    parts, count = images_of(samples), shape[1] or UNCLASSED
+    parts, count = images_of(samples), _class_count(shape, UNCLASSED)
     size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
     if len(size) != 2 or not 1 < math.prod(size) == shape[0] * shape[2] / type.shape[0] or count > UNCLASSED:
         raise _wrong(f"{where} are a folder, which suits maps of 2 to {UNCLASSED} classes", "a file of classes", type)
@@ -238,7 +251,7 @@ def _wrong(message: str, expected: object, found: object) -> CalibrationError:
 
 def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) -> list[str]:
     """What to tell of labels that a network in floating point meets no better than by guessing."""
-    guessed, known = 1 / (shape[1] or max(2, labels.max() + 1)), labels != UNLABELLED
+    guessed, known = 1 / _class_count(shape, max(2, labels.max() + 1)), labels != UNLABELLED
     count = int(known.sum())
     right = {by: score(outputs, outputs, labels + by * known, shape).top1 or 0.0 for by in (0, 1, -1)}
     if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / count):

@@ -15,6 +15,8 @@ import numpy as np
 from tilewright.errors import CalibrationError, CalibrationWarning, OutputError, TilewrightError, UsageError, resources
 from tilewright.limits import check_count
 
+from ....ir.core import is_op
+from ....ir.ops.activation import Sigmoid
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.output_file import check_output, output_file
@@ -121,8 +123,9 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    if shape[1] == 1 and (given.max_drop, labels) != (None, None):
-        hint = "Give --min-sqnr 30 (min_sqnr=30 in Python) instead of --max-drop and --labels."
+    is_truth = is_op(module.main.results[0].producer, Sigmoid)
+    if shape[1] == 1 and not is_truth and (given.max_drop, labels) != (None, None):
+        hint = "Give --min-sqnr 30 (min_sqnr=30 in Python), not --max-drop or --labels; or end it in a sigmoid."
         what = "the first output is no classes: of one number, for a sample or pixel, the largest is always the same"
         raise UsageError(what, found=module.main.results[0].type, hint=hint)
     limit = CALIBRATED if options.calibration_limit is None else options.calibration_limit

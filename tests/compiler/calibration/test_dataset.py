@@ -193,6 +193,33 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
             open_calibration_set(tmp_path / name, IMAGE if name == "empty" else VECTOR)
 
 
+def test_lines_of_a_table_are_samples_of_one_input_or_of_those_that_name_columns(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text('"a","b",c,d\n1,2,3,4\n\n5,6,7,-8.5e0\n')
+    found = open_calibration_set(file, VECTOR)
+    np.testing.assert_array_equal([each["x"] for each in found], [[[1, 2, 3, 4]], [[5, 6, 7, -8.5]]])
+    named = {"d": TensorType((1, 1), DType.F32), "a": TensorType((1, 1), DType.I64)}
+    first, _ = open_calibration_set(file, named)
+    assert {name: array.tolist() for name, array in first.items()} == {"d": [[4.0]], "a": [[1]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,c,d\n1,2,3,x\n", r"line 2 of the table .* holds what is no number; .* found 'x'"),
+        ("1,2,3\n", r"does not fit input 'x'; expected 4 columns, found 3\. Leave out columns that are no inputs"),
+        ("1,2,3,4\n1,2\n", r"is no table of samples; expected lines of as many columns, found \[2, 4\]"),
+        ("a,b,c,d\n", "is no table of samples"),
+        ("", "is no table of samples"),
+        ("1,2,3,nan\n", "is no table of samples"),
+    ],
+)
+def test_tables_of_something_else_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(CalibrationError, match=message):
+        open_calibration_set(tmp_path / "t.csv", VECTOR)
+
+
 def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
     with pytest.raises(CalibrationError, match=r"expected \[samples, 4\], found \[2, 5\]"):
         open_calibration_set(np.zeros((2, 5), np.float32), VECTOR)
