@@ -89,7 +89,7 @@ def compiled(**options: Any) -> bytes:
     return build(str(MODEL), CompileOptions(**options)).to_bytes()
 
 
-@pytest.fixture(scope="module", params=["int8", "fp32"])
+@pytest.fixture(scope="module", params=["int8", pytest.param("fp32", marks=pytest.mark.sweep)])
 def digits(request: pytest.FixtureRequest) -> bytes:
     emulated.python()
     given = {"calibration": "random", "calibration_limit": 2, "effort": "quick", "engines": "software"}

@@ -127,7 +127,7 @@ def test_submitting_and_closing_at_once(amount: float) -> None:
     print(outcomes)
 
 
-@short_and_long(30, 1000)
+@short_and_long(15, 1000)
 def test_forking_under_load(amount: float) -> None:
     """A child runs, submits and closes while its parent does."""
     inputs = images(4)
