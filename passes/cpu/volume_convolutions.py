@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.layout import CHANNEL_BLOCK
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
@@ -17,7 +18,7 @@ from ..pattern import Driver, Match, Rule, node, on_quantized
 from ..simplify import movement_rules
 
 _SWAPPED = (0, 2, 1, 3, 4)
-_FEW_CHANNELS = 8
+_FEW_CHANNELS, _MANY_OUTPUTS = 8, 32
 _MOST_PLANES = 64
 """So many are copied one by one at most."""
 
@@ -28,8 +29,9 @@ class VolumeConvolutions(Pass):
     Windows of one pixel in each plane make the planes one dimension. Of others each plane of the result becomes an
     image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
     depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
-    planes, stay: there the kernels for rows of pixels are as fast. On integers all become images, of parts of a map
-    that has a row for each plane; but what sees more than 64 planes stays, each of which were a part.
+    planes and make few or no whole blocks of channels, stay: there the kernels for rows of pixels are as fast. On
+    integers all become images, and these groups, of parts of a map that has a row for each plane; but what sees more
+    than 64 planes stays, each of which were a part.
     """
 
     requires = (UNPLANNED,)
@@ -43,11 +45,15 @@ def _has_images(op: Op[Conv]) -> bool:
     is_integer = x.type.quant is not None
     if x.type.rank != 5 or not isinstance(w, Constant) or not (is_integer or x.type.dtype is DType.F32):
         return False
-    if is_integer and w.type.shape[2] > _MOST_PLANES:
+    outputs, (_, inputs, depth, *_) = w.type.shape[0] // conv.group, w.type.shape
+    # Kernels for blocks of channels take groups that are some, and make up for the copies where results are many.
+    is_whole = not (inputs * depth % CHANNEL_BLOCK or outputs % CHANNEL_BLOCK) and depth <= _MOST_PLANES
+    is_whole = is_whole and outputs >= _MANY_OUTPUTS
+    if is_integer and depth > _MOST_PLANES:
         return False
     is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
     many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1 or is_integer
-    return is_known and many and (conv.group == 1 or is_integer or w.type.shape[2] == 1 or _sees_one_pixel(op))
+    return is_known and many and (conv.group == 1 or is_integer or is_whole or depth == 1 or _sees_one_pixel(op))
 
 
 def _sees_one_pixel(op: Op[Conv]) -> bool:
@@ -77,7 +83,7 @@ def _images(found: Match) -> Value | None:
         type = op.result.type.with_shape((batch, outputs, planes, math.prod(result[3:])))
         made = found.emit(plane, flat, weights, b, result_types=[type])
         return found.emit(Reshape(result), _activated(found, op, made))
-    if x.type.quant is not None:
+    if x.type.quant is not None or (conv.group > 1 and depth > 1):
         images = found.emit(Transpose(_SWAPPED), _planes_seen(found, op))
     else:
         images = found.emit(Transpose(_SWAPPED), x)

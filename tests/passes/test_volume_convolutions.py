@@ -19,6 +19,7 @@ CASES = {
     "one plane": ((8, 8, 1, 3, 3), (1, 1, 1), (0, 1, 1, 0, 1, 1), (1, 1, 1), 1),
     "one pixel": ((8, 8, 1, 1, 1), (1, 1, 1), (0, 0, 0, 0, 0, 0), (1, 1, 1), 1),
     "one pixel of several planes in groups": ((8, 4, 3, 1, 1), (2, 1, 1), (1, 0, 0, 0, 0, 0), (1, 1, 1), 2),
+    "groups of blocks of channels": ((64, 8, 2, 3, 3), (1, 2, 1), (1, 1, 0, 1, 1, 0), (2, 1, 1), 2),
 }
 """Weights, strides, pads, dilations and group."""
 
