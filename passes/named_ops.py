@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from tilewright.errors import PassError, first_of
@@ -29,7 +29,10 @@ def find_named(
         own = (*op.loc, *(value.name for value in op.results), *([op.name] if op.name in kinds else []))
         for name in dict.fromkeys(own):
             by_name.setdefault(name, []).append(op)
-    found = {name: by_name[name] if name in by_name else _like(name, by_name) for name in names}
+    found = {
+        name: by_name.get(name) or [*dict.fromkeys(op for like in named_like(name, by_name) for op in by_name[like])]
+        for name in names
+    }
     unknown = [name for name, ops in found.items() if not ops and name not in kinds]
     if unknown:
         near = {name: _near(name, by_name) for name in unknown[:5]}
@@ -48,13 +51,8 @@ def _near(name: str, names: Collection[str]) -> list[str]:
     return [each for each in names if name in each][:3] or difflib.get_close_matches(name, names, 3)
 
 
-def _like(pattern: str, by_name: Mapping[str, list[Op]]) -> list[Op]:
-    """The ops of all names of a pattern, in which ``*`` stands for any characters and all others for themselves."""
-    return list(dict.fromkeys(op for name in named_like(pattern, by_name) for op in by_name[name]))
-
-
 def named_like(pattern: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that a pattern stands for; one without ``*`` stands for none."""
+    """Those of the names that a pattern stands for, in which ``*`` is any text; one without it stands for none."""
     plain = re.sub(r"[?\[]", r"[\g<0>]", pattern)
     return [name for name in names if "*" in pattern and fnmatchcase(name, plain)]
 

@@ -176,11 +176,9 @@ class SimulatedModel:
         self.plain_names = tuple(every)
         self.graph_outputs = len(plain)
         self.inputs = tuple(roles.inputs)
-        outputs = [replace(each, name=self._output_name(each)) for each in roles.outputs]
+        suffixes = ((each, SUFFIX if roles.has_quantizer(each) else "") for each in roles.outputs)
+        outputs = [replace(each, name=f"{each.name}{suffix}") for each, suffix in suffixes]
         self.outputs = (*outputs, *(Declaration(name, DType.F32, ()) for name in further))
-
-    def _output_name(self, output: Declaration) -> str:
-        return f"{output.name}{SUFFIX}" if self._roles.has_quantizer(output) else output.name
 
     def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
         """The network with the rounding in it, as imported; its outputs have the names of ``outputs``.

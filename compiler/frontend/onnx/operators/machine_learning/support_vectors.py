@@ -229,7 +229,8 @@ def import_linear_classifier(node: Node, importer: Importer) -> list[Value]:
     outputs = len(node.attributes.get("coefficients", ())) // max(features, 1)
     scores = _product(node, importer, outputs)
     if outputs == 1 and len(called) == 2:
-        index = importer.emit_one(Greater(), _column(importer, scores, 0), floats(importer, scores, 0))
+        column = importer.emit_one(Gather(1), scores, importer.constant(np.asarray(0), "column"))
+        index = importer.emit_one(Greater(), column, floats(importer, scores, 0))
         index = cast(importer, index, DType.I64)
         return [label(node, importer, index, called, has_names), two_classes(node, importer, scores, is_positive=True)]
     called = called if len(called) else np.arange(outputs)
@@ -238,8 +239,3 @@ def import_linear_classifier(node: Node, importer: Importer) -> list[Value]:
     index = top(importer, scores)
     scores = cast(importer, transformed(node, importer, scores), DType.F32)
     return [label(node, importer, index, called, has_names), scores]
-
-
-def _column(importer: Importer, x: Value, index: int) -> Value:
-    """A column of [rows, columns], as a vector."""
-    return importer.emit_one(Gather(1), x, importer.constant(np.asarray(index), "column"))
