@@ -188,6 +188,7 @@ VALUES = {
     "TILEWRIGHT_CALIBRATION": (["folder"], ["a\0b"]),
     "TILEWRIGHT_PREPROCESS": (["resize=central"], []),
     "TILEWRIGHT_MACHINE": (["s256"], ["a\0b"]),
+    **{f"GNA_{name}": (["any"], []) for name in ("DEVICE_MODE", "PRECISION", "SCALE_FACTOR")},
     "SINGLE_THREAD": (["YES", "NO"], ["1"]),
     "CONFIG_FILE": (["file.xml"], ["a\0b"]),
     "DUMP_KERNELS": (["YES", "NO"], ["1"]),

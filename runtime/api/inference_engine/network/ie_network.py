@@ -204,7 +204,7 @@ class IENetwork:
         graph = self._state.graph
         for layer in graph.document.layers.values():
             for name, port in zip(graph.output_names(layer), layer.outputs, strict=True):
-                if orig_name in (name, *port.names):
+                if isinstance(orig_name, str) and orig_name in (name, *port.names):
                     return name
         text = f"Framework tensor with name {shown(orig_name)} was not mapped to OpenVINO data!"
         raise InferenceEngineError(text, StatusCode.NOT_FOUND)
