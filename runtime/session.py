@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -26,13 +27,16 @@ from .execution.shapes import ShapeTable, naming_shape
 from .execution.team import thread_count
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
-from .waiting import Asked, Result, compute_aside
+from .waiting import Abandoned, Asked, Result, Watchdog, compute_aside
 
 if TYPE_CHECKING:
     from .machines.machine import Machine
 
 _LONG = 1.0
 """Seconds after which a user may want to interrupt a run."""
+
+_watchdog = Watchdog(0.05)
+"""Of runs that end soon, or never, as their inputs say."""
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -302,11 +306,14 @@ class Session:
 
     def _compute(self, runner: Runner, compute: Callable[[Asked | None], Result]) -> Result:
         """Compute where Ctrl-C can be heard, if that may take long; signals come to the main thread."""
-        if not runner.may_be_long or threading.current_thread() is not threading.main_thread():
+        if not (runner.may_be_long or runner.endless) or threading.current_thread() is not threading.main_thread():
             return compute(None)
+        if not runner.may_be_long:
+            with suppress(Abandoned, RuntimeError):
+                return _watchdog.attempt(compute)
         start = perf_counter()
         result = compute_aside(compute)
-        runner.may_be_long = runner.endless or perf_counter() - start > _LONG
+        runner.may_be_long = perf_counter() - start > (_watchdog.seconds if runner.endless else _LONG)
         return result
 
     @resources("submit")

@@ -25,7 +25,7 @@ from tilewright.runtime.artifact.memory import reader
 from tilewright.runtime.execution.buffers import Buffers
 from tilewright.runtime.files.input_file import input_file
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.waiting import Asked
+from tilewright.runtime.waiting import Abandoned, Asked, Watchdog
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
@@ -365,6 +365,27 @@ def test_only_runs_that_may_be_long_take_a_thread(monkeypatch: pytest.MonkeyPatc
         for _ in range(3):
             session.run({"x": X})
     assert started == ["tilewright-run"] * 4
+
+
+def test_runs_of_any_length_are_watched_and_begun_again_aside_where_they_are_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tilewright.runtime.session._watchdog", Watchdog(0.001))
+    ran: list[str] = []
+
+    def compute(asked: Asked | None) -> str:
+        ran.append(threading.current_thread().name)
+        while ran[-1] == "MainThread" and asked is not None and len(ran) > 1:
+            if asked():
+                raise Abandoned
+        return f"result {len(ran)}"
+
+    with load(small_artifact()) as session:
+        runner = session._runner
+        runner.may_be_long, runner.endless = False, True
+        assert session._compute(runner, compute) == "result 1"
+        assert session._compute(runner, compute) == "result 3"
+    assert ran == ["MainThread", "MainThread", "tilewright-run"]
 
 
 def test_errors_of_a_long_run_are_those_of_a_short_one() -> None:
