@@ -354,9 +354,10 @@ def _lacking(op: Op) -> Reason:
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
     if is_op(op, Pad):
-        # What surrounds quantised maps with zeros has become a convolution, or part of what reads them.
+        # Zeros have become a convolution, or part of what reads them, and few repeated pixels slices of the map.
         found = f"{op.inputs[0].type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
-        return Reason("the device has no pad but one of zeros around quantised maps", f"%{op.result.name}", found)
+        rule = "the device has no pad but of zeros, or few repeated pixels, around quantised maps"
+        return Reason(rule, f"%{op.result.name}", found)
     if is_op(op, *NORMS):
         why = obstacle(op)
         rule = f"{rule} but of integers, and {why}" if why is not None else rule

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, canonical, clone, parse, random_inputs, run_pass
+from device_runs import compile_for_device, run_on_device
 from grouped_tests import grouped
 from operator_samples import Case, all_cases, operator_of
 
 from tilewright.ir import interp
+from tilewright.runtime.machines.machine import load
 
 PASS = "legalize_for_device"
 X = "<s=0x1.0p-4, z=3>"
@@ -475,10 +477,33 @@ def test_zeros_around_a_map_are_those_of_a_product(
     assert forms_of(module, rng) == forms
 
 
-@pytest.mark.parametrize("padding", ["mode=constant, value=0x1.0p-4", "mode=edge, value=0x0.0p0"])
-def test_other_elements_around_a_map_stay(padding: str, rng: np.random.Generator) -> None:
-    pad = f"%y = pad(%x) {{pads=[0, 0, 1, 0, 0, 0], {padding}}} : i8[1,3,5]{X}"
-    assert forms_of(f"(%x: i8[1,3,4]{X}) -> (%y: i8[1,3,5]{X}) {{ {pad} return %y }}", rng) == ["pad"]
+@pytest.mark.parametrize(
+    ("before", "padding"), [(1, "mode=constant, value=0x1.0p-4"), (33, "mode=edge, value=0x0.0p0")]
+)
+def test_other_elements_around_a_map_stay(before: int, padding: str, rng: np.random.Generator) -> None:
+    y = f"i8[1,3,{before + 4}]{X}"
+    pad = f"%y = pad(%x) {{pads=[0, 0, {before}, 0, 0, 0], {padding}}} : {y}"
+    assert forms_of(f"(%x: i8[1,3,4]{X}) -> (%y: {y}) {{ {pad} return %y }}", rng) == ["pad"]
+
+
+@pytest.mark.parametrize("name", ["m4096", "s256"])
+@pytest.mark.parametrize(
+    ("mode", "pads", "shape"),
+    [("reflect", (1, 2, 3, 1), "2,5,8,8"), ("edge", (0, 3, 2, 0), "2,5,6,8"), ("wrap", (2, 0, 1, 0), "2,5,7,5")],
+)
+def test_few_repeated_pixels_around_a_map_are_slices(
+    mode: str, pads: tuple[int, ...], shape: str, name: str, rng: np.random.Generator
+) -> None:
+    top, left, bottom, right = pads
+    pad = f"pads=[0, 0, {top}, {left}, 0, 0, {bottom}, {right}], mode={mode}, value=0x0.0p0"
+    text = f"(%x: i8[2,5,4,5]{X}) -> (%y: i8[{shape}]{X}) {{ %y = pad(%x) {{{pad}}} : i8[{shape}]{X} return %y }}"
+    assert {*forms_of(text, rng)} == {"slice", "concat"}
+    module, machine = parse(f"func @main{text}"), load(name)
+    inputs = random_inputs(module, rng)
+    wanted = interp.run(module, inputs)
+    run_pass(PASS, module)
+    found = run_on_device(module, compile_for_device(clone(module), machine), machine, inputs)
+    np.testing.assert_array_equal(found["y"], wanted["y"])
 
 
 @pytest.mark.parametrize("order", ["%x, {}", "{}, %x"])

@@ -20,6 +20,9 @@ from ....ir.types import DType, Quantization, TensorType
 from ....runtime.machines.machine import STRIDE_LIMIT
 from ...pattern import Match, Rule, node, on_quantized
 
+_REPEATED = 32
+"""Rows and columns that a map repeats around itself by parts, at most: each may be a transfer of its own."""
+
 
 def is_quantized(op: Op) -> bool:
     """Whether the first operand of an op is quantised with one scale."""
@@ -111,6 +114,23 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     return ones_for_channels(found, x, np.maximum(picked, -1), y.type, (*pad.pads[2:rank], *pad.pads[rank + 2 :]))
 
 
+def _pad_by_parts(found: Match[Pad]) -> Value | None:
+    """Few rows and columns that come again around a map: slices of it, joined along one axis after the other."""
+    pad, x, rank = found.root.operator, found["x"], found["x"].type.rank
+    around = [*zip(pad.pads[:rank], pad.pads[rank:], strict=True)]
+    if rank not in MAP_RANKS[1:] or pad.mode == "constant" or any(map(any, around[:2])) or sum(pad.pads) > _REPEATED:
+        return None
+    for axis in range(2, rank):
+        places = Pad(around[axis], pad.mode).reference(np.arange(x.type.shape[axis]))
+        shape, parts = [*x.type.shape], list[Value]()
+        for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
+            begin = [0] * rank
+            begin[axis], shape[axis] = int(run[0]), len(run)
+            parts.append(found.emit(Slice(tuple(begin), tuple(shape), (1,) * rank), x))
+        x = found.emit(Concat(axis), *parts) if len(parts) > 1 else x
+    return x
+
+
 def ones_for_channels(
     found: Match, x: Value, channels: NDArray[np.int64], type: TensorType, pads: tuple[int, ...] | None = None
 ) -> Value:
@@ -138,5 +158,6 @@ RULES: tuple[Rule, ...] = on_quantized(
     Rule("blocks_as_slices", node(SpaceToDepth, "x", where=is_quantized), _blocks_as_slices),
     Rule("channels_of_phases", node(DepthToSpace, "x", where=is_quantized), _channels_of_phases),
     Rule("pad_as_convolution", node(Pad, "x", where=is_quantized), _pad_as_convolution),
+    Rule("pad_by_parts", node(Pad, "x", where=is_quantized), _pad_by_parts),
 )
 """In the order in which they are tried at each op."""
