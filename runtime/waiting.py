@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 from tilewright.errors import RequestTimeoutError, UsageError
@@ -246,11 +246,6 @@ class Abandoned(Exception):
     """Ends a computation that has been abandoned."""
 
 
-class _Outcome(Generic[Result]):
-    result: Result
-    error: BaseException | None = None
-
-
 def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
     """What `compute` returns or raises, computed by a thread of its own while this one waits.
 
@@ -258,14 +253,14 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
     abandoned: it ends where it asks, and everything that it refers to lives until then. It does not keep the process
     from ending. Where no thread can be started, it is computed on this one, and is never abandoned.
     """
-    outcome: _Outcome[Result] = _Outcome()
+    results, errors = list[Result](), list[BaseException]()
     finished, abandoned = Latch(), Asked()
 
     def work() -> None:
         try:
-            outcome.result = compute(abandoned)
+            results.append(compute(abandoned))
         except BaseException as error:
-            outcome.error = error
+            errors.append(error)
         finally:
             finished.open()
 
@@ -278,13 +273,9 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
         if isinstance(error, RuntimeError) and thread.ident is None:
             return compute(None)
         raise
-    if outcome.error is not None:
-        try:
-            raise outcome.error
-        finally:
-            # The traceback refers to this frame: without this, both would wait for the garbage collector.
-            del outcome
-    return outcome.result
+    if errors:
+        raise errors.pop()  # The traceback refers to this frame, which must not refer to it.
+    return results.pop()
 
 
 class Watchdog:
