@@ -16,7 +16,7 @@ from ..llvm.target import TargetDescription
 from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, number
-from .quantization import centred, leaky, requantization, zero_point
+from .quantization import centred, requantization, sloped, zero_point
 
 _FORWARD = """def kernel({tensors}, n, f, scratch, begin, end):
     outputs, per_group, channels = n[0], n[1], n[2]
@@ -155,7 +155,7 @@ def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kern
         bias="b[o]" if "b" in names else "0",
         weight=f"{exact}(w[r + k] - n[25 + o])",
         element=f"{exact}({_ELEMENT} - n[21])",
-        finish=f"y[q + c] = stored_form({leaky(op, value)}, n[23], n[24], n[22])",
+        finish=f"y[q + c] = stored_form({sloped(op, value)}, n[23], n[24], n[22])",
     )
     return _compiled(op, source, (*numbers, *integers), sums, target, factors)
 

@@ -14,7 +14,7 @@ from ..nest import broadcast
 from ..tensors import has_real_meaning, is_integer_product, is_plain, pointers
 from .generation.function import compile_kernel
 from .generation.scalar import activation_statement, load, number, store
-from .quantization import centred, leaky, requantization, zero_point
+from .quantization import centred, requantization, sloped, zero_point
 
 _DTYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U32, DType.U64)
 
@@ -120,7 +120,7 @@ def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel:
         left=f"{exact}(x[i] - x_zero)",
         right="w[i]",
         finish=f"v = scratch[j] - n[{first + 4} + j] * row{' + b[j]' if 'b' in names else ''}; "
-        f"y[q + j] = stored_form({leaky(op, 'np.float32(v) * np.float32(f[j])')}, low, high, y_zero)",
+        f"y[q + j] = stored_form({sloped(op, 'np.float32(v) * np.float32(f[j])')}, low, high, y_zero)",
     )
     return _compiled(op, operator, source, sums, target, integers, factors)
 

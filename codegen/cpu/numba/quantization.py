@@ -30,7 +30,7 @@ def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list
     return [parameters(x)[1], zero, low - zero, high - zero, *zeros], factors
 
 
-def leaky(op: Op[Conv | MatMul], value: str) -> str:
+def sloped(op: Op[Conv | MatMul], value: str) -> str:
     """A result at its scale, after a fused leaky ReLU."""
     slope = slope_of(op.operator.act, op.operator.act_args)
     return value if slope == 1 else f"leaky({value}, np.float32({slope!r}))"
