@@ -183,7 +183,7 @@ def test_what_is_wrong_is_told_with_where_it_was_given(
         prepare(model, picture=folder / "0.png")
     assert str(caught.value) == (
         "TILEWRIGHT_CALIBRATION: there is no 'missing'; "
-        "expected an image, a .npy or .npz file, a folder of these, or 'random' for random inputs"
+        "expected an image, a .npy or .npz file, a folder of these, a .csv file, or 'random' for random inputs"
     )
 
 

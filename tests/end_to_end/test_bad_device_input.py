@@ -383,7 +383,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 # Calibration data
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
-FORMATS = "expected an image, a .npy or .npz file, a folder of these, or 'random' for random inputs"
+FORMATS = "expected an image, a .npy or .npz file, a folder of these, a .csv file, or 'random' for random inputs"
 FOREIGN = (
     "is not a .npy or .npz file; found b'1, 2, ' at its beginning. "
     "Save it as an array of numbers with numpy.save or numpy.savez."
@@ -427,7 +427,7 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
     np.savez(tmp_path / "others.npz", picture=SAMPLES)
     for name in ("text.npy", "text.npz"):
         (tmp_path / name).write_text("1, 2, 3")
-    (tmp_path / "data.csv").write_text("1, 2, 3")
+    (tmp_path / "data.txt").write_text("1, 2, 3")
     for name, message in {
         "folder": "there are no images in 'folder'; "
         "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp, or in .npy or .npz",
@@ -436,7 +436,7 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
         "text.npy": f"'text.npy' {FOREIGN}",
         "text.npz": f"'text.npz' {FOREIGN}",
-        "data.csv": "'data.csv' is not calibration data; expected images, .npy or .npz, found .csv",
+        "data.txt": "'data.txt' is not calibration data; expected images, .npy, .npz or .csv, found .txt",
     }.items():
         assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
 
