@@ -159,13 +159,15 @@ def units_of(access: MemoryAccess) -> Box | NDArray[np.intp]:
 
 
 def part(of: NDArray, units: Box | NDArray[np.intp]) -> NDArray:
-    """These elements of an array of bool or int32 that has one for every unit; a view where that can be."""
+    """These elements of an array that has one for every unit; a view where that can be."""
     if not isinstance(units, Box):
         return of[units]
     if not units.steps:
         return of[units.start : units.stop]
     size = of.itemsize
-    return np.ndarray(units.shape, of.dtype, of, units.start * size, units.strides if size == 1 else units.apart)
+    # Positions are asked for most: their strides are at hand.
+    strides = units.apart if size == _POSITION.itemsize else tuple([size * stride for stride in units.strides])
+    return np.ndarray(units.shape, of.dtype, of, units.start * size, strides)
 
 
 class LastTouch:

@@ -184,6 +184,16 @@ def test_memory_is_taken_from_its_first_write_to_its_last_read() -> None:
     assert counter.taken.max() == 32
 
 
+def test_memory_is_taken_where_an_access_has_gaps() -> None:
+    counter = occupancy._Counter(cycles=float(occupancy.POINTS))
+    memory = occupancy._Memory(8, 16, counter, -1.0)
+    for write, time in ((True, 2), (False, 4)):
+        memory.touch(MemoryAccess(Space.MAPS, 16, ((3, 32),), 16, write, cluster=0), time, time + 1)
+    memory.finish()
+    assert counter.taken[:7] == pytest.approx([0, 0, 48, 48, 48, 0, 0])
+    assert np.flatnonzero(memory._first >= 0).tolist() == [1, 3, 5]
+
+
 def test_no_memory_of_a_network_is_fuller_than_full(compiled: Path) -> None:
     programs: list[SimulatedProgram] = []
     simulate_artifact(Artifact.open(compiled), observe=programs.append)
