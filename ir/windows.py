@@ -16,6 +16,11 @@ from tilewright.limits import ELEMENTS, EXTENT
 SHORT = 128
 """Taps along a dimension up to which there are kernels on blocked activations: those unroll what they read of a row."""
 
+SIDE_BY_SIDE = 4
+"""Stride up to which columns in row-major order are taken from vectors side by side: read one by one they take several
+times as long.
+"""
+
 
 @dataclass(frozen=True)
 class WindowAxis:

@@ -7,6 +7,7 @@ from ...ir.annotations import ON
 from ...ir.core import Module, Value
 from ...ir.ops.pooling import AveragePool, MaxPool
 from ...ir.types import DType
+from ...ir.windows import SIDE_BY_SIDE
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
 
@@ -14,9 +15,6 @@ _GAIN = 1.1
 """Elements that windows see for each that the two parts see, at least: what is between them is written and read. In
 blocks it is twice that, and three times for bytes: in row-major order only windows of columns see parts of vectors.
 """
-
-_SIDE_BY_SIDE = 4
-"""Strides of columns that come from vectors side by side."""
 
 _NEUTRAL = {"kernel": 1, "strides": 1, "pads": 0, "dilations": 1, "overhang": 0}
 
@@ -43,7 +41,7 @@ def _parts(found: Match[AveragePool | MaxPool]) -> Value | None:
         return None
     gain = _GAIN * ((3 if y.dtype.bytes == 1 else 2) if y.layout else 1)
     # In row-major order elements of columns further apart are read one by one.
-    column = columns * y.shape[-1] * (1 if y.layout or pool.strides[-1] <= _SIDE_BY_SIDE else 4)
+    column = columns * y.shape[-1] * (1 if y.layout or pool.strides[-1] <= SIDE_BY_SIDE else 4)
     if (rows * x.type.shape[-1] + column) * gain > rows * column:
         return None
 

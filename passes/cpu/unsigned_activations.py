@@ -30,8 +30,9 @@ class UnsignedActivations(Pass):
     others see its stored integers: callers, functions that it calls, the device.
 
     Attributes:
-        signed: bytes the other way, from ``u8`` to ``i8``, and no others.
-        exact: False moves products and means as well: files for other tools, which round in their own way.
+        signed: bytes the other way, from ``u8`` to ``i8``.
+        exact: False moves products and means as well, and no words: files for other tools, which round in their own
+            way and take words of either kind.
     """
 
     requires = (UNPLANNED,)
@@ -40,7 +41,8 @@ class UnsignedActivations(Pass):
     exact: bool = True
 
     def apply(self, module: Module, record: Record) -> bool:
-        moves = [(DType.U8, DType.I8)] if self.signed else [(DType.I8, DType.U8), (DType.U16, DType.I16)]
+        moves = [(DType.U8, DType.I8) if self.signed else (DType.I8, DType.U8)]
+        moves += [(DType.U16, DType.I16)] if self.exact else []
         for function, (given, wanted) in product(host_functions(module), moves):
             if not _shows_integers(function, given):
                 # These add a zero point before they round.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import quantized_cases
-from kernel_harness import EMULATED, TARGETS
+from kernel_harness import EMULATED, TARGETS, described
 from operator_samples import Case, make_case
 from quantized_cases import (
     blocked,
@@ -21,6 +21,7 @@ from quantized_cases import (
 from random_seeds import in_turn
 
 from tilewright.codegen.cpu.families import lower
+from tilewright.codegen.cpu.kernels.convolutions.convolution import convolution
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.accumulators import word_parts
@@ -83,6 +84,18 @@ def test_sums_of_more_than_32_bits(target: str, rng: np.random.Generator) -> Non
     assert is_op(op, Conv)
     assert word_parts(op) == 3
     check([with_layouts(case, "c16", "", "c16")], target)
+
+
+@pytest.mark.parametrize("group", [1, 32])
+def test_sums_that_fit_32_bits_in_no_parts_have_no_such_kernel(group: int, rng: np.random.Generator) -> None:
+    x = TensorType((1, 32, 23, 23), DType.I16, Quantization.per_tensor(0.001, -(2**15)))
+    w = TensorType((32, 32 // group, 23, 23), DType.I8, Quantization.per_tensor(0.01, 0))
+    case = make_case("wide", product_sample(rng, Conv((1, 1), (0, 0, 0, 0), (1, 1), group, "none", ()), x, w, 0))
+    (op,) = case.module.main.ops
+    op.set_operand(1, case.module.add_constant("w", np.full(w.shape, 127, np.int8), w))
+    with_layouts(case, "c16", "", "c16")
+    assert is_op(op, Conv)
+    assert convolution(op, described(TARGETS[0])) is None
 
 
 @pytest.mark.sweep

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from before_after import assert_leaves_alone, assert_rewrites
+
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import print_module
+from tilewright.passes.cpu.unsigned_activations import UnsignedActivations
+from tilewright.passes.pipeline import Pipeline
 
 PASS = "unsigned_activations"
 CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
@@ -33,6 +39,14 @@ def test_activations_move_with_the_constants_beside_them(rng: np.random.Generato
 def test_words_become_signed(rng: np.random.Generator) -> None:
     assert_rewrites(PASS, network("u16", -7, "[0, 65535]"), network("i16", -7, "[-32768, 32767]"), rng)
     assert_leaves_alone(PASS, network("i16", -7, "[-32768, 32767]"))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_words_of_files_for_other_tools_stay(signed: bool) -> None:
+    module = parse_module(f"module @m {{{network('u16', -7, '[0, 65535]')}}}")
+    text = print_module(module)
+    Pipeline((UnsignedActivations(signed=signed, exact=False),), "export").run(module)
+    assert print_module(module) == text
 
 
 def test_what_adds_the_zero_point_before_it_rounds_keeps_its_type(rng: np.random.Generator) -> None:

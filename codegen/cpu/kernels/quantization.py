@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,9 @@ CHUNK = 16384
 """Bytes of a work item."""
 
 _VECTOR = I8.of(64)
+
+_MOST_SCALES = 64
+"""For which inverses are looked for: at each a look at 65,536 integers, about a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -174,17 +178,18 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
 
 def inverses(scales: Sequence[float], dtype: DType) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """For each scale two numbers with which a multiplication and a multiply-add, faster than a division, give the
-    same integers: the largest below 1 / scale in single precision, and the rest of it. ``None`` where one may not.
+    same integers: the largest below 1 / scale in single precision, and the rest of it. ``None`` where one may not, or
+    there are many scales.
 
     They are off by less than 2^-45 of the quotient. An integer is another only if that takes the quotient past the
     middle between some n + 1/2 and one of its neighbours in single precision; near enough to all these lies no number.
     """
-    scale = np.asarray(scales, np.float64)[:, None]
-    if not ((scale > 2.0**-60) & (scale < 2.0**60)).all():
+    scale = np.asarray(scales, np.float64)
+    if len(scale) > _MOST_SCALES or not ((scale > 2.0**-60) & (scale < 2.0**60)).all():
         return None
     halves = (np.arange(2.0 ** (8 * dtype.bytes)) + 0.5).astype(np.float32)
-    for bound in (0, np.inf):
-        middles = (np.nextafter(halves, np.float32(bound)).astype(np.float64) + halves) / 2 * scale
+    for each, bound in product(scale, (0, np.inf)):
+        middles = (np.nextafter(halves, np.float32(bound)).astype(np.float64) + halves) / 2 * each
         if (abs(middles.astype(np.float32) - middles) < 2.0**-44 * middles).any():
             return None
     first = np.nextafter((1 / scale).astype(np.float32), np.float32(0))

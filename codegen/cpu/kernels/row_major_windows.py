@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
 
+from ....ir.windows import SIDE_BY_SIDE
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
@@ -26,9 +27,6 @@ Tap = Callable[[Register, Registers, Registers], Sequence[Register]]
 
 _MOST_UNROLLED = 5
 """Taps of a row, and tiles at the borders of the image, that are written one by one."""
-
-SIDE_BY_SIDE = 4
-"""Stride up to which columns are taken from vectors side by side: read one by one they take several times as long."""
 
 _LEAST_STEPS = 256
 """Steps of a work item along its inner dimension, about: fewer do not make up for finding it."""

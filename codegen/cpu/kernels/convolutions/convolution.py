@@ -173,6 +173,10 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if not (is_depthwise or is_plain or is_blocked or joined):
         return None
     op = op if joined is None else with_joined_groups(op, joined)
+    parts = word_parts(op) if has_words else 1
+    if parts is None:
+        # Sums that do not fit.
+        return None
     image, group = (batch, channels, *axes), op.operator.group
     has_bias = operands.b is not None
 
@@ -183,7 +187,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         spec = WordDepthwise(*image, **known())
         return spec.kernel(target).reading(spec.words(op, target))
     if has_words:
-        spec = WordConvolution(*image, outputs, group, parts=word_parts(op) or 1, **known())
+        spec = WordConvolution(*image, outputs, group, parts=parts, **known())
         return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
         if is_plain and saturates(target):
