@@ -1,6 +1,5 @@
 """Calibration data: images, ``.npy`` or ``.npz`` arrays, tables, or random numbers when asked for by name."""
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from tilewright.errors import UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.files.input_file import contents, is_url, listed
+from ...runtime.files.input_file import is_url, listed
+from ...runtime.files.table_file import read_table
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
 from .sample_sets import (
@@ -38,7 +38,7 @@ from .sample_sets import (
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
-_ARRAYS = (".npy", ".npz")
+_ARRAYS, _TABLE = (".npy", ".npz"), ".csv"
 
 Source = Union[
     str,
@@ -114,11 +114,11 @@ def open_calibration_set(
         return _samples(source, inputs, limit)
     if path is None:
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
-    suffix = Path(path).suffix
+    suffix = Path(path).suffix.lower()
     if suffix in _ARRAYS:
         return _array_file(path, inputs, limit)
-    if suffix == ".csv":
-        return _arrays(repr(path), _table(path, inputs), inputs, limit)
+    if suffix == _TABLE:
+        return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
     files = _array_files(path)
     if files:
         chosen = tuple(_spread(files, limit))
@@ -146,38 +146,11 @@ def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) 
     return _arrays(what, arrays, inputs, limit)
 
 
-def _table(path: str, inputs: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
-    """Columns of numbers as samples of each input: with the names of the inputs above them, or all those of one."""
+def _table(path: str, inputs: Mapping[str, TensorType], limit: int | None) -> dict[str, np.ndarray]:
+    """Columns of numbers as samples of each input."""
+    lines = None if limit is None else limit * max((type.shape[:1] or (1,))[0] for type in inputs.values())
     with reading():
-        text = contents(path, limits.LABELS_FILE, f"the table {path!r}").decode("utf-8-sig", "replace")
-    lines = [[word.strip(" \t\"'") for word in line.split(",")] for line in text.splitlines() if line.strip()]
-    header = [] if not lines or all(map(_is_number, lines[0])) else lines.pop(0)
-    wrong = next(((at, word) for at, line in enumerate(lines) for word in line if not _is_number(word)), None)
-    if wrong is not None:
-        where = f"line {wrong[0] + 1 + bool(header)} of the table {path!r}"
-        raise refusal(f"{where} holds what is no number", expected="columns of numbers", found=repr(wrong[1][:40]))
-    widths = sorted({len(line) for line in lines} | ({len(header)} if header else set()))
-    if len(widths) != 1 or not lines:
-        raise refusal(f"{path!r} is no table of samples", expected="lines of as many columns", found=widths[:5])
-    numbers = np.array([[float(word) for word in line] for line in lines])
-    named = not set(inputs) - set(header)
-    parts = {name: numbers[:, [header.index(name)]] for name in inputs} if named else {}
-    found: dict[str, np.ndarray] = {}
-    for name, part in (parts or {only_input(inputs, repr(path)): numbers}).items():
-        type = inputs[name]
-        if part.shape[1] != math.prod(type.shape[1:]):
-            hint = "Leave out columns that are no inputs, such as what is to be predicted."
-            expected, columns = f"{math.prod(type.shape[1:])} columns", part.shape[1]
-            raise refusal(f"{path!r} does not fit input {name!r}", expected=expected, found=columns, hint=hint)
-        found[name] = part.reshape(-1, *type.shape[1:]).astype(type.dtype.numpy)
-    return found
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
+        return read_table(path, {name: (type.shape[1:], type.dtype.numpy) for name, type in inputs.items()}, lines)
 
 
 def are_images(source: Source | None) -> bool:
@@ -185,7 +158,7 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     if is_url(source):
-        return Path(source).suffix not in _ARRAYS
+        return Path(source).suffix.lower() not in (*_ARRAYS, _TABLE)
     return not _array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 

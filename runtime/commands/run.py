@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="INPUT",
         help="FILE.npy, or images that are prepared as the artifact says, one for each of the batch; NAME=FILE where "
-        "the network has several inputs; or FILE.npz with an array for each.",
+        "the network has several inputs; FILE.npz with an array for each; or FILE.csv with a line of numbers for each "
+        "of the batch.",
     )
     parser.add_argument(
         "--random",

@@ -65,7 +65,7 @@ def gather_inputs(
     Args:
         check_shapes: of a network of several shapes, what raises `InputError` for inputs of none.
         texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``; in place of ``.npy``
-            images, of which several of one input make its batch.
+            images, of which several of one input make its batch; or ``.csv``, with a line for each of the batch.
         images: how images become inputs.
         seed: make random inputs from it; then ``texts`` must be empty.
 
@@ -88,6 +88,18 @@ def gather_inputs(
         if os.path.splitext(path)[1].lower() in SUFFIXES:
             spec = _spec_of(expected, name if equals else None, names, text)
             pictures.setdefault(spec.name, []).append((images or Images()).load(path, spec))
+            continue
+        if path.lower().endswith(".csv"):
+            # Here and not above: few runs are of tables.
+            from ..files.table_file import read_table
+
+            specs = [_spec_of(expected, name, names, text)] if equals else expected
+            arrays = read_table(path, {each.name: (each.shape[1:], each.numpy) for each in specs})
+            stored.update(arrays)
+            lines, batch = len(arrays[specs[0].name]), specs[0].shape[:1]
+            if check_shapes is None and batch and lines != batch[0]:
+                hint = "`tilewright batch infer` runs all samples of a file."
+                raise InputError(f"{path!r} is not one batch", expected=f"{batch[0]} lines", found=lines, hint=hint)
             continue
         found = open_arrays(path)
         if isinstance(found, dict):

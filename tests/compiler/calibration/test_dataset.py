@@ -14,7 +14,7 @@ from PIL import Image
 
 from tilewright.compiler.calibration.dataset import are_images, open_calibration_set
 from tilewright.compiler.calibration.sample_sets import ArrayFiles, ImageFiles, RandomSet, between, files_of, hold
-from tilewright.errors import CalibrationError, UsageError
+from tilewright.errors import CalibrationError, CalibrationWarning, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
@@ -206,18 +206,59 @@ def test_lines_of_a_table_are_samples_of_one_input_or_of_those_that_name_columns
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,c,d\n1,2,3,x\n", r"line 2 of the table .* holds what is no number; .* found 'x'"),
+        ("a,b,c,d\n1,2,3,x\n", r"line 2 of the table .* is no number in column 4; .* found 'x'\. Leave out lines that"),
         ("1,2,3\n", r"does not fit input 'x'; expected 4 columns, found 3\. Leave out columns that are no inputs"),
-        ("1,2,3,4\n1,2\n", r"is no table of samples; expected lines of as many columns, found \[2, 4\]"),
-        ("a,b,c,d\n", "is no table of samples"),
+        ("x,y,z\n1,2,3\n", r"does not fit input 'x'; expected 4 columns, found 3\."),
+        ("1,2,3,4\n\n1,2\n", r"line 3 of the table .* is not as long as those before; expected 4 columns, found 2"),
+        ("1,2,3,4x\n1,2,3,4\n", r"line 1 of the table .* is no number in column 4; .* found '4x'"),
+        ("a;b;c;d\n1;2;3;4\n", r"line 2 of the table .*'1;2;3;4'\. Separate columns by commas, not by ';'"),
+        ("1\t2\t3\t4\n1\t2\t3\t4\n", r"Separate columns by commas, not by '\\t'"),
+        ('1,"2\n,3,4\n', r"line 1 of the table .* cannot be read: "),
+        ("1,2,1_0,4\n", r"no number in column 3; .* found '1_0'"),
+        ("a,b,c,d\n", "is no table of samples; expected lines of numbers, found none"),
         ("", "is no table of samples"),
-        ("1,2,3,nan\n", "is no table of samples"),
+        ("1,2,3,nan\n", "line 1 of the table .* no number in column 4; .* found 'nan'"),
+        ("1,2,3,1e300\n", r"line 1 .* cannot take in column 4; expected numbers that float32 holds, found 1e\+300"),
     ],
 )
 def test_tables_of_something_else_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(CalibrationError, match=message):
         open_calibration_set(tmp_path / "t.csv", VECTOR)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(DType.U8, 255), (DType.I8, 127), (DType.I64, 2**63 - 1024)])
+def test_columns_of_integers_hold_what_their_type_does(dtype: DType, most: int, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"0\n{most}\n")
+    inputs = {"x": TensorType((1, 1), dtype)}
+    assert [each["x"].item() for each in open_calibration_set(tmp_path / "t.csv", inputs)] == [0, most]
+    for bad in ("1.7", "1e300", str(2 * most), f"-{2 * most + 1024}"):
+        (tmp_path / "t.csv").write_text(f"0\n{bad}\n")
+        with pytest.raises(CalibrationError, match=r"line 2 .* in column 1; expected whole numbers from -?\d+ to"):
+            open_calibration_set(tmp_path / "t.csv", inputs)
+
+
+def test_columns_are_picked_by_names_only_where_that_is_needed(tmp_path: Path) -> None:
+    file = tmp_path / "T.CSV"
+    file.write_text('x,"y, in m",z,w\n1,2,3,4\n')
+    assert next(iter(open_calibration_set(file, VECTOR)))["x"].tolist() == [[1, 2, 3, 4]]
+    one = {"x": TensorType((1, 1), DType.F32)}
+    assert next(iter(open_calibration_set(file, one)))["x"].tolist() == [[1]]
+    file.write_text("x,x\n1,2\n")
+    with pytest.raises(CalibrationError, match=r"has several columns 'x'"):
+        open_calibration_set(file, one)
+    with pytest.raises(CalibrationError, match=r"has no column 'y'; .* found x, x"):
+        open_calibration_set(file, {"y": one["x"], "z": one["x"]})
+    file.write_text("0,1,2,3\n5,6,7,8\n")
+    with pytest.warns(CalibrationWarning, match="is 0 to 3 and taken for a sample, not for names"):
+        assert len(open_calibration_set(file, VECTOR)) == 2
+
+
+def test_lines_of_a_table_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("5,6,7,8\n" * 3 + "no number")
+    assert len(open_calibration_set(tmp_path / "t.csv", VECTOR, limit=3)) == 3
+    with pytest.raises(CalibrationError, match="line 4"):
+        open_calibration_set(tmp_path / "t.csv", VECTOR, limit=4)
 
 
 def test_wrong_shapes_and_empty_arrays_are_refused() -> None:

@@ -1,11 +1,15 @@
-"""What `tilewright run` prints of outputs."""
+"""What `tilewright run` reads of tables and prints of outputs."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tilewright.runtime.report.execution import results_text
+from tilewright.errors import InputError
+from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.report.execution import gather_inputs, results_text
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -32,3 +36,15 @@ def test_the_largest_elements_of_every_type(array: np.ndarray, text: str) -> Non
 
 def test_a_name_feigns_no_other_line() -> None:
     assert results_text({"y\x1b[2J\nz": np.zeros(0, np.int8)}) == "y\\x1b[2J\\nz: int8[0]\n"
+
+
+def test_a_table_is_one_batch(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n1,2\n3,4\n")
+    found = gather_inputs([TensorSpec("x", "f32", (2, 2))], [str(file)], None)
+    assert found["x"].dtype == np.float32
+    assert found["x"].tolist() == [[1, 2], [3, 4]]
+    two = [TensorSpec("b", "i32", (2, 1)), TensorSpec("a", "f32", (2, 1))]
+    assert gather_inputs(two, [str(file)], None)["b"].tolist() == [[2], [4]]
+    with pytest.raises(InputError, match=r"is not one batch; expected 1 lines, found 2\. `tilewright batch infer`"):
+        gather_inputs([TensorSpec("x", "f32", (1, 2))], [str(file)], None)

@@ -1,0 +1,150 @@
+"""Tables of numbers as text, ``.csv``, which may come from strangers: a line for each sample, columns between commas.
+
+Lines are read one at a time, so that memory grows with the numbers that are asked for and not with the file.
+"""
+
+import csv
+import io
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+
+import numpy as np
+
+from tilewright import limits
+from tilewright.errors import CalibrationWarning, InputError, warn
+
+from .input_file import input_file, too_large
+
+_LINE = 1 << 24
+"""Characters of a line, which is in memory as a whole."""
+_NUMBERED = 3
+"""From so many columns on, whole numbers from 0 on in the first line are taken for the names that programs give."""
+_WHOLE = "Leave out lines that lack values, and give text as numbers."
+
+
+def read_table(
+    path: str, inputs: Mapping[str, tuple[Sequence[int], np.dtype]], most: int | None = None
+) -> dict[str, np.ndarray]:
+    """Samples of each input, [lines, ...]: all columns are those of the one input, or those with its name.
+
+    A first line without any number in it has the names of the columns.
+
+    Args:
+        inputs: extents of a sample, without those of the batch, and type of its numbers, by name.
+        most: read at most so many lines of numbers.
+
+    Raises:
+        InputError: the file cannot be read, is no such table, or does not fit the inputs; names line and column.
+    """
+    lines = _lines(path)
+    header: list[str] = []
+    first = next(lines, None)
+    if first is not None and not any(map(_is_like_number, first[1])):
+        header, first = first[1], None
+    width = len(header)
+    numbers, places = array("d"), array("q")
+    for at, words in islice(chain([first] if first else [], lines), most):
+        width = width or len(words)
+        _add(path, numbers, places, at, words, width)
+    if not places:
+        raise InputError(f"{path!r} is no table of samples", expected="lines of numbers", found="none")
+    table = np.frombuffer(numbers).reshape(-1, width)
+    if not header and width >= _NUMBERED and np.array_equal(table[0], np.arange(width)):
+        message = f"the first line of {path!r} is 0 to {width - 1} and taken for a sample, not for names of columns"
+        warn(message, CalibrationWarning)
+    found: dict[str, np.ndarray] = {}
+    for name, (extents, dtype) in inputs.items():
+        columns = _columns(path, name, math.prod(extents), header, width, is_only=len(inputs) == 1)
+        found[name] = _as_type(path, table[:, columns], dtype, places, columns).reshape(-1, *extents)
+    return found
+
+
+def _lines(path: str) -> Iterator[tuple[int, list[str]]]:
+    """The words of each line that has any, with its number."""
+    size = 0
+    with input_file(path, at_most=limits.TABLE_FILE) as file:
+        text = io.TextIOWrapper(io.BufferedReader(file), "utf-8-sig", "replace", newline=None)
+        for at in range(1, limits.TABLE_FILE + 1):
+            line = text.readline(_LINE)
+            size += len(line)
+            if size > limits.TABLE_FILE or len(line) == _LINE:
+                raise too_large(f"the table {path!r}", limits.TABLE_FILE, f"a line of {len(line)}, {size} in all")
+            if not line:
+                return
+            try:
+                words = next(csv.reader([line], skipinitialspace=True, strict=True), [])
+            except csv.Error as error:
+                raise InputError(f"line {at} of the table {path!r} cannot be read: {error}") from None
+            if line.strip():
+                yield at, [word.strip(" \t'") for word in words]
+
+
+def _add(path: str, numbers: "array[float]", places: "array[int]", at: int, words: list[str], width: int) -> None:
+    """Take the numbers of a line."""
+    where = f"line {at} of the table {path!r}"
+    wrong = next((column for column, word in enumerate(words) if not _is_number(word)), None)
+    if wrong is not None:
+        word = words[wrong]
+        other = next((sign for sign in (";", "\t") if sign in word), None)
+        hint = f"Separate columns by commas, not by {other!r}." if other else _WHOLE
+        message = f"{where} holds what is no number in column {wrong + 1}"
+        raise InputError(message, expected="columns of numbers", found=repr(word[:40]), hint=hint)
+    if len(words) != width:
+        raise InputError(f"{where} is not as long as those before", expected=f"{width} columns", found=len(words))
+    numbers.extend(map(float, words))
+    places.append(at)
+
+
+def _columns(path: str, name: str, wanted: int, header: list[str], width: int, *, is_only: bool) -> list[int]:
+    """Which columns are an input."""
+    if is_only and width == wanted:
+        return [*range(width)]
+    named = [at for at, each in enumerate(header) if each == name]
+    if len(named) > 1:
+        raise InputError(f"{path!r} has several columns {name!r}", expected="names that differ", found=len(named))
+    if not named and not is_only:
+        found = ", ".join(header[:8])[:80] or "no names"
+        raise InputError(
+            f"{path!r} has no column {name!r}", expected="a column with the name of each input", found=found
+        )
+    if not named or wanted != 1:
+        hint = "Leave out columns that are no inputs, such as what is to be predicted."
+        found = width if is_only else 1
+        raise InputError(f"{path!r} does not fit input {name!r}", expected=f"{wanted} columns", found=found, hint=hint)
+    return named
+
+
+def _as_type(
+    path: str, numbers: np.ndarray, dtype: np.dtype, places: "array[int]", columns: Sequence[int]
+) -> np.ndarray:
+    """Numbers in a type that holds them."""
+    with np.errstate(all="ignore"):
+        found = numbers.astype(dtype)
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            # The largest of 64 bits is no float64; one more is.
+            wrong = (numbers != np.trunc(numbers)) | (numbers < float(info.min)) | (numbers >= float(info.max) + 1)
+            expected = f"whole numbers from {info.min} to {info.max}"
+        else:
+            wrong = (numbers != 0) & (numbers != 1) if dtype.kind == "b" else ~np.isfinite(found)
+            expected = "0 or 1" if dtype.kind == "b" else f"numbers that {dtype} holds"
+    if wrong.any():
+        line, column = (int(each) for each in np.argwhere(wrong)[0])
+        where = f"line {places[line]} of the table {path!r}"
+        message = f"{where} holds what the input cannot take in column {columns[column] + 1}"
+        raise InputError(message, expected=expected, found=f"{numbers[line, column]:g}")
+    return found
+
+
+def _is_like_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(word: str) -> bool:
+    return "_" not in word and _is_like_number(word) and math.isfinite(float(word))
