@@ -20,6 +20,9 @@ _EXTRAS = {
 }
 """Which extra installs a package, but for those of the compiler."""
 
+_PEERS = ("onnxruntime", "openvino")
+"""Packages that are compared with, which no extra installs."""
+
 
 class NotInstalledError(TilewrightError):
     """A package that the compiler needs is not installed.
@@ -32,11 +35,10 @@ class NotInstalledError(TilewrightError):
     def __init__(self, what: str, module: str) -> None:
         name = module.partition(".")[0]
         package = _PACKAGES.get(name, name)
-        extra = _EXTRAS.get(package, "compiler")
-        super().__init__(
-            f"{what} needs the package {package!r}, which the runtime alone does not install",
-            hint=f"Install Tilewright with its extra {extra!r}: pip install 'tilewright[{extra}]'",
-        )
+        extra, hint = _EXTRAS.get(package, "compiler"), f"Install it: pip install {package}"
+        if package not in _PEERS:
+            hint = f"Install Tilewright with its extra {extra!r}: pip install 'tilewright[{extra}]'"
+        super().__init__(f"{what} needs the package {package!r}, which the runtime alone does not install", hint=hint)
 
 
 FIRST = "onnx"

@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
         options = CompileOptions(**options_of(arguments), report=report)
         found = compare(arguments.models, arguments.against, arguments.threads, arguments.rounds, options, Path(folder))
     for name in found.not_installed:
-        tell("warning", f"the package {name!r} is not installed: measured without it", quiet=arguments.quiet)
+        text = f"the package {name!r} is not installed: measured without it; pip install {name} adds it"
+        tell("warning", text, quiet=arguments.quiet)
     for each in found.networks:
         for name, reason in each.left_out.items():
             text = f"{name} was not measured on {each.network} with threads={each.threads}: {reason}"

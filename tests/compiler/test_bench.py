@@ -67,7 +67,8 @@ def test_what_is_not_installed_is_named_and_the_others_go_on(capsys: Capture, mo
     monkeypatch.setattr(comparison, "version", installed)
     assert bench() == 0
     shown = capsys.readouterr()
-    assert shown.err == "warning: the package 'openvino' is not installed: measured without it\n"
+    without = "the package 'openvino' is not installed: measured without it; pip install openvino adds it"
+    assert shown.err == f"warning: {without}\n"
     lines = shown.out.splitlines()
     assert f", onnxruntime {onnxruntime.__version__}, numpy {np.__version__}, python " in lines[0]
     assert lines[3].split("  ")[-1] == "best peer / ours"

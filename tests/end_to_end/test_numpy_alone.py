@@ -145,6 +145,12 @@ def test_a_picture_library_is_called_by_the_name_of_its_package(tmp_path: Path) 
     assert (done.returncode, done.stderr) == (1, f"error: reading images {PICTURES}\n")
 
 
+def test_what_is_compared_with_is_in_no_extra() -> None:
+    done = alone("compare", str(MODEL), "--data", "random", missing=["onnxruntime"])
+    text = MISSING.format("onnxruntime") + "Install it: pip install onnxruntime"
+    assert (done.returncode, done.stderr) == (1, f"error: comparing with onnxruntime {text}\n")
+
+
 def test_the_functions_of_the_compiler_name_what_it_needs() -> None:
     hide = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
     program = f"{hide}\nimport tilewright\ntilewright.compile('m.onnx')"
