@@ -146,7 +146,7 @@ def test_a_picture_library_is_called_by_the_name_of_its_package(tmp_path: Path) 
 
 
 def test_what_is_compared_with_is_in_no_extra() -> None:
-    done = alone("compare", str(MODEL), "--data", "random", missing=["onnxruntime"])
+    done = alone("compare", f"onnxruntime:{MODEL}", str(MODEL), "--data", "random", missing=["onnxruntime"])
     text = MISSING.format("onnxruntime") + "Install it: pip install onnxruntime"
     assert (done.returncode, done.stderr) == (1, f"error: comparing with onnxruntime {text}\n")
 
