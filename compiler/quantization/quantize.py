@@ -19,6 +19,7 @@ from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
 from ...passes.quantization.quantize import Quantize, like_others
 from ...passes.quantization.split_weights import split_weights
+from ...runtime.files.input_file import SAMPLE_FILES
 from ..calibration.bounds import BOUNDS, is_bounds, pixel_bounds, ranges_by_bounds
 from ..calibration.observation import Observation
 from ..calibration.ranges import BITS, encoded_ranges
@@ -308,7 +309,7 @@ def _observed(
         # Others have encodings.
         return found | {name: (2 * found[name][0], 2 * found[name][1]) for name in wide if name in found}
     hint = (
-        "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+        f"Give --calibration FOLDER of images, {SAMPLE_FILES}, or 'random' to try things out; "
         "or leave the network in floating point."
     )
     if options.encodings is None:

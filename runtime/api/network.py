@@ -8,8 +8,8 @@ Most programs hand over a network in floating point. The ranges of its values co
 
 1. the model itself, where it is quantised already;
 2. the samples that the interface has a place for;
-3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy`` or ``.npz`` file of inputs; or the word ``bounds``, for
-   integers of 16 bits with ranges that hold for any image;
+3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy``, ``.npz`` or ``.csv`` file of inputs; or the word
+   ``bounds``, for integers of 16 bits with ranges that hold for any image;
 4. the picture that the call names;
 5. in the Accelerator API and on ``FPGA`` of the Inference Engine API, whose cards computed in 16 bits, the same as for
    ``bounds``, where the inputs can be pictures and the network has bounds. Inputs with numbers that pictures do not
@@ -56,6 +56,7 @@ from tilewright.errors import (
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES
 from ..compiler import compiler_for
+from ..files.input_file import SAMPLE_FILES
 from ..machines import machine as machines
 from ..pictures.preprocessing import Preprocessing
 from ..report.details import details_of
@@ -227,7 +228,9 @@ def _warn_once(model: Model, what: str, samples_by: str | None) -> None:
     if key in _warned:
         return
     _warned.add(key)
-    ways = f"{CALIBRATION}=FOLDER of images, or a .npz file of inputs" + (f"; or by {samples_by}" if samples_by else "")
+    ways = f"{CALIBRATION}=FOLDER of images, or {SAMPLE_FILES} of inputs" + (
+        f"; or by {samples_by}" if samples_by else ""
+    )
     warn(f"{name} {what}. Give samples of its inputs: {ways}", CalibrationWarning)
 
 

@@ -173,6 +173,15 @@ def test_masks_that_say_nothing_are_refused(
         quantize(masks, segmentation())
 
 
+def test_masks_of_black_and_white_are_told_what_yes_is(masks: Path) -> None:
+    for each in masks.iterdir():
+        Image.fromarray(np.repeat(np.asarray([[0, 255]], np.uint8), 8, 1).repeat(16, 0)).save(each)
+    with pytest.raises(
+        CalibrationError, match=r"no pixel of a class above 0\. Give pixels that are yes as 1, not as 255"
+    ):
+        quantize(masks, segmentation(2))
+
+
 def test_a_folder_of_masks_needs_images_and_a_map_whose_classes_fit(masks: Path) -> None:
     for samples in ("random", np.ones((8, 3, 16, 16), np.float32)):
         with pytest.raises(CalibrationError, match="by the names of images; expected one input of images, found 0"):

@@ -457,7 +457,7 @@ def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> N
 def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
     assert fails(COMPILE) == (
         "calibration: the model is in floating point, and int8 needs sample inputs to derive scales from. "
-        "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+        "Give --calibration FOLDER of images, a .npy, .npz or .csv file, or 'random' to try things out; "
         "or leave the network in floating point."
     )
 

@@ -220,7 +220,10 @@ def _masks(
     if not 1 <= labels.max() < count:
         what = f"pixels that are classes, and 255 where there is none: 0 to {count - 1}"
         none = {0: "no pixel of a class above 0", UNLABELLED: "255 alone"}.get(labels.max(), labels.max())
-        raise _wrong(f"{where} hold no classes of the network", what, none)
+        # Binary masks as image editors write them.
+        is_white = count == 2 and labels.max() == 0 and bool((labels == UNLABELLED).any())
+        hint = "Give pixels that are yes as 1, not as 255." if is_white else None
+        raise _wrong(f"{where} hold no classes of the network", what, none, hint)
     return labels
 
 
@@ -245,8 +248,8 @@ def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str
     )
 
 
-def _wrong(message: str, expected: object, found: object) -> CalibrationError:
-    return CalibrationError(message, stage="quantize", expected=expected, found=found)
+def _wrong(message: str, expected: object, found: object, hint: str | None = None) -> CalibrationError:
+    return CalibrationError(message, stage="quantize", expected=expected, found=found, hint=hint)
 
 
 def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) -> list[str]:

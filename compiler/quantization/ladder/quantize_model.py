@@ -19,6 +19,7 @@ from ....ir.core import is_op
 from ....ir.ops.activation import Sigmoid
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
+from ....runtime.files.input_file import SAMPLE_FILES
 from ....runtime.files.output_file import check_output, output_file
 from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
@@ -96,7 +97,9 @@ def quantize_model(given: Quantizing) -> Quantization:
     options = check_options(CompileOptions(**{each.name: getattr(given, each.name) for each in fields(CompileOptions)}))
     model, output, labels = given.model, given.output, given.labels
     if options.calibration is None:
-        raise UsageError("quantize needs sample inputs", hint="Give --calibration FOLDER of images, .npy or .npz.")
+        raise UsageError(
+            "quantize needs sample inputs", hint=f"Give --calibration FOLDER of images, or {SAMPLE_FILES}."
+        )
     wanted = given.max_drop, given.min_sqnr
     if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
         raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=wanted)

@@ -101,7 +101,8 @@ def infer(
 
     Args:
         artifact: the content of an artifact.
-        source: samples as ``tilewright.compile`` takes them for calibration: a folder of images, ``.npy`` or ``.npz``.
+        source: samples as ``tilewright.compile`` takes them for calibration: a folder of images, or a file ``.npy``,
+            ``.npz`` or ``.csv``.
         output: a folder, or the URL of one.
         size: samples of a shard.
         engine: by default the one that stands for the accelerator.
