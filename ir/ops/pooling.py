@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -130,14 +131,21 @@ class AveragePool(Pool):
     def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
         return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, self.overhang)
 
+    def counted(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
+        """The windows over what counts as an element: the image, or the image with its padding."""
+        windows = self.windows(image)
+        if not self.count_include_pad:
+            return windows
+        after = self.pads[len(image) :]
+        return tuple(
+            replace(w, input=w.before + w.input + end, before=0) for w, end in zip(windows, after, strict=True)
+        )
+
     def counts(self, image: tuple[int, ...]) -> np.ndarray:
         """By how many elements the sum of each window is divided, [*output], int64."""
-        spatial, counts = len(image), np.ones((), np.int64)
-        for d, axis in enumerate(self.windows(image)):
-            low, high = (
-                (-self.pads[d], axis.input + self.pads[spatial + d]) if self.count_include_pad else (0, axis.input)
-            )
-            counts = counts[..., None] * axis.counts(low, high)
+        counts = np.ones((), np.int64)
+        for axis in self.counted(image):
+            counts = counts[..., None] * axis.counts(0, axis.input)
         return counts
 
     def infer(self, x: TensorType) -> TensorType:

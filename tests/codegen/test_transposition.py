@@ -67,4 +67,8 @@ def test_pooling(target: str, rng: np.random.Generator) -> None:
         for around, counts in ((pads, True), ((0,) * 2 * rank, False), (pads, False)):
             operator = AveragePool(kernel, strides, around, dilations, counts, (0,) * rank)
             executions.append(execution(operator, x, ("row_major_average", "average_pool"), target))
+    # However many windows there are; their counts vary along both dimensions.
+    operator = AveragePool((3, 5), (1, 1), (2, 3, 1, 4), (1, 2), False, (0, 0))
+    x = rng.standard_normal((1, 2, 130, 135)).astype(np.float32)
+    executions.append(execution(operator, x, "row_major_average", target))
     check(executions, target)

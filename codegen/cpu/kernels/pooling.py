@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ....ir import arithmetic
 from ....ir.core import Op
@@ -140,18 +140,14 @@ def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | N
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
     if not _has_form(op) or layouts(op) != ("c16", "c16"):
         return None
-    windows = operator.windows(x.shape[2:])
-    axes = rows_and_columns(walked(windows))
+    axes = rows_and_columns(walked(operator.windows(x.shape[2:])))
     if axes is None or max(axis.kernel for axis in axes) > SHORT:
         return None
     batch, channels = x.shape[:2]
     geometry = (batch, channels, *axes)
     if isinstance(operator, MaxPool):
         return MaxPooling(*geometry, x.dtype).kernel(target)
-    if operator.count_include_pad:
-        after = operator.pads[len(windows) :]
-        windows = [replace(w, input=w.before + w.input + end, before=0) for w, end in zip(windows, after, strict=True)]
-    counted = rows_and_columns(walked(windows))
+    counted = rows_and_columns(walked(operator.counted(x.shape[2:])))
     assert counted is not None
     if x.dtype is DType.F32:
         return AveragePooling(*geometry, *counted).kernel(target)

@@ -8,20 +8,15 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.pooling import AveragePool, MaxPool
-from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, constant
+from ..llvm.types import F32, I32, Register, constant, vector_constant
 from ..llvm.vector_arithmetic import VectorArithmetic
-from ..spec import ConstantTable
 from ..tensors import is_float, is_plain
 from .reduction import along
 from .row_major_windows import RowMajorWindows
-from .window import walked
-
-MOST = 16384
-"""Windows of a channel whose counts are written down."""
+from .window import Axis, walked
 
 
 @dataclass(frozen=True)
@@ -39,10 +34,10 @@ class RowMajorAveragePooling(RowMajorWindows):
     """The mean of each window.
 
     Attributes:
-        counts: by how many elements the windows of a channel are divided, one after the other; or one number for all.
+        counted: the same geometry over what counts as an element, see ``AveragePool.counted``.
     """
 
-    counts: tuple[float, ...] = ()
+    counted: tuple[Axis, ...] = ()
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return b.binary("fadd", total, value)
@@ -50,11 +45,43 @@ class RowMajorAveragePooling(RowMajorWindows):
     def end(
         self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
     ) -> Register:
-        if len(self.counts) == 1:
-            return b.binary("fdiv", total, constant(total.type, self.counts[0]))
-        counts = ConstantTable(DType.F32, self.counts).define(b, f"{self.name}_counts")
-        count = b.load_masked(total.type, b.at(counts, b.remainder(place, 4 * len(self.counts))), inside)
+        lanes = total.type.lanes
+        windows, count = b.divide(place, 4), constant(total.type, 1)
+        for axis in reversed(self.counted):
+            counts = axis.counts(0, axis.input)
+            if not np.ptp(counts):
+                taps = constant(total.type, int(counts[0]))
+            elif axis is self.counted[-1]:
+                taps = _counts(b, axis, b.remainder(windows, axis.output), lanes)
+            else:
+                row = b.maximum(axis.valid_taps(b, b.remainder(windows, axis.output))[1], 0)
+                taps = b.splat(b.convert("sitofp", row, F32), lanes)
+            count = b.binary("fmul", count, taps)
+            windows = b.divide(windows, axis.output)
         return b.binary("fdiv", total, count)
+
+
+def _counts(b: FunctionBuilder, axis: Axis, first: Register, lanes: int) -> Register:
+    """How many taps of windows side by side lie in the image, as numbers."""
+    type = I32.of(lanes)
+
+    def known(number: int) -> Register:
+        return constant(type, number)
+
+    steps = vector_constant(type, [str(lane * axis.stride - axis.before) for lane in range(lanes)])
+    start = b.convert("trunc", b.multiply(first, axis.stride), I32)
+    start = b.binary("add", b.splat(start, lanes), steps)
+
+    def before(bound: int) -> Register:
+        """The taps that lie before a place."""
+        room = b.binary("sub", known(bound), start)
+        room = b.select(b.compare("sgt", room, known(0)), room, known(0))
+        if axis.dilation > 1:
+            # Unsigned, as it may take 32 bits.
+            room = b.binary("udiv", b.binary("add", room, known(axis.dilation - 1)), known(axis.dilation))
+        return b.select(b.compare("ult", room, known(axis.kernel)), room, known(axis.kernel))
+
+    return b.convert("sitofp", b.binary("sub", before(axis.input), before(0)), F32.of(lanes))
 
 
 @lowers(MaxPool, AveragePool, needs=(is_float, is_plain))
@@ -74,6 +101,4 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
     geometry = batch, channels, channels, axes, channels
     if isinstance(operator, MaxPool):
         return RowMajorMaxPooling(*geometry).kernel(target)
-    counts = operator.counts(tuple(image)).reshape(-1)
-    counts = counts if np.ptp(counts) else counts[:1]
-    return RowMajorAveragePooling(*geometry, tuple(counts.tolist())).kernel(target) if counts.size <= MOST else None
+    return RowMajorAveragePooling(*geometry, counted=walked(operator.counted(tuple(image)))).kernel(target)
