@@ -530,5 +530,10 @@ def test_a_single_number_is_no_answer_that_could_change(tmp_path: Path) -> None:
         [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "one", [ends[0]], [ends[1]], [weights]
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    samples = np.random.default_rng(3).random((8, 4), np.float32)
     with pytest.raises(UsageError, match=r"the first output is no classes.*--min-sqnr"):
-        tilewright.quantize(model, tmp_path / "one.twa", calibration=np.ones((8, 4), np.float32), max_drop=0.01)
+        tilewright.quantize(model, tmp_path / "one.twa", calibration=samples, max_drop=0.01)
+    found = tilewright.quantize(model, tmp_path / "one.twa", calibration=samples)
+    assert not found.has_answers
+    assert "SQNR (dB)" in found.to_text()
+    assert "same" not in found.to_text().partition("methods")[2] and "answers" not in found.to_text()

@@ -126,8 +126,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    is_truth = is_op(module.main.results[0].producer, Sigmoid)
-    if shape[1] == 1 and not is_truth and (given.max_drop, labels) != (None, None):
+    has_answers = shape[1] != 1 or is_op(module.main.results[0].producer, Sigmoid)
+    if not has_answers and (given.max_drop, labels) != (None, None):
         hint = "Give --min-sqnr 30 (min_sqnr=30 in Python), not --max-drop or --labels; or end it in a sigmoid."
         what = "the first output is no classes: of one number, for a sample or pixel, the largest is always the same"
         raise UsageError(what, found=module.main.results[0].type, hint=hint)
@@ -167,6 +167,7 @@ def quantize_model(given: Quantizing) -> Quantization:
         chosen_apart=choosing is not used,
         judged=len(held),
         top1=search.top1,
+        has_answers=has_answers,
         rungs=search.rungs,
         failed=search.failed,
         chosen=best,

@@ -59,6 +59,7 @@ class Quantization(Immutable):
         calibrated, chosen_by, judged: numbers of samples.
         chosen_apart: whether those that chose methods are others than those that were calibrated on.
         top1: share of right answers in floating point; ``None`` without labels.
+        has_answers: whether the first output is of classes, or says yes or no; if not, ``agreement`` tells nothing.
         rungs: the tries in order.
         failed: what was left out.
         chosen: which of the tries was written.
@@ -79,6 +80,7 @@ class Quantization(Immutable):
     chosen_apart: bool
     judged: int
     top1: float | None
+    has_answers: bool
     rungs: list[Rung]
     failed: list[FailedRung]
     chosen: int
@@ -97,19 +99,20 @@ class Quantization(Immutable):
             return f"{100 * share:.2f}"
 
         labelled = self.top1 is not None
+        shares = ["agreement"] * self.has_answers + ["top1"] * labelled
         tries = Table(
             (
                 Column("mark", ""),
                 Column("what", "methods"),
                 Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
                 *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
-                Column("agreement", "same (%)", percent, right=True),
+                *((Column("agreement", "same (%)", percent, right=True),) if self.has_answers else ()),
                 Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
         )
         marks = self._marks()
         for mark, rung in zip(marks, self.rungs, strict=True):
-            score = {name: getattr(rung.score, name) for name in ("sqnr", "agreement", *(["top1"] * labelled))}
+            score = {name: getattr(rung.score, name) for name in ("sqnr", *shares)}
             tries.add(mark=mark, what=rung.what.partition(":")[0], choice=rung.choice, **score)
         layers = Table(
             (
@@ -129,7 +132,8 @@ class Quantization(Immutable):
         lines += [line for each in self.inputs for line in _wrapped(f"Input {each.input}: {each.text}")]
         written = self.rungs[self.chosen].score
         judged, same = show_number(self.judged, "sample"), percent(written.agreement)
-        lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB, {same} % of answers as in floating point.")
+        share = f", {same} % of answers as in floating point" if self.has_answers else ""
+        lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB{share}.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
@@ -174,12 +178,12 @@ class Quantization(Immutable):
         )
         tried = " ".join(rung.what for rung in self.rungs)
         again = ", but where it is tried again" if AGAIN in tried else ""
+        same = "answers, the largest of a row or pixel of the first output, or its integers"
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
             f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
-            "same: answers, the largest of a row or pixel of the first output, or its integers, as in floating point"
-            + unless,
+            *([f"same: {same}, as in floating point{unless}"] if self.has_answers else []),
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
