@@ -36,7 +36,7 @@ from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.artifact.manifest import ENGINES
 from ..runtime.commands.console import progress_bar
-from ..runtime.files.output_file import check_output, is_stream
+from ..runtime.files.output_file import check_artifact_name, check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machines.machine import Machine, load_energy, samples
 from ..runtime.machines.machine import load as load_machine
@@ -360,6 +360,7 @@ def compile_to_file(
         TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
     check_output(output, source=model)
+    check_artifact_name(output)
     cannot_be_read_back = is_stream(output)
     package = build(model, options, shared=shared)
     options.report("write", 0, 1)

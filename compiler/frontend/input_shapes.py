@@ -88,7 +88,7 @@ def one_shape(declared: Declared, given: GivenShapes | None) -> NetworkShape:
     first, *others = each_shape(declared, given)
     if others:
         shown = " and ".join(shape.text for shape in (first, others[0]))
-        raise UsageError("only an artifact holds several shapes", expected="one shape", found=shown)
+        raise UsageError("only `compile` makes one network of several shapes", expected="one shape", found=shown)
     return first
 
 

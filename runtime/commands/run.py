@@ -141,7 +141,7 @@ def _size(text: str) -> int:
 def run(
     arguments: argparse.Namespace,
 ) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
-    from ..files.output_file import check_outputs, is_standard_output
+    from ..files.output_file import check_ending, check_outputs, is_standard_output
     from ..report.details import details_of
     from ..report.execution import (
         Images,
@@ -169,6 +169,8 @@ def run(
         what = "--profile and --trace are different runs" if arguments.profile else "a trace is of too many requests"
         raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
     check_outputs((output, arguments.trace), source=arguments.artifact)
+    if output is not None:
+        check_ending(output, ".npz", "--json prints the outputs as text.")
     with load(
         arguments.artifact,
         engine=arguments.engine,

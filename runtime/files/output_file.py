@@ -25,6 +25,9 @@ from tilewright.errors import OutputError, UsageError
 Path = str | os.PathLike[str]
 
 _BUFFER = 1 << 20
+_ENDINGS = (".csv", ".h5", ".html", ".json", ".npy", ".npz", ".onnx", ".pt", ".tflite", ".twa", ".txt", ".xml")
+"""Of formats that a reader of a name takes the file to have."""
+
 _FOLDER_IS_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -77,6 +80,28 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[object] 
             if isinstance(each, (str, os.PathLike)) and os.path.samestat(standing, os.stat(each)):
                 hint = "Choose another output."
                 raise UsageError(f"the output would replace {what}", found=os.fspath(path), hint=hint)
+
+
+def check_ending(path: Path, ending: str, hint: str | None = None) -> None:
+    """Find out whether the name of a result is that of another format; names without an ending that is known are free.
+
+    Raises:
+        UsageError: it is.
+    """
+    found = os.path.splitext(os.fspath(path))[1].lower()
+    if found != ending and found in _ENDINGS:
+        expected = f"a name that ends in {ending}"
+        what = "the output has the name of another format"
+        raise UsageError(what, expected=expected, found=os.fspath(path), hint=hint)
+
+
+def check_artifact_name(output: Path) -> None:
+    """Find out whether an artifact may have this name.
+
+    Raises:
+        UsageError: it is that of a file of another format.
+    """
+    check_ending(output, ".twa", "`tilewright export` and `tilewright quantize` write .onnx and .xml.")
 
 
 def check_outputs(paths: Iterable[Path | None], *, source: object = None, inputs: Iterable[object] = ()) -> None:

@@ -573,6 +573,16 @@ def test_run_does_not_overwrite_the_artifact(tmp_path: Path, fails: Fails) -> No
     assert fails(["run", "a.twa", "--random", "1", "-o", "a.twa"], code=2) == message
 
 
+def test_an_output_with_the_name_of_another_format(fails: Fails) -> None:
+    wrong = "the output has the name of another format; expected a name that ends in"
+    other = "`tilewright export` and `tilewright quantize` write .onnx and .xml."
+    assert fails(["compile", MODEL, "-o", "z.onnx"], code=2) == f"{wrong} .twa, found z.onnx. {other}"
+    words = ["quantize", MODEL, "--calibration", "random", "-o", "z.tflite"]
+    assert fails(words, code=2) == f"{wrong} .twa, found z.tflite. {other}"
+    words = ["run", digits_artifact(), "--random", "1", "-o", "o.txt"]
+    assert fails(words, code=2) == f"{wrong} .npz, found o.txt. --json prints the outputs as text."
+
+
 def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "file").touch()
     assert fails(["demo", "-o", "file/demo"]) == f"cannot write 'file/demo': Not a directory. {FOLDER}"

@@ -225,7 +225,7 @@ def test_shapes_that_do_not_fit_the_model(given: object, expected: str) -> None:
 
 
 def test_what_holds_one_shape_refuses_several(tmp_path: object) -> None:
-    with pytest.raises(UsageError, match="only an artifact holds several shapes; expected one shape"):
+    with pytest.raises(UsageError, match="only `compile` makes one network of several shapes; expected one shape"):
         export_model(convolutional(), f"{tmp_path}/m.onnx", input_shapes={"batch": (1, 2)})
 
 

@@ -20,7 +20,7 @@ from ....ir.ops.activation import Sigmoid
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.input_file import SAMPLE_FILES
-from ....runtime.files.output_file import check_output, output_file
+from ....runtime.files.output_file import check_artifact_name, check_output, output_file
 from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
 from ...calibration.ranges import BITS
@@ -104,6 +104,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
         raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=wanted)
     check_output(output, source=model)
+    if not is_exported(output):
+        check_artifact_name(output)
     for name in ("engines", "machine"):
         if is_exported(output) and getattr(options, name) is not None:
             hint = "Leave it out, or name an artifact (.twa)."
