@@ -67,6 +67,6 @@ def test_random_networks() -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("first", [10, 60, 110, *range(1000, 4000, 50)])
+@pytest.mark.parametrize("first", [5, 55, 105, *range(1000, 4000, 50)])
 def test_many_more(first: int) -> None:
     assert sum(check(seed) for seed in range(first, first + 50)) > 35

@@ -11,7 +11,7 @@ from hypothesis.internal.conjecture import providers
 
 # Numbers and texts of whatever modules other tests have imported would be among the examples; and to look for them in
 # all of these takes seconds.
-if hasattr(providers, "_get_local_constants"):
+if hasattr(providers, "_get_local_constants") and hasattr(providers, "_local_constants"):
     providers._get_local_constants = lambda: providers._local_constants
 
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -48,6 +48,17 @@ ABOUT_OTHERS = ("tests/api/", "tests/compiler/")
 What comes before it, vectors included, is as everywhere; `tests/codegen`, `tests/every_operator`, `tests/end_to_end`,
 `tests/fuzz` and programs that start afresh have it as users do."""
 
+ABOUT_KERNELS = tuple(
+    f"tests/compiler/{name}.py"
+    for name in (
+        "frontend/test_narrow_types",
+        "frontend/test_quantized_products",
+        "test_narrow_weights",
+        "test_wide_activations",
+    )
+)
+"""Tests among them that compare kernels with the reference."""
+
 if TYPE_CHECKING:
     import pytest
 
@@ -61,7 +72,8 @@ _optimize, _link = optimized, assemble._compiled
 def _is_quick(target: TargetDescription) -> bool:
     # Tiles have registers of their own, which only the other way is made for.
     plain = target.is_x86_64 and not any(name.startswith("amx") for name in target.features)
-    return plain and os.environ.get("PYTEST_CURRENT_TEST", "").startswith(ABOUT_OTHERS)
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    return plain and test.startswith(ABOUT_OTHERS) and not test.startswith(ABOUT_KERNELS)
 
 
 @cache

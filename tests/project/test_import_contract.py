@@ -94,7 +94,7 @@ def test_downward_imports_are_allowed(tree: Path) -> None:
 def absolute_imports(folder: str, *packages: str) -> Iterator[tuple[str, str]]:
     """(place, module) for each absolute import in the Python files below ``folder`` that import from ``packages``."""
     # To parse all that there is takes seconds.
-    line = re.compile(rf"^ *(?:from|import +(?:[\w.]+, *)*) *(?:{'|'.join(packages)})\b", re.MULTILINE)
+    line = re.compile(rf"^ *(?:from|import +(?:[\w.]+(?: +as +\w+)? *, *)*) *(?:{'|'.join(packages)})\b", re.MULTILINE)
     for file in sorted((ROOT / folder).rglob("*.py")):
         text = file.read_text(encoding="utf-8")
         if not line.search(text):
