@@ -15,7 +15,7 @@ from ..llvm.types import F32, I32, Register, constant, vector_constant
 from ..llvm.vector_arithmetic import VectorArithmetic
 from ..tensors import is_float, is_plain
 from .reduction import along
-from .row_major_windows import RowMajorWindows
+from .row_major_windows import Place, RowMajorWindows
 from .window import Axis, walked
 
 
@@ -42,22 +42,23 @@ class RowMajorAveragePooling(RowMajorWindows):
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         return b.binary("fadd", total, value)
 
-    def end(
-        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
-    ) -> Register:
-        lanes = total.type.lanes
-        windows, count = b.divide(place, 4), constant(total.type, 1)
-        for axis in reversed(self.counted):
+    def end(self, b: FunctionBuilder, total: Register, channel: Register, place: Place) -> Register:
+        lanes, count = total.type.lanes, constant(total.type, 1)
+        pixels = 4
+        for depth, axis in reversed([*enumerate(self.counted)]):
             counts = axis.counts(0, axis.input)
             if not np.ptp(counts):
                 taps = constant(total.type, int(counts[0]))
-            elif axis is self.counted[-1]:
-                taps = _counts(b, axis, b.remainder(windows, axis.output), lanes)
+            elif depth == len(place.taps):
+                taps = constant(total.type, axis.kernel)
+                if place.column is not None:
+                    taps = _counts(b, axis, place.column, lanes)
             else:
-                row = b.maximum(axis.valid_taps(b, b.remainder(windows, axis.output))[1], 0)
-                taps = b.splat(b.convert("sitofp", row, F32), lanes)
+                row = b.remainder(b.divide(place.start, pixels), axis.output)
+                seen = place.taps[depth] if axis == self.axes[depth] else axis.valid_taps(b, row)
+                taps = b.splat(b.convert("sitofp", b.maximum(seen[1], 0), F32), lanes)
             count = b.binary("fmul", count, taps)
-            windows = b.divide(windows, axis.output)
+            pixels *= axis.output
         return b.binary("fdiv", total, count)
 
 

@@ -32,6 +32,22 @@ _LEAST_STEPS = 256
 """Steps of a work item along its inner dimension, about: fewer do not make up for finding it."""
 
 
+class Place(NamedTuple):
+    """Where a vector of results lies, and what its windows see.
+
+    Attributes:
+        start: bytes before the first of its elements in the result.
+        inside: which of them exist; ``None`` for all.
+        column: the first of its windows along the last dimension; ``None`` if all taps of all lie in the image.
+        taps: those in the image along the other dimensions.
+    """
+
+    start: Register
+    inside: Register | None
+    column: Register | None
+    taps: tuple[Reach, ...]
+
+
 @dataclass(frozen=True)
 class RowMajorWindows(KernelSpec):
     """Base: every result comes from a window of some input channels.
@@ -61,16 +77,13 @@ class RowMajorWindows(KernelSpec):
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
         """The accumulators after a tap, and its weight in every lane where there are weights."""
 
-    def end(
-        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
-    ) -> Register:
+    def end(self, b: FunctionBuilder, total: Register, channel: Register, place: Place) -> Register:
         """The result, here the accumulators.
 
         Args:
             total: the accumulators after all taps.
             channel: of the output.
-            place: bytes before the first of its elements in the result.
-            inside: which of them exist; ``None`` for all.
+            place: where they go.
         """
         return total
 
@@ -200,10 +213,11 @@ class _Walker:
         offsets = range(0, tile.vectors * lanes, lanes)
         insides = [self._inside(tile, offset) for offset in offsets]
         first = b.add(tile.result, b.multiply(tile.start, 4))
+        columns = [None if tile.is_free else b.add(tile.start, offset) for offset in offsets]
         places = [
-            (q, b.add(first, 4 * (q * self.output_pixels + offset)), inside)
+            (q, Place(b.add(first, 4 * (q * self.output_pixels + offset)), inside, column, tile.taps))
             for q in range(tile.channels)
-            for offset, inside in zip(offsets, insides, strict=True)
+            for offset, inside, column in zip(offsets, insides, columns, strict=True)
         ]
         start = axis.coordinate(b, tile.start)
         x = b.at(tile.x, b.multiply(start, 4))
@@ -222,11 +236,11 @@ class _Walker:
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
-        starts = tuple(spec.start(b, b.add(tile.channel, q)) for q, _, _ in places)
+        starts = tuple(spec.start(b, b.add(tile.channel, q)) for q, _ in places)
         totals = self._over_channels(x, tile.w, tile.taps, tap, starts)
-        for (q, place, inside), total in zip(places, totals, strict=True):
-            result = spec.end(b, total, b.add(tile.channel, q), place, inside)
-            b.store_masked(result, b.at(self.arguments["y"], place), inside)
+        for (q, place), total in zip(places, totals, strict=True):
+            result = spec.end(b, total, b.add(tile.channel, q), place)
+            b.store_masked(result, b.at(self.arguments["y"], place.start), place.inside)
 
     def _inside(self, tile: _Tile, offset: int) -> Register | None:
         """Which pixels of a vector exist, ``None`` for all; those of a tile whose place is computed do."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...llvm.builder import FunctionBuilder
 from ...llvm.types import F32, Register
 from ..activation import FEW_PRODUCTS, ProductSpec
-from ..row_major_windows import RowMajorWindows
+from ..row_major_windows import Place, RowMajorWindows
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,11 @@ class RowMajorConvolution(ProductSpec, RowMajorWindows):
         assert weight is not None
         return b.fma(weight, value, total)
 
-    def end(
-        self, b: FunctionBuilder, total: Register, channel: Register, place: Register, inside: Register | None
-    ) -> Register:
+    def end(self, b: FunctionBuilder, total: Register, channel: Register, place: Place) -> Register:
         if self.has_bias and not self._starts_with_bias:
             total = b.binary("fadd", total, self._bias(b, channel))
         if self.has_residual:
-            residual = b.load_masked(total.type, b.at(self.bind(b)["residual"], place), inside)
+            residual = b.load_masked(total.type, b.at(self.bind(b)["residual"], place.start), place.inside)
             total = b.binary("fadd", total, residual)
         return self.activation.apply(b, total)
 
