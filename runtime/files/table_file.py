@@ -73,12 +73,13 @@ def _lines(path: str) -> Iterator[tuple[int, list[str]]]:
                 raise too_large(f"the table {path!r}", limits.TABLE_FILE, f"a line of {len(line)}, {size} in all")
             if not line:
                 return
+            if line.isspace():
+                continue
             try:
                 words = next(csv.reader([line], skipinitialspace=True, strict=True), [])
             except csv.Error as error:
                 raise InputError(f"line {at} of the table {path!r} cannot be read: {error}") from None
-            if line.strip():
-                yield at, [word.strip(" \t'") for word in words]
+            yield at, [word.strip(" \t'") for word in words]
 
 
 def _add(path: str, numbers: "array[float]", places: "array[int]", at: int, words: list[str], width: int) -> None:

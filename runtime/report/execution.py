@@ -21,7 +21,7 @@ from ..files.output_file import output_file
 from ..pictures.declaration import SUFFIXES
 from ..pictures.inputs import Declaration, ImageInput, chosen
 from ..session import Profile
-from .table import Column, Table, on_lines, show_kernel
+from .table import Column, Table, on_lines, show_kernel, show_number
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
@@ -98,8 +98,9 @@ def gather_inputs(
             stored.update(arrays)
             lines, batch = len(arrays[specs[0].name]), specs[0].shape[:1]
             if check_shapes is None and batch and lines != batch[0]:
+                expected_lines = show_number(batch[0], "line")
                 hint = "`tilewright batch infer` runs all samples of a file."
-                raise InputError(f"{path!r} is not one batch", expected=f"{batch[0]} lines", found=lines, hint=hint)
+                raise InputError(f"{path!r} is not one batch", expected=expected_lines, found=lines, hint=hint)
             continue
         found = open_arrays(path)
         if isinstance(found, dict):

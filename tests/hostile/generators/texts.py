@@ -22,6 +22,7 @@ from tilewright.ir.text.printer import print_module
 from tilewright.passes.pipeline import Pipeline
 from tilewright.runtime.api.classify.application import read_integers
 from tilewright.runtime.api.classify.results import read_labels
+from tilewright.runtime.files.table_file import read_table
 from tilewright.runtime.machines import machine
 from tilewright.runtime.pictures.image_file import read_image
 from tilewright.runtime.pictures.preprocessing import Preprocessing
@@ -60,6 +61,7 @@ def texts() -> tuple[tuple[str, Reader, tuple[bytes, ...]], ...]:
         (".json", machine.load, tuple(samples)),
         (".txt", lambda path: read_labels(path, 10), (b'a b.png 3\n"c ""d""" 9\r\n\n', b"\xef\xbb\xbfa 1\n")),
         (".csv", lambda path: read_integers(path, 4, "it"), (b"1,-2,\n3, 255,", b"1 2 3 4")),
+        (".table", _table, (b'a,"b, c"\n1,2\r\n\n"3",255\n', b"\xef\xbb\xbf1,2.0\n3e1, 4")),
         (".ppm", lambda path: read_image(path, "RGB"), (b"P3 # a\n3 2 255\n" + b"1 2 3 " * 6, b"P2 3 2 7\n1 2 3 4")),
         (".pre", _preprocessing, (b'{"mean": [1, 2, 3], "scale": 0.5}', b"resize=central,mean=1/2/3,scale=1/58")),
         (".passes", _pipeline, (b'fold_constants,canonicalize{limit=10,a=[1,2.5e3,"b\\n"]},fuse',)),
@@ -118,3 +120,7 @@ def a_text(rng: np.random.Generator) -> Case:
             read(path)
 
     return Case(f"{suffix} of {len(content)} bytes\n{content[:2000]!r}", run)
+
+
+def _table(path: str) -> object:
+    return read_table(path, {"x": ((2,), np.dtype(np.uint8))})

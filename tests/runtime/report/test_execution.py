@@ -46,5 +46,5 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
     assert found["x"].tolist() == [[1, 2], [3, 4]]
     two = [TensorSpec("b", "i32", (2, 1)), TensorSpec("a", "f32", (2, 1))]
     assert gather_inputs(two, [str(file)], None)["b"].tolist() == [[2], [4]]
-    with pytest.raises(InputError, match=r"is not one batch; expected 1 lines, found 2\. `tilewright batch infer`"):
+    with pytest.raises(InputError, match=r"is not one batch; expected 1 line, found 2\. `tilewright batch infer`"):
         gather_inputs([TensorSpec("x", "f32", (1, 2))], [str(file)], None)
