@@ -48,7 +48,7 @@ def find_named(
 
 def _near(name: str, names: Collection[str]) -> list[str]:
     """Some names that may be meant by one that none has: those that it is a part of, else those spelt alike."""
-    return [each for each in names if name in each][:3] or difflib.get_close_matches(name, names, 3)
+    return [each for each in names if name in each][:3] or difflib.get_close_matches(name, names, 3, cutoff=0.65)
 
 
 def named_like(pattern: str, names: Iterable[str]) -> list[str]:

@@ -123,7 +123,11 @@ def open_calibration_set(
     if files:
         chosen = tuple(_spread(files, limit))
         return ArrayFiles(chosen, tuple(_array_file(file, inputs, None) for file in chosen), limit)
-    raise refusal(f"{path!r} is not calibration data", expected="images, .npy, .npz or .csv", found=suffix)
+    raise refusal(
+        f"{path!r} is not calibration data",
+        expected="images, .npy, .npz or .csv",
+        found=suffix or "a name without an ending",
+    )
 
 
 def _array_files(path: str | os.PathLike[str]) -> list[str]:

@@ -260,6 +260,9 @@ def as_array(data: object, what: str, name: str) -> np.ndarray:
         raise refusal(f"{what} holds no array for input {name!r}: {error}") from None
 
 
+_SCALED = ", scaled as the network expects its input"
+
+
 def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:
     """``array`` as an input of ``type``; floats of another width are converted.
 
@@ -274,7 +277,7 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
                 f"{what} does not fit input {name!r}",
                 expected=type.dtype.numpy,
                 found=array.dtype,
-                hint=f"Save the array as {type.dtype.numpy}, scaled as the network expects its input.",
+                hint=f"Save the array as {type.dtype.numpy}{_SCALED if type.dtype.is_float else ''}.",
             )
         array = array.astype(type.dtype.numpy)
     if array.dtype.kind == "f" and not np.isfinite(array).all():

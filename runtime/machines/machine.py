@@ -373,6 +373,8 @@ def load_file(name_or_path: str | Path) -> MachineFile:
         text = content.decode()
     except (OSError, ValueError) as error:  # of which those of paths and of UTF-8 are
         reason = (error.strerror if isinstance(error, OSError) else None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it holds no text in UTF-8, as JSON is"
         raise MachineError(
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
             hint=" ".join(filter(None, (similar(name, samples()), f"Samples: {', '.join(samples())}."))),

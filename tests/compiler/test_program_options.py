@@ -49,6 +49,7 @@ def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
         (["classif"], "found 'classif'. 'classif' is like 'classifier'."),
         (["matmul", "MatMul", "zzzz"], "found 'MatMul', 'zzzz'. 'MatMul' is like 'matmul'."),
         (["con*", "zz*"], "found 'zz*'. `tilewright inspect` lists the ops with their names."),
+        (["mtxl"], "found 'mtxl'. `tilewright inspect` lists the ops with their names."),
         (["zzzz"], "found 'zzzz'. `tilewright inspect` lists the ops with their names."),
     ],
 )

@@ -427,7 +427,8 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
     np.savez(tmp_path / "others.npz", picture=SAMPLES)
     for name in ("text.npy", "text.npz"):
         (tmp_path / name).write_text("1, 2, 3")
-    (tmp_path / "data.txt").write_text("1, 2, 3")
+    for each in ("data.txt", "data"):
+        (tmp_path / each).write_text("1, 2, 3")
     for name, message in {
         "folder": "there are no images in 'folder'; "
         "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp, or in .npy or .npz",
@@ -437,6 +438,7 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         "text.npy": f"'text.npy' {FOREIGN}",
         "text.npz": f"'text.npz' {FOREIGN}",
         "data.txt": "'data.txt' is not calibration data; expected images, .npy, .npz or .csv, found .txt",
+        "data": "'data' is not calibration data; expected images, .npy, .npz or .csv, found a name without an ending",
     }.items():
         assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
 

@@ -196,7 +196,7 @@ def adapted(array: np.ndarray, input: NodeArg, what: str) -> np.ndarray:
         found = array.astype(wanted, copy=False)
         if array.dtype == wanted or np.array_equal(found, array):
             return found
-    hint = f"Save the array as {wanted}, scaled as the network expects its input."
+    hint = f"Save the array as {wanted}{', scaled as the network expects its input' if wanted.kind == 'f' else ''}."
     raise _error(f"{what} does not fit input {input.name!r}", expected=wanted, found=array.dtype, hint=hint)
 
 

@@ -193,6 +193,11 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
             open_calibration_set(tmp_path / name, IMAGE if name == "empty" else VECTOR)
 
 
+def test_integers_are_not_told_to_be_scaled() -> None:
+    with pytest.raises(CalibrationError, match=r"found int32\. Save the array as int64\.$"):
+        next(iter(open_calibration_set(np.zeros((2, 4), np.int32), {"x": TensorType((1, 4), DType.I64)})))
+
+
 def test_lines_of_a_table_are_samples_of_one_input_or_of_those_that_name_columns(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text('"a","b",c,d\n1,2,3,4\n\n5,6,7,-8.5e0\n')
