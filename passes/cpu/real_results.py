@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...ir.annotations import WHY
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
@@ -35,11 +36,15 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
     function = op.function
     assert function is not None
     name = op.result.name
+    # Reports tell why the op is on the CPU of all that it becomes.
+    why = {key: value for key, value in op.annotations.items() if key == WHY.key}
 
     def plain(value: Value) -> Value:
         if isinstance(value, Constant):
             return module.add_constant(value.name, value.array)
-        return function.insert(Op(StorageCast(), [value], [value.type.with_quant(None)], loc=op.loc), op).result
+        return function.insert(
+            Op(StorageCast(), [value], [value.type.with_quant(None)], loc=op.loc, annotations=why), op
+        ).result
 
     def zero(value: Value) -> Value | None:
         quant = value.type.quant
@@ -52,7 +57,7 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
     def add(
         operator: Conv | ConvInteger | MatMulInteger | Add | Cast | Mul | Transpose, *operands: Value | None
     ) -> Value:
-        return function.insert(Op(operator, operands, names=[name], loc=op.loc), op).result
+        return function.insert(Op(operator, operands, names=[name], loc=op.loc, annotations=why), op).result
 
     x, w, b, _ = op.operands
     if is_op(op, Conv):

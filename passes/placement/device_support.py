@@ -78,6 +78,8 @@ def _instead_of_integers(value: Value, op: Op) -> str:
     """What a tensor of ``op`` is, which is not of the integers that it should be, and why."""
     dtype = value.type.dtype
     if value.type.quant is None and dtype.is_float:
+        if is_op(op, Conv, MatMul) and op.inputs[0].type.quant is not None and value is op.result:
+            return f"{dtype.value}: real numbers from its accumulators, as the method outputs has the last layers"
         return f"{dtype.value}: {why_real(op)}"
     return f"{dtype.value}, {'not ' * (value.type.quant is None)}quantised"
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -77,6 +78,12 @@ def test_what_one_output_rests_on_is_not_cut_off() -> None:
     assert chosen(heads("z")) == ()
     # Nothing is cut off already.
     assert chosen(heads(), "minmax") == ()
+
+
+def test_layers_that_give_real_numbers_say_so() -> None:
+    details: Any = tilewright.compile(heads(), calibration=SAMPLES, methods="outputs").manifest.details
+    reasons = {each["op"]: each["why"] for each in details["placement"]}
+    assert "as the method outputs has the last layers" in reasons["conv_integer"]
 
 
 def test_whole_ranges_are_the_extremes_of_the_samples() -> None:
