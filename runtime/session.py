@@ -141,10 +141,15 @@ def load(
 
 
 def _load_same(digest: str, source: Source | Artifact, **given: Any) -> Session:
-    session = load(source, **given)
-    if session.artifact.credentials.digest_text != digest:
-        text = f"{session.artifact.origin} is no longer the artifact that the session was loaded from"
+    limits = {name: given[name] for name in ("copy", "memory_limit")}
+    artifact = source if isinstance(source, Artifact) else Artifact.open(source, **limits)
+    artifact.judge(given["trust"])
+    # Before anything is made of it: no code of another artifact is loaded, and nothing has to be closed.
+    if artifact.credentials.digest_text != digest:
+        text = f"{artifact.origin} is no longer the artifact that the session was loaded from"
         raise ArtifactError(text, stage="load artifact", hint="Load it again, or give other versions other paths.")
+    session = load(artifact, **{**given, "copy": True})
+    session._load_again = partial(_load_same, digest, source, **given)
     return session
 
 
