@@ -26,7 +26,7 @@ from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 JOINED = 4
 """Products in which sums of a depthwise convolution follow each other: a step takes four of one sum or of none."""
 
-PIECES = 4
+PIECES_AT_ONCE = 4
 """Of a trace, of which the line registers give a pixel bytes in a cycle."""
 
 Count = int | NDArray[np.int64]
@@ -97,11 +97,11 @@ class Trace:
         """Of the array, for one group of pixels and of outputs.
 
         A step multiplies the next ``input_lanes`` bytes, whichever pieces they are of. One with bytes of more pieces
-        than the line registers give a pixel in a cycle (`PIECES`) takes several.
+        than the line registers give a pixel in a cycle (`PIECES_AT_ONCE`) takes several.
         """
         first = np.arange(0, self.piece * self.pieces, input_lanes)
         last = np.minimum(first + input_lanes, self.piece * self.pieces) - 1
-        return int(-(-(last // self.piece - first // self.piece + 1) // PIECES).sum())
+        return int(-(-(last // self.piece - first // self.piece + 1) // PIECES_AT_ONCE).sum())
 
 
 @lru_cache(4096)
