@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from before_after import assert_close, clone, random_inputs
+from before_after import assert_close, clone, parse, random_inputs
 from rule_modules import all_rules, matching_modules
 
 from tilewright.compiler.pipeline import outline_pipeline, quantized_import_pipeline, simulation_pipeline
@@ -138,6 +138,61 @@ def test_a_rule_on_quantised_values_keeps_their_meaning(name: str) -> None:
         # It is of quantised values alone.
         for typed in twins_of_all(WAYS[0]):
             check_alone(name, typed, name)
+
+
+Q = "<s=0x1.0p-4, z=3>"
+NUMBERS = f"""
+  const @one : f32[] = [0x1.0p0]
+  func @main(%s: f32[2,1,5], %v: i8[2,4,5]{Q}) -> (%y: f32[{{shape}}]) {{{{
+    %r = dequantize(%v) : f32[2,4,5]
+    %w = softmax(%s) {{{{axis=2}}}} : f32[2,1,5]
+    {{body}}
+    return %y
+  }}}}"""
+NETWORKS = {
+    "gather_of_patches": """
+  const @places : i64[2,3] = [0, 2, 4, 1, 3, 5]
+  func @main(%x: f32[2,6,5]) -> (%y: f32[2,2,3,5]) {
+    %y = gather(%x, @places) {axis=1} : f32[2,2,3,5]
+    return %y
+  }""",
+    "expanded_by_element": """
+  func @main(%x: f32[2,1,5], %b: f32[2,4,5]) -> (%y: f32[2,4,5]) {
+    %e = expand(%x) {shape=[2, 4, 5]} : f32[2,4,5]
+    %y = sub(%b, %e) : f32[2,4,5]
+    return %y
+  }""",
+    "weighted_sum": NUMBERS.format(
+        shape="2,4",
+        body="""%m = mul(%r, %w) : f32[2,4,5]
+    %y = reduce_sum(%m) {axes=[2], keepdims=false} : f32[2,4]""",
+    ),
+    "pixels_as_channels": f"""
+  func @main(%x: i8[2,12,2,3]{Q}) -> (%y: i8[2,4,6,3]{Q}) {{
+    %y = reshape(%x) {{shape=[2, 4, 6, 3]}} : i8[2,4,6,3]{Q}
+    return %y
+  }}""",
+    "heads_as_channels": f"""
+  func @main(%x: i8[1,2,6,4]{Q}) -> (%y: i8[1,8,2,3]{Q}) {{
+    %a = attention(%x, %x, %x, _) {{batch=[2], rows=6, keys=6, width=4, depth=4, shape=[2, 6, 4],
+      q_view=[0, 24, 4, 1], k_view=[0, 24, 4, 1], v_view=[0, 24, 4, 1], y_view=[0, 24, 4, 1], mask_view=[],
+      scale=0x1.0p-1, causal=false}} : i8[2,6,4]{Q}
+    %t = transpose(%a) {{perm=[0, 2, 1]}} : i8[2,4,6]{Q}
+    %y = reshape(%t) {{shape=[1, 8, 2, 3]}} : i8[1,8,2,3]{Q}
+    return %y
+  }}""",
+}
+"""What rules fire on whose patterns leave open what they ask for."""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rules_alone_keep_the_meaning(name: str) -> None:
+    before = parse(NETWORKS[name])
+    found = [clone(before) for _ in RULES[name]]
+    fired = [each for each, rule in zip(found, RULES[name], strict=True) if Driver((rule,)).run(each, Record(""))]
+    assert fired
+    for after in fired:
+        check(before, after, name)
 
 
 @pytest.mark.sweep
