@@ -16,7 +16,7 @@ from tilewright.runtime.isa.encoding import (
     encoded_fields,
     table,
 )
-from tilewright.runtime.machines.banks import PIECES
+from tilewright.runtime.machines.banks import PIECES_AT_ONCE
 from tilewright.runtime.machines.machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
 
 _PROSE = f"""\
@@ -132,8 +132,8 @@ The array takes `pixel_lanes` output pixels at a time, in raster order and acros
 line registers: while it works on one, the lines for the next trace are fetched into the other, a line that several
 pixels need once. A trace is the run of input channels that a pixel is multiplied by at a tap, `input_lanes` of them in
 a step. In packed mode it is the whole window: the pieces of all kernel rows, one behind the other, so that a step takes
-the last bytes of one row and the first of the next. Line registers give each pixel bytes of {PIECES} rows in a cycle,
-each shifted to its place; where rows are so short that a step has bytes of more, it takes several cycles.
+the last bytes of one row and the first of the next. Line registers give each pixel bytes of {PIECES_AT_ONCE} rows in
+a cycle, each shifted to its place; where rows are so short that a step has bytes of more, it takes several cycles.
 Bytes of rows and columns outside the map are replaced by `pad_value` on their way and take the same time. Rows whose
 lines do not fit `line_registers` together are fetched one after the other.
 
