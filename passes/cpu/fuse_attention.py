@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.layout import loops_of_dimensions, row_major
+from ...ir.layout import row_major
 from ...ir.ops.attention import Attention
 from ...ir.ops.comparison import Where
 from ...ir.ops.elementwise import Add, Div, Mul
-from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Slice, Split, Transpose
+from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.reduction import Reduce, ReduceSum
 from ...ir.ops.shape import Expand, Reshape
@@ -23,9 +22,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
-
-_LEVELS = 16
-"""So many ops are looked back over at most."""
+from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""
@@ -58,74 +55,6 @@ class FuseAttention(Pass):
         return Driver((*rules, *(SUMS if self.sums else ()), *MOVEMENT)).run(module, record)
 
 
-@dataclass(frozen=True)
-class View:
-    """How elements are visited in the memory of a value: the first, and a stride for each dimension."""
-
-    value: Value
-    offset: int
-    strides: tuple[int, ...]
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        return (self.offset, *self.strides)
-
-
-def regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
-    """The strides of a view under another shape of as many elements; ``None`` if there are none."""
-    dimensions = loops_of_dimensions(zip(shape, strides, strict=True), target)
-    if dimensions is None or any(len(loops) > 1 for loops in dimensions):
-        return None
-    return tuple(loops[0][1] if loops else 0 for loops in dimensions)
-
-
-def view_of(value: Value, shape: Sequence[int], levels: int = _LEVELS) -> View:
-    """A value under another shape, as a view of what it is a part or another order of, at most so many ops before."""
-    op = value.producer
-    is_number = op is not None and is_op(op, Dequantize) and op.inputs[0].type.dtype in EIGHT_BIT
-    if op is not None and (is_op(op, Reshape) or is_number) and levels:
-        return view_of(op.inputs[0], shape, levels - 1)
-    seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
-    strides = regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
-    if seen is None or strides is None:
-        return View(value, 0, row_major(shape))
-    return View(seen.value, seen.offset, strides)
-
-
-def _moved(op: Op, value: Value, levels: int) -> View | None:
-    """The result of an op that takes a part of its operand, repeats it or exchanges dimensions."""
-    if not is_op(op, Transpose, Slice, Split, Gather, Expand):
-        return None
-    x = op.inputs[0]
-    source = view_of(x, x.type.shape, levels)
-    before, strides, operator = 0, source.strides, op.operator
-    if isinstance(operator, Transpose):
-        strides = tuple(strides[axis] for axis in operator.perm)
-    elif isinstance(operator, Slice):
-        before = sum(begin * stride for begin, stride in zip(operator.begin, strides, strict=True))
-        strides = tuple(step * stride for step, stride in zip(operator.step, strides, strict=True))
-    elif isinstance(operator, Split):
-        before = sum(operator.sizes[: op.results.index(value)]) * strides[operator.axis]
-    elif isinstance(operator, Expand):
-        strides = _broadcast(x.type.shape, strides, operator.shape)
-    else:
-        index = op.inputs[1]
-        if not isinstance(index, Constant) or index.type.elements != 1:
-            return None
-        axis, number = operator.axis, int(index.array.reshape(()))
-        if not -x.type.shape[axis] <= number < x.type.shape[axis]:
-            return None
-        before = number % x.type.shape[axis] * strides[axis]
-        strides = (*strides[:axis], *(0,) * index.type.rank, *strides[axis + 1 :])
-    return View(source.value, source.offset + before, strides)
-
-
-def _broadcast(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
-    """The strides of a view along a larger shape."""
-    moved = [0 if extent == 1 else stride for extent, stride in zip(shape, strides, strict=True)]
-    return (*(0,) * (len(target) - len(shape)), *moved)
-
-
 @dataclass
 class _Scores:
     """The product of queries and keys, its factor, and what is then added, or the op that chooses a low number, each
@@ -144,7 +73,7 @@ def _scalar(value: Value) -> float | None:
     return None
 
 
-def _scores(value: Value, levels: int = _LEVELS) -> _Scores | None:
+def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
     """Go back from scores, which nothing else reads, to the product."""
     op = value.producer
     if op is None or len(value.uses) != 1 or not levels:
@@ -311,12 +240,6 @@ def _real(found: Match, value: Value) -> Value:
     return found.emit(Dequantize(), value) if value.type.quant is not None else value
 
 
-def exchanged(value: Value) -> tuple[int, ...]:
-    """The order of dimensions in which the last two change places."""
-    rank = value.type.rank
-    return (*range(rank - 2), rank - 1, rank - 2)
-
-
 def _batch(
     sides: Sequence[tuple[Value, bool]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
 ) -> tuple[tuple[int, ...], list[View]]:
@@ -347,7 +270,7 @@ def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...
     """
     if level == shape:
         return mask
-    strides = regrouped(level, _broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)
+    strides = regrouped(level, broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)
     if strides is None:
         return found.emit(Reshape(shape), found.emit(Expand(level), mask))
     own = tuple(extent if stride else 1 for extent, stride in zip(shape, strides, strict=True))
@@ -364,7 +287,7 @@ def _mask(
     for mask in masks[1:]:
         total = found.emit(Add(), total, mask)
     seen = view_of(total, total.type.shape)
-    strides = regrouped(level, _broadcast(total.type.shape, seen.strides, level), shape)
+    strides = regrouped(level, broadcast(total.type.shape, seen.strides, level), shape)
     if strides is None:
         return found.emit(Expand(level), total), (0, *row_major(shape))
     return _real(found, seen.value), (seen.offset, *strides)

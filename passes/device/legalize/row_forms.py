@@ -16,8 +16,8 @@ from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from ....ir.types import TensorType
-from ...cpu.fuse_attention import exchanged, regrouped, view_of
 from ...pattern import Match, Rule, node, on_quantized
+from ...views import exchanged, regrouped, view_of
 from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
