@@ -85,16 +85,16 @@ def _lines(path: str) -> Iterator[tuple[int, list[str]]]:
 def _add(path: str, numbers: "array[float]", places: "array[int]", at: int, words: list[str], width: int) -> None:
     """Take the numbers of a line."""
     where = f"line {at} of the table {path!r}"
-    wrong = next((column for column, word in enumerate(words) if not _is_number(word)), None)
-    if wrong is not None:
-        word = words[wrong]
-        other = next((sign for sign in (";", "\t") if sign in word), None)
-        hint = f"Separate columns by commas, not by {other!r}." if other else _WHOLE
-        message = f"{where} holds what is no number in column {wrong + 1}"
-        raise InputError(message, expected="columns of numbers", found=repr(word[:40]), hint=hint)
+    for column, word in enumerate(words, 1):
+        try:
+            numbers.append(_number(word))
+        except ValueError:
+            other = next((sign for sign in (";", "\t") if sign in word), None)
+            hint = f"Separate columns by commas, not by {other!r}." if other else _WHOLE
+            message, found = f"{where} holds what is no number in column {column}", repr(word[:40])
+            raise InputError(message, expected="columns of numbers", found=found, hint=hint) from None
     if len(words) != width:
         raise InputError(f"{where} is not as long as those before", expected=f"{width} columns", found=len(words))
-    numbers.extend(map(float, words))
     places.append(at)
 
 
@@ -147,5 +147,9 @@ def _is_like_number(word: str) -> bool:
     return True
 
 
-def _is_number(word: str) -> bool:
-    return "_" not in word and _is_like_number(word) and math.isfinite(float(word))
+def _number(word: str) -> float:
+    """What a word says; a ValueError if that is none, endless, or written as in programs."""
+    number = float(word)
+    if "_" in word or not math.isfinite(number):
+        raise ValueError(word)
+    return number
