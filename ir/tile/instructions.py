@@ -93,7 +93,8 @@ def instruction(op: Op, places: Places) -> tuple[str, Fields] | None:
     if found is None:
         raise IRError("the op is none of a tile program", op=op.name, node=op.node, hint="Run lower_to_tiles first.")
     name, fields = found[0], found[1](op, places)
-    return "RequantizeSum" if name == "Requantize" and "source" in fields else name, fields
+    is_sum = is_op(op, Requantize) and op.operands.residual is not None
+    return "RequantizeSum" if is_sum and name == "Requantize" else name, fields
 
 
 def _type(value: Value) -> TileType:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .encoding import FIRST, LAST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .vector import MapInstruction, Requantize, map_access
 
 SHIFT_LIMIT = 40
@@ -111,21 +111,17 @@ class RequantizeMean(Requantize):
     """Turn int32 accumulators into an int8 feature map: weighted sums over the sums of their weights.
 
     As RQ, with `p = binary32(binary32(binary32(a) * multiplier[o]) * binary32(1 / binary32(n)))`, where n is the int32
-    in the first four bytes at `source + y * source_row_pitch + x * source_pixel_pitch`, or 1 if that is less.
+    in the first four bytes at `source + y * source_row_pitch + x * source_pixel_pitch`, or 1 if that is less. `slope`
+    is 0, as the quotient takes its multiplier.
     """
 
     source: int = bits(MAPS_ADDRESS_BITS, "sum of the weights of pixel (0, 0)", unit="16 B")
     source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the sums", unit="16 B")
     source_pixel_pitch: int = bits(MAPS_ADDRESS_BITS, "from pixel to pixel of the sums", unit="16 B")
+    slope: int = bits(32, "no slope", maximum=0, default=0, after=LAST)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, sums of weights, output map."""
         *read, written = super().accesses(cluster)
         pitches = self.source_row_pitch, self.source_pixel_pitch
         return *read, map_access(cluster, self.source, (self.height, self.width, 1), pitches, False), written
-
-    def violations(self) -> Iterator[Violation]:
-        """As RQ, and without a slope: the quotient takes its multiplier."""
-        if self.slope:
-            yield Violation("slope", self.slope, "0")
-        yield from super().violations()

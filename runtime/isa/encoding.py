@@ -147,8 +147,8 @@ FIRST, LAST = "(first)", "(last)"
 
 @dataclass(frozen=True)
 class Bits:
-    """Declaration of one field: its width, what it means, its unit, the least value that makes sense, and behind which
-    field its bits lie; by default behind those that are declared before it."""
+    """Declaration of one field: its width, what it means, its unit, the least and the largest value that make sense,
+    and behind which field its bits lie; by default behind those that are declared before it."""
 
     width: int
     doc: str
@@ -157,6 +157,7 @@ class Bits:
     minimum: int | None = None
     flag: bool = False
     after: str = ""
+    maximum: int | None = None
 
     @property
     def lowest(self) -> int:
@@ -167,7 +168,9 @@ class Bits:
 
     @property
     def highest(self) -> int:
-        """Largest value that the encoding holds."""
+        """Largest value that the encoding holds and the instruction allows."""
+        if self.maximum is not None:
+            return self.maximum
         return (1 << (self.width - 1 if self.signed else self.width)) - 1
 
 
@@ -178,11 +181,14 @@ def bits(
     unit: str = "",
     signed: bool = False,
     minimum: int | None = None,
+    maximum: int | None = None,
     after: str = "",
     default: Any = MISSING,
 ):
     """Declare a body field of an instruction; one that is declared again keeps the place of its bits."""
-    return field(default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum, after=after)})
+    return field(
+        default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum, after=after, maximum=maximum)}
+    )
 
 
 def flag(doc: str, *, width: int = 1):

@@ -123,7 +123,9 @@ class Requantize(MapInstruction):
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
     unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
-    slope: int = bits(32, "what negative numbers are multiplied with, as binary32; 0 is 1", default=0, after=LAST)
+    slope: int = bits(
+        32, "what negative numbers are multiplied with, as binary32; 0 is 1", maximum=ONE_BITS, default=0, after=LAST
+    )
 
     @property
     def below_zero(self) -> np.float32:
@@ -140,9 +142,7 @@ class Requantize(MapInstruction):
         )
 
     def violations(self) -> Iterator[Violation]:
-        """Clamps are ordered, the slope is a number from 0 to 1, written pixels do not overlap."""
-        if self.slope > ONE_BITS:
-            yield Violation("slope", self.slope, f"a binary32 from 0 to 1: at most {ONE_BITS}")
+        """Clamps are ordered, written pixels do not overlap."""
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
         yield from super().violations()
@@ -192,9 +192,9 @@ class RequantizeSum(Requantize):
 class RequantizeWide(RequantizeSum):
     """Turn int32 accumulators, with `sum` and a feature map of 16 bits, into a feature map of 16 bits.
 
-    As RQ, or with `sum` as RQA, with integers of 16 bits, in two blocks for each block of channels: v is 256 times the
-    byte of the first, and 128, and the byte of the second, which become `floor(v / 256)` and `v modulo 256 - 128`; so
-    does the number that is added. `blocks` counts blocks of accumulators.
+    As RQ, or with `sum` as RQA, `slope` included, with integers of 16 bits, in two blocks for each block of channels: v
+    is 256 times the byte of the first, and 128, and the byte of the second, which become `floor(v / 256)` and
+    `v modulo 256 - 128`; so does the number that is added. `blocks` counts blocks of accumulators.
     """
 
     zero_point: int = bits(16, "zero point of the output, added after rounding", signed=True, default=0)

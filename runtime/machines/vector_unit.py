@@ -79,10 +79,10 @@ def idle_elements(unused: int) -> int:
     return CHANNEL_BLOCK // 2 if 2 * unused >= CHANNEL_BLOCK else 0
 
 
-def vector_drain(machine: Machine, *, is_long: bool = False) -> int:
-    """Cycles until the last element is through: of a sum with accumulators what requantises and what adds, and of a
-    slope what multiplies again."""
-    return machine.timing.vector_drain * (2 if is_long else 1)
+def vector_drain(machine: Machine, *more: bool) -> int:
+    """Cycles until the last element is through: behind what requantises comes what adds to accumulators, and what
+    multiplies with a slope; ``more``: whether there are such."""
+    return machine.timing.vector_drain * (1 + sum(more))
 
 
 def vector_work(
@@ -134,7 +134,7 @@ def _is_sum(item: MapInstruction) -> bool:
 def latency_of(item: MapInstruction, machine: Machine) -> int:
     """Cycles from its last step until an instruction is complete."""
     is_sloped = isinstance(item, Requantize) and item.slope != 0
-    return vector_drain(machine, is_long=is_sloped or _is_sum(item) or isinstance(item, (Weigh, Normalize)))
+    return vector_drain(machine, is_sloped, _is_sum(item) or isinstance(item, (Weigh, Normalize)))
 
 
 def work_of(item: MapInstruction, machine: Machine) -> VectorWork:

@@ -181,6 +181,19 @@ def test_a_class_is_shown_with_its_members() -> None:
     assert made_of(Sample=Sample, Alias=Sample) == SHOWN
 
 
+def test_a_property_may_have_another_name() -> None:
+    class Twice:
+        @property
+        def first(self) -> int:
+            """A number."""
+            return 1
+
+        second = first
+
+    Twice.__module__ = "tilewright.sample"
+    assert "#### `Twice.second`\n\nAnother name of `first`." in made_of(Twice=Twice)
+
+
 def test_functions_and_constants_are_shown() -> None:
     def function(paths: list[str], *, strict: bool = False) -> dict[str, int]:
         """Reads."""

@@ -61,6 +61,8 @@ def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[
         function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
         if function is functions.get(member):
             parts.append(f"#### `{name}.{member}`\n\nThe function `{member}`.")
+        elif isinstance(value, property) and (first := getattr(value.fget, "__name__", member)) != member:
+            parts.append(f"#### `{name}.{member}`\n\nAnother name of `{first}`.")
         elif isinstance(value, property):
             parts.append(f"#### `{name}.{member}`\n\n{markdown(value.__doc__)}")
         elif inspect.isfunction(function) and function.__name__ != member:

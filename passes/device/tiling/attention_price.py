@@ -58,7 +58,7 @@ class AttentionPrice:
             for steps in (scores, sums):
                 once = in_turn(timing.mac_setup, steps)
                 price.array.add(count * tiles, once, whole=is_whole, drain=timing.mac_drain)
-            drain = vector_drain(machine, is_long=True)
+            drain = vector_drain(machine, True)
             pitch = operator.depth if share.moves(op.result) else rows_shape(op.result).padded_channels
             weights, sum_of_weights = Stream(self.keys + CHANNEL_BLOCK, self.keys + CHANNEL_BLOCK), CHANNEL_BLOCK
             mask = [Stream(self.keys, self.keys)] if op.operands.mask is not None else []

@@ -14,6 +14,7 @@ from ....ir.annotations import Stationary
 from ....ir.core import Op, is_op
 from ....ir.feature_map import convolution_maps, is_block_by_block, sum_products, window_of
 from ....ir.ops.convolution import Conv
+from ....ir.quantized import slope_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ....runtime.machines.banks import Count, Trace, Waits, ceil_divide, dense_conflicts, depthwise_conflicts
@@ -89,7 +90,7 @@ class ConvolutionPrice:
         self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
         self.other = other_map(op) if other_operand(op) is not None else None
         self.is_fused, self.is_sum = fused_user(op) is not None, residual_of(op) is not None
-        self.has_slope = is_op(op, Conv) and op.operator.act == "leaky_relu"
+        self.has_slope = is_op(op, Conv) and slope_of(op.operator.act, op.operator.act_args) != 1
         self._known: dict[Hashable, Price] = {}
 
     def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
@@ -158,7 +159,7 @@ class ConvolutionPrice:
             read = maps if self.is_sum else maps[:1]
             work = vector_work(machine, pixels, blocks, read, sums=1, idle=idle_elements(unused))
             # What reads maps waits until the instruction before it is complete.
-            drain = vector_drain(machine, is_long=self.is_sum or self.has_slope)
+            drain = vector_drain(machine, self.is_sum, self.has_slope)
             waits_for = self.is_sum or self.is_fused
             once = in_turn(timing.vector_setup, work.unit + drain * waits_for)
             price.vector.add(areas * slices, once, whole=is_whole, drain=drain * (not waits_for), port=work.port)

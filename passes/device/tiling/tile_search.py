@@ -367,7 +367,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
                 lane_divisions=AVERAGE_DIVISIONS if is_op(op, AveragePool) else 0,
                 pixel_divisions=NORMALIZE_DIVISIONS if is_op(op, SkipLayerNorm) else 0,
             )
-            drain = vector_drain(machine, is_long=is_op(op, SkipLayerNorm))
+            drain = vector_drain(machine, is_op(op, SkipLayerNorm))
             once = in_turn(machine.timing.vector_setup, work.unit + drain)
             price.vector.add(count, once, whole=whole, port=work.port)
     if any(not share.moves(value) for value in op.inputs):

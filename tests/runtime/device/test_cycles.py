@@ -132,6 +132,24 @@ def test_what_reads_a_map_that_the_vector_unit_makes_waits_until_it_is_there() -
     assert second.start == first.end == first.free + M4096.timing.vector_drain
 
 
+def test_a_slope_and_what_is_added_are_each_one_further_pass() -> None:
+    size: dict[str, Any] = {"height": 1, "width": 1, "blocks": 1, "destination_row_pitch": 1}
+    fields: dict[str, Any] = {**size, "destination": 0, "destination_pixel_pitch": 1, "accumulator": 0, "parameters": 0}
+    source: dict[str, Any] = {
+        "source": 0,
+        "source_row_pitch": 1,
+        "source_pixel_pitch": 1,
+        "source_zero": 0,
+        "source_multiplier": 0,
+    }
+    for slope in (0, 1):
+        for passes, item in (
+            (1, isa.Requantize(**fields, slope=slope)),
+            (2, isa.RequantizeSum(**fields, **source, slope=slope)),
+        ):
+            assert cost(item, M4096).latency == (passes + slope) * M4096.timing.vector_drain
+
+
 def test_layers_are_in_order_of_completion_whatever_was_loaded_first() -> None:
     timeline = modelled(S256)
     first = min(timeline.events, key=lambda event: event.end)

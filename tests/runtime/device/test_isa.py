@@ -212,3 +212,13 @@ def test_packed_parameters_unpack_to_themselves() -> None:
     record = isa.pack_record(zero_a=-5, shift=30, scale_a=0.25)
     values = layouts.unpack_record(record)
     assert (values["zero_a"], values["shift"], values["scale_a"], values["zero_b"]) == (-5, 30, 0.25, 0)
+
+
+def test_the_range_of_a_slope_is_declared() -> None:
+    highest = {cls: {each.name: each.highest for each in isa.encoded_fields(cls)}.get("slope") for cls in isa.table()}
+    assert {cls.MNEMONIC: value for cls, value in highest.items() if value is not None} == {
+        "RQ": 0x3F800000,
+        "RQA": 0x3F800000,
+        "RQM": 0,
+        "RQW": 0x3F800000,
+    }

@@ -208,8 +208,8 @@ class IENetLayer:
         """
         return self._state.arrays(self._layer())
 
+    # As later releases call it.
     blobs = weights
-    """As later releases call it."""
 
     @property
     def params(self) -> dict[str, str]:
