@@ -73,7 +73,7 @@ class AveragePooling(TapByTap):
     counted_columns: Axis
 
     def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
-        return {"counted_rows": b.convert("sitofp", self.counted_rows.valid_taps(b, row)[1], F32)}
+        return {"counted_rows": b.convert("sitofp", b.maximum(self.counted_rows.valid_taps(b, row)[1], 0), F32)}
 
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
         return zero(F32.of(CHANNEL_BLOCK))
