@@ -11,6 +11,7 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.movement import Concat, Interleave, Slice
+from ...ir.ops.shape import Expand
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
@@ -25,7 +26,8 @@ class TransposedConvolutions(Pass):
     """Replaces transposed convolutions of constant weights by ordinary ones of stride 1, whose results are interleaved;
     see :mod:`tilewright.passes.quantization.transposed_rules`.
 
-    Where all phases read about the same elements, one convolution makes them, as channels. An activation behind it
+    Where all phases read about the same elements, one convolution makes them, as channels, and phases without taps are
+    their bias, which nothing computes. An activation behind it
     moves before the interleaving, where the convolution can take it.
     """
 
@@ -63,21 +65,26 @@ def _by_phases(found: Match) -> Value | None:
     aligned = [_aligned(each) for each in every]
     taps = math.prod(sum(len(phase.taps) for phase in each) for each in aligned)
     joins = group == 1 and all(aligned) and taps <= _MOST_ZEROS * math.prod(kernel)
-    combinations = [*itertools.product(*(aligned if joins else every))]
-    kernels = [_kernel(array, [phase.taps for phase in each]) for each in combinations]
-    if joins:
-        combinations, kernels = combinations[:1], [np.concatenate(kernels)]
-    if len(kernels) > _MOST_CONVOLUTIONS:
+    key = _reads if group == 1 else lambda each: _reads(each) and each
+    # Neighbours that read the same are channels of one convolution, without groups; those without taps are bias alone.
+    runs = [[*run] for _, run in itertools.groupby(itertools.product(*(aligned if joins else every)), key)]
+    if len(runs) > _MOST_CONVOLUTIONS:
         return None
     parts: list[Value] = []
-    for each, weights in zip(combinations, kernels, strict=True):
+    for run in runs:
+        each, bias = run[0], np.tile(np.zeros(group * outputs, np.float32) if b is None else b.array, len(run))
+        if not _reads(each):
+            bias = bias if found.root is op else found.root.operator.reference(bias)
+            shape = (x.type.shape[0], bias.size, *(-(-axis.input // axis.stride) for axis in axes))
+            parts.append(found.emit(Expand(shape), found.add_constant(w.name, bias.reshape(-1, *(1,) * len(each)))))
+            continue
+        weights = np.concatenate([_kernel(array, [phase.taps for phase in phases]) for phases in run])
         conv = Conv((1,) * len(each), _pads(each), tuple(phase.dilation for phase in each), group)
-        bias = np.tile(b.array, len(weights) // (group * outputs)) if isinstance(b, Constant) else None
-        constants = found.add_constant(w.name, weights), None if bias is None else found.add_constant(w.name, bias)
+        constants = found.add_constant(w.name, weights), None if b is None else found.add_constant(w.name, bias)
         parts.append(found.emit(conv, _cropped(found, x, each), *constants))
         if found.root is not op:
             parts.append(found.emit(found.root.operator, parts.pop()))
-    joined = parts[0] if joins else found.emit(Concat(1), *parts)
+    joined = parts[0] if len(parts) == 1 else found.emit(Concat(1), *parts)
     strides, shape = tuple(axis.stride for axis in axes), op.result.type.shape
     return joined if joined.type.shape == shape else found.emit(Interleave(strides, begin, shape[2:]), joined)
 
@@ -98,10 +105,16 @@ def _aligned(each: Sequence[Phase]) -> list[Phase]:
     return found
 
 
+def _reads(each: Sequence[Phase]) -> tuple[tuple[int, ...], ...]:
+    """What a phase along each dimension reads; nothing without taps along one of them."""
+    read = tuple((phase.before, phase.after, len(phase.taps)) for phase in each)
+    return read if all(phase.taps for phase in each) else ()
+
+
 def _kernel(array: np.ndarray, taps: Sequence[Sequence[int]]) -> np.ndarray:
-    """Weights [O, C / group, *taps] of these taps along each dimension; zeros for -1 and for none."""
+    """Weights [O, C / group, *taps] of these taps along each dimension; zeros for -1."""
     padded = np.pad(array, [(0, 0), (0, 0), *[(0, 1)] * len(taps)])
-    return padded[np.ix_(*map(range, array.shape[:2]), *(each or (-1,) for each in taps))]
+    return padded[np.ix_(*map(range, array.shape[:2]), *taps)]
 
 
 def _pads(each: Sequence[Phase]) -> tuple[int, ...]:
