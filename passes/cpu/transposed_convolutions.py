@@ -72,13 +72,14 @@ def _by_phases(found: Match) -> Value | None:
         return None
     parts: list[Value] = []
     for run in runs:
-        each, bias = run[0], np.tile(np.zeros(group * outputs, np.float32) if b is None else b.array, len(run))
+        each, bias = run[0], b.array if isinstance(b, Constant) else np.zeros(group * outputs, np.float32)
+        bias = np.tile(bias, len(run))
         if not _reads(each):
-            bias = bias if found.root is op else found.root.operator.reference(bias)
+            bias = bias if found.root is op else np.asarray(found.root.operator.reference(bias))
             shape = (x.type.shape[0], bias.size, *(-(-axis.input // axis.stride) for axis in axes))
             parts.append(found.emit(Expand(shape), found.add_constant(w.name, bias.reshape(-1, *(1,) * len(each)))))
             continue
-        weights = np.concatenate([_kernel(array, [phase.taps for phase in phases]) for phases in run])
+        weights = np.concatenate([_kernel(array, [phase.taps for phase in one]) for one in run])
         conv = Conv((1,) * len(each), _pads(each), tuple(phase.dilation for phase in each), group)
         constants = found.add_constant(w.name, weights), None if b is None else found.add_constant(w.name, bias)
         parts.append(found.emit(conv, _cropped(found, x, each), *constants))
