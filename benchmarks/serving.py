@@ -34,7 +34,9 @@ from unittest.mock import patch
 import numpy as np
 from hostile_requests import HEADER, head, hostile, strange
 
-from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
+from tilewright.runtime.execution.buffers import Outputs
+from tilewright.runtime.request import Callback, Request
+from tilewright.runtime.request_queue import RequestQueue
 from tilewright.runtime.serving import server
 from tilewright.runtime.serving.application import Application
 from tilewright.runtime.serving.model import Ends, Model

@@ -12,7 +12,8 @@ import numpy as np
 
 from tilewright.errors import UsageError
 
-from .request import Outputs, Request
+from .execution.buffers import Outputs
+from .request import Request
 from .session import Session
 from .waiting import Hopeless, Monitor, Wait, at_fork
 

@@ -19,18 +19,19 @@ from tilewright.limits import check_count, check_seconds, check_timeout
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
-from .execution.buffers import check_arrays, check_inputs, check_out, written_to
+from .execution.buffers import Outputs, check_arrays, check_inputs, check_out, written_to
 from .execution.cpu import CodePolicy
 from .execution.device import check_machine
 from .execution.runner import Runner
 from .execution.shapes import ShapeTable, naming_shape
 from .execution.team import thread_count
 from .profile import HostTime, Profile, StepTime, combine
-from .request import Callback, Outputs, Request, RequestQueue
+from .request_queue import RequestQueue
 from .waiting import Abandoned, Asked, Result, Watchdog, compute_aside
 
 if TYPE_CHECKING:
     from .machines.machine import Machine
+    from .request import Callback, Request
 
 _LONG = 1.0
 """Seconds after which a user may want to interrupt a run."""
@@ -314,7 +315,7 @@ class Session:
         if not (runner.may_be_long or runner.endless) or threading.current_thread() is not threading.main_thread():
             return compute(None)
         if not runner.may_be_long:
-            with suppress(Abandoned, RuntimeError):
+            with suppress(Abandoned):
                 return _watchdog.attempt(compute)
         start = perf_counter()
         result = compute_aside(compute)
@@ -341,6 +342,9 @@ class Session:
         check_timeout(timeout)
         if callback is not None and not callable(callback):
             raise UsageError("the callback cannot be called", expected="a function", found=type(callback).__name__)
+        # Not above: futures take a twentieth of the time that a fresh process needs for a result.
+        from .request import Request
+
         runner, arrays, cut = self._bound(inputs, copy=True)
         request: Request[Outputs] = Request(lambda: cut(runner.run(arrays, request.abandoned)), callback)
         self._queue.put(request, timeout)

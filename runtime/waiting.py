@@ -289,7 +289,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def attempt(self, compute: Callable[[Asked], Result]) -> Result:
-        """What `compute` returns or raises; `Abandoned` where it took too long, RuntimeError if no thread can start."""
+        """What `compute` returns or raises; `Abandoned` where it took too long, or no thread can be started."""
         # A signal handler may compute in the middle of another computation, which is watched again afterwards.
         outer, asked = self._asked, Asked()
         try:
@@ -297,7 +297,13 @@ class Watchdog:
             thread = self._thread
             if thread is None or not thread.is_alive():
                 self._thread = thread = threading.Thread(target=self._look, name="tilewright-watchdog", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # Otherwise a signal handler has raised it.
+                    if thread.ident is None:
+                        raise Abandoned from None
+                    raise
             return compute(asked)
         finally:
             self._asked = outer

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
+from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, MANIFEST, RANK
 
 from ..files.input_file import input_file
@@ -258,8 +258,7 @@ def _opened_again(content: bytes, shape: int | None) -> Artifact:
 _Limits = Annotated[tuple[Annotated[int, Bounds(-ELEMENTS, ELEMENTS)], ...], AtMost(RANK)]
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(Immutable):
     """Integers that a step refuses outside ``least`` to ``most``, one of each or one for each in the last dimension."""
 
     step: Annotated[int, Bounds()]
@@ -268,8 +267,7 @@ class Checked:
     most: _Limits
 
 
-@dataclass(frozen=True)
-class _Details:
+class _Details(Immutable):
     checked: Mapping[str, tuple[Checked, ...]]
 
 

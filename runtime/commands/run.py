@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,6 +142,9 @@ def _size(text: str) -> int:
 def run(
     arguments: argparse.Namespace,
 ) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
+    # Read where NumPy is imported: threads of OpenBLAS that have nothing to do would spin for a tenth of a second, on a
+    # processor that this has work for.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     from ..files.output_file import check_ending, check_outputs, is_standard_output
     from ..report.details import details_of
     from ..report.execution import (

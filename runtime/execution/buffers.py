@@ -14,6 +14,8 @@ from ..artifact.memory import private_pages
 from ..waiting import Abandoned, Asked
 from .team import Team
 
+Outputs = dict[str, np.ndarray]
+
 _lent: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 _NEVER = ctypes.c_int32(0)

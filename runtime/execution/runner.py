@@ -11,9 +11,8 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import Engine, Stage
 from ..profile import HostTime, StepTime
-from ..request import Outputs
 from ..waiting import Asked
-from .buffers import Buffers, bytes_of
+from .buffers import Buffers, Outputs, bytes_of
 from .cpu import CodePolicy, CpuExecutor
 from .device import DeviceExecutor
 from .reference import ReferenceExecutor

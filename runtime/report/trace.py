@@ -20,12 +20,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..execution.buffers import Outputs
 from ..files.output_file import output_file
 from ..isa.encoding import Stream
 from ..isa.program import NO_LAYER
 from ..machines.machine import Machine
 from ..profile import StepTime
-from ..request import Outputs, Request, RequestQueue
+from ..request import Request
+from ..request_queue import RequestQueue
 from ..session import Session
 from ..simulator.dram import Service
 from ..simulator.left_out import INSTRUCTIONS, LAYERS

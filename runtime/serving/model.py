@@ -14,8 +14,9 @@ import numpy as np
 from tilewright.errors import InputError, UsageError
 
 from ..artifact.manifest import TensorSpec
+from ..execution.buffers import Outputs
 from ..execution.shapes import shape_text
-from ..request import Callback, Outputs, Request
+from ..request import Callback, Request
 from .protocol import DATATYPES, RefusedError, Shapes, most_bytes
 
 Ends = tuple[Sequence[TensorSpec], Sequence[TensorSpec]]

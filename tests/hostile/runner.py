@@ -35,6 +35,9 @@ SECONDS = 20
 CLOCK = 120
 """Seconds of one case by the clock, which a busy machine or a case that waits for something takes."""
 
+PATIENCE = 120
+"""Seconds for a child to begin, and to say where it is: on a busy machine either may take longer than a short case."""
+
 BYTES = 2 << 30
 """Address space of one case, beside what the process has when it begins."""
 
@@ -224,14 +227,14 @@ class _Child:
     def verdict(self) -> Verdict | None:
         """What became of the next case; ``None`` when there is none."""
         try:
-            if self._line(CLOCK) is None:
+            if self._line(PATIENCE) is None:
                 return None
             line = self._line(CLOCK)
         except TimeoutError:
             # On this signal faulthandler says where each thread is, also in native code, and the process ends.
             os.kill(self._process, signal.SIGABRT)
             with contextlib.suppress(TimeoutError):
-                while self._line(CLOCK) is not None:
+                while self._line(PATIENCE) is not None:
                     pass
             os.kill(self._process, signal.SIGKILL)
             return Verdict(FAILED, f"{_LATE} {CLOCK} s\n{self._said()}", True)

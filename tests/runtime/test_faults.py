@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -386,6 +387,32 @@ def test_runs_of_any_length_are_watched_and_begun_again_aside_where_they_are_lon
         assert session._compute(runner, compute) == "result 1"
         assert session._compute(runner, compute) == "result 3"
     assert ran == ["MainThread", "MainThread", "tilewright-run"]
+
+
+def test_what_a_signal_handler_raises_ends_a_watched_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(number: int, frame: object) -> None:
+        raise RuntimeError("too late")
+
+    ran: list[Asked | None] = []
+
+    def compute(asked: Asked | None) -> None:
+        ran.append(asked)
+        if len(ran) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, too_late)
+    try:
+        with load(small_artifact()) as session:
+            session._runner.may_be_long, session._runner.endless = False, True
+            with pytest.raises(RuntimeError, match="too late"):
+                session._compute(session._runner, compute)
+            monkeypatch.setattr("tilewright.runtime.session._watchdog", Watchdog(0.001))
+            monkeypatch.setattr(threading.Thread, "start", no_thread)
+            session._compute(session._runner, compute)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(ran) == 2, "begun again"
+    assert ran[1] is None, "watched without a thread"
 
 
 def test_errors_of_a_long_run_are_those_of_a_short_one() -> None:

@@ -26,7 +26,7 @@ from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution import cpu
 from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.request import RequestQueue
+from tilewright.runtime.request_queue import RequestQueue
 
 pytestmark = [
     pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only"),

@@ -20,7 +20,8 @@ import os, random, signal, sys, threading, warnings
 import numpy
 import tilewright
 from tilewright.errors import TilewrightError
-from tilewright.runtime.request import Request, RequestQueue
+from tilewright.runtime.request import Request
+from tilewright.runtime.request_queue import RequestQueue
 from tilewright.runtime.in_order import InOrder, Ordered, Submission
 from tilewright.runtime.waiting import Wait
 from tilewright.runtime.api.kp.devices import group as groups

@@ -15,7 +15,8 @@ from artifact_samples import expected, small_artifact
 from tilewright.errors import InputError, RequestCancelledError, RequestTimeoutError, UsageError
 from tilewright.runtime import Request, load
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.request import Callback, RequestQueue
+from tilewright.runtime.request import Callback
+from tilewright.runtime.request_queue import RequestQueue
 
 PATIENCE = 120.0
 """Seconds after which a test that waits has failed."""

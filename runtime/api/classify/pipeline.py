@@ -16,7 +16,8 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from ...request import Request, RequestQueue
+from ...request import Request
+from ...request_queue import RequestQueue
 from ...session import Session
 from ...waiting import Waiters
 from .classifier import Classifier

@@ -17,7 +17,9 @@ from inference_requests import outputs_of, request_of
 
 from tilewright.errors import InputError, ResourceError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.request import Callback, Outputs, Request, RequestQueue
+from tilewright.runtime.execution.buffers import Outputs
+from tilewright.runtime.request import Callback, Request
+from tilewright.runtime.request_queue import RequestQueue
 from tilewright.runtime.serving.application import Application
 from tilewright.runtime.serving.model import Batching, Model
 from tilewright.runtime.waiting import Abandoned, Asked

@@ -8,8 +8,8 @@ from tilewright.errors import RequestTimeoutError
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
+from ....execution.buffers import Outputs
 from ....in_order import InOrder, Run
-from ....request import Outputs
 from ....session import Session
 from ...deadlock import nobody_else
 from ...network import Sessions, accelerator_engine

@@ -15,8 +15,10 @@ from tilewright.limits import ELEMENTS, RANK, STEPS
 
 from ....artifact.artifact import Artifact
 from ....artifact.json_dataclasses import AtMost, Bounds, OneOf
+from ....execution.buffers import Outputs
 from ....profile import StepTime
-from ....request import Outputs, Request, RequestQueue
+from ....request import Request
+from ....request_queue import RequestQueue
 from ....session import Session
 from ....waiting import Waiters
 from ...network import Sessions

@@ -12,7 +12,8 @@ from weakref import WeakSet
 from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
 
 from ....in_order import Ordered, Submission
-from ....request import Request, RequestQueue
+from ....request import Request
+from ....request_queue import RequestQueue
 from ....waiting import Wait
 from ...deadlock import nobody_else
 from ..enums import ApiReturnCode
