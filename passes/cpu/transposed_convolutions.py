@@ -15,7 +15,7 @@ from ...ir.ops.shape import Expand
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
-from ..quantization.transposed_rules import Phase, phases
+from ..quantization.transposed_rules import MOST_PHASES, Phase, phases
 
 _MOST_ZEROS = 1.3
 """Taps of a convolution that makes all phases, zeros included, for each tap that there is."""
@@ -40,7 +40,8 @@ class TransposedConvolutions(Pass):
 def _has_phases(op: Op[ConvTranspose]) -> bool:
     _, w, b = op.operands
     is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
-    return is_constant and op.result.type.dtype is DType.F32 and op.result.type.elements > 0
+    is_made = is_constant and op.result.type.dtype is DType.F32 and op.result.type.elements > 0
+    return is_made and math.prod(op.operator.strides) <= MOST_PHASES
 
 
 def _has_phases_alone(op: Op[ConvTranspose]) -> bool:

@@ -23,6 +23,9 @@ from ...ir.windows import WindowAxis
 from ..pattern import Match, Rule, node, on_quantized
 from .integer_rules import integers_of, is_fused_activation, only_producer
 
+MOST_PHASES = 4096
+"""Of a result. However far apart its windows are, a result of few elements may have any number of them."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -63,7 +66,11 @@ def has_phases(op: Op[ConvTranspose]) -> bool:
     """Whether a transposed convolution can become ordinary ones: of maps, with constant weights and equal strides."""
     _, w, b = op.operands
     is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
-    return is_constant and w.type.rank == 4 and len(set(op.operator.strides)) == 1
+    return is_constant and w.type.rank == 4 and _has_few_phases(op.operator)
+
+
+def _has_few_phases(operator: ConvTranspose) -> bool:
+    return len(set(operator.strides)) == 1 and math.prod(operator.strides) <= MOST_PHASES
 
 
 def _quantized_phases(found: Match[Quantize]) -> Value | None:
@@ -80,7 +87,7 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     integers = integers_of(w)
     if integers_of(x) is None or not isinstance(integers, Constant) or integers.type.rank != 4:
         return None
-    if len(set(operator.strides)) != 1:
+    if not _has_few_phases(operator):
         return None
     origin: list[Op] = [source] if activation is None else [source, activation]
     axes = operator.windows(x.type.shape, w.type.shape)

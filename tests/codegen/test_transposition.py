@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from kernel_harness import TARGETS, Execution, described, run_kernels
@@ -9,7 +11,7 @@ from kernel_harness import TARGETS, Execution, described, run_kernels
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir.core import Function
 from tilewright.ir.op import Operator
-from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.movement import DepthToSpace, Interleave, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.types import TensorType
 
@@ -37,6 +39,24 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
         shape = [int(extent) for extent in rng.integers(4, 39 if len(perm) < 4 else 20, len(perm))]
         x = rng.integers(0, 1 << 31, shape).astype(np.int32)
         executions += [execution(Transpose(perm), x.astype(d), "transposition", target) for d in (np.int32, np.int8)]
+    check(executions, target)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+def test_channels_spread_over_positions(target: str, rng: np.random.Generator) -> None:
+    """Of elements of every size: rows shuffled in registers, whole ones and parts, and more phases than that takes."""
+    executions = []
+    for index, strides in enumerate([(2,), (9,), (3, 5), (1, 2), (2, 8), (2, 3, 4), (1, 2, 1), (1, 1, 11)]):
+        given = [int(extent) for extent in rng.integers(2, 9, len(strides) - 1)] + [int(rng.integers(30, 90))]
+        begin = tuple(int(rng.integers(stride)) for stride in strides)
+        whole = [stride * extent - first for stride, extent, first in zip(strides, given, begin, strict=True)]
+        shape = tuple(int(rng.integers(extent - 1, extent + 1)) for extent in whole)
+        x = rng.integers(0, 1 << 31, (2, 3 * math.prod(strides), *given))
+        dtype = (np.int8, np.int16, np.int32, np.int64)[index % 4]
+        executions.append(execution(Interleave(strides, begin, shape), x.astype(dtype), "interleaving", target))
+    for blocksize, mode in ((2, "DCR"), (3, "CRD")):
+        x = rng.standard_normal((2, 2 * blocksize**2, 5, 37)).astype(np.float32)
+        executions.append(execution(DepthToSpace(blocksize, mode), x, "interleaving", target))
     check(executions, target)
 
 

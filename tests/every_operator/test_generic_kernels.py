@@ -23,6 +23,8 @@ WITHOUT_KERNEL = {
     "attention": "only a pass makes it, of single precision",
     "skip_layer_norm": "only a pass makes it, of integers, with constant factors",
     "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
+    "interleave": "its one kernel moves elements of any size",
+    "depth_to_space": "the same",
     "narrow_conv": "only a pass makes it, in blocked layouts, for processors with tiles",
     "narrow_matmul": "only a pass makes it, for processors with tiles",
 }

@@ -77,3 +77,15 @@ def test_double_precision_and_weights_that_are_computed_stay(rng: np.random.Gene
     function.set_results(function.append(ConvTranspose((2,), (0, 0), (1,), (0,)), [x, w]).results)
     run_pass("transposed_convolutions", module)
     assert [op.name for op in module.ops] == ["conv_transpose"]
+
+
+def test_windows_too_far_apart_stay(rng: np.random.Generator) -> None:
+    """A result of a few elements may have any number of phases, each of which takes time to look at."""
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((1, 2, 1, 1), DType.F32))
+    w = module.add_constant("w", rng.standard_normal((2, 3, 2, 2)).astype(np.float32))
+    operator = ConvTranspose((300_000, 300_000), (0,) * 4, (1, 1), (0, 0))
+    function.set_results(function.append(operator, [x, w]).results)
+    run_pass("transposed_convolutions", module)
+    assert [op.name for op in module.ops] == ["conv_transpose"]

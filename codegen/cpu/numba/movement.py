@@ -12,8 +12,6 @@ from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
 from ....ir.ops.movement import (
     Concat,
-    DepthToSpace,
-    Interleave,
     Pad,
     Reorder,
     Slice,
@@ -39,7 +37,7 @@ def _copied(op: Op, extents: Sequence[int], source: Access, target: TargetDescri
     return copy_kernel(op.name, bits(op.results[0].type.dtype), nest, target)
 
 
-@lowers(Reshape, Expand, Transpose, Slice, Tile, DepthToSpace, SpaceToDepth, Reorder, needs=(is_plain, is_movement))
+@lowers(Reshape, Expand, Transpose, Slice, Tile, SpaceToDepth, Reorder, needs=(is_plain, is_movement))
 def lower_copy(op: Op, target: TargetDescription) -> Kernel:
     operator, shape = op.operator, op.inputs[0].type.shape
     strides, result = row_major(shape), op.result.type.shape
@@ -56,15 +54,9 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel:
     if isinstance(operator, Tile):
         extents = [e for pair in zip(operator.repeats, shape, strict=True) for e in pair]
         return _copied(op, extents, Access(tuple(s for stride in strides for s in (0, stride))), target)
-    b = operator.blocksize if isinstance(operator, DepthToSpace | SpaceToDepth) else 1
-    n, c, h, w = shape
-    if isinstance(operator, DepthToSpace):
-        inner = c // (b * b)
-        split, order = (n, b, b, inner, h, w), (0, 3, 4, 1, 5, 2)
-        if operator.mode == "CRD":
-            split, order = (n, inner, b, b, h, w), (0, 1, 4, 2, 5, 3)
-    else:
-        split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
+    assert isinstance(operator, SpaceToDepth)
+    b, (n, c, h, w) = operator.blocksize, shape
+    split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
     strides = row_major(split)
     return _copied(op, [split[d] for d in order], Access(tuple(strides[d] for d in order)), target)
 
@@ -102,45 +94,6 @@ def _joins_blocks(axis: int, whole: TensorType, parts: Sequence[TensorType]) -> 
     """Whether tensors in layout ``c16`` join by whole blocks of channels."""
     blocked = all(type.layout == "c16" for type in (whole, *parts))
     return blocked and axis == 1 and all(part.shape[1] % CHANNEL_BLOCK == 0 for part in parts[:-1])
-
-
-def _interleave(x, y, n, f, scratch, begin, end):
-    blocks, sd, sh, sw, bd, bh, bw = n[0], n[1], n[2], n[3], n[4], n[5], n[6]
-    depth, rows, columns, planes, height, width, lanes = n[7], n[8], n[9], n[10], n[11], n[12], n[13]
-    apart, whole = blocks * planes * height * width, columns // sw * sw
-    for u in range(begin, end):
-        for i in range(depth):
-            for j in range(rows):
-                phase = (u // blocks * sd * sh + (i + bd) % sd * sh + (j + bh) % sh) * sw * apart
-                p = phase + ((u % blocks * planes + (i + bd) // sd) * height + (j + bh) // sh) * width
-                q = ((u * depth + i) * rows + j) * columns
-                for k in range(columns // sw):
-                    for c in range(sw):
-                        source = p + k + (c + bw) % sw * apart + (c + bw) // sw
-                        for lane in range(lanes):
-                            y[(q + k * sw + c) * lanes + lane] = x[source * lanes + lane]
-                for c in range(whole, columns):
-                    source = p + (c + bw) % sw * apart + (c + bw) // sw
-                    for lane in range(lanes):
-                        y[(q + c) * lanes + lane] = x[source * lanes + lane]
-    return 0
-
-
-@lowers(Interleave, needs=(is_movement,))
-def lower_interleave(op: Op[Interleave], target: TargetDescription) -> Kernel | None:
-    """Row-major, or in blocks of channels where each phase has whole ones; up to three dimensions."""
-    operator, (batch, channels, *_) = op.operator, op.result.type.shape
-    missing = 3 - len(operator.strides)
-    blocked = {value.type.layout for value in (op.inputs[0], op.result)} == {"c16"}
-    if missing < 0 or (channels % CHANNEL_BLOCK if blocked else not is_plain(op)):
-        return None
-    lanes = CHANNEL_BLOCK if blocked else 1
-    lists = operator.strides, operator.begin, operator.shape, op.inputs[0].type.shape[2:]
-    fills = 1, 0, 1, 1
-    numbers = [n for fill, each in zip(fills, lists, strict=True) for n in (*(fill,) * missing, *each)]
-    dtypes, units = (bits(op.result.type.dtype),) * 2, batch * channels // lanes
-    integers = (channels // lanes, *numbers, lanes)
-    return compile_kernel(op, _interleave, target, dtypes=dtypes, units=units, integers=integers)
 
 
 def _trilu(x, y, n, f, scratch, begin, end):

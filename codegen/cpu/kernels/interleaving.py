@@ -1,0 +1,155 @@
+"""Channels spread over positions: rows of the result are made of several rows of x, element by element in turn."""
+
+import math
+from dataclasses import dataclass
+
+from ....ir.core import Op
+from ....ir.layout import CHANNEL_BLOCK
+from ....ir.ops.movement import DepthToSpace, Interleave
+from ..kernel import Kernel, lowers
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import I64, Register, Type, partial_mask, zero
+from ..spec import KernelSpec
+from ..tensors import is_movement, is_plain, layouts
+from .layout import ELEMENTS
+
+_MOST_SHUFFLED = 8
+"""Rows of x that are shuffled in registers; the number of shuffles grows with the square of it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dimension of the result.
+
+    Attributes:
+        stride: phases along it.
+        begin: position of its first element in the whole.
+        extent, given: of the result, and of x.
+    """
+
+    stride: int = 1
+    begin: int = 0
+    extent: int = 1
+    given: int = 1
+
+
+@dataclass(frozen=True)
+class Interleaving(KernelSpec):
+    """Phases as channels to positions; see :class:`tilewright.ir.ops.movement.Interleave`.
+
+    Attributes:
+        images, channels: of the result, these in blocks where an element is one.
+        parts: depth, rows and columns.
+        element: of one lane, or 16 channels.
+        is_phase_first: whether a channel of x is (phase, channel), not (channel, phase).
+    """
+
+    images: int
+    channels: int
+    parts: tuple[Part, Part, Part]
+    element: Type
+    is_phase_first: bool = True
+
+    @property
+    def channel_bytes(self) -> int:
+        """Of x."""
+        return self.element.bytes * math.prod(part.given for part in self.parts)
+
+    @property
+    def apart(self) -> int:
+        """Bytes between phases along a row."""
+        return self.channel_bytes * (self.channels if self.is_phase_first else 1)
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b, arguments = self.entry(target, writes=("y",))
+        depth, rows, columns = self.parts
+        phases, row_bytes = math.prod(part.stride for part in self.parts), self.element.bytes * columns.given
+        step = self.channel_bytes * (1 if self.is_phase_first else phases)
+
+        def place(part: Part, index: Register, phase: int, position: int) -> Register:
+            """Where a position of the result begins in x, with bytes of phases and positions."""
+            index = b.add(index, part.begin)
+            phase_bytes = b.multiply(b.remainder(index, part.stride), phase * columns.stride * self.apart)
+            return b.add(phase_bytes, b.multiply(b.divide(index, part.stride), position))
+
+        def unit(index: Register) -> None:
+            plane, front = b.divide(index, depth.extent), b.remainder(index, depth.extent)
+            image, channel = b.divide(plane, self.channels), b.remainder(plane, self.channels)
+            x = b.at(arguments["x"], b.multiply(image, phases * self.channels * self.channel_bytes))
+            x = b.at(x, b.multiply(channel, step), place(depth, front, rows.stride, rows.given * row_bytes))
+            y = b.at(arguments["y"], b.multiply(index, rows.extent * columns.extent * self.element.bytes))
+
+            def row(number: Register) -> None:
+                target = b.at(y, b.multiply(number, columns.extent * self.element.bytes))
+                self._row(b, b.at(x, place(rows, number, 1, row_bytes)), target)
+
+            b.each(0, rows.extent, row)
+
+        return self.each_unit(b, unit, units=self.images * self.channels * depth.extent)
+
+    def _row(self, b: FunctionBuilder, x: Register, y: Register) -> None:
+        columns, size = self.parts[-1], self.element.bytes
+        if self.element.lanes == 1 and self.element != I64 and columns.stride <= _MOST_SHUFFLED:
+            lanes = b.target.vector_bits // 8 // size
+            block = lanes * columns.stride
+            whole = columns.extent // block
+
+            def shuffled(index: Register, present: int) -> None:
+                source = b.at(x, b.multiply(index, lanes * size))
+                self._shuffled(b, source, b.at(y, b.multiply(index, block * size)), lanes, present)
+
+            b.each(0, whole, lambda index: shuffled(index, block))
+            if rest := columns.extent - whole * block:
+                shuffled(b.integer(whole), rest)
+            return
+
+        def phase(index: Register) -> None:
+            at = b.add(index, columns.begin)
+            source = b.at(x, b.multiply(b.remainder(at, columns.stride), self.apart))
+            source = b.at(source, b.multiply(b.divide(at, columns.stride), size))
+            result = b.at(y, b.multiply(index, size))
+
+            def element(k: Register) -> None:
+                value = b.load(self.element, b.at(source, b.multiply(k, size)))
+                b.store(value, b.at(result, b.multiply(k, columns.stride * size)))
+
+            count = b.divide(b.subtract(columns.extent + columns.stride - 1, index), columns.stride)
+            b.each(0, count, element)
+
+        b.each(0, columns.stride, phase)
+
+    def _shuffled(self, b: FunctionBuilder, x: Register, y: Register, lanes: int, present: int) -> None:
+        """So many neighbours of the result, of at most ``lanes`` neighbours of each phase."""
+        columns, size, vector = self.parts[-1], self.element.bytes, self.element.of(lanes)
+        sources: list[Register] = []
+        for first in range(columns.begin, columns.begin + columns.stride):
+            count = min(lanes, -(-(present - len(sources)) // columns.stride))
+            address = b.at(x, first % columns.stride * self.apart + first // columns.stride * size)
+            mask = partial_mask(lanes, max(count, 0))
+            sources.append(b.load_masked(vector, address, mask) if count > 0 else zero(vector))
+        for begin in range(0, present, lanes):
+            value, places = sources[0], [divmod(begin + lane, columns.stride) for lane in range(lanes)]
+            for number, source in enumerate(sources[1:], 1):
+                kept = [place if number == 1 else lane for lane, (place, _) in enumerate(places)]
+                order = [lanes + place if phase == number else kept[lane] for lane, (place, phase) in enumerate(places)]
+                value = b.shuffle(value, source, order)
+            b.store_masked(value, b.at(y, begin * size), partial_mask(lanes, present - begin))
+
+
+@lowers(Interleave, DepthToSpace, needs=(is_movement,))
+def interleave(op: Op[Interleave | DepthToSpace], target: TargetDescription) -> Kernel | None:
+    """Row-major, or in blocks of channels where each phase has whole ones; up to three dimensions."""
+    operator, (batch, channels, *shape) = op.operator, op.result.type.shape
+    is_blocked = layouts(op) == ("c16", "c16") and isinstance(operator, Interleave)
+    if len(shape) > 3 or (channels % CHANNEL_BLOCK if is_blocked else not is_plain(op)):
+        return None
+    if isinstance(operator, Interleave):
+        strides, begin, is_first = operator.strides, operator.begin, True
+    else:
+        strides, begin, is_first = (operator.blocksize,) * 2, (0, 0), operator.mode == "DCR"
+    parts = [Part(), Part(), *map(Part, strides, begin, shape, op.inputs[0].type.shape[2:])][-3:]
+    element = {**ELEMENTS, 8: I64}[op.result.type.dtype.bytes]
+    if is_blocked:
+        element, channels = element.of(CHANNEL_BLOCK), channels // CHANNEL_BLOCK
+    return Interleaving(batch, channels, (parts[0], parts[1], parts[2]), element, is_first).kernel(target)
