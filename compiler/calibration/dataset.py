@@ -62,12 +62,12 @@ def open_calibration_set(
 
     Args:
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
-            ``.npz`` file or mapping with such an array for each input by name; a folder of such files, of one sample
-            or more each; a ``.csv`` file with a line of numbers for each sample, whose columns are those of the one
-            input, or have the names of several; ``"random"``; or an iterable of samples, each an array or a mapping of
-            arrays in the shapes of the inputs, a batch dimension of 1 left out or not. Or any of these for each input
-            by name, in a mapping or as text: ``left=photos/,right=depth.npy``. Files may be named by URLs, where
-            fsspec is installed.
+            ``.npz`` file or mapping with such an array for each input by name, the file perhaps with others beside; a
+            folder of such files, of one sample or more each; a ``.csv`` file with a line of numbers for each sample,
+            whose columns are those of the one input, or have the names of several; ``"random"``; or an iterable of
+            samples, each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out
+            or not. Or any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``.
+            Files may be named by URLs, where fsspec is installed.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
         preprocessing: how images become inputs, of all inputs or by name.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
@@ -145,7 +145,7 @@ def _array_files(path: str | os.PathLike[str]) -> list[str]:
 def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) -> StackedArrays:
     what = repr(path)
     with reading():
-        found = open_arrays(path)
+        found = open_arrays(path, inputs)
     arrays = found if isinstance(found, dict) else {only_input(inputs, what): found}
     return _arrays(what, arrays, inputs, limit)
 

@@ -6,8 +6,10 @@ from ...codegen.device.program import Assembled
 from ...ir.annotations import CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
 from ...ir.calls import called_ops, device_programs, macs_of
 from ...ir.core import Constant, Module, Op, is_op
+from ...ir.ops.activation import Sigmoid
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.shape import Reshape
 from ...ir.tile.places import clusters_of
 from ...passes.device.outline_device import device_ops
 from ...passes.placement.device_support import CONVERSION
@@ -106,4 +108,15 @@ def schedules(module: Module, assembled: Mapping[str, Assembled], effort: str) -
         numbers = [{CASCADE.get(op) for op in each.ops} for each in tiles]
         cascades = sum(len({place[0] for place in each if place is not None}) for each in numbers)
         found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort, cascades))
+    return found
+
+
+def truths(module: Module) -> list[str]:
+    """Names of the outputs that a sigmoid makes, one number of which is an answer: yes above a half."""
+    found: list[str] = []
+    for name, result in zip(module.main.result_names, module.main.results, strict=True):
+        op = result.producer
+        while is_op(op, Reshape):
+            op = op.operands.x.producer
+        found += [name] * is_op(op, Sigmoid)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
@@ -265,6 +266,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *, prog: str) -> None:
         super().__init__(prog=prog, formatter_class=_Format, allow_abbrev=False, exit_on_error=False, add_help=False)
+        # A wrong value such as -1% is told as one, not taken for an option.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
         self._positionals.title, self._optionals.title = "Arguments", "Options"
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:

@@ -58,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_force(pictures)
     pictures.add_argument(
-        "--top", type=whole_number(1), metavar="N", help="Print the N best classes of each item of a batch."
+        "--top",
+        type=whole_number(1),
+        metavar="N",
+        help="Print the N best classes of each item of a batch; of one number that a sigmoid makes 1, yes, and 0, no.",
     )
     pictures.add_argument(
         "--labels",
@@ -150,6 +153,7 @@ def run(
     from ..report.execution import (
         Images,
         best_classes,
+        classes_text,
         gather_inputs,
         output_arrays,
         profile_table,
@@ -209,8 +213,11 @@ def run(
             return ""
     kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
+    if top is not None:
+        found = best_classes(own, top, names, details.truths)
+        return found if arguments.json else classes_text(found)
     if arguments.json:
-        return output_arrays(results) if top is None else best_classes(own, top, names)
+        return output_arrays(results)
     count = len(results) - len(own)
     more = f"{show_number(count, 'kept value')} not shown: --json prints, and -o FILE.npz saves them.\n"
-    return results_text(own, top, names) + (more if count else "")
+    return results_text(own) + (more if count else "")

@@ -8,7 +8,7 @@ are described in ``numpy.lib.format``; records, text and Python objects are not 
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -114,8 +114,12 @@ class StoredArray:
         return array.T if self.is_fortran else array
 
 
-def open_arrays(path: str | os.PathLike[str]) -> StoredArray | dict[str, StoredArray]:
+def open_arrays(path: str | os.PathLike[str], wanted: Collection[str] = ()) -> StoredArray | dict[str, StoredArray]:
     """The array of a ``.npy`` file, or those of a ``.npz`` file by name; what the file holds counts and not its name.
+
+    Args:
+        wanted: names. A ``.npz`` file that has all of these may hold others, such as answers, or values of inputs that
+            are constants now, which are left out.
 
     Raises:
         InputError: the file cannot be read, is neither of the two, damaged or encrypted, or holds more than numbers.
@@ -134,7 +138,9 @@ def open_arrays(path: str | os.PathLike[str]) -> StoredArray | dict[str, StoredA
 
         archive = Archive(file, path)
         arrays: dict[str, StoredArray] = {}
-        for name, member in archive.arrays.items():
+        names = archive.arrays.keys()
+        for name in wanted if wanted and names >= {*wanted} else names:
+            member = archive.arrays[name]
             with archive.open(name) as stream:
                 arrays[name] = _read_header(stream, member.file_size, path, name)
         return arrays

@@ -263,6 +263,7 @@ class Details:
         images: how images become inputs, by the names of these; ``None`` where that is not known.
         kept: the outputs, in order of execution, where some are values in the middle of the network; else empty.
         calibration: what inputs were given in calibration.
+        truths: names of the outputs that a sigmoid makes, one number of which says yes above a half.
     """
 
     machine: str | None = None
@@ -276,6 +277,7 @@ class Details:
     images: Mapping[str, ImageInput] | None = None
     kept: tuple[KeptValue, ...] = ()
     calibration: tuple[InputStatistics, ...] = ()
+    truths: tuple[str, ...] = ()
 
 
 def details_of(artifact: Artifact) -> Details:

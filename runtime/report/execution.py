@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypedDict
@@ -102,7 +102,7 @@ def gather_inputs(
                 hint = "`tilewright batch infer` runs all samples of a file."
                 raise InputError(f"{path!r} is not one batch", expected=expected_lines, found=lines, hint=hint)
             continue
-        found = open_arrays(path)
+        found = open_arrays(path, [each.name for each in expected])
         if isinstance(found, dict):
             stored.update(found)
         elif equals:
@@ -170,15 +170,8 @@ def write_outputs(file: BinaryIO, results: Mapping[str, np.ndarray]) -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def results_text(results: Mapping[str, np.ndarray], top: int | None = None, names: Sequence[str] | None = None) -> str:
-    """Each output with its type, range and, for vectors, its largest elements.
-
-    Args:
-        top: of outputs of classes, print so many best ones of each item instead.
-        names: of the classes.
-    """
-    if top is not None:
-        return "".join(on_lines(line, 4) for line in best_lines(best_classes(results, top, names)))
+def results_text(results: Mapping[str, np.ndarray]) -> str:
+    """Each output with its type, range and, for vectors, its largest elements."""
     lines: list[str] = []
     for name, array in results.items():
         lines.append(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
@@ -259,24 +252,34 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def best_classes(
-    results: Mapping[str, np.ndarray], top: int, names: Sequence[str] | None = None
+    results: Mapping[str, np.ndarray], top: int, names: Sequence[str] | None = None, truths: Collection[str] = ()
 ) -> dict[str, list[list[BestClass]]]:
-    """The best classes of each item of a batch, best first, of the outputs that classify: numbers, [N, classes].
+    """The best classes of each item of a batch, best first, of the outputs that classify: numbers, [N, classes], or
+    one for each that says how surely it is the second of two.
 
     Args:
         names: of all classes, or of all but a first one for the background.
+        truths: names of the outputs of which one number says so.
 
     Raises:
         UsageError: no output classifies, or none has so many classes.
     """
+    results = {name: with_no(array) if name in truths else array for name, array in results.items()}
     rows = {name: array.reshape(array.shape[0], -1) for name, array in results.items() if array.ndim > 1 and array.size}
     rows = {name: array for name, array in rows.items() if max(results[name].shape[1:]) == array.shape[1] > 1}
     fitting = rows if names is None else {n: a for n, a in rows.items() if a.shape[1] - len(names) in (0, 1)}
     if not fitting:
         found = ", ".join(f"{name}[{','.join(map(str, array.shape))}]" for name, array in results.items())
         wanted = "CLASSES" if names is None else f"{len(names)} or {len(names) + 1}"
-        raise UsageError("no output is of such classes", expected=f"[N, {wanted}]", found=found)
+        hint = "Leave --top and --labels out: other outputs are told in numbers."
+        raise UsageError("no output is of such classes", expected=f"[N, {wanted}]", found=found, hint=hint)
     return {name: [_best(item, top, names) for item in array] for name, array in fitting.items()}
+
+
+def with_no(array: np.ndarray) -> np.ndarray:
+    """How surely each item is what a sigmoid tells, one number for each, as two classes, no and yes: [N, 2]; an array
+    of more is left as it is."""
+    return np.stack([1 - array.ravel(), array.ravel()], 1) if array.ndim and array.size == array.shape[0] else array
 
 
 def _best(values: np.ndarray, top: int, names: Sequence[str] | None) -> list[BestClass]:
@@ -286,11 +289,11 @@ def _best(values: np.ndarray, top: int, names: Sequence[str] | None) -> list[Bes
     return [BestClass(int(index), known[index] if known else None, float(values[index])) for index in order]
 
 
-def best_lines(found: Mapping[str, list[list[BestClass]]]) -> list[str]:
+def classes_text(found: Mapping[str, list[list[BestClass]]]) -> str:
     """As lines for people."""
     lines: list[str] = []
     for output, items in found.items():
         for number, item in enumerate(items):
             lines.append(f"{output}:" if len(items) == 1 else f"{output}, item {number}:")
             lines += [f"  {each.value:10.6g}  [{each.number}]{f' {each.name}' if each.name else ''}" for each in item]
-    return lines
+    return "".join(on_lines(line, 4) for line in lines)

@@ -442,10 +442,11 @@ def test_what_was_found_is_one_object_where_the_goal_is_missed(
         ("0\n1\n", "are not as many as the samples; expected 6, found 2"),
         ("0\n" * 7, "are not as many as the samples; expected 6, found 7"),
         ("0\n1\n2\n3\n4\n0\n", "hold a class that the network lacks; expected 0 to 3, found 4"),
-        ("cat\n" * 6, "are no classes; expected whole numbers, the first class being 0, found 'cat'"),
-        ("0\n,\n" * 3, "are no classes; expected whole numbers, the first class being 0, found ','"),
-        ("0\n--1\n" * 3, "are no classes; expected whole numbers, the first class being 0, found '--1'"),
-        ("photo 0.png 0\n1\n", "are no classes; expected lines CLASS, or lines NAME CLASS, found both"),
+        ("cat\n" * 6, "line 1 of .* is no class; expected a whole number, the first class being 0, found 'cat'"),
+        ("0\n,\n" * 3, "line 2 of .* is no class; expected a whole number, the first class being 0, found ','"),
+        ("0\n--1\n" * 3, "line 2 of .* is no class; expected a whole number, the first class being 0, found '--1'"),
+        ("photo 0.png 0\n1\n", "line 2 of .* is unlike those before; expected lines CLASS, or lines NAME CLASS"),
+        ("name,class\nphoto 0.png,0\n\nphoto 1.png,\n", "line 4 of .* is no class; .* found 'photo 1.png,'"),
         ("photo 0.png,0\n", "lack images; expected NAME CLASS, found none for 'photo 1.png'"),
     ],
 )
@@ -504,6 +505,7 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
     for words, message in (
         (["--max-drop", "0.01"], "'0.01' is no share such as 1%"),
         (["--max-drop", "101%"], "'101%' is no share such as 1%"),
+        (["--max-drop", "-1%"], "'-1%' is no share such as 1%"),
         (["--calibration-limit", "0"], "--calibration-limit is out of range; expected an integer of at least 1"),
         (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or decibels"),
         (["--encodings", output], "the encodings would replace the output"),

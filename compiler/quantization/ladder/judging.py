@@ -17,7 +17,7 @@ from ....ir.quantized import limits as limits_of
 from ....ir.quantized import parameters
 from ....ir.types import TensorType
 from ....runtime.files.array_file import StoredArray, open_arrays
-from ....runtime.files.input_file import contents
+from ....runtime.files.label_file import label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
 from ...calibration.ranges import Function, RunFunction, compiled
@@ -229,23 +229,22 @@ def _masks(
 
 def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str, int], list[int]]:
     """Classes by name, or in order."""
-    whole = "whole numbers, the first class being 0"
+    whole = "a whole number, the first class being 0"
     if Path(path).suffix == ".npy":
         array = open_arrays(path)
         if not isinstance(array, StoredArray) or array.dtype.kind not in "iu":
             raise _wrong(f"{where} are no classes", whole, array.dtype if isinstance(array, StoredArray) else ".npz")
         return {}, array.read().reshape(-1).tolist()
-    lines = contents(os.fspath(path), limits.LABELS_FILE, where).decode("utf-8-sig", "replace").splitlines()
-    words = [line.replace(",", " ").rsplit(maxsplit=1) or [line] for line in lines if line.strip()]
-    wrong = next((each[-1] for each in words if not each[-1].removeprefix("-").isdecimal() or len(each[-1]) > 18), None)
-    if wrong is not None:
-        raise _wrong(f"{where} are no classes", whole, repr(wrong))
-    is_named = all(len(each) == 2 for each in words)
-    if not is_named and any(len(each) == 2 for each in words):
-        raise _wrong(f"{where} are no classes", "lines CLASS, or lines NAME CLASS", "both")
-    return (
-        ({each[0].strip(): int(each[1]) for each in words}, []) if is_named else ({}, [int(each[0]) for each in words])
-    )
+    labels = [*label_lines(path, "Give lines CLASS or NAME CLASS, or a folder of masks.")]
+    is_named = bool(labels and labels[0].name)
+    for at, line, name, label in labels:
+        if label is None:
+            raise _wrong(f"line {at} of {where} is no class", whole, repr(line[:80]))
+        if bool(name) != is_named:
+            what = f"line {at} of {where} is unlike those before"
+            raise _wrong(what, "lines CLASS, or lines NAME CLASS, not both", repr(line[:80]))
+    numbers = [each.number for each in labels if each.number is not None]
+    return (dict(zip([each.name for each in labels], numbers, strict=True)), []) if is_named else ({}, numbers)
 
 
 def _wrong(message: str, expected: object, found: object, hint: str | None = None) -> CalibrationError:

@@ -15,8 +15,6 @@ import numpy as np
 from tilewright.errors import CalibrationError, CalibrationWarning, OutputError, TilewrightError, UsageError, resources
 from tilewright.limits import check_count
 
-from ....ir.core import is_op
-from ....ir.ops.activation import Sigmoid
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.input_file import SAMPLE_FILES
@@ -31,6 +29,7 @@ from ...export import export_by
 from ...frontend.formats import Model, ModelProto, import_model
 from ...frontend.ir.document import Document
 from ...options import CompileOptions
+from ...report.details import truths
 from ..methods import METHODS, UNEXPORTED
 from ..quantize import brings_quantization
 from .climb import Search
@@ -128,7 +127,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    has_answers = shape[1] != 1 or is_op(module.main.results[0].producer, Sigmoid)
+    has_answers = shape[1] != 1 or module.main.result_names[0] in truths(module)
     if not has_answers and (given.max_drop, labels) != (None, None):
         hint = "Give --min-sqnr 30 (min_sqnr=30 in Python), not --max-drop or --labels; or end it in a sigmoid."
         what = "the first output is no classes: of one number, for a sample or pixel, the largest is always the same"

@@ -12,6 +12,7 @@ from ...artifact.artifact import Artifact
 from ...pictures.inputs import Declaration, chosen
 from ...pictures.preprocessing import Preprocessing
 from ...report.details import details_of
+from ...report.execution import with_no
 
 BEST = 5
 """Classes of a prediction, best first."""
@@ -75,7 +76,8 @@ class Classifier:
             raise InputError("this network does not take an image", expected="one input", found=found or "none")
         (self._input,) = manifest.inputs
         self.shape = self._input.shape
-        stored = details_of(artifact).images or {}
+        details = details_of(artifact)
+        stored = details.images or {}
         found = chosen(
             self._input.name, stored, preprocessing, force=force, flag="--preprocess or TILEWRIGHT_PREPROCESS"
         )
@@ -90,9 +92,13 @@ class Classifier:
         self._images = self.shape[0]
         self._output = manifest.outputs[0]
         outputs = self._output.bytes // self._output.numpy.itemsize // self._images
+        self._is_truth = outputs == 1 and self._output.name in details.truths
+        outputs += self._is_truth
         if self._output.shape[:1] != (self._images,) or outputs < 2:
             expected = f"[{self._images}, CLASSES]"
-            raise InputError("this network does not classify images", expected=expected, found=str(self._output))
+            hint = "`tilewright run` prints outputs of any kind; one number is a class where a sigmoid makes it."
+            found = str(self._output)
+            raise InputError("this network does not classify images", expected=expected, found=found, hint=hint)
         if label_offset is None and outputs == WITH_BACKGROUND:
             notes.append(
                 f"output 0 of {WITH_BACKGROUND} counts as background and class 0 as output 1; --label-offset 0 says "
@@ -136,6 +142,7 @@ class Classifier:
             results: of the `runs` of so many images.
         """
         scores = np.concatenate([outputs[self._output.name].reshape(self._images, -1) for outputs in results])
+        scores = with_no(scores) if self._is_truth else scores
         scores = scores[:images, self.label_offset :]
         # A stable sort of the reversed order, read backwards.
         order = scores.shape[1] - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")

@@ -4,16 +4,14 @@ import csv
 import io
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tilewright import limits
 from tilewright.errors import InputError
 
-from ...files.input_file import contents, too_large
+from ...files.label_file import label_lines
 from ...report.table import on_one_line
 from .pipeline import Classified, Stamps
 
@@ -110,7 +108,6 @@ def _aligned(headings: Sequence[str], names: Sequence[str], cells: Sequence[Sequ
     return "".join(f"{line}\n" for line in lines)
 
 
-_NUMBER = re.compile("[0-9]{1,9}")
 _HINT = "Each line holds the name of a file, a space, and the number of its class."
 
 
@@ -120,30 +117,14 @@ def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
     Raises:
         InputError: the file cannot be read, or a line is not a name and a class; says which line.
     """
-    name = os.fspath(path)
-    content = contents(name, limits.LABELS_FILE)
-    lines_at_most = 1 + max(content.count(b"\n"), content.count(b"\r"))
-    if lines_at_most > limits.LABELS:
-        raise too_large(repr(name), limits.LABELS, lines_at_most)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{name!r} is no file of labels: it is not text", hint=_HINT) from None
     labels: dict[str, int] = {}
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
-        words = line.rsplit(maxsplit=1)
-        if not words:
-            continue
-        label = int(words[1]) if len(words) == 2 and _NUMBER.fullmatch(words[1]) else -1
-        if not 0 <= label < classes:
-            expected = f"NAME CLASS, with a class of 0 to {classes - 1}"
-            found = line.rstrip("\n")[:80]
-            raise InputError(f"line {number} of {name!r} is no label", expected=expected, found=found, hint=_HINT)
-        file_name = words[0].strip()
-        if len(file_name) > 1 and file_name[0] == file_name[-1] == '"':
-            file_name = file_name[1:-1].replace('""', '"')
-        if labels.setdefault(file_name, label) != label:
-            raise InputError(f"{name!r} gives {file_name!r} two labels", found=f"{labels[file_name]} and {label}")
+    for at, line, name, label in label_lines(path, _HINT):
+        if label is None or label >= classes or not name:
+            what, expected = f"line {at} of {os.fspath(path)!r}", f"NAME CLASS, with a class of 0 to {classes - 1}"
+            raise InputError(f"{what} is no label", expected=expected, found=line[:80], hint=_HINT)
+        if labels.setdefault(name, label) != label:
+            found = f"{labels[name]} and {label}"
+            raise InputError(f"{os.fspath(path)!r} gives {name!r} two labels", found=found)
     return labels
 
 

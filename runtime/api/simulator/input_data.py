@@ -84,8 +84,9 @@ class InputData(Mapping[str, Feeds]):
 
     def __init__(self, path: str | os.PathLike[str], inputs: Sequence[NodeArg] | None = None) -> None:
         self._stacks: dict[str, _Stack] = {}
+        wanted = [each.name for each in inputs or ()]
         for file in _files(os.fspath(path)):
-            arrays = open_h5(file) if file.lower().endswith(_H5) else open_arrays(file)
+            arrays = open_h5(file) if file.lower().endswith(_H5) else open_arrays(file, wanted)
             stack = _as_stored(arrays) if inputs is None else _stacked(file, arrays, inputs)
             name = os.path.splitext(os.path.basename(file))[0]
             if name in self._stacks:

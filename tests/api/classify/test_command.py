@@ -368,3 +368,32 @@ def test_an_error_in_any_thread_ends_it(task: Task, capsys: Capture, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("tilewright.runtime.execution.runner.Runner.run", broken)
         assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
+
+
+def test_one_number_that_a_sigmoid_makes_is_yes_or_no(tmp_path: Path, capsys: Capture) -> None:
+    """The same in each command; of one number that is none, it is said."""
+    for end in ("Sigmoid", "Relu"):
+        nodes = [
+            helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+            helper.make_node("ReduceMean", ["p"], ["m"], axes=[1], keepdims=1),
+            helper.make_node(end, ["m"], ["s"]),
+            helper.make_node("Flatten", ["s"], ["y"]),
+        ]
+        model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, 4, 4])])
+        tilewright.compile(model, output=tmp_path / f"{end}.twa", preprocessing="tf")
+    for name, colour in (("dark", 0), ("light", 255)):
+        Image.new("RGB", (4, 4), (colour,) * 3).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("file,class\ndark.png,0\nlight.png,1\n")
+    (tmp_path / "names.txt").write_text("no\nyes\n")
+    capsys.readouterr()
+    network, light = str(tmp_path / "Sigmoid.twa"), str(tmp_path / "light.png")
+    assert main(["run", network, light, "--top", "2", "--labels", str(tmp_path / "names.txt")]) == 0
+    assert capsys.readouterr().out == "y:\n    0.731059  [1] yes\n    0.268941  [0] no\n"
+    images = ["--img_path", str(tmp_path), "--labels", str(tmp_path / "labels.csv")]
+    assert main(["classify", network, *images, "--json"]) == 0
+    assert result_of(capsys.readouterr().out)["accuracy"] == {"top1": 1.0, "top5": 1.0, "labelled": 2}
+    network = str(tmp_path / "Relu.twa")
+    assert main(["run", network, light, "--top", "1"]) == 2
+    assert "no output is of such classes; expected [N, CLASSES], found y[1,1]. Leave --top" in capsys.readouterr().err
+    assert main(["classify", network, *images]) == 1
+    assert "one number is a class where a sigmoid makes it" in capsys.readouterr().err

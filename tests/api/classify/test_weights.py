@@ -228,6 +228,8 @@ def test_lines_of_labels_are_as_many_as_there_are_files(tmp_path: Path, monkeypa
     monkeypatch.setattr(limits, "LABELS", limits.Limit(3, limits.LABELS.what))
     path.write_bytes(b"a 1\r\nb 2\r\nc 3")
     assert read_labels(path, 10) == {"a": 1, "b": 2, "c": 3}
+    path.write_bytes(b'image,"class"\na b.png,1\n"c, d", 2')
+    assert read_labels(path, 10) == {"a b.png": 1, "c, d": 2}
     path.write_bytes(b"\n" * 3)
     with pytest.raises(InputError, match="is too large; expected at most 3 lines of a file of labels, found 4"):
         read_labels(path, 10)

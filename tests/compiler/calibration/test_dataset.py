@@ -16,7 +16,9 @@ from tilewright.compiler.calibration.dataset import are_images, open_calibration
 from tilewright.compiler.calibration.sample_sets import ArrayFiles, ImageFiles, RandomSet, between, files_of, hold
 from tilewright.errors import CalibrationError, CalibrationWarning, UsageError
 from tilewright.ir.types import DType, TensorType
+from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.pictures.preprocessing import Preprocessing
+from tilewright.runtime.report.execution import gather_inputs
 
 IMAGE = {"image": TensorType((1, 3, 8, 8), DType.F32)}
 VECTOR = {"x": TensorType((1, 4), DType.F32)}
@@ -191,6 +193,13 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(CalibrationError, match=message):
             open_calibration_set(tmp_path / name, IMAGE if name == "empty" else VECTOR)
+
+
+def test_what_lies_beside_the_samples_is_left_out(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.npz", np.ones((2, 4), np.float32)
+    np.savez(path, x=x, labels=np.array(["cat", "dog"]), rate=np.array(16000))
+    assert [each["x"].tolist() for each in open_calibration_set(path, VECTOR)] == [[[1] * 4]] * 2
+    assert gather_inputs([TensorSpec("x", "f32", (2, 4))], [str(path)], None)["x"].tolist() == x.tolist()
 
 
 def test_integers_are_not_told_to_be_scaled() -> None:
