@@ -78,28 +78,31 @@ class TensorReader:
         return array
 
     def without_sparse(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """A model, each of its initialisers dense: itself, or a copy where some hold what is not 0 alone.
+        """A model, each of its initialisers and constants dense: itself, or a copy where some hold what is not 0 alone.
 
         Raises:
             ModelError: they do not fit their shapes, or are too many.
             UnsupportedError: an element type is not supported.
         """
-        if not any(graph.sparse_initializer for graph in graphs_in(model)):
+        if not any(graph.sparse_initializer for graph in graphs_in(model)) and not any(_sparse_constants(model)):
             return model
         copy, size = onnx.ModelProto(), 0
         copy.CopyFrom(model)
         for graph in graphs_in(copy):
             for sparse in graph.sparse_initializer:
+                if not (name := sparse.values.name) or not isinstance(name, str):
+                    raise ModelError("a sparse initialiser has no name that is text", stage="import", found=repr(name))
                 graph.initializer.append(self._dense(sparse, size))
                 size += len(graph.initializer[-1].raw_data)
             graph.ClearField("sparse_initializer")
+        for attribute in _sparse_constants(copy):
+            attribute.CopyFrom(onnx.helper.make_attribute("value", self._dense(attribute.sparse_tensor, size)))
+            size += len(attribute.t.raw_data)
         return copy
 
     def _dense(self, sparse: onnx.SparseTensorProto, size: int) -> onnx.TensorProto:
         """A tensor with its zeros; ``size`` bytes are in those before it."""
         values, places, name = self.array(sparse.values), self.array(sparse.indices), sparse.values.name
-        if not name or not isinstance(name, str):
-            raise ModelError("a sparse initialiser has no name that is text", stage="import", found=repr(name))
         type = type_of_tensor(f"tensor {name!r}", sparse.dims, stored_type(sparse.values.data_type, name))
         size += type.elements * values.itemsize
         if size > (most := FOLDED + 8 * self.bytes):
@@ -244,6 +247,12 @@ def graphs_in(part: onnx.ModelProto | onnx.GraphProto | onnx.FunctionProto) -> I
     for attribute in (*defaults, *(attribute for node in part.node for attribute in node.attribute)):
         if attribute.HasField("g"):
             yield from graphs_in(attribute.g)
+
+
+def _sparse_constants(model: onnx.ModelProto) -> list[onnx.AttributeProto]:
+    """What constants of a model, its functions and bodies hold that is sparse."""
+    nodes = (node for each in (*graphs_in(model), *model.functions) for node in each.node if node.op_type == "Constant")
+    return [each for node in nodes for each in node.attribute if each.name == "sparse_value"]
 
 
 def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:

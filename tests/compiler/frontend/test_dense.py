@@ -48,6 +48,19 @@ def test_a_sparse_initialiser_is_made_dense(places: object) -> None:
     assert (session.run({"x": X})["y"] == X @ DENSE).all() and model.SerializeToString() == content
 
 
+@pytest.mark.parametrize("in_function", [False, True])
+def test_a_sparse_constant_is_made_dense(in_function: bool) -> None:
+    make, sparse = onnx.helper.make_node, sparse_tensor([1, 4], [3, 2], name="")
+    nodes = [make("Constant", [], ["w"], sparse_value=sparse), make("MatMul", ["x", "w"], ["y"])]
+    model = graph_model(nodes)
+    if in_function:
+        opsets = [onnx.helper.make_opsetid("", 18)]
+        model = graph_model([make("product", ["x"], ["y"], domain="own")])
+        model.functions.append(onnx.helper.make_function("own", "product", ["x"], ["y"], nodes, opsets))
+        model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+    assert (tilewright.load(tilewright.compile(model)).run({"x": X})["y"] == X @ DENSE).all()
+
+
 def test_a_sparse_initialiser_without_dimensions_is_made_dense() -> None:
     session = tilewright.load(tilewright.compile(sparse_model([0], [], [2.0], op="Mul")))
     assert (session.run({"x": X})["y"] == X * 2).all()
