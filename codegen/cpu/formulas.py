@@ -139,15 +139,8 @@ POWERS: dict[float, Formula] = {
 }
 """Powers with a constant exponent that need no logarithm."""
 
-
-@formula(PRelu)
-def _prelu(_: PRelu, x: Element, slope: Element) -> Element:
-    return where(x < 0, x * slope, x)
-
-
-@formula(Reciprocal)
-def _reciprocal(_: Operator, x: Element) -> Element:
-    return 1 / x
+formula(PRelu)(lambda _, x, slope: where(x < 0, x * slope, x))
+formula(Reciprocal)(lambda _, x: 1 / x)
 
 
 @formula(IsInf)
@@ -165,19 +158,9 @@ def _remainder(operator: Mod, x: Element, y: Element) -> Element:
     return where(cut.apply("equal", 0), where(y < 0, cut.number(-0.0), 0), where(is_other, cut + y, cut))
 
 
-@formula(BitShift)
-def _shift(operator: BitShift, x: Element, y: Element) -> Element:
-    return x.apply("left_shift" if operator.left else "right_shift", y)
-
-
-@formula(Cast)
-def _cast(operator: Cast, x: Element) -> Element:
-    return x.cast(operator.to)
-
-
-@formula(BitCast)
-def _bit_cast(operator: BitCast, x: Element) -> Element:
-    return x.bit_cast(operator.to)
+formula(BitShift)(lambda operator, x, y: x.apply("left_shift" if operator.left else "right_shift", y))
+formula(Cast)(lambda operator, x: x.cast(operator.to))
+formula(BitCast)(lambda operator, x: x.bit_cast(operator.to))
 
 
 @formula(FakeQuantize)

@@ -71,9 +71,7 @@ def _prelu(node: Node, importer: Importer) -> Node:
     return replace(node, inputs=(x, reshape(importer, slope, (slope.type.elements, *[1] * (x.type.rank - 2)))))
 
 
-@_until(3, "Concat")
-def _concat(node: Node, importer: Importer) -> Node:
-    return node if node.has("axis") else _with(node, axis=1)
+_until(3, "Concat")(lambda node, importer: node if node.has("axis") else _with(node, axis=1))
 
 
 @_until(4, "Reshape")
@@ -81,9 +79,7 @@ def _reshape(node: Node, importer: Importer) -> Node:
     return _with_input(node, importer, 1, np.asarray(node.ints("shape"), np.int64), "shape")
 
 
-@_until(1, "Pad")
-def _pad(node: Node, importer: Importer) -> Node:
-    return _with(node, pads=node.attributes.get("paddings"))
+_until(1, "Pad")(lambda node, importer: _with(node, pads=node.attributes.get("paddings")))
 
 
 @_until(5, "Cast")

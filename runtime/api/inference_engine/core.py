@@ -1,7 +1,5 @@
 """IECore: the front door of releases since 2019, over what IEPlugin does."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

@@ -3,8 +3,6 @@
 The devices are virtual; ``TILEWRIGHT_KP_DEVICES`` says which there are.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ three images that wait and for three results; sending waits for room, receiving 
 `set_timeout` says.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import numpy as np

@@ -111,11 +111,5 @@ def import_shuffle_channels(node: IrNode, importer: IrImporter) -> Value:
     return reshape(importer, transpose(importer, reshape(importer, x, apart), (0, 2, 1, 3)), shape)
 
 
-@legacy("DepthToSpace")
-def import_legacy_depth_to_space(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(DepthToSpace(node.int("block_size", 1)), node.input(0))
-
-
-@legacy("SpaceToDepth")
-def import_legacy_space_to_depth(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(SpaceToDepth(node.int("block_size", 1)), node.input(0))
+legacy("DepthToSpace")(lambda node, importer: importer.emit_one(DepthToSpace(node.int("block_size", 1)), node.input(0)))
+legacy("SpaceToDepth")(lambda node, importer: importer.emit_one(SpaceToDepth(node.int("block_size", 1)), node.input(0)))

@@ -21,10 +21,7 @@ _OPERATORS: dict[str, Binary] = {
     "Xor": Xor(),
 }
 
-
-@opset(*_OPERATORS)
-def import_comparison(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0))
+opset(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0)))
 
 
 @opset("NotEqual")

@@ -66,9 +66,7 @@ def export_detection_output(op: Op[DetectionOutput], exporter: IrExporter) -> No
     exporter.write_as(op, "DetectionOutput", op.inputs, opset=8, **attributes)
 
 
-@opset("RegionYolo")
-def import_region_yolo(node: IrNode, importer: IrImporter) -> Value:
-    return region_yolo(node, importer, node.int("axis", 1), node.int("end_axis", 3))
+opset("RegionYolo")(lambda node, importer: region_yolo(node, importer, node.int("axis", 1), node.int("end_axis", 3)))
 
 
 def region_yolo(node: IrNode, importer: IrImporter, axis: int, end_axis: int) -> Value:

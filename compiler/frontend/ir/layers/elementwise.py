@@ -69,9 +69,7 @@ def along(node: IrNode, importer: IrImporter, x: Value, y: Value) -> Value:
     return reshape(importer, y, (*shape, *(1,) * behind))
 
 
-@opset(*_OPERATORS)
-def import_binary(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0))
+opset(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type], *broadcast(node, importer, 0)))
 
 
 @opset("Divide")
@@ -86,14 +84,8 @@ def import_divide(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(elementwise.Div(), x, y)
 
 
-@opset("FloorMod")
-def import_floor_mod(node: IrNode, importer: IrImporter) -> Value:
-    return floor_mod(importer, *broadcast(node, importer, 0))
-
-
-@opset("SquaredDifference")
-def import_squared_difference(node: IrNode, importer: IrImporter) -> Value:
-    return squared_difference(importer, *broadcast(node, importer, 0))
+opset("FloorMod")(lambda node, importer: floor_mod(importer, *broadcast(node, importer, 0)))
+opset("SquaredDifference")(lambda node, importer: squared_difference(importer, *broadcast(node, importer, 0)))
 
 
 _FORMS: dict[type[elementwise.Binary], tuple[str, int]] = {

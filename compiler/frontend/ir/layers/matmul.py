@@ -32,9 +32,7 @@ def import_matmul(node: IrNode, importer: IrImporter) -> Value:
     return product(node, importer, node.input(0), node.input(1), **flags)
 
 
-@opset("Einsum")
-def import_einsum(node: IrNode, importer: IrImporter) -> Value:
-    return einsum(node, importer, node.text("equation"))
+opset("Einsum")(lambda node, importer: einsum(node, importer, node.text("equation")))
 
 
 @opset("ScaledDotProductAttention")

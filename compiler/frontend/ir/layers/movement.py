@@ -286,9 +286,7 @@ def import_legacy_split(node: IrNode, importer: IrImporter) -> list[Value]:
     return split(importer, x, axis, sizes)
 
 
-@legacy("Permute")
-def import_legacy_permute(node: IrNode, importer: IrImporter) -> Value:
-    return transpose(importer, node.input(0), node.ints("order"))
+legacy("Permute")(lambda node, importer: transpose(importer, node.input(0), node.ints("order")))
 
 
 @legacy("Crop")

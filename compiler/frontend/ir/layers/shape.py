@@ -43,9 +43,7 @@ def import_squeeze(node: IrNode, importer: IrImporter) -> Value:
     return squeeze(node, importer, x, axes or None)
 
 
-@opset("Unsqueeze")
-def import_unsqueeze(node: IrNode, importer: IrImporter) -> Value:
-    return unsqueeze(node, importer, node.input(0), node.integers(1, "the axes"))
+opset("Unsqueeze")(lambda node, importer: unsqueeze(node, importer, node.input(0), node.integers(1, "the axes")))
 
 
 @opset("Broadcast")
@@ -80,9 +78,7 @@ def import_convert(node: IrNode, importer: IrImporter) -> Value:
     return cast(importer, x, to)
 
 
-@opset("ConvertLike")
-def import_convert_like(node: IrNode, importer: IrImporter) -> Value:
-    return cast(importer, node.input(0), node.input(1).type.dtype)
+opset("ConvertLike")(lambda node, importer: cast(importer, node.input(0), node.input(1).type.dtype))
 
 
 def converted(exporter: IrExporter, x: Value | Tensor, to: DType) -> Tensor:
@@ -134,10 +130,7 @@ def import_eye(node: IrNode, importer: IrImporter) -> Value:
     )
 
 
-@opset("Identity")
-@legacy("Copy", "Identity", "Dropout")
-def import_identity(node: IrNode, importer: IrImporter) -> Value:
-    return node.input(0)
+opset("Identity")(legacy("Copy", "Identity", "Dropout")(lambda node, importer: node.input(0)))
 
 
 @opset("Const")
@@ -213,19 +206,9 @@ def import_legacy_flatten(node: IrNode, importer: IrImporter) -> Value:
     return flatten(importer, x, first, last)
 
 
-@legacy("Squeeze")
-def import_legacy_squeeze(node: IrNode, importer: IrImporter) -> Value:
-    return squeeze(node, importer, node.input(0), _axes(node, "axes") or None)
-
-
-@legacy("Unsqueeze")
-def import_legacy_unsqueeze(node: IrNode, importer: IrImporter) -> Value:
-    return unsqueeze(node, importer, node.input(0), _axes(node, "axes") or ())
-
-
-@legacy("Broadcast")
-def import_legacy_broadcast(node: IrNode, importer: IrImporter) -> Value:
-    return expand(node, importer, node.input(0), node.integers(1, "the shape"))
+legacy("Squeeze")(lambda node, importer: squeeze(node, importer, node.input(0), _axes(node, "axes") or None))
+legacy("Unsqueeze")(lambda node, importer: unsqueeze(node, importer, node.input(0), _axes(node, "axes") or ()))
+legacy("Broadcast")(lambda node, importer: expand(node, importer, node.input(0), node.integers(1, "the shape")))
 
 
 @legacy("Shape", "ShapeOf")
@@ -233,9 +216,7 @@ def import_legacy_shape(node: IrNode, importer: IrImporter) -> Value:
     return importer.constant(np.asarray(node.input(0).type.shape, np.int32), f"{node.name}_shape")
 
 
-@legacy("Const")
-def import_legacy_constant(node: IrNode, importer: IrImporter) -> Value:
-    return importer.array(node, "custom", node.output_shape())
+legacy("Const")(lambda node, importer: importer.array(node, "custom", node.output_shape()))
 
 
 @legacy("Fill")

@@ -25,10 +25,7 @@ _RENAMED: dict[type[unary.Unary], str] = {unary.IsNan: "IsNaN", unary.Neg: "Nega
 _FUNCTIONS = {_RENAMED.get(cls, cls.__name__): cls for each in _FIRST.values() for cls in each}
 _ROUNDING: dict[str, type[unary.Rounding]] = {"Ceiling": unary.Ceil, "Floor": unary.Floor, "Round": unary.Round}
 
-
-@opset(*_FUNCTIONS)
-def import_function(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_FUNCTIONS[node.op_type](), node.input(0))
+opset(*_FUNCTIONS)(lambda node, importer: importer.emit_one(_FUNCTIONS[node.op_type](), node.input(0)))
 
 
 @opset(*_ROUNDING)
@@ -94,7 +91,4 @@ _LEGACY = (
 _OPERATORS = {cls.__name__.lower(): cls for cls in (*_LEGACY, *_TRIGONOMETRIC, unary.Sinh, unary.Cosh, *_AREAS)}
 _OPERATORS["ceiling"] = unary.Ceil
 
-
-@legacy(*_OPERATORS)
-def import_legacy_unary(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0))
+legacy(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0)))

@@ -16,10 +16,7 @@ from ..one_to_one import exports_as, one_to_one
 from .activation import export_activation
 from .layers.convolution import convolution, rounded_to_bfloat16
 
-
-@imports("MatMul")
-def import_matmul(node: Node, importer: Importer) -> Value:
-    return product(node, importer, node.input(0), node.input(1))
+imports("MatMul")(lambda node, importer: product(node, importer, node.input(0), node.input(1)))
 
 
 @imports("Gemm")
@@ -30,9 +27,7 @@ def import_gemm(node: Node, importer: Importer) -> Value:
     return gemm(importer, operator, x, w, c, alpha, beta)
 
 
-@imports("Einsum")
-def import_einsum(node: Node, importer: Importer) -> Value:
-    return einsum(node, importer, node.string("equation"))
+imports("Einsum")(lambda node, importer: einsum(node, importer, node.string("equation")))
 
 
 def matrix(exporter: Exporter, value: Value, is_transposed: bool) -> str:

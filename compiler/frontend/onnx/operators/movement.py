@@ -151,9 +151,7 @@ def import_trilu(node: Node, importer: Importer) -> Value:
     return importer.emit_one(movement.Trilu(node.bool("upper", 1), k), node.input(0))
 
 
-@exports(movement.Reorder)
-def export_reorder(op: Op[movement.Reorder], exporter: Exporter) -> None:
-    exporter.write_as(op, "Identity", op.operands)
+exports(movement.Reorder)(lambda op, exporter: exporter.write_as(op, "Identity", op.operands))
 
 
 @exports(movement.Interleave)

@@ -142,21 +142,7 @@ def export_fake_quantize(op: Op[quantization.FakeQuantize], exporter: Exporter) 
     exporter.write_as(op, "Min", [above, high])
 
 
-@exports(quantization.Quantize)
-def export_quantize(op: Op[quantization.Quantize], exporter: Exporter) -> None:
-    exporter.quantize(op.operands.x, op.result)
-
-
-@exports(quantization.Dequantize)
-def export_dequantize(op: Op[quantization.Dequantize], exporter: Exporter) -> None:
-    exporter.define(op, exporter.dequantize(op.operands.x))
-
-
-@exports(quantization.Requantize)
-def export_requantize(op: Op[quantization.Requantize], exporter: Exporter) -> None:
-    exporter.quantize(exporter.dequantize(op.operands.x), op.result)
-
-
-@exports(quantization.StorageCast)
-def export_storage_cast(op: Op[quantization.StorageCast], exporter: Exporter) -> None:
-    exporter.define(op, exporter.name(op.operands.x))
+exports(quantization.Quantize)(lambda op, exporter: exporter.quantize(op.operands.x, op.result))
+exports(quantization.Dequantize)(lambda op, exporter: exporter.define(op, exporter.dequantize(op.operands.x)))
+exports(quantization.Requantize)(lambda op, exporter: exporter.quantize(exporter.dequantize(op.operands.x), op.result))
+exports(quantization.StorageCast)(lambda op, exporter: exporter.define(op, exporter.name(op.operands.x)))

@@ -15,10 +15,7 @@ from ..importer import Importer, Node, imports
 from ..open_extents.intervals import UNKNOWN, Extent, room
 from ..open_extents.open_operators import scalar_extent, selected
 
-
-@imports("NonZero")
-def import_nonzero(node: Node, importer: Importer) -> Value:
-    return _nonzero(importer, node.input(0))
+imports("NonZero")(lambda node, importer: _nonzero(importer, node.input(0)))
 
 
 def _nonzero(importer: Importer, x: Value) -> Value:

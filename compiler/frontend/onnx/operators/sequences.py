@@ -33,9 +33,7 @@ def _position(node: Node, index: int, count: int) -> int:
     return position % count
 
 
-@imports("SequenceEmpty")
-def import_sequence_empty(node: Node, importer: Importer) -> Value:
-    return SequenceValue(node.name, ())
+imports("SequenceEmpty")(lambda node, importer: SequenceValue(node.name, ()))
 
 
 @imports("SequenceConstruct")

@@ -64,9 +64,7 @@ def import_expand(node: Node, importer: Importer) -> Value:
     return expand(node, importer, x, node.integers(1, "the shape"))
 
 
-@imports("Cast")
-def import_cast(node: Node, importer: Importer) -> Value:
-    return _converted(node, importer, node.int("to"))
+imports("Cast")(lambda node, importer: _converted(node, importer, node.int("to")))
 
 
 @imports("BitCast")
@@ -82,9 +80,7 @@ def import_bit_cast(node: Node, importer: Importer) -> Value:
     return importer.stored_as(code, result) if code in STORED else result
 
 
-@imports("CastLike")
-def import_cast_like(node: Node, importer: Importer) -> Value:
-    return _converted(node, importer, importer.code_of(node.input(1)))
+imports("CastLike")(lambda node, importer: _converted(node, importer, importer.code_of(node.input(1))))
 
 
 def _converted(node: Node, importer: Importer, to: int) -> Value:
@@ -119,9 +115,7 @@ def import_size(node: Node, importer: Importer) -> Value:
     return importer.open.number(size, f"{node.name}_size")
 
 
-@imports("Identity")
-def import_identity(node: Node, importer: Importer) -> Value:
-    return node.input(0)
+imports("Identity")(lambda node, importer: node.input(0))
 
 
 @imports("Constant")
