@@ -114,11 +114,13 @@ def check_rule(name: str, network: Module, way: str) -> None:
     check(simplified, outlined, f"{what}, on the device")
 
 
-def check_alone(name: str, typed: Module, what: str) -> None:
-    for rule in RULES[name]:
-        alone = clone(typed)
-        if Driver((rule,)).run(alone, Record("")):
-            check(typed, alone, f"{what}, alone")
+def check_alone(name: str, typed: Module, what: str) -> bool:
+    """Whether a rule of the name fires on a network, of which it keeps the meaning then."""
+    pairs = [(clone(typed), rule) for rule in RULES[name]]
+    fired = [alone for alone, rule in pairs if Driver((rule,)).run(alone, Record(""))]
+    for alone in fired:
+        check(typed, alone, f"{what}, alone")
+    return bool(fired)
 
 
 @cache
@@ -136,8 +138,8 @@ def test_a_rule_on_quantised_values_keeps_their_meaning(name: str) -> None:
         check_rule(name, network, WAYS[index % SOME])
     if not networks(name):
         # It is of quantised values alone.
-        for typed in twins_of_all(WAYS[0]):
-            check_alone(name, typed, name)
+        fired = [check_alone(name, typed, name) for typed in twins_of_all(WAYS[0])]
+        assert (any(fired) or name in NETWORKS) == (name not in UNFIRED)
 
 
 Q = "<s=0x1.0p-4, z=3>"
@@ -149,6 +151,24 @@ NUMBERS = f"""
     {{body}}
     return %y
   }}}}"""
+THREE = "dilations=[1, 1, 1]"
+TALL = "strides=[3, 20], pads=[1, 2, 3, 4], dilations=[1, 1], group=1"
+
+
+def of_integers(shape: str, *ops: tuple[str, str]) -> str:
+    """A network of integers of one scale, of ops and the shapes of their results: a, b, and so on, the last one y."""
+    names = [*"abcd"[: len(ops) - 1], "y"]
+    body = "".join(f"    %{name} = {op} : i8[{to}]{Q}\n" for name, (op, to) in zip(names, ops, strict=True))
+    return f"  func @main(%x: i8[{shape}]{Q}) -> (%y: i8[{ops[-1][1]}]{Q}) {{\n{body}    return %y\n  }}"
+
+
+def convolved(x: str, w: str, y: str, attributes: str) -> str:
+    """A network that is one convolution of integers."""
+    weights = ", ".join(str(i % 7 - 3) for i in range(np.prod([*map(int, w.split(","))])))
+    op = f"conv(%x, @w) {{{attributes}, act=relu, act_args=[]}}"
+    return f"  const @w : i8[{w}]<s=0x1.0p-9, z=0> = [{weights}]\n{of_integers(x, (op, y))}"
+
+
 NETWORKS = {
     "gather_of_patches": """
   const @places : i64[2,3] = [0, 2, 4, 1, 3, 5]
@@ -181,18 +201,76 @@ NETWORKS = {
     %y = reshape(%t) {{shape=[1, 8, 2, 3]}} : i8[1,8,2,3]{Q}
     return %y
   }}""",
+    "gather_of_neighbours": """
+  const @places : i64[] = [1]
+  func @main(%x: f32[2,3,4]) -> (%y: f32[3,4]) {
+    %y = gather(%x, @places) {axis=0} : f32[3,4]
+    return %y
+  }""",
+    "channels_of_phases": of_integers("2,12,2,3", ("depth_to_space(%x) {blocksize=2, mode=CRD}", "2,3,4,6")),
+    "blocks_as_slices": of_integers("2,3,4,6", ("space_to_depth(%x) {blocksize=2}", "2,12,2,3")),
+    "steps_as_pooling": of_integers(
+        "1,3,8,7", ("slice(%x) {begin=[0, 0, 0, 0], extent=[1, 3, 4, 4], step=[1, 1, 2, 2]}", "1,3,4,4")
+    ),
+    "pad_by_parts": of_integers(
+        "2,5,4,5", ("pad(%x) {pads=[0, 0, 0, 3, 0, 0, 2, 0], mode=edge, value=0x0.0p+0}", "2,5,6,8")
+    ),
+    "pool_of_other_rows": of_integers("2,3,1024", ("global_max_pool(%x)", "2,3,1")),
+    "pool_of_volume": of_integers(
+        "1,16,6,20",
+        ("reshape(%x) {shape=[1, 16, 6, 4, 5]}", "1,16,6,4,5"),
+        (f"max_pool(%a) {{kernel=[2, 2, 3], strides=[2, 2, 2], pads=[0, 0, 1, 0, 0, 0], {THREE}}}", "1,16,3,2,2"),
+        ("reshape(%b) {shape=[1, 16, 3, 4]}", "1,16,3,4"),
+    ),
+    "volume_on_rows": of_integers(
+        "1,16,6,20",
+        ("reshape(%x) {shape=[1, 16, 6, 4, 5]}", "1,16,6,4,5"),
+        ("global_max_pool(%a)", "1,16,1,1,1"),
+        ("reshape(%b) {shape=[1, 16, 1, 1]}", "1,16,1,1"),
+    ),
+    "movements": of_integers(
+        "2,6,2,2",
+        ("reshape(%x) {shape=[2, 2, 3, 2, 2]}", "2,2,3,2,2"),
+        ("transpose(%a) {perm=[0, 2, 1, 3, 4]}", "2,3,2,2,2"),
+        ("reshape(%b) {shape=[2, 6, 2, 2]}", "2,6,2,2"),
+    ),
+    "last_view": of_integers(
+        "1,16,8,8",
+        ("reshape(%x) {shape=[64, 2, 4, 2]}", "64,2,4,2"),
+        ("transpose(%a) {perm=[0, 2, 1, 3]}", "64,4,2,2"),
+        ("reshape(%b) {shape=[1, 16, 16, 4]}", "1,16,16,4"),
+        ("transpose(%c) {perm=[0, 3, 2, 1]}", "1,4,16,16"),
+        ("reshape(%d) {shape=[64, 16, 1, 1]}", "64,16,1,1"),
+    ),
+    "multiplied_depthwise": convolved("1,2,5", "4,1,3", "1,4,5", "strides=[1], pads=[1, 1], dilations=[1], group=2"),
+    "far_taps": convolved("1,16,96", "16,16,3", "1,16,96", "strides=[1], pads=[64, 0], dilations=[32], group=1"),
+    "long_windows": convolved("1,2,203", "5,2,60", "1,5,5", "strides=[40], pads=[3, 17], dilations=[1], group=1"),
+    "tall_windows": convolved("2,3,30,100", "5,3,9,40", "2,5,9,4", TALL),
+    "tall_windows_of_maps": convolved("2,3,30,100", "5,3,9,40", "2,5,9,4", TALL),
+    "volume_convolution": convolved(
+        "1,1,64,2,3", "1,1,64,1,3", "1,1,1,2,1", f"strides=[1, 1, 1], pads=[0, 0, 0, 0, 0, 0], {THREE}, group=1"
+    ),
 }
 """What rules fire on whose patterns leave open what they ask for."""
+
+NAMES = """
+weighted_column product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
+by_element_of_transpose heads_of_blocks parts_of_movements slice_of_pixels pixels_joined pixels_by_element view
+attention_of_columns normalization_on_rows elementwise_on_rows before_any_transposition before_transposition
+behind_transposition redundant_activation activation_into_product pad_into_quantized_max_pool product_of_batches
+channels_repeated typed_dequantize storage_cast_and_back quantize_dequantized requantize_before_pad
+pad_into_quantized_conv row_into_product quantized_op shift_before_product real_product clip_without_rounding
+settled_channels movement_before_dequantize movement_before_storage_cast transposed_convolution_by_phases
+wide_elementwise wide_mean group_norm taps_of_padding slice_into_conv
+"""
+UNFIRED = frozenset(NAMES.split())
+"""Rules that fire in no network here and have tests of their own: what they look for is longer, or made by passes
+before them. A rule that is neither here nor fires has never been seen to keep a meaning."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rules_alone_keep_the_meaning(name: str) -> None:
-    before = parse(NETWORKS[name])
-    found = [clone(before) for _ in RULES[name]]
-    fired = [each for each, rule in zip(found, RULES[name], strict=True) if Driver((rule,)).run(each, Record(""))]
-    assert fired
-    for after in fired:
-        check(before, after, name)
+    assert check_alone(name, parse(NETWORKS[name]), name)
 
 
 @pytest.mark.sweep
