@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...own_names import own_names
 from ..enums import ImageFormat, ModelTargetChip, ModelTensorDataLayout, UsbSpeed
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
@@ -266,20 +267,4 @@ class ModelNefDescriptor(Value):
     target_chip: Member[ModelTargetChip] = enumeration(ModelTargetChip.KP_MODEL_TARGET_CHIP_UNKNOWN)
 
 
-__all__ = [
-    "DdrManageAttributes",
-    "DeviceDescriptor",
-    "DeviceDescriptorList",
-    "DeviceGroup",
-    "FirmwareVersion",
-    "ModelNefDescriptor",
-    "ModelNefMetadata",
-    "NefSchemaVersion",
-    "QuantizationParameters",
-    "QuantizedFixedPointDescriptor",
-    "SetupFileSchemaVersion",
-    "SetupSchemaVersion",
-    "SingleModelDescriptor",
-    "SystemInfo",
-    "TensorDescriptor",
-]
+__all__ = own_names(globals())

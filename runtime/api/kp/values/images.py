@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ...own_names import own_names
 from ..enums import Const, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
 from ..members import Member, Unfit, Value, content, enumeration, flag, integer, items, lines
 
@@ -198,13 +199,4 @@ class GenericDataInferenceDescriptor(Value):
     _SHOWN = ("model_id", "inference_number", "input_node_data_num", "input_node_data_list")
 
 
-__all__ = [
-    "GenericDataInferenceDescriptor",
-    "GenericImageInferenceDescriptor",
-    "GenericInputNodeData",
-    "GenericInputNodeImage",
-    "GenericRawBypassPreProcImageHeader",
-    "GenericRawImageHeader",
-    "InferenceConfiguration",
-    "InferenceCropBox",
-]
+__all__ = own_names(globals())

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...own_names import own_names
 from ..enums import ChannelOrdering, FixedPointDType
 from ..exceptions import MemberValueError
 from ..members import (
@@ -247,17 +248,4 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
         )
 
 
-__all__ = [
-    "GenericDataInferenceResult",
-    "GenericDataInferenceResultHeader",
-    "GenericImageInferenceResult",
-    "GenericImageInferenceResultHeader",
-    "GenericRawBypassPreProcResult",
-    "GenericRawBypassPreProcResultHeader",
-    "GenericRawResult",
-    "GenericRawResultHeader",
-    "GenericRawResultNDArray",
-    "HwPreProcInfo",
-    "InferenceFixedNodeOutput",
-    "InferenceFloatNodeOutput",
-]
+__all__ = own_names(globals())
