@@ -75,17 +75,9 @@ class CompileOptions:
         needs="calibration",
     )
     percentile: float = _quantization(
-        99.99,
-        "The percentile for the method percentile.",
-        metavar="P",
-        needs="calibration",
+        99.99, "The percentile for the method percentile.", metavar="P", needs="calibration"
     )
-    calibration_limit: int | None = _quantization(
-        None,
-        "Use at most N samples.",
-        metavar="N",
-        needs="calibration",
-    )
+    calibration_limit: int | None = _quantization(None, "Use at most N samples.", metavar="N", needs="calibration")
     methods: str = _quantization(
         "none",
         "What makes the integers more exact, by what samples show: inputs, of 8 bits, such as pixels, as these very "
@@ -113,9 +105,7 @@ class CompileOptions:
         needs="int8",
     )
     machine: str | os.PathLike[str] | None = _accelerator(
-        None,
-        "The accelerator: m4096, s256, u250, or the path of a machine file. Default: m4096.",
-        metavar="MACHINE",
+        None, "The accelerator: m4096, s256, u250, or the path of a machine file. Default: m4096.", metavar="MACHINE"
     )
     clusters: int | None = _accelerator(
         None,
@@ -233,8 +223,7 @@ class CompileOptions:
         "bytes there is none, and none is read.",
     )
     strict: bool = _network(
-        False,
-        "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.",
+        False, "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly."
     )
     time_limit: float | None = _network(
         None,
@@ -247,15 +236,9 @@ class CompileOptions:
         metavar="FOLDER",
     )
     print_after: Sequence[str] | None = _passes(
-        None,
-        "Print the module to stderr after this pass, or after every pass for *.",
-        metavar="PASS",
-        repeatable=True,
+        None, "Print the module to stderr after this pass, or after every pass for *.", metavar="PASS", repeatable=True
     )
-    time_passes: bool = _passes(
-        False,
-        "Print to stderr how long each pass and every other stage took.",
-    )
+    time_passes: bool = _passes(False, "Print to stderr how long each pass and every other stage took.")
     instruments: Sequence[Instrument] = option((), "Observers of the passes.")
     report: ProgressReport = option(silent, "Called as the stages advance.")
     shares: Shares | None = option(

@@ -129,10 +129,7 @@ def _weighted(factors: np.ndarray, arrays: np.ndarray) -> np.ndarray:
     return sum((factor * array for factor, array in zip(factors, arrays, strict=True) if factor), np.zeros(()))
 
 
-WINOGRAD = {
-    "f2o16i16": Winograd((1.0,)),
-    "f4o16i16": Winograd((math.sqrt(0.5), math.sqrt(2.0))),
-}
+WINOGRAD = {"f2o16i16": Winograd((1.0,)), "f4o16i16": Winograd((math.sqrt(0.5), math.sqrt(2.0)))}
 """By the layout of weights that are transformed for it."""
 
 QUAD = 4

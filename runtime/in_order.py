@@ -146,11 +146,7 @@ class InOrder(Ordered[Tag]):
         self._closed = False
 
     def put(
-        self,
-        batch: Sequence[Run] | None,
-        tag: Tag,
-        timeout: float | None = None,
-        hopeless: Hopeless | None = None,
+        self, batch: Sequence[Run] | None, tag: Tag, timeout: float | None = None, hopeless: Hopeless | None = None
     ) -> None:
         """Submit inputs for one run or several; they are copied before this returns.
 

@@ -131,12 +131,7 @@ def compare(
 
 
 def _measure(
-    model: Path,
-    artifact: Artifact,
-    files: Mapping[str, str],
-    threads: int,
-    found: Comparison,
-    report: ProgressReport,
+    model: Path, artifact: Artifact, files: Mapping[str, str], threads: int, found: Comparison, report: ProgressReport
 ) -> NetworkResult:
     precision = artifact.manifest.precision
     inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))

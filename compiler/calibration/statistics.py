@@ -46,10 +46,7 @@ class Watched:
     """
 
     def __init__(
-        self,
-        samples: Iterable[Inputs],
-        inputs: Mapping[str, TensorType],
-        expected: Mapping[str, Range],
+        self, samples: Iterable[Inputs], inputs: Mapping[str, TensorType], expected: Mapping[str, Range]
     ) -> None:
         self._samples = samples
         self._inputs = {name: _Input(name, type, expected.get(name)) for name, type in inputs.items()}

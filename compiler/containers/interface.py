@@ -33,12 +33,7 @@ RADIXES = range(-30, 31)
 _TOLERANCE = 1.01
 """Ranges may pass the ends of the integers by so much: 1 is the integer 128 at the radix 7, and saturates."""
 
-_BOUNDED: Mapping[type, Range] = {
-    Softmax: (0.0, 1.0),
-    Sigmoid: (0.0, 1.0),
-    HardSigmoid: (0.0, 1.0),
-    Tanh: (-1.0, 1.0),
-}
+_BOUNDED: Mapping[type, Range] = {Softmax: (0.0, 1.0), Sigmoid: (0.0, 1.0), HardSigmoid: (0.0, 1.0), Tanh: (-1.0, 1.0)}
 """Ranges of results that follow from the operator."""
 
 

@@ -70,11 +70,7 @@ class Layer(Immutable):
 
 
 def layers_of(
-    artifact: Artifact,
-    engine: str,
-    simulation: Simulation | None,
-    profile: Profile | None,
-    sqnr: Mapping[str, float],
+    artifact: Artifact, engine: str, simulation: Simulation | None, profile: Profile | None, sqnr: Mapping[str, float]
 ) -> list[Layer]:
     """The layers of an engine, in order of execution.
 

@@ -318,9 +318,7 @@ RULES: tuple[Rule, ...] = (
             _pad_into_max_pool,
         ),
         Rule(
-            "pool_of_other_rows",
-            node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized),
-            _pool_of_other_rows,
+            "pool_of_other_rows", node((GlobalAveragePool, GlobalMaxPool), "x", where=is_quantized), _pool_of_other_rows
         ),
         # Neighbours as channels move no byte only where there is one channel.
         Rule("tall_windows_of_maps", node(Conv, "x", Const("w"), where=_is_of_channels), _tall_windows),

@@ -181,12 +181,7 @@ class _Part:
     """
 
     def __init__(
-        self,
-        whole: Function,
-        ops: list[Op],
-        card: int,
-        messages: dict[tuple[Value, int], MessageEnd],
-        name: str,
+        self, whole: Function, ops: list[Op], card: int, messages: dict[tuple[Value, int], MessageEnd], name: str
     ) -> None:
         inside = set(ops)
         read = list(dict.fromkeys(value for op in ops for value in map_operands(op)))

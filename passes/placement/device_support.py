@@ -199,9 +199,7 @@ CONVOLUTION_RULES: tuple[Rule, ...] = (
     at_most(STRIDE_LIMIT, "Strides of a convolution are at most 31.", lambda op: window_of(op).stride),
     at_most(DILATION_LIMIT, "Dilations of a convolution are at most 31.", lambda op: window_of(op).dilation),
     at_most(
-        ORIGIN_LIMIT,
-        "A convolution pads with at most 4095 rows and columns on each side.",
-        lambda op: op.operator.pads,
+        ORIGIN_LIMIT, "A convolution pads with at most 4095 rows and columns on each side.", lambda op: op.operator.pads
     ),
 )
 

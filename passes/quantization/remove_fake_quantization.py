@@ -72,9 +72,7 @@ def _clip(found: Match[DequantizeLinear]) -> Value | None:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "clip_without_rounding",
-        node(DequantizeLinear, node(QuantizeLinear, name="quantize", single_use=False)),
-        _clip,
+        "clip_without_rounding", node(DequantizeLinear, node(QuantizeLinear, name="quantize", single_use=False)), _clip
     ),
 )
 """From pairs of conversions to clips."""

@@ -322,12 +322,7 @@ class Sessions:
 
 
 def open_session(
-    artifact: Artifact,
-    engine: str | None = None,
-    *,
-    workers: int = 1,
-    queue: int = QUEUE,
-    threads: int | None = None,
+    artifact: Artifact, engine: str | None = None, *, workers: int = 1, queue: int = QUEUE, threads: int | None = None
 ) -> Session:
     """A session for an interface.
 

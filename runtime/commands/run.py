@@ -142,9 +142,7 @@ def _size(text: str) -> int:
     return size
 
 
-def run(
-    arguments: argparse.Namespace,
-) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
+def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
     # Read where NumPy is imported: threads of OpenBLAS that have nothing to do would spin for a tenth of a second, on a
     # processor that this has work for.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

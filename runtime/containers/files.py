@@ -225,11 +225,7 @@ def container_bytes(models: Sequence[records.ContainedModel], target: str, toolc
         for piece in pieces:
             content += piece
             content += bytes(records.aligned(len(piece)) - len(piece))
-    header = {
-        HEADER_TARGET: TARGETS.index(target),
-        HEADER_TOOLCHAIN: toolchain,
-        HEADER_SCHEMA: dict(enumerate(SCHEMA)),
-    }
+    header = {HEADER_TARGET: TARGETS.index(target), HEADER_TOOLCHAIN: toolchain, HEADER_SCHEMA: dict(enumerate(SCHEMA))}
     binary = {MODELS_INFO: records.firmware_info(parts), MODELS_CONTENT: bytes(content)}
     file = write({ROOT_HEADER: header, ROOT_MODELS: binary})
     file += zlib.crc32(file).to_bytes(4, "little")

@@ -93,10 +93,7 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
     """
     if not supported():
         raise ArtifactError(
-            "CPU programs cannot run on this system",
-            stage="load native code",
-            expected=_SYSTEMS,
-            found=_here(),
+            "CPU programs cannot run on this system", stage="load native code", expected=_SYSTEMS, found=_here()
         )
     entry = artifact.manifest.cpu_programs[program]
     level, reason = fitting(entry)
@@ -135,9 +132,7 @@ def _regenerate(artifact: Artifact, program: str, unfit_for: str | None, policy:
     what = f"the native code of {artifact.origin} does not run here: {reason}"
     if not policy.regenerate:
         raise error(
-            f"{what}; and regenerate=False refuses to generate it again",
-            stage="load native code",
-            hint=f"{remedy}.",
+            f"{what}; and regenerate=False refuses to generate it again", stage="load native code", hint=f"{remedy}."
         )
     try:
         package = importlib.import_module("...codegen.package", __package__)

@@ -35,11 +35,7 @@ class Executor(Protocol):
     def timed(self, stage: Any, buffers: Buffers) -> list[StepTime]: ...
 
 
-EXECUTORS: dict[str, type[Executor]] = {
-    "cpu": CpuExecutor,
-    "reference": ReferenceExecutor,
-    "device": DeviceExecutor,
-}
+EXECUTORS: dict[str, type[Executor]] = {"cpu": CpuExecutor, "reference": ReferenceExecutor, "device": DeviceExecutor}
 """The executor for each kind of stage."""
 
 
@@ -63,12 +59,7 @@ class Runner:
     """
 
     def __init__(
-        self,
-        artifact: Artifact,
-        engine: Engine,
-        policy: CodePolicy,
-        memory_limit: int | None = None,
-        threads: int = 1,
+        self, artifact: Artifact, engine: Engine, policy: CodePolicy, memory_limit: int | None = None, threads: int = 1
     ) -> None:
         manifest = artifact.manifest
         program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None

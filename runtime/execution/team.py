@@ -39,11 +39,7 @@ _REMEMBERED, _TRIALS = 16, 3
 _PAUSE = 1e-3
 """Seconds after a run from which helpers sleep and caches belong to others, and the next run is unlike this one."""
 
-_FUNCTIONS = {
-    TeamLayout.SYSCALL: "syscall",
-    TeamLayout.CLOCK: "clock_gettime",
-    TeamLayout.GETCPU: "sched_getcpu",
-}
+_FUNCTIONS = {TeamLayout.SYSCALL: "syscall", TeamLayout.CLOCK: "clock_gettime", TeamLayout.GETCPU: "sched_getcpu"}
 """Of the C library, by the field that holds their address."""
 
 _GENERIC = (98, 124, 123, 122)

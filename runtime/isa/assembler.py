@@ -54,11 +54,7 @@ class Assembler:
     """
 
     def __init__(
-        self,
-        machine: Machine,
-        regions: Sequence[Region],
-        clusters: int = 1,
-        reduced: Mapping[str, int] | None = None,
+        self, machine: Machine, regions: Sequence[Region], clusters: int = 1, reduced: Mapping[str, int] | None = None
     ) -> None:
         if not 0 < clusters <= machine.clusters:
             raise InstructionError(

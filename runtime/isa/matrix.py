@@ -210,8 +210,7 @@ class Convolve(MatrixInstruction):
         sums = _accumulators(self, cluster, self.output_blocks)
         return (
             *map_reads(
-                *(cluster, self.source * MAPS_UNIT, axes(self)),
-                *((self.row_pitch * MAPS_UNIT, self.pitch), self.read),
+                *(cluster, self.source * MAPS_UNIT, axes(self)), *((self.row_pitch * MAPS_UNIT, self.pitch), self.read)
             ),
             _weights(self, cluster),
             *((sums, sums._replace(write=False)) if self.accumulate else (sums,)),

@@ -3,6 +3,8 @@
 Standard library only, so that the runtime and the IR, which know nothing of each other, share one root.
 """
 
+from __future__ import annotations
+
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence

@@ -84,11 +84,7 @@ class _Walker:
                 self._rows(matrix, first, last)
             else:
                 is_last = b.compare("eq", first, (blocks - 1) * rows)
-                b.if_(
-                    is_last,
-                    lambda: self._rows(matrix, first, last),
-                    lambda: self._rows(matrix, first, self.vectors),
-                )
+                b.if_(is_last, lambda: self._rows(matrix, first, last), lambda: self._rows(matrix, first, self.vectors))
 
         b.each(self.arguments["begin"], self.arguments["end"], unit)
         units = math.prod(operator.batch) * blocks

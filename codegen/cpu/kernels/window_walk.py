@@ -165,11 +165,7 @@ class WindowWalk:
         return {**call, "kernel_rows": taps}, (tap, taps)
 
     def call(
-        self,
-        key: Hashable,
-        arguments: Values,
-        pixel: Register,
-        generate: Callable[[FunctionBuilder, Values], None],
+        self, key: Hashable, arguments: Values, pixel: Register, generate: Callable[[FunctionBuilder, Values], None]
     ) -> None:
         """Call a tile at an output pixel."""
         b = self.b

@@ -97,12 +97,7 @@ def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple
 
 
 def _compiled(
-    op: Op,
-    source: str,
-    numbers: tuple[int, ...],
-    sums: DType,
-    target: TargetDescription,
-    floats: Sequence[float] = (),
+    op: Op, source: str, numbers: tuple[int, ...], sums: DType, target: TargetDescription, floats: Sequence[float] = ()
 ) -> Kernel:
     # What rounds to integers is computed as it is written.
     fast = op.result.type.dtype.is_float

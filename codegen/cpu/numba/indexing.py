@@ -94,12 +94,7 @@ def _element_function(rank: int, statement: str, tensors: str, head: Sequence[st
     return loop_function(tensors, head, loops, body)
 
 
-_COMBINATIONS = {
-    "add": "{0} + {1}",
-    "mul": "{0} * {1}",
-    "min": "smaller({0}, {1})",
-    "max": "larger({0}, {1})",
-}
+_COMBINATIONS = {"add": "{0} + {1}", "mul": "{0} * {1}", "min": "smaller({0}, {1})", "max": "larger({0}, {1})"}
 
 
 _OF_TRUTHS = {"none": "{1}", "add": "{0} | {1}", "mul": "{0} & {1}", "min": "{0} & {1}", "max": "{0} | {1}"}

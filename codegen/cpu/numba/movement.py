@@ -10,17 +10,7 @@ from tilewright.errors import ResourceError
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
-from ....ir.ops.movement import (
-    Concat,
-    Pad,
-    Reorder,
-    Slice,
-    SpaceToDepth,
-    Split,
-    Tile,
-    Transpose,
-    Trilu,
-)
+from ....ir.ops.movement import Concat, Pad, Reorder, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
 from ..kernel import Kernel, lowers

@@ -176,13 +176,7 @@ class _Reader:
             # Whatever comes after importing, too, tells users where it is by the names of layers.
             expected = f"at most {limits.XML_NAME} {limits.XML_NAME.what}"
             raise _damaged("the name of a layer is too long", expected=expected, found=len(name))
-        layer = Layer(
-            _integer(element, "id"),
-            name,
-            _attribute(element, "type"),
-            element.get("version", ""),
-            precision,
-        )
+        layer = Layer(_integer(element, "id"), name, _attribute(element, "type"), element.get("version", ""), precision)
         data = element.find("data")
         if data is not None:
             layer.attributes = dict(data.attrib)

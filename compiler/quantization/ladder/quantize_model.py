@@ -55,8 +55,7 @@ class Quantizing(CompileOptions):
     """What ``tilewright.quantize`` takes: the options, what to quantise, and the goal."""
 
     model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
-        kw_only=False,
-        metadata={"documentation": "As for ``tilewright.compile``, in floating point and of one shape."},
+        kw_only=False, metadata={"documentation": "As for ``tilewright.compile``, in floating point and of one shape."}
     )
     output: str | os.PathLike[str] = field(
         kw_only=False,

@@ -124,6 +124,4 @@ def _makes_channels_apart(conv: Op[Conv]) -> bool:
     return is_plain and len({*w.type.quant.zero_point}) == 1
 
 
-RULES: tuple[Rule, ...] = on_quantized(
-    Rule("heads_of_blocks", node(Attention, where=is_quantized), _heads_of_blocks),
-)
+RULES: tuple[Rule, ...] = on_quantized(Rule("heads_of_blocks", node(Attention, where=is_quantized), _heads_of_blocks))

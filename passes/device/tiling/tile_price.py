@@ -47,13 +47,7 @@ class Work:
     port: Cycles = 0.0
 
     def add(
-        self,
-        count: Count,
-        cycles: Cycles,
-        *,
-        whole: bool | NDArray[np.bool_] = True,
-        drain: int = 0,
-        port: Cycles = 0,
+        self, count: Count, cycles: Cycles, *, whole: bool | NDArray[np.bool_] = True, drain: int = 0, port: Cycles = 0
     ) -> None:
         """So many instructions of so many cycles each; ``whole``: of whole tiles, not of those at an edge."""
         self.cycles = self.cycles + count * cycles

@@ -247,11 +247,7 @@ def _attention_candidates(op: Op[Attention], share: Share) -> tuple[Found, Atten
 
 
 def _priced(
-    op: Op,
-    machine: Machine,
-    orders: Sequence[Stationary],
-    share: Share,
-    known: dict[Split | None, ConvolutionPrice],
+    op: Op, machine: Machine, orders: Sequence[Stationary], share: Share, known: dict[Split | None, ConvolutionPrice]
 ) -> Priced:
     if is_op(op, Attention):
         found, attention = _attention_candidates(op, share)

@@ -197,14 +197,7 @@ class Classifying(Immutable):
 
 
 def evaluate(
-    artifact: bytes,
-    images: str,
-    labels: str,
-    job: Job,
-    *,
-    size: int,
-    engine: str | None = None,
-    **options: Any,
+    artifact: bytes, images: str, labels: str, job: Job, *, size: int, engine: str | None = None, **options: Any
 ) -> Evaluation:
     """Classify the pictures of a folder and compare with labels.
 

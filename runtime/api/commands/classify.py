@@ -67,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("How it is computed")
     add_engine(work, ENGINE)
     work.add_argument(
-        "--max_bs",
-        "--max-bs",
-        type=whole_number(1),
-        default=1,
-        metavar="N",
-        help="Images that are computed together.",
+        "--max_bs", "--max-bs", type=whole_number(1), default=1, metavar="N", help="Images that are computed together."
     )
     work.add_argument(
         "--preprocess_workers",
@@ -138,9 +133,7 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
         labels = None if arguments.labels is None else read_labels(arguments.labels, application.classifier.classes)
         with progress_bar(quiet=arguments.quiet) as report:
             found = application.classify(
-                files,
-                threads=arguments.preprocess_workers,
-                report=lambda done: report("classify", done, len(files)),
+                files, threads=arguments.preprocess_workers, report=lambda done: report("classify", done, len(files))
             )
     for skipped in found.skipped[:_NAMED]:
         tell_user("warning", f"skipped: {skipped.reason}")

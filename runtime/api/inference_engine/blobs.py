@@ -1,5 +1,7 @@
 """Blobs as releases since 2020 show them: memory with a description of what is in it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

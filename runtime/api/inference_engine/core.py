@@ -1,5 +1,7 @@
 """IECore: the front door of releases since 2019, over what IEPlugin does."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 
@@ -94,11 +96,7 @@ class IECore:
 
     @documented
     def import_network(
-        self,
-        model_file: str,
-        device_name: str,
-        config: Mapping[str, str] | None = None,
-        num_requests: int = 1,
+        self, model_file: str, device_name: str, config: Mapping[str, str] | None = None, num_requests: int = 1
     ) -> ExecutableNetwork:
         """Load a network that `ExecutableNetwork.export` wrote.
 

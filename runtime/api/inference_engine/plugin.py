@@ -1,5 +1,7 @@
 """IEPlugin: a device by its name, and the networks that are loaded to it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """What is done to pictures before a network computes: their size and the order of their channels, means and scales."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field

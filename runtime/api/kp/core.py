@@ -3,6 +3,8 @@
 The devices are virtual; ``TILEWRIGHT_KP_DEVICES`` says which there are.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """The exceptions of the API, and the one way in which its functions fail."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar

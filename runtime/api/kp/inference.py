@@ -5,6 +5,8 @@ three images that wait and for three results; sending waits for room, receiving 
 `set_timeout` says.
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,9 +77,7 @@ def generic_raw_inference_send(
 
 @documented
 def generic_raw_inference_receive(
-    device_group: DeviceGroup,
-    generic_raw_image_header: GenericRawImageHeader,
-    model_nef_descriptor: ModelNefDescriptor,
+    device_group: DeviceGroup, generic_raw_image_header: GenericRawImageHeader, model_nef_descriptor: ModelNefDescriptor
 ) -> GenericRawResult:
     """Receive the next result; an image with crop boxes has one for each.
 

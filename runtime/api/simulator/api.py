@@ -7,6 +7,8 @@ Samples are read, run and compared one at a time; on a terminal a bar shows how 
 Original: the containers that calls return are undocumented, and so are all metrics but ``snr``.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from typing import TypeVar

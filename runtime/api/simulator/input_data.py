@@ -10,6 +10,8 @@ Floating-point numbers of any width become what the input takes, integers where 
 Original: ``.h5`` alone, of float32.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView

@@ -56,10 +56,7 @@ class WholeWinograd(Winograd):
         return super().outputs * self._by_row
 
 
-ALGORITHMS = {
-    "f2": WholeWinograd((1.0,), (1, 1, 1), 2),
-    "f4": WholeWinograd((1.0, 2.0), (1, 2, 1, 4), 24),
-}
+ALGORITHMS = {"f2": WholeWinograd((1.0,), (1, 1, 1), 2), "f4": WholeWinograd((1.0, 2.0), (1, 2, 1, 4), 24)}
 
 
 @dataclass(frozen=True)

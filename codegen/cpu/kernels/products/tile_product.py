@@ -107,12 +107,7 @@ class TileBlocks:
         self._x_stride, self._end = x_stride, end
         self._functions: dict[tuple[int, int, int], FunctionBuilder] = {}
 
-    def over_columns(
-        self,
-        vectors: int,
-        active: int,
-        visit: Callable[[Register, OverRows], None],
-    ) -> None:
+    def over_columns(self, vectors: int, active: int, visit: Callable[[Register, OverRows], None]) -> None:
         """Generate what visits columns, one or two vectors at a time.
 
         Args:

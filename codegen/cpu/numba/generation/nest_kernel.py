@@ -98,11 +98,7 @@ def _finished(entry: NumbaEntry, nest: Nest, helpers: str = "", apart: Sequence[
 
 
 def _visit(
-    b: FunctionBuilder,
-    begin: Register,
-    end: Register,
-    nest: Nest,
-    element: Callable[[Sequence[Register]], object],
+    b: FunctionBuilder, begin: Register, end: Register, nest: Nest, element: Callable[[Sequence[Register]], object]
 ) -> None:
     """Loops over a nest around what happens at a point, given the positions in its tensors."""
 

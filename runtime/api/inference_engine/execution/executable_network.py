@@ -1,5 +1,7 @@
 """ExecutableNetwork: a network loaded to a device, with its requests; and files of such networks."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace

@@ -1,5 +1,7 @@
 """InferRequest: buffers of its own for one inference at a time."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace

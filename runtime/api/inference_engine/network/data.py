@@ -80,9 +80,7 @@ class DataPtr(list[int]):
         expected = layouts_for(len(self.shape), is_input=self._layer in self._state.graph.inputs())
         if not isinstance(layout, str) or layout not in expected:
             raise WrongSettingError(
-                f"{self._name!r} cannot have this layout",
-                expected=" or ".join(expected),
-                found=shown(layout),
+                f"{self._name!r} cannot have this layout", expected=" or ".join(expected), found=shown(layout)
             )
         self._state.setting(self._owner(), self._position).layout = layout
 

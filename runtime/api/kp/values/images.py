@@ -1,5 +1,7 @@
 """Values that describe what is sent to a device."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Values that describe what a device sends back, and hold the outputs of a model."""
 
+from __future__ import annotations
+
 from typing import Any, ClassVar
 
 import numpy as np

@@ -126,10 +126,7 @@ def export_region_yolo(op: Op[RegionYolo], exporter: Exporter) -> None:
     sizes = [2, operator.coords - 2, 1, operator.classes]
     begins = [sum(sizes[:part]) for part in range(len(sizes))]
     place, sides, presence, classes = (
-        exporter.node(
-            "Slice",
-            [regions, *(exporter.integers([number], "part") for number in (begin, begin + size, 2))],
-        )
+        exporter.node("Slice", [regions, *(exporter.integers([number], "part") for number in (begin, begin + size, 2))])
         for begin, size in zip(begins, sizes, strict=True)
     )
     probable = (
