@@ -14,10 +14,11 @@ from tilewright.ir.feature_map import Window, is_block_by_block, is_product, map
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.pooling import GlobalPool, Pool
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
-from tilewright.passes.device.channel_blocks import of_all_inputs, zero_of_weights
+from tilewright.passes.device.channel_blocks import channels_made, of_all_inputs, zero_of_weights
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
 from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover, output_groups
@@ -291,7 +292,7 @@ def _vector(op: Op, machine: Machine) -> float:
         scores = math.prod(op.operator.batch) * op.operator.rows * op.operator.keys
         return float(vector_steps(machine, scores, WEIGH_PASSES) + vector_steps(machine, op.result.type.elements))
     shape = map_shape(op.result.type)
-    idle = idle_elements(-shape.channels % CHANNEL_BLOCK) if is_product(op) else 0
+    idle = idle_elements(-channels_made(op) % CHANNEL_BLOCK) if is_product(op) or is_op(op, Pool, GlobalPool) else 0
     elements = shape.padded_elements - shape.images * shape.height * shape.width * idle
     return float(vector_steps(machine, elements, taps))
 

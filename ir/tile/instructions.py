@@ -280,7 +280,7 @@ def _rounded(op: Op[Requantize] | Op[RequantizeMean], places: Places) -> Fields:
 
 def _requantize(op: Op[Requantize], places: Places) -> Fields:
     requantize, residual = op.operator, op.operands.residual
-    fields: Fields = {**_rounded(op, places), "slope": requantize.slope}
+    fields: Fields = {**_rounded(op, places), "slope": requantize.slope, "doubled": int(requantize.doubled)}
     if residual is not None:
         fields |= {**_source(residual, places), "source_zero": requantize.residual_zero}
         fields["source_multiplier"] = requantize.residual_factor
@@ -359,6 +359,7 @@ def _pool(op: Op[Pool], places: Places) -> Fields:
         **_pitches(x, places, "source_"),
         **_windows(pool, x, pool.kernel, places),
         **_result(op, places),
+        **_unused(op),
     }
 
 

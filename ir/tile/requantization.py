@@ -8,6 +8,7 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..core import Value
+from ..layout import CHANNEL_BLOCK
 from ..op import Operator, operator
 from ..types import TensorType
 from .types import TILE_OPERATORS, TileType, placed_map, tile, written
@@ -33,6 +34,7 @@ class Requantize(Operator[RequantizeOperands]):
         low, high: clamp.
         residual_zero, residual_factor: what is taken off the map that is added, and what is multiplied with then.
         slope: what negative numbers are multiplied with before they are rounded, above 0 and at most 1.
+        doubled: whether what half a block of accumulators becomes is also the other half.
     """
 
     BOUNDS: ClassVar[tuple[int, int]] = LOWEST, HIGHEST
@@ -43,10 +45,11 @@ class Requantize(Operator[RequantizeOperands]):
     residual_zero: int = 0
     residual_factor: float = 0.0
     slope: float = 1.0
+    doubled: bool = False
 
     def result(self, sums: TileType) -> tuple[int, ...]:
         """The shape of the map."""
-        return sums.shape
+        return (*sums.shape[:-1], sums.shape[-1] * (1 + self.doubled))
 
     def infer(
         self, x: TensorType, parameters: TensorType, residual: TensorType | None, into: TensorType | None
@@ -55,6 +58,8 @@ class Requantize(Operator[RequantizeOperands]):
         lanes, shape = tile(parameters, "parameters", "its scale", 2, source.cluster), self.result(source)
         if lanes.shape != (2, source.shape[-1]):
             raise IRError("every channel has a bias and a multiplier", expected=source.shape[-1], found=lanes)
+        if self.doubled and 2 * source.shape[-1] != CHANNEL_BLOCK:
+            raise IRError("no half of a block is doubled", expected=CHANNEL_BLOCK // 2, found=source)
         lowest, highest = self.BOUNDS
         if not lowest <= self.low <= self.high <= highest:
             raise IRError("the clamp is none", expected=f"{lowest} to {highest}, in order", found=[self.low, self.high])
@@ -74,7 +79,8 @@ class Requantize(Operator[RequantizeOperands]):
     def reference(
         self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray | None, into: np.ndarray | None
     ) -> np.ndarray:
-        return written(self.rounded(x, parameters, residual), into)
+        rounded = self.rounded(x, parameters, residual)
+        return written(np.concatenate([rounded] * (1 + self.doubled), -1), into)
 
     def rounded(self, x: np.ndarray, parameters: np.ndarray, residual: np.ndarray | None) -> np.ndarray:
         """The integers of the map."""

@@ -12,6 +12,7 @@ from ...ir.core import Constant, Op, is_op
 from ...ir.feature_map import convolution_maps, is_block_by_block
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather, from_front
+from ...ir.quantized import is_wide
 from ...runtime.machines.machine import CHANNEL_BLOCK
 from .boxes import Span, blocks_together
 
@@ -40,6 +41,22 @@ def of_all_inputs(weights: np.ndarray, groups: int, zero: int) -> np.ndarray:
     each = np.arange(groups)
     found[each, :, each] = weights.reshape(groups, outputs // groups, inputs, *kernel)
     return found.reshape(outputs, groups * inputs, *kernel)
+
+
+def channels_made(op: Op) -> int:
+    """How many channels of its result an op makes: where half a block of a convolution equals the other half, which is
+    written twice then, that half (decision 0215)."""
+    count, half = op.result.type.shape[1], CHANNEL_BLOCK // 2
+    if not is_op(op, Conv) or not MACS.is_at(op) or op.operator.group > 1:
+        return count
+    if count != CHANNEL_BLOCK or is_wide(op.result.type) or op.operands.residual is not None:
+        return count
+    constants = [value for value in op.inputs[1:] if isinstance(value, Constant)]
+    arrays = [value.array for value in constants]
+    arrays += [
+        np.array(value.type.quant.scale) for value in constants if value.type.quant and value.type.quant.axis == 0
+    ]
+    return half if all(np.array_equal(array[:half], array[half:]) for array in arrays) else count
 
 
 def nonzero_blocks(weights: np.ndarray, zero: int) -> Matrix:

@@ -201,15 +201,14 @@ def _read_copies(module: Module, reader: Op[Conv]) -> bool:
         return False
     if outputs > CHANNEL_BLOCK or outputs % inputs or CHANNEL_BLOCK % inputs or outputs == inputs:
         return False
-
-    def steps(op: Op, outputs: int, products: int) -> int:
-        # Where lanes of half a block are left, as many further pixels take these.
-        return _pixels(op) * (1 + (2 * outputs > CHANNEL_BLOCK)) * -(-products // CHANNEL_BLOCK)
-
-    source, products = maker.inputs[0], sum_products(reader)
-    own = sum_products(maker) if is_packed(source) else window_of(maker).taps * map_shape(source.type).padded_channels
-    more = steps(maker, outputs, own) - steps(maker, inputs, own)
-    if steps(reader, outputs, window_of(reader).taps * CHANNEL_BLOCK) - steps(reader, outputs, products) <= more:
+    is_more = 2 * outputs > CHANNEL_BLOCK
+    steps, more = window_of(reader).taps - -(-sum_products(reader) // CHANNEL_BLOCK), 0
+    if is_more and outputs < CHANNEL_BLOCK:
+        # What is more than half a block is computed, as it is not that half again (`channels_made`).
+        source = maker.inputs[0]
+        own = map_shape(source.type).padded_channels * window_of(maker).taps
+        more = _pixels(maker) * -(-(sum_products(maker) if is_packed(source) else own) // CHANNEL_BLOCK)
+    if _pixels(reader) * (1 + is_more) * steps <= more:
         return False
     macs = maker.macs
     _pick_outputs(module, maker, np.arange(outputs) % inputs, _Convolution.of(maker))

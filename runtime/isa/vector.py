@@ -114,7 +114,8 @@ class Requantize(MapInstruction):
     `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v, or 0 if o is one of the last
     `unused`, for eight of which half of the lanes of a block take another pixel. Bias and multiplier come from
     the requantise parameters at `parameters`. A `slope` that is not 0 is the bit pattern of a binary32 up to 1: a
-    negative p becomes `binary32(p * slope)` before it is rounded.
+    negative p becomes `binary32(p * slope)` before it is rounded. With `doubled` the second half of the last block is
+    not 0, but what the first half becomes.
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
@@ -126,6 +127,7 @@ class Requantize(MapInstruction):
     slope: int = bits(
         32, "what negative numbers are multiplied with, as binary32; 0 is 1", maximum=ONE_BITS, default=0, after=LAST
     )
+    doubled: int = bits(1, "write the first half of the last block a second time", default=0, after=LAST)
 
     @property
     def below_zero(self) -> np.float32:
@@ -142,9 +144,11 @@ class Requantize(MapInstruction):
         )
 
     def violations(self) -> Iterator[Violation]:
-        """Clamps are ordered, written pixels do not overlap."""
+        """Clamps are ordered, half a block is written twice, written pixels do not overlap."""
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
+        if self.doubled and 2 * self.unused != CHANNEL_BLOCK:
+            yield Violation("doubled", self.doubled, f"0 unless {CHANNEL_BLOCK // 2} channels are unused")
         yield from super().violations()
 
 
@@ -231,7 +235,8 @@ class Pool(MapToMap):
     sum: `round(binary32(binary32(sum of (x - zero_a)) * multiplier)) + zero_output + offset`. Results are clamped to
     -128 … 127. Zero points, scales and multiplier come from the record at `parameters`. Kind 3: the maximum of a map of
     16 bits, of which two blocks hold the bytes of one: the larger byte of the first, and where these are equal of the
-    second, decides about both.
+    second, decides about both. The last `unused` channels become 0 instead, for eight of which half of the lanes of a
+    block take another pixel.
     """
 
     kernel_height: int = bits(8, "window rows", minimum=1, after="blocks")
@@ -246,6 +251,7 @@ class Pool(MapToMap):
     column_origin: int = bits(13, "input column of output column 0", signed=True, default=0, after="row_origin")
     parameters: int = bits(12, "vector record; 0 for a maximum", unit="64 B", default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
+    unused: int = bits(4, "channels at the end of the last block that become 0", default=0)
     kind: int = flag("0 maximum, 1 average, 2 sum, 3 maximum of 16 bits", width=2)
     include_pad: int = flag("average: divide by the size of the kernel")
 
@@ -272,6 +278,8 @@ class Pool(MapToMap):
         yield from ring_violations(self.axes[0])
         if self.kind == PoolKind.WIDE_MAXIMUM and self.blocks % 2:
             yield Violation("blocks", self.blocks, "even for a map of 16 bits")
+        if self.kind == PoolKind.WIDE_MAXIMUM and self.unused:
+            yield Violation("unused", self.unused, "0 for a map of 16 bits")
         if self.include_pad and self.kind != PoolKind.AVERAGE:
             yield Violation("include_pad", self.include_pad, "0 unless kind is 1")
         if PoolKind(self.kind).is_maximum and self.parameters:

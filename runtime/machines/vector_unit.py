@@ -74,8 +74,8 @@ def vector_steps(machine: Machine, elements: Count, taps: int = 1) -> Count:
 
 
 def idle_elements(unused: int) -> int:
-    """Elements of a pixel that requantisation takes no lanes for: where a block has no more than half of its channels,
-    half of its lanes take another pixel."""
+    """Elements of a pixel that requantisation and pooling take no lanes for: where a block has no more than half of its
+    channels, half of its lanes take another pixel."""
     return CHANNEL_BLOCK // 2 if 2 * unused >= CHANNEL_BLOCK else 0
 
 
@@ -108,8 +108,9 @@ def vector_work(
             lanes compute as many at once as there are.
     """
     elements = pixels * blocks * CHANNEL_BLOCK
-    steps = vector_steps(machine, elements - idle * pixels, taps)
-    divisions = vector_steps(machine, elements) * lane_divisions + vector_steps(machine, pixels) * pixel_divisions
+    groups = vector_steps(machine, elements - idle * pixels)
+    steps = groups * taps
+    divisions = groups * lane_divisions + vector_steps(machine, pixels) * pixel_divisions
     busy = steps + divisions * machine.timing.divide
     port, least = 0, 0
     for run, pitch, times in streams:
@@ -147,7 +148,7 @@ def work_of(item: MapInstruction, machine: Machine) -> VectorWork:
         _maps(item),
         taps=taps,
         sums=WEIGH_PASSES if isinstance(item, Weigh) else int(isinstance(item, Requantize)),
-        idle=idle_elements(item.unused) if isinstance(item, Requantize) else 0,
+        idle=idle_elements(item.unused) if isinstance(item, (Requantize, Pool)) else 0,
         lane_divisions=AVERAGE_DIVISIONS if isinstance(item, Pool) and item.kind == PoolKind.AVERAGE else 0,
         pixel_divisions={RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0),
     )

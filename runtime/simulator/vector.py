@@ -60,7 +60,8 @@ def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.in
     quotient = quotients(memory, item).reshape(-1, 1) if isinstance(item, RequantizeMean) else None
     into, dtype = (item.zero_point, item.low, item.high), np.int32 if is_wide else np.int8
     value = arithmetic.requantize(total, multiplier, *into, residual, quotient, dtype, item.below_zero)
-    value[:, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
+    end = item.blocks * CHANNEL_BLOCK
+    value[:, end - item.unused :] = value[:, end - CHANNEL_BLOCK : end - item.unused] if item.doubled else 0
     if is_wide:
         _write_pairs(memory, item, value.reshape(item.height, item.width, item.blocks, CHANNEL_BLOCK))
     else:
@@ -104,7 +105,7 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     is_wide = item.kind == PoolKind.WIDE_MAXIMUM
     if record is None and not is_wide:
         total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
-        _output(memory, item)[...] = _reduce(item, source, total, np.maximum)
+        _output(memory, item)[...] = _used(item, _reduce(item, source, total, np.maximum))
         return
     # The output may overlap the input, so it is written last.
     result = np.empty((item.height, item.width, shape[2]), np.int8)
@@ -122,7 +123,13 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
             scaled = image.astype(np.float32)
             np.multiply(scaled, np.float32(record["scale_a"]), out=scaled)
             result[:, :, channels] = pool_average(_sum(item, scaled), _counts(item), record)
-    _output(memory, item)[...] = result
+    _output(memory, item)[...] = _used(item, result)
+
+
+def _used(item: Pool, result: NDArray[np.int8]) -> NDArray[np.int8]:
+    """A result whose last channels are 0."""
+    result[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
+    return result
 
 
 def _wide_maximum(item: Pool, source: NDArray[np.int8]) -> NDArray[np.int8]:

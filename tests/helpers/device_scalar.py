@@ -225,9 +225,9 @@ def requantize(memory: Memories, item: isa.Requantize | isa.RequantizeSum | isa.
                     at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16
                     product = binary32(product * binary32(1 / binary32(Fraction(max(word(memory.maps, at), 1)))))
                 value = clamp(round(activated(item, product)) + item.zero_point, item.low, item.high)
-                if o >= item.blocks * 16 - item.unused:
-                    value = 0
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
+                if o >= item.blocks * 16 - item.unused:
+                    value = memory.maps[target - 8] if item.doubled else 0
                 memory.maps[target] = value & 255
 
 
@@ -249,7 +249,8 @@ def requantize_wide(memory: Memories, item: isa.RequantizeWide) -> None:
                     product = binary32(product + added)
                 value = clamp(round(activated(item, product)) + item.zero_point, item.low, item.high)
                 if o >= item.blocks * 16 - item.unused:
-                    value = 0
+                    target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+                    value = pair(memory, target * 16, o - 8) + 128 if item.doubled else 0
                 put_pair(memory, item, y, x, o, value)
 
 
@@ -335,7 +336,8 @@ def pool(memory: Memories, item: isa.Pool) -> None:
                     found = max(window) + 128
                     memory.maps[at], memory.maps[at + 16] = (found >> 8) & 255, (found % 256 - 128) & 255
                 else:
-                    memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255
+                    is_used = c < item.blocks * 16 - item.unused
+                    memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255 if is_used else 0
 
 
 def _pooled(memory: Memories, item: isa.Pool, window: list[int]) -> int:

@@ -14,7 +14,7 @@ from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Module, Value, is_op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType
-from tilewright.passes.device.channel_blocks import blocks_read
+from tilewright.passes.device.channel_blocks import blocks_read, channels_made
 from tilewright.passes.device.fold_gathers import FoldGathers
 
 
@@ -138,14 +138,19 @@ def test_a_convolution_of_few_channels_reads_copies_of_them(
     assert first.result.type.shape[1] == groups * channels[0] if groups > 1 else channels[0]
 
 
-@pytest.mark.parametrize(("channels", "kernel", "is_read"), [(24, 1, False), (24, 1, True), (48, 5, False)])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "is_read", "made", "groups"),
+    [(24, 1, False, 4, 3), (24, 1, True, 4, 1), (48, 5, False, 4, 1), (48, 5, False, 8, 2)],
+)
 def test_copies_are_made_where_nothing_else_reads_them_and_steps_are_saved(
-    channels: int, kernel: int, is_read: bool, rng: np.random.Generator
+    channels: int, kernel: int, is_read: bool, made: int, groups: int, rng: np.random.Generator
 ) -> None:
     net = ChannelNetwork(rng, channels)
-    net.convolution(8, 1, kernel)
+    net.convolution(made, 1, kernel)
     more = [net.x] * is_read
-    net.convolution(16, 1, 3)
+    # Half a block that is written twice is computed once.
+    net.convolution(16 if made == 8 else 12, 1, 3)
     net.table()
-    groups = [op.operator.group for op in folded(net, *more)[0].ops if is_op(op, Conv)]
-    assert groups == [1, 2 if kernel == 1 and not is_read else 1]
+    found = [op for op in folded(net, *more)[0].ops if is_op(op, Conv)]
+    assert [op.operator.group for op in found] == [1, groups]
+    assert channels_made(found[0]) == made * (groups if made < 8 else 1)

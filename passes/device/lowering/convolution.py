@@ -25,7 +25,7 @@ from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
-from ..channel_blocks import blocks_read, channels_picked, of_all_inputs, runs_of
+from ..channel_blocks import blocks_read, channels_made, channels_picked, of_all_inputs, runs_of
 from ..fused_pairs import fused_user, made_by, residual_of
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
@@ -45,6 +45,7 @@ class Weights:
         factors: requantisation multipliers, for each output or one for all.
         low, high: clamp of the result.
         slope: what negative sums are multiplied with.
+        doubled: whether results are written a second time behind these.
     """
 
     values: np.ndarray
@@ -54,6 +55,7 @@ class Weights:
     low: int = -128
     high: int = 127
     slope: float = 1.0
+    doubled: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ class Layer:
 
     def outputs(self, channels: Span) -> Span:
         """The sums that channels of the target are made of."""
-        return _numbers_of(channels, len(self.weights)) if self.wide[1] else channels
+        first, count = channels
+        return (
+            _numbers_of(channels, len(self.weights)) if self.wide[1] else (first, min(count, len(self.weights) - first))
+        )
 
     def channels_of(self, channels: Span) -> Span:
         """The channels of the source that some of the target are made of, if each is made of one."""
@@ -148,7 +153,8 @@ def _weights_of(op: Op[Conv]) -> Weights:
         bias += _constant(op, op.operands.b).array
     low, high = clamp_bounds(y, conv.act, conv.act_args)
     into = on_chip(y, low), on_chip(y, high), slope_of(conv.act, conv.act_args)
-    return Weights(values, zero, bias, accumulator_factors(x.type, type, y), *into)
+    factors, made = accumulator_factors(x.type, type, y), channels_made(op)
+    return Weights(values[:made], zero, bias[:made], factors[:made], *into, made < len(values))
 
 
 def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
@@ -176,7 +182,7 @@ def _requantize(op: Op[Any], weights: Weights) -> Requantize:
     y, residual = op.result.type, residual_of(op)
     into = on_chip(y, parameters(y)[1]), weights.low, weights.high
     added = (chip_zero(residual), float(residual_factor(residual.type, y))) if residual is not None else (0, 0.0)
-    return (RequantizeWide if is_wide(y) else Requantize)(*into, *added, weights.slope)
+    return (RequantizeWide if is_wide(y) else Requantize)(*into, *added, weights.slope, weights.doubled)
 
 
 class _Convolution:

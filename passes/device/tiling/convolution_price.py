@@ -30,10 +30,10 @@ from ....runtime.machines.cost import (
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ....runtime.machines.vector_unit import Stream, idle_elements, vector_drain, vector_work
 from ..boxes import blocks_together
-from ..channel_blocks import blocks_read, slice_reads
+from ..channel_blocks import blocks_read, channels_made, slice_reads
 from ..fused_pairs import fused_user, other_map, other_operand, residual_of
 from .candidates import Candidates
-from .tile_price import Counts, Price, Share, box, parts, rows_read
+from .tile_price import Counts, Price, Share, box, channel_slices, parts, rows_read
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -74,7 +74,7 @@ class ConvolutionPrice:
         # Both bytes of a number are multiplied.
         self.read_together = blocks_together(op.inputs[0].type)
         self.sum_products = sum_products(op) * self.read_together
-        self.together, self.channels = blocks_together(op.result.type), op.result.type.shape[1]
+        self.together, self.channels = blocks_together(op.result.type), channels_made(op)
         self.outputs = share.blocks(self.target.blocks, self.together)
         self.images, self.height, self.width = share.pixels(self.target)
         self.inputs = self.source.blocks
@@ -169,16 +169,9 @@ class ConvolutionPrice:
                 price.vector.add(areas * slices, once, whole=is_whole, drain=timing.vector_drain, port=work.port)
 
     def _slices(self) -> Iterator[tuple[Any, Counts, int, bool]]:
-        """Pieces that cut the output channels: how many, their blocks of sums, which of the last block are none, and
-        whether they are whole."""
-        size, unused = self.tiles.blocks // self.together, -self.channels % CHANNEL_BLOCK
-        outputs = self.outputs // self.together
-        if not unused or self.outputs < self.target.blocks:
-            yield from ((count, blocks, 0, whole) for count, blocks, whole in parts(outputs, size))
-        else:
-            before = self.slices - 1
-            yield before, size, 0, True
-            yield np.ones_like(size), outputs - before * size, unused, False
+        """Pieces that cut the output channels, of blocks of sums."""
+        unused = -self.channels % CHANNEL_BLOCK if self.outputs == self.target.blocks else 0
+        return channel_slices(self.outputs // self.together, self.tiles.blocks // self.together, unused)
 
     def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
         """What so many slices are summed up of: products, the blocks of input channels of each, and whether they are

@@ -180,6 +180,17 @@ def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
         yield np.minimum(rest, 1), np.maximum(rest, 1), False
 
 
+def channel_slices(extent: int, size: Counts, unused: int) -> Iterator[tuple[Any, Counts, int, bool]]:
+    """Pieces of a size that cut blocks of channels, how many channels of the last block there are not, and whether
+    pieces are whole; one with such channels is none."""
+    if not unused:
+        yield from ((count, blocks, 0, whole) for count, blocks, whole in parts(extent, size))
+    else:
+        before = ceil_divide(extent, size) - 1
+        yield before, size, 0, True
+        yield np.ones_like(size), extent - before * size, unused, False
+
+
 def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False) -> Runs:
     """The runs of a box of a feature map in DRAM, whose pixels lie one after the other with all channels padded.
 

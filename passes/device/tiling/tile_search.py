@@ -28,7 +28,7 @@ from ....ir.feature_map import (
 )
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
-from ....ir.ops.pooling import AveragePool
+from ....ir.ops.pooling import AveragePool, GlobalPool, Pool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.skip_normalization import SkipLayerNorm
@@ -53,18 +53,19 @@ from ....runtime.machines.vector_unit import (
     NORMALIZE_DIVISIONS,
     NORMALIZE_PASSES,
     Stream,
+    idle_elements,
     vector_drain,
     vector_work,
 )
 from ..attention_views import rows_shape
 from ..boxes import blocks_made, blocks_together, outer_dimension
-from ..channel_blocks import blocks_read, slice_reads
+from ..channel_blocks import blocks_read, channels_made, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .attention_price import AttentionPrice
 from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
-from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, parts, rows_read
+from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, channel_slices, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Slice, *VIEWS)
 """Operators that only load and store."""
@@ -162,7 +163,7 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
         images, height, width = share.pixels(target)
         together = blocks_made(op)
         blocks = share.blocks(target.blocks, together) // together
-        work = machine, height * width, min(blocks * CHANNEL_BLOCK, op.result.type.shape[1])
+        work = machine, height * width, min(blocks * CHANNEL_BLOCK, channels_made(op))
         products = sum_products(op) * blocks_together(op.inputs[0].type)
         steps = depthwise_steps(*work, products) if is_block_by_block(op) else dense_steps(*work, *trace)
         found.append(images * float(steps))
@@ -338,8 +339,9 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     images, height, width = share.pixels(target)
     outputs = share.blocks(target.blocks, blocks_made(op))
     read = [value for value in op.inputs if value.type.quant is not None]
-    for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
-        parts(height, tiles.rows), parts(width, tiles.columns), parts(outputs, tiles.blocks)
+    unused = -target.channels % CHANNEL_BLOCK if is_op(op, Pool, GlobalPool) and outputs == target.blocks else 0
+    for (n, rows, is_top), (m, columns, is_left), (k, blocks, none, is_first) in product(
+        parts(height, tiles.rows), parts(width, tiles.columns), channel_slices(outputs, tiles.blocks, unused)
     ):
         count, whole = n * m * k * images, is_top and is_left and is_first
         for source, reach in _sources(op, share):
@@ -360,6 +362,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
             work = vector_work(
                 *(machine, rows * columns, blocks, maps),
                 taps=taps,
+                idle=idle_elements(none),
                 lane_divisions=AVERAGE_DIVISIONS if is_op(op, AveragePool) else 0,
                 pixel_divisions=NORMALIZE_DIVISIONS if is_op(op, SkipLayerNorm) else 0,
             )

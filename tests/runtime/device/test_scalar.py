@@ -91,14 +91,15 @@ def size(rng: np.random.Generator) -> dict[str, Any]:
 
 def requantized(rng: np.random.Generator) -> dict[str, Any]:
     """Fields that RQ and RQA share."""
-    shape = size(rng)
+    shape, doubled = size(rng), pick(rng, 0, 1)
     return {
+        "doubled": doubled,
         "accumulator": pick(rng, 0, 8),
         "parameters": pick(rng, 0, 3) * 2,
         "zero_point": pick(rng, -256, 255),
         "low": pick(rng, -128, 0),
         "high": pick(rng, 0, 127),
-        "unused": int(rng.choice([0, pick(rng, 1, 15)])),
+        "unused": 8 if doubled else int(rng.choice([0, pick(rng, 1, 15)])),
         **shape,
         **output(rng, **shape),
     }
@@ -253,6 +254,7 @@ def pool(rng: np.random.Generator) -> isa.Instruction:
         source_pixel_pitch=pick(rng, 0, 4),
         ring=int(rng.choice([0, pick(rng, 1, 6)])),
         parameters=0 if isa.PoolKind(kind).is_maximum else 30,
+        unused=pick(rng, 0, 15) if kind != isa.PoolKind.WIDE_MAXIMUM else 0,
         kind=kind,
         include_pad=pick(rng, 0, 1) if kind == 1 else 0,
         **shape,
