@@ -14,7 +14,7 @@ from tilewright.ir.feature_map import Window, is_block_by_block, is_product, map
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
-from tilewright.ir.ops.pooling import GlobalPool, Pool
+from tilewright.ir.ops.pooling import GlobalPool, MaxPool, Pool
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
@@ -294,7 +294,9 @@ def _vector(op: Op, machine: Machine) -> float:
     shape = map_shape(op.result.type)
     idle = idle_elements(-channels_made(op) % CHANNEL_BLOCK) if is_product(op) or is_op(op, Pool, GlobalPool) else 0
     elements = shape.padded_elements - shape.images * shape.height * shape.width * idle
-    return float(vector_steps(machine, elements, taps))
+    # Lanes that a pixel leaves may take other taps of it where the order of these does not matter.
+    each = (elements * taps, 1) if is_op(op, MaxPool, GlobalPool) else (elements, taps)
+    return float(vector_steps(machine, *each))
 
 
 def weight_bytes(op: Op) -> int:

@@ -236,7 +236,7 @@ class Pool(MapToMap):
     -128 … 127. Zero points, scales and multiplier come from the record at `parameters`. Kind 3: the maximum of a map of
     16 bits, of which two blocks hold the bytes of one: the larger byte of the first, and where these are equal of the
     second, decides about both. The last `unused` channels become 0 instead, for eight of which half of the lanes of a
-    block take another pixel.
+    block take another pixel. Of one pixel, kinds 0 and 2 take several taps at once where its channels leave lanes.
     """
 
     kernel_height: int = bits(8, "window rows", minimum=1, after="blocks")

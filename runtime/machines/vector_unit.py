@@ -92,6 +92,7 @@ def vector_work(
     streams: Iterable[Stream],
     *,
     taps: int = 1,
+    joins: bool = False,
     sums: int = 0,
     idle: int = 0,
     lane_divisions: int = 0,
@@ -102,6 +103,7 @@ def vector_work(
     Args:
         streams: maps that are read or written.
         taps: steps for an element.
+        joins: whether lanes that the elements of a single pixel leave take other taps, and are combined two and two.
         sums: how often its accumulator is read.
         idle: elements of a pixel that pass the ports but take no lane.
         lane_divisions, pixel_divisions: for a group of lanes, and for a pixel; of those that a pixel has one of the
@@ -109,18 +111,25 @@ def vector_work(
     """
     elements = pixels * blocks * CHANNEL_BLOCK
     groups = vector_steps(machine, elements - idle * pixels)
-    steps = groups * taps
+    halvings = _halvings(machine, elements - idle * pixels) * np.equal(pixels, 1) if joins else 0
+    steps = np.minimum(groups * taps, groups * ceil_divide(taps, 1 << halvings) + halvings) if joins else groups * taps
     divisions = groups * lane_divisions + vector_steps(machine, pixels) * pixel_divisions
     busy = steps + divisions * machine.timing.divide
     port, least = 0, 0
     for run, pitch, times in streams:
-        port = port + times * port_cycles(machine, pixels, run, pitch)
+        at_once = 1 << halvings if times > 1 else 1
+        port = port + ceil_divide(times, at_once) * port_cycles(machine, pixels * at_once, run, pitch)
         least = least + times * pixels * run
     read = ceil_divide(sums * elements * (ACCUMULATOR_UNIT // CHANNEL_BLOCK), machine.accumulator_banks * LINE_BYTES)
     spread = np.minimum(port, ceil_divide(least, machine.maps_banks * LINE_BYTES))
     stalls = np.maximum(np.maximum(spread, read) - busy, 0)
     conflicts = np.maximum(np.maximum(port, read) - busy, 0) - stalls
     return VectorWork(steps, divisions * machine.timing.divide, conflicts, stalls, port)
+
+
+def _halvings(machine: Machine, elements: Count) -> Any:
+    """How often the lanes can be halved until there are no more than elements."""
+    return np.log2(np.maximum(machine.vector_lanes // elements, 1)).astype(np.int64)
 
 
 def reads_no_map(item: MapInstruction) -> bool:
@@ -147,6 +156,7 @@ def work_of(item: MapInstruction, machine: Machine) -> VectorWork:
         item.blocks,
         _maps(item),
         taps=taps,
+        joins=isinstance(item, Pool) and item.kind in (PoolKind.MAXIMUM, PoolKind.SUM),
         sums=WEIGH_PASSES if isinstance(item, Weigh) else int(isinstance(item, Requantize)),
         idle=idle_elements(item.unused) if isinstance(item, (Requantize, Pool)) else 0,
         lane_divisions=AVERAGE_DIVISIONS if isinstance(item, Pool) and item.kind == PoolKind.AVERAGE else 0,
@@ -189,12 +199,13 @@ def _read(item: MapInstruction) -> list[Stream]:
     blocks = item.written_blocks if isinstance(item, RequantizeWide) else item.blocks
     blocks <<= isinstance(item, Normalize) and item.wide
     blocks = 1 if isinstance(item, RequantizeMean) else blocks
-    step = item.stride_width if isinstance(item, Pool) else 1
+    step = item.stride_width if isinstance(item, Pool) and item.width > 1 else 1
     times = 1 if isinstance(item, Weigh) else _taps(item)
     return [_stream(item, blocks, *each, step, times) for each in pairs]
 
 
 def _stream(item: MapInstruction, blocks: int, row: str, pixel: str, step: int = 1, times: int = 1) -> Stream:
     """A map by the names of the fields with its distances; ``step``: columns from pixel to pixel."""
-    pitch = getattr(item, pixel) * step if item.width > 1 else getattr(item, row)
+    # Of a single pixel it is the window that lies in a row.
+    pitch = getattr(item, pixel) * step if item.width > 1 or item.height == 1 else getattr(item, row)
     return Stream(blocks * CHANNEL_BLOCK, pitch * MAPS_UNIT, times)

@@ -28,7 +28,7 @@ from ....ir.feature_map import (
 )
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
-from ....ir.ops.pooling import AveragePool, GlobalPool, Pool
+from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
 from ....ir.ops.skip_normalization import SkipLayerNorm
@@ -362,6 +362,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
             work = vector_work(
                 *(machine, rows * columns, blocks, maps),
                 taps=taps,
+                joins=is_op(op, MaxPool, GlobalPool) and not is_wide(op.result.type),
                 idle=idle_elements(none),
                 lane_divisions=AVERAGE_DIVISIONS if is_op(op, AveragePool) else 0,
                 pixel_divisions=NORMALIZE_DIVISIONS if is_op(op, SkipLayerNorm) else 0,

@@ -200,6 +200,38 @@ def test_requantisation_takes_half_of_a_block_for_a_pixel_or_all_of_it(device: m
     assert found.port_stalls == max(lines - found.steps, 0)
 
 
+def pool(height: int, width: int, window: tuple[int, int], **fields: Any) -> isa.Pool:
+    rows, columns = height - 1 + window[0], width - 1 + window[1]
+    return isa.Pool(
+        **{"source": 0, "destination": 0, "height": height, "width": width, "blocks": 1, **fields},
+        kernel_height=window[0],
+        kernel_width=window[1],
+        input_height=rows,
+        input_width=columns,
+        source_row_pitch=columns,
+        source_pixel_pitch=1,
+        destination_row_pitch=width,
+        destination_pixel_pitch=1,
+    )
+
+
+@pytest.mark.parametrize("unused", [0, 7, 8, 15])
+def test_pooling_takes_half_of_a_block_for_a_pixel_or_all_of_it(unused: int) -> None:
+    assert cost(pool(8, 8, (2, 3), unused=unused), M4096).steps == 6 * 64 * (16 if unused < 8 else 8) // 64
+
+
+def test_lanes_that_a_pixel_leaves_take_other_taps_of_it() -> None:
+    def steps(kind: isa.PoolKind, height: int = 1, window: tuple[int, int] = (25, 5), **fields: Any) -> int:
+        return cost(pool(height, 1, window, kind=kind, **fields), M4096).steps
+
+    # A quarter of the taps at a time, and two steps that combine what four parts of the lanes have.
+    assert [steps(kind) for kind in isa.PoolKind] == [34, 125, 34, 125]
+    assert steps(isa.PoolKind.SUM, unused=8) == 16 + 3
+    assert steps(isa.PoolKind.SUM, 2) == 125
+    assert steps(isa.PoolKind.MAXIMUM, window=(1, 2)) == 2
+    assert cost(pool(1, 1, (25, 5), kind=isa.PoolKind.SUM), S256).steps == 125
+
+
 def test_lines_a_multiple_of_all_banks_apart_do_not_meet() -> None:
     lines = np.arange(4) * 8
     assert bank_of(lines, 8).tolist() == [0, 5, 2, 7]
