@@ -8,7 +8,7 @@ from tilewright.limits import RESAMPLED
 
 from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
-from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
+from ....ir.layout import physical_shape, row_major
 from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
 from ....ir.ops.sampling import MARGIN, GridSample
 from ....ir.types import DType
@@ -41,71 +41,36 @@ def _nearest(rank: int) -> KernelFunction:
     return loop_function("x, y", ["image, inner = n[0], n[1]", *tables], loops, row)
 
 
-def _weighted(rank: int, real: str, is_row: bool) -> KernelFunction:
+def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> KernelFunction:
     """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside.
 
+    What the last dimension is sampled from is one row, the sum of others, which is made first.
+
     Args:
-        is_row: whether inner rows are long enough to be summed up in work memory, tap by tap.
+        number: type of weights and sums.
+        weight: that of a place ``t`` in the tables.
+        result: what a ``total`` becomes, ``absent`` or not.
     """
-    first, (loops, q) = 3 + rank, _outputs(rank, 3)
-    head = ["image, inner, taps = n[0], n[1], n[2]", f"outside = np.{real}(f[0])"]
-    head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
-    over_taps = [f"for k{d} in range(taps):" for d in range(rank)]
-    taps = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(rank)]
-    position = " + ".join(["u * image", *(f"n[{first} + t{d}]" for d in range(rank))])
-    weight = " * ".join(f"f[1 + t{d}]" for d in range(rank))
-    missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(rank))
-    row = "for i in range(inner):"
-    if is_row:
-        added = [*taps, f"p, weight = {position}, np.{real}({weight})", row, "    scratch[i] += weight * x[p + i]"]
-        body = [f"q = ({q}) * inner", f"missing = {missing}", row, "    scratch[i] = 0", *nested(over_taps, added)]
-        return loop_function("x, y", head, loops, [*body, row, "    y[q + i] = outside if missing else scratch[i]"])
-    element = [
-        "total = 0.0",
-        *nested(over_taps, [*taps, f"total += x[{position} + i] * ({weight})"]),
-        f"y[({q}) * inner + i] = outside if {missing} else np.{real}(total)",
-    ]
-    return loop_function("x, y", head, [*loops, row], element)
-
-
-def _by_rows(rank: int, real: str) -> KernelFunction:
-    """As :func:`_weighted` without inner rows: what the last dimension is sampled from is one, summed up first."""
-    first, last, (loops, q) = 3 + rank, rank - 1, _outputs(rank - 1, 3)
-    head = ["image, width, taps = n[0], n[1], n[2]", f"columns, outside = n[{2 + rank}], np.{real}(f[0])"]
-    head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
+    first, last, (loops, q) = 4 + rank, rank - 1, _outputs(rank - 1, 4)
+    head = [f"image, inner, taps, width, columns = n[0], n[1], {taps}, n[2], n[{3 + rank}]"]
+    head += [f"base{d} = {f'base{d - 1} + n[{3 + d}] * taps' if d else 0}" for d in range(rank)]
     places = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(last)]
-    position = " + ".join(["u * image", *(f"n[{first} + t{d}]" for d in range(last))])
-    weight = " * ".join(f"f[1 + t{d}]" for d in range(last))
-    missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(last))
-    row, added = "for i in range(width):", "scratch[i] += weight * x[p + i]"
-    added_row = [*places, f"p, weight = {position}, np.{real}({weight})", *nested([row], [added])]
+    position = " + ".join(["u * image", *(f"max(n[{first} + t{d}], 0)" for d in range(last))])
+    product = " * ".join(weight.format(t=f"t{d}") for d in range(last))
+    missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(last)) or "False"
+    row, source = "for i in range(width):", "scratch[" if last else "x[u * image + "
+    added = [*places, f"p, w = {position}, {number}({product})", row, "    scratch[i] += w * x[p + i]"]
+    body = [row, "    scratch[i] = 0", *nested([f"for k{d} in range(taps):" for d in range(last)], added)]
     sums = [
-        f"total, t = np.{real}(0), base{last} + i * taps",
-        f"for k in range(taps): total += np.{real}(f[1 + t + k]) * scratch[max(n[{first} + t + k], 0)]",
-        f"y[q + i] = outside if missing or n[{first} + t] < 0 else total",
+        f"t, r = base{last} + i * taps, (({q}) * columns + i) * inner",
+        f"absent = {missing} or n[{first} + t] < 0",
+        *(f"o{k}, w{k} = max(n[{first} + t + {k}], 0), {number}({weight.format(t=f't + {k}')})" for k in range(taps)),
+        "for j in range(inner):",
+        f"    total = {' + '.join(f'w{k} * {source}o{k} + j]' for k in range(taps))}",
+        f"    y[r + j] = {result}",
     ]
-    body = [f"q, missing = ({q}) * columns, {missing}", row, "    scratch[i] = 0"]
-    body += [*nested([f"for k{d} in range(taps):" for d in range(last)], added_row)]
-    return loop_function("x, y", head, loops, [*body, *nested(["for i in range(columns):"], sums)])
-
-
-def _interpolated(rank: int) -> KernelFunction:
-    """As :func:`_weighted` on integers: two elements an index, weights of 11 bits, one rounding to nearest even."""
-    first, (loops, q) = 3 + rank, _outputs(rank, 3)
-    tables = [f"base{d} = {f'base{d - 1} + 4 * n[{2 + d}]' if d else first}" for d in range(rank)]
-    shift = INTERPOLATION_BITS * rank
-    taps = [f"t{d} = base{d} + 4 * i{d} + 2 * k{d}" for d in range(rank)]
-    position = " + ".join(["u * image + i", *(f"n[t{d}]" for d in range(rank))])
-    weight = " * ".join(f"n[t{d} + 1]" for d in range(rank))
-    element = [
-        "total = 0",
-        *nested([f"for k{d} in range(2):" for d in range(rank)], [*taps, f"total += x[{position}] * ({weight})"]),
-        f"whole = total >> {shift}",
-        f"rest = 2 * (total - (whole << {shift})) + (whole & 1)",
-        f"y[({q}) * inner + i] = whole + (1 if rest > {1 << shift} else 0)",
-    ]
-    head = ["image, inner = n[0], n[1]", *tables]
-    return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
+    over = nested(["for i in range(columns):"], sums)
+    return loop_function("x, y", head, loops, [*(body if last else []), *over])
 
 
 def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | None:
@@ -117,14 +82,22 @@ def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | N
     dimensions = range(first, last)
     if len(dimensions) > MOST_SAMPLED:
         return None
-    extents = [operator.extents[d] for d in dimensions]
-    numbers = [math.prod(shape[first:]), math.prod(shape[last:]), 0, *extents]
+    extents, inner = [operator.extents[d] for d in dimensions], math.prod(shape[last:])
+    rank, width = len(extents), shape[last - 1] * inner
+    sources: list[int] = []
+    weights: list[int] = []
     for d in dimensions:
         before, after, fraction = neighbours(operator.fixed_points(d, shape[d]), shape[d])
-        rest = (1 << INTERPOLATION_BITS) - fraction
-        numbers += np.stack([before * strides[d], rest, after * strides[d], fraction], 1).reshape(-1).tolist()
-    function, units = _interpolated(len(extents)), math.prod(shape[:first])
-    return compile_kernel(op, function, target, units=units, integers=numbers)
+        sources += (np.stack([before, after], 1) * strides[d]).reshape(-1).tolist()
+        weights += np.stack([(1 << INTERPOLATION_BITS) - fraction, fraction], 1).reshape(-1).tolist()
+    # Rounded once, to nearest even.
+    shift = INTERPOLATION_BITS * rank
+    result = f"(total + {(1 << (shift - 1)) - 1} + (total >> {shift} & 1)) >> {shift}"
+    function = _weighted(rank, 2, "np.int64", "n[n[3] + {t}]", result)
+    numbers = [math.prod(shape[first:]), inner, width, 4 + rank + len(sources), *extents, *sources, *weights]
+    # Sums of rows have one factor less than those of elements.
+    scratch = DType.I32 if INTERPOLATION_BITS * (rank - 1) + 8 < 32 else DType.I64, width if rank > 1 else 0
+    return compile_kernel(op, function, target, units=math.prod(shape[:first]), integers=numbers, scratch=scratch)
 
 
 @lowers(Resize, needs=(is_movement,))
@@ -170,12 +143,17 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    is_row, by_rows, real = inner >= CHANNEL_BLOCK, inner == 1 < len(extents), type.dtype.numpy.name
-    function = _by_rows(len(extents), real) if by_rows else _weighted(len(extents), real, is_row)
-    width = shape[last - 1] if by_rows else inner
-    numbers, scratch = [head[0], width, taps, *extents, *sources], (type.dtype, width if is_row or by_rows else 0)
+    number, width = f"np.{type.dtype.numpy.name}", shape[last - 1] * inner
+    function = _weighted(len(extents), taps, number, "f[1 + {t}]", f"{number}(f[0]) if absent else total")
     return compile_kernel(
-        op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
+        op,
+        function,
+        target,
+        units=units,
+        integers=[*head, width, 0, *extents, *sources],
+        floats=weights,
+        scratch=(type.dtype, width if len(extents) > 1 else 0),
+        fastmath=True,
     )
 
 
