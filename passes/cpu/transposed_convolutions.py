@@ -10,12 +10,12 @@ import numpy as np
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.movement import Concat, Interleave, Slice
+from ...ir.ops.movement import Concat, Interleave
 from ...ir.ops.shape import Expand
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
-from ..quantization.transposed_rules import MOST_PHASES, Phase, phases
+from ..quantization.transposed_rules import MOST_PHASES, Phase, phases, read, turned
 
 _MOST_ZEROS = 1.3
 """Taps of a convolution that makes all phases, zeros included, for each tap that there is."""
@@ -54,9 +54,7 @@ def _by_phases(found: Match) -> Value | None:
     op = found.op("transposed", ConvTranspose)
     operator, (x, w, b) = op.operator, op.operands
     assert isinstance(w, Constant)
-    group, (channels, outputs, *kernel) = operator.group, w.type.shape
-    array = w.array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
-    array = array.reshape(group * outputs, channels // group, *kernel)
+    group, (_, outputs, *kernel), array = operator.group, w.type.shape, turned(w.array, operator.group)
     windows = operator.windows(x.type.shape, w.type.shape)
     # Counted from where no padding would begin, so that phases of a kernel of whole strides read the same elements.
     begin = tuple(axis.before % axis.stride for axis in windows)
@@ -81,9 +79,10 @@ def _by_phases(found: Match) -> Value | None:
             parts.append(found.emit(Expand(shape), found.add_constant(w.name, bias.reshape(-1, *(1,) * len(each)))))
             continue
         weights = np.concatenate([_kernel(array, [phase.taps for phase in one]) for one in run])
-        conv = Conv((1,) * len(each), _pads(each), tuple(phase.dilation for phase in each), group)
+        cropped, pads = read(found, x, each)
+        conv = Conv((1,) * len(each), pads, tuple(phase.dilation for phase in each), group)
         constants = found.add_constant(w.name, weights), None if b is None else found.add_constant(w.name, bias)
-        parts.append(found.emit(conv, _cropped(found, x, each), *constants))
+        parts.append(found.emit(conv, cropped, *constants))
         if found.root is not op:
             parts.append(found.emit(found.root.operator, parts.pop()))
     joined = parts[0] if len(parts) == 1 else found.emit(Concat(1), *parts)
@@ -117,20 +116,6 @@ def _kernel(array: np.ndarray, taps: Sequence[Sequence[int]]) -> np.ndarray:
     """Weights [O, C / group, *taps] of these taps along each dimension; zeros for -1."""
     padded = np.pad(array, [(0, 0), (0, 0), *[(0, 1)] * len(taps)])
     return padded[np.ix_(*map(range, array.shape[:2]), *taps)]
-
-
-def _pads(each: Sequence[Phase]) -> tuple[int, ...]:
-    return tuple(max(pad, 0) for pad in (*(phase.before for phase in each), *(phase.after for phase in each)))
-
-
-def _cropped(found: Match, x: Value, each: Sequence[Phase]) -> Value:
-    """The elements of x that the phases read."""
-    begin = (0, 0, *(max(-phase.before, 0) for phase in each))
-    end = (0, 0, *(max(-phase.after, 0) for phase in each))
-    if not any((*begin, *end)):
-        return x
-    extent = tuple(size - a - b for size, a, b in zip(x.type.shape, begin, end, strict=True))
-    return found.emit(Slice(begin, extent, (1,) * len(extent)), x)
 
 
 _transposed = node(ConvTranspose, name="transposed", where=_has_phases)

@@ -97,7 +97,7 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     parts: list[Value] = []
     for rows, columns in itertools.product(*map(phases, axes)):
         kernel = found.add_constant(w.name, *_kernel(weights, (rows.taps, columns.taps)))
-        cropped, pads = _read(found, x, (rows, columns), origin)
+        cropped, pads = read(found, x, (rows, columns), origin)
         conv = Conv((1, 1), pads, (rows.dilation, columns.dilation), operator.group)
         real = found.emit(conv, cropped, found.emit(Dequantize(), kernel, origin=origin), b, origin=origin)
         if activation is not None:
@@ -123,12 +123,16 @@ class Turned:
     type: TensorType
 
 
+def turned(array: np.ndarray, group: int) -> np.ndarray:
+    """Weights [C, O / group, *kernel] in the order of a convolution, [O, C / group, *kernel], taps as they are."""
+    channels, outputs, *kernel = array.shape
+    array = array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
+    return array.reshape(group * outputs, channels // group, *kernel)
+
+
 def _as_convolution(w: Constant, group: int) -> Turned:
-    """Weights [C, O / group, rows, columns] in the order of a convolution, taps as they are."""
-    channels, outputs, *kernel = w.type.shape
-    array = w.array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
-    array = array.reshape(group * outputs, channels // group, *kernel)
-    quant = w.type.quant
+    """The same of a quantised constant."""
+    array, quant = turned(w.array, group), w.type.quant
     assert quant is not None
     if quant.axis is not None:
         # Channels of all groups share the scales of those of the first.
@@ -147,17 +151,16 @@ def _kernel(weights: Turned, taps: tuple[tuple[int, ...], tuple[int, ...]]) -> t
     return array, weights.type.with_shape(array.shape)
 
 
-def _read(
-    found: Match[Quantize], x: Value, both: tuple[Phase, Phase], origin: Sequence[Op]
-) -> tuple[Value, tuple[int, int, int, int]]:
-    """What a phase reads of x, and its pads."""
-    begin = tuple(max(-phase.before, 0) for phase in both)
-    end = tuple(max(-phase.after, 0) for phase in both)
-    pads = [max(pad, 0) for pad in (*(phase.before for phase in both), *(phase.after for phase in both))]
+def read(
+    found: Match, x: Value, each: Sequence[Phase], origin: Sequence[Op] | None = None
+) -> tuple[Value, tuple[int, ...]]:
+    """What a phase along each dimension reads of x, and its pads."""
+    pads = tuple(max(pad, 0) for pad in (*(phase.before for phase in each), *(phase.after for phase in each)))
+    begin, end = ((0, 0, *(max(-getattr(phase, side), 0) for phase in each)) for side in ("before", "after"))
     if any((*begin, *end)):
-        extents = tuple(size - a - b for size, a, b in zip(x.type.shape[2:], begin, end, strict=True))
-        x = found.emit(Slice((0, 0, *begin), (*x.type.shape[:2], *extents), (1,) * 4), x, origin=origin)
-    return x, (pads[0], pads[1], pads[2], pads[3])
+        extents = tuple(size - a - b for size, a, b in zip(x.type.shape, begin, end, strict=True))
+        x = found.emit(Slice(begin, extents, (1,) * len(extents)), x, origin=origin)
+    return x, pads
 
 
 RULES = on_quantized(Rule("transposed_convolution_by_phases", node(Quantize), _quantized_phases))
