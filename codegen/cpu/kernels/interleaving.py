@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK
@@ -18,15 +19,8 @@ _MOST_SHUFFLED = 8
 """Rows of x that are shuffled in registers; the number of shuffles grows with the square of it."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One dimension of the result.
-
-    Attributes:
-        stride: phases along it.
-        begin: position of its first element in the whole.
-        extent, given: of the result, and of x.
-    """
+class Part(NamedTuple):
+    """One dimension of the result: phases, where it begins in the whole, its extent, and that of x."""
 
     stride: int = 1
     begin: int = 0
@@ -75,14 +69,14 @@ class Interleaving(KernelSpec):
 
         def unit(index: Register) -> None:
             plane, front = b.divide(index, depth.extent), b.remainder(index, depth.extent)
-            image, channel = b.divide(plane, self.channels), b.remainder(plane, self.channels)
-            x = b.at(arguments["x"], b.multiply(image, phases * self.channels * self.channel_bytes))
-            x = b.at(x, b.multiply(channel, step), place(depth, front, rows.stride, rows.given * row_bytes))
+            image = b.multiply(b.divide(plane, self.channels), phases * self.channels * self.channel_bytes)
+            channel = b.multiply(b.remainder(plane, self.channels), step)
+            x = b.at(arguments["x"], image, channel, place(depth, front, rows.stride, rows.given * row_bytes))
             y = b.at(arguments["y"], b.multiply(index, rows.extent * columns.extent * self.element.bytes))
 
             def row(number: Register) -> None:
-                target = b.at(y, b.multiply(number, columns.extent * self.element.bytes))
-                self._row(b, b.at(x, place(rows, number, 1, row_bytes)), target)
+                result = b.at(y, b.multiply(number, columns.extent * self.element.bytes))
+                self._row(b, b.at(x, place(rows, number, 1, row_bytes)), result)
 
             b.each(0, rows.extent, row)
 
