@@ -132,18 +132,10 @@ class _InputReuse:
 def input_key(item: Convolve) -> tuple[object, ...]:
     """Everything that determines the gathered input of a convolution besides the memory."""
     return (
-        *(
-            item.source,
-            item.output_height,
-            item.output_width,
-            item.read,
-            item.wide,
-            item.kernel_height,
-            item.kernel_width,
-        ),
-        *(item.stride_height, item.stride_width, item.dilation_height, item.dilation_width, item.input_height),
-        *(item.input_width, item.row_origin, item.column_origin, item.pad_value, item.row_pitch, item.pitch),
-        item.ring,
+        *(item.source, item.output_height, item.output_width, item.read, item.wide, item.kernel_height),
+        *(item.kernel_width, item.stride_height, item.stride_width, item.dilation_height, item.dilation_width),
+        *(item.input_height, item.input_width, item.row_origin, item.column_origin, item.pad_value, item.row_pitch),
+        *(item.pitch, item.ring),
     )
 
 

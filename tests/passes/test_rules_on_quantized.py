@@ -143,6 +143,7 @@ def test_a_rule_on_quantised_values_keeps_their_meaning(name: str) -> None:
 
 
 Q = "<s=0x1.0p-4, z=3>"
+LOW = "<s=0x1.0p-3, z=-128>"
 NUMBERS = f"""
   const @one : f32[] = [0x1.0p0]
   func @main(%s: f32[2,1,5], %v: i8[2,4,5]{Q}) -> (%y: f32[{{shape}}]) {{{{
@@ -207,6 +208,32 @@ NETWORKS = {
     %y = gather(%x, @places) {axis=0} : f32[3,4]
     return %y
   }""",
+    "channels_repeated": f"""
+  func @main(%x: u8[2,5,3,4]{Q}, %z: u8[1,1,3,4]{Q}) -> (%y: u8[2,5,3,4]{Q}) {{
+    %y = add(%x, %z) : u8[2,5,3,4]{Q}
+    return %y
+  }}""",
+    "product_of_batches": f"""
+  const @w : u8[2,1]<s=0x1.0p-5, z=7> = [1, 200]
+  func @main(%x: u8[2,3,2]{Q}) -> (%y: u8[2,3,1]{Q}) {{
+    %y = matmul(%x, @w) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : u8[2,3,1]{Q}
+    return %y
+  }}""",
+    "pad_into_quantized_max_pool": f"""
+  func @main(%x: i8[1,1,2,2]{LOW}) -> (%y: i8[1,1,3,1]{LOW}) {{
+    %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p+0}} : i8[1,1,4,2]{LOW}
+    %y = max_pool(%p) {{kernel=[2, 2], strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}} : i8[1,1,3,1]{LOW}
+    return %y
+  }}""",
+    "parts_of_movements": f"""
+  func @main(%x: i8[1,6,2,3]{Q}) -> (%y: i8[1,3,2,3]{Q}, %z: i8[2,1,3,2,3]{Q}) {{
+    %g = reshape(%x) {{shape=[3, 2, 6]}} : i8[3,2,6]{Q}
+    %t = transpose(%g) {{perm=[1, 0, 2]}} : i8[2,3,6]{Q}
+    %z = reshape(%t) {{shape=[2, 1, 3, 2, 3]}} : i8[2,1,3,2,3]{Q}
+    %s = slice(%z) {{begin=[0, 0, 0, 0, 0], extent=[1, 1, 3, 2, 3], step=[1, 1, 1, 1, 1]}} : i8[1,1,3,2,3]{Q}
+    %y = reshape(%s) {{shape=[1, 3, 2, 3]}} : i8[1,3,2,3]{Q}
+    return %y, %z
+  }}""",
     "channels_of_phases": of_integers("2,12,2,3", ("depth_to_space(%x) {blocksize=2, mode=CRD}", "2,3,4,6")),
     "blocks_as_slices": of_integers("2,3,4,6", ("space_to_depth(%x) {blocksize=2}", "2,12,2,3")),
     "steps_as_pooling": of_integers(
@@ -255,13 +282,12 @@ NETWORKS = {
 
 NAMES = """
 weighted_column product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
-by_element_of_transpose heads_of_blocks parts_of_movements slice_of_pixels pixels_joined pixels_by_element view
-attention_of_columns normalization_on_rows elementwise_on_rows before_any_transposition before_transposition
-behind_transposition redundant_activation activation_into_product pad_into_quantized_max_pool product_of_batches
-channels_repeated typed_dequantize storage_cast_and_back quantize_dequantized requantize_before_pad
-pad_into_quantized_conv row_into_product quantized_op shift_before_product real_product clip_without_rounding
-settled_channels movement_before_dequantize movement_before_storage_cast transposed_convolution_by_phases
-wide_elementwise wide_mean group_norm taps_of_padding slice_into_conv
+by_element_of_transpose heads_of_blocks slice_of_pixels pixels_joined pixels_by_element view attention_of_columns
+normalization_on_rows elementwise_on_rows before_any_transposition before_transposition behind_transposition
+redundant_activation activation_into_product typed_dequantize storage_cast_and_back quantize_dequantized
+requantize_before_pad pad_into_quantized_conv row_into_product quantized_op shift_before_product real_product
+clip_without_rounding settled_channels movement_before_dequantize movement_before_storage_cast
+transposed_convolution_by_phases wide_elementwise wide_mean group_norm taps_of_padding slice_into_conv
 """
 UNFIRED = frozenset(NAMES.split())
 """Rules that fire in no network here and have tests of their own: what they look for is longer, or made by passes

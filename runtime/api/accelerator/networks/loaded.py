@@ -10,7 +10,6 @@ from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....execution.buffers import Outputs
 from ....in_order import InOrder, Run
-from ....session import Session
 from ...deadlock import nobody_else
 from ...network import Sessions, accelerator_engine
 from ..facts import Network
@@ -31,6 +30,7 @@ class LoadedNetwork(Network):
     Attributes:
         batch: the images that it was compiled for.
         engine: what `Run` computes with.
+        sessions: one for each engine that has been asked for.
         artifacts: what each engine is loaded from: the artifact, or one of that engine alone with other weights.
     """
 
@@ -43,8 +43,8 @@ class LoadedNetwork(Network):
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
         # Both buffers are computed at once, and as much of a batch as there are processors for.
         workers = min(os.cpu_count() or 1, max(2, batch.size))
-        self._sessions = Sessions(artifact, self.engine, changed, workers=workers)
-        self.artifacts = self._sessions.artifacts
+        self.sessions = Sessions(artifact, self.engine, changed, workers=workers)
+        self.artifacts = self.sessions.artifacts
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -54,24 +54,16 @@ class LoadedNetwork(Network):
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.artifact.manifest.outputs
 
-    def session(self, engine: str) -> Session:
-        """See :meth:`tilewright.runtime.api.network.Sessions.by`."""
-        return self._sessions.by(engine)
-
-    def session_of(self, image: Image, engine: str | None = None) -> Session:
-        """See :meth:`tilewright.runtime.api.network.Sessions.of`."""
-        return self._sessions.of(image, engine)
-
     def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
         """The outputs for each image.
 
         Args:
-            engine: see `session_of`.
+            engine: see :meth:`tilewright.runtime.api.network.Sessions.of`.
 
         Raises:
             TilewrightError: as for `Session.run`.
         """
-        sessions = [self.session_of(image, engine) for image in images]
+        sessions = [self.sessions.of(image, engine) for image in images]
         if len(images) == 1:
             return [sessions[0].run(images[0])]
         requests = [session.submit(image) for session, image in zip(sessions, images, strict=True)]
@@ -79,7 +71,7 @@ class LoadedNetwork(Network):
 
     def close(self) -> None:
         """End what waits, and the workers."""
-        self._sessions.close()
+        self.sessions.close()
 
 
 def counts_of(networks: Sequence[tuple[Artifact, Batch]]) -> Counts:
@@ -102,7 +94,7 @@ class Loaded:
         self._check = check
         self._only_float32 = only_float32
         # With what was put: of how many runs of each network the batch is made.
-        self._queue: InOrder[tuple[list[int], object]] = InOrder(networks[0].session(networks[0].engine))
+        self._queue: InOrder[tuple[list[int], object]] = InOrder(networks[0].sessions.by(networks[0].engine))
 
     @property
     def inputs(self) -> list[TensorSpec]:
@@ -134,7 +126,7 @@ class Loaded:
         """
         split = [] if images is None else self._images(images)
         pairs = zip(self.networks, split, strict=False)
-        runs: list[Run] = [(network.session_of(image), image) for network, each in pairs for image in each]
+        runs: list[Run] = [(network.sessions.of(image), image) for network, each in pairs for image in each]
         tag = [len(each) for each in split], userobj
         try:
             self._queue.put(None if images is None else runs, tag, None if blocking else 0, nobody_else)
