@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..ir.core import Module
@@ -128,27 +129,15 @@ def post_training_pipeline(
     keep: Sequence[str] = (),
     *,
     wide: Sequence[str] = (),
-    real_outputs: bool = False,
-    exact_sums: bool = False,
-    shortcuts: bool = False,
-    slopes: bool = False,
+    **forms: bool,
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
 
     Args:
-        keep, wide, real_outputs, exact_sums, shortcuts, slopes: see
-            :class:`tilewright.passes.quantization.quantize.Quantize`.
+        keep, wide, forms: see :class:`tilewright.passes.quantization.quantize.Quantize`.
     """
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
-    quantize = Quantize(
-        bounds,
-        wide=tuple(wide),
-        keep=tuple(keep),
-        real_outputs=real_outputs,
-        exact_sums=exact_sums,
-        shortcuts=shortcuts,
-        slopes=slopes,
-    )
+    quantize = replace(Quantize(bounds, wide=tuple(wide), keep=tuple(keep)), **forms)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 

@@ -11,7 +11,7 @@ from tilewright.errors import PassError, first_of
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import Activation, Clip, Relu
+from ...ir.ops.activation import Activation, Clip, PRelu, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
@@ -110,7 +110,7 @@ def plan_quantization(
         keep: names of operators, of source nodes or of results, whose ops stay as they are, and the clamps that are
             all that reads kept convolutions and products.
         also: further ops that have a quantised form.
-        real_outputs: the last convolutions and products give real numbers.
+        real_outputs: the last convolutions and products give real numbers, and so do those that PReLUs alone read.
         exact_sums: what convolutions alone give to sums is not rounded before.
         shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
         slopes: what leaky ReLUs alone read of convolutions and products is not rounded before.
@@ -137,7 +137,9 @@ def plan_quantization(
         if is_anchor(op):
             anchors.append(op)
             before.update(op.inputs)
-            if real_outputs and is_last and is_op(op, Conv, MatMul):
+            # Where the accelerator takes part PReLUs of maps are sums by now, and convolutions of volumes are its own.
+            readers = {type(user.operator) for user in op.result.users} if op.result.type.rank < 5 else {}
+            if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
                 real.add(op)
         elif op in started:
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
