@@ -46,16 +46,13 @@ def of_all_inputs(weights: np.ndarray, groups: int, zero: int) -> np.ndarray:
 def channels_made(op: Op) -> int:
     """How many channels of its result an op makes: where half a block of a convolution equals the other half, which is
     written twice then, that half (decision 0215)."""
-    count, half = op.result.type.shape[1], CHANNEL_BLOCK // 2
-    if not is_op(op, Conv) or not MACS.is_at(op) or op.operator.group > 1:
+    count, half, constants = op.result.type.shape[1], CHANNEL_BLOCK // 2, op.inputs[1:]
+    if not is_op(op, Conv) or not MACS.is_at(op) or op.operator.group > 1 or is_wide(op.result.type):
         return count
-    if count != CHANNEL_BLOCK or is_wide(op.result.type) or op.operands.residual is not None:
+    if count != CHANNEL_BLOCK or op.operands.residual is not None:
         return count
-    constants = [value for value in op.inputs[1:] if isinstance(value, Constant)]
-    arrays = [value.array for value in constants]
-    arrays += [
-        np.array(value.type.quant.scale) for value in constants if value.type.quant and value.type.quant.axis == 0
-    ]
+    arrays = [value.array for value in constants if isinstance(value, Constant)]
+    arrays += [np.resize(value.type.quant.scale, count) for value in constants if value.type.quant is not None]
     return half if all(np.array_equal(array[:half], array[half:]) for array in arrays) else count
 
 

@@ -103,18 +103,15 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     shape = (len(rows), len(columns), item.blocks * CHANNEL_BLOCK)
     source = map_inside(memory, item.source * MAPS_UNIT, item.axes, pitches, shape[2])
     is_wide = item.kind == PoolKind.WIDE_MAXIMUM
-    if record is None and not is_wide:
-        total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
-        _output(memory, item)[...] = _used(item, _reduce(item, source, total, np.maximum))
-        return
     # The output may overlap the input, so it is written last.
-    result = np.empty((item.height, item.width, shape[2]), np.int8)
+    result = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
     least = CHANNEL_BLOCK * (1 + is_wide)
     step = max(LARGEST_IMAGE // (len(rows) * len(columns) * least), 1) * least
     for first in range(0, shape[2], step):
         channels = slice(first, first + step)
         if record is None:
-            result[:, :, channels] = _wide_maximum(item, source[:, :, channels])
+            part, of = source[:, :, channels], result[:, :, channels]
+            of[...] = _wide_maximum(item, part) if is_wide else _reduce(item, part, of, np.maximum)
             continue
         image = source[:, :, channels].astype(np.int32) - int(record["zero_a"])
         if item.kind == PoolKind.SUM:
@@ -123,13 +120,8 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
             scaled = image.astype(np.float32)
             np.multiply(scaled, np.float32(record["scale_a"]), out=scaled)
             result[:, :, channels] = pool_average(_sum(item, scaled), _counts(item), record)
-    _output(memory, item)[...] = _used(item, result)
-
-
-def _used(item: Pool, result: NDArray[np.int8]) -> NDArray[np.int8]:
-    """A result whose last channels are 0."""
-    result[:, :, item.blocks * CHANNEL_BLOCK - item.unused :] = 0
-    return result
+    result[:, :, shape[2] - item.unused :] = 0
+    _output(memory, item)[...] = result
 
 
 def _wide_maximum(item: Pool, source: NDArray[np.int8]) -> NDArray[np.int8]:

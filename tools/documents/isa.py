@@ -34,8 +34,8 @@ has taken its last step, or its last byte has passed the DRAM. It is *complete* 
 byte (`mac_drain`, `vector_drain`, `dram_latency`): then all its writes are visible and it reads nothing any more.
 Instructions of a stream are complete in order, and one finds what those before it in its stream wrote: sums are added
 to accumulators in the last stage, bytes pass the DRAM in order, and a vector instruction that reads maps, which is any
-but RQ, and RQW without `sum`, starts when the one before it is complete. While it works or waits, a unit sets up the
-next instruction: it decodes its fields and computes addresses and steps, but touches no memory. Instructions keep no
+but RQ, and RQW without `sum`, starts when the one before it is complete. When it starts one, a unit begins to set up
+the next: it decodes its fields and computes addresses and steps, but touches no memory. Instructions keep no
 state; everything that one needs is in its fields and in the memories. There are no branches. The last instruction of
 every stream is END. A program uses clusters 0, 1, … up to some number, and has all five streams of each.
 
