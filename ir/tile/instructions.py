@@ -244,11 +244,8 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Places) -> Fields
         "weight_zero": product.weight_zero,
         **_unused(op),
     }
-    if x.packed:
-        fields["pixel_pitch"] = x.shape[2]
     wide = int(isinstance(product, (ConvolveWide, ConvolveDepthwiseWide)))
-    if wide:
-        fields["wide"] = 1
+    fields |= ({"pixel_pitch": x.shape[2]} if x.packed else {}) | ({"wide": 1} if wide else {})
     if not is_op(op, Convolve):
         return {**fields, "blocks": x.blocks >> wide, "group": operands.w.type.shape[1].bit_length() - 1}
     return {
@@ -308,8 +305,7 @@ def _weigh(op: Op[Weigh], places: Places) -> Fields:
         fields |= {"masked": 1, **_source(mask, places)}
         if mask.type.shape[0] == 1:
             fields["source_row_pitch"] = 0
-    keys = x.type.shape[-1]
-    unused = {"unused": -keys % CHANNEL_BLOCK, "blocks": _type(x).blocks}
+    unused = {"unused": -x.type.shape[-1] % CHANNEL_BLOCK, "blocks": _type(x).blocks}
     return {"accumulator": places.line(x), **fields, **result, **unused}
 
 

@@ -209,9 +209,8 @@ def _check_stream(
     machine: Machine,
 ) -> None:
     if not items or not isinstance(items[-1], End):
-        raise InstructionError(
-            f"stream {stream.name} does not end with END", found=items[-1].MNEMONIC if items else "nothing"
-        )
+        found = items[-1].MNEMONIC if items else "nothing"
+        raise InstructionError(f"stream {stream.name} does not end with END", found=found)
     for index, item in enumerate(items):
         if stream.queue not in item.QUEUES:
             allowed = ", ".join(entry.name for entry in item.QUEUES)
@@ -371,9 +370,8 @@ def _check_card(
         for other, position, known in zip(queues, conflicts, clock, strict=True) if conflicts != clock else ():
             if position > known:
                 first = f"{other.name} {position - 1} ({queues[other][position - 1].MNEMONIC})"
-                raise fault(
-                    stream, index, item, "waits", f"no wait that orders it after {first}", "conflicts are ordered"
-                )
+                found = f"no wait that orders it after {first}"
+                raise fault(stream, index, item, "waits", found, "conflicts are ordered")
         touched.record(stream.number, index + 1, accesses)
         # Told last: what a read lacks may be written by an instruction that it should have waited for.
         unwritten = unwritten or _unwritten(stream, index, item, accesses, written, program)

@@ -330,7 +330,7 @@ class _Dense(_Convolution):
 
     def _load_map(self, tile: _Tile, chunk: Span) -> Value:
         self.program.cluster = tile.lane.cluster
-        box = Part(tile.read.image, tile.read.rows, tile.read.columns, chunk)
+        box = replace(tile.read, channels=chunk)
         return self.program.load(self.layer.source, box, packed=self.layer.is_packed)
 
     def _map(self, tile: _Tile, chunk: Span) -> Value:
@@ -357,8 +357,7 @@ class _Dense(_Convolution):
                     sums[number] = self.program.add(tile.product, maps[number], weights, sums.get(number))
         for number, tile, each, _ in work:
             self.program.cluster = tile.lane.cluster
-            area = tile.area
-            box = Part(area.image, area.rows, area.columns, tile.lane.slices[index])
+            box = replace(tile.area, channels=tile.lane.slices[index])
             self.finish(box, sums[number], each.parameters)
 
     def _chunk_weights(self, step: int, channels: Span, cluster: int) -> Value | None:

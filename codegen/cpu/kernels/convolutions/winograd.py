@@ -184,8 +184,7 @@ class _Generator:
             def run(index: Register) -> None:
                 first = b.multiply(index, self.together)
                 x, y = b.at(v, b.multiply(first, spec.inputs.bytes)), b.at(products, b.multiply(first, VECTOR_BYTES))
-                arguments = (x, weights, y)
-                self._call(f"product{vectors}", ("v", "w", "m"), arguments, lambda f: self._product(f, vectors))
+                self._call(f"product{vectors}", ("v", "w", "m"), (x, weights, y), lambda f: self._product(f, vectors))
 
             b.each(0, runs, run)
 
