@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class TensorReader:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
-        self.bytes = self.elements = 0
+        self.bytes = self.elements = self._dense_bytes = 0
         self._folder = folder
         self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._unread: dict[tuple[int, int], int] = {}
@@ -78,36 +79,31 @@ class TensorReader:
         return array
 
     def without_sparse(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """A model, each of its initialisers and constants dense: itself, or a copy where some hold what is not 0 alone.
+        """A model, each of its initialisers dense: itself, or a copy where some hold what is not 0 alone.
 
         Raises:
             ModelError: they do not fit their shapes, or are too many.
             UnsupportedError: an element type is not supported.
         """
-        if not any(graph.sparse_initializer for graph in graphs_in(model)) and not any(_sparse_constants(model)):
+        if not any(graph.sparse_initializer for graph in graphs_in(model)):
             return model
-        copy, size = onnx.ModelProto(), 0
-        copy.CopyFrom(model)
+        copy = deepcopy(model)
         for graph in graphs_in(copy):
             for sparse in graph.sparse_initializer:
                 if not (name := sparse.values.name) or not isinstance(name, str):
                     raise ModelError("a sparse initialiser has no name that is text", stage="import", found=repr(name))
-                graph.initializer.append(self._dense(sparse, size))
-                size += len(graph.initializer[-1].raw_data)
+                graph.initializer.append(self._dense(sparse))
             graph.ClearField("sparse_initializer")
-        for attribute in _sparse_constants(copy):
-            attribute.CopyFrom(onnx.helper.make_attribute("value", self._dense(attribute.sparse_tensor, size)))
-            size += len(attribute.t.raw_data)
         return copy
 
-    def _dense(self, sparse: onnx.SparseTensorProto, size: int) -> onnx.TensorProto:
-        """A tensor with its zeros; ``size`` bytes are in those before it."""
+    def _dense(self, sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
+        """A tensor with its zeros."""
         values, places, name = self.array(sparse.values), self.array(sparse.indices), sparse.values.name
         type = type_of_tensor(f"tensor {name!r}", sparse.dims, stored_type(sparse.values.data_type, name))
-        size += type.elements * values.itemsize
-        if size > (most := FOLDED + 8 * self.bytes):
+        self._dense_bytes += type.elements * values.itemsize
+        if self._dense_bytes > (most := FOLDED + 8 * self.bytes):
             what = f"the elements of sparse tensor {name!r} and those before it are too many"
-            raise ModelError(what, stage="import", expected=f"at most {most} bytes", found=size)
+            raise ModelError(what, stage="import", expected=f"at most {most} bytes", found=self._dense_bytes)
         array = np.zeros(type.shape, values.dtype)
         try:
             index = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), type.shape)
@@ -123,10 +119,11 @@ class TensorReader:
 
     def attribute(self, proto: onnx.AttributeProto, node: str) -> Any:
         """The value of an attribute of a node: a number, a text, an array, a graph, or a list of them."""
-        kind = proto.type
-        if kind == onnx.AttributeProto.TENSOR:
+        if proto.type == onnx.AttributeProto.TENSOR:
             return self.array(proto.t)
-        if kind == onnx.AttributeProto.GRAPH:
+        if proto.type == onnx.AttributeProto.SPARSE_TENSOR:
+            return self.array(self._dense(proto.sparse_tensor))
+        if proto.type == onnx.AttributeProto.GRAPH:
             return proto.g
         try:
             value = onnx.helper.get_attribute_value(proto)
@@ -247,12 +244,6 @@ def graphs_in(part: onnx.ModelProto | onnx.GraphProto | onnx.FunctionProto) -> I
     for attribute in (*defaults, *(attribute for node in part.node for attribute in node.attribute)):
         if attribute.HasField("g"):
             yield from graphs_in(attribute.g)
-
-
-def _sparse_constants(model: onnx.ModelProto) -> list[onnx.AttributeProto]:
-    """What constants of a model, its functions and bodies hold that is sparse."""
-    nodes = (node for each in (*graphs_in(model), *model.functions) for node in each.node if node.op_type == "Constant")
-    return [each for node in nodes for each in node.attribute if each.name == "sparse_value"]
 
 
 def tensors_in(message: Any) -> Iterator[onnx.TensorProto]:

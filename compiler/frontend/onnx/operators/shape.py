@@ -120,13 +120,14 @@ imports("Identity")(lambda node, importer: node.input(0))
 
 @imports("Constant")
 def import_constant(node: Node, importer: Importer) -> Value:
-    if node.has("value"):
-        return importer.constant(node.attributes["value"], node.name)
+    for name in ("value", "sparse_value"):
+        if node.has(name):
+            return importer.constant(node.attributes[name], node.name)
     for name, dtype in (("value_float", np.float32), ("value_int", np.int64)):
         for given in (name, f"{name}s"):
             if node.has(given):
                 return importer.constant(np.asarray(node.attributes[given], dtype), node.name)
-    raise node.unsupported("only dense constants of numbers are supported", found=", ".join(node.attributes))
+    raise node.unsupported("only constants of numbers are supported", found=", ".join(node.attributes))
 
 
 @imports("ConstantOfShape")
