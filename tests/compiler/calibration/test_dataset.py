@@ -165,6 +165,13 @@ def test_random_is_the_same_each_time() -> None:
     assert not np.array_equal(other["x"], first[0]["x"])
 
 
+def test_random_lengths_leave_something_to_compute() -> None:
+    inputs = {"length": TensorType((1,), DType.I64), "ids": TensorType((1, 6), DType.I64)}
+    samples = list(open_calibration_set("random", inputs))
+    assert {int(each["length"][0]) for each in samples} == {1}
+    assert {int(id) for each in samples for id in each["ids"][0]} == {0, 1}
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_name_sample_and_count(tmp_path: Path, bad: float) -> None:
     array = np.zeros((3, 4), np.float32)
