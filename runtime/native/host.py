@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import cache
+from pathlib import PurePosixPath
 
 from .extensions import EXTENSIONS, usable
 
@@ -114,12 +115,25 @@ def processors() -> int:
 
 
 def _quota() -> float:
-    """Processors whose time the control group of this process gets, as far as it can be told from inside."""
-    quota, _, period = (_text("/sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
-    if quota == "max":
-        folder = "/sys/fs/cgroup/cpu/cpu.cfs"
-        quota, period = _text(f"{folder}_quota_us") or "-1", _text(f"{folder}_period_us") or "1"
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else math.inf
+    """Processors whose time the control group of this process gets, as far as it can be told from inside.
+
+    A container sees its group as the root; a service, or a job of a cluster, is in a group below, and shares what those
+    around it get.
+    """
+    lines = (line.split(":", 2) for line in _text("/proc/self/cgroup").splitlines() if line.count(":") > 1)
+    found = [math.inf]
+    for _, controllers, group in (["", "", "/"], ["", "cpu", "/"], *lines):
+        for each in (PurePosixPath(group), *PurePosixPath(group).parents):
+            folder = str(each).rstrip("/")
+            if not controllers:
+                quota, _, period = _text(f"/sys/fs/cgroup{folder}/cpu.max").partition(" ")
+            elif "cpu" in controllers.split(","):
+                quota, period = (_text(f"/sys/fs/cgroup/cpu{folder}/cpu.cfs_{what}_us") for what in ("quota", "period"))
+            else:
+                break
+            if quota.isdigit() and period.isdigit() and int(period):
+                found.append(int(quota) / int(period))
+    return min(found)
 
 
 def _text(path: str) -> str:

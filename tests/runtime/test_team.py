@@ -482,6 +482,16 @@ def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 4),
         ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 3),
         ({"/sys/fs/cgroup/cpu.max": "rubbish"}, 4),
+        ({"/proc/self/cgroup": "0::/a.slice/b.service", "/a.slice/b.service/cpu.max": "200000 100000"}, 2),
+        ({"/proc/self/cgroup": "0::/a.slice/b.service", "/cgroup/a.slice/cpu.max": "100000 100000"}, 1),
+        (
+            {
+                "/proc/self/cgroup": "4:cpu,cpuacct:/job:1\n3:memory:/other\n0::/",
+                "/cgroup/cpu/job:1/cpu.cfs_quota_us": "200000",
+                "/cgroup/cpu/job:1/cpu.cfs_period_us": "100000",
+            },
+            2,
+        ),
     ],
 )
 def test_processors_of_a_container(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int) -> None:
