@@ -139,10 +139,6 @@ class Artifact(Container):
         found.sections = {name: self.sections[stored] for name, stored in table.items()}
         return found
 
-    def _meanwhile(self) -> None:
-        if MANIFEST_SECTION in self.sections:
-            _ = self.manifest
-
     @staticmethod
     @resources("load artifact")
     def open(

@@ -235,9 +235,6 @@ class Container:
         if end != length:
             raise self._damaged("bytes follow its last section", f"{end} bytes", f"{length}")
 
-    def _meanwhile(self) -> None:
-        """What may be done with the sections so far while a large one is read."""
-
     def _damaged(self, what: str, expected: str | None = None, found: str | None = None) -> ArtifactError:
         return ArtifactError(
             f"{self.origin} is damaged: {what}",
@@ -262,7 +259,7 @@ class Container:
         fill(end, offset)
         if any(self._buffer[end:offset]):
             raise self._damaged(f"the gap before section {name!r} is not empty")
-        if crc32(self._buffer, offset, offset + length, fill, self._meanwhile) != crc:
+        if crc32(self._buffer, offset, offset + length, fill) != crc:
             raise self._damaged(f"the checksum of section {name!r} is wrong")
         self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
         return offset + length

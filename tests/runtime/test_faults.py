@@ -80,7 +80,9 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(path: Path) -> None:
     )
 
 
-def test_a_large_file_that_shrinks_is_an_error_of_either_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_that_shrinks_is_an_error_of_the_thread_that_reads(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checksum, "_LARGE", 0)
     size = path.stat().st_size
     memory = memoryview(bytearray(size))
@@ -91,7 +93,7 @@ def test_a_large_file_that_shrinks_is_an_error_of_either_thread(path: Path, monk
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_large_sections_are_read_by_two_threads(tmp_path: Path, threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sections_are_read_ahead(tmp_path: Path, threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     content = np.random.default_rng(0).bytes(5_000_000)
     extra = Section("extra", SectionKind.MODULE, content)
     write_artifact(tmp_path / "large.twa", small_manifest(), [*small_sections(), extra])

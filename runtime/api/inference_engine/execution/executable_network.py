@@ -63,7 +63,6 @@ class ExecutableNetwork:
         """The inputs by name: each a list, its shape, with ``shape``, ``precision`` and ``layout``."""
         return {each.name: CDataPtr(each) for each in self._network.facts.inputs}
 
-    # As later releases call it.
     input_info = inputs
 
     @property

@@ -206,7 +206,6 @@ class IENetLayer:
         """
         return self._state.arrays(self._layer())
 
-    # As later releases call it.
     blobs = weights
 
     @property

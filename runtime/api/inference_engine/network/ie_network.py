@@ -92,7 +92,6 @@ class IENetwork:
         ends = self._state.graph.inputs()
         return {name: InputInfo(self._state, name, layer.name, at) for name, (layer, at) in ends.items()}
 
-    # As later releases call it.
     input_info = inputs
 
     @property
