@@ -48,7 +48,7 @@ def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
     is_ahead = end - begin >= _LARGE and fill is not already_filled
     if is_ahead:
         try:
-            threading.Thread(target=read_ahead, name="tilewright-reader", daemon=True).start()
+            threading.Thread(target=read_ahead, name="tilewright-read", daemon=True).start()
         except RuntimeError:
             # Where there is no thread to be had, it takes a little longer.
             is_ahead = False

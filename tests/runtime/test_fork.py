@@ -177,7 +177,7 @@ def test_a_lock_that_a_thread_holds_while_a_session_opens_is_free_in_the_child()
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with network._sessions._guard.lock:
+        with network.sessions._guard.lock:
             held.set()
             assert release.wait(PATIENCE)
 
