@@ -346,8 +346,10 @@ class FunctionBuilder:
         return self._define(element, f"call reassoc {element.text} @{name}({start}, {vector})")
 
     def largest_of_lanes(self, vector: Register) -> Register:
-        """The largest number; lanes that are NaN do not count."""
-        return self.intrinsic(f"llvm.vector.reduce.fmax.{vector.type.suffix}", vector.type.element, [vector])
+        """The largest number, where all are some: LLVM's own reduction looks for NaN at each of its steps."""
+        while (half := vector.type.lanes // 2) > 1:
+            vector = self.larger(*(self.shuffle(vector, vector, range(i, i + half)) for i in (0, half)))
+        return self.larger(self.extract(vector, 0), self.extract(vector, 1))
 
     def insert(self, vector: Register, scalar: Register, lane: int) -> Register:
         return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")

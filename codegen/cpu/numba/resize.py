@@ -145,15 +145,9 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         weights += factors.reshape(-1).tolist()
     number, width = f"np.{type.dtype.numpy.name}", shape[last - 1] * inner
     function = _weighted(len(extents), taps, number, "f[1 + {t}]", f"{number}(f[0]) if absent else total")
+    scratch, numbers = (type.dtype, width if len(extents) > 1 else 0), [*head, width, 0, *extents, *sources]
     return compile_kernel(
-        op,
-        function,
-        target,
-        units=units,
-        integers=[*head, width, 0, *extents, *sources],
-        floats=weights,
-        scratch=(type.dtype, width if len(extents) > 1 else 0),
-        fastmath=True,
+        op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
     )
 
 
