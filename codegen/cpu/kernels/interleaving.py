@@ -10,7 +10,7 @@ from ....ir.ops.movement import DepthToSpace, Interleave
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import I64, Register, Type, partial_mask, zero
+from ..llvm.types import I64, Register, Type, partial_mask
 from ..spec import KernelSpec
 from ..tensors import is_movement, is_plain, layouts
 from .layout import ELEMENTS
@@ -84,51 +84,32 @@ class Interleaving(KernelSpec):
 
     def _row(self, b: FunctionBuilder, x: Register, y: Register) -> None:
         columns, size = self.parts[-1], self.element.bytes
-        if self.element.lanes == 1 and self.element != I64 and columns.stride <= _MOST_SHUFFLED:
-            lanes = b.target.vector_bits // 8 // size
-            block = lanes * columns.stride
-            whole = columns.extent // block
+        # Elements that are vectors, and those of many phases, move one by one.
+        is_shuffled = self.element.lanes == 1 and columns.stride <= _MOST_SHUFFLED
+        lanes = b.target.vector_bits // 8 // size if is_shuffled else 1
+        block = lanes * columns.stride
+        whole, rest = divmod(columns.extent, block)
 
-            def shuffled(index: Register, present: int) -> None:
-                source = b.at(x, b.multiply(index, lanes * size))
-                self._shuffled(b, source, b.at(y, b.multiply(index, block * size)), lanes, present)
+        def neighbours(index: Register, present: int) -> None:
+            """So many of the result, of at most ``lanes`` neighbours of each phase."""
+            source, result = b.at(x, b.multiply(index, lanes * size)), b.at(y, b.multiply(index, block * size))
+            values: list[Register] = []
+            for number, first in enumerate(range(columns.begin, columns.begin + min(columns.stride, present))):
+                mask = partial_mask(lanes, -(-(present - number) // columns.stride))
+                address = b.at(source, first % columns.stride * self.apart + first // columns.stride * size)
+                values.append(b.load_masked(self.element.of(lanes) if is_shuffled else self.element, address, mask))
+            for begin in range(0, present, lanes):
+                value = values[0 if is_shuffled else begin]
+                places = [divmod(begin + lane, columns.stride) for lane in range(lanes)]
+                for number, other in enumerate(values[1:] if is_shuffled else (), 1):
+                    kept = [place if number == 1 else lane for lane, (place, _) in enumerate(places)]
+                    order = [lanes + p if phase == number else kept[lane] for lane, (p, phase) in enumerate(places)]
+                    value = b.shuffle(value, other, order)
+                b.store_masked(value, b.at(result, begin * size), partial_mask(lanes, present - begin))
 
-            b.each(0, whole, lambda index: shuffled(index, block))
-            if rest := columns.extent - whole * block:
-                shuffled(b.integer(whole), rest)
-            return
-
-        def phase(index: Register) -> None:
-            at = b.add(index, columns.begin)
-            source = b.at(x, b.multiply(b.remainder(at, columns.stride), self.apart))
-            source = b.at(source, b.multiply(b.divide(at, columns.stride), size))
-            result = b.at(y, b.multiply(index, size))
-
-            def element(k: Register) -> None:
-                value = b.load(self.element, b.at(source, b.multiply(k, size)))
-                b.store(value, b.at(result, b.multiply(k, columns.stride * size)))
-
-            count = b.divide(b.subtract(columns.extent + columns.stride - 1, index), columns.stride)
-            b.each(0, count, element)
-
-        b.each(0, columns.stride, phase)
-
-    def _shuffled(self, b: FunctionBuilder, x: Register, y: Register, lanes: int, present: int) -> None:
-        """So many neighbours of the result, of at most ``lanes`` neighbours of each phase."""
-        columns, size, vector = self.parts[-1], self.element.bytes, self.element.of(lanes)
-        sources: list[Register] = []
-        for first in range(columns.begin, columns.begin + columns.stride):
-            count = min(lanes, -(-(present - len(sources)) // columns.stride))
-            address = b.at(x, first % columns.stride * self.apart + first // columns.stride * size)
-            mask = partial_mask(lanes, max(count, 0))
-            sources.append(b.load_masked(vector, address, mask) if count > 0 else zero(vector))
-        for begin in range(0, present, lanes):
-            value, places = sources[0], [divmod(begin + lane, columns.stride) for lane in range(lanes)]
-            for number, source in enumerate(sources[1:], 1):
-                kept = [place if number == 1 else lane for lane, (place, _) in enumerate(places)]
-                order = [lanes + place if phase == number else kept[lane] for lane, (place, phase) in enumerate(places)]
-                value = b.shuffle(value, source, order)
-            b.store_masked(value, b.at(y, begin * size), partial_mask(lanes, present - begin))
+        b.each(0, whole, lambda index: neighbours(index, block))
+        if rest:
+            neighbours(b.integer(whole), rest)
 
 
 @lowers(Interleave, DepthToSpace, needs=(is_movement,))
