@@ -29,6 +29,17 @@ VIEWS = (Reshape, Transpose)
 """Operators that, where the accelerator has them, give pixels other images, rows and columns and move no byte."""
 
 
+def exchanges(op: Op) -> bool:
+    """Whether an op makes pixels of the channels of each image and channels of its pixels: [N, C, L, 1] to
+    [N, L, C, 1]."""
+    return is_op(op, Transpose) and op.operator.perm == (0, 2, 1, 3) and op.result.type.shape[3] == 1
+
+
+def is_view(op: Op) -> bool:
+    """Whether an op of the accelerator moves no byte, but gives pixels other images, rows and columns."""
+    return is_op(op, *VIEWS) and not exchanges(op)
+
+
 class MapShape(NamedTuple):
     """Shape of a feature map."""
 

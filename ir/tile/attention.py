@@ -34,7 +34,7 @@ class MapAsWeights(Operator[UnaryOperands]):
     def infer(self, x: TensorType) -> TensorType:
         source = tile(x, "maps", "what is multiplied by")
         rows, columns, channels = source.shape
-        if channels % CHANNEL_BLOCK or source.packed or source.ring:
+        if (channels % CHANNEL_BLOCK and not self.turned) or source.packed or source.ring:
             raise IRError("only maps of whole blocks of channels become weights", expected=CHANNEL_BLOCK, found=source)
         pixels = rows * columns
         shape = (pixels, channels) if self.turned else (channels, padded(pixels))

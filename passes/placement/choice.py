@@ -9,7 +9,7 @@ from typing import NamedTuple
 import networkx
 
 from ...ir.core import Function, Op, Value
-from ...ir.feature_map import VIEWS, map_shape, may_be_packed
+from ...ir.feature_map import is_view, map_shape, may_be_packed
 from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
 from ...runtime.machines.cost import host_link_cycles
@@ -56,7 +56,7 @@ class CostModel:
         Args:
             packed: whether the pixels of the map that it reads lie without padding.
         """
-        if isinstance(op.operator, VIEWS):
+        if is_view(op):
             return 0.0
         found = self._searches.of(op, packed=packed).cheapest(self.machine.maps_bytes, taken=0.0)
         assert not isinstance(found, Misfit), "the device can run the op"

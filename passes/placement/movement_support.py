@@ -1,7 +1,7 @@
 """Rules for what moves maps: choices of channels, joins, slices, and other names of the same bytes."""
 
 from ...ir.core import Constant, Op
-from ...ir.feature_map import map_shape
+from ...ir.feature_map import exchanges, map_shape
 from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.quantized import is_wide
@@ -68,7 +68,8 @@ def moves_no_byte(op: Op, machine: Machine) -> Found | None:
 
 def pixels_in_order(op: Op[Transpose], machine: Machine) -> Found | None:
     """A transposition keeps channels, axis 1, and the order of all else of several elements, so that pixels stay as
-    they lie, channels last."""
+    they lie, channels last, or exchanges channels and pixels, axes 0, 2, 1 and 3 of one column."""
     perm, shape = op.operator.perm, op.inputs[0].type.shape
     moved = [axis for axis in perm if axis != 1 and shape[axis] > 1]
-    return Found(op.result, f"axes {listed(perm)}") if perm[1] != 1 or moved != sorted(moved) else None
+    is_moved = (perm[1] != 1 or moved != sorted(moved)) and not exchanges(op)
+    return Found(op.result, f"axes {listed(perm)}") if is_moved else None

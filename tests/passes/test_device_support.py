@@ -162,7 +162,8 @@ REJECTIONS = [
     (
         unary("transpose(%x) {perm=[0, 2, 1]}", f"i8[1,2,3]{Q}", f"i8[1,3,2]{Q}"),
         "transpose %y: A transposition keeps channels, axis 1, and the order of all else of several elements, so that "
-        "pixels stay as they lie, channels last; found axes 0, 2 and 1",
+        "pixels stay as they lie, channels last, or exchanges channels and pixels, axes 0, 2, 1 and 3 of one column; "
+        "found axes 0, 2 and 1",
     ),
     (
         unary("slice(%x) {begin=[0, 0, 0], extent=[1, 2, 2], step=[1, 1, 2]}", f"i8[1,2,3]{Q}", f"i8[1,2,2]{Q}"),

@@ -31,7 +31,7 @@ CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none"
 
 IN_ORDER = (
     "A transposition keeps channels, axis 1, and the order of all else of several elements, so that pixels stay as "
-    "they lie, channels last"
+    "they lie, channels last, or exchanges channels and pixels, axes 0, 2, 1 and 3 of one column"
 )
 
 NETWORK = f"""

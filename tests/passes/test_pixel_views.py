@@ -119,6 +119,33 @@ def test_phases_of_an_image_behind_each_other_and_back(step: int, rng: np.random
     assert (found.count("max_pool"), found.count("concat"), found.count("depth_to_space")) == (step * step, 2, 1)
 
 
+@pytest.mark.parametrize(("images", "pixels", "u"), [(1, 49, "i8"), (2, 7, "u8"), (1, 130, "i16"), (1, 1, "u8")])
+def test_channels_become_pixels_and_pixels_channels(
+    images: int, pixels: int, u: str, rng: np.random.Generator
+) -> None:
+    """A product of what lies at different places of each channel, as where a mixer's tokens are mixed."""
+    rows, columns, x = images * pixels, images * 20, "<s=0x1.0p-12, z=0>" if u == "i16" else X
+    end = "mul(%e, %e)" if u == "i16" else "max(%e, %e)"
+    tokens = ", ".join(str((3 * n) % 17 - 8) for n in range(18 * pixels))
+    found = check(
+        f"""{WEIGHTS}
+  const @t : i8[18,{pixels},1,1]{W} = [{tokens}]
+  func @main(%x: {u}[{rows},16,1,1]{x}) -> (%y: {u}[{images},18,20]{x}, %z: {u}[{columns},18,1,1]{x}) {{
+    %r = conv(%x, @r, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : {u}[{rows},20,1,1]{x}
+    %a = reshape(%r) {{shape=[{images}, {pixels}, 20]}} : {u}[{images},{pixels},20]{x}
+    %b = transpose(%a) {{perm=[0, 2, 1]}} : {u}[{images},20,{pixels}]{x}
+    %c = reshape(%b) {{shape=[{columns}, {pixels}, 1, 1]}} : {u}[{columns},{pixels},1,1]{x}
+    %z = conv(%c, @t, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : {u}[{columns},18,1,1]{x}
+    %d = reshape(%z) {{shape=[{images}, 20, 18]}} : {u}[{images},20,18]{x}
+    %e = transpose(%d) {{perm=[0, 2, 1]}} : {u}[{images},18,20]{x}
+    %y = {end} : {u}[{images},18,20]{x}
+    return %y, %z
+  }}""",
+        rng,
+    )
+    assert "slice" not in found
+
+
 FAR_APART = [
     (96, 32, (64, 0), 3),
     (100, 40, (0, 0), 3),

@@ -16,7 +16,7 @@ import numpy as np
 
 from ....ir.annotations import CASCADE
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import VIEWS, computed_map, convolution_maps, is_of_images, is_product, map_shape, window_of
+from ....ir.feature_map import VIEWS, computed_map, convolution_maps, exchanges, is_of_images, is_product, map_shape, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
@@ -154,6 +154,8 @@ def obstacle_to_stripes(unit: Unit) -> str | None:
             return "has several images"
     if is_op(unit.op, DepthToSpace, Slice) or (is_op(unit.op, Concat) and begins_of(unit.op)[-1].row):
         return "takes rows apart"
+    if exchanges(unit.op):
+        return "makes rows of channels"
     if is_of_images(unit.op):
         return "normalises all rows together"
     if is_op(unit.op, *VIEWS) and map_shape(unit.op.inputs[0].type) != map_shape(unit.made.type):

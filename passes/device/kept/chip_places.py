@@ -18,8 +18,10 @@ from ....ir.feature_map import (
     MapShape,
     computed_map,
     convolution_maps,
+    exchanges,
     is_of_images,
     is_product,
+    is_view,
     map_axis,
     map_shape,
     window_of,
@@ -94,7 +96,7 @@ def part_of(value: Value) -> Inside | None:
     op = value.producer
     if op is None:
         return None
-    if is_op(op, *VIEWS):
+    if is_view(op):
         same = map_shape(op.inputs[0].type) == map_shape(value.type)
         return Inside(op.inputs[0]) if same else None
     if is_op(op, Slice):
@@ -160,7 +162,7 @@ def _cannot_read(op: Op, value: Value) -> str | None:
         return f"which does not begin at a multiple of {CHANNEL_BLOCK} channels"
     if is_op(op, DepthToSpace) and map_shape(op.result.type).channels % CHANNEL_BLOCK:
         return f"whose phases do not begin at multiples of {CHANNEL_BLOCK} channels"
-    if is_op(op, *VIEWS) and map_shape(op.result.type) != map_shape(value.type):
+    if is_view(op) and map_shape(op.result.type) != map_shape(value.type):
         return "which makes other rows of it"
     fused = fused_convolution(op)
     return _cannot_multiply(fused or op, 0 if fused is None else 1)
@@ -231,6 +233,8 @@ def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
     if is_op(op, Resize):
         return resize_axes(op)[0].part(*outputs).reads
     window = window_of(op)
+    if exchanges(op):
+        return 0, shape.height
     if window.taps == 1 and shape.height != map_shape(op.result.type).height and window.stride == (1, 1):
         return 0, shape.height  # one row, which is repeated
     return rows_through(window, outputs, shape.height)

@@ -8,12 +8,12 @@ from itertools import islice, product
 import numpy as np
 
 from ....ir.core import Constant, Op, Value, is_op
-from ....ir.feature_map import MAP_RANKS, VIEWS
+from ....ir.feature_map import MAP_RANKS, VIEWS, exchanges
 from ....ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
 from ....ir.op import Operator
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
-from ....ir.ops.quantization import Requantize
+from ....ir.ops.quantization import Dequantize, Quantize, Requantize
 from ....ir.ops.shape import Reshape
 from ....ir.types import TensorType
 from ....runtime.machines.machine import STRIDE_LIMIT
@@ -99,9 +99,31 @@ def _view(found: Match) -> Value | None:
 
 
 def _last_view(found: Match) -> Value | None:
-    """The same of what is no view of a view: all of a chain may be one movement where its first part is another."""
+    """The same of what is no view of a view: all of a chain may be one movement where its first part is another. Or
+    channels and pixels of each image exchanged, which moves bytes."""
     y = found.root.result
-    return _view(found) if y.is_returned or not all(is_op(user, *VIEWS) for user in y.users) else None
+    is_last = y.is_returned or not all(is_op(user, *VIEWS) for user in y.users)
+    return (_view(found) or _exchange(found)) if is_last else None
+
+
+def _exchange(found: Match) -> Value | None:
+    y, chain = found.root.result, [*islice(_before(found.root.result), CHAIN_LIMIT)]
+    pixels, ends = y.type.shape[1], (chain[-1].inputs[0].producer, *y.users)
+    # The host reads and writes elements in any order.
+    is_on_host = y.is_returned or any(op is None or is_op(op, Quantize, Dequantize) for op in ends)
+    if is_on_host or any(map(exchanges, chain)):
+        return None
+    for count, (x, order) in reversed([*enumerate(_orders(chain), 1)]):
+        channels = x.type.shape[1] if x.type.rank in MAP_RANKS else 0
+        images, rest = divmod(y.type.elements, max(pixels * channels, 1))
+        moved = loops_of_dimensions(order, (x.type.shape[0], channels, math.prod(x.type.shape[2:]))) if channels else None
+        loops = joined_loops([(images, pixels * channels), (pixels, 1), (channels, pixels)])
+        if moved is None or rest or joined_loops([*moved[0], *moved[2], *moved[1]]) != loops or pixels == channels == 1:
+            continue
+        found.ops = tuple(chain[:count])
+        x = _pixels_as(found, x, x.type.with_shape((images, channels, pixels, 1)))
+        return _pixels_as(found, found.emit(Transpose((0, 2, 1, 3)), x), y.type)
+    return None
 
 
 def _moves_no_byte(view: Op) -> bool:
@@ -111,8 +133,19 @@ def _moves_no_byte(view: Op) -> bool:
 
 def _orders_of_pixels(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[list[Loop] | None]:
     """For each of some views, the last one first, loops over the map that it is of, pixel by pixel, with strides in the
-    map that the views make, or the tensor with channels last; ``None`` where that is no map of the same pixels. Ends
-    where no loops go on."""
+    map that the views make, or the tensor with channels last; ``None`` where that is no map of the same pixels."""
+    channels = chain[0].result.type.shape[-1 if channels_last else 1] if chain else 0
+    channel = joined_loops([(channels, 1)])
+    for x, order in _orders(chain, channels_last=channels_last):
+        is_map = x.type.rank in MAP_RANKS and x.type.shape[1] == channels
+        shape = x.type.shape[0], channels, math.prod(x.type.shape[2:])
+        found = loops_of_dimensions(order, shape) if is_map else None
+        yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
+
+
+def _orders(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[tuple[Value, list[Loop]]]:
+    """What each of some views is of, the last one first, and loops over its elements with strides in the memory of the
+    map that the views make, or the tensor with channels last. Ends where no loops go on."""
     y = chain[0].result.type
     if not y.elements or not (channels_last or y.rank in MAP_RANKS):
         return
@@ -121,15 +154,13 @@ def _orders_of_pixels(chain: Sequence[Op], *, channels_last: bool = False) -> It
     order = [(y.elements, 1)] if channels_last else [(y.shape[0], pixels * channels), *channel, (pixels, channels)]
     order = joined_loops(order)
     for view in chain:
-        x = view.inputs[0].type
+        x = view.inputs[0]
         if is_op(view, Transpose):
             moved = loops_of_dimensions(order, view.result.type.shape)
             if moved is None:
                 return
-            order = joined_loops(loop for axis in range(x.rank) for loop in moved[view.operator.perm.index(axis)])
-        is_map = x.rank in MAP_RANKS and x.shape[1] == channels
-        found = loops_of_dimensions(order, (x.shape[0], channels, math.prod(x.shape[2:]))) if is_map else None
-        yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
+            order = joined_loops(loop for axis in range(x.type.rank) for loop in moved[view.operator.perm.index(axis)])
+        yield x, order
 
 
 def _blocks(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:

@@ -3,10 +3,11 @@
 from itertools import product
 
 from ....ir.core import Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.feature_map import exchanges, map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.tile.places import Part
 from ..kept.chip_places import Begin, begins_of, slice_begin
+from .exchange import lower_exchange
 from .program import ChipMap, TileProgram
 
 _START = Begin()
@@ -47,8 +48,11 @@ def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
 
 
 def lower_view(op: Op, program: TileProgram) -> None:
-    """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
+    """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes, or of bytes that
+    change places."""
     operand = op.inputs[0]
+    if exchanges(op):
+        return lower_exchange(op, program)
     if operand not in program.copied(op):
         return
     source, target = program.map(operand), program.map(op.result)

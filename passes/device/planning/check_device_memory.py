@@ -8,7 +8,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import DRAM, FUSED, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import VIEWS, map_shape
+from ....ir.feature_map import is_view, map_shape
 from ....ir.ops.movement import Concat
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import proved
@@ -111,7 +111,7 @@ class _Memory:
         for value in operands:
             self._read(op, value)
         map = self._locate(op, op.result, self._address(op))
-        if isinstance(op.operator, VIEWS) and map.starts_with(self._maps[operands[0]]):
+        if is_view(op) and map.starts_with(self._maps[operands[0]]):
             self._alias(op, operands[0], map)
         elif map.extent.region == "input":
             raise self._error(op, f"result %{op.result.name} lies in the input, which is never written")

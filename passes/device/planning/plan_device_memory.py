@@ -5,7 +5,7 @@ from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import VIEWS, is_packed, map_shape
+from ....ir.feature_map import VIEWS, is_packed, is_view, map_shape
 from ....ir.ops.movement import Concat
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import Pass, Record
@@ -125,7 +125,7 @@ def parts_of(function: Function) -> Parts:
     convolutions in place of which that of the op fused with them is written."""
     parts: Parts = {}
     for op in function.ops:
-        if isinstance(op.operator, VIEWS) and not op.result.is_returned:
+        if is_view(op) and not op.result.is_returned:
             parts[op.result] = (op.inputs[0], 0)
         inside = _joined_in_place(op)
         channel = 0

@@ -18,6 +18,7 @@ from ....ir.feature_map import (
     MapShape,
     computed_map,
     convolution_maps,
+    exchanges,
     is_block_by_block,
     is_of_images,
     is_packed,
@@ -65,6 +66,7 @@ from ..resampling import resize_axes
 from .attention_price import AttentionPrice
 from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
+from .exchange_price import ExchangePrice
 from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, channel_slices, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Slice, *VIEWS)
@@ -180,6 +182,8 @@ def candidates(op: Op) -> Found:
     """The tiles of an op on one cluster with all maps in DRAM, whatever scratchpads hold."""
     if is_op(op, Attention):
         return _attention_candidates(op, Share())[0]
+    if exchanges(op):
+        return _exchange(op, Share()).found
     return _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
 
 
@@ -193,7 +197,8 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     pieces = -(-images[0] // images[1])
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
-    shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 and not is_of_images(op) else []
+    has_rows = target.images * target.height > 1 and not is_of_images(op) and not exchanges(op)
+    shares = [Share(clusters, "rows", kept)] if has_rows else []
     if target.blocks > blocks_made(op) and not is_op(op, Attention):
         shares.append(Share(clusters, "channels", kept))
     return shares or [alone]
@@ -247,12 +252,23 @@ def _attention_candidates(op: Op[Attention], share: Share) -> tuple[Found, Atten
     return Found(priced.tiles, priced.needs, np.ones(rows.shape, np.bool_)), priced
 
 
+def _exchange(op: Op, share: Share) -> ExchangePrice:
+    target = map_shape(op.result.type)
+    rows = _cuts(-(-target.height // CHANNEL_BLOCK), OUTPUT_ROWS_LIMIT // CHANNEL_BLOCK) * CHANNEL_BLOCK
+    together = blocks_made(op)
+    blocks = _cuts_together(share.blocks(target.blocks, together), MAP_EXTENT_LIMIT // CHANNEL_BLOCK, together)
+    return ExchangePrice(op, rows.reshape(-1, 1, 1, 1), blocks.reshape(1, -1, 1, 1), share)
+
+
 def _priced(
     op: Op, machine: Machine, orders: Sequence[Stationary], share: Share, known: dict[Split | None, ConvolutionPrice]
 ) -> Priced:
     if is_op(op, Attention):
         found, attention = _attention_candidates(op, share)
         return Priced(found, {"inputs": attention.price(machine)}, share.split)
+    if exchanges(op):
+        exchange = _exchange(op, share)
+        return Priced(exchange.found, {"inputs": exchange.price(machine)}, share.split)
     if not is_product(op):
         found = _pointwise_candidates(op, share)
         return Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
