@@ -403,6 +403,8 @@ def _flattening(graph: ChipGraph) -> None:
     images, channels, height, width = x.type.shape
     shape = (images, channels, *((1, height * width) if graph.rng.integers(2) else (height * width, 1)))
     graph.op(Reshape(shape), x, shape=shape)
+    if shape[3] == 1 and graph.rng.integers(2):
+        graph.op(Transpose((0, 2, 1, 3)), graph.values[-1], shape=(shape[0], shape[2], shape[1], 1))
 
 
 @pytest.mark.parametrize("seed", seeds(4, 24))
