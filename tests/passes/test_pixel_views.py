@@ -120,9 +120,7 @@ def test_phases_of_an_image_behind_each_other_and_back(step: int, rng: np.random
 
 
 @pytest.mark.parametrize(("images", "pixels", "u"), [(1, 49, "i8"), (2, 7, "u8"), (1, 130, "i16"), (1, 1, "u8")])
-def test_channels_become_pixels_and_pixels_channels(
-    images: int, pixels: int, u: str, rng: np.random.Generator
-) -> None:
+def test_channels_become_pixels_and_pixels_channels(images: int, pixels: int, u: str, rng: np.random.Generator) -> None:
     """A product of what lies at different places of each channel, as where a mixer's tokens are mixed."""
     rows, columns, x = images * pixels, images * 20, "<s=0x1.0p-12, z=0>" if u == "i16" else X
     end = "mul(%e, %e)" if u == "i16" else "max(%e, %e)"

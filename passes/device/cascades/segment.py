@@ -16,7 +16,16 @@ import numpy as np
 
 from ....ir.annotations import CASCADE
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import VIEWS, computed_map, convolution_maps, exchanges, is_of_images, is_product, map_shape, window_of
+from ....ir.feature_map import (
+    computed_map,
+    convolution_maps,
+    exchanges,
+    is_of_images,
+    is_product,
+    is_view,
+    map_shape,
+    window_of,
+)
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
@@ -154,11 +163,9 @@ def obstacle_to_stripes(unit: Unit) -> str | None:
             return "has several images"
     if is_op(unit.op, DepthToSpace, Slice) or (is_op(unit.op, Concat) and begins_of(unit.op)[-1].row):
         return "takes rows apart"
-    if exchanges(unit.op):
-        return "makes rows of channels"
     if is_of_images(unit.op):
         return "normalises all rows together"
-    if is_op(unit.op, *VIEWS) and map_shape(unit.op.inputs[0].type) != map_shape(unit.made.type):
+    if exchanges(unit.op) or (is_view(unit.op) and map_shape(unit.op.inputs[0].type) != map_shape(unit.made.type)):
         return "makes other rows"
     return None
 
@@ -203,7 +210,7 @@ def _rows_read(unit: Unit, rows: Span, operands: Sequence[Value]) -> Iterator[tu
                 yield value, rows, False
             if value is op.inputs[0]:
                 yield value, rows_through(window, rows, convolution_maps(op)[0].height), goes_round
-        elif is_op(op, Concat, *VIEWS):
+        elif is_op(op, Concat) or is_view(op):
             yield value, rows, False
         else:
             yield value, rows_below(op, shape, rows), goes_round

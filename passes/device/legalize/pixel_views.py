@@ -103,7 +103,7 @@ def _last_view(found: Match) -> Value | None:
     channels and pixels of each image exchanged, which moves bytes."""
     y = found.root.result
     is_last = y.is_returned or not all(is_op(user, *VIEWS) for user in y.users)
-    return (_view(found) or _exchange(found)) if is_last else None
+    return (_view(found) or (_exchange(found) if y.type.rank in MAP_RANKS else None)) if is_last else None
 
 
 def _exchange(found: Match) -> Value | None:
@@ -116,9 +116,11 @@ def _exchange(found: Match) -> Value | None:
     for count, (x, order) in reversed([*enumerate(_orders(chain), 1)]):
         channels = x.type.shape[1] if x.type.rank in MAP_RANKS else 0
         images, rest = divmod(y.type.elements, max(pixels * channels, 1))
-        moved = loops_of_dimensions(order, (x.type.shape[0], channels, math.prod(x.type.shape[2:]))) if channels else None
-        loops = joined_loops([(images, pixels * channels), (pixels, 1), (channels, pixels)])
-        if moved is None or rest or joined_loops([*moved[0], *moved[2], *moved[1]]) != loops or pixels == channels == 1:
+        shape = x.type.shape[0], channels, math.prod(x.type.shape[2:])
+        moved = loops_of_dimensions(order, shape) if channels else None
+        exchanged = joined_loops([(images, pixels * channels), (pixels, 1), (channels, pixels)])
+        is_moved = moved is not None and joined_loops([*moved[0], *moved[2], *moved[1]]) == exchanged
+        if rest or pixels == channels == 1 or not is_moved:
             continue
         found.ops = tuple(chain[:count])
         x = _pixels_as(found, x, x.type.with_shape((images, channels, pixels, 1)))

@@ -4,7 +4,6 @@ import numpy as np
 
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
-from ....ir.ops.movement import Transpose
 from ....ir.quantized import is_wide
 from ....ir.tile.attention import MapAsWeights
 from ....ir.tile.compute import Convolve, LookUp
@@ -19,7 +18,7 @@ from .program import TileProgram
 _WINDOWS = (1, 1), (1, 1)
 
 
-def lower_exchange(op: Op[Transpose], program: TileProgram) -> None:
+def lower_exchange(op: Op, program: TileProgram) -> None:
     """As many pixels of a tile as a block has channels at a time. Numbers of 16 bits are sums of their two bytes."""
     source, target, wide = program.map(op.inputs[0]), program.map(op.result), is_wide(op.result.type)
     keep, size = (RequantizeWide, 2) if wide else (Requantize, 1)

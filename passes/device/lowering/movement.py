@@ -52,7 +52,8 @@ def lower_view(op: Op, program: TileProgram) -> None:
     change places."""
     operand = op.inputs[0]
     if exchanges(op):
-        return lower_exchange(op, program)
+        lower_exchange(op, program)
+        return
     if operand not in program.copied(op):
         return
     source, target = program.map(operand), program.map(op.result)

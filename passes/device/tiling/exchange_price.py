@@ -6,7 +6,6 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.feature_map import map_shape
-from ....ir.ops.movement import Transpose
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
 from ....runtime.machines.cost import dense_steps, in_turn
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
@@ -23,7 +22,7 @@ class ExchangePrice:
         found: their tiles, and bytes of each scratchpad.
     """
 
-    def __init__(self, op: Op[Transpose], rows: Counts, blocks: Counts, share: Share) -> None:
+    def __init__(self, op: Op, rows: Counts, blocks: Counts, share: Share) -> None:
         self._source, self._target = (map_shape(value.type) for value in (op.inputs[0], op.result))
         self._moves, self._share = (share.moves(op.inputs[0]), share.moves(op.result)), share
         self._bytes = blocks_together(op.result.type)
