@@ -188,6 +188,14 @@ NETWORKS = {
         body="""%m = mul(%r, %w) : f32[2,4,5]
     %y = reduce_sum(%m) {axes=[2], keepdims=false} : f32[2,4]""",
     ),
+    "weighted_column": """
+  func @main(%q: i8[2,5,4]<s=0x1.0p-4, z=3>, %x: f32[2,1,4]) -> (%y: f32[2,5,1]) {
+    %r = dequantize(%q) : f32[2,5,4]
+    %s = softmax(%x) {axis=2} : f32[2,1,4]
+    %c = reshape(%s) {shape=[2, 4, 1]} : f32[2,4,1]
+    %y = matmul(%r, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,5,1]
+    return %y
+  }""",
     "pixels_as_channels": f"""
   func @main(%x: i8[2,12,2,3]{Q}) -> (%y: i8[2,4,6,3]{Q}) {{
     %y = reshape(%x) {{shape=[2, 4, 6, 3]}} : i8[2,4,6,3]{Q}

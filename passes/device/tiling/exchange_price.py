@@ -41,7 +41,7 @@ class ExchangePrice:
         """Of all images."""
         source, target, timing, share = self._source, self._target, machine.timing, self._share
         price, (rows, _, blocks, _) = Price(machine, share), self.found.tiles
-        drain = vector_drain(machine, is_long=False)
+        drain = vector_drain(machine)
         for (n, high, is_top), (m, wide, is_first) in product(
             parts(-(-target.height // CHANNEL_BLOCK), rows // CHANNEL_BLOCK),
             parts(share.blocks(target.blocks), blocks),
