@@ -7,12 +7,16 @@ from ...ir.ops import REGISTRY
 from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul, Sub
+from ...ir.ops.movement import Transpose
+from ...ir.ops.pooling import GlobalAveragePool
+from ...ir.ops.reduction import Reduce, ReduceMean
+from ...ir.ops.shape import Reshape
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules
-from .plan import BELOW_ZERO, plan_quantization
+from .plan import BELOW_ZERO, NORMS, plan_quantization
 
 
 class DepthwiseAffine(Pass):
@@ -27,7 +31,7 @@ class DepthwiseAffine(Pass):
 
     Attributes:
         prelu: so does a PReLU with a slope for each channel, if its result becomes integers: x and a convolution of
-            what of it is below zero.
+            what of it is below zero. And arithmetic on tokens, [N, tokens, channels], whose means become pools.
         keep: names of operators, of source nodes or of results that stay in floating point, with their PReLUs.
     """
 
@@ -37,7 +41,7 @@ class DepthwiseAffine(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        changed = Driver(RULES).run(module, record)
+        changed = Driver((*TOKENS, *RULES) if self.prelu else RULES).run(module, record)
         prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
         if prelus:
             keep = still_there(module.ops, self.keep, REGISTRY)
@@ -77,6 +81,26 @@ def _convolution(found: Match) -> Value | None:
     return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
 
 
+def _on_channels(found: Match) -> Value | None:
+    """Of tokens, channels first."""
+    x, numbers, turned = found["x"], found["c"], Transpose((0, 2, 1))
+    is_of_tokens = x.type.rank == 3 and not isinstance(x, Constant) and not is_op(x.producer, *NORMS)
+    if not is_of_tokens or not isinstance(numbers, Constant) or x.type.shape[2] < 2:
+        return None
+    if numbers.type.shape not in ((x.type.shape[2],), (1, 1, x.type.shape[2])):
+        return None
+    channels = found.add_constant(numbers.name, numbers.array.reshape(1, -1, 1))
+    return found.emit(turned, found.emit(found.root.operator, found.emit(turned, x), channels))
+
+
+def _mean_of_tokens(found: Match[Reduce]) -> Value | None:
+    x = found["x"]
+    if x.type.rank != 3 or found.root.operator.axes != (1,):
+        return None
+    pooled = found.emit(GlobalAveragePool(), found.emit(Transpose((0, 2, 1)), x))
+    return found.emit(Reshape(found.root.result.type.shape), pooled)
+
+
 def _prelu(found: Match) -> Value | None:
     x, slopes = found["x"], _channels(found["x"], found["c"])
     if slopes is None:
@@ -96,3 +120,10 @@ RULES: tuple[Rule, ...] = (
     Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
+
+TOKENS: tuple[Rule, ...] = (
+    Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
+    Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
+    Rule("mean_of_tokens", node(ReduceMean, "x"), _mean_of_tokens),
+)
+"""For what the accelerator has of maps alone."""

@@ -27,7 +27,8 @@ from .integer_rules import is_fused_activation
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
-_NORMS = (LayerNorm, RmsNorm, GroupNorm)
+NORMS = (LayerNorm, RmsNorm, GroupNorm)
+"""What normalises."""
 
 Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 """What is worth quantising for itself."""
@@ -186,7 +187,7 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
     found: dict[Op, set[Value]] = {}
     streams: set[Value] = set()
     for op in function.ops:
-        if not is_op(op, *_NORMS) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
+        if not is_op(op, *NORMS) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
         source = _moved(x)
@@ -198,7 +199,7 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)
             # What is normalised before it is a shortcut holds no large numbers.
-            found[op] = {value for value in (x, *terms) if not is_op(_moved(value).producer, *_NORMS)}
+            found[op] = {value for value in (x, *terms) if not is_op(_moved(value).producer, *NORMS)}
     return found
 
 

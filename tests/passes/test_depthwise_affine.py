@@ -229,6 +229,31 @@ def test_the_host_takes_what_a_prelu_reads_from_accumulators(rng: np.random.Gene
     assert noise[1] < 0.8 * noise[0]
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_networks_that_mix_tokens_are_one_program(affine: bool, rng: np.random.Generator) -> None:
+    """Channels become pixels and pixels channels, what scales channels of tokens is a convolution, and a mean over them
+    a pool. Each had ended a program."""
+    net = OnnxNetwork(rng)
+    x, numbers = net.op("MatMul", "x", net.some(24, 20)), [net.some(20, about=1.0), net.some(1, 1, 20)]
+    for _ in range(2):
+        y = net.op("Add", net.op("Mul", x, numbers[0]), numbers[1]) if affine else x
+        y = y if affine else net.op("LayerNormalization", x, net.some(20, about=1.0), net.some(20), axis=-1)
+        y = net.op("MatMul", net.op("Transpose", y, perm=[0, 2, 1]), net.some(18, 18))
+        y = net.op("Transpose", net.op("Relu", y), perm=[0, 2, 1])
+        x = net.op("Add", x, net.op("Mul", y, net.some(20)) if affine else y)
+    mean = net.op("ReduceMean", x, axes=[1], keepdims=0)
+    model = net.model([2, 18, 24], net.op("Gemm", mean, net.some(20, 5)))
+    feeds = {"x": rng.random((2, 18, 24)).astype(np.float32)}
+    options = CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
+    artifact = compile_to_memory(model, options)
+    assert len(artifact.manifest.device_programs) == 1
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
+
+
 def test_what_is_below_zero_keeps_its_steps_and_its_sum_is_rounded_once() -> None:
     module = between_convolutions()
     calibration_pipeline().run(module)
