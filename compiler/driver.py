@@ -43,6 +43,7 @@ from ..runtime.machines.machine import load as load_machine
 from ..runtime.pictures.inputs import declared, stored_inputs
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
+from .calibration.open_inputs import with_open_inputs
 from .calibration.ranges import BITS, make_statistics
 from .calibration.statistics import Findings
 from .collection import rarely_collected
@@ -95,7 +96,7 @@ def build(
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
-    options = check_options(options)
+    options = with_open_inputs(model, check_options(options))
     shapes = shapes_of(model, options.input_shapes, options.freeze)
     if interface is not None and len(shapes) > 1:
         shown = f"{shapes[0].text} and {shapes[1].text}"

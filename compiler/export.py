@@ -24,6 +24,7 @@ from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.inputs import Declaration
 from .calibration.dataset import Source
+from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
 from .declarations import check_type
 from .driver import check_options
@@ -144,7 +145,7 @@ def export_by(
     for flag in unused if quantized is None else ():
         hint = f"Give --quantized {FORMS[0]}, or leave {flag} out."
         raise UsageError(f"{flag} is for quantised networks", hint=hint)
-    options = check_options(options)
+    options = with_open_inputs(model, check_options(options))
     options = replace(options, methods=exported(options.methods))
     check_output(output, source=model)
     if is_ir:

@@ -38,7 +38,7 @@ from .sample_sets import (
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
-_ARRAYS, _TABLE = (".npy", ".npz"), ".csv"
+ARRAYS, _TABLE = (".npy", ".npz"), ".csv"
 
 Source = Union[
     str,
@@ -115,11 +115,11 @@ def open_calibration_set(
     if path is None:
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
     suffix = Path(path).suffix.lower()
-    if suffix in _ARRAYS:
+    if suffix in ARRAYS:
         return _array_file(path, inputs, limit)
     if suffix == _TABLE:
         return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
-    files = _array_files(path)
+    files = array_files(path)
     if files:
         chosen = tuple(_spread(files, limit))
         return ArrayFiles(chosen, tuple(_array_file(file, inputs, None) for file in chosen), limit)
@@ -130,14 +130,14 @@ def open_calibration_set(
     )
 
 
-def _array_files(path: str | os.PathLike[str]) -> list[str]:
+def array_files(path: str | os.PathLike[str]) -> list[str]:
     """The files of arrays in a folder and its subfolders, if there are no images in it."""
     found: list[Path] = []
     for each in Path(path).rglob("*"):
         # The first image ends it: there may be a million.
         if each.suffix.lower() in SUFFIXES and each.is_file():
             return []
-        if each.suffix in _ARRAYS and each.is_file():
+        if each.suffix in ARRAYS and each.is_file():
             found.append(each)
     return [os.fspath(each) for each in sorted(found)]
 
@@ -162,8 +162,8 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     if is_url(source):
-        return Path(source).suffix.lower() not in (*_ARRAYS, _TABLE)
-    return not _array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
+        return Path(source).suffix.lower() not in (*ARRAYS, _TABLE)
+    return not array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 
 def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[str] | np.ndarray] | None:
@@ -200,7 +200,7 @@ def _images(
     if not files:
         raise refusal(
             f"there are no images in {path!r}",
-            expected=f"files that end in {', '.join(sorted(SUFFIXES))}, or in {' or '.join(_ARRAYS)}",
+            expected=f"files that end in {', '.join(sorted(SUFFIXES))}, or in {' or '.join(ARRAYS)}",
         )
     shape = inputs[name].shape
     is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in (1, 3)

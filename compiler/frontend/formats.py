@@ -11,12 +11,12 @@ from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...runtime.files.foreign_model import START, foreign_format, is_text
-from .input_shapes import Frozen, GivenShapes, NetworkShape, each_shape, names_in, one_shape
+from .input_shapes import Declared, Frozen, GivenShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
-from .onnx.reader import declared_inputs, digest_of_onnx, import_onnx, load_model
+from .onnx.reader import declared_inputs, digest_of_onnx, import_onnx, load_model, open_inputs
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
@@ -83,6 +83,13 @@ def shapes_of(
         return each_shape(_declared(source), input_shapes)
     names = {*names_in(input_shapes), *(frozen or ())}
     return each_shape(declared_inputs(load_model(source)[0].graph, names), input_shapes)
+
+
+def open_inputs_of(source: Model, frozen: Frozen | None) -> Declared:
+    """The extents of the inputs that an ONNX model leaves open, but for those that are frozen; none of another."""
+    if isinstance(source, Document) or not (isinstance(source, (bytes, ModelProto)) or Path(source).suffix == ".onnx"):
+        return {}
+    return open_inputs(load_model(source)[0].graph, NetworkShape({}, {}), frozen or ())
 
 
 def _declared(document: Document) -> dict[str, None]:

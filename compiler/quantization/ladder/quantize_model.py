@@ -21,6 +21,7 @@ from ....runtime.files.input_file import SAMPLE_FILES
 from ....runtime.files.output_file import check_artifact_name, check_output, output_file
 from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
+from ...calibration.open_inputs import with_open_inputs
 from ...calibration.ranges import BITS
 from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, images_of
 from ...declarations import option, with_keywords
@@ -93,6 +94,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     """
     given = given.checked()
     options = check_options(CompileOptions(**{each.name: getattr(given, each.name) for each in fields(CompileOptions)}))
+    options = with_open_inputs(given.model, options)
     model, output, labels = given.model, given.output, given.labels
     if options.calibration is None:
         raise UsageError(

@@ -1,7 +1,9 @@
 """The application put together: an artifact and what the options make of it, and the files to classify."""
 
 import os
+import re
 import stat
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +24,13 @@ from ..network import accelerator_engine
 from .classifier import Classifier, in_batches
 from .pipeline import BUFFERS, Classification, classify
 
-_LONGEST = 4
-"""Characters of a number from -128 to 255."""
-
 _PIECE = 2**20
 """Bytes of the file that are taken apart at once."""
+
+_SEPARATOR = re.compile(rb"[,\s]")
+
+_INTEGERS = {f"{number:0{width}}".encode(): number for width in range(1, 5) for number in range(-128, 256)}
+"""What words mean, with as many zeros before as they have room for."""
 
 
 def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.ndarray:
@@ -43,49 +47,21 @@ def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.
             to 255; says where.
     """
     name = os.fspath(path)
-    text = np.frombuffer(contents(name, limits.WEIGHTS_FILE), np.uint8)
-    parts: list[np.ndarray] = []
-    count = start = 0
+    text, numbers, start = contents(name, limits.WEIGHTS_FILE), array("h"), 0
     # In pieces that end between numbers: memory is taken for those that are expected, whatever the file holds.
-    while start < text.size and count <= expected + 1:
-        piece = text[start : start + _PIECE]
-        is_separator = (piece == ord(",")) | (piece <= ord(" "))
-        if start + piece.size < text.size and is_separator.any():
-            piece = piece[: piece.size - int(is_separator[::-1].argmax())]
-            is_separator = is_separator[: piece.size]
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], is_separator, [True]]).astype(np.int8)))
-        parts.append(_numbers(piece, edges[::2], edges[1::2], count, name))
-        count += len(parts[-1])
-        start += piece.size
-    if count not in (expected, expected + 1):
-        found = count if count < expected else f"more than {expected + 1}"
+    while start < len(text) and len(numbers) <= expected + 1:
+        separator = _SEPARATOR.search(text, start + _PIECE)
+        end = separator.start() if separator else len(text)
+        try:
+            numbers.extend(map(_INTEGERS.__getitem__, text[start:end].replace(b",", b" ").split()))
+        except KeyError as error:
+            place = f"{error.args[0][:20]!r} as number {len(numbers) + 1}"
+            raise InputError(f"{name!r} holds more than integers", expected="-128 to 255", found=place) from None
+        start = end
+    if len(numbers) not in (expected, expected + 1):
+        found = len(numbers) if len(numbers) < expected else f"more than {expected + 1}"
         raise InputError(f"{name!r} does not fit {what}", expected=f"{expected} integers, row by row", found=found)
-    return np.concatenate(parts)[:expected] if parts else np.zeros(0, np.int16)
-
-
-def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, before: int, name: str) -> np.ndarray:
-    """The values of all words at once, one digit after the other; so many came before them."""
-    lengths = ends - starts
-    wrong = lengths > _LONGEST
-    values, is_negative = np.zeros(len(starts), np.int16), np.zeros(len(starts), bool)
-    padded = np.concatenate([text, np.zeros(_LONGEST, np.uint8)])
-    for position in range(_LONGEST):
-        character = padded[starts + position]
-        is_inside = lengths > position
-        digit = character.astype(np.int16) - ord("0")
-        is_digit = is_inside & (digit >= 0) & (digit <= 9)
-        is_sign = is_inside & (position == 0) & (character == ord("-")) & (lengths > 1)
-        wrong |= is_inside & ~is_digit & ~is_sign
-        is_negative |= is_sign
-        values = np.where(is_digit, values * 10 + digit, values)
-    values = np.where(is_negative, -values, values)
-    wrong |= (values < -128) | (values > 255)
-    if wrong.any():
-        first = int(wrong.argmax())
-        found = bytes(text[starts[first] : ends[first]][:20])
-        place = f"{found!r} as number {before + first + 1}"
-        raise InputError(f"{name!r} holds more than integers", expected="-128 to 255", found=place)
-    return values
+    return np.array(numbers[:expected], np.int16)
 
 
 def list_files(path: str | os.PathLike[str]) -> list[str]:

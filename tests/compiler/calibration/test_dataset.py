@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_files import graph_model
+from onnx import TensorProto, helper
 from PIL import Image
 
+import tilewright
 from tilewright.compiler.calibration.dataset import are_images, open_calibration_set
+from tilewright.compiler.calibration.open_inputs import told_shapes
 from tilewright.compiler.calibration.sample_sets import ArrayFiles, ImageFiles, RandomSet, between, files_of, hold
 from tilewright.errors import CalibrationError, CalibrationWarning, UsageError
 from tilewright.ir.types import DType, TensorType
@@ -207,6 +211,22 @@ def test_what_lies_beside_the_samples_is_left_out(tmp_path: Path) -> None:
     np.savez(path, x=x, labels=np.array(["cat", "dog"]), rate=np.array(16000))
     assert [each["x"].tolist() for each in open_calibration_set(path, VECTOR)] == [[[1] * 4]] * 2
     assert gather_inputs([TensorSpec("x", "f32", (2, 4))], [str(path)], None)["x"].tolist() == x.tolist()
+
+
+def test_arrays_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((6, 3, 12, 16), np.float32))
+    array, every = np.zeros((6, 1, 3, 12, 16), np.float32), ["batch", 3, None, "width"]
+    one = {"x": (1, 3, 12, 16)}
+    for source in (array, array[0, 0], tmp_path / "a.npy", tmp_path, f"x={tmp_path / 'a.npy'}", {"x": array[:, 0]}):
+        assert told_shapes(source, {"x": every}) == one
+    assert told_shapes("random", {"x": ["batch", 3, 8, 8]}) == {"x": (1, 3, 8, 8)}
+    assert told_shapes("random", {"x": every}) == told_shapes(array, {"x": None}) == {}
+    assert told_shapes(array, {"x": every, "z": [1, None]}) == {}
+    weights = {"w": np.ones((2, 3, 1, 1), np.float32)}
+    ends = [("x", TensorProto.FLOAT, ["batch", 3, None, "width"])]
+    model = graph_model([helper.make_node("Conv", ["x", "w"], ["y"])], ends, initializers=weights)
+    with pytest.warns(CalibrationWarning, match=r"leaves shapes open, and gets those of a sample.*x=1,3,12,16$"):
+        tilewright.export(model, tmp_path / "y.onnx", quantized="qdq", calibration=np.ones((6, 3, 12, 16), np.float32))
 
 
 def test_integers_are_not_told_to_be_scaled() -> None:
