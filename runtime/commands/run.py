@@ -211,11 +211,9 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
             return ""
     kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
-    if top is not None:
-        found = best_classes(own, top, names, details.truths)
-        return found if arguments.json else classes_text(found)
+    found = best_classes(own, top, names, details.truths) if top is not None else None
     if arguments.json:
-        return output_arrays(results)
+        return output_arrays(results) if found is None else found
     count = len(results) - len(own)
     more = f"{show_number(count, 'kept value')} not shown: --json prints, and -o FILE.npz saves them.\n"
-    return results_text(own) + (more if count else "")
+    return (results_text(own) if found is None else classes_text(found)) + (more if count else "")

@@ -25,6 +25,8 @@ from .table import Column, Table, on_lines, show_kernel, show_number
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
+_SUM = 0.02
+"""How far from 1 the sum of probabilities may lie, which integers of 8 bits may stand for."""
 SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
@@ -255,7 +257,7 @@ def best_classes(
     results: Mapping[str, np.ndarray], top: int, names: Sequence[str] | None = None, truths: Collection[str] = ()
 ) -> dict[str, list[list[BestClass]]]:
     """The best classes of each item of a batch, best first, of the outputs that classify: numbers, [N, classes], or
-    one for each that says how surely it is the second of two.
+    one for each that says how surely it is the second of two. Where some are probabilities, of these alone.
 
     Args:
         names: of all classes, or of all but a first one for the background.
@@ -273,7 +275,9 @@ def best_classes(
         wanted = "CLASSES" if names is None else f"{len(names)} or {len(names) + 1}"
         hint = "Leave --top and --labels out: other outputs are told in numbers."
         raise UsageError("no output is of such classes", expected=f"[N, {wanted}]", found=found, hint=hint)
-    return {name: [_best(item, top, names) for item in array] for name, array in fitting.items()}
+    shares = {n: a for n, a in fitting.items() if a.min() >= 0 and np.abs(a.sum(1, np.float64) - 1).max() < _SUM}
+    # Boxes and points beside them are no classes.
+    return {name: [_best(item, top, names) for item in array] for name, array in (shares or fitting).items()}
 
 
 def with_no(array: np.ndarray) -> np.ndarray:

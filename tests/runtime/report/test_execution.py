@@ -9,7 +9,7 @@ import pytest
 
 from tilewright.errors import InputError
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.report.execution import gather_inputs, results_text
+from tilewright.runtime.report.execution import best_classes, gather_inputs, results_text
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -36,6 +36,12 @@ def test_the_largest_elements_of_every_type(array: np.ndarray, text: str) -> Non
 
 def test_a_name_feigns_no_other_line() -> None:
     assert results_text({"y\x1b[2J\nz": np.zeros(0, np.int8)}) == "y\\x1b[2J\\nz: int8[0]\n"
+
+
+def test_points_beside_probabilities_are_no_classes() -> None:
+    found = {"points": np.array([[3.0, 9.0, 1.0]]), "scores": np.array([[0.75, 0.25]], np.float32)}
+    assert [*best_classes(found, 1)] == ["scores"]
+    assert [*best_classes(found, 1, ["a", "b", "c"])] == ["points"]
 
 
 def test_a_table_is_one_batch(tmp_path: Path) -> None:
