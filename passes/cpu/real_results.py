@@ -67,8 +67,6 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
     else:
         assert is_op(op, MatMul)
         spatial, left, right = 0, plain(x), plain(w)
-        if op.operator.transpose_a:
-            left = add(Transpose(_exchanged(left.type.rank)), left)
         if op.operator.transpose_b and isinstance(right, Constant):
             right = module.add_constant(right.name, np.swapaxes(right.array, -1, -2))
         elif op.operator.transpose_b:

@@ -55,11 +55,8 @@ class LegalizeForDevice(Pass):
 def _batched_product(found: Match[MatMul]) -> Value | None:
     """[…, M, K] times one matrix is one product of all rows."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
-    if x.type.rank < 3 or found["w"].type.rank != 2:
+    if x.type.rank < 3 or found["w"].type.rank != 2 or matmul.transpose_a:
         return None
-    if matmul.transpose_a:
-        *others, inner, row = range(x.type.rank)
-        matmul, x = replace(matmul, transpose_a=False), found.emit(Transpose((*others, row, inner)), x)
     rows, inner = math.prod(x.type.shape[:-1]), x.type.shape[-1]
     flat = found.emit(Reshape((rows, inner)), x)
     product_type = y.with_shape((rows, y.shape[-1]))

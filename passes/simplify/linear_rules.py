@@ -164,7 +164,8 @@ def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
     for index, flag in enumerate(flags):
         value = operands[index]
         producer = value.producer if value is not None else None
-        if is_op(producer, Transpose):
+        # Integers are turned apart from their product, see `integer_rules`.
+        if is_op(producer, Transpose) and (index or flags[flag] or producer.result.type.quant is None):
             perm = producer.operator.perm
             if perm == (*range(len(perm) - 2), len(perm) - 1, len(perm) - 2):
                 operands[index] = producer.inputs[0]

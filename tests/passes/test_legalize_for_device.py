@@ -133,23 +133,6 @@ def test_rows_of_several_batches_are_multiplied_together(rng: np.random.Generato
     )
 
 
-def test_rows_that_a_product_takes_transposed_are_transposed_before_it(rng: np.random.Generator) -> None:
-    module = parse(
-        f"""
-  const @w : i8[3,2]{W} = [1, 2, 3, 4, 5, 6]
-  func @main(%x: i8[2,3,4,5]{X}) -> (%y: i8[2,20,2]{Y}) {{
-    %r = reshape(%x) {{shape=[2, 3, 20]}} : i8[2,3,20]{X}
-    %y = matmul(%r, @w, _, _) {{transpose_a=true, transpose_b=false, act="none", act_args=[]}} : i8[2,20,2]{Y}
-    return %y
-  }}"""
-    )
-    inputs = random_inputs(module, rng)
-    expected = interp.run(module, inputs)["y"]
-    run_pass(PASS, module)
-    assert "matmul" not in [op.name for op in module.ops]
-    np.testing.assert_array_equal(interp.run(module, inputs)["y"], expected)
-
-
 @pytest.mark.parametrize(("columns", "window"), [(1024, (8, 128)), (255, (255,)), (257, (257,))])
 @pytest.mark.parametrize("operator", ["global_max_pool", "global_average_pool"])
 def test_pools_of_more_columns_than_a_window_has_are_of_several_rows(

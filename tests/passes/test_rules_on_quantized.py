@@ -227,6 +227,12 @@ NETWORKS = {
     %y = matmul(%x, @w) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : u8[2,3,1]{Q}
     return %y
   }}""",
+    "turned_rows": f"""
+  const @w : u8[2,1]<s=0x1.0p-5, z=7> = [1, 200]
+  func @main(%x: u8[2,2,3]{Q}) -> (%y: u8[2,3,1]{Q}) {{
+    %y = matmul(%x, @w) {{transpose_a=true, transpose_b=false, act="none", act_args=[]}} : u8[2,3,1]{Q}
+    return %y
+  }}""",
     "pad_into_quantized_max_pool": f"""
   func @main(%x: i8[1,1,2,2]{LOW}) -> (%y: i8[1,1,3,1]{LOW}) {{
     %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p+0}} : i8[1,1,4,2]{LOW}
@@ -289,7 +295,7 @@ NETWORKS = {
 """What rules fire on whose patterns leave open what they ask for."""
 
 NAMES = """
-weighted_column product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
+product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
 by_element_of_transpose heads_of_blocks slice_of_pixels pixels_joined pixels_by_element view attention_of_columns
 normalization_on_rows elementwise_on_rows before_any_transposition before_transposition behind_transposition
 redundant_activation activation_into_product typed_dequantize storage_cast_and_back quantize_dequantized
