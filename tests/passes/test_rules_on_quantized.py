@@ -295,7 +295,7 @@ NETWORKS = {
 """What rules fire on whose patterns leave open what they ask for."""
 
 NAMES = """
-product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
+tokens_on_channels mean_of_tokens product_of_comparison product_of_one_hot bit_cast_to_same_type scatter_of_a_box
 by_element_of_transpose heads_of_blocks slice_of_pixels pixels_joined pixels_by_element view attention_of_columns
 normalization_on_rows elementwise_on_rows before_any_transposition before_transposition behind_transposition
 redundant_activation activation_into_product typed_dequantize storage_cast_and_back quantize_dequantized
