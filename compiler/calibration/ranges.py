@@ -295,7 +295,7 @@ def collect_statistics(
                     f"the network computes numbers that are not finite on calibration sample {index}",
                     stage=STAGE,
                     found=f"NaN or infinity in {name!r}",
-                    hint="Check the preprocessing (mean, scale), or leave the sample out.",
+                    hint="Check the preprocessing (mean, scale), or leave the sample out; do not give random ones.",
                 )
             each.observe(array)
         report(index + 1 - first)

@@ -272,7 +272,8 @@ def element_type(code: int, what: str) -> DType:
     except (TilewrightError, KeyError, ValueError, TypeError):
         label = onnx.TensorProto.DataType.Name(code) if code in onnx.TensorProto.DataType.values() else code
         message, expected = f"{what!r} has an element type that is not supported", ", ".join(d.value for d in DType)
-        raise UnsupportedError(message, stage="import", expected=expected, found=label) from None
+        hint = "Compute with it outside of the network: onnx.utils.extract_model cuts out the part with other numbers."
+        raise UnsupportedError(message, stage="import", expected=expected, found=label, hint=hint) from None
 
 
 def names_of_classes(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> np.ndarray | None:
