@@ -1,4 +1,4 @@
-"""Convolution in row-major order against the reference of the operator, at random shapes, between guard pages."""
+"""Convolution and pools in row-major order against the reference, at random shapes, between guard pages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tilewright
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir.core import Function
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.types import TensorType
 
 
@@ -46,6 +47,27 @@ def check(target: str, count: int, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_random_shapes(target: str, rng: np.random.Generator) -> None:
     check(target, 8, rng)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_largest_integers_of_windows_are_found_by_vectors(target: str, rng: np.random.Generator) -> None:
+    executions = []
+    for dtype in (np.int8, np.uint8, np.int16):
+        for _ in range(3):
+            rank = int(rng.integers(1, 4))
+            strides, dilations, kernel = (tuple(rng.integers(1, most, rank).tolist()) for most in (6, 3, 4))
+            pads = tuple(rng.integers(0, 3, 2 * rank).tolist())
+            image = 5 + rng.integers(0, [*[6] * (rank - 1), 90], rank)
+            limits = np.iinfo(dtype)
+            x = rng.integers(limits.min, limits.max, (2, 3, *image), dtype, endpoint=True)
+            op = Function("main", [("x", TensorType.of(x))])
+            op = op.append(MaxPool(kernel, strides, pads, dilations), op.parameters)
+            made = lower(op, described(target))
+            assert made is not None and made.name.startswith("row_major_max_pooling")
+            executions.append(Execution(op, made, (x,)))
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        np.testing.assert_array_equal(found[0], each.op.evaluate(each.arrays)[0])
 
 
 def test_products_are_not_rounded_to_the_precision_of_what_is_added(rng: np.random.Generator) -> None:

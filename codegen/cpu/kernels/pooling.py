@@ -22,11 +22,13 @@ from .window import Axis, Reach, rows_and_columns, walked
 from .window_walk import Values
 from .windowed import TapByTap, WindowTile
 
+LEAST = {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0, DType.I16: -(2**15)}
+"""The smallest number of each type."""
+
 
 def lowest(dtype: DType) -> Register:
     """The smallest number of a type in every lane."""
-    least = {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0, DType.I16: -(2**15)}
-    return constant(type_of(dtype, CHANNEL_BLOCK), least[dtype])
+    return constant(type_of(dtype, CHANNEL_BLOCK), LEAST[dtype])
 
 
 def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Register:
@@ -128,7 +130,7 @@ class QuantizedAveragePooling(AveragePooling):
         return b.convert("trunc", rounded(b, clamped(b, stored, *bounds)), self.vector)
 
 
-def _has_form(op: Op) -> bool:
+def has_form(op: Op) -> bool:
     """Whether pooling has a kernel for its elements."""
     words = (DType.I16,) if isinstance(op.operator, (MaxPool, GlobalMaxPool)) else ()
     return op.inputs[0].type.dtype in (DType.F32, *EIGHT_BIT, *words)
@@ -138,7 +140,7 @@ def _has_form(op: Op) -> bool:
 def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
     """Pooling over windows in layout ``c16``."""
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
-    if not _has_form(op) or layouts(op) != ("c16", "c16"):
+    if not has_form(op) or layouts(op) != ("c16", "c16"):
         return None
     axes = rows_and_columns(walked(operator.windows(x.shape[2:])))
     if axes is None or max(axis.kernel for axis in axes) > SHORT:
@@ -273,7 +275,7 @@ class QuantizedGlobalAveragePooling(GlobalPooling):
 def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     """Pooling over whole images in layout ``c16``."""
     x, y = op.inputs[0].type, op.result.type
-    if not _has_form(op) or layouts(op) != ("c16", "c16"):
+    if not has_form(op) or layouts(op) != ("c16", "c16"):
         return None
     pixels = math.prod(x.shape[2:])
     images = x.shape[0] * -(-x.shape[1] // CHANNEL_BLOCK)

@@ -1,19 +1,19 @@
-"""Pooling of floats in row-major order, over windows of any number of dimensions."""
+"""Pooling in row-major order, over windows of any number of dimensions."""
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.pooling import AveragePool, MaxPool
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, Register, constant, vector_constant
+from ..llvm.types import F32, I32, Register, Type, constant, type_of, vector_constant
 from ..llvm.vector_arithmetic import VectorArithmetic
-from ..tensors import is_float, is_plain
+from ..tensors import is_float, is_movement, is_plain
+from .pooling import LEAST, has_form, larger
 from .reduction import along
 from .row_major_windows import Place, RowMajorWindows
 from .window import Axis, walked
@@ -21,12 +21,26 @@ from .window import Axis, walked
 
 @dataclass(frozen=True)
 class RowMajorMaxPooling(RowMajorWindows):
-    """The largest element of each window; padding never counts."""
+    """The largest element of each window; padding never counts.
 
-    OUTSIDE: ClassVar[float] = -math.inf
+    Attributes:
+        dtype: f32, i8, u8 or i16.
+    """
+
+    dtype: DType = DType.F32
+
+    @property
+    def element(self) -> Type:
+        return type_of(self.dtype)
+
+    @property
+    def outside(self) -> float:
+        return LEAST[self.dtype]
 
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
-        return VectorArithmetic(b).apply("max", [total, value])
+        if self.dtype is DType.F32:
+            return VectorArithmetic(b).apply("max", [total, value])
+        return larger(b, self.dtype, total, value)
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,7 @@ def _counts(b: FunctionBuilder, axis: Axis, first: Register, lanes: int) -> Regi
     return b.convert("sitofp", b.binary("sub", before(axis.input), before(0)), F32.of(lanes))
 
 
-@lowers(MaxPool, AveragePool, needs=(is_float, is_plain))
+@lowers(MaxPool, AveragePool, needs=(is_plain, is_movement, has_form))
 def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
     """Maxima and means.
 
@@ -93,13 +107,14 @@ def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> 
     """
     operator, (batch, channels, *image) = op.operator, op.inputs[0].type.shape
     axes = walked(operator.windows(tuple(image)))
-    if any(axis.kernel > axis.input for axis in axes):
+    is_real = is_float(op)
+    if any(axis.kernel > axis.input for axis in axes) or not (is_real or isinstance(operator, MaxPool)):
         return None
     is_whole = [axis.output == axis.dilation == 1 and not axis.before and axis.kernel == axis.input for axis in axes]
     if is_whole[-1] and all(whole or axis.is_pointwise for whole, axis in zip(is_whole, axes, strict=True)):
         # Rows lie in memory as vectors do; pools have neighbouring windows in a vector.
-        return along(op, [2 + index for index, whole in enumerate(is_whole) if whole], target)
+        return along(op, [2 + index for index, whole in enumerate(is_whole) if whole], target) if is_real else None
     geometry = batch, channels, channels, axes, channels
     if isinstance(operator, MaxPool):
-        return RowMajorMaxPooling(*geometry).kernel(target)
+        return RowMajorMaxPooling(*geometry, op.result.type.dtype).kernel(target)
     return RowMajorAveragePooling(*geometry, counted=walked(operator.counted(tuple(image)))).kernel(target)

@@ -1,4 +1,4 @@
-"""Windows over row-major tensors in single precision: any number of dimensions, any groups.
+"""Windows over row-major tensors: any number of dimensions, any groups.
 
 A tile of some output channels that read the same input by some vectors of neighbouring pixels of the last dimension
 is accumulated in registers. Taps outside of the image are masked out, in tiles at its borders.
@@ -9,13 +9,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from ....ir.windows import SIDE_BY_SIDE
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I1, I32, Register, Registers, constant, partial_mask, vector_constant
+from ..llvm.types import F32, I1, I32, Register, Registers, Type, constant, partial_mask, vector_constant
 from ..spec import KernelSpec
 from .channel_tiles import ChannelTiles, WorkItem
 from .products.matrix_product import choose_tile
@@ -60,18 +60,25 @@ class RowMajorWindows(KernelSpec):
         groups: windows that see channels of their own.
     """
 
-    OUTSIDE: ClassVar[float] = 0
-    """What taps outside of the image read, and what accumulators are before the first tap if nothing else is said."""
-
     batch: int
     channels: int
     outputs: int
     axes: tuple[Axis, ...]
     groups: int = 1
 
+    @property
+    def element(self) -> Type:
+        """The type of the elements of all tensors."""
+        return F32
+
+    @property
+    def outside(self) -> float:
+        """What taps outside of the image read, and what accumulators are before the first tap if nothing else is."""
+        return 0
+
     def start(self, b: FunctionBuilder, channel: Register) -> Register:
         """A vector of accumulators before the first tap, for a channel of the output."""
-        return constant(F32.of(b.target.lanes), self.OUTSIDE)
+        return constant(self.element.of(b.target.lanes), self.outside)
 
     @abstractmethod
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
@@ -125,7 +132,7 @@ class _Walker:
     def __init__(self, spec: RowMajorWindows, target: TargetDescription) -> None:
         self.spec = spec
         self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
-        self.vector = F32.of(target.lanes)
+        self.vector, self.size = spec.element.of(target.lanes), spec.element.bytes
         self.input_pixels = math.prod(axis.input for axis in spec.axes)
         self.output_pixels = math.prod(axis.output for axis in spec.axes)
         self.taps = math.prod(axis.kernel for axis in spec.axes)
@@ -136,7 +143,7 @@ class _Walker:
         if len(spec.axes) == 1:
             rows, block = -(-first.output // (self.vectors * target.lanes)), -(-_LEAST_STEPS // steps)
         else:
-            row_bytes = 4 * self.inputs * (self.input_pixels // max(1, first.input)) * first.stride
+            row_bytes = self.size * self.inputs * (self.input_pixels // max(1, first.input)) * first.stride
             rows, block = first.output, target.cache_bytes[0] // 2 // max(1, row_bytes)
         self.cut = ChannelTiles(spec.batch, spec.groups, per_group, 1, channels, rows, max(1, min(rows, block)))
 
@@ -145,9 +152,9 @@ class _Walker:
 
         def visit(item: WorkItem, channels: int, _: int) -> None:
             source = b.add(b.multiply(item.image, spec.channels), b.multiply(item.group, self.inputs))
-            x = b.at(self.arguments["x"], b.multiply(source, 4 * self.input_pixels))
-            w = b.at(self.arguments.get("w", x), b.multiply(item.block, 4 * self.inputs * self.taps))
-            result = b.multiply(b.add(b.multiply(item.image, spec.outputs), item.block), 4 * self.output_pixels)
+            x = b.at(self.arguments["x"], b.multiply(source, self.size * self.input_pixels))
+            w = b.at(self.arguments.get("w", x), b.multiply(item.block, self.size * self.inputs * self.taps))
+            result = b.multiply(b.add(b.multiply(item.image, spec.outputs), item.block), self.size * self.output_pixels)
             self._positions(x, w, item, channels, result, ())
 
         self.cut.walk(b, self.arguments, visit)
@@ -164,9 +171,9 @@ class _Walker:
         depth = len(taps)
         axis = spec.axes[depth]
         if depth < len(spec.axes) - 1:
-            inner_input = 4 * math.prod(a.input for a in spec.axes[depth + 1 :])
-            inner_output = 4 * math.prod(a.output for a in spec.axes[depth + 1 :])
-            inner_kernel = 4 * math.prod(a.kernel for a in spec.axes[depth + 1 :])
+            inner_input = self.size * math.prod(a.input for a in spec.axes[depth + 1 :])
+            inner_output = self.size * math.prod(a.output for a in spec.axes[depth + 1 :])
+            inner_kernel = self.size * math.prod(a.kernel for a in spec.axes[depth + 1 :])
 
             def position(index: Register) -> None:
                 first, count = axis.valid_taps(b, index)
@@ -212,27 +219,28 @@ class _Walker:
         spec, b, axis, lanes = self.spec, self.b, self.spec.axes[-1], self.vector.lanes
         offsets = range(0, tile.vectors * lanes, lanes)
         insides = [self._inside(tile, offset) for offset in offsets]
-        first = b.add(tile.result, b.multiply(tile.start, 4))
+        first = b.add(tile.result, b.multiply(tile.start, self.size))
         columns = [None if tile.is_free else b.add(tile.start, offset) for offset in offsets]
         places = [
-            (q, Place(b.add(first, 4 * (q * self.output_pixels + offset)), inside, column, tile.taps))
+            (q, Place(b.add(first, self.size * (q * self.output_pixels + offset)), inside, column, tile.taps))
             for q in range(tile.channels)
             for offset, inside, column in zip(offsets, insides, columns, strict=True)
         ]
         start = axis.coordinate(b, tile.start)
-        x = b.at(tile.x, b.multiply(start, 4))
+        x = b.at(tile.x, b.multiply(start, self.size))
 
         def tap(column: Register, pointers: Registers, sums: Registers) -> list[Register]:
             x, w = pointers
             offset = b.multiply(column, axis.dilation)
-            address, first = b.at(x, b.multiply(offset, 4)), b.add(start, offset)
+            address, first = b.at(x, b.multiply(offset, self.size)), b.add(start, offset)
             values = [self._load(tile, o, i, address, first) for o, i in zip(offsets, insides, strict=True)]
-            weights = b.at(w, b.multiply(column, 4))
+            weights = b.at(w, b.multiply(column, self.size))
             result: list[Register] = []
             for q in range(tile.channels):
                 weight = None
                 if "w" in self.arguments:
-                    weight = b.splat(b.load(F32, b.at(weights, 4 * q * self.inputs * self.taps)), lanes)
+                    address_of_weight = b.at(weights, self.size * q * self.inputs * self.taps)
+                    weight = b.splat(b.load(spec.element, address_of_weight), lanes)
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
@@ -255,7 +263,7 @@ class _Walker:
             address, column: what the tile's first pixel reads.
         """
         b, axis, lanes = self.b, self.spec.axes[-1], self.vector.lanes
-        address = b.at(address, 4 * offset * axis.stride)
+        address = b.at(address, self.size * offset * axis.stride)
         if 1 < axis.stride <= SIDE_BY_SIDE:
             columns = range(axis.stride * offset, axis.stride * (offset + lanes))
             read = self._read(address, None if tile.is_free else self._in_image(column, columns), width=len(columns))
@@ -270,12 +278,12 @@ class _Walker:
 
     def _read(self, address: Register, mask: Register | None, stride: int = 1, width: int = 0) -> Register:
         """Elements so many apart, where the mask says: a vector, or neighbours of a ``width`` of their own."""
-        b, every, type = self.b, constant(I1.of(self.vector.lanes), 1), F32.of(width or self.vector.lanes)
+        b, every, type = self.b, constant(I1.of(self.vector.lanes), 1), self.vector.of(width or self.vector.lanes)
         if stride == 1:
             value = b.load_masked(type, address, mask)
         else:
-            value = b.load_strided(type, address, 4 * stride, mask or every)
-        return b.select(mask, value, constant(type, self.spec.OUTSIDE)) if mask and self.spec.OUTSIDE else value
+            value = b.load_strided(type, address, self.size * stride, mask or every)
+        return b.select(mask, value, constant(type, self.spec.outside)) if mask and self.spec.outside else value
 
     def _in_image(self, column: Register, steps: Sequence[int]) -> Register | None:
         """Whether columns so many steps behind one lie in the image; ``None`` for all."""
@@ -294,7 +302,7 @@ class _Walker:
         def channel(pointers: Registers, sums: Registers) -> Registers:
             return self._over_taps(pointers, taps, 0, tap, sums)
 
-        return over(self.b, self.inputs, (4 * self.input_pixels, 4 * self.taps), (x, w), sums, channel)
+        return over(self.b, self.inputs, (self.size * self.input_pixels, self.size * self.taps), (x, w), sums, channel)
 
     def _over_taps(
         self, pointers: Registers, taps: Sequence[Reach], depth: int, tap: Tap, sums: Registers
@@ -306,8 +314,8 @@ class _Walker:
             return sums
         if depth == len(axes) - 1:
             return self.b.loop(0, axes[-1].kernel, lambda column, sums: tap(column, pointers, sums), sums)
-        x_step = 4 * axes[depth].dilation * math.prod(a.input for a in axes[depth + 1 :])
-        w_step = 4 * math.prod(a.kernel for a in axes[depth + 1 :])
+        x_step = self.size * axes[depth].dilation * math.prod(a.input for a in axes[depth + 1 :])
+        w_step = self.size * math.prod(a.kernel for a in axes[depth + 1 :])
 
         def row(pointers: Registers, sums: Registers) -> Registers:
             return self._over_taps(pointers, taps, depth + 1, tap, sums)
