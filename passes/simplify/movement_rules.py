@@ -198,7 +198,7 @@ def _by_element_before_transpose(found: Match[Elementwise]) -> Value | None:
     """Arithmetic with maps whose channels come last, as Keras has them between convolutions, is one with maps."""
     op, y, operands = found.root, found.root.result.type, list[Value]()
     perm, back = (0, *range(2, y.rank), 1), (0, y.rank - 1, *range(1, y.rank - 1))
-    if y.rank < 4 or all(isinstance(value, Constant) for value in op.inputs):
+    if y.rank < 4 or all(isinstance(value, Constant) or not value.type.rank for value in op.inputs):
         return None
     for value in op.inputs:
         x: Value | None = value

@@ -59,6 +59,14 @@ def test_gates_of_channels_need_no_transpose(rng: np.random.Generator) -> None:
     assert simplified(text, rng) == ["conv", "global_average_pool", "conv", "sigmoid", "mul"]
 
 
+def test_a_number_does_not_choose_the_order_of_a_constant_map(rng: np.random.Generator) -> None:
+    """There is no transpose to be moved: were the constant transposed for it, that would go on for ever."""
+    text = """func @main(%x: f32[]) -> (%y: f32[3,3,1,1]) {
+        %y = mul(%x, @w) : f32[3,3,1,1]
+        return %y }"""
+    assert simplified(text, rng) == ["mul"]
+
+
 def test_padding_reaches_the_convolution(rng: np.random.Generator) -> None:
     """Keras pads before a convolution of stride 2, with channels last."""
     text = f"""func @main(%x: f32[2,3,4,5]) -> (%y: f32[2,3,6,6]) {{
