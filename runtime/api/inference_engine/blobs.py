@@ -11,8 +11,17 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import resources
 
-from .constants import Layout, format_map, supported_precisions
-from .errors import WrongAttributeError, WrongSettingError, WrongTypeError, WrongValueError, documented, is_whole, shown
+from .constants import Layout, format_map, layout_str_to_enum, supported_precisions
+from .errors import (
+    WrongAttributeError,
+    WrongSettingError,
+    WrongTypeError,
+    WrongValueError,
+    bare,
+    documented,
+    is_whole,
+    shown,
+)
 
 
 @dataclass
@@ -167,15 +176,20 @@ def checked_precision(precision: object) -> str:
     """
     name = precision.upper() if isinstance(precision, str) else None
     if name not in format_map:
-        expected = ", ".join(supported_precisions)
-        raise WrongSettingError("unsupported precision", expected=expected, found=shown(precision))
+        text = f"Unsupported precision {bare(precision)}! List of supported precisions: {supported_precisions}"
+        raise WrongSettingError(text)
     return name
 
 
-def _checked_layout(layout: object) -> str:
-    if not isinstance(layout, str) or layout not in Layout.__members__:
-        expected = ", ".join(Layout.__members__)
-        raise WrongSettingError("unsupported layout", expected=expected, found=shown(layout))
+def checked_layout(layout: object) -> str:
+    """The name of a layout.
+
+    Raises:
+        WrongSettingError: there is none of that name.
+    """
+    if not isinstance(layout, str) or layout not in layout_str_to_enum:
+        text = f"Unsupported layout {bare(layout)}! List of supported layouts: {[*layout_str_to_enum]}"
+        raise WrongSettingError(text)
     return layout
 
 
@@ -201,5 +215,5 @@ def whole_numbers(value: object) -> list[int] | None:
 _CHECKS: dict[str, Callable[[object], object]] = {
     "precision": checked_precision,
     "dims": _checked_dims,
-    "layout": _checked_layout,
+    "layout": checked_layout,
 }

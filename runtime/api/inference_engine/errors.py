@@ -118,3 +118,8 @@ def shown(value: object) -> str:
         return f"{(int(value) if is_whole(value) else value)!r:.60}"
     except Exception:
         return f"a {type(value).__name__} that cannot be shown"
+
+
+def bare(value: object) -> str:
+    """A value of a program for a message that has no quotes around it."""
+    return shown(value).strip("'")

@@ -29,7 +29,10 @@ class _Settings:
 
     def __setattr__(self, name: str, value: object) -> None:
         if self._is_fixed:
-            raise WrongTypeError(f"{name} cannot be set here", expected="the preprocess_info of a network's input")
+            what = name.replace("mean_variant", "mean_image").replace("_", " ").strip()
+            raise WrongTypeError(
+                f"Cannot set {what} when called from constant", expected="the preprocess_info of a network's input"
+            )
         super().__setattr__(name, self._CHECKS[name](name, value) if name in self._CHECKS else value)
 
 

@@ -258,7 +258,7 @@ def test_what_programs_of_2021_use(network: IENetwork, tmp_path: Path) -> None:
     loaded = core.load_network(network, "CUSTOM")
     data, outputs = loaded.input_info["data"], loaded.outputs["prob"]
     assert isinstance(data, InputInfoCPtr) and isinstance(outputs, CDataPtr) and data.input_data.shape == [1, 3, 32, 32]
-    with pytest.raises(AttributeError, match=r"^precision is not writable: the network is loaded\. Set it before"):
+    with pytest.raises(AttributeError, match=r"^attribute 'precision' of .*CDataPtr' objects is not writable\. Set"):
         outputs.precision = "I8"
     assert outputs.precision == "FP32" and loaded.requests[0].query_state() == []
     network.serialize(str(tmp_path / "named.xml"))
@@ -295,7 +295,7 @@ OF_TEXT = r"^a configuration is a dictionary of text to text; expected a dict, f
         (lambda core, network: network.serialize("x", np.zeros(2)), TypeError, "^the .bin file is named by its path"),
         (lambda core, network: network.add_outputs(np.array("conv1")), TypeError, "^an output is added by the name of"),
         (lambda core, network: network.reshape({"data": np.array(3)}), TypeError, "^wrong shape for input 'data'"),
-        (lambda core, network: setattr(network.inputs["data"], "layout", np.zeros(2)), ValueError, "this layout"),
+        (lambda core, network: setattr(network.inputs["data"], "layout", np.zeros(2)), ValueError, "^Unsupported l"),
         (lambda core, network: LayerStats(core), TypeError, "^a range is numbers, one for each channel; expected a l"),
     ],
 )  # fmt: skip

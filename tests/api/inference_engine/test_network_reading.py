@@ -57,7 +57,7 @@ def test_the_ways_to_name_files_are_one(tmp_path: Path) -> None:
 def test_missing_files_and_the_model_first(tmp_path: Path) -> None:
     model, weights = write_network(tmp_path, PLAIN)
     missing = str(tmp_path / "missing")
-    text = r"Path to the {} '{}' does not exist or is a directory$"
+    text = "Path to the {} {} doesn't exist or it's a directory$"
     for wrong in (missing, str(tmp_path), "a\0b"):
         with pytest.raises(FileNotFoundError, match=text.format("model", ".*")):
             IENetwork.from_ir(wrong, missing)

@@ -88,8 +88,8 @@ def test_what_was_put_in_may_be_overwritten_at_once(
 @pytest.mark.parametrize(
     ("inputs", "error", "text"),
     [
-        ({"image": 1}, KeyError, r"^No input with name 'image' in the network; expected 'data'$"),
-        ({"image": 1}, AssertionError, "No input with name 'image'"),
+        ({"image": 1}, KeyError, "^No input with name image found in network; expected 'data'$"),
+        ({"image": 1}, AssertionError, "No input with name image "),
         (
             {"data": np.zeros((3, 8, 8))},
             ValueError,
@@ -370,7 +370,7 @@ def test_dynamic_batch(file: Path, picture: np.ndarray, in_floats: tilewright.Se
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True])
 def test_wrong_batches(wrong: object, shared: ExecutableNetwork) -> None:
-    with pytest.raises(ValueError, match=r"^Batch size should be positive integer number; expected 1 or more, found "):
+    with pytest.raises(ValueError, match=r"^Batch size should be positive integer number but .* specified$"):
         shared.requests[0].set_batch(wrong)  # pyright: ignore[reportArgumentType]
 
 

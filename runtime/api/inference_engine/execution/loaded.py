@@ -132,7 +132,8 @@ class CDataPtr(list[int]):
         vars(self).update(known, shape=list(facts.shape))
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise WrongAttributeError(f"{name} is not writable: the network is loaded", hint="Set it before load_network.")
+        text = f"attribute {name!r} of 'openvino.inference_engine.ie_api.CDataPtr' objects is not writable"
+        raise WrongAttributeError(text, hint="Set it before load_network.")
 
     @property
     def input_data(self) -> CDataPtr:

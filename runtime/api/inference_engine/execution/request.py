@@ -18,6 +18,7 @@ from ..errors import (
     UnknownNameError,
     WrongTypeError,
     WrongValueError,
+    bare,
     checked_text,
     documented,
     is_number,
@@ -248,9 +249,7 @@ class InferRequest:
                 the request is busy.
         """
         if not is_whole(size) or size <= 0:
-            raise WrongValueError(
-                "Batch size should be positive integer number", expected="1 or more", found=shown(size)
-            )
+            raise WrongValueError(f"Batch size should be positive integer number but {shown(size)} specified")
         network = self._network
         if not network.facts.is_dynamic:
             raise InferenceEngineError(
@@ -330,7 +329,7 @@ class InferRequest:
         for name in inputs:
             if name not in self._blobs:
                 expected = " or ".join(map(repr, self._blobs))
-                raise UnknownNameError(f"No input with name {shown(name)} in the network", expected=expected)
+                raise UnknownNameError(f"No input with name {bare(name)} found in network", expected=expected)
         for name, array in inputs.items():
             blob = array_of(self._blobs[name])
             if array is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..blobs import TensorDesc, checked_precision, layout_of, layouts_for
+from ..blobs import TensorDesc, checked_layout, checked_precision, layout_of, layouts_for
 from ..errors import WrongSettingError, WrongTypeError, WrongValueError, checked_text, shown
 from ..preprocessing import PreProcessInfo
 from .state import NetworkState
@@ -78,7 +78,7 @@ class DataPtr(list[int]):
     @layout.setter
     def layout(self, layout: str) -> None:
         expected = layouts_for(len(self.shape), is_input=self._layer in self._state.graph.inputs())
-        if not isinstance(layout, str) or layout not in expected:
+        if checked_layout(layout) not in expected:
             raise WrongSettingError(
                 f"{self._name!r} cannot have this layout", expected=" or ".join(expected), found=shown(layout)
             )

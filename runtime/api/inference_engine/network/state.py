@@ -290,5 +290,5 @@ def _is_xml(start: bytes) -> bool:
 def _existing(path: object, what: str) -> str:
     name = checked_path(path, f"the {what}")
     if "\0" in name or not os.path.exists(name) or os.path.isdir(name):
-        raise MissingFileError(f"Path to the {what} {name!r:.200} does not exist or is a directory")
+        raise MissingFileError(f"Path to the {what} {repr(name)[1:-1]:.200} doesn't exist or it's a directory")
     return name
