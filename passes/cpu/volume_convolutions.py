@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Union
 
 import numpy as np
 
@@ -10,12 +11,15 @@ from ...ir.layout import CHANNEL_BLOCK
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
+from ...ir.ops.integer_products import ConvInteger
 from ...ir.ops.movement import Concat, Pad, Slice, Transpose
-from ...ir.ops.shape import Reshape
+from ...ir.ops.shape import Expand, Reshape
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
 from ..simplify import movement_rules
+
+Volume = Op[Union[Conv, ConvInteger]]
 
 _SWAPPED = (0, 2, 1, 3, 4)
 _FEW_CHANNELS, _MANY_OUTPUTS = 8, 32
@@ -40,9 +44,9 @@ class VolumeConvolutions(Pass):
         return Driver(RULES, 1).run(module, record)
 
 
-def _has_images(op: Op[Conv]) -> bool:
-    conv, (x, w, b, residual) = op.operator, op.operands
-    is_integer = x.type.quant is not None
+def _has_images(op: Volume) -> bool:
+    conv, (x, w, *others) = op.operator, op.operands
+    is_integer = x.type.quant is not None or isinstance(conv, ConvInteger)
     if x.type.rank != 5 or not isinstance(w, Constant) or not (is_integer or x.type.dtype is DType.F32):
         return False
     outputs, (_, inputs, depth, *_) = w.type.shape[0] // conv.group, w.type.shape
@@ -51,26 +55,30 @@ def _has_images(op: Op[Conv]) -> bool:
     is_whole = is_whole and outputs >= _MANY_OUTPUTS
     if is_integer and depth > _MOST_PLANES:
         return False
-    is_known = isinstance(b, (Constant, type(None))) and residual is None and op.result.type.elements > 0
+    if isinstance(conv, ConvInteger):
+        is_known = others[0] is None or others[0].type.dtype is x.type.dtype
+    else:
+        is_known = isinstance(others[0], (Constant, type(None))) and others[1] is None
+    is_known = is_known and op.result.type.elements > 0
     many = min(x.type.shape[1], w.type.shape[0]) >= _FEW_CHANNELS or max(conv.strides) > 1 or is_integer
     return is_known and many and (conv.group == 1 or is_integer or is_whole or depth == 1 or _sees_one_pixel(op))
 
 
-def _sees_one_pixel(op: Op[Conv]) -> bool:
+def _sees_one_pixel(op: Volume) -> bool:
     """Whether windows have no more than one pixel of each plane, and that in its place."""
     conv, kernel = op.operator, op.inputs[1].type.shape[2:]
     return (*kernel[1:], *conv.strides[1:]) == (1,) * 4 and not any((*conv.pads[1:3], *conv.pads[4:]))
 
 
-def _has_images_alone(op: Op[Conv]) -> bool:
+def _has_images_alone(op: Volume) -> bool:
     """Whether no activation is to move along."""
     users = op.result.users
     return _has_images(op) and not (len(op.result.uses) == len(users) == 1 and is_op(users[0], Activation))
 
 
 def _images(found: Match) -> Value | None:
-    op = found.op("conv", Conv)
-    conv, (x, w, b, _) = op.operator, op.operands
+    op: Volume = found.op("conv", Conv, ConvInteger)
+    conv, (x, w, *others) = op.operator, op.operands
     assert isinstance(w, Constant)
     (batch, channels, *extents), (outputs, inputs, depth, *rest) = x.type.shape, w.type.shape
     pads, result = conv.pads, op.result.type.shape
@@ -81,9 +89,9 @@ def _images(found: Match) -> Value | None:
         plane = replace(conv, strides=strides, dilations=dilations, pads=(pads[0], 0, pads[3], 0))
         weights = found.moved(Reshape((outputs, inputs, depth, 1)), w)
         type = op.result.type.with_shape((batch, outputs, planes, math.prod(result[3:])))
-        made = found.emit(plane, flat, weights, b, result_types=[type])
+        made = found.emit(plane, flat, weights, *others, result_types=[type])
         return found.emit(Reshape(result), _activated(found, op, made))
-    if x.type.quant is not None or (conv.group > 1 and depth > 1):
+    if not x.type.dtype.is_float or (conv.group > 1 and depth > 1):
         images = found.emit(Transpose(_SWAPPED), _planes_seen(found, op))
     else:
         images = found.emit(Transpose(_SWAPPED), x)
@@ -97,17 +105,25 @@ def _images(found: Match) -> Value | None:
     array = w.array.transpose(_SWAPPED).reshape(outputs, depth * inputs, *rest)
     weights = found.add_constant(w.name, array, w.type.with_shape(array.shape))
     type = op.result.type.with_shape((batch * planes, outputs, *result[3:]))
-    made = _activated(found, op, found.emit(plane, images, weights, b, result_types=[type]))
+    made = _activated(found, op, found.emit(plane, images, weights, *others, result_types=[type]))
     return found.emit(Transpose(_SWAPPED), found.emit(Reshape((batch, planes, outputs, *result[3:])), made))
 
 
-def _planes_seen(found: Match, op: Op[Conv]) -> Value:
+def _planes_seen(found: Match, op: Volume) -> Value:
     """The planes of integers that each plane of the result sees, one behind the other as channels of each group."""
     conv, x, (_, inputs, depth, *_) = op.operator, op.inputs[0], op.inputs[1].type.shape
     batch, channels, planes, *rest = x.type.shape
     count, groups = op.result.type.shape[2], batch * conv.group
     rows = found.emit(Reshape((groups, inputs, planes, math.prod(rest))), x)
-    if conv.pads[0] or conv.pads[3]:
+    zero = op.operands[2] if isinstance(conv, ConvInteger) else None
+    if zero is not None and (conv.pads[0] or conv.pads[3]):
+        # Only a run knows what padding stands for.
+        zero = found.emit(Reshape(()), zero)
+        before, after = (
+            found.emit(Expand((groups, inputs, pad, math.prod(rest))), zero) for pad in (conv.pads[0], conv.pads[3])
+        )
+        rows = found.emit(Concat(2), before, rows, after)
+    elif conv.pads[0] or conv.pads[3]:
         rows = found.emit(Pad((0, 0, conv.pads[0], 0, 0, 0, conv.pads[3], 0)), rows)
     if (depth, conv.strides[0]) != (1, 1):
         begins = ((0, 0, tap * conv.dilations[0], 0) for tap in range(depth))
@@ -116,12 +132,12 @@ def _planes_seen(found: Match, op: Op[Conv]) -> Value:
     return found.emit(Reshape((batch, depth * channels, count, *rest)), rows)
 
 
-def _activated(found: Match, op: Op[Conv], value: Value) -> Value:
+def _activated(found: Match, op: Volume, value: Value) -> Value:
     return value if found.root is op else found.emit(found.root.operator, value)
 
 
 RULES: tuple[Rule, ...] = (
-    *on_quantized(Rule("volume_convolution", node(Conv, name="conv", where=_has_images_alone), _images)),
+    *on_quantized(Rule("volume_convolution", node((Conv, ConvInteger), name="conv", where=_has_images_alone), _images)),
     Rule("volume_convolution", node(Activation, node(Conv, name="conv", where=_has_images)), _images),
     *movement_rules.RULES,
 )

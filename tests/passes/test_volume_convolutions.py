@@ -10,6 +10,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.integer_products import ConvInteger
 from tilewright.ir.types import DType, Quantization, TensorType
 
 CASES = {
@@ -80,6 +81,28 @@ def test_groups_of_integers_become_images(
     (expected,) = interp.run(module, inputs).values()
     run_pass("volume_convolutions", module)
     assert [op.result.type.rank for op in module.ops if op.name == "conv"] == [4]
+    (found,) = interp.run(module, inputs).values()
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("is_given", [False, True])
+def test_padding_of_integers_stands_for_a_zero_point_that_a_run_gives(
+    name: str, is_given: bool, rng: np.random.Generator
+) -> None:
+    shape, strides, pads, dilations, group = CASES[name]
+    given = [("x", TensorType((2, shape[1] * group, 5, 6, 7), DType.U8)), ("zero", TensorType((1,), DType.U8))]
+    module = Module("m")
+    function = module.add_function(Function("main", given if is_given else given[:1]))
+    w = module.add_constant("w", rng.integers(-128, 128, shape).astype(np.int8))
+    zeros = module.add_constant("zeros", rng.integers(-128, 128, shape[0]).astype(np.int8))
+    x, *zero = function.parameters
+    conv = ConvInteger(strides, pads, dilations, group)
+    function.set_results(function.append(conv, [x, w, *(zero or [None]), zeros]).results)
+    inputs = random_inputs(module, rng)
+    (expected,) = interp.run(module, inputs).values()
+    run_pass("volume_convolutions", module)
+    assert [op.result.type.rank for op in module.ops if op.name == "conv_integer"] == [4]
     (found,) = interp.run(module, inputs).values()
     np.testing.assert_array_equal(found, expected)
 
