@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 from ...files.input_file import InputFile, open_regular
-from ..own_names import own_names
 from .devices import registry
 from .devices.device import VirtualDevice
 from .devices.group import Group
@@ -19,6 +18,30 @@ from .enums import ApiReturnCode, ProductId, ResetMode
 from .exceptions import Refusal, documented, instance, wrong
 from .members import argument, content, enumeration, integer, integers
 from .values.descriptors import DdrManageAttributes, DeviceDescriptorList, DeviceGroup, ModelNefDescriptor, SystemInfo
+
+__all__ = [
+    "connect_devices",
+    "connect_devices_without_check",
+    "disable_firmware_log",
+    "disconnect_devices",
+    "enable_firmware_log",
+    "get_model_info",
+    "get_system_info",
+    "get_version",
+    "install_driver_for_windows",
+    "load_encrypted_models",
+    "load_encrypted_models_from_file",
+    "load_firmware",
+    "load_firmware_from_file",
+    "load_model",
+    "load_model_from_file",
+    "load_model_from_flash",
+    "reset_device",
+    "scan_devices",
+    "set_npu_timeout",
+    "set_timeout",
+    "store_ddr_management_attributes",
+]
 
 LONGEST_SLEEP = 2**20
 """Seconds."""
@@ -357,6 +380,3 @@ def store_ddr_management_attributes(device_group: DeviceGroup, ddr_manage_attrib
     """
     group = registry.group_of(device_group)
     group.share_out(instance("ddr_manage_attributes", ddr_manage_attributes, DdrManageAttributes))
-
-
-__all__ = own_names(globals())

@@ -2,8 +2,6 @@
 
 from enum import IntEnum, unique
 
-from ..own_names import own_names
-
 
 class NamedIntEnum(IntEnum):
     """An integer that `str`, `repr` and empty formats show as ``Class.MEMBER``, whatever version of Python shows it."""
@@ -274,4 +272,18 @@ class Const(IntEnum):
     CHANNEL_NUM_OTHER_FORMAT = 2
 
 
-__all__ = [name for name in own_names(globals()) if name != "NamedIntEnum"]
+__all__ = [
+    "ApiReturnCode",
+    "ChannelOrdering",
+    "Const",
+    "FixedPointDType",
+    "ImageFormat",
+    "ModelTargetChip",
+    "ModelTensorDataLayout",
+    "NormalizeMode",
+    "PaddingMode",
+    "ProductId",
+    "ResetMode",
+    "ResizeMode",
+    "UsbSpeed",
+]

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..own_names import own_names
 from .devices import registry
 from .devices.jobs import Result, data_job, image_job, pixels_of
 from .enums import ApiReturnCode, ChannelOrdering, ImageFormat
@@ -37,6 +36,20 @@ from .values.results import (
     InferenceFixedNodeOutput,
     InferenceFloatNodeOutput,
 )
+
+__all__ = [
+    "generic_data_inference_receive",
+    "generic_data_inference_send",
+    "generic_image_inference_receive",
+    "generic_image_inference_send",
+    "generic_inference_retrieve_fixed_node",
+    "generic_inference_retrieve_float_node",
+    "generic_raw_inference_bypass_pre_proc_receive",
+    "generic_raw_inference_bypass_pre_proc_send",
+    "generic_raw_inference_receive",
+    "generic_raw_inference_send",
+    "set_inference_configuration",
+]
 
 R = TypeVar("R", bound=GenericRawResult)
 V = TypeVar("V", bound=Value)
@@ -312,6 +325,3 @@ def _info(prepared: Prepared, crop: Crop | None) -> HwPreProcInfo:
         model_input_height=height,
         crop_area=InferenceCropBox() if crop is None else InferenceCropBox(crop.number, *taken),
     )
-
-
-__all__ = own_names(globals())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...own_names import own_names
 from ..enums import ImageFormat, ModelTargetChip, ModelTensorDataLayout, UsbSpeed
 from ..members import Member, Value, by_index, enumeration, flag, integer, integers, item, items, number, signed, text
 
@@ -267,4 +266,20 @@ class ModelNefDescriptor(Value):
     target_chip: Member[ModelTargetChip] = enumeration(ModelTargetChip.KP_MODEL_TARGET_CHIP_UNKNOWN)
 
 
-__all__ = own_names(globals())
+__all__ = [
+    "DdrManageAttributes",
+    "DeviceDescriptor",
+    "DeviceDescriptorList",
+    "DeviceGroup",
+    "FirmwareVersion",
+    "ModelNefDescriptor",
+    "ModelNefMetadata",
+    "NefSchemaVersion",
+    "QuantizationParameters",
+    "QuantizedFixedPointDescriptor",
+    "SetupFileSchemaVersion",
+    "SetupSchemaVersion",
+    "SingleModelDescriptor",
+    "SystemInfo",
+    "TensorDescriptor",
+]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ...own_names import own_names
 from ..enums import Const, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
 from ..members import Member, Unfit, Value, content, enumeration, flag, integer, items, lines
 
@@ -201,4 +200,13 @@ class GenericDataInferenceDescriptor(Value):
     _SHOWN = ("model_id", "inference_number", "input_node_data_num", "input_node_data_list")
 
 
-__all__ = own_names(globals())
+__all__ = [
+    "GenericDataInferenceDescriptor",
+    "GenericImageInferenceDescriptor",
+    "GenericInputNodeData",
+    "GenericInputNodeImage",
+    "GenericRawBypassPreProcImageHeader",
+    "GenericRawImageHeader",
+    "InferenceConfiguration",
+    "InferenceCropBox",
+]

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...own_names import own_names
 from ..enums import ChannelOrdering, FixedPointDType
 from ..exceptions import MemberValueError
 from ..members import (
@@ -250,4 +249,17 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
         )
 
 
-__all__ = own_names(globals())
+__all__ = [
+    "GenericDataInferenceResult",
+    "GenericDataInferenceResultHeader",
+    "GenericImageInferenceResult",
+    "GenericImageInferenceResultHeader",
+    "GenericRawBypassPreProcResult",
+    "GenericRawBypassPreProcResultHeader",
+    "GenericRawResult",
+    "GenericRawResultHeader",
+    "GenericRawResultNDArray",
+    "HwPreProcInfo",
+    "InferenceFixedNodeOutput",
+    "InferenceFloatNodeOutput",
+]

@@ -18,7 +18,6 @@ from typing import Annotated
 from tilewright.errors import TilewrightWarning, warn
 
 from ....compiler import NotInstalledError
-from ...own_names import own_names
 from ..inference import named_twice
 from ..metrics import METRICS, default_threshold, metric_name
 
@@ -26,6 +25,15 @@ try:
     from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 except ModuleNotFoundError:
     raise ImportError(str(NotInstalledError("the Simulator API", "pydantic"))) from None
+
+__all__ = [
+    "GetInferenceSessionParameters",
+    "InferenceCheckerParameters",
+    "InferenceRunnerParameters",
+    "InferenceSessionParameters",
+    "LayerwiseCheckerParameters",
+    "ParameterWarning",
+]
 
 
 class ParameterWarning(TilewrightWarning):
@@ -154,6 +162,3 @@ class LayerwiseCheckerParameters(InferenceCheckerParameters):
         if self.export_featuremap and self.export_featuremap_path is None:
             raise ValueError("export_featuremap needs an export_featuremap_path")
         return self
-
-
-__all__ = own_names(globals())
