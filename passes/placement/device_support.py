@@ -125,7 +125,7 @@ def fits_the_scratchpads(op: Op, machine: Machine) -> Found | None:
     if found is None:
         return None
     return Found(
-        op.inputs[1] if found.memory == "weight" else op.result,
+        op.inputs[1] if found.memory == "weight" and is_product(op) else op.result,
         f"{found.needed} bytes needed of the {found.memory} scratchpad, which has {found.available} on {machine.name}",
     )
 

@@ -242,6 +242,12 @@ def test_too_small_a_machine() -> None:
         "global_average_pool %y: The smallest tile of the op must fit the scratchpads; "
         "found 640016 bytes needed of the maps scratchpad, which has 1024 on tiny"
     )
+    exchange = unary("transpose(%x) {perm=[0, 2, 1, 3]}", f"i8[1,18,20,1]{Q}", f"i8[1,20,18,1]{Q}")
+    assert rejection(exchange) is None
+    assert rejection(exchange, dataclasses.replace(tiny, weight_bytes=512)) == (
+        "transpose %y: The smallest tile of the op must fit the scratchpads; "
+        "found 8704 bytes needed of the weight scratchpad, which has 512 on tiny"
+    )
 
 
 def test_what_is_a_convolution_of_sixteen_bits_is_no_table() -> None:
