@@ -77,7 +77,7 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0)
     """
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
     weight_only = WeightOnlyProducts(4 if narrow else math.inf)
-    products = (OneHotProducts(), FuseAttention(), Fuse(), weight_only, FoldConstants())
+    products = (OneHotProducts(), FuseAttention(), Fuse(), weight_only, FoldConstants(max_expanded=1 << 16))
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())
     forms = (*forms, NarrowProducts(narrow, exact)) if narrow else forms
     places = (PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(exact=exact), SeparatePools(), PlanCpuMemory())

@@ -27,8 +27,7 @@ class TransposedConvolutions(Pass):
     see :mod:`tilewright.passes.quantization.transposed_rules`.
 
     Where all phases read about the same elements, one convolution makes them, as channels, and phases without taps are
-    their bias, which nothing computes. An activation behind it
-    moves before the interleaving, where the convolution can take it.
+    their bias, expanded. An activation behind it moves before the interleaving, where the convolution can take it.
     """
 
     requires = (UNPLANNED,)

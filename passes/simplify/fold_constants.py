@@ -9,7 +9,7 @@ from ...ir.ops.control_flow import ControlFlow
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import DequantizeLinear
-from ...ir.ops.shape import Reshape
+from ...ir.ops.shape import Expand, Reshape
 from ..base import UNPLANNED, Pass, Record, erase_dead
 
 
@@ -22,8 +22,8 @@ class FoldConstants(Pass):
     its operands (such as a gather out of range) stays: the failure belongs to the run.
 
     Attributes:
-        max_bytes: an op is left alone if its results would take more; an expanded constant can be cheaper to
-            compute than to store.
+        max_bytes, max_expanded: an op is left alone if its results would take more; an expanded constant can be
+            cheaper to compute than to store.
         keep: names of operators never to fold, such as ``dequantize`` where the integers are wanted.
         keep_factors: nor ``dequantize_linear`` of what products alone read, moved or not, as their right factor.
     """
@@ -31,6 +31,7 @@ class FoldConstants(Pass):
     requires = (UNPLANNED,)
 
     max_bytes: int = 1 << 26
+    max_expanded: int = max_bytes
     keep: tuple[str, ...] = ()
     keep_factors: bool = False
 
@@ -54,7 +55,7 @@ class FoldConstants(Pass):
             op.name not in self.keep
             and not op.operator.GIVEN_RESULTS
             and all(isinstance(value, Constant) for value in op.inputs)
-            and _size(op) <= self.max_bytes
+            and _size(op) <= (self.max_expanded if is_op(op, Expand) else self.max_bytes)
             and not (self.keep_factors and is_op(op, DequantizeLinear) and _is_factor(op))
         )
 

@@ -71,8 +71,8 @@ EXPANDED = """
 
 
 def test_keeps_what_would_grow_too_large() -> None:
-    assert_leaves_alone("fold_constants{max_bytes=255}", EXPANDED)
-    assert run_pass("fold_constants{max_bytes=256}", parse(EXPANDED))[0].counts["expand"] == 1
+    assert_leaves_alone("fold_constants{max_bytes=255, max_expanded=255}", EXPANDED)
+    assert run_pass("fold_constants{max_bytes=255, max_expanded=256}", parse(EXPANDED))[0].counts["expand"] == 1
 
 
 def test_keeps_operators_by_name() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from before_after import random_inputs, run_pass
 
+from tilewright.compiler.pipeline import float_pipeline
 from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
@@ -77,6 +78,18 @@ def test_double_precision_and_weights_that_are_computed_stay(rng: np.random.Gene
     function.set_results(function.append(ConvTranspose((2,), (0, 0), (1,), (0,)), [x, w]).results)
     run_pass("transposed_convolutions", module)
     assert [op.name for op in module.ops] == ["conv_transpose"]
+
+
+def test_phases_without_taps_take_no_constants_of_their_size(rng: np.random.Generator) -> None:
+    """Their bias is expanded in the run: results of many pixels had as many constants."""
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((2, 2, 64, 64), DType.F32))
+    w = module.add_constant("w", rng.standard_normal((2, 3, 2, 2)).astype(np.float32))
+    function.set_results(function.append(ConvTranspose((8, 8), (0,) * 4, (1, 1), (0, 0)), [x, w]).results)
+    float_pipeline().run(module)
+    assert "expand" in [op.name for op in module.ops]
+    assert sum(constant.array.nbytes for constant in module.constants.values()) < 4096
 
 
 def test_windows_too_far_apart_stay(rng: np.random.Generator) -> None:
