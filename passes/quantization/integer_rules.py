@@ -327,7 +327,7 @@ def _drop_activation(found: Match[Relu | Clip]) -> Value | None:
     return x if activation.act in CLAMPING and is_redundant(x.type, activation.act, activation.act_args) else None
 
 
-def _turned_rows(found: Match[MatMul]) -> Value:
+def _turned(found: Match[MatMul]) -> Value:
     """Integers are turned before their product: they are few, and kernels and the accelerator read rows in order."""
     product, x = found.root, found["x"]
     turned = found.emit(Transpose((*range(x.type.rank - 2), x.type.rank - 1, x.type.rank - 2)), x)
@@ -384,10 +384,6 @@ def _is_quantized(op: Op) -> bool:
     return op.inputs[0].type.quant is not None
 
 
-def _reads_columns(op: Op[MatMul]) -> bool:
-    return _is_quantized(op) and op.operator.transpose_a
-
-
 RULES = on_quantized(
     Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
@@ -399,7 +395,9 @@ RULES = on_quantized(
     ),
     Rule("quantized_op", node(Quantize), _collapse),
     Rule("shift_before_product", node((Conv, MatMul), node(Requantize, name="shift", single_use=False)), _drop_shift),
-    Rule("turned_rows", node(MatMul, "x", where=_reads_columns), _turned_rows),
+    Rule(
+        "turned_rows", node(MatMul, "x", where=lambda op: _is_quantized(op) and op.operator.transpose_a), _turned
+    ),
     Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),
     Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),
 )

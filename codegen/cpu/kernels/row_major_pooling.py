@@ -10,7 +10,7 @@ from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, Register, Type, constant, type_of, vector_constant
+from ..llvm.types import F32, I32, Register, constant, vector_constant
 from ..llvm.vector_arithmetic import VectorArithmetic
 from ..tensors import is_float, is_movement, is_plain
 from .pooling import LEAST, has_form, larger
@@ -21,17 +21,7 @@ from .window import Axis, walked
 
 @dataclass(frozen=True)
 class RowMajorMaxPooling(RowMajorWindows):
-    """The largest element of each window; padding never counts.
-
-    Attributes:
-        dtype: f32, i8, u8 or i16.
-    """
-
-    dtype: DType = DType.F32
-
-    @property
-    def element(self) -> Type:
-        return type_of(self.dtype)
+    """The largest element of each window, f32, i8, u8 or i16; padding never counts."""
 
     @property
     def outside(self) -> float:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from ....ir.types import DType
 from ....ir.windows import SIDE_BY_SIDE
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I1, I32, Register, Registers, Type, constant, partial_mask, vector_constant
+from ..llvm.types import I1, I32, Register, Registers, constant, partial_mask, type_of, vector_constant
 from ..spec import KernelSpec
 from .channel_tiles import ChannelTiles, WorkItem
 from .products.matrix_product import choose_tile
@@ -58,6 +59,7 @@ class RowMajorWindows(KernelSpec):
         batch, channels, outputs: N, C and O.
         axes: geometry of each spatial dimension.
         groups: windows that see channels of their own.
+        dtype: of the elements of all tensors.
     """
 
     batch: int
@@ -65,11 +67,7 @@ class RowMajorWindows(KernelSpec):
     outputs: int
     axes: tuple[Axis, ...]
     groups: int = 1
-
-    @property
-    def element(self) -> Type:
-        """The type of the elements of all tensors."""
-        return F32
+    dtype: DType = DType.F32
 
     @property
     def outside(self) -> float:
@@ -78,7 +76,7 @@ class RowMajorWindows(KernelSpec):
 
     def start(self, b: FunctionBuilder, channel: Register) -> Register:
         """A vector of accumulators before the first tap, for a channel of the output."""
-        return constant(self.element.of(b.target.lanes), self.outside)
+        return constant(type_of(self.dtype, b.target.lanes), self.outside)
 
     @abstractmethod
     def step(self, b: FunctionBuilder, weight: Register | None, value: Register, total: Register) -> Register:
@@ -132,7 +130,7 @@ class _Walker:
     def __init__(self, spec: RowMajorWindows, target: TargetDescription) -> None:
         self.spec = spec
         self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
-        self.vector, self.size = spec.element.of(target.lanes), spec.element.bytes
+        self.vector, self.size = type_of(spec.dtype, target.lanes), spec.dtype.bytes
         self.input_pixels = math.prod(axis.input for axis in spec.axes)
         self.output_pixels = math.prod(axis.output for axis in spec.axes)
         self.taps = math.prod(axis.kernel for axis in spec.axes)
@@ -239,8 +237,8 @@ class _Walker:
             for q in range(tile.channels):
                 weight = None
                 if "w" in self.arguments:
-                    address_of_weight = b.at(weights, self.size * q * self.inputs * self.taps)
-                    weight = b.splat(b.load(spec.element, address_of_weight), lanes)
+                    weight = b.at(weights, self.size * q * self.inputs * self.taps)
+                    weight = b.splat(b.load(self.vector.element, weight), lanes)
                 result += [spec.step(b, weight, value, sums[len(result) + i]) for i, value in enumerate(values)]
             return result
 
