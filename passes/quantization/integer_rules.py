@@ -395,9 +395,7 @@ RULES = on_quantized(
     ),
     Rule("quantized_op", node(Quantize), _collapse),
     Rule("shift_before_product", node((Conv, MatMul), node(Requantize, name="shift", single_use=False)), _drop_shift),
-    Rule(
-        "turned_rows", node(MatMul, "x", where=lambda op: _is_quantized(op) and op.operator.transpose_a), _turned
-    ),
+    Rule("turned_rows", node(MatMul, "x", where=lambda op: _is_quantized(op) and op.operator.transpose_a), _turned),
     Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),
     Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),
 )
