@@ -316,6 +316,27 @@ def test_pixels_that_change_places_stay() -> None:
     )
 
 
+@pytest.mark.parametrize("shape", ["[1]", "[]"])
+def test_tensors_of_one_dimension_or_none_are_no_maps(shape: str) -> None:
+    """Neither what becomes of a map, nor what a map is made of, or is added to."""
+    module = parse(
+        f"""
+  func @main(%x: i8[1,1,1,1]{X}, %u: i8[1,4,3]{X}) -> (%y: i8[1,4,3]{X}, %z: i8[1,1]{X}) {{
+    %a = reshape(%x) {{shape={shape}}} : i8{shape}{X}
+    %b = max(%a, %a) : i8{shape}{X}
+    %c = reshape(%b) {{shape=[1, 1]}} : i8[1,1]{X}
+    %d = reshape(%x) {{shape={shape}}} : i8{shape}{X}
+    %y = add(%u, %d) : i8[1,4,3]{X}
+    %z = max(%c, %c) : i8[1,1]{X}
+    return %y, %z
+  }}"""
+    )
+    original, inputs = clone(module), random_inputs(module, np.random.default_rng(0))
+    run_pass(PASS, module)
+    for name, array in interp.run(original, inputs).items():
+        np.testing.assert_array_equal(interp.run(module, inputs)[name], array)
+
+
 def test_a_chain_is_one_movement_whose_first_part_is_another(rng: np.random.Generator) -> None:
     """As MobileViT unfolds an image: parts of 2 x 2 pixels stand side by side, and then each is an image."""
     lines = [f"func @main(%x: i8[1,16,8,8]{X}) -> (%y: i8[64,16,1,1]{X}) {{", "%x0 = reshape(%x) {shape=[64, 2, 4, 2]}"]

@@ -79,7 +79,7 @@ def _pixels_joined(found: Match[Concat]) -> Value | None:
 def _pixels_by_element(found: Match) -> Value | None:
     """What works element by element on pixels treats them as rows."""
     y = found.root.result.type
-    maps = [value for value in found.root.inputs if not isinstance(value, Constant)]
+    maps = [value for value in found.root.inputs if value.type.rank and not isinstance(value, Constant)]
     if y.rank < 3 or has_rows(y) or y.shape[-1] < 2 or not any(map(_is_channels_last, maps)):
         return None
     return on_rows(found, (y.elements // y.shape[-1], y.shape[-1], 1, 1))
@@ -116,7 +116,7 @@ def _exchange(found: Match) -> Value | None:
     for count, (x, order) in reversed([*enumerate(_orders(chain), 1)]):
         channels = x.type.shape[1] if x.type.rank in MAP_RANKS else 0
         images, rest = divmod(y.type.elements, max(pixels * channels, 1))
-        shape = x.type.shape[0], channels, math.prod(x.type.shape[2:])
+        shape = *x.type.shape[:1], channels, math.prod(x.type.shape[2:])
         moved = loops_of_dimensions(order, shape) if channels else None
         exchanged = joined_loops([(images, pixels * channels), (pixels, 1), (channels, pixels)])
         is_moved = moved is not None and joined_loops([*moved[0], *moved[2], *moved[1]]) == exchanged
@@ -136,11 +136,11 @@ def _moves_no_byte(view: Op) -> bool:
 def _orders_of_pixels(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[list[Loop] | None]:
     """For each of some views, the last one first, loops over the map that it is of, pixel by pixel, with strides in the
     map that the views make, or the tensor with channels last; ``None`` where that is no map of the same pixels."""
-    channels = chain[0].result.type.shape[-1 if channels_last else 1] if chain else 0
-    channel = joined_loops([(channels, 1)])
     for x, order in _orders(chain, channels_last=channels_last):
+        channels = chain[0].result.type.shape[-1 if channels_last else 1]
+        channel = joined_loops([(channels, 1)])
         is_map = x.type.rank in MAP_RANKS and x.type.shape[1] == channels
-        shape = x.type.shape[0], channels, math.prod(x.type.shape[2:])
+        shape = *x.type.shape[:1], channels, math.prod(x.type.shape[2:])
         found = loops_of_dimensions(order, shape) if is_map else None
         yield joined_loops([*found[0], *found[2], *channel]) if found and found[1] == channel else None
 
