@@ -104,6 +104,7 @@ def test_interleaving(target: str, rng: np.random.Generator) -> None:
     for operator, channels, extents in (
         (Interleave((2, 3), (1, 2), (5, 6)), 192, (3, 3)),
         (Interleave((4,), (3,), (7,)), 64, (3,)),
+        (Interleave((9,), (5,), (20,)), 288, (3,)),
     ):
         x = random_type(rng, DType.I8, (2, channels, *extents))
         cases.append(blocked(operator, [x], operator.infer(x), rng))

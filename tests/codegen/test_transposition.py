@@ -58,6 +58,9 @@ def test_channels_spread_over_positions(target: str, rng: np.random.Generator) -
         x = rng.standard_normal((2, 2 * blocksize**2, 5, 37)).astype(np.float32)
         executions.append(execution(DepthToSpace(blocksize, mode), x, "interleaving", target))
     check(executions, target)
+    # Code does not grow with the number of phases, nor does the time that it takes to compile.
+    many = execution(Interleave((500,), (1,), (999,)), np.zeros((1, 500, 2), np.float32), "interleaving", target)
+    assert len(many.kernel.text) < 10_000
 
 
 @pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])

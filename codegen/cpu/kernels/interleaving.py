@@ -84,8 +84,9 @@ class Interleaving(KernelSpec):
 
     def _row(self, b: FunctionBuilder, x: Register, y: Register) -> None:
         columns, size = self.parts[-1], self.element.bytes
-        # Elements that are vectors, and those of many phases, move one by one.
-        is_shuffled = self.element.lanes == 1 and columns.stride <= _MOST_SHUFFLED
+        # Elements that are vectors move one by one, and so do those of many phases, in a loop.
+        is_few = columns.stride <= _MOST_SHUFFLED
+        is_shuffled = self.element.lanes == 1 and is_few
         lanes = b.target.vector_bits // 8 // size if is_shuffled else 1
         block = lanes * columns.stride
         whole, rest = divmod(columns.extent, block)
@@ -93,6 +94,18 @@ class Interleaving(KernelSpec):
         def neighbours(index: Register, present: int) -> None:
             """So many of the result, of at most ``lanes`` neighbours of each phase."""
             source, result = b.at(x, b.multiply(index, lanes * size)), b.at(y, b.multiply(index, block * size))
+
+            def moved(phase: Register) -> None:
+                value = b.load(self.element, b.at(source, b.multiply(phase, self.apart)))
+                b.store(value, b.at(result, b.multiply(b.subtract(phase, columns.begin), size)))
+
+            if not is_few:
+                end = columns.begin + present
+                b.each(columns.begin, min(end, columns.stride), moved)
+                # The next element of each phase before the first.
+                source = b.at(source, size - columns.stride * self.apart)
+                b.each(columns.stride, end, moved)
+                return
             values: list[Register] = []
             for number, first in enumerate(range(columns.begin, columns.begin + min(columns.stride, present))):
                 mask = partial_mask(lanes, -(-(present - number) // columns.stride))
