@@ -260,7 +260,9 @@ def test_what_programs_of_2021_use(network: IENetwork, tmp_path: Path) -> None:
     assert isinstance(data, InputInfoCPtr) and isinstance(outputs, CDataPtr) and data.input_data.shape == [1, 3, 32, 32]
     with pytest.raises(AttributeError, match=r"^attribute 'precision' of .*CDataPtr' objects is not writable\. Set"):
         outputs.precision = "I8"
-    assert outputs.precision == "FP32" and loaded.requests[0].query_state() == []
+    (request,) = loaded.requests
+    assert outputs.precision == "FP32" and request.query_state() == []
+    assert (request._inputs_list, request._outputs_list) == (["data"], ["prob"])
     network.serialize(str(tmp_path / "named.xml"))
     text = (
         (tmp_path / "named.xml").read_text().replace('<port id="0" precision="FP32">', '<port id="0" names="x, y">', 1)

@@ -56,6 +56,8 @@ class InferRequest:
             each.name: Blob(replace(each.tensor_desc, dims=dims_for(self._infos[each.name], each.tensor_desc.dims)))
             for each in network.facts.inputs
         }
+        # Programs of 2021 read these names, which the original meant for itself.
+        self._inputs_list, self._outputs_list = [*self._blobs], [each.name for each in network.facts.outputs]
         self._items = network.most_items
         self._results: dict[str, np.ndarray] | None = None
         self._job: Request[None] | None = None
