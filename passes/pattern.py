@@ -302,7 +302,8 @@ class Driver:
 
     Attributes:
         rules: tried in this order.
-        limit: how often one rule may fire for each op of the module at the start, at least 100 times in all.
+        limit: how often one rule may fire, at least 100 times in all, for each op of the module at the start and each
+            that is to be visited for a rewrite of one of these.
     """
 
     rules: Sequence[Rule]
@@ -320,7 +321,8 @@ class Driver:
             return [rule for rule in self.rules if issubclass(operator, rule.pattern.classes)]
 
         fired: Counter[str] = Counter()
-        limit = max(100, self.limit * sum(len(function) for function in module.functions.values()))
+        start = {*module.ops}
+        expected = len(start)
         # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
         pending = OrderedDict[Op, None].fromkeys(module.ops)
         while pending:
@@ -330,6 +332,8 @@ class Driver:
                 if touched is None:
                     continue
                 fired[rule.name] += 1
+                expected += len(touched) if op in start else 0
+                limit = max(100, self.limit * expected)
                 if fired[rule.name] > limit:
                     message = f"rule {rule.name} fires for ever"
                     raise PassError(message, op=op.name, node=op.node, found=f"{limit} times so far")

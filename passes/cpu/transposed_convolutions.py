@@ -15,11 +15,12 @@ from ...ir.ops.shape import Expand
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
-from ..quantization.transposed_rules import MOST_PHASES, Phase, phases, read, turned
+from ..quantization.transposed_rules import Phase, phases, read, turned
 
 _MOST_ZEROS = 1.3
 """Taps of a convolution that makes all phases, zeros included, for each tap that there is."""
 _MOST_CONVOLUTIONS = 64
+_MOST_PHASES = 4096
 
 
 class TransposedConvolutions(Pass):
@@ -40,7 +41,7 @@ def _has_phases(op: Op[ConvTranspose]) -> bool:
     _, w, b = op.operands
     is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
     is_made = is_constant and op.result.type.dtype is DType.F32 and op.result.type.elements > 0
-    return is_made and math.prod(op.operator.strides) <= MOST_PHASES
+    return is_made and math.prod(op.operator.strides) <= _MOST_PHASES
 
 
 def _has_phases_alone(op: Op[ConvTranspose]) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tilewright import limits
+
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
@@ -22,9 +24,6 @@ from ...ir.types import TensorType
 from ...ir.windows import WindowAxis
 from ..pattern import Match, Rule, node, on_quantized
 from .integer_rules import integers_of, is_fused_activation, only_producer
-
-MOST_PHASES = 4096
-"""Of a result. However far apart its windows are, a result of few elements may have any number of them."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ def has_phases(op: Op[ConvTranspose]) -> bool:
 
 
 def _has_few_phases(operator: ConvTranspose) -> bool:
-    return len(set(operator.strides)) == 1 and math.prod(operator.strides) <= MOST_PHASES
+    # One op joins all of them.
+    return len(set(operator.strides)) == 1 and math.prod(operator.strides) <= limits.OPERANDS
 
 
 def _quantized_phases(found: Match[Quantize]) -> Value | None:

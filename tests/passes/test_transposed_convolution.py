@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.ir import arithmetic, interp
-from tilewright.ir.core import Function, Module, Op, Value
+from tilewright.ir.core import Function, Module, Op, Value, is_op
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.movement import DepthToSpace
@@ -37,6 +37,7 @@ CASES = {
     "dilation and stride without common factor": ((3, 3), 2, (3, 3), (1, 2, 3, 0), (0, 0), 1),
     "more cut off than a phase has taps": ((2, 3), 2, (1, 1), (3, 1, 1, 3), (0, 0), 1),
     "stride 1": ((3, 3), 1, (1, 1), (1, 1, 1, 1), (0, 0), 1),
+    "more phases than ops fit": ((12, 2), 11, (1, 1), (0, 0, 0, 0), (0, 0), 1),
     "stride 3": ((5, 4), 3, (1, 1), (1, 0, 0, 1), (0, 1), 1),
 }
 """Kernel, stride, dilations, pads, output padding, group."""
@@ -111,6 +112,17 @@ def test_phases_give_the_integers_of_the_whole(
     np.testing.assert_array_equal(interp.run(module, {"x": x})["y"], wanted)
     found = run_on_device(module, compile_for_device(module, S256), S256, {"x": x})["y"]
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("stride", "has"), [(32, True), (33, False)])
+def test_phases_are_as_many_as_one_op_joins(stride: int, has: bool) -> None:
+    function = Function("main")
+    x, w = function.add_parameter("x", TensorType((1, 2, 3, 3), DType.F32)), np.ones((2, 1, 2, 2), np.float32)
+    op = function.append(
+        ConvTranspose((stride, stride), (0,) * 4, (1, 1), (0, 0), 1), [x, Module("m").add_constant("w", w), None]
+    )
+    assert is_op(op, ConvTranspose)
+    assert transposed_rules.has_phases(op) == has
 
 
 def taps(op: Op) -> int:
