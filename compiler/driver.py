@@ -69,7 +69,7 @@ from .pipeline import (
 from .progress import StageTimes
 from .quantization.methods import Choices, methods_of
 from .quantization.quantize import brings_quantization, quantize_module
-from .report.details import layers, maps, placement, schedules, truths
+from .report.details import answers, layers, maps, placement, schedules
 
 NOTHING_PLACED = "nothing of the network runs on the accelerator; `tilewright inspect` says why, op by op"
 
@@ -190,7 +190,7 @@ def _build_shape(
         raise UsageError("with --keep, all engines must compute in integers, or none", hint=hint)
     details["calibration"] = [asdict(each) for each in findings.inputs]
     details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *findings.warnings, *warnings_of(module)]
-    details["truths"] = truths(module)
+    details |= answers(module)
     if "elements" in module.metadata:
         details["elements"] = json.loads(module.metadata["elements"])
     package = Package(module, precision, tilewright.__version__, details, pool=shared.pool, extents=extents)

@@ -1,7 +1,8 @@
 """Shapes that samples tell of inputs whose extents a model leaves open."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,10 @@ from ..frontend.input_shapes import Declared
 from ..options import CompileOptions
 from .dataset import ARRAYS, Source, array_files, sources_by_input
 from .sample_sets import reading
+
+_BATCH = re.compile("[Bb]atch|^(N|B|b|bs)$")
+_LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
+"""Names of first extents that say what they count."""
 
 
 def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
@@ -40,19 +45,35 @@ def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]
     alone = arrays.get("") if len(declared) == 1 else None
     found: dict[str, tuple[int, ...]] = {}
     for name, extents in declared.items():
-        shape = arrays.get(name, alone)
-        if extents is None:
+        told = None if extents is None else _told(extents, arrays.get(name, alone))
+        if told is None:
             return {}
-        first = [each if isinstance(each, int) else 1 for each in extents[:1]]
-        rest = extents[1:]
-        if shape is not None and len(shape) >= len(rest):
-            # A batch dimension of its own may be left out, or stand behind that of the samples.
-            rest = shape[len(shape) - len(rest) :]
-        known = [*first, *(each for each in rest if isinstance(each, int))]
-        if len(known) < len(extents):
-            return {}
-        found[name] = tuple(known)
+        found[name] = told
     return found
+
+
+def _told(extents: Sequence[int | str | None], shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The shape of one sample with these extents, from that of an array of samples; None where it does not say so."""
+    batch = tuple(each if isinstance(each, int) else 1 for each in extents[: _begins_with_batch(extents)])
+    rest = extents[len(batch) :]
+    if not all(isinstance(each, int) for each in rest):
+        # A batch dimension of its own may be left out, or stand behind that of the samples.
+        if shape is None or not len(extents) + 1 - 2 * len(batch) <= len(shape) <= len(extents) + 1:
+            return None
+        own = shape[len(shape) - len(rest) :]
+        if any(isinstance(each, int) and each != extent for each, extent in zip(rest, own, strict=True)):
+            return None
+        rest = own
+    return (*batch, *(each for each in rest if isinstance(each, int)))
+
+
+def _begins_with_batch(extents: Sequence[int | str | None]) -> bool:
+    """Whether the first extent is a number of samples, rather than a length, of which one would be another network."""
+    name = extents[0] or ""
+    if isinstance(name, int):
+        return True
+    is_map = len(extents) > 3 or (len(extents) == 3 and all(isinstance(each, int) for each in extents[1:]))
+    return _BATCH.search(name) is not None or (is_map and not _LENGTH.search(name))
 
 
 def _shapes(source: object) -> dict[str, tuple[int, ...] | None]:

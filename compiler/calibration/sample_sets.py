@@ -15,6 +15,7 @@ from tilewright.errors import CalibrationError, InputError
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray
 from ...runtime.pictures.preprocessing import Preprocessing
+from ...runtime.report.execution import least
 from .computations import Seen
 
 Inputs = dict[str, np.ndarray]
@@ -164,10 +165,8 @@ class RandomSet:
 def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     if type.dtype.is_float:
         return rng.standard_normal(type.shape).astype(type.dtype.numpy)
-    # Wide integers are indices or masks as a rule: 0 and 1 are valid for either. One alone may be a length: of 0, there
-    # is nothing to compute.
-    low, high = (int(type.elements == 1), 2) if type.dtype.bytes > 1 else (0, 128 if type.dtype.is_integer else 2)
-    return rng.integers(low, high, type.shape).astype(type.dtype.numpy)
+    high = 128 if type.dtype.bytes == 1 and type.dtype.is_integer else 2
+    return rng.integers(least(type.shape, type.dtype.numpy), high, type.shape).astype(type.dtype.numpy)
 
 
 @dataclass(frozen=True)

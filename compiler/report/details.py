@@ -9,7 +9,9 @@ from ...ir.core import Constant, Module, Op, is_op
 from ...ir.ops.activation import Sigmoid
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.shape import Reshape
+from ...ir.ops.quantization import DequantizeLinear, QuantizeLinear
+from ...ir.ops.shape import Cast, Reshape
+from ...ir.ops.softmax import Softmax
 from ...ir.tile.places import clusters_of
 from ...passes.device.outline_device import device_ops
 from ...passes.placement.device_support import CONVERSION
@@ -111,12 +113,14 @@ def schedules(module: Module, assembled: Mapping[str, Assembled], effort: str) -
     return found
 
 
-def truths(module: Module) -> list[str]:
-    """Names of the outputs that a sigmoid makes, one number of which is an answer: yes above a half."""
-    found: list[str] = []
+def answers(module: Module) -> dict[str, list[str]]:
+    """Names of the outputs that a sigmoid makes, ``truths``, one number of which is an answer: yes above a half; and of
+    those that a softmax makes, ``shares``."""
+    found: dict[str, list[str]] = {"truths": [], "shares": []}
     for name, result in zip(module.main.result_names, module.main.results, strict=True):
         op = result.producer
-        while is_op(op, Reshape):
-            op = op.operands.x.producer
-        found += [name] * is_op(op, Sigmoid)
+        while op is not None and is_op(op, Reshape, Cast, QuantizeLinear, DequantizeLinear):
+            op = op.inputs[0].producer
+        if is_op(op, Sigmoid, Softmax):
+            found["truths" if is_op(op, Sigmoid) else "shares"].append(name)
     return found

@@ -12,7 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top",
         type=whole_number(1),
         metavar="N",
-        help="Print the N best classes of each item of a batch; of one number that a sigmoid makes 1, yes, and 0, no.",
+        help="Print the N best classes of each item of a batch; of one number that a sigmoid makes 1, yes, and 0, no; "
+        "where a softmax makes some outputs, of these alone.",
     )
     pictures.add_argument(
         "--labels",
@@ -143,9 +143,6 @@ def _size(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
-    # Read where NumPy is imported: threads of OpenBLAS that have nothing to do would spin for a tenth of a second, on a
-    # processor that this has work for.
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     from ..files.output_file import check_ending, check_outputs, is_standard_output
     from ..report.details import details_of
     from ..report.execution import (
@@ -211,7 +208,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
             return ""
     kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
-    found = best_classes(own, top, names, details.truths) if top is not None else None
+    found = best_classes(own, top, names, details.truths, details.shares) if top is not None else None
     if arguments.json:
         return output_arrays(results) if found is None else found
     count = len(results) - len(own)

@@ -264,6 +264,7 @@ class Details:
         kept: the outputs, in order of execution, where some are values in the middle of the network; else empty.
         calibration: what inputs were given in calibration.
         truths: names of the outputs that a sigmoid makes, one number of which says yes above a half.
+        shares: names of the outputs that a softmax makes.
     """
 
     machine: str | None = None
@@ -278,6 +279,7 @@ class Details:
     kept: tuple[KeptValue, ...] = ()
     calibration: tuple[InputStatistics, ...] = ()
     truths: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
 
 
 def details_of(artifact: Artifact) -> Details:

@@ -1,5 +1,6 @@
 """Inputs from files and outputs for people: the two ends of ``tilewright run``."""
 
+import math
 import os
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,8 +26,6 @@ from .table import Column, Table, on_lines, show_kernel, show_number
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
-_SUM = 0.02
-"""How far from 1 the sum of probabilities may lie, which integers of 8 bits may stand for."""
 SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
@@ -137,12 +136,19 @@ def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> d
     """Standard normal floats, small non-negative integers, coin-flip booleans."""
     arrays: dict[str, np.ndarray] = {}
     for tensor in expected:
-        if tensor.numpy.kind == "f":
-            array = rng.standard_normal(tensor.shape)
+        shape, dtype = tensor.shape, tensor.numpy
+        if dtype.kind == "f":
+            array = rng.standard_normal(shape)
         else:
-            array = rng.integers(0, 2 if tensor.numpy.kind in "ib" else 256, tensor.shape)
-        arrays[tensor.name] = array.astype(tensor.numpy)
+            array = rng.integers(least(shape, dtype), 2 if dtype.kind in "ib" else 256, shape)
+        arrays[tensor.name] = array.astype(dtype)
     return arrays
+
+
+def least(shape: Sequence[int], dtype: np.dtype) -> int:
+    """The smallest random integer of an input. Wide ones are indices or masks as a rule: 0 and 1 are valid for either.
+    One alone for each item may be a length: of 0, there is nothing to compute."""
+    return int(dtype.itemsize > 1 and math.prod(shape[1:]) == 1)
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
@@ -254,14 +260,18 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def best_classes(
-    results: Mapping[str, np.ndarray], top: int, names: Sequence[str] | None = None, truths: Collection[str] = ()
+    results: Mapping[str, np.ndarray],
+    top: int,
+    names: Sequence[str] | None = None,
+    truths: Collection[str] = (),
+    shares: Collection[str] = (),
 ) -> dict[str, list[list[BestClass]]]:
     """The best classes of each item of a batch, best first, of the outputs that classify: numbers, [N, classes], or
-    one for each that says how surely it is the second of two. Where some are probabilities, of these alone.
+    one for each that says how surely it is the second of two. Where a softmax makes some, of these alone.
 
     Args:
         names: of all classes, or of all but a first one for the background.
-        truths: names of the outputs of which one number says so.
+        truths, shares: names of the outputs of which one number says so, and of those that a softmax makes.
 
     Raises:
         UsageError: no output classifies, or none has so many classes.
@@ -275,15 +285,16 @@ def best_classes(
         wanted = "CLASSES" if names is None else f"{len(names)} or {len(names) + 1}"
         hint = "Leave --top and --labels out: other outputs are told in numbers."
         raise UsageError("no output is of such classes", expected=f"[N, {wanted}]", found=found, hint=hint)
-    shares = {n: a for n, a in fitting.items() if a.min() >= 0 and np.abs(a.sum(1, np.float64) - 1).max() < _SUM}
-    # Boxes and points beside them are no classes.
-    return {name: [_best(item, top, names) for item in array] for name, array in (shares or fitting).items()}
+    # Boxes and points beside probabilities are no classes.
+    chosen = {name: array for name, array in fitting.items() if name in shares} or fitting
+    return {name: [_best(item, top, names) for item in array] for name, array in chosen.items()}
 
 
 def with_no(array: np.ndarray) -> np.ndarray:
     """How surely each item is what a sigmoid tells, one number for each, as two classes, no and yes: [N, 2]; an array
-    of more is left as it is."""
-    return np.stack([1 - array.ravel(), array.ravel()], 1) if array.ndim and array.size == array.shape[0] else array
+    of more is left as it is, as one of several numbers and no batch."""
+    is_one = array.size == array.shape[0] if array.ndim > 1 else array.size == array.ndim == 1
+    return np.stack([1 - array.ravel(), array.ravel()], 1) if is_one else array
 
 
 def _best(values: np.ndarray, top: int, names: Sequence[str] | None) -> list[BestClass]:

@@ -1,5 +1,6 @@
 """``python -m tilewright`` and the ``tilewright`` command."""
 
+import os
 import sys
 
 import tilewright
@@ -8,6 +9,10 @@ from tilewright.runtime.commands import main as commands
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, by default on the arguments of the process; the exit code."""
+    if arguments is None and sys.argv[1:2] == ["run"]:
+        # Read where NumPy is imported: threads of OpenBLAS that have nothing to do would spin for a tenth of a second,
+        # on a processor that this has work for. Not for processes of programs that call this.
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     return commands.main(sys.argv[1:] if arguments is None else arguments, tilewright.__version__)
 
 

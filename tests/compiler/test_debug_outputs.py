@@ -97,7 +97,9 @@ def test_classes_are_those_of_the_outputs_and_not_of_kept_values(
 ) -> None:
     path = tmp_path / "kept.twa"
     tilewright.compile(MODEL, output=path, keep=["all"])
-    kept = [each.name for each in details_of(Artifact.open(path)).kept if not each.is_output]
+    details = details_of(Artifact.open(path))
+    assert details.shares == ("probabilities",)
+    kept = [each.name for each in details.kept if not each.is_output]
     assert kept
     assert main(["run", str(path), "--random", "1", "--top", "2"]) == 0
     shown = capsys.readouterr().out

@@ -30,7 +30,7 @@ from ...export import export_by
 from ...frontend.formats import Model, ModelProto, import_model
 from ...frontend.ir.document import Document
 from ...options import CompileOptions
-from ...report.details import truths
+from ...report.details import answers
 from ..methods import METHODS, UNEXPORTED
 from ..quantize import brings_quantization
 from .climb import Search
@@ -128,7 +128,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     every = open_calibration_set(options.calibration, inputs, preprocessing=options.preprocessing)
     shape = first_shape(module)
-    has_answers = shape[1] != 1 or module.main.result_names[0] in truths(module)
+    has_answers = shape[1] != 1 or module.main.result_names[0] in answers(module)["truths"]
     if not has_answers and (given.max_drop, labels) != (None, None):
         hint = "Give --min-sqnr 30 (min_sqnr=30 in Python), not --max-drop or --labels; or end it in a sigmoid."
         what = "the first output is no classes: of one number, for a sample or pixel, the largest is always the same"

@@ -377,7 +377,8 @@ def test_one_number_that_a_sigmoid_makes_is_yes_or_no(tmp_path: Path, capsys: Ca
             helper.make_node("GlobalAveragePool", ["x"], ["p"]),
             helper.make_node("ReduceMean", ["p"], ["m"], axes=[1], keepdims=1),
             helper.make_node(end, ["m"], ["s"]),
-            helper.make_node("Flatten", ["s"], ["y"]),
+            helper.make_node("Cast", ["s"], ["d"], to=TensorProto.DOUBLE),
+            helper.make_node("Flatten", ["d"], ["y"]),
         ]
         model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, 4, 4])])
         tilewright.compile(model, output=tmp_path / f"{end}.twa", preprocessing="tf")

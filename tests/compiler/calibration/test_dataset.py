@@ -170,9 +170,9 @@ def test_random_is_the_same_each_time() -> None:
 
 
 def test_random_lengths_leave_something_to_compute() -> None:
-    inputs = {"length": TensorType((1,), DType.I64), "ids": TensorType((1, 6), DType.I64)}
+    inputs = {"lengths": TensorType((2,), DType.I64), "ids": TensorType((1, 6), DType.I64)}
     samples = list(open_calibration_set("random", inputs))
-    assert {int(each["length"][0]) for each in samples} == {1}
+    assert {int(length) for each in samples for length in each["lengths"]} == {1}
     assert {int(id) for each in samples for id in each["ids"][0]} == {0, 1}
 
 
@@ -222,6 +222,13 @@ def test_arrays_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
     assert told_shapes("random", {"x": ["batch", 3, 8, 8]}) == {"x": (1, 3, 8, 8)}
     assert told_shapes("random", {"x": every}) == told_shapes(array, {"x": None}) == {}
     assert told_shapes(array, {"x": every, "z": [1, None]}) == {}
+    # A first extent that may be a length is none of samples, and what is declared is not overruled.
+    for shape, extents in (((20, 8), ["seq", 8]), ((20, 8), [None, 8]), ((6,), ["n"]), (None, ["frames", 8])):
+        assert told_shapes("random" if shape is None else np.zeros(shape), {"x": extents}) == {}
+    assert told_shapes(np.zeros((6, 50)), {"x": ["n"]}) == {"x": (50,)}
+    assert told_shapes(np.zeros((5, 20, 8)), {"x": ["seq", 8]}) == {"x": (20, 8)}
+    assert told_shapes(np.zeros((5, 20)), {"x": ["batch", "seq"]}) == {"x": (1, 20)}
+    assert told_shapes(np.zeros((6, 12, 16, 3)), {"x": every}) == {}
     weights = {"w": np.ones((2, 3, 1, 1), np.float32)}
     ends = [("x", TensorProto.FLOAT, ["batch", 3, None, "width"])]
     model = graph_model([helper.make_node("Conv", ["x", "w"], ["y"])], ends, initializers=weights)
@@ -373,10 +380,8 @@ def test_inputs_of_nothing_take_no_samples(tmp_path: Path) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**62, 0)})
     with pytest.raises(CalibrationError, match="holds no sample; expected at least one, found "):
         open_calibration_set(tmp_path / "x.npy", {"x": TensorType((1, 0), DType.F32)})
-    with pytest.raises(
-        CalibrationError,
-        match=r"input 'x' takes no sample at all; expected a batch of at least 1, found f32\[0,4\]",
-    ):
+    takes_none = r"input 'x' takes no sample at all; expected a batch of at least 1, found f32\[0,4\]"
+    with pytest.raises(CalibrationError, match=takes_none):
         open_calibration_set(np.zeros((2, 4), np.float32), {"x": TensorType((0, 4), DType.F32)})
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tilewright.errors import InputError
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.report.execution import best_classes, gather_inputs, results_text
+from tilewright.runtime.report.execution import best_classes, gather_inputs, random_inputs, results_text, with_no
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -40,8 +40,22 @@ def test_a_name_feigns_no_other_line() -> None:
 
 def test_points_beside_probabilities_are_no_classes() -> None:
     found = {"points": np.array([[3.0, 9.0, 1.0]]), "scores": np.array([[0.75, 0.25]], np.float32)}
-    assert [*best_classes(found, 1)] == ["scores"]
-    assert [*best_classes(found, 1, ["a", "b", "c"])] == ["points"]
+    assert [*best_classes(found, 1, shares=["scores"])] == ["scores"]
+    assert [*best_classes(found, 1, ["a", "b", "c"], shares=["scores"])] == ["points"]
+    # Numbers that happen to add up to 1 are no probabilities for that.
+    assert [*best_classes(found, 1)] == ["points", "scores"]
+
+
+def test_several_truths_without_a_batch_are_no_items() -> None:
+    assert with_no(np.array([0.25])).tolist() == with_no(np.array([[0.25]])).tolist() == [[0.75, 0.25]]
+    assert with_no(np.array([0.2, 0.9, 0.4])).shape == (3,)
+    assert with_no(np.array(0.5)).shape == ()
+
+
+def test_random_lengths_leave_something_to_compute() -> None:
+    expected = [TensorSpec("n", "i64", (64, 1)), TensorSpec("ids", "i32", (1, 64))]
+    found = random_inputs(expected, np.random.default_rng(0))
+    assert (set(found["n"].ravel()), set(found["ids"].ravel())) == ({1}, {0, 1})
 
 
 def test_a_table_is_one_batch(tmp_path: Path) -> None:
