@@ -45,20 +45,24 @@ def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
         except BaseException as error:
             filled.put(error)
 
-    is_ahead = end - begin >= _LARGE and fill is not already_filled
-    if is_ahead:
-        try:
-            threading.Thread(target=read_ahead, name="tilewright-read", daemon=True).start()
-        except RuntimeError:
-            # Where there is no thread to be had, it takes a little longer.
-            is_ahead = False
+    thread = threading.Thread(target=read_ahead, name="tilewright-read", daemon=True)
+    if end - begin >= _LARGE and fill is not already_filled:
+        # Where there is no thread to be had, it takes a little longer.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
     crc = 0
-    for first, last in pieces:
-        if not is_ahead:
-            fill(first, last)
-        elif (error := filled.get()) is not None:
-            raise error
-        crc = zlib.crc32(memory[first:last], crc)
+    try:
+        for first, last in pieces:
+            if thread.ident is None:
+                fill(first, last)
+            elif (error := filled.get()) is not None:
+                raise error
+            crc = zlib.crc32(memory[first:last], crc)
+    finally:
+        # Who interrupts this closes the file: nothing is left to read of it.
+        pieces.clear()
+        if thread.ident is not None:
+            thread.join()
     return crc
 
 
@@ -104,18 +108,16 @@ def mapped(file: FileIO) -> memoryview:
 
 
 def reader(file: FileIO, memory: memoryview) -> Fill:
-    """What reads stretches of a file into the same places of memory of its size; several threads may call it.
+    """What reads stretches of a file into the same places of memory of its size, one after the other.
 
     It raises OSError when the file cannot be read or has become shorter.
     """
-    lock = threading.Lock()
 
     def read_at(memory: memoryview, offset: int) -> int:
         if hasattr(os, "preadv"):
             return os.preadv(file.fileno(), [memory], offset)
-        with lock:
-            file.seek(offset)
-            return file.readinto(memory) or 0
+        file.seek(offset)
+        return file.readinto(memory) or 0
 
     def fill(begin: int, end: int) -> None:
         done = begin

@@ -304,8 +304,8 @@ clip_without_rounding settled_channels movement_before_dequantize movement_befor
 transposed_convolution_by_phases wide_elementwise wide_mean group_norm taps_of_padding slice_into_conv
 """
 UNFIRED = frozenset(NAMES.split())
-"""Rules that fire in no network here and have tests of their own: what they look for is longer, or made by passes
-before them. A rule that is neither here nor fires has never been seen to keep a meaning."""
+"""Rules that fire in no network here: what they look for is longer, or made by passes before them, and whether other
+tests let them fire is not checked. A rule that is neither here nor fires has never been seen to keep a meaning."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -30,7 +30,8 @@ _PIECE = 2**20
 _SEPARATOR = re.compile(rb"[,\s]")
 
 _INTEGERS = {f"{number:0{width}}".encode(): number for width in range(1, 5) for number in range(-128, 256)}
-"""What words mean, with as many zeros before as they have room for."""
+_INTEGERS |= dict.fromkeys((b"-0", b"-00", b"-000"), 0)
+"""What words mean, with as many zeros before as they have room for, and the zeros that NumPy writes of -0.4."""
 
 
 def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.ndarray:

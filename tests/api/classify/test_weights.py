@@ -256,3 +256,8 @@ def test_integers_are_read_as_they_are_written(numbers: list[int], separator: st
         assert read_integers(file.name, len(numbers), "it").tolist() == numbers
         if numbers:
             assert read_integers(file.name, len(numbers) - 1, "it").tolist() == numbers[:-1]
+
+
+def test_zeros_that_numpy_writes_of_small_numbers(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "w.csv", [[-0.4, 1, -1]], fmt="%.0f", delimiter=",")
+    assert read_integers(tmp_path / "w.csv", 3, "it").tolist() == [0, 1, -1]
