@@ -28,7 +28,6 @@ from ...codegen.device.program import Assembled, assemble
 from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, Plan
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module
-from ...ir.feature_map import is_of_images
 from ...passes.base import Verification
 from ...passes.device.boxes import tile_annotation
 from ...passes.device.fused_pairs import fused_convolution
@@ -37,7 +36,7 @@ from ...passes.device.ordering.program import Steps
 from ...passes.device.outline_device import device_functions
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
 from ...passes.device.tile_device import KEPT_SHARE, TileDevice
-from ...passes.device.tiling.tile_search import least_steps, splits
+from ...passes.device.tiling.tile_search import least_steps, splits, tile_sizes
 from ...passes.device.tiling.tile_searches import shared_searches
 from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
@@ -289,10 +288,12 @@ class _Drafts:
             sizes, split = [*tile_annotation(op)], SPLIT.get(op)
             # Half the rows (0) or columns (1), or the other split (2), of which there is one at most.
             others = [each for each in splits(op, best.plan.clusters) if each != split] if index == 2 else [split]
-            if not others or (index < 2 and (sizes[index] == 1 or is_of_images(op))):
-                continue
             if index < 2:
-                sizes[index] = -(-sizes[index] // 2)
+                size, least = sizes[index], tile_sizes(op)[index].step
+                sizes[index] = -(-size // (2 * least)) * least
+                others = others if sizes[index] < size else []
+            if not others:
+                continue
             change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0]
             self._draft(best.plan._replace(tiles=(*(each for each in best.plan.tiles if each[0] != name), change)))
         return self._best or best

@@ -34,7 +34,7 @@ from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.candidates import Misfit, Tile
-from .tiling.tile_search import MOVEMENT, candidates, splits
+from .tiling.tile_search import MOVEMENT, splits, tile_sizes
 from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(
@@ -193,8 +193,7 @@ def _op_with_tile(tile: PlannedTile, named: Mapping[str, Op], clusters: int) -> 
     if op is None:
         raise PassError("the plan has a tile for no op", expected=" or ".join(named), found=name, hint=hint)
     words = "rows", "columns", "output blocks", "input blocks", "what clusters share out"
-    ends = [(int(each.min()), int(each.max())) for each in candidates(op).tiles]
-    possible = [*(range(least, most + 1, least) for least, most in ends), (*splits(op, clusters), None)]
+    possible = *tile_sizes(op), (*splits(op, clusters), None)
     for what, found, each in zip(words, (*sizes, split), possible, strict=True):
         if found not in each:
             expected = " or ".join(map(str, each)) if len(each) < 4 else f"{each[0]}, {each[1]}, … or {each[-1]}"

@@ -20,6 +20,7 @@ from tilewright.ir.core import Module, Op
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 from tilewright.passes.base import Record
+from tilewright.passes.device.boxes import tile_annotation
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.order_tiles import OrderTiles
 from tilewright.passes.device.tiling.candidates import Misfit, Tile
@@ -142,6 +143,26 @@ def test_small_programs_have_tiles_that_the_engine_finds_faster_and_the_plan_say
     tiles.run(again)
     made = assemble(again.main, M4096).finish().program
     assert made.to_bytes() == found.assembled.finish().program.to_bytes()
+
+
+@pytest.mark.parametrize("pixels", [16, 69])
+def test_other_tiles_of_exchanged_channels_and_pixels_are_of_whole_blocks(pixels: int) -> None:
+    """Half of the rows of a tile are rounded up to what a tile can have."""
+    given, exchanged = (f"i8[1,{extents},1]<s=0x1.0p-4, z=3>" for extents in (f"16,{pixels}", f"{pixels},16"))
+    module = parse_module(
+        f"""module @m {{
+  func @main(%x: {given}) -> (%y: {exchanged}) [on=device] {{
+    %a = max(%x, %x) [on=device] : {given}
+    %t = transpose(%a) {{perm=[0, 2, 1, 3]}} [on=device] : {exchanged}
+    %y = max(%t, %t) [on=device] : {exchanged}
+    return %y
+  }}
+}}""",
+        {},
+    )
+    found = choose_plans(module, M4096, schedule_pipeline("m4096"), tile_pipeline("m4096"), 4)["main"]
+    (exchange,) = (op for op in found.function.ops if op.name == "transpose")
+    assert tile_annotation(exchange)[0] % 16 == 0
 
 
 def test_mistakes_in_other_tiles_are_no_misfits(monkeypatch: pytest.MonkeyPatch) -> None:

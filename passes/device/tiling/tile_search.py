@@ -172,6 +172,12 @@ def least_steps(op: Op, machine: Machine, clusters: int) -> float:
     return min(found)
 
 
+def tile_sizes(op: Op) -> list[range]:
+    """The rows, columns, blocks of output and blocks of input that the tiles of an op can have, on one cluster."""
+    ends = ((int(each.min()), int(each.max())) for each in candidates(op).tiles)
+    return [range(least, most + 1, least) for least, most in ends]
+
+
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
     found = candidates(op)
