@@ -84,9 +84,8 @@ class Interleaving(KernelSpec):
 
     def _row(self, b: FunctionBuilder, x: Register, y: Register) -> None:
         columns, size = self.parts[-1], self.element.bytes
-        # Elements that are vectors move one by one, and so do those of many phases, in a loop.
-        is_few = columns.stride <= _MOST_SHUFFLED
-        is_shuffled = self.element.lanes == 1 and is_few
+        # Elements that are vectors, and those of many phases, move one by one.
+        is_shuffled = self.element.lanes == 1 and columns.stride <= _MOST_SHUFFLED
         lanes = b.target.vector_bits // 8 // size if is_shuffled else 1
         block = lanes * columns.stride
         whole, rest = divmod(columns.extent, block)
@@ -94,27 +93,27 @@ class Interleaving(KernelSpec):
         def neighbours(index: Register, present: int) -> None:
             """So many of the result, of at most ``lanes`` neighbours of each phase."""
             source, result = b.at(x, b.multiply(index, lanes * size)), b.at(y, b.multiply(index, block * size))
+            end = columns.begin + present
 
             def moved(phase: Register) -> None:
                 value = b.load(self.element, b.at(source, b.multiply(phase, self.apart)))
                 b.store(value, b.at(result, b.multiply(b.subtract(phase, columns.begin), size)))
 
-            if not is_few:
-                end = columns.begin + present
+            if not is_shuffled:
                 b.each(columns.begin, min(end, columns.stride), moved)
                 # The next element of each phase before the first.
                 source = b.at(source, size - columns.stride * self.apart)
                 b.each(columns.stride, end, moved)
                 return
             values: list[Register] = []
-            for number, first in enumerate(range(columns.begin, columns.begin + min(columns.stride, present))):
+            for number, first in enumerate(range(columns.begin, min(end, columns.begin + columns.stride))):
                 mask = partial_mask(lanes, -(-(present - number) // columns.stride))
                 address = b.at(source, first % columns.stride * self.apart + first // columns.stride * size)
-                values.append(b.load_masked(self.element.of(lanes) if is_shuffled else self.element, address, mask))
+                values.append(b.load_masked(self.element.of(lanes), address, mask))
             for begin in range(0, present, lanes):
-                value = values[0 if is_shuffled else begin]
+                value = values[0]
                 places = [divmod(begin + lane, columns.stride) for lane in range(lanes)]
-                for number, other in enumerate(values[1:] if is_shuffled else (), 1):
+                for number, other in enumerate(values[1:], 1):
                     kept = [place if number == 1 else lane for lane, (place, _) in enumerate(places)]
                     order = [lanes + p if phase == number else kept[lane] for lane, (p, phase) in enumerate(places)]
                     value = b.shuffle(value, other, order)
