@@ -99,6 +99,9 @@ def mod(cls: type[Mod], rng: np.random.Generator) -> Iterator[Sample]:
         for fmod in (False, True):
             x, y = quotient_operand(rng, dtype, (4, 9), 0), quotient_operand(rng, dtype, (9,), 1)
             yield Sample(cls(fmod=fmod), (x, y))
+    # Quotients that double precision does not hold, or that are none.
+    far = np.array([1e30, -6, 5, -7.5, 3e38, 2**24 + 2, 7, -1e-40], np.float32)
+    yield Sample(cls(fmod=True), (far, np.array([3, 3, np.inf, 2, 1e-3, 1, -0.7, 1e-42], np.float32)))
 
 
 @samples_of(Pow)

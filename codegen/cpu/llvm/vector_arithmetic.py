@@ -9,7 +9,7 @@ from ..element import Arithmetic
 from . import trigonometry
 from . import vector_math as vm
 from .builder import FunctionBuilder
-from .types import BF16, F16, F32, I16, I32, Register, constant, poison
+from .types import BF16, F16, F32, F64, I16, I32, Register, constant, poison
 
 DTYPES = (DType.F32, DType.F16, DType.BOOL)
 """Element types that formulas work on."""
@@ -107,6 +107,17 @@ def _circular(name: str) -> Instruction:
     return instruction
 
 
+def _fmod(b: FunctionBuilder, x: Register, y: Register) -> Register:
+    """Exact in double precision where the quotient is short; else, and of infinite divisors, lane by lane."""
+    wide, divisor = (b.convert("fpext", each, F64.of(each.type.lanes)) for each in (x, y))
+    quotient = b.unary_intrinsic("trunc", b.binary("fdiv", wide, divisor))
+    rest = b.binary("fsub", wide, b.binary("fmul", quotient, divisor))
+    is_far = b.compare("uge", b.unary_intrinsic("fabs", quotient), vm.number(quotient, 2**23))
+    is_far = b.binary("or", is_far, b.compare("uno", rest, rest))
+    rest = vm.with_sign(b, b.convert("fptrunc", rest, x.type), x)
+    return vm.rarely(b, is_far, lambda: _per_lane("fmodf")(b, x, y), rest)
+
+
 _INVERSE_OR_HYPERBOLIC = ("asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh")
 
 _INSTRUCTIONS: dict[str, Instruction] = {
@@ -125,7 +136,8 @@ _INSTRUCTIONS: dict[str, Instruction] = {
     "floor": _intrinsic("floor"),
     "ceil": _intrinsic("ceil"),
     "round": _intrinsic("rint"),
-    **{name: _per_lane(f"{name}f") for name in ("pow", "fmod")},
+    "pow": _per_lane("powf"),
+    "fmod": _fmod,
     **{name: _circular(name) for name in ("sin", "cos", "tan")},
     **{name: getattr(trigonometry, name) for name in _INVERSE_OR_HYPERBOLIC},
     "sign": _sign,
