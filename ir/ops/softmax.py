@@ -37,13 +37,3 @@ class LogSoftmax(AlongAxis):
     def reference(self, x: np.ndarray) -> np.ndarray:
         shifted = x - np.max(x, self.axis, keepdims=True, initial=-np.inf)
         return shifted - np.log(np.sum(np.exp(shifted), self.axis, keepdims=True))
-
-
-@operator("hardmax")
-class Hardmax(AlongAxis):
-    """1 at the first largest element along ``axis``, 0 elsewhere."""
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        y = np.zeros_like(x)
-        np.put_along_axis(y, np.argmax(x, self.axis, keepdims=True), 1, self.axis)
-        return y

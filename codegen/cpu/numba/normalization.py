@@ -1,13 +1,11 @@
-"""Normalisations, softmax, its logarithm and hardmax on row-major tensors. Means and variances are accumulated in
-double precision.
-"""
+"""Normalisations, softmax and its logarithm on row-major tensors. Means and variances are in double precision."""
 
 import math
 
 from ....ir.core import Op
 from ....ir.layout import row_major
 from ....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
-from ....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
+from ....ir.ops.softmax import LogSoftmax, Softmax
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
@@ -15,7 +13,7 @@ from ..nest import Access, Nest, around
 from ..tensors import is_plain
 from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel
-from .generation.scalar import load, number, store
+from .generation.scalar import number
 
 
 def _computes(op: Op) -> bool:
@@ -200,32 +198,3 @@ def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Ke
         result="x[p + k * inner] - largest - scale" if is_log else "y[p + k * inner] * scale",
     )
     return compile_kernel(op, source, target, units=outer, integers=(length, inner))
-
-
-_HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):
-    length, inner = n[0], n[1]
-    for u in range(begin * inner, end * inner):
-        p = u // inner * length * inner + u % inner
-        best, found = {first}, 0
-        for k in range(length):
-            v = {element}
-            y[p + k * inner] = 0
-            if v > best or (v != v and best == best):
-                best, found = v, k
-        {one}
-    return 0
-"""
-
-
-@lowers(Hardmax, needs=(is_plain,))
-def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel:
-    operator, dtype = op.operator, op.result.type.dtype
-    outer, length, inner = around(op.result.type.shape, operator.axis)
-    source = _HARDMAX.format(
-        first=load("x", "p", dtype),
-        element=load("x", "p + k * inner", dtype),
-        one=store("y", "p + found * inner", "np.float32(1)", dtype, DType.F32),
-    )
-    # Without elements there are no lines, or none that the loop would reach.
-    units = outer if length else 0
-    return compile_kernel(op, source, target, units=units, integers=(length, inner))

@@ -212,11 +212,12 @@ def test_filler_changes_no_reduction(rng: np.random.Generator) -> None:
     nodes = [node(f"Reduce{kind}", ["picked"], [kind], keepdims=0) for kind in kinds]
     nodes += [
         node("Softmax", ["picked"], ["softmax"], axis=0),
+        node("Hardmax", ["picked"], ["hardmax"], axis=0),
         node("ArgMin", ["picked"], ["least"], axis=0),
         node("CumSum", ["picked", "zero"], ["sums"], reverse=1),
         node("TopK", ["picked", "k"], ["best", "which"], axis=0, largest=0),
     ]
-    outputs = [*kinds, "softmax", "least", "sums", "best", "which"]
+    outputs = [*kinds, "softmax", "hardmax", "least", "sums", "best", "which"]
     session = check([*PICKED, *nodes], sparse(rng, 6, 5)[:2], outputs, zero=0, k=[3])
     x = np.zeros((6, 5), np.float32)
     x[0, :2] = 1

@@ -10,15 +10,14 @@ from .....ir.core import Op, Value
 from .....ir.op import Operator
 from .....ir.ops import REGISTRY, activation
 from .....ir.ops.elementwise import Mul
-from .....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
+from .....ir.ops.softmax import LogSoftmax, Softmax
 from .....ir.ops.unary import Exp
-from .....ir.types import DType, TensorType
+from .....ir.types import DType
 from ...elementwise import scaled
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
 from .elementwise import combined, negated
-from .reduction import first_extreme
 from .shape import reshaped
 
 _PLAIN = {
@@ -155,18 +154,6 @@ def import_softmax(node: IrNode, importer: IrImporter) -> Value:
 
 exports_as(Softmax, "SoftMax", opset=8)
 exports_as(LogSoftmax, "LogSoftmax", opset=5)
-
-
-@exports(Hardmax)
-def export_hardmax(op: Op[Hardmax], exporter: IrExporter) -> None:
-    """One where the first of the largest elements is."""
-    x, axis = exporter.tensor(op.operands.x), op.operator.axis
-    first = first_extreme(exporter, x, axis, is_largest=True)
-    places = TensorType(first.type.shape[:axis] + first.type.shape[axis + 1 :], DType.I64)
-    flat = exporter.layer("Squeeze", [first, exporter.integers([axis], "axis")], places)
-    on, off = (exporter.constant(np.asarray(value, x.type.dtype.numpy)) for value in (1, 0))
-    depth = exporter.integers(x.type.shape[axis], "depth")
-    exporter.define(op, exporter.layer("OneHot", [flat, depth, on, off], x.type, axis=axis))
 
 
 @legacy("PReLU")

@@ -11,10 +11,12 @@ import numpy as np
 from .....ir.activation import clip_bounds
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import activation
+from .....ir.ops.comparison import Equal
 from .....ir.ops.elementwise import Max, Min, Mul
-from .....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
+from .....ir.ops.reduction import ArgMax
+from .....ir.ops.softmax import AlongAxis, LogSoftmax, Softmax
 from .....ir.types import DType
-from ...shape import reshape
+from ...shape import cast, reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -112,22 +114,31 @@ def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, 
     return exporter.node(op_type, [x], **attributes)
 
 
-_OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (Hardmax, LogSoftmax, Softmax)}
+_OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (LogSoftmax, Softmax)}
 
 for _op_type, _operator in _OPERATORS.items():
     exports_as(_op_type, _operator)
 
 
-@imports(*_OPERATORS)
+@imports("Hardmax", *_OPERATORS)
 def import_along_axis(node: Node, importer: Importer) -> Value:
-    x, operator = node.input(0), _OPERATORS[node.op_type]
-    shape = x.type.shape
+    x, shape = node.input(0), node.input(0).type.shape
     if node.opset >= 13:
-        return importer.emit_one(operator(node.axis(len(shape), -1)), x)
+        return _along(node, importer, x, node.axis(len(shape), -1))
     # All dimensions from the axis on count as one line; a line with a single true dimension needs no reshape.
     axis = node.axis(len(shape), 1)
     longer = [d for d in range(axis, len(shape)) if shape[d] != 1]
     if len(longer) <= 1:
-        return importer.emit_one(operator(longer[0] if longer else axis), x)
+        return _along(node, importer, x, longer[0] if longer else axis)
     flat = reshape(importer, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-    return reshape(importer, importer.emit_one(operator(1), flat), shape)
+    return reshape(importer, _along(node, importer, flat, 1), shape)
+
+
+def _along(node: Node, importer: Importer, x: Value, axis: int) -> Value:
+    """One of the functions of lines; a hardmax is 1 in the place of the first of the largest elements."""
+    if node.op_type in _OPERATORS or not x.type.elements:
+        return importer.emit_one(_OPERATORS.get(node.op_type, Softmax)(axis), x)
+    places = np.arange(x.type.shape[axis]).reshape(-1, *[1] * (x.type.rank - 1 - axis))
+    first = importer.emit_one(ArgMax(axis), x)
+    is_first = importer.emit_one(Equal(), first, importer.constant(places, f"{node.name}_places"))
+    return importer.open.opened(cast(importer, is_first, x.type.dtype), importer.open.shape(x))
