@@ -6,7 +6,8 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Mul, Sub
+from ...ir.ops.elementwise import Add, Elementwise, Mul, Sub
+from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.reduction import Reduce, ReduceMean
@@ -41,7 +42,7 @@ class DepthwiseAffine(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        changed = Driver((*TOKENS, *RULES) if self.prelu else RULES).run(module, record)
+        changed = Driver((*_of_tokens(module), *RULES) if self.prelu else RULES).run(module, record)
         prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
         if prelus:
             keep = still_there(module.ops, self.keep, REGISTRY)
@@ -84,13 +85,15 @@ def _convolution(found: Match) -> Value | None:
 def _on_channels(found: Match) -> Value | None:
     """Of tokens, channels first."""
     x, numbers, turned = found["x"], found["c"], Transpose((0, 2, 1))
-    is_of_tokens = x.type.rank == 3 and not isinstance(x, Constant) and not is_op(x.producer, *NORMS)
-    if not is_of_tokens or not isinstance(numbers, Constant) or x.type.shape[2] < 2:
+    is_of_tokens = x.type.rank == 3 and x.type.shape[1] > 1 and not is_op(x.producer, *NORMS)
+    if not is_of_tokens or not isinstance(numbers, Constant):
         return None
     if numbers.type.shape not in ((x.type.shape[2],), (1, 1, x.type.shape[2])):
         return None
-    channels = found.add_constant(numbers.name, numbers.array.reshape(1, -1, 1))
-    return found.emit(turned, found.emit(found.root.operator, found.emit(turned, x), channels))
+    channels, x = found.add_constant(numbers.name, numbers.array.reshape(1, -1, 1)), found.emit(turned, x)
+    if _channels(x, channels) is None:
+        return None
+    return found.emit(turned, found.emit(found.root.operator, x, channels))
 
 
 def _mean_of_tokens(found: Match[Reduce]) -> Value | None:
@@ -121,9 +124,20 @@ RULES: tuple[Rule, ...] = (
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
 
-TOKENS: tuple[Rule, ...] = (
-    Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
-    Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
-    Rule("mean_of_tokens", node(ReduceMean, "x"), _mean_of_tokens),
-)
-"""For what the accelerator has of maps alone."""
+
+def _of_tokens(module: Module) -> tuple[Rule, ...]:
+    """For what the accelerator has of maps alone, on the rows of products: those of signals are no channels."""
+    pending: list[Op] = [op for op in module.main.ops if is_op(op, MatMul)]
+    found = {*pending}
+    while pending:
+        op = pending.pop()
+        values = [value for value in (*op.inputs, *op.results) if not isinstance(value, Constant)]
+        near = {user for value in values for user in (value.producer, *value.users)} - found
+        pending += (each for each in near if is_op(each, Elementwise, ReduceMean, *NORMS))
+        found.update(pending)
+    where = found.__contains__
+    return (
+        Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True, where=where), _on_channels),
+        Rule("tokens_on_channels", node(Sub, "x", Const("c"), where=where), _on_channels),
+        Rule("mean_of_tokens", node(ReduceMean, "x", where=where), _mean_of_tokens),
+    )

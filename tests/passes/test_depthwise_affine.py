@@ -254,6 +254,36 @@ def test_networks_that_mix_tokens_are_one_program(affine: bool, rng: np.random.G
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_window_over_signals_stays_one_product(channels: int) -> None:
+    """Its numbers along the last axis are no channels: no product takes rows of them."""
+    assert_leaves_alone(
+        PASS,
+        f"""
+  const @c : f32[4] = [0x0.0p+0, 0x1.8p-1, 0x1.8p-1, 0x0.0p+0]
+  const @w : f32[2,{channels},2] = [{", ".join(["0x1.0p-1"] * 4 * channels)}]
+  func @main(%x: f32[1,{channels},4]) -> (%y: f32[1,2,2]) {{
+    %a = mul(%x, @c) : f32[1,{channels},4]
+    %y = conv(%a, @w, _) {{strides=[2], pads=[0, 0], dilations=[1], group=1, act="none", act_args=[]}} : f32[1,2,2]
+    return %y
+  }}""",
+    )
+
+
+def test_arithmetic_on_tokens_that_becomes_no_convolution_is_not_turned() -> None:
+    assert_leaves_alone(
+        PASS,
+        """
+  const @c : f32[2] = [inf, inf]
+  const @w : f32[2,1] = [0x1.0p+0, 0x1.0p+0]
+  func @main(%x: f32[1,3,2]) -> (%y: f32[1,3,1]) {
+    %a = add(%x, @c) : f32[1,3,2]
+    %y = matmul(%a, @w, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,3,1]
+    return %y
+  }""",
+    )
+
+
 def test_what_is_below_zero_keeps_its_steps_and_its_sum_is_rounded_once() -> None:
     module = between_convolutions()
     calibration_pipeline().run(module)
