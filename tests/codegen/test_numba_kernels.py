@@ -62,6 +62,19 @@ def test_long_tables() -> None:
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
+def test_few_columns_of_a_long_row() -> None:
+    """Rows are summed only where they are read: far apart, near each other, at the end, and before and behind x."""
+    x = np.sin(np.arange(4 * 700 * 3, dtype=np.float32)).reshape(4, 700, 3)
+    crop, roi = "tf_crop_and_resize", (0.1, -0.2, 0.0, 0.9, 1.3, 1.0)
+    resizes = [
+        Resize((3, 4, 3), (0.75, 4 / 700, 1.0), "linear"),
+        Resize((2, 3, 3), (0.5, 3 / 700, 1.0), "cubic", "align_corners"),
+        Resize((3, 5, 3), (0.75, 5 / 700, 1.0), "linear", crop, roi=roi, extrapolation_value=7.0),
+        Resize((3, 9, 3), (0.75, 9 / 700, 1.0), "cubic", crop, roi=roi, extrapolation_value=7.0),
+    ]
+    assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
+
+
 def as_cases(*samples: Sample) -> list[Case]:
     return [make_case(f"{type(s.operator).name}-{i}", s) for i, s in enumerate(samples)]
 

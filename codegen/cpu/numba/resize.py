@@ -1,6 +1,7 @@
 """Resampling by tables, made when compiling, of elements and weights for each index; and images at computed points."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from .generation.scalar import load, store
 
 MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
+
+LEAST_LEFT_OUT = 128
+"""Elements of a row between those that are read: fewer are summed with them."""
 
 
 def _outputs(rank: int, extents: int) -> tuple[list[str], str]:
@@ -44,7 +48,7 @@ def _nearest(rank: int) -> KernelFunction:
 def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> KernelFunction:
     """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside.
 
-    What the last dimension is sampled from is one row, the sum of others, which is made first.
+    What the last dimension is sampled from is one row, the sum of others, which is made first where it is read.
 
     Args:
         number: type of weights and sums.
@@ -52,15 +56,16 @@ def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> Ke
         result: what a ``total`` becomes, ``absent`` or not.
     """
     first, last, (loops, q) = 4 + rank, rank - 1, _outputs(rank - 1, 4)
-    head = [f"image, inner, taps, width, columns = n[0], n[1], {taps}, n[2], n[{3 + rank}]"]
+    head = [f"image, inner, taps, parts, columns = n[0], n[1], {taps}, n[2], n[{3 + rank}]"]
     head += [f"base{d} = {f'base{d - 1} + n[{3 + d}] * taps' if d else 0}" for d in range(rank)]
     places = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(last)]
     position = " + ".join(["u * image", *(f"max(n[{first} + t{d}], 0)" for d in range(last))])
     product = " * ".join(weight.format(t=f"t{d}") for d in range(last))
     missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(last)) or "False"
-    row, source = "for i in range(width):", "scratch[" if last else "x[u * image + "
-    added = [*places, f"p, w = {position}, {number}({product})", row, "    scratch[i] += w * x[p + i]"]
-    body = [row, "    scratch[i] = 0", *nested([f"for k{d} in range(taps):" for d in range(last)], added)]
+    row = ["for s in range(parts + 1, parts + 1 + 2 * n[parts], 2):", "for i in range(n[s], n[s + 1]):"]
+    source = "scratch[" if last else "x[u * image + "
+    added = [*places, f"p, w = {position}, {number}({product})", *nested(row, ["scratch[i] += w * x[p + i]"])]
+    body = [*nested(row, ["scratch[i] = 0"]), *nested([f"for k{d} in range(taps):" for d in range(last)], added)]
     sums = [
         f"t, r = base{last} + i * taps, (({q}) * columns + i) * inner",
         f"absent = {missing} or n[{first} + t] < 0",
@@ -71,6 +76,14 @@ def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> Ke
     ]
     over = nested(["for i in range(columns):"], sums)
     return loop_function("x, y", head, loops, [*(body if last else []), *over])
+
+
+def _parts(sources: Sequence[int], inner: int) -> list[int]:
+    """The number of parts of a row that are read, and where each begins and ends."""
+    begin = np.unique(np.maximum(sources, 0))
+    gaps = np.flatnonzero(np.diff(begin) >= inner + LEAST_LEFT_OUT)
+    parts = np.stack([begin[[0, *(gaps + 1)]], begin[[*gaps, -1]] + inner], 1)
+    return [len(parts), *parts.reshape(-1).tolist()]
 
 
 def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | None:
@@ -94,9 +107,11 @@ def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | N
     shift = INTERPOLATION_BITS * rank
     result = f"(total + {(1 << (shift - 1)) - 1} + (total >> {shift} & 1)) >> {shift}"
     function = _weighted(rank, 2, "np.int64", "n[n[3] + {t}]", result)
-    numbers = [math.prod(shape[first:]), inner, width, 4 + rank + len(sources), *extents, *sources, *weights]
+    places, parts = 4 + rank + len(sources), _parts(sources[-2 * extents[-1] :], inner)
+    numbers = [math.prod(shape[first:]), inner, places + len(sources), places, *extents, *sources, *weights, *parts]
     # Sums of rows have one factor less than those of elements.
-    scratch = DType.I32 if INTERPOLATION_BITS * (rank - 1) + 8 < 32 else DType.I64, width if rank > 1 else 0
+    is_short = INTERPOLATION_BITS * (rank - 1) + 8 * type.dtype.bytes < 32
+    scratch = DType.I32 if is_short else DType.I64, width if rank > 1 else 0
     return compile_kernel(op, function, target, units=math.prod(shape[:first]), integers=numbers, scratch=scratch)
 
 
@@ -145,7 +160,9 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         weights += factors.reshape(-1).tolist()
     number, width = f"np.{type.dtype.numpy.name}", shape[last - 1] * inner
     function = _weighted(len(extents), taps, number, "f[1 + {t}]", f"{number}(f[0]) if absent else total")
-    scratch, numbers = (type.dtype, width if len(extents) > 1 else 0), [*head, width, 0, *extents, *sources]
+    parts = _parts(sources[-taps * extents[-1] :], inner)
+    numbers = [*head, 4 + len(extents) + len(sources), 0, *extents, *sources, *parts]
+    scratch = type.dtype, width if len(extents) > 1 else 0
     return compile_kernel(
         op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
     )
