@@ -5,7 +5,6 @@ Someone else may change a file meanwhile: what is read is private, and nothing i
 
 import contextlib
 import mmap
-import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -113,16 +112,11 @@ def reader(file: FileIO, memory: memoryview) -> Fill:
     It raises OSError when the file cannot be read or has become shorter.
     """
 
-    def read_at(memory: memoryview, offset: int) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(file.fileno(), [memory], offset)
-        file.seek(offset)
-        return file.readinto(memory) or 0
-
     def fill(begin: int, end: int) -> None:
         done = begin
+        file.seek(begin)
         while done < end:
-            count = read_at(memory[done:end], done)
+            count = file.readinto(memory[done:end])
             if not count:
                 raise OSError(f"it ended after {done} of {len(memory)} bytes, so something else changes it")
             done += count
