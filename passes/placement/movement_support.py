@@ -41,8 +41,7 @@ def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
 
 def whole_pixels(op: Op[DepthToSpace], machine: Machine) -> Found | None:
     """Depth to space takes the channels of a pixel of the result one after the other, mode DCR."""
-    mode = op.operator.mode
-    return Found(op.result, f"mode {mode}") if mode != "DCR" and op.operator.blocksize > 1 else None
+    return Found(op.result, f"mode {op.operator.mode}") if op.operator.mode != "DCR" else None
 
 
 def rows_of_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:

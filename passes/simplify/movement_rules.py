@@ -12,7 +12,7 @@ from tilewright.errors import InputError
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
-from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
+from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
@@ -264,6 +264,7 @@ RULES: tuple[Rule, ...] = (
         _identity("bit_cast_to_same_type", node(BitCast, "x")),
         _identity("slice_of_everything", node(Slice, "x", where=_takes_neighbours)),
         _identity("tile_once", node(Tile, "x")),
+        _identity("blocks_of_one_pixel", node((DepthToSpace, SpaceToDepth), "x")),
         _identity("pad_by_nothing", node(Pad, "x")),
         _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
         _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),

@@ -381,6 +381,12 @@ class Manifest(Immutable):
         """What engines write: the outputs, then the counts."""
         return (*self.outputs, *(TensorSpec(f"extent {index}", "i64", ()) for index in range(self.counts)))
 
+    def constants_of(self, engine: Engine) -> str | None:
+        """The section of constants that the stages of an engine read; of one that the device does everything of, the
+        section that all CPU programs share."""
+        programs = self.cpu_programs.items()
+        return next((found.constants for name, found in programs if engine.cpu_program in (None, name)), None)
+
     @property
     def each_shape(self) -> "tuple[Manifest, ...]":
         """What the manifest of an artifact of one shape alone would be, for each."""

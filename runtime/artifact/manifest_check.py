@@ -135,13 +135,11 @@ def _check_engine(
     if not engine.stages:
         _inconsistent(where, "at least one stage", "none")
     program_name = engine.cpu_program
-    program = None
-    constants = 0
-    if program_name is not None:
-        program = manifest.cpu_programs.get(program_name)
-        if program is None:
-            _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
-        constants = sections[program.constants][1]
+    program = manifest.cpu_programs.get(program_name) if program_name is not None else None
+    if program is None and program_name is not None:
+        _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
+    section = manifest.constants_of(engine)
+    constants = sections[section][1] if section is not None else 0
     arena = min(level.arena_bytes for level in program.levels) if program else 0
     references = [index for index, step in enumerate(program.steps) if step.reference] if program else []
     stages: list[tuple[str, ReferenceStage | DeviceStage]] = []

@@ -73,7 +73,8 @@ class Runner:
         }
         # Before anything is made, and again when it is known.
         self._check_memory(memory, memory_limit)
-        self._constants = bytes_of(artifact.section(program.constants) if program else memoryview(b""))
+        constants = manifest.constants_of(engine)
+        self._constants = bytes_of(artifact.section(constants) if constants is not None else memoryview(b""))
         executors: dict[str, Executor] = {}
         for stage in engine.stages:
             if stage.kind not in EXECUTORS:

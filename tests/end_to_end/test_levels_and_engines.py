@@ -69,6 +69,20 @@ def test_the_device_alone_stores_weights_once() -> None:
         layers_of(artifact, "device")
 
 
+def test_the_device_reads_constants_where_it_does_everything() -> None:
+    scale, zero, x = np.float32(0.05), np.int8(3), np.arange(-6, 6, dtype=np.int8).reshape(1, 3, 2, 2)
+    factors = np.array([5, -7, 1], np.int8).reshape(1, 3, 1, 1)
+    given = [x, scale, zero, factors, scale, zero, scale, zero]
+    model = node_model("QLinearMul", given, constants=range(1, 8), domain="com.microsoft")
+    compiled = tilewright.compile(model, precision="int8", effort="quick", affinity={"y0": "device"})
+    assert compiled.manifest.engines["device"].cpu_program is None
+    found: list[np.ndarray] = []
+    for engine in ("device", "software"):
+        with tilewright.load(compiled, engine=engine) as session:
+            found += session.run({"x0": x}).values()
+    np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_large_arrays_of_the_device_stand_among_the_constants_that_engines_share() -> None:
     """Not in the index that names them, in hexadecimal; there they are found again."""
     weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)

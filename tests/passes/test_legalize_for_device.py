@@ -410,6 +410,9 @@ def test_blocks_of_pixels_and_phases_of_channels(rng: np.random.Generator) -> No
     spread = "%y = depth_to_space(%x) {blocksize=2, mode=CRD}"
     found = forms_of(f"(%x: u8[2,12,2,3]{X}) -> (%y: u8[2,3,4,6]{X}) {{ {spread} : u8[2,3,4,6]{X} return %y }}", rng)
     assert found == ["gather", "depth_to_space"]
+    spread = "%y = depth_to_space(%x) {blocksize=1, mode=CRD}"
+    found = forms_of(f"(%x: u8[1,3,2,3]{X}) -> (%y: u8[1,3,2,3]{X}) {{ {spread} : u8[1,3,2,3]{X} return %y }}", rng)
+    assert found == ["gather", "depth_to_space"]
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,7 @@ NETWORKS = {
     %y = reshape(%s) {{shape=[1, 3, 2, 3]}} : i8[1,3,2,3]{Q}
     return %y, %z
   }}""",
+    "blocks_of_one_pixel": of_integers("2,3,4,6", ("depth_to_space(%x) {blocksize=1, mode=CRD}", "2,3,4,6")),
     "channels_of_phases": of_integers("2,12,2,3", ("depth_to_space(%x) {blocksize=2, mode=CRD}", "2,3,4,6")),
     "blocks_as_slices": of_integers("2,3,4,6", ("space_to_depth(%x) {blocksize=2}", "2,12,2,3")),
     "steps_as_pooling": of_integers(

@@ -91,7 +91,7 @@ def _blocks_as_slices(found: Match[SpaceToDepth]) -> Value:
 def _channels_of_phases(found: Match[DepthToSpace]) -> Value | None:
     """The channels of a phase brought together."""
     x, spread = found["x"], found.root.operator
-    if spread.mode == "DCR" or spread.blocksize == 1:
+    if spread.mode == "DCR":
         return None
     order = np.arange(x.type.shape[1]).reshape(-1, spread.blocksize**2).T.reshape(-1)
     chosen = found.emit(Gather(1), x, found.add_constant(f"{found.root.result.name}.channels", order))
