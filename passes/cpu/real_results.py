@@ -65,7 +65,7 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
         integer = ConvInteger(conv.strides, conv.pads, conv.dilations, conv.group)
         total = add(integer, plain(x), plain(w), zero(x), zero(w))
     else:
-        assert is_op(op, MatMul)
+        assert is_op(op, MatMul) and not op.operator.transpose_a
         spatial, left, right = 0, plain(x), plain(w)
         if op.operator.transpose_b and isinstance(right, Constant):
             right = module.add_constant(right.name, np.swapaxes(right.array, -1, -2))

@@ -111,7 +111,7 @@ def plan_quantization(
         keep: names of operators, of source nodes or of results, whose ops stay as they are, and the clamps that are
             all that reads kept convolutions and products.
         also: further ops that have a quantised form.
-        real_outputs: the last convolutions and products give real numbers, and so do those that PReLUs alone read.
+        real_outputs: the last convolutions and products give real numbers; without shortcuts those before PReLUs, too.
         exact_sums: what convolutions alone give to sums is not rounded before.
         shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
         slopes: what leaky ReLUs alone read of convolutions and products is not rounded before.
@@ -138,8 +138,8 @@ def plan_quantization(
         if is_anchor(op):
             anchors.append(op)
             before.update(op.inputs)
-            # Where the accelerator takes part PReLUs of maps are sums by now, and convolutions of volumes are its own.
-            readers = {type(user.operator) for user in op.result.users} if op.result.type.rank < 5 else {}
+            # The accelerator, for which shortcuts are, makes integers alone.
+            readers = {} if shortcuts else {type(user.operator) for user in op.result.users}
             if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
                 real.add(op)
         elif op in started:

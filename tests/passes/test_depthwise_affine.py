@@ -208,6 +208,13 @@ def test_networks_with_prelu_are_one_program(machine: str, rng: np.random.Genera
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
+def test_the_accelerator_keeps_what_a_prelu_reads() -> None:
+    """Slopes for each element make no sum, and a convolution that ends a program ends it in the midst of a network."""
+    main = between_convolutions().main
+    real = [plan_quantization(main, real_outputs=True, shortcuts=shortcuts).real for shortcuts in (False, True)]
+    assert [{op.result.name for op in each} for each in real] == [{"a", "y"}, {"y"}]
+
+
 def test_the_host_takes_what_a_prelu_reads_from_accumulators(rng: np.random.Generator) -> None:
     """By the method that does so at the end of a network; half of 256 steps were for numbers that end in few."""
     net = OnnxNetwork(rng)
