@@ -1,5 +1,7 @@
 """Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
@@ -135,9 +137,13 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
         near = {user for value in values for user in (value.producer, *value.users)} - found
         pending += (each for each in near if is_op(each, Elementwise, ReduceMean, *NORMS))
         found.update(pending)
-    where = found.__contains__
-    return (
-        Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True, where=where), _on_channels),
-        Rule("tokens_on_channels", node(Sub, "x", Const("c"), where=where), _on_channels),
-        Rule("mean_of_tokens", node(ReduceMean, "x", where=where), _mean_of_tokens),
-    )
+    patterns = [replace(rule.pattern, where=found.__contains__) for rule in TOKENS]
+    return tuple(replace(rule, pattern=pattern) for rule, pattern in zip(TOKENS, patterns, strict=True))
+
+
+TOKENS: tuple[Rule, ...] = (
+    Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
+    Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
+    Rule("mean_of_tokens", node(ReduceMean, "x"), _mean_of_tokens),
+)
+"""Of tokens, wherever they are."""

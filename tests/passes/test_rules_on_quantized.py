@@ -12,10 +12,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from before_after import assert_close, clone, parse, random_inputs
+from before_after import assert_close, clone, parse, random_inputs, run_pass
 from rule_modules import all_rules, matching_modules
 
 from tilewright.compiler.pipeline import outline_pipeline, quantized_import_pipeline, simulation_pipeline
+from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, Op, Value
 from tilewright.ir.ops.quantization import DequantizeLinear, QuantizeLinear
@@ -312,6 +313,12 @@ tests let them fire is not checked. A rule that is neither here nor fires has ne
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rules_alone_keep_the_meaning(name: str) -> None:
     assert check_alone(name, parse(NETWORKS[name]), name)
+
+
+def test_turned_rows_come_before_real_results() -> None:
+    text = NETWORKS["turned_rows"].replace(f"u8[2,3,1]{Q}", "f32[2,3,1]")
+    with pytest.raises(PassError, match="internal error: AssertionError"):
+        run_pass("real_results", parse(text))
 
 
 @pytest.mark.sweep
