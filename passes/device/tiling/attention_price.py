@@ -10,7 +10,7 @@ from ....runtime.machines.cost import dense_steps, in_turn
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 from ....runtime.machines.vector_unit import WEIGH_PASSES, Stream, vector_drain, vector_work
 from ..attention_views import heads, rows_shape
-from .candidates import Candidates
+from .candidates import Candidates, Found
 from .tile_price import Counts, Price, Share, box, parts
 
 
@@ -18,8 +18,7 @@ class AttentionPrice:
     """Candidates are rows of queries of one head.
 
     Attributes:
-        tiles: rows; one column, the channels of a head.
-        needs: bytes of each scratchpad.
+        found: their tiles, of one column and the channels of a head, and bytes of each scratchpad.
     """
 
     def __init__(self, op: Op[Attention], rows: Counts, share: Share) -> None:
@@ -27,23 +26,23 @@ class AttentionPrice:
         one, operator = np.ones_like(rows), op.operator
         self.keys = ceil_divide(operator.keys, CHANNEL_BLOCK) * CHANNEL_BLOCK
         depth = operator.depth // CHANNEL_BLOCK
-        self.tiles = Candidates(rows, one, one * depth, one)
         q, k, v = (share.moves(value) for value in op.inputs[:3])
         mask = op.operands.mask
         mask_rows = 0 if mask is None else 1 if operator.mask_view[-2] == 0 else rows
         loaded = operator.keys * (k * operator.width + v * operator.depth) + mask_rows * self.keys
         each = q * operator.width + share.moves(op.result) * operator.depth + self.keys + CHANNEL_BLOCK
-        self.needs = {
+        needs = {
             "maps": rows * each + loaded,
             "weight": one * self.keys * (operator.width + operator.depth),
             "accumulator": rows * (self.keys + operator.depth) // CHANNEL_BLOCK * ACCUMULATOR_UNIT,
             "parameter": one * depth * REQUANTIZE_BLOCK_BYTES,
         }
+        self.found = Found(Candidates(rows, one, one * depth, one), needs, np.ones(rows.shape, np.bool_))
 
     def price(self, machine: Machine) -> Price:
         """Of all heads."""
         operator, op, share, timing = self._operator, self._op, self._share, machine.timing
-        price, rows = Price(machine, share), self.tiles.rows
+        price, rows = Price(machine, share), self.found.tiles.rows
         _, height, _ = share.pixels(rows_shape(op.result))
         count = len({head.y.channel for head in heads(op)})
         q, k, v = (rows_shape(value) for value in op.inputs[:3])

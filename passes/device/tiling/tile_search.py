@@ -186,10 +186,9 @@ def misfit(op: Op, machine: Machine) -> Misfit | None:
 
 def candidates(op: Op) -> Found:
     """The tiles of an op on one cluster with all maps in DRAM, whatever scratchpads hold."""
-    if is_op(op, Attention):
-        return _attention_candidates(op, Share())[0]
-    if exchanges(op):
-        return _exchange(op, Share()).found
+    special = _special(op, Share())
+    if special is not None:
+        return special.found
     return _convolution_candidates(op, Share()) if is_product(op) else _pointwise_candidates(op, Share())
 
 
@@ -251,14 +250,13 @@ def _convolution_candidates(op: Op, share: Share) -> Found:
     return Found(Candidates(rows, columns, blocks, chunk), needs, within)
 
 
-def _attention_candidates(op: Op[Attention], share: Share) -> tuple[Found, AttentionPrice]:
-    _, height, _ = share.pixels(rows_shape(op.result))
-    rows = _cuts(height, OUTPUT_ROWS_LIMIT).reshape(-1, 1, 1, 1)
-    priced = AttentionPrice(op, rows, share)
-    return Found(priced.tiles, priced.needs, np.ones(rows.shape, np.bool_)), priced
-
-
-def _exchange(op: Op, share: Share) -> ExchangePrice:
+def _special(op: Op, share: Share) -> AttentionPrice | ExchangePrice | None:
+    """The candidates of an op that is neither one product nor work of the vector unit alone."""
+    if is_op(op, Attention):
+        _, height, _ = share.pixels(rows_shape(op.result))
+        return AttentionPrice(op, _cuts(height, OUTPUT_ROWS_LIMIT).reshape(-1, 1, 1, 1), share)
+    if not exchanges(op):
+        return None
     target = map_shape(op.result.type)
     rows = _cuts(-(-target.height // CHANNEL_BLOCK), OUTPUT_ROWS_LIMIT // CHANNEL_BLOCK) * CHANNEL_BLOCK
     together = blocks_made(op)
@@ -269,12 +267,9 @@ def _exchange(op: Op, share: Share) -> ExchangePrice:
 def _priced(
     op: Op, machine: Machine, orders: Sequence[Stationary], share: Share, known: dict[Split | None, ConvolutionPrice]
 ) -> Priced:
-    if is_op(op, Attention):
-        found, attention = _attention_candidates(op, share)
-        return Priced(found, {"inputs": attention.price(machine)}, share.split)
-    if exchanges(op):
-        exchange = _exchange(op, share)
-        return Priced(exchange.found, {"inputs": exchange.price(machine)}, share.split)
+    special = _special(op, share)
+    if special is not None:
+        return Priced(special.found, {"inputs": special.price(machine)}, share.split)
     if not is_product(op):
         found = _pointwise_candidates(op, share)
         return Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
