@@ -40,7 +40,7 @@ def test_who_is_interrupted_reads_no_further(monkeypatch: pytest.MonkeyPatch) ->
         interrupted.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checksum.zlib, "crc32", interrupt)
+    monkeypatch.setattr(zlib, "crc32", interrupt)
     with pytest.raises(KeyboardInterrupt):
         checksum.crc32(memoryview(bytearray(1 << 24)), 0, 1 << 24, fill)
     assert len(filled) < 16
