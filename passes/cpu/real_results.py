@@ -14,6 +14,7 @@ from ...ir.ops.shape import Cast
 from ...ir.quantized import accumulator_factors
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
+from ..views import exchanged
 
 
 class RealResults(Pass):
@@ -70,7 +71,7 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
         if op.operator.transpose_b and isinstance(right, Constant):
             right = module.add_constant(right.name, np.swapaxes(right.array, -1, -2))
         elif op.operator.transpose_b:
-            right = add(Transpose(_exchanged(right.type.rank)), right)
+            right = add(Transpose(exchanged(right)), right)
         total = add(MatMulInteger(), left, right, zero(x), zero(w))
     if b is not None:
         bias = b.array.reshape(-1, *[1] * spatial) if isinstance(b, Constant) else None
@@ -79,8 +80,3 @@ def _expand(module: Module, op: Op[Conv | MatMul]) -> None:
     factors = accumulator_factors(x.type, w.type, op.result.type).reshape(-1, *[1] * spatial)
     real = add(Cast(DType.F32), total)
     op.replace_with(add(Mul(), real, module.add_constant(f"{name}_scale", factors)))
-
-
-def _exchanged(rank: int) -> tuple[int, ...]:
-    """The permutation that exchanges the last two dimensions."""
-    return (*range(rank - 2), rank - 1, rank - 2)

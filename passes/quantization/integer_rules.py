@@ -29,6 +29,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
 from ..simplify.linear_rules import row_as_bias
 from ..simplify.window_rules import pad_into_conv
+from ..views import exchanged
 from .sink_dequantize_rules import is_interpolation, under
 
 BIAS_TOLERANCE = 1e-5
@@ -330,7 +331,7 @@ def _drop_activation(found: Match[Relu | Clip]) -> Value | None:
 def _turned(found: Match[MatMul]) -> Value:
     """Integers are turned before their product: they are few, and kernels and the accelerator read rows in order."""
     product, x = found.root, found["x"]
-    turned = found.emit(Transpose((*range(x.type.rank - 2), x.type.rank - 1, x.type.rank - 2)), x)
+    turned = found.emit(Transpose(exchanged(x)), x)
     operator = replace(product.operator, transpose_a=False)
     return found.emit(operator, turned, *product.operands[1:], result_types=[product.result.type])
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.report.details import details_of
-from tilewright.runtime.session import load
 
 END = np.iinfo(np.int64).max
 
@@ -96,7 +96,5 @@ def test_windows_are_one_program(machine: str, rng: np.random.Generator) -> None
     host = {op for op, on in placed if on == "cpu"}
     assert host <= {"quantize", "dequantize", "reorder", "reshape", "conv"}
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        feeds = {"x": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)}
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    feeds = {"x": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)}
+    assert_engines_agree(artifact, feeds)

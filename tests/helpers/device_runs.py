@@ -1,4 +1,4 @@
-"""Running a quantised module entirely on the simulated device, for tests."""
+"""Running a quantised module on the simulated device, for tests: entirely, or beside the software engine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,18 @@ from tilewright.passes.device.planning.check_scratchpads import check_scratchpad
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution.device import as_map, in_bytes, of_bytes
 from tilewright.runtime.machines.machine import Machine
+from tilewright.runtime.session import load
+
+
+def assert_engines_agree(artifact: Artifact, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The one output of a network, of which the engines software and device make the same bytes."""
+    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
+        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
+    np.testing.assert_array_equal(found, expected)
+    return found
 
 
 def plan_for_device(module: Module, machine: Machine, clusters: int = 1) -> None:

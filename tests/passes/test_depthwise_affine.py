@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
+from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
@@ -201,9 +202,7 @@ def test_networks_with_prelu_are_one_program(machine: str, rng: np.random.Genera
     placed = [each for each in details_of(artifact).placement if each.on == "cpu"]
     assert {each.op for each in placed} <= {"quantize", "dequantize", "reorder"}
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    found = assert_engines_agree(artifact, feeds)
     (wanted,) = interp.run(import_model(model), feeds).values()
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
@@ -254,9 +253,7 @@ def test_networks_that_mix_tokens_are_one_program(affine: bool, rng: np.random.G
     options = CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
     artifact = compile_to_memory(model, options)
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    found = assert_engines_agree(artifact, feeds)
     (wanted,) = interp.run(import_model(model), feeds).values()
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from attention_blocks import quantized_block, random_block
 from before_after import parse, random_inputs, run_pass
+from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 
@@ -200,9 +201,7 @@ def test_heads_may_stand_one_below_the_other(
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    assert_engines_agree(artifact, feeds)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +220,7 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    assert_engines_agree(artifact, feeds)
 
 
 @pytest.mark.parametrize(("machine", "images"), [("m4096", 1), ("s256", 2)])
@@ -259,9 +256,7 @@ def test_sums_by_weights_of_pixels_are_attention_of_one_query(
     assert [each.on for each in details_of(artifact).placement if each.op == "attention"] == ["device"] * 2
     assert len(artifact.manifest.device_programs) == 1
     feeds = {"x": rng.normal(size=(images, 8, 4, 6)).astype(np.float32)}
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    assert_engines_agree(artifact, feeds)
 
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
@@ -298,9 +293,7 @@ def test_matrices_may_be_the_channels_of_maps(
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     assert len(artifact.manifest.device_programs) <= heads
     feeds = {"x": rng.normal(size=(images, 8, *pixels)).astype(np.float32)}
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    assert_engines_agree(artifact, feeds)
 
 
 def test_columns_become_rows_without_numbers_for_all_elements() -> None:

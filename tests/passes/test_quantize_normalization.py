@@ -8,7 +8,7 @@ import instruction_set as isa
 import numpy as np
 import pytest
 from device_cases import ROOMY
-from device_runs import compile_for_device, run_on_device
+from device_runs import assert_engines_agree, compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
 from normalization_blocks import (
@@ -40,7 +40,6 @@ from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.quantize_normalization import QuantizeNormalization
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
-from tilewright.runtime.session import load
 
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
@@ -227,10 +226,8 @@ def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
     placed = [each.on for each in details_of(artifact).placement if each.op == "skip_layer_norm"]
     assert placed == ["device"] * 3
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
+    assert_engines_agree(artifact, feeds)
 
 
 @pytest.mark.parametrize(
@@ -248,12 +245,10 @@ def test_shortcuts_that_start_before_a_normalisation_have_16_bits(
     assert placed.count(("skip_layer_norm", "device")) == 4 + is_normalized
     assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize"}
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
-        (made,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, made)
+    feeds = {"x": rng.normal(size=(1, 33, 40)).astype(np.float32)}
+    found = assert_engines_agree(artifact, feeds)
     (expected,) = interp.run(module, feeds).values()
-    assert np.square(made - expected).mean() < 0.01 * np.square(expected).mean()
+    assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
     # Without the accelerator, they stay numbers.
     alone = quantize_module(module, CompileOptions(**{**vars(OPTIONS), "engines": ("software",)}))
     assert not any(value.type.dtype is DType.I16 for op in alone.main.ops for value in op.results)
@@ -289,7 +284,5 @@ def test_pixels_between_transpositions_are_normalised_on_the_map(
     )
     assert not any(each.op == "transpose" for each in placement)
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        feeds = {"x": rng.normal(size=(1, 24, 7, 6)).astype(np.float32)}
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    feeds = {"x": rng.normal(size=(1, 24, 7, 6)).astype(np.float32)}
+    assert_engines_agree(artifact, feeds)

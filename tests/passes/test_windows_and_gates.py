@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import random_inputs
+from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
 
 from tilewright.compiler.driver import compile_to_memory
@@ -21,7 +22,6 @@ from tilewright.passes.placement.device_support import reject
 from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
-from tilewright.runtime.session import load
 
 M4096 = load_machine("m4096")
 X, Y = Quantization.per_tensor(0.05, 3), Quantization.per_tensor(0.4, -2)
@@ -127,6 +127,4 @@ def test_the_accelerator_computes_them(machine: str, rng: np.random.Generator) -
     placed = {(each.op, each.on) for each in details_of(artifact).placement}
     assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize", "reshape", "reorder"}
     assert len(artifact.manifest.device_programs) == 1
-    with load(artifact, engine="software") as software, load(artifact, engine="device") as device:
-        (expected,), (found,) = software.run(feeds).values(), device.run(feeds).values()
-    np.testing.assert_array_equal(found, expected)
+    assert_engines_agree(artifact, feeds)

@@ -88,10 +88,10 @@ class Layer:
 
     def outputs(self, channels: Span) -> Span:
         """The sums that channels of the target are made of."""
+        if self.wide[1]:
+            return _numbers_of(channels, len(self.weights))
         first, count = channels
-        return (
-            _numbers_of(channels, len(self.weights)) if self.wide[1] else (first, min(count, len(self.weights) - first))
-        )
+        return first, min(count, len(self.weights) - first)
 
     def channels_of(self, channels: Span) -> Span:
         """The channels of the source that some of the target are made of, if each is made of one."""
