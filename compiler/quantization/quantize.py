@@ -1,15 +1,18 @@
 """From an imported network to ops on quantised types: by the scales it brings along, or by calibration."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQuantizeError, UsageError, first_of
 
 from ...ir.clone import clone_module
-from ...ir.core import Function, Module, Value, is_op
+from ...ir.core import Constant, Function, Module, Value, is_op
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.quantization import QuantizeLinear
 from ...ir.types import DType
@@ -153,6 +156,10 @@ def quantize_module(
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
+    if findings is not None:
+        findings.warnings += [
+            each for each in multiplied_far(copy.main, values.values()) if each not in findings.warnings
+        ]
     wide = wide_values(plan, copy.main, wide, choices.idle)
     if options.weights_bits > BITS:
         # What the sums are of needs ranges, too.
@@ -215,6 +222,28 @@ def quantize_module(
     integers = integer_interface(copy, radix, lambda index: at_ends.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), copy, options)
     return copy
+
+
+FAR = 1e6
+"""Times the median, by which few numbers of a constant make much of small errors."""
+
+
+def multiplied_far(main: Function, values: Iterable[Value]) -> list[str]:
+    """What to tell of values that rest on integers and meet factors of which a few are far larger than the others, as
+    the distances to endless depth of radiance fields: so is what rounding does to them."""
+    rest, told = {*values}, []
+    for op in main.ops:
+        x = next((value for value in op.inputs if value in rest), None)
+        if x is not None:
+            rest.update(op.results)
+            for each in op.inputs if is_op(op, Mul) else ():
+                factors = np.abs(each.array[each.array != 0]) if isinstance(each, Constant) else np.ones(1)
+                if factors.size and factors.max() > FAR * np.median(factors):
+                    what = f"{x.name!r} is multiplied by numbers of up to {factors.max():.4g}, most of which are below"
+                    told.append(
+                        f"{what} {np.median(factors):.4g}: where they are large, so are the errors of its integers"
+                    )
+    return told
 
 
 HALF = "the network is in half precision: integers are made of it as if it were in single, inputs and outputs stay"

@@ -129,6 +129,10 @@ def plan_quantization(
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
     kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
+    multiplied: set[Value] = set()
+    for op in function.ops:
+        if (is_anchor(op) and op not in kept) or not multiplied.isdisjoint(op.inputs):
+            multiplied.update(op.results)
     for op in reversed(list(function.ops)):
         is_last = before.isdisjoint(op.results)
         if not is_last:
@@ -151,6 +155,10 @@ def plan_quantization(
             wanted.update(op.inputs[:1])
             continue
         elif not ((op in also or _has_rule(op)) and any(value in wanted for value in op.results)):
+            continue
+        # Before all products integers save nothing where floating point reads on, such as the sine of a position:
+        # waves may be shorter than one of 256 steps.
+        if multiplied.isdisjoint(op.results) and any(user not in taken | normalizing for user in _readers(op)):
             continue
         taken.add(op)
         wanted.update(value for value in op.inputs if value.type.dtype.is_float and not is_known(value))
@@ -178,6 +186,10 @@ def plan_quantization(
     streams = {value for op in normalizing for value in started[op]}
     wide = tuple(name for name, value in named.items() if value in streams)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
+
+
+def _readers(op: Op) -> Iterator[Op]:
+    return (user for value in op.results for user in value.users)
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
@@ -328,7 +340,8 @@ def why_real(op: Op) -> str:
             if isinstance(user, Function):
                 ends.add("the output")
             elif is_op(user, Quantize):
-                return "kept in floating point, though integers follow"
+                others = sorted({each.name for each in op.result.users if not is_op(each, Quantize)})
+                return "kept in floating point" + (f" for {first_of(others)}" if others else ", though integers follow")
             elif not (is_anchor(user) or _has_rule(user)):
                 ends.add(user.name)
             elif user not in reached and len(reached) < FURTHEST:

@@ -8,6 +8,9 @@ from before_after import clone, parse, run_pass
 from calibration_interpreter import collect_ranges, interpreter, quantize_with
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.statistics import Findings
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import ParseError, PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
@@ -283,3 +286,31 @@ def test_quotients_by_one_number_are_products_where_integers_are_rounded(
 @pytest.mark.parametrize("divisor", [0.0, np.inf, np.nan, 2.0**127])
 def test_quotients_without_such_a_factor_stay_real(divisor: float, rng: np.random.Generator) -> None:
     assert {op.name for op in plan_quantization(quotients(divisor, "", rng).main).ops} == {"matmul"}
+
+
+def test_positions_stay_real_for_their_sines_and_far_factors_are_told(rng: np.random.Generator) -> None:
+    """A radiance field: 256 steps over all positions are coarser than waves; the last distance is endless."""
+    distances = "[0x1.0p-3, 0x1.0p-3, 0x1.0p-3, 0x1.2a05f2p33]"
+    module = parse(
+        f"""const @w : f32[8,4] = blob "sha256:{0:064d}"
+  const @frequency : f32[1,4] = [0x1.0p5, 0x1.0p6, 0x1.0p7, 0x1.0p8]
+  const @distance : f32[1,4] = {distances}
+  func @main(%x: f32[16,4]) -> (%y: f32[16,4]) {{
+    %p = add(%x, %x) : f32[16,4]
+    %a = mul(%p, @frequency) : f32[16,4]
+    %s = sin(%a) : f32[16,4]
+    %e = concat(%p, %s) {{axis=1}} : f32[16,8]
+    %z = matmul(%e, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : f32[16,4]
+    %d = relu(%z) : f32[16,4]
+    %o = mul(%d, @distance) : f32[16,4]
+    %y = exp(%o) : f32[16,4]
+    return %y
+  }}""",
+        {f"{0:064d}": (rng.standard_normal((8, 4)) / 3).astype(np.float32)},
+    )
+    findings = Findings()
+    samples = list(rng.uniform(-1, 1, (8, 16, 4)).astype(np.float32))
+    quantized = quantize_module(module, CompileOptions(calibration=samples), findings=findings)
+    assert find(quantized, "mul").inputs[0].type.dtype.is_float
+    (told,) = [each for each in findings.warnings if "multiplied" in each]
+    assert told.startswith("'d' is multiplied by numbers of up to 1e+10, most of which are below 0.125")
