@@ -60,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top",
         type=whole_number(1),
         metavar="N",
-        help="Print the N best classes of each item of a batch; of one number that a sigmoid makes 1, yes, and 0, no; "
-        "where a softmax makes some outputs, of these alone.",
+        help="Print the N best classes of each item of a batch, or of each of its tokens or boxes; of a map those of "
+        "the most pixels; of one number that a sigmoid makes 1, yes, and 0, no. Where a softmax makes some outputs, of "
+        "these alone.",
     )
     pictures.add_argument(
         "--labels",
@@ -150,6 +151,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
         best_classes,
         classes_text,
         gather_inputs,
+        image_size,
         output_arrays,
         profile_table,
         read_names,
@@ -208,9 +210,10 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
             return ""
     kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
-    found = best_classes(own, top, names, details.truths, details.shares) if top is not None else None
+    image = image_size(array.shape for array in arrays.values())
+    found = best_classes(own, top, names, details.truths, details.shares, image) if top is not None else None
     if arguments.json:
         return output_arrays(results) if found is None else found
     count = len(results) - len(own)
     more = f"{show_number(count, 'kept value')} not shown: --json prints, and -o FILE.npz saves them.\n"
-    return (results_text(own) if found is None else classes_text(found)) + (more if count else "")
+    return (results_text(own) if found is None else classes_text(found, own)) + (more if count else "")

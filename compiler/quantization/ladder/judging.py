@@ -20,6 +20,7 @@ from ....runtime.files.array_file import StoredArray, open_arrays
 from ....runtime.files.label_file import label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
+from ....runtime.report.execution import image_size, rows_of
 from ...calibration.ranges import Function, RunFunction, compiled
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
 
@@ -66,11 +67,7 @@ def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
 
 
 def first_shape(module: Module) -> tuple[int, int, int]:
-    """The first result as rows of numbers, of which the largest is the answer: [rows, numbers, rows].
-
-    Of three dimensions the last is that of a row: detectors have one for each box, language models for each word. Of
-    four, as segmentation has them, it is the second or the last, a row for each pixel: the other two are to be like
-    height and width of the image that the network takes, else of a square. Of more it is all.
+    """The first result as rows of numbers, of which the largest is the answer, as `rows_of` has them.
 
     Integers are classes, as of an ArgMax at the end: rows of 0 numbers, each the answer itself. One number is a truth
     value: whether it is above a half, of what a sigmoid makes.
@@ -79,26 +76,7 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     shape = type.shape
     if not type.dtype.is_float:
         return (shape[0], 0, math.prod(shape[2:])) if type.rank == 4 and shape[1] == 1 else (type.elements, 0, 1)
-    rows = math.prod(shape[: 2 if type.rank == 3 and shape[2] > 1 else 1]) if type.rank > 1 else 1
-    if type.rank == 4 and sum(each != 1 for each in shape[1:]) > 1:
-        height, width = _image_size(module)
-
-        def unlike(rows: int, columns: int) -> float:
-            """How far the proportions of a map are from those of the image; rounded, as ties are decided otherwise."""
-            return round(abs(math.log(max(1, columns) * height / (max(1, rows) * width))), 6)
-
-        is_last = (unlike(*shape[1:3]), shape[3]) < (unlike(*shape[2:]), shape[1])
-        return (math.prod(shape[:3]), shape[3], 1) if is_last else (rows, shape[1], shape[2] * shape[3])
-    return rows, type.elements // rows, 1
-
-
-def _image_size(module: Module) -> tuple[int, int]:
-    """Height and width of the first image that a network takes, at least 1; of a square where it takes none."""
-    for _, first, second, last in (each.type.shape for each in module.main.parameters if each.type.rank == 4):
-        if min(first, last) <= 4:
-            height, width = (second, last) if first <= 4 else (first, second)
-            return max(1, height), max(1, width)
-    return 1, 1
+    return rows_of(shape, image_size(each.type.shape for each in module.main.parameters))
 
 
 def score(

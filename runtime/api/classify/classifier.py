@@ -12,7 +12,7 @@ from ...artifact.artifact import Artifact
 from ...pictures.inputs import Declaration, chosen
 from ...pictures.preprocessing import Preprocessing
 from ...report.details import details_of
-from ...report.execution import with_no
+from ...report.execution import class_rows, image_size, with_no
 
 BEST = 5
 """Classes of a prediction, best first."""
@@ -44,7 +44,8 @@ class Classifier:
     """What a session's network takes and gives, in terms of images and classes.
 
     Args:
-        artifact: the network: one input that images fit, and an output of one number for each class.
+        artifact: the network: one input that images fit, and an output of one number for each class, of an image or of
+            each of its boxes, whose largest numbers count, or of its pixels, whose number counts.
         preprocessing: how images become inputs; by default what the artifact says, else what `original_preprocessing`
             does.
         label_offset: outputs before that of class 0, which are no classes; by default 1 of 1001 outputs, otherwise 0.
@@ -91,9 +92,9 @@ class Classifier:
         self.preprocessing.check(self.shape, self._input.numpy)
         self._images = self.shape[0]
         self._output = manifest.outputs[0]
-        outputs = self._output.bytes // self._output.numpy.itemsize // self._images
-        self._is_truth = outputs == 1 and self._output.name in details.truths
-        outputs += self._is_truth
+        self._is_truth = self._output.name in details.truths
+        rows = self._rows(np.zeros(self._output.shape, self._output.numpy))
+        outputs = 0 if rows is None else rows.shape[1]
         if self._output.shape[:1] != (self._images,) or outputs < 2:
             expected = f"[{self._images}, CLASSES]"
             hint = "`tilewright run` prints outputs of any kind; one number is a class where a sigmoid makes it."
@@ -135,14 +136,18 @@ class Classifier:
             found.append({self._input.name: array})
         return found
 
+    def _rows(self, output: np.ndarray) -> np.ndarray | None:
+        return class_rows(with_no(output) if self._is_truth else output, image_size([self.shape]))
+
     def best(self, results: Sequence[dict[str, np.ndarray]], images: int) -> np.ndarray:
         """The best classes of each image, of equal ones the lower first: uint32[images, 5], or as many as there are.
 
         Args:
             results: of the `runs` of so many images.
         """
-        scores = np.concatenate([outputs[self._output.name].reshape(self._images, -1) for outputs in results])
-        scores = with_no(scores) if self._is_truth else scores
+        found = [self._rows(outputs[self._output.name]) for outputs in results]
+        # Of several boxes an image has the classes of each.
+        scores = np.concatenate([e.reshape(self._images, -1, e.shape[1]).max(1) for e in found if e is not None])
         scores = scores[:images, self.label_offset :]
         # A stable sort of the reversed order, read backwards.
         order = scores.shape[1] - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")

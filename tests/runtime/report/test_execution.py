@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.errors import InputError
+from tilewright.errors import InputError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.report.execution import best_classes, gather_inputs, random_inputs, results_text, with_no
+from tilewright.runtime.report.execution import (
+    best_classes,
+    classes_text,
+    gather_inputs,
+    random_inputs,
+    results_text,
+    with_no,
+)
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -44,6 +51,32 @@ def test_points_beside_probabilities_are_no_classes() -> None:
     assert [*best_classes(found, 1, ["a", "b", "c"], shares=["scores"])] == ["points"]
     # Numbers that happen to add up to 1 are no probabilities for that.
     assert [*best_classes(found, 1)] == ["points", "scores"]
+
+
+def test_rows_have_classes_each_and_maps_those_of_most_pixels() -> None:
+    tokens = np.zeros((1, 3, 4), np.float32)
+    tokens[0, range(3), (2, 0, 3)] = 1, 2, 3
+    boxes = np.full((1, 100, 2), 9.0)
+    found = best_classes({"boxes": boxes, "tokens": tokens}, 2)
+    assert [[each.number for each in row] for row in found["tokens"]] == [[2, 0], [0, 1], [3, 0]]
+    assert [*found] == ["tokens"]
+    named = best_classes({"boxes": boxes, "tokens": tokens}, 1, ["left", "right"])
+    lines = classes_text(named, {"boxes": boxes}).splitlines()
+    assert (lines[0], len(lines)) == ("boxes, row 0:  9  [0] left", 100)
+    # A map of scores, channels first or last as the image says, and one of integers, as an ArgMax makes it.
+    scores = np.zeros((2, 3, 4, 8))
+    scores[:, 1, :, 6:] = scores[1, 2, :2] = 2
+    for scored in (scores, scores.transpose(0, 2, 3, 1), scores.argmax(1), scores.argmax(1, keepdims=True)):
+        found = best_classes({"map": scored}, 2, image=(64, 128))
+        assert [[each[::2] for each in row] for row in found["map"]] == [
+            [(0, 0.75), (1, 0.25)],
+            [(0, 0.375), (2, 0.375)],
+        ]
+    assert classes_text(found, {"map": scores}).startswith(
+        "map, item 0:\n        0.75  [0]\n        0.25  [1]\nmap, item 1:"
+    )
+    with pytest.raises(UsageError, match=r"of such classes; expected \[N, 9 or 10\], found map\[2,3,4,8\]"):
+        best_classes({"map": scores}, 2, ["name"] * 9)
 
 
 def test_several_truths_without_a_batch_are_no_items() -> None:

@@ -1,0 +1,27 @@
+"""Images whose network answers for each pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from json_results import result_of
+from network_files import graph_model
+from onnx import TensorProto, helper
+from PIL import Image
+
+import tilewright
+from tilewright.__main__ import main
+
+
+def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = graph_model([helper.make_node("Relu", ["x"], ["y"])], [("x", TensorProto.FLOAT, [1, 3, 4, 4])])
+    tilewright.compile(model, output=tmp_path / "n.twa", preprocessing="resize=stretch,units=0-1")
+    picture = Image.new("RGB", (4, 4), (0, 0, 255))
+    picture.putpixel((1, 2), (255, 0, 0))
+    picture.save(tmp_path / "sky.png")
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "--top", "2"]) == 0
+    assert capsys.readouterr().out == "y:\n      0.9375  [2]\n      0.0625  [0]\n"
+    assert main(["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]) == 0
+    assert result_of(capsys.readouterr().out)["results"][0]["prediction"] == [2, 0, 1]
