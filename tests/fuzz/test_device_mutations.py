@@ -35,6 +35,7 @@ from device_cases import (
     random_order,
     ring_case,
     split_layers,
+    token_case,
     wide_case,
 )
 
@@ -58,6 +59,7 @@ CASES: dict[str, Callable[[], Case]] = {
     **{f"attention over {n} clusters": lambda n=n: attention_case(n, n, 22) for n in (1, 3)},
     **{f"normalisations over {n} clusters": lambda n=n: normalization_case(n, n) for n in (1, 3)},
     **{f"16 bits over {n} clusters": lambda n=n: wide_case(n, n) for n in (1, 3)},
+    **{f"half blocks and tokens over {n} clusters": lambda n=n: token_case(n, n) for n in (1, 3)},
     **{f"network {seed} in rings": lambda seed=seed: ring_case(seed) for seed in (2, 6)},
     **{f"network {seed} over cards": lambda seed=seed: cut_case(seed, 2) for seed in (1, 4)},
 }

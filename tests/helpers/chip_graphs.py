@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from tilewright.ir.annotations import FUSED, KEPT, ON, SPLIT, STATIONARY, TILE
-from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.annotations import FUSED, KEPT, MACS, ON, SPLIT, STATIONARY, TILE
+from tilewright.ir.core import Constant, Function, Module, Value
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Sub
-from tilewright.ir.ops.movement import Concat, Slice
-from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.movement import Concat, Slice, Transpose
+from tilewright.ir.ops.pooling import AveragePool, GlobalMaxPool, MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Reshape
@@ -154,6 +156,34 @@ def random_chip_graph(
     if is_real:
         results = [graph.function.append(Dequantize(), [v], names=[f"{v.name}_real"]).result for v in results]
     graph.function.set_results(results)
+    ON.set(graph.function, "device")
+    return graph.module
+
+
+def half_blocks_and_tokens(rng: np.random.Generator) -> Module:
+    """A network of one image with what half blocks, single pixels and tokens have of their own: a pool of 24 channels,
+    a convolution that makes the same eight channels twice and one that reads both, maxima of a map with eight channels,
+    and a product between exchanges of channels and pixels."""
+    graph = ChipGraph(rng, images=1)
+    graph.convolve(graph.values[0], 24, 1, 1)
+    graph.pooling(graph.values[-1])
+    graph.convolve(graph.values[-1], 16, 1, 1)
+    *_, op = graph.function.ops
+    weights = op.inputs[1]
+    assert isinstance(weights, Constant)
+    op.set_operand(1, graph.module.add_constant("twice", np.tile(weights.array[:8], (2, 1, 1, 1)), weights.type))
+    graph.module.drop_unused_constants()
+    MACS.set(op, op.macs)
+    graph.convolve(graph.values[-1], 32, 2, 1)
+    mixed = graph.values[-1]
+    graph.convolve(mixed, 8, 1, 1)
+    graph.op(GlobalMaxPool(), graph.values[-1], shape=(1, 8, 1, 1))
+    tokens = math.prod(mixed.type.shape[2:])
+    graph.op(Reshape((1, 32, tokens, 1)), mixed, shape=(1, 32, tokens, 1))
+    graph.op(Transpose((0, 2, 1, 3)), graph.values[-1], shape=(1, tokens, 32, 1))
+    graph.convolve(graph.values[-1], tokens, 1, 1)
+    graph.op(Transpose((0, 2, 1, 3)), graph.values[-1], shape=(1, *graph.values[-1].type.shape[2:0:-1], 1))
+    graph.function.set_results([value for value in graph.values[1:] if not value.uses])
     ON.set(graph.function, "device")
     return graph.module
 

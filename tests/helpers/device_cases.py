@@ -12,7 +12,7 @@ import instruction_set as isa
 import numpy as np
 from attention_blocks import quantized_block
 from cascade_graphs import random_chain
-from chip_graphs import random_chip_graph
+from chip_graphs import half_blocks_and_tokens, random_chip_graph
 from device_clusters import constants, gathered, twice_convolved
 from device_programs import convolution, pointwise
 from device_runs import compile_for_device
@@ -224,6 +224,14 @@ def wide_case(seed: int, clusters: int) -> Case:
     module = wide_network(rng)
     # Tables of 16 bits take more parameters.
     made = compile_for_device(module, dataclasses.replace(ROOMY, parameter_bytes=4096), clusters)
+    return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
+
+
+def token_case(seed: int, clusters: int) -> Case:
+    """Half blocks, single pixels, and channels that change places with pixels, over so many clusters."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = half_blocks_and_tokens(rng)
+    made = compile_for_device(module, ROOMY, clusters)
     return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
 
 

@@ -115,7 +115,7 @@ def mutate(graph: onnx.GraphProto, rng: np.random.Generator) -> None:
         node.op_type = graph.node[pick(rng, graph.node)].op_type
     elif kind == 5 and graph.initializer:
         _mutate_tensor(graph.initializer[pick(rng, graph.initializer)], rng)
-    elif kind == 6 and (dimension := graph.input[0].type.tensor_type.shape.dim):
+    elif kind == 6 and graph.input and (dimension := graph.input[0].type.tensor_type.shape.dim):
         dimension[pick(rng, dimension)].dim_value = int(rng.integers(0, 5))
     else:
         del graph.node[pick(rng, graph.node)]

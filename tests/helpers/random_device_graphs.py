@@ -5,6 +5,8 @@ Channels are mostly no multiples of 16, and parts of maps begin anywhere.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from attention_blocks import attend, known_mask
 from normalization_blocks import normalized
@@ -281,6 +283,22 @@ def _shortcut(g: Builder, x: Value) -> Value | None:
     return g.op(Add(), x, made) if g.chance(0.5) else g.op(Add(), made, x)
 
 
+def _mixed_pixels(g: Builder, x: Value) -> Value | None:
+    """A product of all pixels of each channel, as mixers have it, between exchanges of channels and pixels."""
+    if not _is_map(x) or x.type.elements > 2048:
+        return None
+    images, channels, *spatial = x.type.shape
+    pixels = math.prod(spatial)
+    rows = g.op(Reshape((images, channels, pixels)), x)
+    if g.chance(0.5):
+        y = g.op(MatMul(), rows, g.weights(pixels, g.choose(pixels, pixels, 5, 33)))
+    else:
+        y = g.op(Transpose((0, 2, 1)), rows)
+        y = g.op(Conv((1,), (0, 0), (1,), 1), y, g.weights(g.choose(pixels, pixels, 5, 33), pixels, 1), None)
+        y = g.op(Transpose((0, 2, 1)), y)
+    return g.op(Reshape(x.type.shape), y) if y.type.shape[-1] == pixels else y
+
+
 OF_ATTENTION: tuple[Maker, ...] = (
     *(_attention, _attention, _attention, _normalization, _normalization, _rows, _two_maps, _with_number, _box),
     *(_shortcut, _shortcut),
@@ -296,6 +314,7 @@ OF_ROWS: tuple[Maker, ...] = (
 OF_MOVEMENT: tuple[Maker, ...] = (
     *CONVOLUTIONAL[:3],
     *(_moved,) * 4,
+    *(_mixed_pixels,) * 2,
     _spread_channels,
     _table,
     _residual,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from guard_pages import PLACEMENTS, Placement
@@ -12,7 +13,7 @@ from kernel_harness import ENTRY, Guarded
 
 from tilewright.codegen.cpu.assemble import KernelCall, Location, assemble
 from tilewright.codegen.cpu.families import lower
-from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.target import NAMED_TARGETS, TargetDescription
 from tilewright.codegen.cpu.program import build_cpu_program
 from tilewright.ir.annotations import ALIAS
 from tilewright.ir.core import Constant, Function, Module, Op, Value
@@ -25,6 +26,7 @@ from tilewright.passes.cpu.isolate_outputs import IsolateOutputs
 from tilewright.passes.cpu.plan_cpu_memory import PlanCpuMemory
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.placement.place_on_cpu import PlaceOnCpu
+from tilewright.runtime.native.host import missing
 from tilewright.runtime.native.mapping import NativeObject
 
 from .mutation import pick
@@ -34,6 +36,16 @@ MOST_WORK = 1 << 28
 """Bytes of all tensors, and steps of the inner loops, of what is still run. More is legal, but it takes its time."""
 
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+@cache
+def targets() -> list[TargetDescription]:
+    """This machine, and each level of processors that it can run the code of."""
+    found = [TargetDescription.host()]
+    for level in NAMED_TARGETS:
+        if missing(level.triple, level.features) is None:
+            found.append(TargetDescription.named(level.name))
+    return found
 
 
 def random_array(rng: np.random.Generator, type: TensorType) -> np.ndarray:
@@ -101,13 +113,13 @@ def run_guarded(module: Module, rng: np.random.Generator) -> None:
 
 
 def compile_guarded(module: Module, rng: np.random.Generator) -> None:
-    """Compile ``main`` of a planned module and run it once, unless it is large.
+    """Compile ``main`` of a planned module for some target and run it once, unless it is large.
 
     The memory of the program lies between guard pages: as the compiler planned it, or each tensor on pages of its own.
     """
     placement = pick(rng, PLACEMENTS)
     function = module.main
-    target = TargetDescription.host()
+    target = pick(rng, targets())
     if not is_small(module):
         build_cpu_program(module, target)
         return
