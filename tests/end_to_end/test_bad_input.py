@@ -96,6 +96,10 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         graph_model([relu(y="t"), helper.make_node("Blur", ["t"], ["y"], name="b")]),
         f"import: node 'b': operator 'Blur' (opset 17) is not supported. {LISTED}",
     ),
+    "unknown operator behind an open shape": (
+        graph_model([helper.make_node("Blur", ["x"], ["y"], name="b")], [("x", TensorProto.FLOAT, ["N", 3])]),
+        f"import: node 'b': operator 'Blur' (opset 17) is not supported. {LISTED}",
+    ),
     "operator of another domain": (
         graph_model([helper.make_node("Attention", ["x"], ["y"], name="a", domain="com.acme")], domains=["com.acme"]),
         f"import: node 'a': operator 'Attention' (com.acme:1) is not supported. {LISTED} {FUNCTIONS}",

@@ -228,12 +228,12 @@ class Importer(ModuleBuilder):
         """The second half of :meth:`import_graph`."""
         self._read.update(output.name for output in graph.output)
         self._read.update(name for proto in graph.node for name in read_names(proto))
-        self._check_supported(graph)
+        self.check_supported(graph)
         for proto in sorted_nodes(graph, set(self.values)):
             self._import_node(proto)
         return [self._value(output.name, "graph output") for output in graph.output]
 
-    def _check_supported(self, graph: onnx.GraphProto) -> None:
+    def check_supported(self, graph: onnx.GraphProto) -> None:
         """Raise UnsupportedError that names all operators of a graph without an importer, each with its first node."""
         missing: dict[str, list[str]] = {}
         hints: list[str] = []

@@ -80,6 +80,7 @@ CASES = [
     NodeCase("Squeeze", 11, SMALL[:1], attributes={"axes": [0]}),
     NodeCase("Squeeze", 13, SMALL[:1], (ints(-3),)),
     NodeCase("Squeeze", 13, SMALL[:1, :, :1]),
+    NodeCase("Squeeze", 13, SMALL[:1, :, :1], (ints(),)),
     NodeCase("Unsqueeze", 11, SMALL, attributes={"axes": [0, 4]}),
     NodeCase("Unsqueeze", 13, SMALL, (ints(-1, 0),)),
     NodeCase("Flatten", 9, SMALL, attributes={"axis": 0}),

@@ -44,7 +44,8 @@ def import_flatten(node: Node, importer: Importer) -> Value:
 
 @imports("Squeeze")
 def import_squeeze(node: Node, importer: Importer) -> Value:
-    x, axes = node.input(0), node.attribute_or_input("axes", 1)
+    # No axes at all mean every one, as in onnxruntime.
+    x, axes = node.input(0), node.attribute_or_input("axes", 1) or None
     if {node.from_front(axis, x.type.rank) for axis in axes or ()} & set(importer.open.axes(x)):
         raise importer.open.refusal("a squeeze", [x])
     return squeeze(node, importer, x, axes)
