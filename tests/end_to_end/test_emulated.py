@@ -47,12 +47,15 @@ def is_loops(lowering: Lowering) -> bool:
 def a_few(level: str, target: TargetDescription) -> Iterator[tuple[Case, Execution]]:
     """The first sample of the first operator of each family, and of a third of the others that are written for vectors.
 
-    Another third on each level of AArch64. What is the same on all of them is on the first.
+    Another third on each level of AArch64. Loops are the same for all levels of an architecture: every other family of
+    them is on the first level of AArch64, the others on RISC-V.
     """
-    met = Counter[Lowering]()
+    met, loops = Counter[Lowering](), dict[Lowering, int]()
     for name in REGISTRY:
         for lowering in lowerings(REGISTRY[name]):
-            if is_loops(lowering) and (met[lowering] or level in ARM[1:]):
+            if is_loops(lowering) and (
+                met[lowering] or level in ARM[1:] or loops.setdefault(lowering, len(loops)) % 2 == (level == ARM[0])
+            ):
                 continue
             if met[lowering] and met[lowering] % len(ARM) != EMULATED.index(level) % len(ARM):
                 met[lowering] += 1

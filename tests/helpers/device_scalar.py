@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import instruction_set as isa
 import numpy as np
@@ -258,6 +259,7 @@ def normalize(memory: Memories, item: isa.Normalize) -> None:
     channels = item.blocks * 16 - item.unused
     epsilon = struct.unpack("<f", struct.pack("<I", item.epsilon))[0]
 
+    @cache
     def lane(o: int, form: str, at: int) -> float:
         size = struct.calcsize(form)
         return struct.unpack_from(form, memory.parameters, item.parameters * 64 + o // 16 * 192 + at + o % 16 * size)[0]
@@ -284,10 +286,15 @@ def normalize(memory: Memories, item: isa.Normalize) -> None:
         squares = wrap(sum((value - mean) ** 2 for value in values.values()), 64)
         size = max(binary32(binary32(Fraction(squares)) + Fraction(epsilon)), Fraction(1))
         quotient = binary32(1 / Fraction(float(np.sqrt(np.float32(float(size))))))
+        # Equal elements of a channel become equal bytes.
+        known: dict[tuple[int, int], int] = {}
         for place, value in values.items():
-            gain, offset = (Fraction(lane(place[2], "<f", at)) for at in (64, 128))
-            scaled = binary32(binary32(binary32(Fraction(value - mean)) * gain) * quotient)
-            results[place] = clamp(round(binary32(scaled + offset)) + item.zero_point, item.low, item.high)
+            o = place[2]
+            if (o, value) not in known:
+                gain, offset = (Fraction(lane(o, "<f", at)) for at in (64, 128))
+                scaled = binary32(binary32(binary32(Fraction(value - mean)) * gain) * quotient)
+                known[o, value] = clamp(round(binary32(scaled + offset)) + item.zero_point, item.low, item.high)
+            results[place] = known[o, value]
     for y, x, o in np.ndindex(item.height, item.width, item.blocks * 16):
         target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
         memory.maps[target * 16 + o] = results.get((y, x, o), 0) & 255

@@ -15,7 +15,7 @@ import pytest
 from .generator import load_generators
 
 ROOT = Path(__file__).parents[2]
-CASES = 3
+CASES = 2
 GENERATORS = load_generators()
 TOGETHER = [tuple(GENERATORS)[first::2] for first in range(2)]
 """A process of its own for each generator would spend most of its time on imports."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -57,8 +58,28 @@ def test_older_machines_are_read_and_differ_in_what_was_decided(tmp_path: Path) 
         assert [line.split(":")[0] for line in differences] == [*fields]
 
 
-@pytest.mark.parametrize("name", [*SHORT, pytest.param("device_performance.py", marks=pytest.mark.sweep)])
-def test_runs(name: str) -> None:
-    found = run(str(FOLDER / name), *SHORT.get(name, ("--filter", "SqueezeNet, s256", "--effort", "quick")))
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json, runpy, sys
+for name, words in json.loads(sys.argv[1]).items():
+    sys.argv[:] = [name, *words]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        try:
+            runpy.run_path(f"{sys.path[0]}/{name}", run_name="__main__")
+        except SystemExit as ended:
+            assert not ended.code
+    print(name, len(shown.getvalue().splitlines()))
+"""
+
+
+def test_the_short_ones_run() -> None:
+    found = run("-c", f"import sys; sys.path[0] = {str(FOLDER)!r}\n{ONE_AFTER_THE_OTHER}", json.dumps(SHORT))
+    assert found.returncode == 0, found.stderr
+    lines = dict(line.split() for line in found.stdout.splitlines())
+    assert [*lines] == [*SHORT] and min(map(int, lines.values())) >= 2, lines
+
+
+@pytest.mark.sweep
+def test_a_long_one_runs() -> None:
+    found = run(str(FOLDER / "device_performance.py"), "--filter", "SqueezeNet, s256", "--effort", "quick")
     assert found.returncode == 0, found.stderr
     assert len(found.stdout.splitlines()) >= 2

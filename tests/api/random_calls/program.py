@@ -1,11 +1,10 @@
 """Random calls of a documented interface from several threads, valid and invalid mixed; a program of its own.
 
-    python -m api.random_calls.program INTERFACE calls THREADS CALLS SECONDS SEED
-    python -m api.random_calls.program INTERFACE memory INFERENCES
+    python -m api.random_calls.program INTERFACE INFERENCES THREADS CALLS SECONDS SEED
 
-It prints, as JSON, how often each call succeeded and was refused, or by how many bytes the memory grew. It fails where
-a call raises what the interface does not document, or where a result is wrong, lost or given twice; and after a while
-with the stacks of all threads where anything hangs.
+It prints, as JSON, by how many bytes the memory grew in so many inferences, and how often each call succeeded and was
+refused then. It fails where a call raises what the interface does not document, or where a result is wrong, lost or
+given twice; and after a while with the stacks of all threads where anything hangs.
 """
 
 from __future__ import annotations
@@ -153,18 +152,16 @@ def growth(interface: Interface, inferences: int) -> int:
     return resident_bytes() - before
 
 
-def main(name: str, what: str, *numbers: str) -> object:
+def main(name: str, inferences: str, *numbers: str) -> tuple[int, dict[str, list[int]]]:
     """Make an interface in a folder of its own, and do what is asked."""
     module, attribute = INTERFACES[name]
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         interface: Interface = getattr(importlib.import_module(f"api.random_calls.{module}"), attribute)()
-        if what == "memory":
-            return growth(interface, int(numbers[0]))
+        grown = growth(interface, int(inferences))
         threads, calls, seconds, seed = map(int, numbers)
-        # What an inference leaves behind, such as a time limit, must not hold up the calls after it.
-        interface.infer()
-        return make_calls(interface, threads, calls, seconds, seed)
+        # What inferences leave behind, such as a time limit, must not hold up the calls after them.
+        return grown, make_calls(interface, threads, calls, seconds, seed)
 
 
 if __name__ == "__main__":
