@@ -75,7 +75,9 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0)
         narrow: convolutions and products with weights multiply numbers in bfloat16 where that pays on processors that
             multiply so many times as many of these; by default none do.
     """
-    convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions())
+    # Phases of a volume see the same planes.
+    shared = EliminateCommonSubexpressions()
+    convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions(), shared)
     weight_only = WeightOnlyProducts(4 if narrow else math.inf)
     products = (OneHotProducts(), FuseAttention(), Fuse(), weight_only, FoldConstants(max_expanded=1 << 16))
     forms = (WidenHalf(), WideForms(), *convolutions, *products, UnsignedActivations(), RealResults())

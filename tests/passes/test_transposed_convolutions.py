@@ -102,3 +102,14 @@ def test_windows_too_far_apart_stay(rng: np.random.Generator) -> None:
     function.set_results(function.append(operator, [x, w]).results)
     run_pass("transposed_convolutions", module)
     assert [op.name for op in module.ops] == ["conv_transpose"]
+
+
+def test_phases_of_a_volume_share_the_planes_that_they_see() -> None:
+    """Each copied them for itself, and put the channels of the whole volume in another order before."""
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((1, 16, 4, 5, 5), DType.F32))
+    w = module.add_constant("w", np.ones((16, 8, 3, 3, 3), np.float32))
+    function.set_results((function.append(ConvTranspose((2, 2, 2), (1,) * 6, (1,) * 3, (0,) * 3), [x, w]).result,))
+    float_pipeline().run(module)
+    assert [op.name for op in module.ops].count("gather") == 1

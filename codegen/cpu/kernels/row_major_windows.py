@@ -7,7 +7,7 @@ is accumulated in registers. Taps outside of the image are masked out, in tiles 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ Tap = Callable[[Register, Registers, Registers], Sequence[Register]]
 
 _MOST_UNROLLED = 5
 """Taps of a row, and tiles at the borders of the image, that are written one by one."""
+
+_LEAST_LANES = 8
+"""Of a vector that is half a register."""
 
 _LEAST_STEPS = 256
 """Steps of a work item along its inner dimension, about: fewer do not make up for finding it."""
@@ -93,6 +96,9 @@ class RowMajorWindows(KernelSpec):
         return total
 
     def generate(self, target: TargetDescription) -> Kernel:
+        # Vectors of 64 bytes take several processors as long as two of half as many: rows that fit one get that.
+        if self.axes[-1].output <= target.lanes // 2 >= _LEAST_LANES:
+            target = replace(target, vector_bits=target.vector_bits // 2)
         return _Walker(self, target).generate()
 
 
