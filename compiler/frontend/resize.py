@@ -9,9 +9,10 @@ import numpy as np
 from ...ir.core import Value
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.resize import Resize
+from ...ir.types import DType
 from .builder import ModuleBuilder, SourceNode
 from .movement import transpose
-from .shape import reshape
+from .shape import cast, reshape
 
 
 def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
@@ -25,9 +26,12 @@ def ratios(shape: Sequence[int], extents: Sequence[int]) -> tuple[float, ...]:
 
 
 def resize(importer: ModuleBuilder, x: Value, operator: Resize) -> Value:
-    """``x`` resampled; ``x`` itself where every scale is 1."""
+    """``x`` resampled; ``x`` itself where every scale is 1. What lies between integers loses its fraction."""
     if all(s == 1 for s in operator.scales) and operator.coordinates != "tf_crop_and_resize":
         return x
+    dtype = x.type.dtype
+    if operator.mode != "nearest" and dtype.is_integer:
+        return cast(importer, importer.emit_one(operator, cast(importer, x, DType.F32)), dtype)
     return importer.emit_one(operator, x)
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tilewright.errors import InputError, ResourceError, TilewrightError, similar
 from tilewright.limits import SERVED_BODIES
@@ -58,18 +58,25 @@ class Application:
             pending.labels(model.name, model.version).set_function(lambda model=model: model.pending)
         most = (model.most_bytes(binary=binary) for model in models for binary in (False, True))
         self._room = max(SERVED_BODIES, *most)
-        self.asgi = Starlette(
+        routed = Starlette(
             routes=[
                 Route("/v2", self._server),
-                Route("/v2/health/live", self._live),
-                Route("/v2/health/ready", self._ready),
+                *(Route(f"/v2/health/{state}", self._healthy) for state in ("live", "ready")),
                 *self._routes("/v2/models/{model}"),
                 *self._routes("/v2/models/{model}/versions/{version}"),
                 Route("/metrics", self._metrics),
             ],
             exception_handlers={HTTPException: _no_such_path, TilewrightError: _refused, Exception: _failed},
         )
-        self.asgi.router.redirect_slashes = False
+        routed.router.redirect_slashes = False
+
+        async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+            # A request may name the scheme and the host in front of the path, as those to a proxy do.
+            if not scope["path"].startswith("/"):
+                scope["path"] = "/" + scope["path"].partition("://")[2].partition("/")[2]
+            await routed(scope, receive, send)
+
+        self.asgi: ASGIApp = asgi
 
     def _routes(self, path: str) -> list[Route]:
         return [
@@ -94,12 +101,9 @@ class Application:
     async def _server(self, request: Request) -> Response:
         return JSONResponse({"name": "tilewright", "version": self._version, "extensions": EXTENSIONS})
 
-    async def _live(self, request: Request) -> Response:
-        return JSONResponse({"live": True})
-
-    async def _ready(self, request: Request) -> Response:
+    async def _healthy(self, request: Request) -> Response:
         # The server listens when all models are loaded, and not any more when it ends.
-        return JSONResponse({"ready": True})
+        return JSONResponse({request.scope["path"].rpartition("/")[2]: True})
 
     async def _model_ready(self, request: Request) -> Response:
         return JSONResponse({"name": self._model(request).name, "ready": True})

@@ -1,7 +1,6 @@
 """The server: sessions for the artifacts that are named, a socket, how long clients keep it, and an end in order."""
 
 import asyncio
-import contextlib
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self._is_ended = False
         self._limits: dict[str, asyncio.TimerHandle] = {}
         self._limit("head")
 
@@ -37,6 +37,16 @@ class Connection(H11Protocol):
             self._limit("head")
         else:
             self._lift("head")
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Whether the connection stays: who will say no more may still listen to what was asked for."""
+        self._is_ended = True
+        return self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_ended and not self.eof_received():
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -92,9 +102,7 @@ def named(texts: Sequence[str]) -> list[Named]:
         if match is None:
             raise UsageError("the name of the artifact is empty")
         name, version, path = match[1], int(match[2] or 1), match[3]
-        if name is None:
-            stem = re.split(r"[/\\]", path)[-1]
-            name = stem.removesuffix(".twa")
+        name = name or re.split(r"[/\\]", path)[-1].removesuffix(".twa")
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             front, is_named, _ = text.partition("=")
             raise UsageError(
@@ -132,7 +140,7 @@ def model_of(artifact: Named, session: Session, *, batched: bool, workers: int, 
     batching = Batching(artifact.name, shapes) if batched else None
     for inputs, _ in shapes:
         # To some networks, zeros mean nothing.
-        with contextlib.suppress(InputError):
+        with suppress(InputError):
             session.run({spec.name: np.zeros(spec.shape, spec.numpy) for spec in inputs})
     return Model(artifact.name, artifact.version, session, shapes, batching, workers, queue)
 
@@ -182,12 +190,8 @@ def serve(application: ASGIApp, listening: socket.socket, drain: float, started:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=ceil(drain),
     )
-    try:
+    # The signal that ended it, it sends again when all is answered.
+    with listening, suppress(KeyboardInterrupt, SystemExit):
         listening.listen()
         started()
         uvicorn.Server(config).run(sockets=[listening])
-    except (KeyboardInterrupt, SystemExit):
-        # The signal that ended it, which it sends again when all is answered.
-        pass
-    finally:
-        listening.close()

@@ -123,6 +123,15 @@ def test_antialiased_resize(mode: str, attributes: dict[str, Any], sizes: list[i
     assert_imports_like_onnxruntime(model, x)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32])
+@pytest.mark.parametrize("sizes", [[1, 2, 14, 18], [1, 2, 28, 9]])
+def test_what_lies_between_integers_loses_its_fraction(dtype: type, sizes: list[int], rng: np.random.Generator) -> None:
+    x = [rng.integers(*(0, 256) if dtype is np.uint8 else (-128, 128), (1, 2, 7, 9)).astype(dtype), None, None]
+    # Weights of quarters and eighths are exact, whatever the order of the sums.
+    model = node_model("Resize", [*x, np.array(sizes)], constants=(3,), mode="linear")
+    assert_imports_like_onnxruntime(model, x)
+
+
 @pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
 @pytest.mark.parametrize("skips", [0, 1, 9])
 @pytest.mark.parametrize("lengths", [(1, 1), (2, 2), (1, 3)])

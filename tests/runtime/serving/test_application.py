@@ -129,7 +129,7 @@ def test_what_the_server_tells(application: Any) -> None:
         },
     }
     for path, expected in get.items():
-        assert asked(application, path).json == expected
+        assert asked(application, path).json == asked(application, f"http://digits:8000{path}").json == expected
     described = asked(application, "/v2/models/typed").json["inputs"]
     assert [each["datatype"] for each in described] == ["FP16", "FP32", "FP64", "INT8", "UINT8", "INT64", "BOOL"]
 
@@ -139,6 +139,8 @@ def test_what_the_server_tells(application: Any) -> None:
     [
         ("/", 404, "GET /: Not Found"),
         ("/v2/", 404, "GET /v2/: Not Found"),
+        ("*", 404, "GET /: Not Found"),
+        ("http://digits:8000", 404, "GET /: Not Found"),
         (INFER, 405, "GET /v2/models/digits/infer: Method Not Allowed"),
         ("/v2/models/digit", 404, "there is no model 'digit'; expected digits or typed. Did you mean 'digits'?"),
         ("/v2/models/digits/versions/2", 404, "model 'digits' has no such version; expected 1 or 12, found '2'"),

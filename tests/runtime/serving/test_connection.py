@@ -80,6 +80,29 @@ def test_an_answer_that_is_not_taken() -> None:
     assert not asked(wait, 0.05).endswith(b"end\r\n0\r\n\r\n")
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_who_says_no_more_is_answered(times: int) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"GET /2000000 HTTP/1.1\r\nHost: x\r\n\r\n" * times)
+        writer.write_eof()
+        return await _read(reader)
+
+    # Far longer than a test may take: the connection ends with the last answer.
+    found = asked(say, 2 * PATIENCE)
+    assert found.count(b"HTTP/1.1 200") == found.count(b"end\r\n0\r\n\r\n") == times
+    assert found.endswith(b"end\r\n0\r\n\r\n")
+
+
+def test_who_says_half_a_request_and_no_more() -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"POST /0 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+        await asyncio.sleep(0.05)
+        writer.write_eof()
+        return await _read(reader)
+
+    assert b"400" not in asked(say, 2 * PATIENCE)
+
+
 @pytest.mark.parametrize(
     "begin",
     [

@@ -29,10 +29,8 @@ def import_simple(node: Node, importer: Importer, x: Value, scales: list[float])
     mode = node.string("mode", "nearest")
     if mode not in ("nearest", "linear", "bilinear"):
         raise node.unsupported("unknown mode", expected="nearest or linear", found=mode)
-    if mode != "nearest":
-        return resize(importer, x, Resize(scaled(x.type.shape, scales), tuple(scales), "linear", "asymmetric"))
-    operator = Resize(scaled(x.type.shape, scales), tuple(scales), coordinates="asymmetric")
-    return resize_by_direction(importer, x, operator)
+    operator = Resize(scaled(x.type.shape, scales), tuple(scales), "linear", "asymmetric")
+    return (resize_by_direction if mode == "nearest" else resize)(importer, x, operator)
 
 
 @imports("Resize")
