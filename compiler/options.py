@@ -50,9 +50,10 @@ class CompileOptions:
     calibration: Source | None = _quantization(
         None,
         "Sample inputs to derive scales from: an image or a folder of images; a .npy or .npz file whose first "
-        "dimension counts the samples; a .csv file with a line of numbers for each; NAME=DATA with commas between them "
-        "for several inputs; the word random, only to try things out; or the word bounds, for ranges that follow from "
-        "what --preprocess makes of pixels, without samples, for activations of 16 bits.",
+        "dimension counts the samples; a .csv file with a line of numbers for each; a .wav file or a folder of these, "
+        "for waveforms; NAME=DATA with commas between them for several inputs; the word random, only to try things "
+        "out; or the word bounds, for ranges that follow from what --preprocess makes of pixels, without samples, for "
+        "activations of 16 bits.",
         in_python="Also such an array, a mapping of arrays or paths by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",

@@ -1,4 +1,4 @@
-"""Calibration data: images, ``.npy`` or ``.npz`` arrays, tables, or random numbers when asked for by name."""
+"""Calibration data: images, ``.npy`` or ``.npz`` arrays, sounds, tables, or random numbers when asked for by name."""
 
 import os
 import sys
@@ -15,6 +15,7 @@ from tilewright.errors import UsageError
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import is_url, listed
+from ...runtime.files.sound_file import SOUND, StoredSound, open_sound
 from ...runtime.files.table_file import read_table
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
@@ -63,7 +64,8 @@ def open_calibration_set(
     Args:
         source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
             ``.npz`` file or mapping with such an array for each input by name, the file perhaps with others beside; a
-            folder of such files, of one sample or more each; a ``.csv`` file with a line of numbers for each sample,
+            folder of such files, of one sample or more each, or of ``.wav`` files, or one, for a network that takes
+            waveforms; a ``.csv`` file with a line of numbers for each sample,
             whose columns are those of the one input, or have the names of several; ``"random"``; or an iterable of
             samples, each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out
             or not. Or any of these for each input by name, in a mapping or as text: ``left=photos/,right=depth.npy``.
@@ -101,7 +103,8 @@ def open_calibration_set(
     if path is not None and not is_url(path) and not os.path.exists(path):
         raise refusal(
             f"there is no {path!r}",
-            expected=f"an image, a .npy or .npz file, a folder of these, a .csv file, or {RANDOM!r} for random inputs",
+            expected=f"an image, a .npy, .npz or .wav file, a folder of these, a .csv file, or {RANDOM!r} for random "
+            "inputs",
         )
     if path is not None and are_images(source):
         return _images(path, inputs, preprocessing, limit)
@@ -115,17 +118,26 @@ def open_calibration_set(
     if path is None:
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
     suffix = Path(path).suffix.lower()
-    if suffix in ARRAYS:
+    if suffix in (*ARRAYS, SOUND):
         return _array_file(path, inputs, limit)
     if suffix == _TABLE:
         return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
     files = array_files(path)
     if files:
         chosen = tuple(_spread(files, limit))
-        return ArrayFiles(chosen, tuple(_array_file(file, inputs, None) for file in chosen), limit)
+        parts = tuple(_array_file(file, inputs, None) for file in chosen)
+        sounds = [each for part in parts for each in part.arrays.values() if isinstance(each, StoredSound)]
+        rates = {sound.rate: sound.path for sound in sounds}
+        if len(rates) > 1:
+            found, hint = (
+                ", ".join(f"{rate} a second in {path!r}" for rate, path in rates.items()),
+                "Convert the others.",
+            )
+            raise refusal("sounds have different rates", expected="that of the network", found=found[:200], hint=hint)
+        return ArrayFiles(chosen, parts, limit)
     raise refusal(
         f"{path!r} is not calibration data",
-        expected="images, .npy, .npz or .csv",
+        expected="images, .npy, .npz, .wav or .csv",
         found=suffix or "a name without an ending",
     )
 
@@ -137,7 +149,7 @@ def array_files(path: str | os.PathLike[str]) -> list[str]:
         # The first image ends it: there may be a million.
         if each.suffix.lower() in SUFFIXES and each.is_file():
             return []
-        if each.suffix in ARRAYS and each.is_file():
+        if (each.suffix in ARRAYS or each.suffix.lower() == SOUND) and each.is_file():
             found.append(each)
     return [os.fspath(each) for each in sorted(found)]
 
@@ -145,7 +157,11 @@ def array_files(path: str | os.PathLike[str]) -> list[str]:
 def _array_file(path: str, inputs: Mapping[str, TensorType], limit: int | None) -> StackedArrays:
     what = repr(path)
     with reading():
-        found = open_arrays(path, inputs)
+        if Path(path).suffix.lower() == SOUND:
+            name = only_input(inputs, what)
+            found = open_sound(path, name, inputs[name].shape, inputs[name].dtype.numpy)
+        else:
+            found = open_arrays(path, inputs)
     arrays = found if isinstance(found, dict) else {only_input(inputs, what): found}
     return _arrays(what, arrays, inputs, limit)
 
@@ -162,7 +178,7 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     if is_url(source):
-        return Path(source).suffix.lower() not in (*ARRAYS, _TABLE)
+        return Path(source).suffix.lower() not in (*ARRAYS, SOUND, _TABLE)
     return not array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 

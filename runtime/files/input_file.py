@@ -20,7 +20,7 @@ from tilewright.errors import InputError, TilewrightError
 from ..compiler import NotInstalledError
 from .output_file import output_file
 
-SAMPLE_FILES = "a .npy, .npz or .csv file"
+SAMPLE_FILES = "a .npy, .npz, .csv or .wav file"
 """The files of samples that calibration and inference read, beside images, for messages."""
 _URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://")
 _PIECE = 1 << 20

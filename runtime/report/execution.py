@@ -66,7 +66,7 @@ def gather_inputs(
     Args:
         check_shapes: of a network of several shapes, what raises `InputError` for inputs of none.
         texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``; in place of ``.npy``
-            images, of which several of one input make its batch; or ``.csv``, with a line for each of the batch.
+            images, of which several of one input make its batch; ``.csv``, a line for each of the batch; or ``.wav``.
         images: how images become inputs.
         seed: make random inputs from it; then ``texts`` must be empty.
 
@@ -102,6 +102,17 @@ def gather_inputs(
                 expected_lines = show_number(batch[0], "line")
                 hint = "`tilewright batch infer` runs all samples of a file."
                 raise InputError(f"{path!r} is not one batch", expected=expected_lines, found=lines, hint=hint)
+            continue
+        if path.lower().endswith(".wav"):
+            from ..files.sound_file import open_sound
+
+            spec = _spec_of(expected, name if equals else None, names, text)
+            array, batch = open_sound(path, spec.name, spec.shape, spec.numpy).read(), spec.shape[:-1][:1] or (1,)
+            if check_shapes is None and len(array) != batch[0]:
+                wanted = f"{show_number(batch[0], 'piece')} of {array[0].size} numbers"
+                hint = "`tilewright batch infer` runs all pieces of a file."
+                raise InputError(f"{path!r} is not one batch", expected=wanted, found=len(array), hint=hint)
+            stored[spec.name] = array if len(spec.shape) > 1 else array[0]
             continue
         found = open_arrays(path, [each.name for each in expected])
         if isinstance(found, dict):

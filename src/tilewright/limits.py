@@ -78,6 +78,7 @@ RANDOM_SAMPLES = Limit(2**10, "random samples that a network is calibrated with"
 LABELS = Limit(2**21, "lines of a file of labels")
 LABELS_FILE = Limit(2**26, "bytes of a file of labels")
 TABLE_FILE = Limit(2**28, "characters of a table of samples, or 2^24 of one of its lines")
+SOUND_FILE = Limit(2**26, "bytes of a file of sound")
 WEIGHTS_FILE = Limit(2**28, "bytes of a text file of weights")
 IMAGE_SCANS = Limit(100, "scans of JPEG data in an image file")
 SERVED_TEXT = Limit(2**16, "bytes of a request to a server, beside its tensors")

@@ -90,7 +90,8 @@ def test_samples_come_before_the_environment_and_that_before_the_picture(
         is_int8_from(prepare(model, picture=picture), model, picture, AS_IN_SAMPLES)
     assert calibration_warnings(list(caught)) == [
         f"{model} has its ranges from one picture, {str(picture)!r}, and may fail on others. "
-        "Give samples of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npy, .npz or .csv file of inputs"
+        "Give samples of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npy, .npz, .csv or .wav file "
+        "of inputs"
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -139,7 +140,7 @@ def test_without_ranges_it_is_floating_point_with_one_warning_for_each_model(mod
     assert named == (
         f"{model} is computed in floating point on the processor, not in the accelerator's integers: nothing tells "
         "the ranges of its values. Give samples of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npy, "
-        ".npz or .csv file of inputs; or by samples= of Compile"
+        ".npz, .csv or .wav file of inputs; or by samples= of Compile"
     )
     assert unnamed.startswith(f"the model of {model.stat().st_size} bytes is computed in floating point")
     assert {each.filename for each in caught} == {__file__}
@@ -183,7 +184,7 @@ def test_what_is_wrong_is_told_with_where_it_was_given(
         prepare(model, picture=folder / "0.png")
     assert str(caught.value) == (
         "TILEWRIGHT_CALIBRATION: there is no 'missing'; "
-        "expected an image, a .npy or .npz file, a folder of these, a .csv file, or 'random' for random inputs"
+        "expected an image, a .npy, .npz or .wav file, a folder of these, a .csv file, or 'random' for random inputs"
     )
 
 
@@ -214,7 +215,8 @@ def test_inputs_that_can_be_pictures_may_do_without_samples(
         artifact = prepare(model, takes_pictures=True)
     assert calibration_warnings(list(caught)) == [
         f"{model} is computed in integers of 16 bits, with ranges that hold for all pictures as inputs. Give samples "
-        "of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npy, .npz or .csv file of inputs"
+        "of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npy, .npz, .csv or .wav file "
+        "of inputs"
     ]
     assert accelerator_engine(artifact) == "software"
     monkeypatch.setenv(network.CALIBRATION, "bounds")

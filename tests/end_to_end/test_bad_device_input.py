@@ -383,7 +383,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 # Calibration data
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
-FORMATS = "expected an image, a .npy or .npz file, a folder of these, a .csv file, or 'random' for random inputs"
+FORMATS = "expected an image, a .npy, .npz or .wav file, a folder of these, a .csv file, or 'random' for random inputs"
 FOREIGN = (
     "is not a .npy or .npz file; found b'1, 2, ' at its beginning. "
     "Save it as an array of numbers with numpy.save or numpy.savez."
@@ -437,8 +437,9 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
         "text.npy": f"'text.npy' {FOREIGN}",
         "text.npz": f"'text.npz' {FOREIGN}",
-        "data.txt": "'data.txt' is not calibration data; expected images, .npy, .npz or .csv, found .txt",
-        "data": "'data' is not calibration data; expected images, .npy, .npz or .csv, found a name without an ending",
+        "data.txt": "'data.txt' is not calibration data; expected images, .npy, .npz, .wav or .csv, found .txt",
+        "data": "'data' is not calibration data; expected images, .npy, .npz, .wav or .csv, found a name without an "
+        "ending",
     }.items():
         assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
 
@@ -459,7 +460,7 @@ def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> N
 def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
     assert fails(COMPILE) == (
         "calibration: the model is in floating point, and int8 needs sample inputs to derive scales from. "
-        "Give --calibration FOLDER of images, a .npy, .npz or .csv file, or 'random' to try things out; "
+        "Give --calibration FOLDER of images, a .npy, .npz, .csv or .wav file, or 'random' to try things out; "
         "or leave the network in floating point."
     )
 

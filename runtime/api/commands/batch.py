@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("action", choices=tuple(_ACTIONS), metavar="ACTION", help=f"{', '.join(_ACTIONS)}.")
     parser.add_argument("network", metavar="NETWORK", help="An artifact; for calibrate and sweep a model.")
-    inputs = "For evaluate an image or a folder of them; for infer also a .npy, .npz or .csv file of samples."
+    inputs = "For evaluate an image or a folder of them; for infer also a .npy, .npz, .csv or .wav file of samples."
     parser.add_argument("inputs", nargs="?", metavar="INPUTS", help=inputs)
     written = "What to write: of evaluate a table of classes, of infer a folder, of calibrate the artifact, of sweep "
     parser.add_argument("-o", "--output", metavar="OUT", help=f"{written}the table that it goes on from.")

@@ -194,7 +194,7 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "other.bin").write_bytes(b"0")
     np.savez(tmp_path / "names.npz", y=np.zeros((2, 4), np.float32))
     cases = {
-        "missing": r"there is no .*missing'; expected an image, a .npy or .npz file, a folder of these",
+        "missing": r"there is no .*missing'; expected an image, a .npy, .npz or .wav file, a folder of these",
         "empty": r"there are no images in .*empty'; expected files that end in",
         "text.npy": r"text\.npy' is not a \.npy or \.npz file; found b'no arr' at its beginning\. Save it as",
         "text.npz": r"text\.npz' is not a \.npy or \.npz file; found b'no arc' at its beginning",

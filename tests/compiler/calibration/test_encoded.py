@@ -91,7 +91,7 @@ def test_ranges_that_nothing_tells(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"calibration: encodings file {str(file)!r} does not tell all ranges; expected 8-bit integers with one scale "
         "for each activation, found none for 'stem_relu', 'average'. Give --calibration FOLDER of images, a .npy, "
-        ".npz or .csv file, or 'random' to try things out; or leave the network in floating point."
+        ".npz, .csv or .wav file, or 'random' to try things out; or leave the network in floating point."
     )
 
 

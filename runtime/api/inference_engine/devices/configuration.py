@@ -80,8 +80,8 @@ _GRAPHS = "YES writes `hetero_affinity_NETWORK.dot` and `hetero_subgraphs_NETWOR
 _PRIORITY = "The devices that layers are given to, in order of priority; `HETERO:` before them is ignored."
 _FIRST = "The devices in order of priority: the first one that is here computes all requests."
 _SAMPLES = (
-    "Where the ranges of the accelerator's integers come from: a folder of images, or a .npy, .npz or .csv file of "
-    "inputs. The environment variable of this name does the same."
+    "Where the ranges of the accelerator's integers come from: a folder of images, or a .npy, .npz, .csv or .wav file "
+    "of inputs. The environment variable of this name does the same."
 )
 _IMAGES = (
     "How images of that folder become inputs, in the words of `tilewright compile --preprocess`. By default they are "
