@@ -285,8 +285,8 @@ def test_missing_values_and_columns() -> None:
     for x, indices in ((X, [2, 0]), (X[0], [1])):
         inputs = [x, np.array(indices)]
         assert_imports_like_onnxruntime(node_model("ArrayFeatureExtractor", inputs, domain=DOMAIN), inputs)
-    inputs = [X, X[:, :2]]
-    model = node_model("FeatureVectorizer", inputs, domain=DOMAIN, inputdimensions=[2, 2])
+    inputs = [X, X[:, :2], np.stack([X, X], 1)]
+    model = node_model("FeatureVectorizer", inputs, domain=DOMAIN, inputdimensions=[2, 2, 6])
     assert_imports_like_onnxruntime(model, inputs)
 
 

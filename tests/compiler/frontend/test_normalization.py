@@ -42,7 +42,7 @@ def test_statistics_of_each_element_are_refused(rng: np.random.Generator) -> Non
         import_checked(node_model("BatchNormalization", x, opset=15, spatial=0))
 
 
-@pytest.mark.parametrize("scale", [(4, 5), (1, 4, 5), (5,), (1,)])
+@pytest.mark.parametrize("scale", [(4, 5), (1, 4, 5), (5,), (1,), (3, 1, 5)])
 def test_scales_of_layer_norm_broadcast(scale: tuple[int, ...], rng: np.random.Generator) -> None:
     x = arrays(rng, (3, 4, 5), scale)
     module = import_checked(node_model("LayerNormalization", x, axis=1))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ......ir.core import Op, Value
-from ......ir.ops.elementwise import Mul, Sub
+from ......ir.ops.elementwise import Add, Mul, Sub
 from ......ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ......ir.ops.reduction import ReduceMean
 from ......ir.ops.shape import Expand
@@ -59,11 +59,15 @@ def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...])
 def import_layer_norm(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     axis, epsilon = node.axis(x.type.rank, -1), node.float("epsilon", 1e-5)
-    scale = _fitted(importer, node.input(1), x.type.shape[axis:])
-    if node.op_type != "LayerNormalization":
-        return importer.emit_one(RmsNorm(axis, epsilon), x, scale)
-    b = _fitted(importer, node.optional(2), x.type.shape[axis:])
-    return importer.emit_one(LayerNorm(axis, epsilon), x, scale, b)
+    shape, scale, b = x.type.shape[axis:], node.input(1), node.optional(2)
+    operator = (LayerNorm if node.op_type == "LayerNormalization" else RmsNorm)(axis, epsilon)
+    if any(each and set(each.type.shape[: -len(shape)]) - {1} for each in (scale, b)):
+        # Parameters that differ between rows follow the normalisation.
+        ones = importer.constant(np.ones(shape, scale.type.dtype.numpy))
+        y = importer.emit_one(Mul(), importer.emit_one(operator, x, ones), scale)
+        return importer.emit_one(Add(), y, b) if b else y
+    fitted = [_fitted(importer, each, shape) for each in (scale, b)]
+    return importer.emit_one(operator, x, *fitted[: 2 if node.op_type == "LayerNormalization" else 1])
 
 
 @imports("InstanceNormalization")

@@ -3,6 +3,8 @@
 Tensors hold numbers, no text: encoders of text are refused.
 """
 
+import math
+
 import numpy as np
 
 from tilewright.errors import ClassesWarning, warn
@@ -85,9 +87,9 @@ def import_feature_vectorizer(node: Node, importer: Importer) -> Value:
         raise node.model_error("inputdimensions needs a number for each input", expected=len(parts), found=list(sizes))
     columns = []
     for part, size in zip(parts, sizes, strict=True):
-        x = cast(importer, part, DType.F32)
-        x = reshape(importer, x, (1, *x.type.shape)) if x.type.rank == 1 else x
-        count, features = x.type.shape
+        count, *rest = part.type.shape if part.type.rank > 1 else (1, *part.type.shape)
+        features = math.prod(rest)
+        x = reshape(importer, cast(importer, part, DType.F32), (count, features))
         x = slice_of(importer, x, (0, 0), (count, min(size, features)), (1, 1))
         columns.append(importer.emit_one(Pad((0, 0, 0, size - features)), x) if size > features else x)
     return join(importer, columns, 1)
