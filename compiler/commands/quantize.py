@@ -98,11 +98,12 @@ def run(arguments: argparse.Namespace) -> str | Quantization:
     if found.reached is not False:
         return shown
     best = found.rungs[found.chosen].score
+    shares = {name: each for name, each in (("top-1", best.top1), ("mean IoU", best.iou)) if each is not None}
     raise GoalMissedError(
         "the goal is not reached, and the best result was written",
         shown,
         stage="quantize",
         expected=found.goal,
-        found=f"{best.sqnr:.1f} dB" + (f", top-1 {100 * best.top1:.2f} %" if best.top1 is not None else ""),
+        found=f"{best.sqnr:.1f} dB{''.join(f', {measure} {100 * share:.2f} %' for measure, share in shares.items())}",
         hint="Give more samples, or a lower goal, or --keep-float with the layers that lose most.",
     )

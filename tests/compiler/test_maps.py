@@ -14,6 +14,7 @@ from PIL import Image
 import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import UNLABELLED, doubts, first_shape, read_labels, score
 from tilewright.compiler.quantization.ladder.result import Quantization
 from tilewright.errors import CalibrationError, InputError, TilewrightError, UsageError
@@ -104,7 +105,18 @@ def test_masks_are_labels_of_segmentation(masks: Path) -> None:
         mask.with_suffix(".txt").write_text("a note beside a mask")
     found = quantize(masks, segmentation())
     assert found.top1 == 1.0
-    assert found.rungs[found.chosen].score.top1 == 1.0
+    assert found.rungs[found.chosen].score.top1 == found.iou == 1.0
+    assert found.goal == "mean IoU at most 1 % lower"
+    assert "Mean IoU is 100.00 %, in floating point 100.00 %." in found.to_text()
+
+
+def test_mean_iou_is_of_the_classes_of_masks_and_answers() -> None:
+    answers = np.array([1, 1, 2, 0, 3, 1], np.float32)
+    labels = np.array([1, 2, 2, 0, UNLABELLED, UNLABELLED])
+    found = score([answers], [answers], labels, (1, 0, 6), has_masks=True)
+    assert (found.top1, found.iou, found.right) == (0.75, pytest.approx((1 + 1 / 2 + 1 / 2) / 3), found.iou)
+    assert not Goal(0.05, None, 0.75, (), "mean IoU").met(found)
+    assert score([answers], [answers], labels, (1, 0, 6)).right == 0.75
 
 
 @pytest.mark.parametrize(("axis", "kept"), [(1, 0), (1, 1), (3, 1)])

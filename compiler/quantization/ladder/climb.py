@@ -92,8 +92,10 @@ class Search:
         choosing: Held,
         held: Held,
         labels: np.ndarray | None,
+        *,
+        has_masks: bool = False,
     ) -> None:
-        self._module, self._methods, self._labels = module, methods, labels
+        self._module, self._methods, self._labels, self._has_masks = module, methods, labels, has_masks
         self._options = replace(options, calibration=used, calibration_limit=None)
         self.findings = Findings()
         self._used, self._choosing, self._held = used, choosing, held
@@ -112,9 +114,13 @@ class Search:
         self._lowering: list[str] = []
 
     @property
-    def top1(self) -> float | None:
-        """Share of right answers in floating point."""
-        return score(self._expected, self._expected, self._labels, self._shape).top1
+    def floating(self) -> Score:
+        """The score in floating point."""
+        return self._scored(self._expected)
+
+    def _scored(self, found: Outputs) -> Score:
+        """The score of answers to the samples that judge."""
+        return score(self._expected, found, self._labels, self._shape, self._sizes, has_masks=self._has_masks)
 
     @property
     def discrete(self) -> frozenset[str]:
@@ -161,7 +167,7 @@ class Search:
         findings = None if self.tried else self.findings
         quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
-        found = score(self._expected, self._answers(run, report), self._labels, self._shape, self._sizes)
+        found = self._scored(self._answers(run, report))
         chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape, self._sizes)
         choice = np.mean([min(chosen.outputs[name], EXACT) for name in self._weighed])
         prepared = choices.prepared

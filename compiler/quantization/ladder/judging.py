@@ -43,12 +43,20 @@ class Score:
         agreement: share of the samples with the same largest number of the first result.
         top1: share of the samples whose largest number is that of the label; ``None`` without labels.
         outputs: SQNR of each by name, in decibels.
+        iou: intersection over union of the pixels of a class, answered and in the mask; the mean of the classes that
+            are in either. ``None`` without masks.
     """
 
     sqnr: float
     agreement: float
     top1: float | None
     outputs: Mapping[str, float] = field(default_factory=dict)
+    iou: float | None = None
+
+    @property
+    def right(self) -> float | None:
+        """What goals are about: the mean IoU where there are masks, else top-1."""
+        return self.top1 if self.iou is None else self.iou
 
 
 def runner(module: Module) -> RunFunction:
@@ -85,12 +93,15 @@ def score(
     labels: Sequence[int] | np.ndarray | None,
     shape: tuple[int, int, int],
     sizes: Mapping[str, int] | None = None,
+    *,
+    has_masks: bool = False,
 ) -> Score:
     """The score of results, given those in floating point, the class of each row, or `UNLABELLED`, and the shape of the
     first.
 
     Args:
         sizes: elements of each result by name, in order.
+        has_masks: whether the classes are those of pixels.
     """
     ends = np.cumsum([*(sizes or {}).values()])[:-1]
     powers, size = np.zeros((2, len(ends) + 1)), shape[0] * max(1, shape[1]) * shape[2]
@@ -101,7 +112,17 @@ def score(
     exact, classes = (np.concatenate([_classes(each[:size], shape) for each in rows]) for rows in (expected, found))
     right = float(np.mean((classes == labels)[np.not_equal(labels, UNLABELLED)])) if labels is not None else None
     each = dict(zip(sizes or {}, map(decibels, *powers.tolist()), strict=False))
-    return Score(decibels(*powers.sum(1).tolist()), float(np.mean(exact == classes)), right, each)
+    iou = _mean_iou(classes, np.asarray(labels)) if has_masks else None
+    return Score(decibels(*powers.sum(1).tolist()), float(np.mean(exact == classes)), right, each, iou)
+
+
+def _mean_iou(answers: np.ndarray, labels: np.ndarray) -> float:
+    known = labels != UNLABELLED
+    found, wanted = answers[known].astype(np.int64), labels[known].astype(np.int64)
+    count = int(max(found.max(), wanted.max())) + 1
+    both = np.bincount(wanted[found == wanted], minlength=count)
+    either = np.bincount(found, minlength=count) + np.bincount(wanted, minlength=count) - both
+    return float(np.mean(both[either > 0] / either[either > 0]))
 
 
 def _classes(row: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

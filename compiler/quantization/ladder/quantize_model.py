@@ -69,7 +69,9 @@ class Quantizing(CompileOptions):
         "The classes of the samples: a file of lines NAME CLASS, or CLASS in order, a .npy file, or a folder of masks.",
     )
     max_drop: float | None = option(
-        None, "The goal: by how much top-1 may fall, 0 to 1; without labels, the share of answers that may change."
+        None,
+        "The goal: by how much top-1, or of masks the mean IoU, may fall, 0 to 1; without labels, the share of answers "
+        "that may change.",
     )
     min_sqnr: float | None = option(None, "The goal for each output in floating point, in decibels.")
     written_encodings: str | os.PathLike[str] | None = option(
@@ -142,8 +144,11 @@ def quantize_model(given: Quantizing) -> Quantization:
     methods = [name for name in METHODS if not (is_exported(output) and name in UNEXPORTED)]
     # What is judged is what will be written: some forms are for the accelerator.
     options = replace(options, engines=None if is_exported(output) else engines)
-    search = Search(module, options, methods, used, choosing, held, right)
-    goal = Goal(*wanted, search.top1, search.discrete)
+    search = Search(
+        module, options, methods, used, choosing, held, right, has_masks=labels is not None and os.path.isdir(labels)
+    )
+    floating = search.floating
+    goal = Goal(*wanted, floating.right, search.discrete, "top-1" if floating.iou is None else "mean IoU")
     doubtful = search.doubts()
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
@@ -168,7 +173,8 @@ def quantize_model(given: Quantizing) -> Quantization:
         chosen_by=len(choosing),
         chosen_apart=choosing is not used,
         judged=len(held),
-        top1=search.top1,
+        top1=floating.top1,
+        iou=floating.iou,
         has_answers=has_answers,
         rungs=search.rungs,
         failed=search.failed,

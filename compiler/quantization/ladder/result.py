@@ -59,6 +59,7 @@ class Quantization(Immutable):
         calibrated, chosen_by, judged: numbers of samples.
         chosen_apart: whether those that chose methods are others than those that were calibrated on.
         top1: share of right answers in floating point; ``None`` without labels.
+        iou: mean intersection over union of classes in floating point; ``None`` without masks.
         has_answers: whether the first output is of classes, or says yes or no; if not, ``agreement`` tells nothing.
         rungs: the tries in order.
         failed: what was left out.
@@ -80,6 +81,7 @@ class Quantization(Immutable):
     chosen_apart: bool
     judged: int
     top1: float | None
+    iou: float | None
     has_answers: bool
     rungs: list[Rung]
     failed: list[FailedRung]
@@ -99,13 +101,14 @@ class Quantization(Immutable):
             return f"{100 * share:.2f}"
 
         labelled = self.top1 is not None
-        shares = ["agreement"] * self.has_answers + ["top1"] * labelled
+        shares = ["agreement"] * self.has_answers + ["top1"] * labelled + ["iou"] * (self.iou is not None)
         tries = Table(
             (
                 Column("mark", ""),
                 Column("what", "methods"),
                 Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
                 *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
+                *((Column("iou", "mean IoU (%)", percent, right=True),) if self.iou is not None else ()),
                 *((Column("agreement", "same (%)", percent, right=True),) if self.has_answers else ()),
                 Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
@@ -136,6 +139,8 @@ class Quantization(Immutable):
         lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB{share}.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
+        if self.iou is not None:
+            lines.append(f"Mean IoU is {percent(written.iou or 0)} %, in floating point {percent(self.iou)} %.")
         lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
