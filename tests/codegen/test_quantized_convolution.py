@@ -25,7 +25,7 @@ from tilewright.codegen.cpu.kernels.convolutions.convolution import convolution
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.accumulators import word_parts
-from tilewright.ir.core import is_op
+from tilewright.ir.core import Function, Module, is_op
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
 from tilewright.ir.types import DType, Quantization, TensorType
 
@@ -57,6 +57,21 @@ def test_weights_of_which_none_is_left(
     """As in branches that training starts at zero, and in phases of transposed convolutions that no weight reaches."""
     monkeypatch.setattr(quantized_cases, "weights", lambda rng, shape, dtype: np.zeros(shape, dtype.numpy))
     check([blocked(kind, rng, small=True) for _ in range(3 if target in TARGETS else 1)], target)
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [(DType.U8, 0), (DType.I16, 0), (DType.U8, 3)])
+def test_groups_that_are_joined_do_not_multiply_what_they_do_not_see(dtype: DType, zero_point: int) -> None:
+    """But sums that zero points of weights are multiplied with are over all channels."""
+    scale = Quantization.per_tensor(0.1, 0)
+    w = TensorType((86 * 3, 21, 3, 3), DType.I8, Quantization.per_tensor(0.1, zero_point))
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((1, 63, 9, 9), dtype, scale, "c16"))
+    weights = module.add_constant("w", np.ones(w.shape, np.int8), w)
+    type = TensorType((1, 258, 7, 7), dtype, scale, "c16")
+    op = function.append(Conv((1, 1), (0,) * 4, (1, 1), 3), [x, weights, None, None], result_types=[type])
+    made = convolution(op, TargetDescription.named("avx512-vnni"))
+    assert made is not None and ("_seen" in made.text) == (not zero_point)
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *EMULATED])

@@ -187,7 +187,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         spec = WordDepthwise(*image, **known())
         return spec.kernel(target).reading(spec.words(op, target))
     if has_words:
-        spec = WordConvolution(*image, outputs, group, parts=parts, **known())
+        spec = WordConvolution(*image, outputs, group, joined=joined or 1, parts=parts, **known())
         return spec.kernel(target).reading(spec.words(op))
     if is_quantized:
         if is_plain and saturates(target):
@@ -198,7 +198,9 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
         kind = QuantizedConvolution if joined is None else JoinedConvolution
-        spec = kind(*image, outputs, group, is_plain, constants=constants, has_bias=has_bias)
+        # Zero points of weights are multiplied with sums over all channels, and weights between groups are zero points.
+        together = joined or 1 if not constants.zeros else 1
+        spec = kind(*image, outputs, group, is_plain, joined=together, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
         if tiled is None and saturates(target) and not is_plain:
             spec = PairedConvolution(*image, outputs, group, **known(constants))

@@ -23,10 +23,10 @@ from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import widens
 from ...llvm.target import TargetDescription
-from ...llvm.types import Register, Registers
+from ...llvm.types import I64, Register, Registers
 from ..channel_tiles import WorkItem
 from ..output_channels import VECTOR_BYTES
-from ..products.blocking import PARTS, Blocking, Work, registers_per_vector, rows_of_item
+from ..products.blocking import MOST_VECTORS, PARTS, Blocking, Work, registers_per_vector, rows_of_item
 from ..window import PixelTile, TileRow, cut
 from ..window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, moved, over
 
@@ -45,6 +45,8 @@ class DirectConvolution(WindowSpec):
         groups: independent convolutions.
         plain_input: x is row-major; for first layers of few channels, one group.
         blocking: how to cut the work; chosen by cost if absent.
+        joined: neighbouring groups that each of these is made of, with weights of zero between them. A tile of output
+            channels goes over the blocks alone that its groups see.
     """
 
     STEP: ClassVar[int]
@@ -57,6 +59,7 @@ class DirectConvolution(WindowSpec):
     groups: int = 1
     plain_input: bool = False
     blocking: Blocking | None = None
+    joined: int = 1
 
     @property
     def input_blocks(self) -> int:
@@ -80,8 +83,11 @@ class DirectConvolution(WindowSpec):
 
     @property
     def is_ragged(self) -> bool:
-        """Whether the last block of input channels has fewer steps than the others."""
-        return self.present_steps != self.input_blocks * self.steps
+        """Whether the last block of input channels, of all or of those that a tile sees, has fewer steps than the
+        others.
+        """
+        is_cut = self.joined > 1 and self.steps > LEAST_STEPS
+        return is_cut or self.present_steps != self.input_blocks * self.steps
 
     @property
     def column_steps(self) -> int:
@@ -106,9 +112,20 @@ class DirectConvolution(WindowSpec):
     @property
     def work(self) -> Work:
         """What the choice of a tile depends on."""
-        steps = self.present_steps * self.rows.kernel * self.column_steps // self.steps
+        window = self.rows.kernel * self.column_steps // self.steps
         may_merge = self.rows.is_pointwise and self.columns.is_pointwise and not self.plain_input
-        return Work(self.rows, self.columns, steps, self.output_blocks, may_merge)
+        seen: list[float] = []
+        for vectors in range(1, min(self.output_blocks, MOST_VECTORS) + 1) if self.joined > 1 else ():
+            tiles = [self.seen(block, vectors) for block in range(0, self.output_blocks, vectors)]
+            steps = (last - first // CHANNEL_BLOCK * self.steps for first, last in tiles)
+            seen.append(window * sum(steps) / len(tiles))
+        return Work(self.rows, self.columns, self.present_steps * window, self.output_blocks, may_merge, tuple(seen))
+
+    def seen(self, block: int, vectors: int) -> tuple[int, int]:
+        """The first input channel of a group that vectors of its output channels see, and the step behind the last."""
+        inputs, outputs = (count // self.groups // self.joined for count in (self.channels, self.outputs))
+        first, end = block * CHANNEL_BLOCK, min((block + vectors) * CHANNEL_BLOCK, self.joined * outputs)
+        return first // outputs * inputs, -(-((end - 1) // outputs + 1) * inputs // self.STEP)
 
     @property
     def is_mostly_image(self) -> bool:
@@ -247,14 +264,16 @@ class _Walker(WindowWalk):
         x_block, w_block, _ = distances.block
         w = b.at(self.arguments["w"], b.multiply(item.block, distances.vector))
         x = b.at(self.arguments["x"], b.multiply(input_block, x_block))
-        is_chunked = self.chunks > 1
+        is_chunked, seen = self.chunks > 1, {}
+        if spec.joined > 1:
+            x, w, seen = self._seen(item, vectors, x, w)
         following_bytes = self.blocking.chunk * w_block if is_chunked else vectors * distances.vector
 
         def chunk(index: Register) -> None:
             begin = b.multiply(index, self.blocking.chunk)
             x_chunk, w_chunk = b.at(x, b.multiply(begin, x_block)), b.at(w, b.multiply(begin, w_block))
             following = b.at(w_chunk, following_bytes)
-            part: Values = {}
+            part: Values = {**seen}
             if is_chunked and spec.is_ragged:
                 part["left"] = b.subtract(spec.present_steps, b.multiply(begin, spec.steps))
             if is_chunked:
@@ -271,6 +290,21 @@ class _Walker(WindowWalk):
             b.each(item.first_row, item.last_row, piece)
 
         b.each(0, self.chunks, chunk)
+
+    def _seen(self, item: WorkItem, vectors: int, x: Register, w: Register) -> tuple[Register, Register, Values]:
+        """x and w at the first block of input channels that the groups of a tile see, and how much they see."""
+        spec, b = self.spec, self.b
+        bounds: list[int] = []
+        for block in range(spec.output_blocks):
+            first, last = spec.seen(block, vectors)
+            bounds += [first // CHANNEL_BLOCK, last]
+        table = b.table(f"{b.name}_seen{vectors}", I64, bounds)
+        here = b.at(table, b.multiply(b.remainder(item.block, spec.output_blocks), 2 * I64.bytes))
+        first, last = b.load(I64, here), b.load(I64, here, I64.bytes)
+        left = b.subtract(last, b.multiply(first, spec.steps))
+        blocks = b.divide(b.add(left, spec.steps - 1), spec.steps)
+        x, w = (b.at(here, b.multiply(first, self.distances.block[index])) for index, here in enumerate((x, w)))
+        return x, w, {"blocks": blocks, **({"left": left} if spec.is_ragged else {})}
 
     def _tiles(self, call: Values, piece: Register, vectors: int, active: int) -> None:
         """The tiles of a piece of an output row."""
@@ -319,8 +353,8 @@ class ConvolutionTile:
         self._spec = spec
         self._reach = reach
         self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
-        if spec.is_ragged:
-            self._unrolled = min(self._unrolled, LEAST_STEPS)
+        while spec.is_ragged and self._unrolled > min(LEAST_STEPS, 2 * spec.present_steps - 1):
+            self._unrolled //= 2
         self._rounds = b.integer(spec.steps // self._unrolled)
 
     def output(self, name: str, p: int, q: int) -> Register:

@@ -31,6 +31,9 @@ class Blocking:
 PARTS = 4
 """Work items that a kernel has at least, where threads are to have parts of the image: blocks of rows."""
 
+MOST_VECTORS = 8
+"""Of output channels in a tile."""
+
 
 def rows_of_item(rows: int, fitting: int, tiles: int, *, by_rows: bool) -> int:
     """Output rows of a work item: few enough for several threads, which share out the items in order.
@@ -55,6 +58,7 @@ class Work:
         steps: products for each output pixel and vector.
         output_blocks: vectors of output channels in a group.
         may_merge: pixels do not see their neighbours.
+        seen: the products for each output pixel and vector of tiles of 1, 2 and more vectors, where these differ.
         is_quantized: products are dot products of bytes, results are requantised.
         has_sums: sums over the window take one more register for each pixel.
         is_paired: three instructions for a product, of one vector; see :mod:`.weight_pairs`.
@@ -65,6 +69,7 @@ class Work:
     steps: int
     output_blocks: int
     may_merge: bool = False
+    seen: tuple[float, ...] = ()
     is_quantized: bool = False
     has_sums: bool = False
     is_paired: bool = False
@@ -98,7 +103,7 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
         registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + others
         return registers <= target.registers or (pixels == 1 and (vectors == 1 or work.is_quantized))
 
-    most = 1 if work.is_paired else 4 if work.is_quantized else 8
+    most = 1 if work.is_paired else 4 if work.is_quantized else MOST_VECTORS
     candidates = [
         (merge, pixels, vectors)
         for merge in work.merges()
@@ -131,7 +136,8 @@ def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> floa
         if work.is_paired:
             return work.steps * (products + 1) + finish * products + 25
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
-        return work.steps * step + finish * p * q * parts + 25
+        steps = work.seen[q - 1] if work.seen else work.steps
+        return steps * step + finish * p * q * parts + 25
 
     rows, columns = work.merged(merge)
     sizes, parts_of_group = _even(columns.output, pixels), _even(work.output_blocks, vectors)
