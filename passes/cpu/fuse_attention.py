@@ -22,6 +22,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
+from ..simplify.linear_rules import MATRICES, factored, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
 _HIDDEN = -1e4
@@ -35,7 +36,8 @@ class FuseAttention(Pass):
     """Replaces softmax(Q K^T) V by ``attention``, with factors of scores or of queries and keys, masks that are added
     or chosen, and whatever moves its operands and result without changing them: transpositions, reshapes, parts of
     larger tensors and repetitions become views, which also look behind the conversion of stored integers to numbers.
-    Masks that are known and hide what follows a row become ``causal``.
+    Masks that are known and hide what follows a row become ``causal``. Products that stay, of few rows, take factors
+    of the smaller matrix, and matrices that are repeated for the rows of several heads once.
 
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
@@ -52,7 +54,7 @@ class FuseAttention(Pass):
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
         rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention)
-        return Driver((*rules, *(SUMS if self.sums else ()), *MOVEMENT)).run(module, record)
+        return Driver((*rules, *(SUMS if self.sums else MATRICES), *MOVEMENT)).run(module, record)
 
 
 @dataclass
@@ -64,13 +66,6 @@ class _Scores:
     scale: float
     masks: list[tuple[Value | Op[Where], tuple[int, ...]]]
     shape: tuple[int, ...]
-
-
-def _scalar(value: Value) -> float | None:
-    """The number in a constant of one element."""
-    if isinstance(value, Constant) and value.type.elements == 1:
-        return float(value.array.reshape(()))
-    return None
 
 
 def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
@@ -88,10 +83,10 @@ def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
             continue
         others = [other for place, other in enumerate(op.inputs) if place != index]
         if is_op(op, Where) and index:
-            low = _scalar(others[1])
+            low = scalar_of(others[1])
             is_known = low is not None and low <= _NEVER
         elif is_op(op, Mul, Div):
-            is_known = bool(_scalar(others[0])) and (index == 0 or is_op(op, Mul))
+            is_known = bool(scalar_of(others[0])) and (index == 0 or is_op(op, Mul))
         else:
             is_known = is_op(op, Add, Reshape)
         before = _scores(x, levels - 1) if is_known else None
@@ -103,7 +98,7 @@ def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
         if before.masks and is_factor:
             return None
         if is_factor:
-            factor = _scalar(others[0]) or 1.0
+            factor = scalar_of(others[0]) or 1.0
             before.scale *= factor if is_op(op, Mul) else 1 / factor
         else:
             before.masks.append((op if is_op(op, Where) else others[0], shape))
@@ -117,22 +112,12 @@ def _added(found: Match, mask: Value | Op[Where]) -> Value:
     if isinstance(mask, Value):
         return mask
     condition, yes, no = mask.inputs
-    is_seen = _scalar(no) is not None
-    low, zero = (np.asarray(number, np.float32) for number in (_scalar(no if is_seen else yes), 0))
+    is_seen = scalar_of(no) is not None
+    low, zero = (np.asarray(number, np.float32) for number in (scalar_of(no if is_seen else yes), 0))
     choices = (zero, low) if is_seen else (low, zero)
     if isinstance(condition, Constant):
         return found.add_constant("mask", np.where(condition.array, *choices))
     return found.emit(Where(), condition, *(found.add_constant("mask", choice) for choice in choices))
-
-
-def _factored(value: Value) -> tuple[Value, float]:
-    """What queries or keys are a multiple of, and the factor."""
-    op = value.producer
-    if is_op(op, Mul, Div) and len(value.uses) == 1:
-        factor = _scalar(op.inputs[1])
-        if factor and op.inputs[0].type == value.type:
-            return op.inputs[0], 1 / factor if is_op(op, Div) else factor
-    return value, 1.0
 
 
 def _is_causal(mask: Value, rows: int, keys: int) -> bool:
@@ -175,7 +160,7 @@ def _attention(found: Match[MatMul]) -> Value | None:
     if any(math.prod(value.type.shape[:-2]) != elements for value, _ in sides):
         return None
     for index in range(2):
-        base, factor = _factored(sides[index][0])
+        base, factor = factored(sides[index][0])
         sides[index], scale = (base, sides[index][1]), scale * factor
     added = [(_added(found, mask), level) for mask, level in scores.masks]
     causal = [mask for mask, _ in added if _is_causal(mask, rows, keys)]

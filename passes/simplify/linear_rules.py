@@ -17,7 +17,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
-from ...ir.ops.shape import Reshape
+from ...ir.ops.shape import Expand, Reshape
 from ..pattern import Const, Match, Rule, node, on_quantized
 
 LINEAR = (Conv, ConvTranspose, MatMul)
@@ -175,7 +175,53 @@ def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
     return found.emit(replace(matmul, **flags), *operands, result_types=types) if changed else None
 
 
+def scalar_of(value: Value) -> float | None:
+    """The number in a constant of one element."""
+    if isinstance(value, Constant) and value.type.elements == 1:
+        return float(value.array.reshape(()))
+    return None
+
+
+def factored(value: Value) -> tuple[Value, float]:
+    """What nothing but a product of matrices reads, as a multiple of something else, and the factor."""
+    op = value.producer
+    if is_op(op, Mul, Div) and len(value.uses) == 1:
+        factor = scalar_of(op.inputs[1])
+        if factor and op.inputs[0].type == value.type:
+            return op.inputs[0], 1 / factor if is_op(op, Div) else factor
+    return value, 1.0
+
+
+def _factor_of_larger(found: Match[MatMul]) -> Value | None:
+    """The factor of the larger of two matrices is one of the smaller, as for attention to many keys by few queries."""
+    op, (*values, bias, residual) = found.root, found.root.operands
+    small, large = (0, 1) if values[0].type.elements <= values[1].type.elements else (1, 0)
+    values[large], factor = factored(values[large])
+    if factor == 1 or not op.result.type.dtype.is_float:
+        return None
+    values[small], own = factored(values[small])
+    number = found.add_constant("factor", np.asarray(factor * own, values[small].type.dtype.numpy))
+    values[small] = found.emit(Mul(), values[small], number)
+    return found.emit(op.operator, *values, bias, residual)
+
+
+def _product_of_repeated(found: Match[MatMul]) -> Value | None:
+    """A row by each of several equal matrices, as keys are for groups of queries: as many rows by one matrix."""
+    op, expand = found.root, found.op("expand", Expand)
+    (a, b), once = op.inputs[:2], expand.inputs[0]
+    (*batch, group, inner, columns), lead = expand.result.type.shape, a.type.shape[:-2]
+    is_repeated = once.type.shape == (*batch, 1, inner, columns) and b.type.shape == (*lead, inner, columns)
+    is_row = a.type.shape[-2] == 1 and math.prod(lead) == math.prod(batch) * group and not op.operator.transpose_a
+    if not is_repeated or not is_row or len(op.inputs) > 2:
+        return None
+    rows = found.emit(Reshape((*batch, group, a.type.shape[-1])), a)
+    matrix = found.emit(Reshape((*batch, inner, columns)), once)
+    return found.emit(Reshape(op.result.type.shape), found.emit(op.operator, rows, matrix))
+
+
 _linear = node(LINEAR, name="linear", where=_is_foldable)
+_TURNED = on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose))
+_REPEATED = node(Expand, name="expand", where=lambda op: op.result.type.rank > 2)
 _rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
 
 RULES: tuple[Rule, ...] = (
@@ -194,6 +240,13 @@ RULES: tuple[Rule, ...] = (
         _before,
     ),
     Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), row_as_bias),
-    *on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose)),
+    *_TURNED,
 )
 """Constants into weights, rows into biases, transposes into flags."""
+
+MATRICES: tuple[Rule, ...] = (
+    Rule("factor_of_larger", node(MatMul), _factor_of_larger),
+    Rule("product_of_repeated", node(MatMul, "a", node(Reshape, _REPEATED)), _product_of_repeated),
+    *_TURNED,
+)
+"""Of products of two matrices that are computed: less is done to the larger one."""

@@ -70,7 +70,7 @@ def test_groups_that_are_joined_do_not_multiply_what_they_do_not_see(dtype: DTyp
     weights = module.add_constant("w", np.ones(w.shape, np.int8), w)
     type = TensorType((1, 258, 7, 7), dtype, scale, "c16")
     op = function.append(Conv((1, 1), (0,) * 4, (1, 1), 3), [x, weights, None, None], result_types=[type])
-    made = convolution(op, TargetDescription.named("avx512-vnni"))
+    made = lower(op, TargetDescription.named("avx512-vnni"))
     assert made is not None and ("_seen" in made.text) == (not zero_point)
 
 

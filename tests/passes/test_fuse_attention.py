@@ -264,7 +264,35 @@ def test_long_chains_are_not_followed_to_their_end(rng: np.random.Generator) -> 
 def test_few_rows_stay_products() -> None:
     parameters, body, _ = SPELLINGS["queries in columns"]
     module = network(f"func @main({parameters}) -> (%y: f32[2,5,4]) {{\n{body}\nreturn %y\n}}")
-    assert not run_pass("fuse_attention", module)[0].modified
+    run_pass("fuse_attention", module)
+    assert [op.name for op in module.ops].count("matmul") == 2
+
+
+def test_one_query_scales_itself_and_reads_keys_once_for_each_group(rng: np.random.Generator) -> None:
+    """As decoders do for each token: keys and values were copied for each head, turned and scaled."""
+    module = network(
+        """
+        func @main(%q: f32[2,6,1,3], %k: f32[2,2,5,3], %v: f32[2,2,5,4]) -> (%y: f32[2,6,1,4]) {
+          %ku = reshape(%k) {shape=[2, 2, 1, 5, 3]} : f32[2,2,1,5,3]
+          %ke = expand(%ku) {shape=[2, 2, 3, 5, 3]} : f32[2,2,3,5,3]
+          %kr = reshape(%ke) {shape=[2, 6, 5, 3]} : f32[2,6,5,3]
+          %kt = transpose(%kr) {perm=[0, 1, 3, 2]} : f32[2,6,3,5]
+          %ks = mul(%kt, @scale) : f32[2,6,3,5]
+          %qs = mul(%q, @scale) : f32[2,6,1,3]
+          %s = matmul(%qs, %ks) : f32[2,6,1,5]
+          %w = softmax(%s) {axis=3} : f32[2,6,1,5]
+          %vu = reshape(%v) {shape=[2, 2, 1, 5, 4]} : f32[2,2,1,5,4]
+          %ve = expand(%vu) {shape=[2, 2, 3, 5, 4]} : f32[2,2,3,5,4]
+          %vr = reshape(%ve) {shape=[2, 6, 5, 4]} : f32[2,6,5,4]
+          %y = matmul(%w, %vr) : f32[2,6,1,4]
+          return %y
+        }"""
+    )
+    inputs = random_inputs(module, rng)
+    before = interp.run(module, inputs)["y"]
+    run_pass("fuse_attention", module)
+    assert sorted(op.name for op in module.ops if op.name != "reshape") == ["matmul", "matmul", "mul", "softmax"]
+    assert_close(interp.run(module, inputs)["y"], before)
 
 
 def test_columns_of_weights_are_no_means_of_values() -> None:
