@@ -14,7 +14,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Slice, Transpose
 from ...ir.ops.shape import Reshape
 from ..base import UNPLANNED, Pass, Record
-from ..pattern import Driver, Match, Rule, node
+from ..pattern import Driver, Match, Rule, node, on_quantized
 
 _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS = 32, 4, 8
 _MOST_BYTES = 1 << 25
@@ -28,9 +28,9 @@ class FrameConvolutions(Pass):
     Kernels for convolutions compute neighbouring columns or many channels at once: of few channels with strides neither
     lies together. Of one channel and long windows, frames [N * windows, taps] times weights do, at the price of each
     number being copied taps / stride times, which pays where many outputs read them: from 2 to 30 billion
-    multiplications a second for a spectrogram of windows of 512, 160 apart. Of others the columns that are a stride
-    apart become rows, and the phases between them channels: the taps of a stride are one tap. So do all columns, where
-    one window sees them, as it does the numbers of each word of a text.
+    multiplications a second for a spectrogram of windows of 512, 160 apart. Of integers, too; of other numbers the
+    columns that are a stride apart become rows, and the phases between them channels: the taps of a stride are one tap.
+    So do all columns, where one window sees them, as it does the numbers of each word of a text.
     """
 
     requires = (UNPLANNED,)
@@ -38,7 +38,7 @@ class FrameConvolutions(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         made: dict[Hashable, Value] = {}
         rules = (
-            Rule("frame_convolution", node(Conv, "x"), partial(_product, made)),
+            *on_quantized(Rule("frame_convolution", node(Conv, "x"), partial(_product, made))),
             Rule("phase_convolution", node(Conv, "x"), _of_phases),
         )
         return Driver(rules, 1).run(module, record)
@@ -49,7 +49,7 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     imaginary part of a spectrum.
     """
     conv, x, (_, w, b, residual) = found.root.operator, found["x"], found.root.operands
-    if residual is not None or not isinstance(w, Constant) or not w.type.dtype.is_float or conv.group != 1:
+    if residual is not None or not isinstance(w, Constant) or conv.group != 1:
         return None
     outputs, taps, windows = w.type.shape[0], w.type.shape[-1], found.root.result.type.shape[-1]
     last, images = len(conv.strides) - 1, x.type.shape[0]
@@ -63,11 +63,12 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     key = (x, taps, windows, conv.strides, conv.pads, conv.dilations)
     if key not in made:
         made[key] = _frames(found, taps)
-    weights = found.add_constant(f"{name}_taps", w.array.reshape(outputs, taps).T)
-    product = MatMul(act=conv.act, act_args=conv.act_args)
-    y = found.emit(product, made[key], weights, b)
+    weights = found.add_constant(f"{name}_taps", w.array.reshape(outputs, taps), w.type.with_shape((outputs, taps)))
+    product = MatMul(transpose_b=True, act=conv.act, act_args=conv.act_args)
+    type = found.root.result.type
+    y = found.emit(product, made[key], weights, b, result_types=[type.with_shape((images, windows, outputs))])
     y = found.emit(Transpose((0, 2, 1)), y)
-    return found.emit(Reshape(found.root.result.type.shape), y)
+    return found.emit(Reshape(type.shape), y)
 
 
 def _frames(found: Match[Conv], taps: int) -> Value:

@@ -9,7 +9,7 @@ from before_after import parse, random_inputs, run_pass
 from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.convolution import Conv
-from tilewright.ir.types import DType, TensorType
+from tilewright.ir.types import DType, Quantization, TensorType
 
 
 def network(x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]) -> Module:
@@ -48,6 +48,26 @@ def test_becomes_a_product_of_frames(
     assert {"gather", "matmul"} <= set(names)
     assert {op.loc for op in module.ops} == {origin}
     np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [DType.U8, DType.I16])
+def test_integers_become_a_product_as_well(dtype: DType, rng: np.random.Generator) -> None:
+    """There are no kernels on vectors for windows so long; padding is the zero point."""
+    module = Module("m")
+    x = TensorType((2, 1, 300), dtype, Quantization.per_tensor(0.05, 7))
+    w = TensorType((9, 1, 130), DType.I8, Quantization(tuple(rng.uniform(0.01, 0.02, 9).tolist()), (0,) * 9, 0))
+    function = module.add_function(Function("main", [("x", x)]))
+    weights = module.add_constant("w", rng.integers(-128, 128, w.shape).astype(np.int8), w)
+    bias = module.add_constant("b", rng.integers(-999, 999, 9).astype(np.int32))
+    conv = Conv((16,), (40, 3), (1,), 1)
+    result = TensorType((2, 9, 14), dtype, Quantization.per_tensor(0.1, 3))
+    function.set_results(function.append(conv, [*function.parameters, weights, bias], [result]).results)
+    inputs = random_inputs(module, rng)
+    (expected,) = interp.run(module, inputs).values()
+    run_pass("frame_convolutions", module)
+    assert {"gather", "matmul"} <= {op.name for op in module.ops} and "conv" not in {op.name for op in module.ops}
+    (found,) = interp.run(module, inputs).values()
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

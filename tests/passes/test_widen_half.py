@@ -75,6 +75,19 @@ def test_what_is_moved_as_it_is_stored_stays(rng: np.random.Generator) -> None:
     assert_leaves_alone("widen_half", text)
 
 
+def test_windows_of_what_is_stored_are_compared_in_single_precision() -> None:
+    """Half precision has no kernel on vectors that looks for their largest numbers."""
+    text = """
+      func @main(%x: f16[1,2,4]) -> (%y: f16[1,2,3]) {
+        %y = max_pool(%x) {kernel=[2], strides=[1], pads=[0, 0], dilations=[1]} : f16[1,2,3]
+        return %y
+      }
+    """
+    module = parse(text)
+    run_pass("widen_half", module)
+    assert [op.name for op in module.ops] == ["cast", "max_pool", "cast"]
+
+
 def test_what_knows_only_half_precision_stays(rng: np.random.Generator) -> None:
     text = """
       func @main(%x: f16[5]) -> (%y: u16[5]) {
