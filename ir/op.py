@@ -7,6 +7,7 @@ on quantised tensors. Builder, verifier, printer and parser derive from the decl
 
 import dataclasses
 import enum
+import inspect
 import types as python_types
 import typing
 from collections.abc import Callable, Sequence
@@ -28,11 +29,6 @@ T = TypeVar("T")
 
 class UnaryOperands(NamedTuple):
     x: Value
-
-
-class BinaryOperands(NamedTuple):
-    x: Value
-    y: Value
 
 
 class LinearOperands(NamedTuple):
@@ -59,10 +55,10 @@ class QuantizationRule(enum.Enum):
 class Operator(Immutable, Generic[OperandsT_co]):
     """Base of all operators.
 
-    A subclass says what its operands are, ``Operator[UnaryOperands]``: a NamedTuple whose fields are values, with
-    ``None`` as their default where they may be absent, or ``tuple[Value, ...]`` for any number of them. It defines
-    ``infer`` and ``reference`` with one parameter for each operand (``None`` where absent; ``*operands`` for any
-    number).
+    A subclass defines ``infer`` and ``reference`` with one parameter for each operand, ``None`` where it is absent, or
+    ``*operands`` for any number: ``infer`` names them, and says by its types which may be absent. The tuple of values
+    that stands behind the class it derives from, ``Operator[tuple[Value, Value | None]]``, says the same to type
+    checkers; a NamedTuple where other code asks for operands by name.
 
     Raises:
         IRError: an integer among the attributes is too large.
@@ -95,9 +91,12 @@ class Operator(Immutable, Generic[OperandsT_co]):
             cls.FUNCTION = function
         for base in cls.__dict__.get("__orig_bases__", ()):
             for declared in typing.get_args(base):
-                if hasattr(declared, "_fields"):
-                    cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
-                    cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
+                cls._ARRANGE = getattr(declared, "_make", tuple)
+        code = cls.infer.__code__
+        if "infer" in vars(cls) and not code.co_flags & inspect.CO_VARARGS:
+            cls.OPERANDS = code.co_varnames[1 : code.co_argcount]
+            types = cls.infer.__annotations__
+            cls.REQUIRED = sum("None" not in str(types[name]) for name in cls.OPERANDS)
         super().__init_subclass__()
 
     def __post_init__(self) -> None:

@@ -1,7 +1,5 @@
 """Comparisons, logic on truth values, and the choice between two tensors."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from tilewright.errors import IRError
@@ -39,14 +37,8 @@ Or = declared(Logic, "or", "Whether one or both are true", np.logical_or)
 Xor = declared(Logic, "xor", "Whether one only is true", np.logical_xor)
 
 
-class WhereOperands(NamedTuple):
-    condition: Value
-    x: Value
-    y: Value
-
-
 @operator("where")
-class Where(Elementwise[WhereOperands]):
+class Where(Elementwise[tuple[Value, Value, Value]]):
     """x where the condition holds, else y.
 
     Operands: condition, of truth values; x and y of one element type; all three broadcast.

@@ -3,8 +3,6 @@
 Indices are i32 or i64; negative ones count from the end. An index out of range is an error when the network runs.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from tilewright.errors import InputError, IRError
@@ -49,13 +47,8 @@ def combine(y: np.ndarray, positions: tuple, updates: np.ndarray, reduction: str
         functions[reduction].at(y, positions, updates)
 
 
-class IndexedOperands(NamedTuple):
-    x: Value
-    indices: Value
-
-
 @operator("gather")
-class Gather(Operator[IndexedOperands]):
+class Gather(Operator[tuple[Value, Value]]):
     """Pick slices of x along ``axis``.
 
     Operands: x, of any dtype; indices, of any shape. Result: the shape of x with the extent of ``axis`` replaced by
@@ -76,7 +69,7 @@ class Gather(Operator[IndexedOperands]):
 
 
 @operator("gather_elements")
-class GatherElements(Operator[IndexedOperands]):
+class GatherElements(Operator[tuple[Value, Value]]):
     """Pick one element for each index: along ``axis`` by the index, along all others by its own position.
 
     Operands: x; indices, of the rank of x and no larger than it apart from ``axis``. Result: the shape of indices.
@@ -116,7 +109,7 @@ def element_positions(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np
 
 
 @operator("gather_nd")
-class GatherND(Operator[IndexedOperands]):
+class GatherND(Operator[tuple[Value, Value]]):
     """Pick slices of x by index tuples.
 
     Operands: x; indices [*batch, ..., n]. Result [*batch, ..., *x.shape[batch_dims + n:]]: the last dimension of
@@ -144,14 +137,8 @@ class GatherND(Operator[IndexedOperands]):
         return x[(*leading, *coordinates)]
 
 
-class ScatterOperands(NamedTuple):
-    x: Value
-    indices: Value
-    updates: Value
-
-
 @operator("scatter_elements")
-class ScatterElements(Operator[ScatterOperands]):
+class ScatterElements(Operator[tuple[Value, Value, Value]]):
     """A copy of x with single elements replaced, the reverse of ``gather_elements``.
 
     Operands: x; indices; updates, of the shape of indices and the dtype of x. Result: like x. Of several updates to
@@ -188,7 +175,7 @@ def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tup
 
 
 @operator("scatter_nd")
-class ScatterND(Operator[ScatterOperands]):
+class ScatterND(Operator[tuple[Value, Value, Value]]):
     """A copy of x with slices replaced, the reverse of ``gather_nd`` without batch dimensions.
 
     Operands: x; indices [..., n]; updates [..., *x.shape[n:]]. Result: like x.
@@ -211,13 +198,8 @@ class ScatterND(Operator[ScatterOperands]):
         return y
 
 
-class OneHotOperands(NamedTuple):
-    indices: Value
-    values: Value
-
-
 @operator("one_hot")
-class OneHot(Operator[OneHotOperands]):
+class OneHot(Operator[tuple[Value, Value]]):
     """A new dimension ``axis`` of extent ``depth`` that holds ``on`` at the index and ``off`` elsewhere.
 
     Operands: indices, of any numeric dtype (fractions are dropped); values [off, on], whose dtype is that of the

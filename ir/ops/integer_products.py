@@ -1,7 +1,6 @@
 """Convolution and matrix product of plain integers with zero points as operands, for models that compute them."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,15 +32,8 @@ def _wrapped(total: np.ndarray) -> np.ndarray:
     return total.astype(np.int64).astype(np.int32)
 
 
-class ConvIntegerOperands(NamedTuple):
-    x: Value
-    w: Value
-    x_zero_point: Value | None = None
-    w_zero_point: Value | None = None
-
-
 @operator("conv_integer")
-class ConvInteger(Operator[ConvIntegerOperands]):
+class ConvInteger(Operator[tuple[Value, Value, Value | None, Value | None]]):
     """Convolution of 8-bit integers, exact, wrapping at 32 bits. The attributes are those of ``conv``.
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; x_zero_point, one; w_zero_point, one or O; 0 where absent.
@@ -82,15 +74,8 @@ class ConvInteger(Operator[ConvIntegerOperands]):
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
 
-class MatMulIntegerOperands(NamedTuple):
-    a: Value
-    b: Value
-    a_zero_point: Value | None = None
-    b_zero_point: Value | None = None
-
-
 @operator("matmul_integer")
-class MatMulInteger(Operator[MatMulIntegerOperands]):
+class MatMulInteger(Operator[tuple[Value, Value, Value | None, Value | None]]):
     """Matrix product of 8-bit integers, exact, wrapping at 32 bits.
 
     Operands: a [*batch, M, K]; b [*batch, K, N]; a_zero_point, one or M; b_zero_point, one or N; 0 where absent.

@@ -1,7 +1,6 @@
 """Normalisations: over the batch, over layers, instances and groups of channels, and by norms."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -42,16 +41,8 @@ def _standardize_exactly(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -
     return (x - mean.astype(x.dtype)) * (1 / np.sqrt(variance + epsilon)).astype(x.dtype)
 
 
-class BatchNormOperands(NamedTuple):
-    x: Value
-    scale: Value
-    b: Value
-    mean: Value
-    var: Value
-
-
 @operator("batch_norm")
-class BatchNorm(Operator[BatchNormOperands]):
+class BatchNorm(Operator[tuple[Value, Value, Value, Value, Value]]):
     """(x - mean) / sqrt(var + epsilon) * scale + b, with statistics from training.
 
     Operands: x [N, C, *spatial]; scale, b, mean and var [C].
@@ -95,14 +86,8 @@ class _TrailingNorm(Operator[OperandsT_co]):
         return TensorType(x.shape, x.dtype)
 
 
-class LayerNormOperands(NamedTuple):
-    x: Value
-    scale: Value
-    b: Value | None = None
-
-
 @operator("layer_norm")
-class LayerNorm(_TrailingNorm[LayerNormOperands]):
+class LayerNorm(_TrailingNorm[tuple[Value, Value, Value | None]]):
     """Standardised over the dimensions from ``axis`` to the last, times scale, plus b.
 
     Operands: x; scale and b of the shape of these dimensions.
@@ -116,13 +101,8 @@ class LayerNorm(_TrailingNorm[LayerNormOperands]):
         return (y if b is None else y + b).astype(x.dtype)
 
 
-class RmsNormOperands(NamedTuple):
-    x: Value
-    scale: Value
-
-
 @operator("rms_norm")
-class RmsNorm(_TrailingNorm[RmsNormOperands]):
+class RmsNorm(_TrailingNorm[tuple[Value, Value]]):
     """x over its root mean square from ``axis`` to the last dimension, times scale.
 
     Operands: x; scale of the shape of these dimensions.
@@ -136,14 +116,8 @@ class RmsNorm(_TrailingNorm[RmsNormOperands]):
         return (x / np.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale).astype(x.dtype)
 
 
-class GroupNormOperands(NamedTuple):
-    x: Value
-    scale: Value
-    b: Value
-
-
 @operator("group_norm")
-class GroupNorm(Operator[GroupNormOperands]):
+class GroupNorm(Operator[tuple[Value, Value, Value]]):
     """Each group of neighbouring channels of each image of x [N, C, *spatial] standardised together, times scale [C],
     plus b [C]. With a group for each channel it is instance normalisation.
 

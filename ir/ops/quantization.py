@@ -7,8 +7,6 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 ``fake_quantize`` stands apart: it stays in real numbers, and is what simulations of quantised networks are made of.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from tilewright.errors import IRError
@@ -52,14 +50,8 @@ def check_parameters(x: TensorType, scale: TensorType, zero_point: TensorType | 
             raise IRError(f"wrong shape of the {what}", expected=f"{count} elements", found=list(type.shape))
 
 
-class ScaledOperands(NamedTuple):
-    x: Value
-    scale: Value
-    zero_point: Value | None = None
-
-
 @operator("quantize_linear")
-class QuantizeLinear(Operator[ScaledOperands]):
+class QuantizeLinear(Operator[tuple[Value, Value, Value | None]]):
     """Real numbers to integers with computed parameters: round(x / scale) + zero_point, half to even, saturated.
 
     Operands: x [...] and scale of one float dtype; zero_point, 0 where absent. Result: the shape of x, dtype ``to``,
@@ -87,7 +79,7 @@ class QuantizeLinear(Operator[ScaledOperands]):
 
 
 @operator("dequantize_linear")
-class DequantizeLinear(Operator[ScaledOperands]):
+class DequantizeLinear(Operator[tuple[Value, Value, Value | None]]):
     """Integers to real numbers with computed parameters: (x - zero_point) * scale.
 
     Operands: x, of an integer dtype up to 32 bits; scale, whose float dtype is that of the result; zero_point, of the
@@ -136,15 +128,8 @@ class DynamicQuantizeLinear(Operator[UnaryOperands]):
         return to_integers(x, np.asarray(scale), np.asarray(zero), DType.U8), np.asarray(scale), np.asarray(zero)
 
 
-class FakeQuantizeOperands(NamedTuple):
-    x: Value
-    scale: Value
-    low: Value
-    high: Value
-
-
 @operator("fake_quantize")
-class FakeQuantize(Elementwise[FakeQuantizeOperands]):
+class FakeQuantize(Elementwise[tuple[Value, Value, Value, Value]]):
     """The nearest number that an integer would stand for: round(x / scale) * scale, half to even, from low to high.
 
     The grid of integers from n to m has low = scale * n and high = scale * m. What a product of more bits than the

@@ -1,7 +1,6 @@
 """Sampling of images at computed points."""
 
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,13 +18,8 @@ MARGIN = 3
 """So far outside of an image, in pixels, no tap reaches into it."""
 
 
-class GridSampleOperands(NamedTuple):
-    x: Value
-    grid: Value
-
-
 @operator("grid_sample")
-class GridSample(Operator[GridSampleOperands]):
+class GridSample(Operator[tuple[Value, Value]]):
     """Elements of an image between its pixels.
 
     Operands: x [N, C, *extents] of one to three extents; grid [N, *points, rank], whose coordinates stand in the order

@@ -5,7 +5,6 @@ selected comes first; what is behind that is zero.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -82,13 +81,8 @@ class Unique(Operator[UnaryOperands]):
         return positions, which, often, np.asarray(len(found))
 
 
-class BoundedOperands(NamedTuple):
-    x: Value
-    limit: Value
-
-
 @operator("bounded")
-class Bounded(Operator[BoundedOperands]):
+class Bounded(Operator[tuple[Value, Value]]):
     """x, i64[], which must be from 0 to ``limit``, i64[]: the run ends (`InputError`) where it is not."""
 
     def infer(self, x: TensorType, limit: TensorType) -> TensorType:
@@ -102,16 +96,8 @@ class Bounded(Operator[BoundedOperands]):
         return x
 
 
-class SuppressionOperands(NamedTuple):
-    boxes: Value
-    scores: Value
-    most: Value
-    overlap: Value
-    threshold: Value
-
-
 @operator("non_max_suppression")
-class NonMaxSuppression(Operator[SuppressionOperands]):
+class NonMaxSuppression(Operator[tuple[Value, Value, Value, Value, Value]]):
     """The best boxes of each class that do not overlap much.
 
     Operands: boxes f32 [images, n, 4]; scores f32 [images, classes, n]; how many boxes a class of an image has at most,

@@ -27,17 +27,8 @@ NUMBERS_LIMIT = 1 << 25
 """So many numbers are normalised together at most."""
 
 
-class SkipLayerNormOperands(NamedTuple):
-    x: Value
-    factor: Value
-    scale: Value
-    b: Value
-    skip: Value | None = None
-    skip_factor: Value | None = None
-
-
 @operator("skip_layer_norm")
-class SkipLayerNorm(Operator[SkipLayerNormOperands]):
+class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Value | None]]):
     """x times factor, plus skip times skip_factor, standardised, times scale, plus b.
 
     Operands: x and skip of one shape; factor, scale, b and skip_factor, real numbers, one for each element along

@@ -1,7 +1,7 @@
 """Ensembles of decision trees: what gradient boosting and random forests learn."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,18 +12,8 @@ from ..op import Operator, operator
 from ..types import DType, ResultTypes, TensorType, Types
 
 
-class TreeEnsembleOperands(NamedTuple):
-    x: Value
-    nodes: Value
-    splits: Value
-    roots: Value
-    starts: Value
-    targets: Value
-    weights: Value
-
-
 @operator("tree_ensemble")
-class TreeEnsemble(Operator[TreeEnsembleOperands]):
+class TreeEnsemble(Operator[tuple[Value, Value, Value, Value, Value, Value, Value]]):
     """For each row, the weights of the leaves that it reaches in all trees, combined by target.
 
     Operands: x [rows, features], f32 or f64; the tables, of which integers are i32: nodes [nodes, 3], each a feature

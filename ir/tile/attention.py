@@ -49,15 +49,8 @@ class MapAsWeights(Operator[UnaryOperands]):
         return filled.T[:, :, None, None].copy()
 
 
-class WeighOperands(NamedTuple):
-    """Scores, and a mask with one row or as many."""
-
-    x: Value
-    mask: Value | None = None
-
-
 @operator("tile_weigh", TILE_OPERATORS)
-class Weigh(Operator[WeighOperands]):
+class Weigh(Operator[tuple[Value, Value | None]]):
     """Scores, [rows, columns, keys], as weights: ``arithmetic.attention_weights`` along the keys, then zeros up to a
     whole block, then a block that begins with the sum of the weights as int32, little-endian, and is zero otherwise.
 

@@ -16,18 +16,10 @@ from .requantization import HIGHEST, LOWEST
 from .types import TILE_OPERATORS, TileType, placed_map, tile, written
 
 
-class NormalizationOperands(NamedTuple):
-    """Multipliers of both maps, i16, then gain and offset, f32; [channels] each."""
-
-    multiplier: Value
-    skip_multiplier: Value
-    gain: Value
-    offset: Value
-
-
 @operator("tile_load_normalization", TILE_OPERATORS)
-class LoadNormalization(Operator[NormalizationOperands]):
-    """Parameters of channels into the parameter scratchpad, as f64 [4, channels].
+class LoadNormalization(Operator[tuple[Value, Value, Value, Value]]):
+    """Parameters of channels into the parameter scratchpad, as f64 [4, channels]: multipliers of both maps, i16, gain
+    and offset, f32.
 
     Attributes:
         cluster: see :class:`tilewright.ir.tile.transfer.LoadWeights`.

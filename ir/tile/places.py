@@ -1,7 +1,6 @@
 """Operators that name places: maps in DRAM, buffers on chip, and parts of both. None of them costs anything."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ..core import Function, Op, Value
 from ..feature_map import WIDE, in_bytes, map_shape, of_bytes
 from ..op import Operator, UnaryOperands, operator
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
-from .types import EVERY_CLUSTER, TILE_OPERATORS, Memory, NoOperands, TileType, tile
+from .types import EVERY_CLUSTER, TILE_OPERATORS, Memory, TileType, tile
 
 
 class Crossing(Operator[UnaryOperands]):
@@ -73,7 +72,7 @@ class Leave(Crossing):
 
 
 @operator("tile_buffer", TILE_OPERATORS)
-class Buffer(Operator[NoOperands]):
+class Buffer(Operator[tuple[()]]):
     """A place for a map that ops write part by part; what it holds before is not defined (the reference has zeros).
 
     Attributes:
@@ -98,14 +97,8 @@ class Buffer(Operator[NoOperands]):
         return np.zeros(self.shape, self.dtype.numpy)
 
 
-class PartOperands(NamedTuple):
-    """A place."""
-
-    x: Value
-
-
 @operator("tile_part", TILE_OPERATORS)
-class Part(Operator[PartOperands]):
+class Part(Operator[UnaryOperands]):
     """A box of a place, as a place: what is written there is written in the whole.
 
     Attributes:
@@ -146,7 +139,7 @@ class Part(Operator[PartOperands]):
 
 
 @operator("tile_in_cluster", TILE_OPERATORS)
-class InCluster(Operator[PartOperands]):
+class InCluster(Operator[UnaryOperands]):
     """A place in the scratchpads of all clusters as that in one of them: what is written there is in the others when it
     has been moved (the reference has one array for all).
 
@@ -169,7 +162,7 @@ class InCluster(Operator[PartOperands]):
 
 
 @operator("tile_phase", TILE_OPERATORS)
-class Phase(Operator[PartOperands]):
+class Phase(Operator[UnaryOperands]):
     """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
 
     Attributes:
@@ -195,7 +188,7 @@ class Phase(Operator[PartOperands]):
 
 
 @operator("tile_reshape", TILE_OPERATORS)
-class Reshape(Operator[PartOperands]):
+class Reshape(Operator[UnaryOperands]):
     """A whole map in DRAM as one of other images, rows and columns, pixels in the same order; the same place.
 
     Attributes:

@@ -12,7 +12,7 @@ from ..layout import CHANNEL_BLOCK
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
 from .places import Crossing, Enter, Leave
-from .types import TILE_OPERATORS, MapOperands, NoOperands, TileType, placed_map, tile, written
+from .types import TILE_OPERATORS, MapOperands, TileType, placed_map, tile, written
 
 FLIP = np.uint8(0x80)
 """Turns the stored integers of u8 into those of i8 with the zero point 128 less, and back."""
@@ -109,16 +109,9 @@ class LoadWeights(Operator[UnaryOperands]):
         return x
 
 
-class RequantizationOperands(NamedTuple):
-    """int32 biases and binary32 multipliers, [channels] each."""
-
-    bias: Value
-    multiplier: Value
-
-
 @operator("tile_load_requantization", TILE_OPERATORS)
-class LoadRequantization(Operator[RequantizationOperands]):
-    """Bias and multiplier of channels into the parameter scratchpad, as f64 [2, channels].
+class LoadRequantization(Operator[tuple[Value, Value]]):
+    """int32 bias and binary32 multiplier of channels into the parameter scratchpad, as f64 [2, channels].
 
     Attributes:
         cluster: see :class:`LoadWeights`.
@@ -158,7 +151,7 @@ class LoadTable(Operator[UnaryOperands]):
 
 
 @operator("tile_load_record", TILE_OPERATORS)
-class LoadRecord(Operator[NoOperands]):
+class LoadRecord(Operator[tuple[()]]):
     """The numbers of pooling or of arithmetic into the parameter scratchpad; what they mean stands in ``docs/isa.md``.
 
     Attributes:

@@ -102,10 +102,6 @@ TILE_OPERATORS: Registry = {}
 """Every operator of tile programs by name, beside those of networks. Do not change it after import."""
 
 
-class NoOperands(NamedTuple):
-    """Of operators that make something of nothing."""
-
-
 class MapOperands(NamedTuple):
     """A feature map, or a part of one, and where the result goes."""
 

@@ -22,9 +22,9 @@ Matrix = NDArray[np.bool_]
 
 def channels_picked(op: Op[Gather]) -> NDArray[np.int64]:
     """The input channel that each output channel is."""
-    indices = op.operands.indices
+    x, indices = op.operands
     assert isinstance(indices, Constant), "the device picks channels that are known"
-    return from_front(indices.array, op.operands.x.type.shape[1])
+    return from_front(indices.array, x.type.shape[1])
 
 
 def zero_of_weights(op: Op[Conv]) -> int:

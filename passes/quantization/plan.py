@@ -276,7 +276,7 @@ def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]
 def is_anchor(op: Op) -> TypeGuard[Anchor]:
     """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
     if is_op(op, ConvTranspose):
-        x = op.operands.x
+        x = op.inputs[0]
         real = x.type.dtype is DType.F32 and op.result.type.quant is None
         return real and not isinstance(x, Constant) and has_phases(op)
     if not is_op(op, Conv, MatMul):

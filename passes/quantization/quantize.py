@@ -105,7 +105,7 @@ def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.
     Args:
         x_scale: of the activations that they are multiplied with.
     """
-    b = op.operands.b
+    b = op.operands[2]
     bias = b.array if isinstance(b, Constant) else None
     if bias is not None and is_op(op, ConvTranspose):
         # Of the groups, which share their scales, the largest.

@@ -148,7 +148,7 @@ def obstacle(op: Op[_Norm]) -> str | None:
 
 def _normalization(found: Match[_Norm]) -> Value | None:
     root, y = found.root, found.root.result
-    scale, b = root.operands.scale, root.operands.b if is_op(root, LayerNorm, GroupNorm) else None
+    (_, scale), b = root.operands[:2], root.operands[2] if is_op(root, LayerNorm, GroupNorm) else None
     if obstacle(root) is not None:
         return None
     made, operands = next(_becoming(y, _axis(root))), _operands(root)

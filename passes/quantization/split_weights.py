@@ -32,7 +32,7 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
     known = {*plan.values.values(), *(op.result for op in plan.real)}
     ends = {value for name, value in plan.values.items() if name in wide} | {op.result for op in plan.real}
     for op in plan.anchors:
-        w, function = op.operands.w, op.function
+        w, function = op.inputs[1], op.function
         if _rounded_as(op.result, known) not in ends or not isinstance(w, Constant) or on_own_grid(w.array) is not None:
             continue
         axis = channel_axis(op)
@@ -42,7 +42,7 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
         coarse = integers * scales.reshape([-1 if d == axis else 1 for d in range(integers.ndim)])
         y, readers = op.result, [*op.result.uses]
         rest = module.add_constant(f"{w.name}.rest", w.array - coarse)
-        second = Op(op.operator, [op.operands.x, rest], [y.type], names=[names.take(f"{y.name}.rest")], loc=op.loc)
+        second = Op(op.operator, [op.inputs[0], rest], [y.type], names=[names.take(f"{y.name}.rest")], loc=op.loc)
         function.insert_after(second, op)
         total = Op(Add(), [y, second.result], names=[y.name], loc=op.loc)
         function.insert_after(total, second)

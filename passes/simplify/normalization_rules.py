@@ -134,7 +134,7 @@ def _norm_times(found: Match) -> Value | None:
     if factor is None or len(parameters) != len(norm.inputs) - 1:
         return None
     scaled = [found.add_constant(value.name, value.array * factor) for value in parameters]
-    return _as_before(found, found.emit(norm.operator, norm.operands.x, *scaled))
+    return _as_before(found, found.emit(norm.operator, norm.inputs[0], *scaled))
 
 
 def _norm_plus(found: Match) -> Value | None:

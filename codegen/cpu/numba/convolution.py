@@ -163,8 +163,8 @@ def lower_integer_convolution(op: Op[ConvInteger], target: TargetDescription) ->
     source = _FORWARD.format(
         tensors=", ".join(pointers(op)),
         bias="0",
-        weight=centred("w[r + k]", zero_point("w_zero_point", op.operands.w_zero_point, "o")),
-        element=centred(_ELEMENT, zero_point("x_zero_point", op.operands.x_zero_point, "0")),
+        weight=centred("w[r + k]", zero_point("w_zero_point", op.operands[3], "o")),
+        element=centred(_ELEMENT, zero_point("x_zero_point", op.operands[2], "0")),
         finish="y[q + c] = scratch[c]",
     )
     return _compiled(op, source, numbers, DType.I32, target)

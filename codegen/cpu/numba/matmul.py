@@ -129,10 +129,10 @@ def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel:
 def lower_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel:
     source = _SOURCE.format(
         tensors=", ".join(pointers(op)),
-        before=f"zero = {zero_point('a_zero_point', op.operands.a_zero_point, 'u % rows')}",
+        before=f"zero = {zero_point('a_zero_point', op.operands[2], 'u % rows')}",
         zero="np.int32(0)",
         left=centred("a[i]", "zero"),
-        right=centred("b[i]", zero_point("b_zero_point", op.operands.b_zero_point, "j")),
+        right=centred("b[i]", zero_point("b_zero_point", op.operands[3], "j")),
         finish="y[q + j] = scratch[j]",
     )
     return _compiled(op, MatMul(), source, DType.I32, target)

@@ -54,16 +54,16 @@ _MEAN = """floor = total // count
 def _is_quantized(op: Op[SkipLayerNorm]) -> bool:
     operands = op.operands
     known = all(isinstance(value, Constant) for value in (*operands[1:4], *operands[5:]) if value is not None)
-    return known and operands.x.type.quant is not None
+    return known and operands[0].type.quant is not None
 
 
 @lowers(SkipLayerNorm, needs=(is_plain, _is_quantized))
 def lower_skip_layer_norm(op: Op[SkipLayerNorm], target: TargetDescription) -> Kernel:
-    operator, y, skip = op.operator, op.result.type, op.operands.skip
+    operator, y, skip = op.operator, op.result.type, op.operands[4]
     by = standardization_of(op)
     _, channels, inner = around(y.shape, operator.axis)
     zero, groups, together = parameters(y)[1], operator.groups or 1, operator.together(y.shape)
-    zeros = [parameters(op.operands.x.type)[1], parameters(skip.type)[1] if skip is not None else 0, zero]
+    zeros = [parameters(op.inputs[0].type)[1], parameters(skip.type)[1] if skip is not None else 0, zero]
     integers = [groups, channels // groups, inner, *zeros, *(bound - zero for bound in limits(y))]
     for each in by.multipliers:
         integers += each.tolist()

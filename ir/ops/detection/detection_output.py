@@ -33,14 +33,6 @@ def area(box: np.ndarray) -> np.float32:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-class DetectionOutputOperands(NamedTuple):
-    location: Value
-    confidence: Value
-    priors: Value
-    objectness: Value | None = None
-    refinement: Value | None = None
-
-
 class DetectionCounts(NamedTuple):
     """Extents of the operands: images; priors; classes; locations of a prior; sets of priors; numbers of a prior."""
 
@@ -53,7 +45,7 @@ class DetectionCounts(NamedTuple):
 
 
 @operator("detection_output")
-class DetectionOutput(Operator[DetectionOutputOperands]):
+class DetectionOutput(Operator[tuple[Value, Value, Value, Value | None, Value | None]]):
     """The detections of every image, as rows of image, label, score, xmin, ymin, xmax, ymax.
 
     Operands, all f32: location [N, priors * locations * 4]; confidence [N, priors * classes]; priors

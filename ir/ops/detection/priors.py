@@ -19,10 +19,6 @@ SAME_RATIO = 1e-6
 """Aspect ratios that are closer than this are one."""
 
 
-class NoOperands(NamedTuple):
-    pass
-
-
 class PriorShape(NamedTuple):
     """One of the boxes that every cell has, in pixels of the image: how its centre is shifted, and half its size.
 
@@ -37,7 +33,7 @@ class PriorShape(NamedTuple):
     is_cut: bool = False
 
 
-class Priors(Operator[NoOperands]):
+class Priors(Operator[tuple[()]]):
     """Base: f32 [2, 4 * height * width * boxes of a cell].
 
     The first row holds xmin, ymin, xmax, ymax of each box in parts of the image; cells row by row, the boxes of a cell

@@ -5,7 +5,6 @@ where that leaves something open, as OpenVINO's CPU plugin has it.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,14 +16,8 @@ from ...op import Operator, operator
 from ...types import DType, ResultTypes, TensorType, Types
 
 
-class ProposalOperands(NamedTuple):
-    scores: Value
-    deltas: Value
-    image: Value
-
-
 @operator("proposal")
-class Proposal(Operator[ProposalOperands]):
+class Proposal(Operator[tuple[Value, Value, Value]]):
     """The best boxes of each image without overlaps, and their scores.
 
     Operands, all f32: scores [N, 2 * anchors, H, W], of which the second half of the channels says how likely there is

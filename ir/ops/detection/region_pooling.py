@@ -6,7 +6,6 @@ image -1 ends them, and results from there on are zeros. An image out of range i
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -56,12 +55,7 @@ def interpolated(x: np.ndarray, y: np.float32, x_: np.float32) -> np.ndarray:
     return upper + (lower - upper) * (y - np.float32(top))
 
 
-class RegionOperands(NamedTuple):
-    x: Value
-    regions: Value
-
-
-class RegionPool(Operator[RegionOperands]):
+class RegionPool(Operator[tuple[Value, Value]]):
     """Base: x f32 [N, C, H, W], regions f32 [R, 5]; result [R, channels, pooled height, pooled width].
 
     Attributes:
@@ -257,14 +251,8 @@ OFFSETS = {"asymmetric": (0.0, 0.0), "half_pixel_for_nn": (0.0, -0.5), "half_pix
 MODES = ("avg", "max", "max_interpolated")
 
 
-class RoiAlignOperands(NamedTuple):
-    x: Value
-    regions: Value
-    images: Value
-
-
 @operator("roi_align")
-class RoiAlign(Operator[RoiAlignOperands]):
+class RoiAlign(Operator[tuple[Value, Value, Value]]):
     """The mean or the maximum of samples in each bin of a region.
 
     Operands: x f32 [N, C, H, W]; regions f32 [R, 4], xmin, ymin, xmax, ymax; images, i32 or i64 [R], 0 to N - 1.

@@ -16,11 +16,11 @@ from .program import ChipMap, TileProgram
 
 def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:
     """Images are rows where each pixel is by itself; otherwise tiles are whole images of some groups of channels."""
-    y, skip, shape = op.result.type, op.operands.skip, computed_map(op)
+    (x, *_, skip, _), y, shape = op.operands, op.result.type, computed_map(op)
     by = standardization_of(op)
     low, high = (on_chip(y, bound) for bound in limits(y))
-    wide = is_wide(op.operands.x.type)
-    zeros = (0, 0) if wide else (chip_zero(op.operands.x), chip_zero(skip) if skip is not None else 0)
+    wide = is_wide(x.type)
+    zeros = (0, 0) if wide else (chip_zero(x), chip_zero(skip) if skip is not None else 0)
     ends = on_chip(y, parameters(y)[1]), low, high
     channels, of_images = shape.channels, is_of_images(op)
     group = channels // op.operator.groups if of_images else 0
@@ -39,8 +39,8 @@ def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:
             loaded[key] = program.add(LoadNormalization(key[0]), *constants)
         return loaded[key]
 
-    maps = [op.operands.x, *([skip] if skip is not None else [])]
-    read_channels = map_shape(op.operands.x.type).channels
+    maps = [x, *([skip] if skip is not None else [])]
+    read_channels = map_shape(x.type).channels
     sources = [program.reshaped(program.map(value), shape._replace(channels=read_channels)) for value in maps]
     target = program.reshaped(program.map(op.result), shape)
     over = of_images and not wide and not any(isinstance(place, ChipMap) for place in (target, sources[0]))

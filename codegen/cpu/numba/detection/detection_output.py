@@ -135,7 +135,7 @@ def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -
     operator = op.operator
     location, confidence, priors = (value.type for value in op.inputs[:3])
     counts = operator.counts(location, confidence, priors)
-    has_refinement = op.operands.refinement is not None
+    has_refinement = op.operands[4] is not None
     decoded = [line for name in ("refinement", "location")[not has_refinement :] for line in _decode(operator, name)]
     corner = "priors[q + {}]" if operator.normalized else "priors[q + 1 + {}] / np.float32(f[{}])"
     score, is_nothing = "confidence[at + {0}]", "pass"

@@ -97,7 +97,7 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
 
 @lowers(NonMaxSuppression, needs=(is_plain, has_real_meaning))
 def lower_non_max_suppression(op: Op[NonMaxSuppression], target: TargetDescription) -> Kernel:
-    operator, (images, classes, count) = op.operator, op.operands.scores.type.shape
+    operator, (images, classes, count) = op.operator, op.inputs[1].type.shape
     room = min(operator.room, count)
     # Box numbers are kept beside coordinates, as numbers of their type.
     memory = DType.F32 if count <= 1 << 24 else DType.F64

@@ -43,9 +43,9 @@ def import_one_hot(node: Node, importer: Importer) -> Value:
 
 @exports(OneHot)
 def export_one_hot(op: Op[OneHot], exporter: Exporter) -> None:
+    indices, values = op.operands
     depth = exporter.integers([op.operator.depth], "depth")
-    inputs = [op.operands.indices, depth, op.operands.values]
-    exporter.write_as(op, "OneHot", inputs, axis=op.operator.axis)
+    exporter.write_as(op, "OneHot", [indices, depth, values], axis=op.operator.axis)
 
 
 @imports("ReverseSequence")
