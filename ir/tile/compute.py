@@ -109,7 +109,14 @@ class Product(Operator[OperandsT_co]):
 
 @operator("tile_conv", TILE_OPERATORS)
 class Convolve(Product[ConvolutionOperands]):
-    """Every output channel from all input channels."""
+    """Every output channel from all input channels.
+
+    Attributes:
+        part: of a block of outputs those that are computed, the first and how many, (0, 0) for all: no lane is taken
+            for the others, to which 0 is added.
+    """
+
+    part: Pair = (0, 0)
 
     def infer(self, x: TensorType, w: TensorType, into: TensorType | None) -> TensorType:
         result = self.place_of_sums(x, w)
@@ -119,6 +126,9 @@ class Convolve(Product[ConvolutionOperands]):
 
     def reference(self, x: np.ndarray, w: np.ndarray, into: np.ndarray | None) -> np.ndarray:
         result = self.sums(x, w)
+        if self.part[1]:
+            first, count = self.part
+            result[..., :first] = result[..., first + count :] = 0
         if into is None:
             return result
         into[...] = (result.astype(np.int64) + into).astype(np.int32)

@@ -248,8 +248,11 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Places) -> Fields
     fields |= ({"pixel_pitch": x.shape[2]} if x.packed else {}) | ({"wide": 1} if wide else {})
     if not is_op(op, Convolve):
         return {**fields, "blocks": x.blocks >> wide, "group": operands.w.type.shape[1].bit_length() - 1}
+    first, count = op.operator.part
     return {
         **fields,
+        "unused": max(fields["unused"], CHANNEL_BLOCK - first - count) if count else fields["unused"],
+        "skipped": first // 4,
         "output_blocks": _type(op.result).blocks,
         "input_channels": x.shape[2] if x.packed else x.blocks >> wide,
         "accumulate": int(op.operands.into is not None),

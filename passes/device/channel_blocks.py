@@ -1,6 +1,8 @@
 """Which blocks of input channels each block of output channels of a product is made of: weights for all others are
 zero, and are neither loaded nor multiplied."""
 
+from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +19,9 @@ from ...runtime.machines.machine import CHANNEL_BLOCK
 from .boxes import Span, blocks_together
 
 Matrix = NDArray[np.bool_]
-"""[blocks of output channels, blocks of input channels]"""
+"""[halves of blocks of output channels, blocks of input channels]"""
+
+_HALF = CHANNEL_BLOCK // 2
 
 
 def channels_picked(op: Op[Gather]) -> NDArray[np.int64]:
@@ -57,25 +61,25 @@ def channels_made(op: Op) -> int:
 
 
 def nonzero_blocks(weights: np.ndarray, zero: int) -> Matrix:
-    """In which blocks of weights [outputs, inputs, …] one is not zero."""
+    """In which parts of weights [outputs, inputs, …], half a block of 16 times a block, one is not zero."""
     used = (weights != zero).reshape(*weights.shape[:2], -1).any(2)
     padded = [(0, -extent % CHANNEL_BLOCK) for extent in used.shape]
     blocks = np.pad(used, padded)
-    rows, columns = (extent // CHANNEL_BLOCK for extent in blocks.shape)
-    return np.logical_or.reduce(blocks.reshape(rows, CHANNEL_BLOCK, columns, CHANNEL_BLOCK), (1, 3))
+    rows, columns = blocks.shape[0] // _HALF, blocks.shape[1] // CHANNEL_BLOCK
+    return np.logical_or.reduce(blocks.reshape(rows, _HALF, columns, CHANNEL_BLOCK), (1, 3))
 
 
 @lru_cache(256)
 def _nonzero_blocks_of(weights: Constant, zero: int) -> Matrix:
     found = nonzero_blocks(weights.array, zero)
     # Sums are made of something.
-    found[:, 0] |= ~found.any(1)
+    found[::2, 0] |= ~(found[::2] | found[1::2]).any(1)
     return found
 
 
 def blocks_read(op: Op) -> Matrix | None:
-    """Which blocks of input channels each block of output channels is made of; ``None`` where it is all of them, or the
-    one in the same place."""
+    """Which blocks of input channels each half of a block of output channels is made of; ``None`` where it is all of
+    them, or the one in the same place."""
     if is_op(op, Gather):
         picked = channels_picked(op)
         first, last = picked, picked + 1
@@ -85,15 +89,15 @@ def blocks_read(op: Op) -> Matrix | None:
         last = first + inputs
     elif is_op(op, Conv) and MACS.is_at(op) and isinstance(op.operands.w, Constant):
         of_numbers = _nonzero_blocks_of(op.operands.w, zero_of_weights(op))
-        if of_numbers.all():
+        if of_numbers[: -(-len(op.operands.w.array) // _HALF)].all():
             return None
         return of_numbers.repeat(blocks_together(op.result.type), 0).repeat(blocks_together(op.inputs[0].type), 1)
     else:
         return None
     source, target = convolution_maps(op)
-    found = np.zeros((target.blocks, source.blocks), np.bool_)
+    found = np.zeros((2 * target.blocks, source.blocks), np.bool_)
     for output, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        found[output // CHANNEL_BLOCK, begin // CHANNEL_BLOCK : -(-end // CHANNEL_BLOCK)] = True
+        found[output // _HALF, begin // CHANNEL_BLOCK : -(-end // CHANNEL_BLOCK)] = True
     return found
 
 
@@ -104,9 +108,31 @@ def reads_key(op: Op) -> bytes:
 
 
 def runs_of(reads: Matrix) -> list[Span]:
-    """The blocks that any of some output blocks is made of, in runs of neighbours."""
+    """The blocks that any of some outputs is made of, in runs of neighbours."""
     edges = np.flatnonzero(np.diff(reads.any(0), prepend=False, append=False))
     return [(first, stop - first) for first, stop in edges.reshape(-1, 2).tolist()]
+
+
+def in_halves(reads: Matrix) -> NDArray[np.bool_]:
+    """Which blocks of outputs are made half by half: where the inputs of each half, for half of the lanes, take an
+    eighth less than those of both for all of them (decision 0212)."""
+    first, second = reads[::2], reads[1::2]
+    return 4 * (first.sum(1) + second.sum(1)) <= 7 * (first | second).sum(1)
+
+
+def half_products(reads: Matrix) -> int:
+    """How many blocks of inputs the array multiplies by halves of blocks of outputs."""
+    of_both = np.logical_or(reads[::2], reads[1::2]).sum(1)
+    return int(np.where(in_halves(reads), reads[::2].sum(1) + reads[1::2].sum(1), 2 * of_both).sum())
+
+
+def products_of(reads: Matrix) -> list[tuple[Span, Span]]:
+    """The products that a slice of outputs is a sum of: blocks of inputs, in runs of neighbours, and which channels of
+    its one block of outputs are made of them, (0, 0) for all outputs. Short runs come first: what adds to sums reads
+    them as well, for which a long one has time."""
+    is_cut = len(reads) == 2 and in_halves(reads)[0]
+    parts = [(reads[:1], (0, _HALF)), (reads[1:], (_HALF, _HALF))] if is_cut else [(reads, (0, 0))]
+    return [(run, part) for rows, part in parts for run in sorted(runs_of(rows), key=lambda run: run[1])]
 
 
 class SliceReads(NamedTuple):
@@ -116,23 +142,39 @@ class SliceReads(NamedTuple):
         runs: of input blocks, each a product of its own, those of all slices together.
         blocks: of input channels, those of all runs.
         most: blocks of the slice that is made of most.
+        kinds: of runs: blocks, whether for half a block of outputs, whether added to sums, and how many there are.
     """
 
     runs: NDArray[np.int64]
     blocks: NDArray[np.int64]
     most: NDArray[np.int64]
+    kinds: list[tuple[int, bool, bool, NDArray[np.int64]]]
 
 
 def slice_reads(reads: Matrix, share: int, sizes: NDArray[np.int64]) -> SliceReads:
     """Slices of so many blocks, cut of a cluster's ``share`` of the output blocks, of that which has most to do."""
-    found: dict[int, tuple[int, int, int]] = {}
+    found: dict[int, tuple[Counter[tuple[int, bool, bool]], int]] = {}
     for size in set(sizes.reshape(-1).tolist()):
-        shares: list[tuple[int, int, int]] = []
-        for begin in range(0, len(reads), share):
-            rows = reads[begin : begin + share]
-            runs = [runs_of(rows[first : first + size]) for first in range(0, len(rows), size)]
-            blocks = [sum(count for _, count in each) for each in runs]
-            shares.append((sum(map(len, runs)), sum(blocks), max(blocks)))
-        found[size] = max(shares, key=lambda each: each[1])
-    columns = zip(*(found[size] for size in sizes.reshape(-1).tolist()), strict=True)
-    return SliceReads(*(np.array(column, np.int64).reshape(sizes.shape) for column in columns))
+        shares: list[tuple[Counter[tuple[int, bool, bool]], int]] = []
+        for begin in range(0, len(reads), 2 * share):
+            rows = reads[begin : begin + 2 * share]
+            slices = [products_of(rows[first : first + 2 * size]) for first in range(0, len(rows), 2 * size)]
+            kinds = Counter(
+                (count, part[1] > 0, index > 0) for each in slices for index, ((_, count), part) in enumerate(each)
+            )
+            shares.append((kinds, max(sum(count for (_, count), _ in each) for each in slices)))
+        found[size] = max(
+            shares, key=lambda each: sum(n * blocks * (2 - half) for (blocks, half, _), n in each[0].items())
+        )
+    each = [found[size] for size in sizes.reshape(-1).tolist()]
+
+    def of(value: Callable[[Counter[tuple[int, bool, bool]]], int]) -> NDArray[np.int64]:
+        return np.array([value(kinds) for kinds, _ in each], np.int64).reshape(sizes.shape)
+
+    names = sorted({kind for kinds, _ in each for kind in kinds})
+    return SliceReads(
+        of(lambda kinds: kinds.total()),
+        of(lambda kinds: sum(count * blocks for (blocks, *_), count in kinds.items())),
+        np.array([most for _, most in each], np.int64).reshape(sizes.shape),
+        [(*kind, of(lambda kinds, kind=kind: kinds[kind])) for kind in names],
+    )

@@ -20,7 +20,7 @@ from ...ir.quantized import is_wide
 from ...ir.types import TensorType
 from ...runtime.machines.machine import CHANNEL_BLOCK
 from ..base import PLACED, UNPLANNED, Pass, Record
-from .channel_blocks import blocks_read, channels_picked, nonzero_blocks, of_all_inputs, zero_of_weights
+from .channel_blocks import blocks_read, channels_picked, half_products, nonzero_blocks, of_all_inputs, zero_of_weights
 from .outline_device import device_functions
 
 Channels = NDArray[np.int64]
@@ -80,9 +80,9 @@ class _Convolution:
 
     @property
     def products(self) -> int:
-        """Of blocks of channels, at all taps and pixels."""
-        window = window_of(self.op)
-        return int(nonzero_blocks(self.weights, zero_of_weights(self.op)).sum()) * window.taps * _pixels(self.op)
+        """Of blocks of inputs and halves of blocks of outputs, at all taps and pixels."""
+        window, zero = window_of(self.op), zero_of_weights(self.op)
+        return half_products(nonzero_blocks(self.weights, zero)) * window.taps * _pixels(self.op)
 
     def write(self, module: Module, channels: Channels | None = None) -> None:
         """Give the op these weights, in its groups where those between them are zero; ``channels``: the outputs that
@@ -145,7 +145,8 @@ class _Chain:
             made = np.arange(count) * self.maker.op.operator.group // count
             read = places * self.reader.op.operator.group // count
             for fine, coarse in ((made, read), (read, made)):
-                yield _in_whole_blocks(made, read, _coarser(fine, coarse))
+                for size in (CHANNEL_BLOCK, CHANNEL_BLOCK // 2):
+                    yield _in_whole_blocks(made, read, _coarser(fine, coarse), size)
 
     def products(self, order: Channels) -> int:
         """What the array does for the maker and the reader if the channels between them have this order."""
@@ -157,7 +158,7 @@ class _Chain:
     def products_apart(self) -> int:
         """The same with the choice by itself."""
         reads = blocks_read(self.gather)
-        own = int(reads.sum()) if reads is not None else 1
+        own = half_products(reads) if reads is not None else 2
         ends = (each.products for each in (self.maker, self.reader) if each is not None)
         return own * _pixels(self.gather) + sum(ends)
 
@@ -232,8 +233,8 @@ def _coarser(fine: Channels, coarse: Channels) -> Iterator[Channels]:
             return
 
 
-def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels]) -> Channels:
-    """Channels in blocks of 16 that few groups make and few groups read.
+def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels], size: int) -> Channels:
+    """Channels in blocks of 16, or halves of these, that few groups make and few groups read.
 
     Args:
         made, read: groups of each channel.
@@ -246,14 +247,14 @@ def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels]) 
         rest: list[Channels] = []
         for each in np.unique(part[left]).tolist():
             own = left[part[left] == each]
-            count = len(own) // CHANNEL_BLOCK
-            blocks += [*own[: count * CHANNEL_BLOCK].reshape(count, CHANNEL_BLOCK)]
-            rest.append(own[count * CHANNEL_BLOCK :])
+            count = len(own) // size
+            blocks += [*own[: count * size].reshape(count, size)]
+            rest.append(own[count * size :])
         left = np.concatenate(rest)
         if not len(left):
             break
     # Blocks that a group reads stand side by side: one product takes them.
-    blocks.sort(key=lambda block: (int(read[block].min()), int(made[block].min())))
+    blocks.sort(key=lambda block: (int(read[block].min() + read[block].max()), int(made[block].min())))
     return np.concatenate([*blocks, left])
 
 

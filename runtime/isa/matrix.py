@@ -152,7 +152,9 @@ class Convolve(MatrixInstruction):
     without one; all rows that are read must be in it.
 
     With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix. The sums of
-    the last `unused` output channels are 0: no lane is taken for them.
+    the last `unused` output channels are 0: no lane is taken for them. So are those of
+    the first `skipped` times four: outputs of a block that are made of different channels of the map are several
+    instructions, of which all but the first add.
 
     With `wide` a pixel of the map has two blocks for each block of input channels, which stand for integers of 16 bits:
     `x(iy, ix, c)` is 256 times the byte of the first and the byte of the second, and outside the map
@@ -169,6 +171,7 @@ class Convolve(MatrixInstruction):
     accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
     wide: int = flag("the map has 16 bits an element, in two blocks")
+    skipped: int = bits(2, "output channels at the start that are left out", unit="4", default=0)
 
     @property
     def read(self) -> int:
@@ -203,7 +206,7 @@ class Convolve(MatrixInstruction):
     @property
     def outputs(self) -> int:
         """Output channels that are computed."""
-        return self.output_blocks * CHANNEL_BLOCK - self.unused
+        return self.output_blocks * CHANNEL_BLOCK - self.unused - 4 * self.skipped
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
@@ -219,6 +222,10 @@ class Convolve(MatrixInstruction):
     def violations(self) -> Iterator[Violation]:
         """A ring holds what is read, and a packed trace is contiguous."""
         yield from super().violations()
+        if self.outputs < 1:
+            yield Violation(
+                "skipped", self.skipped, f"less than the {self.outputs + 4 * self.skipped} outputs there are"
+            )
         if self.packed and self.wide:
             yield Violation("wide", self.wide, "0 in packed mode")
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:

@@ -267,7 +267,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
         waits = of_depthwise
     conflicts = sum(
         int(bank_waits(item.output_height, item.output_width, waits(lanes, some, groups), lanes))
-        for lanes, some, groups in passes(machine, blocks, item.unused)
+        for lanes, some, groups in passes(machine, blocks, blocks * CHANNEL_BLOCK - item.outputs)
     )
     accumulate = isinstance(item, Convolve) and bool(item.accumulate)
     stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, accumulate)

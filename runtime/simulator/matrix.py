@@ -32,13 +32,13 @@ class DenseWeights:
 
 
 def decode_dense(
-    data: NDArray[np.uint8], output_blocks: int, length: int, weight_zero: int, outputs: int
+    data: NDArray[np.uint8], output_blocks: int, length: int, weight_zero: int, outputs: tuple[int, int]
 ) -> DenseWeights:
     """Unpack weight bytes by what :func:`dense_key` gives."""
     matrix = unpack_dense(data, output_blocks, length).astype(np.float32)
     if weight_zero:
         matrix -= np.float32(weight_zero)
-    matrix[:, outputs:] = 0
+    matrix[:, : outputs[0]] = matrix[:, outputs[1] :] = 0
     magnitude = np.abs(matrix)
     length = len(matrix)
     if float(magnitude.sum(axis=0, dtype=np.float64).max()) * _LARGEST_INPUT > _EXACT:
@@ -46,10 +46,11 @@ def decode_dense(
     return DenseWeights(matrix, tuple(slice(at, at + length) for at in range(0, len(matrix), length)))
 
 
-def dense_key(item: Convolve) -> tuple[int, int, int, int]:
-    """What of an instruction determines the decoded weights: output blocks, length of a window, zero point, and how
-    many output channels are computed."""
-    return (item.output_blocks, item.window, item.weight_zero, item.outputs)
+def dense_key(item: Convolve) -> tuple[int, int, int, tuple[int, int]]:
+    """What of an instruction determines the decoded weights: output blocks, length of a window, zero point, and which
+    output channels are computed."""
+    stop = item.output_blocks * CHANNEL_BLOCK - item.unused
+    return (item.output_blocks, item.window, item.weight_zero, (stop - item.outputs, stop))
 
 
 def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArray[np.int32]:

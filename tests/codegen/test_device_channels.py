@@ -17,6 +17,7 @@ from tilewright.passes.device.fold_gathers import FoldGathers
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.isa.matrix import Convolve, ConvolveDepthwise
+from tilewright.runtime.machines.cost import cost
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.verifier import verify_cards
 
@@ -73,6 +74,31 @@ def test_blocks_without_weights_are_not_multiplied(size: int, most: int, rng: np
     items = compiled.program.instructions(Stream(0, Queue.MAC))
     macs = [item.macs for item in items if isinstance(item, (Convolve, ConvolveDepthwise))]
     assert 0 < sum(macs) <= 5 * 4 * 4 * size * most
+
+
+@pytest.mark.parametrize("machine", [load("m4096"), load("s256")])
+def test_halves_of_a_block_that_read_other_groups_are_made_one_after_the_other(
+    machine: Machine, rng: np.random.Generator
+) -> None:
+    """Of four groups of 34 channels no block that is made, or none that is read, would be of one alone."""
+    net = ChannelNetwork(rng, 136, size=(16, 12))
+    net.convolution(136, 4)
+    net.shuffle(4)
+    net.convolution(136, 4)
+    net.function.set_results([net.x])
+    inputs = net.inputs()
+    expected = interp.run(net.module, inputs)
+    FoldGathers().run(net.module)
+    compiled = compile_for_device(net.module, machine)
+    verify_cards([compiled.program], machine)
+    items = [item for item in compiled.program.instructions(Stream(0, Queue.MAC)) if isinstance(item, Convolve)]
+    assert {item.outputs for item in items if item.skipped} == {8}
+    # As many steps as halves of blocks times blocks that are read, or little more for runs that add to sums.
+    steps = sum(cost(item, machine).unit for item in items)
+    least = 16 * 12 * (57 + 62) / 2 * 256 / machine.cluster_macs_per_cycle
+    assert least <= steps <= 1.25 * least
+    (found,) = run_on_device(net.module, compiled, machine, inputs).values()
+    np.testing.assert_array_equal(found, next(iter(expected.values())))
 
 
 @pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])

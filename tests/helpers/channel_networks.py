@@ -24,11 +24,13 @@ QUANT = Quantization((0.05,), (3,))
 class ChannelNetwork:
     """A device function of convolutions with random weights and of choices of channels."""
 
-    def __init__(self, rng: np.random.Generator, channels: int, *, weights: DType = DType.I8) -> None:
+    def __init__(
+        self, rng: np.random.Generator, channels: int, *, weights: DType = DType.I8, size: tuple[int, int] = (5, 4)
+    ) -> None:
         self.rng, self.weights = rng, weights
         self.module = Module("network")
         self.function = self.module.add_function(
-            Function("main", [("x", TensorType((1, channels, 5, 4), DType.I8, QUANT))])
+            Function("main", [("x", TensorType((1, channels, *size), DType.I8, QUANT))])
         )
         ON.set(self.function, "device")
         self.x: Value = self.function.parameters[0]
@@ -48,7 +50,9 @@ class ChannelNetwork:
 
     def choice(self, channels: np.ndarray) -> None:
         indices = self.module.add_constant("channels", channels.astype(np.int64))
-        self.x = self._append(Gather(1), [self.x, indices], self.x.type.with_shape((1, len(channels), 5, 4)))
+        self.x = self._append(
+            Gather(1), [self.x, indices], self.x.type.with_shape((1, len(channels), *self.x.type.shape[2:]))
+        )
 
     def shuffle(self, groups: int) -> None:
         channels = self.x.type.shape[1]

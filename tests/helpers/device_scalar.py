@@ -130,7 +130,7 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
                         ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
                         for c in range(channels):
                             total += x(iy, ix, c) * (w(o, ky, kx, c) - item.weight_zero)
-                if o >= item.output_blocks * 16 - item.unused:
+                if o >= item.output_blocks * 16 - item.unused or o < 4 * item.skipped:
                     total = 0
                 at = (oy * item.output_width + ox) * item.output_blocks * 16 + o
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)

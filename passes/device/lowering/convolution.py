@@ -25,7 +25,7 @@ from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.wide import ConvolveDepthwiseWide, ConvolveWide, RequantizeWide
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
-from ..channel_blocks import blocks_read, channels_made, channels_picked, of_all_inputs, runs_of
+from ..channel_blocks import blocks_read, channels_made, channels_picked, of_all_inputs, products_of
 from ..fused_pairs import fused_user, made_by, residual_of
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
@@ -202,7 +202,7 @@ class _Convolution:
         residual = residual_of(op)
         self.residual = program.reshaped(program.map(residual), self.target) if residual is not None else None
         # What is streamed for every tile is made once.
-        self._weights: dict[tuple[int, int], Constant] = {}
+        self._weights: dict[tuple[int, Span], Constant] = {}
         self._parameters: dict[int, tuple[Constant, Constant]] = {}
 
     def for_lanes(self, index: int, load: Callable[[Span, int], Loaded]) -> list[Loaded | None]:
@@ -229,7 +229,7 @@ class _Convolution:
 
     def load_weights(self, channels: Span, chunk: Span, cluster: int) -> Value:
         """The weights of output channels for input channels."""
-        layer, key = self.layer, (channels[0], chunk[0])
+        layer, key = self.layer, (channels[0], chunk)
         if key not in self._weights:
             (first, count), (low, inputs) = layer.outputs(channels), chunk
             part = layer.weights[first : first + count, low : low + inputs]
@@ -273,21 +273,23 @@ class _Dense(_Convolution):
         else:
             self._tiles(range(self.slices), self._load(0) if self.slices == 1 else None)
 
-    def _chunks(self, channels: Span) -> list[Span]:
-        """The input channels that a slice is made of, in pieces that are multiplied at once."""
+    def _products_of(self, channels: Span) -> list[tuple[Span, Span]]:
+        """The input channels that a slice is made of, in pieces that are multiplied at once, and for which of its
+        outputs, see `products_of`."""
         inputs = self.source.channels
         if self._reads is None:
-            return [(0, inputs)] if self._at_once else channel_pieces(inputs, self.input_blocks)
+            every = [(0, inputs)] if self._at_once else channel_pieces(inputs, self.input_blocks)
+            return [(chunk, (0, 0)) for chunk in every]
         first, stop = channels[0] // CHANNEL_BLOCK, -(-sum(channels) // CHANNEL_BLOCK)
         found = [
-            (begin + piece, count)
-            for begin, blocks in runs_of(self._reads[first:stop])
+            ((begin + piece) * CHANNEL_BLOCK, count * CHANNEL_BLOCK, part)
+            for (begin, blocks), part in products_of(self._reads[2 * first : 2 * stop])
             for piece, count in pieces(blocks, self.input_blocks)
         ]
-        return [
-            (block * CHANNEL_BLOCK, min(count * CHANNEL_BLOCK, inputs - block * CHANNEL_BLOCK))
-            for block, count in found
-        ]
+        return [((first, min(count, inputs - first)), part) for first, count, part in found]
+
+    def _chunks(self, channels: Span) -> list[Span]:
+        return [chunk for chunk, _ in self._products_of(channels)]
 
     def _load(self, index: int) -> list[Held | None]:
         """For each lane the parameters of a slice, and its weights if all its input channels are done at once."""
@@ -343,18 +345,19 @@ class _Dense(_Convolution):
     def _products(self, tiles: list[_Tile | None], index: int, held: list[Held | None]) -> None:
         """A slice of output channels of a tile of each lane."""
         work = [
-            (number, tile, each, self._chunks(tile.lane.slices[index]))
+            (number, tile, each, self._products_of(tile.lane.slices[index]))
             for number, (tile, each) in enumerate(zip(tiles, held, strict=True))
             if tile is not None and each is not None
         ]
         sums: dict[int, Value] = {}
         for step in range(max((len(chunks) for *_, chunks in work), default=0)):
-            maps = {n: self._map(tile, chunks[step]) for n, tile, _, chunks in work if step < len(chunks)}
+            maps = {n: self._map(tile, chunks[step][0]) for n, tile, _, chunks in work if step < len(chunks)}
             streamed = [] if self._at_once else self.for_lanes(index, partial(self._chunk_weights, step))
-            for number, tile, each, _ in work:
+            for number, tile, each, chunks in work:
                 if number in maps:
                     weights = each.weights[step] if each.weights else streamed[number]
-                    sums[number] = self.program.add(tile.product, maps[number], weights, sums.get(number))
+                    product = replace(tile.product, part=part) if (part := chunks[step][1])[1] else tile.product
+                    sums[number] = self.program.add(product, maps[number], weights, sums.get(number))
         for number, tile, each, _ in work:
             self.program.cluster = tile.lane.cluster
             box = replace(tile.area, channels=tile.lane.slices[index])

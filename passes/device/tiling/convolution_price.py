@@ -134,15 +134,13 @@ class ConvolutionPrice:
     def _convolve(self, price: Price, loads: bool) -> None:
         machine, timing = self._machine, self._machine.timing
         waits = self._conflicts(loads)
-        adds_up = self.products > self.slices
         for areas, rows, columns, slices, blocks, unused, is_slice, is_whole in self._pieces():
             pixels = rows * columns
-            for count, chunk, is_chunk in self._products(slices, blocks, is_slice):
+            for count, chunk, outputs, adds, is_chunk in self._products(slices, blocks, unused, is_slice):
                 conflicts = bank_waits(rows, columns, waits, machine.pixel_lanes)
                 conflicts = conflicts * (1 if self.depthwise else blocks)
-                steps = self._steps(pixels, blocks * CHANNEL_BLOCK - unused, chunk) + conflicts
-                # Sums are added up over chunks: all but the first read them as well.
-                steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds_up)
+                steps = self._steps(pixels, outputs, chunk) + conflicts
+                steps = steps + accumulator_stalls(machine, pixels, blocks, steps, adds)
                 once = in_turn(timing.mac_setup, steps)
                 price.array.add(areas * count, once, whole=is_whole & is_chunk, drain=timing.mac_drain)
 
@@ -173,20 +171,23 @@ class ConvolutionPrice:
         unused = -self.channels % CHANNEL_BLOCK if self.outputs == self.target.blocks else 0
         return channel_slices(self.outputs // self.together, self.tiles.blocks // self.together, unused)
 
-    def _products(self, slices: Counts, blocks: Counts, is_slice: bool) -> Iterator[tuple[Count, Counts, bool]]:
-        """What so many slices are summed up of: products, the blocks of input channels of each, and whether they are
-        whole."""
+    def _products(
+        self, slices: Counts, blocks: Counts, unused: int, is_slice: bool
+    ) -> Iterator[tuple[Count, Counts, Count, Any, Any]]:
+        """What so many slices are summed up of: products, the blocks of input channels and the output channels of each,
+        whether they add to sums, which they read then as well, and whether they are whole."""
+        outputs = blocks * CHANNEL_BLOCK - unused
         if self.reads is None:
             alone = [(np.ones_like(blocks), blocks, True)]
             for chunks, chunk, is_chunk in alone if self.depthwise else parts(self.inputs, self.tiles.chunk):
-                yield slices * chunks, chunk, is_chunk
+                yield slices * chunks, chunk, outputs, self.products > self.slices, is_chunk
         elif is_slice:
-            size = self.reads.blocks // self.products
-            larger = self.reads.blocks - size * self.products
-            yield self.products - larger, size, True
-            yield larger, size + 1, False
+            for size, half, adds, count in self.reads.kinds:
+                cuts = ceil_divide(size, self.tiles.chunk)
+                each = CHANNEL_BLOCK // 2 if half else outputs
+                yield count * cuts, np.asarray(ceil_divide(size, cuts)), each, adds | (cuts > 1), count > 0
 
-    def _steps(self, pixels: Counts, outputs: Counts, chunk: Counts) -> Count:
+    def _steps(self, pixels: Counts, outputs: Count, chunk: Counts) -> Count:
         machine, window = self._machine, self.window
         if self.depthwise:
             return depthwise_steps(machine, pixels, outputs, self.sum_products)

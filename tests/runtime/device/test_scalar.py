@@ -66,7 +66,9 @@ def convolve(rng: np.random.Generator) -> isa.Instruction:
         fields.update(packed=1, input_channels=channels, pixel_pitch=channels, dilation_width=1)
     else:
         fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), wide=pick(rng, 0, 1))
-    return isa.Convolve(output_blocks=pick(rng, 1, 2), accumulate=pick(rng, 0, 1), **fields)
+    blocks = pick(rng, 1, 2)
+    skipped = pick(rng, 0, (16 * blocks - fields["unused"] - 1) // 4 % 4)
+    return isa.Convolve(output_blocks=blocks, accumulate=pick(rng, 0, 1), skipped=skipped, **fields)
 
 
 def depthwise(rng: np.random.Generator) -> isa.Instruction:
