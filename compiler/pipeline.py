@@ -185,7 +185,7 @@ def outline_pipeline(
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),
             OutlineDevice(),
-            FoldGathers(),
+            FoldGathers(machine=machine),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
             SplitCards(machine=machine, cards=split_cards, clusters=clusters),
         ),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import MACS
+from ...ir.annotations import MACS, PART
 from ...ir.core import Constant, Op, is_op
 from ...ir.feature_map import convolution_maps, is_block_by_block
 from ...ir.ops.convolution import Conv
@@ -19,9 +19,10 @@ from ...runtime.machines.machine import CHANNEL_BLOCK
 from .boxes import Span, blocks_together
 
 Matrix = NDArray[np.bool_]
-"""[halves of blocks of output channels, blocks of input channels]"""
+"""[quarters of blocks of output channels, blocks of input channels]"""
 
-_HALF = CHANNEL_BLOCK // 2
+_QUARTER = CHANNEL_BLOCK // 4
+_QUARTERS = CHANNEL_BLOCK // _QUARTER
 
 
 def channels_picked(op: Op[Gather]) -> NDArray[np.int64]:
@@ -60,26 +61,33 @@ def channels_made(op: Op) -> int:
     return half if all(np.array_equal(array[:half], array[half:]) for array in arrays) else count
 
 
-def nonzero_blocks(weights: np.ndarray, zero: int) -> Matrix:
-    """In which parts of weights [outputs, inputs, …], half a block of 16 times a block, one is not zero."""
+def nonzero_blocks(op: Op[Conv], weights: np.ndarray) -> Matrix:
+    """In which parts of weights [outputs, inputs, …] for an op one is not zero: quarters of blocks of 16 times blocks,
+    of which as many as are not made alone are alike."""
+    return _nonzero_blocks(weights, zero_of_weights(op), PART.get(op) or CHANNEL_BLOCK // 2)
+
+
+def _nonzero_blocks(weights: np.ndarray, zero: int, part: int) -> Matrix:
     used = (weights != zero).reshape(*weights.shape[:2], -1).any(2)
     padded = [(0, -extent % CHANNEL_BLOCK) for extent in used.shape]
     blocks = np.pad(used, padded)
-    rows, columns = blocks.shape[0] // _HALF, blocks.shape[1] // CHANNEL_BLOCK
-    return np.logical_or.reduce(blocks.reshape(rows, _HALF, columns, CHANNEL_BLOCK), (1, 3))
+    rows, columns = blocks.shape[0] // part, blocks.shape[1] // CHANNEL_BLOCK
+    found = np.logical_or.reduce(blocks.reshape(rows, part, columns, CHANNEL_BLOCK), (1, 3))
+    return found.repeat(part // _QUARTER, 0)
 
 
 @lru_cache(256)
-def _nonzero_blocks_of(weights: Constant, zero: int) -> Matrix:
-    found = nonzero_blocks(weights.array, zero)
+def _nonzero_blocks_of(weights: Constant, zero: int, part: int) -> Matrix:
+    found = _nonzero_blocks(weights.array, zero, part)
     # Sums are made of something.
-    found[::2, 0] |= ~(found[::2] | found[1::2]).any(1)
+    found[::_QUARTERS, 0] |= ~found.reshape(-1, _QUARTERS * found.shape[1]).any(1)
     return found
 
 
 def blocks_read(op: Op) -> Matrix | None:
-    """Which blocks of input channels each half of a block of output channels is made of; ``None`` where it is all of
+    """Which blocks of input channels each quarter of a block of output channels is made of; ``None`` where it is all of
     them, or the one in the same place."""
+    part = PART.get(op) or CHANNEL_BLOCK // 2
     if is_op(op, Gather):
         picked = channels_picked(op)
         first, last = picked, picked + 1
@@ -88,17 +96,17 @@ def blocks_read(op: Op) -> Matrix | None:
         first = np.arange(outputs) // (outputs // op.operator.group) * inputs
         last = first + inputs
     elif is_op(op, Conv) and MACS.is_at(op) and isinstance(op.operands.w, Constant):
-        of_numbers = _nonzero_blocks_of(op.operands.w, zero_of_weights(op))
-        if of_numbers[: -(-len(op.operands.w.array) // _HALF)].all():
+        of_numbers = _nonzero_blocks_of(op.operands.w, zero_of_weights(op), part)
+        if of_numbers[: -(-len(op.operands.w.array) // _QUARTER)].all():
             return None
         return of_numbers.repeat(blocks_together(op.result.type), 0).repeat(blocks_together(op.inputs[0].type), 1)
     else:
         return None
     source, target = convolution_maps(op)
-    found = np.zeros((2 * target.blocks, source.blocks), np.bool_)
+    found = np.zeros((target.padded_channels // part, source.blocks), np.bool_)
     for output, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        found[output // _HALF, begin // CHANNEL_BLOCK : -(-end // CHANNEL_BLOCK)] = True
-    return found
+        found[output // part, begin // CHANNEL_BLOCK : -(-end // CHANNEL_BLOCK)] = True
+    return found.repeat(part // _QUARTER, 0)
 
 
 def reads_key(op: Op) -> bytes:
@@ -113,26 +121,32 @@ def runs_of(reads: Matrix) -> list[Span]:
     return [(first, stop - first) for first, stop in edges.reshape(-1, 2).tolist()]
 
 
-def in_halves(reads: Matrix) -> NDArray[np.bool_]:
-    """Which blocks of outputs are made half by half: where the inputs of each half, for half of the lanes, take an
-    eighth less than those of both for all of them (decision 0212)."""
-    first, second = reads[::2], reads[1::2]
-    return 4 * (first.sum(1) + second.sum(1)) <= 7 * (first | second).sum(1)
-
-
-def half_products(reads: Matrix) -> int:
-    """How many blocks of inputs the array multiplies by halves of blocks of outputs."""
-    of_both = np.logical_or(reads[::2], reads[1::2]).sum(1)
-    return int(np.where(in_halves(reads), reads[::2].sum(1) + reads[1::2].sum(1), 2 * of_both).sum())
-
-
 def products_of(reads: Matrix) -> list[tuple[Span, Span]]:
     """The products that a slice of outputs is a sum of: blocks of inputs, in runs of neighbours, and which channels of
     its one block of outputs are made of them, (0, 0) for all outputs. Short runs come first: what adds to sums reads
     them as well, for which a long one has time."""
-    is_cut = len(reads) == 2 and in_halves(reads)[0]
-    parts = [(reads[:1], (0, _HALF)), (reads[1:], (_HALF, _HALF))] if is_cut else [(reads, (0, 0))]
+    parts = _outputs_alone(reads, 0) if len(reads) == _QUARTERS else []
+    if len(parts) < 2:
+        parts = [(reads, (0, 0))]
     return [(run, part) for rows, part in parts for run in sorted(runs_of(rows), key=lambda run: run[1])]
+
+
+def _outputs_alone(reads: Matrix, first: int) -> list[tuple[Matrix, Span]]:
+    """Outputs that are made alone, with the first and how many they are: halves whose inputs, for half of the lanes,
+    take an eighth less than those of both for all of them (decision 0212)."""
+    half = len(reads) // 2
+    if half and 4 * int(reads[:half].any(0).sum() + reads[half:].any(0).sum()) <= 7 * int(reads.any(0).sum()):
+        return [*_outputs_alone(reads[:half], first), *_outputs_alone(reads[half:], first + half * _QUARTER)]
+    return [(reads, (first, len(reads) * _QUARTER))]
+
+
+def products_in_quarters(reads: Matrix) -> int:
+    """How many blocks of inputs the array multiplies by quarters of blocks of outputs."""
+    each = (products_of(reads[first : first + _QUARTERS]) for first in range(0, len(reads), _QUARTERS))
+    return sum(blocks * (part or CHANNEL_BLOCK) // _QUARTER for block in each for (_, blocks), (_, part) in block)
+
+
+Kinds = Counter[tuple[int, int, bool]]
 
 
 class SliceReads(NamedTuple):
@@ -142,33 +156,33 @@ class SliceReads(NamedTuple):
         runs: of input blocks, each a product of its own, those of all slices together.
         blocks: of input channels, those of all runs.
         most: blocks of the slice that is made of most.
-        kinds: of runs: blocks, whether for half a block of outputs, whether added to sums, and how many there are.
+        kinds: of runs: blocks, of how many outputs alone, 0 for all, whether added to sums, and how many there are.
     """
 
     runs: NDArray[np.int64]
     blocks: NDArray[np.int64]
     most: NDArray[np.int64]
-    kinds: list[tuple[int, bool, bool, NDArray[np.int64]]]
+    kinds: list[tuple[int, int, bool, NDArray[np.int64]]]
 
 
 def slice_reads(reads: Matrix, share: int, sizes: NDArray[np.int64]) -> SliceReads:
     """Slices of so many blocks, cut of a cluster's ``share`` of the output blocks, of that which has most to do."""
-    found: dict[int, tuple[Counter[tuple[int, bool, bool]], int]] = {}
+    found: dict[int, tuple[Kinds, int]] = {}
     for size in set(sizes.reshape(-1).tolist()):
-        shares: list[tuple[Counter[tuple[int, bool, bool]], int]] = []
-        for begin in range(0, len(reads), 2 * share):
-            rows = reads[begin : begin + 2 * share]
-            slices = [products_of(rows[first : first + 2 * size]) for first in range(0, len(rows), 2 * size)]
+        shares: list[tuple[Kinds, int]] = []
+        for begin in range(0, len(reads), _QUARTERS * share):
+            rows, step = reads[begin : begin + _QUARTERS * share], _QUARTERS * size
+            slices = [products_of(rows[first : first + step]) for first in range(0, len(rows), step)]
             kinds = Counter(
-                (count, part[1] > 0, index > 0) for each in slices for index, ((_, count), part) in enumerate(each)
+                (blocks, part, index > 0) for each in slices for index, ((_, blocks), (_, part)) in enumerate(each)
             )
-            shares.append((kinds, max(sum(count for (_, count), _ in each) for each in slices)))
+            shares.append((kinds, max(sum(blocks for (_, blocks), _ in each) for each in slices)))
         found[size] = max(
-            shares, key=lambda each: sum(n * blocks * (2 - half) for (blocks, half, _), n in each[0].items())
+            shares, key=lambda each: sum(n * of[0] * (of[1] or CHANNEL_BLOCK) for of, n in each[0].items())
         )
     each = [found[size] for size in sizes.reshape(-1).tolist()]
 
-    def of(value: Callable[[Counter[tuple[int, bool, bool]]], int]) -> NDArray[np.int64]:
+    def of(value: Callable[[Kinds], int]) -> NDArray[np.int64]:
         return np.array([value(kinds) for kinds, _ in each], np.int64).reshape(sizes.shape)
 
     names = sorted({kind for kinds, _ in each for kind in kinds})

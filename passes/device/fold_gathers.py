@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import MACS
+from ...ir.annotations import MACS, PART
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.feature_map import convolution_maps, is_depthwise, is_packed, map_shape, sum_products, window_of
+from ...ir.feature_map import (
+    convolution_maps,
+    is_block_by_block,
+    is_depthwise,
+    is_packed,
+    map_shape,
+    sum_products,
+    window_of,
+)
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
 from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool
@@ -18,9 +26,17 @@ from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
 from ...ir.quantized import is_wide
 from ...ir.types import TensorType
-from ...runtime.machines.machine import CHANNEL_BLOCK
+from ...runtime.machines.cost import part_of_block
+from ...runtime.machines.machine import CHANNEL_BLOCK, load
 from ..base import PLACED, UNPLANNED, Pass, Record
-from .channel_blocks import blocks_read, channels_picked, half_products, nonzero_blocks, of_all_inputs, zero_of_weights
+from .channel_blocks import (
+    blocks_read,
+    channels_picked,
+    nonzero_blocks,
+    of_all_inputs,
+    products_in_quarters,
+    zero_of_weights,
+)
 from .outline_device import device_functions
 
 Channels = NDArray[np.int64]
@@ -40,13 +56,23 @@ class FoldGathers(Pass):
 
     A convolution of so few channels that a block of 16 holds several copies of them reads these in groups, several taps
     in a step, where the convolution that makes them can make the copies: ``macs`` of that says what there was.
+
+    Attributes:
+        machine: name of a sample machine or path of a machine file: its lanes decide which outputs are made alone,
+            which ``part`` says.
     """
+
+    machine: str
 
     requires = (PLACED, UNPLANNED)
     ensures = (PLACED,)
 
     def apply(self, module: Module, record: Record) -> bool:
+        part = part_of_block(load(self.machine))
         for function in device_functions(module):
+            for op in function.ops if part != CHANNEL_BLOCK // 2 else ():
+                if is_op(op, Conv) and not is_block_by_block(op):
+                    PART.set(op, part)
             for op in [*function.ops]:
                 if is_op(op, Gather) and _fold(module, op):
                     record.counts["gather"] += 1
@@ -80,9 +106,9 @@ class _Convolution:
 
     @property
     def products(self) -> int:
-        """Of blocks of inputs and halves of blocks of outputs, at all taps and pixels."""
-        window, zero = window_of(self.op), zero_of_weights(self.op)
-        return half_products(nonzero_blocks(self.weights, zero)) * window.taps * _pixels(self.op)
+        """Of blocks of inputs and quarters of blocks of outputs, at all taps and pixels."""
+        reads = nonzero_blocks(self.op, self.weights)
+        return products_in_quarters(reads) * window_of(self.op).taps * _pixels(self.op)
 
     def write(self, module: Module, channels: Channels | None = None) -> None:
         """Give the op these weights, in its groups where those between them are zero; ``channels``: the outputs that
@@ -145,7 +171,7 @@ class _Chain:
             made = np.arange(count) * self.maker.op.operator.group // count
             read = places * self.reader.op.operator.group // count
             for fine, coarse in ((made, read), (read, made)):
-                for size in (CHANNEL_BLOCK, CHANNEL_BLOCK // 2):
+                for size in (CHANNEL_BLOCK, 8, 4):
                     yield _in_whole_blocks(made, read, _coarser(fine, coarse), size)
 
     def products(self, order: Channels) -> int:
@@ -158,7 +184,7 @@ class _Chain:
     def products_apart(self) -> int:
         """The same with the choice by itself."""
         reads = blocks_read(self.gather)
-        own = half_products(reads) if reads is not None else 2
+        own = products_in_quarters(reads) if reads is not None else 4
         ends = (each.products for each in (self.maker, self.reader) if each is not None)
         return own * _pixels(self.gather) + sum(ends)
 
@@ -234,7 +260,7 @@ def _coarser(fine: Channels, coarse: Channels) -> Iterator[Channels]:
 
 
 def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels], size: int) -> Channels:
-    """Channels in blocks of 16, or halves of these, that few groups make and few groups read.
+    """Channels in pieces of a size that few groups make and few groups read.
 
     Args:
         made, read: groups of each channel.

@@ -172,6 +172,14 @@ def lane_groups(machine: Machine, pixels: Count, outputs: Count) -> Count:
     return ceil_divide(pixels, lanes) * whole + ceil_divide(pixels, 2 * lanes) * shared
 
 
+def part_of_block(machine: Machine) -> int:
+    """Outputs that take no more of the lanes than their share of a block of 16: the least of 4, 8 and 16."""
+    pixels = 2 * machine.pixel_lanes
+    block = lane_groups(machine, pixels, CHANNEL_BLOCK)
+    parts = (part for part in (4, 8) if lane_groups(machine, pixels, part) * CHANNEL_BLOCK == block * part)
+    return next(parts, CHANNEL_BLOCK)
+
+
 def dense_steps(machine: Machine, pixels: Count, outputs: Count, traces: int, trace_bytes: Count) -> Count:
     """Steps of a convolution: every group of pixels, of output channels, every trace, the trace in input lanes.
 

@@ -14,15 +14,15 @@ from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Module, Value, is_op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType
-from tilewright.passes.device.channel_blocks import blocks_read, channels_made, half_products
+from tilewright.passes.device.channel_blocks import blocks_read, channels_made, products_in_quarters
 from tilewright.passes.device.fold_gathers import FoldGathers
 
 
-def folded(net: ChannelNetwork, *more: Value) -> tuple[Module, Counter[str]]:
+def folded(net: ChannelNetwork, *more: Value, machine: str = "m4096") -> tuple[Module, Counter[str]]:
     """The module after the pass, and its ops; what it computes has not changed."""
     net.function.set_results([net.x, *more])
     after = clone(net.module)
-    run_pass(FoldGathers(), after)
+    run_pass(FoldGathers(machine), after)
     inputs = net.inputs()
     expected, found = interp.run(net.module, inputs), interp.run(after, inputs)
     for name, array in expected.items():
@@ -54,19 +54,30 @@ def test_a_shuffle_between_convolutions_in_groups(
     assert sum(MACS.is_at(op) for op in convolutions) == of_all
 
 
-@pytest.mark.parametrize(("channels", "groups", "least"), [(64, 2, (16, 16)), (136, 4, (57, 62)), (272, 4, (178, 178))])
+@pytest.mark.parametrize(
+    ("machine", "channels", "groups", "least"),
+    [
+        ("m4096", 64, 2, (32, 32)),
+        ("m4096", 136, 4, (114, 124)),
+        ("m4096", 272, 4, (356, 356)),
+        ("s256", 136, 4, (114, 106)),
+        ("s256", 272, 4, (340, 340)),
+        ("u250", 136, 4, (132, 184)),
+    ],
+)
 def test_the_order_that_costs_the_array_least(
-    channels: int, groups: int, least: tuple[int, int], rng: np.random.Generator
+    machine: str, channels: int, groups: int, least: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """Halves of blocks of outputs times blocks of inputs. Where runs of a whole block of 16 go from each group to each,
-    no product is of more than before; of 17 one is left, and of 34 two, which share a block that is made by halves."""
+    """Quarters of blocks of outputs times blocks of inputs. Where runs of a whole block of 16 go from each group to
+    each, no product is of more than before; of 17 one is left, and of 34 two, which share a block: its halves are made
+    alone where half of the lanes take other pixels, its quarters where a step is of four outputs."""
     net = ChannelNetwork(rng, channels)
     net.convolution(channels, groups)
     net.shuffle(groups)
     net.convolution(channels, groups)
-    module, _ = folded(net)
+    module, _ = folded(net, machine=machine)
     blocks = [blocks_read(op) for op in module.ops]
-    assert tuple(half_products(found) for found in blocks if found is not None) == least
+    assert tuple(products_in_quarters(found) for found in blocks if found is not None) == least
 
 
 def test_what_the_weights_before_or_behind_take_alone(rng: np.random.Generator) -> None:

@@ -283,7 +283,7 @@ class _Dense(_Convolution):
         first, stop = channels[0] // CHANNEL_BLOCK, -(-sum(channels) // CHANNEL_BLOCK)
         found = [
             ((begin + piece) * CHANNEL_BLOCK, count * CHANNEL_BLOCK, part)
-            for (begin, blocks), part in products_of(self._reads[2 * first : 2 * stop])
+            for (begin, blocks), part in products_of(self._reads[4 * first : 4 * stop])
             for piece, count in pieces(blocks, self.input_blocks)
         ]
         return [((first, min(count, inputs - first)), part) for first, count, part in found]

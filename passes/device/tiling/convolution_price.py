@@ -182,10 +182,9 @@ class ConvolutionPrice:
             for chunks, chunk, is_chunk in alone if self.depthwise else parts(self.inputs, self.tiles.chunk):
                 yield slices * chunks, chunk, outputs, self.products > self.slices, is_chunk
         elif is_slice:
-            for size, half, adds, count in self.reads.kinds:
+            for size, part, adds, count in self.reads.kinds:
                 cuts = ceil_divide(size, self.tiles.chunk)
-                each = CHANNEL_BLOCK // 2 if half else outputs
-                yield count * cuts, np.asarray(ceil_divide(size, cuts)), each, adds | (cuts > 1), count > 0
+                yield count * cuts, np.asarray(ceil_divide(size, cuts)), part or outputs, adds | (cuts > 1), count > 0
 
     def _steps(self, pixels: Counts, outputs: Count, chunk: Counts) -> Count:
         machine, window = self._machine, self.window
