@@ -351,7 +351,7 @@ def test_the_array_of_a_node_is_arranged_and_fresh() -> None:
     }
     for ordering, shape in shapes.items():
         found = node(channels_ordering=ordering)
-        assert (found.ndarray.shape, found.ndarray.dtype) == (shape, np.int8)
+        assert (found.ndarray.shape, tuple(found.shape), found.ndarray.dtype) == (shape, shape, np.int8)
         found.ndarray[:] = 0
         assert found.ndarray.ravel().tolist() == [*range(24)]
     assert kp.InferenceFloatNodeOutput().ndarray.shape == (1, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -170,24 +171,27 @@ class _NodeOutput:
     channels_ordering: Any
 
     @property
+    def shape(self) -> list[int]:
+        """That of `ndarray`, as API 3.x has it."""
+        height, width, channel = self.height, self.width, self.channel
+        if self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HCW:
+            return [1, height, channel, width]
+        if self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HWC:
+            return [1, height, width, channel]
+        return [1, channel, height, width]
+
+    @property
     def ndarray(self) -> np.ndarray:
         """The numbers as a new array of shape (1, C, H, W), (1, H, C, W) or (1, H, W, C), by ``channels_ordering``.
 
         Raises:
             MemberValueError: there are more or fewer than the extents ask for.
         """
-        height, width, channel = self.height, self.width, self.channel
-        if self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HCW:
-            shape = (1, height, channel, width)
-        elif self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HWC:
-            shape = (1, height, width, channel)
-        else:
-            shape = (1, channel, height, width)
-        count = height * width * channel
+        count = math.prod(self.shape)
         if self.data.size != count:
-            expected = f"{count} numbers, width {width} by height {height} by channel {channel}"
+            expected = f"{count} numbers, width {self.width} by height {self.height} by channel {self.channel}"
             raise MemberValueError("the data do not fill the node", expected=expected, found=self.data.size)
-        return self.data.reshape(shape).copy()
+        return self.data.reshape(self.shape).copy()
 
 
 class InferenceFloatNodeOutput(_NodeOutput, Value):
@@ -233,10 +237,7 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
     channels_ordering: Member[ChannelOrdering] = enumeration(ChannelOrdering.KP_CHANNEL_ORDERING_CHW)
     dtype: Member[FixedPointDType] = enumeration(FixedPointDType.KP_FIXED_POINT_DTYPE_UNKNOWN)
 
-    _SHOWN = (
-        *("width", "height", "channel", "radix", "scale", "factor", "channels_ordering", "dtype", "num_data"),
-        "ndarray",
-    )
+    _SHOWN = (*_NodeOutput._SHOWN[:3], "radix", "scale", "factor", "channels_ordering", "dtype", "num_data", "ndarray")
 
     def to_float_node_output(self) -> InferenceFloatNodeOutput:
         """The same as real numbers in float32, which are those that retrieving the node as such gives.
