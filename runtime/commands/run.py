@@ -21,7 +21,8 @@ from .console import tell
 from .parser import add_artifact, add_engine, add_force, add_output, add_time_limit, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..report.execution import BestClass, OutputArray
+    from ..report.classes import BestClass
+    from ..report.execution import OutputArray
     from ..report.table import Records
 
 _REQUESTS, _MOST = 3, 1000
@@ -145,19 +146,9 @@ def _size(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
     from ..files.output_file import check_ending, check_outputs, is_standard_output
+    from ..report.classes import best_classes, classes_text, image_size, read_names
     from ..report.details import details_of
-    from ..report.execution import (
-        Images,
-        best_classes,
-        classes_text,
-        gather_inputs,
-        image_size,
-        output_arrays,
-        profile_table,
-        read_names,
-        results_text,
-        save_outputs,
-    )
+    from ..report.execution import Images, gather_inputs, output_arrays, profile_table, results_text, save_outputs
     from ..report.input_doubts import doubts
     from ..report.table import show_number
     from ..session import load

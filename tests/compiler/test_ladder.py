@@ -206,7 +206,8 @@ def test_which_samples_choose_is_said(quantize: Callable[..., Quantization]) -> 
     assert "\n  * was written: its choice is the highest\n" in text
     said = " ".join(text.split())
     assert (
-        "as in floating point; it tells nothing of coordinates, boxes or pictures, for which SQNR does choice:" in said
+        "as in floating point; it tells nothing of coordinates, boxes, pictures or sounds, for which SQNR does choice:"
+        in said
     )
     assert f"\n  + inputs: {METHODS['inputs']}\n" not in text and f"\n  + rounding: {METHODS['rounding']}\n" in text
     assert re.search(

@@ -20,7 +20,7 @@ from ....runtime.files.array_file import StoredArray, open_arrays
 from ....runtime.files.label_file import label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
-from ....runtime.report.execution import image_size, rows_of
+from ....runtime.report.classes import image_size, rows_of
 from ...calibration.ranges import Function, RunFunction, compiled
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
 

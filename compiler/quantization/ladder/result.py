@@ -179,7 +179,9 @@ class Quantization(Immutable):
         each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
         mean = ", mean of the outputs" if len(outputs) > 1 else ""
         unless = (
-            "" if self.top1 is not None else "; it tells nothing of coordinates, boxes or pictures, for which SQNR does"
+            ""
+            if self.top1 is not None
+            else "; it tells nothing of coordinates, boxes, pictures or sounds, for which SQNR does"
         )
         tried = " ".join(rung.what for rung in self.rungs)
         again = ", but where it is tried again" if AGAIN in tried else ""

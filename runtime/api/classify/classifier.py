@@ -11,8 +11,8 @@ from tilewright.errors import InputError, UsageError
 from ...artifact.artifact import Artifact
 from ...pictures.inputs import Declaration, chosen
 from ...pictures.preprocessing import Preprocessing
+from ...report.classes import class_rows, image_size, with_no
 from ...report.details import details_of
-from ...report.execution import class_rows, image_size, with_no
 
 BEST = 5
 """Classes of a prediction, best first."""

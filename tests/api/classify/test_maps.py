@@ -21,7 +21,7 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
     picture.putpixel((1, 2), (255, 0, 0))
     picture.save(tmp_path / "sky.png")
     capsys.readouterr()
-    assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "--top", "2"]) == 0
-    assert capsys.readouterr().out == "y:\n      0.9375  [2]\n      0.0625  [0]\n"
+    assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "--top", "3"]) == 0
+    assert capsys.readouterr().out == "y, share of the pixels:\n      0.9375  [2]\n      0.0625  [0]\n"
     assert main(["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]) == 0
     assert result_of(capsys.readouterr().out)["results"][0]["prediction"] == [2, 0, 1]

@@ -9,14 +9,8 @@ import pytest
 
 from tilewright.errors import InputError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.report.execution import (
-    best_classes,
-    classes_text,
-    gather_inputs,
-    random_inputs,
-    results_text,
-    with_no,
-)
+from tilewright.runtime.report.classes import best_classes, classes_text, with_no
+from tilewright.runtime.report.execution import gather_inputs, random_inputs, results_text
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -73,7 +67,7 @@ def test_rows_have_classes_each_and_maps_those_of_most_pixels() -> None:
             [(0, 0.375), (2, 0.375)],
         ]
     assert classes_text(found, {"map": scores}).startswith(
-        "map, item 0:\n        0.75  [0]\n        0.25  [1]\nmap, item 1:"
+        "map, item 0, share of the pixels:\n        0.75  [0]\n        0.25  [1]\nmap, item 1, share"
     )
     with pytest.raises(UsageError, match=r"of such classes; expected \[N, 9 or 10\], found map\[2,3,4,8\]"):
         best_classes({"map": scores}, 2, ["name"] * 9)
