@@ -88,7 +88,10 @@ def repeated_attribute() -> onnx.NodeProto:
     return node
 
 
-LISTED = "`tilewright inspect --supported-ops` lists what is."
+LISTED = (
+    "`tilewright inspect --supported-ops` lists what is; "
+    "onnx.utils.extract_model cuts out a part of the model that needs no more."
+)
 FUNCTIONS = "Others run where the model brings functions that say what they compute: export it with them."
 
 MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
@@ -228,6 +231,11 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape [1, height, width, 3]. "
         "Fix it with --input-shape height=224 --input-shape width=224 (input_shapes={'height': [224], 'width': [224]} "
         "in Python); several shapes as --input-shape height=224,896.",
+    ),
+    "extent with a number as its name": (
+        graph_model([relu()], [("x", FLOAT, [1, "1000", 80])]),
+        "import: input 'x' has an open shape [1, 1000, 80]. Fix it with --input-shape 1000=1000 "
+        "(input_shapes={'1000': [1000]} in Python); several shapes as --input-shape 1000=1000,4000.",
     ),
     "unknown rank": (
         graph_model([relu()], [("x", FLOAT, None)]),

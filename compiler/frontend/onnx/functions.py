@@ -107,7 +107,10 @@ class Functions:
 
     def hint(self, proto: onnx.NodeProto, opset: int) -> str:
         """What helps where a node calls no function and its operator has no importer."""
-        listed = "`tilewright inspect --supported-ops` lists what is."
+        listed = (
+            "`tilewright inspect --supported-ops` lists what is; "
+            "onnx.utils.extract_model cuts out a part of the model that needs no more."
+        )
         domain = standard_domain(proto.domain)
         if not domain:
             return listed

@@ -119,7 +119,8 @@ BAD: dict[str, tuple[type[TilewrightError], list[onnx.FunctionProto], str]] = {
         ModelError,
         [function("F", helper.make_node("Blur", ["a"], ["b"], name="e"))],
         f"import: F: node 'c/e in acme:F': operator 'Blur' (opset 21) is not supported, {IN}. "
-        "`tilewright inspect --supported-ops` lists what is.",
+        "`tilewright inspect --supported-ops` lists what is; "
+        "onnx.utils.extract_model cuts out a part of the model that needs no more.",
     ),
     "twice": (ModelError, [function("F", RELU), function("F", RELU)], "import: two functions are named 'acme:F'"),
     "too deep": (
