@@ -170,8 +170,8 @@ def _example(extents: Sequence[int | str | None] | None) -> list[int]:
     # An image of one pixel is no use.
     is_image = len(extents) == 4 and sum(not isinstance(each, int) for each in extents[1:]) == 2
     # Exporters name extents by the numbers that they had.
-    sizes = [int(each) if isinstance(each, int) or str(each).isdecimal() else None for each in extents]
-    return [(224 if is_image and at else 1) if size is None else size for at, size in enumerate(sizes)]
+    sizes = [int(each) if isinstance(each, str) and each.isdecimal() else each for each in extents]
+    return [size if isinstance(size, int) else 224 if is_image and at else 1 for at, size in enumerate(sizes)]
 
 
 def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> None:

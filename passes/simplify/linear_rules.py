@@ -87,7 +87,7 @@ def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndar
     if array.ndim > tensor.rank:
         return None
     array = array.reshape(*[1] * (tensor.rank - array.ndim), *array.shape)
-    if any(extent != 1 for d, extent in enumerate(array.shape) if d != axis):
+    if any(extent not in (1, tensor.shape[axis] if d == axis else 1) for d, extent in enumerate(array.shape)):
         return None
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (tensor.shape[axis],))
 

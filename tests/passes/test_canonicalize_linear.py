@@ -155,6 +155,9 @@ def test_rows_into_matrix_products(transposed: bool, rng: np.random.Generator) -
     assert it.then(Add(), it.parameter(3, 1)).canonical() == ["matmul", "add"]
     it = net()
     assert it.then(Add(), it.constant(3, 1)).canonical() == ["matmul", "add"]
+    # A column that a row makes a matrix.
+    it = Net(rng, 3, 5)
+    assert it.then(MatMul(), it.constant(5, 1)).then(Sub(), it.constant(4)).canonical() == ["matmul", "sub"]
     it = Net(rng, 2, 3, 5)
     it.then(Mul(), it.constant(5)).then(Sub(), it.constant(1))
     assert it.then(MatMul(transpose_b=transposed), it.constant(*((4, 5) if transposed else (5, 4)))).canonical() == [
