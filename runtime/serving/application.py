@@ -17,7 +17,7 @@ from tilewright.errors import InputError, ResourceError, TilewrightError, simila
 from tilewright.limits import SERVED_BODIES
 
 from .model import Model
-from .protocol import EXTENSIONS, HEADER_LENGTH, RefusedError, answer, read_request
+from .protocol import EXTENSIONS, HEADER_LENGTH, RefusedError, answer, most_bytes, read_request
 
 _Result = TypeVar("_Result")
 
@@ -56,7 +56,7 @@ class Application:
             self._models.setdefault(model.name, {})[model.version] = model
             model.ran = computed.labels(model.name, model.version).observe
             pending.labels(model.name, model.version).set_function(lambda model=model: model.pending)
-        most = (model.most_bytes(binary=binary) for model in models for binary in (False, True))
+        most = (most_bytes(model.inputs, binary=binary) for model in models for binary in (False, True))
         self._room = max(SERVED_BODIES, *most)
         routed = Starlette(
             routes=[
@@ -141,7 +141,7 @@ class Application:
         body = bytearray()
         header = request.headers.get(HEADER_LENGTH)
         try:
-            reading = self._read(body, model.most_bytes(binary=header is not None), request)
+            reading = self._read(body, most_bytes(model.inputs, binary=header is not None), request)
             await self._within(reading, 408, "the body of the request has not arrived")
             inference = read_request(body, header, model.inputs, model.outputs, model.check_shapes)
             outputs = await self._within(model.infer(inference.inputs), 504, "the outputs are not computed")

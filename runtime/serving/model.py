@@ -17,7 +17,7 @@ from ..artifact.manifest import TensorSpec
 from ..execution.buffers import Outputs
 from ..execution.shapes import shape_text
 from ..request import Callback, Request
-from .protocol import DATATYPES, RefusedError, Shapes, most_bytes
+from .protocol import DATATYPES, RefusedError, Shapes
 
 Ends = tuple[Sequence[TensorSpec], Sequence[TensorSpec]]
 """Inputs and outputs of a network in one of its shapes."""
@@ -76,10 +76,6 @@ class Batching:
     def room(self, inputs: Mapping[str, np.ndarray]) -> int:
         """Items that can be computed together with one of these inputs, itself included."""
         return max(self._sizes[_item(inputs)])
-
-    def alike(self, some: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bool:
-        """Whether items of the two fit into one batch."""
-        return _item(some) == _item(others)
 
     def joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The inputs of several requests behind one another, and zeros up to the next batch that there is."""
@@ -189,10 +185,6 @@ class Model:
             open_ones[0] = True
         return [-1 if is_open else extent for extent, is_open in zip(found, open_ones, strict=True)]
 
-    def most_bytes(self, *, binary: bool) -> int:
-        """Bytes that the body of a request may have."""
-        return most_bytes(self.inputs, binary=binary)
-
     def check_shapes(self, shapes: Shapes) -> None:
         """Raise InputError for shapes of inputs that it does not take."""
         if self._batching is None:
@@ -270,7 +262,7 @@ class Model:
             return jobs
         room = self._batching.room(jobs[0].inputs) - jobs[0].items
         for job in tuple(waiting):
-            if job.items <= room and not job.alone and self._batching.alike(job.inputs, jobs[0].inputs):
+            if job.items <= room and not job.alone and _item(job.inputs) == _item(jobs[0].inputs):
                 waiting.remove(job)
                 jobs.append(job)
                 room -= job.items

@@ -106,8 +106,11 @@ def read_request(
         position += size
     if position != len(body):
         raise InputError("the body goes on behind its tensors", expected=f"{position} bytes", found=len(body))
+    identifier = request.get("id")
+    if not isinstance(identifier, str | None):
+        raise InputError("the id of the request is no string", found=type(identifier).__name__)
     ordered = {spec.name: arrays[spec.name] for spec in inputs}
-    return Inference(_identifier(request), ordered, _asked(request, [spec.name for spec in outputs]))
+    return Inference(identifier, ordered, _asked(request, [spec.name for spec in outputs]))
 
 
 def answer(
@@ -251,13 +254,6 @@ def _numbers(name: str, data: object, shape: tuple[int, ...], dtype: np.dtype) -
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"the data of input {name!r} are out of range", expected=f"numbers of {dtype}")
     return array
-
-
-def _identifier(request: Mapping[str, Any]) -> str | None:
-    found = request.get("id")
-    if found is not None and not isinstance(found, str):
-        raise InputError("the id of the request is no string", found=type(found).__name__)
-    return found
 
 
 def _asked(request: Mapping[str, Any], names: Sequence[str]) -> dict[str, bool]:

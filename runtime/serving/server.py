@@ -101,8 +101,8 @@ def named(texts: Sequence[str]) -> list[Named]:
         match = _NAMED.fullmatch(text)
         if match is None:
             raise UsageError("the name of the artifact is empty")
-        name, version, path = match[1], int(match[2] or 1), match[3]
-        name = name or re.split(r"[/\\]", path)[-1].removesuffix(".twa")
+        version, path = int(match[2] or 1), match[3]
+        name = match[1] or re.split(r"[/\\]", path)[-1].removesuffix(".twa")
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             front, is_named, _ = text.partition("=")
             raise UsageError(

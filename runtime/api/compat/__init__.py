@@ -9,7 +9,7 @@ is a script on standard input. A module (``python -m``) is run by giving its fil
 What it imports by the names below comes from Tilewright, wherever else such a module lies: beside the script, in a
 folder that the script puts first on ``sys.path``, or installed. Nothing is imported before the script asks for it.
 ``openvino`` stays the package that is installed, with ``inference_engine`` added, and has nothing else where there is
-none.
+none. ``ngraph``, with which programs of 2021 look into networks and build them, is not there: its import fails.
 
 NumPy gets the names back that it dropped in 1.24, ``np.bool``, ``complex``, ``float``, ``int``, ``object`` and ``str``,
 where they are gone.

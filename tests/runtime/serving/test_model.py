@@ -327,5 +327,5 @@ def test_a_batch_for_each_length() -> None:
     with pytest.raises(InputError, match=r"expected x \[-1, 3\] or x \[-1, 5\], with at most 4 for -1"):
         batching.check({"x": (3, 5)})
     short, long = ({"x": np.ones((1, length), np.int32)} for length in (3, 5))
-    assert (batching.room(short), batching.room(long), batching.alike(short, long)) == (4, 2, False)
+    assert (batching.room(short), batching.room(long)) == (4, 2)
     assert batching.joined([long])["x"].tolist() == [[1] * 5, [0] * 5]
