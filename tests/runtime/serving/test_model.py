@@ -164,14 +164,15 @@ def test_who_waits_too_long_is_told_and_not_computed() -> None:
         body, headers = request_of({"x": np.ones((1, 3), np.int32)}, binary=True)
         found = await asyncio.gather(*(ask(application.asgi, PATH, body, headers) for _ in range(3)))
         engine.door.set()
-        while len(engine.batches) != 1 or model.pending:
+        while model.pending:
             await asyncio.sleep(0.001)
         return [*found, await ask(application.asgi, PATH, [body[:9]], headers, ends=False)]
 
     answers = asyncio.run(late())
     assert [each.status for each in answers] == [504, 504, 504, 400]
     assert answers[0].json == {"error": "the outputs are not computed; expected within 0.05 s"}
-    assert engine.batches == [1]
+    # On a busy machine it may be too late even to begin.
+    assert engine.batches in ([], [1])
     assert [each.abandoned() for each in engine.requests] == [True]
 
 
