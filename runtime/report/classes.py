@@ -156,17 +156,20 @@ def _best(values: np.ndarray, top: int, names: Sequence[str] | None) -> list[Bes
 
 
 def classes_text(found: Mapping[str, list[list[BestClass]]], results: Mapping[str, np.ndarray]) -> str:
-    """As lines for people, of the outputs of a run; of many rows the first ones."""
+    """As lines for people, of the outputs of a run; of items of many rows, such as boxes, the surest ones."""
     lines: list[str] = []
     for output, rows in found.items():
-        items = len(results[output])
-        for number, row in enumerate(rows[:SHOWN_ROWS]):
+        items, order = len(results[output]), [*range(len(rows))]
+        if len(rows) > max(items, SHOWN_ROWS):
+            order = sorted(order, key=lambda at, rows=rows: -rows[at][0].value)[:SHOWN_ROWS]
+        for number in order:
+            row = rows[number]
             item, at = divmod(number, max(1, len(rows) // items))
             where = [output, *([f"item {item}"] if items > 1 else []), *([f"row {at}"] if len(rows) > items else [])]
             best = [f"  {each.value:10.6g}  [{each.number}]{f' {each.name}' if each.name else ''}" for each in row]
             is_map = len(rows) == items and _has_rows(results[output])
             head = f"{', '.join(where)}{', share of the pixels' * is_map}:"
             lines += [head, *best] if len(rows) == items else [" ".join((head, *(f" {e.strip()}" for e in best)))]
-        if len(rows) > SHOWN_ROWS:
-            lines.append(f"{output}: {len(rows) - SHOWN_ROWS} more rows, which --json prints")
+        if len(order) < len(rows):
+            lines.append(f"{output}: {len(rows) - len(order)} less sure rows, which --json prints")
     return "".join(on_lines(line, 4) for line in lines)

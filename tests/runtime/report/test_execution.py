@@ -57,6 +57,12 @@ def test_rows_have_classes_each_and_maps_those_of_most_pixels() -> None:
     named = best_classes({"boxes": boxes, "tokens": tokens}, 1, ["left", "right"])
     lines = classes_text(named, {"boxes": boxes}).splitlines()
     assert (lines[0], len(lines)) == ("boxes, row 0:  9  [0] left", 100)
+    # Of many boxes the surest, of many items all.
+    many = np.zeros((1, 150, 2))
+    many[0, 130, 1] = 1
+    lines = classes_text(best_classes({"y": many}, 1), {"y": many}).splitlines()
+    assert (lines[0], lines[100:]) == ("y, row 130:  1  [1]", ["y: 50 less sure rows, which --json prints"])
+    assert len(classes_text(best_classes({"y": many[0]}, 1), {"y": many[0]}).splitlines()) == 300
     # A map of scores, channels first or last as the image says, and one of integers, as an ArgMax makes it.
     scores = np.zeros((2, 3, 4, 8))
     scores[:, 1, :, 6:] = scores[1, 2, :2] = 2
