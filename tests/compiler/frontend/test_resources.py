@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from types import FrameType
 
@@ -66,6 +67,22 @@ def test_expand_to_more_dimensions_than_numpy_counts() -> None:
     assert refusal(small([node], s=[1] * 33 + [2])) == (
         f"import: Expand: node 'e': x does not expand to the shape; expected {[1] * 33 + [2]}, found f32[2]"
     )
+
+
+def test_places_take_the_memory_of_their_constant() -> None:
+    """Not several times as much in double precision, in which a few hundred bytes would take gigabytes."""
+    node = helper.make_node("AffineGrid", ["theta", "size"], ["y"])
+    sizes = {"size": np.array([1, 1, 512, 512])}
+    model = graph_model([node], [("theta", FLOAT, [1, 2, 3])], initializers=sizes, opset=20)
+    tracemalloc.start()
+    import_onnx(model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 512 * 512 * 3 * 4
+    node = helper.make_node("MelWeightMatrix", ["bands", "length", "rate", "low", "high"], ["c"], name="m")
+    low, high = np.zeros((), np.float32), np.ones((), np.float32)
+    matrix = small(total_of(node), bands=2**14, length=2**14, rate=100, low=low, high=high)
+    assert "node 'm': there is no such matrix; expected at most 2^24 bands times length" in refusal(matrix)
 
 
 def test_they_count_together() -> None:

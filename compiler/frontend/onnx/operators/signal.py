@@ -236,9 +236,9 @@ def import_mel_weight_matrix(node: Node, importer: Importer) -> Value:
     bands, length, rate = (node.scalar(i, what) for i, what in enumerate(("the bands", "the length", "the rate")))
     lower, upper = (node.number(i, what) for i, what in ((3, "the lower edge"), (4, "the upper edge")))
     dtype = element_type(node.int("output_datatype", 1), node.name)
-    if min(bands, length, rate) < 1 or not 0 <= lower < upper < np.inf:
+    if min(bands, length, rate) < 1 or not 0 <= lower < upper < np.inf or bands * length > 2**24:
         found = f"{bands} bands, length {length}, rate {rate}, {lower} to {upper} Hz"
-        raise node.model_error("there is no such matrix", found=found)
+        raise node.model_error("there is no such matrix", expected="at most 2^24 bands times length", found=found)
 
     def make() -> np.ndarray:
         # Edges of the triangles, at equal distances on the mel scale, as whole bins of the spectrum.

@@ -56,10 +56,10 @@ def import_affine_grid(node: Node, importer: Importer) -> Value:
 
     def places() -> np.ndarray:
         """Coordinates from -1 to 1, from the last to the first, then a one: [elements, rank + 1]."""
-        # Of one place alone corners are at -1, as in the standard's reference.
-        axes = [np.linspace(-1, 1, n) if centres else (2 * np.arange(n) + 1) / n - 1 for n in extents]
-        wide = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(extents)], -1)
-        return wide.reshape(-1, rank + 1).astype(theta.type.dtype.numpy)
+        found = np.ones((*extents, rank + 1), theta.type.dtype.numpy)
+        for d, n in enumerate(reversed(extents)):  # A corner of one place alone is at -1, as in the standard.
+            found[..., d] = (np.linspace(-1, 1, n) if centres else (2 * np.arange(n) + 1) / n - 1).reshape(n, *[1] * d)
+        return found.reshape(-1, rank + 1)
 
     fixed = importer.described(node, (math.prod(extents), rank + 1), theta.type.dtype, places, "_places")
     return reshape(importer, importer.emit_one(MatMul(transpose_b=True), fixed, theta), (size[0], *extents, rank))
