@@ -54,7 +54,7 @@ class StoredSound(StoredArray):
 
     def blocks(self, rows: int, count: int, first: int = 0) -> Iterator[np.ndarray]:
         found = self.read()
-        return (found[index * rows : (index + 1) * rows] for index in range(first, first + count))
+        yield from (found[index * rows : (index + 1) * rows] for index in range(first, first + count))
 
 
 def open_sound(path: str | os.PathLike[str], name: str, shape: tuple[int, ...], dtype: np.dtype) -> StoredSound:

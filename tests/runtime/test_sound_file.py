@@ -62,6 +62,11 @@ def test_files_are_cut_into_pieces_and_filled_with_silence(tmp_path: Path) -> No
     assert gather_inputs([TensorSpec("x", "f32", (8,))], [str(folder / "a.wav")], None)["x"].shape == (8,)
     with pytest.raises(InputError, match="is not one batch; expected 1 piece of 3 numbers, found 2"):
         gather_inputs([TensorSpec("x", "f32", (1, 3))], [str(folder / "a.wav")], None)
+    blocks = open_sound(folder / "b.WAV", "x", (1, 3), F32).blocks(1, 1)
+    sound(folder / "b.WAV", np.ones((6, 1)))
+    # No file is read before its samples are asked for.
+    with pytest.raises(InputError, match="changed while it was read"):
+        next(blocks)
     sound(folder / "c.wav", np.ones((3, 1)), rate=8000)
     with pytest.raises(CalibrationError, match=r"rates; expected that of the network, found 16000 a second in '.*8000"):
         open_calibration_set(str(folder), {"x": TensorType((1, 3), DType.F32)})
