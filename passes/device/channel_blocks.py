@@ -2,7 +2,6 @@
 zero, and are neither loaded nor multiplied."""
 
 from collections import Counter
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -146,49 +145,31 @@ def products_in_quarters(reads: Matrix) -> int:
     return sum(blocks * (part or CHANNEL_BLOCK) // _QUARTER for block in each for (_, blocks), (_, part) in block)
 
 
-Kinds = Counter[tuple[int, int, bool]]
-
-
 class SliceReads(NamedTuple):
     """What slices of output channels are made of, for each of several sizes of a slice.
 
     Attributes:
-        runs: of input blocks, each a product of its own, those of all slices together.
-        blocks: of input channels, those of all runs.
-        most: blocks of the slice that is made of most.
-        kinds: of runs: blocks, of how many outputs alone, 0 for all, whether added to sums, and how many there are.
+        most: blocks of input channels of the slice that is made of most.
+        runs: of blocks of input channels, each a product of its own: how many there are, in all slices together, by
+            their blocks, of how many outputs alone, 0 for all, and whether they are added to sums.
     """
 
-    runs: NDArray[np.int64]
-    blocks: NDArray[np.int64]
     most: NDArray[np.int64]
-    kinds: list[tuple[int, int, bool, NDArray[np.int64]]]
+    runs: dict[tuple[int, int, bool], NDArray[np.int64]]
 
 
 def slice_reads(reads: Matrix, share: int, sizes: NDArray[np.int64]) -> SliceReads:
     """Slices of so many blocks, cut of a cluster's ``share`` of the output blocks, of that which has most to do."""
-    found: dict[int, tuple[Kinds, int]] = {}
+    found = SliceReads(np.zeros(sizes.shape, np.int64), {})
     for size in set(sizes.reshape(-1).tolist()):
-        shares: list[tuple[Kinds, int]] = []
+        shares: list[tuple[int, int, Counter[tuple[int, int, bool]]]] = []
         for begin in range(0, len(reads), _QUARTERS * share):
             rows, step = reads[begin : begin + _QUARTERS * share], _QUARTERS * size
             slices = [products_of(rows[first : first + step]) for first in range(0, len(rows), step)]
-            kinds = Counter(
-                (blocks, part, index > 0) for each in slices for index, ((_, blocks), (_, part)) in enumerate(each)
-            )
-            shares.append((kinds, max(sum(blocks for (_, blocks), _ in each) for each in slices)))
-        found[size] = max(
-            shares, key=lambda each: sum(n * of[0] * (of[1] or CHANNEL_BLOCK) for of, n in each[0].items())
-        )
-    each = [found[size] for size in sizes.reshape(-1).tolist()]
-
-    def of(value: Callable[[Kinds], int]) -> NDArray[np.int64]:
-        return np.array([value(kinds) for kinds, _ in each], np.int64).reshape(sizes.shape)
-
-    names = sorted({kind for kinds, _ in each for kind in kinds})
-    return SliceReads(
-        of(lambda kinds: kinds.total()),
-        of(lambda kinds: sum(count * blocks for (blocks, *_), count in kinds.items())),
-        np.array([most for _, most in each], np.int64).reshape(sizes.shape),
-        [(*kind, of(lambda kinds, kind=kind: kinds[kind])) for kind in names],
-    )
+            runs = [(count, part, n > 0) for each in slices for n, ((_, count), (_, part)) in enumerate(each)]
+            most = max(sum(count for (_, count), _ in each) for each in slices)
+            shares.append((sum(count * (part or CHANNEL_BLOCK) for count, part, _ in runs), most, Counter(runs)))
+        _, found.most[sizes == size], most_runs = max(shares, key=lambda each: each[0])
+        for run, count in most_runs.items():
+            found.runs.setdefault(run, np.zeros(sizes.shape, np.int64))[sizes == size] = count
+    return found

@@ -78,6 +78,11 @@ class FoldGathers(Pass):
                     record.counts["gather"] += 1
                 elif is_op(op, Conv) and _read_copies(module, op):
                     record.counts["conv"] += 1
+            for op in filter(PART.is_at, function.ops):
+                if blocks_read(op) is None:
+                    PART.drop(op)
+                else:
+                    record.counts["part"] += 1
         if record.counts:
             module.drop_unused_constants()
         return bool(record.counts)

@@ -10,7 +10,7 @@ from before_after import clone, run_pass
 from channel_networks import ChannelNetwork
 
 from tilewright.ir import interp
-from tilewright.ir.annotations import MACS
+from tilewright.ir.annotations import MACS, PART
 from tilewright.ir.core import Module, Value, is_op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType
@@ -78,6 +78,15 @@ def test_the_order_that_costs_the_array_least(
     module, _ = folded(net, machine=machine)
     blocks = [blocks_read(op) for op in module.ops]
     assert tuple(products_in_quarters(found) for found in blocks if found is not None) == least
+
+
+def test_what_is_made_alone_is_said_where_blocks_are_cut(rng: np.random.Generator) -> None:
+    """And the pass tells that it changed the module."""
+    for machine, group, part in (("s256", 1, None), ("s256", 3, 4), ("m4096", 3, None), ("u250", 3, 16)):
+        net = ChannelNetwork(rng, 72)
+        net.convolution(72, group)
+        (op,) = folded(net, machine=machine)[0].ops
+        assert PART.get(op) == part
 
 
 def test_what_the_weights_before_or_behind_take_alone(rng: np.random.Generator) -> None:

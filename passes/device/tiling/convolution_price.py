@@ -84,8 +84,9 @@ class ConvolutionPrice:
         reads = blocks_read(op)
         self.reads = slice_reads(reads, self.outputs, tiles.blocks) if reads is not None else None
         if self.reads is not None:
-            self.products = np.maximum(self.reads.runs, ceil_divide(self.reads.blocks, chunk))
-            chunk = np.asarray(ceil_divide(self.reads.blocks, self.products))
+            self.blocks_read = np.asarray(sum(size * count for (size, *_), count in self.reads.runs.items()))
+            self.products = np.maximum(sum(self.reads.runs.values()), ceil_divide(self.blocks_read, chunk))
+            chunk = np.asarray(ceil_divide(self.blocks_read, self.products))
         self.constants = weight_bytes(op, tiles.blocks, chunk, share.packed), parameter_bytes(op, tiles.blocks)
         self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
         self.other = other_map(op) if other_operand(op) is not None else None
@@ -182,7 +183,7 @@ class ConvolutionPrice:
             for chunks, chunk, is_chunk in alone if self.depthwise else parts(self.inputs, self.tiles.chunk):
                 yield slices * chunks, chunk, outputs, self.products > self.slices, is_chunk
         elif is_slice:
-            for size, part, adds, count in self.reads.kinds:
+            for (size, part, adds), count in self.reads.runs.items():
                 cuts = ceil_divide(size, self.tiles.chunk)
                 yield count * cuts, np.asarray(ceil_divide(size, cuts)), part or outputs, adds | (cuts > 1), count > 0
 
@@ -259,7 +260,7 @@ class ConvolutionPrice:
                 if self.reads is not None:
                     # A slice that is made by itself has only the channels loaded that it is made of.
                     apart = np.asarray(stationary == "weights") | (self.chunks > 1)
-                    blocks = np.where(apart, ceil_divide(self.reads.blocks, self.products), blocks)
+                    blocks = np.where(apart, ceil_divide(self.blocks_read, self.products), blocks)
                     loads = np.where(apart, areas * self.products * is_part, loads)
                 runs = box(self.source, heights, widths, blocks, packed=self.packed)
                 price.transfer(price.loads, loads, runs, whole=is_area and is_part)
