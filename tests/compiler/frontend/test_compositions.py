@@ -110,6 +110,12 @@ def test_max_unpool_puts_elements_where_max_pool_found_them(rng: np.random.Gener
     (y,) = interp.run(module, {"x0": inputs[0], "x1": inputs[1]}).values()
     assert (y == np.where(y != 0, x, 0)).all()
     assert np.count_nonzero(y) == inputs[0].size
+    matlab = import_checked(
+        node_model("MaxUnpool", [*inputs, np.array(x.shape)], domain="com.mathworks", constants=[2])
+    )
+    np.testing.assert_array_equal(interp.run(matlab, {"x0": inputs[0], "x1": inputs[1]})["y0"], y)
+    with pytest.raises(ModelError, match="indices, shape and x do not fit"):
+        import_checked(node_model("MaxUnpool", [*inputs, np.array([4])], domain="com.mathworks", constants=[2]))
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])

@@ -69,15 +69,28 @@ def import_max_unpool(node: Node, importer: Importer) -> Value:
     lost = [before + after for before, after in zip(pads[:spatial], pads[spatial:], strict=True)]
     sides = zip(x.type.shape[2:], strides, kernel, lost, strict=True)
     shape = (*x.type.shape[:2], *((extent - 1) * stride + side - less for extent, stride, side, less in sides))
-    count, dtype = math.prod(shape), x.type.dtype
-    zeros = importer.described(node, (count,), dtype, lambda: np.zeros(count, dtype.numpy), "_zeros")
-    flat = (reshape(importer, value, (value.type.elements,)) for value in (indices, x))
-    y = reshape(importer, importer.emit_one(ScatterElements(), zeros, *flat), shape)
+    y = _unpooled(node, importer, shape)
     wanted = node.integers(2, "the shape of the result") if node.optional(2) is not None else shape
     if len(wanted) != len(shape):
         raise node.model_error("the shape does not fit x", expected=f"{len(shape)} extents", found=list(wanted))
     after = [new - old for new, old in zip(wanted, shape, strict=True)]
     return padded(node, importer, y, [0] * len(shape), after, "constant", None)
+
+
+@imports("MaxUnpool", domain="com.mathworks")
+def import_max_unpool_of_matlab(node: Node, importer: Importer) -> Value:
+    """Indices count the elements of the result, whose shape is the third input."""
+    x, indices, shape = node.input(0), node.input(1), node.integers(2, "the shape of the result")
+    if indices.type.shape != x.type.shape or len(shape) != x.type.rank or min(shape, default=0) < 0:
+        raise node.model_error("indices, shape and x do not fit", found=f"{indices.type}, {list(shape)}, {x.type}")
+    return _unpooled(node, importer, shape)
+
+
+def _unpooled(node: Node, importer: Importer, shape: tuple[int, ...]) -> Value:
+    count, dtype = math.prod(shape), node.input(0).type.dtype
+    zeros = importer.described(node, (count,), dtype, lambda: np.zeros(count, dtype.numpy), "_zeros")
+    flat = (reshape(importer, value, (value.type.elements,)) for value in (node.input(1), node.input(0)))
+    return reshape(importer, importer.emit_one(ScatterElements(), zeros, *flat), shape)
 
 
 def average_pool(node: Node, x: Value) -> AveragePool:
