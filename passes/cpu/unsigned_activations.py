@@ -47,7 +47,7 @@ class UnsignedActivations(Pass):
             if not _shows_integers(function, given):
                 # These add a zero point before they round.
                 adding = [op for op in function.ops if is_op(op, AveragePool, Mul) and _holds(op.result, given)]
-                kept = {op: _given(op, given) for op in adding if self.exact}
+                kept = {op: [i for i, x in enumerate(op.inputs) if _holds(x, given)] for op in adding if self.exact}
                 kept |= dict.fromkeys(_ends(function, given, wanted), ())
                 _move(module, function, record, given, wanted, {*kept, *_for_these_alone(function, kept)})
                 for op, read in kept.items():
@@ -96,10 +96,6 @@ def _for_these_alone(function: Function, kept: Collection[Op]) -> list[Op]:
     """Conversions that only such ops read."""
     ops = (op for op in function.ops if is_op(op, Requantize))
     return [op for op in ops if op.result.users and all(user in kept for user in op.result.users)]
-
-
-def _given(op: Op, dtype: DType) -> list[int]:
-    return [index for index, value in enumerate(op.inputs) if _holds(value, dtype)]
 
 
 def _move(

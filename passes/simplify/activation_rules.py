@@ -115,15 +115,12 @@ def _one_slope(found: Match[PRelu]) -> Value | None:
 _RELU6_OF_X_PLUS_3 = node(Clip, _add("x", scalar(3.0)), where=lambda op: op.operator == Clip(0.0, 6.0))
 
 
-def _is_sixth(op: Op[HardSigmoid]) -> bool:
-    return abs(op.operator.alpha - 1 / 6) < 1e-6 and op.operator.beta == 0.5
-
-
 def _sigmoid_family() -> Iterator[Rule]:
     sixth = HardSigmoid(1 / 6, 0.5)
     yield Rule("hard_sigmoid", node(Div, _RELU6_OF_X_PLUS_3, scalar(6.0), where=_is_float), _emit(sixth))
     yield Rule("hard_sigmoid", _mul(_RELU6_OF_X_PLUS_3, scalar(1 / 6), where=_is_float), _emit(sixth))
-    yield Rule("hard_swish", _mul("x", node(HardSigmoid, "x", where=_is_sixth)), _emit(HardSwish()))
+    sixth = node(HardSigmoid, "x", where=lambda op: abs(op.operator.alpha - 1 / 6) < 1e-6 and op.operator.beta == 0.5)
+    yield Rule("hard_swish", _mul("x", sixth), _emit(HardSwish()))
     yield Rule("hard_swish", node(Div, _mul("x", _RELU6_OF_X_PLUS_3), scalar(6.0), where=_is_float), _emit(HardSwish()))
     for product in _products("x", _RELU6_OF_X_PLUS_3, scalar(1 / 6)):
         yield Rule("hard_swish", product, _emit(HardSwish()))

@@ -46,7 +46,9 @@ def declared(source: Declaration | None, names: Collection[str] | None = None) -
         return Declared(Preprocessing.of(given or {}), origin)
     for name in named:
         if names is not None and name not in names:
-            raise UsageError("preprocessing is for an input that there is none of", expected=_listed(names), found=name)
+            raise UsageError(
+                "preprocessing is for an input that there is none of", expected=", ".join(map(repr, names)), found=name
+            )
     return {name: cast("Declared", declared(each)) for name, each in named.items()}
 
 
@@ -172,7 +174,3 @@ def chosen(
             hint=f"Leave {flag} out, or give --force-preprocess to prepare images otherwise all the same.",
         )
     return asked if differences else known
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -66,7 +66,7 @@ class IrNode(SourceNode):
         return word
 
     def int(self, name: str, default: int | None = None) -> int:
-        return self._number(name, None if default is None else str(default))
+        return self._integer(name, self.text(name, None if default is None else str(default)))
 
     def float(self, name: str, default: float | None = None) -> float:
         return self.floats(name, None if default is None else (default,))[0]
@@ -96,9 +96,6 @@ class IrNode(SourceNode):
 
     def _parts(self, name: str) -> list[str]:
         return self.text(name).replace(",", " ").split()
-
-    def _number(self, name: str, default: str | None) -> int:
-        return self._integer(name, self.text(name, default))
 
     def _integer(self, name: str, text: str) -> int:
         try:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ....ir.core import Constant, Module, Op, Value, is_op
+from ....ir.core import Constant, Module, Value, is_op
 from ....ir.ops.activation import Clip
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Div, Mul, Sub
@@ -125,7 +125,8 @@ def _quantize(found: Match[Cast]) -> Value | None:
     if to not in STORED or (clip.min, clip.max) != (np.iinfo(to.numpy).min, np.iinfo(to.numpy).max):
         return None
     x = found["x"]
-    given = _scale_and_zero(found, x, to) if x.type.dtype is DType.F32 and x.type.shape == _shape(found.root) else None
+    is_alike = x.type.dtype is DType.F32 and x.type.shape == found.root.results[0].type.shape
+    given = _scale_and_zero(found, x, to) if is_alike else None
     if given is None:
         return None
     axis, scale, zero = given
@@ -193,10 +194,6 @@ def _biased(found: Match[Add]) -> Value | None:
     flat = found.add_constant(integers.name, dequantize.operands.x.array.reshape(channels))
     axis = None if dequantize.operator.axis is None else 0
     return found.emit(product.operator, x, w, found.emit(DequantizeLinear(axis), flat, scale, zero_point))
-
-
-def _shape(op: Op) -> tuple[int, ...]:
-    return op.results[0].type.shape
 
 
 def _rounded(zero: bool) -> OpPattern[Clip]:

@@ -113,7 +113,8 @@ class Quantization(Immutable):
                 Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
         )
-        marks = self._marks()
+        # Of each try, whether it was written, or is a method that those below it do not have.
+        marks = ["*" if at == self.chosen else "-" * each.rejected for at, each in enumerate(self.rungs)]
         for mark, rung in zip(marks, self.rungs, strict=True):
             score = {name: getattr(rung.score, name) for name in ("sqnr", *shares)}
             tries.add(mark=mark, what=rung.what.partition(":")[0], choice=rung.choice, **score)
@@ -167,10 +168,6 @@ class Quantization(Immutable):
         return (
             f"Calibrated on {show_number(self.calibrated, 'sample')}, methods chosen by {choosing}, judged on {judged}."
         )
-
-    def _marks(self) -> list[str]:
-        """Of each try, whether it was written, or is a method that those below it do not have."""
-        return ["*" if at == self.chosen else "-" * each.rejected for at, each in enumerate(self.rungs)]
 
     def _legend(self, marks: list[str]) -> list[str]:
         """What the rows and columns are, of which samples, and why a row has its mark."""

@@ -85,14 +85,6 @@ def _help(facts: Facts) -> None:
     print("\n".join([*lines, "and every flag:", help_text()]))
 
 
-def _print_flags(facts: Facts) -> None:
-    print(facts.flags.values_text())
-
-
-def _print_units(facts: Facts) -> None:
-    print("\n".join(units(network) for network in facts.networks))
-
-
 INFORMATION = {
     each.name: each
     for each in (
@@ -138,9 +130,12 @@ INFORMATION = {
             "nothing",
             2022,
             "Prints how many cycles each unit of a cluster is busy, modelled; there are no debug registers.",
-            _print_units,
+            lambda facts: print("\n".join(map(units, facts.networks))),
         ),
-        Information("print_flags", "nothing", 2022, "Prints the values of all flags.", _print_flags),
+        Information(
+            *("print_flags", "nothing", 2022, "Prints the values of all flags."),
+            lambda facts: print(facts.flags.values_text()),
+        ),
         Information("help", "nothing", 2020, "Prints this table and that of the flags.", _help),
     )
 }  # fmt: skip

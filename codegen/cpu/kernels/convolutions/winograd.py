@@ -203,7 +203,8 @@ class _Generator:
                 is_cut = q == vectors - 1 and spec.element.is_float and not spec.keeps_zero
                 present = active if is_cut else CHANNEL_BLOCK
                 call = {"m": b.at(products, q * self.block * VECTOR_BYTES), "rows": bounds[0], "columns": bounds[1]}
-                call |= {name: b.at(a[name], b.add(offset, q * out_block)) for name in self._written}
+                written = [name for name in ("residual", "y") if name in self.arguments]
+                call |= {name: b.at(a[name], b.add(offset, q * out_block)) for name in written}
                 call |= spec.of_block(b, values, q)
                 names = [*call]
                 self._call(
@@ -214,10 +215,6 @@ class _Generator:
                 )
 
         b.each(item.first_row, item.last_row, tile)
-
-    @property
-    def _written(self) -> list[str]:
-        return [name for name in ("residual", "y") if name in self.arguments]
 
     def _place(self, index: Register) -> tuple[Register, Register, Register]:
         """Image, and first output row and column, of a tile."""

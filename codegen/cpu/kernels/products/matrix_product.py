@@ -226,9 +226,7 @@ class _Walker:
             read_only = [name for name in self.spec.PARAMETERS if name not in self.spec.WRITTEN]
             name = f"{self.spec.name}_tile{len(self.tiles)}"
             b = self.tiles[size] = FunctionBuilder(self.b.target, name, parameters, internal=True, read_only=read_only)
-            self._generate_tile(MatrixTile(b, self.shape, *size))
+            tile = MatrixTile(b, self.shape, *size)
+            self.spec.end(tile, self.spec.summed(tile, tuple(self.spec.start(tile))))
+            b.return_()
         return self.tiles[size].name
-
-    def _generate_tile(self, tile: MatrixTile) -> None:
-        self.spec.end(tile, self.spec.summed(tile, tuple(self.spec.start(tile))))
-        tile.b.return_()
