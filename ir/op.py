@@ -31,6 +31,11 @@ class UnaryOperands(NamedTuple):
     x: Value
 
 
+class BinaryOperands(NamedTuple):
+    x: Value
+    y: Value
+
+
 class LinearOperands(NamedTuple):
     """Of a product with weights: bias, then residual, of the result's type, are added before the activation."""
 

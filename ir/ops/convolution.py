@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -202,8 +203,14 @@ def _check_operands(conv: "Conv | ConvTranspose", x: TensorType, w: TensorType, 
         raise IRError("group must be at least 1", found=conv.group)
 
 
+class ConvTransposeOperands(NamedTuple):
+    x: Value
+    w: Value
+    b: Value | None = None
+
+
 @operator("conv_transpose")
-class ConvTranspose(Operator[tuple[Value, Value, Value | None]]):
+class ConvTranspose(Operator[ConvTransposeOperands]):
     """Transposed convolution: the gradient of a convolution with respect to its input.
 
     Operands: x [N, C, *spatial]; w [C, O/group, *kernel]; b [O]. Result [N, O, *output] with

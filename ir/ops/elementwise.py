@@ -8,8 +8,8 @@ import numpy as np
 from tilewright.errors import IRError
 from tilewright.limits import RANK
 
-from ..core import OperandsT_co, Value
-from ..op import Operator, QuantizationRule, declared, operator
+from ..core import OperandsT_co
+from ..op import BinaryOperands, Operator, QuantizationRule, declared, operator
 from ..quantized import added, check_sum, check_words, is_wide, multiplied
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 
@@ -66,7 +66,7 @@ class Elementwise(Operator[OperandsT_co]):
         return type(self).FUNCTION(*args, **kwargs)
 
 
-class Binary(Elementwise[tuple[Value, Value]]):
+class Binary(Elementwise[BinaryOperands]):
     """Base: two operands of one element type, broadcast against each other; the result has that type too.
 
     A subclass gives its function, or overrides ``reference`` where integers or attributes need more than one.

@@ -7,6 +7,8 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 ``fake_quantize`` stands apart: it stays in real numbers, and is what simulations of quantised networks are made of.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tilewright.errors import IRError
@@ -50,8 +52,14 @@ def check_parameters(x: TensorType, scale: TensorType, zero_point: TensorType | 
             raise IRError(f"wrong shape of the {what}", expected=f"{count} elements", found=list(type.shape))
 
 
+class ScaledOperands(NamedTuple):
+    x: Value
+    scale: Value
+    zero_point: Value | None = None
+
+
 @operator("quantize_linear")
-class QuantizeLinear(Operator[tuple[Value, Value, Value | None]]):
+class QuantizeLinear(Operator[ScaledOperands]):
     """Real numbers to integers with computed parameters: round(x / scale) + zero_point, half to even, saturated.
 
     Operands: x [...] and scale of one float dtype; zero_point, 0 where absent. Result: the shape of x, dtype ``to``,
@@ -79,7 +87,7 @@ class QuantizeLinear(Operator[tuple[Value, Value, Value | None]]):
 
 
 @operator("dequantize_linear")
-class DequantizeLinear(Operator[tuple[Value, Value, Value | None]]):
+class DequantizeLinear(Operator[ScaledOperands]):
     """Integers to real numbers with computed parameters: (x - zero_point) * scale.
 
     Operands: x, of an integer dtype up to 32 bits; scale, whose float dtype is that of the result; zero_point, of the
