@@ -182,12 +182,17 @@ _NONZERO = """def kernel(x, positions, count, n, f, scratch, begin, end):
     elements, rank = n[0], n[1]
     if begin == end:
         return 0
-    found = 0
-    for q in range(elements):
-        if ({element}) != 0:
-            for d in range(rank):
-                positions[d * elements + found] = q // n[2 + 2 * d] % n[3 + 2 * d]
-            found += 1
+    found, extent = 0, n[1 + 2 * rank]
+    for row in range(elements // extent):
+        before = found
+        for i in range(extent):
+            q = row * extent + i
+            positions[(rank - 1) * elements + found] = i
+            found += 1 if ({element}) != 0 else 0
+        for d in range(rank - 1):
+            index = row // (n[2 + 2 * d] // extent) % n[3 + 2 * d]
+            for k in range(before, found):
+                positions[d * elements + k] = index
     for d in range(rank):
         for k in range(found, elements):
             positions[d * elements + k] = 0
