@@ -13,7 +13,7 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose
-from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
+from ...ir.ops.reduction import ArgMax, Reduce, ReduceMax, ReduceMean, TopK
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
@@ -241,6 +241,14 @@ def _merge_reductions(found: Match[Reduce]) -> Value | None:
     return found.emit(Reshape(found.root.result.type.shape), found.emit(type(outer)(axes), x))
 
 
+def _largest_of_all(found: Match[TopK]) -> Sequence[Value] | None:
+    """The best element alone, for which vectors go along all lines at once."""
+    top, x = found.root.operator, found["x"]
+    if top.k != 1 or not top.largest or not x.type.dtype.is_float:
+        return None
+    return found.emit(ReduceMax((top.axis,)), x), found.emit(ArgMax(top.axis), x)
+
+
 _MOVED = (Elementwise, Pad, Reduce, Transpose)
 """What can stand before a transpose as well as behind it."""
 
@@ -296,6 +304,7 @@ RULES: tuple[Rule, ...] = (
     Rule("by_element_of_transpose", node(Elementwise), _by_element_before_transpose),
     Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
+    Rule("largest_of_all", node(TopK, "x"), _largest_of_all),
     *NEUTRAL,
 )
 """Identities and merges of neighbours."""

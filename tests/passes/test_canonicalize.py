@@ -337,6 +337,21 @@ def test_means_of_means_are_one(operator: str, pool: str, keeps: bool, first: in
     assert_same_meaning(before, module, rng)
 
 
+def test_the_best_element_alone_is_an_extreme_and_its_position(rng: np.random.Generator) -> None:
+    """As of the classes of each box of a detector: a search along lines whose elements are far apart."""
+    module = parse(
+        """
+        func @main(%x: f32[2,5,7]) -> (%y: f32[2,1,7], %i: i64[2,1,7]) {
+          %y, %i = top_k(%x) {axis=1, k=1, largest=true} : f32[2,1,7], i64[2,1,7]
+          return %y, %i
+        }"""
+    )
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert {op.name for op in module.ops} == {"reduce_max", "arg_max"}
+    assert_same_meaning(before, module, rng)
+
+
 def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
     assert_rewrites(
         "canonicalize",
