@@ -74,6 +74,24 @@ def test_groups_that_are_joined_do_not_multiply_what_they_do_not_see(dtype: DTyp
     assert made is not None and ("_seen" in made.text) == (not zero_point)
 
 
+def test_absent_channels_are_not_multiplied() -> None:
+    """Of blocks of 16 those of four at a time that are all absent, as of 8 channels, or 24."""
+    counts = {}
+    for channels in (8, 16):
+        quant = Quantization.per_tensor(0.1, 0)
+        module = Module("m")
+        function = module.add_function(Function("main"))
+        x = function.add_parameter("x", TensorType((1, channels, 9, 9), DType.U8, quant, "c16"))
+        w = TensorType((16, channels, 3, 3), DType.I8, quant, "o16i4")
+        weights = module.add_constant("w", np.ones(w.shape, np.int8), w)
+        type = TensorType((1, 16, 7, 7), DType.U8, quant, "c16")
+        op = function.append(Conv((1, 1), (0,) * 4, (1, 1)), [x, weights, None, None], result_types=[type])
+        made = lower(op, TargetDescription.named("avx512-vnni"))
+        assert made is not None
+        counts[channels] = made.text.count("vpdpbusd")
+    assert counts[8] < counts[16]
+
+
 @pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
 def test_random_products(target: str, rng: np.random.Generator) -> None:
     check([product(rng) for _ in range(2 if target in TARGETS else 1)], target)

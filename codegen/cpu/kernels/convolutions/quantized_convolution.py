@@ -35,6 +35,10 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
     UNROLLED: ClassVar[int] = 128
 
     @property
+    def present_steps(self) -> int:
+        return super().present_steps if self.plain_input else -(-(self.channels // self.groups) // self.STEP)
+
+    @property
     def fill(self) -> int:
         return self.constants.fill
 

@@ -38,10 +38,6 @@ class WordConvolution(QuantizedConvolution):
 
     parts: int = 1
 
-    @property
-    def present_steps(self) -> int:
-        return -(-(self.channels // self.groups) // PAIR)
-
     def words(self, op: Op) -> bytes:
         """The weights of an op, which are constant: [O/16, I/16, kernel rows, columns, 8 (I), 16 (O), 2 (I)]."""
         weights = without_zero_points(op)
