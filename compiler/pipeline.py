@@ -9,7 +9,7 @@ from ..ir.core import Module
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
-from ..passes.cpu.fuse_attention import FuseAttention
+from ..passes.cpu.fuse_attention import FEWEST_ROWS, FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.narrow_products import NarrowProducts
 from ..passes.cpu.one_hot_products import OneHotProducts
@@ -45,6 +45,7 @@ from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.quantize_attention import QuantizeAttention
 from ..passes.quantization.quantize_normalization import QuantizeNormalization
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
+from ..passes.quantization.rotary_positions import RotaryPositions
 from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
 from ..passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
@@ -123,7 +124,8 @@ def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> P
     Args:
         keep, prelu: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`.
     """
-    return Pipeline((WidenHalf(), *simplify_pipeline().passes, DepthwiseAffine(prelu, keep)), "calibration")
+    turned = (RotaryPositions(keep),) if prelu else ()
+    return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, DepthwiseAffine(prelu, keep)), "calibration")
 
 
 def post_training_pipeline(
@@ -146,8 +148,7 @@ def post_training_pipeline(
 def attention_pipeline() -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
     device has it."""
-    # The device computes any number of rows, but of few of them the CPU's lanes idle: half of 16 at most.
-    integers = FuseAttention(least_rows=8, sums=True), QuantizeAttention(), QuantizeNormalization()
+    integers = FuseAttention(least_rows=FEWEST_ROWS, sums=True), QuantizeAttention(), QuantizeNormalization()
     return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..ir.core import Constant, Op, Value, is_op
 from ..ir.layout import loops_of_dimensions, row_major
 from ..ir.ops.indexing import Gather
@@ -42,6 +44,15 @@ def view_of(value: Value, shape: Sequence[int], levels: int = LEVELS) -> View:
     is_number = op is not None and is_op(op, Dequantize) and op.inputs[0].type.dtype in EIGHT_BIT
     if op is not None and (is_op(op, Reshape) or is_number) and levels:
         return view_of(op.inputs[0], shape, levels - 1)
+    if is_op(op, Transpose) and value.type.elements and levels:
+        ends, reached = np.cumprod(value.type.shape), np.cumprod(shape)
+        if {*ends} <= {1, *reached}:
+            # Each dimension is a part of one that was moved.
+            axes, perm = np.searchsorted(ends, reached), op.operator.perm
+            order = sorted(range(len(shape)), key=lambda place: perm[axes[place]])
+            before = view_of(op.inputs[0], [shape[place] for place in order], levels - 1)
+            strides = (before.strides[order.index(place)] for place in range(len(shape)))
+            return View(before.value, before.offset, (*strides,))
     seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
     strides = regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
     if seen is None or strides is None:

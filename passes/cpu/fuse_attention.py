@@ -17,13 +17,17 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.ops.reduction import Reduce, ReduceSum
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.softmax import Softmax
+from ...ir.ops.unary import IsNan
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Driver, Match, Rule, node, on_quantized
+from ..pattern import Driver, Match, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import MATRICES, factored, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
+
+FEWEST_ROWS = 8
+"""Of queries on the device, which computes any number: of fewer the CPU's lanes idle, half of 16 at most."""
 
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""
@@ -41,7 +45,8 @@ class FuseAttention(Pass):
 
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
-        sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1.
+        sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
+            and weights of integers that are guarded against NaN.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -182,6 +187,17 @@ def _attention(found: Match[MatMul]) -> Value | None:
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
+def _never_nan(found: Match[Where]) -> Value | None:
+    """Weights guarded against NaN, as of rows that see no key: of integers, and masks that leave some, none is."""
+    scores = _scores(found.op("softmax").inputs[0])
+    if scores is None or not all(is_op(factored(x)[0].producer, Dequantize) for x in scores.product.inputs[:2]):
+        return None
+    for mask, _ in scores.masks:
+        if not isinstance(mask, Constant) or not (mask.array < np.inf).all() or np.isneginf(mask.array.max(-1)).any():
+            return None
+    return found.op("softmax").result
+
+
 def _sum(found: Match[Reduce]) -> Value | None:
     softmax, reduce = found.op("softmax", Softmax), found.root.operator
     axis = softmax.operator.axis
@@ -238,7 +254,8 @@ def _batch(
         return found
 
     # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
-    producers = (value.producer for value, _ in sides)
+    makers = (value.producer for value, _ in sides)
+    producers = (op.inputs[0].producer if is_op(op, Dequantize) else op for op in makers)
     inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
     candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
 
@@ -299,7 +316,10 @@ def _reshaped(found: Match[Reshape]) -> Value:
     return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
 
 
+_SOFTMAX = node(Softmax, name="softmax", single_use=False)
+
 SUMS: tuple[Rule, ...] = (
+    Rule("weights_never_nan", node(Where, node(IsNan, _SOFTMAX), scalar(0.0), _SOFTMAX), _never_nan),
     Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
     Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
 )

@@ -6,7 +6,8 @@ from ...ir.quantized import quantization_of
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record, erase_dead
 from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_same_type
-from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
+from . import integer_rules, sink_dequantize_rules, transposed_rules
+from .check_accumulator_overflow import SETTLED
 
 
 class ImportQuantization(Pass):
@@ -26,9 +27,9 @@ class ImportQuantization(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         Driver((*_TYPED, *sink_dequantize_rules.RULES)).run(module, record)
         record.counts["typed border"] = _type_borders(module.main)
-        Driver(
-            (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)
-        ).run(module, record)
+        Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *SETTLED)).run(
+            module, record
+        )
         return record.counts.total() > 0
 
 

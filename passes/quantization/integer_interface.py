@@ -12,7 +12,8 @@ from ...ir.ops.shape import Reshape
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
-from . import integer_rules, settled_channels, sink_dequantize_rules
+from . import integer_rules, sink_dequantize_rules
+from .check_accumulator_overflow import SETTLED
 from .parameters import SMALLEST_SCALE, Range
 
 IMAGE_CHANNELS = (1, 3, 4)
@@ -45,7 +46,7 @@ class IntegerInterface(Pass):
         self._take_integers(main, main.parameters[0])
         names = main.result_names
         main.set_results([self._given(main, index, value) for index, value in enumerate(main.results)], names)
-        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)).run(module, record)
+        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *SETTLED)).run(module, record)
         module.drop_unused_constants()
         return True
 

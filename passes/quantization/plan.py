@@ -12,6 +12,7 @@ from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Activation, Clip, PRelu, Relu
+from ...ir.ops.comparison import Where
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
@@ -20,9 +21,14 @@ from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.ops.resize import Resize
+from ...ir.ops.shape import Reshape
+from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
+from ..cpu.fuse_attention import FEWEST_ROWS
 from ..named_ops import find_named, still_there
+from ..simplify.linear_rules import factored
+from ..views import LEVELS
 from .integer_rules import is_fused_activation
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
@@ -44,6 +50,9 @@ EVERY = "all"
 
 FURTHEST = 50
 """Ops behind one in floating point that are looked at for a message."""
+
+_CREST = 6.0
+"""So many times their root mean square the largest number of a constant is at most that 8 bits hold."""
 
 BELOW_ZERO = Clip(max=0.0)
 """What makes what a PReLU multiplies."""
@@ -146,6 +155,9 @@ def plan_quantization(
             readers = {} if shortcuts else {type(user.operator) for user in op.result.users}
             if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
                 real.add(op)
+        elif shortcuts and _makes_scores(op):
+            wanted.update(factored(value)[0] for value in op.inputs[:2])
+            continue
         elif op in started:
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
             read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
@@ -154,7 +166,7 @@ def plan_quantization(
             normalizing.add(op)
             wanted.update(op.inputs[:1])
             continue
-        elif not ((op in also or _has_rule(op)) and any(value in wanted for value in op.results)):
+        elif not (op in also or _has_rule(op) or (shortcuts and is_gate(op))) or wanted.isdisjoint(op.results):
             continue
         # Before all products integers save nothing where floating point reads on, such as the sine of a position:
         # waves may be shorter than one of 256 steps.
@@ -190,6 +202,28 @@ def plan_quantization(
 
 def _readers(op: Op) -> Iterator[Op]:
     return (user for value in op.results for user in value.users)
+
+
+def _makes_scores(op: Op) -> bool:
+    """Whether an op is the product of queries and keys, of which a softmax makes weights."""
+    value, users = op.results[0], op.results[0].users
+    for _ in range(LEVELS if is_op(op, MatMul) and not any(map(is_known, op.inputs[:2])) else 0):
+        user = next(iter(users), None)
+        if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
+            return False
+        if is_op(user, Softmax):
+            return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] >= FEWEST_ROWS
+        value, users = user.result, user.result.users
+    return False
+
+
+def is_gate(op: Op) -> TypeGuard[Op[Mul]]:
+    """Whether an op multiplies by a constant of several numbers none of which is small beside the largest for long:
+    8 bits hold them as exactly as what they are multiplied by."""
+    numbers = [value.array for value in op.inputs if isinstance(value, Constant)] if is_op(op, Mul) else []
+    if len(numbers) != 1 or numbers[0].ndim < 2 or not np.isfinite(numbers[0]).all():
+        return False
+    return numbers[0].size > 1 and 0 < np.abs(numbers[0]).max() <= _CREST * float(np.sqrt(np.square(numbers[0]).mean()))
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:

@@ -13,12 +13,13 @@ from ...ir.ops.elementwise import Mul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
-from ...ir.types import DType, TensorType
+from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
-from . import integer_rules, settled_channels, sink_dequantize_rules, transposed_rules
-from .parameters import affine_parameters, on_own_grid, per_channel
-from .plan import Anchor, Plan, factor_of, is_below_zero, plan_quantization
+from . import integer_rules, sink_dequantize_rules, transposed_rules
+from .check_accumulator_overflow import SETTLED
+from .parameters import LARGEST, affine_parameters, on_own_grid, per_channel
+from .plan import Anchor, Plan, factor_of, is_below_zero, is_gate, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -73,13 +74,15 @@ class Quantize(Pass):
             if factor is not None:
                 op.operator = Mul()
                 op.set_operand(1, module.add_constant(f"{op.result.name}_factor", factor))
+            elif op in plan.ops and is_gate(op):
+                _insert_integers(op, ACTIVATIONS[self.activations])
         types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
         for value, type in types.items():
             _insert_pair(function, value, type, plan)
         for op in plan.anchors:
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
-        rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *settled_channels.RULES)
+        rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *SETTLED)
         Driver((*rules, *integer_rules.REAL_RESULTS) if plan.real else rules).run(module, record)
         module.drop_unused_constants()
         return True
@@ -97,6 +100,18 @@ class Quantize(Pass):
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
         op.set_operand(1, real.result)
+
+
+def _insert_integers(gate: Op[Mul], dtype: DType) -> None:
+    """Make what is multiplied by of 8-bit integers around 0."""
+    index, function = int(isinstance(gate.inputs[1], Constant)), gate.function
+    constant = gate.inputs[index]
+    assert isinstance(constant, Constant) and function is not None
+    scale, zero = np.float32(np.abs(constant.array).max() / LARGEST), 128 * (dtype is DType.U8)
+    quant = Quantization.per_tensor(float(scale), zero)
+    stored = Op(QuantizeOperator(), [constant], [TensorType(constant.type.shape, dtype, quant)])
+    real = Op(Dequantize(), [function.insert(stored, gate).result])
+    gate.set_operand(index, function.insert(real, gate).result)
 
 
 def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.ndarray, TensorType]:

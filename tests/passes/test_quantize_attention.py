@@ -14,9 +14,10 @@ from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 
 from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.pipeline import attention_pipeline, run_passes
+from tilewright.compiler.pipeline import attention_pipeline, calibration_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import arithmetic, interp
 from tilewright.ir.clone import clone_module
@@ -315,3 +316,86 @@ def test_columns_become_rows_without_numbers_for_all_elements() -> None:
     (op,) = (op for op in module.ops if is_op(op, Attention))
     assert op.operator.k_view == (0, channels, 1)
     assert most < channels * pixels
+
+
+def turned(net: OnnxNetwork, way: str, x: str, length: int, width: int) -> str:
+    """x [1, heads, length, width] turned by positions: halves or neighbours as pairs, written as one product of turned
+    vectors, or as sums for each of a pair; of all or of the first numbers alone; or but for the first row."""
+    length, angles = length - ("rows" in way), np.arange(1.0, width // (4 if "part" in way else 2) + 1)
+    angles = np.arange(length)[:, None] / angles
+
+    def part(value: str, axis: int, begin: int, end: int = 1 << 30, step: int = 1) -> str:
+        return net.op("Slice", value, *(net.number(np.array([n])) for n in (begin, end, axis, step)))
+
+    def times(value: str, numbers: np.ndarray) -> str:
+        return net.op("Mul", value, net.number(numbers.astype(np.float32)))
+
+    whole, half = x, angles.shape[1]
+    x = part(x, 2, 1) if "rows" in way else x
+    x = part(x, 3, 0, 2 * half) if "part" in way else x
+    cos, sin = np.cos(angles), np.sin(angles)
+    if "neighbours" in way:
+        pair = [part(x, 3, begin, step=2) for begin in range(2)]
+        pair = [net.op("Unsqueeze", each, net.number(np.array([4]))) for each in (net.op("Neg", pair[1]), pair[0])]
+        other = net.op("Reshape", net.op("Concat", *pair, axis=4), net.number(np.array([1, -1, length, 2 * half])))
+        y = net.op("Add", times(x, np.repeat(cos, 2, 1)), times(other, np.repeat(sin, 2, 1)))
+    elif "sums" in way:
+        one, two = part(x, 3, 0, half), part(x, 3, half)
+        sums = net.op("Sub", times(one, cos), times(two, sin)), net.op("Add", times(one, sin), times(two, cos))
+        y = net.op("Concat", *sums, axis=3)
+    else:
+        other = net.op("Concat", net.op("Neg", part(x, 3, half)), part(x, 3, 0, half), axis=3)
+        y = net.op("Add", times(x, np.tile(cos, 2)), times(other, np.tile(sin, 2)))
+    y = net.op("Concat", y, part(whole, 3, 2 * half), axis=3) if "part" in way else y
+    return net.op("Concat", part(whole, 2, 0, 1), y, axis=2) if "rows" in way else y
+
+
+@pytest.mark.parametrize("way", ["halves", "neighbours", "sums", "halves of a part", "neighbours of rows"])
+def test_positions_that_turn_vectors_are_multiples_of_rows(way: str, rng: np.random.Generator) -> None:
+    """In the middle of layers as decoders have them: keys and values of half as many heads, a mask that leaves each row
+    some, weights that a test for NaN guards. They are one program."""
+    net, (length, heads, width) = OnnxNetwork(rng), (24, 4, 16)
+
+    def headed(value: str, heads: int) -> str:
+        rows = net.op("MatMul", value, net.some(32, heads * width))
+        apart = net.op("Reshape", rows, net.number(np.array([1, length, heads, width])))
+        return net.op("Transpose", apart, perm=[0, 2, 1, 3])
+
+    def repeated(value: str) -> str:
+        apart = net.op("Unsqueeze", value, net.number(np.array([2])))
+        many = net.op("Expand", apart, net.number(np.array([1, heads // 2, 2, length, width])))
+        return net.op("Reshape", many, net.number(np.array([1, heads, length, width])))
+
+    x = net.op("Relu", net.op("MatMul", "x", net.some(8, 32)))
+    q, k = (turned(net, way, headed(x, count), length, width) for count in (heads, heads // 2))
+    keys = net.op("Transpose", repeated(k), perm=[0, 1, 3, 2])
+    scores = net.op("MatMul", *(net.op("Mul", each, net.number(np.array(0.5, np.float32))) for each in (q, keys)))
+    hidden = np.where(np.tri(length), 0, -np.inf).astype(np.float32)[None, None]
+    weights = net.op("Softmax", net.op("Add", scores, net.number(hidden)), axis=-1)
+    weights = net.op("Where", net.op("IsNaN", weights), net.number(np.array(0, np.float32)), weights)
+    y = net.op("Transpose", net.op("MatMul", weights, repeated(headed(x, heads // 2))), perm=[0, 2, 1, 3])
+    y = net.op("Reshape", y, net.number(np.array([1, length, heads * width])))
+    model = net.model([1, length, 8], net.op("MatMul", y, net.some(heads * width, 5)))
+    module, feeds = import_model(model), {"x": rng.normal(size=(1, length, 8)).astype(np.float32)}
+    (wanted,) = interp.run(module, feeds).values()
+    run_passes(calibration_pipeline(), module, OPTIONS)
+    assert not {"neg", "concat", "slice"} & {op.name for op in module.ops}
+    (found,) = interp.run(module, feeds).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    if way in ("sums", "neighbours of rows"):
+        options = CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
+        artifact = compile_to_memory(model, options)
+        assert len(artifact.manifest.device_programs) == 1
+        found = assert_engines_agree(artifact, feeds)
+        assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
+
+
+def test_positions_of_what_is_kept_stay(rng: np.random.Generator) -> None:
+    net = OnnxNetwork(rng)
+    rows = net.op("MatMul", "x", net.some(8, 16))
+    y = turned(net, "halves", net.op("Reshape", rows, net.number(np.array([1, 1, 6, 16]))), 6, 16)
+    model = net.model([1, 6, 8], y)
+    for keep, is_there in (((y,), True), (("neg",), True), ((), False)):
+        module = import_model(model)
+        run_passes(calibration_pipeline(keep), module, OPTIONS)
+        assert ("neg" in {op.name for op in module.ops}) is is_there

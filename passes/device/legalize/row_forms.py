@@ -11,6 +11,7 @@ from ....ir.layout import row_major
 from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Transpose
 from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
@@ -52,6 +53,16 @@ def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
             return None
     result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows)])
     return found.emit(Reshape(y.shape), result)
+
+
+def _channels_of_rows(found: Match[Gather]) -> Value | None:
+    """Elements along the last dimension of rows are channels."""
+    gather, rows, y = found.root, found["x"].type, found.root.result.type
+    is_last = gather.operator.axis == y.rank - 1 and gather.inputs[1].type.rank == 1
+    if not is_last or not has_rows(rows) or rows.shape[1] != gather.inputs[0].type.shape[-1]:
+        return None
+    chosen = found.emit(Gather(1), found["x"], gather.inputs[1])
+    return found.emit(Reshape(y.shape), chosen)
 
 
 def _before_transposition(found: Match[Transpose]) -> Value | None:
@@ -232,6 +243,11 @@ RULES: tuple[Rule, ...] = on_quantized(
         "elementwise_on_rows",
         node(BY_ELEMENT, node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),
         _on_rows,
+    ),
+    Rule(
+        "channels_of_rows",
+        node(Gather, node(Reshape, "x", single_use=False), where=is_quantized),
+        _channels_of_rows,
     ),
     Rule(
         "before_any_transposition",
