@@ -207,10 +207,11 @@ def _readers(op: Op) -> Iterator[Op]:
 def _makes_scores(op: Op) -> bool:
     """Whether an op is the product of queries and keys, of which a softmax makes weights."""
     value, users = op.results[0], op.results[0].users
-    for _ in range(LEVELS if is_op(op, MatMul) and not any(map(is_known, op.inputs[:2])) else 0):
+    is_product = is_op(op, MatMul) and not any(map(is_known, op.inputs[:2]))
+    for _ in range(LEVELS if is_product else 0):
         user = next(iter(users), None)
         if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
-            return False
+            break
         if is_op(user, Softmax):
             return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] >= FEWEST_ROWS
         value, users = user.result, user.result.users
@@ -218,12 +219,11 @@ def _makes_scores(op: Op) -> bool:
 
 
 def is_gate(op: Op) -> TypeGuard[Op[Mul]]:
-    """Whether an op multiplies by a constant of several numbers none of which is small beside the largest for long:
-    8 bits hold them as exactly as what they are multiplied by."""
+    """Whether an op multiplies by several numbers, known ones, that 8 bits hold as exactly as what they multiply."""
     numbers = [value.array for value in op.inputs if isinstance(value, Constant)] if is_op(op, Mul) else []
-    if len(numbers) != 1 or numbers[0].ndim < 2 or not np.isfinite(numbers[0]).all():
+    if len(numbers) != 1 or numbers[0].ndim < 2 or numbers[0].size < 2:
         return False
-    return numbers[0].size > 1 and 0 < np.abs(numbers[0]).max() <= _CREST * float(np.sqrt(np.square(numbers[0]).mean()))
+    return bool(0 < np.abs(numbers[0]).max() < _CREST * np.sqrt(np.square(numbers[0]).mean()))
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
