@@ -155,7 +155,7 @@ def plan_quantization(
             readers = {} if shortcuts else {type(user.operator) for user in op.result.users}
             if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
                 real.add(op)
-        elif shortcuts and _makes_scores(op):
+        elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
             wanted.update(factored(value)[0] for value in op.inputs[:2])
             continue
         elif op in started:
@@ -204,11 +204,10 @@ def _readers(op: Op) -> Iterator[Op]:
     return (user for value in op.results for user in value.users)
 
 
-def _makes_scores(op: Op) -> bool:
+def _makes_scores(op: Op[MatMul]) -> bool:
     """Whether an op is the product of queries and keys, of which a softmax makes weights."""
-    value, users = op.results[0], op.results[0].users
-    is_product = is_op(op, MatMul) and not any(map(is_known, op.inputs[:2]))
-    for _ in range(LEVELS if is_product else 0):
+    value, users = op.result, op.result.users
+    for _ in range(0 if any(map(is_known, op.inputs[:2])) else LEVELS):
         user = next(iter(users), None)
         if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
             break
