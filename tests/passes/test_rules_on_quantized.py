@@ -197,20 +197,6 @@ NETWORKS = {
     %y = matmul(%r, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,5,1]
     return %y
   }""",
-    "factor_of_larger": """
-  const @half : f32[] = [0x1.0p-1]
-  func @main(%x: f32[2,3,4], %k: f32[2,5,4]) -> (%y: f32[2,3,5]) {
-    %m = mul(%k, @half) : f32[2,5,4]
-    %y = matmul(%x, %m) {transpose_a=false, transpose_b=true, act="none", act_args=[]} : f32[2,3,5]
-    return %y
-  }""",
-    "product_of_repeated": """
-  func @main(%x: f32[4,1,3], %k: f32[2,1,3,5]) -> (%y: f32[4,1,5]) {
-    %e = expand(%k) {shape=[2, 2, 3, 5]} : f32[2,2,3,5]
-    %r = reshape(%e) {shape=[4, 3, 5]} : f32[4,3,5]
-    %y = matmul(%x, %r) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[4,1,5]
-    return %y
-  }""",
     "weights_never_nan": """
   const @zero : f32[] = [0x0.0p0]
   const @mask : f32[2,2] = [0x0.0p0, -inf, 0x0.0p0, 0x0.0p0]
