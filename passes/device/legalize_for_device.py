@@ -339,7 +339,7 @@ RULES: tuple[Rule, ...] = (
 
 MOVED: tuple[Rule, ...] = (
     *_named(RULES, "reshape_to_same_shape", "transpose_without_effect", "transpose_of_transpose", "reshape_of_reshape"),
-    *_named(RULES, "before_any_transposition", "constant_as_map"),
+    *_named(RULES, "before_any_transposition", "constant_as_map", "channels_repeated"),
     *attention_forms.RULES,
     *movement_forms.RULES,
     *pixel_views.MOVED,

@@ -1,18 +1,20 @@
 """Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import PRelu
+from ...ir.ops.activation import Clip, PRelu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Elementwise, Mul, Sub
+from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
+from ...ir.ops.normalization import RmsNorm
 from ...ir.ops.pooling import GlobalAveragePool
-from ...ir.ops.reduction import Reduce, ReduceMean
+from ...ir.ops.reduction import Reduce, ReduceL2, ReduceMean, ReduceSum
 from ...ir.ops.shape import Reshape
 from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
@@ -99,11 +101,29 @@ def _on_channels(found: Match) -> Value | None:
 
 
 def _mean_of_tokens(found: Match[Reduce]) -> Value | None:
-    x = found["x"]
+    x, y = found["x"], found.root.result
     if x.type.rank != 3 or found.root.operator.axes != (1,):
         return None
     pooled = found.emit(GlobalAveragePool(), found.emit(Transpose((0, 2, 1)), x))
-    return found.emit(Reshape(found.root.result.type.shape), pooled)
+    pooled = found.emit(Reshape(y.type.shape), pooled)
+    if is_op(found.root, ReduceMean):
+        return pooled
+    return found.emit(Mul(), pooled, found.add_constant(f"{y.name}_count", np.array(x.type.shape[1], np.float32)))
+
+
+def _of_length_one(found: Match[Div]) -> Value | None:
+    """Vectors divided by their lengths, which are 0 nearly nowhere."""
+    x, length, bound = found["x"], found.op("length", ReduceL2).operator, found.op("bound", Clip).operator
+    count, last = math.prod(x.type.shape[axis] for axis in length.axes), x.type.rank - 1
+    if not length.keepdims or not 0 < bound.min < _SHORT or bound.max < math.inf or count < 2:
+        return None
+    is_turned = length.axes != (last,)
+    if is_turned and (length.axes, last) != ((1,), 2):
+        return None
+    scale = found.add_constant(f"{found.root.result.name}_scale", np.full(count, count**-0.5, np.float32))
+    y = found.emit(Transpose((0, 2, 1)), x) if is_turned else x
+    y = found.emit(RmsNorm(last, bound.min**2 / count), y, scale)
+    return found.emit(Transpose((0, 2, 1)), y) if is_turned else y
 
 
 def _prelu(found: Match) -> Value | None:
@@ -118,6 +138,9 @@ def _prelu(found: Match) -> Value | None:
     below.name, scaled.name = f"{name}_below", f"{name}_scaled"
     return found.emit(Add(), x, scaled)
 
+
+_SHORT = 1e-5
+"""No vector is as short, but for those that hold nothing."""
 
 RULES: tuple[Rule, ...] = (
     *linear_rules.RULES,
@@ -135,7 +158,7 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
         op = pending.pop()
         values = [value for value in (*op.inputs, *op.results) if not isinstance(value, Constant)]
         near = {user for value in values for user in (value.producer, *value.users)} - found
-        pending += (each for each in near if is_op(each, Elementwise, ReduceMean, *NORMS))
+        pending += (each for each in near if is_op(each, Elementwise, ReduceMean, ReduceSum, *NORMS))
         found.update(pending)
     patterns = [replace(rule.pattern, where=found.__contains__) for rule in TOKENS]
     return tuple(replace(rule, pattern=pattern) for rule, pattern in zip(TOKENS, patterns, strict=True))
@@ -144,6 +167,7 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
 TOKENS: tuple[Rule, ...] = (
     Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
     Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
-    Rule("mean_of_tokens", node(ReduceMean, "x"), _mean_of_tokens),
+    Rule("mean_of_tokens", node((ReduceMean, ReduceSum), "x"), _mean_of_tokens),
+    Rule("of_length_one", node(Div, "x", node(Clip, node(ReduceL2, "x", name="length"), name="bound")), _of_length_one),
 )
 """Of tokens, wherever they are."""

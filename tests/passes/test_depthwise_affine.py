@@ -258,6 +258,33 @@ def test_networks_that_mix_tokens_are_one_program(affine: bool, rng: np.random.G
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
 
 
+def test_vectors_over_their_lengths_are_normalised_on_the_accelerator(rng: np.random.Generator) -> None:
+    """Along channels and along tokens, with sums of tokens by weights, a row for all and a number for each: additive
+    attention is one program."""
+    net = OnnxNetwork(rng, opset=13)
+
+    def of_length_one(value: str, axis: int) -> str:
+        length = net.op(
+            "Clip", net.op("ReduceL2", value, axes=[axis], keepdims=1), net.number(np.array(1e-12, np.float32))
+        )
+        return net.op("Div", value, net.op("Expand", length, net.op("Shape", value)))
+
+    x = net.op("Relu", net.op("MatMul", "x", net.some(8, 24)))
+    q, k = (of_length_one(net.op("MatMul", x, net.some(24, 24)), 2) for _ in range(2))
+    weights = of_length_one(net.op("MatMul", q, net.some(24, 1)), 1)
+    whole = net.op("ReduceSum", net.op("Mul", weights, q), net.number(np.array([1])), keepdims=1)
+    y = net.op("Add", net.op("MatMul", net.op("Mul", whole, k), net.some(24, 24)), q)
+    model = net.model([1, 20, 8], net.op("MatMul", y, net.some(24, 5)))
+    feeds = {"x": rng.normal(size=(1, 20, 8)).astype(np.float32)}
+    artifact = compile_to_memory(
+        model, CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
+    )
+    assert len(artifact.manifest.device_programs) == 1
+    found = assert_engines_agree(artifact, feeds)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_window_over_signals_stays_one_product(channels: int) -> None:
     """Its numbers along the last axis are no channels: no product takes rows of them."""

@@ -40,7 +40,8 @@ def _on_rows(found: Match) -> Value | None:
 
 
 def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
-    """What works element by element as one on rows of this shape; ``None`` where it repeats another operand."""
+    """What works element by element as one on rows of this shape; ``None`` where it repeats another operand that
+    is no row for all and no number for each."""
     root, y, operands = found.root, found.root.result.type, list[Value]()
     for value in root.inputs:
         if isinstance(value, Constant):
@@ -49,6 +50,10 @@ def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
             operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
         elif value.type.shape == y.shape:
             operands.append(found.emit(Reshape(rows), value))
+        elif rows[1] == y.shape[-1] and value.type.shape in ((*y.shape[:-1], 1), (*(1,) * (y.rank - 1), rows[1])):
+            operands.append(
+                found.emit(Reshape((value.type.elements // value.type.shape[-1], value.type.shape[-1], 1, 1)), value)
+            )
         else:
             return None
     result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows)])
