@@ -79,8 +79,8 @@ class QuadProduct(MatrixProduct):
     def work(self) -> Work:
         """What the choice of a tile depends on."""
         blocks, steps = -(-self.columns // CHANNEL_BLOCK), -(-self.inner // QUAD)
-        kind = {"is_quantized": True, "has_sums": self.has_zeros, "is_paired": self.is_listed}
-        return Work(Axis.line(1), Axis.line(self.rows), steps, blocks, **kind)
+        lines, sums, pairs = (Axis.line(1), Axis.line(self.rows)), self.has_zeros, self.is_listed
+        return Work(*lines, steps, blocks, is_quantized=True, has_sums=sums, is_paired=pairs)
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         _, rows, vectors = choose_tile(self.work, target)
