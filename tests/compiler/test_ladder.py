@@ -234,9 +234,9 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     # Numbers stay with their unit; with labels, answers are those of classes.
     assert len(re.findall(r"30\.0 dB", shown)) == 13 and "20 dB: a" in shown and "coordinates" not in shown
     # Whatever stands above it, and nothing but methods.
-    (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1)._marks()[:1]
+    (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1).marks[:1]
     assert alone == "-"
-    assert replace(undisturbed, rungs=[replace(each, rejected=False) for each in rungs], chosen=2)._marks() == [
+    assert replace(undisturbed, rungs=[replace(each, rejected=False) for each in rungs], chosen=2).marks == [
         "",
         "",
         "*",
@@ -272,7 +272,7 @@ def test_a_method_that_lowers_the_choice_is_marked_whatever_is_left_out(
     assert found.rungs[1].rejected and all(rung.rejected == ("16 bits" not in rung.what) for rung in found.rungs[1:])
     rejected = found.rungs[1].what.partition(":")[0].removeprefix("+ ")
     assert not any(rejected in methods.split(",") for methods in tried[3:])
-    marks = found._marks()
+    marks = found.marks
     assert marks[:3] == ["", "*", "-"] and marks[-1] == ""
 
 

@@ -113,9 +113,7 @@ class Quantization(Immutable):
                 Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
             )
         )
-        # Of each try, whether it was written, or is a method that those below it do not have.
-        marks = ["*" if at == self.chosen else "-" * each.rejected for at, each in enumerate(self.rungs)]
-        for mark, rung in zip(marks, self.rungs, strict=True):
+        for mark, rung in zip(self.marks, self.rungs, strict=True):
             score = {name: getattr(rung.score, name) for name in ("sqnr", *shares)}
             tries.add(mark=mark, what=rung.what.partition(":")[0], choice=rung.choice, **score)
         layers = Table(
@@ -142,7 +140,7 @@ class Quantization(Immutable):
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         if self.iou is not None:
             lines.append(f"Mean IoU is {percent(written.iou or 0)} %, in floating point {percent(self.iou)} %.")
-        lines += ["", tries.text().rstrip("\n"), *self._legend(marks), ""]
+        lines += ["", tries.text().rstrip("\n"), *self._legend(), ""]
         if self.failed:
             lines += [*(f"Left out: {each.what.partition(':')[0]}: {each.why}" for each in self.failed), ""]
         for what, names in (("Kept in floating point", self.kept), ("Activations of 16 bits", self.wide)):
@@ -169,7 +167,12 @@ class Quantization(Immutable):
             f"Calibrated on {show_number(self.calibrated, 'sample')}, methods chosen by {choosing}, judged on {judged}."
         )
 
-    def _legend(self, marks: list[str]) -> list[str]:
+    @property
+    def marks(self) -> list[str]:
+        """Of each try, whether it was written, or is a method that those below it do not have."""
+        return ["*" if at == self.chosen else "-" * each.rejected for at, each in enumerate(self.rungs)]
+
+    def _legend(self) -> list[str]:
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
@@ -191,7 +194,7 @@ class Quantization(Immutable):
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
             + (f"; {each}" if len(outputs) > 1 else ""),
-            *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in marks else []),
+            *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in self.marks else []),
         ]
         return [line for text in texts for line in _wrapped(text, "  ")]
 
