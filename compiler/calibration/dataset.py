@@ -129,11 +129,9 @@ def open_calibration_set(
         sounds = [each for part in parts for each in part.arrays.values() if isinstance(each, StoredSound)]
         rates = {sound.rate: sound.path for sound in sounds}
         if len(rates) > 1:
-            found, hint = (
-                ", ".join(f"{rate} a second in {path!r}" for rate, path in rates.items()),
-                "Convert the others.",
-            )
-            raise refusal("sounds have different rates", expected="that of the network", found=found[:200], hint=hint)
+            told = ", ".join(f"{rate} samples a second in {path!r}" for rate, path in rates.items())
+            hint = "Convert all of them to the rate that the network was trained with."
+            raise refusal("sounds have different rates", expected="one rate", found=told[:200], hint=hint)
         return ArrayFiles(chosen, parts, limit)
     raise refusal(
         f"{path!r} is not calibration data",

@@ -4,6 +4,7 @@ An importer turns one node into ops and returns the values of the node's outputs
 computed on the spot, so that chains which work out shapes leave plain attributes behind.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,10 +168,10 @@ def open_shapes_error(declared: Declared) -> ModelError:
 def _example(extents: Sequence[int | str | None] | None) -> list[int]:
     """A shape that an input of these extents may have."""
     extents = (None, 3, None, None) if extents is None else extents
-    # An image of one pixel is no use.
-    is_image = len(extents) == 4 and sum(not isinstance(each, int) for each in extents[1:]) == 2
     # Exporters name extents by the numbers that they had.
-    sizes = [int(each) if isinstance(each, str) and each.isdecimal() else each for each in extents]
+    sizes = [int(each) if isinstance(each, str) and re.fullmatch("[1-9][0-9]{,8}", each) else each for each in extents]
+    # An image of one pixel is no use.
+    is_image = len(sizes) == 4 and sum(not isinstance(each, int) for each in sizes[1:]) == 2
     return [size if isinstance(size, int) else 224 if is_image and at else 1 for at, size in enumerate(sizes)]
 
 

@@ -117,6 +117,9 @@ def test_mean_iou_is_of_the_classes_of_masks_and_answers() -> None:
     assert (found.top1, found.iou, found.right) == (0.75, pytest.approx((1 + 1 / 2 + 1 / 2) / 3), found.iou)
     assert not Goal(0.05, None, 0.75, (), "mean IoU").met(found)
     assert score([answers], [answers], labels, (1, 0, 6)).right == 0.75
+    # Integers that are no classes of a mask.
+    answers[:2] = -1, 1e12
+    assert score([answers], [answers], labels, (1, 0, 6), has_masks=True).iou == pytest.approx((1 + 1 / 2) / 5)
 
 
 @pytest.mark.parametrize(("axis", "kept"), [(1, 0), (1, 1), (3, 1)])

@@ -237,6 +237,12 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape [1, 1000, 80]. Fix it with --input-shape 1000=1000 "
         "(input_shapes={'1000': [1000]} in Python); several shapes as --input-shape 1000=1000,4000.",
     ),
+    "image with a number as a name": (
+        graph_model([relu()], [("x", FLOAT, ["1", "3", "H", "W"])]),
+        "import: input 'x' has an open shape [1, 3, H, W]. Fix it with --input-shape 1=1 --input-shape 3=3 "
+        "--input-shape H=224 --input-shape W=224 (input_shapes={'1': [1], '3': [3], 'H': [224], 'W': [224]} in Python)"
+        "; several shapes as --input-shape 1=1,4.",
+    ),
     "unknown rank": (
         graph_model([relu()], [("x", FLOAT, None)]),
         "import: input 'x' has an open shape of unknown rank. "
@@ -406,6 +412,11 @@ def test_an_extent_of_zero_is_open(shape: str, found: str, tmp_path: Path, fails
     message = f"import: the given shape does not fit input 'x'; expected [?], found {found}"
     assert fails(["compile", "m.onnx", "--input-shape", shape]) == message
     assert main(["compile", "m.onnx", "--input-shape", "x=2"]) == 0
+
+
+def test_a_name_of_many_digits_is_no_extent(tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "m.onnx", graph_model([relu()], [("x", FLOAT, ["9" * 5000])]))
+    assert "input 'x' has an open shape [9999" in fails(["compile", "m.onnx"])
 
 
 # Inputs of a run

@@ -68,7 +68,7 @@ def test_files_are_cut_into_pieces_and_filled_with_silence(tmp_path: Path) -> No
     with pytest.raises(InputError, match="changed while it was read"):
         next(blocks)
     sound(folder / "c.wav", np.ones((3, 1)), rate=8000)
-    with pytest.raises(CalibrationError, match=r"rates; expected that of the network, found 16000 a second in '.*8000"):
+    with pytest.raises(CalibrationError, match=r"rates; expected one rate, found 16000 samples a second in '.*8000"):
         open_calibration_set(str(folder), {"x": TensorType((1, 3), DType.F32)})
 
 

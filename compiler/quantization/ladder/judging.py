@@ -118,8 +118,9 @@ def score(
 
 def _mean_iou(answers: np.ndarray, labels: np.ndarray) -> float:
     known = labels != UNLABELLED
-    found, wanted = answers[known].astype(np.int64), labels[known].astype(np.int64)
-    count = int(max(found.max(), wanted.max())) + 1
+    # Integers may be anything; what no mask can have is one more class at either end.
+    found, wanted = (each[known].clip(-1, UNCLASSED).astype(np.int64) + 1 for each in (answers, labels))
+    count = UNCLASSED + 2
     both = np.bincount(wanted[found == wanted], minlength=count)
     either = np.bincount(found, minlength=count) + np.bincount(wanted, minlength=count) - both
     return float(np.mean(both[either > 0] / either[either > 0]))

@@ -238,7 +238,8 @@ def import_mel_weight_matrix(node: Node, importer: Importer) -> Value:
     dtype = element_type(node.int("output_datatype", 1), node.name)
     if min(bands, length, rate) < 1 or not 0 <= lower < upper < np.inf or bands * length > 2**24:
         found = f"{bands} bands, length {length}, rate {rate}, {lower} to {upper} Hz"
-        raise node.model_error("there is no such matrix", expected="at most 2^24 bands times length", found=found)
+        expected = "positive integers, an upper edge above the lower one, and at most 2^24 bands times length"
+        raise node.model_error("there is no such matrix", expected=expected, found=found)
 
     def make() -> np.ndarray:
         # Edges of the triangles, at equal distances on the mel scale, as whole bins of the spectrum.
