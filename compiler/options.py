@@ -203,9 +203,9 @@ class CompileOptions:
     input_shapes: GivenShapes | None = _network(
         None,
         "The shape of an input that the model leaves open (image=1,3,224,224 or image=1x3x224x224), or what one of its "
-        "open extents is, by the name that the model has for it (batch=4). Several make an artifact of several shapes "
-        "with shared weights, by compile alone: batch=1,4,8 or sequence=32..512/32 for an extent, of several such each "
-        "with each; for an input the option again with its next shape.",
+        "open extents is, by the name that the model has for it (batch=4); * in a name is any characters. Several make "
+        "an artifact of several shapes with shared weights, by compile alone: batch=1,4,8 or sequence=32..512/32 for "
+        "an extent, of several such each with each; for an input the option again with its next shape.",
         in_python="A mapping by name, or a list of them.",
         metavar="NAME=1,3,224,224",
         flag="--input-shape",

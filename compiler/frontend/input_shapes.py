@@ -12,10 +12,11 @@ from tilewright.errors import ModelError, UsageError, similar
 from tilewright.limits import SHAPES
 
 from ...ir.types import DType
+from ...passes.named_ops import named_like
 from ...runtime.files.array_file import open_array
 
 InputShapes = Mapping[str, Sequence[int]]
-"""By the name of an input its shape; by the name of an open extent what it may be."""
+"""By the name of an input its shape; by the name of an open extent what it may be; ``*`` in a name is any text."""
 
 GivenShapes = InputShapes | Sequence[InputShapes]
 """One such mapping, or one for each of several shapes."""
@@ -96,13 +97,15 @@ def _shapes(declared: Declared, given: InputShapes) -> Iterator[NetworkShape]:
     names = dict.fromkeys(e for extents in declared.values() for e in extents or () if isinstance(e, str))
     inputs: dict[str, tuple[int, ...]] = {}
     lists: dict[str, tuple[int, ...]] = {}
-    for name, extents in given.items():
-        if name in declared:
-            inputs[name] = _whole_numbers(f"shape for input {name!r}", extents)
-        elif name in names:
-            lists[name] = _open_extents(name, extents)
-        else:
-            _refuse(name, declared, names)
+    # A pattern stands for inputs, else for extents; what is given by name goes before it.
+    for name, extents in sorted(given.items(), key=lambda each: "*" not in each[0]):
+        for each in named_like(name, declared) or named_like(name, names) or [name]:
+            if each in declared:
+                inputs[each] = _whole_numbers(f"shape for input {each!r}", extents)
+            elif each in names:
+                lists[each] = _open_extents(each, extents)
+            else:
+                _refuse(each, declared, names)
     for chosen in product(*lists.values()):
         named = dict(zip(lists, chosen, strict=True))
         yield NetworkShape(inputs, {**_implied(declared, inputs, named), **named})

@@ -20,6 +20,7 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.codegen.package import regenerate
 from tilewright.compiler.export import export_model
+from tilewright.compiler.frontend.input_shapes import each_shape
 from tilewright.compiler.weights import Parameters, last_layer, with_parameters
 from tilewright.errors import ArtifactError, InputError, InstructionError, ModelError, TilewrightError, UsageError
 from tilewright.runtime.api.accelerator.third import MDLA
@@ -176,6 +177,14 @@ def _needed(artifact: Artifact) -> int:
 )
 def test_shapes_as_texts(texts: list[str], expected: object) -> None:
     assert parse_input_shapes(texts) == expected
+
+
+def test_a_pattern_is_a_shape_for_several_and_names_go_before_it() -> None:
+    declared = {"past.0": (None, 2), "past.1": (None, 2), "x": ("batch", 3)}
+    (found,) = each_shape(declared, {"past.1": (5, 2), "past.*": (4, 2), "b*": [3]})
+    assert found == ({"past.0": (4, 2), "past.1": (5, 2)}, {"batch": 3})
+    with pytest.raises(ModelError, match=r"an input that the model does not have; .*found y\*"):
+        each_shape(declared, {"y*": [1]})
 
 
 @pytest.mark.parametrize(

@@ -262,8 +262,9 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, given: GivenShap
             importer.define(name, _input(importer, name, type.tensor_type, shapes, frozen))
     left = open_inputs(graph, shapes, frozen)
     if left:
-        # No shape helps a network of unknown operators.
+        # No shape helps a network of unknown operators, or whose files are not there.
         importer.check_supported(graph)
+        importer.import_initialisers(graph)
         raise open_shapes_error(left)
 
 

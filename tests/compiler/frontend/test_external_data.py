@@ -211,3 +211,10 @@ def test_truth_values_are_zero_or_one(weights: Path) -> None:
     module = import_onnx(write_model(weights.parent / "m.onnx", model))
     for constant in module.constants.values():
         assert constant.array.view(np.uint8).tolist() == [[0, 1, 1], [1, 1, 1]]
+
+
+def test_a_missing_file_is_told_before_open_shapes(weights: Path) -> None:
+    model = as_initializer(outside("other.bin", offset=4))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, "open.onnx")
+    assert "are in a file that is not there" in refusal(Path("open.onnx"))

@@ -22,6 +22,25 @@ def test_batch_norm_of_every_age(opset: int, rng: np.random.Generator) -> None:
     assert_imports_like_onnxruntime(model, x)
 
 
+def test_batch_norm_of_one_dimension_has_one_channel(rng: np.random.Generator) -> None:
+    x = arrays(rng, (6,), (1,), (1,), (1,), (1,))
+    assert_imports_like_onnxruntime(node_model("BatchNormalization", x, opset=15, constants=(1, 2, 3, 4)), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 4, 5), (4, 5)])
+def test_mean_variance_normalization_of_any_rank_and_of_half_precision(
+    shape: tuple[int, ...], dtype: type[np.generic], rng: np.random.Generator
+) -> None:
+    """Its body in the schema has constants of single precision and takes pictures alone."""
+    x = rng.uniform(0.5, 2, shape).astype(dtype)
+    found = interp.run(import_checked(node_model("MeanVarianceNormalization", [x])), {"x0": x})["y0"]
+    axes, wide = tuple(axis for axis in (0, 2, 3) if axis < len(shape)), x.astype(np.float64)
+    expected = (wide - wide.mean(axes, keepdims=True)) / wide.std(axes, keepdims=True)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, atol=2e-3 if dtype == np.float16 else 1e-5)
+
+
 @pytest.mark.parametrize("wanted", [1, 3])
 @pytest.mark.parametrize("opset", [7, 9])
 def test_older_batch_norm_with_more_than_one_output_is_in_training_mode(

@@ -6,13 +6,13 @@ from dataclasses import asdict
 import numpy as np
 
 from .....ir.core import Op, Value
-from .....ir.ops.elementwise import Add, Div, Mul, Pow, Sub
+from .....ir.ops.elementwise import Add, Div, Mul, Pow
 from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from .....ir.ops.pooling import AveragePool
 from .....ir.ops.reduction import ReduceL1, ReduceL2, ReduceMean, ReduceSumSquare
 from .....ir.ops.unary import Sqrt
 from .....ir.types import DType
-from ...elementwise import scaled
+from ...elementwise import centred, scaled, standardized
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset, weights
@@ -62,17 +62,11 @@ def import_mvn(node: IrNode, importer: IrImporter) -> Value:
         axes = tuple(range(1 if node.bool("across_channels", False) else 2, rank))
     epsilon, is_scaled = node.float("eps"), node.bool("normalize_variance", True)
     mode = node.choice("eps_mode", ("inside_sqrt", "outside_sqrt"), "inside_sqrt")
-    return standardized(node, importer, x, axes, epsilon if is_scaled else None, is_inside=mode == "inside_sqrt")
+    return normalized(node, importer, x, axes, epsilon if is_scaled else None, mode == "inside_sqrt")
 
 
-def standardized(
-    node: IrNode,
-    importer: IrImporter,
-    x: Value,
-    axes: tuple[int, ...],
-    epsilon: float | None,
-    *,
-    is_inside: bool = True,
+def normalized(
+    node: IrNode, importer: IrImporter, x: Value, axes: tuple[int, ...], epsilon: float | None, is_inside: bool = True
 ) -> Value:
     """``x`` less its mean along ``axes``, over the root of its variance; one op where there is one.
 
@@ -87,16 +81,9 @@ def standardized(
             return importer.emit_one(GroupNorm(groups, epsilon), x, ones, scaled(importer, ones, 0))
         if axes and axes == tuple(range(axes[0], rank)):
             return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
-    centred = importer.emit_one(Sub(), x, importer.emit_one(ReduceMean(axes, keepdims=True), x))
     if epsilon is None:
-        return centred
-    spread = importer.emit_one(ReduceMean(axes, keepdims=True), importer.emit_one(Mul(), centred, centred))
-    small = importer.constant(np.array(epsilon, x.type.dtype.numpy), "epsilon")
-    if is_inside:
-        deviation = importer.emit_one(Sqrt(), importer.emit_one(Add(), spread, small))
-    else:
-        deviation = importer.emit_one(Add(), importer.emit_one(Sqrt(), spread), small)
-    return importer.emit_one(Div(), centred, deviation)
+        return centred(importer, x, axes)
+    return standardized(importer, x, axes, epsilon, is_inside=is_inside)
 
 
 @opset("LRN")
@@ -276,4 +263,4 @@ def import_legacy_mvn(node: IrNode, importer: IrImporter) -> Value:
     _channels(node)
     axes = tuple(range(1 if node.bool("across_channels", False) else 2, x.type.rank))
     epsilon = node.float("eps", 1e-9) if node.bool("normalize_variance", True) else None
-    return standardized(node, importer, x, axes, epsilon)
+    return normalized(node, importer, x, axes, epsilon)

@@ -1,13 +1,16 @@
 """Transpose, Concat, Split, Slice, Tile, Pad and their like of ONNX: attributes and inputs of all versions."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import movement
+from .....ir.ops.comparison import Where
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, space_to_depth, split, transpose
+from ...shape import reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -127,11 +130,16 @@ def import_pad(node: Node, importer: Importer) -> Value:
     pads = list[Extent]([0] * (2 * rank))
     for position, axis in enumerate(axes):
         pads[axis], pads[rank + axis] = given[position], given[len(axes) + position]
+    numbers = [pad for pad in pads if isinstance(pad, int)]
+    padding = functools.partial(padded, node, importer, before=numbers[:rank], after=numbers[rank:], mode=mode)
+    filler = None if is_open or mode != "constant" or node.has("value") else node.optional(2)
+    if filler is not None and not isinstance(filler, Constant):
+        inside = padding(importer.constant(np.ones(x.type.shape, np.bool_), f"{node.name}_inside"), value=None)
+        return importer.emit_one(Where(), inside, padding(x, value=None), reshape(importer, filler, ()))
     value = node.optional_constant(2, "the padding value") if not node.has("value") else node.attributes["value"]
     if is_open:
         return open_operators.padded(node, open, x, pads[:rank], pads[rank:], value)
-    numbers = [pad for pad in pads if isinstance(pad, int)]
-    return padded(node, importer, x, numbers[:rank], numbers[rank:], mode, value)
+    return padding(x, value=value)
 
 
 @exports(movement.Pad)

@@ -3,12 +3,13 @@
 import numpy as np
 
 from ......ir.core import Op, Value
-from ......ir.ops.elementwise import Add, Mul, Sub
+from ......ir.ops.elementwise import Add, Mul
 from ......ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ......ir.ops.reduction import ReduceMean
 from ......ir.ops.shape import Expand
 from ......ir.ops.skip_normalization import SkipLayerNorm
-from ....elementwise import running_mean
+from ......ir.types import DType
+from ....elementwise import centred, running_mean, standardized
 from ....shape import cast, reshape
 from ...exporter import OPENVINO, Exporter, exports
 from ...importer import Importer, Node, imports
@@ -29,17 +30,30 @@ def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
     x, scale, b, *running = (node.input(index) for index in range(5))
     if not node.int("spatial", 1) and x.type.rank > 2:
         raise node.unsupported("statistics for each element (spatial=0) are not supported")
+    # What has one dimension is a batch of one channel.
+    shape, x = x.type.shape, reshape(importer, x, (*x.type.shape, 1)) if x.type.rank == 1 else x
     operator = BatchNorm(node.float("epsilon", 1e-5))
     is_older = node.opset < 14 and node.output_count > 1 and not node.int("is_test", 0)
     if not is_older and not node.int("training_mode", 0):
-        return [importer.emit_one(operator, x, scale, b, *running)]
+        return [reshape(importer, importer.emit_one(operator, x, scale, b, *running), shape)]
     axes, wide = (0, *range(2, x.type.rank)), cast(importer, x, running[0].type.dtype)
-    difference = importer.emit_one(Sub(), wide, importer.emit_one(ReduceMean(axes, True), wide))
+    difference = centred(importer, wide, axes)
     mean = importer.emit_one(ReduceMean(axes, False), wide)
     variance = importer.emit_one(ReduceMean(axes, False), importer.emit_one(Mul(), difference, difference))
-    y = importer.emit_one(operator, x, scale, b, mean, variance)
+    y = reshape(importer, importer.emit_one(operator, x, scale, b, mean, variance), shape)
     share, pairs = node.float("momentum", 0.9), zip(running, (mean, variance), strict=True)
     return [y, *(running_mean(importer, old, new, share) for old, new in pairs)]
+
+
+@imports("MeanVarianceNormalization")
+def import_mean_variance(node: Node, importer: Importer) -> Value:
+    """In single precision at least, whose constants the body of the schema has; without axes that are not there, as
+    onnxruntime has it, since the default ones are those of pictures."""
+    x, rank = node.input(0), node.input(0).type.rank
+    axes = tuple(node.from_front(axis, rank) for axis in node.ints("axes", (0, 2, 3)) if axis < rank)
+    wide = x if x.type.dtype is DType.F64 else cast(importer, x, DType.F32)
+    y = standardized(importer, wide, axes, 1e-9, is_inside=False)
+    return cast(importer, y, x.type.dtype)
 
 
 def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...]) -> Value | None:
