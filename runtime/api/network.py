@@ -8,8 +8,8 @@ Most programs hand over a network in floating point. The ranges of its values co
 
 1. the model itself, where it is quantised already;
 2. the samples that the interface has a place for;
-3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy``, ``.npz`` or ``.csv`` file of inputs; or the word
-   ``bounds``, for integers of 16 bits with ranges that hold for any image;
+3. ``TILEWRIGHT_CALIBRATION``: a folder of images, or a ``.npy``, ``.npz``, ``.csv`` or ``.wav`` file of inputs; or the
+   word ``bounds``, for integers of 16 bits with ranges that hold for any image;
 4. the picture that the call names;
 5. in the Accelerator API and on ``FPGA`` of the Inference Engine API, whose cards computed in 16 bits, the same as for
    ``bounds``, where the inputs can be pictures and the network has bounds. Inputs with numbers that pictures do not

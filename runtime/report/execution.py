@@ -100,9 +100,10 @@ def gather_inputs(
             else:
                 from ..files.sound_file import open_sound
 
-                sounds = {e.name: open_sound(path, e.name, e.shape, e.numpy).read() for e in specs}
-                stored |= {e.name: sounds[e.name].reshape(-1, *e.shape[1:]) for e in specs}
-                unit, size = "piece", f" of {math.prod(specs[0].shape[1:])} numbers"
+                (spec,) = specs
+                pieces = open_sound(path, spec.name, spec.shape, spec.numpy).read()
+                stored[spec.name] = pieces.reshape(-1, *spec.shape[1:])
+                unit, size = "piece", f" of {math.prod(spec.shape[1:])} numbers"
             samples, batch = stored[specs[0].name].shape[0], specs[0].shape[:1]
             if check_shapes is None and batch and samples != batch[0]:
                 wanted = f"{show_number(batch[0], unit)}{size}"

@@ -102,7 +102,7 @@ def infer(
     Args:
         artifact: the content of an artifact.
         source: samples as ``tilewright.compile`` takes them for calibration: a folder of images, or a file ``.npy``,
-            ``.npz`` or ``.csv``.
+            ``.npz``, ``.csv`` or ``.wav``.
         output: a folder, or the URL of one.
         size: samples of a shard.
         engine: by default the one that stands for the accelerator.
