@@ -157,9 +157,8 @@ def quantize_module(
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
     if findings is not None:
-        findings.warnings += [
-            each for each in multiplied_far(copy.main, values.values()) if each not in findings.warnings
-        ]
+        told = multiplied_far(copy.main, values.values())
+        findings.warnings += [each for each in told if each not in findings.warnings]
     wide = wide_values(plan, copy.main, wide, choices.idle)
     if options.weights_bits > BITS:
         # What the sums are of needs ranges, too.
@@ -234,15 +233,17 @@ def multiplied_far(main: Function, values: Iterable[Value]) -> list[str]:
     rest, told = {*values}, []
     for op in main.ops:
         x = next((value for value in op.inputs if value in rest), None)
-        if x is not None:
-            rest.update(op.results)
-            for each in op.inputs if is_op(op, Mul) else ():
-                factors = np.abs(each.array[each.array != 0]) if isinstance(each, Constant) else np.ones(1)
-                if factors.size and factors.max() > FAR * np.median(factors):
-                    what = f"{x.name!r} is multiplied by numbers of up to {factors.max():.4g}, most of which are below"
-                    told.append(
-                        f"{what} {np.median(factors):.4g}: where they are large, so are the errors of its integers"
-                    )
+        if x is None:
+            continue
+        rest.update(op.results)
+        for each in op.inputs if is_op(op, Mul) else ():
+            factors = np.abs(each.array[each.array != 0]) if isinstance(each, Constant) else np.ones(1)
+            if factors.size and factors.max() > FAR * np.median(factors):
+                told.append(
+                    f"{x.name!r} is multiplied by numbers of up to {factors.max():.4g}, half of which are at most "
+                    f"{np.median(factors):.4g}: where they are large, so are the errors of its integers. 16 bits "
+                    "(--wide) or floating point (--keep-float) help"
+                )
     return told
 
 

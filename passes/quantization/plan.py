@@ -170,7 +170,8 @@ def plan_quantization(
             continue
         # Before all products integers save nothing where floating point reads on, such as the sine of a position:
         # waves may be shorter than one of 256 steps.
-        if multiplied.isdisjoint(op.results) and any(user not in taken | normalizing for user in _readers(op)):
+        readers = (user for value in op.results for user in value.users)
+        if multiplied.isdisjoint(op.results) and any(user not in taken and user not in normalizing for user in readers):
             continue
         taken.add(op)
         wanted.update(value for value in op.inputs if value.type.dtype.is_float and not is_known(value))
@@ -198,10 +199,6 @@ def plan_quantization(
     streams = {value for op in normalizing for value in started[op]}
     wide = tuple(name for name, value in named.items() if value in streams)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
-
-
-def _readers(op: Op) -> Iterator[Op]:
-    return (user for value in op.results for user in value.users)
 
 
 def _makes_scores(op: Op[MatMul]) -> bool:

@@ -119,8 +119,8 @@ def _sigmoid_family() -> Iterator[Rule]:
     sixth = HardSigmoid(1 / 6, 0.5)
     yield Rule("hard_sigmoid", node(Div, _RELU6_OF_X_PLUS_3, scalar(6.0), where=_is_float), _emit(sixth))
     yield Rule("hard_sigmoid", _mul(_RELU6_OF_X_PLUS_3, scalar(1 / 6), where=_is_float), _emit(sixth))
-    sixth = node(HardSigmoid, "x", where=lambda op: abs(op.operator.alpha - 1 / 6) < 1e-6 and op.operator.beta == 0.5)
-    yield Rule("hard_swish", _mul("x", sixth), _emit(HardSwish()))
+    gate = node(HardSigmoid, "x", where=lambda op: abs(op.operator.alpha - 1 / 6) < 1e-6 and op.operator.beta == 0.5)
+    yield Rule("hard_swish", _mul("x", gate), _emit(HardSwish()))
     yield Rule("hard_swish", node(Div, _mul("x", _RELU6_OF_X_PLUS_3), scalar(6.0), where=_is_float), _emit(HardSwish()))
     for product in _products("x", _RELU6_OF_X_PLUS_3, scalar(1 / 6)):
         yield Rule("hard_swish", product, _emit(HardSwish()))

@@ -313,4 +313,4 @@ def test_positions_stay_real_for_their_sines_and_far_factors_are_told(rng: np.ra
     quantized = quantize_module(module, CompileOptions(calibration=samples), findings=findings)
     assert find(quantized, "mul").inputs[0].type.dtype.is_float
     (told,) = [each for each in findings.warnings if "multiplied" in each]
-    assert told.startswith("'d' is multiplied by numbers of up to 1e+10, most of which are below 0.125")
+    assert told.startswith("'d' is multiplied by numbers of up to 1e+10, half of which are at most 0.125")
