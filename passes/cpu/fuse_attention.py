@@ -188,13 +188,18 @@ def _attention(found: Match[MatMul]) -> Value | None:
 
 
 def _never_nan(found: Match[Where]) -> Value | None:
-    """Weights guarded against NaN, as of rows that see no key: of integers, and masks that leave some, none is."""
-    scores = _scores(found.op("softmax").inputs[0])
-    if scores is None or not all(is_op(factored(x)[0].producer, Dequantize) for x in scores.product.inputs[:2]):
+    """Weights guarded against NaN, as of rows that see no key: of integers, and a mask that leaves some, none is."""
+    softmax = found.op("softmax", Softmax)
+    scores, last = _scores(softmax.inputs[0]), softmax.result.type.rank - 1
+    if scores is None or softmax.operator.axis != last:
         return None
-    for mask, _ in scores.masks:
-        if not isinstance(mask, Constant) or not (mask.array < np.inf).all() or np.isneginf(mask.array.max(-1)).any():
-            return None
+    masks = [mask.array for mask, _ in scores.masks if isinstance(mask, Constant)]
+    is_of_integers = all(is_op(factored(x)[0].producer, Dequantize) for x in scores.product.inputs[:2])
+    # What two of them leave together is not looked for.
+    if not is_of_integers or len(masks) < len(scores.masks) or sum((mask <= _NEVER).any() for mask in masks) > 1:
+        return None
+    if not all((mask < np.inf).all() and (mask > -np.inf).any(-1).all() for mask in masks):
+        return None
     return found.op("softmax").result
 
 

@@ -6,11 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from before_after import assert_close, parse, random_inputs, run_pass
+from before_after import assert_close, assert_leaves_alone, parse, random_inputs, run_pass
 
 from tilewright.ir import interp
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.attention import Attention
+from tilewright.passes.cpu.fuse_attention import FuseAttention
 
 _CAUSAL = np.where(np.tri(5, 5, dtype=bool), 0, -np.inf).astype(np.float32)
 _BIAS_AND_MASK = """
@@ -266,6 +267,30 @@ def test_few_rows_stay_products() -> None:
     module = network(f"func @main({parameters}) -> (%y: f32[2,5,4]) {{\n{body}\nreturn %y\n}}")
     run_pass("fuse_attention", module)
     assert [op.name for op in module.ops].count("matmul") == 2
+
+
+@pytest.mark.parametrize(
+    ("axis", "second"), [(1, "0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0"), (2, "-inf, 0x0.0p0, 0x0.0p0, 0x0.0p0")]
+)
+def test_weights_that_may_be_nan_stay_guarded(axis: int, second: str) -> None:
+    """A mask that leaves each row something may hide a column, and together with another one a row."""
+    assert_leaves_alone(
+        FuseAttention(sums=True),
+        f"""
+  const @zero : f32[] = [0x0.0p0]
+  const @first : f32[2,2] = [0x0.0p0, -inf, 0x0.0p0, -inf]
+  const @second : f32[2,2] = [{second}]
+  func @main(%x: i8[3,2,4]<s=0x1.0p-4, z=3>) -> (%y: f32[3,2,2]) {{
+    %r = dequantize(%x) : f32[3,2,4]
+    %p = matmul(%r, %r, _, _) {{transpose_a=false, transpose_b=true, act="none", act_args=[]}} : f32[3,2,2]
+    %a = add(%p, @first) : f32[3,2,2]
+    %b = add(%a, @second) : f32[3,2,2]
+    %w = softmax(%b) {{axis={axis}}} : f32[3,2,2]
+    %n = is_nan(%w) : bool[3,2,2]
+    %y = where(%n, @zero, %w) : f32[3,2,2]
+    return %y
+  }}""",
+    )
 
 
 def test_one_query_scales_itself_and_reads_keys_once_for_each_group(rng: np.random.Generator) -> None:
