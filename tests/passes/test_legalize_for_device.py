@@ -241,17 +241,17 @@ def test_rows_that_others_read_too_stay_rows(rng: np.random.Generator) -> None:
 
 
 def test_what_is_repeated_keeps_its_shape(rng: np.random.Generator) -> None:
-    """One row, or one element, of a tensor that is computed, is none of all rows."""
-    for shape in ("1,1,2", "1,3,1"):
+    """A row for all rows and a number for each are rows, too; those of one batch are none of all rows."""
+    for shape, is_on_rows in (("1,1,2", True), ("2,3,1", True), ("1,3,2", False), ("2,1,2", False), ("2,1,1", False)):
         module = parse(f"""
   const @w : i8[2,2]{W} = [1, 2, 3, 4]
-  func @main(%x: i8[1,3,2]{X}, %r: i8[{shape}]{X}) -> (%y: i8[1,3,2]{Y}) {{
-    %p = matmul(%x, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,3,2]{X}
-    %y = add(%p, %r) : i8[1,3,2]{Y}
+  func @main(%x: i8[2,3,2]{X}, %r: i8[{shape}]{X}) -> (%y: i8[2,3,2]{Y}) {{
+    %p = matmul(%x, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[2,3,2]{X}
+    %y = add(%p, %r) : i8[2,3,2]{Y}
     return %y
   }}""")
         run_pass(PASS, module)
-        assert module.main.results[0].producer is not None and module.main.results[0].producer.name == "add"
+        assert [op.result.type.rank for op in module.ops if op.name == "add"] == [3 + is_on_rows]
 
 
 def test_products_that_stay() -> None:

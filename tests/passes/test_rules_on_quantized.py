@@ -329,6 +329,18 @@ NETWORKS = {
     %y = reduce_mean(%x) {axes=[1], keepdims=false} : f32[2,3]
     return %y
   }""",
+    "of_length_one": """
+  func @main(%x: f32[2,5,3]) -> (%y: f32[2,5,3]) {
+    %l = reduce_l2(%x) {axes=[2], keepdims=true} : f32[2,5,1]
+    %b = clip(%l) {min=0x1.0p-20, max=inf} : f32[2,5,1]
+    %y = div(%x, %b) : f32[2,5,3]
+    return %y
+  }""",
+    "largest_of_all": """
+  func @main(%x: f32[2,5]) -> (%y: f32[2,1], %z: i64[2,1]) {
+    %y, %z = top_k(%x) {axis=1, k=1, largest=true} : f32[2,1], i64[2,1]
+    return %y, %z
+  }""",
     "wide_mean": """
   func @main(%x: i16[1,4,3,2]<s=0x1.0p-9, z=0>) -> (%y: i16[1,4,1,1]<s=0x1.0p-9, z=0>) {
     %y = global_average_pool(%x) : i16[1,4,1,1]<s=0x1.0p-9, z=0>
