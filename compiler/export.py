@@ -21,7 +21,7 @@ from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
-from ..runtime.files.output_file import check_output, output_file
+from ..runtime.files.output_file import check_output, write_file
 from ..runtime.pictures.inputs import Declaration
 from .calibration.dataset import Source
 from .calibration.open_inputs import with_open_inputs
@@ -184,8 +184,7 @@ def export_by(
         raise UnsupportedError(
             "the network is too large for one ONNX file", stage="export", expected=expected, found=size, hint=hint
         )
-    with output_file(output) as file:
-        file.write(written.SerializeToString())
+    write_file(output, written.SerializeToString())
     return dict(Counter(node.op_type for node in written.graph.node).most_common())
 
 
@@ -239,6 +238,5 @@ def export_c(
     with suppress(OSError):
         os.makedirs(folder, exist_ok=True)
     for each, content in files.items():
-        with output_file(Path(folder) / each) as file:
-            file.write(content)
+        write_file(Path(folder) / each, content)
     return {each: len(content) for each, content in files.items()}

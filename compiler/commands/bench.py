@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
         WrongOutputsError: one does not.
         TilewrightError: as `compare` says; or the page cannot be written.
     """
-    from ...runtime.files.output_file import check_output, output_file
+    from ...runtime.files.output_file import check_output, write_file
     from ..benchmark.comparison import compare
     from ..benchmark.tables import page
     from ..options import CompileOptions
@@ -104,8 +104,7 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
             text = f"{name} was not measured on {each.network} with threads={each.threads}: {reason}"
             tell("warning", text, quiet=arguments.quiet)
     if arguments.html is not None:
-        with output_file(arguments.html) as file:
-            file.write(page(found).encode())
+        write_file(arguments.html, page(found).encode())
     shown = found if arguments.json else _text(found)
     if arguments.json_file is not None:
         show(_text(found))

@@ -41,7 +41,7 @@ class WrittenFiles(TypedDict):
 
 def run(arguments: argparse.Namespace) -> str | WrittenFiles:
     from ...runtime.artifact.manifest import ENGINES
-    from ...runtime.files.output_file import check_output, make_folder, output_file
+    from ...runtime.files.output_file import check_output, make_folder, write_file
     from ...runtime.report.simulation import simulate_artifact
     from ...runtime.report.table import json_text, show_bytes
     from ..network_page.layers import layers_of
@@ -68,8 +68,7 @@ def run(arguments: argparse.Namespace) -> str | WrittenFiles:
     for ending, text in texts.items():
         target, content = folder / f"{name}.{ending}", text.encode()
         check_output(target, source=arguments.path)
-        with output_file(target) as file:
-            file.write(content)
+        write_file(target, content)
         sizes[str(target)] = len(content)
     if arguments.json:
         return {"files": [{"path": path, "bytes": size} for path, size in sizes.items()]}

@@ -67,7 +67,7 @@ class ReducedModel(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | ReducedModel:
-    from ...runtime.files.output_file import check_output, output_file
+    from ...runtime.files.output_file import check_output, write_file
     from ...runtime.report.table import show_number
     from ..frontend.onnx.smaller_models import ReducibleModel
     from ..reduction import Reduction, command_test
@@ -84,8 +84,7 @@ def run(arguments: argparse.Namespace) -> str | ReducedModel:
     def keep(content: bytes) -> None:
         nonlocal smallest
         smallest = len(ReducibleModel.parse(content).nodes)
-        with output_file(output) as file:
-            file.write(content)
+        write_file(output, content)
 
     smallest = count
     with progress_bar(quiet=arguments.quiet) as report, TemporaryDirectory(prefix="tilewright") as folder:

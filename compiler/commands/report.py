@@ -66,7 +66,7 @@ class WrittenPage(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | WrittenPage:
-    from ...runtime.files.output_file import check_output, make_folder, output_file
+    from ...runtime.files.output_file import check_output, make_folder, write_file
     from ...runtime.report.table import show_bytes
     from ..network_page.layers import read_comparison
     from ..network_page.page import measure, page
@@ -79,8 +79,7 @@ def run(arguments: argparse.Namespace) -> str | WrittenPage:
     artifact = artifact_of(arguments)
     measured = measure(artifact, arguments.threads) if arguments.measure else None
     content = page(artifact, measured, compared).encode()
-    with output_file(target) as file:
-        file.write(content)
+    write_file(target, content)
     found: WrittenPage = {"page": str(target), "bytes": len(content)}
     return found if arguments.json else f"{target}: {show_bytes(len(content))}\n"
 

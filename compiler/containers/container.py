@@ -19,7 +19,7 @@ from ...runtime.artifact.manifest import ENGINES
 from ...runtime.commands.console import progress_bar
 from ...runtime.containers.files import check_ids, check_target, container_bytes, read_container
 from ...runtime.containers.records import ContainedModel, ContainedTensor, Container
-from ...runtime.files.output_file import check_output, output_file
+from ...runtime.files.output_file import check_output, write_file
 from ..declarations import check_type, option, with_keywords
 from ..driver import Compilation, Document, Model, ModelProto, build
 from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions
@@ -74,8 +74,7 @@ def compile_container(compilation: ContainerCompilation) -> Container:
             contained.append(contained_model(build(model, options, interface), id))
     content = container_bytes(contained, compilation.kp_target, f"tilewright {tilewright.__version__}")
     if compilation.output is not None:
-        with output_file(compilation.output) as file:
-            file.write(content)
+        write_file(compilation.output, content)
     return read_container(content)
 
 

@@ -28,7 +28,7 @@ from tilewright.limits import check_count
 from ...runtime.cluster.job import LOCAL
 from ...runtime.commands.console import progress_bar
 from ...runtime.files.input_file import input_file
-from ...runtime.files.output_file import check_outputs, output_file
+from ...runtime.files.output_file import check_outputs, write_file
 from ...runtime.machines.fields import machine_fields
 from ...runtime.machines.machine import DEFAULT, load_file
 from ...runtime.report import page as html
@@ -152,8 +152,7 @@ def write_table(path: Path, names: Sequence[str], own: Mapping[str, str], done: 
         if outcome.is_final:
             figures = [getattr(outcome.figures, name, None) for name in _FIGURES]
             writer.writerow([*values, *figures, outcome.error, *own.values()])
-    with output_file(path) as file:
-        file.write(text.getvalue().encode())
+    write_file(path, text.getvalue().encode())
 
 
 class Row(Immutable):
@@ -310,8 +309,7 @@ def sweep(sweeping: Sweeping) -> Sweep:
     if all(row.figures is None for row in result.rows):
         raise ArtifactError("no machine of the sweep can run the network", stage="sweep", found=result.rows[0].error)
     if sweeping.svg is not None:
-        with output_file(sweeping.svg) as file:
-            file.write(result.svg().encode())
+        write_file(sweeping.svg, result.svg().encode())
     return result
 
 

@@ -143,10 +143,9 @@ def _artifact(path: Path, arguments: argparse.Namespace) -> str | InspectedArtif
 
 
 def _write_page(target: Path, artifact: Artifact, source: Path) -> None:
-    from ..files.output_file import check_output, output_file
+    from ..files.output_file import check_output, write_file
 
     check_output(target, source=source)
     with compiler_for("inspect --html") as module:
         content = module("network_page.page").page(artifact).encode()
-    with output_file(target) as file:
-        file.write(content)
+    write_file(target, content)

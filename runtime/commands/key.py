@@ -141,7 +141,7 @@ def _create(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
 
 
 def _export(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
-    from ..files.output_file import output_file
+    from ..files.output_file import write_file
     from ..trust import signing_key
 
     key = signing_key.public()
@@ -151,8 +151,7 @@ def _export(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
         )
     if arguments.output is None:
         return _record(key), f"{key.line}\n"
-    with output_file(arguments.output) as file:
-        file.write(f"{key.line}\n".encode())
+    write_file(arguments.output, f"{key.line}\n".encode())
     return _record(key), ""
 
 

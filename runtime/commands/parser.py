@@ -153,10 +153,9 @@ def _delivered(
     text = result if isinstance(result, str) else enveloped(command, result, error)
     if arguments.json_file is None:
         return text
-    from ..files.output_file import output_file
+    from ..files.output_file import write_file
 
-    with output_file(arguments.json_file) as file:
-        file.write(text.encode())
+    write_file(arguments.json_file, text.encode())
     return ""
 
 

@@ -18,7 +18,7 @@ from tilewright import limits
 from tilewright.errors import InputError, TilewrightError
 
 from ..compiler import NotInstalledError
-from .output_file import output_file
+from .output_file import write_file
 
 SAMPLE_FILES = "a .npy, .npz, .csv or .wav file"
 """The files of samples that calibration and inference read, beside images, for messages."""
@@ -105,8 +105,7 @@ def write(path: str, content: bytes) -> None:
         OutputError, RemoteError: it cannot be written.
     """
     if not is_url(path):
-        with output_file(Path(path)) as file:
-            file.write(content)
+        write_file(Path(path), content)
         return
     with _file_system(path, "write") as (files, place):
         files.makedirs(files._parent(place), exist_ok=True)

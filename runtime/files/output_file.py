@@ -49,6 +49,12 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a result that is there as a whole, as `output_file`."""
+    with output_file(path) as file:
+        file.write(content)
+
+
 def check_output(path: Path, *, source: object = None, inputs: Iterable[object] = (), room: int = 1) -> None:
     """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..execution.buffers import Outputs
-from ..files.output_file import output_file
+from ..files.output_file import write_file
 from ..isa.encoding import Stream
 from ..isa.program import NO_LAYER
 from ..machines.machine import Machine
@@ -129,8 +129,7 @@ class Trace:
         text = (head + ",\n".join(map(_json, events)) + "\n]}\n").encode()
         # Without the time at which it was made: the same trace is the same bytes.
         content = gzip.compress(text, mtime=0) if path.suffix == COMPRESSED else text
-        with output_file(path) as file:
-            file.write(content)
+        write_file(path, content)
         return len(content)
 
 

@@ -297,6 +297,14 @@ def weights(node: IrNode, importer: IrImporter, shape: Sequence[int], name: str 
     return reshape(importer, given, wanted)
 
 
+def channels_of(node: IrNode) -> int:
+    """The channels of the first input, its second extent."""
+    x = node.input(0).type
+    if x.rank < 2:
+        raise node.model_error("the input has no channels", found=x)
+    return x.shape[1]
+
+
 def biases(node: IrNode, importer: IrImporter, count: int) -> Value | None:
     """The blob ``biases``, or input 2; ``None`` where there is neither."""
     if "biases" not in node.layer.blobs and node.optional(2) is None:

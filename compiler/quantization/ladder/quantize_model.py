@@ -18,7 +18,7 @@ from tilewright.limits import check_count
 from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.input_file import SAMPLE_FILES
-from ....runtime.files.output_file import check_artifact_name, check_output, output_file
+from ....runtime.files.output_file import check_artifact_name, check_output, write_file
 from ....runtime.pictures.declaration import PRESETS
 from ...calibration.dataset import open_calibration_set
 from ...calibration.open_inputs import with_open_inputs
@@ -268,5 +268,4 @@ def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType
         shape = {"name": name, "enc_type": "PER_TENSOR", "dtype": "INT", "bw": limits.bits, "is_sym": is_wide(type)}
         entries.append({**shape, "scale": [type.quant.scale[0]], "offset": [limits.min - type.quant.zero_point[0]]})
     text = json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=2)
-    with output_file(path) as file:
-        file.write(f"{text}\n".encode())
+    write_file(path, f"{text}\n".encode())

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import TensorSpec
-from ...files.output_file import make_folder, output_file
+from ...files.output_file import make_folder, output_file, write_file
 from ...report.details import details_of
 from . import debug_text
 from .facts import Facts, Network
@@ -137,8 +137,7 @@ def _folder_of(facts: Facts) -> Path:
 
 
 def _write(facts: Facts, name: str, content: str) -> None:
-    with output_file(_folder_of(facts) / name) as file:
-        file.write(content.encode())
+    write_file(_folder_of(facts) / name, content.encode())
 
 
 def _write_partition(facts: Facts, network: Network) -> None:

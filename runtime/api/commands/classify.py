@@ -108,7 +108,7 @@ def network_of(arguments: argparse.Namespace) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
-    from ...files.output_file import check_output, is_standard_output, output_file
+    from ...files.output_file import check_output, is_standard_output, write_file
     from ..classify.application import Application, list_files
     from ..classify.results import accuracy, csv_text, read_labels
     from ..network import PREPROCESS
@@ -152,8 +152,9 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
             "of the others",
         )
     if arguments.outfile is not None:
-        with output_file(arguments.outfile) as file:
-            file.write(csv_text(found.results, profile=arguments.profile).encode("utf-8", "surrogateescape"))
+        write_file(
+            arguments.outfile, csv_text(found.results, profile=arguments.profile).encode("utf-8", "surrogateescape")
+        )
         if is_standard_output(arguments.outfile):
             return ""
     if arguments.json:

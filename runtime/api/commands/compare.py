@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
 
 
 def _by_value(arguments: argparse.Namespace) -> str | ComparedValues:
-    from ...files.output_file import check_output, output_file
+    from ...files.output_file import check_output, write_file
     from ..comparison.measures import compare_values
     from ..comparison.tables import compared_values, page, text
 
@@ -146,8 +146,7 @@ def _by_value(arguments: argparse.Namespace) -> str | ComparedValues:
     with _opened(arguments) as (reference, network, samples, report):
         result = compare_values(reference, network, samples, report)
     if arguments.html is not None:
-        with output_file(arguments.html) as file:
-            file.write(page(result).encode())
+        write_file(arguments.html, page(result).encode())
     return compared_values(result) if arguments.json else text(result, every=arguments.all)
 
 

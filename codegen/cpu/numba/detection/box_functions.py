@@ -17,11 +17,11 @@ def precedes(memory, keys, items, a, b):
     return first > second or (first == second and memory[items + a] < memory[items + b])
 
 
-def swap(memory, a, b):
-    """Exchange two numbers."""
-    number = memory[a]
-    memory[a] = memory[b]
-    memory[b] = number
+def swap_candidates(memory, keys, items, a, b):
+    """Exchange two candidates."""
+    key, item = memory[keys + a], memory[items + a]
+    memory[keys + a], memory[items + a] = memory[keys + b], memory[items + b]
+    memory[keys + b], memory[items + b] = key, item
 
 
 def sort_candidates(memory, keys, items, count):
@@ -29,24 +29,15 @@ def sort_candidates(memory, keys, items, count):
 
     By heap, in place: the time is count * log(count) whatever the order was.
     """
-    unsorted, parent = count, count // 2
-    while unsorted > 1:
-        if parent > 0:
-            parent -= 1
-        else:
-            unsorted -= 1
-            swap(memory, keys, keys + unsorted)
-            swap(memory, items, items + unsorted)
-        node = parent
-        while 2 * node + 1 < unsorted:
-            child = 2 * node + 1
-            if child + 1 < unsorted and precedes(memory, keys, items, child, child + 1):
-                child += 1
-            if not precedes(memory, keys, items, node, child):
-                break
-            swap(memory, keys + node, keys + child)
-            swap(memory, items + node, items + child)
-            node = child
+    half = count // 2
+    for i in range(half):
+        sink_candidate(memory, keys, items, half - 1 - i, count)
+    for i in range(1, count):
+        swap_candidates(memory, keys, items, 0, count - i)
+        sink_candidate(memory, keys, items, 0, count - i)
+    # The best of what was left went to the end each time.
+    for i in range(half):
+        swap_candidates(memory, keys, items, i, count - 1 - i)
     return 0
 
 
@@ -58,8 +49,7 @@ def sink_candidate(memory, keys, items, node, count):
             child += 1
         if not precedes(memory, keys, items, child, node):
             break
-        swap(memory, keys + node, keys + child)
-        swap(memory, items + node, items + child)
+        swap_candidates(memory, keys, items, node, child)
         node = child
     return 0
 

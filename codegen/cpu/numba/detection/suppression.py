@@ -13,7 +13,7 @@ from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
 from ...tensors import has_real_meaning, is_plain
 from ..generation.function import compile_kernel
-from .box_functions import sink_candidate, swap
+from .box_functions import sink_candidate, swap_candidates
 
 
 def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, scratch, begin, end):
@@ -60,8 +60,7 @@ def _suppress(boxes, scores, most, overlap, threshold, selected, count, n, f, sc
             while candidates > 0 and kept < limit:
                 p, rivals = np.int64(scratch[items]), np.int32(0)
                 candidates -= 1
-                swap(scratch, keys, keys + candidates)
-                swap(scratch, items, items + candidates)
+                swap_candidates(scratch, keys, items, 0, candidates)
                 sink_candidate(scratch, keys, items, 0, candidates)
                 x, y = scratch[corners + 4 * p], scratch[corners + 4 * p + 1]
                 x_end, y_end = scratch[corners + 4 * p + 2], scratch[corners + 4 * p + 3]

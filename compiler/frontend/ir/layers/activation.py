@@ -16,7 +16,7 @@ from .....ir.types import DType
 from ...elementwise import scaled
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
-from ..importer import IrImporter, IrNode, legacy, opset, weights
+from ..importer import IrImporter, IrNode, channels_of, legacy, opset, weights
 from .elementwise import combined, negated
 from .shape import reshaped
 
@@ -159,14 +159,9 @@ exports_as(LogSoftmax, "LogSoftmax", opset=5)
 @legacy("PReLU")
 def import_legacy_prelu(node: IrNode, importer: IrImporter) -> Value:
     """Below zero, x times one slope for all channels or for each."""
-    x = node.input(0)
-    if x.type.rank < 2:
-        raise node.model_error("the input has no channels", found=x.type)
-    if node.bool("channel_shared", False):
-        slope = weights(node, importer, (1,))
-    else:
-        slope = weights(node, importer, (x.type.shape[1], *[1] * (x.type.rank - 2)))
-    return importer.emit_one(activation.PRelu(), x, slope)
+    x, channels = node.input(0), channels_of(node)
+    shape = (1,) if node.bool("channel_shared", False) else (channels, *[1] * (x.type.rank - 2))
+    return importer.emit_one(activation.PRelu(), x, weights(node, importer, shape))
 
 
 def _legacy_relu(node: IrNode) -> Operator:

@@ -16,7 +16,7 @@ from .....ir.ops.normalization import NormalizeL2
 from ... import detection
 from ...shape import reshape
 from ..exporter import IrExporter, exports, exports_as
-from ..importer import IrImporter, IrNode, legacy, opset, weights
+from ..importer import IrImporter, IrNode, channels_of, legacy, opset, weights
 
 LOWEST = -3.4028234663852886e38
 """The threshold that every score exceeds; readers of the time know no infinity."""
@@ -161,17 +161,12 @@ def export_roi_align(op: Op[RoiAlign], exporter: IrExporter) -> None:
     exporter.write_as(op, "ROIAlign", op.inputs, opset=9, **attributes)
 
 
-def _grid_and_image(node: IrNode) -> tuple[detection.Extents, detection.Extents]:
-    """Extents of the feature map and of the picture, of which the layer may state others."""
-    grid, (height, width) = detection.extents_of(node, node.input(0)), detection.extents_of(node, node.input(1))
-    size = node.int("img_size", 0)
-    return grid, (node.int("img_h", size) or height, node.int("img_w", size) or width)
-
-
 @legacy("PriorBox", "PriorBoxClustered")
 def import_legacy_priors(node: IrNode, importer: IrImporter) -> Value:
-    """Feature map and picture to boxes and variances, [1, 2, numbers]."""
-    grid, image = _grid_and_image(node)
+    """Feature map and picture, which the layer may say is of another size, to boxes and variances, [1, 2, numbers]."""
+    grid, (height, width) = detection.extents_of(node, node.input(0)), detection.extents_of(node, node.input(1))
+    size = node.int("img_size", 0)
+    image = node.int("img_h", size) or height, node.int("img_w", size) or width
     make = detection.prior_box_clustered if node.op_type.lower() == "priorboxclustered" else detection.prior_box
     y = importer.emit_one(make(node, grid, image, offset=0.5))
     return reshape(importer, y, (1, *y.type.shape))
@@ -187,12 +182,10 @@ def import_legacy_detection_output(node: IrNode, importer: IrImporter) -> Value:
 @legacy("Normalize")
 def import_legacy_normalize(node: IrNode, importer: IrImporter) -> Value:
     """x over its norm, in each place or over the whole image, times a weight: of its channel, or one for all."""
-    x = node.input(0)
-    if x.type.rank < 2:
-        raise node.model_error("the input has no channels", found=x.type)
+    x, channels = node.input(0), channels_of(node)
     axes = range(1, x.type.rank) if node.bool("across_spatial", True) else (1,)
     y = importer.emit_one(NormalizeL2(tuple(axes), node.float("eps", 1e-10)), x)
-    channels = 1 if node.bool("channel_shared", True) else x.type.shape[1]
+    channels = 1 if node.bool("channel_shared", True) else channels
     return importer.emit_one(Mul(), y, weights(node, importer, (channels, *[1] * (x.type.rank - 2))))
 
 

@@ -19,7 +19,7 @@ from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, element_type, legacy, opset
 from .shape import converted
 
-_OPERATORS: dict[str, Operator] = {
+_OPERATORS: dict[str, elementwise.Binary] = {
     "Add": elementwise.Add(),
     "Subtract": elementwise.Sub(),
     "Multiply": elementwise.Mul(),
@@ -88,17 +88,9 @@ opset("FloorMod")(lambda node, importer: floor_mod(importer, *broadcast(node, im
 opset("SquaredDifference")(lambda node, importer: squared_difference(importer, *broadcast(node, importer, 0)))
 
 
-_FORMS: dict[type[elementwise.Binary], tuple[str, int]] = {
-    elementwise.Add: ("Add", 1),
-    elementwise.Sub: ("Subtract", 1),
-    elementwise.Mul: ("Multiply", 1),
-    elementwise.Max: ("Maximum", 1),
-    elementwise.Min: ("Minimum", 1),
-    elementwise.BitwiseAnd: ("BitwiseAnd", 13),
-    elementwise.BitwiseOr: ("BitwiseOr", 13),
-    elementwise.BitwiseXor: ("BitwiseXor", 13),
-}
-"""Type of layer and operator set."""
+_OTHERS = (elementwise.Pow, elementwise.Mod, elementwise.BitShift)
+_FORMS = {operator.__class__: type for type, operator in _OPERATORS.items() if not isinstance(operator, _OTHERS)}
+"""Types of layers that need no attribute and no other type of an operand."""
 
 
 def combined(
@@ -126,8 +118,8 @@ def combined(
 
 @exports(*_FORMS)
 def export_binary(op: Op[elementwise.Binary], exporter: IrExporter) -> None:
-    type, opset = _FORMS[op.operator.__class__]
-    exporter.define(op, combined(exporter, type, *op.operands, opset=opset))
+    type = _FORMS[op.operator.__class__]
+    exporter.define(op, combined(exporter, type, *op.operands, opset=13 if type.startswith("Bitwise") else 1))
 
 
 @exports(elementwise.Div)

@@ -43,7 +43,10 @@ def import_attention(node: IrNode, importer: IrImporter) -> Value:
     scores = scaled(importer, product(node, importer, query, key, transpose_b=True), factor)
     mask = node.optional(3)
     if node.bool("causal", False):
-        mask = _earlier(node, importer, scores.type.shape[-2:])
+        # Hides the keys behind each query.
+        shape = scores.type.shape[-2:]
+        mask = importer.described(node, shape, DType.F32, lambda: np.full(shape, -np.inf, np.float32), "_mask")
+        mask = importer.emit_one(Trilu(upper=True, k=1), mask)
     if mask is not None and mask.type.dtype is DType.BOOL:
         none, all_of_it = (importer.constant(np.array(each, np.float32), "mask") for each in (0, -np.inf))
         mask = importer.emit_one(Where(), mask, none, all_of_it)
@@ -51,12 +54,6 @@ def import_attention(node: IrNode, importer: IrImporter) -> Value:
         scores = importer.emit_one(Add(), scores, mask)
     weights = importer.emit_one(Softmax(scores.type.rank - 1), scores)
     return product(node, importer, weights, value)
-
-
-def _earlier(node: IrNode, importer: IrImporter, shape: tuple[int, ...]) -> Value:
-    """A mask that hides the keys behind each query."""
-    hidden = importer.described(node, shape, DType.F32, lambda: np.full(shape, -np.inf, np.float32), "_mask")
-    return importer.emit_one(Trilu(upper=True, k=1), hidden)
 
 
 @exports(MatMul)

@@ -15,7 +15,7 @@ from .....ir.types import DType
 from ...elementwise import centred, scaled, standardized
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
-from ..importer import IrImporter, IrNode, legacy, opset, weights
+from ..importer import IrImporter, IrNode, channels_of, legacy, opset, weights
 from .elementwise import combined
 from .reduction import reduced
 from .shape import reshaped
@@ -52,15 +52,18 @@ def _ones(node: IrNode, importer: IrImporter, shape: tuple[int, ...]) -> Value:
 
 
 @opset("MVN")
+@legacy("MVN")
 def import_mvn(node: IrNode, importer: IrImporter) -> Value:
     """Mean and variance of some dimensions made 0 and 1."""
     x = node.input(0)
     rank = x.type.rank
+    if node.is_legacy:
+        channels_of(node)
     if node.opset >= 6:
         axes = tuple(sorted({node.from_front(axis, rank) for axis in node.integers(1, "the axes")}))
     else:
         axes = tuple(range(1 if node.bool("across_channels", False) else 2, rank))
-    epsilon, is_scaled = node.float("eps"), node.bool("normalize_variance", True)
+    epsilon, is_scaled = node.float("eps", 1e-9 if node.is_legacy else None), node.bool("normalize_variance", True)
     mode = node.choice("eps_mode", ("inside_sqrt", "outside_sqrt"), "inside_sqrt")
     return normalized(node, importer, x, axes, epsilon if is_scaled else None, mode == "inside_sqrt")
 
@@ -125,9 +128,7 @@ def local_response(
 @opset("GRN")
 def import_grn(node: IrNode, importer: IrImporter) -> Value:
     """x over the root of the sum of squares of its channels."""
-    x = node.input(0)
-    if x.type.rank < 2:
-        raise node.model_error("the data have no channels", found=x.type)
+    x, _ = node.input(0), channels_of(node)
     squares = importer.emit_one(ReduceSumSquare((1,), keepdims=True), x)
     bias = importer.constant(np.array(node.float("bias"), x.type.dtype.numpy), "bias")
     norm = importer.emit_one(Sqrt(), importer.emit_one(Add(), squares, bias))
@@ -206,17 +207,10 @@ def _filled(importer: IrImporter, node: IrNode, channels: int, value: float) -> 
     return importer.described(node, (channels,), dtype, lambda: np.full(channels, value, dtype.numpy))
 
 
-def _channels(node: IrNode) -> int:
-    x = node.input(0)
-    if x.type.rank < 2:
-        raise node.model_error("the input has no channels", found=x.type)
-    return x.type.shape[1]
-
-
 @legacy("ScaleShift")
 def import_legacy_scale_shift(node: IrNode, importer: IrImporter) -> Value:
     """x times the weights plus the biases of its channel; each may be missing, or be one for all channels."""
-    x, channels = node.input(0), _channels(node)
+    x, channels = node.input(0), channels_of(node)
     y = x
     found = 0
     for name, index, operator in (("weights", 1, Mul), ("biases", 2, Add)):
@@ -235,7 +229,7 @@ def import_legacy_scale_shift(node: IrNode, importer: IrImporter) -> Value:
 @legacy("BatchNormalization")
 def import_legacy_batch_norm(node: IrNode, importer: IrImporter) -> Value:
     """(x - mean) / sqrt(variance + epsilon): the blob ``weights`` is the variance, ``biases`` the mean."""
-    channels = _channels(node)
+    channels = channels_of(node)
     variance = weights(node, importer, (channels,))
     mean = weights(node, importer, (channels,), "biases", 2)
     scale, shift = _filled(importer, node, channels, 1), _filled(importer, node, channels, 0)
@@ -254,13 +248,3 @@ def import_legacy_lrn(node: IrNode, importer: IrImporter) -> Value:
 
 
 legacy("GRN")(import_grn)
-
-
-@legacy("MVN")
-def import_legacy_mvn(node: IrNode, importer: IrImporter) -> Value:
-    """x less the mean of its channel, or image, and over the root of the variance."""
-    x = node.input(0)
-    _channels(node)
-    axes = tuple(range(1 if node.bool("across_channels", False) else 2, x.type.rank))
-    epsilon = node.float("eps", 1e-9) if node.bool("normalize_variance", True) else None
-    return normalized(node, importer, x, axes, epsilon)

@@ -187,16 +187,11 @@ def export_global_norm_pool(op: Op[GlobalLpPool], exporter: IrExporter) -> None:
 _METHODS = {"max": "max", "0": "max", "avg": "avg", "ave": "avg", "1": "avg"}
 
 
-def _method(node: IrNode) -> str:
-    word = node.word("pool-method", node.text("pool", "max"))
-    if word not in _METHODS:
-        raise node.unsupported("unknown pooling method", expected="max or avg", found=repr(word[:60]))
-    return _METHODS[word]
-
-
 @legacy("Pooling")
 def import_legacy_pooling(node: IrNode, importer: IrImporter) -> Value:
-    extents, method = spatial_extents(node), _method(node)
+    extents, word = spatial_extents(node), node.word("pool-method", node.text("pool", "max"))
+    if (method := _METHODS.get(word)) is None:
+        raise node.unsupported("unknown pooling method", expected="max or avg", found=repr(word[:60]))
     if node.bool("global_pooling", False):
         return importer.emit_one(GlobalMaxPool() if method == "max" else GlobalAveragePool(), node.input(0))
     full = window(node, extents, numbers(node, "kernel", "kernel", len(extents)))

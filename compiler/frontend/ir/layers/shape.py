@@ -168,7 +168,10 @@ def import_legacy_reshape(node: IrNode, importer: IrImporter) -> Value:
         raise node.model_error(
             "axis and num_axes leave the input", expected=f"0 to {x.type.rank}", found=f"{axis} and {count}"
         )
-    full = (*x.type.shape[:first], *_absolute(wanted, x, first), *x.type.shape[last:])
+    # 0 stands for the extent that is there.
+    copied = dict(enumerate(x.type.shape[first:]))
+    inner = (copied.get(d, 0) if extent == 0 else extent for d, extent in enumerate(wanted))
+    full = (*x.type.shape[:first], *inner, *x.type.shape[last:])
     _check_batch(node, x, full if first else wanted)
     shape = filled_in(node, x.type, full)
     if x.type.elements != x.type.with_shape(shape).elements:
@@ -176,14 +179,6 @@ def import_legacy_reshape(node: IrNode, importer: IrImporter) -> Value:
             "the shape does not hold the elements of the input", expected=x.type, found=list(shape), hint=_BATCH
         )
     return reshape(importer, x, shape)
-
-
-def _absolute(wanted: tuple[int, ...], x: Value, first: int) -> tuple[int, ...]:
-    """The extents, 0 replaced by the one that is there."""
-    rank = x.type.rank
-    return tuple(
-        x.type.shape[first + d] if extent == 0 and first + d < rank else extent for d, extent in enumerate(wanted)
-    )
 
 
 def _check_batch(node: IrNode, x: Value, wanted: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from tilewright.errors import ModelError, OutputError, first_of, warn
 from tilewright.immutable import Immutable
 
 from ....compiler import compiler_for
-from ....files.output_file import output_file
+from ....files.output_file import write_file
 from ..constants import CPU, StatusCode, known_plugins
 from ..errors import DeviceWarning, InferenceEngineError
 from ..network.state import Snapshot
@@ -164,8 +164,7 @@ def write_graph(path: str, text: str) -> None:
         InferenceEngineError: the file cannot be written.
     """
     try:
-        with output_file(path) as file:
-            file.write(text.encode(errors="replace"))
+        write_file(path, text.encode(errors="replace"))
     except OutputError as error:
         raise InferenceEngineError(str(error)) from error
 
