@@ -80,8 +80,7 @@ def layers_of(
         sqnr: dB by node of the model, as `read_comparison` gives it.
     """
     manifest, details = artifact.manifest, details_of(artifact)
-    program = manifest.engines[engine].cpu_program
-    steps = _Named(manifest.cpu_programs[program].steps if program is not None else ())
+    steps = _Named(manifest.steps_of(engine))
     placed = _Named(details.placement if engine == "device" else ())
     times = {each.name: each for each in simulation.layers} if simulation is not None and engine == "device" else {}
     cycle = simulation.total.seconds / simulation.total.cycles if simulation is not None and times else 0.0
@@ -147,8 +146,8 @@ def layer_table(layers: list[Layer]) -> Table:
         MACS,
         Column("microseconds", "modelled (µs)", show=lambda time: f"{time:.2f}", right=True),
         Column("bound", "bound"),
-        Column("utilization", "MAC use", show=_percent, right=True),
-        Column("fill", "lane fill", show=_percent, right=True),
+        Column("utilization", "MAC use", show="{:.1%}".format, right=True),
+        Column("fill", "lane fill", show="{:.1%}".format, right=True),
         Column("clusters", "clusters", right=True),
         Column("dram", "DRAM", show=show_bytes, right=True),
         Column("sram", "SRAM", show=show_bytes, right=True),
@@ -186,10 +185,6 @@ def layer_table(layers: list[Layer]) -> Table:
         rows.append({key: value for key, value in row.items() if value is not None})
     used = {key for row in rows for key in row}
     return Table([column for column in columns if column.key in used], rows)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def read_comparison(path: Path) -> dict[str, float]:

@@ -196,11 +196,11 @@ class Sweep(Immutable):
         columns = [Column(name, name, show=show, right=True) for name, show in shown.items()]
         columns += [
             Column("seconds", "time", show=show_seconds, right=True),
-            Column("mac_utilization", "MAC use", show=_percent, right=True),
+            Column("mac_utilization", "MAC use", show="{:.1%}".format, right=True),
             Column("dram_bytes", "DRAM", show=show_bytes, right=True),
             Column("joules", "energy (mJ)", show=lambda joules: significant(joules * 1e3), right=True),
             Column("board_watts", "board (W)", show=significant, right=True, spare=True),
-            Column("device_macs_share", "on device", show=_percent, right=True, spare=True),
+            Column("device_macs_share", "on device", show="{:.1%}".format, right=True, spare=True),
             Column("multipliers", "multipliers", show=lambda count: f"{count:,}", right=True, spare=True),
             Column("scratchpad_bytes", "on chip", show=show_bytes, right=True, spare=True),
             Column("on_front", "front", show=lambda best: "*" if best else "", spare=True),
@@ -226,10 +226,6 @@ class Sweep(Immutable):
         ]
         units = [_show_of(name) for name in self.fields]
         return picture(f"{self.network} on {self.machine}", self.fields, units, points)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def _show_of(name: str) -> Callable[[Any], str]:

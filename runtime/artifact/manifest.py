@@ -387,6 +387,11 @@ class Manifest(Immutable):
         programs = self.cpu_programs.items()
         return next((found.constants for name, found in programs if engine.cpu_program in (None, name)), None)
 
+    def steps_of(self, engine: str) -> "tuple[StepInfo, ...]":
+        """What an engine runs on the host, in order."""
+        program = self.engines[engine].cpu_program
+        return self.cpu_programs[program].steps if program is not None else ()
+
     @property
     def each_shape(self) -> "tuple[Manifest, ...]":
         """What the manifest of an artifact of one shape alone would be, for each."""

@@ -224,8 +224,7 @@ def _layers(artifact: Artifact, engine: str) -> Table:
         Column("nodes", "source nodes", show=_nodes, spare=True),
     ]
     table = Table(columns)
-    program = artifact.manifest.engines[engine].cpu_program
-    for step in artifact.manifest.cpu_programs[program].steps if program is not None else ():
+    for step in artifact.manifest.steps_of(engine):
         if step.on_device:
             place = "device"
         else:

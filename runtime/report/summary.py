@@ -158,7 +158,7 @@ def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:
     placed = details.placement if name == "device" else ()
     on_device = [record for record in placed if record.on == "device"]
     program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
-    steps = [step for step in program.steps if not step.on_device] if program is not None else []
+    steps = [step for step in manifest.steps_of(name) if not step.on_device]
     device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
     programs = [manifest.device_programs[each] for each in sorted(device)]
     own = [each for program in programs for each in program.of_cards]

@@ -30,12 +30,6 @@ from .....ir.types import DType
 from .intervals import Count, Extent, Shape, room
 from .open_shapes import OpenShapes, of_open_shapes
 
-Operands = Sequence[Value | None]
-
-
-def _present(operands: Operands) -> list[Value]:
-    return [value for value in operands if value is not None]
-
 
 def end_of(dtype: DType, *, lowest: bool) -> float | int | bool:
     """What no number of an element type is below, or above: an infinity where there is one."""
@@ -48,42 +42,38 @@ def end_of(dtype: DType, *, lowest: bool) -> float | int | bool:
 
 
 @of_open_shapes(Elementwise)
-def elementwise(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+def elementwise(open: OpenShapes, operator: Operator, *operands: Value | None) -> list[Value]:
     """Filler is computed with like any numbers."""
-    shape = open.broadcast([open.shape(value) for value in _present(operands)])
+    shape = open.broadcast([open.shape(value) for value in operands if value is not None])
     fitted = [open.fitted(value, shape) if value is not None else None for value in operands]
     return [open.opened(open.apply_one(operator, *fitted), shape)]
 
 
 @of_open_shapes(QuantizeLinear, DequantizeLinear, Trilu)
-def like_the_first(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
-    x, *parameters = _present(operands)
+def like_the_first(open: OpenShapes, operator: Operator, x: Value, *parameters: Value | None) -> list[Value]:
     open.check_closed(operator.name, parameters)
-    return [open.opened(open.apply_one(operator, *operands), open.shape(x))]
+    return [open.opened(open.apply_one(operator, x, *parameters), open.shape(x))]
 
 
 @of_open_shapes(DynamicQuantizeLinear)
-def dynamic_quantize(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+def dynamic_quantize(open: OpenShapes, operator: Operator, x: Value) -> list[Value]:
     """0 is always within the range that is measured."""
-    (x,) = _present(operands)
     y, *others = open.apply(operator, open.filled(x))
     return [open.opened(y, open.shape(x)), *others]
 
 
 @of_open_shapes(Transpose)
-def transposed(open: OpenShapes, operator: Transpose, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def transposed(open: OpenShapes, operator: Transpose, x: Value) -> list[Value]:
     shape = open.shape(x)
     return [open.opened(open.apply_one(operator, x), [shape[axis] for axis in operator.perm])]
 
 
 @of_open_shapes(Reshape)
-def reshaped(open: OpenShapes, operator: Reshape, operands: Operands) -> list[Value]:
+def reshaped(open: OpenShapes, operator: Reshape, x: Value) -> list[Value]:
     """To a shape that was worked out of the room."""
-    (x,) = _present(operands)
     shape = regrouped(open, open.shape(x), operator.shape)
     if shape is None:
-        raise open.refusal(f"a reshape to {list(operator.shape)}", operands)
+        raise open.refusal(f"a reshape to {list(operator.shape)}", [x])
     return [open.opened(open.apply_one(operator, x), shape)]
 
 
@@ -132,8 +122,7 @@ def regrouped(open: OpenShapes, shape: Shape, wanted: tuple[int, ...]) -> Shape 
 
 
 @of_open_shapes(Expand)
-def expanded(open: OpenShapes, operator: Expand, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def expanded(open: OpenShapes, operator: Expand, x: Value) -> list[Value]:
     own, shape = open.shape(x), list[Extent](operator.shape)
     for d, extent in enumerate(own, len(shape) - len(own)):
         shape[d] = extent if isinstance(extent, Count) else shape[d]
@@ -141,20 +130,18 @@ def expanded(open: OpenShapes, operator: Expand, operands: Operands) -> list[Val
 
 
 @of_open_shapes(Slice)
-def sliced(open: OpenShapes, operator: Slice, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def sliced(open: OpenShapes, operator: Slice, x: Value) -> list[Value]:
     for axis in open.axes(x):
         if (operator.begin[axis], operator.extent[axis], operator.step[axis]) != (0, x.type.shape[axis], 1):
-            raise open.refusal("a slice", operands)
+            raise open.refusal("a slice", [x])
     shape = [a if isinstance(a, Count) else b for a, b in zip(open.shape(x), operator.extent, strict=True)]
     return [open.opened(open.apply_one(operator, x), shape)]
 
 
 @of_open_shapes(Split)
-def split(open: OpenShapes, operator: Split, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def split(open: OpenShapes, operator: Split, x: Value) -> list[Value]:
     if operator.axis in open.axes(x):
-        raise open.refusal("a split", operands)
+        raise open.refusal("a split", [x])
     shape = open.shape(x)
     parts = open.apply(operator, x)
     before, after = shape[: operator.axis], shape[operator.axis + 1 :]
@@ -162,21 +149,20 @@ def split(open: OpenShapes, operator: Split, operands: Operands) -> list[Value]:
 
 
 @of_open_shapes(Tile, Pad)
-def tiled(open: OpenShapes, operator: Tile | Pad, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def tiled(open: OpenShapes, operator: Tile | Pad, x: Value) -> list[Value]:
     result = open.apply_one(operator, x)
     shape = list[Extent](result.type.shape)
     for axis in open.axes(x):
         if shape[axis] != x.type.shape[axis]:
-            raise open.refusal(operator.name, operands)
+            raise open.refusal(operator.name, [x])
         shape[axis] = open.shape(x)[axis]
     return [open.opened(result, shape)]
 
 
 @of_open_shapes(Concat)
-def joined(open: OpenShapes, operator: Concat, operands: Operands) -> list[Value]:
+def joined(open: OpenShapes, operator: Concat, *operands: Value) -> list[Value]:
     """What is there of each part, without filler between them."""
-    parts, axis = _present(operands), operator.axis
+    parts, axis = [*operands], operator.axis
     shapes = [list(open.shape(part)) for part in parts]
     whole = list(shapes[0])
     for shape in shapes[1:]:
@@ -209,8 +195,7 @@ def _sources(open: OpenShapes, starts: Sequence[Extent], lengths: Sequence[Exten
 
 
 @of_open_shapes(Gather)
-def gathered(open: OpenShapes, operator: Gather, operands: Operands) -> list[Value]:
-    x, indices = _present(operands)
+def gathered(open: OpenShapes, operator: Gather, x: Value, indices: Value) -> list[Value]:
     shape, axis = open.shape(x), operator.axis
     indices = open.filled(open.indices_into(indices, [shape[axis]]))
     result = (*shape[:axis], *open.shape(indices), *shape[axis + 1 :])
@@ -218,20 +203,18 @@ def gathered(open: OpenShapes, operator: Gather, operands: Operands) -> list[Val
 
 
 @of_open_shapes(GatherND)
-def gathered_nd(open: OpenShapes, operator: GatherND, operands: Operands) -> list[Value]:
-    x, indices = _present(operands)
+def gathered_nd(open: OpenShapes, operator: GatherND, x: Value, indices: Value) -> list[Value]:
     batch = operator.batch_dims
     last = batch + indices.type.shape[-1]
     if indices.type.rank - 1 in open.axes(indices) or any(axis < batch for v in (x, indices) for axis in open.axes(v)):
-        raise open.refusal(operator.name, operands)
+        raise open.refusal(operator.name, [x, indices])
     shape = open.shape(x)
     indices = open.filled(open.indices_into(indices, shape[batch:last], is_row=True))
     return [open.opened(open.apply_one(operator, x, indices), (*open.shape(indices)[:-1], *shape[last:]))]
 
 
 @of_open_shapes(GatherElements)
-def gathered_elements(open: OpenShapes, operator: GatherElements, operands: Operands) -> list[Value]:
-    x, indices = _present(operands)
+def gathered_elements(open: OpenShapes, operator: GatherElements, x: Value, indices: Value) -> list[Value]:
     own, axis = open.shape(x), operator.axis
     shape = [e if d == axis else open.at_most(e, own[d]) for d, e in enumerate(open.shape(indices))]
     indices = open.filled(open.indices_into(indices, [own[axis]]))
@@ -240,9 +223,9 @@ def gathered_elements(open: OpenShapes, operator: GatherElements, operands: Oper
 
 
 @of_open_shapes(ScatterElements, ScatterND)
-def scattered(open: OpenShapes, operator: ScatterElements | ScatterND, operands: Operands) -> list[Value]:
+def scattered(open: OpenShapes, operator: ScatterElements | ScatterND, *operands: Value) -> list[Value]:
     """Updates of filler go to a slice behind x that is cut off again."""
-    x, indices, updates = _present(operands)
+    x, indices, updates = operands
     shape = open.shape(x)
     is_row = isinstance(operator, ScatterND)
     axis = 0 if isinstance(operator, ScatterND) else operator.axis
@@ -266,8 +249,7 @@ def scattered(open: OpenShapes, operator: ScatterElements | ScatterND, operands:
 
 
 @of_open_shapes(OneHot)
-def one_hot(open: OpenShapes, operator: OneHot, operands: Operands) -> list[Value]:
-    indices, values = _present(operands)
+def one_hot(open: OpenShapes, operator: OneHot, indices: Value, values: Value) -> list[Value]:
     open.check_closed(operator.name, [values])
     shape = open.shape(indices)
     result = (*shape[: operator.axis], operator.depth, *shape[operator.axis :])
@@ -275,8 +257,7 @@ def one_hot(open: OpenShapes, operator: OneHot, operands: Operands) -> list[Valu
 
 
 @of_open_shapes(reduction.Reduce)
-def reduced(open: OpenShapes, operator: reduction.Reduce, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def reduced(open: OpenShapes, operator: reduction.Reduce, x: Value) -> list[Value]:
     whole, axes = open.shape(x), operator.axes
     inside = [axis for axis in open.axes(x) if axis in axes]
     applied = operator
@@ -294,11 +275,10 @@ def reduced(open: OpenShapes, operator: reduction.Reduce, operands: Operands) ->
 
 
 @of_open_shapes(reduction.ArgExtreme)
-def extreme_position(open: OpenShapes, operator: reduction.ArgExtreme, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def extreme_position(open: OpenShapes, operator: reduction.ArgExtreme, x: Value) -> list[Value]:
     whole, axis = open.shape(x), operator.axis
     if axis in open.axes(x) and operator.select_last_index:
-        raise open.refusal(operator.name, operands)
+        raise open.refusal(operator.name, [x])
     lowest = end_of(x.type.dtype, lowest=isinstance(operator, reduction.ArgMax))
     y = open.apply_one(operator, open.filled(x, lowest, [axis]))
     shape = [1 if d == axis else e for d, e in enumerate(whole) if operator.keepdims or d != axis]
@@ -306,48 +286,43 @@ def extreme_position(open: OpenShapes, operator: reduction.ArgExtreme, operands:
 
 
 @of_open_shapes(reduction.TopK)
-def best(open: OpenShapes, operator: reduction.TopK, operands: Operands) -> list[Value]:
-    (x,) = _present(operands)
+def best(open: OpenShapes, operator: reduction.TopK, x: Value) -> list[Value]:
     whole, axis = open.shape(x), operator.axis
     if axis in open.axes(x):
-        raise open.refusal(operator.name, operands)
+        raise open.refusal(operator.name, [x])
     results = open.apply(operator, x)
     shape = (*whole[:axis], operator.k, *whole[axis + 1 :])
     return [open.opened(result, shape) for result in results]
 
 
 @of_open_shapes(reduction.CumSum, AlongAxis, LpNorm, NormalizeL2)
-def along_axes(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+def along_axes(open: OpenShapes, operator: Operator, x: Value) -> list[Value]:
     """Results in the place of what they are made of, from all that is there along some axes."""
-    (x,) = _present(operands)
     filler = end_of(x.type.dtype, lowest=True) if isinstance(operator, AlongAxis) else 0
     axes = [operator.axis] if isinstance(operator, (reduction.CumSum, AlongAxis)) else None
     return [open.opened(open.apply_one(operator, open.filled(x, filler, axes)), open.shape(x))]
 
 
 @of_open_shapes(LayerNorm, RmsNorm)
-def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, operands: Operands) -> list[Value]:
-    x, *parameters = _present(operands)
+def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, x: Value, *parameters: Value | None) -> list[Value]:
     open.check_closed(operator.name, parameters)
     if any(axis >= operator.axis for axis in open.axes(x)):
-        raise open.refusal(operator.name, operands)
-    return [open.opened(open.apply_one(operator, *operands), open.shape(x))]
+        raise open.refusal(operator.name, [x, *parameters])
+    return [open.opened(open.apply_one(operator, x, *parameters), open.shape(x))]
 
 
 @of_open_shapes(Conv, ConvTranspose, Pool, GlobalPool, BatchNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize)
-def image_by_image(open: OpenShapes, operator: Operator, operands: Operands) -> list[Value]:
+def image_by_image(open: OpenShapes, operator: Operator, x: Value, *parameters: Value | None) -> list[Value]:
     """What computes each image of a batch by itself."""
-    x, *parameters = _present(operands)
     open.check_closed(operator.name, parameters)
-    results = open.apply(operator, *operands)
+    results = open.apply(operator, x, *parameters)
     if open.axes(x) != [0] or any(y.type.shape[0] != x.type.shape[0] for y in results):
-        raise open.refusal(operator.name, operands)
+        raise open.refusal(operator.name, [x, *parameters])
     return [open.opened(y, (open.shape(x)[0], *y.type.shape[1:])) for y in results]
 
 
 @of_open_shapes(RoiAlign)
-def aligned(open: OpenShapes, operator: RoiAlign, operands: Operands) -> list[Value]:
-    x, regions, images = _present(operands)
+def aligned(open: OpenShapes, operator: RoiAlign, x: Value, regions: Value, images: Value) -> list[Value]:
     open.check_closed(operator.name, [x])
     count = open.same(open.shape(regions)[0], open.shape(images)[0])
     regions, images = (open.cut(open.filled(v), (room(count), *v.type.shape[1:])) for v in (regions, images))
@@ -356,10 +331,8 @@ def aligned(open: OpenShapes, operator: RoiAlign, operands: Operands) -> list[Va
 
 
 @of_open_shapes(MatMul)
-def product(open: OpenShapes, operator: MatMul, operands: Operands) -> list[Value]:
-    x, w, *others = operands
-    assert x is not None and w is not None
-    open.check_closed(operator.name, [value for value in others if value is not None])
+def product(open: OpenShapes, operator: MatMul, x: Value, w: Value, *others: Value | None) -> list[Value]:
+    open.check_closed(operator.name, others)
     (left, right), (a, b) = (list(open.shape(value)) for value in (x, w)), (operator.transpose_a, operator.transpose_b)
     rows, inner = (left[-1], left[-2]) if a else (left[-2], left[-1])
     other, columns = (right[-1], right[-2]) if b else (right[-2], right[-1])

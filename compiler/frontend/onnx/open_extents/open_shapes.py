@@ -6,7 +6,7 @@ results are, and keeps filler from what is there. What has no rule is refused.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ...builder import ModuleBuilder
 from .extents import Extents
 from .intervals import Count, Extent, Shape, room, text_of
 
-Rule = Callable[["OpenShapes", OperatorT, "Sequence[Value | None]"], Sequence[Value]]
+Rule = Callable[Concatenate["OpenShapes", OperatorT, ...], Sequence[Value]]
 """The results of an operator where an operand is open."""
 
 RULES: dict[type[Operator], Rule[Any]] = {}
@@ -93,7 +93,7 @@ class OpenShapes(Extents):
         rule = next((RULES[cls] for cls in type(operator).__mro__ if cls in RULES), None)
         if rule is None:
             raise self.refusal(operator.name, operands)
-        return tuple(rule(self, operator, operands))
+        return tuple(rule(self, operator, *operands))
 
     def refusal(self, what: str, operands: Sequence[Value | None]) -> UnsupportedError:
         """What is said of an operator that cannot work on operands of open extents."""

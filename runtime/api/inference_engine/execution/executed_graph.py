@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tilewright.immutable import Immutable
 
-from ....artifact.manifest import StepInfo
 from ....compiler import compiler_for
 from .loaded import LoadedNetwork, kernel_name
 
@@ -45,7 +44,7 @@ def executed_graph(network: LoadedNetwork) -> list[ExecutedNode]:
     # The latest step that computes each layer.
     latest = {name: name for name in inputs}
     taken = set(inputs)
-    for index, step in enumerate(_steps(network)):
+    for index, step in enumerate(network.artifact.manifest.steps_of(network.session.engine)):
         layers = tuple(name for name in step.loc if name in types)
         name = layers[0] if layers and layers[0] not in taken else step.name
         while name in taken:
@@ -59,12 +58,6 @@ def executed_graph(network: LoadedNetwork) -> list[ExecutedNode]:
         found.append(ExecutedNode(name, type, layers, kernel_name(step.kernel), _microseconds(network, index), read))
         latest.update(dict.fromkeys(layers, name))
     return found
-
-
-def _steps(network: LoadedNetwork) -> Sequence[StepInfo]:
-    manifest = network.artifact.manifest
-    program = manifest.engines[network.session.engine].cpu_program
-    return manifest.cpu_programs[program].steps if program is not None else ()
 
 
 def _sources(layer: str, reads: Mapping[str, Sequence[str]], latest: Mapping[str, str], within: set[str]) -> list[str]:

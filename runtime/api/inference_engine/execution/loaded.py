@@ -6,6 +6,7 @@ import math
 import re
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated
 
 import numpy as np
@@ -361,11 +362,7 @@ class LoadedNetwork:
         return session.run_timed(arrays) if self._is_timed and session is self.session else (session.run(arrays), [])
 
 
-_shared: list[RequestQueue] = []
-
-
+@cache
 def _shared_queue() -> RequestQueue:
     """The queue of all exclusive networks of this process; it has no thread before the first request."""
-    if not _shared:
-        _shared.append(RequestQueue(1, _EVERYBODY))
-    return _shared[0]
+    return RequestQueue(1, _EVERYBODY)
