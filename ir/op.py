@@ -101,7 +101,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
         if "infer" in vars(cls) and not code.co_flags & inspect.CO_VARARGS:
             cls.OPERANDS = code.co_varnames[1 : code.co_argcount]
             types = cls.infer.__annotations__
-            cls.REQUIRED = sum("None" not in str(types[name]) for name in cls.OPERANDS)
+            cls.REQUIRED = sum("None" not in str(types.get(name, "")) for name in cls.OPERANDS)
         super().__init_subclass__()
 
     def __post_init__(self) -> None:

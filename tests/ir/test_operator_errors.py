@@ -112,3 +112,8 @@ def test_operands_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(IRError, match=re.escape(text)):
         operator.result_types(operands)
+
+
+def test_operands_without_types_are_never_absent() -> None:
+    own = type("Own", (Operator,), {"infer": lambda self, x, y: x})
+    assert (own.OPERANDS, own.REQUIRED) == (("x", "y"), 2)
