@@ -40,6 +40,7 @@ RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
 ARRAYS, _TABLE = (".npy", ".npz"), ".csv"
+_SAMPLES = (*ARRAYS, SOUND)
 
 Source = Union[
     str,
@@ -118,7 +119,7 @@ def open_calibration_set(
     if path is None:
         return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
     suffix = Path(path).suffix.lower()
-    if suffix in (*ARRAYS, SOUND):
+    if suffix in _SAMPLES:
         return _array_file(path, inputs, limit)
     if suffix == _TABLE:
         return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
@@ -141,13 +142,14 @@ def open_calibration_set(
 
 
 def array_files(path: str | os.PathLike[str]) -> list[str]:
-    """The files of arrays in a folder and its subfolders, if there are no images in it."""
+    """The files of arrays and sounds in a folder and its subfolders, if there are no images in it."""
     found: list[Path] = []
     for each in Path(path).rglob("*"):
+        suffix = each.suffix.lower()
         # The first image ends it: there may be a million.
-        if each.suffix.lower() in SUFFIXES and each.is_file():
+        if suffix in SUFFIXES and each.is_file():
             return []
-        if (each.suffix in ARRAYS or each.suffix.lower() == SOUND) and each.is_file():
+        if suffix in _SAMPLES and each.is_file():
             found.append(each)
     return [os.fspath(each) for each in sorted(found)]
 
@@ -176,7 +178,7 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     if is_url(source):
-        return Path(source).suffix.lower() not in (*ARRAYS, SOUND, _TABLE)
+        return Path(source).suffix.lower() not in (*_SAMPLES, _TABLE)
     return not array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 
@@ -214,7 +216,7 @@ def _images(
     if not files:
         raise refusal(
             f"there are no images in {path!r}",
-            expected=f"files that end in {', '.join(sorted(SUFFIXES))}, or in {' or '.join(ARRAYS)}",
+            expected=f"files that end in {', '.join((*sorted(SUFFIXES), *ARRAYS))} or {SOUND}",
         )
     shape = inputs[name].shape
     is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in (1, 3)

@@ -431,7 +431,7 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         (tmp_path / each).write_text("1, 2, 3")
     for name, message in {
         "folder": "there are no images in 'folder'; "
-        "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp, or in .npy or .npz",
+        "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp, .npy, .npz or .wav",
         "empty.npz": "'empty.npz' does not have the names of the inputs; expected x, found none",
         "others.npz": "'others.npz' does not have the names of the inputs; expected x, found picture",
         "none.npy": f"there is no 'none.npy'; {FORMATS}",

@@ -74,6 +74,7 @@ def test_a_folder_of_arrays_holds_a_sample_or_more_a_file(tmp_path: Path, rng: n
     (tmp_path / "more").mkdir()
     np.save(tmp_path / "a.npy", array[0])
     np.save(tmp_path / "b.npy", array[1:2])
+    (tmp_path / "b.npy").rename(tmp_path / "b.NPY")
     np.savez(tmp_path / "c.npz", image=array[2:5])
     np.save(tmp_path / "more" / "d.npy", array[5])
     (tmp_path / "notes.txt").write_text("of no interest")
@@ -86,7 +87,7 @@ def test_a_folder_of_arrays_holds_a_sample_or_more_a_file(tmp_path: Path, rng: n
         (hold(samples, [0, 5]), array[[0, 5]]),
     ):
         np.testing.assert_array_equal(np.concatenate([each["image"] for each in part]), expected)
-    assert [Path(file).name for file in files_of(samples)] == ["a.npy", "b.npy", "c.npz", "d.npy"]
+    assert [Path(file).name for file in files_of(samples)] == ["a.npy", "b.NPY", "c.npz", "d.npy"]
     assert not are_images(tmp_path)
     assert len(open_calibration_set(tmp_path, IMAGE, limit=2)) == 2
     np.save(tmp_path / "z.npy", array[0, :2])
