@@ -113,13 +113,16 @@ class Convolve(Product[ConvolutionOperands]):
 
     Attributes:
         part: of a block of outputs those that are computed, the first and how many, (0, 0) for all: no lane is taken
-            for the others, to which 0 is added.
+            for the others, to which 0 is added. The first is a multiple of 4.
     """
 
     part: Pair = (0, 0)
 
     def infer(self, x: TensorType, w: TensorType, into: TensorType | None) -> TensorType:
         result = self.place_of_sums(x, w)
+        first, count = self.part
+        if self.part != (0, 0) and (first % 4 or not 0 <= first < first + count <= CHANNEL_BLOCK >= w.shape[0]):
+            raise IRError("'part' is none of one block of outputs, from a multiple of 4", found=self.part)
         if into is not None and into != result:
             raise IRError("other accumulators are added to", expected=result, found=into)
         return result

@@ -152,9 +152,10 @@ class Convolve(MatrixInstruction):
     without one; all rows that are read must be in it.
 
     With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix. The sums of
-    the last `unused` output channels are 0: no lane is taken for them. So are those of
-    the first `skipped` times four: outputs of a block that are made of different channels of the map are several
-    instructions, of which all but the first add.
+    the last `unused` output channels are 0, as are those of the first 4 * `skipped`, so that with `accumulate` their
+    accumulators stay as they are: no lane is taken for them. What is left by `skipped` lies in one half of one block:
+    outputs of a block that are made of different channels of the map are several instructions, of which all but the
+    first add. The weights are those of all outputs, whatever is left out.
 
     With `wide` a pixel of the map has two blocks for each block of input channels, which stand for integers of 16 bits:
     `x(iy, ix, c)` is 256 times the byte of the first and the byte of the second, and outside the map
@@ -222,10 +223,9 @@ class Convolve(MatrixInstruction):
     def violations(self) -> Iterator[Violation]:
         """A ring holds what is read, and a packed trace is contiguous."""
         yield from super().violations()
-        if self.outputs < 1:
-            yield Violation(
-                "skipped", self.skipped, f"less than the {self.outputs + 4 * self.skipped} outputs there are"
-            )
+        first, stop = 4 * self.skipped, 4 * self.skipped + self.outputs
+        if first and not first < stop <= (CHANNEL_BLOCK if 2 * first >= CHANNEL_BLOCK else CHANNEL_BLOCK // 2):
+            yield Violation("skipped", self.skipped, f"0, or what is left of {stop} outputs in half of one block")
         if self.packed and self.wide:
             yield Violation("wide", self.wide, "0 in packed mode")
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:

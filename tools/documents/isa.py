@@ -147,7 +147,8 @@ that follow each other fit both sets, otherwise for equal parts of the blocks, o
 
 Channels at the end of the last block that an instruction leaves out (`unused`) take no lanes of outputs. Where those
 that are left fill no more than half of `output_lanes`, the other half takes as many further pixels, if the maps give as
-many bytes in a cycle; with `skipped` a part of a block is made alone in the same way. For a block of eight channels or
+many bytes in a cycle. With `skipped` a part of a block is made alone in the same way, by the lanes that take the first
+half of a block, or where half of `output_lanes` are four or fewer the first quarter. For a block of eight channels or
 fewer, half of the vector unit's lanes take another pixel in RQ.
 
 The shared port passes, in a cycle, lines of one map for one unit, at most one of each bank. Units gather as many lines

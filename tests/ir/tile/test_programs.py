@@ -101,6 +101,13 @@ def test_a_map_stays_in_its_cluster() -> None:
         function.append(LookUp(), [part, table, function.parameters[1]])
 
 
+@pytest.mark.parametrize(("outputs", "part"), [(16, (2, 4)), (16, (12, 8)), (16, (8, -4)), (16, (4, 0)), (32, (8, 8))])
+def test_what_is_no_part_of_a_block_of_outputs(outputs: int, part: tuple[int, int]) -> None:
+    x, w = TileType((4, 4, 16), DType.I8), TileType((outputs, 16, 1, 1), DType.I8, memory="weights")
+    with pytest.raises(IRError, match="'part' is none of one block of outputs"):
+        Convolve((4, 4), (1, 1), (1, 1), (0, 0), 0, 0, part).infer(x, w, None)
+
+
 @pytest.mark.parametrize(("left", "right"), [((4, 3), (4, 1)), ((1, 1), (4, 3)), ((4, 1), (1, 3))])
 def test_either_map_may_be_repeated(left: tuple[int, int], right: tuple[int, int], rng: np.random.Generator) -> None:
     record = LoadRecord(0, zero_a=1, zero_b=2, zero_output=3, multiplier_a=1, multiplier_b=-1)

@@ -134,6 +134,23 @@ def test_refusals_name_the_field() -> None:
             isa.Store(region=0, offset=0, source=0, run=40, count_y=2, dram_stride_y=39),
             "ST: field 'dram_stride_y' breaks a rule; expected written runs do not overlap: at least 40, found 39",
         ),
+        *(
+            (
+                isa.Convolve(
+                    **dict.fromkeys(("source", "weights", "accumulator"), 0),
+                    **dict.fromkeys(("output_height", "output_width", "input_height", "input_width"), 1),
+                    **{"output_blocks": blocks, "input_channels": 1, "row_pitch": 1, "pixel_pitch": 1, **parts},
+                ),
+                f"CONV: field 'skipped' breaks a rule; expected 0, or what is left of {stop} outputs in half of one "
+                f"block, found {parts['skipped']}",
+            )
+            for blocks, stop, parts in (
+                (1, 8, {"skipped": 2, "unused": 8}),
+                (1, 12, {"skipped": 1, "unused": 4}),
+                (2, 20, {"skipped": 1, "unused": 12}),
+                (2, 17, {"skipped": 3, "unused": 15}),
+            )
+        ),
         (
             isa.Requantize(
                 accumulator=0,

@@ -67,7 +67,9 @@ def convolve(rng: np.random.Generator) -> isa.Instruction:
     else:
         fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), wide=pick(rng, 0, 1))
     blocks = pick(rng, 1, 2)
-    skipped = pick(rng, 0, (16 * blocks - fields["unused"] - 1) // 4 % 4)
+    skipped = pick(rng, 0, 3 if blocks == 1 else 0)
+    if skipped:
+        fields["unused"] = pick(rng, 8, 11) if skipped == 1 else pick(rng, 0, 15 - 4 * skipped)
     return isa.Convolve(output_blocks=blocks, accumulate=pick(rng, 0, 1), skipped=skipped, **fields)
 
 
