@@ -199,7 +199,7 @@ MACS = Annotation[int]("macs", int, Op)
 """Multiply-accumulates that count, of an op that multiplies zeros besides."""
 
 PART = Annotation[int]("part", int, Op)
-"""How many outputs of a block of a convolution the device may make alone, at least; without it eight."""
+"""How many outputs of a block the device may make alone, at least, of what multiplies by weights; without it eight."""
 
 TILE = Annotation["tuple[int, int, int, int]"]("tile", tuple[int, int, int, int], Op)
 """Rows, columns, output blocks and input blocks that the device computes at once."""

@@ -71,7 +71,7 @@ class FoldGathers(Pass):
         part = part_of_block(load(self.machine))
         for function in device_functions(module):
             for op in function.ops if part != CHANNEL_BLOCK // 2 else ():
-                if is_op(op, Conv) and not is_block_by_block(op):
+                if is_op(op, Gather) or (is_op(op, Conv) and not is_block_by_block(op)):
                     PART.set(op, part)
             for op in [*function.ops]:
                 if is_op(op, Gather) and _fold(module, op):

@@ -87,6 +87,11 @@ def test_what_is_made_alone_is_said_where_blocks_are_cut(rng: np.random.Generato
         net.convolution(72, group)
         (op,) = folded(net, machine=machine)[0].ops
         assert PART.get(op) == part
+    for machine, part in (("s256", 4), ("m4096", None), ("u250", 16)):
+        net = ChannelNetwork(rng, 48)
+        net.choice(np.roll(np.arange(48), 4))
+        (op,) = folded(net, machine=machine)[0].ops
+        assert PART.get(op) == part, "choices that stay are products as well"
 
 
 def test_what_the_weights_before_or_behind_take_alone(rng: np.random.Generator) -> None:
