@@ -137,18 +137,28 @@ def test_refusals_name_the_field() -> None:
         *(
             (
                 isa.Convolve(
-                    **dict.fromkeys(("source", "weights", "accumulator"), 0),
-                    **dict.fromkeys(("output_height", "output_width", "input_height", "input_width"), 1),
-                    **{"output_blocks": blocks, "input_channels": 1, "row_pitch": 1, "pixel_pitch": 1, **parts},
+                    source=0,
+                    weights=0,
+                    accumulator=0,
+                    output_height=1,
+                    output_width=1,
+                    output_blocks=blocks,
+                    input_channels=1,
+                    input_height=1,
+                    input_width=1,
+                    row_pitch=1,
+                    pixel_pitch=1,
+                    skipped=skipped,
+                    unused=unused,
                 ),
                 f"CONV: field 'skipped' breaks a rule; expected 0, or what is left of {stop} outputs in half of one "
-                f"block, found {parts['skipped']}",
+                f"block, found {skipped}",
             )
-            for blocks, stop, parts in (
-                (1, 8, {"skipped": 2, "unused": 8}),
-                (1, 12, {"skipped": 1, "unused": 4}),
-                (2, 20, {"skipped": 1, "unused": 12}),
-                (2, 17, {"skipped": 3, "unused": 15}),
+            for blocks, stop, skipped, unused in (
+                (1, 8, 2, 8),
+                (1, 12, 1, 4),
+                (2, 20, 1, 12),
+                (2, 17, 3, 15),
             )
         ),
         (
