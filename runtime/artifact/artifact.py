@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,14 @@ def write_artifact(
     pieces = _pieces(manifest, sections)
     with output_file(path) as file:
         file.writelines(packed(pieces) if is_packed else pieces)
+
+
+def write_with(path: str | os.PathLike[str], artifact: Artifact, name: str, detail: object) -> None:
+    """Write an artifact that is open with a further detail; raises as `write_artifact`."""
+    entries = (entry for entry in artifact.sections.values() if entry.name != MANIFEST_SECTION)
+    sections = [Section(entry.name, entry.kind, artifact.section(entry.name)) for entry in entries]
+    details = {**artifact.manifest.details, name: detail}
+    write_artifact(path, replace(artifact.manifest, details=details), sections)
 
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:

@@ -61,12 +61,6 @@ def _decode(encoded: bytes) -> _Point | None:
     return x, y, 1, x * y % _P
 
 
-def _encode(point: _Point) -> bytes:
-    x, y, z, _ = point
-    inverse = pow(z, -1, _P)
-    return (y * inverse % _P | (x * inverse % _P & 1) << 255).to_bytes(32, "little")
-
-
 def _sum_of_multiples(first: int, a: _Point, second: int, b: _Point) -> _Point:
     """``first * a + second * b``, both at once from their highest bits."""
     table = (None, a, b, _add(a, b))
@@ -106,7 +100,9 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     k = int.from_bytes(hashlib.sha512(r + public_key + message).digest(), "little") % _ORDER
     x, y, z, t = key
     # R = [S]B - [k]A; comparing encodings also refuses an R that is not encoded in the one way.
-    return _encode(_sum_of_multiples(s, _BASE, k, (-x % _P, y, z, -t % _P))) == r
+    x, y, z, _ = _sum_of_multiples(s, _BASE, k, (-x % _P, y, z, -t % _P))
+    inverse = pow(z, -1, _P)
+    return (y * inverse % _P | (x * inverse % _P & 1) << 255).to_bytes(32, "little") == r
 
 
 # The base point has y = 4/5 and an even x.

@@ -58,7 +58,9 @@ class DebugReport:
                 name = f"instr{facts.card}_{facts.flags.firstcluster}_{index}.txt"
                 _write(facts, name, program.disassemble() + "\n")
         if "J" in letters:
-            _write_partition(facts, network)
+            # Where each layer runs and why; empty where all is in floating point.
+            found = [asdict(op) for op in details_of(artifact).placement]
+            _write(facts, "partition.json", json.dumps(found, indent=2) + "\n")
 
     def initialised(self) -> None:
         """After networks have been loaded: times, addresses and the work of clusters.
@@ -138,12 +140,6 @@ def _folder_of(facts: Facts) -> Path:
 
 def _write(facts: Facts, name: str, content: str) -> None:
     write_file(_folder_of(facts) / name, content.encode())
-
-
-def _write_partition(facts: Facts, network: Network) -> None:
-    """Letter ``J``: ``partition.json``, where each layer runs and why; empty where all is in floating point."""
-    found = [asdict(op) for op in details_of(network.artifact).placement]
-    _write(facts, "partition.json", json.dumps(found, indent=2) + "\n")
 
 
 def _write_layers(facts: Facts, network: Network) -> None:

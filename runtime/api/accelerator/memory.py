@@ -130,7 +130,8 @@ def with_weights(
         layer = _same(layers[engine], chosen)
         shaped = values.reshape(layer.weights.shape)
         if layer.is_quantized:
-            beyond = max(beyond, _cut_off(layer, shaped))
+            bounds, integers = np.iinfo(layer.weights.dtype), np.rint(shaped / layer.scale) + layer.zero_point
+            beyond = max(beyond, int(np.count_nonzero((integers < bounds.min) | (integers > bounds.max))))
         parameters = Parameters(layer.stored(shaped), None if biases is None else layer.stored_bias(biases))
         changed[engine] = with_parameters(artifact, engine, {layer.name: parameters})
     if beyond and warnings:
@@ -160,13 +161,6 @@ def _checked(name: str, array: object, shape: tuple[int, ...]) -> np.ndarray:
     if not np.isfinite(copy).all():
         raise _refusal(f"not all of {name} is finite", "numbers", "infinity or NaN")
     return copy
-
-
-def _cut_off(layer: WeightedLayer, real: np.ndarray) -> int:
-    """How many weights do not fit the integers of a layer."""
-    bounds = np.iinfo(layer.weights.dtype)
-    integers = np.rint(real / layer.scale) + layer.zero_point
-    return int(np.count_nonzero((integers < bounds.min) | (integers > bounds.max)))
 
 
 def _refusal(message: str, expected: object, found: object) -> AcceleratorError:

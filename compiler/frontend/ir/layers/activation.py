@@ -72,15 +72,10 @@ def import_prelu(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(activation.PRelu(), x, slope)
 
 
+_SINCE = {"HSwish": 4, "Mish": 4, "SoftPlus": 4, "SoftSign": 9}
 _FORMS: dict[str, tuple[str, int, dict[str, object]]] = {
-    "relu": ("ReLU", 1, {}),
-    "sigmoid": ("Sigmoid", 1, {}),
-    "tanh": ("Tanh", 1, {}),
-    "hard_swish": ("HSwish", 4, {}),
+    **{op.act: (type, _SINCE.get(type, 1), {}) for type, op in _PLAIN.items() if type not in ("TanH", "HSigmoid")},
     "swish": ("Swish", 4, {}),
-    "mish": ("Mish", 4, {}),
-    "softplus": ("SoftPlus", 4, {}),
-    "softsign": ("SoftSign", 9, {}),
     "gelu": ("Gelu", 7, {"approximation_mode": "ERF"}),
     "gelu_tanh": ("Gelu", 7, {"approximation_mode": "TANH"}),
 }

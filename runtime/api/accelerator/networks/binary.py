@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 from tilewright.errors import ArtifactError
 from tilewright.immutable import Immutable
 
-from ....artifact.artifact import MANIFEST_SECTION, Artifact, write_artifact
-from ....artifact.container import Section
+from ....artifact.artifact import Artifact, write_with
 from ....artifact.json_dataclasses import Bounds, Source, read
 
 _DETAIL = "accelerator"
@@ -43,13 +42,7 @@ def save(path: str | os.PathLike[str], artifact: Artifact, batch: Batch) -> None
     Raises:
         OutputError: the file cannot be written.
     """
-    details = {**artifact.manifest.details, _DETAIL: asdict(batch)}
-    sections = [
-        Section(entry.name, entry.kind, artifact.section(entry.name))
-        for entry in artifact.sections.values()
-        if entry.name != MANIFEST_SECTION
-    ]
-    write_artifact(path, replace(artifact.manifest, details=details), sections)
+    write_with(path, artifact, _DETAIL, asdict(batch))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Artifact, Batch]:

@@ -73,7 +73,9 @@ def compile_network(
     wanted, images = _shapes(declared, sizes, shapes)
     inputs = _fixed(declared, wanted, "Give the sizes of all inputs." if sizes else "Give the shapes with inshapes.")
     fixed = {each.name: each.shape for each in inputs}
-    held, asked = _leading(wanted), batch
+    # The images that the network takes in one run: the first extent of all its inputs, where they have the same.
+    first = {shape[0] for shape in wanted.values() if len(shape) > 1}
+    held, asked = (first.pop() if len(first) == 1 else 1) or 1, batch
     if batch.images % held == 0:
         # The network itself takes several images of a cluster at once.
         batch = replace(batch, images=batch.images // held)
@@ -193,12 +195,6 @@ def _shapes(
         found_sizes = ", ".join(map(str, sizes))
         raise AcceleratorError("the sizes are of different numbers of images", stage="Compile", found=found_sizes)
     return found, counts.pop() if counts else 1
-
-
-def _leading(wanted: Mapping[str, Declared]) -> int:
-    """The images that the network takes in one run: the first extent of all its inputs, where they have the same."""
-    first = {shape[0] for shape in wanted.values() if len(shape) > 1}
-    return (first.pop() if len(first) == 1 else 1) or 1
 
 
 def _declares(declared: DeclaredInput, wanted: Declared) -> bool:

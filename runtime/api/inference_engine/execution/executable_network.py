@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from time import monotonic
 
 import numpy as np
@@ -13,8 +13,7 @@ from tilewright.errors import ArtifactError, resources
 from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS
 
-from ....artifact.artifact import MANIFEST_SECTION, Artifact, write_artifact
-from ....artifact.container import Section
+from ....artifact.artifact import Artifact, write_with
 from ....artifact.json_dataclasses import Source, read
 from ....artifact.manifest import TensorSpec
 from ..blobs import in_layout, layouts_for
@@ -178,15 +177,8 @@ class ExecutableNetwork:
             TypeError: it is no path.
         """
         path = checked_path(model_file, "an exported network")
-        artifact = self._network.artifact
-        detail = asdict(_Exported(self._network.facts, self._network.session.engine))
-        sections = [
-            Section(entry.name, entry.kind, artifact.section(entry.name))
-            for entry in artifact.sections.values()
-            if entry.name != MANIFEST_SECTION
-        ]
-        details = {**artifact.manifest.details, _DETAIL: detail}
-        write_artifact(path, replace(artifact.manifest, details=details), sections)
+        exported = _Exported(self._network.facts, self._network.session.engine)
+        write_with(path, self._network.artifact, _DETAIL, asdict(exported))
 
 
 @resources("import_network")

@@ -77,7 +77,14 @@ def prepare(picture: Picture, crop: Crop | None, shape: tuple[int, int, int, int
             `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107` and again `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, as `place`.
     """
     _, channels, height, width = shape
-    _check_width(picture, abilities.width_multiple)
+    if picture.size.width % abilities.width_multiple:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_IMAGE_ODD_WIDTH_23,
+            "the width of the image does not suit this device",
+            expected=f"a multiple of {abilities.width_multiple}",
+            found=picture.size.width,
+        )
+    check_parity(picture.format, *picture.size)
     taken = Box(0, 0, *picture.size) if crop is None else _inside(crop.box, picture.size)
     if channels not in (1, 3, 4):
         raise Refusal(
@@ -97,17 +104,6 @@ def prepare(picture: Picture, crop: Crop | None, shape: tuple[int, int, int, int
         padded[:, placement.top : bottom, placement.left : right] = planes
         planes = padded
     return Prepared(normalize(planes, picture.normalize)[None], taken, placement)
-
-
-def _check_width(picture: Picture, multiple: int) -> None:
-    if picture.size.width % multiple:
-        raise Refusal(
-            ApiReturnCode.KP_ERROR_IMAGE_ODD_WIDTH_23,
-            "the width of the image does not suit this device",
-            expected=f"a multiple of {multiple}",
-            found=picture.size.width,
-        )
-    check_parity(picture.format, *picture.size)
 
 
 def _inside(box: Box, size: Size) -> Box:
