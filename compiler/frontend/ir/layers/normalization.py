@@ -42,13 +42,15 @@ def import_rms_norm(node: IrNode, importer: IrImporter) -> Value:
     scale = (
         reshape(importer, node.input(1), (extent,))
         if node.optional(1) is not None
-        else _ones(node, importer, (extent,))
+        else _filled(node, importer, (extent,))
     )
     return importer.emit_one(RmsNorm(x.type.rank - 1, node.float("epsilon")), x, scale)
 
 
-def _ones(node: IrNode, importer: IrImporter, shape: tuple[int, ...]) -> Value:
-    return importer.described(node, shape, DType.F32, lambda: np.ones(shape, np.float32), "_scale")
+def _filled(
+    node: IrNode, importer: IrImporter, shape: tuple[int, ...], value: float = 1, dtype: DType = DType.F32
+) -> Value:
+    return importer.described(node, shape, dtype, lambda: np.full(shape, value, dtype.numpy), "_scale")
 
 
 @opset("MVN")
@@ -80,10 +82,10 @@ def normalized(
     rank = x.type.rank
     if epsilon is not None and is_inside and x.type.dtype is DType.F32:
         if rank > 2 and axes == tuple(range(2, rank)):
-            groups, ones = max(x.type.shape[1], 1), _ones(node, importer, x.type.shape[1:2])
+            groups, ones = max(x.type.shape[1], 1), _filled(node, importer, x.type.shape[1:2])
             return importer.emit_one(GroupNorm(groups, epsilon), x, ones, scaled(importer, ones, 0))
         if axes and axes == tuple(range(axes[0], rank)):
-            return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
+            return importer.emit_one(LayerNorm(axes[0], epsilon), x, _filled(node, importer, x.type.shape[axes[0] :]))
     if epsilon is None:
         return centred(importer, x, axes)
     return standardized(importer, x, axes, epsilon, is_inside=is_inside)
@@ -201,12 +203,6 @@ def export_lrn(op: Op[Lrn], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, "Divide", x, power))
 
 
-def _filled(importer: IrImporter, node: IrNode, channels: int, value: float) -> Value:
-    """One number for each channel."""
-    dtype = node.input(0).type.dtype
-    return importer.described(node, (channels,), dtype, lambda: np.full(channels, value, dtype.numpy))
-
-
 @legacy("ScaleShift")
 def import_legacy_scale_shift(node: IrNode, importer: IrImporter) -> Value:
     """x times the weights plus the biases of its channel; each may be missing, or be one for all channels."""
@@ -232,7 +228,7 @@ def import_legacy_batch_norm(node: IrNode, importer: IrImporter) -> Value:
     channels = channels_of(node)
     variance = weights(node, importer, (channels,))
     mean = weights(node, importer, (channels,), "biases", 2)
-    scale, shift = _filled(importer, node, channels, 1), _filled(importer, node, channels, 0)
+    scale, shift = (_filled(node, importer, (channels,), value, node.input(0).type.dtype) for value in (1, 0))
     return importer.emit_one(BatchNorm(node.float("epsilon", 1e-5)), node.input(0), scale, shift, mean, variance)
 
 
