@@ -35,15 +35,11 @@ _TYPES = {
 _SAME_ELEMENTS = ("Convert", "Reshape", "Squeeze", "Unsqueeze")
 """Layers behind which the array of a constant still is that array."""
 
-_WEIGHTED = {
-    "Convolution": 1,
-    "GroupConvolution": 1,
-    "ConvolutionBackpropData": 1,
-    "GroupConvolutionBackpropData": 1,
-    "MatMul": 1,
-    "PReLU": 1,
-}
-"""Which input of a layer its weights are."""
+_WEIGHTED = (
+    *("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"),
+    *("MatMul", "PReLU"),
+)
+"""Layers whose second input is their weights."""
 
 
 class Graph:
@@ -118,7 +114,7 @@ class Graph:
             return dict(layer.blobs)
         found: dict[str, np.ndarray | None] = {}
         if layer.type in _WEIGHTED:
-            found = {"weights": self._constant(layer, _WEIGHTED[layer.type]), "biases": self._biases(layer)}
+            found = {"weights": self._constant(layer, 1), "biases": self._biases(layer)}
         elif layer.type in ("Multiply", "Add"):
             found = {"weights" if layer.type == "Multiply" else "biases": self._operand(layer)}
         return {name: array for name, array in found.items() if array is not None}
