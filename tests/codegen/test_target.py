@@ -20,6 +20,7 @@ from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import UsageError
 from tilewright.ir.core import Op, Value
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.fused import FusedElementwise
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.native import host as machine_here
 from tilewright.runtime.native.extensions import EXTENSIONS, usable
@@ -179,8 +180,10 @@ def test_unknown_target() -> None:
 @pytest.mark.parametrize("level", sorted({each.name for each in NAMED_TARGETS}))
 def test_half_precision_calls_no_function_of_a_compiler_library(level: str) -> None:
     target = TargetDescription.named(level)
-    half = Value("x", TensorType((40,), DType.F16))
-    kernel = lower(Op(Add(), (half, half)), target)
-    assert kernel is not None
-    code = assemble([KernelCall(kernel, (Location("input", 0),) * 3)], target, 2, 0)
-    assert re.findall(rb"__(?:extendhfsf2|truncsfhf2|gnu_\w+)", code) == []
+    half, single = (Value("x", TensorType((40,), dtype)) for dtype in (DType.F16, DType.F32))
+    within = FusedElementwise(("t0 = cast(a0) {to=f16}", "t1 = cast(t0) {to=f32}"))
+    for op in (Op(Add(), (half, half)), Op(within, (single,))):
+        kernel = lower(op, target)
+        assert kernel is not None
+        code = assemble([KernelCall(kernel, (Location("input", 0),) * (len(op.inputs) + 1))], target, 2, 0)
+        assert re.findall(rb"__(?:extendhfsf2|truncsfhf2|gnu_\w+)", code) == []

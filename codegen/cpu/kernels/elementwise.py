@@ -269,13 +269,13 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
         return None
     if any(type.quant for type in types):
         return None
-    if not target.converts_half and any(type.dtype is DType.F16 for type in types):
-        return None
     # In the lanes that fill the last block, results would have to be zero.
     if types[-1].layout == "c16" and types[-1].shape[1] % CHANNEL_BLOCK:
         return None
     formulas = formulas_of(op)
-    return nest_kernel(op, formulas, target) if formulas is not None else None
+    if formulas is None or (not target.converts_half and (formulas.halves or any(t.dtype is DType.F16 for t in types))):
+        return None
+    return nest_kernel(op, formulas, target)
 
 
 @lowers(Add, Sub, Mul, Min, Max)
