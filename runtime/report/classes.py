@@ -142,8 +142,12 @@ def image_size(inputs: Iterable[Sequence[int]]) -> tuple[int, int]:
 
 
 def with_no(array: np.ndarray) -> np.ndarray:
-    """How surely each item is what a sigmoid tells, one number for each, as two classes, no and yes: [N, 2]; an array
-    of more is left as it is, as one of several numbers and no batch."""
+    """How surely each item is what a sigmoid tells, one number for each, as two classes, no and yes: [N, 2], and of a
+    map for each pixel, [N, 2, height, width]; an array of more is left as it is, as of several numbers and no batch.
+    """
+    if _has_rows(array) and array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
+        yes = array.reshape(len(array), 1, *(array.shape[2:] if array.shape[1] == 1 else array.shape[1:3]))
+        return np.concatenate([1 - yes, yes], 1)
     is_one = array.size == array.shape[0] if array.ndim > 1 else array.size == array.ndim == 1
     return np.stack([1 - array.ravel(), array.ravel()], 1) if is_one else array
 

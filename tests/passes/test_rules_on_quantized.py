@@ -376,8 +376,8 @@ NETWORKS = {
         "1,1,64,2,3", "1,1,64,1,3", "1,1,1,2,1", f"strides=[1, 1, 1], pads=[0, 0, 0, 0, 0, 0], {THREE}, group=1"
     ),
 }
-NETWORKS["view"] = NETWORKS["last_view"]
 """What rules fire on whose patterns leave open what they ask for."""
+NETWORKS["view"] = NETWORKS["last_view"]
 
 NAMES = """
 tokens_on_channels product_of_comparison product_of_one_hot scatter_of_a_box by_element_of_transpose
