@@ -196,10 +196,10 @@ def _factor_of_larger(found: Match[MatMul]) -> Value | None:
     """The factor of the larger of two matrices is one of the smaller, as for attention to many keys by few queries."""
     op, (*values, bias, residual) = found.root, found.root.operands
     small, large = (0, 1) if values[0].type.elements <= values[1].type.elements else (1, 0)
-    values[large], factor = factored(values[large])
-    if factor == 1 or not op.result.type.dtype.is_float:
+    (values[large], factor), (values[small], own) = factored(values[large]), factored(values[small])
+    # One that single precision does not hold would make nothing, or no number, of what both factors leave finite.
+    if factor == 1 or not op.result.type.dtype.is_float or not 1e-37 < abs(factor * own) < 1e38:
         return None
-    values[small], own = factored(values[small])
     number = found.add_constant("factor", np.asarray(factor * own, values[small].type.dtype.numpy))
     values[small] = found.emit(Mul(), values[small], number)
     return found.emit(op.operator, *values, bias, residual)

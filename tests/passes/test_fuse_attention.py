@@ -320,6 +320,23 @@ def test_one_query_scales_itself_and_reads_keys_once_for_each_group(rng: np.rand
     assert_close(interp.run(module, inputs)["y"], before)
 
 
+def test_factors_whose_product_is_no_number_stay(rng: np.random.Generator) -> None:
+    """Together they were infinite, and sums of large results of both signs no numbers."""
+    module = network(
+        """
+        func @main(%q: f32[1,3], %k: f32[3,5]) -> (%y: f32[1,5]) {
+          %ks = mul(%k, @low) : f32[3,5]
+          %qs = mul(%q, @low) : f32[1,3]
+          %y = matmul(%qs, %ks) : f32[1,5]
+          return %y
+        }"""
+    )
+    inputs = {name: array * np.float32(1e-36) for name, array in random_inputs(module, rng).items()}
+    before = interp.run(module, inputs)["y"]
+    run_pass("fuse_attention", module)
+    assert_close(interp.run(module, inputs)["y"], before)
+
+
 def test_columns_of_weights_are_no_means_of_values() -> None:
     module = network(
         """
