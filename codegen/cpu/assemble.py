@@ -17,7 +17,7 @@ from tilewright.errors import CodegenError
 from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
-from .llvm.target import TargetDescription, machine
+from .llvm.target import TargetDescription, forks_wait, machine
 from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
 from .parallel import POOL, chunks, is_shared, pool_text, shared_steps
 
@@ -196,6 +196,7 @@ def assemble(
     return made
 
 
+@forks_wait()
 def _compiled(
     main: str,
     visible: Sequence[str],

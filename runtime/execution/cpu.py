@@ -4,7 +4,6 @@ is said where a kernel refuses its operands.
 
 import ctypes
 import importlib
-import threading
 from contextlib import suppress
 from time import perf_counter
 from typing import NamedTuple
@@ -22,17 +21,11 @@ from ..native.team_layout import HELP
 from ..profile import StepTime
 from ..trust import kernel_cache
 from ..trust.verdict import Verdict, how_to_trust
-from ..waiting import hold_while_forking
 from .buffers import Buffers
 from .team import Team, scratch_bytes
 
 _SYSTEMS = "Linux on x86_64, aarch64 or riscv64"
 _INSTALL = "pip install 'tilewright[compiler]'"
-
-# The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
-# find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
-_generating = threading.RLock()
-hold_while_forking(_generating)
 
 
 class CodePolicy(NamedTuple):
@@ -143,8 +136,7 @@ def _regenerate(artifact: Artifact, program: str, unfit_for: str | None, policy:
             hint=f"{remedy}. Or install the compiler here: {_INSTALL}.",
         ) from None
     warn(f"{what}; it is generated again, which takes a while the first time", RegenerationWarning)
-    with _generating:
-        return ObjectCode(*package.regenerate(artifact, program, policy.seconds))
+    return ObjectCode(*package.regenerate(artifact, program, policy.seconds))
 
 
 ENTRY_POINT = "tilewright_run"

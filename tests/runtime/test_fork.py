@@ -9,21 +9,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from unittest import mock
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
+import shared_kernels
 from artifact_samples import expected, small_artifact
 
-from tilewright.errors import RequestCancelledError, UsageError
+from tilewright.codegen.cpu import assemble
+from tilewright.codegen.cpu.llvm import module, target
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.numba.generation import function
+from tilewright.errors import CodegenError, RequestCancelledError, UsageError
 from tilewright.immutable import Immutable
 from tilewright.runtime import Request, Session, load
 from tilewright.runtime.api.accelerator.networks.binary import Batch
 from tilewright.runtime.api.accelerator.networks.loaded import LoadedNetwork
 from tilewright.runtime.artifact import manifest
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.execution import cpu
 from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.request_queue import RequestQueue
@@ -225,29 +232,42 @@ def test_a_callback_may_fork(submits: bool, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "[0]\n"), done.stderr
 
 
-def test_forking_waits_until_kernels_are_generated() -> None:
+HOST = TargetDescription.host()
+TEXT = "define void @f() { ret void }"
+GENERATING: dict[str, tuple[object, str, Callable[[], object]]] = {
+    "parsing": (llvm, "parse_assembly", lambda: module.parse(TEXT, "f", HOST)),
+    "optimising": (llvm, "create_pass_builder", lambda: module.optimized(TEXT, "f", HOST)),
+    "linking": (assemble, "machine", lambda: shared_kernels._link(TEXT, ["f"], [], HOST, lambda *_: None)),
+    "numba": (function, "llvm_text", lambda: function.numba_text("f", lambda: 0, (), 0)),
+}
+"""What is called while LLVM and numba hold their locks, and what calls it, with nothing of a cache."""
+
+
+@pytest.mark.parametrize("stage", GENERATING)
+def test_forking_waits_while_kernels_are_generated(stage: str) -> None:
     """The compiler has locks that would stay locked in the child."""
-    began, end = threading.Event(), threading.Event()
+    owner, name, generate = GENERATING[stage]
+    began, end, free = threading.Event(), threading.Event(), target._generating
 
-    def generate() -> None:
-        with cpu._generating:
-            began.set()
-            assert end.wait(PATIENCE)
-
-    thread = threading.Thread(target=generate)
-    thread.start()
-    assert began.wait(PATIENCE)
-    threading.Timer(0.2, end.set).start()
+    def work(*_: object, **__: object) -> None:
+        began.set()
+        assert end.wait(PATIENCE)
+        raise RuntimeError("enough")
 
     def use() -> None:
         assert end.is_set()
-        assert cpu._generating.acquire(blocking=False)
+        assert free.acquire(blocking=False)
 
-    in_child(use)
-    thread.join(PATIENCE)
+    with mock.patch.object(owner, name, work), ThreadPoolExecutor(1) as pool:
+        generated = pool.submit(generate)
+        assert began.wait(PATIENCE)
+        threading.Timer(0.1, end.set).start()
+        in_child(use)
+        with pytest.raises((RuntimeError, CodegenError), match="enough"):
+            generated.result(PATIENCE)
     # Who generates kernels may fork meanwhile.
-    with cpu._generating:
-        in_child(lambda: cpu._generating.release())
+    with target.forks_wait():
+        in_child(free.release)
 
 
 _session: Session

@@ -7,7 +7,7 @@ import llvmlite.binding as llvm
 from tilewright.errors import CodegenError
 
 from .builder import FunctionBuilder
-from .target import TargetDescription, machine
+from .target import TargetDescription, forks_wait, machine
 
 
 def module_text(functions: Sequence[FunctionBuilder]) -> str:
@@ -16,6 +16,7 @@ def module_text(functions: Sequence[FunctionBuilder]) -> str:
     return "\n".join([*declarations.values(), *(function.text() for function in functions)])
 
 
+@forks_wait()
 def parse(text: str, name: str, target: TargetDescription, *others: str) -> llvm.ModuleRef:
     """The module of a text for a target, in which nothing is visible from outside but ``name`` and ``others``.
 
@@ -40,6 +41,7 @@ def hide(module: llvm.ModuleRef, *names: str) -> None:
             symbol.linkage = "internal"
 
 
+@forks_wait()
 def optimized(text: str, name: str, target: TargetDescription, apart: Collection[str] = ()) -> str:
     """A text after LLVM's passes, vectorisers included, with all its functions but those ``apart`` in ``name``."""
     module = parse(text, name, target)

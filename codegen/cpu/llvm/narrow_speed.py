@@ -10,7 +10,7 @@ import numpy as np
 from ....runtime.native.mapping import NativeObject
 from .builder import FunctionBuilder
 from .module import module_text, parse
-from .target import TargetDescription, machine
+from .target import TargetDescription, forks_wait, machine
 from .types import BF16, F32, PTR, Register, Registers
 
 _LANES, _SUMS, _TIMES, _TRIES = 16, 24, 500, 9
@@ -34,6 +34,7 @@ def least_seconds(runs: Sequence[Callable[[], object]]) -> list[float]:
 
 
 @cache
+@forks_wait()
 def products_gain() -> float:
     """How many times as many products of vectors are made in bfloat16 as in single precision."""
     target, vector, builders = TargetDescription.host(), F32.of(_LANES), list[FunctionBuilder]()

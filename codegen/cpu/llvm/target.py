@@ -6,7 +6,9 @@ that code for it is the same wherever it is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,9 +21,24 @@ from tilewright.limits import LEVELS
 
 from ....runtime.native import host as machine_here
 from ....runtime.native.extensions import needed, usable
+from ....runtime.waiting import hold_while_forking
 
 PORTABLE = "portable"
 """The one name that depends on where it is said: the least capable target of the architecture of this machine."""
+
+
+_generating = threading.RLock()
+hold_while_forking(_generating)
+
+
+@contextmanager
+def forks_wait() -> Iterator[None]:
+    """Around each use of LLVM and numba: a process forked off meanwhile would find their own locks locked for ever.
+
+    The thread inside may itself fork.
+    """
+    with _generating:
+        yield
 
 
 class NamedTarget(NamedTuple):
@@ -112,6 +129,7 @@ class TargetDescription:
 
     @staticmethod
     @cache
+    @forks_wait()
     def host() -> TargetDescription:
         """The processor of this machine."""
         _initialize()
@@ -195,6 +213,7 @@ class TargetDescription:
 
 
 @cache
+@forks_wait()
 def machine(target: TargetDescription) -> llvm.TargetMachine:
     """LLVM's code generator for a target: position independent, small code model.
 

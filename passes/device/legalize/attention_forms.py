@@ -110,6 +110,7 @@ def _spread(found: Match, x: Value, channels: NDArray[np.int64]) -> Value:
             b = found.add_constant(b.name, bias, b.type.with_shape(bias.shape))
         made = found.emit(maker.operator, maker.operands[0], weights, b, result_types=[type], origin=[maker])
         assert made.producer is not None
+        made.name = maker.result.name  # by which users may have given it a place
         MACS.set(made.producer, maker.macs * int((~is_zero).sum()) // x.type.shape[1])
         return made
     return ones_for_channels(found, x, channels, type)

@@ -33,7 +33,7 @@ from .....ir.types import DType
 from ...kernel import Kernel, kernel_name
 from ...llvm.builder import FunctionBuilder
 from ...llvm.module import module_text, optimized
-from ...llvm.target import TargetDescription
+from ...llvm.target import TargetDescription, forks_wait
 from ...llvm.types import F64, I32, I64, PTR, Register, Type, zero
 from ...tensors import dtypes_of
 from ..detection import box_functions
@@ -219,5 +219,6 @@ def _problem(message: str) -> str:
 
 
 @cache
+@forks_wait()
 def _compiled(function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool) -> tuple[str, str]:
     return llvm_text(function, {**function.__globals__, **_scope()}, pointers, indices, fastmath)
