@@ -15,7 +15,7 @@ from ...passes.placement.rule import text_of
 from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
 from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
-from ..frontend.builder import shape_text
+from ..frontend.builder import open_shapes_error, shape_text
 from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.input_shapes import Declared, names_in, one_shape
 from ..frontend.ir.document import Document
@@ -74,8 +74,7 @@ def _outline(path: Path, left: Declared, missing: Sequence[str], nodes: Table, *
         return {"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": nodes.records()}
     lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]
     lines += [f"not supported: {kind}" for kind in missing]
-    hint = "--input-shape NAME=1,3,224,224 gives shapes, NAME=1 a named extent; the ops with their results are shown."
-    return "\n".join([*map(on_one_line, lines), hint, "", nodes.text()])
+    return "\n".join([*map(on_one_line, [*lines, str(open_shapes_error(left).hint)]), "", nodes.text()])
 
 
 def _unknown_operators(model: ModelProto) -> list[str]:

@@ -211,7 +211,9 @@ def check_type(dtype: np.dtype, shape: tuple[int, ...], spec: TensorSpec) -> Non
             f"array.{'view' if has_bits else 'astype'}({str(spec.numpy)!r}).",
         )
     if shape != spec.shape:
-        raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=shape)
+        is_batch = len(shape) > 1 and shape[1:] == spec.shape[1:]
+        hint = f"Give batches of {spec.shape[0]}, as `tilewright batch infer` makes of files." if is_batch else None
+        raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=shape, hint=hint)
 
 
 def check_out(out: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -> None:

@@ -96,19 +96,19 @@ def gather_inputs(
                 from ..files.table_file import read_table
 
                 stored |= read_table(path, {each.name: (each.shape[1:], each.numpy) for each in specs})
-                unit, size = "line", ""
+                unit, size, rate = "line", "", ""
             else:
                 from ..files.sound_file import open_sound
 
                 (spec,) = specs
-                pieces = open_sound(path, spec.name, spec.shape, spec.numpy).read()
-                stored[spec.name] = pieces.reshape(-1, *spec.shape[1:])
-                unit, size = "piece", f" of {math.prod(spec.shape[1:])} numbers"
+                sound = open_sound(path, spec.name, spec.shape, spec.numpy)
+                stored[spec.name] = sound.read().reshape(-1, *spec.shape[1:])
+                unit, size, rate = "piece", f" of {math.prod(spec.shape[1:])} numbers", f" at {sound.rate} a second"
             samples, batch = stored[specs[0].name].shape[0], specs[0].shape[:1]
             if check_shapes is None and batch and samples != batch[0]:
-                wanted = f"{show_number(batch[0], unit)}{size}"
+                wanted, found = f"{show_number(batch[0], unit)}{size}", f"{samples}{rate}"
                 hint = "`tilewright batch infer` runs all samples of a file."
-                raise InputError(f"{path!r} is not one batch", expected=wanted, found=samples, hint=hint)
+                raise InputError(f"{path!r} is not one batch", expected=wanted, found=found, hint=hint)
             continue
         found = open_arrays(path, [each.name for each in expected])
         if isinstance(found, dict):

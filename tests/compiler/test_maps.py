@@ -166,6 +166,13 @@ COLOURS = Image.new("RGB", (24, 16), (1, 0, 0))
 WIDE = Image.fromarray(np.full((16, 24), 2, np.uint16))
 
 
+def test_classes_of_images_are_none_of_pixels(masks: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{each.name} 1\n" for each in masks.iterdir()))
+    with pytest.raises(CalibrationError, match=r"found several answers a sample\. Of a map, give masks"):
+        quantize(labels, segmentation())
+
+
 @pytest.mark.parametrize(
     ("mask", "error", "message"),
     [

@@ -361,6 +361,7 @@ def test_open_shapes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["inspect", model]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "input x has an open shape: [N, 3, ?]"
+    assert lines[1].startswith("Fix it with --input-shape x=1,3,1 (input_shapes=")
     assert lines[-1].split() == ["r", "Relu", "y"]
     assert main(["inspect", model, "--json"]) == 0
     found = result_of(capsys.readouterr().out)

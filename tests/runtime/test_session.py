@@ -104,6 +104,11 @@ def test_arrays_in_any_form_are_taken() -> None:
         ({"x": sample(), "z": sample()}, "unknown input 'z'; expected 'x'"),
         ({"X": sample()}, "unknown input 'X'; expected 'x'"),
         ({"x": sample().T}, "input 'x' has the wrong shape; expected (2, 8), found (8, 2)"),
+        (
+            {"x": sample()[:1]},
+            "input 'x' has the wrong shape; expected (2, 8), found (1, 8). "
+            "Give batches of 2, as `tilewright batch infer` makes of files.",
+        ),
         ({"x": np.zeros((), np.float32)}, "input 'x' has the wrong shape; expected (2, 8), found ()"),
         (
             {"x": sample().astype(np.float64)},

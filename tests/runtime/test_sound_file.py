@@ -60,7 +60,7 @@ def test_files_are_cut_into_pieces_and_filled_with_silence(tmp_path: Path) -> No
     assert [each["x"].tolist()[0] for each in samples] == [[0, 0.125, 0.25], [0.375, 0.5, 0.625], [0.5, 0.5, 0]]
     assert gather_inputs([TensorSpec("x", "f32", (2, 1, 3))], [str(folder / "a.wav")], None)["x"].shape == (2, 1, 3)
     assert gather_inputs([TensorSpec("x", "f32", (8,))], [str(folder / "a.wav")], None)["x"].shape == (8,)
-    with pytest.raises(InputError, match="is not one batch; expected 1 piece of 3 numbers, found 2"):
+    with pytest.raises(InputError, match="is not one batch; expected 1 piece of 3 numbers, found 2 at 16000 a second"):
         gather_inputs([TensorSpec("x", "f32", (1, 3))], [str(folder / "a.wav")], None)
     blocks = open_sound(folder / "b.WAV", "x", (1, 3), F32).blocks(1, 1)
     sound(folder / "b.WAV", np.ones((6, 1)))

@@ -175,8 +175,13 @@ def read_labels(
     files = [*map(Path, samples.files)] if isinstance(samples, (ImageFiles, ArrayFiles)) else None
     if isinstance(samples, ArrayFiles) and (len(samples.files) != len(samples) or rows != 1):
         files = None
+    several = files is not None and len(files) <= (len(samples) - 1) * rows
+    files = None if several else files
     if named and files is None:
-        raise _wrong(f"{where} name images", "a class for each sample, in order", "samples without names")
+        seen, hint = (
+            ("several answers a sample", "Of a map, give masks.") if several else ("samples without names", None)
+        )
+        raise _wrong(f"{where} name images", "a class for each answer, in order", seen, hint)
     if named and files is not None:
         found = [next((named[key] for key in _keys(file) if key in named), None) for file in files]
         if None in found:

@@ -108,7 +108,7 @@ def _aligned(headings: Sequence[str], names: Sequence[str], cells: Sequence[Sequ
     return "".join(f"{line}\n" for line in lines)
 
 
-_HINT = "Each line holds the name of a file, a space, and the number of its class."
+_HINT = "Each line holds the name of a file, a space, and the number of its class; names are for `tilewright run`."
 
 
 def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:

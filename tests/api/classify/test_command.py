@@ -182,7 +182,7 @@ def test_folders_without_images(task: Task, tmp_path: Path, capsys: Capture) -> 
 def test_labels_that_do_not_fit(task: Task, tmp_path: Path, capsys: Capture) -> None:
     labels = tmp_path / "labels"
     words = [*task.words, "--labels", str(labels)]
-    hint = "Each line holds the name of a file, a space, and the number of its class"
+    hint = "Each line holds the name of a file, a space, and the number of its class; names are for `tilewright run`"
     labels.write_text("other.png 3\n")
     assert main(words) == 0
     shown = capsys.readouterr()
