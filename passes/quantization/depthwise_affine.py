@@ -122,7 +122,8 @@ def _of_length_one(found: Match[Div]) -> Value | None:
         return None
     scale = found.add_constant(f"{found.root.result.name}_scale", np.full(count, count**-0.5, np.float32))
     y = found.emit(Transpose((0, 2, 1)), x) if is_turned else x
-    y = found.emit(RmsNorm(last, bound.min**2 / count), y, scale)
+    # Of shorter ones 32 bits hold no square: what holds nothing would be no number.
+    y = found.emit(RmsNorm(last, max(bound.min, 1e-15) ** 2 / count), y, scale)
     return found.emit(Transpose((0, 2, 1)), y) if is_turned else y
 
 

@@ -285,6 +285,21 @@ def test_vectors_over_their_lengths_are_normalised_on_the_accelerator(rng: np.ra
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
 
 
+def test_vectors_that_hold_nothing_stay_so_whatever_their_bound() -> None:
+    module = parse("""
+  const @w : f32[4,2] = [0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0]
+  func @main(%x: f32[1,2,4]) -> (%y: f32[1,2,2]) {
+    %p = matmul(%x, @w, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,2,2]
+    %l = reduce_l2(%p) {axes=[2], keepdims=true} : f32[1,2,1]
+    %b = clip(%l) {min=0x1.0p-100, max=inf} : f32[1,2,1]
+    %y = div(%p, %b) : f32[1,2,2]
+    return %y
+  }""")
+    run_pass(PASS, module)
+    assert [op.name for op in module.ops] == ["matmul", "rms_norm"]
+    assert not interp.run(module, {"x": np.zeros((1, 2, 4), np.float32)})["y"].any()
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_window_over_signals_stays_one_product(channels: int) -> None:
     """Its numbers along the last axis are no channels: no product takes rows of them."""
