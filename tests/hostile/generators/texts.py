@@ -22,6 +22,7 @@ from tilewright.ir.text.printer import print_module
 from tilewright.passes.pipeline import Pipeline
 from tilewright.runtime.api.classify.application import read_integers
 from tilewright.runtime.api.classify.results import read_labels
+from tilewright.runtime.files.sound_file import open_sound
 from tilewright.runtime.files.table_file import read_table
 from tilewright.runtime.machines import machine
 from tilewright.runtime.pictures.image_file import read_image
@@ -47,6 +48,8 @@ _ENCODINGS = (
 )
 _KEY = "ed25519:" + "A" * 43 + "= alice@example\n"
 
+_WAV = b"RIFF\x34\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0\x80>\0\0\2\0\x10\0data\x10\0\0\0" + b"\0\1" * 8
+
 Reader = Callable[[str], object]
 
 
@@ -63,6 +66,7 @@ def texts() -> tuple[tuple[str, Reader, tuple[bytes, ...]], ...]:
         (".csv", lambda path: read_integers(path, 4, "it"), (b"1,-2,\n3, 255,", b"1 2 3 4")),
         (".table", _table, (b'a,"b, c"\n1,2\r\n\n"3",255\n', b"\xef\xbb\xbf1,2.0\n3e1, 4")),
         (".ppm", lambda path: read_image(path, "RGB"), (b"P3 # a\n3 2 255\n" + b"1 2 3 " * 6, b"P2 3 2 7\n1 2 3 4")),
+        (".wav", _sound, (_WAV, _WAV[:20] + b"\3" + _WAV[21:34] + b"\x20" + _WAV[35:])),
         (".pre", _preprocessing, (b'{"mean": [1, 2, 3], "scale": 0.5}', b"resize=central,mean=1/2/3,scale=1/58")),
         (".passes", _pipeline, (b'fold_constants,canonicalize{limit=10,a=[1,2.5e3,"b\\n"]},fuse',)),
         (".key", _key, (_KEY.encode(),)),
@@ -83,6 +87,10 @@ def _text(path: str) -> str:
 
 def _preprocessing(path: str) -> object:
     return Preprocessing.of(_text(path))
+
+
+def _sound(path: str) -> object:
+    return [*open_sound(path, "x", (1, 4), np.dtype(np.float32)).blocks(1, 1)]
 
 
 def _pipeline(path: str) -> object:
