@@ -122,7 +122,10 @@ def _turned_rows(found: Match[Add | Sub | Concat], kept: set[Op]) -> Value | Non
     if rest or all(is_op(op, Add, Mul, Gather) for op in whole.ops):
         return None  # Some of the rows, or what has this form.
     index, factor = (each.reshape(2, -1) for each in (whole.index, whole.factor))
-    # Of two numbers for each element, one that is that of no element before.
+    # Of two numbers for each element, the one that comes first in the first row, and that of no element before.
+    differ = index[0] != index[1]
+    if index[0, at := differ.argmax()] > index[1, at]:
+        index, factor = (np.where(differ, each[::-1], each) for each in (index, factor))
     repeated = np.ones(index.shape[1], np.bool_)
     repeated[np.unique(index[0], return_index=True)[1]] = False
     index, factor = (np.where(repeated, each[::-1], each) for each in (index, factor))

@@ -342,6 +342,8 @@ def turned(net: OnnxNetwork, way: str, x: str, length: int, width: int) -> str:
     elif "sums" in way:
         one, two = part(x, 3, 0, half), part(x, 3, half)
         sums = net.op("Sub", times(one, cos), times(two, sin)), net.op("Add", times(one, sin), times(two, cos))
+        if "turned" in way:
+            sums = net.op("Add", times(two, -sin), times(one, cos)), net.op("Add", times(one, sin), times(two, cos))
         y = net.op("Concat", *sums, axis=3)
     else:
         other = net.op("Concat", net.op("Neg", part(x, 3, half)), part(x, 3, 0, half), axis=3)
@@ -350,7 +352,9 @@ def turned(net: OnnxNetwork, way: str, x: str, length: int, width: int) -> str:
     return net.op("Concat", part(whole, 2, 0, 1), y, axis=2) if "rows" in way else y
 
 
-@pytest.mark.parametrize("way", ["halves", "neighbours", "sums", "halves of a part", "neighbours of rows"])
+@pytest.mark.parametrize(
+    "way", ["halves", "neighbours", "sums", "turned sums", "halves of a part", "neighbours of rows"]
+)
 def test_positions_that_turn_vectors_are_multiples_of_rows(way: str, rng: np.random.Generator) -> None:
     """In the middle of layers as decoders have them: keys and values of half as many heads, a mask that leaves each row
     some, weights that a test for NaN guards. They are one program."""
@@ -382,7 +386,7 @@ def test_positions_that_turn_vectors_are_multiples_of_rows(way: str, rng: np.ran
     assert not {"neg", "concat", "slice"} & {op.name for op in module.ops}
     (found,) = interp.run(module, feeds).values()
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    if way in ("sums", "neighbours of rows"):
+    if way in ("turned sums", "neighbours of rows"):
         options = CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
         artifact = compile_to_memory(model, options)
         assert len(artifact.manifest.device_programs) == 1
