@@ -108,7 +108,7 @@ def _numbers(path: str) -> tuple[np.ndarray, int]:
         # Those of 8 bits have no sign; of 32 these are the upper ones.
         parts = np.frombuffer(data[:whole], np.uint8)
         numbers = np.zeros((len(parts) * 8 // bits, 4), np.uint8)
-        numbers[:, -bits // 8 :] = (parts ^ 128 if bits == 8 else parts).reshape(len(numbers), -1)
+        numbers[:, -bits // 8 :] = (parts ^ 128 if bits == 8 else parts).reshape(-1, bits // 8)
         numbers = numbers.view("<i4")
     else:
         hint = "Save it so, as by `ffmpeg -i FILE -c:a pcm_s16le NEW.wav`."

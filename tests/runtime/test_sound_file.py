@@ -84,6 +84,7 @@ def test_what_is_no_sound_or_no_input_for_it_is_refused(tmp_path: Path) -> None:
         (20, b"\x11\0", "compressed or unknown; .* found format 17 of 16 bits. Save it so, as by `ffmpeg"),
         (22, b"\0\0", "is empty; found 0 channels"),
         (34, b"\0\0", "found format 1 of 0 bits"),
+        (34, b"\x18\0data\0\0\0\0", "is empty; found 1 channels, 0 bytes"),
     ):
         path.write_bytes(content[:at] + new + content[at + len(new) :])
         with pytest.raises(InputError, match=message):
