@@ -12,11 +12,14 @@ from .core import Op, Value, is_op
 from .layout import CHANNEL_BLOCK
 from .ops.attention import Attention
 from .ops.convolution import Conv
+from .ops.elementwise import Add, Max, Min, Mul, Sub
 from .ops.indexing import Gather
 from .ops.movement import Transpose
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
+from .ops.quantization import Requantize
 from .ops.shape import Reshape
 from .ops.skip_normalization import SkipLayerNorm
+from .ops.unary import Unary
 from .types import DType, TensorType
 
 WIDE = (DType.I16, DType.U16)
@@ -175,13 +178,28 @@ def is_product(op: Op) -> bool:
     return isinstance(op.operator, (Conv, Gather))
 
 
+def is_by_pixel(op: Op) -> bool:
+    """Whether an op that is no product makes each pixel from those at its place alone, or one that all read."""
+    if not is_op(op, Unary, Requantize, Add, Sub, Mul, Max, Min):
+        return is_op(op, SkipLayerNorm) and not is_of_images(op)
+    pixels = map_shape(op.result.type)[:3]
+    return all(map_shape(value.type)[:3] in (pixels, (1, 1, 1)) for value in op.inputs)
+
+
 def computed_map(op: Op) -> MapShape:
     """The result of an op as the device computes it: that of a product may have images as rows; that of attention and
-    that of a normalisation of pixels have."""
-    if is_op(op, Attention) or (is_op(op, SkipLayerNorm) and not is_of_images(op)):
+    what is made pixel by pixel have."""
+    if is_op(op, Attention) or is_by_pixel(op):
         shape = map_shape(op.result.type)
         return shape._replace(images=1, height=shape.images * shape.height)
     return convolution_maps(op)[1] if is_product(op) else map_shape(op.result.type)
+
+
+def read_map(op: Op, value: Value) -> MapShape:
+    """An operand of an op that is no product as the device reads it: with images as rows where the result has."""
+    shape = map_shape(value.type)
+    has_pixels = is_by_pixel(op) and shape[:3] == map_shape(op.result.type)[:3]
+    return computed_map(op)._replace(channels=shape.channels) if has_pixels else shape
 
 
 def is_depthwise(op: Op) -> bool:

@@ -283,6 +283,13 @@ def test_pixels_of_several_images_are_rows_of_one(rng: np.random.Generator) -> N
     assert found["tile_conv"] == 1 and found["tile_reshape"] == 2
 
 
+def test_rows_of_matrices_are_added_together(rng: np.random.Generator) -> None:
+    network = Network(rng, 40, 16, 1, 1)
+    y = network.op("y", Add(), network.x, network.x, shape=(40, 16, 1, 1), tile=(40, 1, 1, 1))
+    module = network.planned(y)
+    assert check(module, rng)["tile_combine"] == 1
+
+
 def test_every_op_says_whose_piece_it_is(rng: np.random.Generator) -> None:
     module = small_network(rng)
     LowerToTiles().run(module)

@@ -19,7 +19,7 @@ from ....ir.feature_map import (
     computed_map,
     convolution_maps,
     exchanges,
-    is_of_images,
+    is_by_pixel,
     is_product,
     is_view,
     map_axis,
@@ -29,7 +29,6 @@ from ....ir.feature_map import (
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
-from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support import is_weight, map_operands
 from ..attention_views import heads
@@ -209,7 +208,7 @@ def rows_read(op: Op, value: Value) -> Touched:
         is_by_row = value not in op.inputs[1:] and all(head.q.row == head.y.row for head in heads(op))
         for lane in lanes_of(op, computed_map(op)):
             yield lane.cluster, lane.rows if is_by_row else every
-    elif is_op(op, SkipLayerNorm) and not is_of_images(op):
+    elif is_by_pixel(op) and shape[:3] == map_shape(op.result.type)[:3]:
         yield from rows_made(op)
     elif is_op(op, Concat):
         yield from _through(shape, lanes_of(op, shape))
@@ -224,7 +223,7 @@ def rows_read(op: Op, value: Value) -> Touched:
             at, inner = divmod(first, height)
             yield cluster, ((image + at) * shape.height + row + inner, count)
     else:
-        for lane in lanes_of(op, map_shape(op.result.type)):
+        for lane in lanes_of(op, computed_map(op)):
             yield from _through(shape, [lane], rows_below(op, shape, lane.rows))
 
 
@@ -235,7 +234,7 @@ def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
     window = window_of(op)
     if exchanges(op):
         return 0, shape.height
-    if window.taps == 1 and shape.height != map_shape(op.result.type).height and window.stride == (1, 1):
+    if window.taps == 1 and shape.height != computed_map(op).height and window.stride == (1, 1):
         return 0, shape.height  # one row, which is repeated
     return rows_through(window, outputs, shape.height)
 

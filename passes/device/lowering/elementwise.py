@@ -6,7 +6,7 @@ from tilewright.errors import PassError
 
 from ....ir import arithmetic
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, map_shape
+from ....ir.feature_map import MapShape, computed_map, map_shape, read_map
 from ....ir.op import Operator
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.unary import Unary
@@ -42,11 +42,17 @@ def table_of(op: Op) -> np.ndarray:
     return as_on_chip(results)
 
 
+def _maps(op: Op, program: TileProgram) -> list[Value | ChipMap]:
+    """The operands and the result of an op, as it reads and makes them."""
+    shapes = [*((value, read_map(op, value)) for value in op.inputs), (op.result, computed_map(op))]
+    return [program.reshaped(program.map(value), shape) for value, shape in shapes]
+
+
 def lower_table(op: Op, program: TileProgram) -> None:
     """The entry for each element."""
-    source, target = program.map(op.inputs[0]), program.map(op.result)
+    source, target = _maps(op, program)
     table = program.add(LoadTable(program.everywhere), program.constant("table", table_of(op)))
-    for box in program.tiles(op):
+    for box in program.tiles(op, computed_map(op)):
         program.store(target, box, LookUp(), program.load(source, box), table)
 
 
@@ -74,11 +80,11 @@ def _combine(op: Op) -> Combine:
 
 def lower_elementwise(op: Op, program: TileProgram) -> None:
     """Two maps; images, rows and columns of each are possibly one that is repeated."""
-    combine = _combine(op)
-    sources, target = [program.map(value) for value in op.inputs], program.map(op.result)
+    combine, (*sources, target) = _combine(op), _maps(op, program)
+    shape = computed_map(op)
     record = program.load_record(**_record(op))
-    for box in program.tiles(op):
-        operands = [program.load(place, _read(op, value, box)) for place, value in zip(sources, op.inputs, strict=True)]
+    for box in program.tiles(op, shape):
+        operands = [program.load(place, _read(op, program.shape(place), shape, box)) for place in sources]
         program.store(target, box, combine, *operands, record)
 
 
@@ -109,15 +115,15 @@ class FusedElementwise:
         kept = program.held(target, box) if isinstance(target, ChipMap) and not is_over else None
         own = program.make(kept, make, *operands)
         with program.within(self._op):
-            read = program.load(other, box if self._is_alike else _read(self._op, self._value, box))
+            shapes = map_shape(self._value.type), map_shape(self._op.result.type)
+            read = program.load(other, box if self._is_alike else _read(self._op, *shapes, box))
             pair = (own, read) if self._is_first else (read, own)
             into = [] if isinstance(target, ChipMap) else [own]
             program.store(target, box, self._combine, *pair, self._record, *into)
 
 
-def _read(op: Op, value: Value, box: Part) -> Part:
-    """What a box of the result reads of an operand."""
-    shape, target = map_shape(value.type), map_shape(op.result.type)
+def _read(op: Op, shape: MapShape, target: MapShape, box: Part) -> Part:
+    """What a box of the result reads of an operand of this shape."""
     if shape.channels != target.channels or shape.images not in (1, target.images):
         raise PassError(
             "the device does not broadcast this operand",

@@ -24,6 +24,7 @@ from ....ir.feature_map import (
     is_packed,
     is_product,
     map_shape,
+    read_map,
     sum_products,
     window_of,
 )
@@ -302,13 +303,7 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
         return read
 
     values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
-    return [(shape, reading(shape)) for shape in (_shape(op, value) for value in values)]
-
-
-def _shape(op: Op, value: Value) -> MapShape:
-    """An operand as the map that an op reads."""
-    shape = map_shape(value.type)
-    return computed_map(op)._replace(channels=shape.channels) if is_op(op, SkipLayerNorm) else shape
+    return [(shape, reading(shape)) for shape in (read_map(op, value) for value in values)]
 
 
 def _blocks_read(op: Op, source: MapShape, blocks: Counts) -> Counts:
@@ -372,7 +367,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
             run = blocks * CHANNEL_BLOCK
             maps: list[Stream] = []
             for each in read:
-                source = _shape(op, each)
+                source = read_map(op, each)
                 own = _blocks_read(op, source, run)
                 maps.append(Stream(own, own if share.moves(each) else source.padded_channels, taps))
             maps.append(Stream(run, run if share.moves(op.result) else target.padded_channels))
