@@ -14,7 +14,7 @@ from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad, Slice, Transpose
-from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
+from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool, MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import EIGHT_BIT, limits, stored
 from ...ir.types import TensorType
@@ -275,7 +275,7 @@ def _channels_repeated(found: Match) -> Value | None:
     y = found.root.result
     shape, beside = y.type.shape, (*y.users, *(value.producer for value in found.root.inputs))
     # Of three dimensions it may be rows, channels last.
-    is_map = len(shape) == 4 or (len(shape) == 3 and any(is_op(op, Conv) for op in beside))
+    is_map = len(shape) == 4 or (len(shape) == 3 and any(is_op(op, Conv, GlobalPool) for op in beside))
     if not is_map or shape[1] == 1 or any(value.type.rank != len(shape) for value in found.root.inputs):
         return None
     operands = [

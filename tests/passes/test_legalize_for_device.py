@@ -189,26 +189,32 @@ def test_what_follows_a_product_element_by_element_works_on_its_rows(rng: np.ran
 
 
 @pytest.mark.parametrize(
-    ("shape", "last", "perm", "back"),
-    [("1,2,3,5", "1,3,5,2", "0, 2, 3, 1", "0, 3, 1, 2"), ("2,2,3", "2,3,2", "0, 2, 1", "0, 2, 1")],
+    ("shape", "last", "perm", "back", "beside", "forms"),
+    [
+        ("1,2,3,5", "1,3,5,2", "0, 2, 3, 1", "0, 3, 1, 2", "2", ["reshape"]),
+        ("2,2,3", "2,3,2", "0, 2, 1", "0, 2, 1", "1,3,1", ["reshape", "gather"]),
+    ],
 )
 @pytest.mark.parametrize("returns", [True, False])
 def test_products_of_the_pixels_of_a_map_stay_on_it(
-    shape: str, last: str, perm: str, back: str, returns: bool, rng: np.random.Generator
+    shape: str, last: str, perm: str, back: str, beside: str, forms: list[str], returns: bool, rng: np.random.Generator
 ) -> None:
-    """As networks have them that put channels last between convolutions; a transposition is left at the end alone."""
+    """As networks have them that put channels last between convolutions, with a row for all or a number for each; a
+    transposition is left at the end alone."""
     end = f"%y = transpose(%s) {{perm=[{back}]}} : i8[{shape}]{X}" if returns else f"%y = neg(%s) : i8[{last}]{X}"
     module = parse(f"""
   const @w : i8[2,2]{W} = [1, 2, 3, 4]
   const @b : i32[2] = [5, -6]
   const @c : i8[1,2]{X} = [5, 6]
-  func @main(%x: i8[{shape}]{X}, %r: i8[{shape}]{X}) -> (%y: i8[{shape if returns else last}]{X}) {{
+  func @main(%x: i8[{shape}]{X}, %r: i8[{shape}]{X}, %k: i8[{beside}]{X})
+      -> (%y: i8[{shape if returns else last}]{X}) {{
     %q = transpose(%r) {{perm=[{perm}]}} : i8[{last}]{X}
     %t = transpose(%x) {{perm=[{perm}]}} : i8[{last}]{X}
     %n = tanh(%t) : i8[{last}]{X}
     %p = matmul(%n, @w, @b, _) {{transpose_a=false, transpose_b=false, act=relu, act_args=[]}} : i8[{last}]{X}
-    %g = gelu(%p) : i8[{last}]{X}
-    %a = add(%q, %g) : i8[{last}]{X}
+    %g = mul(%k, %p) : i8[{last}]{X}
+    %h = gelu(%g) : i8[{last}]{X}
+    %a = add(%q, %h) : i8[{last}]{X}
     %s = mul(%a, @c) : i8[{last}]{X}
     {end}
     return %y
@@ -218,7 +224,7 @@ def test_products_of_the_pixels_of_a_map_stay_on_it(
     inputs = random_inputs(original, rng)
     np.testing.assert_array_equal(interp.run(module, inputs)["y"], interp.run(original, inputs)["y"])
     ends = [] if returns else ["neg", "transpose"]
-    assert [op.name for op in module.main.ops] == ["tanh", "conv", "gelu", "add", "mul", *ends]
+    assert [op.name for op in module.main.ops] == ["tanh", "conv", *forms, "mul", "gelu", "add", "mul", *ends]
 
 
 def test_rows_that_others_read_too_stay_rows(rng: np.random.Generator) -> None:

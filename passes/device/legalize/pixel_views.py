@@ -79,7 +79,7 @@ def _pixels_joined(found: Match[Concat]) -> Value | None:
 def _pixels_by_element(found: Match) -> Value | None:
     """What works element by element on pixels treats them as rows."""
     y = found.root.result.type
-    maps = [value for value in found.root.inputs if value.type.rank and not isinstance(value, Constant)]
+    maps = [value for value in found.root.inputs if value.type.shape == y.shape and not isinstance(value, Constant)]
     if y.rank < 3 or has_rows(y) or y.shape[-1] < 2 or not any(map(_is_channels_last, maps)):
         return None
     return on_rows(found, (y.elements // y.shape[-1], y.shape[-1], 1, 1))

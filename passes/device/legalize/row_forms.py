@@ -34,9 +34,8 @@ def _on_rows(found: Match) -> Value | None:
     """What works element by element has no shape of its own: it gets that of the product before it, whose rows are
     pixels, and the reshape between them follows."""
     y, rows = found.root.result.type, found["x"].type
-    if not has_rows(rows) or has_rows(y) or y.elements != rows.elements:
-        return None
-    return on_rows(found, rows.shape)
+    fits = has_rows(rows) and not has_rows(y) and y.elements == rows.elements
+    return on_rows(found, rows.shape) if fits else None
 
 
 def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
@@ -51,13 +50,11 @@ def on_rows(found: Match, rows: tuple[int, ...]) -> Value | None:
         elif value.type.shape == y.shape:
             operands.append(found.emit(Reshape(rows), value))
         elif rows[1] == y.shape[-1] and value.type.shape in ((*y.shape[:-1], 1), (*(1,) * (y.rank - 1), rows[1])):
-            operands.append(
-                found.emit(Reshape((value.type.elements // value.type.shape[-1], value.type.shape[-1], 1, 1)), value)
-            )
+            size = value.type.shape[-1]
+            operands.append(found.emit(Reshape((value.type.elements // size, size, 1, 1)), value))
         else:
             return None
-    result = found.emit(root.operator, *operands, result_types=[y.with_shape(rows)])
-    return found.emit(Reshape(y.shape), result)
+    return found.emit(Reshape(y.shape), found.emit(root.operator, *operands, result_types=[y.with_shape(rows)]))
 
 
 def _channels_of_rows(found: Match[Gather]) -> Value | None:
@@ -89,20 +86,22 @@ def _behind_transposition(found: Match) -> Value | None:
 
 
 def _before_any_transposition(found: Match) -> Value | None:
-    """What works element by element on what was transposed alike, and on numbers, comes before the transposition."""
+    """What works element by element on what was transposed alike, and on numbers along one axis, comes before that."""
     root, moved, y = found.root, found.op("last", Transpose).operator, found.root.result.type
     back = [moved.perm.index(axis) for axis in range(y.rank)]
     operands: list[Value] = []
     for value in root.inputs:
-        maker = value.producer
+        maker, shape = value.producer, (1,) * (y.rank - value.type.rank) + value.type.shape
         if isinstance(value, Constant):
-            array = value.array.reshape((1,) * (y.rank - value.type.rank) + value.type.shape).transpose(back)
+            array = value.array.reshape(shape).transpose(back)
             operands.append(found.add_constant(value.name, array, value.type.with_shape(array.shape)))
         elif maker is not None and maker.operator == moved and value.type.shape == y.shape:
             source = maker.inputs[0].producer
             if is_op(source, Reshape) and has_rows(source.inputs[0].type):
                 return None  # What is computed on rows has just come behind the transposition.
             operands.append(maker.inputs[0])
+        elif max(shape) == value.type.elements < y.elements:
+            operands.append(found.emit(Reshape(tuple(shape[axis] for axis in back)), value))
         else:
             return None
     type = y.with_shape([y.shape[axis] for axis in back])
