@@ -1,5 +1,7 @@
-"""Prove that no accumulator of a quantised product overflows, or name the channels that may; those that cannot be told
-from a constant are settled."""
+"""Prove that no accumulator of a quantised product overflows, or name the channels that may.
+
+Those that cannot be told from a constant are settled.
+"""
 
 import numpy as np
 

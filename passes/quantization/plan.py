@@ -215,9 +215,10 @@ def _makes_scores(op: Op[MatMul]) -> bool:
 
 
 def is_gate(op: Op) -> TypeGuard[Op[Mul]]:
-    """Whether an op multiplies by several numbers, known ones, that 8 bits hold as exactly as what they multiply."""
+    """Whether an op multiplies by a map of numbers, known ones, that 8 bits hold as exactly as what they multiply. One
+    number for each channel is none: small ones are there for channels that reach far."""
     numbers = [value.array for value in op.inputs if isinstance(value, Constant)] if is_op(op, Mul) else []
-    if len(numbers) != 1 or numbers[0].ndim < 2 or numbers[0].size < 2:
+    if len(numbers) != 1 or sum(extent > 1 for extent in numbers[0].shape) < 2:
         return False
     return bool(0 < np.abs(numbers[0]).max() < _CREST * np.sqrt(np.square(numbers[0]).mean()))
 
