@@ -200,7 +200,7 @@ def _never_nan(found: Match[Where]) -> Value | None:
         return None
     if not all((mask < np.inf).all() and (mask > -np.inf).any(-1).all() for mask in masks):
         return None
-    return found.op("softmax").result
+    return softmax.result
 
 
 def _sum(found: Match[Reduce]) -> Value | None:

@@ -80,9 +80,15 @@ def _found_sum(value: Value, seen: dict[Value, _Sum | None], levels: int) -> _Su
     if is_op(op, MatMul) and is_anchor(op):
         return _Sum(value, np.arange(value.type.elements).reshape(1, *shape), np.ones((1, *shape), np.float32))
     constants = [each.array for each in op.inputs if isinstance(each, Constant)]
-    terms = [_sum_of(each, seen, levels - 1) for each in op.inputs if not isinstance(each, Constant)]
-    sums = [each for each in terms if each is not None]
-    if len(sums) < max(len(terms), 1) or len({each.base for each in sums}) > 1:
+    if not is_op(op, *_MOVING, Neg, Mul, Add, Sub, Concat) or (constants and is_op(op, Add, Sub, Concat)):
+        return None  # Known before anything is made of what such an op reads.
+    sums: list[_Sum] = []
+    for each in (value for value in op.inputs if not isinstance(value, Constant)):
+        term = _sum_of(each, seen, levels - 1)
+        if term is None:
+            return None
+        sums.append(term)
+    if len({each.base for each in sums}) != 1:
         return None
     ops = (op, *dict.fromkeys(inner for each in sums for inner in each.ops))
     first, index, factor = sums[0], sums[0].index, sums[0].factor
@@ -98,10 +104,10 @@ def _found_sum(value: Value, seen: dict[Value, _Sum | None], levels: int) -> _Su
         factor = -factor
     elif is_op(op, Mul) and constants and first.index.shape[1:] == shape:
         factor = factor * constants[0]
-    elif is_op(op, Add, Sub) and not constants and all(each.index.shape[1:] == shape for each in sums):
+    elif is_op(op, Add, Sub) and all(each.index.shape[1:] == shape for each in sums):
         index = np.concatenate([each.index for each in sums])
         factor = np.concatenate([factor, -sums[1].factor if is_op(op, Sub) else sums[1].factor])
-    elif is_op(op, Concat) and not constants:
+    elif is_op(op, Concat):
         most = max(len(each.index) for each in sums)
         # What has fewer terms adds none of itself.
         indices = [each.index[[*range(len(each.index)), *[0] * (most - len(each.index))]] for each in sums]

@@ -6,7 +6,7 @@ from tilewright.errors import PassError
 
 from ....ir import arithmetic
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, computed_map, map_shape, read_map
+from ....ir.feature_map import MapShape, computed_map, map_shape
 from ....ir.op import Operator
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.unary import Unary
@@ -42,15 +42,9 @@ def table_of(op: Op) -> np.ndarray:
     return as_on_chip(results)
 
 
-def _maps(op: Op, program: TileProgram) -> list[Value | ChipMap]:
-    """The operands and the result of an op, as it reads and makes them."""
-    shapes = [*((value, read_map(op, value)) for value in op.inputs), (op.result, computed_map(op))]
-    return [program.reshaped(program.map(value), shape) for value, shape in shapes]
-
-
 def lower_table(op: Op, program: TileProgram) -> None:
     """The entry for each element."""
-    source, target = _maps(op, program)
+    source, target = program.maps(op, op.inputs[0])
     table = program.add(LoadTable(program.everywhere), program.constant("table", table_of(op)))
     for box in program.tiles(op, computed_map(op)):
         program.store(target, box, LookUp(), program.load(source, box), table)
@@ -80,8 +74,8 @@ def _combine(op: Op) -> Combine:
 
 def lower_elementwise(op: Op, program: TileProgram) -> None:
     """Two maps; images, rows and columns of each are possibly one that is repeated."""
-    combine, (*sources, target) = _combine(op), _maps(op, program)
-    shape = computed_map(op)
+    combine, shape = _combine(op), computed_map(op)
+    *sources, target = program.maps(op, *op.inputs)
     record = program.load_record(**_record(op))
     for box in program.tiles(op, shape):
         operands = [program.load(place, _read(op, program.shape(place), shape, box)) for place in sources]

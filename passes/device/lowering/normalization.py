@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ....ir.core import Op, Value
-from ....ir.feature_map import computed_map, is_of_images, map_shape
+from ....ir.feature_map import computed_map, is_of_images
 from ....ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ....ir.quantized import is_wide, limits, parameters
 from ....ir.tile.normalization import LoadNormalization, Normalize
@@ -39,10 +39,7 @@ def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:
             loaded[key] = program.add(LoadNormalization(key[0]), *constants)
         return loaded[key]
 
-    maps = [x, *([skip] if skip is not None else [])]
-    read_channels = map_shape(x.type).channels
-    sources = [program.reshaped(program.map(value), shape._replace(channels=read_channels)) for value in maps]
-    target = program.reshaped(program.map(op.result), shape)
+    *sources, target = program.maps(op, x, *([skip] if skip is not None else []))
     over = of_images and not wide and not any(isinstance(place, ChipMap) for place in (target, sources[0]))
     for box in program.tiles(op, shape):
         first, count = box.channels

@@ -13,7 +13,7 @@ from tilewright.limits import DEVICE_INSTRUCTIONS
 
 from ....ir.annotations import CASCADE, CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
 from ....ir.core import Constant, Function, Module, Op, Value
-from ....ir.feature_map import VIEWS, WIDE, MapShape, map_shape
+from ....ir.feature_map import VIEWS, WIDE, MapShape, computed_map, map_shape, read_map
 from ....ir.op import Operator
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
@@ -258,6 +258,11 @@ class TileProgram:
         root, own = root_of(value, self._kept), root_of(value, self._kept, part_of)
         read = tuple([span and (span[0] + root.row - own.row, span[1]) for span in self._read[own.whole]])
         return ChipMap(self._storage[root.whole], map_shape(value.type), read, *root[1:])
+
+    def maps(self, op: Op, *operands: Value) -> list[Value | ChipMap]:
+        """The maps of operands and of the result of an op that is no product, as it reads and makes them."""
+        shapes = [*((value, read_map(op, value)) for value in operands), (op.result, computed_map(op))]
+        return [self.reshaped(self.map(value), shape) for value, shape in shapes]
 
     def copied(self, op: Op) -> list[Value]:
         """The operands that an op reads; see :func:`tilewright.passes.device.kept.chip_places.copied`."""

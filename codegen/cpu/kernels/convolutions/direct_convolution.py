@@ -356,7 +356,8 @@ class ConvolutionTile:
         # In a last block of few steps, or the only one, those of absent channels are most of all.
         rest = spec.present_steps % spec.steps or spec.steps
         is_short = spec.input_blocks == 1 or spec.steps <= LEAST_STEPS
-        while spec.is_ragged and self._unrolled > min(LEAST_STEPS, 2 * rest - 1 if is_short else LEAST_STEPS):
+        most = min(LEAST_STEPS, 2 * rest - 1) if is_short else LEAST_STEPS
+        while spec.is_ragged and self._unrolled > most:
             self._unrolled //= 2
         self._rounds = b.integer(spec.steps // self._unrolled)
 
