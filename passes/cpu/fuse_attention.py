@@ -22,7 +22,7 @@ from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Driver, Match, Rule, node, on_quantized, scalar
+from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import MATRICES, factored, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
@@ -46,7 +46,7 @@ class FuseAttention(Pass):
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
-            and weights of integers that are guarded against NaN.
+            and those whose weights are guarded against NaN, with the guard behind it.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -187,20 +187,17 @@ def _attention(found: Match[MatMul]) -> Value | None:
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
-def _never_nan(found: Match[Where]) -> Value | None:
-    """Weights guarded against NaN, as of rows that see no key: of integers, and a mask that leaves some, none is."""
-    softmax = found.op("softmax", Softmax)
-    scores, last = _scores(softmax.inputs[0]), softmax.result.type.rank - 1
-    if scores is None or softmax.operator.axis != last:
+def _guarded(found: Match[MatMul]) -> Value | None:
+    """Weights guarded against NaN, as of rows that see no key: all of a row are NaN or none, so that of products with
+    numbers, as those of integers, the result can be guarded instead."""
+    op, softmax, v = found.root, found.op("softmax", Softmax), found["v"]
+    is_plain = op.operator == MatMul() and len(op.inputs) == 2
+    if not is_plain or softmax.operator.axis != softmax.result.type.rank - 1:
         return None
-    masks = [mask.array for mask, _ in scores.masks if isinstance(mask, Constant)]
-    is_of_integers = all(is_op(factored(x)[0].producer, Dequantize) for x in scores.product.inputs[:2])
-    # What two of them leave together is not looked for.
-    if not is_of_integers or len(masks) < len(scores.masks) or sum((mask <= _NEVER).any() for mask in masks) > 1:
+    if view_of(v, v.type.shape).value.type.quant is None:
         return None
-    if not all((mask < np.inf).all() and (mask > -np.inf).any(-1).all() for mask in masks):
-        return None
-    return softmax.result
+    y = found.emit(op.operator, softmax.result, v)
+    return found.emit(Where(), found.emit(IsNan(), y), found.add_constant("zero", np.zeros((), np.float32)), y)
 
 
 def _sum(found: Match[Reduce]) -> Value | None:
@@ -321,10 +318,13 @@ def _reshaped(found: Match[Reshape]) -> Value:
     return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
 
 
-_SOFTMAX = node(Softmax, name="softmax", single_use=False)
+def guarded(many: OpPattern) -> OpPattern:
+    """What ``many``, which may have several readers, gives, with 0 where that is NaN."""
+    return node(Where, node(IsNan, many), scalar(0.0), many)
+
 
 SUMS: tuple[Rule, ...] = (
-    Rule("weights_never_nan", node(Where, node(IsNan, _SOFTMAX), scalar(0.0), _SOFTMAX), _never_nan),
+    Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
     Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
     Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
 )

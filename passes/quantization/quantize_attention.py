@@ -14,7 +14,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.quantized import EIGHT_BIT, limits, parameters
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..cpu.fuse_attention import MOVEMENT
+from ..cpu.fuse_attention import MOVEMENT, guarded
 from ..pattern import Driver, Match, Rule, node, on_quantized
 from . import sink_dequantize_rules
 from .integer_rules import integers_of
@@ -43,13 +43,18 @@ class QuantizeAttention(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         attention = node(Attention, name="attention")
-        turned = node(Transpose, attention)
-        rules = on_quantized(
-            Rule("attention_on_integers", node(Quantize, attention), _attention),
-            Rule("quantize_before_transposition", node(Quantize, turned), _before_movement),
-            Rule("quantize_before_reshape", node(Quantize, node(Reshape, turned)), _before_movement),
+        # Of integers, a row that sees no key has the result 0.
+        results = attention, guarded(replace(attention, single_use=False))
+        rules = (
+            rule
+            for y in results
+            for rule in (
+                Rule("attention_on_integers", node(Quantize, y), _attention),
+                Rule("quantize_before_transposition", node(Quantize, node(Transpose, y)), _before_movement),
+                Rule("quantize_before_reshape", node(Quantize, node(Reshape, node(Transpose, y))), _before_movement),
+            )
         )
-        return Driver((*rules, *MOVEMENT, *sink_dequantize_rules.RULES)).run(module, record)
+        return Driver((*on_quantized(*rules), *MOVEMENT, *sink_dequantize_rules.RULES)).run(module, record)
 
 
 def _before_movement(found: Match[Quantize]) -> Value | None:

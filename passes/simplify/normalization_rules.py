@@ -97,6 +97,7 @@ def _standardized(centred: Operand) -> Iterator[OpPattern]:
         variance = node(Add, node(_MEANS, square, name="variance"), Const("epsilon"), commutative=True)
         yield node(Div, centred, node(Sqrt, variance))
         yield node(Div, centred, node(Pow, variance, scalar(0.5)))
+        yield node(Mul, centred, node(Div, scalar(1.0), node(Sqrt, variance)), commutative=True)
         yield node(Mul, centred, node(Pow, variance, scalar(-0.5)), commutative=True)
 
 

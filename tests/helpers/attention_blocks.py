@@ -9,18 +9,21 @@ from random_graphs import Builder
 
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.attention import Attention
+from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.quantization import Dequantize, Quantize
-from tilewright.ir.ops.shape import Reshape
+from tilewright.ir.ops.shape import Cast, Reshape
 from tilewright.ir.ops.softmax import Softmax
+from tilewright.ir.ops.unary import IsNan
 from tilewright.ir.types import DType, Quantization, TensorType
 
 
-def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None) -> Value:
-    """Heads side by side of three products of [images, tokens, channels], and a product of what they make."""
+def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None, *, is_guarded: bool = False) -> Value:
+    """Heads side by side of three products of [images, tokens, channels], and a product of what they make; weights that
+    are NaN may be guarded."""
     images, tokens, channels = x.type.shape
 
     def rows(value: Value, inner: int, outputs: int) -> Value:
@@ -32,7 +35,9 @@ def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None) -> 
     q, k, v = g.op(Transpose((0, 2, 1, 3)), q), g.op(Transpose((0, 2, 3, 1)), k), g.op(Transpose((0, 2, 1, 3)), v)
     scores = g.op(Mul(), g.op(MatMul(), q, k), g.scalar(depth**-0.5))
     scores = g.op(Add(), scores, mask) if mask is not None else scores
-    means = g.op(Transpose((0, 2, 1, 3)), g.op(MatMul(), g.op(Softmax(3), scores), v))
+    weights = g.op(Softmax(3), scores)
+    weights = g.op(Where(), g.op(IsNan(), weights), g.scalar(0.0), weights) if is_guarded else weights
+    means = g.op(Transpose((0, 2, 1, 3)), g.op(MatMul(), weights, v))
     return rows(g.op(Reshape((images, tokens, heads * depth)), means), heads * depth, channels)
 
 
@@ -52,8 +57,9 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
 
     Args:
         depth: channels of a head.
-        mask: ``none``; known, ``causal``, ``bias`` or ``far`` from 0; made of an input, ``keys`` that are hidden, or
-            ``given`` numbers, or such that were ``stored`` as integers.
+        mask: ``none``; known, ``causal``, ``bias`` or ``far`` from 0; made of an input, ``keys`` that are hidden, by
+            minus infinity and weights ``guarded`` against NaN, or ``given`` numbers, or such that were ``stored`` as
+            integers.
     """
     g = Builder(rng)
     x = g.function.add_parameter("x", TensorType((images, tokens, 24), DType.F32))
@@ -66,7 +72,10 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
     if mask == "stored":
         type = TensorType((images, 1, 1, tokens), DType.I8, Quantization.per_tensor(0.01))
         hidden = g.op(Dequantize(), g.function.append(Quantize(), [hidden], [type]).result)
-    g.function.set_results([attend(g, x, 2, depth, hidden)], ["y"])
+    if mask == "guarded":
+        given = g.function.add_parameter("mask", TensorType((images, 1, 1, tokens), DType.F32))
+        hidden = g.op(Where(), g.op(Cast(DType.BOOL), given), g.scalar(0.0), g.scalar(-np.inf))
+    g.function.set_results([attend(g, x, 2, depth, hidden, is_guarded=mask == "guarded")], ["y"])
     return g.module
 
 

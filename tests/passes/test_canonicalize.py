@@ -395,6 +395,7 @@ NORM = """
   const @two : f32[] = [0x1.0p1]
   const @eps : f32[1] = [0x1.4f8b58p-17]
   const @half : f32[] = [0x1.0p-1]
+  const @one : f32[] = [0x1.0p0]
   const @minus : f32[] = [-0x1.0p-1]
   const @g : f32[4] = [0x1.0p0, 0x1.0p1, -0x1.8p1, 0x1.0p-1]
   const @h : f32[1,1,1] = [0x1.4p1]
@@ -422,6 +423,7 @@ NORM = """
         "%r = pow(%w, @half) : f32[2,3,1]\n%n = div(%d, %r) : f32[2,3,4]",
         "%r = pow(%w, @minus) : f32[2,3,1]\n%n = mul(%r, %d) : f32[2,3,4]",
         "%u = sqrt(%w) : f32[2,3,1]\n%r = reciprocal(%u) : f32[2,3,1]\n%n = mul(%d, %r) : f32[2,3,4]",
+        "%u = sqrt(%w) : f32[2,3,1]\n%r = div(@one, %u) : f32[2,3,1]\n%n = mul(%d, %r) : f32[2,3,4]",
     ],
 )
 def test_layer_norm(square: str, divide: str, rng: np.random.Generator) -> None:

@@ -197,16 +197,17 @@ NETWORKS = {
     %y = matmul(%r, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,5,1]
     return %y
   }""",
-    "weights_never_nan": """
+    "guarded_weights": """
   const @zero : f32[] = [0x0.0p0]
-  const @mask : f32[2,2] = [0x0.0p0, -inf, 0x0.0p0, 0x0.0p0]
-  func @main(%x: i8[3,2,4]<s=0x1.0p-4, z=3>) -> (%y: f32[3,2,2]) {
+  const @mask : f32[2,2] = [-inf, -inf, 0x0.0p0, 0x0.0p0]
+  func @main(%x: i8[3,2,4]<s=0x1.0p-4, z=3>) -> (%y: f32[3,2,4]) {
     %r = dequantize(%x) : f32[3,2,4]
     %p = matmul(%r, %r) {transpose_a=false, transpose_b=true, act="none", act_args=[]} : f32[3,2,2]
     %a = add(%p, @mask) : f32[3,2,2]
     %w = softmax(%a) {axis=2} : f32[3,2,2]
     %n = is_nan(%w) : bool[3,2,2]
-    %y = where(%n, @zero, %w) : f32[3,2,2]
+    %g = where(%n, @zero, %w) : f32[3,2,2]
+    %y = matmul(%g, %r) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[3,2,4]
     return %y
   }""",
     "channels_of_rows": f"""
