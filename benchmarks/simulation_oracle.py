@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 from encodings_files import Grid, asymmetric, symmetric
+
+from tilewright.blocks import cached_property
 
 WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0}
 """Operators whose second input are weights, and the dimension of the output channels; of Gemm with transB."""

@@ -32,12 +32,12 @@ weights are made signed by flipping their highest bit.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from tilewright.blocks import CHANNEL_BLOCK
+from tilewright.blocks import CHANNEL_BLOCK, cached_property
 from tilewright.errors import IRError
 
 from .arithmetic import bfloat16_bits

@@ -6,10 +6,10 @@ import enum
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
+from tilewright.blocks import cached_property
 from tilewright.errors import IRError
 from tilewright.limits import ELEMENTS, RANK
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
+
+from tilewright.blocks import cached_property
 
 from ...codegen.cpu.llvm.target import PORTABLE
 from ...ir.clone import clone_module

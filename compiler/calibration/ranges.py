@@ -4,10 +4,11 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 
+from tilewright.blocks import cached_property
 from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...codegen.cpu.llvm.target import TargetDescription

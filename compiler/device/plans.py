@@ -19,9 +19,9 @@ plans out.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
+from tilewright.blocks import cached_property
 from tilewright.errors import MachineError, PassError, UsageError
 
 from ...codegen.device.program import Assembled, assemble

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from tilewright.blocks import cached_property
 from tilewright.errors import IRError
 from tilewright.limits import STATEMENTS
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Set
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import networkx
+
+from tilewright.blocks import cached_property
 
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import is_view, map_shape, may_be_packed

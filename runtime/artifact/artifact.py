@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from tilewright.blocks import cached_property
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, MANIFEST, RANK
@@ -114,21 +115,17 @@ class Artifact(Container):
         mapped: bool = False,
         packed: bool = False,
     ) -> None:
-        self._manifest: Manifest | None = None
         self.shape = 0
         self.extents: Mapping[str, int] = {}
         super().__init__(buffer, origin, fill)
         self.mapped, self.packed = mapped, packed
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """The checked manifest."""
-        # Not a cached_property: until Python 3.11 these have a lock, which a forked process may find locked for ever.
-        if self._manifest is None:
-            _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
-            self._manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
-        return self._manifest
+        _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
+        return Manifest.from_json(self.copy(MANIFEST_SECTION))
 
     def in_shapes(self) -> tuple[Artifact, ...]:
         """An artifact for each shape of the network, the first one first; they are views of the same memory."""
@@ -144,7 +141,7 @@ class Artifact(Container):
     ) -> Artifact:
         found = Artifact.__new__(Artifact)
         vars(found).update(vars(self))
-        found.shape, found.extents, found._manifest = number, extents, manifest
+        found.shape, found.extents, found.manifest = number, extents, manifest
         found.sections = {name: self.sections[stored] for name, stored in table.items()}
         return found
 

@@ -7,12 +7,12 @@ again. What a worker that died was given, another one is; a task that ends sever
 import asyncio
 import pickle
 import uuid
-from functools import cached_property
 from typing import Any
 
 from distributed import Client, Future, WorkerPlugin, as_completed, get_worker
 
 import tilewright
+from tilewright.blocks import cached_property
 from tilewright.errors import TilewrightError
 
 from .processes import Answers, Failed, Function, Queue, attempt, pickle_of

@@ -6,12 +6,13 @@ machine description, which says where each comes from. Waiting for other instruc
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.blocks import cached_property
 from tilewright.immutable import reader
 
 from ..isa.attention import MoveWeights

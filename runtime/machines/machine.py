@@ -9,7 +9,7 @@ the number comes from.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib.resources import files
 from io import FileIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple
 
 from tilewright.blocks import CARD_LIMIT as CARD_LIMIT
 from tilewright.blocks import CHANNEL_BLOCK as CHANNEL_BLOCK
+from tilewright.blocks import cached_property
 from tilewright.errors import MachineError, similar
 from tilewright.limits import MACHINE_DESCRIPTION
 

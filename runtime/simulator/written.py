@@ -11,6 +11,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.blocks import cached_property
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_MARKED, DEVICE_WRITTEN
 
@@ -114,14 +115,11 @@ class _Ranges:
         self._places = [0, *accumulate(sizes)]
         self.units = self._places[-1] // self.unit
         self.work = sum(math.prod(box.shape) for box in boxes) // self.unit
-        self._marks: NDArray[np.bool_] | None = None
 
-    @property
+    @cached_property
     def marks(self) -> NDArray[np.bool_]:
         """One for every unit."""
-        if self._marks is None:
-            self._marks = np.zeros(self.units, np.bool_)
-        return self._marks
+        return np.zeros(self.units, np.bool_)
 
     def moved(self, box: Box) -> int:
         """Bytes from where a box is marked to where it lies."""

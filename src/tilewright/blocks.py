@@ -1,5 +1,5 @@
 """What parts that do not import each other share: blocks of the layout of tensors and of the accelerator's cards, and
-what ``typing`` has from Python 3.11 on.
+what ``typing`` has from Python 3.11 on and ``functools`` from 3.12 on.
 """
 
 from __future__ import annotations
@@ -14,9 +14,28 @@ CARD_LIMIT = 16
 """Cards that messages from one to another can name."""
 
 if TYPE_CHECKING:
+    from functools import cached_property as cached_property  # noqa: TID251
+
     from typing_extensions import dataclass_transform as dataclass_transform
 else:
 
     def dataclass_transform(**options):
         """Tells type checkers that subclasses are dataclasses; nothing else does."""
         return lambda cls: cls
+
+    class cached_property:
+        """An attribute that is computed once, without the lock of all objects that those of `functools` have until
+        Python 3.11: a forked process would find it locked for ever if another thread was computing.
+        """
+
+        def __init__(self, compute):
+            self._compute, self.__doc__ = compute, compute.__doc__
+
+        def __set_name__(self, owner, name):
+            self._name = name
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self._name] = self._compute(instance)
+            return value

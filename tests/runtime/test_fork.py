@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -20,16 +19,15 @@ import pytest
 import shared_kernels
 from artifact_samples import expected, small_artifact
 
+from tilewright.blocks import cached_property
 from tilewright.codegen.cpu import assemble
 from tilewright.codegen.cpu.llvm import module, target
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.generation import function
 from tilewright.errors import CodegenError, RequestCancelledError, UsageError
-from tilewright.immutable import Immutable
 from tilewright.runtime import Request, Session, load
 from tilewright.runtime.api.accelerator.networks.binary import Batch
 from tilewright.runtime.api.accelerator.networks.loaded import LoadedNetwork
-from tilewright.runtime.artifact import manifest
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
@@ -291,10 +289,26 @@ def test_a_pool_of_forked_processes_shares_a_session() -> None:
         check(_session)
 
 
-def test_what_every_run_reads_of_the_manifest_has_no_lock() -> None:
-    """A forked process may find that of a cached_property locked for ever, until Python 3.11."""
-    records = [each for each in vars(manifest).values() if isinstance(each, type) and issubclass(each, Immutable)]
-    parts = {type(part) for record in records for base in record.__mro__ for part in vars(base).values()}
-    assert manifest.TensorSpec in records
-    assert property in parts
-    assert cached_property not in parts
+def test_an_attribute_that_another_thread_computes_is_computed_in_the_child() -> None:
+    class Slow:
+        def __init__(self, compute: Callable[[], int]) -> None:
+            self.compute = compute
+
+        @cached_property
+        def value(self) -> int:
+            return self.compute()
+
+    gate = Gate()
+    slow = Slow(lambda: gate.run(3))
+    with ThreadPoolExecutor(1) as pool:
+        computed = pool.submit(lambda: slow.value)
+        assert gate.started.wait(PATIENCE)
+
+        def use() -> None:
+            assert [Slow(lambda: 4).value] == [4]
+            slow.compute = lambda: 5
+            assert slow.value == slow.value == 5
+
+        in_child(use)
+        gate.open.set()
+        assert computed.result(PATIENCE) == slow.value == 3

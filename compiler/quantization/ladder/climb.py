@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
+from tilewright.blocks import cached_property
 from tilewright.errors import TilewrightError, resources
 
 from ....ir.clone import clone_module

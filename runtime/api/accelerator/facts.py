@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tilewright.blocks import cached_property
+
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import TensorSpec
 from ...isa.program import Program
@@ -30,44 +32,34 @@ class Network:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self._programs: dict[str, tuple[Program, ...]] | None = None
-        self._timelines: dict[str, Timeline] | None = None
-        self._simulation: Simulation | None = None
 
     @property
     def on_device(self) -> bool:
         """Whether anything of it runs on the accelerator."""
         return bool(self.artifact.manifest.device_programs)
 
-    @property
+    @cached_property
     def programs(self) -> dict[str, tuple[Program, ...]]:
         """Its device programs by name, for each card that runs one together; none where it is computed in floating
         point."""
-        # Not a cached_property: until Python 3.11 these have a lock, which a forked process may find locked for ever.
-        if self._programs is None:
-            self._programs = device_programs(self.artifact, "GetInfo") if self.on_device else {}
-        return self._programs
+        return device_programs(self.artifact, "GetInfo") if self.on_device else {}
 
     @property
     def machine(self) -> Machine | None:
         """What it was compiled for; ``None`` where nothing runs on the accelerator."""
         return next((cards[0].machine for cards in self.programs.values()), None)
 
-    @property
+    @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """Its device programs in modelled time, by name."""
-        if self._timelines is None:
-            verified = {name: verify_cards(cards, cards[0].machine) for name, cards in self.programs.items()}
-            self._timelines = {name: simulate(program) for name, program in verified.items()}
-        return self._timelines
+        verified = {name: verify_cards(cards, cards[0].machine) for name, cards in self.programs.items()}
+        return {name: simulate(program) for name, program in verified.items()}
 
-    @property
+    @cached_property
     def simulation(self) -> Simulation | None:
         """The modelled time of one image on the clusters that its program uses; ``None`` where nothing runs on the
         accelerator."""
-        if self._simulation is None and self.on_device:
-            self._simulation = simulate_artifact(self.artifact)
-        return self._simulation
+        return simulate_artifact(self.artifact) if self.on_device else None
 
 
 @dataclass

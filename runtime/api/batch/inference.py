@@ -7,11 +7,11 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from tilewright.blocks import cached_property
 from tilewright.errors import CalibrationError, InputError
 from tilewright.immutable import Immutable
 

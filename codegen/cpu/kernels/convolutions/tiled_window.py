@@ -8,10 +8,11 @@ are smaller than a tile, taps of a row that lie side by side share one.
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+
+from tilewright.blocks import cached_property
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...constants import aligned

@@ -8,10 +8,11 @@ that is exact as long as the convolution without its bias takes so many bits les
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+
+from tilewright.blocks import cached_property
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD, WINDOW, Winograd
