@@ -58,7 +58,7 @@ class FuseAttention(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
-        rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention)
+        rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention), RESHAPED
         return Driver((*rules, *(SUMS if self.sums else MATRICES), *MOVEMENT)).run(module, record)
 
 
@@ -316,6 +316,18 @@ def _reshaped(found: Match[Reshape]) -> Value:
     op = found.op("attention", Attention)
     type = found.root.result.type
     return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
+
+
+def _before_softmax(found: Match[Reshape]) -> Value | None:
+    """Weights of the matrices of all images and heads as of one dimension, as products of three want them."""
+    softmax, shape = found.op("softmax", Softmax), found.root.result.type.shape
+    (x,), last = softmax.inputs, softmax.result.type.rank - 1
+    if softmax.operator.axis != last or shape[-2:] != x.type.shape[-2:] or not x.type.elements:
+        return None
+    return found.emit(Softmax(len(shape) - 1), found.emit(Reshape(shape), x))
+
+
+RESHAPED = Rule("reshape_before_softmax", node(Reshape, node(Softmax, name="softmax")), _before_softmax)
 
 
 def guarded(many: OpPattern) -> OpPattern:

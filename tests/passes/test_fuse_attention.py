@@ -182,6 +182,16 @@ SPELLINGS = {
         """,
         {"q_view": (0, 15, 3, 1), "k_view": (0, 21, 1, 7), "v_view": (0, 28, 1, 7)},
     ),
+    "weights as of one dimension of matrices": (
+        "%q: f32[2,3,5,4], %k: f32[2,3,7,4], %v: f32[6,7,4]",
+        """
+        %s = matmul(%q, %k) {transpose_b=true} : f32[2,3,5,7]
+        %w = softmax(%s) {axis=3} : f32[2,3,5,7]
+        %r = reshape(%w) {shape=[6, 5, 7]} : f32[6,5,7]
+        %y = matmul(%r, %v) : f32[6,5,4]
+        """,
+        {"q_view": (0, 60, 20, 4, 1), "v_view": (0, 84, 28, 4, 1)},
+    ),
     "values before weights": (
         "%q: f32[2,3,5], %k: f32[2,3,7], %v: f32[2,4,7]",
         """
