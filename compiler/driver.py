@@ -34,7 +34,6 @@ from ..passes.placement.partition import Partition, parse_order
 from ..passes.quantization.plan import KEEP_FLOAT
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
-from ..runtime.artifact.manifest import ENGINES
 from ..runtime.commands.console import progress_bar
 from ..runtime.files.output_file import check_artifact_name, check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
@@ -159,7 +158,7 @@ def _build_shape(
         check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
-    engines = engines_of(options, precision)
+    engines = options.engines_for(precision)
     narrow = min(map(narrow_gain, targets)) if precision == "bf16" else 0
     if precision != "int8":
         for flag in options.given("int8"):
@@ -208,28 +207,6 @@ def _build_shape(
         add_engine(package, "float", floating, targets, strict=options.strict, report=options.report)
     cast("list[str]", package.details["warnings"]).extend(lost_names(keep, package))
     return package
-
-
-def engines_of(options: CompileOptions, precision: str) -> tuple[str, ...]:
-    """The engines that an artifact gets, the preferred one first: those asked for, or what the precision needs.
-
-    Raises:
-        UsageError: there is no such engine, or not for this precision.
-    """
-    given = options.engines
-    if given is None:
-        return ("device", "software") if precision == "int8" else ("float",)
-    asked = {name for each in ([given] if isinstance(given, str) else given) for name in each.split(",")}
-    if unknown := sorted(asked - set(ENGINES)):
-        raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=unknown[0])
-    if precision != "int8" and asked != {"float"}:
-        raise UsageError(
-            f"{precision} has no engine but float",
-            expected="float",
-            found=", ".join(sorted(asked)),
-            hint="Give --precision int8 for engines that compute in integers.",
-        )
-    return tuple(name for name in ENGINES if name in asked)
 
 
 def check_options(options: CompileOptions) -> CompileOptions:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tilewright.errors import UsageError
 
+from ..runtime.artifact.manifest import ENGINES
 from .declarations import check_type, flag_of, option
 from .progress import ProgressReport, silent
 
@@ -270,6 +271,24 @@ class CompileOptions:
                 value is not None if default is None else value not in (default, [])
             ):
                 yield flag_of(each)
+
+    def engines_for(self, precision: str) -> tuple[str, ...]:
+        """The engines that an artifact gets, the preferred one first: those asked for, or what the precision needs.
+
+        Raises:
+            UsageError: there is no such engine, or not for this precision.
+        """
+        given = self.engines
+        if given is None:
+            return ("device", "software") if precision == "int8" else ("float",)
+        asked = {name for each in ([given] if isinstance(given, str) else given) for name in each.split(",")}
+        if unknown := sorted(asked - set(ENGINES)):
+            raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=unknown[0])
+        if precision != "int8" and asked != {"float"}:
+            hint = "Give --precision int8 for engines that compute in integers."
+            found = ", ".join(sorted(asked))
+            raise UsageError(f"{precision} has no engine but float", expected="float", found=found, hint=hint)
+        return tuple(name for name in ENGINES if name in asked)
 
 
 CALIBRATION = tuple(each.name for each in fields(CompileOptions) if each.metadata["group"] == QUANTIZATION)[1:]

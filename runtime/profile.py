@@ -1,10 +1,11 @@
 """How long the parts of a run take: what executors measure and `Session.profile` reports."""
 
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
-from .artifact.manifest import HostPiece, StepInfo
+from .artifact.manifest import CpuStage, DeviceStage, Engine, StepInfo
 
 
 class StepTime(NamedTuple):
@@ -20,6 +21,37 @@ class StepTime(NamedTuple):
     milliseconds: float
     start: float
     helpers: tuple[int, ...] = ()
+
+
+class HostPiece(NamedTuple):
+    """Stages [first, last) of an engine, which the host does in one piece.
+
+    `after` and `before` name the device programs on either side, or are empty; `operators` counts steps.
+    """
+
+    first: int
+    last: int
+    after: str
+    before: str
+    operators: int
+
+
+def host_pieces(engine: Engine) -> list[HostPiece]:
+    """What the host does around and between device programs, in order."""
+    found: list[HostPiece] = []
+    after, at = "", 0
+    for on_host, group in groupby(engine.stages, lambda stage: not isinstance(stage, DeviceStage)):
+        stages = list(group)
+        following = at + len(stages)
+        if on_host:
+            operators = sum(stage.last - stage.first if isinstance(stage, CpuStage) else 1 for stage in stages)
+            next_one = engine.stages[following] if following < len(engine.stages) else None
+            before = next_one.program if next_one is not None else ""
+            found.append(HostPiece(at, following, after, before, operators))
+        else:
+            after = stages[-1].program
+        at = following
+    return found
 
 
 class HostTime(NamedTuple):

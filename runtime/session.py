@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
+from tilewright.errors import ArtifactError, UsageError, resources
 from tilewright.limits import check_count, check_seconds, check_timeout
 
 from .artifact.artifact import Artifact
@@ -22,8 +22,8 @@ from .artifact.manifest import ENGINES, TensorSpec
 from .execution.buffers import Outputs, check_arrays, check_inputs, check_out, written_to
 from .execution.cpu import CodePolicy
 from .execution.device import check_machine
-from .execution.runner import Runner
-from .execution.shapes import ShapeTable, naming_shape
+from .execution.runner import Runner, Runners
+from .execution.shapes import naming_shape
 from .execution.team import thread_count
 from .profile import HostTime, Profile, StepTime, combine
 from .request_queue import RequestQueue
@@ -131,7 +131,7 @@ def load(
         for each in views:
             with naming_shape(each, len(views)):
                 check_machine(each, each.manifest.engines[chosen], at_hand)
-    runners = _Runners(artifact, chosen, policy, memory_limit, together, names)
+    runners = Runners(artifact, chosen, policy, memory_limit, together, names)
     session = Session(artifact, chosen, runners, workers, queue)
     limits = {"memory_limit": memory_limit, "time_limit": time_limit, "regenerate": regenerate, "copy": copy}
     given = {"engine": chosen, "machine": machine, "threads": threads, "workers": workers, "queue": queue}
@@ -179,47 +179,6 @@ def _as_they_are(outputs: Outputs) -> Outputs:
     return outputs
 
 
-class _Runners:
-    """A runner for each shape of an artifact. That of the first is there at once, others when they are asked for.
-
-    Attributes:
-        first: the runner of the first shape.
-        table: the shapes.
-    """
-
-    def __init__(
-        self, artifact: Artifact, engine: str, policy: CodePolicy, limit: int | None, threads: int, pad: Sequence[str]
-    ) -> None:
-        self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
-        self._limit, self._threads = limit, threads
-        self.table = ShapeTable(self._artifacts, pad)
-        self.first = self._make(0, limit)
-        # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
-        self._others: dict[int, Runner] = {}
-
-    def _make(self, number: int, limit: int | None) -> Runner:
-        artifact = self._artifacts[number]
-        with naming_shape(artifact, len(self._artifacts)):
-            return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit, self._threads)
-
-    def __getitem__(self, number: int) -> Runner:
-        if number == 0:
-            return self.first
-        found = self._others.get(number)
-        if found is None:
-            held = sum(each.own_bytes for each in (self.first, *self._others.values()))
-            try:
-                found = self._make(number, None if self._limit is None else self._limit - held)
-            except ResourceError:
-                if not self._others:
-                    raise
-                # What the others took is free as soon as their runs have ended.
-                self._others.clear()
-                return self[number]
-            self._others[number] = found
-        return found
-
-
 class Session:
     """A network ready to run; made by `load`. Use it as a context manager, or call `close` when done.
 
@@ -230,7 +189,7 @@ class Session:
         engine: ``device``, ``software`` or ``float``.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, runners: _Runners, workers: int, queue: int) -> None:
+    def __init__(self, artifact: Artifact, engine: str, runners: Runners, workers: int, queue: int) -> None:
         self.artifact = artifact
         self.engine = engine
         self._runners = runners

@@ -4,6 +4,7 @@ An importer turns one node into ops and returns the values of the node's outputs
 computed on the spot, so that chains which work out shapes leave plain attributes behind.
 """
 
+import heapq
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -363,3 +364,25 @@ class ModuleBuilder:
             message = f"the node is not as {node.FORMAT} defines its operator ({type(error).__name__}: {error})"
             raise node.model_error(message, hint=node.CHECK) from error
         return [results] if isinstance(results, Value) else list(results)
+
+
+def in_order(sources: Sequence[Collection[int]]) -> tuple[list[int], list[int]]:
+    """Numbers of nodes in an order in which each comes after its sources; and of those that cycles keep out.
+
+    It is as if the nodes were read again and again: each comes in the first round in which all that it reads is there.
+    """
+    readers: dict[int, list[int]] = {}
+    for index, each in enumerate(sources):
+        for source in each:
+            readers.setdefault(source, []).append(index)
+    waiting = [len(each) for each in sources]
+    ready = [(0, index) for index, count in enumerate(waiting) if count == 0]
+    order: list[int] = []
+    while ready:
+        turn, index = heapq.heappop(ready)
+        order.append(index)
+        for reader in readers.get(index, ()):
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, (turn + (reader < index), reader))
+    return order, [index for index, count in enumerate(waiting) if count]

@@ -136,14 +136,12 @@ def _moved_channels(place: Located, count: int) -> int:
     return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK if fills else count
 
 
-@_builds("LoadMaps", Load)
-def _load(op: Op[Load], places: Places) -> Fields:
-    return {"destination": places.map(op.result), **_box(op.operands.x, op.result, places)}
-
-
-@_builds("Store", Store)
-def _store(op: Op[Store], places: Places) -> Fields:
-    return {"source": places.map(op.operands.x), **_box(op.operands.into, op.operands.x, places)}
+_builds("LoadMaps", Load)(
+    lambda op, places: {"destination": places.map(op.result), **_box(op.operands.x, op.result, places)}
+)
+_builds("Store", Store)(
+    lambda op, places: {"source": places.map(op.operands.x), **_box(op.operands.into, op.operands.x, places)}
+)
 
 
 @_builds("Move", Move)
@@ -293,9 +291,9 @@ _builds("RequantizeWide", RequantizeWide)(
 )
 
 
-@_builds("RequantizeMean", RequantizeMean)
-def _requantize_mean(op: Op[RequantizeMean], places: Places) -> Fields:
-    return {**_rounded(op, places), **_source(op.operands.weights, places)}
+_builds("RequantizeMean", RequantizeMean)(
+    lambda op, places: {**_rounded(op, places), **_source(op.operands.weights, places)}
+)
 
 
 @_builds("Weigh", Weigh)

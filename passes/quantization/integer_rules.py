@@ -268,15 +268,9 @@ def _product(
 def _real_product(found: Match[Conv | MatMul]) -> Value | None:
     """A product whose result nothing quantises, on integers."""
     op = found.root
-    x, w, b, residual = op.operands
-    x, w = integers_of(x), integers_of(w)
-    if x is None or w is None or residual is not None or any(map(_is_quantized_next, op.result.users)):
+    if any(map(_is_quantized_next, op.result.users)):
         return None
-    bias = _bias(found, b, x.type, w.type) if b is not None else None
-    types = [x.type, w.type, bias.type if bias is not None else None]
-    if (b is not None and bias is None) or op.operator.check_quantized(types, [op.result.type]) is not None:
-        return None
-    return found.emit(op.operator, x, w, bias, result_types=[op.result.type])
+    return _product(found, op, None, op.result.type, [op], None)
 
 
 def _is_quantized_next(op: Op) -> bool:

@@ -6,8 +6,7 @@ The compiler builds a `Manifest` and the runtime reads one back. `manifest_check
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
-from itertools import groupby
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -283,19 +282,6 @@ class DeviceStage(Immutable):
 Stage = CpuStage | ReferenceStage | DeviceStage
 
 
-class HostPiece(NamedTuple):
-    """Stages [first, last) of an engine, which the host does in one piece.
-
-    `after` and `before` name the device programs on either side, or are empty; `operators` counts steps.
-    """
-
-    first: int
-    last: int
-    after: str
-    before: str
-    operators: int
-
-
 class Engine(Immutable):
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
 
@@ -310,24 +296,6 @@ class Engine(Immutable):
         """How often a device program runs for one inference; 1 for one that no stage names."""
         stages = (each for each in self.stages if isinstance(each, DeviceStage) and each.program == program)
         return sum(stage.shares for stage in stages) or 1
-
-    @property
-    def host_pieces(self) -> list[HostPiece]:
-        """What the host does around and between device programs, in order."""
-        found: list[HostPiece] = []
-        after, at = "", 0
-        for on_host, group in groupby(self.stages, lambda stage: not isinstance(stage, DeviceStage)):
-            stages = list(group)
-            following = at + len(stages)
-            if on_host:
-                operators = sum(stage.last - stage.first if isinstance(stage, CpuStage) else 1 for stage in stages)
-                next_one = self.stages[following] if following < len(self.stages) else None
-                before = next_one.program if next_one is not None else ""
-                found.append(HostPiece(at, following, after, before, operators))
-            else:
-                after = stages[-1].program
-            at = following
-        return found
 
 
 class OtherShape(Immutable):

@@ -1,6 +1,6 @@
 """Runs: the stages of an engine in order, on sets of buffers that are kept for the next run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -10,12 +10,13 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import Engine, Stage
-from ..profile import HostTime, StepTime
+from ..profile import HostTime, StepTime, host_pieces
 from ..waiting import Asked
 from .buffers import Buffers, Outputs, bytes_of
 from .cpu import CodePolicy, CpuExecutor
 from .device import DeviceExecutor
 from .reference import ReferenceExecutor
+from .shapes import ShapeTable, naming_shape
 
 ResultT = TypeVar("ResultT")
 
@@ -92,7 +93,7 @@ class Runner:
         self.may_be_long = "cpu" in executors
         self.endless = any(step.endless for step in program.steps) if program else False
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
-        self._pieces = engine.host_pieces
+        self._pieces = host_pieces(engine)
         # Without a lock, which a process forked meanwhile would find locked: taking and adding are atomic.
         self._free: list[Buffers] = [self._allocate()]
 
@@ -200,3 +201,44 @@ class Runner:
         # A count below 0 would be one from the end.
         counts = [max(0, int(array)) for array in arrays[len(self.outputs) :]]
         return {spec.name: spec.cut(array, counts) for spec, array in zip(self.outputs, arrays, strict=False)}
+
+
+class Runners:
+    """A runner for each shape of an artifact. That of the first is there at once, others when they are asked for.
+
+    Attributes:
+        first: the runner of the first shape.
+        table: the shapes.
+    """
+
+    def __init__(
+        self, artifact: Artifact, engine: str, policy: CodePolicy, limit: int | None, threads: int, pad: Sequence[str]
+    ) -> None:
+        self._artifacts, self._engine, self._policy = artifact.in_shapes(), engine, policy
+        self._limit, self._threads = limit, threads
+        self.table = ShapeTable(self._artifacts, pad)
+        self.first = self._make(0, limit)
+        # Without a lock, which a process forked meanwhile would find locked: two threads may make the same.
+        self._others: dict[int, Runner] = {}
+
+    def _make(self, number: int, limit: int | None) -> Runner:
+        artifact = self._artifacts[number]
+        with naming_shape(artifact, len(self._artifacts)):
+            return Runner(artifact, artifact.manifest.engines[self._engine], self._policy, limit, self._threads)
+
+    def __getitem__(self, number: int) -> Runner:
+        if number == 0:
+            return self.first
+        found = self._others.get(number)
+        if found is None:
+            held = sum(each.own_bytes for each in (self.first, *self._others.values()))
+            try:
+                found = self._make(number, None if self._limit is None else self._limit - held)
+            except ResourceError:
+                if not self._others:
+                    raise
+                # What the others took is free as soon as their runs have ended.
+                self._others.clear()
+                return self[number]
+            self._others[number] = found
+        return found

@@ -20,6 +20,7 @@ from ..isa.vector import MapInstruction
 from ..machines.cost import cost, host_link_cycles
 from ..machines.machine import CHANNEL_BLOCK, Machine
 from ..machines.vector_unit import map_bytes
+from ..profile import host_pieces
 from ..session import load
 from ..simulator.timeline import Event, Timeline
 from ..simulator.verifier import OrderedProgram
@@ -244,7 +245,7 @@ def report_host(
         for each in _messages(name, card, program, engine.runs_of(name) if engine is not None else 1)
         if link and (each.bytes or len(cards) == 1)
     )
-    stages = tuple(HostStage(*piece[2:], None) for piece in engine.host_pieces) if engine is not None else ()
+    stages = tuple(HostStage(*piece[2:], None) for piece in host_pieces(engine)) if engine is not None else ()
     if not stages or not measured:
         return HostReport(messages, stages, 0, "left out" if stages else "")
     try:

@@ -297,3 +297,23 @@ def resources(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return inner
 
     return guarded
+
+
+def documented_as(
+    kind: Callable[[str], TilewrightError], *known: type[Exception]
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: the door of an API, which turns our errors into one that it documents, but for those it knows."""
+
+    def guarded(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except known:
+                raise
+            except TilewrightError as error:
+                raise kind(str(error)) from error
+
+        return inner
+
+    return guarded

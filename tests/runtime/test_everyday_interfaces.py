@@ -93,7 +93,7 @@ def test_a_session_is_no_other_network_where_it_is_copied(path: Path, monkeypatc
     with tilewright.load(path) as session:
         pickled = pickle.dumps(session)
         tilewright.compile(graph_model([helper.make_node("Relu", ["x"], ["y"])]), output=path)
-        monkeypatch.setattr("tilewright.runtime.session._Runners", None)
+        monkeypatch.setattr("tilewright.runtime.session.Runners", None)
         for again in (lambda: pickle.loads(pickled), lambda: copy.copy(session)):
             with pytest.raises(
                 ArtifactError, match=r"digits\.twa is no longer the artifact that the session was loaded"

@@ -4,7 +4,6 @@ Importers of layers register here, those of versions 2 to 7 with `legacy`, later
 as for ONNX; half precision is computed in single precision, whatever the file says of ports and inputs.
 """
 
-import heapq
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import TypeVar
@@ -16,7 +15,7 @@ from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
-from ..builder import ModuleBuilder, Results, check_given, open_shapes_error, type_of_tensor
+from ..builder import ModuleBuilder, Results, check_given, in_order, open_shapes_error, type_of_tensor
 from ..input_shapes import Frozen, InputShapes, frozen_array
 from ..shape import reshape
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
@@ -318,28 +317,16 @@ def sorted_layers(document: Document) -> list[Layer]:
     Raises:
         ModelError: the graph has a cycle.
     """
+    layers = [*document.layers.values()]
     position = {layer_id: index for index, layer_id in enumerate(document.layers)}
-    ids = list(document.layers)
-    before: dict[int, set[int]] = {layer_id: set() for layer_id in ids}
-    after: dict[int, set[int]] = {layer_id: set() for layer_id in ids}
+    sources: list[set[int]] = [set() for _ in layers]
     for edge in document.edges:
-        before[edge.target[0]].add(edge.source[0])
-        after[edge.source[0]].add(edge.target[0])
-    waiting = {layer_id: len(before[layer_id]) for layer_id in ids}
-    ready = [position[layer_id] for layer_id in ids if not waiting[layer_id]]
-    heapq.heapify(ready)
-    order: list[Layer] = []
-    while ready:
-        layer_id = ids[heapq.heappop(ready)]
-        order.append(document.layers[layer_id])
-        for reader in after[layer_id]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                heapq.heappush(ready, position[reader])
-    if len(order) < len(ids):
-        stuck = [document.layers[layer_id].name for layer_id in ids if waiting[layer_id]]
-        raise ModelError("the graph has a cycle", stage="import", found=f"layers {', '.join(map(repr, stuck[:4]))}")
-    return order
+        sources[position[edge.target[0]]].add(position[edge.source[0]])
+    order, stuck = in_order(sources)
+    if stuck:
+        found = f"layers {', '.join(repr(layers[index].name) for index in stuck[:4])}"
+        raise ModelError("the graph has a cycle", stage="import", found=found)
+    return [layers[index] for index in order]
 
 
 def _computed(dtype: np.dtype) -> np.dtype:

@@ -25,7 +25,7 @@ from ...calibration.open_inputs import with_open_inputs
 from ...calibration.ranges import BITS
 from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, images_of
 from ...declarations import option, with_keywords
-from ...driver import Shared, check_options, compile_to_file, engines_of
+from ...driver import Shared, check_options, compile_to_file
 from ...export import export_by
 from ...frontend.formats import Model, ModelProto, import_model
 from ...frontend.ir.document import Document
@@ -112,7 +112,7 @@ def quantize_model(given: Quantizing) -> Quantization:
         if is_exported(output) and getattr(options, name) is not None:
             hint = "Leave it out, or name an artifact (.twa)."
             raise UsageError(f"--{name} is for artifacts", found=f"output {os.fspath(output)!r}", hint=hint)
-    engines = engines_of(options, "int8")
+    engines = options.engines_for("int8")
     if not {"device", "software"} & {*engines}:
         hint, found = "`tilewright compile` makes artifacts in floating point.", ", ".join(engines)
         raise UsageError("quantize writes integers", expected="engine device or software", found=found, hint=hint)

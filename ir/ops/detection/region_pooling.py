@@ -55,6 +55,24 @@ def interpolated(x: np.ndarray, y: np.float32, x_: np.float32) -> np.ndarray:
     return upper + (lower - upper) * (y - np.float32(top))
 
 
+def _check(x: TensorType, regions: TensorType, numbers: int, spatial_scale: float) -> None:
+    """Raise IRError unless these are images of some pixels, and regions of so many numbers on a scale."""
+    check_dtype(x, (DType.F32,))
+    check_dtype(regions, (DType.F32,))
+    if not math.isfinite(spatial_scale):
+        raise IRError("spatial_scale needs a number", found=spatial_scale)
+    if x.rank != 4 or regions.rank != 2 or regions.shape[1] != numbers:
+        raise IRError("wrong shapes", expected=f"[N, C, H, W] and [R, {numbers}]", found=f"{x} and {regions}")
+    if min(x.shape[2:]) < 1:
+        raise IRError("there is nothing to pool", found=x)
+
+
+def _check_size(size: tuple[int, ...]) -> None:
+    """Raise IRError unless these are numbers of bins down and to the right."""
+    if len(size) != 2 or min(size) < 1 or max(size) > FAR:
+        raise IRError("size needs a height and a width", expected=f"2 of 1 to {FAR}", found=list(size))
+
+
 class RegionPool(Operator[tuple[Value, Value]]):
     """Base: x f32 [N, C, H, W], regions f32 [R, 5]; result [R, channels, pooled height, pooled width].
 
@@ -65,14 +83,7 @@ class RegionPool(Operator[tuple[Value, Value]]):
     spatial_scale: float
 
     def infer(self, x: TensorType, regions: TensorType) -> TensorType:
-        check_dtype(x, (DType.F32,))
-        check_dtype(regions, (DType.F32,))
-        if not math.isfinite(self.spatial_scale):
-            raise IRError("spatial_scale needs a number", found=self.spatial_scale)
-        if x.rank != 4 or regions.rank != 2 or regions.shape[1] != 5:
-            raise IRError("wrong shapes", expected="[N, C, H, W] and [R, 5]", found=f"{x} and {regions}")
-        if min(x.shape[2:]) < 1:
-            raise IRError("there is nothing to pool", found=x)
+        _check(x, regions, 5, self.spatial_scale)
         return TensorType((regions.shape[0], *self.pooled(x)), DType.F32)
 
     def pooled(self, x: TensorType) -> tuple[int, int, int]:
@@ -114,8 +125,7 @@ class RoiPool(RegionPool):
     mode: str = "max"
 
     def infer(self, x: TensorType, regions: TensorType) -> TensorType:
-        if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > FAR:
-            raise IRError("size needs a height and a width", expected=f"2 of 1 to {FAR}", found=list(self.size))
+        _check_size(self.size)
         if self.mode not in ("max", "bilinear"):
             raise IRError("unknown mode", expected="max or bilinear", found=self.mode)
         return super().infer(x, regions)
@@ -276,25 +286,17 @@ class RoiAlign(Operator[tuple[Value, Value, Value]]):
     alignment: str = "half_pixel_for_nn"
 
     def infer(self, x: TensorType, regions: TensorType, images: TensorType) -> TensorType:
-        check_dtype(x, (DType.F32,))
-        check_dtype(regions, (DType.F32,))
+        _check(x, regions, 4, self.spatial_scale)
         check_indices(images)
-        if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > FAR:
-            raise IRError("size needs a height and a width", expected=f"2 of 1 to {FAR}", found=list(self.size))
+        _check_size(self.size)
         if self.mode not in MODES:
             raise IRError("unknown mode", expected=", ".join(MODES), found=self.mode)
         if self.alignment not in OFFSETS:
             raise IRError("unknown alignment", expected=", ".join(OFFSETS), found=self.alignment)
-        if not 0 <= self.sampling_ratio <= SAMPLES or not math.isfinite(self.spatial_scale):
-            raise IRError(
-                "sampling_ratio or spatial_scale is out of range",
-                expected=f"0 to {SAMPLES}, and a number",
-                found=f"{self.sampling_ratio} and {self.spatial_scale}",
-            )
-        if x.rank != 4 or regions.rank != 2 or regions.shape[1] != 4 or images.shape != regions.shape[:1]:
-            raise IRError("wrong shapes", expected="[N, C, H, W], [R, 4] and [R]", found=f"{x}, {regions}, {images}")
-        if min(x.shape[2:]) < 1:
-            raise IRError("there is nothing to pool", found=x)
+        if not 0 <= self.sampling_ratio <= SAMPLES:
+            raise IRError("sampling_ratio is out of range", expected=f"0 to {SAMPLES}", found=self.sampling_ratio)
+        if images.shape != regions.shape[:1]:
+            raise IRError("each region needs an image", expected=list(regions.shape[:1]), found=images)
         return TensorType((regions.shape[0], x.shape[1], *self.size), DType.F32)
 
     def effort(self, operand_types: Types, result_types: ResultTypes) -> int:

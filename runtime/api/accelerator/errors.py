@@ -1,15 +1,8 @@
 """What the calls of the Accelerator API raise: an exception that carries the documented return code."""
 
-from __future__ import annotations
+from typing import Any
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-
-from tilewright.errors import TilewrightError, TilewrightWarning
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from tilewright.errors import TilewrightError, TilewrightWarning, documented_as
 
 
 class AcceleratorError(TilewrightError):
@@ -52,26 +45,8 @@ class InitError(AcceleratorError):
         self.args = ("Init failed",)
 
 
-def _raising(kind: type[AcceleratorError] | type[InitError]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a method raise one kind of error, whatever it is that goes wrong."""
-
-    def decorate(method: Callable[P, R]) -> Callable[P, R]:
-        @wraps(method)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return method(*args, **kwargs)
-            except kind:
-                raise
-            except TilewrightError as error:
-                raise kind(str(error)) from error
-
-        return call
-
-    return decorate
-
-
-documented = _raising(AcceleratorError)
+documented = documented_as(AcceleratorError, AcceleratorError)
 """For methods: makes their errors those that the API documents."""
 
-initialising = _raising(InitError)
+initialising = documented_as(InitError, InitError)
 """For methods of the third generation that compile or load: makes their errors the one that says so."""

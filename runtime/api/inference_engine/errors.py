@@ -1,17 +1,12 @@
 """What the calls of the Inference Engine API raise: the types that programs catch, with texts that say what to do."""
 
 import os
-from collections.abc import Callable
-from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, TypeGuard
 
-from tilewright.errors import TilewrightError, TilewrightWarning
+from tilewright.errors import TilewrightError, TilewrightWarning, documented_as
 
 from .constants import StatusCode
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class InferenceEngineError(TilewrightError, RuntimeError):
@@ -60,19 +55,11 @@ class DeviceWarning(TilewrightWarning):
     """Layers or requests were given to a device that is not there, and run on another."""
 
 
-def documented(method: Callable[P, R]) -> Callable[P, R]:
-    """Make the errors of a method those that the API documents."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError):
-            raise
-        except TilewrightError as error:
-            raise InferenceEngineError(str(error)) from error
-
-    return call
+documented = documented_as(
+    InferenceEngineError,
+    *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError),
+)
+"""For methods: makes their errors those that the API documents."""
 
 
 def checked_text(value: object, what: str, example: str) -> str:
