@@ -37,4 +37,7 @@ def where(cls: type[Where], rng: np.random.Generator) -> Iterator[Sample]:
     for dtype in (DType.F32, DType.I64, DType.I32, DType.U8):
         yield Sample(cls(), (array(DType.BOOL, 3, 17), array(dtype, 3, 17), array(dtype, 3, 17)))
         yield Sample(cls(), (array(DType.BOOL, 2, 1, 5), array(dtype, 3, 1), array(dtype)), frozenset({2}))
+    # Condition or elements repeated along rows of whole vectors and a rest.
+    for condition, x in (((2, 5, 1), (2, 1, 19)), ((19,), (2, 5, 1))):
+        yield Sample(cls(), (array(DType.BOOL, *condition), array(DType.I64, *x), array(DType.I64, 5, 19)))
     yield Sample(cls(), (array(DType.BOOL), array(DType.F32, 4), array(DType.F32, 2, 1)))

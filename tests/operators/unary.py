@@ -48,7 +48,7 @@ ELEMENT_TYPES: dict[type[Operator], tuple[DType, ...]] = {
     Sin: FLOATS,
     Cos: FLOATS,
     BitwiseNot: (DType.I32, DType.I64, DType.U8),
-    Not: BOOL,
+    Not: 3 * BOOL,
 }
 """Element types that the samples cover; other families add theirs."""
 

@@ -26,6 +26,7 @@ from ..llvm.quantized_math import StoredRange, clamped, packs, rounded, single, 
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, I16, Register, constant, type_of, vector_constant
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
+from ..tensors import has_real_meaning, is_plain
 from .quantization import table_kernel
 from .vector_nest import Expression, nest_kernel
 
@@ -58,6 +59,13 @@ class Formulas(Expression):
                 result = formula(*arguments)
             elements.append(result.cast(DType.F16) if index in self.halves else result)
         return elements[-1].value
+
+
+@dataclass(frozen=True)
+class Truths(Formulas):
+    """The same of truth values alone, which are bytes in memory."""
+
+    VECTORS: ClassVar[int] = 4
 
 
 _HALF, _MOST_SHIFT = 12, 30
@@ -275,7 +283,8 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
     formulas = formulas_of(op)
     if formulas is None or (not target.converts_half and (formulas.halves or any(t.dtype is DType.F16 for t in types))):
         return None
-    return nest_kernel(op, formulas, target)
+    are_truths = all(type.dtype is DType.BOOL for type in types)
+    return nest_kernel(op, Truths(**vars(formulas)) if are_truths else formulas, target)
 
 
 @lowers(Add, Sub, Mul, Min, Max)
@@ -297,10 +306,11 @@ def quantized_binary(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(Where)
-def quantized_choice(op: Op, target: TargetDescription) -> Kernel | None:
-    """One of two 8-bit tensors of equal parameters at each point."""
-    types = [value.type for value in op.inputs[1:]]
-    return nest_kernel(op, Choice(), target) if check_elementwise(types, [op.result.type]) is None else None
+def choice(op: Op[Where], target: TargetDescription) -> Kernel | None:
+    """One of two tensors of integers at each point, of 8 bits with equal parameters or of plain ones."""
+    types = [value.type for value in (*op.inputs[1:], op.result)]
+    is_known = check_elementwise(types[:2], types[2:]) is None or (is_plain(op) and has_real_meaning(op))
+    return nest_kernel(op, Choice(), target) if is_known else None
 
 
 @lowers(Elementwise)
