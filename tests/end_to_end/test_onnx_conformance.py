@@ -27,20 +27,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 STRINGS = "strings: a tensor has memory of a size that is known, and texts have none"
 RANDOM = "random numbers, of which the suite itself does not say which"
 
-TRAINING = "derivatives and steps of optimisers: training is not what a compiler for inference is for"
-
 LEFT_OUT: dict[str, str] = {
-    "test_adagrad*": TRAINING,
-    "test_adam*": TRAINING,
     "test_ai_onnx_ml_label_encoder_*": STRINGS,
     "test_bernoulli*": RANDOM,
     "test_dft_inverse*": "asks for the rounding errors of another algorithm where ours gives zeros",
     "test_equal_string*": STRINGS,
-    "test_gradient_of_*": TRAINING,
+    "test_gradient_of_*": "a derivative of the network: training is not what a compiler for inference is for",
     "test_loop13_seq": "a sequence without tensors as input, whose element type and number nothing says",
     "test_loop16_seq_none": "a sequence without tensors as input, whose element type and number nothing says",
-    "test_momentum*": TRAINING,
-    "test_nesterov*": TRAINING,
     "test_optional_has_element_empty_optional_input": "an optional input is one that is given",
     "test_regex_full_match_*": STRINGS,
     "test_resize_downsample_scales_*_align_corners": "aligns to an extent before rounding, unlike onnxruntime",
