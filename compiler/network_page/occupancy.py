@@ -14,7 +14,7 @@ from ...codegen.stored_module import load_module
 from ...ir.annotations import ALIAS, AT
 from ...ir.layout import bytes_of
 from ...runtime.artifact.artifact import Artifact
-from ...runtime.isa.encoding import MemoryAccess, Space
+from ...runtime.isa.accesses import MemoryAccess, Space
 from ...runtime.isa.hazards import part, units_of
 from ...runtime.isa.layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from ...runtime.isa.program import RegionKind

@@ -13,12 +13,12 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
+from .accesses import MemoryAccess
 from .encoding import (
     WAITS,
     Barrier,
     End,
     Instruction,
-    MemoryAccess,
     Queue,
     Stream,
     Wait,

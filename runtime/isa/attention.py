@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import FIRST, LAST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .accesses import MemoryAccess, Space
+from .encoding import FIRST, LAST, Instruction, Queue, Violation, bits, flag, instruction
 from .vector import MapInstruction, Requantize, map_access
 
 SHIFT_LIMIT = 40

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from functools import cache
-from math import prod
 from operator import le
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -20,6 +19,7 @@ from tilewright.errors import InstructionError
 from tilewright.immutable import reader
 
 from ..machines.machine import CLUSTER_LIMIT
+from .accesses import MemoryAccess
 
 INSTRUCTION_BYTES = 64
 FLAG_START = 9
@@ -75,16 +75,6 @@ def streams(clusters: int) -> tuple[Stream, ...]:
     return tuple(Stream(cluster, queue) for cluster in range(clusters) for queue in Queue)
 
 
-class Space(IntEnum):
-    """The memories that instructions touch."""
-
-    DRAM = 0
-    MAPS = 1
-    WEIGHTS = 2
-    ACCUMULATORS = 3
-    PARAMETERS = 4
-
-
 class Wait(NamedTuple):
     """Do not start before ``counter`` has reached ``value``."""
 
@@ -93,44 +83,6 @@ class Wait(NamedTuple):
 
     def __str__(self) -> str:
         return f"{streams(CLUSTER_LIMIT)[self.counter - 1].name}>={self.value}"
-
-
-def end_of(start: int, steps: Sequence[tuple[int, int]], run: int) -> int:
-    """One past the last byte of runs at ``start`` plus multiples of the strides, given as (count, stride)."""
-    for count, stride in steps:
-        start += (count - 1) * stride
-    return start + run
-
-
-class MemoryAccess(NamedTuple):
-    """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
-
-    ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1;
-    ``cluster`` is the one whose scratchpad it is, or -1 for DRAM.
-    """
-
-    space: Space
-    start: int
-    steps: tuple[tuple[int, int], ...]
-    run: int
-    write: bool
-    region: int = -1
-    cluster: int = -1
-
-    @property
-    def memory(self) -> tuple[Space, int, int]:
-        """Which memory it is: space, cluster and region."""
-        return self.space, self.cluster, self.region
-
-    @property
-    def stop(self) -> int:
-        """One past the last byte."""
-        return end_of(self.start, self.steps, self.run)
-
-    @property
-    def bytes(self) -> int:
-        """How many they are."""
-        return prod(count for count, _ in self.steps) * self.run
 
 
 class Violation(NamedTuple):

@@ -23,7 +23,7 @@ from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_COMPARISONS
 
 from ..machines.machine import Machine
-from .encoding import MemoryAccess, Space, end_of
+from .accesses import MemoryAccess, Space, end_of
 from .layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from .program import Region, RegionKind
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
-from .encoding import Instruction, MemoryAccess, Space, Stream, Violation
+from .accesses import MemoryAccess, Space
+from .encoding import Instruction, Stream, Violation
 from .normalization import NORMALIZE_BLOCK_BYTES
 from .program import Region, RegionKind
 from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES, WIDE_TABLE_BYTES

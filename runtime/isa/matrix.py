@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .accesses import MemoryAccess, Space
+from .encoding import Instruction, Queue, Violation, bits, flag, instruction
 
 
 class MapWindows(NamedTuple):

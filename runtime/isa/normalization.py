@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..machines.machine import CHANNEL_BLOCK, MAPS_ADDRESS_BITS, PARAMETER_UNIT
-from .encoding import FIRST, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .accesses import MemoryAccess, Space
+from .encoding import FIRST, Queue, Violation, bits, flag, instruction
 from .vector import MapInstruction, map_access
 
 NORMALIZE_BLOCK_BYTES = 3 * PARAMETER_UNIT

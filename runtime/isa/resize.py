@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from .encoding import MemoryAccess, Queue, bits, instruction
+from .accesses import MemoryAccess
+from .encoding import Queue, bits, instruction
 from .vector import MapToMap
 
 INTERPOLATION_BITS = 11

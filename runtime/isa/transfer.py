@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_ADDRESS_BITS, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .accesses import MemoryAccess, Space
+from .encoding import FIRST, Instruction, Queue, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
 """Bytes of a line, in which the weight and the parameter scratchpad are addressed."""

@@ -6,7 +6,8 @@ from enum import IntEnum
 import numpy as np
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_ADDRESS_BITS, MAPS_UNIT, PARAMETER_UNIT
-from .encoding import FIRST, LAST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .accesses import MemoryAccess, Space
+from .encoding import FIRST, LAST, Instruction, Queue, Violation, bits, flag, instruction
 from .matrix import MapWindows, map_reads, ring_violations
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT

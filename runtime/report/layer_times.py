@@ -13,7 +13,8 @@ from tilewright.errors import ArtifactError, InputError, ResourceError, TrustErr
 from tilewright.immutable import Immutable
 
 from ..artifact.artifact import Artifact
-from ..isa.encoding import Instruction, Queue, Space
+from ..isa.accesses import Space
+from ..isa.encoding import Instruction, Queue
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import NO_LAYER, Program, RegionKind
 from ..isa.vector import MapInstruction

@@ -122,7 +122,7 @@ class _Engine:
         self._heap: list[tuple[float, _Kind, Stream]] = []
         # Who waits for the next start, fetch or end of a stream.
         self._waiting: dict[tuple[_Kind, Stream], set[tuple[_Kind, Stream]]] = {}
-        # Transfers, and what yields to them, that have started: the instruction's start and its cost.
+        # Of the instruction that each stream started last: when, and its cost.
         self._asking: dict[Stream, tuple[float, Cost]] = {}
         # Of the next instruction of each stream.
         self._next: dict[Stream, Cost] = {}
@@ -132,13 +132,8 @@ class _Engine:
         for stream in self._streams:
             self._offer(_Kind.START, stream)
             self._offer(_Kind.FETCH, stream)
-        handlers = {
-            _Kind.START: self._start,
-            _Kind.FETCH: self._fetch,
-            _Kind.TRANSFER: self._transfer,
-            _Kind.PORT: self._share,
-            _Kind.TURN: self._choose,
-        }
+        # By kind.
+        handlers = self._start, self._fetch, self._transfer, self._share, self._choose
         while self._heap:
             time, kind, stream = heapq.heappop(self._heap)
             handlers[kind](stream, time)
@@ -260,11 +255,10 @@ class _Engine:
         price = self._next[stream]
         self._starts[stream].append(time)
         self._wake(_Kind.START, stream)
+        self._asking[stream] = time, price
         if price.dram_bytes:
-            self._asking[stream] = time, price
             heapq.heappush(self._heap, (time + price.unit, _Kind.TRANSFER, stream))
         elif price.port:
-            self._asking[stream] = time, price
             index = len(self._ends[stream])
             item = self._ordered.queues[stream][index]
             if stream.queue != Queue.VEC:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tilewright.errors import InputError
 
-from ..isa.encoding import Space
+from ..isa.accesses import Space
 from ..isa.matrix import MapWindows
 from ..isa.program import Program, RegionKind
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..isa.accesses import Space
 from ..isa.attention import MoveWeights
-from ..isa.encoding import Instruction, Queue, Space, Stream
+from ..isa.encoding import Instruction, Queue, Stream
 
 _MOMENT = 1e-6
 """Cycles that are no time: of sums of floating point."""

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.encoding import Instruction, MemoryAccess, Space, Stream
+from ..isa.accesses import MemoryAccess, Space
+from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_normalization, unpack_record, unpack_requantize
 from ..isa.matrix import Convolve
 from ..isa.normalization import Normalize

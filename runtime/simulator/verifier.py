@@ -15,8 +15,9 @@ from typing import TypeVar
 from tilewright.errors import InstructionError, MachineError, ResourceError
 from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
+from ..isa.accesses import MemoryAccess
 from ..isa.assembler import Assembler
-from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream
+from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, Stream
 from ..isa.hazards import LastTouch
 from ..isa.layouts import outside, place_of
 from ..isa.program import Program, RegionKind, fault

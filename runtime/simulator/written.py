@@ -15,7 +15,7 @@ from tilewright.blocks import cached_property
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_MARKED, DEVICE_WRITTEN
 
-from ..isa.encoding import MemoryAccess, Space
+from ..isa.accesses import MemoryAccess, Space
 from ..isa.hazards import Box, box_of, part, units_of
 from ..isa.layouts import SCRATCHPAD_UNITS, scratchpad_bytes
 from ..isa.program import Region, RegionKind

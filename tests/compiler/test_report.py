@@ -24,7 +24,7 @@ from tilewright.compiler.network_page.layers import ACCELERATOR, CPU, Layer, lay
 from tilewright.compiler.network_page.page import page
 from tilewright.errors import InputError
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.isa.encoding import MemoryAccess, Space
+from tilewright.runtime.isa.accesses import MemoryAccess, Space
 from tilewright.runtime.report.page import paragraphs
 from tilewright.runtime.report.simulation import SimulatedProgram, simulate_artifact
 

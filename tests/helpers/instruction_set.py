@@ -1,5 +1,6 @@
 """The instruction set under one name, as tests write programs: ``import instruction_set as isa``."""
 
+from tilewright.runtime.isa.accesses import MemoryAccess, Space
 from tilewright.runtime.isa.assembler import Assembler, build
 from tilewright.runtime.isa.attention import MoveWeights, RequantizeMean, Weigh
 from tilewright.runtime.isa.encoding import (
@@ -10,9 +11,7 @@ from tilewright.runtime.isa.encoding import (
     Barrier,
     End,
     Instruction,
-    MemoryAccess,
     Queue,
-    Space,
     Stream,
     Wait,
     check,

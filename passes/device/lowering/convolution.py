@@ -65,10 +65,7 @@ class Layer:
     Attributes:
         source, target: maps.
         is_packed: whether the pixels of the source follow each other without padding.
-        weights: int8 [outputs, inputs, rows, columns]; inputs is a group's where blocks are made apart.
-        weight_zero: their zero point.
-        bias: int32 [outputs], with the zero point of the input folded in.
-        factors: float32 [outputs], requantisation multipliers.
+        held: with what the zero point of the input adds in the bias, int32, and a factor for each output, float32.
         pad_value: zero point of the input, which padding counts as; of 16 bits its upper byte.
         requantize: makes accumulators the result.
         wide: whether the source, and whether the target, has 16 bits, so that its channels are bytes.
@@ -78,10 +75,7 @@ class Layer:
     target: Value | ChipMap
     is_packed: bool
     window: Window
-    weights: np.ndarray
-    weight_zero: int
-    bias: np.ndarray
-    factors: np.ndarray
+    held: Weights
     pad_value: int
     requantize: Requantize
     wide: tuple[bool, bool]
@@ -89,9 +83,9 @@ class Layer:
     def outputs(self, channels: Span) -> Span:
         """The sums that channels of the target are made of."""
         if self.wide[1]:
-            return _numbers_of(channels, len(self.weights))
+            return _numbers_of(channels, len(self.held.values))
         first, count = channels
-        return first, min(count, len(self.weights) - first)
+        return first, min(count, len(self.held.values) - first)
 
     def channels_of(self, channels: Span) -> Span:
         """The channels of the source that some of the target are made of, if each is made of one."""
@@ -100,7 +94,7 @@ class Layer:
 
     def inputs(self, chunk: Span) -> Span:
         """The channels of the weights for some of the source."""
-        return _numbers_of(chunk, self.weights.shape[1]) if self.wide[0] else chunk
+        return _numbers_of(chunk, self.held.values.shape[1]) if self.wide[0] else chunk
 
 
 def _numbers_of(bytes: Span, most: int) -> Span:
@@ -162,16 +156,14 @@ def _layer(op: Op[Any], weights: Weights, program: TileProgram) -> Layer:
     # The array multiplies stored integers, those of 16 bits less 128; what that adds is the same for every window.
     wide, zero = is_wide(x.type), chip_zero(x)
     bias = weights.bias - (zero - 128 * wide) * (values.sum((1, 2, 3), np.int64) - weights.zero * values[0].size)
+    factors = np.broadcast_to(weights.factors, bias.shape).astype(np.float32)
     source, target = convolution_maps(op)
     return Layer(
         program.reshaped(program.map(x), source),
         program.reshaped(program.map(made_by(op)), target),
         program.is_packed(x),
         window_of(op),
-        values,
-        weights.zero,
-        bias.astype(np.int32),  # sums wrap around, here as in the accumulators
-        np.broadcast_to(weights.factors, bias.shape).astype(np.float32),
+        replace(weights, bias=bias.astype(np.int32), factors=factors),  # sums wrap around, here as in the accumulators
         zero >> 8 * wide,
         _requantize(op, weights),
         (wide, is_wide(op.result.type)),
@@ -225,17 +217,17 @@ class _Convolution:
         read, origin = read_through(window, self.source, box)
         output = box.rows[1], box.columns[1]
         kind = self.PRODUCT[layer.wide[0]]
-        return read, kind(output, window.stride, window.dilation, origin, layer.pad_value, layer.weight_zero)
+        return read, kind(output, window.stride, window.dilation, origin, layer.pad_value, layer.held.zero)
 
     def load_weights(self, channels: Span, chunk: Span, cluster: int) -> Value:
         """The weights of output channels for input channels."""
         layer, key = self.layer, (channels[0], chunk)
         if key not in self._weights:
             (first, count), (low, inputs) = layer.outputs(channels), chunk
-            part = layer.weights[first : first + count, low : low + inputs]
+            part = layer.held.values[first : first + count, low : low + inputs]
             self._weights[key] = self.program.constant("weights", part)
         depthwise = self.PRODUCT[0] is ConvolveDepthwise
-        load = LoadWeights(cluster, layer.weight_zero, layer.is_packed, depthwise)
+        load = LoadWeights(cluster, layer.held.zero, layer.is_packed, depthwise)
         return self.program.add(load, self._weights[key])
 
     def load_parameters(self, channels: Span, cluster: int) -> Value:
@@ -243,8 +235,8 @@ class _Convolution:
         if channels[0] not in self._parameters:
             first, count = self.layer.outputs(channels)
             part = slice(first, first + count)
-            bias = self.program.constant("bias", self.layer.bias[part])
-            self._parameters[channels[0]] = bias, self.program.constant("multiplier", self.layer.factors[part])
+            bias = self.program.constant("bias", self.layer.held.bias[part])
+            self._parameters[channels[0]] = bias, self.program.constant("multiplier", self.layer.held.factors[part])
         return self.program.add(LoadRequantization(cluster), *self._parameters[channels[0]])
 
     def finish(self, box: Part, sums: Value, parameters: Value) -> None:
@@ -399,5 +391,5 @@ class _Depthwise(_Convolution):
                         self.finish(box, self.program.add(product, x, loaded.weights[0]), loaded.parameters)
 
     def _load(self, channels: Span, cluster: int) -> Held:
-        group = 0, self.layer.weights.shape[1]
+        group = 0, self.layer.held.values.shape[1]
         return Held([self.load_weights(channels, group, cluster)], self.load_parameters(channels, cluster))

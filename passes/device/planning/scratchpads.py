@@ -11,7 +11,7 @@ from ....ir.tile.attention import MapAsWeights
 from ....ir.tile.normalization import LoadNormalization
 from ....ir.tile.transfer import LoadRequantization, LoadTable, LoadWeights
 from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
-from ....runtime.isa.encoding import Space
+from ....runtime.isa.accesses import Space
 from ....runtime.isa.layouts import (
     SCRATCHPAD_UNITS,
     dense_bytes,

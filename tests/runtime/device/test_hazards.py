@@ -11,7 +11,8 @@ from device_programs import pointwise
 from property_tests import given, st
 
 from tilewright.errors import InstructionError, ResourceError
-from tilewright.runtime.isa.encoding import MemoryAccess, Queue, Space, Stream
+from tilewright.runtime.isa.accesses import MemoryAccess, Space
+from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.isa.hazards import LastTouch, box_of, overlap
 from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import verifier
