@@ -19,8 +19,9 @@ from ..activation import FEW_PRODUCTS, what_follows
 from ..output_channels import VECTOR_BYTES, Channels, FloatOutput, channels_of, has_constant_channels
 from ..products.blocking import Blocking, choose_tile
 from ..window import Axis, rows_and_columns, walked
+from .convolution_tile import ConvolutionTile
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
-from .direct_convolution import ConvolutionTile, DirectConvolution
+from .direct_convolution import DirectConvolution
 from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
 from .line_convolution import LineConvolution
 from .paired_convolution import PairedConvolution

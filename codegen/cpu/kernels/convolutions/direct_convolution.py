@@ -14,24 +14,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
 from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...kernel import Kernel
-from ...llvm.builder import FunctionBuilder, Integer
-from ...llvm.byte_dot_product import widens
+from ...llvm.builder import Integer
 from ...llvm.target import TargetDescription
 from ...llvm.types import I64, Register, Registers
 from ..channel_tiles import WorkItem
 from ..output_channels import VECTOR_BYTES
-from ..products.blocking import MOST_VECTORS, PARTS, Blocking, Work, registers_per_vector, rows_of_item
-from ..window import PixelTile, TileRow, cut
-from ..window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, moved, over
-
-LEAST_STEPS = 4
-"""Steps that a round of the innermost loop works through at most, where channels are to be left out."""
+from ..products.blocking import MOST_VECTORS, PARTS, Blocking, Work, rows_of_item
+from ..window import TileRow, cut
+from ..window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, over
+from .convolution_tile import LEAST_STEPS, ConvolutionTile, Distances, unrolled_steps
 
 
 @dataclass(frozen=True)
@@ -187,31 +182,6 @@ class DirectConvolution(WindowSpec):
         return _Walker(self, self.blocking or self.choose_blocking(target), target).generate()
 
 
-@dataclass(frozen=True)
-class Distances:
-    """Where things lie in memory, in bytes, and how much of the following weights is asked for.
-
-    Attributes:
-        block, row, column, step: from one block of input channels, kernel row, step along a kernel row, or step of
-            those side by side to the next: in x, in w, and in the table of what is counted.
-        pixel: in x, between neighbouring output pixels.
-        vector: in w, between vectors of output channels.
-        output_vector: the same in residual and result.
-        prefetch: cache lines of following weights to ask for, by each call and for each vector.
-        spread: how many of them after each round of the innermost loop; 0 for all of them at once, where they are few.
-    """
-
-    block: tuple[int, int, int]
-    row: tuple[int, int, int]
-    column: tuple[int, int, int]
-    step: tuple[int, int, int]
-    pixel: int
-    vector: int
-    output_vector: int
-    prefetch: int
-    spread: int
-
-
 class _Walker(WindowWalk):
     """The function that walks over work items: image, block of rows, tile of output channels."""
 
@@ -326,121 +296,3 @@ class _Walker(WindowWalk):
 
             b.each(begin, end, body)
             done += run.count
-
-
-class ConvolutionTile:
-    """The body of the innermost function: some output pixels by some vectors of output channels.
-
-    Attributes:
-        b, arguments: of the function.
-        pixels, vectors: extents.
-        active: channels in the last vector; the other lanes are to be set to zero.
-    """
-
-    def __init__(
-        self,
-        spec: DirectConvolution,
-        distances: Distances,
-        b: FunctionBuilder,
-        arguments: Values,
-        reach: PixelTile,
-        vectors: int,
-        active: int,
-    ) -> None:
-        self.b, self.arguments, self.distances = b, arguments, distances
-        self.pixels, self.vectors, self.active = reach.pixels, vectors, active
-        self.positions = [(p, q) for p in range(self.pixels) for q in range(vectors)]
-        self._spec = spec
-        self._reach = reach
-        self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
-        # In a last block of few steps, or the only one, those of absent channels are most of all.
-        rest = spec.present_steps % spec.steps or spec.steps
-        is_short = spec.input_blocks == 1 or spec.steps <= LEAST_STEPS
-        most = min(LEAST_STEPS, 2 * rest - 1) if is_short else LEAST_STEPS
-        while spec.is_ragged and self._unrolled > most:
-            self._unrolled //= 2
-        self._rounds = b.integer(spec.steps // self._unrolled)
-
-    def output(self, name: str, p: int, q: int) -> Register:
-        """Address of a pixel and vector of the residual or result."""
-        pixel = p * self._spec.element.bytes * CHANNEL_BLOCK
-        return self.b.at(self.arguments[name], q * self.distances.output_vector + pixel)
-
-    def generate(self) -> None:
-        a, spec, spread = self.arguments, self._spec, self.distances.spread
-        if not spread:
-            self._prefetch(a["following"], self.distances.prefetch)
-        sums = tuple(spec.start(self))
-        # The address to prefetch from goes through the loops behind the sums.
-        carried = (*sums, a["following"]) if spread else sums
-        pointers = tuple(a[name] for name in ("x", "w", "ones") if name in a)
-        if spec.is_ragged:
-            carried = (*carried, a.get("left", self.b.integer(spec.present_steps)))
-        blocks = a.get("blocks", self.b.integer(spec.input_blocks))
-        spec.end(self, tuple(spec.over_blocks(self, blocks, pointers, carried)[: len(sums)]))
-
-    def over_block(self, pointers: Registers, carried: Registers) -> Registers:
-        """A block of input channels; the steps that are left go through the blocks behind all else."""
-        if not self._spec.is_ragged:
-            return self._over_rows(pointers, carried)
-        b, (*inner, left) = self.b, carried
-        present = b.minimum(left, self._spec.steps)
-        self._rounds = b.divide(b.add(present, self._unrolled - 1), self._unrolled)
-        return (*self._over_rows(pointers, tuple(inner)), b.subtract(left, self._spec.steps))
-
-    def _prefetch(self, address: Register, lines: int) -> None:
-        for q in range(self.vectors):
-            for line in range(lines):
-                self.b.prefetch(self.b.at(address, q * self.distances.vector + line * 64))
-
-    def _over_rows(self, pointers: Registers, carried: Registers) -> Registers:
-        rows = self._spec.rows
-        count = self.arguments["kernel_rows"] if rows.is_padded else rows.kernel
-        runs = rows.always_reaches or None
-        return over(self.b, count, self.distances.row, pointers, carried, self._over_columns, runs=runs)
-
-    def _over_columns(self, pointers: Registers, carried: Registers) -> Registers:
-        """A kernel row: runs of steps that see the same pixels.
-
-        A run is a loop, unless it is short and the spec wants it unrolled: neighbouring columns read the same inputs,
-        and LLVM would keep them in registers that the sums need.
-        """
-        spec, b, column, first = self._spec, self.b, self.distances.column, 0
-        for masks, equal in groupby(self._reach.columns):
-            count = len(list(equal))
-            if any(masks) or spec.fill:
-                here = moved(b, pointers, column, first)
-                steps = partial(self._over_steps, masks)
-                if count * spec.steps * len(carried) <= spec.unrolled and not widens(self.b.target):
-                    for index in range(count):
-                        carried = steps(moved(b, here, column, index), carried)
-                else:
-                    carried = over(b, count, column, here, carried, steps)
-            first += count
-        return carried
-
-    def _over_steps(self, masks: Sequence[int], pointers: Registers, carried: Registers) -> Registers:
-        spec, spread, times = self._spec, self.distances.spread, self._unrolled
-
-        def some(pointers: Registers, carried: Registers) -> Registers:
-            sums = list(carried)
-            for step in range(times):
-                spec.step(self, masks, pointers, step, sums)
-            if spread:
-                self._prefetch(sums[-1], spread)
-                sums[-1] = self.b.at(sums[-1], 64 * spread)
-            return tuple(sums)
-
-        distances = [times * distance for distance in self.distances.step]
-        return over(self.b, self._rounds, distances, pointers, carried, some, runs=True)
-
-
-def unrolled_steps(steps: int, sums: int, target: TargetDescription) -> int:
-    """Steps that a round of the innermost loop works through, given the vectors of sums.
-
-    Four products for each register hide the loop; with more of them, LLVM's scheduler moves loads so far up that it
-    lacks registers for what they load.
-    """
-    while steps > 1 and steps * sums * registers_per_vector(target) > 4 * target.registers:
-        steps //= 2
-    return steps

@@ -17,7 +17,8 @@ from ..output_channels import VECTOR_BYTES, QuantizedOutput
 from ..products.blocking import Blocking, Work, choose_tile
 from ..window import ALL
 from ..window_walk import Values
-from .direct_convolution import ConvolutionTile, DirectConvolution
+from .convolution_tile import ConvolutionTile
+from .direct_convolution import DirectConvolution
 
 
 @dataclass(frozen=True)

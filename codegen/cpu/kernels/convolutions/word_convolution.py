@@ -13,7 +13,7 @@ from ...llvm.byte_dot_product import BYTES, add_word_pairs
 from ...llvm.types import F64, I16, I32, Register, Registers, constant, zero
 from ..output_channels import VECTOR, VECTOR_BYTES, without_zero_points
 from ..window_walk import moved
-from .direct_convolution import ConvolutionTile
+from .convolution_tile import ConvolutionTile
 from .quantized_convolution import QuantizedConvolution
 
 PAIR = 2
