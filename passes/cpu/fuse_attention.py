@@ -23,7 +23,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
-from ..simplify.linear_rules import MATRICES, factored, scalar_of
+from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
 FEWEST_ROWS = 8
@@ -59,7 +59,7 @@ class FuseAttention(Pass):
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
         rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention), RESHAPED
-        return Driver((*rules, *(SUMS if self.sums else MATRICES), *MOVEMENT)).run(module, record)
+        return Driver((*rules, *(SUMS if self.sums else matrices(self.least_rows)), *MOVEMENT)).run(module, record)
 
 
 @dataclass

@@ -206,17 +206,18 @@ def _factor_of_larger(found: Match[MatMul]) -> Value | None:
 
 
 def _product_of_repeated(found: Match[MatMul]) -> Value | None:
-    """A row by each of several equal matrices, as keys are for groups of queries: as many rows by one matrix."""
+    """A few rows by each of several equal matrices, as keys are for groups of queries: all of them by one matrix."""
     op, expand = found.root, found.op("expand", Expand)
     (a, b), once = op.inputs[:2], expand.inputs[0]
     (*batch, group, inner, columns), lead = expand.result.type.shape, a.type.shape[:-2]
     is_repeated = once.type.shape == (*batch, 1, inner, columns) and b.type.shape == (*lead, inner, columns)
-    is_row = a.type.shape[-2] == 1 and math.prod(lead) == math.prod(batch) * group and not op.operator.transpose_a
-    if not is_repeated or not is_row or len(op.inputs) > 2:
+    rows, width = a.type.shape[-2:]
+    is_plain = math.prod(lead) == math.prod(batch) * group and not op.operator.transpose_a
+    if not is_repeated or not is_plain or len(op.inputs) > 2:
         return None
-    rows = found.emit(Reshape((*batch, group, a.type.shape[-1])), a)
+    together = found.emit(Reshape((*batch, group * rows, width)), a)
     matrix = found.emit(Reshape((*batch, inner, columns)), once)
-    return found.emit(Reshape(op.result.type.shape), found.emit(op.operator, rows, matrix))
+    return found.emit(Reshape(op.result.type.shape), found.emit(op.operator, together, matrix))
 
 
 _linear = node(LINEAR, name="linear", where=_is_foldable)
@@ -244,9 +245,16 @@ RULES: tuple[Rule, ...] = (
 )
 """Constants into weights, rows into biases, transposes into flags."""
 
-MATRICES: tuple[Rule, ...] = (
-    Rule("factor_of_larger", node(MatMul), _factor_of_larger),
-    Rule("product_of_repeated", node(MatMul, "a", node(Reshape, _REPEATED)), _product_of_repeated),
-    *_TURNED,
-)
-"""Of products of two matrices that are computed: less is done to the larger one."""
+
+def matrices(many_rows: int) -> tuple[Rule, ...]:
+    """Of products of two matrices that are computed: less is done to the larger one, of fewer than ``many_rows``."""
+    few = node(MatMul, "a", node(Reshape, _REPEATED), where=lambda op: op.result.type.shape[-2] < many_rows)
+    return (
+        Rule("factor_of_larger", node(MatMul), _factor_of_larger),
+        Rule("product_of_repeated", few, _product_of_repeated),
+        *_TURNED,
+    )
+
+
+MATRICES = matrices(16)
+"""Those beside kernels of attention for so many rows."""

@@ -313,11 +313,11 @@ NETWORKS = {
     return %y
   }""",
     "product_of_repeated": """
-  func @main(%a: f32[2,3,1,4], %b: f32[2,1,4,5]) -> (%y: f32[6,1,5]) {
+  func @main(%a: f32[2,3,2,4], %b: f32[2,1,4,5]) -> (%y: f32[6,2,5]) {
     %e = expand(%b) {shape=[2, 3, 4, 5]} : f32[2,3,4,5]
     %r = reshape(%e) {shape=[6, 4, 5]} : f32[6,4,5]
-    %q = reshape(%a) {shape=[6, 1, 4]} : f32[6,1,4]
-    %y = matmul(%q, %r, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[6,1,5]
+    %q = reshape(%a) {shape=[6, 2, 4]} : f32[6,2,4]
+    %y = matmul(%q, %r, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[6,2,5]
     return %y
   }""",
     "bit_cast_to_same_type": """
