@@ -92,7 +92,7 @@ def test_affine_grid(size: tuple[int, ...], align_corners: int, rng: np.random.G
     inputs = [floats(rng, size[0], rank, rank + 1), np.array(size)]
     model = node_model("AffineGrid", inputs, opset=20, constants=(1,), align_corners=align_corners)
     module = assert_imports_like_onnxruntime(model, inputs)
-    assert [op.name for op in module.main.ops] == ["matmul", "reshape"]
+    assert sum(constant.array.nbytes for constant in module.constants.values()) < 4 * sum((*size, 16))
     theta = [inputs[0][:, 1:], inputs[1]]
     with pytest.raises(ModelError, match="theta and the size do not fit"):
         import_checked(node_model("AffineGrid", theta, opset=20, constants=(1,)))

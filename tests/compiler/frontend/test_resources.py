@@ -69,8 +69,8 @@ def test_expand_to_more_dimensions_than_numpy_counts() -> None:
     )
 
 
-def test_places_take_the_memory_of_their_constant() -> None:
-    """Not several times as much in double precision, in which a few hundred bytes would take gigabytes."""
+def test_places_take_the_memory_of_their_dimensions() -> None:
+    """Not of all of their combinations, for which a few hundred bytes would take gigabytes."""
     node = helper.make_node("AffineGrid", ["theta", "size"], ["y"])
     sizes = {"size": np.array([1, 1, 512, 512])}
     model = graph_model([node], [("theta", FLOAT, [1, 2, 3])], initializers=sizes, opset=20)
@@ -78,7 +78,7 @@ def test_places_take_the_memory_of_their_constant() -> None:
     import_onnx(model)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3 * 512 * 512 * 3 * 4
+    assert peak < 512 * 512
     node = helper.make_node("MelWeightMatrix", ["bands", "length", "rate", "low", "high"], ["c"], name="m")
     low, high = np.zeros((), np.float32), np.ones((), np.float32)
     matrix = small(total_of(node), bands=2**14, length=2**14, rate=100, low=low, high=high)

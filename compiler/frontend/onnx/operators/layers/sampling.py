@@ -1,6 +1,7 @@
 """GridSample, AffineGrid and DeformConv of ONNX."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from ......ir.core import Op, Value
 from ......ir.ops.elementwise import Add, Mul
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.sampling import GridSample
-from ....movement import reversed_along, transpose
+from ....movement import reversed_along, split, transpose
 from ....shape import reshape
 from ...exporter import MICROSOFT, Exporter, exports
 from ...importer import Importer, Node, imports
@@ -48,21 +49,24 @@ def export_grid_sample(op: Op[GridSample], exporter: Exporter) -> None:
 
 @imports("AffineGrid")
 def import_affine_grid(node: Node, importer: Importer) -> Value:
-    """A product; the function that the standard has for it takes no batch of one."""
+    """A sum of what each dimension adds, so that places are stored by dimension alone."""
     theta, size = node.input(0), node.integers(1, "the size")
     extents, rank, centres = size[2:], len(size) - 2, node.bool("align_corners", 0)
     if rank not in (2, 3) or min(extents) < 1 or theta.type.shape != (size[0], rank, rank + 1):
         raise node.model_error("theta and the size do not fit", found=f"{theta.type}, {list(size)}")
 
-    def places() -> np.ndarray:
-        """Coordinates from -1 to 1, from the last to the first, then a one: [elements, rank + 1]."""
-        found = np.ones((*extents, rank + 1), theta.type.dtype.numpy)
-        for d, n in enumerate(reversed(extents)):  # A corner of one place alone is at -1, as in the standard.
-            found[..., d] = (np.linspace(-1, 1, n) if centres else (2 * np.arange(n) + 1) / n - 1).reshape(n, *[1] * d)
-        return found.reshape(-1, rank + 1)
+    def places(n: int, *ones: int) -> np.ndarray:
+        """Coordinates from -1 to 1; a corner of one place alone is at -1, as in the standard."""
+        found = np.linspace(-1, 1, n) if centres else (2 * np.arange(n) + 1) / n - 1
+        return found.astype(theta.type.dtype.numpy).reshape(n, *ones)
 
-    fixed = importer.described(node, (math.prod(extents), rank + 1), theta.type.dtype, places, "_places")
-    return reshape(importer, importer.emit_one(MatMul(transpose_b=True), fixed, theta), (size[0], *extents, rank))
+    columns = split(importer, theta, 2, (1,) * (rank + 1))
+    y, *columns = (reshape(importer, each, (size[0], *[1] * rank, rank)) for each in reversed(columns))
+    for d, (n, column) in enumerate(zip(extents, columns, strict=True)):
+        shape = (n, *[1] * (rank - d))
+        fixed = importer.described(node, shape, theta.type.dtype, partial(places, *shape), "_places")
+        y = importer.emit_one(Add(), y, importer.emit_one(Mul(), fixed, column))
+    return y
 
 
 @imports("DeformConv")
