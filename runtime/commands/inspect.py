@@ -36,20 +36,14 @@ _CONTAINER = ".nef"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "path",
-        nargs="?",
-        type=Path,
-        metavar="FILE",
-        help="An artifact (.twa), a container of models (.nef), or a model (.onnx, .xml), for which the compiler must "
-        "be installed.",
+    path = (
+        "An artifact (.twa), a container of models (.nef), or a model (.onnx, .xml), for which the compiler must "
+        "be installed."
     )
+    parser.add_argument("path", nargs="?", type=Path, metavar="FILE", help=path)
     parser.add_argument("--ir", action="store_true", help="Print the intermediate representation.")
-    parser.add_argument(
-        "--supported-ops",
-        action="store_true",
-        help="Print all supported operators in Markdown; needs no file, but the compiler.",
-    )
+    supported_ops = "Print all supported operators in Markdown; needs no file, but the compiler."
+    parser.add_argument("--supported-ops", action="store_true", help=supported_ops)
     add_input_shape(parser, "The shape of an input that a model leaves open. ")
     parser.add_argument(
         "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
@@ -57,12 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser, "the first of these that the artifact holds.")
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
-    parser.add_argument(
-        "--html",
-        type=output_path,
-        metavar="FILE.html",
-        help="Also write the page that `tilewright report` makes, of the preferred engine.",
-    )
+    html = "Also write the page that `tilewright report` makes, of the preferred engine."
+    parser.add_argument("--html", type=output_path, metavar="FILE.html", help=html)
 
 
 def run(

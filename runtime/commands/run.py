@@ -33,105 +33,75 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
-    parser.add_argument(
-        "inputs",
-        nargs="*",
-        default=[],
-        metavar="INPUT",
-        help="FILE.npy, or images that are prepared as the artifact says, one for each of the batch; NAME=FILE where "
+    inputs = (
+        "FILE.npy, or images that are prepared as the artifact says, one for each of the batch; NAME=FILE where "
         "the network has several inputs; FILE.npz with an array for each; FILE.csv with a line of numbers for each "
-        "of the batch; or FILE.wav for a waveform.",
+        "of the batch; or FILE.wav for a waveform."
     )
-    parser.add_argument(
-        "--random",
-        type=whole_number(0),
-        metavar="SEED",
-        help="Run on random inputs made from this seed, 0 or more, instead.",
-    )
+    parser.add_argument("inputs", nargs="*", default=[], metavar="INPUT", help=inputs)
+    random = "Run on random inputs made from this seed, 0 or more, instead."
+    parser.add_argument("--random", type=whole_number(0), metavar="SEED", help=random)
     add_output(parser, "FILE.npz", "Save the outputs.")
     pictures = parser.add_argument_group("Images and classes")
-    pictures.add_argument(
-        "--preprocess",
-        metavar="KEY=VALUE,...",
-        help="How images become inputs, as for `tilewright compile`, of an artifact that does not say. Another one "
-        "than the artifact's is refused.",
+    preprocess = (
+        "How images become inputs, as for `tilewright compile`, of an artifact that does not say. Another one "
+        "than the artifact's is refused."
     )
+    pictures.add_argument("--preprocess", metavar="KEY=VALUE,...", help=preprocess)
     add_force(pictures)
-    pictures.add_argument(
-        "--top",
-        type=whole_number(1),
-        metavar="N",
-        help="Print the N best classes of each item of a batch, or of each of its tokens or boxes; of a map those of "
+    top = (
+        "Print the N best classes of each item of a batch, or of each of its tokens or boxes; of a map those of "
         "the most pixels; of one number that a sigmoid makes 1, yes, and 0, no. Where a softmax makes some outputs, of "
-        "these alone.",
+        "these alone."
     )
-    pictures.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE.txt",
-        help="The names of the classes, one a line; with an output more than lines, the first has no name.",
-    )
+    pictures.add_argument("--top", type=whole_number(1), metavar="N", help=top)
+    labels = "The names of the classes, one a line; with an output more than lines, the first has no name."
+    pictures.add_argument("--labels", type=Path, metavar="FILE.txt", help=labels)
     add_engine(parser)
-    parser.add_argument(
-        "--pad",
-        action="append",
-        default=[],
-        metavar="EXTENT",
-        help="An open extent by its name, such as batch: pad inputs that have none of the artifact's shapes with zeros "
+    pad = (
+        "An open extent by its name, such as batch: pad inputs that have none of the artifact's shapes with zeros "
         "at its end, to the smallest shape that holds them, and cut outputs back. Along a batch that changes nothing "
-        "else where the network computes each item by itself; along a sequence the zeros are read as data.",
+        "else where the network computes each item by itself; along a sequence the zeros are read as data."
     )
-    parser.add_argument(
-        "--threads",
-        type=whole_number(1),
-        metavar="N",
-        help="Threads that compute on the CPU. Default: one for each core that this process may use, or as many as the "
-        "environment variable TILEWRIGHT_THREADS says, and never more. Results do not depend on it.",
+    parser.add_argument("--pad", action="append", default=[], metavar="EXTENT", help=pad)
+    threads = (
+        "Threads that compute on the CPU. Default: one for each core that this process may use, or as many as the "
+        "environment variable TILEWRIGHT_THREADS says, and never more. Results do not depend on it."
     )
+    parser.add_argument("--threads", type=whole_number(1), metavar="N", help=threads)
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
-    parser.add_argument(
-        "--trace",
-        type=output_path,
-        metavar="FILE.json",
-        help="Also write when requests wait and run, their steps and the threads that compute them, for Perfetto "
-        "(ui.perfetto.dev) and chrome://tracing. A name that ends in .gz: compressed.",
+    trace = (
+        "Also write when requests wait and run, their steps and the threads that compute them, for Perfetto "
+        "(ui.perfetto.dev) and chrome://tracing. A name that ends in .gz: compressed."
     )
-    parser.add_argument(
-        "--requests",
-        type=whole_number(1),
-        metavar="N",
-        help=f"With --trace: requests of the same inputs, after one that is not drawn. Default: {_REQUESTS}.",
-    )
+    parser.add_argument("--trace", type=output_path, metavar="FILE.json", help=trace)
+    requests = f"With --trace: requests of the same inputs, after one that is not drawn. Default: {_REQUESTS}."
+    parser.add_argument("--requests", type=whole_number(1), metavar="N", help=requests)
     parser.add_argument(
         "--workers", type=whole_number(1), metavar="N", help="With --trace: requests that run at once. Default: 1."
     )
     allowed = parser.add_argument_group("What may run, and for how much")
-    allowed.add_argument(
-        "--machine",
-        metavar="MACHINE",
-        help="The accelerator at hand: m4096, s256, u250, or the path of a machine file. "
-        "An artifact made for another one is refused.",
+    machine = (
+        "The accelerator at hand: m4096, s256, u250, or the path of a machine file. "
+        "An artifact made for another one is refused."
     )
-    allowed.add_argument(
-        "--trust",
-        metavar="KEY",
-        help="Run only what is signed by this key (ed25519:…) or has this digest (sha256:…). "
+    allowed.add_argument("--machine", metavar="MACHINE", help=machine)
+    trust = (
+        "Run only what is signed by this key (ed25519:…) or has this digest (sha256:…). "
         "Default: native code runs if it was made here or is signed by a key that you trust, "
-        "otherwise it is generated again.",
+        "otherwise it is generated again."
     )
-    allowed.add_argument(
-        "--no-regenerate",
-        action="store_true",
-        help="Refuse an artifact whose native code may not or cannot run here, instead of generating its kernels "
-        "again, which takes the compiler and seconds.",
+    allowed.add_argument("--trust", metavar="KEY", help=trust)
+    no_regenerate = (
+        "Refuse an artifact whose native code may not or cannot run here, instead of generating its kernels "
+        "again, which takes the compiler and seconds."
     )
-    allowed.add_argument(
-        "--memory-limit",
-        type=_size,
-        metavar="SIZE",
-        help="Refuse an artifact that needs more memory to run, in bytes or with a unit, such as 512M or 2G. "
-        "Default: no limit.",
+    allowed.add_argument("--no-regenerate", action="store_true", help=no_regenerate)
+    memory_limit = (
+        "Refuse an artifact that needs more memory to run, in bytes or with a unit, such as 512M or 2G. "
+        "Default: no limit."
     )
+    allowed.add_argument("--memory-limit", type=_size, metavar="SIZE", help=memory_limit)
     add_time_limit(allowed)
 
 

@@ -34,26 +34,20 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser, " with precision int8")
     add_input_shape(parser)
-    parser.add_argument(
-        "--without",
-        metavar="COSTS",
-        default="",
-        help="leave costs out, by names with commas between: "
-        + "; ".join(f"{name} ({meaning})" for name, meaning in {**COSTS, **BESIDE}.items()),
+    without = "leave costs out, by names with commas between: " + "; ".join(
+        f"{name} ({meaning})" for name, meaning in {**COSTS, **BESIDE}.items()
     )
-    parser.add_argument(
-        "--machine",
-        metavar="MACHINE",
-        help="The accelerator, or the path of a machine file, that the artifact must have been compiled for: schedules "
-        "of another one are not modelled.",
+    parser.add_argument("--without", metavar="COSTS", default="", help=without)
+    machine = (
+        "The accelerator, or the path of a machine file, that the artifact must have been compiled for: schedules "
+        "of another one are not modelled."
     )
-    parser.add_argument(
-        "--trace",
-        type=output_path,
-        metavar="FILE.json",
-        help="Write what every unit does when, for Perfetto (ui.perfetto.dev) and chrome://tracing, and what it waits "
-        "for. A name that ends in .gz: compressed, which Perfetto opens as well.",
+    parser.add_argument("--machine", metavar="MACHINE", help=machine)
+    trace = (
+        "Write what every unit does when, for Perfetto (ui.perfetto.dev) and chrome://tracing, and what it waits "
+        "for. A name that ends in .gz: compressed, which Perfetto opens as well."
     )
+    parser.add_argument("--trace", type=output_path, metavar="FILE.json", help=trace)
     parser.add_argument(
         "--trace-detail",
         choices=DETAILS,

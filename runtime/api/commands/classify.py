@@ -42,26 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outfile", type=output_path, metavar="FILE.csv", help="Write the predictions there instead of printing them."
     )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE.txt",
-        help="Right classes, to tell the accuracy: lines of a file's name, a space, and a number.",
-    )
-    parser.add_argument(
-        "--label-offset",
-        "--label_offset",
-        type=whole_number(),
-        metavar="N",
-        help="Outputs before that of class 0. Default: 1 of 1001 outputs, which have one for the background.",
-    )
-    parser.add_argument(
-        "--preprocess",
-        metavar="KEY=VALUE,...",
-        help="How images become inputs, as for `tilewright compile`. Default: what TILEWRIGHT_PREPROCESS says, or as "
+    labels = "Right classes, to tell the accuracy: lines of a file's name, a space, and a number."
+    parser.add_argument("--labels", type=Path, metavar="FILE.txt", help=labels)
+    label_offset = "Outputs before that of class 0. Default: 1 of 1001 outputs, which have one for the background."
+    parser.add_argument("--label-offset", "--label_offset", type=whole_number(), metavar="N", help=label_offset)
+    preprocess = (
+        "How images become inputs, as for `tilewright compile`. Default: what TILEWRIGHT_PREPROCESS says, or as "
         "the artifact does, or if neither says anything, stretched, in the order blue, green, red, pixels 0 to 255. "
-        "Another one than the artifact's is refused.",
+        "Another one than the artifact's is refused."
     )
+    parser.add_argument("--preprocess", metavar="KEY=VALUE,...", help=preprocess)
     add_force(parser)
     parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
     work = parser.add_argument_group("How it is computed")
@@ -84,13 +74,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     made = "The network: an artifact made by `tilewright compile`."
     parser.add_argument("artifact", nargs="?", type=Path, metavar="FILE.twa", help=made)
     parser.add_argument("--xclbin", type=Path, metavar="FILE.twa", help="The same, as the original program takes it.")
-    parser.add_argument(
-        "--fcweights",
-        type=Path,
-        metavar="FILE.csv",
-        help="Integers that replace those of the last layer with weights: comma separated, class by class. "
-        "Its scales and biases stay.",
+    fcweights = (
+        "Integers that replace those of the last layer with weights: comma separated, class by class. "
+        "Its scales and biases stay."
     )
+    parser.add_argument("--fcweights", type=Path, metavar="FILE.csv", help=fcweights)
 
 
 def network_of(arguments: argparse.Namespace) -> Path:

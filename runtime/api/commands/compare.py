@@ -49,12 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = "FILE.onnx, FILE.xml, FILE.twa or onnxruntime:FILE.onnx."
     parser.add_argument("reference", metavar="REFERENCE", help=f"The reference: {kinds}")
     parser.add_argument("network", metavar="NETWORK", nargs="?", help=f"What is compared with it: {kinds}")
-    parser.add_argument(
-        "--data",
-        metavar="PATH",
-        help="A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them; an image or a folder "
-        "of images; or the word random, which is what --every-layer takes without. Otherwise required.",
+    data = (
+        "A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them; an image or a folder "
+        "of images; or the word random, which is what --every-layer takes without. Otherwise required."
     )
+    parser.add_argument("--data", metavar="PATH", help=data)
     parser.add_argument(
         "--preprocess", metavar="KEY=VALUE,…", help="How images become inputs, as `tilewright compile` takes it."
     )
@@ -74,19 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every-layer", action="store_true", help="Name the first value that differs by more than rounding."
     )
-    parser.add_argument(
-        "--tolerance",
-        type=number,
-        metavar="NUMBER",
-        help="With --every-layer, how much of the largest number of a value may be rounding. Default: 0.001.",
-    )
+    tolerance = "With --every-layer, how much of the largest number of a value may be rounding. Default: 0.001."
+    parser.add_argument("--tolerance", type=number, metavar="NUMBER", help=tolerance)
     by_sample = parser.add_argument_group("Outputs or chosen layers on each sample")
-    by_sample.add_argument(
-        "--layer",
-        action="append",
-        metavar="NAME[=NAME]",
-        help="Compare this tensor of REFERENCE with that of NETWORK in place of the outputs.",
-    )
+    layer = "Compare this tensor of REFERENCE with that of NETWORK in place of the outputs."
+    by_sample.add_argument("--layer", action="append", metavar="NAME[=NAME]", help=layer)
     by_sample.add_argument("--metric", metavar="METRIC", help="snr, psnr, cosine, rmse, mse, mae or max_abs.")
     by_sample.add_argument(
         "--threshold", type=number, metavar="NUMBER", help="What passes. Default: 30 dB for snr, which others lack."

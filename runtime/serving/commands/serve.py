@@ -23,61 +23,35 @@ from ...commands.parser import add_engine, seconds, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "artifacts",
-        nargs="+",
-        metavar="[NAME[:VERSION]=]FILE.twa",
-        help="Artifacts made by `tilewright compile`, and what they are called.",
-    )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="The address to listen on; 0.0.0.0 is every one of this machine.",
-    )
+    artifacts = "Artifacts made by `tilewright compile`, and what they are called."
+    parser.add_argument("artifacts", nargs="+", metavar="[NAME[:VERSION]=]FILE.twa", help=artifacts)
+    host = "The address to listen on; 0.0.0.0 is every one of this machine."
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
     parser.add_argument(
         "--port", type=whole_number(0), default=8000, metavar="N", help="The port to listen on; 0 is any that is free."
     )
     load = parser.add_argument_group("Load")
-    load.add_argument(
-        "--batch",
-        action="append",
-        default=[],
-        metavar="MODEL",
-        help="Compute requests for this model together: what waits is laid behind one another along the first extent, "
+    batch = (
+        "Compute requests for this model together: what waits is laid behind one another along the first extent, "
         "and zeros up to the next batch that the artifact has. For networks that compute each item by itself, compiled "
-        "with a batch or several shapes, such as --input-shape batch=1,4,8.",
+        "with a batch or several shapes, such as --input-shape batch=1,4,8."
     )
-    load.add_argument(
-        "--queue",
-        type=whole_number(0),
-        default=64,
-        metavar="N",
-        help="Requests for a model that may wait; further ones are answered with 429.",
+    load.add_argument("--batch", action="append", default=[], metavar="MODEL", help=batch)
+    queue = "Requests for a model that may wait; further ones are answered with 429."
+    load.add_argument("--queue", type=whole_number(0), default=64, metavar="N", help=queue)
+    timeout = (
+        "How long the body of a request may take to arrive (408), then to wait and be computed (504), and how "
+        "long what has begun may take at the end."
     )
-    load.add_argument(
-        "--timeout",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="How long the body of a request may take to arrive (408), then to wait and be computed (504), and how "
-        "long what has begun may take at the end.",
-    )
+    load.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help=timeout)
     load.add_argument(
         "--workers", type=whole_number(1), default=1, metavar="N", help="Runs of a model that are computed at once."
     )
-    load.add_argument(
-        "--threads",
-        type=whole_number(1),
-        metavar="N",
-        help="Threads that compute a run on the CPU. Default: as for `tilewright run`.",
-    )
+    threads = "Threads that compute a run on the CPU. Default: as for `tilewright run`."
+    load.add_argument("--threads", type=whole_number(1), metavar="N", help=threads)
     add_engine(parser)
-    parser.add_argument(
-        "--trust",
-        metavar="KEY",
-        help="Serve only what is signed by this key (ed25519:…) or has this digest (sha256:…); see `tilewright run`.",
-    )
+    trust = "Serve only what is signed by this key (ed25519:…) or has this digest (sha256:…); see `tilewright run`."
+    parser.add_argument("--trust", metavar="KEY", help=trust)
 
 
 class Answered(TypedDict):
