@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tilewright.errors import UsageError
 
-from ..runtime.artifact.manifest import ENGINES
 from .declarations import check_type, flag_of, option
 from .progress import ProgressReport, silent
 
@@ -278,6 +277,9 @@ class CompileOptions:
         Raises:
             UsageError: there is no such engine, or not for this precision.
         """
+        # Late: the command line reads the declarations and needs no numpy.
+        from ..runtime.artifact.manifest import ENGINES
+
         given = self.engines
         if given is None:
             return ("device", "software") if precision == "int8" else ("float",)
