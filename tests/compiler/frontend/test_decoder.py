@@ -52,6 +52,7 @@ def grouped(
         (3, 6, {"do_rotary": 1, "rotary_interleaved": 1, "scale": 0.2}),
         (4, 6, {"local_window_size": 3}),
         (2, 6, {"softcap": 2.0}),
+        (3, 6, {"smooth_softmax": 1}),
     ],
 )
 def test_grouped_heads(rows: int, room: int, attributes: dict[str, Any], rng: np.random.Generator) -> None:
@@ -75,9 +76,17 @@ def test_queries_keys_and_values_in_one(rng: np.random.Generator) -> None:
     assert_imports_like_onnxruntime(model, packed)
 
 
+def test_sinks_take_weight_from_the_keys(rng: np.random.Generator) -> None:
+    _, inputs = grouped(rng, [7, 7], 1, 6)
+    inputs += [*[None] * 4, real(rng, HEADS)]
+    attributes: dict[str, Any] = {"num_heads": HEADS, "kv_num_heads": GROUPS}
+    model = node_model("GroupQueryAttention", inputs, constants=(6,), outputs=3, **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
 def test_what_grouped_heads_do_not_have(rng: np.random.Generator) -> None:
-    with pytest.raises(UnsupportedError, match="attribute 'smooth_softmax' is not supported"):
-        import_checked(grouped(rng, [7], 1, 6, smooth_softmax=1)[0])
+    with pytest.raises(UnsupportedError, match="attribute 'qk_output' is not supported"):
+        import_checked(grouped(rng, [7], 1, 6, qk_output=1)[0])
     with pytest.raises(ModelError, match=r"there is no such total length; expected 1 to 5, .* have room for, found 7"):
         import_checked(grouped(rng, [7], 1, 4)[0])
     model, _ = grouped(rng, [7], 1, 6)
@@ -104,6 +113,13 @@ def test_attention_with_its_past(mask: list[int] | None, unidirectional: int, rn
     inputs = [real(rng, 2, 4, 8), real(rng, 8, 24), real(rng, 24), limits, real(rng, 2, 2, 2, 5, 4)]
     attributes: dict[str, Any] = {"num_heads": 2, "unidirectional": unidirectional}
     assert_imports_like_onnxruntime(node_model("Attention", inputs, constants=(1, 2), outputs=2, **attributes), inputs)
+
+
+@pytest.mark.parametrize("keys", [3, 6])
+def test_rows_read_keys_of_another_sequence_up_to_their_place(keys: int, rng: np.random.Generator) -> None:
+    inputs = [real(rng, 2, 4, 8), real(rng, 2, keys, 8), real(rng, 2, keys, 8)]
+    model = node_model("MultiHeadAttention", inputs, num_heads=2, unidirectional=1)
+    assert_imports_like_onnxruntime(model, inputs)
 
 
 def test_projected_inputs_with_their_past(rng: np.random.Generator) -> None:

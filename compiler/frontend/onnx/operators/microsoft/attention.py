@@ -118,7 +118,8 @@ def _attention(
     if mask is not None:
         scores = importer.emit_one(Add(), scores, _filter(node, importer, mask, scores, low))
     if node.bool("unidirectional", 0):
-        before = np.tril(np.ones((positions, k.type.shape[2]), np.bool_), k.type.shape[2] - positions)
+        before = np.tri(positions, k.type.shape[2], past[0].type.shape[2] if past else 0, np.bool_)
+        before[-1:] = True  # as onnxruntime has it, where the keys are of a longer sequence
         least = importer.constant(np.asarray(np.finfo(scores.type.dtype.numpy).min), "least")
         scores = importer.emit_one(Where(), importer.constant(before, f"{node.name}_causal"), scores, least)
     y = importer.emit_one(MatMul(), importer.emit_one(Softmax(3), scores), v)

@@ -69,11 +69,11 @@ def rotated(importer: Importer, x: Value, places: Value, cos: Value, sin: Value,
 def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     """Attention in which several heads of queries share keys and values, which are written behind those of the past.
 
+    Sinks are scores, one a head, that take weight from the keys and have no values.
     A sequence has ``seqlens_k`` + 1 positions in all. The longest has ``total_sequence_length``, so that a batch of
     one is placed when compiling; of others each has its place.
     """
-    others = {11: "sinks", 12: "scales of keys", 13: "scales of values"}
-    refuse(node, others, ("smooth_softmax", "qk_output", "k_quant_type", "v_quant_type"))
+    refuse(node, {12: "scales of keys", 13: "scales of values"}, ("qk_output", "k_quant_type", "v_quant_type"))
     heads, groups = node.int("num_heads"), node.int("kv_num_heads")
     parts = [node.input(0), node.optional(1), node.optional(2)]
     if groups < 1 or heads % groups:
@@ -119,7 +119,16 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     allowed = reshape(importer, allowed, (shape[0], 1, share * rows, total))
     least = importer.constant(np.asarray(np.finfo(scores.type.dtype.numpy).min), "least")
     scores = importer.emit_one(Where(), allowed, scores, least)
-    y = importer.emit_one(MatMul(), importer.emit_one(Softmax(3), scores), v)
+    sinks = node.optional(11)
+    if sinks is None and node.bool("smooth_softmax", 0):
+        sinks = importer.constant(np.zeros(heads, scores.type.dtype.numpy), "sinks")
+    if sinks is not None:
+        sinks = reshape(importer, sinks, (1, groups, share, 1, 1))
+        sinks = expand(node, importer, sinks, (batch, groups, share, rows, 1))
+        scores = join(importer, [scores, reshape(importer, sinks, (batch, groups, share * rows, 1))], 3)
+    weights = importer.emit_one(Softmax(3), scores)
+    weights = slice_of(importer, weights, (0,) * 4, (batch, groups, share * rows, total), (1,) * 4)
+    y = importer.emit_one(MatMul(), weights, v)
     y = transpose(importer, reshape(importer, y, (batch, heads, rows, v.type.shape[3])), (0, 2, 1, 3))
     return [reshape(importer, y, (batch, rows, heads * v.type.shape[3])), *present]
 
