@@ -111,6 +111,7 @@ def pow(cls: type[Pow], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls(), (signed, np.array(2, np.float32)), frozenset({1}))
     yield Sample(cls(), (signed, np.array([3], np.int64)), frozenset({1}))
     yield Sample(cls(), (np.abs(signed) + 1, np.array(-0.5, np.float32)), frozenset({1}))
+    yield Sample(cls(), (signed, np.array([[2], [0], [1]], np.int32)))
 
 
 @samples_of(Extreme)

@@ -254,9 +254,8 @@ def _is_sum(step: Step, dtype: DType) -> bool:
 def _is_converted(op: Op[Elementwise], operand: int) -> bool:
     """Whether nothing is made of an integer operand, or of what it is added to, but a number of single precision."""
     operator, dtype = op.operator, op.inputs[operand].type.dtype
-    steps, count = ((Step(operator, (0,)),), 1)
-    if isinstance(operator, FusedElementwise):
-        steps, count = operator.steps, len(op.inputs)
+    count = len(op.inputs)
+    steps = operator.steps if isinstance(operator, FusedElementwise) else (Step(operator, tuple(range(count))),)
     integers = {operand}
     for index, step in enumerate(steps, count):
         if integers.isdisjoint(step.arguments):
