@@ -10,6 +10,7 @@ from ......ir.ops.comparison import And, Greater, Less, LessOrEqual, Where
 from ......ir.ops.elementwise import Add, Min, Mul, Sub
 from ......ir.ops.indexing import Gather, GatherElements
 from ......ir.ops.matmul import MatMul
+from ......ir.ops.movement import Tile
 from ......ir.ops.softmax import Softmax
 from ......ir.types import DType
 from ....elementwise import scaled
@@ -113,18 +114,14 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     if node.optional(10) is not None:
         scores = reshape(importer, scores, (batch, heads, rows, total))
         scores = reshape(importer, added(importer, scores, node.input(10)), (batch, groups, share * rows, total))
-    allowed = _allowed(node, importer, ends, total)
-    shape = (allowed.type.shape[0], 1, share, rows, total)
-    allowed = expand(node, importer, reshape(importer, allowed, (shape[0], 1, 1, rows, total)), shape)
-    allowed = reshape(importer, allowed, (shape[0], 1, share * rows, total))
+    allowed = importer.emit_one(Tile((1, 1, share, 1)), _allowed(node, importer, ends, total))
     least = importer.constant(np.asarray(np.finfo(scores.type.dtype.numpy).min), "least")
     scores = importer.emit_one(Where(), allowed, scores, least)
     sinks = node.optional(11)
     if sinks is None and node.bool("smooth_softmax", 0):
         sinks = importer.constant(np.zeros(heads, scores.type.dtype.numpy), "sinks")
     if sinks is not None:
-        sinks = reshape(importer, sinks, (1, groups, share, 1, 1))
-        sinks = expand(node, importer, sinks, (batch, groups, share, rows, 1))
+        sinks = expand(node, importer, reshape(importer, sinks, (groups, share, 1)), (batch, groups, share, rows))
         scores = join(importer, [scores, reshape(importer, sinks, (batch, groups, share * rows, 1))], 3)
     weights = importer.emit_one(Softmax(3), scores)
     weights = slice_of(importer, weights, (0,) * 4, (batch, groups, share * rows, total), (1,) * 4)
@@ -156,8 +153,8 @@ def _written(node: Node, importer: Importer, past: Value, new: Value, first: Val
 
 
 def _allowed(node: Node, importer: Importer, ends: Value, total: int) -> Value:
-    """Which keys each row may read, [batch or 1, rows, total]: none after its own position, nor too long before."""
-    ends = reshape(importer, ends, (*ends.type.shape, 1))
+    """Which keys each row may read, [batch or 1, 1, rows, total]: none after its own position, nor too long before."""
+    ends = reshape(importer, ends, (ends.type.shape[0], 1, ends.type.shape[1], 1))
     places = importer.constant(np.arange(total), f"{node.name}_keys")
     allowed = importer.emit_one(LessOrEqual(), places, ends)
     window = node.int("local_window_size", -1)
