@@ -101,6 +101,7 @@ class Plan(NamedTuple):
         cascades: whether ops may be computed in turn, stripe of rows by stripe of rows.
         tiles: results whose tiles are others than prices say; rows, columns, blocks of 16 channels of result and
             operand; and what clusters share out, ``None`` for what prices say.
+        as_written: whether instructions keep the order in which layers are lowered, one after the other.
     """
 
     clusters: int
@@ -108,6 +109,7 @@ class Plan(NamedTuple):
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
     tiles: "tuple[PlannedTile, ...]" = ()
+    as_written: bool = False
 
 
 class MessageEnd(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ...ir.annotations import PLAN
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter, clusters_of
 from ...runtime.machines.machine import Machine, load
@@ -15,8 +16,9 @@ _SHARE = 0.9
 """Of the scratchpads, what ops may take before their turn."""
 
 _WORTH, _WORTH_OF_SEVERAL = 0.98, 0.96
-"""Cycles of an order for each of the program as it is written, above which that is left alone, of one cluster and of
-several: the time that orders are made in is not quite that of the engine, least where clusters compete for DRAM."""
+"""Cycles of an order for each of the program as it is written, above which it is not known to be the better one, of one
+cluster and of several: the time that orders are made in is not quite that of the engine, least where clusters compete
+for DRAM. Where nothing below that is to be had no order is looked for."""
 
 
 class OrderTiles(Pass):
@@ -24,8 +26,9 @@ class OrderTiles(Pass):
     overlap and no unit waits for one that has other work.
 
     An op follows all that touch what it touches; otherwise what was written first goes first where there is room for
-    both. Results do not change, and a program that fits the scratchpads still does. One that would gain little
-    is left as it is. Messages between cards keep their order.
+    both. Results do not change, and a program that fits the scratchpads still does. One that can gain little, or
+    whose plan says so, is left as it is; one that may have gained nothing is counted as ``doubtful``. Messages between
+    cards keep their order.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
@@ -39,30 +42,46 @@ class OrderTiles(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         machine = load(self.machine)
         for function in device_functions(module):
-            record.counts["ordered"] += order(function, planned_machine(function, machine))
+            gain = order(function, planned_machine(function, machine))
+            record.counts["ordered"] += gain > 0
+            record.counts["doubtful"] += 0 < gain < 1 - worth_of(function)
         return record.counts["ordered"] > 0
 
 
-def order(function: Function, machine: Machine) -> bool:
-    """Put what becomes instructions into the order in which it can start; whether that changed a tile program, whose
-    maps in DRAM have addresses. One that does not fit as it is written is left, as is one that would gain little
-    (`_WORTH`, or with several clusters `_WORTH_OF_SEVERAL`).
+def worth_of(function: Function) -> float:
+    """`_WORTH`, or with several clusters `_WORTH_OF_SEVERAL`."""
+    return _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
+
+
+def order(function: Function, machine: Machine) -> float:
+    """Put what becomes instructions into the order in which it can start, if that is to be faster.
+
+    A tile program, whose maps in DRAM have addresses, is left as it is where its plan says so, where it does not fit as
+    it is written, or where no order could gain more than little (`worth_of`).
+
+    Returns:
+        The share of its cycles that this saves, in the time that orders are made in; 0 where nothing changed.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
+    worth, plan = worth_of(function), PLAN.get(function)
+    if plan is not None and plan.as_written:
+        return 0.0
     program = Steps.apart(function, machine)
     if program.least > worth * program.layer_by_layer:
         # Layers that overlap would take hardly less.
-        return False
+        return 0.0
     program.link()
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)
     if written is None or program.least > worth * written.cycles:
-        return False
-    found = schedule(program, links, _SHARE, limit=worth * written.cycles)
-    return found is not None and rearrange(function, [program.steps[number].op for number in found.steps])
+        return 0.0
+    found = schedule(program, links, _SHARE, limit=written.cycles)
+    if found is None or found.cycles == written.cycles:
+        return 0.0
+    changed = rearrange(function, [program.steps[number].op for number in found.steps])
+    return changed * (1 - found.cycles / written.cycles)
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

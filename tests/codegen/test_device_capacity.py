@@ -238,3 +238,18 @@ def test_drafts_that_cannot_be_the_fastest_are_left_before_they_are_ordered(
     few = len(ordered)
     assert fastest("stride", device, tmp_path, "normal") == found
     assert few < len(ordered) - few
+
+
+def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drafted: list[bool] = []
+
+    def apply(self: OrderTiles, module: Module, record: Record) -> bool:
+        plan = PLAN.get(module.main)
+        assert plan is not None
+        drafted.append(plan.as_written)
+        record.counts["doubtful"] += not plan.as_written
+        return False
+
+    monkeypatch.setattr(OrderTiles, "apply", apply)
+    fastest("stride", M4096, tmp_path, "normal")
+    assert drafted[:2] == [False, True]

@@ -15,7 +15,7 @@ from tile_programs import RandomProgram, inputs_of, linked, random_program, reor
 from tilewright.codegen.device.program import assemble
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.ir.annotations import DRAM, LAYER
+from tilewright.ir.annotations import DRAM, LAYER, PLAN, Plan
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.tile.compute import Convolve, Pool
 from tilewright.ir.tile.instructions import Places
@@ -211,6 +211,22 @@ def test_a_branch_of_pooling_overlaps_one_of_convolutions() -> None:
     after = cycles(module, machine)
     assert after < 0.85 * before
     assert not order(module.main, machine)
+
+
+def test_a_plan_may_keep_what_is_written() -> None:
+    module, machine = two_branches()
+    PLAN.set(module.main, Plan(1, 0.9, as_written=True))
+    before = [*module.main.ops]
+    assert not order(module.main, machine)
+    assert [*module.main.ops] == before
+
+
+def test_tiles_of_a_layer_may_change_places_where_clusters_have_neighbours() -> None:
+    module, machine = two_branches()
+    program = linked(module.main, machine)
+    alone = sum(Links(program).waits)
+    program.clusters = 2
+    assert sum(Links(program).waits) < alone
 
 
 def test_layers_that_would_hardly_overlap_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

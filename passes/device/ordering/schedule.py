@@ -2,7 +2,8 @@
 
 Among the steps whose predecessors have gone, the one goes next that can start first. Loads have no turn of their own:
 each goes right before the first step that needs it, and may start in modelled time as soon as there is room for what it
-loads. The steps of a layer that one unit runs keep their order.
+loads. The steps of a layer that one unit runs keep their order where one cluster works on its own. Of several, one has
+rows that its neighbours compute last, so that its own first step may be what it can do last.
 """
 
 import heapq
@@ -49,9 +50,8 @@ class Links:
                 before_load[number] = before
                 continue
             used |= loads
-            # The steps of a layer that one unit runs keep their order.
             key = step.layer, step.cost.cluster, step.cost.queue
-            if key in previous:
+            if key in previous and program.clusters == 1:
                 before.add(previous[key])
             previous[key] = number
             self.waits[number] = len(before)
