@@ -39,7 +39,7 @@ from .sample_sets import (
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
-ARRAYS, _TABLE = (".npy", ".npz"), ".csv"
+ARRAYS, TABLE = (".npy", ".npz"), ".csv"
 _SAMPLES = (*ARRAYS, SOUND)
 
 Source = Union[
@@ -121,7 +121,7 @@ def open_calibration_set(
     suffix = Path(path).suffix.lower()
     if suffix in _SAMPLES:
         return _array_file(path, inputs, limit)
-    if suffix == _TABLE:
+    if suffix == TABLE:
         return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
     files = array_files(path)
     if files:
@@ -178,7 +178,7 @@ def are_images(source: Source | None) -> bool:
     if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
         return False
     if is_url(source):
-        return Path(source).suffix.lower() not in (*_SAMPLES, _TABLE)
+        return Path(source).suffix.lower() not in (*_SAMPLES, TABLE)
     return not array_files(source) if os.path.isdir(source) else Path(source).suffix.lower() in SUFFIXES
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from tilewright.errors import CalibrationWarning, warn
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ..frontend.formats import Model, open_inputs_of
 from ..frontend.input_shapes import Declared
+from ..frontend.ir.document import Document
 from ..options import CompileOptions
-from .dataset import ARRAYS, Source, array_files, sources_by_input
+from .dataset import ARRAYS, TABLE, Source, array_files, sources_by_input
 from .sample_sets import reading
 
 _BATCH = re.compile("[Bb]atch|^(N|B|b|bs)$")
@@ -22,20 +24,23 @@ _LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
 
 
 def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
-    """The options, with the shapes that samples tell where a model leaves some open and is given none; it is said."""
-    if options.input_shapes or options.calibration is None:
+    """The options, with the shapes that samples tell where a model and what is given leave some open; it is said."""
+    is_path = isinstance(model, (str, os.PathLike))
+    if options.calibration is None or isinstance(model, Document) or (is_path and Path(model).suffix != ".onnx"):
         return options
-    found = told_shapes(options.calibration, open_inputs_of(model, options.freeze))
+    shapes, declared = open_inputs_of(model, options.input_shapes, options.freeze)
+    found = told_shapes(options.calibration, declared) if len(shapes) == 1 else {}
     if not found:
         return options
     text = " ".join(f"--input-shape {name}={','.join(map(str, shape))}" for name, shape in found.items())
     warn(f"the model leaves shapes open, and gets those of a sample, as by {text}", CalibrationWarning)
-    return replace(options, input_shapes=found)
+    return replace(options, input_shapes={**shapes[0].given, **found})
 
 
 def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]]:
     """The shapes of open inputs by name: those of samples where they are arrays, and of one sample where nothing but
-    the number of samples is open; none at all where one is not told, for the import to say what is missing.
+    the number of samples is open; none at all where one is not told, or two tell an extent of one name differently,
+    for the import to say what is missing.
 
     Args:
         declared: extents of the inputs with open ones.
@@ -45,16 +50,27 @@ def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]
     alone = arrays.get("") if len(declared) == 1 else None
     found: dict[str, tuple[int, ...]] = {}
     for name, extents in declared.items():
-        told = None if extents is None else _told(extents, arrays.get(name, alone))
+        one = source if named is None else named.get(name)
+        is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(TABLE)
+        told = None if extents is None else _told(extents, arrays.get(name, alone), is_line=is_line)
         if told is None:
             return {}
         found[name] = told
-    return found
+    pairs = {pair for name, shape in found.items() for pair in zip(declared[name] or (), shape, strict=True)}
+    extents = [extent for extent, _ in pairs if isinstance(extent, str)]
+    return found if len({*extents}) == len(extents) else {}
 
 
-def _told(extents: Sequence[int | str | None], shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The shape of one sample with these extents, from that of an array of samples; None where it does not say so."""
-    batch = tuple(each if isinstance(each, int) else 1 for each in extents[: _begins_with_batch(extents)])
+def _told(
+    extents: Sequence[int | str | None], shape: tuple[int, ...] | None, *, is_line: bool
+) -> tuple[int, ...] | None:
+    """The shape of one sample with these extents, from that of an array of samples; None where it does not say so.
+
+    Args:
+        is_line: whether a sample is a line of numbers, which fill a batch of one where the other extents are known.
+    """
+    begins = _begins_with_batch(extents) or (is_line and {*map(type, extents[1:])} == {int})
+    batch = tuple(each if isinstance(each, int) else 1 for each in extents[:begins])
     rest = extents[len(batch) :]
     if not all(isinstance(each, int) for each in rest):
         # A batch dimension of its own may be left out, or stand behind that of the samples.

@@ -86,6 +86,7 @@ class _Input:
 
     def __init__(self, name: str, type: TensorType, expected: Range | None) -> None:
         shape = type.shape
+        self.is_number = math.prod(shape[1:] or shape) == 1
         self.name, self.is_float, self.expected = name, type.dtype.is_float, expected
         self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)), None)
         self.channels = shape[self.axis] if self.axis is not None else 1
@@ -113,7 +114,7 @@ class _Input:
             self.rows += 1
             self.digests[blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).hexdigest()] = 1
             first = row.flat[0]
-            if (row == first).all():
+            if not self.is_number and (row == first).all():
                 self.constant += 1
                 self.zero += int(first == 0)
         self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
@@ -171,7 +172,7 @@ class _Input:
             found.append(f"{self.constant} of {self.rows} samples of {what} are constant")
         if self.rows > 1 and len(self.digests) == 1:
             found.append(f"all {self.rows} samples of {what} are the same")
-        elif len(self.digests) < FEW:
+        elif (self.rows if self.is_number else len(self.digests)) < FEW:
             number = "one sample" if len(self.digests) == 1 else f"{len(self.digests)} different samples"
             found.append(f"{what} has only {number}, too few for ranges that hold for others: {_ENOUGH}")
         if not self.is_float or self.constant == self.rows:

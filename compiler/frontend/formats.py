@@ -81,15 +81,18 @@ def shapes_of(
         source = read_document(source)
     if isinstance(source, Document):
         return each_shape(_declared(source), input_shapes)
-    names = {*names_in(input_shapes), *(frozen or ())}
-    return each_shape(declared_inputs(load_model(source)[0].graph, names), input_shapes)
+    return open_inputs_of(source, input_shapes, frozen)[0]
 
 
-def open_inputs_of(source: Model, frozen: Frozen | None) -> Declared:
-    """The extents of the inputs that an ONNX model leaves open, but for those that are frozen; none of another."""
-    if isinstance(source, Document) or not (isinstance(source, (bytes, ModelProto)) or Path(source).suffix == ".onnx"):
-        return {}
-    return open_inputs(load_model(source)[0].graph, NetworkShape({}, {}), frozen or ())
+def open_inputs_of(
+    source: str | os.PathLike[str] | bytes | ModelProto, input_shapes: GivenShapes | None, frozen: Frozen | None
+) -> tuple[tuple[NetworkShape, ...], Declared]:
+    """The shapes that are given for an ONNX model, and the extents of inputs, but for frozen ones, that the first
+    of them leaves open.
+    """
+    graph = load_model(source)[0].graph
+    shapes = each_shape(declared_inputs(graph, {*names_in(input_shapes), *(frozen or ())}), input_shapes)
+    return shapes, open_inputs(graph, shapes[0], frozen or ())
 
 
 def _declared(document: Document) -> dict[str, None]:

@@ -103,16 +103,13 @@ def _columns(path: str, name: str, wanted: int, header: list[str], width: int, *
     if is_only and width == wanted:
         return [*range(width)]
     named = [at for at, each in enumerate(header) if each == name]
-    if len(named) > 1:
-        raise InputError(f"{path!r} has several columns {name!r}", expected="names that differ", found=len(named))
     if not named and not is_only:
         found = ", ".join(header[:8])[:80] or "no names"
-        raise InputError(
-            f"{path!r} has no column {name!r}", expected="a column with the name of each input", found=found
-        )
-    if not named or wanted != 1:
+        expected = f"as many columns with the name of each input as it has numbers, here {wanted}"
+        raise InputError(f"{path!r} has no column {name!r}", expected=expected, found=found)
+    if len(named) != wanted:
         hint = "Leave out columns that are no inputs, such as what is to be predicted."
-        found = width if is_only else 1
+        found = width if is_only else len(named)
         raise InputError(f"{path!r} does not fit input {name!r}", expected=f"{wanted} columns", found=found, hint=hint)
     return named
 

@@ -232,7 +232,7 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     many = replace(scores[0], outputs={f"output{at}": 30.0 for at in range(12)})
     shown = replace(undisturbed, rungs=[Rung("first", many, 3.0)], chosen=0, top1=0.5).to_text()
     # Numbers stay with their unit; with labels, answers are those of classes.
-    assert len(re.findall(r"30\.0 dB", shown)) == 13 and "20 dB: a" in shown and "coordinates" not in shown
+    assert len(re.findall(r"30\.0 dB", shown)) == 14 and "20 dB: a" in shown and "coordinates" not in shown
     # Whatever stands above it, and nothing but methods.
     (alone,) = replace(undisturbed, rungs=[*rungs[1:]], chosen=1).marks[:1]
     assert alone == "-"

@@ -135,7 +135,9 @@ class Quantization(Immutable):
         written = self.rungs[self.chosen].score
         judged, same = show_number(self.judged, "sample"), percent(written.agreement)
         share = f", {same} % of answers as in floating point" if self.has_answers else ""
-        lines.append(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB{share}.")
+        name = min(written.outputs, key=written.outputs.__getitem__, default="")
+        least = f", least that of {name}, {written.outputs[name]:.1f} dB" if len(written.outputs) > 1 else ""
+        lines += _wrapped(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB{least}{share}.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         if self.iou is not None:
@@ -177,7 +179,7 @@ class Quantization(Immutable):
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
         each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
-        mean = ", mean of the outputs" if len(outputs) > 1 else ""
+        together, mean = (", taken together,", ", mean of the outputs") if len(outputs) > 1 else ("", "")
         unless = (
             ""
             if self.top1 is not None
@@ -189,7 +191,7 @@ class Quantization(Immutable):
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
-            f"SQNR: power of the outputs over that of their error; 20{_JOINT}dB: a hundredth of it",
+            f"SQNR: power of the outputs{together} over that of their error; 20{_JOINT}dB: a hundredth of it",
             *([f"same: {same}, as in floating point{unless}"] if self.has_answers else []),
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"

@@ -69,13 +69,15 @@ def read_samples(
         from ....compiler.calibration.dataset import open_calibration_set
         from ....ir.types import DType, TensorType
 
-    types = {each.name: TensorType(with_ones(each), DType(_DTYPES[each.type])) for each in inputs}
+    types = {each.name: TensorType(_closed(each.shape), DType(_DTYPES[each.type])) for each in inputs}
     found = open_calibration_set(data, types, preprocessing=declared or None, limit=limit)
     return len(found), ((str(index), sample) for index, sample in enumerate(found))
 
 
-def with_ones(each: NodeArg) -> tuple[int, ...]:
-    return tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
+def _closed(shape: Sequence[int | str | None], other: Sequence[int | str | None] = ()) -> tuple[int, ...]:
+    """A shape with what it leaves open as in the other, of as many extents; 1 where that leaves it open, too."""
+    pairs = zip(shape, other if len(other) == len(shape) else shape, strict=True)
+    return tuple(next((each for each in pair if isinstance(each, int)), 1) for pair in pairs)
 
 
 def have_shapes(data: Data) -> bool:
@@ -115,9 +117,10 @@ def opened(
     with ExitStack() as stack:
         first = stack.enter_context(closing(open_party(reference, reference_encodings)))
         inputs = first.inputs_in(input_shapes or {})
-        if not have_shapes(data):
-            inputs = [replace(each, shape=[*with_ones(each)]) for each in inputs]
         second = stack.enter_context(closing(open_party(network, encodings)))
+        if not have_shapes(data):
+            others = {each.name: each.shape for each in second.get_inputs()}
+            inputs = [replace(each, shape=[*_closed(each.shape, others.get(each.name, ()))]) for each in inputs]
         images = {**second.images, **first.images}
         total, samples = read_samples(data, inputs, preprocessing, limit, images, force=force)
         yield first, second, total, samples

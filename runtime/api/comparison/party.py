@@ -150,7 +150,8 @@ class ArtifactParty(Party):
         self.images = details.images or {}
         names = [spec.name for spec in self._session.outputs]
         kept = [each for each in details.kept if each.name in names]
-        self.values = [*map(_value, kept)] or [Value(name) for name in names]
+        known = {each.name for each in kept}
+        self.values = [*map(_value, kept), *(Value(name) for name in names if name not in known)]
         debug = {each.name for each in kept if not each.is_output}
         self.outputs = [name for name in names if name not in debug]
 

@@ -230,11 +230,22 @@ def test_arrays_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
     assert told_shapes(np.zeros((5, 20, 8)), {"x": ["seq", 8]}) == {"x": (20, 8)}
     assert told_shapes(np.zeros((5, 20)), {"x": ["batch", "seq"]}) == {"x": (1, 20)}
     assert told_shapes(np.zeros((6, 12, 16, 3)), {"x": every}) == {}
+    # A line of a table fills a batch of one; what one name stands for is one number.
+    table = tmp_path / "t.csv"
+    assert told_shapes(table, {"x": [None, 8]}) == told_shapes(f"x={table}", {"x": [None, 8]}) == {"x": (1, 8)}
+    assert told_shapes(table, {"x": ["seq", None]}) == told_shapes(table, {"x": [None]}) == {}
+    states = {"x": np.zeros((9, 24, 6)), "h": np.zeros((9, 2, 48))}
+    assert told_shapes(states, {"x": ["batch", "time", 6], "h": [2, "batch", 48]}) == {}
     weights = {"w": np.ones((2, 3, 1, 1), np.float32)}
     ends = [("x", TensorProto.FLOAT, ["batch", 3, None, "width"])]
     model = graph_model([helper.make_node("Conv", ["x", "w"], ["y"])], ends, initializers=weights)
     with pytest.warns(CalibrationWarning, match=r"leaves shapes open, and gets those of a sample.*x=1,3,12,16$"):
         tilewright.export(model, tmp_path / "y.onnx", quantized="qdq", calibration=np.ones((6, 3, 12, 16), np.float32))
+    ends = [("x", TensorProto.FLOAT, ["batch", 3, 12, "width"])]
+    model = graph_model([helper.make_node("Conv", ["x", "w"], ["y"])], ends, initializers=weights)
+    given = {"width": [16]}
+    with pytest.warns(CalibrationWarning, match=r"leaves shapes open, and gets those of a sample.*x=1,3,12,16$"):
+        tilewright.export(model, tmp_path / "z.onnx", quantized="qdq", input_shapes=given, calibration="random")
 
 
 def test_integers_are_not_told_to_be_scaled() -> None:
@@ -293,10 +304,12 @@ def test_columns_are_picked_by_names_only_where_that_is_needed(tmp_path: Path) -
     assert next(iter(open_calibration_set(file, VECTOR)))["x"].tolist() == [[1, 2, 3, 4]]
     one = {"x": TensorType((1, 1), DType.F32)}
     assert next(iter(open_calibration_set(file, one)))["x"].tolist() == [[1]]
-    file.write_text("x,x\n1,2\n")
-    with pytest.raises(CalibrationError, match=r"has several columns 'x'"):
+    file.write_text("x,z,x\n1,3,2\n")
+    with pytest.raises(CalibrationError, match=r"does not fit input 'x'; expected 1 columns, found 3"):
         open_calibration_set(file, one)
-    with pytest.raises(CalibrationError, match=r"has no column 'y'; .* found x, x"):
+    pair = {"x": TensorType((1, 2), DType.F32), "z": one["x"]}
+    assert next(iter(open_calibration_set(file, pair)))["x"].tolist() == [[1, 2]]
+    with pytest.raises(CalibrationError, match=r"has no column 'y'; .* found x, z, x"):
         open_calibration_set(file, {"y": one["x"], "z": one["x"]})
     file.write_text("0,1,2,3\n5,6,7,8\n")
     with pytest.warns(CalibrationWarning, match="is 0 to 3 and taken for a sample, not for names"):

@@ -32,7 +32,8 @@ def pictures(rng: np.random.Generator, count: int = 8) -> np.ndarray:
 def warnings_of(samples: np.ndarray, preprocessing: str | None = None) -> list[str]:
     prepared = {} if preprocessing is None else {"x": Preprocessing.of(preprocessing)}
     expected = {name: each.range() for name, each in prepared.items()}
-    watched = Watched(open_calibration_set(samples, INPUT), INPUT, expected)
+    inputs = INPUT if samples.ndim > 2 else {"x": TensorType((1, *samples.shape[1:]), DType.F32)}
+    watched = Watched(open_calibration_set(samples, inputs), inputs, expected)
     assert sum(1 for _ in watched) == len(samples)
     findings = Findings()
     watched.report(findings)
@@ -43,6 +44,8 @@ def test_samples_as_they_should_be_warn_of_nothing(rng: np.random.Generator) -> 
     assert warnings_of(pictures(rng), "mean=0,scale=1") == []
     assert warnings_of(pictures(rng) / 255, "units=0-1") == []
     assert warnings_of(rng.standard_normal((8, 3, 16, 16)).astype(np.float32)) == []
+    # A number is no constant sample, and may have few values.
+    assert warnings_of(np.array([[0], [1], [0], [1], [1], [1]], np.float32)) == []
 
 
 def test_what_is_wrong_with_samples_is_told(rng: np.random.Generator) -> None:
