@@ -13,7 +13,6 @@ import onnxruntime
 import pytest
 
 from tilewright.compiler.frontend.onnx.reader import import_onnx
-from tilewright.errors import UnsupportedError
 from tilewright.ir import interp
 from tilewright.passes.quantization.import_quantization import ImportQuantization
 
@@ -80,12 +79,14 @@ def test_softmax_of_integers_stays_real() -> None:
     assert [op.name for op in module.ops] == ["dequantize", "softmax", "quantize"]
 
 
-def test_softmax_of_old_operator_sets_is_refused() -> None:
-    x = every_integer(np.int8, 16, 16)
+def test_softmax_of_old_operator_sets_is_of_all_dimensions_from_its_axis() -> None:
+    x = every_integer(np.int8, 4, 4, 16)
     constants = {"s": np.asarray(np.float32(0.05)), "z": np.asarray(np.int8(3))}
-    node = onnx.helper.make_node("QLinearSoftmax", ["x", "s", "z", "s", "z"], ["y"], domain=MICROSOFT, opset=11)
-    with pytest.raises(UnsupportedError, match="operator sets from 13 on"):
-        import_onnx(model_of([node], x, constants))
+    inputs = ["x", "s", "z", "s", "z"]
+    node = onnx.helper.make_node("QLinearSoftmax", inputs, ["y"], domain=MICROSOFT, axis=1, opset=11)
+    module = import_onnx(model_of([node], x, constants))
+    ImportQuantization().run(module)
+    assert [op.name for op in module.ops] == ["reshape", "dequantize", "softmax", "reshape", "quantize"]
 
 
 @pytest.mark.parametrize(("op_type", "attributes"), [("QLinearSigmoid", {}), ("QLinearLeakyRelu", {"alpha": 0.2})])

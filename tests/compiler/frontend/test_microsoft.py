@@ -238,6 +238,17 @@ def test_means_of_integers(dtype: type, keepdims: int, rng: np.random.Generator)
     assert len(np.unique(found)) > 5
 
 
+@pytest.mark.parametrize("turned", [0, 1])
+def test_product_of_integers_whose_result_is_real(turned: int, rng: np.random.Generator) -> None:
+    x, w = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((3, 4), (4, 5)))
+    scales = np.array(0.02, np.float32), rng.uniform(0.01, 0.1, 5).astype(np.float32)
+    bias, zeros = rng.integers(-999, 999, 5).astype(np.int32), (np.array(7, np.int8), np.zeros(5, np.int8))
+    x, w = (x.T.copy(), w.T.copy()) if turned else (x, w)
+    inputs = [x, scales[0], zeros[0], w, scales[1], zeros[1], bias]
+    model = node_model("QGemm", inputs, constants=range(1, 7), transA=turned, transB=turned, alpha=0.5)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
 def test_what_is_not_supported(rng: np.random.Generator) -> None:
     inputs = [real(rng, 3, 4), real(rng, 4, 5)]
     with pytest.raises(UnsupportedError, match="this activation is not supported; expected clip, relu"):

@@ -18,12 +18,14 @@ from ......ir.ops.matmul import MatMul
 from ......ir.ops.movement import Concat
 from ......ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
 from ......ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
-from ......ir.ops.softmax import Softmax
 from ......ir.quantized import CLAMPING, clamp_bounds, limits, quantization_of
 from ......ir.types import DType, Quantization, TensorType
+from ....elementwise import scaled
+from ....movement import transpose
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT, Exporter, exports
 from ...importer import Importer, Node, imports
+from ..activation import import_along_axis
 from ..matmul import export_matmul as export_real_matmul
 from ..matmul import matrix
 from ..quantization import scale_and_zero_point
@@ -250,10 +252,9 @@ def _unified(node: Node, importer: Importer, indices: Iterable[int], index: int)
 
 @imports("QLinearSoftmax", domain=MICROSOFT)
 def import_softmax(node: Node, importer: Importer) -> Value:
-    if node.int("opset", 13) < 13:
-        raise node.unsupported("only the softmax of operator sets from 13 on is supported", found=node.int("opset"))
-    axis = node.axis(node.input(0).type.rank, -1)
-    return _in_real(node, importer, lambda real: importer.emit_one(Softmax(axis), real))
+    attributes = {"axis": node.int("axis", -1)}
+    softmax = replace(node, op_type="Softmax", opset=node.int("opset", 13), attributes=attributes)
+    return _in_real(node, importer, lambda real: import_along_axis(replace(softmax, inputs=(real,)), importer))
 
 
 @imports("QLinearReduceMean", domain=MICROSOFT)
@@ -271,12 +272,18 @@ def _in_real(node: Node, importer: Importer, compute: Callable[[Value], Value]) 
 
 @imports("QGemm", domain=MICROSOFT)
 def import_gemm(node: Node, importer: Importer) -> Value:
-    if node.float("alpha", 1.0) != 1.0 or node.optional(7) is None:
-        raise node.unsupported("only a QGemm with alpha 1 and a quantised result is supported")
-    operator = MatMul(node.bool("transA", 0), node.bool("transB", 0))
-    w = node.input(3)
+    operator, w, b = MatMul(node.bool("transA", 0), node.bool("transB", 0)), node.input(3), node.optional(6)
+    alpha = node.float("alpha", 1.0)
+    if node.optional(7) is None:
+        turned = ((node.input(0), operator.transpose_a), (w, operator.transpose_b))
+        parts = (transpose(importer, part, (1, 0) if turn else (0, 1)) for part, turn in turned)
+        total = importer.emit_one(MatMulInteger(), *parts, node.optional(2), node.optional(5))
+        total = total if b is None else importer.emit_one(Add(), total, b)
+        scale = importer.emit_one(Mul(), reshape(importer, node.input(1), ()), node.input(4))
+        return importer.emit_one(Mul(), cast(importer, total, DType.F32), scaled(importer, scale, alpha))
+    if alpha != 1.0:
+        raise node.unsupported("only a QGemm with alpha 1 has a quantised result")
     w = _assumed(importer, w, _quantization(node, 4, w.type.dtype, 0 if operator.transpose_b else 1))
-    b = node.optional(6)
     b = reshape(importer, b, (b.type.elements,)) if b is not None else None
     x = _typed(node, importer, 0)
     return _emit(importer, operator, _quantization(node, 7, x.type.dtype), x, w, b)
