@@ -127,6 +127,19 @@ def _of_length_one(found: Match[Div]) -> Value | None:
     return found.emit(Transpose((0, 2, 1)), y) if is_turned else y
 
 
+def _factor_of_heads(found: Match[Mul]) -> Value | None:
+    """Scores times a number for each head, as of queries and keys of length one: the queries times that."""
+    op, y, factor = found.op("product", MatMul), found.root.result.type, found.constant("c")
+    shape = (1,) * (y.rank - factor.type.rank) + factor.type.shape
+    if shape[-2:] != (1, 1) or factor.type.elements < 2 or op.result.type != y or op.operator.act != "none":
+        return None
+    queries, keys, bias, residual = op.operands
+    if isinstance(keys, Constant) or bias is not None or residual is not None:
+        return None
+    array = np.broadcast_to(factor.array.reshape(shape), (*shape[:-2], *queries.type.shape[-2:-1], 1))
+    return found.emit(op.operator, found.emit(Mul(), queries, found.add_constant(factor.name, array)), keys)
+
+
 def _prelu(found: Match) -> Value | None:
     x, slopes = found["x"], _channels(found["x"], found["c"])
     if slopes is None:
@@ -166,6 +179,7 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
 
 
 TOKENS: tuple[Rule, ...] = (
+    Rule("factor_of_heads", node(Mul, node(MatMul, name="product"), Const("c"), commutative=True), _factor_of_heads),
     Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
     Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
     Rule("mean_of_tokens", node((ReduceMean, ReduceSum), "x"), _mean_of_tokens),

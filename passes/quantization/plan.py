@@ -135,6 +135,7 @@ def plan_quantization(
     anchors: list[Anchor] = []
     started = _shortcuts(function) if shortcuts else {}
     normalizing: set[Op] = set()
+    scored: set[Value] = set()
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
     kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
@@ -156,12 +157,13 @@ def plan_quantization(
             if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
                 real.add(op)
         elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
-            wanted.update(factored(value)[0] for value in op.inputs[:2])
+            scored.update(factored(value)[0] for value in op.inputs[:2])
+            wanted |= scored
             continue
-        elif op in started:
+        elif op in started or (is_op(op, *NORMS) and all(map(is_known, op.inputs[1:]))):
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
             read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
-            if wanted.isdisjoint(read):
+            if (wanted if op in started else scored).isdisjoint(read):
                 continue
             normalizing.add(op)
             wanted.update(op.inputs[:1])
@@ -196,7 +198,7 @@ def plan_quantization(
             values += [value for value in op.results if value in wanted]
     names = Names()
     named = {names.take(value.name): value for value in values}
-    streams = {value for op in normalizing for value in started[op]}
+    streams = {value for op in normalizing for value in started.get(op, ())}
     wide = tuple(name for name, value in named.items() if value in streams)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
 

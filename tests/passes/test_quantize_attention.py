@@ -405,3 +405,32 @@ def test_positions_of_what_is_kept_stay(rng: np.random.Generator) -> None:
         module = import_model(model)
         run_passes(calibration_pipeline(keep), module, OPTIONS)
         assert ("neg" in {op.name for op in module.ops}) is is_there
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_channels_may_look_at_each_other(images: int, rng: np.random.Generator) -> None:
+    """As in XCiT: vectors of length one along the tokens, with a factor for each head; all is one program."""
+    net, (tokens, heads, width) = OnnxNetwork(rng), (24, 2, 16)
+    x = net.op("Relu", net.op("MatMul", "x", net.some(8, 32)))
+    rows = net.op("MatMul", x, net.some(32, 3 * heads * width))
+    apart = net.op("Reshape", rows, net.number(np.array([images, tokens, 3, heads, width])))
+    apart = net.op("Transpose", apart, perm=[2, 0, 3, 4, 1])
+    q, k, v = (net.op("Gather", apart, net.number(np.array(part)), axis=0) for part in range(3))
+    low = net.number(np.array(1e-12, np.float32))
+
+    def normal(value: str) -> str:
+        return net.op("Div", value, net.op("Clip", net.op("ReduceL2", value, axes=[-1], keepdims=1), low))
+
+    scores = net.op("MatMul", normal(q), net.op("Transpose", normal(k), perm=[0, 1, 3, 2]))
+    factors = net.number(np.array([[[1.5]], [[3.0]]], np.float32))
+    means = net.op("MatMul", net.op("Softmax", net.op("Mul", scores, factors), axis=-1), v)
+    y = net.op("Transpose", means, perm=[0, 3, 1, 2])
+    y = net.op("Reshape", y, net.number(np.array([images, tokens, heads * width])))
+    model = net.model([images, tokens, 8], net.op("MatMul", y, net.some(heads * width, 5)))
+    feeds = {"x": rng.normal(size=(images, tokens, 8)).astype(np.float32)}
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    options = CompileOptions(precision="int8", calibration=[feeds], machine="m4096", effort="quick")
+    artifact = compile_to_memory(model, options)
+    assert len(artifact.manifest.device_programs) == 1
+    found = assert_engines_agree(artifact, feeds)
+    assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)

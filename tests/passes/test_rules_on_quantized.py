@@ -197,6 +197,20 @@ NETWORKS = {
     %y = matmul(%r, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,5,1]
     return %y
   }""",
+    "columns_of_rows": of_integers(
+        "4,6,1,1",
+        ("reshape(%x) {shape=[1, 4, 3, 2]}", "1,4,3,2"),
+        ("transpose(%a) {perm=[2, 0, 3, 1]}", "3,1,2,4"),
+        ("slice(%b) {begin=[1, 0, 0, 0], extent=[1, 1, 2, 4], step=[1, 1, 1, 1]}", "1,1,2,4"),
+        ("reshape(%c) {shape=[2, 4, 1, 1]}", "2,4,1,1"),
+    ),
+    "factor_of_heads": """
+  const @factors : f32[2,1,1] = [0x1.8p0, 0x1.0p-1]
+  func @main(%q: f32[2,3,4], %k: f32[2,4,5]) -> (%y: f32[2,3,5]) {
+    %p = matmul(%q, %k, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,3,5]
+    %y = mul(%p, @factors) : f32[2,3,5]
+    return %y
+  }""",
     "guarded_weights": """
   const @zero : f32[] = [0x0.0p0]
   const @mask : f32[2,2] = [-inf, -inf, 0x0.0p0, 0x0.0p0]

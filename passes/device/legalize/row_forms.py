@@ -12,13 +12,13 @@ from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.indexing import Gather
-from ....ir.ops.movement import Transpose
+from ....ir.ops.movement import Slice, Transpose
 from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from ....ir.types import TensorType
 from ...pattern import Match, Rule, node, on_quantized
-from ...views import exchanged, regrouped, view_of
+from ...views import LEVELS, exchanged, regrouped, view_of
 from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
@@ -236,11 +236,37 @@ def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
     return found.emit(Reshape(y.shape), result)
 
 
+def _columns_of_rows(found: Match[Reshape]) -> Value | None:
+    """Some columns of rows, as rows of their own, that were cut out in other dimensions, as channels of queries that
+    look at each other: cut out of the rows, before they are turned."""
+    y, source, cuts = found.root.result, found.root.result, list[Value]()
+    for _ in range(LEVELS):
+        if is_op(source.producer, Reshape, Transpose, Slice):
+            cuts += [source] if is_op(source.producer, Slice) else []
+            source = source.producer.inputs[0]
+    if len(cuts) != 1 or not has_rows(y.type) or has_rows(cuts[0].type) or not has_rows(source.type):
+        return None
+    (count, pixels), (rows, width) = y.type.shape[:2], source.type.shape[:2]
+    images = max(rows // pixels, 1)
+    if rows != images * pixels or count % images:
+        return None
+    extents = (images, count // images, pixels)
+    seen = view_of(y, extents)
+    strides = [stride for stride, extent in zip(seen.strides, extents, strict=True) if extent > 1]
+    expected = [each for each, extent in zip((pixels * width, 1, width), extents, strict=True) if extent > 1]
+    if seen.value is not source or strides != expected or seen.offset + extents[1] > width:
+        return None
+    part = found.emit(Slice((0, seen.offset, 0, 0), (rows, extents[1], 1, 1), (1,) * 4), source)
+    turned = found.emit(Transpose((0, 2, 1)), found.emit(Reshape((images, pixels, extents[1])), part))
+    return found.emit(Reshape(y.type.shape), turned)
+
+
 _ROWS = (Conv, SkipLayerNorm, *BY_ELEMENT)
 
 RULES: tuple[Rule, ...] = on_quantized(
     Rule("attention_of_columns", node(Attention, where=is_quantized), _columns_as_rows),
     Rule("heads_as_channels", node(Attention, where=is_quantized), _heads_as_channels),
+    Rule("columns_of_rows", node(Reshape, where=is_quantized), _columns_of_rows),
     Rule("attention_on_rows", node(Attention, where=is_quantized), _attention_on_rows),
     Rule("normalization_on_rows", node(SkipLayerNorm, where=is_quantized), _normalization_on_rows),
     Rule(
