@@ -11,8 +11,14 @@ from tilewright.blocks import cached_property
 
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import is_view, map_shape, may_be_packed
+from ...ir.op import Operator
 from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
+from ...ir.ops.quantization import Requantize
 from ...ir.ops.shape import Reshape
+from ...ir.ops.unary import Unary
 from ...runtime.machines.cost import host_link_cycles
 from ...runtime.machines.machine import Machine
 from ..device.tiling.candidates import Misfit
@@ -24,21 +30,32 @@ from .regions import assign_regions
 HOST_STEP_SECONDS = 1e-6
 """Of starting one kernel on the host, with caches that hold other data."""
 
+HOST_MACS = 5e10
+"""8-bit multiply-accumulates a second of a nominal host with AVX2 (0223): all that compile place alike."""
+
+HOST_BYTES: tuple[tuple[tuple[type[Operator], ...], float], ...] = (
+    ((Add, Concat, DepthToSpace, GlobalPool, Max, MaxPool, Min, Mul, Slice, Sub, Transpose), 1e10),
+    ((AveragePool, Requantize, Unary), 3.5e9),
+    ((Operator,), 1e9),
+)
+"""Bytes of feature maps a second that it reads and writes, by operators: vectors, tables and sums, all others."""
+
+HOST_ORDER = 2.5e9
+"""Elements a second that it puts into the order of the device, or back."""
+
 
 @dataclass(frozen=True)
 class CostModel:
     """Times in seconds.
 
     Attributes:
-        host_macs_per_second: 8-bit multiply-accumulates of the host.
-        host_bytes_per_second: elements that the host reads or writes where it does not multiply.
         clusters: of the machine, that share the work of each op.
+        host_macs_per_second: 8-bit multiply-accumulates of the host.
     """
 
     machine: Machine
-    host_macs_per_second: float
-    host_bytes_per_second: float
     clusters: int = 1
+    host_macs_per_second: float = HOST_MACS
 
     @cached_property
     def _searches(self) -> TileSearches:
@@ -48,36 +65,37 @@ class CostModel:
         """Of one op on the CPU."""
         if isinstance(op.operator, Reshape):
             return 0.0
-        elements = sum(value.type.elements for value in maps_of(op))
-        return HOST_STEP_SECONDS + op.macs / self.host_macs_per_second + elements / self.host_bytes_per_second
+        size = sum(value.type.elements * value.type.dtype.bytes for value in maps_of(op))
+        if isinstance(op.operator, Pool):
+            # Maxima are taken of rows, then of columns; each sum of all that its window holds.
+            reads = (sum if isinstance(op.operator, MaxPool) else math.prod)(op.operator.kernel)
+            size = op.result.type.elements * reads
+        rate = next(rate for operators, rate in HOST_BYTES if isinstance(op.operator, operators))
+        return HOST_STEP_SECONDS + op.macs / self.host_macs_per_second + size / rate
 
-    def on_device(self, op: Op, packed: bool = False) -> float:
+    def on_device(self, op: Op, packed: bool = False, kept: frozenset[Value] = frozenset()) -> float:
         """Of one op that the device can run.
 
         Args:
             packed: whether the pixels of the map that it reads lie without padding.
+            kept: maps that other ops of the device make and read, which stay on chip if they fit.
         """
         if is_view(op):
             return 0.0
-        found = self._searches.of(op, packed=packed).cheapest(self.machine.maps_bytes, taken=0.0)
+        small = frozenset(v for v in kept if map_shape(v.type).padded_elements <= self.machine.maps_bytes // 2)
+        found = self._searches.of(op, packed=packed, kept=small).cheapest(self.machine.maps_bytes, taken=0.0)
         assert not isinstance(found, Misfit), "the device can run the op"
         return found[0] / self.machine.clock_hertz
 
     def moving(self, value: Value, packed: bool = False) -> float:
         """Of one tensor to the device or back, ``packed`` if its pixels have no padding there."""
         size = value.type.elements if packed else map_shape(value.type).padded_elements
-        link = host_link_cycles(self.machine, size) / self.machine.clock_hertz
-        return link + value.type.elements / self.host_bytes_per_second
-
-    @property
-    def message(self) -> float:
-        """Of a message between host and device, however short."""
-        return host_link_cycles(self.machine, 0) / self.machine.clock_hertz
+        return host_link_cycles(self.machine, size) / self.machine.clock_hertz + value.type.elements / HOST_ORDER
 
     @property
     def region(self) -> float:
-        """Of starting a region, and of learning that it is done."""
-        return 2 * self.message
+        """Of starting a region, and of learning that it is done: messages, however short."""
+        return 2 * host_link_cycles(self.machine, 0) / self.machine.clock_hertz
 
 
 _DEVICE = "device"
@@ -104,27 +122,17 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     """
     chosen = cut(function, candidates, forced, model)
     producers = producers_of(function)
-    best, tried = _seconds(candidates, chosen, model), {*forced}
-    while True:
-        first = (op for op in function.ops if op in candidates and op not in tried and not op.macs)
-        makes_packed = (
-            op
-            for op in first
-            if candidates.isdisjoint(producers[op]) and any(_is_packed(v, candidates - {op}) for v in op.results)
-        )
-        op = next(makes_packed, None)
-        if op is None:
-            break
-        tried.add(op)
-        without = cut(function, candidates - {op}, forced, model)
-        found = _seconds(candidates, without, model)
-        if found < best:
-            candidates, chosen, best = candidates - {op}, without, found
+    best, left = _seconds(candidates, chosen, model), candidates
+    for op in function.ops:
+        is_first = op in left and op not in forced and not op.macs and left.isdisjoint(producers[op])
+        if is_first and any(_is_packed(v, left - {op}) for v in op.results):
+            without = cut(function, left - {op}, forced, model)
+            found = _seconds(candidates, without, model)
+            if found < best:
+                left, chosen, best = left - {op}, without, found
     while True:
         regions = assign_regions(producers, chosen)
-        members: dict[int, set[Op]] = {}
-        for op, number in regions.items():
-            members.setdefault(number, set()).add(op)
+        members = {n: {op for op in regions if regions[op] == n} for n in dict.fromkeys(regions.values())}
         gains = {n: times(ops, chosen - ops, 1, model).gain for n, ops in members.items() if not ops & forced}
         worst = min(gains, key=lambda number: gains[number], default=None)
         if worst is None or gains[worst] > 0:
@@ -148,7 +156,7 @@ class PieceTimes(NamedTuple):
 def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -> PieceTimes:
     """What ``piece`` takes while ``others`` are on the device, where it makes so many regions more."""
     values = {v for op in piece for v in maps_of(op)}
-    beside = {user for v in values for user in v.users if user in others}
+    beside = {op for v in values for op in (v.producer, *v.users) if op is not None and op in others}
     together = {*piece, *others}
     # Exact sums, since sets have no order and the same network must always give the same numbers.
     border = math.fsum(
@@ -169,15 +177,14 @@ def _seconds(candidates: Set[Op], chosen: Set[Op], model: CostModel) -> float:
 
 def _is_packed(value: Value, chosen: Set[Op]) -> bool:
     """Whether the pixels of a value lie without padding on the device, while ``chosen`` are there."""
-    if value.producer in chosen:
-        return False
     readers = [user for user in value.users if user in chosen]
-    return bool(readers) and may_be_packed(value, readers)
+    return value.producer not in chosen and bool(readers) and may_be_packed(value, readers)
 
 
 def _on_device(op: Op, chosen: Set[Op], model: CostModel) -> float:
     """Of an op on the device, while ``chosen`` are there."""
-    return model.on_device(op, isinstance(op.operator, Conv) and _is_packed(op.inputs[0], chosen))
+    kept = frozenset(v for v in maps_of(op) if v.producer in chosen and all(user in chosen for user in _readers(v)))
+    return model.on_device(op, isinstance(op.operator, Conv) and _is_packed(op.inputs[0], chosen), kept)
 
 
 def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
@@ -199,14 +206,9 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
     for op in candidates:
         # One tick more, so that the host gets what costs nothing on either side.
         graph.add_edge(op, _HOST, capacity=round(_on_device(op, candidates, model) * _TICKS) + 1)
-        if op in forced:
-            graph.add_edge(_DEVICE, op)
-        else:
-            graph.add_edge(_DEVICE, op, capacity=round(model.on_host(op) * _TICKS))
-    values = dict.fromkeys(function.parameters)
-    for op in function.ops:
-        values.update(dict.fromkeys((*op.inputs, *op.results)))
-    for value in values:
+        graph.add_edge(_DEVICE, op, capacity=math.inf if op in forced else round(model.on_host(op) * _TICKS))
+    values = (value for op in function.ops for value in (*op.inputs, *op.results))
+    for value in dict.fromkeys((*function.parameters, *values)):
         source = value.producer if value.producer in candidates else _HOST
         readers = {user if user in candidates else _HOST for user in _readers(value)}
         if not readers <= {source}:
@@ -228,8 +230,5 @@ def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tu
         sources = (v.producer for v in op.inputs if v.producer in graph)
         graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
     count = len(set(assign_regions(producers, chosen).values()))
-    found: list[tuple[set[Op], int]] = []
-    for piece in networkx.connected_components(graph):
-        together = assign_regions(producers, {*chosen, *piece})
-        found.append((set(piece), len(set(together.values())) - count))
-    return found
+    found = map(set[Op], networkx.connected_components(graph))
+    return [(piece, len({*assign_regions(producers, {*chosen, *piece}).values()}) - count) for piece in found]

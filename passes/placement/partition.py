@@ -1,6 +1,7 @@
 """Decide where each op runs: on the accelerator or on the host CPU."""
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from typing import get_args
 
 from tilewright.errors import PassError, UsageError
@@ -13,7 +14,7 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
 from ..base import PLACED, PLAIN, UNPLANNED, Invariant, Pass, Record
 from ..named_ops import find_named
-from .choice import CostModel, PieceTimes, cheapest, islands, producers_of, times
+from .choice import HOST_MACS, CostModel, PieceTimes, cheapest, islands, producers_of, times
 from .device_support import reject
 from .regions import are_convex, assign_regions
 
@@ -65,7 +66,7 @@ class Partition(Pass):
         order: places by preference; ``cpu`` alone puts everything on the CPU.
         keep_islands: place all that the device can run on it, however little it saves.
         clusters: that work on an image; 0 for all of the machine.
-        host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.choice.CostModel`.
+        host_macs_per_second: by which it chooses: few, as who compiles for the device wants it to multiply.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -77,7 +78,6 @@ class Partition(Pass):
     keep_islands: bool = False
     clusters: int = 0
     host_macs_per_second: float = 2e9
-    host_bytes_per_second: float = 1e9
 
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main
@@ -100,7 +100,7 @@ class Partition(Pass):
         """By which it chooses."""
         machine = load(self.machine)
         clusters = min(self.clusters or machine.clusters, machine.clusters)
-        return CostModel(machine, self.host_macs_per_second, self.host_bytes_per_second, clusters)
+        return CostModel(machine, clusters, self.host_macs_per_second)
 
     def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str | Reason], dict[Op, tuple[str, str]]]:
         """The ops that may go on the device, why the others may not, and what the affinity wants."""
@@ -129,7 +129,7 @@ class Partition(Pass):
         else:
             chosen = cheapest(function, candidates, forced, model)
         for island, new_regions in islands(function, candidates, chosen):
-            found = times(island, chosen, new_regions, model)
+            found = times(island, chosen, new_regions, replace(model, host_macs_per_second=HOST_MACS))
             reasons.update(dict.fromkeys(island, _not_worth_it(island, found)))
         return chosen
 
@@ -141,9 +141,8 @@ def seconds_apart(function: Function, model: CostModel) -> dict[Op, float]:
     regions = len(set(assign_regions(producers, chosen).values()))
     found: dict[Op, float] = {}
     for op in chosen:
-        without = chosen - {op}
-        fewer = regions - len(set(assign_regions(producers, without).values()))
-        found[op] = times({op}, without, fewer, model).gain
+        fewer = regions - len(set(assign_regions(producers, chosen - {op}).values()))
+        found[op] = times({op}, chosen - {op}, fewer, model).gain
     return found
 
 

@@ -14,7 +14,7 @@ from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.tiling.tile_searches import TileSearches, shared_searches
-from tilewright.passes.placement.choice import CostModel
+from tilewright.passes.placement.choice import CostModel, times
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load, samples
 from tilewright.runtime.simulator.cycles import simulate
@@ -45,7 +45,7 @@ def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) ->
     On a large machine each of these is a small one.
     """
     machine, rng = load(name), np.random.default_rng(5)
-    model = CostModel(machine, 2e9, 1e9, machine.clusters)
+    model = CostModel(machine, machine.clusters)
     errors = []
     for _ in range(16):
         inputs, stride = int(rng.choice([1, 2, 3, 4, 5, 12])), int(rng.integers(1, 5))
@@ -62,7 +62,7 @@ def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) ->
 @pytest.mark.parametrize(("name", "size"), in_turn(samples(), [1, 2, 4, 8, 16]))
 def test_prices_of_small_groups_are_near_what_the_cycle_model_says(name: str, size: int) -> None:
     machine, rng = load(name), np.random.default_rng(7)
-    model = CostModel(machine, 2e9, 1e9, machine.clusters)
+    model = CostModel(machine, machine.clusters)
     for _ in range(2):
         groups = int(rng.integers(2, 256 // size))
         kernel, stride, extent = int(rng.choice([3, 5, 7])), int(rng.integers(1, 3)), int(rng.choice([14, 28, 56]))
@@ -83,15 +83,25 @@ def test_prices_of_elementwise_ops_are_near_what_the_cycle_model_says(name: str,
     return %y
   }}""")
     (op,) = module.main.ops
-    priced = CostModel(machine, 2e9, 1e9, machine.clusters).on_device(op) * machine.clock_hertz
+    priced = CostModel(machine, machine.clusters).on_device(op) * machine.clock_hertz
     modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
     # Prices count a row of the DRAM for each transfer, of which many lie open.
     assert 0.9 < priced / modelled < 1.3
 
 
+@pytest.mark.parametrize("name", ["m4096", "s256"])
+def test_prices_of_ops_in_one_program_are_near_what_the_cycle_model_says(name: str) -> None:
+    machine, map_type = load(name), f"i8[1,64,28,28]{Q}"
+    lines = [f"%v{i + 1} = add(%v{i}, %v0) : {map_type}" for i in range(8)]
+    module = parse(f"func @main(%v0: {map_type}) -> (%v8: {map_type}) {{ {' '.join(lines)} return %v8 }}")
+    priced = times({*module.main.ops}, set(), 0, CostModel(machine, machine.clusters)).device
+    modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
+    assert 0.9 < priced * machine.clock_hertz / modelled < 1.5
+
+
 def test_all_clusters_count() -> None:
     (op,) = first_layer(3, 64, 7, 2, 112).main.ops
-    one, four = (CostModel(load("m4096"), 2e9, 1e9, clusters).on_device(op, packed=True) for clusters in (1, 4))
+    one, four = (CostModel(load("m4096"), clusters).on_device(op, packed=True) for clusters in (1, 4))
     assert 3 < one / four <= 4
 
 
