@@ -185,19 +185,13 @@ class MeanSquaredError(Histogram):
         steps = self.STEPS if self.function is None else (*self.STEPS, *self.SMALL)
         exact = _made(self.function, centres)
         # Rounds try many a pair again.
-        error_of = cache(lambda *range: _squared_error(centres, exact, weights, range, self.function))
-        error = error_of(*best)
+        error_of = cache(lambda range: _squared_error(centres, exact, weights, range, self.function))
         for _ in range(self.ROUNDS):
             before = best
-            for side in (0, 1):
-                end = (low, high)[side]
-                if end * (1 if side else -1) <= 0:
-                    continue
-                for step in steps:
-                    candidate = (end * float(step), best[1]) if side == 0 else (best[0], end * float(step))
-                    found = error_of(*candidate)
-                    if found < error:
-                        best, error = candidate, found
+            for side, end in enumerate((low, high)):
+                if end * (1 if side else -1) > 0:
+                    ends = [end * float(step) for step in steps]
+                    best = min([best, *((best[0], each) if side else (each, best[1]) for each in ends)], key=error_of)
             if best == before:
                 break
         return best

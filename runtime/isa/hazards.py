@@ -97,9 +97,7 @@ def overlap(a: Box, b: Box) -> bool:
         return False
     if not a.steps and not b.steps:
         return True
-    multiples: dict[int, tuple[int, int]] = {}
-    for count, stride in a.steps:
-        multiples[stride] = (1 - count, 0)
+    multiples = {stride: (1 - count, 0) for count, stride in a.steps}
     for count, stride in b.steps:
         multiples[stride] = (multiples.get(stride, (0, 0))[0], count - 1)
     terms = [(stride, *multiples[stride]) for stride in sorted(multiples, reverse=True)]

@@ -24,18 +24,13 @@ else:
         return lambda cls: cls
 
     class cached_property:
-        """An attribute that is computed once, without the lock of all objects that those of `functools` have until
-        Python 3.11: a forked process would find it locked for ever if another thread was computing.
-        """
+        """As in `functools` from 3.12 on: until then it has a lock that forked processes may find locked for ever."""
 
         def __init__(self, compute):
             self._compute, self.__doc__ = compute, compute.__doc__
 
-        def __set_name__(self, owner, name):
-            self._name = name
-
         def __get__(self, instance, owner=None):
             if instance is None:
                 return self
-            value = instance.__dict__[self._name] = self._compute(instance)
+            value = instance.__dict__[self._compute.__name__] = self._compute(instance)
             return value
