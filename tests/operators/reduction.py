@@ -43,7 +43,8 @@ def arg_extreme(cls: type[ArgExtreme], rng: np.random.Generator) -> Iterator[Sam
     x = rng.standard_normal((3, 17, 4)).astype(np.float32)
     few = rng.integers(0, 3, (2, 9)).astype(np.float32)
     for shape in ((2, 70), (2, 6, 21)):
-        yield Sample(cls(1), (rng.integers(0, 9, shape).astype(np.float32),))
+        for last in (False, True):
+            yield Sample(cls(1, True, last), (rng.integers(0, 9, shape).astype(np.float32),))
     for axis, keepdims in ((0, True), (1, False), (2, True)):
         yield Sample(cls(axis, keepdims), (x,))
     for last in (False, True):
@@ -63,6 +64,9 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         many = rng.integers(0, 30, (2, 90, 2)).astype(np.float32)
         yield Sample(cls(1, 21, largest), (many,))
         yield Sample(cls(1, 3, largest), (many,))
+        # Few in rows and columns of whole vectors and a rest, with equal ones.
+        for axis, k in ((2, 8), (1, 5)):
+            yield Sample(cls(axis, k, largest), (rng.integers(0, 30, (2, 9, 85)).astype(np.float32),))
 
 
 @samples_of(Cumulative)

@@ -1,4 +1,4 @@
-"""Sums, extremes and positions of extremes on vectors: single precision, row-major, along any dimensions."""
+"""Sums, extremes, their positions and a few best on vectors: single precision, row-major, along any dimensions."""
 
 import math
 from abc import abstractmethod
@@ -9,22 +9,30 @@ from typing import ClassVar
 
 from ....ir.core import Op
 from ....ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool, MaxPool, Pool
-from ....ir.ops.reduction import ArgExtreme, ArgMax, Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum
+from ....ir.ops.reduction import ArgExtreme, ArgMax, Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum, TopK
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, F64, I1, I32, I64, Register, Registers, constant, partial_mask, vector_constant, zero
+from ..llvm.types import F32, F64, I32, I64, Register, Registers, Type, constant, partial_mask, vector_constant, zero
 from ..nest import kept_and_reduced
 from ..spec import KernelSpec
 from ..tensors import has_real_meaning, is_float, is_plain
 
+_BEYOND = 0x7F800001
+"""The integer of NaN, one more than that of infinity."""
+
+_FEW_BEST = 8
+"""Elements whose order, and where they are, registers hold."""
+
 Dimensions = tuple[tuple[int, int], ...]
 """Extent and stride in x, in elements, of each."""
 
-_STRIP = 4
-"""Vectors of columns that are reduced side by side."""
+
+def _lowest(type: Type) -> Register:
+    """What is below all elements that are compared as floats, or as integers."""
+    return constant(type, -math.inf if type.is_float else -(2**31))
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,18 @@ class Reduction(KernelSpec):
         kept, reduced: the dimensions; the last of one or the other is contiguous.
     """
 
-    OUTSIDE: ClassVar[float] = 0
-    """What counts for nothing."""
+    IS_EXTREME: ClassVar[bool] = False
+    """Whether the lowest of all counts for nothing, and not 0."""
     CHAINS: ClassVar[int] = 4
     """Vectors of a row whose accumulators do not wait for each other."""
 
     kept: Dimensions
     reduced: Dimensions
+
+    @property
+    def strip(self) -> int:
+        """Vectors of columns that are reduced side by side, at most."""
+        return 4
 
     @property
     def is_row(self) -> bool:
@@ -75,7 +88,7 @@ class Reduction(KernelSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b, _ = self.entry(target, writes=("y",))
         lanes, (inner, _) = target.lanes, self.kept[-1]
-        vectors = min(_STRIP, -(-inner // lanes))
+        vectors = min(self.strip, -(-inner // lanes))
         strips, outer = -(-inner // (vectors * lanes)), math.prod(extent for extent, _ in self.kept[:-1])
         if self.is_row:
             return self.each_unit(b, partial(self._row, b), units=outer * inner)
@@ -104,8 +117,12 @@ class Reduction(KernelSpec):
         while len(states) > width:
             joined = self.join(b, states[:width], states[width : 2 * width])
             states = (*joined, *states[2 * width :])
-        result = self.of_lanes(b, states)
-        b.store(result, b.at(pointers["y"], b.multiply(unit, result.type.bytes)))
+        self.keep_row(b, states, x, unit)
+
+    def keep_row(self, b: FunctionBuilder, state: Registers, x: Register, unit: Register) -> None:
+        """Write the result of a row of ``x``."""
+        result = self.of_lanes(b, state)
+        b.store(result, b.at(self.bind(b)["y"], b.multiply(unit, result.type.bytes)))
 
     def _columns(self, b: FunctionBuilder, vectors: int, strips: int, unit: Register) -> None:
         """Neighbouring elements of the result."""
@@ -119,12 +136,19 @@ class Reduction(KernelSpec):
         def here(x: Register, states: Registers) -> Registers:
             return self._vectors(b, x, states, masks)
 
-        state, place = tuple(self.start(b)), b.add(b.multiply(outer, inner), first)
+        state = tuple(self.start(b))
         states = self._over(b, x, state * vectors, self.reduced, here)
         for number, mask in enumerate(masks):
-            result = self.of_columns(b, states[number * len(state) : (number + 1) * len(state)])
-            address = b.at(pointers["y"], b.multiply(place, result.type.element.bytes), number * result.type.bytes)
-            b.store_masked(result, address, mask)
+            own, column = states[number * len(state) : (number + 1) * len(state)], b.add(first, number * lanes)
+            self.keep_columns(b, own, b.at(x, 4 * number * lanes), outer, column, mask)
+
+    def keep_columns(
+        self, b: FunctionBuilder, state: Registers, x: Register, outer: Register, first: Register, mask: Register | None
+    ) -> None:
+        """Write the results of a vector of columns from ``x`` on, ``first`` of those of an outer point."""
+        result = self.of_columns(b, state)
+        place = b.add(b.multiply(outer, self.kept[-1][0]), first)
+        b.store_masked(result, b.at(self.bind(b)["y"], b.multiply(place, result.type.element.bytes)), mask)
 
     def _over(
         self,
@@ -152,8 +176,8 @@ class Reduction(KernelSpec):
         found: list[Register] = []
         for number, mask in enumerate(masks):
             value = self.seen(b, b.load_masked(vector, b.at(x, number * vector.bytes), mask))
-            if mask is not None and self.OUTSIDE:
-                value = b.select(mask, value, constant(vector, self.OUTSIDE))
+            if mask is not None and self.IS_EXTREME:
+                value = b.select(mask, value, _lowest(value.type))
             found += self.step(b, value, states[number * width : (number + 1) * width])
         return tuple(found)
 
@@ -194,13 +218,13 @@ class Sum(Reduction):
 class Extreme(Reduction):
     """The largest element, or the smallest, which is taken as that of the negated ones; NaN, if there is one."""
 
-    OUTSIDE: ClassVar[float] = -math.inf
+    IS_EXTREME: ClassVar[bool] = True
 
     is_smallest: bool = False
 
     def start(self, b: FunctionBuilder) -> list[Register]:
         lanes = b.target.lanes
-        return [constant(F32.of(lanes), -math.inf), zero(I32.of(lanes))]
+        return [_lowest(F32.of(lanes)), zero(I32.of(lanes))]
 
     def seen(self, b: FunctionBuilder, value: Register) -> Register:
         return b.negate(value) if self.is_smallest else value
@@ -225,35 +249,98 @@ class Extreme(Reduction):
 
 
 @dataclass(frozen=True)
-class Position(Extreme):
-    """Where the first extreme is along the one reduced dimension, i64; NaN is the best of all."""
+class Best(Extreme):
+    """Where the ``count`` best elements are along the one reduced dimension, best first, i64, and these themselves.
+
+    Elements are compared as integers of the same order, in which both zeros are the same and NaN lies beyond infinity;
+    of each lane as they are, where the first position is all that is asked for.
+
+    Attributes:
+        is_last: of equal elements the last one is the best, else the first.
+        positions_alone: the elements are not written, and NaN is the best of all, be it the smallest that is sought.
+    """
 
     CHAINS: ClassVar[int] = 1
 
+    count: int = 1
+    is_last: bool = False
+    positions_alone: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "indices") if self.positions_alone else ("x", "y", "indices")
+
+    @property
+    def strip(self) -> int:
+        return max(1, super().strip // self.count)
+
     def start(self, b: FunctionBuilder) -> list[Register]:
         lanes = b.target.lanes
-        first = vector_constant(I32.of(lanes), [str(lane if self.is_row else 0) for lane in range(lanes)])
-        return [constant(F32.of(lanes), -math.inf), first, first]
+        index = vector_constant(I32.of(lanes), [str(lane if self.is_row else 0) for lane in range(lanes)])
+        lowest = _lowest((F32 if self.takes_floats else I32).of(lanes))
+        return [*[lowest] * self.count, *[zero(index.type)] * self.count, index]
+
+    @property
+    def takes_floats(self) -> bool:
+        return self.positions_alone and not self.is_last
+
+    def seen(self, b: FunctionBuilder, value: Register) -> Register:
+        value = super().seen(b, value)
+        return value if self.takes_floats else self._key(b, value)
+
+    def _key(self, b: FunctionBuilder, value: Register) -> Register:
+        bits = b.convert("bitcast", value, I32.of(value.type.lanes))
+        size = b.binary("and", bits, constant(bits.type, 2**31 - 1))
+        key = b.select(b.compare("slt", bits, zero(bits.type)), b.binary("sub", zero(bits.type), size), size)
+        is_worst = self.is_smallest and not self.positions_alone
+        return b.select(b.compare("uno", value, value), constant(bits.type, -_BEYOND if is_worst else _BEYOND), key)
 
     def step(self, b: FunctionBuilder, value: Register, state: Registers) -> list[Register]:
-        best, found, index = state
-        # Greater, or not a number where the best so far is one.
-        is_better = b.binary("and", b.compare("ugt", value, best), b.compare("ord", best, best))
-        following = b.binary("add", index, constant(index.type, value.type.lanes if self.is_row else 1))
-        return [b.select(is_better, value, best), b.select(is_better, index, found), following]
+        keys, found, index = state[: self.count], state[self.count : -1], state[-1]
+        relation = "ugt" if self.takes_floats else "sge" if self.is_last else "sgt"
+        is_better = [b.compare(relation, value, key) for key in keys]
+        if self.takes_floats:
+            # What is not a number is better than numbers alone.
+            is_better = [b.binary("and", each, b.compare("ord", keys[0], keys[0])) for each in is_better]
+        result: list[Register] = []
+        for own, new in ((keys, value), (found, index)):
+            for place, (old, better) in enumerate(zip(own, is_better, strict=True)):
+                before = b.select(is_better[place - 1], own[place - 1], new) if place else new
+                result.append(b.select(better, before, old))
+        return [*result, b.binary("add", index, constant(index.type, index.type.lanes if self.is_row else 1))]
 
-    def of_lanes(self, b: FunctionBuilder, state: Registers) -> Register:
-        best, found, _ = state
-        lanes, missing = best.type.lanes, b.compare("uno", best, best)
-        some = b.intrinsic(f"llvm.vector.reduce.or.{missing.type.suffix}", I1, [missing])
-        is_top = b.compare("oeq", best, b.splat(b.largest_of_lanes(best), lanes))
-        is_best = b.select(b.splat(some, lanes), missing, is_top)
-        places = b.select(is_best, found, constant(found.type, 2**31 - 1))
-        first = b.intrinsic(f"llvm.vector.reduce.smin.{places.type.suffix}", I32, [places])
-        return b.convert("zext", first, I64)
+    def keep_row(self, b: FunctionBuilder, state: Registers, x: Register, unit: Register) -> None:
+        pointers, keys, found = self.bind(b), list(state[: self.count]), list(state[self.count : -1])
+        keys = [self._key(b, key) for key in keys] if self.takes_floats else keys
+        suffix, lanes = keys[0].type.suffix, keys[0].type.lanes
+        for place in range(self.count):
+            # The best of the first of all lanes; those behind it in its lane move up.
+            top = b.intrinsic(f"llvm.vector.reduce.smax.{suffix}", I32, [keys[0]])
+            is_top = b.compare("eq", keys[0], b.splat(top, lanes))
+            places = b.select(is_top, found[0], constant(found[0].type, -1 if self.is_last else 2**31 - 1))
+            first = b.intrinsic(f"llvm.vector.reduce.{'smax' if self.is_last else 'smin'}.{suffix}", I32, [places])
+            is_taken = b.compare("eq", places, b.splat(first, lanes))
+            for own in (keys, found):
+                own[:] = [b.select(is_taken, *pair) for pair in zip(own[1:], own[:-1], strict=True)] or own
+            index, here = b.convert("zext", first, I64), b.add(b.multiply(unit, self.count), place)
+            b.store(index, b.at(pointers["indices"], b.multiply(here, 8)))
+            if not self.positions_alone:
+                value = b.load(F32, b.at(x, b.multiply(index, 4)))
+                b.store(value, b.at(pointers["y"], b.multiply(here, 4)))
 
-    def of_columns(self, b: FunctionBuilder, state: Registers) -> Register:
-        return b.convert("zext", state[1], I64.of(b.target.lanes))
+    def keep_columns(
+        self, b: FunctionBuilder, state: Registers, x: Register, outer: Register, first: Register, mask: Register | None
+    ) -> None:
+        pointers, lanes, inner = self.bind(b), state[0].type.lanes, self.kept[-1][0]
+        numbers = vector_constant(I64.of(lanes), [str(4 * lane) for lane in range(lanes)])
+        for place, found in enumerate(state[self.count : -1]):
+            index = b.convert("zext", found, I64.of(lanes))
+            here = b.add(b.multiply(b.add(b.multiply(outer, self.count), place), inner), first)
+            b.store_masked(index, b.at(pointers["indices"], b.multiply(here, 8)), mask)
+            if not self.positions_alone:
+                offsets = b.binary("mul", index, constant(index.type, 4 * self.reduced[-1][1]))
+                values = b.gather(F32.of(lanes), x, b.binary("add", offsets, numbers), mask)
+                b.store_masked(values, b.at(pointers["y"], b.multiply(here, 4)), mask)
 
 
 def _dimensions(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, Dimensions]:
@@ -278,11 +365,15 @@ def along(op: Op[Reduce | GlobalPool | Pool], axes: Sequence[int], target: Targe
     return Sum(*dimensions, count).kernel(target)
 
 
-@lowers(ArgExtreme, needs=(is_plain, has_real_meaning))
-def position(op: Op[ArgExtreme], target: TargetDescription) -> Kernel | None:
-    """Positions of the first extremes of single precision numbers."""
+@lowers(ArgExtreme, TopK, needs=(is_plain, has_real_meaning))
+def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
+    """The few best of single precision numbers, or where one of them is."""
     operator, type = op.operator, op.inputs[0].type
-    if type.dtype is not DType.F32 or operator.select_last_index or type.shape[operator.axis] >= 2**31:
+    count = operator.k if isinstance(operator, TopK) else 1
+    if type.dtype is not DType.F32 or not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
         return None
     dimensions = _dimensions(type.shape, (operator.axis,))
-    return Position(*dimensions, not isinstance(operator, ArgMax)).kernel(target)
+    if isinstance(operator, TopK):
+        return Best(*dimensions, not operator.largest, count).kernel(target)
+    is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index
+    return Best(*dimensions, is_smallest, is_last=is_last, positions_alone=True).kernel(target)

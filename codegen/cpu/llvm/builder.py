@@ -75,8 +75,13 @@ class FunctionBuilder(ValueBuilder):
     def load_strided(self, type: Type, pointer: Register, stride: int, mask: Register) -> Register:
         """Read the lanes that the mask names, each ``stride`` bytes after the one before."""
         offsets = "<" + ", ".join(f"i64 {lane * stride}" for lane in range(type.lanes)) + ">"
+        return self.gather(type, pointer, Register(I64.of(type.lanes), offsets), mask)
+
+    def gather(self, type: Type, pointer: Register, offsets: Register, mask: Register | None) -> Register:
+        """Read the lanes that the mask names, all without one, each from an offset of its own, in bytes."""
         pointers = PTR.of(type.lanes)
-        addresses = self._define(pointers, f"getelementptr i8, {pointer}, {Register(I64.of(type.lanes), offsets)}")
+        addresses = self._define(pointers, f"getelementptr i8, {pointer}, {offsets}")
+        mask = mask_constant(type.lanes, type.lanes) if mask is None else mask
         align = constant(I32, type.element.bytes)
         name = f"llvm.masked.gather.{type.suffix}.{pointers.suffix}"
         return self.intrinsic(name, type, [addresses, align, mask, zero(type)])

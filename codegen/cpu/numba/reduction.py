@@ -172,10 +172,8 @@ def _row_function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
     return loop_function("x, y", [f"count = n[{2 * (kept + reduced)}]"], outer, body)
 
 
-_FEW_BEST, _TOGETHER = 16, 32
-"""Best elements that are kept in order, and elements that are compared with the worst of them at a time."""
-
-
+_TOGETHER = 32
+"""Elements that are compared with the worst of the best ones at a time."""
 _STRIP = 1024
 """Lines that running sums go along together."""
 
@@ -248,49 +246,32 @@ while c < {size}:
 y[q + h * inner], indices[q + h * inner] = x[p + e * inner], e
 """
 
-    # The results themselves hold the best so far: few of them in order, many as a heap, the worst at its root.
-    is_heap = operator.k > _FEW_BEST
-    worst, element = load("y", f"q + {'0' if is_heap else '(count - 1) * inner'}", dtype), _element(type.dtype, "e")
-    in_order = f"""
-r = min(e, count)
-while r > 0:
-    w = {load("y", "q + (r - 1) * inner", dtype)}
-    if not {better("v", "w")}:
-        break
-    if r < count:
-        y[q + r * inner], indices[q + r * inner] = y[q + (r - 1) * inner], indices[q + (r - 1) * inner]
-    r -= 1
-if r < count:
-    y[q + r * inner], indices[q + r * inner] = x[p + e * inner], e
-"""
-    replaced = f"if e >= count:\n    w = {worst}\n    if {better('v', 'w')}:" + textwrap.indent(
-        sift("0", "count"), " " * 8
-    )
+    # The results themselves hold the best so far as a heap, the worst at its root.
+    element = _element(type.dtype, "e")
     function = _line_function(
         "y, indices",
         f"""
-count, begun = n[2], {"n[2]" if is_heap else "0"}
-q, k = o * count * inner + i, begun
-for e in range(begun):
+count = n[2]
+q, k = o * count * inner + i, count
+for e in range(count):
     y[q + e * inner], indices[q + e * inner] = x[p + e * inner], e
-for t in range(begun // 2):
-    e = begun // 2 - 1 - t
+for t in range(count // 2):
+    e = count // 2 - 1 - t
     e, s = indices[q + e * inner], e
     v = {element}
 {textwrap.indent(sift("s", "count"), "    ")}
 while k < length and count > 0:
     last = min(k + {_TOGETHER}, length)
-    if k >= count:
-        some, w = np.uint8(0), {worst}
-        for e in range(k, last):
-            v = {element}
-            some |= np.uint8({better("v", "w")})
-        k = last if some == 0 else k
+    some, w = np.uint8(0), {load("y", "q", dtype)}
     for e in range(k, last):
         v = {element}
-{textwrap.indent(replaced if is_heap else in_order, " " * 8)}
+        some |= np.uint8({better("v", "w")})
+    for e in range(k, last if some else k):
+        v, w = {element}, {load("y", "q", dtype)}
+        if {better("v", "w")}:
+{textwrap.indent(sift("0", "count"), " " * 12)}
     k = last
-for t in range(1, begun):
+for t in range(1, count):
     s = count - t
     e = indices[q + s * inner]
     v = {element}
