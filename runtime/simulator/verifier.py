@@ -191,11 +191,8 @@ def _check_size(programs: Sequence[Program]) -> None:
     # Constants take no more than the file holds of them.
     size = sum(region.size for program in programs for region in program.regions if region.kind != RegionKind.CONSTANT)
     if size > DEVICE_REGIONS:
-        raise ResourceError(
-            "the regions that the device program works in are too large",
-            expected=f"at most {DEVICE_REGIONS} bytes",
-            found=size,
-        )
+        most = f"at most {DEVICE_REGIONS} bytes"
+        raise ResourceError("the regions that the device program works in are too large", expected=most, found=size)
 
 
 _Accesses = dict[Stream, list[tuple[MemoryAccess, ...]]]
