@@ -34,9 +34,9 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     inputs = (
-        "FILE.npy, or images that are prepared as the artifact says, one for each of the batch; NAME=FILE where "
-        "the network has several inputs; FILE.npz with an array for each; FILE.csv with a line of numbers for each "
-        "of the batch; or FILE.wav for a waveform."
+        "FILE.npy, or images, one for each of the batch, that are prepared as the artifact says, in that of its "
+        "shapes that is most like them; NAME=FILE where the network has several inputs; FILE.npz with an array for "
+        "each; FILE.csv with a line of numbers for each of the batch; or FILE.wav for a waveform."
     )
     parser.add_argument("inputs", nargs="*", default=[], metavar="INPUT", help=inputs)
     random = "Run on random inputs made from this seed, 0 or more, instead."
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
         raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
     check_outputs((output, arguments.trace), source=arguments.artifact)
     if output is not None:
-        check_ending(output, ".npz", "--json prints the outputs as text.")
+        check_ending(output, ".npz", "--json prints them; arrays in a .npz become images and sounds elsewhere.")
     with load(
         arguments.artifact,
         engine=arguments.engine,
@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
     ) as session:
         check = session.check_shapes if len(session.shapes) > 1 else None
         details = details_of(session.artifact)
-        images = Images(details.images or {}, arguments.preprocess, arguments.force_preprocess)
+        images = Images(session.shapes, details.images or {}, arguments.preprocess, arguments.force_preprocess)
         arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images)
         for doubt in doubts(arrays, details.calibration) if arguments.random is None else ():
             tell("warning", doubt, quiet=arguments.quiet)

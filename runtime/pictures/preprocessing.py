@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -231,6 +232,21 @@ class Preprocessing:
             return ""
         what = f"bars on {1 - 1 / most:.0%} of it" if self.resize in _FITTED else f"objects stretched by {most:.2f}"
         return f"{what} (resize={self.resize})"
+
+    def nearest(self, file: str | os.PathLike[str], shapes: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Which shape is most like the image in a file: in height by width, then in size; the first if none is read."""
+        try:
+            from .image_file import noted
+        except ModuleNotFoundError:
+            return shapes[0]  # reading it tells what is missing
+        width, height, _ = noted(file, upright=self.orientation == "exif")
+
+        def distance(shape: Sequence[int]) -> tuple[float, float]:
+            _, rows, columns = self._extents(shape)
+            tall, wide = math.log(rows / height), math.log(columns / width)
+            return round(abs(tall - wide), 2), abs(tall + wide)
+
+        return min(shapes, key=distance) if width else shapes[0]
 
     def _extents(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Channels, height and width of an input."""

@@ -29,14 +29,16 @@ SHOWN_ELEMENTS = 8
 
 
 class Images(Immutable):
-    """How images become inputs: as the artifact says, or else as the user does; see `chosen`."""
+    """How images become inputs, of the shapes that the network has: as the artifact says, or else as the user does; see
+    `chosen`."""
 
+    shapes: Sequence[Mapping[str, tuple[int, ...]]] = ()
     stored: Mapping[str, ImageInput] = field(default_factory=dict)
     given: Declaration | None = None
     force: bool = False
 
-    def load(self, path: str, spec: TensorSpec) -> np.ndarray:
-        """The image in a file as an input of batch 1.
+    def load(self, path: str, spec: TensorSpec, others: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """The image in a file as an input of batch 1, in the shape of others of the batch, or the one most like it.
 
         Raises:
             UsageError: nothing says how, or the user says otherwise than the artifact.
@@ -49,7 +51,8 @@ class Images(Immutable):
                 hint="Give --preprocess here, or when you compile the model.",
             )
         found.check(spec.shape, spec.numpy)
-        return found.load(path, spec.shape, spec.numpy)
+        shapes = [each.shape for each in others] or [shape[spec.name] for shape in self.shapes] or [spec.shape]
+        return found.load(path, found.nearest(path, shapes) if len({*shapes}) > 1 else shapes[0], spec.numpy)
 
 
 def gather_inputs(
@@ -86,7 +89,8 @@ def gather_inputs(
         path = path if equals or not name else name
         if os.path.splitext(path)[1].lower() in SUFFIXES:
             spec = _spec_of(expected, name if equals else None, names, text)
-            pictures.setdefault(spec.name, []).append((images or Images()).load(path, spec))
+            others = pictures.setdefault(spec.name, [])
+            others.append((images or Images()).load(path, spec, others))
             continue
         if (suffix := os.path.splitext(path)[1].lower()) in (".csv", ".wav"):
             one = equals or suffix == ".wav"

@@ -130,7 +130,7 @@ class Column(Immutable):
         title: the heading for people, with the unit where there is one, such as ``time (ms)``.
         show: how a value is spelled for people; a missing value (``None``) is left blank and not passed to it.
         right: whether to align to the right, as numbers are.
-        spare: whether the text leaves it out where the terminal is too narrow; of several, the last goes first.
+        spare: whether the text leaves it out where it is empty, or the terminal too narrow; of several, the last first.
     """
 
     key: str
@@ -182,7 +182,8 @@ class Table:
         """
         cells = [[column.title for column in self.columns], *self.cells()]
         columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
-        texts = [(column, list(texts), max(map(len, texts))) for column, texts in columns]
+        kept = ((column, texts) for column, texts in columns if any(texts[1:]) or not column.spare)
+        texts = [(column, list(texts), max(map(len, texts))) for column, texts in kept]
         if (terminal := terminal_width()) is None:
             texts = [(column, own, min(width, WIDEST)) for column, own, width in texts]
         else:

@@ -604,8 +604,12 @@ def test_an_output_with_the_name_of_another_format(fails: Fails) -> None:
     assert fails(["compile", MODEL, "-o", "z.onnx"], code=2) == f"{wrong} .twa, found z.onnx. {other}"
     words = ["quantize", MODEL, "--calibration", "random", "-o", "z.tflite"]
     assert fails(words, code=2) == f"{wrong} .twa, found z.tflite. {other}"
-    words = ["run", digits_artifact(), "--random", "1", "-o", "o.txt"]
-    assert fails(words, code=2) == f"{wrong} .npz, found o.txt. --json prints the outputs as text."
+    words, hint = (
+        ["run", digits_artifact(), "--random", "1", "-o"],
+        "--json prints them; arrays in a .npz become images",
+    )
+    for name in ("o.txt", "o.png"):
+        assert fails([*words, name], code=2) == f"{wrong} .npz, found {name}. {hint} and sounds elsewhere."
 
 
 def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:

@@ -40,7 +40,7 @@ def value_table(rows: Sequence[Row]) -> Table:
             Column("rmse", "RMSE", _number, right=True),
             Column("max", "max", _number, right=True),
             Column("cosine", "cosine", lambda value: f"{value:.5f}", right=True),
-            Column("saturated", "saturated", _percent, right=True),
+            Column("saturated", "saturated", _percent, right=True, spare=True),
             Column("top1", "top-1", lambda share: f"{share:.1%}", right=True, spare=True),
             Column("op", "computed by", spare=True),
         ]
@@ -62,11 +62,8 @@ def _number(value: float) -> str:
 
 
 def conclusion(result: Result) -> list[str]:
-    """Where the error comes from, and what the outputs are, in sentences."""
+    """Where the error comes from, in sentences."""
     lines = [_first_loss(result)]
-    for row in (row for row in result.rows if row.is_output):
-        agreement = f", and its largest number in the same place in {row.top1:.1%}" if row.top1 is not None else ""
-        lines.append(f"Output {row.name} is {_placed(row.sqnr)}{agreement}.")
     strange = [row.name for row in result.rows if row.metric("cosine") < _STRANGE and not row.is_output]
     if strange and any(row.metric("cosine") > _ALIKE for row in result.rows if row.is_output):
         lines.append(
@@ -84,16 +81,12 @@ def _first_loss(result: Result) -> str:
             return "All values are equal."
         return f"No value is below {LIMIT:g} dB; the worst is {worst.name}, {_spoken(worst.sqnr)}."
     by_name = {row.name: row for row in result.rows}
-    inputs = [f"{_placed(by_name[name].sqnr)} ({name})" for name in first.inputs[:3]]
+    placed = ((name, _spoken(by_name[name].sqnr)) for name in first.inputs[:3])
+    inputs = [f"{'at ' * spoken.endswith('dB')}{spoken} ({name})" for name, spoken in placed]
     still = f"; its input{'s were' if len(inputs) > 1 else ' was'} still {' and '.join(inputs)}" if inputs else ""
     made = first.network.computed_by or first.reference.computed_by
     of = f", of {made}" if made else ""
     return f"The first value below {LIMIT:g} dB is {first.name}{of}: {_spoken(first.sqnr)}{still}."
-
-
-def _placed(sqnr: float) -> str:
-    spoken = _spoken(sqnr)
-    return f"at {spoken}" if spoken.endswith("dB") else spoken
 
 
 def _spoken(sqnr: float) -> str:

@@ -202,7 +202,7 @@ def test_an_artifact_that_keeps_nothing_says_how_to_look_inside(folder: Path, tm
     tilewright.compile(folder / "float.onnx", output=artifact)
     assert main(["compare", str(artifact), str(artifact), "--data", str(folder / "data.npz")]) == 0
     shown = capsys.readouterr().out
-    assert "\nAll values are equal.\nOutput y is equal, and its largest number in the same place in 100.0%.\n" in shown
+    assert "\nAll values are equal.\n" in shown
     assert "plain.twa shows nothing but its outputs: compile it with --keep all to look inside.\n" in shown
 
 
@@ -243,7 +243,7 @@ def test_numbers_that_are_none_stand_first(tmp_path: Path, capsys: Capture) -> N
     first, second = numbers(tmp_path / "one.onnx", 2), numbers(tmp_path / "two.onnx", -2)
     assert main(["compare", first, second, "--data", str(tmp_path / "data.npy")]) == 0
     shown = capsys.readouterr().out
-    assert "Output y is not finite" in shown
+    assert "  NaN" in shown
     assert math.isnan(compared_two(tmp_path, first, second).worst_first[0].sqnr)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tilewright.errors import InputError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.report.classes import best_classes, classes_text, with_no
-from tilewright.runtime.report.execution import gather_inputs, random_inputs, results_text
+from tilewright.runtime.report.execution import Images, gather_inputs, random_inputs, results_text
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -96,6 +97,17 @@ def test_random_lengths_leave_something_to_compute() -> None:
     expected = [TensorSpec("n", "i64", (64, 1)), TensorSpec("ids", "i32", (1, 64))]
     found = random_inputs(expected, np.random.default_rng(0))
     assert (set(found["n"].ravel()), set(found["ids"].ravel())) == ({1}, {0, 1})
+
+
+def test_an_image_gets_the_shape_that_is_most_like_it(tmp_path: Path) -> None:
+    shapes = [{"x": (batch, 1, 4, width)} for batch in (1, 2) for width in (4, 8, 12)]
+    images = Images(shapes, {}, "colour=gray,resize=stretch")
+    for name, size in (("wide", (25, 12)), ("square", (4, 4))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    spec = TensorSpec("x", "f32", (1, 1, 4, 4))
+    for names, shape in ((["wide"], (1, 1, 4, 8)), (["square", "wide"], (2, 1, 4, 4))):
+        paths = [str(tmp_path / f"{name}.png") for name in names]
+        assert gather_inputs([spec], paths, None, lambda found: None, images)["x"].shape == shape
 
 
 def test_a_table_is_one_batch(tmp_path: Path) -> None:
