@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from tilewright.errors import CalibrationWarning, warn
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ..frontend.formats import Model, open_inputs_of
 from ..frontend.input_shapes import Declared
-from ..frontend.ir.document import Document
 from ..options import CompileOptions
 from .dataset import ARRAYS, TABLE, Source, array_files, sources_by_input
 from .sample_sets import reading
@@ -25,8 +23,7 @@ _LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
 
 def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     """The options, with the shapes that samples tell where a model and what is given leave some open; it is said."""
-    is_path = isinstance(model, (str, os.PathLike))
-    if options.calibration is None or isinstance(model, Document) or (is_path and Path(model).suffix != ".onnx"):
+    if options.calibration is None:
         return options
     shapes, declared = open_inputs_of(model, options.input_shapes, options.freeze)
     found = told_shapes(options.calibration, declared) if len(shapes) == 1 else {}

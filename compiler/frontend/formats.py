@@ -77,19 +77,17 @@ def shapes_of(
     """Each of the shapes that are given for a model, for :func:`import_model`."""
     if not input_shapes:
         return (NetworkShape({}, {}),)
-    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
-        source = read_document(source)
-    if isinstance(source, Document):
-        return each_shape(_declared(source), input_shapes)
     return open_inputs_of(source, input_shapes, frozen)[0]
 
 
 def open_inputs_of(
-    source: str | os.PathLike[str] | bytes | ModelProto, input_shapes: GivenShapes | None, frozen: Frozen | None
+    source: Model, input_shapes: GivenShapes | None, frozen: Frozen | None
 ) -> tuple[tuple[NetworkShape, ...], Declared]:
-    """The shapes that are given for an ONNX model, and the extents of inputs, but for frozen ones, that the first
-    of them leaves open.
-    """
+    """The shapes that are given for a model, and the extents of ONNX inputs, not frozen, that the first leaves open."""
+    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
+        source = read_document(source)
+    if isinstance(source, Document):
+        return each_shape(_declared(source), input_shapes), {}
     graph = load_model(source)[0].graph
     shapes = each_shape(declared_inputs(graph, {*names_in(input_shapes), *(frozen or ())}), input_shapes)
     return shapes, open_inputs(graph, shapes[0], frozen or ())
