@@ -101,7 +101,8 @@ class Plan(NamedTuple):
         cascades: whether ops may be computed in turn, stripe of rows by stripe of rows.
         tiles: results whose tiles are others than prices say; rows, columns, blocks of 16 channels of result and
             operand; and what clusters share out, ``None`` for what prices say.
-        as_written: whether instructions keep the order in which layers are lowered, one after the other.
+        order: of instructions: ``written``, one layer after the other; ``layers``, where these overlap and tiles of
+            each keep their places, as they do on one cluster; ``tiles``, where these change places, too.
     """
 
     clusters: int
@@ -109,7 +110,7 @@ class Plan(NamedTuple):
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
     tiles: "tuple[PlannedTile, ...]" = ()
-    as_written: bool = False
+    order: str = "tiles"
 
 
 class MessageEnd(NamedTuple):

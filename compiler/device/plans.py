@@ -17,6 +17,7 @@ clusters alone, but for what fewer bytes are worth (`rank`); both hold before ot
 plans out.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -296,7 +297,7 @@ class _Drafts:
                 continue
             change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0]
             tiles = (*(each for each in best.plan.tiles if each[0] != name), change)
-            self._draft(best.plan._replace(tiles=tiles, as_written=False))
+            self._draft(best.plan._replace(tiles=tiles, order="tiles"))
         return self._best or best
 
     def add(self, plan: Plan) -> None:
@@ -314,7 +315,7 @@ class _Drafts:
     def _draft(self, plan: Plan) -> None:
         """With as much kept on chip as leaves room for the rest."""
         for share in (each for each in SHARES if each <= plan.kept_share):
-            is_doubtful = False
+            counts: Counter[str] = Counter()
             try:
                 current = plan._replace(kept_share=share)
                 # Nothing is proved of a draft.
@@ -322,14 +323,14 @@ class _Drafts:
                 PLAN.set(draft.functions[self._name], current)
                 price = sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
                 is_dear = not plan.tiles and price > _WORTH * self._prices.get(plan.clusters, price)
-                if not (self._is_thorough or plan.as_written) and (is_dear or self._is_known(draft)):
+                if not (self._is_thorough or plan.order != "tiles") and (is_dear or self._is_known(draft)):
                     return
                 scheduled = clone_module(draft).functions[self._name]
                 for each in self._tiles.passes:
                     # What takes most of the time comes from here on.
                     if isinstance(each, OrderTiles) and self._is_slower(draft):
                         return
-                    is_doubtful |= each.run(draft, verification=Verification.OFF).counts["doubtful"] > 0
+                    counts += each.run(draft, verification=Verification.OFF).counts
             except PassError as error:
                 # Of other tiles it is known that the smallest fit.
                 fitting = (PlanScratchpads.name,) if plan.tiles else (TileDevice.name, PlanScratchpads.name)
@@ -344,8 +345,12 @@ class _Drafts:
             made, exact, best = Draft(current, price, scheduled, draft, assembled), self._is_thorough, self._best
             if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
                 self._best = made
-            if is_doubtful:
-                self._draft(current._replace(as_written=True))
+            if plan.order == "tiles":
+                # Orders are made in a time of their own, which is not quite that of the engine.
+                if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
+                    self._draft(current._replace(order="layers"))
+                if counts["ordered"] and counts["doubtful"]:
+                    self._draft(current._replace(order="written"))
             return
 
     def _is_slower(self, draft: Module) -> bool:

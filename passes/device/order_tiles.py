@@ -43,8 +43,8 @@ class OrderTiles(Pass):
         machine = load(self.machine)
         for function in device_functions(module):
             gain = order(function, planned_machine(function, machine))
-            record.counts["ordered"] += gain > 0
-            record.counts["doubtful"] += 0 < gain < 1 - worth_of(function)
+            record.counts["ordered"] += bool(gain)
+            record.counts["doubtful"] += gain is not None and gain < 1 - worth_of(function)
         return record.counts["ordered"] > 0
 
 
@@ -53,30 +53,31 @@ def worth_of(function: Function) -> float:
     return _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
 
 
-def order(function: Function, machine: Machine) -> float:
+def order(function: Function, machine: Machine) -> float | None:
     """Put what becomes instructions into the order in which it can start, if that is to be faster.
 
     A tile program, whose maps in DRAM have addresses, is left as it is where its plan says so, where it does not fit as
     it is written, or where no order could gain more than little (`worth_of`).
 
     Returns:
-        The share of its cycles that this saves, in the time that orders are made in; 0 where nothing changed.
+        The share of its cycles that this saves, in the time that orders are made in; 0 where no better one was found,
+        None where none was looked for.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
     worth, plan = worth_of(function), PLAN.get(function)
-    if plan is not None and plan.as_written:
-        return 0.0
+    if plan is not None and plan.order == "written":
+        return None
     program = Steps.apart(function, machine)
     if program.least > worth * program.layer_by_layer:
         # Layers that overlap would take hardly less.
-        return 0.0
+        return None
     program.link()
-    links = Links(program)
+    links = Links(program, tiles_stay=plan is not None and plan.order == "layers")
     written = schedule(program, links, 0.0, as_written=True)
     if written is None or program.least > worth * written.cycles:
-        return 0.0
+        return None
     found = schedule(program, links, _SHARE, limit=written.cycles)
     if found is None or found.cycles == written.cycles:
         return 0.0

@@ -215,7 +215,7 @@ def test_a_branch_of_pooling_overlaps_one_of_convolutions() -> None:
 
 def test_a_plan_may_keep_what_is_written() -> None:
     module, machine = two_branches()
-    PLAN.set(module.main, Plan(1, 0.9, as_written=True))
+    PLAN.set(module.main, Plan(1, 0.9, order="written"))
     before = [*module.main.ops]
     assert not order(module.main, machine)
     assert [*module.main.ops] == before
@@ -227,6 +227,7 @@ def test_tiles_of_a_layer_may_change_places_where_clusters_have_neighbours() -> 
     alone = sum(Links(program).waits)
     program.clusters = 2
     assert sum(Links(program).waits) < alone
+    assert sum(Links(program, tiles_stay=True).waits) == alone
 
 
 def test_layers_that_would_hardly_overlap_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

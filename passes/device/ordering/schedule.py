@@ -18,6 +18,9 @@ from .program import Place, Room, Steps
 class Links:
     """What an order of steps has to respect, by their numbers. A load has no turn of its own.
 
+    Args:
+        tiles_stay: whether the steps of a layer that one unit runs keep their order with several clusters, too.
+
     Attributes:
         loads: those that have to go before a step, in their order; also those that such a load has to follow.
         needs: the loads that a step itself follows.
@@ -28,8 +31,8 @@ class Links:
         alone: loads that nothing needs.
     """
 
-    def __init__(self, program: Steps) -> None:
-        steps = program.steps
+    def __init__(self, program: Steps, *, tiles_stay: bool = False) -> None:
+        steps, tiles_stay = program.steps, tiles_stay or program.clusters == 1
         is_load = [step.is_load for step in steps]
         self.loads: list[tuple[int, ...]] = []
         self.needs = [[each for each in step.follows if is_load[each]] for step in steps]
@@ -51,7 +54,7 @@ class Links:
                 continue
             used |= loads
             key = step.layer, step.cost.cluster, step.cost.queue
-            if key in previous and program.clusters == 1:
+            if key in previous and tiles_stay:
                 before.add(previous[key])
             previous[key] = number
             self.waits[number] = len(before)
