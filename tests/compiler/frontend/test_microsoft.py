@@ -184,7 +184,9 @@ def test_pools_with_channels_last(rng: np.random.Generator) -> None:
     window: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
     assert_imports_like_onnxruntime(node_model("NhwcMaxPool", [x], **window), [x])
     scales = [np.array(0.02, np.float32), np.array(3, np.uint8), np.array(0.03, np.float32), np.array(7, np.uint8)]
-    for op_type, more in (("QLinearAveragePool", window), ("QLinearGlobalAveragePool", {})):
+    overhanging = window | {"strides": [3, 2], "ceil_mode": 1}
+    averages = (window, overhanging, overhanging | {"count_include_pad": 1})
+    for op_type, more in (("QLinearGlobalAveragePool", {}), *(("QLinearAveragePool", each) for each in averages)):
         model = node_model(op_type, [x, *scales], constants=range(1, 5), channels_last=1, **more)
         assert_imports_like_onnxruntime(model, [x, *scales])
 

@@ -94,11 +94,12 @@ def _unpooled(node: Node, importer: Importer, shape: tuple[int, ...]) -> Value:
 
 
 def average_pool(node: Node, x: Value) -> AveragePool:
-    """The operator with the attributes of the node."""
-    if node.bool("count_include_pad", 0):
+    """The operator with the attributes of the node; onnxruntime's of integers counts what overhangs as padding."""
+    counts = node.bool("count_include_pad", 0)
+    if counts and not node.domain:
         padded, overhang = _window(node, x)
         return AveragePool(*padded, count_include_pad=True, overhang=overhang)
-    return AveragePool(*widened(*_window(node, x)), count_include_pad=False, overhang=(0,) * (x.type.rank - 2))
+    return AveragePool(*widened(*_window(node, x)), count_include_pad=counts, overhang=(0,) * (x.type.rank - 2))
 
 
 def channels_last(node: Node, importer: Importer, make: Callable[[Node, Importer], Value]) -> Value:

@@ -222,13 +222,6 @@ def import_binary(node: Node, importer: Importer) -> Value:
     return _emit(importer, operator, _quantization(node, 6, x.type.dtype), x, y)
 
 
-@imports("QLinearSigmoid", "QLinearLeakyRelu", domain=MICROSOFT)
-def import_table(node: Node, importer: Importer) -> Value:
-    operator = Sigmoid() if node.op_type == "QLinearSigmoid" else LeakyRelu(node.float("alpha", 0.01))
-    x = _typed(node, importer, 0)
-    return _emit(importer, operator, _quantization(node, 3, x.type.dtype), x)
-
-
 @imports("QLinearConcat", domain=MICROSOFT)
 def import_concat(node: Node, importer: Importer) -> Value:
     """Inputs are scale and zero point of the result, then each operand with its own."""
@@ -289,20 +282,15 @@ def import_gemm(node: Node, importer: Importer) -> Value:
     return _emit(importer, operator, _quantization(node, 7, x.type.dtype), x, w, b)
 
 
-@imports("QLinearAveragePool", domain=MICROSOFT)
-def import_average_pool(node: Node, importer: Importer) -> Value:
+@imports("QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", domain=MICROSOFT)
+def import_unary(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0):
-        return channels_last(node, importer, import_average_pool)
-    if node.int("ceil_mode", 0):
-        raise node.unsupported("ceil_mode is not supported on integers")
-    operator = average_pool(node, node.input(0))
+        return channels_last(node, importer, import_unary)
     x = _typed(node, importer, 0)
-    return _emit(importer, operator, _quantization(node, 3, x.type.dtype), x)
-
-
-@imports("QLinearGlobalAveragePool", domain=MICROSOFT)
-def import_global_average_pool(node: Node, importer: Importer) -> Value:
-    if node.int("channels_last", 0):
-        return channels_last(node, importer, import_global_average_pool)
-    x = _typed(node, importer, 0)
-    return _emit(importer, GlobalAveragePool(), _quantization(node, 3, x.type.dtype), x)
+    operators: dict[str, Callable[[], Operator]] = {
+        "QLinearSigmoid": Sigmoid,
+        "QLinearLeakyRelu": lambda: LeakyRelu(node.float("alpha", 0.01)),
+        "QLinearAveragePool": lambda: average_pool(node, x),
+        "QLinearGlobalAveragePool": GlobalAveragePool,
+    }
+    return _emit(importer, operators[node.op_type](), _quantization(node, 3, x.type.dtype), x)
