@@ -15,7 +15,7 @@ from ...ir.op import Operator
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
-from ...ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
+from ...ir.ops.pooling import GlobalPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
@@ -34,11 +34,11 @@ HOST_MACS = 5e10
 """8-bit multiply-accumulates a second of a nominal host with AVX2 (0223): all that compile place alike."""
 
 HOST_BYTES: tuple[tuple[tuple[type[Operator], ...], float], ...] = (
-    ((Add, Concat, DepthToSpace, GlobalPool, Max, MaxPool, Min, Mul, Slice, Sub, Transpose), 1e10),
-    ((AveragePool, Requantize, Unary), 3.5e9),
+    ((Add, Concat, DepthToSpace, GlobalPool, Max, Min, Mul, Slice, Sub, Transpose), 1e10),
+    ((Pool, Requantize, Unary), 3.5e9),
     ((Operator,), 1e9),
 )
-"""Bytes of feature maps a second that it reads and writes, by operators: vectors, tables and sums, all others."""
+"""Bytes of feature maps a second that it reads and writes, by operators: vectors, tables and pools, all others."""
 
 HOST_ORDER = 2.5e9
 """Elements a second that it puts into the order of the device, or back."""
