@@ -110,7 +110,7 @@ class Plan(NamedTuple):
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
     tiles: "tuple[PlannedTile, ...]" = ()
-    order: str = "tiles"
+    order: Literal["written", "layers", "tiles"] = "tiles"
 
 
 class MessageEnd(NamedTuple):

@@ -305,9 +305,11 @@ def coerce(value: Any, declared: Any) -> Any:
         if value in typing.get_args(declared):
             return value
     elif hasattr(declared, "_fields"):
-        if isinstance(value, tuple) and len(value) == len(declared._fields):
+        # What was written before a field with a default was there is without it.
+        fields = len(declared._fields)
+        if isinstance(value, tuple) and fields - len(declared._field_defaults) <= len(value) <= fields:
             types = _hints(declared).values()
-            return declared(*(coerce(v, t) for v, t in zip(value, types, strict=True)))
+            return declared(*(coerce(v, t) for v, t in zip(value, types, strict=False)))
     elif origin is tuple:
         arguments = typing.get_args(declared)
         if isinstance(value, tuple):
