@@ -245,15 +245,13 @@ def _unified(node: Node, importer: Importer, indices: Iterable[int], index: int)
 
 @imports("QLinearSoftmax", domain=MICROSOFT)
 def import_softmax(node: Node, importer: Importer) -> Value:
-    attributes = {"axis": node.int("axis", -1)}
-    softmax = replace(node, op_type="Softmax", opset=node.int("opset", 13), attributes=attributes)
+    softmax = replace(node, op_type="Softmax", opset=node.int("opset", 13), attributes={"axis": node.int("axis", -1)})
     return _in_real(node, importer, lambda real: import_along_axis(replace(softmax, inputs=(real,)), importer))
 
 
 @imports("QLinearReduceMean", domain=MICROSOFT)
 def import_mean(node: Node, importer: Importer) -> Value:
-    mean = replace(node, op_type="ReduceMean")
-    return _in_real(node, importer, lambda real: import_reduce(replace(mean, inputs=(real,)), importer))
+    return _in_real(node, importer, lambda x: import_reduce(replace(node, op_type="ReduceMean", inputs=(x,)), importer))
 
 
 def _in_real(node: Node, importer: Importer, compute: Callable[[Value], Value]) -> Value:
