@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import ClassVar
 
@@ -27,6 +28,9 @@ CHUNK = 16384
 
 _VECTOR = I8.of(64)
 
+_TOGETHER = 8
+"""Bytes that are looked up one by one before the first of them is written."""
+
 _MOST_SCALES = 64
 """For which inverses are looked for: at each a look at 65,536 integers, about a millisecond."""
 
@@ -51,20 +55,20 @@ class TableLookup(KernelSpec):
             start = b.multiply(index, CHUNK)
             x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
             length = b.minimum(b.subtract(self.bytes, start), CHUNK)
-            whole = b.integer(0)
-            if "avx512vbmi" in target.features and target.vector_bits == 512:
-                whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
+            permutes = "avx512vbmi" in target.features and target.vector_bits == 512
+            together = _VECTOR.lanes if permutes else _TOGETHER
 
-                def vector(offset: Register) -> None:
+            def several(offset: Register, count: int = together) -> None:
+                if permutes and count > 1:
                     b.store(self._permuted(b, b.load(_VECTOR, b.at(x, offset))), b.at(y, offset))
+                    return
+                numbers = [b.convert("zext", b.load(I8, b.at(x, offset, i)), I64) for i in range(count)]
+                for i, entry in enumerate([b.load(I8, b.at(table, number)) for number in numbers]):
+                    b.store(entry, b.at(y, offset, i))
 
-                b.each(0, whole, vector, step=_VECTOR.lanes)
-
-            def single(offset: Register) -> None:
-                entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, offset)), I64))
-                b.store(b.load(I8, entry), b.at(y, offset))
-
-            b.each(whole, length, single)
+            whole = b.multiply(b.divide(length, together), together)
+            b.each(0, whole, several, step=together)
+            b.each(whole, length, partial(several, count=1))
 
         return self.each_unit(b, chunk, units=-(-self.bytes // CHUNK))
 
