@@ -127,8 +127,7 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
         is_first = op in left and op not in forced and not op.macs and left.isdisjoint(producers[op])
         if is_first and any(_is_packed(v, left - {op}) for v in op.results):
             without = cut(function, left - {op}, forced, model)
-            found = _seconds(candidates, without, model)
-            if found < best:
+            if (found := _seconds(candidates, without, model)) < best:
                 left, chosen, best = left - {op}, without, found
     while True:
         regions = assign_regions(producers, chosen)
