@@ -249,6 +249,12 @@ def test_product_of_integers_whose_result_is_real(turned: int, rng: np.random.Ge
     inputs = [x, scales[0], zeros[0], w, scales[1], zeros[1], bias]
     model = node_model("QGemm", inputs, constants=range(1, 7), transA=turned, transB=turned, alpha=0.5)
     assert_imports_like_onnxruntime(model, inputs)
+    inputs += [np.array(0.03, np.float32), np.array(-5, np.int8)]
+    model = node_model("QGemm", inputs, constants=range(1, 9), transA=turned, transB=turned, alpha=0.4)
+    assert_imports_like_onnxruntime(model, inputs)
+    model.graph.node[0].attribute[0].f = -1
+    with pytest.raises(UnsupportedError, match="only a QGemm of positive alpha has a quantised result; found -1"):
+        import_checked(model)
 
 
 def test_what_is_not_supported(rng: np.random.Generator) -> None:

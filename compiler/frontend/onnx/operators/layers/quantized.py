@@ -272,12 +272,12 @@ def import_gemm(node: Node, importer: Importer) -> Value:
         total = total if b is None else importer.emit_one(Add(), total, b)
         scale = importer.emit_one(Mul(), reshape(importer, node.input(1), ()), node.input(4))
         return importer.emit_one(Mul(), cast(importer, total, DType.F32), scaled(importer, scale, alpha))
-    if alpha != 1.0:
-        raise node.unsupported("only a QGemm with alpha 1 has a quantised result")
-    w = _assumed(importer, w, _quantization(node, 4, w.type.dtype, 0 if operator.transpose_b else 1))
+    if not alpha > 0:
+        raise node.unsupported("only a QGemm of positive alpha has a quantised result", found=alpha)
+    quant = _quantization(node, 4, w.type.dtype, 0 if operator.transpose_b else 1)
+    w = _assumed(importer, w, replace(quant, scale=tuple(alpha * scale for scale in quant.scale)))
     b = reshape(importer, b, (b.type.elements,)) if b is not None else None
-    x = _typed(node, importer, 0)
-    return _emit(importer, operator, _quantization(node, 7, x.type.dtype), x, w, b)
+    return _emit(importer, operator, _quantization(node, 7, node.input(0).type.dtype), _typed(node, importer, 0), w, b)
 
 
 @imports("QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", domain=MICROSOFT)
