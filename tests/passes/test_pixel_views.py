@@ -392,6 +392,27 @@ def test_a_slice_behind_a_deep_chain_of_transpositions(count: int) -> None:
     assert Driver([rule]).run(module, Record("views")) == bool(count % 2)
 
 
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [
+        ("slice(%b) {begin=[0, 0, 0], extent=[2, 1, 1], step=[1, 1, 1]}", "[2,1,1]"),
+        ("concat(%b, %b) {axis=2}", "[3,1,2]"),
+    ],
+)
+def test_single_numbers_are_not_turned_for_ever(op: str, shape: str, rng: np.random.Generator) -> None:
+    check(
+        f"""
+  func @main(%x: i8[3,1,1,1]{X}) -> (%z: i8{shape}{X}) {{
+    %a = max(%x, %x) : i8[3,1,1,1]{X}
+    %b = reshape(%a) {{shape=[3, 1, 1]}} : i8[3,1,1]{X}
+    %y = {op} : i8{shape}{X}
+    %z = max(%y, %y) : i8{shape}{X}
+    return %z
+  }}""",
+        rng,
+    )
+
+
 def _viewing(graph: ChipGraph) -> None:
     """Images of one row, or column, as rows, or columns, of one image."""
     x = graph.some()

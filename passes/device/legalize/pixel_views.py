@@ -37,12 +37,14 @@ def _before(value: Value) -> Iterator[Op]:
 
 
 def _is_channels_last(value: Value) -> bool:
-    """Whether a tensor is a map with other names of its dimensions, of which channels come last."""
+    """Whether a tensor is a map with other names of its dimensions, of which channels come last: not of one element."""
     chain, is_turned = [*islice(_before(value), CHAIN_LIMIT)], False
     while is_op(value.producer, Transpose) and value.producer.operator.perm == (0, *range(2, value.type.rank), 1):
         # Of three dimensions it is its own inverse.
         is_turned, value = not is_turned, value.producer.inputs[0]
     op = value.producer
+    if math.prod(value.type.shape[1:]) == 1:
+        return False
     if is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1)):
         return True
     # What is between may be a map or not; what all are views of is one.
