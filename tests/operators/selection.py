@@ -16,7 +16,8 @@ from tilewright.ir.ops.selection import Bounded, NonMaxSuppression, NonZero, Uni
 @samples_of(NonZero)
 def nonzero(cls: type[NonZero], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls(), (rng.integers(0, 2, (3, 4, 5)).astype(np.bool_),))
-    yield Sample(cls(), (rng.integers(0, 2, (2, 3, 5, 8, 1)).astype(np.bool_),))
+    for shape in ((2, 3, 5, 8, 1), (2, 33, 1)):
+        yield Sample(cls(), (rng.integers(0, 2, shape).astype(np.bool_),))
     yield Sample(cls(), (rng.integers(0, 3, (7,)),))
     yield Sample(cls(), (np.array([[0.0, -0.0, np.nan], [1e-30, -2.0, np.inf]], np.float32),))
     yield Sample(cls(), (np.zeros((2, 3), np.int32),))

@@ -196,7 +196,7 @@ _NONZERO = """def kernel(x, positions, count, n, f, scratch, begin, end):
             index = row // max(stride // extent, 1) % size
             for k in range(before, found if stride >= extent else before):
                 positions[d * elements + k] = index
-            for k in range(before, found if stride < extent > size else before):
+            for k in range(before, found if stride < extent and (d < rank - 1 or size < extent) else before):
                 positions[d * elements + k] = positions[last + k] // stride % size
     for d in range(rank):
         for k in range(found, elements):
