@@ -34,7 +34,7 @@ def where(cls: type[Where], rng: np.random.Generator) -> Iterator[Sample]:
     def array(dtype: DType, *shape: int) -> np.ndarray:
         return random_array(rng, dtype, shape)
 
-    for dtype in (DType.F32, DType.I64, DType.I32, DType.U8):
+    for dtype in (DType.F32, DType.F16, DType.I64, DType.I32, DType.U8):
         yield Sample(cls(), (array(DType.BOOL, 3, 17), array(dtype, 3, 17), array(dtype, 3, 17)))
         yield Sample(cls(), (array(DType.BOOL, 2, 1, 5), array(dtype, 3, 1), array(dtype)), frozenset({2}))
     # Condition or elements repeated along rows of whole vectors and a rest.

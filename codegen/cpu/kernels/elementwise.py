@@ -306,10 +306,10 @@ def quantized_binary(op: Op, target: TargetDescription) -> Kernel | None:
 
 @lowers(Where)
 def choice(op: Op[Where], target: TargetDescription) -> Kernel | None:
-    """One of two tensors of integers at each point, of 8 bits with equal parameters or of plain ones."""
+    """One of two tensors at each point, of 8 bits with equal parameters or of plain integers."""
     types = [value.type for value in (*op.inputs[1:], op.result)]
-    is_known = check_elementwise(types[:2], types[2:]) is None or (is_plain(op) and has_real_meaning(op))
-    return nest_kernel(op, Choice(), target) if is_known else None
+    is_stored = op.result.type.dtype is not DType.F16 and is_plain(op) and has_real_meaning(op)
+    return nest_kernel(op, Choice(), target) if is_stored or check_elementwise(types[:2], types[2:]) is None else None
 
 
 @lowers(Elementwise)
