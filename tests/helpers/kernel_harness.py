@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -96,6 +97,7 @@ def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list
     calls: list[KernelCall] = []
     count = 0
     for each in invocations:
+        _check_marks(each)
         own = len(each.operands) + (len(each.results) if each.in_place is None else 1)
         calls.append(KernelCall(each.kernel, tuple(Location("input", count + i) for i in range(own))))
         count += own
@@ -111,6 +113,16 @@ def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list
             same = first is again is None or [a.tobytes() for a in first or ()] == [a.tobytes() for a in again or ()]
             assert same, f"{each.kernel.name}: results depend on where the tensors lie"
     return found[0]
+
+
+def _check_marks(invocation: Invocation) -> None:
+    """Fails if LLVM was told of a tensor that is written, or that lies where one is, that it is only read."""
+    name = invocation.kernel.name.removesuffix("_in_two_calls")
+    if found := re.search(rf"define i32 @{re.escape(name)}\((.*?)\)", invocation.kernel.text):
+        written = range(len(invocation.operands), len(invocation.operands) + len(invocation.results))
+        parameters = found[1].split(", ")
+        for place in written if invocation.in_place is None else (invocation.in_place, written[0]):
+            assert "readonly" not in parameters[place], f"{name}: {parameters[place]} is written"
 
 
 def _invoke(

@@ -86,7 +86,7 @@ class Reduction(KernelSpec):
         """The results of columns."""
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b, _ = self.entry(target, writes=("y",))
+        b, _ = self.entry(target, writes=self.arguments[1:])
         lanes, (inner, _) = target.lanes, self.kept[-1]
         vectors = min(self.strip, -(-inner // lanes))
         strips, outer = -(-inner // (vectors * lanes)), math.prod(extent for extent, _ in self.kept[:-1])
