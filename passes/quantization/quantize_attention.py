@@ -68,14 +68,10 @@ def _before_movement(found: Match[Quantize]) -> Value | None:
 
 def _attention(found: Match[Quantize]) -> Value | None:
     op, y = found.op("attention", Attention), found.root.result.type
-    integers = [integers_of(value) for value in op.inputs[:3]]
-    if y.quant is None or y.quant.axis is not None or y.dtype not in EIGHT_BIT:
+    integers = (value for each in op.inputs[:3] if (value := integers_of(each)) is not None)
+    operands = [value for value in integers if value.type.quant is not None and value.type.quant.axis is None]
+    if len(operands) < 3 or y.quant is None or y.quant.axis is not None or y.dtype not in EIGHT_BIT:
         return None
-    operands: list[Value] = []
-    for value in integers:
-        if value is None or value.type.quant is None or value.type.quant.axis is not None:
-            return None
-        operands.append(value)
     mask = op.operands.mask
     if mask is not None:
         if not _is_known_or_hides(mask):
@@ -111,6 +107,9 @@ def _centred(found: Match, mask: Value, attention: Attention) -> Value:
     if not isinstance(mask, Constant):
         return mask
     array = mask.array.astype(np.float64)
+    if not attention.mask_view[-1]:
+        # One number for all keys of a row hides them all or changes nothing.
+        array = np.where(array > -np.inf, 0.0, -np.inf)
     is_by_rows = array.ndim and attention.mask_view[-1] == 1 and array.shape[-1] == attention.keys
     top = array.max(-1 if is_by_rows else None, keepdims=True)
     shown = array > top - _FAR

@@ -42,14 +42,14 @@ def attend(g: Builder, x: Value, heads: int, depth: int, mask: Value | None, *, 
 
 
 def known_mask(g: Builder, kind: str, tokens: int) -> Value | None:
-    """What is added to scores: a triangle of rows that see keys, or numbers of either sign."""
+    """What is added to scores: a triangle of rows that see keys, numbers of either sign, or one for each row."""
     if kind == "causal":
         return g.module.add_constant("mask", np.where(np.tri(tokens, dtype=bool), 0, -1e9).astype(np.float32))
-    bias = g.rng.normal(size=(1, 1, tokens, tokens)).astype(np.float32)
-    if kind == "far":
+    bias = g.rng.normal(size=(1, 1, tokens, 1 if kind == "rows" else tokens)).astype(np.float32)
+    if kind in ("far", "rows"):
         # Of which a softmax sees as much as of numbers around 0.
         bias -= g.rng.uniform(100, 300, (1, 1, tokens, 1)).astype(np.float32)
-    return g.module.add_constant("mask", bias) if kind in ("bias", "far") else None
+    return g.module.add_constant("mask", bias) if kind in ("bias", "far", "rows") else None
 
 
 def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: int = 1, depth: int = 16) -> Module:
@@ -57,9 +57,9 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
 
     Args:
         depth: channels of a head.
-        mask: ``none``; known, ``causal``, ``bias`` or ``far`` from 0; made of an input, ``keys`` that are hidden, by
-            minus infinity and weights ``guarded`` against NaN, or ``given`` numbers, or such that were ``stored`` as
-            integers.
+        mask: ``none``; known, ``causal``, ``bias``, ``far`` from 0 or one number for each of the ``rows``; made of an
+            input, ``keys`` that are hidden, by minus infinity and weights ``guarded`` against NaN, or ``given``
+            numbers, or such that were ``stored`` as integers.
     """
     g = Builder(rng)
     x = g.function.add_parameter("x", TensorType((images, tokens, 24), DType.F32))

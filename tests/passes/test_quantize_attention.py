@@ -75,7 +75,7 @@ def test_steps_that_are_too_large_have_no_multipliers(numbers: tuple[float, floa
         arithmetic.score_multipliers(*numbers)
 
 
-@pytest.mark.parametrize("mask", ["none", "causal", "keys", "guarded", "bias", "far"])
+@pytest.mark.parametrize("mask", ["none", "causal", "keys", "guarded", "bias", "far", "rows"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, rng: np.random.Generator) -> None:
     module = random_block(rng, tokens=21, mask=mask, images=images)
