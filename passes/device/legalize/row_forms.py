@@ -239,22 +239,19 @@ def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
 def _columns_of_rows(found: Match[Reshape]) -> Value | None:
     """Some columns of rows, as rows of their own, that were cut out in other dimensions, as channels of queries that
     look at each other: cut out of the rows, before they are turned."""
-    y, source, cuts = found.root.result, found.root.result, list[Value]()
-    for _ in range(LEVELS):
-        if is_op(source.producer, Reshape, Transpose, Slice):
-            cuts += [source] if is_op(source.producer, Slice) else []
-            source = source.producer.inputs[0]
-    if len(cuts) != 1 or not has_rows(y.type) or has_rows(cuts[0].type) or not has_rows(source.type):
+    y, source, passed = found.root.result, found.root.inputs[0], 1
+    while passed < LEVELS and not has_rows(source.type) and is_op(source.producer, Reshape, Transpose, Slice):
+        source, passed = source.producer.inputs[0], passed + 1
+    if not has_rows(y.type) or not has_rows(source.type) or source.type.elements == y.type.elements:
         return None
     (count, pixels), (rows, width) = y.type.shape[:2], source.type.shape[:2]
-    images = max(rows // pixels, 1)
-    if rows != images * pixels or count % images:
+    images = rows // pixels
+    if rows % pixels or count % images:
         return None
-    extents = (images, count // images, pixels)
-    seen = view_of(y, extents)
-    strides = [stride for stride, extent in zip(seen.strides, extents, strict=True) if extent > 1]
-    expected = [each for each, extent in zip((pixels * width, 1, width), extents, strict=True) if extent > 1]
-    if seen.value is not source or strides != expected or seen.offset + extents[1] > width:
+    extents, strides = (images, count // images, pixels), (pixels * width, 1, width)
+    seen = view_of(y, extents, passed)
+    is_turned = all(n == 1 or a == b for n, a, b in zip(extents, seen.strides, strides, strict=True))
+    if seen.value is not source or not is_turned or seen.offset + extents[1] > width:
         return None
     part = found.emit(Slice((0, seen.offset, 0, 0), (rows, extents[1], 1, 1), (1,) * 4), source)
     turned = found.emit(Transpose((0, 2, 1)), found.emit(Reshape((images, pixels, extents[1])), part))
