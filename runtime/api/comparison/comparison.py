@@ -119,7 +119,7 @@ def opened(
         inputs = first.inputs_in(input_shapes or {})
         second = stack.enter_context(closing(open_party(network, encodings)))
         if not have_shapes(data):
-            others = {each.name: each.shape for each in second.get_inputs()}
+            others = {each.name: each.shape for each in second.inputs_in({})}
             inputs = [replace(each, shape=[*_closed(each.shape, others.get(each.name, ()))]) for each in inputs]
         images = {**second.images, **first.images}
         total, samples = read_samples(data, inputs, preprocessing, limit, images, force=force)

@@ -329,7 +329,7 @@ def test_a_shape_is_given_where_samples_bring_none(tmp_path: Path, capsys: Captu
     model = graph_model(nodes, [("x", TensorProto.FLOAT, ["batch", "length"])], ["y"], weights)
     path = str(write_model(tmp_path / "open.onnx", onnx.shape_inference.infer_shapes(model)))
     artifact, ir = str(tmp_path / "open.twa"), str(tmp_path / "open.xml")
-    tilewright.compile(path, output=artifact, input_shapes={"batch": [1, 2], "length": [4]})
+    tilewright.compile(path, output=artifact, input_shapes={"batch": [2, 3], "length": [4]})
     tilewright.export(path, ir, input_shapes={"x": [2, 4]})
     random = ("--data", "random", "--limit", "1")
     assert main(["compare", path, artifact, *random]) == 0
