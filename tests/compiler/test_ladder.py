@@ -225,10 +225,15 @@ def test_what_lowers_the_choice_is_marked_and_each_output_has_its_own_loss(undis
     scores = [Score(30.0, 1.0, None, {"y": 31.0, "z": 28.0})] * 3
     whats = "first", "+ worse: so", "+ best: so"
     rungs = [*map(Rung, whats, scores, (3.0, 2.0, 4.0), (False, True, False))]
-    lines = replace(undisturbed, rungs=rungs, chosen=2).to_text().splitlines()
+    text = replace(undisturbed, rungs=rungs, chosen=2).to_text()
+    lines = text.splitlines()
+    assert " SQNR 30.0 dB, least that of z, 28.0 dB, 100.00 % of" in " ".join(text.split())
     assert {"- + worse", "* + best", "first 30.0 100.00"} <= {" ".join(line.split()[:3]) for line in lines}
     assert "  * was written: its choice is the highest; y: 31.0 dB, z: 28.0 dB" in lines
     assert "  - is a method that lowered the choice; no row below has it" in lines
+    equal = Rung("first", replace(scores[0], sqnr=200.0, outputs={"y": 200.0}), 200.0)
+    alone = replace(undisturbed, rungs=[equal], chosen=0).to_text()
+    assert re.search(r"SQNR equal, 100(.*\n)+ +\* +first +equal +100.00 +equal\n", alone) and "200" not in alone
     many = replace(scores[0], outputs={f"output{at}": 30.0 for at in range(12)})
     shown = replace(undisturbed, rungs=[Rung("first", many, 3.0)], chosen=0, top1=0.5).to_text()
     # Numbers stay with their unit; with labels, answers are those of classes.

@@ -29,6 +29,8 @@ UNLABELLED = -2
 
 HALF = 0.5
 """Above it a sigmoid says yes."""
+NO_NOISE = 200.0
+"""Decibels of what is equal."""
 
 Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
@@ -139,14 +141,12 @@ def _class_count(shape: tuple[int, int, int], unknown: int) -> int:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """Ten times the logarithm of the ratio of two powers, within 200 of 0; noise that is no number is endless.
-
-    Without noise it is 200, whatever the signal: zeros that are zeros are as good as can be.
-    """
+    """Ten times the logarithm of the ratio of two powers, within `NO_NOISE` of 0, which equal zeros have, too; noise
+    that is no number is endless."""
     if noise == 0:
-        return 200.0
+        return NO_NOISE
     noise = noise if math.isfinite(noise) else 1e300
-    return max(-200.0, min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), 200.0))
+    return max(-NO_NOISE, min(10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300))), NO_NOISE))
 
 
 def read_labels(

@@ -8,7 +8,7 @@ from tilewright.immutable import Immutable
 from ....passes.quantization.plan import EVERY
 from ....runtime.report.details import InputStatistics
 from ....runtime.report.table import Column, Table, show_number
-from .judging import LayerLoss, Score
+from .judging import NO_NOISE, LayerLoss, Score
 
 AGAIN = ", tried again"
 """What stands behind a method that lowered the choice before."""
@@ -25,8 +25,8 @@ _MIXED = {
 }
 """What tries of mixed precision are, and which ones they build on."""
 
-_JOINT = "\N{NO-BREAK SPACE}"
-"""Between a number and its unit, which stay on one line."""
+_UNIT = "\N{NO-BREAK SPACE}dB"
+"""Behind a number, with which it stays on one line."""
 
 
 class Rung(Immutable):
@@ -106,11 +106,11 @@ class Quantization(Immutable):
             (
                 Column("mark", ""),
                 Column("what", "methods"),
-                Column("sqnr", "SQNR (dB)", lambda value: f"{value:.1f}", right=True),
+                Column("sqnr", "SQNR (dB)", _decibels, right=True),
                 *((Column("top1", "top-1 (%)", percent, right=True),) if labelled else ()),
                 *((Column("iou", "mean IoU (%)", percent, right=True),) if self.iou is not None else ()),
                 *((Column("agreement", "same (%)", percent, right=True),) if self.has_answers else ()),
-                Column("choice", "choice (dB)", lambda value: f"{value:.1f}", right=True),
+                Column("choice", "choice (dB)", _decibels, right=True),
             )
         )
         for mark, rung in zip(self.marks, self.rungs, strict=True):
@@ -119,8 +119,8 @@ class Quantization(Immutable):
         layers = Table(
             (
                 Column("name", "tensor"),
-                Column("here", "SQNR", lambda value: f"{value:.1f}", right=True),
-                Column("own", "alone", lambda value: f"{value:.1f}", right=True),
+                Column("here", "SQNR", _decibels, right=True),
+                Column("own", "alone", _decibels, right=True),
                 Column("why", "mostly because of"),
             )
         )
@@ -135,9 +135,9 @@ class Quantization(Immutable):
         written = self.rungs[self.chosen].score
         judged, same = show_number(self.judged, "sample"), percent(written.agreement)
         share = f", {same} % of answers as in floating point" if self.has_answers else ""
-        name = min(written.outputs, key=written.outputs.__getitem__, default="")
-        least = f", least that of {name}, {written.outputs[name]:.1f} dB" if len(written.outputs) > 1 else ""
-        lines += _wrapped(f"Written, on {judged}: SQNR {written.sqnr:.1f} dB{least}{share}.")
+        name, lowest = min(written.outputs.items(), key=lambda each: each[1], default=("", 0.0))
+        least = f", least that of {name}, {_decibels(lowest, _UNIT)}" if len(written.outputs) > 1 else ""
+        lines += _wrapped(f"Written, on {judged}: SQNR {_decibels(written.sqnr, _UNIT)}{least}{share}.")
         if self.top1 is not None:
             lines.append(f"Top-1 is {percent(written.top1 or 0)} %, in floating point {percent(self.top1)} %.")
         if self.iou is not None:
@@ -178,7 +178,7 @@ class Quantization(Immutable):
         """What the rows and columns are, of which samples, and why a row has its mark."""
         by = f"the {show_number(self.chosen_by, 'sample')} that choose{'s' if self.chosen_by == 1 else ''}"
         outputs = self.rungs[self.chosen].score.outputs
-        each = ", ".join(f"{name}: {decibels:.1f}{_JOINT}dB" for name, decibels in outputs.items())
+        each = ", ".join(f"{name}: {_decibels(sqnr, _UNIT)}" for name, sqnr in outputs.items())
         together, mean = (", taken together,", ", mean of the outputs") if len(outputs) > 1 else ("", "")
         unless = (
             ""
@@ -191,7 +191,7 @@ class Quantization(Immutable):
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
             *(f"{name}: {text}" for name, text in _MIXED.items() if name in tried),
-            f"SQNR: power of the outputs{together} over that of their error; 20{_JOINT}dB: a hundredth of it",
+            f"SQNR: power of the outputs{together} over that of their error; 20{_UNIT}: a hundredth of it",
             *([f"same: {same}, as in floating point{unless}"] if self.has_answers else []),
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
             f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
@@ -204,8 +204,12 @@ class Quantization(Immutable):
         return f"<pre>{escape(self.to_text())}</pre>"
 
 
+def _decibels(sqnr: float, unit: str = "") -> str:
+    return "equal" if sqnr == NO_NOISE else f"{sqnr:.1f}{unit}"
+
+
 def _wrapped(text: str, indent: str = "") -> list[str]:
     lines = wrap(
         text, 80, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False, break_long_words=False
     )
-    return [line.replace(_JOINT, " ") for line in lines]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
