@@ -62,7 +62,7 @@ def best_classes(
     Raises:
         UsageError: no output classifies, or none has so many classes.
     """
-    results = {name: with_no(array) if name in truths else array for name, array in results.items()}
+    results = {name: with_no(array, image) if name in truths else array for name, array in results.items()}
     found = {name: class_rows(array, image, len(names or ())) for name, array in results.items()}
     rows = {name: array for name, array in found.items() if array is not None}
     fitting = rows if names is None else {n: a for n, a in rows.items() if a.shape[1] - len(names) in (0, 1)}
@@ -141,11 +141,11 @@ def image_size(inputs: Iterable[Sequence[int]]) -> tuple[int, int]:
     return 1, 1
 
 
-def with_no(array: np.ndarray) -> np.ndarray:
+def with_no(array: np.ndarray, image: tuple[int, int] = (1, 1)) -> np.ndarray:
     """How surely each item is what a sigmoid tells, one number for each, as two classes, no and yes: [N, 2], and of a
-    map for each pixel, [N, 2, height, width]; an array of more is left as it is, as of several numbers and no batch.
-    """
-    if _has_rows(array) and array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
+    map, also of [N, height, width] of the image, for each pixel, [N, 2, height, width]; an array of more is left as it
+    is, as of several numbers and no batch."""
+    if _has_rows(array) and (array.shape[1:] == image or (array.ndim == 4 and 1 in array.shape[1::2])):
         yes = array.reshape(len(array), 1, *(array.shape[2:] if array.shape[1] == 1 else array.shape[1:3]))
         return np.concatenate([1 - yes, yes], 1)
     is_one = array.size == array.shape[0] if array.ndim > 1 else array.size == array.ndim == 1

@@ -137,7 +137,8 @@ class Classifier:
         return found
 
     def _rows(self, output: np.ndarray) -> np.ndarray | None:
-        return class_rows(with_no(output) if self._is_truth else output, image_size([self.shape]))
+        image = image_size([self.shape])
+        return class_rows(with_no(output, image) if self._is_truth else output, image)
 
     def best(self, results: Sequence[dict[str, np.ndarray]], images: int) -> np.ndarray:
         """The best classes of each image, of equal ones the lower first: uint32[images, 5], or as many as there are.

@@ -82,8 +82,8 @@ def test_rows_have_classes_each_and_maps_those_of_most_pixels() -> None:
 
 def test_truths_of_pixels_are_classes_of_a_map() -> None:
     pixels = np.array([0.25, 0.75, 0.125, 0.5], np.float32)
-    for shape in ((1, 1, 2, 2), (1, 2, 2, 1)):
-        found = best_classes({"y": pixels.reshape(shape)}, 2, ["no", "yes"], ["y"])
+    for shape in ((1, 1, 2, 2), (1, 2, 2, 1), (1, 2, 2)):
+        found = best_classes({"y": pixels.reshape(shape)}, 2, ["no", "yes"], ["y"], image=(2, 2))
         assert [each[1:] for each in found["y"][0]] == [("no", 0.75), ("yes", 0.25)]
 
 
@@ -91,6 +91,8 @@ def test_several_truths_without_a_batch_are_no_items() -> None:
     assert with_no(np.array([0.25])).tolist() == with_no(np.array([[0.25]])).tolist() == [[0.75, 0.25]]
     assert with_no(np.array([0.2, 0.9, 0.4])).shape == (3,)
     assert with_no(np.array(0.5)).shape == ()
+    # Classes of boxes, beside an image of other extents.
+    assert with_no(np.ones((1, 5, 3)), (5, 5)).shape == (1, 5, 3)
 
 
 def test_random_lengths_leave_something_to_compute() -> None:
