@@ -16,6 +16,7 @@ from ..options import CompileOptions
 from .dataset import ARRAYS, TABLE, Source, array_files, sources_by_input
 from .sample_sets import reading
 
+_Extents = Sequence[int | str | None]
 _BATCH = re.compile("[Bb]atch|^(N|B|b|bs)$")
 _LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
 """Names of first extents that say what they count."""
@@ -54,17 +55,13 @@ def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]
             return {}
         found[name] = told
     pairs = {pair for name, shape in found.items() for pair in zip(declared[name] or (), shape, strict=True)}
-    extents = [extent for extent, _ in pairs if isinstance(extent, str)]
-    return found if len({*extents}) == len(extents) else {}
+    by_name = {pair for pair in pairs if isinstance(pair[0], str)}
+    return found if len(dict(by_name)) == len(by_name) else {}
 
 
-def _told(
-    extents: Sequence[int | str | None], shape: tuple[int, ...] | None, *, is_line: bool
-) -> tuple[int, ...] | None:
-    """The shape of one sample with these extents, from that of an array of samples; None where it does not say so.
-
-    Args:
-        is_line: whether a sample is a line of numbers, which fill a batch of one where the other extents are known.
+def _told(extents: _Extents, shape: tuple[int, ...] | None, *, is_line: bool) -> tuple[int, ...] | None:
+    """The shape of one sample with these extents, from that of an array of samples; None where it does not say so. A
+    line of numbers fills a batch of one where the other extents are known.
     """
     begins = _begins_with_batch(extents) or (is_line and {*map(type, extents[1:])} == {int})
     batch = tuple(each if isinstance(each, int) else 1 for each in extents[:begins])
@@ -80,7 +77,7 @@ def _told(
     return (*batch, *(each for each in rest if isinstance(each, int)))
 
 
-def _begins_with_batch(extents: Sequence[int | str | None]) -> bool:
+def _begins_with_batch(extents: _Extents) -> bool:
     """Whether the first extent is a number of samples, rather than a length, of which one would be another network."""
     name = extents[0] or ""
     if isinstance(name, int):

@@ -29,8 +29,7 @@ SHOWN_ELEMENTS = 8
 
 
 class Images(Immutable):
-    """How images become inputs, of the shapes that the network has: as the artifact says, or else as the user does; see
-    `chosen`."""
+    """How images become inputs in a network's shapes: as the artifact says, or else as the user does; see `chosen`."""
 
     shapes: Sequence[Mapping[str, tuple[int, ...]]] = ()
     stored: Mapping[str, ImageInput] = field(default_factory=dict)

@@ -182,8 +182,7 @@ class Table:
         """
         cells = [[column.title for column in self.columns], *self.cells()]
         columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
-        kept = ((column, texts) for column, texts in columns if any(texts[1:]) or not column.spare)
-        texts = [(column, list(texts), max(map(len, texts))) for column, texts in kept]
+        texts = [(each, [*own], max(map(len, own))) for each, own in columns if any(own[1:]) or not each.spare]
         if (terminal := terminal_width()) is None:
             texts = [(column, own, min(width, WIDEST)) for column, own, width in texts]
         else:

@@ -88,6 +88,9 @@ def test_words_are_cut_after_names_and_columns_that_can_be_spared_go(monkeypatch
     spare = [Column("share", "of machine", right=True, spare=True), Column("op", "operator", spare=True)]
     table = Table([*columns, *spare])
     table.add(name="block_1/expand/Relu6;block_1", where="56 rows, in %block_1", cycles=123456789, share=1, op="conv")
+    empty = Table([*columns, *spare])
+    empty.add(name="pool", op="max_pool")  # what has no number in any row goes alone, and only if it can be spared
+    assert empty.text().split() == ["layer", "result", "on", "chip", "cycles", "operator", "─" * 39, "pool", "max_pool"]
     monkeypatch.setattr("sys.stdout", Terminal())
     found = {}
     for width in (88, 76, 56, 50):
