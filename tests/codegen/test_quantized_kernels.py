@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from kernel_harness import EMULATED, TARGETS, described
+from kernel_harness import EMULATED, TARGETS, Invocation, described, in_two_calls, invoke
 from operator_samples import Case, all_cases, make_case, samples
 from quantized_cases import check, integers, product_sample, random_activation, random_type, weight_type
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
-from tilewright.codegen.cpu.kernels.quantization import inverses
+from tilewright.codegen.cpu.kernels.quantization import CHUNK, TableLookup, inverses
 from tilewright.errors import IRError
 from tilewright.ir.arithmetic import add_multipliers
 from tilewright.ir.op import REGISTRY, QuantizationRule
@@ -45,6 +45,19 @@ def test_samples(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_all_samples(target: str) -> None:
     check(SAMPLES, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_tables_of_any_length(target: str, rng: np.random.Generator) -> None:
+    """Whole vectors or several bytes at once, and a rest; the result beside the operand or over it."""
+    entries, runs = tuple(int(entry) for entry in rng.permutation(256) - 128), []
+    for count in (1, 7, 8, 9, 63, 64, 65, CHUNK - 1, 2 * CHUNK + 71):
+        kernel, x = TableLookup(count, entries).generate(described(target)), rng.integers(0, 256, count, np.uint8)
+        result = ((count,), np.dtype(np.int8))
+        runs.append(Invocation(in_two_calls(kernel, 2), [x], [result], 0 if count % 2 else None))
+    for run, found in zip(runs, invoke(runs, described(target)), strict=True):
+        assert found is not None
+        np.testing.assert_array_equal(found[0], np.array(entries, np.int8)[run.operands[0]])
 
 
 def random_convolution(rng: np.random.Generator) -> Sample:
