@@ -11,7 +11,7 @@ from ..core import Value
 from ..op import Operator, QuantizationRule, operator
 from ..types import DType, TensorType
 from .movement import check_axis
-from .shape import moved
+from .shape import moved, truncate
 
 REDUCTIONS = ("none", "add", "mul", "min", "max")
 """How an element that is put somewhere meets what is there: replace it, or combine with it."""
@@ -222,7 +222,7 @@ class OneHot(Operator[tuple[Value, Value]]):
         return TensorType(shape, values.dtype)
 
     def reference(self, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
-        whole = np.trunc(indices).astype(np.int64)
+        whole = truncate(indices, DType.I64)
         inside = (whole >= -self.depth) & (whole < self.depth)
         wanted = np.where(inside, whole % self.depth, -1)
         line = np.arange(self.depth).reshape(-1, *[1] * (indices.ndim - self.axis))
