@@ -302,12 +302,21 @@ class Best(Extreme):
         if self.takes_floats:
             # What is not a number is better than numbers alone.
             is_better = [b.binary("and", each, b.compare("ord", keys[0], keys[0])) for each in is_better]
-        result: list[Register] = []
-        for own, new in ((keys, value), (found, index)):
-            for place, (old, better) in enumerate(zip(own, is_better, strict=True)):
-                before = b.select(is_better[place - 1], own[place - 1], new) if place else new
-                result.append(b.select(better, before, old))
-        return [*result, b.binary("add", index, constant(index.type, index.type.lanes if self.is_row else 1))]
+
+        def inserted() -> list[Register]:
+            return [
+                b.select(better, b.select(is_better[place - 1], own[place - 1], new) if place else new, own[place])
+                for own, new in ((keys, value), (found, index))
+                for place, better in enumerate(is_better)
+            ]
+
+        following = b.binary("add", index, constant(index.type, index.type.lanes if self.is_row else 1))
+        if self.count == 1 and not self.is_row:
+            return [*inserted(), following]
+        # Hardly any is among the best, but of a few in a column.
+        type = is_better[-1].type
+        some = b.intrinsic(f"llvm.vector.reduce.or.{type.suffix}", type.element, is_better[-1:])
+        return [*b.if_(some, inserted, lambda: state[:-1]), following]
 
     def keep_row(self, b: FunctionBuilder, state: Registers, x: Register, unit: Register) -> None:
         pointers, keys, found = self.bind(b), list(state[: self.count]), list(state[self.count : -1])
@@ -325,8 +334,7 @@ class Best(Extreme):
             index, here = b.convert("zext", first, I64), b.add(b.multiply(unit, self.count), place)
             b.store(index, b.at(pointers["indices"], b.multiply(here, 8)))
             if not self.positions_alone:
-                value = b.load(F32, b.at(x, b.multiply(index, 4)))
-                b.store(value, b.at(pointers["y"], b.multiply(here, 4)))
+                b.store(b.load(F32, b.at(x, b.multiply(index, 4))), b.at(pointers["y"], b.multiply(here, 4)))
 
     def keep_columns(
         self, b: FunctionBuilder, state: Registers, x: Register, outer: Register, first: Register, mask: Register | None
