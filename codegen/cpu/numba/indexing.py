@@ -184,20 +184,17 @@ _NONZERO = """def kernel(x, positions, count, n, f, scratch, begin, end):
     elements, rank = n[0], n[1]
     if begin == end:
         return 0
-    found, extent, last = 0, n[2], (rank - 1) * elements
+    found, extent = 0, n[1 + 2 * rank]
     for row in range(elements // extent):
         before = found
         for i in range(extent):
             q = row * extent + i
-            positions[last + found] = i
+            positions[(rank - 1) * elements + found] = i
             found += 1 if ({element}) != 0 else 0
-        for d in range(rank if found > before else 0):
-            stride, size = n[3 + 2 * d], n[4 + 2 * d]
-            index = row // max(stride // extent, 1) % size
-            for k in range(before, found if stride >= extent else before):
+        for d in range(rank - 1 if found > before else 0):
+            index = row // (n[2 + 2 * d] // extent) % n[3 + 2 * d]
+            for k in range(before, found):
                 positions[d * elements + k] = index
-            for k in range(before, found if stride < extent and (d < rank - 1 or size < extent) else before):
-                positions[d * elements + k] = positions[last + k] // stride % size
     for d in range(rank):
         for k in range(found, elements):
             positions[d * elements + k] = 0
@@ -210,12 +207,9 @@ _NONZERO = """def kernel(x, positions, count, n, f, scratch, begin, end):
 def lower_nonzero(op: Op[NonZero], target: TargetDescription) -> Kernel:
     type = op.inputs[0].type
     shape = type.shape or (1,)
-    strides = row_major(shape)
-    table = [max(number, 1) for pair in zip(strides, shape, strict=True) for number in pair]
-    # Rows are long enough for what is done for each.
-    row = next((s * e for s, e in zip(strides[::-1], shape[::-1], strict=True) if s * e >= 32), max(type.elements, 1))
+    table = [max(number, 1) for pair in zip(row_major(shape), shape, strict=True) for number in pair]
     source = _NONZERO.format(element=load("x", "q", type.dtype))
-    return compile_kernel(op, source, target, units=1, integers=(type.elements, len(shape), row, *table))
+    return compile_kernel(op, source, target, units=1, integers=(type.elements, len(shape), *table))
 
 
 _UNIQUE = """def kernel(x, positions, which, often, count, n, f, scratch, begin, end):
