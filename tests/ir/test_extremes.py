@@ -8,7 +8,7 @@ import pytest
 from tilewright.errors import IRError
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.ops.indexing import Gather, ScatterElements
+from tilewright.ir.ops.indexing import Gather, OneHot, ScatterElements
 from tilewright.ir.ops.movement import Slice, Trilu
 from tilewright.ir.ops.normalization import GroupNorm, Lrn
 from tilewright.ir.ops.resize import Resize
@@ -73,3 +73,8 @@ def test_integers_of_attributes_fit_64_bits() -> None:
     for k in (LARGEST + 1, -LARGEST - 1, 10**6000):
         with pytest.raises(IRError, match="trilu: attribute 'k' is too large; expected at most 9223372036854775807"):
             Trilu(True, k)
+
+
+def test_large_unsigned_indices_are_not_counted_from_the_back() -> None:
+    found = evaluated(OneHot(3, 1), np.array([2, 3, 2**64 - 1], np.uint64), np.array([0, 1]))
+    assert found.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
