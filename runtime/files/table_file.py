@@ -57,7 +57,7 @@ def read_table(
     found: dict[str, np.ndarray] = {}
     for name, (extents, dtype) in inputs.items():
         columns = _columns(path, name, math.prod(extents), header, width, is_only=len(inputs) == 1)
-        found[name] = _as_type(path, table[:, columns], dtype, places, columns).reshape(-1, *extents)
+        found[name] = _as_type(path, table[:, columns], dtype, places, columns).reshape(len(places), *extents)
     return found
 
 
