@@ -122,23 +122,22 @@ class Preprocessing:
         ends = [(pixel - np.asarray(self.mean)) * np.asarray(self.scale) for pixel in (0, 255)]
         return float(np.minimum(*ends).min()), float(np.maximum(*ends).max())
 
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an input of this shape can be an image."""
+        return len(shape) == 4 and shape[1 if self.layout == "nchw" else 3] in (1, 3) and 0 not in shape
+
     def check(self, shape: Sequence[int], dtype: np.dtype) -> None:
         """Raise InputError unless images can be made into an input of this shape and element type."""
-        channels = shape[1 if self.layout == "nchw" else -1] if len(shape) == 4 else 0
-        if channels not in (1, 3) or 0 in shape or dtype.kind not in "fiu":
+        if not self.fits(shape) or dtype.kind not in "fiu":
             names = {numpy: name for name, numpy in NUMPY_DTYPES.items()}
-            raise InputError(
-                "images do not fit this input",
-                expected="numbers of shape [N, 3, H, W] or [N, 1, H, W], with layout=nhwc [N, H, W, 3] or [N, H, W, 1]",
-                found=f"{names.get(dtype, dtype)}[{','.join(map(str, shape))}]",
-            )
+            expected = "numbers of shape [N, 3, H, W] or [N, 1, H, W], with layout=nhwc [N, H, W, 3] or [N, H, W, 1]"
+            found = f"{names.get(dtype, dtype)}[{','.join(map(str, shape))}]"
+            raise InputError("images do not fit this input", expected=expected, found=found)
+        channels, _, _ = self._extents(shape)
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if len(values) not in (1, channels):
-                raise InputError(
-                    f"{name} does not match the channels of the input",
-                    expected="1" if channels == 1 else f"1 or {channels}",
-                    found=len(values),
-                )
+                what, expected = f"{name} does not match the channels of the input", "1 or 3" if channels > 1 else "1"
+                raise InputError(what, expected=expected, found=len(values))
 
     def apply(self, image: Image.Image, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         """One image as an input of batch 1, of the element type and, but for the batch, of the shape."""
@@ -235,10 +234,8 @@ class Preprocessing:
 
     def nearest(self, file: str | os.PathLike[str], shapes: Sequence[Sequence[int]]) -> Sequence[int]:
         """Which shape is most like the image in a file: in height by width, then in size; the first if none is read."""
-        try:
-            from .image_file import noted
-        except ModuleNotFoundError:
-            return shapes[0]  # reading it tells what is missing
+        from .image_file import noted
+
         width, height, _ = noted(file, upright=self.orientation == "exif")
 
         def distance(shape: Sequence[int]) -> tuple[float, float]:

@@ -49,9 +49,11 @@ class Images(Immutable):
                 f"the artifact does not say how images become input {spec.name!r}",
                 hint="Give --preprocess here, or when you compile the model.",
             )
-        found.check(spec.shape, spec.numpy)
         shapes = [each.shape for each in others] or [shape[spec.name] for shape in self.shapes] or [spec.shape]
-        return found.load(path, found.nearest(path, shapes) if len({*shapes}) > 1 else shapes[0], spec.numpy)
+        fitting = [shape for shape in shapes if found.fits(shape)] or shapes[:1]
+        shape = found.nearest(path, fitting) if len({*fitting}) > 1 else fitting[0]
+        found.check(shape, spec.numpy)
+        return found.load(path, shape, spec.numpy)
 
 
 def gather_inputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,9 @@ def test_an_image_gets_the_shape_that_is_most_like_it(tmp_path: Path) -> None:
     for names, shape in ((["wide"], (1, 1, 4, 8)), (["square", "wide"], (2, 1, 4, 4))):
         paths = [str(tmp_path / f"{name}.png") for name in names]
         assert gather_inputs([spec], paths, None, lambda found: None, images)["x"].shape == shape
+    # Shapes that take no image are not compared with it.
+    others = replace(images, shapes=[{"x": each} for each in ((1, 5, 4, 8), (1, 1, 0, 8), (1, 1, 4, 4), (1, 1, 4, 5))])
+    assert gather_inputs([spec], paths[1:], None, lambda found: None, others)["x"].shape == (1, 1, 4, 5)
 
 
 def test_a_table_is_one_batch(tmp_path: Path) -> None:
@@ -118,6 +122,8 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
     found = gather_inputs([TensorSpec("x", "f32", (2, 2))], [str(file)], None)
     assert found["x"].dtype == np.float32
     assert found["x"].tolist() == [[1, 2], [3, 4]]
+    nothing = [TensorSpec("x", "f32", (2, 0)), TensorSpec("b", "f32", (2, 1))]
+    assert gather_inputs(nothing, [f"x={file}", f"b={file}"], None)["x"].shape == (2, 0)
     two = [TensorSpec("b", "i32", (2, 1)), TensorSpec("a", "f32", (2, 1))]
     assert gather_inputs(two, [str(file)], None)["b"].tolist() == [[2], [4]]
     with pytest.raises(InputError, match=r"is not one batch; expected 1 line, found 2\. `tilewright batch infer`"):
