@@ -3,7 +3,7 @@
 A schedule is chosen by prices, which rank the tiles of single ops, so that one made for all of a machine may be
 slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
 
-- ``quick`` the plan is the machine itself;
+- ``quick`` the plan is the machine itself, of several clusters in up to three orders, as any plan (decision 0230);
 - ``normal`` also half of the maps scratchpad, if that is at most 1 % dearer, and half, a quarter, … of the
   clusters, and where one cluster works on its own, ops computed in turn by stripes of rows
   (:mod:`tilewright.passes.device.cascades`); and of a program of few instructions, other tiles;

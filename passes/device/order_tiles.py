@@ -81,8 +81,7 @@ def order(function: Function, machine: Machine) -> float | None:
     found = schedule(program, links, _SHARE, limit=written.cycles)
     if found is None or found.cycles == written.cycles:
         return 0.0
-    changed = rearrange(function, [program.steps[number].op for number in found.steps])
-    return changed * (1 - found.cycles / written.cycles)
+    return rearrange(function, [program.steps[each].op for each in found.steps]) * (1 - found.cycles / written.cycles)
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

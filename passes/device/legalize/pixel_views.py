@@ -43,14 +43,13 @@ def _is_channels_last(value: Value) -> bool:
         # Of three dimensions it is its own inverse.
         is_turned, value = not is_turned, value.producer.inputs[0]
     op = value.producer
-    if math.prod(value.type.shape[1:]) == 1:
+    if not chain or math.prod(value.type.shape[1:]) == 1:
         return False
     if is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1)):
         return True
     # What is between may be a map or not; what all are views of is one.
-    orders = [*_orders_of_pixels(chain, channels_last=True)] if chain else []
-    is_whole = 0 < len(orders) == len(chain) and not is_op(chain[-1].inputs[0].producer, *VIEWS)
-    return is_whole and orders[-1] is not None
+    orders = [*_orders_of_pixels(chain, channels_last=True)]
+    return len(orders) == len(chain) and orders[-1] is not None and not is_op(chain[-1].inputs[0].producer, *VIEWS)
 
 
 def _on_maps(found: Match, operator: Operator) -> Value:
