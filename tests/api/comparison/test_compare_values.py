@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -230,6 +231,9 @@ def test_random_samples_and_images(folder: Path, tmp_path: Path) -> None:
     inputs = [type(party.get_inputs()[0])("x", "tensor(float)", ["batch", 3, 6, 6])]
     count, samples = read_samples(str(tmp_path), inputs, "mean=0,scale=1")
     assert [sample["x"].shape for _, sample in samples] == [(1, 3, 6, 6)]
+    (tmp_path / "lines.csv").write_text("1,2\n3,4\n")
+    count, samples = read_samples(str(tmp_path / "lines.csv"), [replace(inputs[0], shape=["batch", 2])])
+    assert [sample["x"].tolist() for _, sample in samples] == [[[1, 2]], [[3, 4]]]
 
 
 def numbers(path: Path, value: float) -> str:
