@@ -9,8 +9,10 @@ import onnx
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
+from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
 from tilewright.errors import ClassesWarning, ModelError, UnsupportedError
 from tilewright.ir import interp
+from tilewright.ir.types import DType
 
 DOMAIN = "ai.onnx.ml"
 BRANCHES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
@@ -120,6 +122,12 @@ def test_names_of_classes_become_numbers() -> None:
     with pytest.warns(ClassesWarning, match="the output of node 'zip', a map for each row, becomes the tensor"):
         again = interp.run(import_checked(model), {"x0": ROWS[:3]})
     np.testing.assert_array_equal(again["z"], found["y1"])
+    # As tools declare both, which comparisons and simulations read.
+    numbers = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    declared = onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, numbers)
+    model.graph.output[0].type.CopyFrom(onnx.helper.make_sequence_type_proto(declared))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("y0", onnx.TensorProto.STRING, [3]))
+    assert [each.dtype for each in tensor_roles(model).outputs] == [DType.F32, DType.I64]
 
 
 @pytest.mark.parametrize(
