@@ -129,8 +129,9 @@ class CompileOptions:
     )
     effort: str = _accelerator(
         "normal",
-        "How long to look for a fast schedule of the accelerator's work: quick takes the first; normal compares a few, "
-        "and of small programs other tiles, up to ten times as long; thorough all of a machine and of those below it.",
+        "How long to look for a fast schedule of the accelerator's work: quick takes the first, in the better of a few "
+        "orders of its tiles; normal compares a few, and of small programs other tiles, up to ten times as long; "
+        "thorough all of a machine and of those below it.",
         metavar="EFFORT",
         choices=("quick", "normal", "thorough"),
     )

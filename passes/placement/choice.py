@@ -10,7 +10,7 @@ import networkx
 from tilewright.blocks import cached_property
 
 from ...ir.core import Function, Op, Value
-from ...ir.feature_map import is_view, map_shape, may_be_packed
+from ...ir.feature_map import VIEWS, is_view, map_shape, may_be_packed
 from ...ir.op import Operator
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -129,6 +129,11 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
             without = cut(function, left - {op}, forced, model)
             if (found := _seconds(candidates, without, model)) < best:
                 left, chosen, best = left - {op}, without, found
+    for island, new_regions in islands(function, candidates, chosen):
+        # The cut supposes all candidates on the device; what stays on chip, and how maps lie, is another matter now.
+        is_busy = not all(isinstance(op.operator, VIEWS) for op in island)
+        if is_busy and times(island, chosen, new_regions, model).gain > 0:
+            chosen = chosen | island
     while True:
         regions = assign_regions(producers, chosen)
         members = {n: {op for op in regions if regions[op] == n} for n in dict.fromkeys(regions.values())}

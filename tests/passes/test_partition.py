@@ -13,6 +13,7 @@ from random_seeds import seeds
 from tilewright.errors import PassError
 from tilewright.ir.annotations import ON, WHY, Reason
 from tilewright.ir.core import Function, Module, Op
+from tilewright.ir.feature_map import is_view
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.movement import Transpose
@@ -21,7 +22,7 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Verification
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.pipeline import Pipeline
-from tilewright.passes.placement.choice import CostModel, cheapest, cut, times
+from tilewright.passes.placement.choice import CostModel, cheapest, cut, islands, times
 from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.passes.placement.partition import CONVEX, Partition
 from tilewright.runtime.machines.machine import load
@@ -269,6 +270,9 @@ def test_every_region_is_worth_its_start(seed: int) -> None:
     model = CostModel(machine, host_macs_per_second=1e9)
     candidates = {op for op in module.main.ops if reject(op, machine) is None}
     chosen = cheapest(module.main, candidates, set(), model)
+    for island, new_regions in islands(module.main, candidates, chosen):
+        # No reason tells that the host is faster where the device is.
+        assert all(is_view(op) for op in island) or times(island, chosen, new_regions, model).gain <= 0
     Partition("s256", host_macs_per_second=1e9).run(module)
     assert {op for op in module.main.ops if op.annotations["on"] == "device"} == chosen
     regions: dict[object, set[Op]] = {}

@@ -93,6 +93,13 @@ def test_what_grouped_heads_do_not_have(rng: np.random.Generator) -> None:
     model.graph.node[0].attribute[0].i = 3
     with pytest.raises(ModelError, match="the heads of keys do not divide those of queries; found 3 and 4"):
         import_checked(model)
+    model.graph.node[0].attribute[0].i = 0
+    with pytest.raises(ModelError, match="the heads of keys do not divide those of queries; found 0 and 4"):
+        import_checked(model)
+    model, _ = grouped(rng, [7], 1, 6)
+    model.graph.node[0].input[2] = ""
+    with pytest.raises(ModelError, match="keys and values come both, or both within the queries; found one of the two"):
+        import_checked(model)
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])

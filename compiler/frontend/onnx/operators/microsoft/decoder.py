@@ -77,8 +77,10 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     refuse(node, {12: "scales of keys", 13: "scales of values"}, ("qk_output", "k_quant_type", "v_quant_type"))
     heads, groups = node.int("num_heads"), node.int("kv_num_heads")
     parts = [node.input(0), node.optional(1), node.optional(2)]
-    if groups < 1 or heads % groups:
+    if min(heads, groups) < 1 or heads % groups:
         raise node.model_error("the heads of keys do not divide those of queries", found=f"{groups} and {heads}")
+    if (parts[1] is None) != (parts[2] is None):
+        raise node.model_error("keys and values come both, or both within the queries", found="one of the two")
     if parts[1] is None:
         width = parts[0].type.shape[2] // (heads + 2 * groups)
         parts = [*split(importer, parts[0], 2, (heads * width, groups * width, groups * width))]
