@@ -413,6 +413,24 @@ def test_single_numbers_are_not_turned_for_ever(op: str, shape: str, rng: np.ran
     )
 
 
+def test_rows_and_turned_rows_are_not_turned_for_ever(rng: np.random.Generator) -> None:
+    check(
+        f"""
+  func @main(%x: i8[16,7,1,1]{X}, %y: i8[14,8,1,1]{X})
+    -> (%z: i8[16,7,1,1]{X}, %b: i8[14,8,1,1]{X}, %a: i8[16,7,1,1]{X}) {{
+    %a = max(%x, %x) : i8[16,7,1,1]{X}
+    %b = max(%y, %y) : i8[14,8,1,1]{X}
+    %c = reshape(%a) {{shape=[2, 8, 7]}} : i8[2,8,7]{X}
+    %d = reshape(%b) {{shape=[2, 7, 8]}} : i8[2,7,8]{X}
+    %e = transpose(%d) {{perm=[0, 2, 1]}} : i8[2,8,7]{X}
+    %f = max(%c, %e) : i8[2,8,7]{X}
+    %z = reshape(%f) {{shape=[16, 7, 1, 1]}} : i8[16,7,1,1]{X}
+    return %z, %b, %a
+  }}""",
+        rng,
+    )
+
+
 def _viewing(graph: ChipGraph) -> None:
     """Images of one row, or column, as rows, or columns, of one image."""
     x = graph.some()
