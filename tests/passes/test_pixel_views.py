@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from before_after import assert_leaves_alone, clone, parse, random_inputs, run_pass
 from chip_graphs import ChipGraph
-from device_runs import compile_for_device, run_on_device
+from device_runs import compile_for_device, plan_for_device, run_on_device
 from random_seeds import in_turn, seeds
 
 from tilewright.ir import interp
-from tilewright.ir.annotations import ON
+from tilewright.ir.annotations import IMAGES, ON, SPLIT
 from tilewright.ir.ops.movement import Concat, Transpose
 from tilewright.ir.ops.shape import Reshape
 from tilewright.passes.base import Record
@@ -429,6 +429,23 @@ def test_rows_and_turned_rows_are_not_turned_for_ever(rng: np.random.Generator) 
   }}""",
         rng,
     )
+
+
+def test_clusters_that_share_images_do_not_share_exchanged_channels() -> None:
+    kind = "i16[1,2,2,1]<s=0x1.0p-4, z=0>"
+    module = parse(
+        f"""
+  func @main(%x: {kind}) -> (%y: {kind}) {{
+    %a = max(%x, %x) : {kind}
+    %t = transpose(%a) {{perm=[0, 2, 1, 3]}} : {kind}
+    %y = max(%t, %t) : {kind}
+    return %y
+  }}"""
+    )
+    IMAGES.set(module.main, (2, 1))
+    plan_for_device(module, M4096, 2)
+    (exchange,) = (op for op in module.main.ops if op.name == "transpose")
+    assert SPLIT.get(exchange) != "images"
 
 
 def _viewing(graph: ChipGraph) -> None:

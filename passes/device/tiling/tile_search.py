@@ -201,7 +201,9 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     target = computed_map(op)
     images = (IMAGES.get(op.function) if op.function is not None else None) or (1, 1)
     pieces = -(-images[0] // images[1])
-    if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
+    # Rows of an exchange are channels of what it reads, which only whole blocks are loaded of.
+    has_images = target.images > 1 or not exchanges(op)
+    if pieces > 1 and has_images and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
     has_rows = target.images * target.height > 1 and not is_of_images(op) and not exchanges(op)
     shares = [Share(clusters, "rows", kept)] if has_rows else []
