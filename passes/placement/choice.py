@@ -136,7 +136,9 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
             chosen = chosen | island
     while True:
         regions = assign_regions(producers, chosen)
-        members = {n: {op for op in regions if regions[op] == n} for n in dict.fromkeys(regions.values())}
+        members: dict[int, set[Op]] = {}
+        for op, number in regions.items():
+            members.setdefault(number, set()).add(op)
         gains = {n: times(ops, chosen - ops, 1, model).gain for n, ops in members.items() if not ops & forced}
         worst = min(gains, key=lambda number: gains[number], default=None)
         if worst is None or gains[worst] > 0:

@@ -14,7 +14,7 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
 from ..base import PLACED, PLAIN, UNPLANNED, Invariant, Pass, Record
 from ..named_ops import find_named
-from .choice import HOST_MACS, CostModel, PieceTimes, cheapest, islands, producers_of, times
+from .choice import CostModel, PieceTimes, cheapest, islands, producers_of, times
 from .device_support import reject
 from .regions import are_convex, assign_regions
 
@@ -97,10 +97,9 @@ class Partition(Pass):
         return modified
 
     def cost_model(self) -> CostModel:
-        """By which it chooses."""
+        """By which it tells times; it chooses by the same with a slower host."""
         machine = load(self.machine)
-        clusters = min(self.clusters or machine.clusters, machine.clusters)
-        return CostModel(machine, clusters, self.host_macs_per_second)
+        return CostModel(machine, min(self.clusters or machine.clusters, machine.clusters))
 
     def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str | Reason], dict[Op, tuple[str, str]]]:
         """The ops that may go on the device, why the others may not, and what the affinity wants."""
@@ -123,14 +122,15 @@ class Partition(Pass):
 
     def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str | Reason]) -> set[Op]:
         """The candidates to place on the device; ``reasons`` learns why the others are not."""
-        function, model = module.main, self.cost_model()
+        function, told = module.main, self.cost_model()
         if self.keep_islands or "cpu" not in parse_order(self.order):
             chosen = _without_idle_regions(module, candidates)
         else:
-            chosen = cheapest(function, candidates, forced, model)
+            chosen = cheapest(
+                function, candidates, forced, replace(told, host_macs_per_second=self.host_macs_per_second)
+            )
         for island, new_regions in islands(function, candidates, chosen):
-            found = times(island, chosen, new_regions, replace(model, host_macs_per_second=HOST_MACS))
-            reasons.update(dict.fromkeys(island, _not_worth_it(island, found)))
+            reasons.update(dict.fromkeys(island, _not_worth_it(island, times(island, chosen, new_regions, told))))
         return chosen
 
 

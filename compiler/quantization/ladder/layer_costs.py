@@ -1,12 +1,10 @@
 """What it costs to compute a layer in floating point instead of in integers, by the model that places ops."""
 
 import os
-from dataclasses import replace
 
 from ....ir.clone import clone_module
 from ....ir.core import Module
 from ....passes.pipeline import Pipeline
-from ....passes.placement.choice import HOST_MACS
 from ....passes.placement.partition import Partition, seconds_apart
 from ....runtime.machines.machine import DEFAULT
 from ...options import CompileOptions
@@ -33,7 +31,7 @@ def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str,
     Pipeline(passes[: at + 1], "place").run(placed)
     partition = passes[at]
     assert isinstance(partition, Partition)
-    model = replace(partition.cost_model(), host_macs_per_second=HOST_MACS)
+    model = partition.cost_model()
     leaving = seconds_apart(placed.main, model)
     here: dict[str, float] = {}
     more: dict[str, float] = {}

@@ -79,7 +79,7 @@ def _behind_transposition(found: Match) -> Value | None:
     """What is computed on the pixels of a map as rows is computed on the map."""
     op, shape, last = found.root, found["x"].type.shape, found.op("last", Transpose).operator
     rows = next(value for value in op.inputs if value.producer in found.ops).type
-    if _are_rows(found["x"]) and any(map(_are_rows, op.inputs)):
+    if _comes_of_rows(found["x"]) and any(map(_comes_of_rows, op.inputs)):
         return None  # Either would be turned for the other for ever.
     if last.perm != (0, *range(2, len(shape)), 1) or rows.shape[1:2] != shape[1:2]:
         return None
@@ -87,7 +87,8 @@ def _behind_transposition(found: Match) -> Value | None:
     return found.emit(Reshape(op.result.type.shape), found.emit(last, result)) if result is not None else None
 
 
-def _are_rows(value: Value) -> bool:
+def _comes_of_rows(value: Value) -> bool:
+    """Whether a value is rows, perhaps under another shape."""
     while is_op(value.producer, Reshape):
         value = value.producer.inputs[0]
     return has_rows(value.type) and not isinstance(value, Constant)
