@@ -100,6 +100,8 @@ def test_what_grouped_heads_do_not_have(rng: np.random.Generator) -> None:
     model.graph.node[0].input[2] = ""
     with pytest.raises(ModelError, match="keys and values come both, or both within the queries; found one of the two"):
         import_checked(model)
+    with pytest.raises(ModelError, match="tables of positions do not fit the heads; expected two alike of at most 8 p"):
+        import_checked(node_model("RotaryEmbedding", [real(rng, 1, 2, 16), np.array([3]), *[real(rng, 16, 9)] * 2]))
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])

@@ -84,6 +84,29 @@ def test_embeddings(has_segments: bool, rng: np.random.Generator) -> None:
     inputs = [ids, segments, *tables, mask]
     model = node_model("EmbedLayerNormalization", inputs, constants=range(2, 7), outputs=2)
     assert_imports_like_onnxruntime(model, inputs)
+    integers = [None if table is None else rng.integers(0, 256, table.shape).astype(np.uint8) for table in tables]
+    scales = [None if table is None else np.array(0.01 * i, np.float32) for i, table in enumerate(integers, 1)]
+    zeros = [None if table is None else np.array(99 + i, np.uint8) for i, table in enumerate(integers)]
+    inputs = [ids, segments, *integers, mask, *scales, *zeros]
+    known = (*range(2, 7), *range(8, 18))
+    model = node_model("QEmbedLayerNormalization", inputs, constants=known, outputs=2)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+@pytest.mark.parametrize(("kind", "columns"), [(0, 32), (1, 33)])
+def test_weights_of_levels(kind: int, columns: int, rng: np.random.Generator) -> None:
+    rows, size = 5, 16
+    packed = rng.integers(0, 256, -(-rows * columns // 2)).astype(np.uint8)
+    inputs = [real(rng, 3, columns), packed, np.abs(real(rng, -(-rows * columns // size)))]
+    attributes: dict[str, Any] = {"K": columns, "N": rows, "block_size": size, "quant_type": kind}
+    assert_imports_like_onnxruntime(node_model("MatMulBnb4", inputs, constants=(1, 2), **attributes), inputs)
+    with pytest.raises(
+        ModelError, match=r"do not fit what the node says of them; expected 8\d bytes and 1\d blocks, fo"
+    ):
+        import_checked(node_model("MatMulBnb4", [inputs[0], packed[1:], inputs[2]], constants=(1, 2), **attributes))
+    attributes["quant_type"] = 2
+    with pytest.raises(ModelError, match="there are no such weights; found type 2, blocks of 16, 5 x 3"):
+        import_checked(node_model("MatMulBnb4", inputs, constants=(1, 2), **attributes))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -153,6 +176,16 @@ def test_operators_that_the_standard_has_too(rng: np.random.Generator) -> None:
     grid = rng.uniform(-1.2, 1.2, (1, 3, 4, 2)).astype(np.float32)
     for op_type, other in (("Trilu", np.array(1)), ("GridSample", grid)):
         assert_imports_like_onnxruntime(node_model(op_type, [x, other], constants=(1,)), [x, other])
+    pads, indices = np.array([1, 0, 0, 2, 0, 0, 1, 0]), np.array([[0, 1], [0, 0]])
+    line, ends = np.array([2, 1, 1, 3, 4, 3], np.float32), [np.array(1), np.array(7)]
+    for op_type, inputs, constants, outputs in (
+        ("Pad", [x, pads, np.array([0.5], np.float32)], (1, 2), 1),
+        ("GatherND", [x, indices], (), 1),
+        ("Range", ends, (0, 1), 1),
+        ("Unique", [line], (), 3),
+    ):
+        model = node_model(op_type, inputs, constants=constants, outputs=outputs)
+        assert_imports_like_onnxruntime(model, inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 3, 4, 4), (2, 7, 7)])
@@ -252,6 +285,10 @@ def test_product_of_integers_whose_result_is_real(turned: int, rng: np.random.Ge
     inputs += [np.array(0.03, np.float32), np.array(-5, np.int8)]
     model = node_model("QGemm", inputs, constants=range(1, 9), transA=turned, transB=turned, alpha=0.4)
     assert_imports_like_onnxruntime(model, inputs)
+    for addend in (3, 5), (3, 1), ():
+        inputs[6] = rng.integers(-999, 999, addend).astype(np.int32)
+        whole = node_model("QGemm", inputs, constants=range(1, 9), transA=turned, transB=turned)
+        assert_imports_like_onnxruntime(whole, inputs)
     model.graph.node[0].attribute[0].f = -1
     with pytest.raises(UnsupportedError, match="only a QGemm of positive alpha has a quantised result; found -1"):
         import_checked(model)

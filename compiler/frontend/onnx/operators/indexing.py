@@ -11,8 +11,8 @@ from .....ir.ops.elementwise import Add, Mod, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from ...movement import transpose
 from ...shape import expand, reshape
-from ..exporter import Exporter, exports
-from ..importer import Importer, Node, imports
+from ..exporter import MICROSOFT, Exporter, exports
+from ..importer import IMPORTS, Importer, Node, imports
 from ..one_to_one import one_to_one
 
 one_to_one("Gather", Gather, axis=0)
@@ -21,6 +21,7 @@ one_to_one("GatherND", GatherND, batch_dims=0)
 one_to_one("Scatter", ScatterElements, axis=0, reduction="none")  # its name before version 11
 one_to_one("ScatterElements", ScatterElements, axis=0, reduction="none")
 one_to_one("ScatterND", ScatterND, reduction="none")
+imports("GatherND", domain=MICROSOFT)(IMPORTS["", "GatherND"])
 
 
 @exports(GatherND, ScatterND)

@@ -113,6 +113,7 @@ def import_tile(node: Node, importer: Importer) -> Value:
 
 
 @imports("Pad")
+@imports("Pad", domain=MICROSOFT)
 def import_pad(node: Node, importer: Importer) -> Value:
     x, open, rank = node.input(0), importer.open, node.input(0).type.rank
     mode = node.string("mode", "constant")

@@ -1,6 +1,7 @@
 """NonZero, NonMaxSuppression, Unique and Compress of ONNX: the data decide how many there are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ from .....ir.ops.indexing import Gather
 from .....ir.ops.selection import Bounded, NonMaxSuppression, NonZero, Unique
 from .....ir.types import DType
 from ...shape import cast, reshape
-from ..exporter import Exporter, exports
+from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..open_extents.intervals import UNKNOWN, Extent, room
 from ..open_extents.open_operators import scalar_extent, selected
@@ -45,6 +46,12 @@ def import_unique(node: Node, importer: Importer) -> list[Value | None]:
     indices, counts = (selected(importer.open, value, 0, count) for value in (positions, often))
     line = reshape(importer, x, (x.type.elements,)) if axis is None else x
     return [importer.emit_one(Gather(axis or 0), line, indices), indices, which, counts]
+
+
+@imports("Unique", domain=MICROSOFT)
+def import_unique_in_order(node: Node, importer: Importer) -> list[Value | None]:
+    y, _, which, counts = import_unique(replace(node, attributes={"sorted": 0}), importer)
+    return [y, which, counts]
 
 
 @imports("NonMaxSuppression")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ from .....ir.core import Constant, Op, Value
 from .....ir.ops.shape import BitCast, Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
-from ..exporter import Exporter, exports
+from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bits_of_element, code_of, narrowed, stored
 from ..one_to_one import exports_as
@@ -156,7 +157,11 @@ def import_eye_like(node: Node, importer: Importer) -> Value:
 
 
 @imports("Range")
+@imports("Range", domain=MICROSOFT)
 def import_range(node: Node, importer: Importer) -> Value:
+    if node.domain == MICROSOFT and node.optional(2) is None:
+        one = importer.constant(np.ones((), node.input(0).type.dtype.numpy), "delta")
+        node = replace(node, inputs=(*node.inputs[:2], one))
     if any(not isinstance(node.input(i), Constant) for i in range(3)):
         numbers = [open_operators.scalar_extent(node, importer.open, i, "the range") for i in range(3)]
         return open_operators.progression(node, importer.open, numbers, node.input(0).type.dtype)

@@ -256,15 +256,23 @@ def import_mean(node: Node, importer: Importer) -> Value:
 
 def _in_real(node: Node, importer: Importer, compute: Callable[[Value], Value]) -> Value:
     """What is computed of input 0 in floating point, quantised as inputs 3 and 4 say."""
-    y, dtype = compute(importer.emit_one(Dequantize(), _typed(node, importer, 0))), node.input(0).type.dtype
-    type = TensorType(y.type.shape, dtype, _quantization(node, 3, dtype))
+    return _quantized(node, importer, compute(importer.emit_one(Dequantize(), _typed(node, importer, 0))), 3)
+
+
+def _quantized(node: Node, importer: Importer, y: Value, index: int) -> Value:
+    """Real numbers as integers like those of input 0, whose scale and zero point are inputs from ``index`` on."""
+    dtype = node.input(0).type.dtype
+    type = TensorType(y.type.shape, dtype, _quantization(node, index, dtype))
     return importer.emit_one(StorageCast(), importer.emit_one(Quantize(), y, types=[type]))
 
 
 @imports("QGemm", domain=MICROSOFT)
 def import_gemm(node: Node, importer: Importer) -> Value:
     operator, w, b = MatMul(node.bool("transA", 0), node.bool("transB", 0)), node.input(3), node.optional(6)
-    alpha = node.float("alpha", 1.0)
+    alpha, columns = node.float("alpha", 1.0), w.type.shape[0 if node.bool("transB", 0) else 1]
+    is_of_columns = b is None or b.type.shape in ((columns,), (1, columns))
+    if node.optional(7) is not None and not is_of_columns:
+        return _quantized(node, importer, import_gemm(replace(node, inputs=node.inputs[:7]), importer), 7)
     if node.optional(7) is None:
         turned = ((node.input(0), operator.transpose_a), (w, operator.transpose_b))
         parts = (transpose(importer, part, (1, 0) if turn else (0, 1)) for part, turn in turned)

@@ -28,23 +28,29 @@ def import_rotary_embedding(node: Node, importer: Importer) -> Value:
     x, places, cos, sin = (node.input(index) for index in range(4))
     rank, shape = x.type.rank, x.type.shape
     if rank == 3:
-        width = 2 * cos.type.shape[1]
-        x = heads_of(importer, x, node.int("num_heads", 0) or shape[2] // width)
+        width = 2 * cos.type.shape[-1]
+        x = heads_of(importer, x, node.int("num_heads", 0) or max(1, shape[2] // max(1, width)))
     if places.type.elements == 1:
         steps = importer.constant(np.arange(x.type.shape[2]), f"{node.name}_steps")
         places = importer.emit_one(Add(), reshape(importer, cast(importer, places, DType.I64), (1, 1)), steps)
-    y = rotated(importer, x, places, cos, sin, interleaved=node.bool("interleaved", 0))
+    y = rotated(node, importer, x, places, cos, sin, interleaved=node.bool("interleaved", 0))
     return reshape(importer, transpose(importer, y, (0, 2, 1, 3)), shape) if rank == 3 else y
 
 
-def rotated(importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, interleaved: bool) -> Value:
+def rotated(
+    node: Node, importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, interleaved: bool
+) -> Value:
     """``x``, [batch, heads, rows, width], with pairs of its first elements turned by the angles of their positions.
 
     Args:
         places: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read.
         interleaved: pairs are neighbours; else one comes from each half.
     """
-    rows, pairs = places.type.shape, cos.type.shape[1]
+    rows, pairs = places.type.shape, cos.type.shape[-1]
+    if cos.type.shape != sin.type.shape or cos.type.rank != 2 or 2 * pairs > x.type.shape[3]:
+        expected = f"two alike of at most {x.type.shape[3] // 2} pairs, half the width of a head"
+        found = f"{cos.type} and {sin.type}"
+        raise node.model_error("the tables of positions do not fit the heads", expected=expected, found=found)
     turns = [importer.emit_one(Gather(0), table, places) for table in (cos, sin)]
     turns = [reshape(importer, turn, (rows[0], 1, rows[1], pairs)) for turn in turns]
     others = x.type.shape[3] - 2 * pairs
@@ -100,7 +106,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     if node.bool("do_rotary", 0):
         places, turned = node.optional(9), node.bool("rotary_interleaved", 0)
         places = ends if places is None else places
-        q, k = (rotated(importer, x, places, node.input(7), node.input(8), interleaved=turned) for x in (q, k))
+        q, k = (rotated(node, importer, x, places, node.input(7), node.input(8), interleaved=turned) for x in (q, k))
     if past:
         k, v = (_written(node, importer, old, new, first, total) for old, new in zip(past, (k, v), strict=True))
     present = k, v

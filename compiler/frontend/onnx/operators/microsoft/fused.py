@@ -1,5 +1,7 @@
 """Operators that stand for several of the standard: products with what follows them, normalised sums, activations."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ......ir.core import Value
@@ -24,6 +26,17 @@ from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
 from ..layers.convolution import convolution
 from ..layers.pooling import channels_last, import_max_pool
+
+_POSITIVE = 0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4
+_LEVELS = (
+    (*_POSITIVE, *(-level for level in _POSITIVE)),
+    (
+        *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635),
+        *(-0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725),
+        *(0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+    ),
+)
+"""The numbers that the 4 bits of a weight stand for, in FP4 and in NF4."""
 
 _LARGEST_INVERSE = 16
 """Rows of a matrix whose inverse is made of determinants, which take its rows to the power of 5."""
@@ -118,6 +131,17 @@ def import_embedding(node: Node, importer: Importer) -> list[Value]:
     else:
         lengths = importer.emit_one(ReduceSum((1,), keepdims=False), cast(importer, mask, DType.I32))
     return [y, lengths, total]
+
+
+@imports("QEmbedLayerNormalization", domain=MICROSOFT)
+def import_quantized_embedding(node: Node, importer: Importer) -> list[Value]:
+    """As EmbedLayerNormalization, of tables and factors in integers, whose scales and zero points follow the mask."""
+    real = [
+        value and importer.emit_one(DequantizeLinear(), value, node.input(index + 6), node.optional(index + 11))
+        for index in range(2, 7)
+        for value in [node.optional(index)]
+    ]
+    return import_embedding(replace(node, inputs=(*node.inputs[:2], *real, node.optional(7))), importer)
 
 
 @imports("ExpandDims", domain=MICROSOFT)
@@ -240,6 +264,30 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
         w = importer.described(node, (rows, columns), dtype, weights, "_weights")
     y = importer.emit_one(MatMul(transpose_b=True), x, w)
     return added(importer, y, node.optional(5))
+
+
+@imports("MatMulBnb4", domain=MICROSOFT)
+def import_matmul_of_levels(node: Node, importer: Importer) -> Value:
+    """Weights that are one of 16 numbers times the largest of their block, which become real when compiling."""
+    x, packed, most = node.input(0), node.constant(1, "the weights"), node.constant(2, "the largest of the blocks")
+    columns, rows, size, kind = (node.int(name) for name in ("K", "N", "block_size", "quant_type"))
+    count = rows * columns
+    if kind not in (0, 1) or min(columns, rows, size) < 1:
+        raise node.model_error("there are no such weights", found=f"type {kind}, blocks of {size}, {rows} x {columns}")
+    if packed.dtype != np.uint8 or packed.size != -(-count // 2) or most.size != -(-count // size):
+        raise node.model_error(
+            "weights and blocks do not fit what the node says of them",
+            expected=f"{-(-count // 2)} bytes and {-(-count // size)} blocks",
+            found=f"{packed.dtype}[{packed.size}] and {most.size} blocks",
+        )
+
+    def weights() -> np.ndarray:
+        halves = np.stack([packed.ravel() >> 4, packed.ravel() & 15], 1).ravel()[:count]
+        real = np.array(_LEVELS[kind], np.float32)[halves] * np.repeat(most.ravel().astype(np.float32), size)[:count]
+        return real.reshape(rows, columns).astype(x.type.dtype.numpy)
+
+    w = importer.described(node, (rows, columns), x.type.dtype, weights, "_weights")
+    return importer.emit_one(MatMul(transpose_b=node.bool("transB", 1)), x, w)
 
 
 @imports("GatherBlockQuantized", domain=MICROSOFT)
