@@ -239,31 +239,53 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
         raise node.model_error("the groups (g_idx) do not fit the weights", expected=expected, found=group.tolist())
 
     def weights() -> np.ndarray:
-        integers = _unpacked(packed.reshape(rows, blocks, -1), bits)[..., :size].reshape(rows, -1)[:, :columns]
+        integers = unpacked(packed.reshape(rows, blocks, -1), bits)[..., :size].reshape(rows, -1)[:, :columns]
         zero: np.ndarray | int = 1 << (bits - 1)
         if zeros is not None:
-            each = zeros if zeros.dtype.kind == "f" else _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
+            each = zeros if zeros.dtype.kind == "f" else unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
             zero = each.reshape(rows, blocks)[:, group]
         real = (integers.astype(np.float32) - zero) * scales.reshape(rows, blocks)[:, group].astype(np.float32)
         return real.astype(dtype.numpy)
 
-    middle, has_real_zeros = 1 << (bits - 1), zeros is not None and zeros.dtype.kind == "f"
-
-    def integers() -> np.ndarray:
-        return (_unpacked(packed.reshape(rows * blocks, -1), bits)[:, :size].astype(np.int16) - middle).astype(np.int8)
-
+    has_real_zeros = zeros is not None and zeros.dtype.kind == "f"
     is_whole = np.array_equal(group, np.arange(blocks * size) // size)
     if is_whole and dtype is DType.F32 and scales.dtype == np.float32 and not has_real_zeros:
-        stored, zero = importer.described(node, (rows * blocks, size), DType.I8, integers, "_weights"), None
-        if zeros is not None:
-            each = _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks].astype(np.int16) - middle
-            zero = importer.constant(each.astype(np.int8).reshape(-1))
-        real = importer.emit_one(DequantizeLinear(0), stored, importer.constant(scales.reshape(-1)), zero)
+        each = None if zeros is None else unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
+        packed = packed.reshape(rows * blocks, -1)
+        real = rows_of_blocks(node, importer, packed, scales.reshape(-1), each, bits, size, "_weights")
         w = reshape(importer, real, (rows, columns))
     else:
         w = importer.described(node, (rows, columns), dtype, weights, "_weights")
     y = importer.emit_one(MatMul(transpose_b=True), x, w)
     return added(importer, y, node.optional(5))
+
+
+def rows_of_blocks(
+    node: Node,
+    importer: Importer,
+    packed: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray | None,
+    bits: int,
+    size: int,
+    name: str,
+) -> Value:
+    """Blocks as real numbers, [blocks, size], which are integers of 8 bits with a scale each.
+
+    Args:
+        packed: bytes of integers without sign, [blocks, bytes].
+        scales, zeros: of each block; the middle where there are no zero points.
+        name: what the weights are called, behind the name of the node.
+    """
+    middle = 1 << (bits - 1)
+
+    def integers() -> np.ndarray:
+        return (unpacked(packed, bits)[:, :size].astype(np.int16) - middle).astype(np.int8)
+
+    stored, zero = importer.described(node, (len(packed), size), DType.I8, integers, name), None
+    if zeros is not None:
+        zero = importer.constant((zeros.reshape(-1).astype(np.int16) - middle).astype(np.int8))
+    return importer.emit_one(DequantizeLinear(0), stored, importer.constant(scales), zero)
 
 
 @imports("MatMulBnb4", domain=MICROSOFT)
@@ -306,8 +328,8 @@ def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
 
     def table() -> np.ndarray:
         block = np.arange(columns) // size
-        zero = 1 << (bits - 1) if zeros is None else _unpacked(zeros, bits)[:, block]
-        return ((_unpacked(packed, bits).astype(np.float32) - zero) * scales[:, block]).astype(scales.dtype)
+        zero = 1 << (bits - 1) if zeros is None else unpacked(zeros, bits)[:, block]
+        return ((unpacked(packed, bits).astype(np.float32) - zero) * scales[:, block]).astype(scales.dtype)
 
     dtype = DType.of(scales.dtype)
     return importer.emit_one(
@@ -315,7 +337,7 @@ def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
     )
 
 
-def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
     """Integers of so many bits, the lowest of a byte first, along the last dimension."""
     parts = [packed.astype(np.uint8) >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
     return np.stack(parts, -1).reshape(*packed.shape[:-1], -1)
