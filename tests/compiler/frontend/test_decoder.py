@@ -135,3 +135,36 @@ def test_projected_inputs_with_their_past(rng: np.random.Generator) -> None:
     inputs = [*(real(rng, 2, 4, 8) for _ in range(3)), None, np.array([8, 9], np.int32), real(rng, 1, 2, 4, 9)]
     inputs += [real(rng, 2, 2, 5, 4), real(rng, 2, 2, 5, 4)]
     assert_imports_like_onnxruntime(node_model("MultiHeadAttention", inputs, outputs=3, num_heads=2), inputs)
+
+
+@pytest.mark.parametrize("channels_last", [0, 1])
+@pytest.mark.parametrize(("steps", "has_past", "dilation"), [(1, True, 1), (6, False, 2)])
+def test_windows_over_states(
+    steps: int, has_past: bool, dilation: int, channels_last: int, rng: np.random.Generator
+) -> None:
+    x, past = ((2, n, 2, 4) if channels_last else (2, 8, n) for n in (steps, 3 * dilation))
+    inputs = [real(rng, *x), real(rng, 8, 1, 4), real(rng, 8), real(rng, *past) if has_past else None]
+    attributes: dict[str, Any] = {"activation": "silu", "dilation": dilation, "channels_last": channels_last}
+    model = node_model("CausalConvWithState", inputs, constants=(1, 2), outputs=2, **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+    with pytest.raises(UnsupportedError, match="only convolutions over one dimension are supported; found 2"):
+        import_checked(node_model("CausalConvWithState", inputs, constants=(1, 2), ndim=2))
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "heads", "groups", "has_past"),
+    [("linear", 1, 4, 4, True), ("gated", 5, 4, 2, False), ("delta", 5, 2, 4, True), ("gated_delta", 3, 4, 2, True)],
+)
+def test_linear_attention(
+    rule: str, steps: int, heads: int, groups: int, has_past: bool, rng: np.random.Generator
+) -> None:
+    width, depth = 8, 6
+    inputs = [real(rng, 2, steps, heads * width), 0.3 * real(rng, 2, steps, groups * width)]
+    inputs += [real(rng, 2, steps, groups * depth), real(rng, 2, groups, width, depth) if has_past else None]
+    inputs.append(-np.abs(real(rng, 2, steps, groups * (width if has_past else 1))) if "gated" in rule else None)
+    inputs.append(np.abs(real(rng, 2, steps, 1 if has_past else groups)) if "delta" in rule else None)
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": groups}
+    model = node_model("LinearAttention", inputs, outputs=2, update_rule=rule, **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+    with pytest.raises(UnsupportedError, match=r"this rule is not supported; expected linear, .* found other"):
+        import_checked(node_model("LinearAttention", inputs, update_rule="other", **attributes))
