@@ -18,6 +18,7 @@ from ...artifact.artifact import Artifact
 from ...artifact.manifest import ENGINES
 from ...compiler import compiler_for
 from ...files.input_file import contents
+from ...native.host import processors
 from ...pictures.inputs import Declaration
 from ...session import choose_engine, load
 from ..network import accelerator_engine
@@ -189,7 +190,7 @@ class Application:
         self.classifier = Classifier(opened, preprocessing, label_offset, force=force)
         opened, chosen = open_network(opened, engine=engine, weights=weights)
         # Whatever is in the buffers is in the session's queue.
-        self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * self.batch)
+        self.session = load(opened, engine=chosen, workers=processors(), queue=BUFFERS * self.batch)
 
     def classify(
         self, files: Sequence[str], *, threads: int = 1, report: Callable[[int], None] = lambda done: None

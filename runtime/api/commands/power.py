@@ -52,9 +52,8 @@ class PowerFigures(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | PowerFigures:
-    import os
-
     from ...artifact.artifact import Artifact
+    from ...native.host import processors
     from ...session import load
     from ..classify.application import open_network
     from ..classify.classifier import in_batches
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> str | PowerFigures:
     modelled = None
     if stored.manifest.device_programs:
         modelled = model(stored, batch=arguments.bs, machine=arguments.machine)
-    workers = os.cpu_count() or 1
+    workers = processors()
     # Each run that waits holds an image: a call may be of any number of them.
     with (
         load(artifact, engine=engine, workers=workers, queue=min(arguments.bs, workers)) as session,

@@ -14,6 +14,7 @@ from tilewright.errors import InputError, TilewrightError, TilewrightWarning, Us
 
 from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError
+from ...native.host import processors
 from ...request import Request
 from ...session import Session
 from ...waiting import Guard
@@ -109,7 +110,7 @@ class Kernel:
             self._session.close()
 
     def _open(self, artifact: Artifact) -> Session:
-        return open_session(artifact, workers=os.cpu_count() or 1)
+        return open_session(artifact, workers=processors())
 
     def _session_with(self, weights: np.ndarray) -> Session:
         """The session whose last layer has these integers; most calls come with those of the one before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_devices_versions_and_metrics() -> None:
         core.get_versions("TPU")
     with pytest.raises(TypeError, match=r"^a device is named by text; expected such as 'CPU', found int$"):
         core.get_versions(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_process_that_may_use_one_processor_has_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert IECore().get_metric("CPU", "RANGE_FOR_STREAMS") == (1, 1)
 
 
 def test_networks_are_read_and_loaded(

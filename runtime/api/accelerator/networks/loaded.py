@@ -1,6 +1,5 @@
 """Networks that are ready to run, and the two buffers between PutInput and GetResult."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
@@ -10,6 +9,7 @@ from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....execution.buffers import Outputs
 from ....in_order import InOrder, Run
+from ....native.host import processors
 from ...deadlock import nobody_else
 from ...network import Sessions, accelerator_engine
 from ..facts import Network
@@ -42,7 +42,7 @@ class LoadedNetwork(Network):
         held = artifact.manifest.engines
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
         # Both buffers are computed at once, and as much of a batch as there are processors for.
-        workers = min(os.cpu_count() or 1, max(2, batch.size))
+        workers = min(processors(), max(2, batch.size))
         self.sessions = Sessions(artifact, self.engine, changed, workers=workers)
         self.artifacts = self.sessions.artifacts
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
 from tilewright.errors import warn
 from tilewright.immutable import Immutable
 
+from ....native.host import processors
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
 from ..errors import DeviceWarning, InferenceEngineError, WrongTypeError, shown
 from .names import LISTS, PRESENT, Device, base, parse_list
@@ -284,7 +284,7 @@ class Configuration:
         if self._given.get("EXCLUSIVE_ASYNC_REQUESTS") == "YES":
             return 1
         text = self[_STREAMS]
-        number = automatic_streams(os.cpu_count() or 1) if text.startswith(_CHOSEN) else int(text)
+        number = automatic_streams(processors()) if text.startswith(_CHOSEN) else int(text)
         return min(max(number, 1), _MOST_STREAMS)
 
 

@@ -1,12 +1,11 @@
 """What ``get_metric`` tells of devices and of loaded networks."""
 
-import os
 from collections.abc import Callable, Mapping
 
 from tilewright.immutable import Immutable
 
 from ....machines import machine as machines
-from ....native.host import architecture
+from ....native.host import architecture, processors
 from ..constants import CPU, FPGA, HETERO, StatusCode
 from ..errors import InferenceEngineError, shown
 from .configuration import Configuration
@@ -49,15 +48,14 @@ def device_metric(name: object, configuration: Configuration) -> object:
     """
     device = configuration.device.name
     mine = [each for each, metric in METRICS.items() if device in metric.devices]
-    processors = os.cpu_count() or 1
     values: dict[str, Callable[[], object]] = {
         "AVAILABLE_DEVICES": lambda: [""] if device == CPU else ["0"],
         "SUPPORTED_METRICS": lambda: mine,
         "SUPPORTED_CONFIG_KEYS": configuration.names,
         "FULL_DEVICE_NAME": lambda: _full_name(device, configuration),
         "OPTIMIZATION_CAPABILITIES": lambda: ["FP32", "INT8"] if device == CPU else ["INT8"],
-        "RANGE_FOR_ASYNC_INFER_REQUESTS": lambda: (1, processors, 1),
-        "RANGE_FOR_STREAMS": lambda: (1, processors),
+        "RANGE_FOR_ASYNC_INFER_REQUESTS": lambda: (1, processors(), 1),
+        "RANGE_FOR_STREAMS": lambda: (1, processors()),
     }
     return _value(name, {each: values[each] for each in mine}, f"device {device}")
 
