@@ -166,6 +166,7 @@ class PreProcessInfo(_Settings):
             raise WrongValueError("the mean image has other channels than init said", expected=expected, found=found)
         for channel, plane in enumerate(planes):
             self.set_mean_image_for_channel(blob_of(np.ascontiguousarray(plane), "HW"), channel)
+        self.mean_variant = MeanVariant.MEAN_IMAGE
 
     def set_mean_image_for_channel(self, mean_image: Blob, channel: int) -> None:
         """Subtract a picture from one channel, and make `mean_variant` so.

@@ -241,6 +241,9 @@ def test_means_and_scales_are_part_of_what_is_loaded(
     info.init(3)
     means = RNG.uniform(0, 99, (3, 32, 32) if with_images else (3, 1, 1)).astype(np.float32)
     if with_images:
+        of_none = PreProcessInfo()
+        of_none.set_mean_image(Blob(TensorDesc("FP32", [0, 32, 32], "CHW")))
+        assert of_none.mean_variant == MeanVariant.MEAN_IMAGE
         info.set_mean_image(Blob(TensorDesc("FP32", [3, 32, 32], "CHW"), means))
         info.set_mean_image_for_channel(Blob(TensorDesc("FP32", [32, 32], "HW"), means[1]), 1)
         of_channel = info[1].mean_data
