@@ -1,16 +1,24 @@
-"""Frozen dataclasses of which nothing but the constructor is compiled when the program starts.
+"""Frozen dataclasses of which nothing is compiled when the program starts.
 
 Of ``dataclass(frozen=True)`` Python compiles six methods for each class, some 0.8 ms: of all classes of the compiler a
-quarter of the time of its import.
+quarter of the time of its import. Here the constructor alone is compiled, when there is a first object.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from functools import cache
 from operator import attrgetter
 from typing import Any
 
 from .blocks import dataclass_transform
+
+
+class _Signature:
+    """What `inspect` asks first how a class is called, which is told by the constructor alone, once it is compiled."""
+
+    def __get__(self, instance: object, cls: type) -> None:
+        if cls is not Immutable:
+            _constructor(cls)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -19,9 +27,12 @@ class Immutable:
     one class and their fields are.
     """
 
+    __signature__ = _Signature()
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        dataclass(eq=False, repr=False, match_args=False)(cls)
+        cls.__init__ = _late_constructor(cls)
+        dataclass(init=False, eq=False, repr=False, match_args=False)(cls)
 
     def __eq__(self, other: object) -> bool:
         values = _values(type(self))
@@ -43,6 +54,38 @@ class Immutable:
 
     def __delattr__(self, name: str) -> None:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _late_constructor(cls: type) -> Callable[..., None]:
+    return lambda self, *values, **named: _constructor(cls)(self, *values, **named)
+
+
+@cache
+def _constructor(cls: Any) -> Callable[..., None]:
+    """Compile the constructor of a class, which has it from then on. Two threads that do so make the same."""
+    given = [part for part in fields(cls) if part.init]
+    scope: dict[str, Any] = {"made": _Made()}
+    parameters, values = "self", ""
+    for part in given:
+        name = part.name
+        is_made = part.default_factory is not MISSING
+        scope[f"of_{name}"] = part.default_factory if is_made else part.default
+        default = "made" if is_made else f"of_{name}" if part.default is not MISSING else None
+        parameters += f", {name}" + (f"={default}" if default else "")
+        values += f"{name}=of_{name}() if {name} is made else {name}, " if is_made else f"{name}={name}, "
+    after = "; self.__post_init__()" if hasattr(cls, "__post_init__") else ""
+    exec(f"def __init__({parameters}): self.__dict__.update({values}){after}", scope)
+    found = cls.__init__ = scope["__init__"]
+    found.__qualname__, found.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    found.__annotations__ = {part.name: part.type for part in given} | {"return": None}
+    return found
+
+
+class _Made:
+    """Stands for what a factory makes where it is not given."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
 
 
 @cache

@@ -1,9 +1,10 @@
 """Operators and passes never change, and are equal where their fields are."""
 
 import copy
+import inspect
 import math
 import pickle
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, field, replace
 
 import pytest
 
@@ -32,6 +33,23 @@ def test_fields_are_set_by_the_constructor_alone() -> None:
     for name in ("name", "QUANTIZATION"):
         with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
             setattr(Clip(0.0, 6.0), name, None)
+
+
+class _Named(_Point):
+    names: list[str] = field(default_factory=list)
+    kind: str = field(default="named", init=False)
+
+    def __post_init__(self) -> None:
+        self.names.append(f"{self.x}")
+
+
+def test_constructors_are_compiled_for_the_first_object_and_say_before_what_they_take() -> None:
+    assert str(inspect.signature(_Named)) == "(x: int, y: int = 0, names: list[str] = <factory>) -> None"
+    assert _Named(1).names == ["1"]
+    assert _Named(2, names=["first"]) == replace(_Named(2), names=["first"]) == _Named(2, 0, ["first"])
+    assert (_Named(1).kind, _Point(3, 4).y) == ("named", 4)
+    with pytest.raises(TypeError, match=r"_Point.__init__\(\) missing 1 required positional argument: 'x'"):
+        _Point()  # pyright: ignore[reportCallIssue]
 
 
 def test_values_of_one_class_with_equal_fields_are_equal() -> None:
