@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from data_folder import data_folder
 from integer_networks import (
     Arrays,
     IntegerNetwork,
@@ -346,9 +346,7 @@ def main() -> int:
         "--write", type=Path, help="the document whose sections to replace, where all their networks were measured"
     )
     options = parser.parse_args()
-    if "TILEWRIGHT_DATA" not in os.environ:
-        parser.error("TILEWRIGHT_DATA names no data folder")
-    data = Path(os.environ["TILEWRIGHT_DATA"])
+    data = data_folder()
     floating, brought = Table(FLOATING_COLUMNS), Table(BROUGHT_COLUMNS)
     failures = []
     with progress_bar() as report:

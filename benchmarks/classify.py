@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import PIL
+from data_folder import data_folder
 from PIL import Image
 from report import replace_section
 
@@ -169,13 +170,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each program")
     parser.add_argument("--write", type=Path, help="the document whose section to replace")
     options = parser.parse_args()
-    data = os.environ.get("TILEWRIGHT_DATA")
-    if not data:
-        sys.stderr.write("TILEWRIGHT_DATA names no folder of models and images\n")
-        return 2
-    folder, model = Path(data) / "images" / "imagenet500", Path(data) / "models" / f"{MODEL}.onnx"
+    data = data_folder()
+    folder, model = data / "images" / "imagenet500", data / "models" / f"{MODEL}.onnx"
     files = sorted(map(str, folder.iterdir()))[: options.images]
-    labels = read_labels(Path(data) / "images" / "imagenet500_labels.txt", 1000)
+    labels = read_labels(data / "images" / "imagenet500_labels.txt", 1000)
     rates, medians = Table(RATES), {}
     before = os.getloadavg()[0]
     sessions = {

@@ -10,9 +10,9 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx
+from data_folder import data_folder
 from light_models import FOLDER, with_random_weights
 from onnx import numpy_helper
 
@@ -108,7 +108,7 @@ def quantized(name: str, images: int = 1) -> Module:
         module = import_model(with_images(model, images) if images > 1 else model)
     else:
         assert images == 1, "the file says how many images it takes"
-        module = import_model(Path(os.environ["TILEWRIGHT_DATA"]) / "models" / {**QUANTIZED, **FLOATING}[name])
+        module = import_model(data_folder() / "models" / {**QUANTIZED, **FLOATING}[name])
     if name in QUANTIZED:
         quantized_import_pipeline().run(module)
         return module

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from data_folder import data_folder
 from integer_networks import model_inputs
 from integer_speed import TURN, installed, seconds
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -97,7 +97,7 @@ def quantisers() -> dict[str, tuple[str, Callable[[Path, Sequence[Arrays], Path]
 
 def files_of(network: str, data: Sequence[Arrays], folder: Path) -> dict[str, Path]:
     """The files of a network by column, made where they are missing."""
-    model = Path(os.environ["TILEWRIGHT_DATA"]) / "models" / f"{network}.onnx"
+    model = data_folder() / "models" / f"{network}.onnx"
     found: dict[str, Path] = {}
     for name, (ending, write) in quantisers().items():
         found[name] = folder / f"{network}-{name.replace(' ', '-')}{ending}"
@@ -190,7 +190,7 @@ def matched(file: Path, network: str) -> str:
         made = (name for node in graph.node for name in node.output)
         return {name: [] for name in (*(each.name for each in graph.input), *made)}
 
-    model = Path(os.environ["TILEWRIGHT_DATA"]) / "models" / f"{network}.onnx"
+    model = data_folder() / "models" / f"{network}.onnx"
     graph = onnx.load(file).graph
     found = create_activation_matching(names(graph), names(onnx.load(model).graph))
     count = sum("float" in each for each in found.values())
@@ -208,9 +208,9 @@ def main() -> None:
     timed: list[Mapping[str, Any]] = []
     compared: list[Mapping[str, Any]] = []
     for network in options.only:
-        data_folder = Path(os.environ["TILEWRIGHT_DATA"])
-        specs = model_inputs(onnx.load(data_folder / "models" / f"{network}.onnx"))
-        drawn = itertools.islice(samples(network, data_folder, specs), CALIBRATION + OTHERS)
+        folder = data_folder()
+        specs = model_inputs(onnx.load(folder / "models" / f"{network}.onnx"))
+        drawn = itertools.islice(samples(network, folder, specs), CALIBRATION + OTHERS)
         data = [each.inputs for each in drawn]
         files = files_of(network, data[:CALIBRATION], options.folder)
         for runtime in PEERS:

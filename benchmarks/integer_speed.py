@@ -10,7 +10,6 @@ are not installed are left out.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+from data_folder import data_folder
 from onnxruntime_oracle import real_meaning
 from report import replace_section
 
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--filter", default="")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    data = Path(os.environ["TILEWRIGHT_DATA"]) / "models"
+    data = data_folder() / "models"
     files = [*sorted(data.glob("*_qdq.onnx")), *(data / f"{name}.onnx" for name in QUANTIZED_HERE)]
     peers = {name: number for name in PEERS if (number := installed(name)) is not None}
     rows: list[Row] = []

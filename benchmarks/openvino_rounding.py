@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from data_folder import data_folder
 from integer_networks import model_inputs
 from onnxruntime_oracle import Oracle
 from real_inputs import samples
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=250, help="photographs, at most 250")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the document to put the section into")
     arguments = parser.parse_args()
-    data = Path(os.environ["TILEWRIGHT_DATA"])
+    data = data_folder()
     with tempfile.TemporaryDirectory() as folder:
         table = Table(COLUMNS)
         for name in NETWORKS:

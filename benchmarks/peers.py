@@ -8,10 +8,10 @@ Networks that bring their own quantisation are written in their float meaning, e
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import onnx
+from data_folder import data_folder
 from light_models import FOLDER, with_random_weights
 from onnxruntime_oracle import real_meaning
 
@@ -48,8 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="NETWORKS", help="where to write them; made if there is none")
     folder: Path = parser.parse_args().folder
+    data = data_folder() / "models"
     folder.mkdir(parents=True, exist_ok=True)
-    data = Path(os.environ["TILEWRIGHT_DATA"]) / "models"
     for name in (*LIGHT, *TRAINED):
         onnx.save(network(name, data), folder / f"{name}.onnx")
 

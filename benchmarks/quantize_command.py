@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnx
 from accuracy import shown
+from data_folder import data_folder
 from integer_networks import model_inputs, signal_to_noise
 from onnxruntime_oracle import Oracle
 from real_inputs import samples
@@ -155,13 +156,12 @@ def main() -> int:
     parser.add_argument("--ending", default=".twa", help="of the files to write, such as .onnx; by default .twa")
     parser.add_argument("--write", type=Path, help="the document with the section, where all networks are measured")
     options = parser.parse_args()
-    if "TILEWRIGHT_DATA" not in os.environ:
-        parser.error("TILEWRIGHT_DATA names no data folder")
+    data = data_folder()
     options.folder.mkdir(parents=True, exist_ok=True)
     table, missed, before = Table(COLUMNS), [], os.getloadavg()[0]
     for case in NETWORKS:
         if any(part in case.name for part in options.models):
-            row, misses = measure(case, Path(os.environ["TILEWRIGHT_DATA"]), options.folder, options.ending)
+            row, misses = measure(case, data, options.folder, options.ending)
             table.add(**row)
             missed += [f"{case.name}: {each}" for each in misses]
             print(row, misses, flush=True)

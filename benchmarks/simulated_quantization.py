@@ -10,7 +10,6 @@ the outputs with those of the whole network by the formula. Exits with 1 where a
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from data_folder import data_folder
 from encodings_files import Grid, write
 from real_inputs import samples
 from report import replace_section
@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20, help="how many images to compare on")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the document to put the figures into")
     arguments = parser.parse_args()
-    table = measure(Path(os.environ["TILEWRIGHT_DATA"]), arguments.images)
+    table = measure(data_folder(), arguments.images)
     if arguments.write:
         replace_section(arguments.write, "simulated quantisation", table.markdown())
     else:

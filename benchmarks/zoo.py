@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import onnx
 from accuracy import BROUGHT, CALIBRATED, FLOATING, Brought, chosen_samples
+from data_folder import data_folder
 from integer_networks import model_inputs, signal_to_noise
 from integer_speed import in_floats, installed, take_turns
 from peers import LIGHT, network
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, help="the folder to write a page of each network and machine into")
     parser.add_argument("--write", type=Path, default=DOCS, help="the folder of zoo.json, zoo.md and zoo.svg")
     options = parser.parse_args()
-    data = Path(os.environ["TILEWRIGHT_DATA"])
+    data = data_folder()
     file = options.write / ROWS.name
     rows: dict[str, Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name in NETWORKS:

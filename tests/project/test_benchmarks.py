@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from data_folder import data_folder
 from older_machines import BEFORE
 
 from tilewright.runtime.machines import machine
@@ -47,6 +48,14 @@ def test_help() -> None:
     )
     assert found.returncode == 0, found.stderr
     assert re.findall(r"^usage: (\w+)\.py", found.stdout, re.MULTILINE) == names
+
+
+@pytest.mark.parametrize("named", ["", "nowhere"])
+def test_a_folder_of_data_that_is_none_is_said_in_one_place(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEWRIGHT_DATA", named)
+    with pytest.raises(SystemExit, match=f"^TILEWRIGHT_DATA must name a folder with models/ .*; it is '{named}'$"):
+        data_folder()
+    assert not [file for file in FOLDER.glob("*.py") if 'environ["TILEWRIGHT_DATA"]' in file.read_text()]
 
 
 def test_older_machines_are_read_and_differ_in_what_was_decided(tmp_path: Path) -> None:
