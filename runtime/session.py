@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,17 @@ from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
 from .execution.buffers import Outputs, check_arrays, check_inputs, check_out, written_to
 from .execution.cpu import CodePolicy
-from .execution.device import check_machine
 from .execution.runner import Runner, Runners
 from .execution.shapes import naming_shape
 from .execution.team import thread_count
-from .profile import HostTime, Profile, StepTime, combine
 from .request_queue import RequestQueue
 from .waiting import Abandoned, Asked, Result, Watchdog, compute_aside
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .machines.machine import Machine
+    from .profile import HostTime, Profile, StepTime
     from .request import Callback, Request
 
 _LONG = 1.0
@@ -124,6 +124,7 @@ def load(
                 f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out."
             )
         # Here and not above: artifacts without a device program need none of it.
+        from .execution.device import check_machine
         from .machines import machine as machines
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
@@ -320,6 +321,8 @@ class Session:
             InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
+        from .profile import Profile, combine
+
         runner, arrays = self._measured_inputs(inputs, rounds)
         run, timed = partial(runner.run, arrays), partial(runner.timed, arrays)
         self._compute(runner, run)

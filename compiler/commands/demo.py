@@ -109,11 +109,11 @@ def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     from ..demo import MODEL, load_digits
     from ..driver import compile_to_file
 
-    folder = folder or cached("demo")
-    if folder is None:
+    place = folder or cached("demo")
+    if place is None:
         raise OutputError("there is no home folder to keep the demo in", hint="Name a folder with --output.")
-    make_folder(folder)
-    path = folder / "digits.twa"
+    make_folder(place)
+    path = Path(place, "digits.twa")
     digits = load_digits()
     start = time.perf_counter()
     samples = digits.prepare(digits.calibration_images)

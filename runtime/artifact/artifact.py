@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 from tilewright.blocks import cached_property
@@ -14,7 +13,6 @@ from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, MANIFEST, RANK
 
 from ..files.input_file import input_file
-from ..files.output_file import output_file
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
 from .container import HEAD, Container, Section, SectionKind, chunks, lay_out, packed, unpacked, unpacked_length
@@ -48,6 +46,9 @@ def write_artifact(
         ResourceError: the manifest is too large.
         OutputError: the file cannot be written.
     """
+    # Late: the runtime writes none.
+    from ..files.output_file import output_file
+
     pieces = _pieces(manifest, sections)
     with output_file(path) as file:
         file.writelines(packed(pieces) if is_packed else pieces)
@@ -177,8 +178,7 @@ class Artifact(Container):
             pages = private_pages(len(content), "an artifact")
             pages[:] = content
             return Artifact(pages.toreadonly(), "artifact in memory")
-        path = os.fsdecode(source)
-        origin = str(Path(path))
+        path = origin = os.fsdecode(source)
         with input_file(path, ArtifactError, "load artifact") as file:
             size = file.length
             length = unpacked_length(file.read(HEAD.size))
@@ -270,6 +270,8 @@ class Checked(Immutable):
 
 
 class _Details(Immutable):
+    """Of a manifest, what `checked_values` reads."""
+
     checked: Mapping[str, tuple[Checked, ...]]
 
 

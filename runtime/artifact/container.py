@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
-from ..trust.credentials import NO_TAG, Credentials
+from ..trust.credentials import NO_TAG, Credentials, sha256
 from .memory import Fill, crc32, private_pages
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
@@ -46,14 +46,6 @@ MAXIMUM_SECTIONS = 4096
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32s64s64x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
-
-
-def sha256(data: bytes | bytearray | memoryview) -> bytes:
-    """The 32-byte SHA-256 of a buffer."""
-    # Late: hashlib costs 3 ms, which importing the runtime need not spend.
-    import hashlib
-
-    return hashlib.sha256(data).digest()
 
 
 class SectionKind(IntEnum):

@@ -2,11 +2,13 @@
 is said where a kernel refuses its operands.
 """
 
+from __future__ import annotations
+
 import ctypes
 import importlib
 from contextlib import suppress
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,11 +20,12 @@ from ..artifact.manifest import CodeInfo, CpuProgramInfo, CpuStage, Engine, Inne
 from ..native import host
 from ..native.mapping import NativeObject, supported
 from ..native.team_layout import HELP
-from ..profile import StepTime
-from ..trust import kernel_cache
 from ..trust.verdict import Verdict, how_to_trust
 from .buffers import Buffers
 from .team import Team, scratch_bytes
+
+if TYPE_CHECKING:
+    from ..profile import StepTime
 
 _SYSTEMS = "Linux on x86_64, aarch64 or riscv64"
 _INSTALL = "pip install 'tilewright[compiler]'"
@@ -96,6 +99,9 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
     if credentials.signed and not credentials.signature_fits:
         # Nothing is kept of what someone has changed, so that the warning comes each time.
         return _regenerate(artifact, program, reason, policy)
+    # Late, as what measures is: most programs run the artifact's own and need neither.
+    from ..trust import kernel_cache
+
     name = f"{artifact.shape}/{program}"
     kept = kernel_cache.Entry(credentials.digest, name, tilewright.__version__, host.description())
     found = kept.load() if policy.regenerate else None
@@ -183,6 +189,8 @@ class CpuExecutor:
 
     def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
         """Execute the steps of a stage one by one, and measure each."""
+        from ..profile import StepTime
+
         times: list[StepTime] = []
         for index in range(stage.first, stage.last):
             buffers.check_abandoned()

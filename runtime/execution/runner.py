@@ -1,8 +1,10 @@
 """Runs: the stages of an engine in order, on sets of buffers that are kept for the next run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -10,13 +12,13 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import Engine, Stage
-from ..profile import HostTime, StepTime, host_pieces
 from ..waiting import Asked
 from .buffers import Buffers, Outputs, bytes_of
 from .cpu import CodePolicy, CpuExecutor
-from .device import DeviceExecutor
-from .reference import ReferenceExecutor
 from .shapes import ShapeTable, naming_shape
+
+if TYPE_CHECKING:
+    from ..profile import HostTime, StepTime
 
 ResultT = TypeVar("ResultT")
 
@@ -36,8 +38,25 @@ class Executor(Protocol):
     def timed(self, stage: Any, buffers: Buffers) -> list[StepTime]: ...
 
 
-EXECUTORS: dict[str, type[Executor]] = {"cpu": CpuExecutor, "reference": ReferenceExecutor, "device": DeviceExecutor}
-"""The executor for each kind of stage."""
+# Late: most networks run on the CPU alone, and a fresh process would wait for the others.
+def _reference(*given: Any) -> Executor:
+    from .reference import ReferenceExecutor
+
+    return ReferenceExecutor(*given)
+
+
+def _device(*given: Any) -> Executor:
+    from .device import DeviceExecutor
+
+    return DeviceExecutor(*given)
+
+
+EXECUTORS: dict[str, Callable[[Artifact, Engine, CodePolicy, int], Executor]] = {
+    "cpu": CpuExecutor,
+    "reference": _reference,
+    "device": _device,
+}
+"""What makes the executor for each kind of stage."""
 
 
 class Runner:
@@ -93,7 +112,7 @@ class Runner:
         self.may_be_long = "cpu" in executors
         self.endless = any(step.endless for step in program.steps) if program else False
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
-        self._pieces = host_pieces(engine)
+        self._engine = engine
         # Without a lock, which a process forked meanwhile would find locked: taking and adding are atomic.
         self._free: list[Buffers] = [self._allocate()]
 
@@ -166,11 +185,12 @@ class Runner:
         Args:
             rounds: repetitions that count, at least 1.
         """
+        from ..profile import HostTime, host_pieces
 
         def measured(buffers: Buffers) -> list[HostTime]:
             found: list[HostTime] = []
             done = 0
-            for piece in self._pieces:
+            for piece in host_pieces(self._engine):
                 # What stands between pieces is on the device.
                 for executor, stage in self.stages[done : piece.first]:
                     buffers.check_abandoned()

@@ -69,8 +69,11 @@ def thread_count(threads: int | None) -> int:
     Raises:
         UsageError: the number is out of range.
     """
-    most = processors()
-    return most if threads is None else min(check_count("threads", threads), most)
+    asked = None if threads is None else check_count("threads", threads)
+    # What the system says takes half a millisecond, which a fresh process need not wait for where one is enough.
+    if asked == 1 and VARIABLE not in os.environ:
+        return 1
+    return processors() if asked is None else min(asked, processors())
 
 
 def _pages(size: int) -> np.ndarray:

@@ -11,18 +11,14 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tilewright import limits
 from tilewright.errors import InputError, TilewrightError
 
-from ..compiler import NotInstalledError
-from .output_file import write_file
-
 SAMPLE_FILES = "a .npy, .npz, .csv or .wav file"
 """The files of samples that calibration and inference read, beside images, for messages."""
-_URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://")
+_URL = r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://"
 _PIECE = 1 << 20
 _NUMBERS = {
     FileNotFoundError: errno.ENOENT,
@@ -38,7 +34,8 @@ class RemoteError(TilewrightError):
 
 def is_url(path: object) -> bool:
     """Whether it is the URL of a file and no path."""
-    return isinstance(path, str) and _URL.match(path) is not None
+    # Most paths need no pattern, whose compilation a fresh process would wait for.
+    return isinstance(path, str) and "://" in path and re.match(_URL, path) is not None
 
 
 @contextmanager
@@ -47,6 +44,8 @@ def _file_system(url: str, what: str) -> Iterator[tuple[Any, str]]:
     try:
         import fsspec.core
     except ModuleNotFoundError:
+        from ..compiler import NotInstalledError
+
         raise NotInstalledError("a file named by a URL", "fsspec") from None
     try:
         yield fsspec.core.url_to_fs(url)
@@ -104,8 +103,10 @@ def write(path: str, content: bytes) -> None:
         NotInstalledError: fsspec is not installed.
         OutputError, RemoteError: it cannot be written.
     """
+    from .output_file import write_file
+
     if not is_url(path):
-        write_file(Path(path), content)
+        write_file(path, content)
         return
     with _file_system(path, "write") as (files, place):
         files.makedirs(files._parent(place), exist_ok=True)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import cache
-from pathlib import PurePosixPath
 
 from .extensions import EXTENSIONS, usable
 
@@ -123,8 +122,8 @@ def _quota() -> float:
     lines = (line.split(":", 2) for line in _text("/proc/self/cgroup").splitlines() if line.count(":") > 1)
     found = [math.inf]
     for _, controllers, group in (["", "", "/"], ["", "cpu", "/"], *lines):
-        for each in (PurePosixPath(group), *PurePosixPath(group).parents):
-            folder = str(each).rstrip("/")
+        parts = [part for part in group.split("/") if part]
+        for folder in ("".join(f"/{part}" for part in parts[:depth]) for depth in range(len(parts), -1, -1)):
             if not controllers:
                 quota, _, period = _text(f"/sys/fs/cgroup{folder}/cpu.max").partition(" ")
             elif "cpu" in controllers.split(","):

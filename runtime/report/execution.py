@@ -19,7 +19,7 @@ from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..pictures.declaration import SUFFIXES
 from ..pictures.inputs import Declaration, ImageInput, chosen
-from ..session import Profile
+from ..profile import Profile
 from .table import Column, Table, on_lines, show_kernel, show_number
 
 _ARCHIVE_NAME = 60_000

@@ -11,13 +11,13 @@ import contextlib
 import os
 import re
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.errors import TrustError
 from tilewright.limits import KERNEL_CACHE
 
 from . import machine_key, private_files
+from .credentials import sha256
 
 _CODE_BYTES, _HEADER_BYTES = 32, 48
 _SIZES = "<QQ"
@@ -43,8 +43,6 @@ class Entry(NamedTuple):
 
     def load(self) -> tuple[bytes, int, bytes] | None:
         """The object, the bytes of arena that it needs and its constants; None without a sound entry."""
-        import hmac
-
         place = self._place()
         try:
             key, content = machine_key.read(), private_files.read(place, KERNEL_CACHE)
@@ -52,7 +50,7 @@ class Entry(NamedTuple):
             return None
         if place is None or key is None or content is None:
             return None
-        if not hmac.compare_digest(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
+        if not machine_key.equal(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
             return None
         with contextlib.suppress(OSError):
             os.utime(place)
@@ -67,21 +65,19 @@ class Entry(NamedTuple):
             return
         with contextlib.suppress(OSError, TrustError):
             private_files.write(place, self._code(machine_key.provide(), content) + content, replace=True)
-            _drop_oldest(place.parent)
+            _drop_oldest(os.path.dirname(place))
 
     def _hash(self) -> bytes:
-        import hashlib
+        return sha256("\0".join([self.digest.hex(), *self[1:]]).encode())
 
-        return hashlib.sha256("\0".join([self.digest.hex(), *self[1:]]).encode()).digest()
-
-    def _place(self) -> Path | None:
+    def _place(self) -> str | None:
         return private_files.cached(f"kernels/{self._hash().hex()}")
 
     def _code(self, key: bytes, content: bytes) -> bytes:
         return machine_key.code(key, _PURPOSE, self._hash() + content)
 
 
-def _drop_oldest(folder: Path) -> None:
+def _drop_oldest(folder: str) -> None:
     files: list[tuple[float, int, str]] = []
     with os.scandir(folder) as items:
         for item in items:

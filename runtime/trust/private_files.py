@@ -8,31 +8,28 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 from tilewright.errors import TrustError
 
-from ..files.output_file import complete_file
 
-
-def configured(name: str) -> Path | None:
+def configured(name: str) -> str | None:
     """A file in ``$XDG_CONFIG_HOME/tilewright`` or ``~/.config/tilewright``; None without a home."""
     return _place("XDG_CONFIG_HOME", "~/.config", name)
 
 
-def cached(name: str) -> Path | None:
+def cached(name: str) -> str | None:
     """A file in ``$XDG_CACHE_HOME/tilewright`` or ``~/.cache/tilewright``; None without a home."""
     return _place("XDG_CACHE_HOME", "~/.cache", name)
 
 
-def _place(variable: str, default: str, name: str) -> Path | None:
+def _place(variable: str, default: str, name: str) -> str | None:
     for folder in (os.environ.get(variable, ""), os.path.expanduser(default)):
         if os.path.isabs(folder):
-            return Path(folder, "tilewright", name)
+            return os.path.join(folder, "tilewright", name)
     return None
 
 
-def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | None:
+def read(path: str | None, maximum: int, *, secret: bool = True) -> bytes | None:
     """The content of a file; None where there is none, or no home for it. Never waits, whatever lies there.
 
     Args:
@@ -46,7 +43,7 @@ def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | Non
     if path is None:
         return None
     try:
-        _check_folder(path.parent)
+        _check_folder(os.path.dirname(path))
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return None
@@ -81,13 +78,13 @@ def _access_of_others(status: os.stat_result, forbidden: int) -> str | None:
     return f"others may use it (mode {stat.S_IMODE(status.st_mode):o})" if status.st_mode & forbidden else None
 
 
-def _provide_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _provide_folder(folder: str) -> None:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     _check_folder(folder)
 
 
-def _check_folder(folder: Path) -> None:
-    status = folder.stat()
+def _check_folder(folder: str) -> None:
+    status = os.stat(folder)
     flaw = _access_of_others(status, 0o022)
     if flaw is not None:
         hint = f"Nobody else may write there: chmod go-w {folder}" if status.st_mode & 0o022 else None
@@ -95,7 +92,7 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def changing(folder: Path) -> Iterator[None]:
+def changing(folder: str) -> Iterator[None]:
     """Hold up other threads and processes that are about to change a folder; makes it where there is none.
 
     Raises:
@@ -121,7 +118,7 @@ def _lock(descriptor: int, locked: bool) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX if locked else fcntl.LOCK_UN)
 
 
-def write(path: Path, content: bytes, *, replace: bool) -> None:
+def write(path: str, content: bytes, *, replace: bool) -> None:
     """Put a file in place that only this user may read, complete and durable or not at all.
 
     Args:
@@ -132,14 +129,18 @@ def write(path: Path, content: bytes, *, replace: bool) -> None:
         TrustError: someone else may write its folder.
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    _provide_folder(path.parent)
-    with complete_file(str(path), str(temporary), access=0o600, replace=replace) as file:
+    # Late: whoever loads an artifact only reads.
+    from ..files.output_file import complete_file
+
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}")
+    _provide_folder(folder)
+    with complete_file(path, temporary, access=0o600, replace=replace) as file:
         file.write(content)
-    _synchronize(path.parent)
+    _synchronize(folder)
 
 
-def _synchronize(folder: Path) -> None:
+def _synchronize(folder: str) -> None:
     """Make the names in a folder durable, where system and file system have that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -4,16 +4,17 @@ A key is written as ``ed25519:`` and 64 hexadecimal digits; where it is kept or 
 line. Trusted keys are such lines in ``trusted_keys`` in the configuration folder.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.errors import TrustError, UsageError
 from tilewright.limits import KEY_FILE
 
 from . import ed25519, private_files
+from .credentials import sha256
 
 _LINE = re.compile(r"ed25519:([0-9a-f]{64})(?:[ \t]+(\S(?:.*\S)?))?")
 _LONGEST_NAME = 100
@@ -38,9 +39,7 @@ class PublicKey(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Half of its SHA-256 in groups of four digits, for people who compare keys by voice."""
-        import hashlib
-
-        digits = hashlib.sha256(self.content).hexdigest()[:32]
+        digits = sha256(self.content).hex()[:32]
         return " ".join(digits[start : start + 4] for start in range(0, 32, 4))
 
 
@@ -86,7 +85,7 @@ def parse(text: str, where: str) -> PublicKey:
     return key
 
 
-def trusted_path() -> Path | None:
+def trusted_path() -> str | None:
     """Where the trusted keys are listed; None without a home."""
     return private_files.configured("trusted_keys")
 
@@ -150,7 +149,7 @@ def _changed() -> Iterator[list[PublicKey]]:
     if place is None:
         raise TrustError("there is no home folder to keep keys in")
     try:
-        with private_files.changing(place.parent):
+        with private_files.changing(os.path.dirname(place)):
             keys = trusted()
             yield keys
             content = "".join(f"{key.line}\n" for key in keys).encode()

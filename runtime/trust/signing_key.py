@@ -8,7 +8,6 @@ package is not installed.
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.errors import TrustError, UsageError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _SEED_DIGITS = 64
 
 
-def path() -> Path | None:
+def path() -> str | None:
     """Where the key lies; None without a home."""
     return private_files.configured("signing_key")
 

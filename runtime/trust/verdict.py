@@ -6,7 +6,6 @@ are generated again from the module text that they also hold, which is safe beca
 compiled like any model.
 """
 
-import re
 from typing import NamedTuple
 
 from tilewright.errors import TrustError, UsageError
@@ -14,7 +13,7 @@ from tilewright.errors import TrustError, UsageError
 from . import machine_key
 from .credentials import Credentials
 
-_REQUIREMENT = re.compile(r"(sha256|ed25519):[0-9a-f]{64}")
+_REQUIREMENT = r"(sha256|ed25519):[0-9a-f]{64}"
 
 
 class Verdict(NamedTuple):
@@ -60,7 +59,10 @@ def how_to_trust(credentials: Credentials) -> str:
 
 
 def _required(credentials: Credentials, trust: str, origin: str) -> Verdict:
-    if not isinstance(trust, str) or not _REQUIREMENT.fullmatch(trust):
+    # Not above: most callers require nothing, and compiling it takes as long as asking the machine key.
+    from re import fullmatch
+
+    if not isinstance(trust, str) or not fullmatch(_REQUIREMENT, trust):
         raise UsageError(
             "trust names neither a digest nor a public key",
             expected="sha256: or ed25519: and 64 hexadecimal digits",

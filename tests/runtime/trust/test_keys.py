@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import socket
 import stat
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tilewright.errors import KeyWarning, TrustError, UsageError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.trust import machine_key, public_keys, signing_key
+from tilewright.runtime.trust.credentials import sha256
 from tilewright.runtime.trust.public_keys import PublicKey
 
 ALICE = PublicKey(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"), "alice")
@@ -34,7 +37,7 @@ def in_process(program: str, *words: str) -> subprocess.Popen[str]:
 def test_a_machine_key_is_made_when_an_artifact_is_written(configuration: Path) -> None:
     small_artifact()
     key = configuration / "tilewright" / "key"
-    assert machine_key.path() == key
+    assert machine_key.path() == str(key)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
     assert len(key.read_bytes()) == 32
@@ -44,6 +47,18 @@ def test_a_machine_key_is_made_when_an_artifact_is_written(configuration: Path) 
 
 def test_codes_for_one_purpose_are_worth_nothing_for_another() -> None:
     assert machine_key.code(bytes(32), "a", b"b") != machine_key.code(bytes(32), "ab", b"")
+
+
+@pytest.mark.parametrize("size", [0, 55, 64, 1000])
+def test_codes_and_hashes_without_openssl_are_those_with_it(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, content = os.urandom(32), os.urandom(size)
+    expected = hmac.digest(key, b"tilewright a\0" + content, "sha256"), hashlib.sha256(content).digest()
+    assert (machine_key.code(key, "a", content), sha256(content)) == expected
+    monkeypatch.delitem(sys.modules, "_hashlib", raising=False)
+    monkeypatch.setitem(sys.modules, "hashlib", None)
+    assert (machine_key.code(key, "a", content), sha256(content)) == expected
+    assert machine_key.equal(key, bytes(bytearray(key)))
+    assert not machine_key.equal(*expected)
 
 
 def test_threads_that_need_a_key_at_once_get_the_same(configuration: Path) -> None:
