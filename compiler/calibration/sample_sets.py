@@ -14,6 +14,7 @@ from tilewright.errors import CalibrationError, InputError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray
+from ...runtime.files.sound_file import StoredSound
 from ...runtime.pictures.preprocessing import Preprocessing
 from ...runtime.report.execution import least
 from .computations import Seen
@@ -176,11 +177,13 @@ class Held:
     Attributes:
         images: that they were read from, where they were.
         seen: what was found of them, for as long as they are held.
+        rate: as `rate_of` tells it.
     """
 
     images: tuple[ImageFiles, ...]
     samples: Sequence[Inputs]
     seen: Seen = field(default_factory=dict, repr=False, compare=False)
+    rate: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -191,7 +194,7 @@ class Held:
     def only(self, at: Sequence[int]) -> Held:
         """Those at these places."""
         images = tuple(each.only(at) for each in self.images)
-        return Held(images, [self.samples[index] for index in at])
+        return Held(images, [self.samples[index] for index in at], rate=self.rate)
 
 
 CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, ArrayFiles, RandomSet, SideBySide, Held]
@@ -209,7 +212,8 @@ def hold(samples: CalibrationSet, at: Sequence[int]) -> Held:
         images = samples.only(at)
         return Held((images,), [*images])
     wanted = set(at)
-    return Held((), [sample for index, sample in enumerate(islice(samples, at[-1] + 1)) if index in wanted])
+    held = [sample for index, sample in enumerate(islice(samples, at[-1] + 1)) if index in wanted]
+    return Held((), held, rate=rate_of(samples))
 
 
 def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
@@ -218,6 +222,15 @@ def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
         return samples.images
     parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
     return tuple(part for part in parts if isinstance(part, ImageFiles))
+
+
+def rate_of(samples: CalibrationSet) -> int:
+    """Numbers a second of samples that are sounds, which all have the same; else 0."""
+    if isinstance(samples, Held):
+        return samples.rate
+    part = samples.parts[0] if isinstance(samples, ArrayFiles) else samples
+    arrays = part.arrays.values() if isinstance(part, StackedArrays) else ()
+    return next((each.rate for each in arrays if isinstance(each, StoredSound)), 0)
 
 
 def between(samples: CalibrationSet, first: int, last: int) -> Iterator[Inputs]:

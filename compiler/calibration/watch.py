@@ -9,9 +9,9 @@ import numpy as np
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.files.input_file import is_url
-from ...runtime.pictures.inputs import Declaration, for_input
+from ...runtime.pictures.inputs import Declaration, declared, for_input
 from .certainty import FEWEST, SAMPLES, Certainty
-from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of
+from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of, rate_of
 from .statistics import Findings, Watched
 
 _OUTPUT = "watched output {}"
@@ -42,9 +42,11 @@ class Watch:
         first: int = 0,
         last: int = 0,
     ) -> None:
-        self._files = images_of(samples)
-        names = inputs if preprocessing is not None else [part.input for part in self._files]
-        prepared = {name: for_input(preprocessing, name).preprocessing for name in names}
+        self._files, self._rate = images_of(samples), rate_of(samples)
+        asked = declared(preprocessing) if preprocessing is not None else {}
+        named = [part.input for part in self._files] + [*(asked if isinstance(asked, dict) else inputs)]
+        every = {name: for_input(preprocessing, name).preprocessing for name in named if name in inputs}
+        prepared = {name: each for name, each in every.items() if each.fits(inputs[name].shape)}
         expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}
         self.samples = Watched(between(samples, first, last), inputs, expected)
         self.outputs: list[str] = []
@@ -89,6 +91,7 @@ class Watch:
     def report(self, findings: Findings) -> None:
         """Put what was seen into the findings."""
         self.samples.report(findings)
+        findings.inputs = [replace(each, rate=self._rate) for each in findings.inputs]
         if self._certainty is not None:
             findings.warnings += self._certainty.warnings()
         for part in self._files:

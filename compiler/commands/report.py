@@ -38,7 +38,7 @@ _ARTIFACT = ".twa"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser, "FOLDER", "Where to write NAME.html, after the name of FILE. Default: this folder.")
+    add_output(parser, "FOLDER", "Where to write NAME.html, after the name of FILE; or a file .html.")
     parser.add_argument(
         "--compared",
         type=Path,
@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace) -> str | WrittenPage:
     from ..network_page.layers import read_comparison
     from ..network_page.page import measure, page
 
-    folder: Path = arguments.output or Path()
+    output: Path = arguments.output or Path()
     compared = read_comparison(arguments.compared) if arguments.compared is not None else None
-    make_folder(folder)
-    target = folder / f"{arguments.path.stem}.html"
+    target = output if output.suffix == ".html" else output / f"{arguments.path.stem}.html"
+    make_folder(target.parent)
     check_output(target, source=arguments.path)
     artifact = artifact_of(arguments)
     measured = measure(artifact, arguments.threads) if arguments.measure else None

@@ -151,7 +151,8 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
         check = session.check_shapes if len(session.shapes) > 1 else None
         details = details_of(session.artifact)
         images = Images(session.shapes, details.images or {}, arguments.preprocess, arguments.force_preprocess)
-        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images)
+        rates = {each.input: each.rate for each in details.calibration}
+        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images, rates)
         for doubt in doubts(arrays, details.calibration) if arguments.random is None else ():
             tell("warning", doubt, quiet=arguments.quiet)
         if arguments.profile:

@@ -121,10 +121,10 @@ def _as_type(
     with np.errstate(all="ignore"):
         found = numbers.astype(dtype)
         if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            # The largest of 64 bits is no float64; one more is.
-            wrong = (numbers != np.trunc(numbers)) | (numbers < float(info.min)) | (numbers >= float(info.max) + 1)
-            expected = f"whole numbers from {info.min} to {info.max}"
+            # Beyond, a float64 may be another number than its word.
+            low, high = max(np.iinfo(dtype).min, 1 - 2**53), min(np.iinfo(dtype).max, 2**53 - 1)
+            wrong = (numbers != np.trunc(numbers)) | (numbers < low) | (numbers > high)
+            expected = f"whole numbers from {low} to {high}"
         else:
             wrong = (numbers != 0) & (numbers != 1) if dtype.kind == "b" else ~np.isfinite(found)
             expected = "0 or 1" if dtype.kind == "b" else f"numbers that {dtype} holds"
@@ -138,7 +138,8 @@ def _as_type(
 
 def _is_like_number(word: str) -> bool:
     try:
-        float(word)
+        # Numbers between other signs than commas are no names.
+        float(word.replace("\t", ";").partition(";")[0])
     except ValueError:
         return False
     return True

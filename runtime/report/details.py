@@ -221,6 +221,7 @@ class InputStatistics:
         clipped: the share of values outside it, 0 to 1.
         levels: how many of its 256 levels the middle 98 % of the values span; 0 without an expected range.
         fit: how images were made to fit, in words; empty where nothing is lost, of arrays, and in older artifacts.
+        rate: numbers a second, of sounds; otherwise 0.
     """
 
     input: str
@@ -233,6 +234,7 @@ class InputStatistics:
     clipped: _Real
     levels: Annotated[int, Bounds()]
     fit: str = ""
+    rate: Annotated[int, Bounds()] = 0
 
     @property
     def text(self) -> str:
@@ -243,7 +245,7 @@ class InputStatistics:
                 parts.append(f"{name} {'/'.join(f'{value:.3g}' for value in values)}")
         if self.expected is not None:
             parts.append(f"{self.levels} of 256 levels, {self.clipped:.1%} clipped")
-        return ", ".join([*parts, *filter(None, [self.fit])])
+        return ", ".join([*parts, *filter(None, [self.fit, f"{self.rate} numbers a second" * bool(self.rate)])])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypedDict
 
 import numpy as np
 
-from tilewright.errors import InputError, OutputError, UsageError
+from tilewright.errors import CalibrationWarning, InputError, OutputError, UsageError, warn
 from tilewright.immutable import Immutable
 
 from ..artifact.manifest import TensorSpec
@@ -62,6 +62,7 @@ def gather_inputs(
     seed: int | None,
     check_shapes: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
     images: Images | None = None,
+    rates: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays that the command line names, or random ones in the first shape.
 
@@ -70,6 +71,7 @@ def gather_inputs(
         texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``; in place of ``.npy``
             images, of which several of one input make its batch; ``.csv``, a line for each of the batch; or ``.wav``.
         images: how images become inputs.
+        rates: numbers a second that sounds for inputs are known to have; others are warned of.
         seed: make random inputs from it; then ``texts`` must be empty.
 
     Raises:
@@ -107,6 +109,7 @@ def gather_inputs(
 
                 (spec,) = specs
                 sound = open_sound(path, spec.name, spec.shape, spec.numpy)
+                check_rate(path, sound.rate, spec.name, rates or {})
                 stored[spec.name] = sound.read().reshape(-1, *spec.shape[1:])
                 unit, size, rate = "piece", f" of {math.prod(spec.shape[1:])} numbers", f" at {sound.rate} a second"
             samples, batch = stored[specs[0].name].shape[0], specs[0].shape[:1]
@@ -132,6 +135,13 @@ def gather_inputs(
     for spec in expected:
         check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
     return {name: array if isinstance(array, np.ndarray) else array.read() for name, array in stored.items()}
+
+
+def check_rate(path: str, rate: int, name: str, known: Mapping[str, int]) -> None:
+    """Warn of a sound for an input whose samples of calibration had another rate."""
+    if rate and known.get(name, rate) not in (rate, 0):
+        what = f"the sound {path!r} has {rate} numbers a second, those of calibration {known[name]}"
+        warn(f"{what}: convert it, as by `ffmpeg -i FILE -ar {known[name]} NEW.wav`", CalibrationWarning)
 
 
 def _spec_of(expected: Sequence[TensorSpec], name: str | None, names: str, text: str) -> TensorSpec:

@@ -14,6 +14,9 @@ _NO_PIXELS, _BESIDE = 0.001, 1.5 / 255
 """The share of values that give rise to doubt where pixels become none such, and by which part of the range they lie
 beside, which rounding does not make."""
 
+FEW = 256
+"""Fewer numbers, such as a line of a table, may well be alike, or on one side."""
+
 _ALL_PIXELS = 16
 """Of so many photographs some are black somewhere, and some white."""
 
@@ -51,7 +54,7 @@ def _doubt(array: np.ndarray, known: InputStatistics) -> str:
     if missing := np.count_nonzero(np.isnan(values)):
         return f"has values that are no numbers in {missing:,} of {values.size:,} places; {told}"
     least, most = values.min(), values.max()
-    if least == most:
+    if least == most and array.size >= FEW:
         return f"is {least:.4g} throughout; {told}"
     share, part, where = _OUTSIDE, _OUTSIDE, "where no sample of calibration had any"
     if known.expected is not None:
@@ -65,6 +68,8 @@ def _doubt(array: np.ndarray, known: InputStatistics) -> str:
     shown = f"has values of {least:.4g} to {most:.4g}"
     if outside > share:
         return f"{shown}, of which {outside:.1%} lie {where}; {told}. Prepare it as these"
+    if array.size < FEW:
+        return ""
     spread = np.sqrt(np.mean(np.square(known.deviation)) + np.var(known.mean))
     if values.std() < _CONTRAST * spread:
         return f"{shown}, and little contrast; {told}. Prepare it as these, if they are in other units"

@@ -61,6 +61,16 @@ def test_answers_are_the_largest_number_of_each_row(
     assert first_shape(import_model(model.SerializeToString())) == rows
 
 
+def test_pixels_of_a_sigmoid_without_channels_are_answers(tmp_path: Path) -> None:
+    shapes = ("image", [2, 1, 8, 12]), ("y", [2, 8, 12])
+    ends = [onnx.helper.make_tensor_value_info(name, F32, shape) for name, shape in shapes]
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    nodes = onnx.helper.make_node("Sigmoid", ["image"], ["s"]), onnx.helper.make_node("Squeeze", ["s", "axes"], ["y"])
+    graph = onnx.helper.make_graph(nodes, "mask", ends[:1], ends[1:], [axes])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    assert first_shape(import_model(model.SerializeToString())) == (2, 1, 96)
+
+
 def segmentation(classes: int = 3) -> bytes:
     """Pixels are of the class of their colour; other classes than the three are never answered."""
     weights = onnx.numpy_helper.from_array(np.eye(classes, 3, dtype=np.float32)[..., None, None], "w")

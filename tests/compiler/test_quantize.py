@@ -507,7 +507,7 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
         (["--max-drop", "101%"], "'101%' is no share such as 1%"),
         (["--max-drop", "-1%"], "'-1%' is no share such as 1%"),
         (["--calibration-limit", "0"], "--calibration-limit is out of range; expected an integer of at least 1"),
-        (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or decibels"),
+        (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or less than 200 decibels"),
         (["--encodings", output], "the encodings would replace the output"),
         (["--encodings", "/nowhere/x.encodings"], "cannot write '/nowhere/x.encodings'"),
     ):
@@ -539,3 +539,11 @@ def test_a_single_number_is_no_answer_that_could_change(tmp_path: Path) -> None:
     assert not found.has_answers
     assert "SQNR (dB)" in found.to_text()
     assert "same" not in found.to_text().partition("methods")[2] and "answers" not in found.to_text()
+    samples = np.random.default_rng(3).random((200, 4), np.float32)
+    others = samples.copy()
+    others[1::2] *= 100
+    same, found = (tilewright.quantize(model, tmp_path / "one.twa", calibration=each) for each in (samples, others))
+    assert not same.warnings
+    assert found.warnings[0].startswith(
+        "the samples that judge are unlike those that were calibrated on: input 'x' has"
+    )

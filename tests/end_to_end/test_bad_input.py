@@ -610,6 +610,7 @@ def test_an_output_with_the_name_of_another_format(fails: Fails) -> None:
     )
     for name in ("o.txt", "o.png"):
         assert fails([*words, name], code=2) == f"{wrong} .npz, found {name}. {hint} and sounds elsewhere."
+    assert fails([*words[:-1], "--trace", "t.png"], code=2) == f"{wrong} .json, found t.png"
 
 
 def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:

@@ -152,6 +152,14 @@ def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], l
     model, _ = load_model(path)
     load_external_data_for_model(model, os.path.dirname(path) or ".")
     outputs = [output.name for output in model.graph.output]
+    maps = {node.output[0] for node in model.graph.node if node.op_type == "ZipMap"}
+    for node in model.graph.node:
+        if node.op_type == "ZipMap":
+            # Its columns, as the import has them, and not a dictionary for each row.
+            node.CopyFrom(onnx.helper.make_node("Identity", node.input, node.output, node.name))
+    for output in model.graph.output:
+        if output.name in maps:
+            output.ClearField("type")
     tensors = list(_tensors(model.graph))
     add_outputs(model, [each.name for each in tensors if each.name not in outputs])
     return model.SerializeToString(), outputs, tensors

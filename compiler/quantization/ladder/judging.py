@@ -23,6 +23,7 @@ from ....runtime.pictures.preprocessing import UNCLASSED
 from ....runtime.report.classes import image_size, rows_of
 from ...calibration.ranges import Function, RunFunction, compiled
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
+from ...report.details import answers as kinds
 
 UNLABELLED = -2
 """The label of what does not count; one below the first class would be -1."""
@@ -83,10 +84,13 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     value: whether it is above a half, of what a sigmoid makes.
     """
     type = module.main.results[0].type
-    shape = type.shape
+    shape, image = type.shape, image_size(each.type.shape for each in module.main.parameters)
+    if shape[1:] == image and module.main.result_names[0] in kinds(module)["truths"]:
+        # Pixels of what a sigmoid makes, without a dimension of channels.
+        return shape[0], 1, math.prod(image)
     if not type.dtype.is_float:
         return (shape[0], 0, math.prod(shape[2:])) if type.rank == 4 and shape[1] == 1 else (type.elements, 0, 1)
-    return rows_of(shape, image_size(each.type.shape for each in module.main.parameters))
+    return rows_of(shape, image)
 
 
 def score(
@@ -207,7 +211,7 @@ def _masks(
 ) -> np.ndarray:
     """The class of each pixel of some samples."""
     parts, count = images_of(samples), _class_count(shape, UNCLASSED)
-    size = type.shape[2:] if shape[2] > 1 else type.shape[1:3]
+    size = type.shape[2:] if shape[2] > 1 and type.rank > 3 else type.shape[1:3]
     if len(size) != 2 or not 1 < math.prod(size) == shape[0] * shape[2] / type.shape[0] or count > UNCLASSED:
         raise _wrong(f"{where} are a folder, which suits maps of 2 to {UNCLASSED} classes", "a file of classes", type)
     if len(parts) != 1:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from ....ir.types import TensorType
 from ....runtime.files.input_file import SAMPLE_FILES
 from ....runtime.files.output_file import check_artifact_name, check_output, write_file
 from ....runtime.pictures.declaration import PRESETS
+from ....runtime.report.details import InputStatistics
+from ....runtime.report.input_doubts import FEW, doubts
 from ...calibration.dataset import open_calibration_set
 from ...calibration.open_inputs import with_open_inputs
 from ...calibration.ranges import BITS
@@ -35,8 +37,10 @@ from ..methods import METHODS, UNEXPORTED
 from ..quantize import brings_quantization
 from .climb import Search
 from .goal import Goal
-from .judging import first_shape, read_labels
+from .judging import NO_NOISE, first_shape, read_labels
 from .result import Quantization
+
+T = TypeVar("T")
 
 CALIBRATED = 100
 """Samples that are calibrated on unless the options say how many."""
@@ -46,6 +50,9 @@ JUDGED = 500
 
 HELD = 2**30
 """Bytes of samples that are judged on, at most, but for one of them."""
+
+COMPARED = 2**22
+"""Numbers of samples that judge that are compared with those that were calibrated on, at most, but for one of them."""
 
 CHOSEN_BY = 4
 """One sample in so many is not calibrated on, but chooses methods: what suits those is not what suits others."""
@@ -103,8 +110,9 @@ def quantize_model(given: Quantizing) -> Quantization:
             "quantize needs sample inputs", hint=f"Give --calibration FOLDER of images, or {SAMPLE_FILES}."
         )
     wanted = given.max_drop, given.min_sqnr
-    if not 0 <= (given.max_drop or 0) <= 1 or not math.isfinite(given.min_sqnr or 0):
-        raise UsageError("this is no goal", expected="a fall of 0 to 1, or decibels", found=wanted)
+    if not 0 <= (given.max_drop or 0) <= 1 or not abs(given.min_sqnr or 0) < NO_NOISE:
+        expected = f"a fall of 0 to 1, or less than {NO_NOISE:g} decibels"
+        raise UsageError("this is no goal", expected=expected, found=wanted)
     check_output(output, source=model)
     if not is_exported(output):
         check_artifact_name(output)
@@ -161,6 +169,7 @@ def quantize_model(given: Quantizing) -> Quantization:
         ]
     doubtful += goal.doubts(len(at) * shape[0] * shape[2])
     search.climb(goal)
+    doubtful += _unlike(held, search.findings.inputs)
     best = _write_best(search, goal, model, output)
     tried = search.tried[best]
     if encodings is not None:
@@ -187,6 +196,15 @@ def quantize_model(given: Quantizing) -> Quantization:
         warnings=[*search.findings.warnings, *doubtful],
         layers=search.losses(best),
     )
+
+
+def _unlike(held: Held, known: Sequence[InputStatistics]) -> list[str]:
+    """What tells that samples that judge are others than those that were calibrated on, as statistics have these."""
+    size = sum(array.size for array in held.samples[0].values())
+    some = _even(held.samples, min(len(held), max(1, COMPARED // max(1, size))))
+    joined = {name: np.concatenate([np.atleast_1d(each[name]) for each in some]) for name in some[0]}
+    found = doubts({name: array for name, array in joined.items() if array.size >= FEW}, known)
+    return [f"the samples that judge are unlike those that were calibrated on: {each}" for each in found]
 
 
 def _write_best(search: Search, goal: Goal, model: Model, output: str | os.PathLike[str]) -> int:
@@ -235,7 +253,7 @@ def set_apart(given: Held) -> tuple[Held, Held]:
     return given.only([at for at in range(len(given)) if at not in apart]), given.only([*apart])
 
 
-def _even(places: Sequence[int], count: int) -> list[int]:
+def _even(places: Sequence[T], count: int) -> list[T]:
     return [places[index * len(places) // count] for index in range(count)]
 
 

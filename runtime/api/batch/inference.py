@@ -21,7 +21,7 @@ from ...compiler import compiler_for
 from ...files.input_file import is_url, listed, write
 from ...pictures.inputs import Declaration, chosen
 from ...report.details import details_of
-from ...report.execution import write_outputs
+from ...report.execution import check_rate, write_outputs
 from ...report.table import json_text
 from ...session import Session, choose_engine, load
 from ..classify.application import Application, list_files
@@ -116,7 +116,7 @@ def infer(
     """
     with compiler_for("reading samples"):
         from ....compiler.calibration.dataset import open_calibration_set
-        from ....compiler.calibration.sample_sets import ImageFiles, files_of, shards_of
+        from ....compiler.calibration.sample_sets import ImageFiles, files_of, rate_of, shards_of
         from ....ir.types import DType, TensorType
 
     opened = Artifact.open(artifact)
@@ -132,6 +132,8 @@ def infer(
     types = {each.name: TensorType(tuple(each.shape), DType(each.dtype)) for each in inputs}
     with _samples_are_inputs():
         samples = open_calibration_set(source, types, preprocessing=known or None)
+    for each in details_of(opened).calibration:
+        check_rate(source, rate_of(samples), each.input, {each.input: each.rate})
     running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples)
     shards = shards_of(samples, size)
 

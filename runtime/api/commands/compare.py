@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", nargs="?", help=f"What is compared with it: {kinds}")
     data = (
         "A folder of .npz, .npy and .h5 files, or one such file: samples, or stacks of them; an image or a folder of "
-        "them; a .csv or .wav file; or the word random, which is what --every-layer takes without. Otherwise required."
+        "them; a .csv or .wav file; NAME=PATH,NAME=PATH for several inputs; or the word random, which is what "
+        "--every-layer takes without. Otherwise required."
     )
     parser.add_argument("--data", metavar="PATH", help=data)
     parser.add_argument(

@@ -15,6 +15,7 @@ from tilewright.errors import UsageError
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
+from ...files.input_file import is_url
 from ...pictures.inputs import ImageInput, chosen
 from ..simulator.input_data import ENDINGS as ARRAYS
 from ..simulator.input_data import TYPES, Feeds, InputData, NodeArg
@@ -82,7 +83,7 @@ def _closed(shape: Sequence[int | str | None], other: Sequence[int | str | None]
 
 def have_shapes(data: Data) -> bool:
     """Whether samples are arrays of files, and not made in the shapes of the inputs or for these."""
-    if not isinstance(data, str) or data == RANDOM:
+    if not isinstance(data, str) or data == RANDOM or ("=" in data and not is_url(data) and not os.path.exists(data)):
         return False
     if os.path.isdir(data):
         return any(name.lower().endswith(ARRAYS) and not name.startswith(".") for name in os.listdir(data))
@@ -146,7 +147,8 @@ def compare(
     Args:
         reference, network: paths of models (``.onnx``, ``.xml``) or artifacts (``.twa``), ``onnxruntime:`` and the path
             of a model, the contents of an ONNX model, or one that is loaded, as an artifact may be.
-        data: a folder or file of arrays or images, ``random``, or arrays as ``tilewright.compile`` takes them.
+        data: a folder or file of arrays or images, ``random``, arrays as ``tilewright.compile`` takes them, or such of
+            each input as text: ``left=photos/,right=depth.npy``.
         preprocessing: how images become inputs, as ``tilewright.compile`` takes it.
         limit: use at most so many samples.
         input_shapes: of what the reference leaves open, by the name of an input or of an open extent; without, it is 1

@@ -262,8 +262,7 @@ class OnnxruntimeParty(Party):
             from ....compiler.frontend.onnx.edit import with_every_tensor
 
         self.label = f"{ONNXRUNTIME}{path}"
-        content, self.outputs, self._tensors = with_every_tensor(path)
-        self.values = [*map(_value_of, self._tensors)]
+        content, outputs, tensors = with_every_tensor(path)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
@@ -271,6 +270,12 @@ class OnnxruntimeParty(Party):
             self._session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:
             raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
+        # Text and sequences are no numbers that lie near others or far.
+        types = {each.name: each.type for each in self._session.get_outputs()}
+        numbers = {name for name, type in types.items() if type.startswith("tensor(") and type != "tensor(string)"}
+        self._tensors = [each for each in tensors if each.name in numbers]
+        self.outputs = [name for name in outputs if name in numbers]
+        self.values = [*map(_value_of, self._tensors)]
 
     def get_inputs(self) -> list[NodeArg]:
         return [NodeArg(each.name, each.type, [*each.shape]) for each in self._session.get_inputs()]

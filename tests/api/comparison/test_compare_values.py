@@ -234,6 +234,10 @@ def test_random_samples_and_images(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "lines.csv").write_text("1,2\n3,4\n")
     count, samples = read_samples(str(tmp_path / "lines.csv"), [replace(inputs[0], shape=["batch", 2])])
     assert [sample["x"].tolist() for _, sample in samples] == [[[1, 2]], [[3, 4]]]
+    inputs.append(replace(inputs[0], name="facts", shape=["batch", 2]))
+    (tmp_path / "lines.csv").write_text("1,2\n")
+    count, samples = read_samples(f"x={tmp_path / 'black.png'},facts={tmp_path / 'lines.csv'}", inputs)
+    assert [[*sample] for _, sample in samples] == [["x", "facts"]]
 
 
 def numbers(path: Path, value: float) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from tilewright.compiler.calibration.certainty import Certainty, entropy
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.statistics import Findings, Watched
-from tilewright.compiler.calibration.watch import _noted
+from tilewright.compiler.calibration.watch import Watch, _noted
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
@@ -172,6 +172,16 @@ def test_images_that_lie_on_their_side_are_told_unless_they_are_turned(tmp_path:
         fit, found = _noted(files)  # pyright: ignore[reportArgumentType]
         assert [each.partition(" as they")[0] for each in found] == expected
         assert fit == "38% of an image kept (resize=shorter)"
+
+
+def test_what_is_no_image_is_not_expected_to_have_numbers_of_pixels(rng: np.random.Generator) -> None:
+    inputs = INPUT | {"facts": TensorType((1, 5), DType.F32)}
+    samples = {name: rng.random((4, *type.shape[1:]), np.float32) * 9 for name, type in inputs.items()}
+    for preprocessing in ({"x": "units=0-1"}, "units=0-1"):
+        watch = Watch(inputs, 1, open_calibration_set(samples, inputs), preprocessing, 0, 4)
+        assert len([*watch.samples]) == 4
+        watch.report(findings := Findings())
+        assert [each.expected for each in findings.inputs] == [(0, 1), None]
 
 
 def test_samples_are_counted_and_not_the_rows_of_their_first_dimension(rng: np.random.Generator) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from network_files import write_model
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
 from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
 from tilewright.errors import ClassesWarning, ModelError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.types import DType
+from tilewright.runtime.api.comparison.party import open_party
 
 DOMAIN = "ai.onnx.ml"
 BRANCHES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
@@ -108,7 +111,7 @@ def test_classes(which: str, transform: str) -> None:
         assert_imports_like_onnxruntime(model, [ROWS[:3]])
 
 
-def test_names_of_classes_become_numbers() -> None:
+def test_names_of_classes_become_numbers(tmp_path: Path) -> None:
     weights = [(1, 0, 0.7), (1, 1, 0.3), (2, 0, 0.1), (2, 1, 0.9)]
     trees = one_split("class", weights, classlabels_strings=["cat", "dog"])
     model = node_model("TreeEnsembleClassifier", [ROWS[:3]], domain=DOMAIN, outputs=2, **trees)
@@ -128,6 +131,9 @@ def test_names_of_classes_become_numbers() -> None:
     model.graph.output[0].type.CopyFrom(onnx.helper.make_sequence_type_proto(declared))
     model.graph.output.append(onnx.helper.make_tensor_value_info("y0", onnx.TensorProto.STRING, [3]))
     assert [each.dtype for each in tensor_roles(model).outputs] == [DType.F32, DType.I64]
+    party = open_party(f"onnxruntime:{write_model(tmp_path / 'names.onnx', model)}")
+    np.testing.assert_allclose(party.run({"x0": ROWS[:3]})["z"], found["y1"])
+    assert (party.outputs, [value.name for value in party.values]) == (["z"], ["y1", "z"])
 
 
 @pytest.mark.parametrize(
