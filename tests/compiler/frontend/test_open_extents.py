@@ -319,7 +319,13 @@ def test_two_searches_of_one_mask_find_the_same(rng: np.random.Generator) -> Non
         nodes += [node("NonZero", ["mask"], [f"places_{name}"])]
         nodes += [node("Transpose", [f"places_{name}"], [f"rows_{name}"], perm=[1, 0])]
         nodes += [node("GatherND", ["x", f"rows_{name}"], [name])]
-    check([*nodes, node("Add", ["a", "b"], ["y"])], sparse(rng, 6, 5), ["y"], zero=np.float32(0))
+    nodes += [
+        node("Add", ["a", "b"], ["y"]),
+        node("Mod", ["rows_b", "two"], ["odd"]),
+        node("Split", ["odd"], ["which", "other"], axis=1, num_outputs=2),
+        node("GatherND", ["rows_a", "which"], ["picked"], batch_dims=1),
+    ]
+    check(nodes, sparse(rng, 6, 5), ["y", "picked"], zero=np.float32(0), two=2)
 
 
 def test_extents_that_differ_at_run_are_an_error(rng: np.random.Generator) -> None:

@@ -1,12 +1,13 @@
-"""ImageDecoder: pictures that a model holds become constants, others are refused."""
+"""ImageDecoder: pictures that a model holds become constants, others are refused; and regions that are cut out."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
-from onnx_nodes import import_checked, node_model
+from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 from PIL import Image
 
 from tilewright.errors import ModelError, UnsupportedError
@@ -41,3 +42,18 @@ def test_pictures_that_cannot_be_decoded() -> None:
         import_checked(node_model("ImageDecoder", [damaged], constants=(0,)))
     with pytest.raises(UnsupportedError, match="the picture must be known at compile time"):
         import_checked(node_model("ImageDecoder", [damaged]))
+
+
+@pytest.mark.parametrize("corners", [(0.1, -0.2, 0.8, 1.15), (0.8, 0.9, 0.1, 0.2)])
+@pytest.mark.parametrize(("sizes", "attributes"), [((5, 6), {"axes": [2, 3]}), ((1, 3, 1, 14), {})])
+def test_regions_that_are_computed(
+    corners: tuple[float, ...], sizes: tuple[int, ...], attributes: dict[str, Any], rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal((1, 3, 9, 11)).astype(np.float32)
+    region = np.array(corners if attributes else (0, 0, *corners[:2], 1, 1, *corners[2:]), np.float32)
+    attributes = attributes | {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 2.5}
+    inputs = [x, region, None, np.array(sizes)]
+    model = node_model("Resize", inputs, constants=(3,), mode="linear", **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+    with pytest.raises(UnsupportedError, match=r"one of the last two dimensions, and linear; found nearest, f32\[1,3"):
+        import_checked(node_model("Resize", inputs, constants=(3,), mode="nearest", **attributes))

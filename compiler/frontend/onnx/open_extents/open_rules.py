@@ -204,10 +204,16 @@ def gathered(open: OpenShapes, operator: Gather, x: Value, indices: Value) -> li
 
 @of_open_shapes(GatherND)
 def gathered_nd(open: OpenShapes, operator: GatherND, x: Value, indices: Value) -> list[Value]:
-    batch = operator.batch_dims
+    """Open dimensions of the batch are those of both."""
+    batch, shapes = operator.batch_dims, (open.shape(x), open.shape(indices))
     last = batch + indices.type.shape[-1]
-    if indices.type.rank - 1 in open.axes(indices) or any(axis < batch for v in (x, indices) for axis in open.axes(v)):
+    if indices.type.rank - 1 in open.axes(indices):
         raise open.refusal(operator.name, [x, indices])
+    both = [open.same(a, b) for a, b in zip(*(shape[:batch] for shape in shapes), strict=True)]
+    x, indices = (
+        open.opened(open.cut(value, (*map(room, both), *value.type.shape[batch:])), (*both, *shape[batch:]))
+        for value, shape in zip((x, indices), shapes, strict=True)
+    )
     shape = open.shape(x)
     indices = open.filled(open.indices_into(indices, shape[batch:last], is_row=True))
     return [open.opened(open.apply_one(operator, x, indices), (*open.shape(indices)[:-1], *shape[last:]))]

@@ -4,9 +4,18 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ......ir.core import Op, Value
+from ......ir.core import Constant, Op, Value
+from ......ir.ops.activation import Clip
+from ......ir.ops.comparison import And, Equal, Where
+from ......ir.ops.elementwise import Add, Div, Mul, Sub
+from ......ir.ops.indexing import Gather
 from ......ir.ops.resize import Resize
+from ......ir.ops.unary import Ceil, Floor
+from ......ir.types import DType
+from ....elementwise import scaled as times
+from ....movement import part_of
 from ....resize import antialiased, ratios, resize, resize_by_direction, scaled
+from ....shape import cast, reshape
 from ...exporter import Exporter, exports
 from ...importer import Importer, Node, imports
 
@@ -63,6 +72,9 @@ def import_resize(node: Node, importer: Importer) -> Value:
     else:
         raise node.model_error("neither scales nor sizes are given")
     coordinates = node.string("coordinate_transformation_mode", "half_pixel")
+    region = node.optional(1) if coordinates == "tf_crop_and_resize" else None
+    if region is not None and not isinstance(region, Constant):
+        return _cropped(node, importer, x, region, axes, extents)
     operator = Resize(
         tuple(extents),
         tuple(scales),
@@ -77,6 +89,44 @@ def import_resize(node: Node, importer: Importer) -> Value:
     if node.bool("antialias", 0) and operator.mode in ("linear", "cubic"):
         return antialiased(node, importer, x, operator)
     return resize(importer, x, operator)
+
+
+def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list[int], extents: list[int]) -> Value:
+    """A computed region of the last two dimensions, linear along each; what is outside of x is one number."""
+    rank, moved = x.type.rank, [axis for axis, extent in enumerate(extents) if extent != x.type.shape[axis]]
+    if node.string("mode", "nearest") != "linear" or node.bool("antialias", 0) or min(moved, default=rank) < rank - 2:
+        raise node.unsupported(
+            "a region that is computed must be one of the last two dimensions, and linear",
+            found=f"{node.string('mode', 'nearest')}, {x.type} to {extents}",
+            hint="Make the region of interest a constant.",
+        )
+    if region.type.shape != (2 * len(axes),):
+        raise node.model_error("the region needs two numbers an axis", expected=2 * len(axes), found=region.type)
+    region = cast(importer, region, DType.F32)
+    inside: list[Value] = []
+    for axis in sorted({*axes} & {rank - 2, rank - 1}):
+        last, extent = x.type.shape[axis] - 1, extents[axis]
+        begin, end = (part_of(importer, region, 0, axes.index(axis) + half) for half in (0, len(axes)))
+        if extent > 1:
+            steps = importer.constant(np.arange(extent, dtype=np.float32), f"{node.name}_steps")
+            length = times(importer, importer.emit_one(Sub(), end, begin), last)
+            places = importer.emit_one(Mul(), steps, length)
+            places = importer.emit_one(Div(), places, importer.constant(np.array(extent - 1, np.float32), "pieces"))
+            places = importer.emit_one(Add(), times(importer, begin, last), places)
+        else:
+            places = reshape(importer, times(importer, importer.emit_one(Add(), begin, end), last / 2), (1,))
+        along, kept = (extent, *(1,) * (rank - 1 - axis)), importer.emit_one(Clip(0.0, float(last)), places)
+        inside.append(reshape(importer, importer.emit_one(Equal(), kept, places), along))
+        below = importer.emit_one(Floor(), kept)
+        share = cast(importer, reshape(importer, importer.emit_one(Sub(), kept, below), along), x.type.dtype)
+        above = importer.emit_one(Ceil(), kept)
+        near, far = (importer.emit_one(Gather(axis), x, cast(importer, each, DType.I64)) for each in (below, above))
+        x = importer.emit_one(Add(), near, importer.emit_one(Mul(), importer.emit_one(Sub(), far, near), share))
+    if not inside:
+        return x
+    outside = importer.constant(np.array(node.float("extrapolation_value", 0.0), x.type.dtype.numpy), "outside")
+    whole = importer.emit_one(And(), *inside) if inside[1:] else inside[0]
+    return importer.emit_one(Where(), whole, x, outside)
 
 
 def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:
